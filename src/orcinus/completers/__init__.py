@@ -1,0 +1,1 @@
+"""Models we can ask: remote endpoints, Hugging Face models in this process, functions, recorded outputs."""

@@ -1,0 +1,1 @@
+"""Where pure functions over shards run: in this process's pool, or on Ray."""

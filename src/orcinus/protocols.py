@@ -1,0 +1,78 @@
+"""The extension points, on one screen. Give an object the right shape and a name; there is nothing to inherit.
+
+A class is registered in ``registry.py`` or, from another package, through the entry-point group ``orcinus``.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from orcinus.types import Assignment, Attempt, Completion, Example, Judged, Messages, Sampling, Split, Verdict
+
+if TYPE_CHECKING:
+    import torch
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Completer(Protocol):
+    """A model we can ask. Holds settings, not connections, so that it pickles; connections open on first use."""
+
+    @property
+    def model(self) -> str:
+        """Identity of the model with its revision: part of every fingerprint."""
+        ...
+
+    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
+        """Ask once.
+
+        Raises:
+            CompleterError: No answer came; the error says whether asking again can help.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections and stop helpers. May be called twice."""
+        ...
+
+
+class Task(Protocol):
+    """A named set of examples that share an answer format and a verifier."""
+
+    @property
+    def name(self) -> str: ...
+
+    def examples(self, split: Split | None = None) -> Iterator[Example]:
+        """All examples in a stable order, or those the source itself marks as ``split``."""
+        ...
+
+
+Verifier = Callable[[Example, Attempt], Awaitable[Verdict]]
+"""Judges one attempt. Raises only for defects of its own; what cannot be judged is a Verdict with value None."""
+
+Filter = Callable[[Example, Attempt, Verdict], str | None]
+"""The reason to drop a trace, or None to keep it."""
+
+Selector = Callable[[Iterable[Example], Mapping[str, Any]], Iterator[Example]]
+"""Which examples to teach, given evidence by example id."""
+
+Chooser = Callable[[Sequence[Judged]], Assignment]
+"""The strategy for one group, given the student's judged attempts at it."""
+
+
+class Objective(Protocol):
+    """How a batch's response tokens are weighted in the loss: the door for re-weighting methods."""
+
+    def __call__(
+        self, batch: Mapping[str, "torch.Tensor"], logprobs_N: "torch.Tensor", evidence: Mapping[str, "torch.Tensor"]
+    ) -> "torch.Tensor":
+        """Weights (N,) for the N response tokens of the batch, detached from the graph."""
+        ...
+
+
+class Executor(Protocol):
+    """Where pure functions over shards run. The result never depends on the number of workers."""
+
+    def map(self, fn: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
+        """Results in the order of ``items``."""
+        ...

@@ -1,0 +1,69 @@
+"""Names for the extension points: name → factory, with entry points for other people's packages.
+
+    verifiers.register("last_number", factory)
+    factory = verifiers.get("last_number")
+
+Another package adds ``[project.entry-points.orcinus]`` with ``verifiers.last_number = "their_package:factory"``.
+"""
+
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
+from typing import Any
+
+from orcinus.errors import ConfigError
+
+Factory = Callable[..., Any]
+
+
+class Registry:
+    """Factories of one kind, by name."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._factories: dict[str, Factory] = {}
+        self._entry_points_read = False
+
+    def register(self, name: str, factory: Factory) -> Factory:
+        """Give ``factory`` a name.
+
+        Raises:
+            ConfigError: The name is taken by something else.
+        """
+        if self._factories.get(name, factory) is not factory:
+            raise ConfigError(f"two {self.kind} are named {name!r}: {self._factories[name]!r} and {factory!r}")
+        self._factories[name] = factory
+        return factory
+
+    def get(self, name: str) -> Factory:
+        """The factory named ``name``.
+
+        Raises:
+            ConfigError: Nothing has that name; the message lists what there is.
+        """
+        self._read_entry_points()
+        if name not in self._factories:
+            raise ConfigError(f"no {self.kind} named {name!r}; known: {', '.join(sorted(self._factories))}")
+        return self._factories[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._read_entry_points()
+        return iter(sorted(self._factories))
+
+    def _read_entry_points(self) -> None:
+        if self._entry_points_read:
+            return
+        self._entry_points_read = True
+        for point in entry_points(group="orcinus"):
+            kind, _, name = point.name.partition(".")
+            if kind == self.kind:
+                self.register(name, point.load())
+
+
+completers = Registry("completers")
+tasks = Registry("tasks")
+verifiers = Registry("verifiers")
+filters = Registry("filters")
+selectors = Registry("selectors")
+choosers = Registry("choosers")
+objectives = Registry("objectives")
+executors = Registry("executors")

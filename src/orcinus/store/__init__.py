@@ -1,0 +1,1 @@
+"""What outlives a run: the ledger (SQLite) and the tables between steps (Parquet)."""

@@ -1,0 +1,95 @@
+"""The built-in strategies and system messages, read from ``strategies.yaml``, and how a strategy becomes messages.
+
+    question: system "Work through the problem in small numbered steps …"   user "What is 17 + 25?"
+
+The texts are data: a recipe can replace any of them or add its own.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from orcinus.errors import ConfigError
+from orcinus.fingerprint import stable_fraction
+from orcinus.types import Example, Message, Messages, Strategy
+
+
+@cache
+def _texts() -> dict[str, Any]:
+    text = files("orcinus").joinpath("strategies.yaml").read_text(encoding="utf-8")
+    data: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return data
+
+
+@cache
+def built_in() -> Mapping[str, Strategy]:
+    """The built-in strategies by name, cheapest first."""
+    cue = _texts()["answer_cue"]
+    known = {
+        name: Strategy(
+            name=name,
+            system=entry["system"] + (f" {cue}" if entry.get("cue", True) else ""),
+            source=entry["source"],
+            cost_rank=entry["cost_rank"],
+        )
+        for name, entry in _texts()["strategies"].items()
+    }
+    return dict(sorted(known.items(), key=lambda item: item[1].cost_rank))
+
+
+def resolve(names: list[str], own: Mapping[str, Strategy]) -> tuple[Strategy, ...]:
+    """The strategies called ``names``, the user's ``own`` before the built-in ones.
+
+    Raises:
+        ConfigError: A name is unknown; the message lists the known ones.
+    """
+    known = {**built_in(), **own}
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"no strategy named {name!r}; known: {', '.join(known)}")
+    return tuple(known[name] for name in names)
+
+
+def generic_messages() -> Mapping[str, str]:
+    """The system messages that stand in for an erased strategy: ``cautious`` and its paraphrases ``cautious-1`` …"""
+    generic = _texts()["generic"]
+    return {
+        "cautious": generic["cautious"],
+        **{f"cautious-{i}": text for i, text in enumerate(generic["paraphrases"], 1)},
+    }
+
+
+def orca_system_message(example_key: str, collection: str, *, choice: bool, seed: int) -> tuple[int, str]:
+    """One of Orca's sixteen system messages for a query of a FLAN-v2 sub-collection (Orca, Figure 6).
+
+    Args:
+        example_key: The query's identity; the same query always draws the same message.
+        collection: ``cot``, ``niv2``, ``t0`` or ``flan2021``.
+        choice: The query has options; only Flan 2021 makes a difference of it.
+        seed: Another seed draws anew.
+
+    Returns:
+        The message's number in the paper's Table 2, and our text for it.
+    """
+    key = "flan2021_choice" if collection == "flan2021" and choice else collection
+    if key not in _texts()["collections"]:
+        raise ConfigError(f"no FLAN sub-collection {collection!r}; known: cot, niv2, t0, flan2021")
+    numbers = _texts()["collections"][key]
+    number = numbers[int(stable_fraction(str(seed), example_key) * len(numbers))]
+    return number, _texts()["system_messages"][number]
+
+
+def ask(example: Example, strategy: Strategy) -> Messages:
+    """The messages that put ``example`` to a model under ``strategy``."""
+    return conversation(strategy.system, example, strategy.demonstrations)
+
+
+def conversation(system: str, example: Example, demonstrations: tuple[tuple[str, str], ...] = ()) -> Messages:
+    """``system`` (none when empty), the demonstrations as earlier turns, then the question."""
+    turns = [Message(role="system", content=system)] if system else []
+    for prompt, answer in demonstrations:
+        turns += [Message(role="user", content=prompt), Message(role="assistant", content=answer)]
+    return (*turns, Message(role="user", content=example.prompt))

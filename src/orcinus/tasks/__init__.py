@@ -1,0 +1,1 @@
+"""Where examples come from: the user's files, procedural generators, benchmarks."""

@@ -1,0 +1,1 @@
+"""Lessons to a student: rendering, packing, the loss, the trainer."""
