@@ -1,10 +1,11 @@
 """Where a recipe runs and what a step is handed. Nothing here may change a result."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from orcinus.attempts import Budget
 from orcinus.protocols import Completer
 from orcinus.store.ledger import Ledger
 
@@ -58,6 +59,19 @@ class Runtime:
     """The environment variables that recipes may name for keys. Never written anywhere."""
 
 
+class OpenCompleter(Protocol):
+    """Opens the models of a recipe."""
+
+    def __call__(self, role: str, folder: Path | None = None) -> Completer:
+        """The recipe's model of ``role`` (``teacher``, ``student``, ``judge``), closed by the pipeline.
+
+        Args:
+            role: Whose model.
+            folder: A trained checkpoint to open in place of the recipe's own, with the same settings.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
     """What a step is handed besides its configuration."""
@@ -72,5 +86,6 @@ class StepContext:
     ledger: Ledger
     runtime: Runtime
     progress: Progress
-    completer: Callable[[str], Completer]
-    """Opens the recipe's model of that role: ``teacher``, ``student``, ``judge``. Closed by the pipeline."""
+    completer: OpenCompleter
+    budget: Budget | None = None
+    """The run's hard cap on spending; None when the recipe sets none."""
