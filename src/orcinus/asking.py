@@ -1,0 +1,66 @@
+"""How examples become requests: the settings of sampling that probe, teach and evaluate share."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import Field
+
+from orcinus.config import Config
+from orcinus.strategies import conversation
+from orcinus.types import Example, Request, Sampling, Strategy
+
+
+class SamplingConfig(Config):
+    """How a model is asked to write."""
+
+    samples: int = Field(default=1, ge=1)
+    """How many answers to each question, k."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0 is greedy decoding: then more than one sample tells nothing new."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling: the share of probability that is kept."""
+    max_tokens: int = Field(default=512, ge=1)
+    """Upper bound on written tokens, reasoning included."""
+    stop: tuple[str, ...] = ()
+    """Texts at which writing ends."""
+    seeded: bool = True
+    """Send a seed with each request. Some endpoints refuse one; a model in this process samples the same way again only with one."""
+    logprobs: bool = False
+    """Keep each written token's log-probability where the model gives it."""
+    extra: Mapping[str, Any] = Field(default_factory=dict)
+    """Further body parameters, sent as they are."""
+
+    def sampling(self, sample: int, seed: int) -> Sampling:
+        """The settings of the ``sample``-th of the k answers."""
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_tokens,
+            stop=self.stop,
+            seed=seed + sample if self.seeded else None,
+            logprobs=self.logprobs,
+            extra=self.extra,
+        )
+
+
+def requests_for(
+    example: Example, strategy: Strategy, config: SamplingConfig, *, seed: int, first: int = 0
+) -> Iterator[Request]:
+    """The k requests that put ``example`` to a model under ``strategy``.
+
+    Args:
+        example: The question.
+        strategy: Whose system message and demonstrations are shown.
+        config: k and how to sample.
+        seed: Of the first sample; the others count up from it.
+        first: Index of the first sample, to ask for more of what was asked before.
+    """
+    messages = conversation(strategy.system, example, strategy.demonstrations)
+    for sample in range(first, first + config.samples):
+        yield Request(
+            example=example,
+            strategy=strategy.name,
+            messages=messages,
+            sampling=config.sampling(sample, seed),
+            sample=sample,
+        )
