@@ -67,7 +67,7 @@ class OpenCompleter(Protocol):
 
         Args:
             role: Whose model.
-            folder: A trained checkpoint to open in place of the recipe's own, with the same settings.
+            folder: The folder of a finished step that made a student, to open in place of the recipe's own.
         """
         ...
 

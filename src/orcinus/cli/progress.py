@@ -1,0 +1,161 @@
+"""How a terminal, a log file or a machine is told how far a run is."""
+
+import sys
+import time
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from orcinus.runtime import Progress
+
+SECONDS_BETWEEN_LINES = 10.0
+"""Where output is no terminal: often enough to see life, seldom enough for a log."""
+
+
+class _Counter:
+    """What all three ways count."""
+
+    def __init__(self) -> None:
+        self.what = ""
+        self.total: int | None = None
+        self.done = 0
+        self.recalled = 0
+        self.cost_usd = 0.0
+        self.clock = time.monotonic()
+
+    def start(self, what: str, total: int | None) -> None:
+        self.what, self.total, self.done, self.recalled, self.cost_usd = what, total, 0, 0, 0.0
+        self.clock = time.monotonic()
+
+    def advance(self, n: int, cost_usd: float, recalled: bool) -> None:
+        self.done += n
+        self.recalled += n if recalled else 0
+        self.cost_usd += 0.0 if recalled else cost_usd
+
+    def rate(self) -> float:
+        """Units per second, not counting what came from the ledger."""
+        return (self.done - self.recalled) / max(time.monotonic() - self.clock, 1e-6)
+
+
+class Bars(_Counter):
+    """Bars on a terminal, with rate, time left and money."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._bars = RichProgress(
+            TextColumn("{task.description:<22}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[detail]}", style="dim"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task: TaskID | None = None
+
+    def start(self, what: str, total: int | None) -> None:
+        super().start(what, total)
+        self._finish()
+        self._bars.start()
+        self._task = self._bars.add_task(what, total=total, detail="")
+
+    def advance(self, n: int = 1, *, cost_usd: float = 0.0, recalled: bool = False) -> None:
+        super().advance(n, cost_usd, recalled)
+        if self._task is not None:
+            detail = f"{self.rate():,.1f}/s" + (f" ${self.cost_usd:,.4f}" if self.cost_usd else "")
+            self._bars.update(self._task, advance=n, detail=detail)
+
+    def note(self, text: str) -> None:
+        self._console.print(text, style="yellow", highlight=False, markup=False)
+
+    def close(self) -> None:
+        self._finish()
+        self._bars.stop()
+
+    def _finish(self) -> None:
+        if self._task is not None:
+            self._bars.stop_task(self._task)
+            self._task = None
+
+
+class Lines(_Counter):
+    """A plain line at the start of each phase and every few seconds, for logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = 0.0
+
+    def start(self, what: str, total: int | None) -> None:
+        self.close()
+        super().start(what, total)
+        self._last = time.monotonic()
+        print(f"{what}: {'' if total is None else f'{total:,} to do'}", file=sys.stderr, flush=True)
+
+    def advance(self, n: int = 1, *, cost_usd: float = 0.0, recalled: bool = False) -> None:
+        super().advance(n, cost_usd, recalled)
+        if time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            self._print()
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self.what and self.done:
+            self._print()
+        self.what = ""
+
+    def _print(self) -> None:
+        of = f" of {self.total:,}" if self.total is not None else ""
+        money = f", ${self.cost_usd:,.4f}" if self.cost_usd else ""
+        known = f" ({self.recalled:,} from the ledger)" if self.recalled else ""
+        print(f"{self.what}: {self.done:,}{of}{known}, {self.rate():,.1f}/s{money}", file=sys.stderr, flush=True)
+
+
+class Events(_Counter):
+    """One JSON object a line, for machines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = 0.0
+
+    def start(self, what: str, total: int | None) -> None:
+        super().start(what, total)
+        self._print({"event": "start", "what": what, "total": total})
+
+    def advance(self, n: int = 1, *, cost_usd: float = 0.0, recalled: bool = False) -> None:
+        super().advance(n, cost_usd, recalled)
+        if time.monotonic() - self._last >= 1.0 or self.done == self.total:
+            self._last = time.monotonic()
+            self._print(
+                {
+                    "event": "progress",
+                    "what": self.what,
+                    "done": self.done,
+                    "total": self.total,
+                    "recalled": self.recalled,
+                    "per_second": round(self.rate(), 2),
+                    "cost_usd": self.cost_usd,
+                }
+            )
+
+    def note(self, text: str) -> None:
+        self._print({"event": "note", "text": text})
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    @staticmethod
+    def _print(event: dict[str, Any]) -> None:
+        print(orjson.dumps(event).decode(), flush=True)
+
+
+def progress_for(console: Console, *, as_json: bool) -> Progress:
+    """Bars where someone watches, JSON where a machine asked for it, plain lines elsewhere."""
+    if as_json:
+        return Events()
+    return Bars(console) if console.is_terminal else Lines()

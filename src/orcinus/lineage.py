@@ -1,0 +1,90 @@
+"""Where a lesson came from: from the row the student learnt back to the example, the probe, the choice and the teacher.
+
+Each step's folder is read once, and only the rows of the one example; nothing is recomputed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from orcinus.errors import ConfigError
+from orcinus.pipeline import summary_of
+from orcinus.store import tables
+from orcinus.store.assigned import Assigned
+from orcinus.types import Assignment, Example, Judged, Lesson
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Everything that led to one lesson."""
+
+    lesson: Lesson
+    example: Example
+    probe: tuple[Judged, ...]
+    """The student's own attempts at this example; empty when it was not a probe example, as is usual."""
+    assignment: Assignment | None
+    trace: Judged
+    siblings: tuple[Judged, ...]
+    """The teacher's other traces of the same example."""
+    drops: tuple[tables.Drop, ...]
+    """What curation said of those that were left out."""
+
+
+def trace_lesson(run_dir: Path, lesson_id: str) -> Lineage:
+    """The history of the lesson whose id starts with ``lesson_id``.
+
+    Raises:
+        ConfigError: No lesson, or more than one, has such an id.
+    """
+    found = [(folder, row) for folder in _steps(run_dir, "erase") for row in _rows(folder / "lessons.parquet", "id", lesson_id)]
+    distinct = {row["id"] for _, row in found}
+    if not distinct:
+        raise ConfigError(f"no lesson of {run_dir} has an id that starts with {lesson_id!r}; ids stand in erase-*/lessons.parquet")
+    if len(distinct) > 1:
+        raise ConfigError(f"{len(distinct)} lessons have ids that start with {lesson_id!r}; give more of it")
+    folder, row = found[0]
+    lesson = tables.lesson_of(row)
+    inputs = _inputs_of(folder)
+    curated = _inputs_of(inputs["curate"])
+    taught = _inputs_of(curated["teach"])
+    assigned = _inputs_of(taught["assign"])
+    traces = [j for j in _judged(curated["teach"] / "attempts.parquet", lesson)]
+    assignments = Assigned.read(taught["assign"])
+    return Lineage(
+        lesson=lesson,
+        example=next(tables.example_of(row) for row in _of_example(inputs["sample"] / "examples.parquet", lesson, "id")),
+        probe=tuple(_judged(assigned["probe"] / "attempts.parquet", lesson)),
+        assignment=assignments.assignment_of(lesson.task, lesson.example_id),
+        trace=next(judged for judged in traces if judged.attempt.id == lesson.attempt_id),
+        siblings=tuple(judged for judged in traces if judged.attempt.id != lesson.attempt_id),
+        drops=tuple(tables.Drop(**row) for row in _of_example(inputs["curate"] / "drops.parquet", lesson, "example_id")),
+    )
+
+
+def _steps(run_dir: Path, verb: str) -> list[Path]:
+    done = [path.parent for path in sorted(run_dir.glob(f"{verb}*/_done"))]
+    if not done:
+        raise ConfigError(f"{run_dir}: no finished {verb} step; run the recipe first")
+    return sorted(done, key=lambda folder: (folder.name.count("-"), folder.stat().st_mtime))
+
+
+def _inputs_of(folder: Path) -> dict[str, Path]:
+    return {role: folder.parent / name for role, name in summary_of(folder)["inputs"].items()}
+
+
+def _rows(path: Path, column: str, prefix: str) -> Iterator[dict[str, Any]]:
+    table = ds.dataset(path).to_table(filter=pc.starts_with(pc.field(column), prefix))
+    yield from table.to_pylist()
+
+
+def _of_example(path: Path, lesson: Lesson, id_column: str) -> Iterator[dict[str, Any]]:
+    match = (pc.field(id_column) == lesson.example_id) & (pc.field("task") == lesson.task)
+    yield from ds.dataset(path).to_table(filter=match).to_pylist()
+
+
+def _judged(path: Path, lesson: Lesson) -> Iterator[Judged]:
+    yield from map(tables.judged_of, _of_example(path, lesson, "example_id"))

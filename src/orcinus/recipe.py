@@ -1,0 +1,259 @@
+"""A recipe: all that decides a result, as YAML that a person can read.
+
+    name: sums
+    tasks:
+      - {path: sums.jsonl}
+    student: {kind: local, path: Qwen/Qwen3-0.6B}
+    teacher: {kind: endpoint, model: gpt-5-mini, base_urls: [https://api.openai.com/v1], api_key_env: OPENAI_API_KEY}
+
+Sections are defined beside the component they configure. Relative paths start at the recipe's own folder. Anything that is
+wrong is one line with the file, the line, the key and, for a misspelt key, the nearest one there is.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+
+from orcinus.completers.endpoint import EndpointConfig
+from orcinus.completers.local_config import LocalConfig
+from orcinus.completers.replay import ReplayConfig
+from orcinus.completers.scripted import ScriptedConfig
+from orcinus.config import Config
+from orcinus.errors import ConfigError
+from orcinus.steps.assign import AssignConfig
+from orcinus.steps.curate import CurateConfig
+from orcinus.steps.erase import EraseConfig
+from orcinus.steps.evaluate import EvaluateConfig
+from orcinus.steps.probe import ProbeConfig
+from orcinus.steps.report import ReportConfig
+from orcinus.steps.sample import SampleConfig
+from orcinus.steps.teach import TeachConfig
+from orcinus.steps.train import TrainConfig
+from orcinus.strategies import resolve
+from orcinus.tasks.procedural import ProceduralConfig
+from orcinus.tasks.records import RecordsConfig
+from orcinus.training.scratch import ScratchConfig
+from orcinus.types import AnswerType, Strategy
+
+ModelConfig = Annotated[EndpointConfig | LocalConfig | ReplayConfig | ScriptedConfig, Field(discriminator="kind")]
+StudentConfig = Annotated[
+    LocalConfig | ScratchConfig | EndpointConfig | ReplayConfig | ScriptedConfig, Field(discriminator="kind")
+]
+
+
+def _task_kind(value: Any) -> str:
+    keys = value if isinstance(value, Mapping) else getattr(value, "model_fields_set", ())
+    return "generator" if "generator" in keys else "path"
+
+
+TaskConfig = Annotated[
+    Annotated[RecordsConfig, Tag("path")] | Annotated[ProceduralConfig, Tag("generator")], Discriminator(_task_kind)
+]
+
+
+class StrategyConfig(Config):
+    """A strategy of the user's own."""
+
+    name: str
+    system: str
+    """The system message under which a model reasons this way."""
+    source: str = ""
+    """Where the idea comes from."""
+    answer_types: tuple[AnswerType, ...] = ()
+    """Answer types it makes sense for; empty means all."""
+    demonstrations: tuple[tuple[str, str], ...] = ()
+    """Pairs of prompt and answer, shown as earlier turns."""
+    cost_rank: int = 5
+    """Breaks ties before anything was measured: lower is expected to need fewer tokens."""
+
+
+class BudgetConfig(Config):
+    """A hard cap: what is spent plus the worst case in flight never passes it."""
+
+    usd: float | None = Field(default=None, ge=0)
+    """Dollars for the whole run; None is no cap."""
+    tokens: int | None = Field(default=None, ge=0)
+    """Tokens in and out for the whole run; None is no cap."""
+
+
+class Recipe(Config):
+    """All that decides a result."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run and of its folder."""
+    description: str = ""
+    """What is asked, in a sentence, for the report."""
+    seed: int = 0
+    """Seed of every random choice."""
+    tasks: tuple[TaskConfig, ...] = Field(min_length=1)
+    """The pool: probed, taught and, in its held-out part, evaluated."""
+    evaluation: tuple[TaskConfig, ...] = ()
+    """Further tasks that are only evaluated; whatever overlaps with them leaves the pool before anything is paid for."""
+    strategies: tuple[str | StrategyConfig, ...] = ("direct", "step_by_step", "explain_then_answer")
+    """The strategies to measure the student under: names of built-in ones, or your own."""
+    student: StudentConfig
+    """The model that learns: ``local`` (a Hugging Face model) or ``scratch`` (a new one)."""
+    teacher: ModelConfig
+    """The model that explains."""
+    sample: SampleConfig = SampleConfig()
+    probe: ProbeConfig = ProbeConfig()
+    assign: AssignConfig = AssignConfig()
+    teach: TeachConfig = TeachConfig()
+    curate: CurateConfig = CurateConfig()
+    erase: EraseConfig = EraseConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    report: ReportConfig = ReportConfig()
+    budget: BudgetConfig = BudgetConfig()
+
+    @field_validator("strategies")
+    @classmethod
+    def _strategies_are_known_and_distinct(cls, value: tuple[str | StrategyConfig, ...]) -> tuple[str | StrategyConfig, ...]:
+        names = [item if isinstance(item, str) else item.name for item in value]
+        if not names:
+            raise ValueError("at least one strategy is needed")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"strategy {name!r} is named twice")
+        _resolve(value)
+        return value
+
+    @model_validator(mode="after")
+    def _the_student_can_be_trained(self) -> "Recipe":
+        if not isinstance(self.student, LocalConfig | ScratchConfig):
+            raise ValueError(
+                f"student: a model of kind {self.student.kind!r} cannot be trained; use kind local or scratch"
+            )
+        return self
+
+    def resolved_strategies(self) -> tuple[Strategy, ...]:
+        """The strategies with their texts, in the recipe's order."""
+        return _resolve(self.strategies)
+
+
+def _resolve(items: tuple[str | StrategyConfig, ...]) -> tuple[Strategy, ...]:
+    own = {item.name: Strategy(**item.model_dump()) for item in items if isinstance(item, StrategyConfig)}
+    return resolve([item if isinstance(item, str) else item.name for item in items], own)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check a recipe.
+
+    Raises:
+        ConfigError: The file cannot be read, is no YAML, or a key or value is wrong; names file, line and key.
+    """
+    node = _compose(path)
+    lines: dict[tuple[str | int, ...], int] = {}
+    data = _plain(node, (), lines, path)
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a recipe is a mapping of keys, starting with name: and tasks:")
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, lines, path)) from error
+
+
+def _compose(path: Path) -> yaml.Node:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: there is no such recipe; `orcinus init` writes one") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if node is None:
+        raise ConfigError(f"{path}: the file is empty; `orcinus init` writes a recipe to start from")
+    return node
+
+
+def _plain(node: yaml.Node, at: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], path: Path) -> Any:
+    """The node's value in plain Python, noting the line of every key; a key given twice is refused."""
+    lines.setdefault(at, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            if key in mapping:
+                raise ConfigError(f"{path}:{key_node.start_mark.line + 1}: the key {key!r} is given twice")
+            lines[(*at, key)] = key_node.start_mark.line + 1
+            mapping[key] = _plain(value_node, (*at, key), lines, path)
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, (*at, i), lines, path) for i, item in enumerate(node.value)]
+    try:
+        return yaml.SafeLoader("").construct_object(node)  # type: ignore[no-untyped-call]
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}:{node.start_mark.line + 1}: {error}") from error
+
+
+def _explain(error: ValidationError, lines: Mapping[tuple[str | int, ...], int], path: Path) -> str:
+    """The first thing that is wrong, in one line, and how many more there are."""
+    problems = error.errors(include_url=False, include_context=False)
+    first = min(problems, key=lambda problem: _line_of(problem["loc"], lines)[1])
+    keys, line = _line_of(first["loc"], lines)
+    where = f"{path}:{line}: "
+    dotted = ".".join(map(str, keys))
+    if first["type"] == "extra_forbidden":
+        known = sorted(_known_keys(Recipe, first["loc"][:-1]))
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        text = f"unknown key {dotted!r}; {hint}"
+    elif first["type"] == "missing":
+        text = f"the key {dotted!r} is missing"
+    else:
+        text = (f"{dotted}: " if dotted else "") + first["msg"].removeprefix("Value error, ").replace("\n", " ")
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return where + text + more
+
+
+def _line_of(
+    loc: tuple[str | int, ...], lines: Mapping[tuple[str | int, ...], int]
+) -> tuple[tuple[str | int, ...], int]:
+    """The part of pydantic's ``loc`` that a reader wrote (union tags left out), and the line it stands on."""
+    at: tuple[str | int, ...] = ()
+    for i, part in enumerate(loc):
+        if (*at, part) in lines:
+            at = (*at, part)
+        elif i == len(loc) - 1:
+            return (*at, part), lines.get(at, 1)
+    return at, lines.get(at, 1)
+
+
+def _known_keys(annotation: Any, loc: tuple[str | int, ...]) -> set[str]:
+    """The keys that the model at ``loc`` accepts, found by walking the annotations as pydantic did."""
+    models = list(_models(annotation))
+    if not loc:
+        return {key for model in models for key in model.model_fields}
+    head, rest = loc[0], loc[1:]
+    for model in models:
+        if head in model.model_fields:
+            return _known_keys(model.model_fields[str(head)].annotation, rest)
+    named = [model for model in models if head in (model.__name__, _tag(model))]
+    return _known_keys(Union[tuple(named or models)], rest)  # noqa: UP007 (built at run time)
+
+
+def _tag(model: type[BaseModel]) -> str:
+    if "kind" in model.model_fields:
+        return str(model.model_fields["kind"].default)
+    return "generator" if "generator" in model.model_fields else "path"
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Union, UnionType, Annotated, tuple, list):
+        for part in get_args(annotation):
+            yield from _models(part)

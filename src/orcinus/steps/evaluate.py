@@ -1,0 +1,199 @@
+"""Evaluation: the student before and after, its baselines and its teacher on the same held-out items, paired.
+
+    held_out × {before, answer_only, after, teacher} ──► attempts-ARM.parquet, scores.json
+
+Students are asked under the erased (generic) message, as they were trained; the arm ``prompted`` is the untrained student
+under the strategy that was measured to suit it best, the strongest thing it can do without training. Differences are
+paired by item: exact McNemar test, bootstrap interval, Holm's correction over all comparisons of a kind.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+from pydantic import Field
+
+from orcinus import stats
+from orcinus.asking import SamplingConfig, requests_for
+from orcinus.attempts import attempt_all
+from orcinus.config import Config
+from orcinus.errors import StepError
+from orcinus.fingerprint import stable_fraction
+from orcinus.protocols import Completer
+from orcinus.runtime import StepContext
+from orcinus.store import tables
+from orcinus.store.assigned import Assigned
+from orcinus.types import Example, Judged, Request, Strategy
+from orcinus.verifiers import by_answer_type
+
+VERSION = 1
+Arm = Literal["before", "prompted", "answer_only", "after", "teacher"]
+
+
+class EvaluateConfig(Config):
+    """What is compared, and on how much."""
+
+    arms: tuple[Arm, ...] = ("before", "prompted", "answer_only", "after", "teacher")
+    """before: the untrained student; prompted: the same under its best strategy; answer_only: trained on bare answers;
+    after: trained on explanations; teacher: under the assigned strategy."""
+    per_task: int | None = Field(default=None, ge=1)
+    """Held-out items of a task that are asked, chosen by a hash; None asks all."""
+    sampling: SamplingConfig = SamplingConfig()
+    """How the models write. Greedy by default, as in Orca 2."""
+
+
+async def evaluate(
+    config: EvaluateConfig, strategies: tuple[Strategy, ...], generic: str, context: StepContext
+) -> dict[str, Any]:
+    """Ask every arm the held-out items, and compare.
+
+    Args:
+        config: What to compare.
+        strategies: The recipe's strategies, for the arms that are prompted with one.
+        generic: The erased system message that students are asked under.
+        context: With inputs ``sample``, ``assign`` and, for the trained arms, ``train`` and ``train_answer_only``.
+
+    Raises:
+        StepError: There is no held-out item.
+    """
+    examples = list(_chosen(config, context))
+    if not examples:
+        raise StepError("no held-out example to evaluate on; raise sample.held_out or add tasks under evaluation:")
+    outcomes: dict[Arm, list[Judged]] = {}
+    for arm in config.arms:
+        requests = _requests(arm, examples, config, strategies, generic, context)
+        completer = _completer(arm, context)
+        context.progress.start(f"evaluate {arm}", len(examples) * config.sampling.samples)
+        outcomes[arm] = await _ask(arm, requests, completer, context)
+    scores = {arm: _scores(judged) for arm, judged in outcomes.items()}
+    comparisons = _comparisons(outcomes, seed=context.seed)
+    (context.out / "scores.json").write_bytes(
+        orjson.dumps({"arms": scores, "comparisons": comparisons}, option=orjson.OPT_INDENT_2)
+    )
+    return {
+        "items": len(examples),
+        "macro": {arm: scores[arm]["_macro"]["mean"] for arm in config.arms},
+        "micro": {arm: scores[arm]["_micro"]["mean"] for arm in config.arms},
+    }
+
+
+def _chosen(config: EvaluateConfig, context: StepContext) -> Iterator[Example]:
+    """The held-out items that are asked: of each task those with the smallest hash, whatever their order."""
+    by_task: dict[str, list[Example]] = {}
+    for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", "held_out"):
+        by_task.setdefault(example.task, []).append(example)
+    for task in sorted(by_task):
+        ordered = sorted(by_task[task], key=lambda item: (stable_fraction("evaluate", item.task, item.id), item.id))
+        yield from ordered[: config.per_task]
+
+
+def _requests(
+    arm: Arm,
+    examples: Sequence[Example],
+    config: EvaluateConfig,
+    strategies: tuple[Strategy, ...],
+    generic: str,
+    context: StepContext,
+) -> Iterator[Request]:
+    erased = Strategy(name="erased", system=generic, source="prompt erasing")
+    known = {strategy.name: strategy for strategy in strategies}
+    assigned = Assigned.read(context.inputs["assign"]) if arm in ("prompted", "teacher") else None
+    for example in examples:
+        name = assigned.strategy_of(example.task, example.id) if assigned else None
+        yield from requests_for(example, known[name] if name else erased, config.sampling, seed=context.seed)
+
+
+def _completer(arm: Arm, context: StepContext) -> Completer:
+    if arm == "teacher":
+        return context.completer("teacher")
+    if arm in ("before", "prompted"):
+        return context.completer("student")
+    trained = context.inputs["train" if arm == "after" else "train_answer_only"]
+    return context.completer("student", trained)
+
+
+async def _ask(arm: Arm, requests: Iterator[Request], completer: Completer, context: StepContext) -> list[Judged]:
+    judged_all = []
+    with tables.TableWriter(context.out / f"attempts-{arm}.parquet", tables.JUDGED) as writer:
+        async for judged in attempt_all(
+            requests,
+            completer,
+            ledger=context.ledger,
+            verify=by_answer_type,
+            run=context.run,
+            step="evaluate",
+            concurrency=context.runtime.concurrency,
+            budget=context.budget,
+        ):
+            writer.write(tables.judged_row(judged))
+            context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
+            judged_all.append(judged)
+    return judged_all
+
+
+def _scores(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:
+    """Scores by task, over all items (``_micro``) and as the mean over tasks (``_macro``)."""
+    by_task: dict[str, list[Judged]] = {}
+    for item in judged:
+        by_task.setdefault(item.attempt.task, []).append(item)
+    scores = {task: stats.score(items) for task, items in sorted(by_task.items())}
+    return {
+        **{task: asdict(score) for task, score in scores.items()},
+        "_micro": asdict(stats.score(judged)),
+        "_macro": asdict(stats.macro_score(list(scores.values()))),
+    }
+
+
+def _comparisons(outcomes: Mapping[Arm, Sequence[Judged]], *, seed: int) -> list[dict[str, Any]]:
+    """``after`` against every other arm, over all items and by task, paired by item."""
+    if "after" not in outcomes:
+        return []
+    rows = []
+    for arm in outcomes:
+        if arm != "after":
+            rows += _compared(outcomes["after"], outcomes[arm], arm, seed)
+    return rows
+
+
+def _compared(after: Sequence[Judged], other: Sequence[Judged], arm: Arm, seed: int) -> list[dict[str, Any]]:
+    values = {_key(item): _value(item) for item in other if item.attempt.finish != "error"}
+    pairs = [
+        (item.attempt.task, _value(item), values[_key(item)])
+        for item in after
+        if item.attempt.finish != "error" and _key(item) in values
+    ]
+    tasks = sorted({task for task, _, _ in pairs})
+    rows = [_paired(None, "after", arm, [(a, b) for _, a, b in pairs], seed)] if pairs else []
+    by_task = [_paired(task, "after", arm, [(a, b) for t, a, b in pairs if t == task], seed) for task in tasks]
+    corrected = stats.holm([row["p_value"] for row in by_task])
+    return rows + [row | {"p_holm": float(p)} for row, p in zip(by_task, corrected, strict=True)]
+
+
+def _paired(task: str | None, a: str, b: str, pairs: list[tuple[float, float]], seed: int) -> dict[str, Any]:
+    first, second = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
+    difference, low, high = stats.paired_difference(first, second, seed=seed)
+    p_value = stats.mcnemar(first, second)
+    return {
+        "a": a,
+        "b": b,
+        "task": task,
+        "n": len(pairs),
+        "difference": difference,
+        "low": low,
+        "high": high,
+        "p_value": p_value,
+        "p_holm": p_value,
+        "repairs": int(((first > 0.5) & (second <= 0.5)).sum()),
+        "regressions": int(((first <= 0.5) & (second > 0.5)).sum()),
+    }
+
+
+def _key(judged: Judged) -> tuple[str, str, int]:
+    return judged.attempt.task, judged.attempt.example_id, judged.attempt.sample
+
+
+def _value(judged: Judged) -> float:
+    """Accuracy counts what could not be judged as not right; the share of those is reported beside it."""
+    return judged.verdict.value or 0.0

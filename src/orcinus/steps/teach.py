@@ -1,0 +1,82 @@
+"""Teaching: the teacher explains every example of the ``teach`` split under the strategy assigned to its group.
+
+    assignment (sums → step_by_step)  ×  "What is 17 + 25?"  ──teacher──►  a trace, judged against the reference
+
+Sampling k > 1 explanations of one example gives curation something to choose from.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from orcinus.asking import SamplingConfig, requests_for
+from orcinus.attempts import attempt_all
+from orcinus.config import Config
+from orcinus.errors import StepError
+from orcinus.runtime import StepContext
+from orcinus.store import tables
+from orcinus.store.assigned import Assigned
+from orcinus.types import Request, Strategy
+from orcinus.verifiers import by_answer_type
+
+VERSION = 1
+
+
+class TeachConfig(Config):
+    """How the teacher is asked."""
+
+    sampling: SamplingConfig = SamplingConfig(max_tokens=1024)
+    """How the teacher writes, and how many explanations of each example."""
+
+
+async def teach(config: TeachConfig, strategies: tuple[Strategy, ...], context: StepContext) -> dict[str, Any]:
+    """Ask the teacher, and write its judged traces to ``attempts.parquet``.
+
+    Returns:
+        Counts of attempts, of verdicts by value and of examples left out because no strategy was assigned.
+
+    Raises:
+        StepError: No example has a strategy, or not one trace arrived.
+        BudgetError: The cap is reached; what is paid for is in the ledger, and the next run goes on from there.
+    """
+    assigned = Assigned.read(context.inputs["assign"])
+    total = sum(1 for _ in _requests(config, strategies, assigned, context))
+    if total == 0:
+        raise StepError("no example of the teach split has a strategy: see assignments.parquet in the assign step's folder")
+    context.progress.start("teach", total)
+    counts: Counter[str] = Counter()
+    first_error = None
+    with tables.TableWriter(context.out / "attempts.parquet", tables.JUDGED) as writer:
+        async for judged in attempt_all(
+            _requests(config, strategies, assigned, context),
+            context.completer("teacher"),
+            ledger=context.ledger,
+            verify=by_answer_type,
+            run=context.run,
+            step="teach",
+            concurrency=context.runtime.concurrency,
+            budget=context.budget,
+        ):
+            writer.write(tables.judged_row(judged))
+            context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
+            first_error = first_error or judged.attempt.error
+            counts["error" if judged.attempt.finish == "error" else str(judged.verdict.value)] += 1
+        if counts["error"] == total:
+            raise StepError(f"the teacher answered none of {total} requests; the first error: {first_error}")
+    return {
+        "attempts": total,
+        "right": counts["1.0"],
+        "wrong": counts["0.0"],
+        "unjudged": counts["None"],
+        "errors": counts["error"],
+    }
+
+
+def _requests(
+    config: TeachConfig, strategies: tuple[Strategy, ...], assigned: Assigned, context: StepContext
+) -> Iterator[Request]:
+    known = {strategy.name: strategy for strategy in strategies}
+    for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", "teach"):
+        name = assigned.strategy_of(example.task, example.id)
+        if name is not None:
+            yield from requests_for(example, known[name], config.sampling, seed=context.seed)
