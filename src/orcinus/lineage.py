@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
@@ -40,7 +41,8 @@ def trace_lesson(run_dir: Path, lesson_id: str) -> Lineage:
     Raises:
         ConfigError: No lesson, or more than one, has such an id.
     """
-    found = [(folder, row) for folder in _steps(run_dir, "erase") for row in _rows(folder / "lessons.parquet", "id", lesson_id)]
+    erased = finished_steps(run_dir, "erase")
+    found = [(folder, row) for folder in erased for row in _rows(folder / "lessons.parquet", "id", lesson_id)]
     distinct = {row["id"] for _, row in found}
     if not distinct:
         raise ConfigError(f"no lesson of {run_dir} has an id that starts with {lesson_id!r}; ids stand in erase-*/lessons.parquet")
@@ -65,11 +67,26 @@ def trace_lesson(run_dir: Path, lesson_id: str) -> Lineage:
     )
 
 
-def _steps(run_dir: Path, verb: str) -> list[Path]:
-    done = [path.parent for path in sorted(run_dir.glob(f"{verb}*/_done"))]
-    if not done:
-        raise ConfigError(f"{run_dir}: no finished {verb} step; run the recipe first")
-    return sorted(done, key=lambda folder: (folder.name.count("-"), folder.stat().st_mtime))
+def finished_steps(run_dir: Path, name: str) -> list[Path]:
+    """The folders of the finished steps called ``name`` (``erase``, ``erase-answer_only``), the latest first.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    folders = [path.parent for path in run_dir.glob(f"{name}-*/_done") if path.parent.name.rpartition("-")[0] == name]
+    if not folders:
+        raise ConfigError(f"{run_dir}: no finished {name} step; run the recipe first")
+    return sorted(folders, key=lambda folder: (folder / "_done").stat().st_mtime, reverse=True)
+
+
+def scores_of(run_dir: Path) -> dict[str, Any] | None:
+    """What the latest evaluation of a run found; None before there was one."""
+    try:
+        latest = finished_steps(run_dir, "evaluate")[0]
+    except ConfigError:
+        return None
+    scores: dict[str, Any] = orjson.loads((latest / "scores.json").read_bytes())
+    return scores
 
 
 def _inputs_of(folder: Path) -> dict[str, Path]:

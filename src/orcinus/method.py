@@ -4,24 +4,283 @@
                                             └→ erase → train ─┘   (the answer-only baseline)
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from orcinus.attempts import Budget
-from orcinus.completers.endpoint import Endpoint, EndpointConfig
 from orcinus.completers.local_config import LocalConfig, local_identity
 from orcinus.completers.opening import open_completer
-from orcinus.config import Config
 from orcinus.errors import ConfigError
-from orcinus.pipeline import Step, summary_of
+from orcinus.pipeline import Step, ancestors, locked, run_steps, summary_of, write_atomically
 from orcinus.protocols import Completer
-from orcinus.recipe import ModelConfig, Recipe
+from orcinus.recipe import ModelConfig, Recipe, StudentConfig
 from orcinus.runtime import Progress, Runtime, StepContext
 from orcinus.steps import assign, curate, erase, evaluate, probe, report, sample, student, teach, train
 from orcinus.store.ledger import Ledger
+from orcinus.tasks.opening import content_of, open_task
 from orcinus.training.scratch import ScratchConfig
 
-Steps = Mapping[str, Step]
+Content = Literal["explanation", "answer_only"]
+VERBS = ("sample", "student", "probe", "assign", "teach", "curate", "erase", "train", "evaluate", "report")
+"""The steps' verbs in order; ``student`` is there only when a new one is made from scratch."""
+
+
+def steps_of(recipe: Recipe, base: Path) -> list[Step]:
+    """The steps of ``recipe``, inputs first.
+
+    Args:
+        recipe: What to do.
+        base: The recipe's own folder, where its relative paths start.
+
+    Raises:
+        ConfigError: A task file or a local model is not there.
+    """
+    build = _Builder(recipe, base)
+    sampled = build.sample()
+    made = build.student(sampled)
+    probed = build.probe(sampled, made)
+    assigned = build.assign(sampled, probed)
+    taught = build.teach(sampled, assigned)
+    curated = build.curate(sampled, taught)
+    erased = build.erase(sampled, curated, "explanation")
+    trained = build.train(erased, made, "explanation")
+    inputs = {"sample": sampled, "assign": assigned, "train": trained, **made}
+    read = {"sample": sampled, "probe": probed, "assign": assigned, "teach": taught, "curate": curated, "erase": erased}
+    if "answer_only" in recipe.evaluate.arms:
+        erased_answers = build.erase(sampled, curated, "answer_only")
+        trained_answers = build.train(erased_answers, made, "answer_only")
+        inputs["train_answer_only"] = trained_answers
+        read |= {"erase_answer_only": erased_answers, "train_answer_only": trained_answers}
+    evaluated = build.evaluate(inputs)
+    reported = build.report({**read, "train": trained, "evaluate": evaluated})
+    return ancestors(reported)
+
+
+class _Builder:
+    """Makes each step from its section of the recipe; what can change a result goes into its configuration."""
+
+    def __init__(self, recipe: Recipe, base: Path) -> None:
+        self._recipe = recipe
+        self._base = base
+        self._strategies = recipe.resolved_strategies()
+        self._texts = [asdict(strategy) for strategy in self._strategies]
+
+    def _step(self, name: str, module: Any, config: Mapping[str, Any], inputs: Mapping[str, Step], action: Any) -> Step:
+        return Step(
+            name=name,
+            version=module.VERSION,
+            config={"seed": self._recipe.seed, **config},
+            inputs=inputs,
+            action=action,
+        )
+
+    def sample(self) -> Step:
+        recipe, base = self._recipe, self._base
+        tasks = [(config, "pool") for config in recipe.tasks] + [(config, "evaluation") for config in recipe.evaluation]
+        sources = [{**config.model_dump(mode="json"), "role": role, "content": content_of(config, base)} for config, role in tasks]
+
+        async def action(context: StepContext) -> dict[str, Any]:
+            opened = [(*open_task(config, base), role) for config, role in tasks]
+            return await sample.sample(recipe.sample, opened, context)
+
+        return self._step("sample", sample, {**_dump(recipe.sample), "tasks": sources}, {}, action)
+
+    def student(self, sampled: Step) -> dict[str, Step]:
+        """The step that makes a student from scratch, as an input by its role; nothing for one that exists."""
+        config = self._recipe.student
+        if not isinstance(config, ScratchConfig):
+            return {}
+
+        async def action(context: StepContext) -> dict[str, Any]:
+            return await student.student(config, self._strategies, context)
+
+        return {"student": self._step("student", student, {**_dump(config), "strategies": self._texts}, {"sample": sampled}, action)}
+
+    def probe(self, sampled: Step, made: Mapping[str, Step]) -> Step:
+        async def action(context: StepContext) -> dict[str, Any]:
+            return await probe.probe(self._recipe.probe, self._strategies, context)
+
+        config = {**_dump(self._recipe.probe), "strategies": self._texts, "model": self._student_identity()}
+        return self._step("probe", probe, config, {"sample": sampled, **made}, action)
+
+    def assign(self, sampled: Step, probed: Step) -> Step:
+        async def action(context: StepContext) -> dict[str, Any]:
+            return await assign.assign(self._recipe.assign, self._strategies, context)
+
+        config = {**_dump(self._recipe.assign), "strategies": self._texts}
+        return self._step("assign", assign, config, {"sample": sampled, "probe": probed}, action)
+
+    def teach(self, sampled: Step, assigned: Step) -> Step:
+        async def action(context: StepContext) -> dict[str, Any]:
+            return await teach.teach(self._recipe.teach, self._strategies, context)
+
+        config = {
+            **_dump(self._recipe.teach),
+            "strategies": self._texts,
+            "model": identity_of(self._recipe.teacher, self._base),
+        }
+        return self._step("teach", teach, config, {"sample": sampled, "assign": assigned}, action)
+
+    def curate(self, sampled: Step, taught: Step) -> Step:
+        async def action(context: StepContext) -> dict[str, Any]:
+            return await curate.curate(self._recipe.curate, self._strategies, context)
+
+        config = {**_dump(self._recipe.curate), "strategies": self._texts}
+        return self._step("curate", curate, config, {"sample": sampled, "teach": taught}, action)
+
+    def erase(self, sampled: Step, curated: Step, content: Content) -> Step:
+        async def action(context: StepContext) -> dict[str, Any]:
+            return await erase.erase(self._recipe.erase, self._strategies, context, content=content)
+
+        config = {**_dump(self._recipe.erase), "strategies": self._texts, "arm": content}
+        return self._step(_arm_name("erase", content), erase, config, {"sample": sampled, "curate": curated}, action)
+
+    def train(self, erased: Step, made: Mapping[str, Step], content: Content) -> Step:
+        async def action(context: StepContext) -> dict[str, Any]:
+            return await train.train(self._recipe.train, self._student_at(context), context)
+
+        config = {**_dump(self._recipe.train), "model": self._student_identity(), "arm": content}
+        return self._step(_arm_name("train", content), train, config, {"erase": erased, **made}, action)
+
+    def evaluate(self, inputs: Mapping[str, Step]) -> Step:
+        generic = erase.generic_text(self._recipe.erase)
+
+        async def action(context: StepContext) -> dict[str, Any]:
+            return await evaluate.evaluate(self._recipe.evaluate, self._strategies, generic, context)
+
+        config = {
+            **_dump(self._recipe.evaluate),
+            "strategies": self._texts,
+            "generic": generic,
+            "student": self._student_identity(),
+            "teacher": identity_of(self._recipe.teacher, self._base),
+        }
+        return self._step("evaluate", evaluate, config, inputs, action)
+
+    def report(self, inputs: Mapping[str, Step]) -> Step:
+        async def action(context: StepContext) -> dict[str, Any]:
+            return await report.report(self._recipe.report, context)
+
+        return self._step("report", report, _dump(self._recipe.report), inputs, action)
+
+    def _student_identity(self) -> dict[str, Any]:
+        return identity_of(self._recipe.student, self._base)
+
+    def _student_at(self, context: StepContext) -> LocalConfig:
+        return student_config(self._recipe, self._base, context.inputs.get("student"))
+
+
+def _dump(config: Any) -> dict[str, Any]:
+    return dict(config.model_dump(mode="json"))
+
+
+def _arm_name(verb: str, content: Content) -> str:
+    return verb if content == "explanation" else f"{verb}-{content}"
+
+
+def identity_of(config: StudentConfig | ModelConfig, base: Path) -> dict[str, Any]:
+    """What of a model's configuration decides its answers; addresses, keys and limits do not."""
+    if isinstance(config, LocalConfig):
+        return {"kind": "local", "model": local_identity(config, base)}
+    return {"kind": config.kind, **config.identity()}
+
+
+def student_config(recipe: Recipe, base: Path, folder: Path | None) -> LocalConfig:
+    """Where the student's weights are: in the folder of a step that made them, or where the recipe says.
+
+    Args:
+        recipe: Whose student.
+        base: The recipe's own folder.
+        folder: A finished ``student`` or ``train`` step; None for the recipe's own.
+    """
+    settings = recipe.student if isinstance(recipe.student, LocalConfig) else recipe.student.local()
+    if folder is None:
+        return settings.at(base)
+    return settings.model_copy(update={"path": str(folder / summary_of(folder)["summary"]["model"]), "revision": None, "adapter": None})
+
+
+class Models:
+    """Opens the recipe's models on demand and closes what it opened."""
+
+    def __init__(self, recipe: Recipe, base: Path, runtime: Runtime) -> None:
+        self._recipe, self._base, self._runtime = recipe, base, runtime
+        self._open: dict[tuple[str, Path | None], Completer] = {}
+
+    def open(self, role: str, folder: Path | None = None) -> Completer:
+        """The model of ``role``; see ``OpenCompleter``."""
+        if (role, folder) not in self._open:
+            self._open[role, folder] = open_completer(
+                self._config(role, folder), base=self._base, device=self._runtime.device, secrets=self._runtime.secrets
+            )
+        return self._open[role, folder]
+
+    def _config(self, role: str, folder: Path | None) -> ModelConfig:
+        if role == "student":
+            return student_config(self._recipe, self._base, folder)
+        if role == "teacher":
+            return self._recipe.teacher
+        raise ConfigError(f"the recipe has no model in the role {role!r}")
+
+    async def aclose(self) -> None:
+        """Close every open model."""
+        while self._open:
+            _, completer = self._open.popitem()
+            await completer.aclose()
+
+
+async def run_recipe(
+    recipe: Recipe, recipe_path: Path, runtime: Runtime, progress: Progress, *, until: str | None = None
+) -> Path:
+    """Do what the recipe asks, or go on with it.
+
+    Args:
+        recipe: What to do.
+        recipe_path: The file it was read from; copied into the run's folder.
+        runtime: Where and how fast.
+        progress: Is told how far it is.
+        until: Verb of the last step to run; None runs all.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        OrcinusError: Something a user can mend; what is done and paid for is kept.
+    """
+    base = recipe_path.resolve().parent
+    run_dir = runtime.workspace / recipe.name
+    steps = [step for step in steps_of(recipe, base) if until is None or VERBS.index(_verb(step)) <= VERBS.index(until)]
+    with locked(run_dir), Ledger(runtime.ledger_path) as ledger:
+        write_atomically(run_dir / "recipe.yaml", recipe_path.read_bytes())
+        models = Models(recipe, base, runtime)
+        budget = Budget(usd=recipe.budget.usd, tokens=recipe.budget.tokens, ledger=ledger, run=recipe.name)
+
+        def open_context(step: Step, folder: Path) -> StepContext:
+            inputs = {role: source.folder(run_dir) for role, source in step.inputs.items()}
+
+            def completer(role: str, made: Path | None = None) -> Completer:
+                return models.open(role, inputs.get("student") if role == "student" and made is None else made)
+
+            return StepContext(
+                out=folder,
+                inputs=inputs,
+                run=recipe.name,
+                seed=recipe.seed,
+                ledger=ledger,
+                runtime=runtime,
+                progress=progress,
+                completer=completer,
+                budget=budget,
+            )
+
+        await run_steps(steps, run_dir, open_context, close=models.aclose)
+        for name in ("report.html", "report.md"):
+            made = steps[-1].folder(run_dir) / name
+            if made.exists():
+                write_atomically(run_dir / name, made.read_bytes())
+    return run_dir
+
+
+def _verb(step: Step) -> str:
+    return step.name.partition("-")[0]

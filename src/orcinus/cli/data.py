@@ -1,0 +1,76 @@
+"""Commands about data: judge a file, look at tasks, serve recorded outputs."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from orcinus.cli import options as flags
+from orcinus.cli.runs import run_async
+
+tasks_app = typer.Typer(no_args_is_help=True, help="Look at tasks.", pretty_exceptions_enable=False)
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Put this module's commands into ``app``."""
+    app.command(rich_help_panel="Results")(verify)
+    app.add_typer(tasks_app, name="tasks", rich_help_panel="Start")
+    app.command(name="serve-replay", rich_help_panel="Look")(serve_replay)
+
+
+def verify(file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="Rows {id, answer_type, choices, reference, response}; plain or gzip.")]) -> None:
+    """Judge recorded responses: one row {id, value, answer, reason} each, in order."""
+    import orjson
+
+    from orcinus.verifiers import verify_file
+
+    for row in verify_file(file):
+        sys.stdout.buffer.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.flush()
+
+
+@tasks_app.command("inspect")
+def inspect(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A file, a folder or a glob.")],
+    as_json: flags.AsJson = False,
+) -> None:
+    """Show what was understood of task files: counts, lengths, answer types, examples, and what looks wrong."""
+    from orcinus.tasks.inspection import inspect_path
+
+    report = inspect_path(path)
+    if as_json:
+        flags.print_json(report)
+        return
+    console = flags.out_console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("task", "examples", "answer type", "prompt length (median, longest)", "options", "without reference"):
+        table.add_column(column)
+    for task in report.tasks:
+        table.add_row(
+            escape(task.name),
+            f"{task.count:,}",
+            ", ".join(f"{kind} {count:,}" for kind, count in task.answer_types.items()),
+            f"{task.prompt_median:,}, {task.prompt_longest:,}",
+            task.options,
+            f"{task.without_reference:,}",
+        )
+    console.print(table)
+    for example in report.examples:
+        console.print(f"\n{example.task} / {example.id} → {example.reference}", style="bold", markup=False)
+        console.print(example.prompt, markup=False)
+    for problem in report.problems:
+        console.print(problem, style="yellow", markup=False)
+
+
+def serve_replay(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Recorded outputs {task, id, prompt, response, …}.")],
+    model: Annotated[str, typer.Option(help="The model's name.")] = "replay",
+    strategy: Annotated[list[str] | None, typer.Option(metavar="NAME=FILE", help="Outputs recorded under a strategy.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8123,
+) -> None:
+    """Serve recorded outputs as an OpenAI-compatible endpoint."""
+    raise NotImplementedError

@@ -1,0 +1,75 @@
+"""Flags that several commands share, and the runtime they make."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from orcinus.errors import ConfigError
+from orcinus.runtime import Runtime
+
+RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its name under --runs.")]
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of the runs.")]
+LedgerPath = Annotated[Path | None, typer.Option("--ledger", metavar="PATH", help="The ledger, if not RUNS/ledger.sqlite.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Calls in flight to a remote model.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes for work over shards.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 … or auto.")]
+MicroBatch = Annotated[int | None, typer.Option(min=1, help="Packed rows in one forward pass.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
+
+DEFAULT_RUNS = Path("runs")
+
+
+def runtime(
+    *,
+    runs: Path = DEFAULT_RUNS,
+    ledger: Path | None = None,
+    concurrency: int = 64,
+    workers: int = 1,
+    device: str = "auto",
+    micro_batch: int | None = None,
+) -> Runtime:
+    """The flags as a Runtime; the environment is read here and nowhere else."""
+    return Runtime(
+        workspace=runs,
+        ledger_path=ledger or runs / "ledger.sqlite",
+        concurrency=concurrency,
+        workers=workers,
+        device=device,
+        micro_batch=micro_batch,
+        secrets=dict(os.environ),
+    )
+
+
+def run_folder(run: Path, runs: Path) -> Path:
+    """The folder that ``run`` means: a path, or a name under ``runs``.
+
+    Raises:
+        ConfigError: There is no such run.
+    """
+    for folder in (run, runs / run):
+        if (folder / "recipe.yaml").is_file():
+            return folder
+    known = sorted(path.parent.name for path in runs.glob("*/recipe.yaml"))
+    hint = f"known under {runs}: {', '.join(known)}" if known else f"there is none under {runs} yet"
+    raise ConfigError(f"no run at {run}; {hint}")
+
+
+def out_console() -> Console:
+    """Where results go."""
+    return Console(highlight=False)
+
+
+def error_console() -> Console:
+    """Where progress goes, so that results can be piped."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line."""
+    import orjson
+
+    typer.echo(orjson.dumps(value, option=orjson.OPT_SERIALIZE_DATACLASS | orjson.OPT_NON_STR_KEYS).decode())

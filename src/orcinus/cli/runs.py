@@ -1,0 +1,309 @@
+"""Commands about runs: make a recipe, plan it, run it, look at it."""
+
+import asyncio
+import webbrowser
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from orcinus.cli import options as flags
+from orcinus.cli.progress import progress_for
+
+T = TypeVar("T")
+STEP_HELP = {
+    "sample": "Draw probe, teach and held-out examples; take evaluation items out of the pool.",
+    "probe": "Measure the student under every strategy.",
+    "assign": "Choose each task's strategy from what was measured.",
+    "teach": "Have the teacher explain with the assigned strategy.",
+    "curate": "Keep the traces worth learning from; record why others were dropped.",
+    "erase": "Replace the strategy's prompt by the generic one.",
+    "train": "Train the student in stages.",
+    "evaluate": "Compare the student with its baselines on held-out items.",
+    "report": "Write the report.",
+}
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Put this module's commands into ``app``."""
+    app.command(rich_help_panel="Start")(init)
+    app.command(rich_help_panel="Start")(demo)
+    app.command(rich_help_panel="Run")(plan)
+    app.command(rich_help_panel="Run")(run)
+    for verb, text in STEP_HELP.items():
+        app.command(verb, help=f"{text} Runs the steps before it where needed.", rich_help_panel="One step")(_step(verb))
+    app.command(rich_help_panel="Look")(status)
+    app.command(rich_help_panel="Look")(trace)
+    app.command(rich_help_panel="Results")(export)
+    app.command(rich_help_panel="Start")(doctor)
+    app.command(rich_help_panel="Start")(schema)
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` on the fastest event loop there is."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    return uvloop.run(work)
+
+
+def init(
+    path: Annotated[Path, typer.Argument(metavar="RECIPE", help="Where to write it.")] = Path("recipe.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+) -> None:
+    """Write a commented recipe to start from."""
+    from orcinus.scaffold import write_recipe
+
+    write_recipe(path, force=force)
+    typer.echo(f"wrote {path}; edit its tasks, student and teacher, then: orcinus plan {path}")
+
+
+def run(
+    recipe: flags.RecipeArgument,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    ledger: flags.LedgerPath = None,
+    concurrency: flags.Concurrency = 64,
+    workers: flags.Workers = 1,
+    device: flags.Device = "auto",
+    micro_batch: flags.MicroBatch = None,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Do everything the recipe asks, or go on where it stopped."""
+    _execute(recipe, None, as_json, runs, ledger, concurrency, workers, device, micro_batch)
+
+
+def _step(verb: str) -> Callable[..., None]:
+    def command(
+        recipe: flags.RecipeArgument,
+        runs: flags.Runs = flags.DEFAULT_RUNS,
+        ledger: flags.LedgerPath = None,
+        concurrency: flags.Concurrency = 64,
+        workers: flags.Workers = 1,
+        device: flags.Device = "auto",
+        micro_batch: flags.MicroBatch = None,
+        as_json: flags.AsJson = False,
+    ) -> None:
+        _execute(recipe, verb, as_json, runs, ledger, concurrency, workers, device, micro_batch)
+
+    return command
+
+
+def _execute(
+    recipe_path: Path,
+    until: str | None,
+    as_json: bool,
+    runs: Path,
+    ledger: Path | None,
+    concurrency: int,
+    workers: int,
+    device: str,
+    micro_batch: int | None,
+) -> Path:
+    from orcinus.method import run_recipe
+    from orcinus.recipe import load_recipe
+
+    recipe = load_recipe(recipe_path)
+    runtime = flags.runtime(
+        runs=runs, ledger=ledger, concurrency=concurrency, workers=workers, device=device, micro_batch=micro_batch
+    )
+    progress = progress_for(flags.error_console(), as_json=as_json)
+    try:
+        run_dir = run_async(run_recipe(recipe, recipe_path, runtime, progress, until=until))
+    finally:
+        progress.close()
+    if as_json:
+        flags.print_json(_result(run_dir))
+    else:
+        _print_result(run_dir, until)
+    return run_dir
+
+
+def demo(
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    device: flags.Device = "auto",
+    open_report: Annotated[bool, typer.Option("--open/--no-open", help="Open the report in a browser.")] = True,
+    as_json: flags.AsJson = False,
+) -> None:
+    """The whole method in a few minutes, offline: a tiny student, short tasks, a teacher that is a program."""
+    from orcinus.demo import recipe_path
+
+    with recipe_path() as path:
+        run_dir = _execute(path, None, as_json, runs, None, 512, 1, device, None)
+    if open_report and flags.out_console().is_terminal:
+        webbrowser.open((run_dir / "report.html").resolve().as_uri())
+
+
+def plan(
+    recipe: flags.RecipeArgument,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    ledger: flags.LedgerPath = None,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Show what would run, with calls, tokens and dollars; asks no model and spends nothing."""
+    from orcinus.planning import plan_recipe
+    from orcinus.recipe import load_recipe
+
+    progress = progress_for(flags.error_console(), as_json=False)
+    try:
+        planned = run_async(plan_recipe(load_recipe(recipe), recipe, flags.runtime(runs=runs, ledger=ledger), progress))
+    finally:
+        progress.close()
+    if as_json:
+        flags.print_json(planned)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column, justify in (("step", "left"), ("state", "left"), ("calls", "right"), ("in the ledger", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    table.add_column("tokens in", justify="right")
+    table.add_column("tokens out", justify="right")
+    table.add_column("dollars", justify="right")
+    for row in planned.rows:
+        table.add_row(
+            row.step,
+            row.state,
+            _count(row.calls),
+            _count(row.known_calls),
+            _count(row.tokens_in),
+            _range(row.tokens_out_low, row.tokens_out_high),
+            _money(row.usd_low, row.usd_high),
+        )
+    console = flags.out_console()
+    console.print(table)
+    for note in planned.notes:
+        console.print(note, markup=False)
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"
+
+
+def _range(low: int | None, high: int | None) -> str:
+    if low is None or high is None:
+        return ""
+    return f"{low:,}" if low == high else f"{low:,} – {high:,}"
+
+
+def _money(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return ""
+    return "0" if high == 0 else f"{low:,.2f} – {high:,.2f}"
+
+
+def status(
+    run: flags.RunArgument,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    ledger: flags.LedgerPath = None,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Show how far a run is, also while it runs."""
+    from orcinus.status import run_status
+
+    found = run_status(flags.run_folder(run, runs), ledger or runs / "ledger.sqlite")
+    if as_json:
+        flags.print_json(found)
+        return
+    console = flags.out_console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("step", "state", "time", "what came of it"):
+        table.add_column(column)
+    for row in found.steps:
+        table.add_row(row.step, row.state, row.time, escape(row.summary))
+    console.print(table)
+    for spend in found.spend:
+        console.print(
+            f"{spend.step}: {spend.calls:,} calls to {spend.model}, {spend.tokens_in:,} tokens in, "
+            f"{spend.tokens_out:,} out, ${spend.cost_usd:,.4f}",
+            markup=False,
+        )
+
+
+def trace(
+    lesson: Annotated[str, typer.Argument(metavar="LESSON", help="A lesson's id, or the start of it.")],
+    run: Annotated[Path | None, typer.Option("--run", metavar="RUN", help="The run; the latest if not given.")] = None,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Show where a lesson came from: example, probe, choice, the teacher's words, verdict, cost."""
+    from orcinus.cli.show import print_lineage
+    from orcinus.lineage import trace_lesson
+
+    found = trace_lesson(flags.run_folder(run, runs) if run is not None else _latest(runs), lesson)
+    if as_json:
+        flags.print_json(found)
+    else:
+        print_lineage(flags.out_console(), found)
+
+
+def _latest(runs: Path) -> Path:
+    recipes = sorted(runs.glob("*/recipe.yaml"), key=lambda path: path.stat().st_mtime)
+    return recipes[-1].parent if recipes else flags.run_folder(Path("(latest)"), runs)
+
+
+def export(
+    run: flags.RunArgument,
+    layout: Annotated[str, typer.Option("--format", help="messages, sharegpt, alpaca or trl.")] = "messages",
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to; RUN/lessons-FORMAT.jsonl if not given.")] = None,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+) -> None:
+    """Write the lessons in a layout that other trainers read."""
+    from typing import cast
+
+    from orcinus.export import Layout, export_lessons
+    from orcinus.lineage import finished_steps
+
+    folder = flags.run_folder(run, runs)
+    target = out or folder / f"lessons-{layout}.jsonl"
+    count = export_lessons(finished_steps(folder, "erase")[0] / "lessons.parquet", cast(Layout, layout), target)
+    typer.echo(f"{count:,} lessons in {target}")
+
+
+def doctor(
+    recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="Also look at its endpoints and keys.")] = None,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Show what is installed, devices, endpoints, keys and disk."""
+    import os
+
+    from orcinus.doctor import examine
+    from orcinus.recipe import load_recipe
+
+    findings = run_async(examine(runs, load_recipe(recipe) if recipe is not None else None, os.environ))
+    if as_json:
+        flags.print_json(findings)
+    else:
+        colours = {"ok": "green", "missing": "yellow", "problem": "red"}
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for finding in findings:
+            table.add_row(f"[{colours[finding.state]}]{finding.state}[/]", finding.what, escape(finding.detail))
+        flags.out_console().print(table)
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(2)
+
+
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    from orcinus.recipe import Recipe
+
+    flags.print_json(Recipe.model_json_schema())
+
+
+def _result(run_dir: Path) -> dict[str, Any]:
+    from orcinus.lineage import scores_of
+
+    return {"event": "done", "run": str(run_dir), "scores": scores_of(run_dir)}
+
+
+def _print_result(run_dir: Path, until: str | None) -> None:
+    from orcinus.cli.show import print_scores
+    from orcinus.lineage import scores_of
+
+    scores = scores_of(run_dir)
+    if until in (None, "evaluate", "report") and scores is not None:
+        print_scores(flags.out_console(), scores)
+    report = run_dir / "report.html"
+    typer.echo(f"report: {report}" if until in (None, "report") and report.exists() else f"run: {run_dir}")

@@ -1,0 +1,94 @@
+"""Records as a reader sees them in a terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from orcinus.lineage import Lineage
+from orcinus.types import Judged
+
+ARM_WORDS = {
+    "before": "student before",
+    "prompted": "student before, with its best strategy",
+    "answer_only": "student trained on answers only",
+    "after": "student trained on explanations",
+    "teacher": "teacher",
+}
+
+
+def print_scores(console: Console, scores: dict[str, Any]) -> None:
+    """The headline table: every arm's accuracy, and ``after`` against each."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column, justify in (("accuracy on held-out items", "left"), ("mean of tasks", "right"), ("all items", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    table.add_column("95 % interval", justify="right")
+    table.add_column("n", justify="right")
+    table.add_column("no answer found", justify="right")
+    for arm, by_task in scores["arms"].items():
+        micro = by_task["_micro"]
+        table.add_row(
+            ARM_WORDS.get(arm, arm),
+            _percent(by_task["_macro"]["mean"]),
+            _percent(micro["mean"]),
+            f"{_percent(micro['low'])} – {_percent(micro['high'])}",
+            f"{micro['n']:,}",
+            f"{micro['n_none']:,}",
+        )
+    console.print(table)
+    for row in scores["comparisons"]:
+        if row["task"] is None:
+            console.print(
+                f"{ARM_WORDS[row['a']]} − {ARM_WORDS[row['b']]}: {100 * row['difference']:+.1f} points "
+                f"({100 * row['low']:+.1f} … {100 * row['high']:+.1f}), n = {row['n']:,}, "
+                f"repairs {row['repairs']}, regressions {row['regressions']}, p = {row['p_value']:.2g}",
+                markup=False,
+            )
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def print_lineage(console: Console, found: Lineage) -> None:
+    """A lesson's history, from the example to what the student was given."""
+    example, assignment, trace = found.example, found.assignment, found.trace
+    _panel(console, f"Example {example.task} / {example.id}", f"{example.prompt}\n\nreference: {example.reference}")
+    if assignment is not None:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in ("strategy", "accuracy", "n", "format ok", "tokens"):
+            table.add_column(column)
+        for item in assignment.evidence:
+            name = f"→ {item.strategy}" if item.strategy == assignment.strategy else item.strategy
+            score = item.score
+            table.add_row(name, _percent(score.mean), str(score.n), _percent(score.format_ok), f"{item.tokens_out:.0f}")
+        console.print(Panel(table, title=f"The student's probe of {assignment.group}", title_align="left"))
+        console.print(f"chosen: {assignment.strategy}; {assignment.reason}", markup=False)
+    for judged in found.probe:
+        _panel(console, f"The student under {judged.attempt.strategy}: {_verdict(judged)}", judged.attempt.text)
+    _panel(
+        console,
+        f"The teacher {trace.attempt.model} under {trace.attempt.strategy}: {_verdict(trace)}",
+        trace.attempt.text,
+    )
+    for judged in found.siblings:
+        _panel(console, f"Another trace: {_verdict(judged)}", judged.attempt.text)
+    for drop in found.drops:
+        console.print(f"dropped {drop.attempt_id} by {drop.filter}: {drop.reason}", markup=False)
+    lesson = found.lesson
+    given = "\n".join(f"[{message.role}] {message.content}" for message in lesson.messages)
+    _panel(console, f"Lesson {lesson.id}, prompt {lesson.erased}", f"{given}\n[assistant] {lesson.completion}")
+    licence = example.meta.get("licence") or "not stated"
+    console.print(f"cost ${trace.attempt.cost_usd:.6f}; licence of the example: {licence}", markup=False)
+
+
+def _verdict(judged: Judged) -> str:
+    word = {1.0: "right", 0.0: "wrong", None: "not judged"}[judged.verdict.value]
+    return f"{word} (answer {judged.verdict.answer!r}, rule {judged.verdict.reason})"
+
+
+def _panel(console: Console, title: str, text: str) -> None:
+    # Text, not markup: a model may write anything.
+    console.print(Panel(Text(text), title=Text(title), title_align="left"))

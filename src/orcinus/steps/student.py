@@ -1,0 +1,34 @@
+"""A new student from scratch: a tokenizer learnt from the sampled prompts and the strategies' words, random weights.
+
+For experiments and for showing that every part runs where no pretrained weights can be had; such a student knows nothing.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+from orcinus.runtime import StepContext
+from orcinus.store import tables
+from orcinus.strategies import generic_messages
+from orcinus.training.scratch import ScratchConfig
+from orcinus.types import Strategy
+
+VERSION = 1
+
+
+async def student(config: ScratchConfig, strategies: tuple[Strategy, ...], context: StepContext) -> dict[str, Any]:
+    """Make the student in ``context.out / "model"``.
+
+    Returns:
+        ``model``: the folder's name; ``parameters``: how many it has; ``vocabulary``: size of its tokenizer.
+    """
+    from orcinus.training.student import make_student
+
+    def texts() -> Iterator[str]:
+        yield from (strategy.system for strategy in strategies)
+        yield from generic_messages().values()
+        for example in tables.read_examples(context.inputs["sample"] / "examples.parquet"):
+            yield example.prompt
+
+    facts = await asyncio.to_thread(make_student, config, texts(), context.out / "model")
+    return {"model": "model", **facts}
