@@ -1,0 +1,71 @@
+"""The built-in strategies and messages."""
+
+from collections import Counter
+
+import pytest
+
+from orcinus.errors import ConfigError
+from orcinus.strategies import ask, built_in, generic_messages, orca_system_message, resolve
+from orcinus.types import Example, Message, Strategy
+
+EXAMPLE = Example(id="1", task="sums", prompt="What is 17 + 25?", answer_type="number", reference="42")
+
+
+def test_every_built_in_strategy_has_a_text_and_a_source() -> None:
+    assert len(built_in()) == 10
+    for strategy in built_in().values():
+        assert strategy.system.strip()
+        assert "arXiv" in strategy.source
+
+
+def test_every_built_in_strategy_says_how_to_give_the_answer() -> None:
+    assert all("The answer is" in strategy.system for strategy in built_in().values())
+
+
+def test_no_generic_message_hints_at_a_strategy() -> None:
+    for text in generic_messages().values():
+        assert not any(word in text.lower() for word in ("step", "explain", "recall", "reason", "answer"))
+
+
+def test_a_strategy_is_shown_as_system_message_with_its_demonstrations_before_the_question() -> None:
+    strategy = Strategy(name="mine", system="Think.", demonstrations=(("1 + 1?", "2"),))
+    assert ask(EXAMPLE, strategy) == (
+        Message(role="system", content="Think."),
+        Message(role="user", content="1 + 1?"),
+        Message(role="assistant", content="2"),
+        Message(role="user", content="What is 17 + 25?"),
+    )
+
+
+def test_an_empty_system_message_is_not_sent() -> None:
+    assert ask(EXAMPLE, Strategy(name="none", system="")) == (Message(role="user", content="What is 17 + 25?"),)
+
+
+def test_a_strategy_of_ones_own_comes_before_the_built_in_of_the_same_name() -> None:
+    own = Strategy(name="direct", system="Just say it.")
+    assert resolve(["direct"], {"direct": own}) == (own,)
+
+
+def test_an_unknown_strategy_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="no strategy named 'step_by_stop'; known: .*step_by_step"):
+        resolve(["step_by_stop"], {})
+
+
+@pytest.mark.parametrize(
+    ("collection", "choice", "numbers"),
+    [
+        ("cot", False, {6, 11, 16}),
+        ("niv2", False, {1, 2, 5, 7, 9, 12, 13, 14, 15}),
+        ("t0", True, {1, 2, 3, 5, 7}),
+        ("flan2021", False, {3, 4, 7}),
+        ("flan2021", True, {8, 10}),
+    ],
+)
+def test_orcas_messages_follow_its_figure_6(collection: str, choice: bool, numbers: set[int]) -> None:
+    drawn = Counter(orca_system_message(str(i), collection, choice=choice, seed=0)[0] for i in range(2000))
+    assert set(drawn) == numbers
+    assert min(drawn.values()) > 0.7 * 2000 / len(numbers)
+
+
+def test_the_same_query_always_draws_the_same_message() -> None:
+    assert orca_system_message("q1", "t0", choice=False, seed=3) == orca_system_message("q1", "t0", choice=False, seed=3)
