@@ -4,9 +4,9 @@ A class is registered in ``registry.py`` or, from another package, through the e
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
-from orcinus.types import Assignment, Attempt, Completion, Example, Judged, Messages, Sampling, Split, Verdict
+from orcinus.types import Assignment, Attempt, Completion, Example, Judged, Messages, Sampling, Split, Verdict, WorstCase
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +33,15 @@ class Completer(Protocol):
 
     async def aclose(self) -> None:
         """Close connections and stop helpers. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A Completer whose calls cost money, and that knows what a call can cost at most."""
+
+    def worst_case(self, messages: Messages, sampling: Sampling) -> WorstCase:
+        """Bounds for one call."""
         ...
 
 

@@ -111,6 +111,14 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorstCase:
+    """Upper bounds of what one call can use, retries included."""
+
+    usd: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One question to one model, before it is asked."""
 

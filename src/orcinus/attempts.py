@@ -1,0 +1,305 @@
+"""Asking models: the one place where a model is called.
+
+    requests ──► known in the ledger? recall it : ask ──► commit ──► judge ──► yield, in the order of the requests
+
+Nothing is yielded before it is on disk; nothing that is on disk is asked again, in this run or the next. A call that fails is
+data: it is remembered as an error, has the verdict None, and is asked again by the next run unless the request itself was bad.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+
+from orcinus.completers.limits import prompt_bound
+from orcinus.errors import BudgetError, CompleterError
+from orcinus.protocols import Completer, Priced, Verifier
+from orcinus.store.ledger import Ledger, attempt_id
+from orcinus.types import Attempt, Judged, Request, WorstCase
+
+RECALL_BATCH = 512
+"""Requests looked up in one query."""
+MIN_WINDOW = 4096
+"""Requests between the first that is not yet yielded and the last that is read: one slow call does not stop the others."""
+
+
+class Budget:
+    """A hard cap for one run: what is spent plus the worst case of what is in flight never passes it.
+
+    The worst case is held in the ledger before it is sent, so the cap also stands when the process is killed: what may have
+    been in flight then counts as spent.
+    """
+
+    def __init__(self, *, ledger: Ledger, run: str, usd: float | None, tokens: int | None) -> None:
+        self._ledger, self._run = ledger, run
+        self._usd_cap = float("inf") if usd is None else usd
+        self._tokens_cap = float("inf") if tokens is None else tokens
+        self._capped = usd is not None or tokens is not None
+        self._in_flight_usd, self._in_flight_tokens = 0.0, 0
+        self._held_usd, self._held_tokens = 0.0, 0
+        self._released = asyncio.Event()
+        if self._capped:
+            ledger.absorb_hold(run)
+        self.spent_usd, self.spent_tokens = ledger.spent(run)
+
+    async def reserve(self, worst: WorstCase) -> None:
+        """Wait until a call of that size fits.
+
+        Raises:
+            BudgetError: It does not fit, and nothing in flight could make room.
+        """
+        if not self._capped:
+            return
+        while not self._fits(worst):
+            if self._in_flight_tokens == 0:
+                raise BudgetError(self._exhausted(worst))
+            self._released.clear()
+            await self._released.wait()
+        self._in_flight_usd += worst.usd
+        self._in_flight_tokens += worst.tokens
+        if self._in_flight_usd > self._held_usd or self._in_flight_tokens > self._held_tokens:
+            self._hold(worst)
+
+    def settle(self, worst: WorstCase, attempt: Attempt) -> None:
+        """A call has ended and is in the ledger: what it really used replaces its worst case."""
+        self.spent_usd += attempt.cost_usd
+        self.spent_tokens += attempt.usage.tokens_in + attempt.usage.tokens_out
+        if self._capped:
+            self._in_flight_usd -= worst.usd
+            self._in_flight_tokens -= worst.tokens
+            self._released.set()
+
+    def close(self) -> None:
+        """Nothing is in flight any more."""
+        if self._held_tokens:
+            self._held_usd, self._held_tokens = 0.0, 0
+            self._ledger.hold(self._run, usd=0.0, tokens=0)
+
+    def _fits(self, worst: WorstCase) -> bool:
+        return (
+            self.spent_usd + self._in_flight_usd + worst.usd <= self._usd_cap
+            and self.spent_tokens + self._in_flight_tokens + worst.tokens <= self._tokens_cap
+        )
+
+    def _hold(self, worst: WorstCase) -> None:
+        # Twice what is needed now, so that a rising number of calls in flight costs a few syncs and not one a call.
+        room_usd = self._usd_cap - self.spent_usd
+        room_tokens = self._tokens_cap - self.spent_tokens
+        self._held_usd = min(2 * self._in_flight_usd, max(room_usd, self._in_flight_usd))
+        self._held_tokens = int(min(2 * self._in_flight_tokens, max(room_tokens, self._in_flight_tokens)))
+        self._ledger.hold(self._run, usd=self._held_usd, tokens=self._held_tokens)
+
+    def _exhausted(self, worst: WorstCase) -> str:
+        spent = f"${self.spent_usd:,.4f} and {self.spent_tokens:,} tokens spent"
+        caps = []
+        if self._usd_cap != float("inf"):
+            caps.append(f"${self._usd_cap:,.2f}")
+        if self._tokens_cap != float("inf"):
+            caps.append(f"{self._tokens_cap:,} tokens")
+        return (
+            f"the budget of {' and '.join(caps)} is used up: {spent}, and the next call may use up to "
+            f"${worst.usd:,.4f} and {worst.tokens:,} tokens; raise the recipe's budget and run again to go on from here"
+        )
+
+
+async def attempt_all(
+    requests: Iterable[Request],
+    completer: Completer,
+    *,
+    ledger: Ledger,
+    verify: Verifier,
+    run: str,
+    step: str,
+    concurrency: int = 64,
+    budget: Budget | None = None,
+) -> AsyncIterator[Judged]:
+    """Ask every request, or recall it, and judge the answers.
+
+    Args:
+        requests: Read lazily, a bounded window ahead.
+        completer: The model.
+        ledger: Where every attempt is committed before it is yielded.
+        verify: Judges each attempt.
+        run: Name under which spending is booked.
+        step: Step under which spending is booked.
+        concurrency: Calls in flight at most.
+        budget: The run's cap, if it has one.
+
+    Yields:
+        One Judged for each request, in their order.
+
+    Raises:
+        CompleterError: No call to this model can succeed (wrong key, unknown model). What arrived is committed.
+        BudgetError: The cap is reached. What was in flight is committed.
+        StoreError: The ledger cannot be written.
+    """
+    asker = _Asker(completer, ledger, run=run, step=step, concurrency=concurrency, budget=budget)
+    window = max(MIN_WINDOW, 16 * concurrency)
+    slots: deque[tuple[Request, Attempt | asyncio.Future[Attempt]]] = deque()
+    try:
+        for batch in _batches(requests):
+            slots.extend(asker.recall_or_ask(batch))
+            while len(slots) > window or (slots and _is_ready(slots[0][1])):
+                yield await _judged(*slots.popleft(), verify)
+        while slots:
+            yield await _judged(*slots.popleft(), verify)
+    finally:
+        await asker.aclose()
+
+
+def _batches(requests: Iterable[Request]) -> Iterator[list[Request]]:
+    iterator = iter(requests)
+    while batch := list(islice(iterator, RECALL_BATCH)):
+        yield batch
+
+
+def _is_ready(slot: Attempt | asyncio.Future[Attempt]) -> bool:
+    return isinstance(slot, Attempt) or slot.done()
+
+
+async def _judged(request: Request, slot: Attempt | asyncio.Future[Attempt], verify: Verifier) -> Judged:
+    recalled = isinstance(slot, Attempt)
+    attempt = slot if isinstance(slot, Attempt) else await slot
+    return Judged(attempt=attempt, verdict=await verify(request.example, attempt), recalled=recalled)
+
+
+class _Asker:
+    """The calls of one ``attempt_all``: workers that take requests from a queue and put attempts into futures."""
+
+    def __init__(
+        self, completer: Completer, ledger: Ledger, *, run: str, step: str, concurrency: int, budget: Budget | None
+    ) -> None:
+        self._completer, self._ledger, self._run, self._step = completer, ledger, run, step
+        self._model = completer.model
+        self._budget = budget
+        self._concurrency = concurrency
+        self._queue: asyncio.Queue[tuple[Request, str, asyncio.Future[Attempt]]] = asyncio.Queue()
+        self._asked: dict[str, asyncio.Future[Attempt]] = {}
+        self._workers: list[asyncio.Task[None]] = []
+        self._stopped: BaseException | None = None
+
+    def recall_or_ask(self, batch: list[Request]) -> Iterator[tuple[Request, Attempt | asyncio.Future[Attempt]]]:
+        """Each request with its attempt from the ledger, or with the future of the call that now asks for it."""
+        ids = [attempt_id(request, self._model) for request in batch]
+        known = self._ledger.recall(batch, ids, self._model)
+        for request, identity, attempt in zip(batch, ids, known, strict=True):
+            if attempt is not None and (attempt.error is None or attempt.permanent):
+                yield request, attempt
+            else:
+                yield request, self._ask(request, identity)
+
+    def _ask(self, request: Request, identity: str) -> asyncio.Future[Attempt]:
+        """The call for ``request``; two equal requests share one."""
+        if identity not in self._asked:
+            future: asyncio.Future[Attempt] = asyncio.get_running_loop().create_future()
+            self._asked[identity] = future
+            future.add_done_callback(lambda _: self._asked.pop(identity, None))
+            self._queue.put_nowait((request, identity, future))
+            if len(self._workers) < self._concurrency:
+                self._workers.append(asyncio.create_task(self._work()))
+        return self._asked[identity]
+
+    async def _work(self) -> None:
+        while True:
+            request, identity, future = await self._queue.get()
+            if self._stopped is not None:
+                _fail(future, self._stopped)
+                continue
+            try:
+                attempt = await self._attempt(request, identity)
+            except asyncio.CancelledError:
+                future.cancel()
+                raise
+            except BaseException as error:  # noqa: BLE001 (handed to whoever waits for the attempt)
+                self._stopped = self._stopped or error
+                _fail(future, error)
+            else:
+                if not future.done():
+                    future.set_result(attempt)
+
+    async def _attempt(self, request: Request, identity: str) -> Attempt:
+        """Ask once, commit, and only then return."""
+        worst = None
+        if self._budget is not None:
+            worst = self._worst_case(request)
+            await self._budget.reserve(worst)
+        attempt, fatal = await self._call(request, identity)
+        # Shielded: once a reply has arrived, being cancelled must not lose it.
+        await asyncio.shield(self._ledger.commit(attempt, request, run=self._run, step=self._step))
+        if self._budget is not None and worst is not None:
+            self._budget.settle(worst, attempt)
+        if fatal is not None:
+            raise fatal
+        return attempt
+
+    async def _call(self, request: Request, identity: str) -> tuple[Attempt, CompleterError | None]:
+        """The attempt that came of one call, and the error if no call to this model can succeed."""
+        started = time.perf_counter()
+        try:
+            completion = await self._completer.complete(request.messages, request.sampling)
+        except CompleterError as error:
+            failed = Attempt(
+                id=identity,
+                example_id=request.example.id,
+                task=request.example.task,
+                strategy=request.strategy,
+                model=self._model,
+                messages=request.messages,
+                sampling=request.sampling,
+                sample=request.sample,
+                text="",
+                finish="error",
+                latency_s=time.perf_counter() - started,
+                error=str(error),
+                permanent=error.permanent and not error.fatal,
+            )
+            return failed, error if error.fatal else None
+        logprobs = completion.logprobs
+        attempt = Attempt(
+            id=identity,
+            example_id=request.example.id,
+            task=request.example.task,
+            strategy=request.strategy,
+            model=self._model,
+            messages=request.messages,
+            sampling=request.sampling,
+            sample=request.sample,
+            text=completion.text,
+            finish=completion.finish,
+            reasoning=completion.reasoning,
+            usage=completion.usage,
+            logprobs=None if logprobs is None else tuple(round(value, 5) for value in logprobs),
+            cost_usd=completion.cost_usd,
+            latency_s=completion.latency_s or time.perf_counter() - started,
+        )
+        return attempt, None
+
+    def _worst_case(self, request: Request) -> WorstCase:
+        if isinstance(self._completer, Priced):
+            return self._completer.worst_case(request.messages, request.sampling)
+        return WorstCase(usd=0.0, tokens=prompt_bound(request.messages) + request.sampling.max_tokens)
+
+    async def aclose(self) -> None:
+        """Let what is in flight arrive and be committed when a cap or a bad key stopped the asking; else end at once."""
+        if isinstance(self._stopped, BudgetError | CompleterError):
+            self._drop_queued(self._stopped)
+            while self._asked:
+                await asyncio.wait(list(self._asked.values()))
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        if self._budget is not None:
+            self._budget.close()
+
+    def _drop_queued(self, error: BaseException) -> None:
+        with suppress(asyncio.QueueEmpty):
+            while True:
+                _fail(self._queue.get_nowait()[2], error)
+
+
+def _fail(future: asyncio.Future[Attempt], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # noted: whoever waits will see it, nobody else needs a warning

@@ -1,0 +1,171 @@
+"""Recorded outputs behind a real HTTP endpoint, so that the whole network path runs offline.
+
+Speaks enough of the OpenAI chat API for the ``openai`` package to use it unchanged: ``/v1/chat/completions`` (also as a
+stream), ``/v1/models``, errors in its shape. Listens on this machine only, unless told otherwise; asks for no key.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+
+from orcinus.completers.replay import Replay
+from orcinus.errors import CompleterError
+from orcinus.types import Completion, Message, Sampling
+
+MAX_REQUEST_BYTES = 16 * 2**20
+_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 413: "Content Too Large"}
+
+
+class _Refused(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@asynccontextmanager
+async def replay_server(replay: Replay, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """Serve while the block runs.
+
+    Yields:
+        The base URL, up to and including ``/v1``.
+    """
+
+    async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await _answer_one(reader, writer, replay):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client has gone away, or we are closing
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve_connection, host, port, limit=MAX_REQUEST_BYTES)
+    try:
+        yield f"http://{host}:{server.sockets[0].getsockname()[1]}/v1"
+    finally:
+        server.close()
+
+
+async def serve_forever(replay: Replay, *, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+    """Serve until cancelled; ``on_ready`` is told the base URL."""
+    async with replay_server(replay, host=host, port=port) as url:
+        on_ready(url)
+        await asyncio.Event().wait()
+
+
+async def _answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, replay: Replay) -> bool:
+    """Answer one request; False when the connection is to be closed."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    request_line, *header_lines = head.decode("latin-1").split("\r\n")
+    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in header_lines)}
+    keep = headers.get("connection", "").lower() != "close"
+    try:
+        method, path = request_line.split(" ")[:2]
+        length = int(headers.get("content-length", "0"))
+        if length > MAX_REQUEST_BYTES:
+            keep = False
+            raise _Refused(413, "the request is too large")
+        body = await reader.readexactly(length)
+        reply, stream = await _route(method, path.partition("?")[0], body, replay)
+        if stream:
+            await _send_stream(writer, reply)
+        else:
+            await _send(writer, 200, reply)
+    except _Refused as refused:
+        await _send(writer, refused.status, _error(str(refused)))
+    except ValueError as error:
+        keep = False
+        await _send(writer, 400, _error(f"not an HTTP request: {error}"))
+    return keep
+
+
+async def _route(method: str, path: str, body: bytes, replay: Replay) -> tuple[dict[str, Any], bool]:
+    if path == "/v1/models" and method == "GET":
+        return {"object": "list", "data": [{"id": replay.model, "object": "model", "owned_by": "recorded"}]}, False
+    if path != "/v1/chat/completions":
+        raise _Refused(404, f"there is no {path} here; POST /v1/chat/completions")
+    if method != "POST":
+        raise _Refused(405, f"{path} takes POST")
+    asked = _parse(body)
+    try:
+        completion = await replay.complete(asked["messages"], Sampling())
+    except CompleterError as error:
+        # 400 and not 404: the endpoint and the model are there, this question is not.
+        raise _Refused(400, str(error)) from error
+    return _chat_completion(replay.model, completion), asked["stream"]
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        asked = orjson.loads(body)
+        messages = tuple(Message(role=item["role"], content=_content(item["content"])) for item in asked["messages"])
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise _Refused(400, f"not a chat request: {error!r}") from error
+    if not messages:
+        raise _Refused(400, "messages is empty")
+    return {"messages": messages, "stream": bool(asked.get("stream"))}
+
+
+def _content(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(part["text"] for part in content)
+
+
+def _chat_completion(model: str, completion: Completion) -> dict[str, Any]:
+    usage = completion.usage
+    return {
+        "id": f"chatcmpl-{time.monotonic_ns():x}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": completion.text, "refusal": None},
+                "logprobs": None,
+                "finish_reason": completion.finish,
+            }
+        ],
+        "usage": {
+            "prompt_tokens": usage.tokens_in,
+            "completion_tokens": usage.tokens_out,
+            "total_tokens": usage.tokens_in + usage.tokens_out,
+        },
+    }
+
+
+def _error(message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+
+
+async def _send(writer: asyncio.StreamWriter, status: int, reply: dict[str, Any]) -> None:
+    body = orjson.dumps(reply)
+    head = (
+        f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    writer.write(head.encode() + body)
+    await writer.drain()
+
+
+async def _send_stream(writer: asyncio.StreamWriter, reply: dict[str, Any]) -> None:
+    """The reply as two server-sent events: the text, then the end with the usage."""
+    choice = reply["choices"][0]
+    common = {key: reply[key] for key in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+    events = [
+        common | {"choices": [{"index": 0, "delta": choice["message"], "finish_reason": None}]},
+        common
+        | {"choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}], "usage": reply["usage"]},
+    ]
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+    encoded = body.encode()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {len(encoded)}\r\n\r\n"
+    writer.write(head.encode() + encoded)
+    await writer.drain()
