@@ -78,7 +78,9 @@ def _devices() -> list[Finding]:
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         found.append(
-            Finding(what=f"cuda:{index}", state="ok", detail=f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+            Finding(
+                what=f"cuda:{index}", state="ok", detail=f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+            )
         )
     return found
 

@@ -1,9 +1,9 @@
 """Lessons in the layouts that other trainers read.
 
-    messages   {"messages": [{"role": "system", …}, {"role": "user", …}, {"role": "assistant", …}]}
-    sharegpt   {"conversations": [{"from": "system", …}, {"from": "human", …}, {"from": "gpt", …}]}
-    alpaca     {"system": …, "instruction": …, "input": "", "output": …}
-    trl        {"prompt": [messages …], "completion": [{"role": "assistant", …}]}
+messages   {"messages": [{"role": "system", …}, {"role": "user", …}, {"role": "assistant", …}]}
+sharegpt   {"conversations": [{"from": "system", …}, {"from": "human", …}, {"from": "gpt", …}]}
+alpaca     {"system": …, "instruction": …, "input": "", "output": …}
+trl        {"prompt": [messages …], "completion": [{"role": "assistant", …}]}
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,11 @@ _SHAREGPT_ROLES = {"system": "system", "developer": "system", "user": "human", "
 
 
 def _answer(lesson: Lesson) -> str:
-    return lesson.completion if lesson.reasoning is None else f"<think>\n{lesson.reasoning}\n</think>\n\n{lesson.completion}"
+    return (
+        lesson.completion
+        if lesson.reasoning is None
+        else f"<think>\n{lesson.reasoning}\n</think>\n\n{lesson.completion}"
+    )
 
 
 def _given(lesson: Lesson) -> list[dict[str, str]]:

@@ -45,7 +45,9 @@ def trace_lesson(run_dir: Path, lesson_id: str) -> Lineage:
     found = [(folder, row) for folder in erased for row in _rows(folder / "lessons.parquet", "id", lesson_id)]
     distinct = {row["id"] for _, row in found}
     if not distinct:
-        raise ConfigError(f"no lesson of {run_dir} has an id that starts with {lesson_id!r}; ids stand in erase-*/lessons.parquet")
+        raise ConfigError(
+            f"no lesson of {run_dir} has an id that starts with {lesson_id!r}; ids stand in erase-*/lessons.parquet"
+        )
     if len(distinct) > 1:
         raise ConfigError(f"{len(distinct)} lessons have ids that start with {lesson_id!r}; give more of it")
     folder, row = found[0]
@@ -58,12 +60,16 @@ def trace_lesson(run_dir: Path, lesson_id: str) -> Lineage:
     assignments = Assigned.read(taught["assign"])
     return Lineage(
         lesson=lesson,
-        example=next(tables.example_of(row) for row in _of_example(inputs["sample"] / "examples.parquet", lesson, "id")),
+        example=next(
+            tables.example_of(row) for row in _of_example(inputs["sample"] / "examples.parquet", lesson, "id")
+        ),
         probe=tuple(_judged(assigned["probe"] / "attempts.parquet", lesson)),
         assignment=assignments.assignment_of(lesson.task, lesson.example_id),
         trace=next(judged for judged in traces if judged.attempt.id == lesson.attempt_id),
         siblings=tuple(judged for judged in traces if judged.attempt.id != lesson.attempt_id),
-        drops=tuple(tables.Drop(**row) for row in _of_example(inputs["curate"] / "drops.parquet", lesson, "example_id")),
+        drops=tuple(
+            tables.Drop(**row) for row in _of_example(inputs["curate"] / "drops.parquet", lesson, "example_id")
+        ),
     )
 
 

@@ -1,7 +1,7 @@
 """The whole method as steps: what a recipe asks for, in the order in which it is done.
 
-    sample → probe → assign → teach → curate → erase → train ─┬→ evaluate → report
-                                            └→ erase → train ─┘   (the answer-only baseline)
+sample → probe → assign → teach → curate → erase → train ─┬→ evaluate → report
+                                        └→ erase → train ─┘   (the answer-only baseline)
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -79,7 +79,10 @@ class _Builder:
     def sample(self) -> Step:
         recipe, base = self._recipe, self._base
         tasks = [(config, "pool") for config in recipe.tasks] + [(config, "evaluation") for config in recipe.evaluation]
-        sources = [{**config.model_dump(mode="json"), "role": role, "content": content_of(config, base)} for config, role in tasks]
+        sources = [
+            {**config.model_dump(mode="json"), "role": role, "content": content_of(config, base)}
+            for config, role in tasks
+        ]
 
         async def action(context: StepContext) -> dict[str, Any]:
             opened = [(*open_task(config, base), role) for config, role in tasks]
@@ -96,7 +99,11 @@ class _Builder:
         async def action(context: StepContext) -> dict[str, Any]:
             return await student.student(config, self._strategies, context)
 
-        return {"student": self._step("student", student, {**_dump(config), "strategies": self._texts}, {"sample": sampled}, action)}
+        return {
+            "student": self._step(
+                "student", student, {**_dump(config), "strategies": self._texts}, {"sample": sampled}, action
+            )
+        }
 
     def probe(self, sampled: Step, made: Mapping[str, Step]) -> Step:
         async def action(context: StepContext) -> dict[str, Any]:
@@ -198,7 +205,9 @@ def student_config(recipe: Recipe, base: Path, folder: Path | None) -> LocalConf
     settings = recipe.student if isinstance(recipe.student, LocalConfig) else recipe.student.local()
     if folder is None:
         return settings.at(base)
-    return settings.model_copy(update={"path": str(folder / summary_of(folder)["summary"]["model"]), "revision": None, "adapter": None})
+    return settings.model_copy(
+        update={"path": str(folder / summary_of(folder)["summary"]["model"]), "revision": None, "adapter": None}
+    )
 
 
 class Models:

@@ -68,7 +68,9 @@ def summary_of(folder: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = orjson.loads((folder / "step.json").read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
-        raise StoreError(f"{folder / 'step.json'}: cannot be read ({error}); delete the folder to run the step again") from error
+        raise StoreError(
+            f"{folder / 'step.json'}: cannot be read ({error}); delete the folder to run the step again"
+        ) from error
     return record
 
 
@@ -86,7 +88,9 @@ def locked(run_dir: Path) -> Iterator[None]:
         except BlockingIOError as error:
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
-            raise BusyError(f"{run_dir}: process {owner} works on this run; wait for it, or give the run another name") from error
+            raise BusyError(
+                f"{run_dir}: process {owner} works on this run; wait for it, or give the run another name"
+            ) from error
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

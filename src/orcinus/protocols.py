@@ -6,7 +6,18 @@ A class is registered in ``registry.py`` or, from another package, through the e
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
-from orcinus.types import Assignment, Attempt, Completion, Example, Judged, Messages, Sampling, Split, Verdict, WorstCase
+from orcinus.types import (
+    Assignment,
+    Attempt,
+    Completion,
+    Example,
+    Judged,
+    Messages,
+    Sampling,
+    Split,
+    Verdict,
+    WorstCase,
+)
 
 if TYPE_CHECKING:
     import torch

@@ -113,7 +113,9 @@ class Recipe(Config):
 
     @field_validator("strategies")
     @classmethod
-    def _strategies_are_known_and_distinct(cls, value: tuple[str | StrategyConfig, ...]) -> tuple[str | StrategyConfig, ...]:
+    def _strategies_are_known_and_distinct(
+        cls, value: tuple[str | StrategyConfig, ...]
+    ) -> tuple[str | StrategyConfig, ...]:
         names = [item if isinstance(item, str) else item.name for item in value]
         if not names:
             raise ValueError("at least one strategy is needed")

@@ -21,7 +21,14 @@ def add_commands(app: typer.Typer) -> None:
     app.command(name="serve-replay", rich_help_panel="Look")(serve_replay)
 
 
-def verify(file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="Rows {id, answer_type, choices, reference, response}; plain or gzip.")]) -> None:
+def verify(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.jsonl", help="Rows {id, answer_type, choices, reference, response}; plain or gzip."
+        ),
+    ],
+) -> None:
     """Judge recorded responses: one row {id, value, answer, reason} each, in order."""
     import orjson
 
@@ -46,7 +53,14 @@ def inspect(
         return
     console = flags.out_console()
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("task", "examples", "answer type", "prompt length (median, longest)", "options", "without reference"):
+    for column in (
+        "task",
+        "examples",
+        "answer type",
+        "prompt length (median, longest)",
+        "options",
+        "without reference",
+    ):
         table.add_column(column)
     for task in report.tasks:
         table.add_row(
@@ -66,9 +80,13 @@ def inspect(
 
 
 def serve_replay(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Recorded outputs {task, id, prompt, response, …}.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="Recorded outputs {task, id, prompt, response, …}.")
+    ],
     model: Annotated[str, typer.Option(help="The model's name.")] = "replay",
-    strategy: Annotated[list[str] | None, typer.Option(metavar="NAME=FILE", help="Outputs recorded under a strategy.")] = None,
+    strategy: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=FILE", help="Outputs recorded under a strategy.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8123,
 ) -> None:

@@ -13,7 +13,9 @@ from orcinus.runtime import Runtime
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its name under --runs.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of the runs.")]
-LedgerPath = Annotated[Path | None, typer.Option("--ledger", metavar="PATH", help="The ledger, if not RUNS/ledger.sqlite.")]
+LedgerPath = Annotated[
+    Path | None, typer.Option("--ledger", metavar="PATH", help="The ledger, if not RUNS/ledger.sqlite.")
+]
 Concurrency = Annotated[int, typer.Option(min=1, help="Calls in flight to a remote model.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes for work over shards.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 … or auto.")]

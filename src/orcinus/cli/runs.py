@@ -34,7 +34,9 @@ def add_commands(app: typer.Typer) -> None:
     app.command(rich_help_panel="Run")(plan)
     app.command(rich_help_panel="Run")(run)
     for verb, text in STEP_HELP.items():
-        app.command(verb, help=f"{text} Runs the steps before it where needed.", rich_help_panel="One step")(_step(verb))
+        app.command(verb, help=f"{text} Runs the steps before it where needed.", rich_help_panel="One step")(
+            _step(verb)
+        )
     app.command(rich_help_panel="Look")(status)
     app.command(rich_help_panel="Look")(trace)
     app.command(rich_help_panel="Results")(export)
@@ -246,7 +248,9 @@ def _latest(runs: Path) -> Path:
 def export(
     run: flags.RunArgument,
     layout: Annotated[str, typer.Option("--format", help="messages, sharegpt, alpaca or trl.")] = "messages",
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to; RUN/lessons-FORMAT.jsonl if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to; RUN/lessons-FORMAT.jsonl if not given.")
+    ] = None,
     runs: flags.Runs = flags.DEFAULT_RUNS,
 ) -> None:
     """Write the lessons in a layout that other trainers read."""
@@ -262,7 +266,9 @@ def export(
 
 
 def doctor(
-    recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="Also look at its endpoints and keys.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="[RECIPE]", help="Also look at its endpoints and keys.")
+    ] = None,
     runs: flags.Runs = flags.DEFAULT_RUNS,
     as_json: flags.AsJson = False,
 ) -> None:

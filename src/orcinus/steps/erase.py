@@ -143,13 +143,16 @@ async def erase(
             for kind, value in (("task", lesson.task), ("strategy", lesson.strategy), ("erased", lesson.erased)):
                 counts[kind][value] = counts[kind].get(value, 0) + 1
     if writer.rows == 0:
-        raise StepError("no trace was kept, so there is nothing to learn from; see the drops in the curate step's folder")
+        raise StepError(
+            "no trace was kept, so there is nothing to learn from; see the drops in the curate step's folder"
+        )
     return {"lessons": writer.rows, "leaks": leaks, **counts}
 
 
 def _traces(inputs: Mapping[str, Any]) -> Iterator[tuple[Judged, Example]]:
     examples = {
-        (example.task, example.id): example for example in tables.read_examples(inputs["sample"] / "examples.parquet", "teach")
+        (example.task, example.id): example
+        for example in tables.read_examples(inputs["sample"] / "examples.parquet", "teach")
     }
     for judged in tables.read_judged(inputs["curate"] / "kept.parquet"):
         yield judged, examples[judged.attempt.task, judged.attempt.example_id]

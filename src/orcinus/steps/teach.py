@@ -42,7 +42,9 @@ async def teach(config: TeachConfig, strategies: tuple[Strategy, ...], context: 
     assigned = Assigned.read(context.inputs["assign"])
     total = sum(1 for _ in _requests(config, strategies, assigned, context))
     if total == 0:
-        raise StepError("no example of the teach split has a strategy: see assignments.parquet in the assign step's folder")
+        raise StepError(
+            "no example of the teach split has a strategy: see assignments.parquet in the assign step's folder"
+        )
     context.progress.start("teach", total)
     counts: Counter[str] = Counter()
     first_error = None

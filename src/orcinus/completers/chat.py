@@ -1,0 +1,98 @@
+"""Messages as the tokens of one model: its own chat template, the same in training and when it is asked.
+
+Special tokens inside what a user or a teacher wrote are text, never control: they are tokenised apart.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from orcinus.types import Message, Messages
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+PLAIN = (
+    "{% for message in messages %}{% if message.role == 'assistant' %}{{ message.content }}{{ eos_token }}\n\n"
+    "{% else %}{{ message.content }}\n\n{% endif %}{% endfor %}"
+)
+FALLBACKS = {"chatml": CHATML, "plain": PLAIN}
+_MARK = "\ue000{}\ue001"
+"""Stands for a message's text while the template is rendered; from the private use area, so that no text has it."""
+
+
+class Chat:
+    """The chat format of one tokenizer."""
+
+    def __init__(self, tokenizer: Any, *, fallback: str) -> None:
+        """Use the tokenizer's own template, or ``fallback`` (``chatml`` or ``plain``) when it has none."""
+        self.tokenizer = tokenizer
+        self._template = None if tokenizer.chat_template else FALLBACKS[fallback]
+        self._special = tuple(token for token in tokenizer.all_special_tokens if token)
+
+    def prompt(self, messages: Messages) -> list[int]:
+        """The tokens after which the model writes its answer."""
+        return self._tokens(self._render(messages, generation=True), messages)
+
+    def lesson(self, messages: Messages, completion: str, reasoning: str | None = None) -> tuple[list[int], int]:
+        """The tokens of a whole lesson, and how many of them are the prompt.
+
+        The rest is what the student learns to write: everything after the generation prompt, the token that ends the turn
+        included and whatever the template puts behind it left out.
+        """
+        answer: dict[str, Any] = {"role": "assistant", "content": completion}
+        if reasoning is not None:
+            answer["reasoning_content"] = reasoning
+        prompt_text = self._render(messages, generation=True)
+        whole = self._render(messages, answer=answer)
+        if not whole.startswith(prompt_text):
+            # The template writes the turn otherwise than it announces it (it may drop a think block): learn the text alone.
+            whole = prompt_text + (f"<think>\n{reasoning}\n</think>\n\n" if reasoning else "") + _mark(len(messages))
+        written = whole[len(prompt_text) :]
+        end = _mark(len(messages))
+        tail = written.partition(end)[2]
+        written = written[: len(written) - len(tail)] + self._end_of_turn(tail)
+        texts = (*messages, Message(role="assistant", content=completion))
+        prompt = self._tokens(prompt_text, texts)
+        return prompt + self._tokens(written, texts), len(prompt)
+
+    def _end_of_turn(self, tail: str) -> str:
+        """What ends the turn: the first special token of ``tail``, or the tokenizer's end of sequence."""
+        found = [(tail.find(token), token) for token in self._special if token in tail]
+        return min(found)[1] if found else (self.tokenizer.eos_token or "")
+
+    def _render(self, messages: Messages, *, generation: bool = False, answer: dict[str, Any] | None = None) -> str:
+        """The conversation with a mark in place of each text."""
+        turns: list[dict[str, Any]] = [
+            {"role": message.role, "content": _mark(i)} for i, message in enumerate(messages)
+        ]
+        if answer is not None:
+            turns.append({**answer, "content": _mark(len(messages))})
+        text: str = self.tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=generation, chat_template=self._template
+        )
+        return text
+
+    def _tokens(self, rendered: str, texts: Sequence[Message]) -> list[int]:
+        """The tokens of a rendered conversation, its marks replaced by the texts they stand for."""
+        if not any(token in message.content for message in texts for token in self._special):
+            for i, message in enumerate(texts):
+                rendered = rendered.replace(_mark(i), message.content)
+            return self._encode(rendered, literal=False)
+        ids: list[int] = []
+        for piece in rendered.split("\ue000"):
+            number, closed, rest = piece.partition("\ue001")
+            if closed:
+                ids += self._encode(texts[int(number)].content, literal=True)
+            ids += self._encode(rest if closed else piece, literal=False)
+        return ids
+
+    def _encode(self, text: str, *, literal: bool) -> list[int]:
+        if not text:
+            return []
+        encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=literal)
+        return list(encoded["input_ids"])
+
+
+def _mark(number: int) -> str:
+    return _MARK.format(number)

@@ -1,0 +1,294 @@
+"""A Hugging Face causal language model in this process, decoding hundreds of questions at once.
+
+Whoever calls ``complete`` waits in a queue; one thread takes what waits, sorts it by length, reads prompts in batches and
+writes token by token. A row that ends leaves the batch at once. Greedy answers do not depend on what else is in the batch,
+and a sampled answer depends on its own seed alone.
+
+Shapes: B rows, T positions, V vocabulary.
+"""
+
+import asyncio
+import hashlib
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.cache_utils import DynamicCache
+
+from orcinus.completers.chat import Chat
+from orcinus.completers.local_config import LocalConfig, local_identity
+from orcinus.completers.replies import split_thinking
+from orcinus.errors import CompleterError, ConfigError, MissingExtraError
+from orcinus.types import Completion, Finish, Messages, Sampling, Usage
+
+GATHER_S = 0.005
+"""How long the decoder waits for more questions before it starts on those it has."""
+
+
+@dataclass(slots=True)
+class _Row:
+    """One question while it is being answered."""
+
+    prompt: list[int]
+    sampling: Sampling
+    future: "Future[Completion]"
+    random: Random
+    started: float = field(default_factory=time.perf_counter)
+    written: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish: Finish | None = None
+
+
+class Local:
+    """The Completer of a ``LocalConfig``."""
+
+    def __init__(self, config: LocalConfig, *, device: str = "auto") -> None:
+        """Find the model; its weights are read at the first question.
+
+        Raises:
+            ConfigError: The path is no model.
+        """
+        self._config = config
+        self._device = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
+        self._identity = local_identity(config, Path())
+        self._queue: queue.SimpleQueue[_Row | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._chat: Chat
+        self._model: Any = None
+        self._stops: frozenset[int] = frozenset()
+
+    @property
+    def model(self) -> str:
+        """Hash of the weights, or hub id and revision."""
+        return self._identity
+
+    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
+        """Answer, together with whatever else is being asked."""
+        if self._thread is None:
+            self._chat, self._model, self._stops = load(self._config, self._device)
+            self._thread = threading.Thread(target=self._decode_loop, name="decoder", daemon=True)
+            self._thread.start()
+        row = _Row(
+            prompt=self._chat.prompt(messages),
+            sampling=sampling,
+            future=Future(),
+            random=Random(_seed(messages, sampling)),
+        )
+        self._queue.put(row)
+        return await asyncio.wrap_future(row.future)
+
+    async def aclose(self) -> None:
+        """Stop the decoder and free the model."""
+        if self._thread is not None:
+            self._queue.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+            self._model = None
+
+    def _decode_loop(self) -> None:
+        waiting: list[_Row] = []
+        while True:
+            closing = self._gather(waiting)
+            if closing:
+                return
+            batch = self._next_batch(waiting)
+            try:
+                self._answer(batch)
+            except Exception as error:  # noqa: BLE001 (handed to whoever waits for these answers)
+                for row in batch:
+                    if not row.future.done():
+                        row.future.set_exception(_as_completer_error(error))
+
+    def _gather(self, waiting: list[_Row]) -> bool:
+        """Move what has been asked to ``waiting``, in order of length; True when the decoder is to stop."""
+        deadline = None if not waiting else time.monotonic() + GATHER_S
+        while True:
+            try:
+                timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+                row = self._queue.get(timeout=timeout)
+            except queue.Empty:
+                break
+            if row is None:
+                return True
+            waiting.append(row)
+            deadline = deadline or time.monotonic() + GATHER_S
+        waiting.sort(key=lambda row: (len(row.prompt), row.sampling.max_tokens))
+        return False
+
+    def _next_batch(self, waiting: list[_Row]) -> list[_Row]:
+        """The longest questions that fit together: what is left over is shorter and fits with what comes."""
+        batch: list[_Row] = []
+        longest = 0
+        while waiting:
+            row = waiting[-1]
+            longest = max(longest, len(row.prompt) + row.sampling.max_tokens)
+            if batch and longest * (len(batch) + 1) > self._config.batch_tokens:
+                break
+            batch.append(waiting.pop())
+        return batch
+
+    @torch.inference_mode()
+    def _answer(self, rows: list[_Row]) -> None:
+        """Write until every row has ended."""
+        tokens_BT, mask_BT = _left_padded([row.prompt for row in rows], self._device)
+        positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
+        cache = DynamicCache(config=self._model.config)
+        while rows:
+            out = self._model(
+                input_ids=tokens_BT,
+                attention_mask=mask_BT,
+                position_ids=positions_BT,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            chosen = self._choose(out.logits[:, -1].float(), rows)
+            self._take(rows, chosen)
+            going = [i for i, row in enumerate(rows) if row.finish is None]
+            for row in rows:
+                if row.finish is not None:
+                    self._deliver(row)
+            if not going:
+                return
+            last_position_B1 = positions_BT[:, -1:]
+            if len(going) < len(rows):
+                keep = torch.tensor(going, device=self._device)
+                cache.batch_select_indices(keep)
+                mask_BT, last_position_B1 = mask_BT[keep], last_position_B1[keep]
+                rows = [rows[i] for i in going]
+            tokens_BT = torch.tensor([[chosen[i]] for i in going], device=self._device)
+            mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], dim=1)
+            positions_BT = last_position_B1 + 1
+
+    def _choose(self, logits_BV: torch.Tensor, rows: Sequence[_Row]) -> list[int]:
+        """The next token of each row."""
+        chosen: list[int] = logits_BV.argmax(1).tolist()
+        for i, row in enumerate(rows):
+            if row.sampling.temperature > 0:
+                chosen[i] = _draw(logits_BV[i], row.sampling, row.random)
+        if any(row.sampling.logprobs for row in rows):
+            logprobs_BV = logits_BV.log_softmax(1)
+            for i, row in enumerate(rows):
+                row.logprobs.append(float(logprobs_BV[i, chosen[i]]))
+        return chosen
+
+    def _take(self, rows: Sequence[_Row], chosen: Sequence[int]) -> None:
+        """Append each row's token, or end the row."""
+        for row, token in zip(rows, chosen, strict=True):
+            if token in self._stops:
+                row.finish = "stop"
+                continue
+            row.written.append(token)
+            if row.sampling.stop and self._stop_text(row) is not None:
+                row.finish = "stop"
+            elif len(row.written) >= row.sampling.max_tokens:
+                row.finish = "length"
+
+    def _text(self, row: _Row) -> str:
+        return str(self._chat.tokenizer.decode(row.written, skip_special_tokens=True))
+
+    def _stop_text(self, row: _Row) -> int | None:
+        """Where the first stop text begins in what was written; None when there is none."""
+        text = self._text(row)
+        found = [text.find(stop) for stop in row.sampling.stop if stop in text]
+        return min(found) if found else None
+
+    def _deliver(self, row: _Row) -> None:
+        text = self._text(row)
+        if row.sampling.stop and (cut := self._stop_text(row)) is not None:
+            text = text[:cut]
+        reasoning, text = split_thinking(text)
+        row.future.set_result(
+            Completion(
+                text=text.strip(),
+                finish=row.finish or "stop",
+                usage=Usage(tokens_in=len(row.prompt), tokens_out=len(row.written)),
+                reasoning=reasoning,
+                logprobs=tuple(row.logprobs) if row.sampling.logprobs else None,
+                latency_s=time.perf_counter() - row.started,
+            )
+        )
+
+
+def load(config: LocalConfig, device: str) -> tuple[Chat, Any, frozenset[int]]:
+    """The model on ``device``, its chat format, and the tokens that end an answer.
+
+    Raises:
+        ConfigError: It cannot be read as a causal language model.
+    """
+    quiet()
+    dtype = torch.float32 if config.dtype == "auto" and device == "cpu" else config.dtype
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(config.path, revision=config.revision)
+        model = AutoModelForCausalLM.from_pretrained(config.path, revision=config.revision, dtype=dtype)
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ConfigError(f"{config.path}: cannot be loaded as a causal language model: {first}") from error
+    if config.adapter is not None:
+        model = _with_adapter(model, config.adapter)
+    model.to(device).eval()
+    return Chat(tokenizer, fallback=config.chat_template), model, _stop_tokens(model, tokenizer)
+
+
+def quiet() -> None:
+    """Keep Transformers' own progress bars off the terminal."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+def _with_adapter(model: Any, adapter: str) -> Any:
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise MissingExtraError("a LoRA adapter", "train") from error
+    return PeftModel.from_pretrained(model, adapter).merge_and_unload()
+
+
+def _stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that ends an answer, by the generation configuration and the tokenizer."""
+    configured = model.generation_config.eos_token_id
+    stops = set(configured if isinstance(configured, list) else [configured])
+    stops |= {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")}
+    return frozenset(token for token in stops if token is not None and token != tokenizer.unk_token_id)
+
+
+def _left_padded(prompts: Sequence[Sequence[int]], device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts with their ends aligned, and the mask of what is not padding; both (B, T)."""
+    width = max(map(len, prompts))
+    tokens_BT = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask_BT = torch.zeros(len(prompts), width, dtype=torch.long)
+    for i, prompt in enumerate(prompts):
+        tokens_BT[i, width - len(prompt) :] = torch.tensor(prompt)
+        mask_BT[i, width - len(prompt) :] = 1
+    return tokens_BT.to(device), mask_BT.to(device)
+
+
+def _draw(logits_V: torch.Tensor, sampling: Sampling, random: Random) -> int:
+    """One token by nucleus sampling, from the row's own stream of random numbers."""
+    probabilities_V, order_V = (logits_V.double() / sampling.temperature).softmax(0).sort(descending=True)
+    cumulative_V = probabilities_V.cumsum(0)
+    kept = int((cumulative_V < sampling.top_p).sum()) + 1
+    cumulative_V = cumulative_V[:kept]
+    place = int(torch.searchsorted(cumulative_V, random.random() * float(cumulative_V[-1])))
+    return int(order_V[min(place, kept - 1)])
+
+
+def _seed(messages: Messages, sampling: Sampling) -> int:
+    """The same question with the same seed draws the same answer, whatever else is asked beside it."""
+    text = repr((sampling.seed, [(message.role, message.content) for message in messages]))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+
+
+def _as_completer_error(error: Exception) -> Exception:
+    if isinstance(error, torch.OutOfMemoryError):
+        return CompleterError("server", f"out of memory; lower the student's batch_tokens: {error}", fatal=True)
+    return error

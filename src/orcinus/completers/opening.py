@@ -1,0 +1,42 @@
+"""From a model's configuration to a Completer."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from orcinus.completers.endpoint import Endpoint, EndpointConfig
+from orcinus.completers.local_config import LocalConfig
+from orcinus.completers.replay import Recordings, Replay, ReplayConfig
+from orcinus.completers.scripted import ScriptedConfig, open_scripted
+from orcinus.config import Config
+from orcinus.errors import ConfigError, MissingExtraError
+from orcinus.protocols import Completer
+
+
+def open_completer(config: Config, *, base: Path, device: str, secrets: Mapping[str, str]) -> Completer:
+    """The model that ``config`` describes.
+
+    Args:
+        config: One of the kinds of model.
+        base: Where relative paths start.
+        device: For a model in this process.
+        secrets: The environment, in which configurations name keys.
+
+    Raises:
+        ConfigError: A key is not set, or the model is not there.
+        MissingExtraError: A model in this process needs the extra ``train``.
+    """
+    match config:
+        case EndpointConfig():
+            return Endpoint(config, secrets=secrets)
+        case LocalConfig():
+            if find_spec("torch") is None or find_spec("transformers") is None:
+                raise MissingExtraError("a model in this process", "train")
+            from orcinus.completers.local import Local
+
+            return Local(config.at(base), device=device)
+        case ReplayConfig():
+            return Replay(Recordings.read(config.files, base), model=config.model)
+        case ScriptedConfig():
+            return open_scripted(config)
+    raise ConfigError(f"a {type(config).__name__} is no model that can be asked")

@@ -1,0 +1,82 @@
+"""The settings of training, without importing torch."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from orcinus.config import Config
+from orcinus.types import Lesson
+
+
+class StageConfig(Config):
+    """One phase of training over chosen lessons."""
+
+    name: str = "lessons"
+    teachers: tuple[str, ...] = ()
+    """Only lessons of these teachers; empty takes all."""
+    strategies: tuple[str, ...] = ()
+    """Only lessons taught with these strategies; empty takes all."""
+    tasks: tuple[str, ...] = ()
+    """Only lessons of these tasks; empty takes all."""
+    epochs: float = Field(default=3.0, gt=0)
+    """Passes over the stage's lessons."""
+    learning_rate: float = Field(default=2e-5, gt=0)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the rate falls after the warm-up."""
+    warmup: float = Field(default=0.03, ge=0, lt=1)
+    """Share of optimizer steps over which the rate rises."""
+
+    def takes(self, lesson: Lesson) -> bool:
+        """Whether the stage learns ``lesson``."""
+        return (
+            (not self.teachers or lesson.teacher in self.teachers)
+            and (not self.strategies or lesson.strategy in self.strategies)
+            and (not self.tasks or lesson.task in self.tasks)
+        )
+
+
+class LoraConfig(Config):
+    """Low-rank adapters in place of full weights."""
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32.0, gt=0)
+    """Scale of the adapter's part: alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: str | tuple[str, ...] = "all-linear"
+    """Names of the layers that get one."""
+
+
+class TrainConfig(Config):
+    """How the student learns."""
+
+    stages: tuple[StageConfig, ...] = Field(default=(StageConfig(),), min_length=1)
+    """The curriculum: phases in order, each starting from the weights of the one before."""
+    context_length: int = Field(default=2048, ge=16)
+    """Tokens of a packed row."""
+    batch_tokens: int = Field(default=65_536, ge=1)
+    """Tokens of a global batch, in whole rows."""
+    lora: LoraConfig | None = None
+    """Train adapters; None trains all weights."""
+    too_long: Literal["drop", "keep_tail"] = "drop"
+    """What becomes of a lesson that is longer than a row; both are counted, and an answer is never cut."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 on a GPU that has it, float32 elsewhere."""
+    trainer: Mapping[str, Any] = Field(default_factory=dict)
+    """Further fields of Hugging Face's TrainingArguments, by name."""
+
+    @field_validator("trainer")
+    @classmethod
+    def _our_own_fields_are_not_passed_through(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        ours = {
+            "output_dir",
+            "num_train_epochs",
+            "learning_rate",
+            "per_device_train_batch_size",
+            "gradient_accumulation_steps",
+        }
+        if clash := sorted(ours & set(value)):
+            raise ValueError(f"{clash[0]} is set by other keys of train: epochs, learning_rate, batch_tokens")
+        return value

@@ -1,0 +1,208 @@
+"""The stages of a curriculum in order (Orca's progressive learning, section 3.2): each starts from the weights of the last.
+
+    lessons.parquet ──stage 1──► stage-1/ ──stage 2──► stage-2/ …      the last folder is the student
+
+A finished stage is not run again; an interrupted one goes on from its last checkpoint.
+"""
+
+import inspect
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
+
+from orcinus.completers.chat import FALLBACKS, Chat
+from orcinus.completers.local import quiet
+from orcinus.completers.local_config import LocalConfig
+from orcinus.errors import ConfigError, StepError
+from orcinus.store import tables
+from orcinus.training.config import LoraConfig, StageConfig, TrainConfig
+from orcinus.training.lessons import TokenizedLessons, tokenize_lessons
+from orcinus.training.trainer import StageResult, train_stage
+from orcinus.types import Lesson
+
+
+def train_curriculum(
+    config: TrainConfig,
+    student: LocalConfig,
+    lessons: Path,
+    out: Path,
+    *,
+    seed: int,
+    micro_batch: int | None,
+    device: str,
+    on_start: Callable[[str, int | None], None],
+    on_step: Callable[[], None],
+) -> dict[str, Any]:
+    """Train ``student`` on the lessons of a table, stage by stage.
+
+    Args:
+        config: How.
+        student: The model to start from.
+        lessons: A ``lessons.parquet``.
+        out: The folder for the stages.
+        seed: Of packing, order and adapters.
+        micro_batch: Packed rows of one forward pass; None means one.
+        device: ``auto``, ``cpu``, ``cuda`` …
+        on_start: Told each stage's name and number of optimizer steps.
+        on_step: Called after each optimizer step.
+
+    Returns:
+        ``model``: name of the last stage's folder; ``stages``: what each did, by name.
+
+    Raises:
+        ConfigError: The student cannot be loaded, or ``config.trainer`` names an unknown argument.
+        StepError: A stage has no lesson, or training came apart.
+    """
+    quiet()
+    _check_arguments(config)
+    facts: dict[str, Any] = {}
+    source = student
+    for number, stage in enumerate(config.stages, 1):
+        folder = out / f"stage-{number}"
+        if not (folder / "_done").exists():
+            result = _train_one(config, stage, source, lessons, folder, seed, micro_batch, device, on_start, on_step)
+            (folder / "_done").write_bytes(orjson.dumps(result))
+        facts[stage.name] = orjson.loads((folder / "_done").read_bytes())
+        source = student.model_copy(update={"path": str(folder), "revision": None, "adapter": None})
+    return {"model": f"stage-{len(config.stages)}", "stages": facts}
+
+
+def _train_one(
+    config: TrainConfig,
+    stage: StageConfig,
+    source: LocalConfig,
+    lessons: Path,
+    folder: Path,
+    seed: int,
+    micro_batch: int | None,
+    device: str,
+    on_start: Callable[[str, int | None], None],
+    on_step: Callable[[], None],
+) -> dict[str, Any]:
+    torch.manual_seed(seed)
+    model, tokenizer = load_for_training(source)
+    chat = Chat(tokenizer, fallback=source.chat_template)
+    work = folder.with_name(f"{folder.name}.work")
+    tokenized = _tokenize(config, stage, lessons, chat, work / "lessons")
+    if config.lora is not None:
+        model = with_lora(model, config.lora)
+    result = train_stage(
+        model,
+        tokenized,
+        name=stage.name,
+        context=config.context_length,
+        rows_per_step=max(1, config.batch_tokens // config.context_length),
+        micro_batch=micro_batch or 1,
+        epochs=stage.epochs,
+        seed=seed,
+        arguments=_arguments(config, stage, device),
+        work=work / "trainer",
+        loss_log=folder.parent / "loss.jsonl",
+        on_start=lambda total: on_start(f"train {stage.name}", total),
+        on_step=on_step,
+    )
+    save_student(model, tokenizer, source, folder)
+    shutil.rmtree(work)
+    return _facts(result, tokenized)
+
+
+def _tokenize(config: TrainConfig, stage: StageConfig, lessons: Path, chat: Chat, folder: Path) -> TokenizedLessons:
+    chosen: Iterator[Lesson] = (lesson for lesson in tables.read_lessons(lessons) if stage.takes(lesson))
+    tokenized = tokenize_lessons(chosen, chat, folder, context=config.context_length, truncation=config.too_long)
+    if len(tokenized) == 0:
+        why = f"{tokenized.too_long} are longer than context_length" if tokenized.too_long else "its filters take none"
+        raise StepError(f"stage {stage.name!r} has no lesson: {why}")
+    return tokenized
+
+
+def _facts(result: StageResult, lessons: TokenizedLessons) -> dict[str, Any]:
+    return {
+        **asdict(result),
+        "lessons": len(lessons),
+        "too_long": lessons.too_long,
+        "tokens": int(lessons.lengths.sum()),
+        "response_tokens": int((lessons.index[:, 1] - lessons.index[:, 2]).sum()),
+    }
+
+
+def load_for_training(source: LocalConfig) -> tuple[Any, Any]:
+    """The model with its weights as they are stored, and its tokenizer with a padding token.
+
+    Raises:
+        ConfigError: The path is no causal language model.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source.path, revision=source.revision)
+        model = AutoModelForCausalLM.from_pretrained(
+            source.path, revision=source.revision, dtype="auto" if torch.cuda.is_available() else torch.float32
+        )
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ConfigError(f"{source.path}: cannot be loaded as a causal language model: {first}") from error
+    if tokenizer.pad_token_id is None:
+        # As the papers did (a [[PAD]] of its own); the row it adds to the embedding is never learnt from.
+        tokenizer.add_special_tokens({"pad_token": "[[PAD]]"})
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        model.config.pad_token_id = tokenizer.pad_token_id
+    return model, tokenizer
+
+
+def with_lora(model: Any, config: LoraConfig) -> Any:
+    """``model`` with fresh low-rank adapters, everything else frozen."""
+    from peft import LoraConfig as PeftLoraConfig
+    from peft import get_peft_model
+
+    targets = config.targets if isinstance(config.targets, str) else list(config.targets)
+    return get_peft_model(
+        model,
+        PeftLoraConfig(
+            r=config.rank,
+            lora_alpha=config.alpha,
+            lora_dropout=config.dropout,
+            target_modules=targets,
+            task_type="CAUSAL_LM",
+        ),
+    )
+
+
+def save_student(model: Any, tokenizer: Any, source: LocalConfig, folder: Path) -> None:
+    """A plain model folder (adapters merged, and kept beside it in ``adapter``) with tokenizer and chat template."""
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    if hasattr(model, "merge_and_unload"):
+        model.save_pretrained(part / "adapter")
+        model = model.merge_and_unload()
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = FALLBACKS[source.chat_template]
+    model.save_pretrained(part)
+    tokenizer.save_pretrained(part)
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+
+
+def _arguments(config: TrainConfig, stage: StageConfig, device: str) -> dict[str, Any]:
+    on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    bf16 = config.precision == "bfloat16" or (config.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
+    return {
+        "learning_rate": stage.learning_rate,
+        "lr_scheduler_type": stage.schedule,
+        "warmup_steps": stage.warmup,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "bf16": bf16,
+        "use_cpu": not on_gpu,
+        **config.trainer,
+    }
+
+
+def _check_arguments(config: TrainConfig) -> None:
+    known = set(inspect.signature(TrainingArguments).parameters)
+    for name in config.trainer:
+        if name not in known:
+            raise ConfigError(f"train.trainer.{name}: Hugging Face's TrainingArguments has no such field")

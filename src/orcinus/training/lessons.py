@@ -1,0 +1,101 @@
+"""Lessons as tokens on disk: written once as they stream by, read through memory maps, five million as easily as five.
+
+tokens.u32      all lessons' tokens, one after the other
+index.npy       a row a lesson: where it starts, how many tokens it has, how many of them are the prompt
+weights.npy     a weight a lesson
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from orcinus.completers.chat import Chat
+from orcinus.types import Lesson
+
+Truncation = Literal["drop", "keep_tail"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizedLessons:
+    """Lessons as one model's tokens."""
+
+    tokens: npt.NDArray[np.uint32]
+    index: npt.NDArray[np.int64]
+    """(lessons, 3): start, length, prompt length."""
+    weights: npt.NDArray[np.float32]
+    ids: tuple[str, ...]
+    """The lessons' ids, to name them when something goes wrong."""
+    too_long: int
+    """How many did not fit and were dropped or cut."""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each lesson."""
+        return self.index[:, 1]
+
+    def lesson(self, number: int) -> tuple[npt.NDArray[np.uint32], int]:
+        """The tokens of a lesson, and how many of them are the prompt."""
+        start, length, prompt = self.index[number]
+        return self.tokens[start : start + length], int(prompt)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Open what ``tokenize_lessons`` wrote."""
+        facts = orjson.loads((folder / "facts.json").read_bytes())
+        index = np.load(folder / "index.npy", mmap_mode="r")
+        path = folder / "tokens.u32"
+        tokens = np.memmap(path, dtype=np.uint32, mode="r") if path.stat().st_size else np.empty(0, np.uint32)
+        return cls(
+            tokens=tokens,
+            index=index,
+            weights=np.load(folder / "weights.npy"),
+            ids=tuple(facts["ids"]),
+            too_long=facts["too_long"],
+        )
+
+
+def tokenize_lessons(
+    lessons: Iterable[Lesson], chat: Chat, folder: Path, *, context: int, truncation: Truncation
+) -> TokenizedLessons:
+    """Write the tokens of ``lessons`` to ``folder``, unless an interrupted run left them there whole.
+
+    Args:
+        lessons: In the order in which they are numbered.
+        chat: The student's chat format.
+        folder: Made if need be.
+        context: Tokens of the longest lesson that fits.
+        truncation: A longer one is dropped, or loses the start of its prompt; an answer is never cut.
+    """
+    if not (folder / "facts.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(lessons, chat, folder, context, truncation)
+    return TokenizedLessons.read(folder)
+
+
+def _write(lessons: Iterable[Lesson], chat: Chat, folder: Path, context: int, truncation: Truncation) -> None:
+    index, weights, ids, too_long, start = [], [], [], 0, 0
+    with (folder / "tokens.u32").open("wb") as file:
+        for lesson in lessons:
+            tokens, prompt = chat.lesson(lesson.messages, lesson.completion, lesson.reasoning)
+            surplus = len(tokens) - context
+            if surplus > 0:
+                too_long += 1
+                if truncation == "drop" or surplus >= prompt:
+                    continue
+                tokens, prompt = tokens[surplus:], prompt - surplus
+            np.asarray(tokens, np.uint32).tofile(file)
+            index.append((start, len(tokens), prompt))
+            weights.append(lesson.weight)
+            ids.append(lesson.id)
+            start += len(tokens)
+    np.save(folder / "index.npy", np.asarray(index, np.int64).reshape(-1, 3))
+    np.save(folder / "weights.npy", np.asarray(weights, np.float32))
+    (folder / "facts.json").write_bytes(orjson.dumps({"ids": ids, "too_long": too_long}))

@@ -1,0 +1,272 @@
+"""One stage of training: Hugging Face's Trainer with packed lessons, isolated attention and the response-only loss.
+
+The subclass changes three things: the order of the data (rows are packed beforehand, see ``packing.py``), the forward pass
+(hidden states of response positions only go through the vocabulary projection, see ``loss.py``), and what it logs. LoRA, mixed
+precision, gradient checkpointing, sharding, checkpoints and resuming are the Trainer's own.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import torch
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import (
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from orcinus.errors import StepError
+from orcinus.training import attention
+from orcinus.training.lessons import TokenizedLessons
+from orcinus.training.loss import response_loss
+from orcinus.training.packing import best_fit
+
+Row = tuple[int, ...]
+
+
+class PackedRows(Dataset[dict[str, Any]]):
+    """The rows of all epochs in the order in which they are learnt; each epoch is packed and shuffled anew."""
+
+    def __init__(self, lessons: TokenizedLessons, *, context: int, epochs: float, seed: int) -> None:
+        self._lessons = lessons
+        self._rows: list[Row] = []
+        for epoch in range(math.ceil(epochs)):
+            rows = best_fit(lessons.lengths, context, seed=seed * 1009 + epoch)
+            share = min(1.0, epochs - epoch)
+            self._rows += [tuple(row) for row in rows[: math.ceil(share * len(rows))]]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        lessons = [self._lessons.lesson(i) for i in self._rows[number]]
+        return {
+            "tokens": np.concatenate([tokens for tokens, _ in lessons]).astype(np.int64),
+            "segments": [len(tokens) for tokens, _ in lessons],
+            "prompts": [prompt for _, prompt in lessons],
+            "weights": [float(self._lessons.weights[i]) for i in self._rows[number]],
+        }
+
+    def ids(self, first: int, last: int) -> list[str]:
+        """The ids of the lessons in a range of rows."""
+        return [self._lessons.ids[i] for row in self._rows[first:last] for i in row]
+
+
+def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Packed rows as one row of a batch: tokens, positions that restart, and where the response tokens are.
+
+    Returns:
+        ``input_ids`` and ``position_ids`` (1, T); ``labels`` (1, T) with -100 outside responses, by which the Trainer counts
+        tokens over a global batch; ``segments``, the lengths of the lessons; ``response`` (N,), the positions of response tokens;
+        ``weights`` (N,).
+    """
+    tokens_T = torch.from_numpy(np.concatenate([row["tokens"] for row in rows]))
+    segments = [length for row in rows for length in row["segments"]]
+    prompts = [prompt for row in rows for prompt in row["prompts"]]
+    lesson_weights = [weight for row in rows for weight in row["weights"]]
+    lengths = torch.tensor(segments)
+    starts = lengths.cumsum(0) - lengths
+    positions_T = torch.arange(len(tokens_T)) - starts.repeat_interleave(lengths)
+    # The first token of a sequence has nothing before it to be predicted from, even where there is no prompt.
+    first_learnt = torch.tensor(prompts).clamp(min=1).repeat_interleave(lengths)
+    response_T = positions_T >= first_learnt
+    weights_T = torch.tensor(lesson_weights).repeat_interleave(lengths)
+    return {
+        "input_ids": tokens_T[None],
+        "position_ids": positions_T[None],
+        "labels": torch.where(response_T, tokens_T, -100)[None],
+        "segments": segments,
+        "response": response_T.nonzero()[:, 0],
+        "weights": weights_T[response_T],
+    }
+
+
+def response_only_forward(
+    model: PreTrainedModel,
+    input_ids: torch.Tensor,
+    position_ids: torch.Tensor,
+    segments: Sequence[int],
+    response: torch.Tensor,
+    weights: torch.Tensor,
+    **_: Any,
+) -> dict[str, torch.Tensor]:
+    """The forward pass of a causal language model that computes its loss and no logits.
+
+    Returns:
+        ``loss``: weighted sum over response tokens; ``losses`` (N,): each token's own, for logging.
+    """
+    hidden_TD = model.model(
+        input_ids=input_ids, position_ids=position_ids, attention_mask=None, use_cache=False, segments=segments
+    ).last_hidden_state[0]
+    projection = model.get_output_embeddings()
+    dtype = torch.float64 if hidden_TD.dtype == torch.float64 else torch.float32
+    total, losses_N = response_loss(
+        hidden_TD[response - 1],
+        projection.weight,
+        input_ids[0, response],
+        weights.to(dtype),
+        softcap=getattr(model.config, "final_logit_softcapping", None),
+    )
+    return {"loss": total, "losses": losses_N}
+
+
+class LessonTrainer(Trainer):
+    """The Trainer for packed lessons."""
+
+    def _get_train_sampler(self, *_: Any) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The mean over all response tokens of the global batch, however it is split into micro-batches."""
+        inputs = {key: value for key, value in inputs.items() if key != "labels"}
+        out = model(**inputs)
+        count = num_items_in_batch if num_items_in_batch is not None else len(inputs["response"])
+        loss = out["loss"] / count
+        return (loss, out) if return_outputs else loss
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageResult:
+    """What one stage did."""
+
+    optimizer_steps: int
+    rows: int
+    first_loss: float
+    last_loss: float
+    """Means over the first and the last tenth of optimizer steps, nats per response token."""
+
+
+class _LossLog(TrainerCallback):
+    """Writes a line for each optimizer step, and stops a training that has come apart."""
+
+    def __init__(self, path: Path, stage: str, on_step: Callable[[], None]) -> None:
+        self._path, self._stage, self._on_step = path, stage, on_step
+        self.losses: list[float] = []
+        self.broken_at: int | None = None
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        if "loss" not in (logs or {}):
+            return
+        loss = float(logs["loss"])
+        if not math.isfinite(loss) or not math.isfinite(float(logs.get("grad_norm", 0.0))):
+            self.broken_at = state.global_step
+            control.should_training_stop = True
+            control.should_save = False
+            return
+        self.losses.append(loss)
+        row = {"stage": self._stage, "optimizer_step": state.global_step, "loss": loss, "lr": logs["learning_rate"]}
+        with self._path.open("ab") as file:
+            file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+        self._on_step()
+
+
+def train_stage(
+    model: Any,
+    lessons: TokenizedLessons,
+    *,
+    name: str,
+    context: int,
+    rows_per_step: int,
+    micro_batch: int,
+    epochs: float,
+    seed: int,
+    arguments: Mapping[str, Any],
+    work: Path,
+    loss_log: Path,
+    on_start: Callable[[int], None],
+    on_step: Callable[[], None],
+) -> StageResult:
+    """Train ``model`` in place on ``lessons``, or go on from the last checkpoint in ``work``.
+
+    Args:
+        model: A causal language model, or a PEFT model around one.
+        lessons: As the model's tokens.
+        name: The stage's name, for the log.
+        context: Tokens of a packed row.
+        rows_per_step: Packed rows of a global batch.
+        micro_batch: Packed rows of one forward pass; changes speed and memory, not the result.
+        epochs: Passes over the lessons; a fraction is part of a pass.
+        seed: Of packing and order.
+        arguments: Further fields of TrainingArguments.
+        work: The Trainer's own folder, for checkpoints.
+        loss_log: The file that gets a line for each optimizer step.
+        on_start: Told the number of optimizer steps.
+        on_step: Called after each.
+
+    Raises:
+        StepError: The loss is no longer a number; names the lessons of that batch.
+    """
+    attention.install()
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base.set_attn_implementation(attention.NAME)
+    plain_forward = base.forward
+    base.forward = partial(response_only_forward, base)
+    rows = PackedRows(lessons, context=context, epochs=epochs, seed=seed)
+    accumulation = max(1, rows_per_step // micro_batch)
+    log = _LossLog(loss_log, name, on_step)
+    trainer = LessonTrainer(
+        model=model,
+        args=TrainingArguments(
+            **{
+                "output_dir": str(work),
+                "per_device_train_batch_size": min(micro_batch, rows_per_step),
+                "gradient_accumulation_steps": accumulation,
+                "num_train_epochs": 1,
+                "logging_steps": 1,
+                "save_strategy": "steps",
+                "save_steps": 200,
+                "save_total_limit": 2,
+                "report_to": "none",
+                "disable_tqdm": True,
+                "remove_unused_columns": False,
+                "dataloader_num_workers": 0,
+                "seed": seed,
+                "logging_nan_inf_filter": False,
+                **arguments,
+            }
+        ),
+        train_dataset=rows,
+        data_collator=collate,
+        callbacks=[log],
+    )
+    trainer.remove_callback(PrinterCallback)  # only the command line prints
+    on_start(math.ceil(len(rows) / rows_per_step))
+    try:
+        trainer.train(resume_from_checkpoint=_last_checkpoint(work))
+    finally:
+        base.forward = plain_forward
+        base.set_attn_implementation("sdpa")
+    if log.broken_at is not None:
+        first = (log.broken_at - 1) * rows_per_step
+        raise StepError(
+            f"training came apart at optimizer step {log.broken_at} of stage {name!r} (the loss is no longer a number); lessons of "
+            f"that batch: {', '.join(rows.ids(first, first + rows_per_step)[:8])} …; lower its learning_rate and run again"
+        )
+    tenth = max(1, len(log.losses) // 10)
+    return StageResult(
+        optimizer_steps=trainer.state.global_step,
+        rows=len(rows),
+        first_loss=float(np.mean(log.losses[:tenth])) if log.losses else float("nan"),
+        last_loss=float(np.mean(log.losses[-tenth:])) if log.losses else float("nan"),
+    )
+
+
+def _last_checkpoint(work: Path) -> str | None:
+    """The newest whole checkpoint: the Trainer writes its state last."""
+    done = [path.parent for path in work.glob("checkpoint-*/trainer_state.json")]
+    return str(max(done, key=lambda path: int(path.name.partition("-")[2]))) if done else None
