@@ -81,14 +81,25 @@ def inspect(
 
 def serve_replay(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE…", help="Recorded outputs {task, id, prompt, response, …}.")
+        list[str],
+        typer.Argument(metavar="[STRATEGY=]FILE…", help="Recorded outputs {prompt, response, …}, under a strategy or any."),
     ],
     model: Annotated[str, typer.Option(help="The model's name.")] = "replay",
-    strategy: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=FILE", help="Outputs recorded under a strategy.")
-    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8123,
 ) -> None:
-    """Serve recorded outputs as an OpenAI-compatible endpoint."""
-    raise NotImplementedError
+    """Serve recorded outputs as an OpenAI-compatible endpoint, until interrupted."""
+    from orcinus.completers.replay import ANY, Recordings, Replay
+    from orcinus.completers.replay_server import serve_forever
+
+    by_strategy: dict[str, tuple[str, ...]] = {}
+    for text in files:
+        strategy, equals, path = text.partition("=")
+        name, file = (strategy, path) if equals else (ANY, text)
+        by_strategy[name] = (*by_strategy.get(name, ()), file)
+    replay = Replay(Recordings.read(by_strategy, Path()), model=model)
+
+    def on_ready(url: str) -> None:
+        typer.echo(f"serving {model} at {url}; stop with Ctrl-C")
+
+    run_async(serve_forever(replay, host=host, port=port, on_ready=on_ready))
