@@ -1,0 +1,298 @@
+"""The layouts in which public and private task files come, and how each becomes a Draft.
+
+    BIG-Bench Hard  {"input": "Which statement is …\\nOptions:\\n(A) …", "target": "(A)"}
+    AGIEval         {"passage": …, "question": …, "options": ["(A)…", …], "label": "C"}
+    OpenOrca        {"id": "niv2.242684", "system_prompt": …, "question": …, "response": …}
+    anything else   {"question": …, "choices": [...], "answer": …}, or whatever the recipe's ``columns`` say
+
+A layout is seen from the names of the fields. One Draft later becomes one Example (``records.py``).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Columns = Mapping[str, str | tuple[str, ...]]
+Layout = Literal["native", "bbh", "agieval", "openorca", "chat", "alpaca", "flan", "superni", "plain"]
+
+PROMPT = ("prompt", "question", "instruction", "query", "problem", "input", "inputs", "text")
+REFERENCE = ("reference", "answer", "target", "label", "answerKey", "gold", "solution", "output", "targets", "response")
+CHOICES = ("choices", "options", "endings", "candidates")
+ID = ("id", "uid", "qid", "question_id", "example_id", "idx")
+TASK = ("task", "task_name", "subject", "_task_name")
+CARRIED = ("licence", "license", "collection", "difficulty", "level", "subject", "category", "tags", "passage_id", "verbosity", "source")
+"""Fields that are kept in ``meta`` wherever they are found."""
+FLAN_COLLECTIONS = {"cot": "cot", "niv2": "niv2", "t0": "t0", "flan": "flan2021", "flan2021": "flan2021", "dialog": "dialog"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What a row says, before anything is checked."""
+
+    prompt: Any
+    id: Any = None
+    task: Any = None
+    choices: Any = None
+    reference: Any = None
+    answer_type: Any = None
+    system: str | None = None
+    """The system message of a row that is already answered."""
+    response: str | None = None
+    """The answer some model gave, of a row that is already answered."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Unusable(ValueError):
+    """A row does not fit its layout; the text says why and what to do."""
+
+
+def layout_of(fields: Mapping[str, Any]) -> Layout:
+    """The layout that a row with these field names has."""
+    names = set(fields)
+    for layout, needed in _SIGNS:
+        if needed <= names:
+            return layout
+    return "plain"
+
+
+_SIGNS: tuple[tuple[Layout, set[str]], ...] = (
+    ("chat", {"conversations"}),
+    ("chat", {"messages"}),
+    ("openorca", {"system_prompt", "question", "response"}),
+    ("flan", {"inputs", "targets"}),
+    ("superni", {"Definition", "input", "output"}),
+    ("agieval", {"passage", "question", "options", "label"}),
+    ("alpaca", {"instruction", "input", "output"}),
+    ("alpaca", {"instruction", "output"}),
+    ("bbh", {"input", "target"}),
+    ("native", {"prompt"}),
+)
+
+
+def draft_of(fields: Mapping[str, Any], layout: Layout) -> Draft:
+    """Read one row.
+
+    Raises:
+        Unusable: The row does not fit the layout.
+    """
+    return _CONVERTERS[layout](fields)
+
+
+def mapped(fields: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
+    """``fields`` with the recipe's column mapping applied: what it names goes under our own names.
+
+    Raises:
+        Unusable: A named column is not there.
+    """
+    found = dict(fields)
+    for name, source in columns.items():
+        if name == "meta":
+            extra = {column: _column(fields, column) for column in _several(source)}
+            found["meta"] = {**(fields["meta"] if isinstance(fields.get("meta"), dict) else {}), **extra}
+        elif isinstance(source, str):
+            found[name] = _column(fields, source)
+        elif name == "choices":
+            found[name] = [value for column in source if (value := _column(fields, column)) not in (None, "")]
+        else:
+            found[name] = "\n\n".join(str(value) for column in source if (value := _column(fields, column)) not in (None, ""))
+    return found
+
+
+def _several(source: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (source,) if isinstance(source, str) else source
+
+
+def _column(fields: Mapping[str, Any], path: str) -> Any:
+    if path in fields:
+        return fields[path]
+    value: Any = fields
+    for part in path.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise Unusable(f"no column {path!r}; there are: {', '.join(map(str, fields))}")
+        value = value[part]
+    return value
+
+
+def _first(fields: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    return next((fields[name] for name in names if fields.get(name) is not None), None)
+
+
+def _carried(fields: Mapping[str, Any]) -> dict[str, Any]:
+    own = fields.get("meta")
+    meta = {name: fields[name] for name in CARRIED if fields.get(name) is not None}
+    if "license" in meta:
+        meta.setdefault("licence", meta.pop("license"))
+    return {**meta, **(own if isinstance(own, Mapping) else {})}
+
+
+def _plain(fields: Mapping[str, Any]) -> Draft:
+    prompt_name = next((name for name in PROMPT if fields.get(name) is not None), None)
+    if prompt_name is None:
+        raise Unusable(
+            f"no prompt among the columns {', '.join(map(str, fields))}; name it with columns: {{prompt: …}}"
+        )
+    names = tuple(name for name in REFERENCE if name != prompt_name)
+    return Draft(
+        prompt=fields[prompt_name],
+        id=_first(fields, ID),
+        task=_first(fields, TASK),
+        choices=_first(fields, CHOICES),
+        reference=_first(fields, names),
+        answer_type=fields.get("answer_type"),
+        system=fields.get("system"),
+        response=fields.get("response") if "reference" in fields else None,
+        meta=_carried(fields),
+    )
+
+
+def _bbh(fields: Mapping[str, Any]) -> Draft:
+    prompt = str(fields["input"])
+    return Draft(
+        prompt=prompt,
+        id=_first(fields, ID),
+        choices=options_in(prompt),
+        reference=fields["target"],
+        answer_type="list" if _rearranges(str(fields["target"]), prompt) else None,
+        meta=_carried(fields) | {"target_raw": fields["target"]},
+    )
+
+
+def _rearranges(target: str, prompt: str) -> bool:
+    """Whether the answer is words of the question in another order (word sorting)."""
+    words = target.split()
+    return len(words) > 1 and all(word.isalpha() for word in words) and set(words) <= set(prompt.split())
+
+
+def _agieval(fields: Mapping[str, Any]) -> Draft:
+    parts = [str(part) for part in (fields.get("passage"), fields.get("question")) if part]
+    options = fields.get("options")
+    label = fields.get("label")
+    return Draft(
+        prompt="\n\n".join(parts),
+        id=_first(fields, ID),
+        choices=[_LABEL.sub("", str(option), count=1) for option in options] if options else None,
+        reference=label if label is not None else fields.get("answer"),
+        answer_type=None if options else "math",
+        meta=_carried(fields),
+    )
+
+
+def _openorca(fields: Mapping[str, Any]) -> Draft:
+    identity = fields.get("id")
+    return Draft(
+        prompt=fields["question"],
+        id=identity,
+        reference=fields.get("reference"),
+        answer_type=fields.get("answer_type") or "free",
+        system=fields.get("system_prompt") or "",
+        response=fields.get("response"),
+        meta=_carried(fields) | _collection(str(identity).partition(".")[0]),
+    )
+
+
+def _collection(name: str) -> dict[str, str]:
+    known = FLAN_COLLECTIONS.get(name.lower())
+    return {} if known is None else {"collection": known}
+
+
+_CHAT_ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant"}
+
+
+def _chat(fields: Mapping[str, Any]) -> Draft:
+    """One exchange: an optional system message, a question, its answer. Longer conversations have no single question."""
+    turns = fields.get("conversations") or fields.get("messages")
+    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
+        raise Unusable("the conversation is no list of turns")
+    said: dict[str, list[str]] = {"system": [], "user": [], "assistant": []}
+    for turn in turns:
+        role = _CHAT_ROLES.get(str(turn.get("from", turn.get("role"))))
+        if role is None:
+            raise Unusable(f"a turn of the conversation is by {turn.get('from', turn.get('role'))!r}; known: {', '.join(_CHAT_ROLES)}")
+        said[role].append(str(turn.get("value", turn.get("content")) or ""))
+    if len(said["user"]) != 1 or len(said["assistant"]) > 1:
+        raise Unusable(f"a conversation of {len(turns)} turns; only one question with one answer makes an example")
+    return Draft(
+        prompt=said["user"][0],
+        id=_first(fields, ID),
+        task=_first(fields, TASK),
+        reference=fields.get("reference"),
+        answer_type=fields.get("answer_type") or "free",
+        system="\n".join(said["system"]),
+        response=said["assistant"][0] if said["assistant"] else None,
+        meta=_carried(fields),
+    )
+
+
+def _alpaca(fields: Mapping[str, Any]) -> Draft:
+    parts = [str(part) for part in (fields["instruction"], fields.get("input")) if part]
+    return Draft(
+        prompt="\n\n".join(parts),
+        id=_first(fields, ID),
+        task=_first(fields, TASK),
+        choices=_first(fields, CHOICES),
+        reference=fields.get("reference", fields["output"]),
+        answer_type=fields.get("answer_type"),
+        system=fields.get("system") or "",
+        response=str(fields["output"]),
+        meta=_carried(fields),
+    )
+
+
+def _flan(fields: Mapping[str, Any]) -> Draft:
+    """A row of the FLAN-v2 collection. Orca asked zero-shot queries only, so few-shot templates are refused."""
+    template = str(fields.get("template_type", fields.get("_template_type", "")) or "")
+    if template.startswith("fs"):
+        raise Unusable(f"a few-shot template ({template}); only zero-shot queries are used (Orca, section 3.1)")
+    source = str(fields.get("task_source", fields.get("_task_source", "")) or "")
+    prompt, target = str(fields["inputs"]), fields["targets"]
+    options = options_in(prompt)
+    return Draft(
+        prompt=prompt,
+        id=_first(fields, ID),
+        task=fields.get("task_name", fields.get("_task_name", fields.get("task"))),
+        choices=options,
+        reference=target,
+        meta=_carried(fields) | _collection(source) | ({"template": template} if template else {}),
+    )
+
+
+def _superni(fields: Mapping[str, Any]) -> Draft:
+    definition = fields["Definition"]
+    text = "\n".join(map(str, definition)) if isinstance(definition, list) else str(definition)
+    return Draft(
+        prompt=f"{text}\n\n{fields['input']}",
+        id=_first(fields, ID),
+        reference=fields["output"],
+        meta=_carried(fields) | {"collection": "niv2", "definition": text},
+    )
+
+
+_CONVERTERS: Mapping[Layout, Callable[[Mapping[str, Any]], Draft]] = {
+    "native": _plain,
+    "plain": _plain,
+    "bbh": _bbh,
+    "agieval": _agieval,
+    "openorca": _openorca,
+    "chat": _chat,
+    "alpaca": _alpaca,
+    "flan": _flan,
+    "superni": _superni,
+}
+
+_LABEL = re.compile(r"^\s*\(?([A-Za-z])[).:]\s*")
+_OPTION_LINE = re.compile(r"^\s*\(?([A-Z])[).:]\s*(.*?)\s*$")
+_OPTIONS_CUE = re.compile(r"^\s*(?:options|answer choices|choices|choose from)\s*[-:]?\s*$", re.IGNORECASE | re.MULTILINE)
+
+
+def options_in(prompt: str) -> list[str] | None:
+    """The lettered options at the end of a prompt, in order; None when there are none."""
+    cue = None
+    for cue in _OPTIONS_CUE.finditer(prompt):
+        pass
+    lines = prompt[cue.end() :].strip("\n").splitlines() if cue else []
+    found = [match for line in lines if (match := _OPTION_LINE.match(line))]
+    letters = [match.group(1) for match in found]
+    if len(found) < 2 or letters != [chr(ord("A") + i) for i in range(len(found))]:
+        return None
+    return [match.group(2) for match in found]

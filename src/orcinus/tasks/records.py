@@ -1,0 +1,205 @@
+"""Tasks from files: your rows, and the public ones in their own layouts, become Examples.
+
+    {"question": "What is 17 + 25?", "answer": "42"}
+    Example(id="b2…", task="sums", prompt="What is 17 + 25?", answer_type="number", reference="42", meta={})
+
+Whatever is wrong with a row is one line with file, line and what to do. ``Example.prompt`` is always the complete text that a
+model is shown: options that are not in it are written under it as ``(A) …`` lines.
+"""
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import Field, field_validator
+
+from orcinus.config import Config
+from orcinus.errors import ConfigError, DataError
+from orcinus.tasks.building import Defaults, build, infer_answer_type
+from orcinus.tasks.hub import is_hub, read_hub
+from orcinus.tasks.layouts import Draft, Layout, Unusable, draft_of, layout_of, mapped
+from orcinus.tasks.rows import Report, Row, find_sources, read_rows, strict
+from orcinus.tasks.seen import SeenHashes, hash_of
+from orcinus.types import AnswerType, Example
+
+_ROWS_TO_INFER_FROM = 64
+_LISTED_AT_MOST = 1000
+_COLUMNS = ("id", "task", "prompt", "choices", "reference", "answer_type", "system", "response", "meta")
+
+
+class RecordsConfig(Config):
+    """A task, or several, in files."""
+
+    path: str
+    """A file, a folder, a glob, a URL (``s3://…``) or a Hugging Face data set (``hf:owner/name``, ``hf:owner/name/subset@split``).
+    JSONL, JSON, CSV, TSV, Parquet or Arrow; plain, gzip, zstd, bz2 or xz."""
+    name: str | None = None
+    """Name of the task; None takes it from the rows, or else from the file."""
+    columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    """Which column holds what, where the names are not the usual ones: ``{prompt: problem, reference: solution}``. Several
+    columns for ``prompt`` are joined by a blank line; for ``choices`` they are the options; for ``meta`` they are kept."""
+    answer_type: AnswerType | None = None
+    """How answers are compared; None takes it from the rows, or else from what the first references look like."""
+    layout: Layout | None = None
+    """None sees it from the names of the columns."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most so many examples, the first ones."""
+    licence: str | None = None
+    """Kept with every example and lesson."""
+    collection: str | None = None
+    """The collection the task belongs to, for quotas and for Orca's system messages: ``cot``, ``niv2``, ``t0``, ``flan2021``."""
+    prompt_layout: str = "{prompt}\nOptions:\n{options}"
+    """How options are written under a question that does not show them."""
+    unlabelled: bool = False
+    """The rows have no right answers: only a judge or a proxy can give verdicts."""
+    skip_bad: bool = False
+    """Leave out rows that cannot be used, count and list them, instead of stopping at the first."""
+
+    @field_validator("columns")
+    @classmethod
+    def _columns_are_ours(cls, value: dict[str, str | tuple[str, ...]]) -> dict[str, str | tuple[str, ...]]:
+        for name in value:
+            if name not in _COLUMNS:
+                raise ValueError(f"{name!r} is no part of an example; known: {', '.join(_COLUMNS)}")
+        return value
+
+    @field_validator("prompt_layout")
+    @classmethod
+    def _layout_has_both_places(cls, value: str) -> str:
+        if "{prompt}" not in value or "{options}" not in value:
+            raise ValueError("the layout must hold {prompt} and {options}")
+        return value
+
+
+class Skipped:
+    """Takes note of the rows that were left out."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.lines: list[str] = []
+        """What was wrong, of the first thousand."""
+
+    def __call__(self, message: str) -> None:
+        """Note one row."""
+        self.count += 1
+        if len(self.lines) < _LISTED_AT_MOST:
+            self.lines.append(message)
+
+
+class Records:
+    """The examples of one configured source; call it for a fresh pass."""
+
+    def __init__(self, config: RecordsConfig, base: Path) -> None:
+        self._config = config
+        self._base = base
+        self.skipped = Skipped()
+        """The rows left out by the latest pass."""
+
+    def __call__(self) -> Iterator[Example]:
+        """All examples in the files' order."""
+        self.skipped = Skipped()
+        report = self.skipped if self._config.skip_bad else strict
+        return read_task(self._config, self._base, report)
+
+
+def sources_of(config: RecordsConfig, base: Path) -> list[str]:
+    """The files and URLs of ``config``; empty for a Hugging Face data set.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    return [] if is_hub(config.path) else find_sources(config.path, base)
+
+
+def read_task(config: RecordsConfig, base: Path, report: Report | None = None) -> Iterator[Example]:
+    """The examples of ``config`` in a stable order, read as a stream.
+
+    Args:
+        config: Where they are and how they are laid out.
+        base: Where a relative path starts.
+        report: Told of each row that cannot be used; None stops at the first one, unless ``skip_bad`` is set.
+
+    Raises:
+        ConfigError: There is no such file.
+        DataError: A row or a file cannot be used; says file, line and what to do.
+    """
+    if report is None:
+        report = Skipped() if config.skip_bad else strict
+    return islice(_unique(config, base, report), config.limit)
+
+
+def read_answered(config: RecordsConfig, base: Path, report: Report | None = None) -> Iterator[tuple[Example, str, str]]:
+    """The examples of rows that are already answered (OpenOrca, SlimOrca, ShareGPT, Alpaca), with system message and answer.
+
+    Raises:
+        ConfigError: There is no such file.
+        DataError: As ``read_task``, or a row has no answer.
+    """
+    if report is None:
+        report = Skipped() if config.skip_bad else strict
+    for row, draft, example in islice(_examples(config, base, report), config.limit):
+        if draft.response:
+            yield example, draft.system or "", draft.response
+        else:
+            report(f"{row.where}: no answer to take as a trace; name its column with columns: {{response: …}}")
+
+
+def _unique(config: RecordsConfig, base: Path, report: Report) -> Iterator[Example]:
+    """The examples, refusing an id that a row gives a second time. Rows without an id are told apart by their content."""
+    seen = SeenHashes()
+    for row, draft, example in _examples(config, base, report):
+        if draft.id is None or seen.add(hash_of(example.task, example.id)):
+            yield example
+        else:
+            first = _first_use(config, base, example)
+            report(f"{row.where}: the id {example.id!r} is used before in task {example.task!r} ({first}); make ids unique or leave them out")
+
+
+def _first_use(config: RecordsConfig, base: Path, twin: Example) -> str:
+    for row, _, example in _examples(config, base, Skipped()):
+        if (example.task, example.id) == (twin.task, twin.id):
+            return row.where
+    return "in a row left out"
+
+
+def _examples(config: RecordsConfig, base: Path, report: Report) -> Iterator[tuple[Row, Draft, Example]]:
+    if is_hub(config.path):
+        yield from _file_examples(config, read_hub(config.path), report)
+        return
+    for source in find_sources(config.path, base):
+        yield from _file_examples(config, read_rows(source, report), report)
+
+
+def _file_examples(config: RecordsConfig, rows: Iterator[Row], report: Report) -> Iterator[tuple[Row, Draft, Example]]:
+    drafts = _drafts(config, rows, report)
+    first = list(islice(drafts, _ROWS_TO_INFER_FROM))
+    answer_type = config.answer_type or infer_answer_type([draft for _, draft in first])
+    for row, draft in chain(first, drafts):
+        defaults = Defaults(
+            task=config.name or row.stem,
+            answer_type=answer_type,
+            own_task=config.name is None,
+            prompt_layout=config.prompt_layout,
+            unlabelled=config.unlabelled,
+            forced_type=config.answer_type is not None,
+            meta={key: value for key in ("licence", "collection") if (value := getattr(config, key)) is not None},
+        )
+        try:
+            yield row, draft, build(draft, defaults)
+        except Unusable as error:
+            report(f"{row.where}: {error}")
+
+
+def _drafts(config: RecordsConfig, rows: Iterator[Row], report: Report) -> Iterator[tuple[Row, Draft]]:
+    layout: Layout | None = config.layout
+    for row in rows:
+        try:
+            fields = mapped(row.fields, config.columns)
+            if layout is None:
+                layout = "plain" if config.columns else layout_of(fields)
+            yield row, draft_of(fields, layout)
+        except Unusable as error:
+            report(f"{row.where}: {error}")
+        except (KeyError, TypeError, AttributeError) as error:
+            report(f"{row.where}: does not fit the layout {layout!r} ({error}); set layout: or columns: in the recipe")
