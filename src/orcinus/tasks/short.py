@@ -12,14 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from orcinus.errors import DataError
 from orcinus.fingerprint import stable_fraction
 from orcinus.strategies import built_in
 from orcinus.types import AnswerType, Example, Messages, Sampling
 
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 LETTERS = "abcdefghijklmnoprstuvwyz"
 TEACHER_ERRORS = 0.04
 """Share of questions on which the demo's teacher is wrong, so that verification has something to find."""
+TWINS_IN_A_ROW = 1000
+"""After so many draws that were drawn before, there is hardly a new one left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,24 +147,6 @@ def _reverse_halves(words: Sequence[str]) -> list[str]:
     return [" ".join(reversed(b)), " ".join(reversed(a)), "together " + " ".join(reversed(words))]
 
 
-def _draw_weekday(random: Random, size: int) -> str:
-    return f"{random.choice(DAYS)} plus {random.randint(size, 2 * size)} days?"
-
-
-def _weekday(words: Sequence[str]) -> str:
-    return DAYS[(DAYS.index(words[0]) + int(words[1])) % 7]
-
-
-def _weekday_steps(words: Sequence[str]) -> list[str]:
-    start = DAYS.index(words[0])
-    return [f"{i} {DAYS[(start + i) % 7]}" for i in range(1, int(words[1]) + 1)]
-
-
-def _weekday_halves(words: Sequence[str]) -> list[str]:
-    weeks, left = divmod(int(words[1]), 7)
-    return [f"{words[1]} is {weeks} weeks and {left}", f"{words[0]} plus {left} is {_weekday(words)}"]
-
-
 FAMILIES: Mapping[str, Family] = {
     "sums": Family(
         answer_type="number",
@@ -184,7 +168,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "parity": Family(
         answer_type="exact",
-        draw=lambda random, size: f"Odd or even ones in {' '.join(random.choice('01') for _ in range(size))}?",
+        draw=lambda random, size: f"Odd or even ones in {' '.join(random.choice('01') for _ in range(2 * size))}?",
         pattern=re.compile(r"Odd or even ones in ([01 ]+)\?"),
         answer=_parity,
         steps=_running_parity,
@@ -218,45 +202,45 @@ FAMILIES: Mapping[str, Family] = {
         idea=lambda words, answer: f"It ends in {words[-1]} and starts with {words[0]}.",
         parts=_reverse_halves,
     ),
-    "weekday": Family(
-        answer_type="exact",
-        draw=_draw_weekday,
-        pattern=re.compile(r"(\w+day) plus (\d+) days\?"),
-        answer=_weekday,
-        steps=_weekday_steps,
-        idea=lambda words, answer: f"Counting on from {words[0]} ends on {answer}.",
-        parts=_weekday_halves,
-    ),
 }
 
 
-def draw_example(name: str, number: int, *, seed: int, size: tuple[int, int]) -> Example:
-    """Item ``number`` of the family ``name``, of a size drawn from the range ``size``."""
-    family = FAMILIES[name]
-    random = Random(f"{name}/{seed}/{number}")
+def draw_example(family: str, number: int, *, task: str, seed: int, size: tuple[int, int]) -> Example:
+    """Item ``number`` of a family, of a size drawn from the range ``size``, as an example of ``task``."""
+    random = Random(f"{family}/{seed}/{number}")
     drawn = random.randint(*size)
-    prompt = family.draw(random, drawn)
-    answer = family.answer(_read(family, prompt))
+    kind = FAMILIES[family]
+    prompt = kind.draw(random, drawn)
+    answer = kind.answer(_read(kind, prompt))
     return Example(
-        id=f"{name}-{seed}-{number}",
-        task=name,
+        id=f"{family}-{seed}-{number}",
+        task=task,
         prompt=prompt,
-        answer_type=family.answer_type,
-        reference=tuple(answer.split()) if family.answer_type == "list" else answer,
+        answer_type=kind.answer_type,
+        reference=tuple(answer.split()) if kind.answer_type == "list" else answer,
         meta={"difficulty": drawn, "licence": "CC0-1.0"},
     )
 
 
-def examples(name: str, *, count: int, seed: int, size: tuple[int, int]) -> Iterator[Example]:
-    """The first ``count`` items of a family that are different from each other."""
+def examples(family: str, *, task: str, count: int, seed: int, size: tuple[int, int]) -> Iterator[Example]:
+    """The first ``count`` items of a family that are different from each other.
+
+    Raises:
+        DataError: The sizes allow fewer.
+    """
     seen: set[str] = set()
-    number = 0
+    number = twins = 0
     while len(seen) < count:
-        example = draw_example(name, number, seed=seed, size=size)
+        example = draw_example(family, number, task=task, seed=seed, size=size)
         number += 1
         if example.prompt not in seen:
             seen.add(example.prompt)
+            twins = 0
             yield example
+        elif (twins := twins + 1) >= TWINS_IN_A_ROW:
+            raise DataError(
+                f"task {task}: of {count} examples only {len(seen)} different ones were found; lower count or raise size"
+            )
 
 
 def explain(prompt: str, strategy: str, *, errors: float = 0.0) -> str:
@@ -306,8 +290,6 @@ def _wrong(family: Family, answer: str) -> str:
         first, *rest = answer.split()
         return " ".join([*rest, first])
     swaps = {"true": "false", "false": "true", "odd": "even", "even": "odd"}
-    if answer in DAYS:
-        return DAYS[(DAYS.index(answer) + 1) % 7]
     return swaps.get(answer) or LETTERS[(LETTERS.index(answer) + 1) % len(LETTERS)]
 
 

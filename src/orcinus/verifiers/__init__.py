@@ -1,1 +1,23 @@
-"""Judging attempts: find the final answer in the text, compare it with the reference."""
+"""Verifiers: the final answer in a text, and whether it is right. What cannot be judged is None, never wrong."""
+
+from orcinus.types import Attempt, Example, Verdict
+from orcinus.verifiers.judging import judge
+
+VERSION = 1
+"""Raised when a rule changes, so that verdicts say which rules they were made by."""
+
+
+async def by_answer_type(example: Example, attempt: Attempt) -> Verdict:
+    """The verdict of the rules for the example's answer type."""
+    if attempt.finish == "error":
+        value, answer, reason = None, None, "no answer came"
+    elif attempt.finish == "refusal":
+        value, answer, reason = None, None, "refused"
+    else:
+        outcome = judge(
+            attempt.text, example.answer_type, example.choices, example.reference, cut_off=attempt.finish == "length"
+        )
+        value, answer, reason = outcome.value, outcome.answer, outcome.reason
+    return Verdict(
+        attempt_id=attempt.id, verifier=f"{example.answer_type}@{VERSION}", value=value, answer=answer, reason=reason
+    )

@@ -1,0 +1,156 @@
+"""Train the demo's base student: a language model that has met easy questions of the demo's kinds, and is shipped with it.
+
+    python scripts/train_demo_base.py src/orcinus/demo/base --minutes 12 12
+
+First it learns the skills under one-word system messages, which costs half the tokens, then the strategies' full messages.
+Without a strategy (no system message, or a generic one) it answers at once, as small instruction-tuned models tend to. Every
+question that the demo asks is left out.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from orcinus.completers.chat import Chat
+from orcinus.strategies import built_in, generic_messages
+from orcinus.tasks.procedural import ProceduralConfig, draw
+from orcinus.tasks.short import FAMILIES, draw_example, explain
+from orcinus.training.scratch import ScratchConfig
+from orcinus.training.student import make_student
+from orcinus.types import Message, Messages
+
+DEMO = Path(__file__).parents[1] / "src/orcinus/demo/demo.yaml"
+STRATEGIES = ("direct", "explain_then_answer", "step_by_step", "decompose")
+SIZE = (2, 6)
+"""The demo asks sizes up to 7."""
+WITHOUT_STRATEGY = 0.2
+"""Share of examples without a strategy's message."""
+BATCH = 64
+BUFFER = 32
+"""Batches that are drawn at once and sorted by length, so that little is padded."""
+
+Sequence = tuple[list[int], int]
+"""Tokens, and how many of them are the prompt."""
+
+
+def questions_of_the_demo() -> set[str]:
+    tasks = yaml.safe_load(DEMO.read_text(encoding="utf-8"))["tasks"]
+    return {example.prompt for task in tasks for example in draw(ProceduralConfig(**task))}
+
+
+def examples(random: Random, *, full: bool) -> Iterator[tuple[Messages, str]]:
+    """Conversations without end, and what is to be written."""
+    left_out = questions_of_the_demo()
+    families = sorted(FAMILIES)
+    generic = ["", *generic_messages().values()]
+    number = random.randrange(10**9)
+    while True:
+        number += 1
+        example = draw_example(random.choice(families), number, task="base", seed=1000, size=SIZE)
+        if example.prompt in left_out:
+            continue
+        strategy = random.choice(STRATEGIES)
+        system = built_in()[strategy].system if full else strategy.partition("_")[0]
+        if random.random() < WITHOUT_STRATEGY:
+            strategy, system = "direct", random.choice(generic) if full else ""
+        turns = [Message(role="system", content=system)] if system else []
+        yield (*turns, Message(role="user", content=example.prompt)), explain(example.prompt, strategy)
+
+
+def texts() -> Iterator[str]:
+    """What the tokenizer learns from: every message often enough to become whole words, and the questions."""
+    for _ in range(200):
+        yield from (built_in()[name].system for name in STRATEGIES)
+        yield from generic_messages().values()
+    source = examples(Random(1), full=False)
+    for _ in range(4000):
+        messages, completion = next(source)
+        yield messages[-1].content
+        yield completion
+
+
+def batches(chat: Chat, seed: int, *, full: bool) -> Iterator[dict[str, torch.Tensor]]:
+    """Padded batches (B, T) of tokens and labels, questions masked, in random order."""
+    random = Random(seed)
+    source = examples(random, full=full)
+    while True:
+        drawn = []
+        for _ in range(BATCH * BUFFER):
+            messages, text = next(source)
+            drawn.append(chat.lesson(messages, text))
+        drawn.sort(key=lambda item: len(item[0]))
+        groups = [drawn[i : i + BATCH] for i in range(0, len(drawn), BATCH)]
+        random.shuffle(groups)
+        yield from map(padded, groups)
+
+
+def padded(group: list[Sequence]) -> dict[str, torch.Tensor]:
+    width = max(len(tokens) for tokens, _ in group)
+    tokens_BT = torch.zeros(len(group), width, dtype=torch.long)
+    labels_BT = torch.full((len(group), width), -100)
+    for i, (tokens, prompt) in enumerate(group):
+        tokens_BT[i, : len(tokens)] = torch.tensor(tokens)
+        labels_BT[i, prompt : len(tokens)] = torch.tensor(tokens[prompt:])
+    return {"input_ids": tokens_BT, "labels": labels_BT}
+
+
+def optimizers(model: Any) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside, AdamW for embeddings and norms."""
+    inside = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    return [
+        torch.optim.Muon(inside, lr=0.02, weight_decay=0.0),
+        torch.optim.AdamW(others, lr=3e-3, weight_decay=0.0),
+    ]
+
+
+def train(model: Any, stream: Iterator[dict[str, torch.Tensor]], minutes: float, decay_from: float) -> None:
+    """Train for a time; the rates fall linearly to a tenth over the last part."""
+    optimizer_list = optimizers(model)
+    base = [group["lr"] for optimizer in optimizer_list for group in optimizer.param_groups]
+    start, step, recent = time.monotonic(), 0, []
+    while (share := (time.monotonic() - start) / (60 * minutes)) < 1:
+        factor = min(1.0, (step + 1) / 50) * (1.0 if share < decay_from else 1 - 0.95 * (share - decay_from) / (1 - decay_from))
+        groups = [group for optimizer in optimizer_list for group in optimizer.param_groups]
+        for group, rate in zip(groups, base, strict=True):
+            group["lr"] = rate * factor
+        loss = model(**next(stream)).loss
+        loss.backward()
+        for optimizer in optimizer_list:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        step += 1
+        recent.append(loss.item())
+        if step % 200 == 0:
+            print(f"{step} steps, {step * BATCH} examples, loss {sum(recent[-200:]) / 200:.4f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--minutes", type=float, nargs=2, default=(12, 12))
+    parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--layers", type=int, default=4)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    size = ScratchConfig(layers=arguments.layers, hidden=arguments.hidden, heads=4, vocabulary=640, context=512)
+    print(json.dumps(make_student(size, texts(), arguments.out)), flush=True)
+    model: Any = AutoModelForCausalLM.from_pretrained(arguments.out, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(arguments.out)
+    chat = Chat(tokenizer, fallback="chatml")
+    train(model, batches(chat, 1, full=False), arguments.minutes[0], decay_from=1.0)
+    train(model, batches(chat, 2, full=True), arguments.minutes[1], decay_from=0.4)
+    model.save_pretrained(arguments.out)
+    tokenizer.save_pretrained(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Yes or no, true or false."""
+
+import re
+
+from orcinus.verifiers.text import Found, cleaned, refused, sentences, statement, without_emphasis, without_latex_text
+
+_WORD = re.compile(r"(?<![\w'-])(yes|no|true|false)(?![\w'-])", re.IGNORECASE)
+_VALUES = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+_BOTH = re.compile(r"\byes\s+(?:and|or)\s+no\b|\btrue\s+(?:and|or)\s+false\b|\byes\s*/\s*no\b", re.IGNORECASE)
+_IDIOM = re.compile(r"\bno (?:doubt|matter|one|longer|more|way)\b,?|\bthere (?:is|are|was|were) no\b|\b(?:has|have|had) no\b", re.IGNORECASE)
+_UNDECIDED = re.compile(r"\A\W*(?:not (?:known|certain|clear|sure)|unknown|uncertain|unclear|cannot be determined)", re.IGNORECASE)
+
+
+def truth_of(word: str) -> str | None:
+    """``yes`` or ``no`` for a word that means it."""
+    return _VALUES.get(word.strip().casefold().rstrip("."))
+
+
+def find_bool(response: str, *, cut_off: bool = False) -> Found:
+    """``yes`` or ``no``; ``true`` and ``false`` mean the same."""
+    text, why = cleaned(response)
+    if not text:
+        return Found(None, why)
+    text = without_emphasis(text)
+    place = statement(text)
+    if place.rule != "text":
+        tail = without_latex_text(place.text)
+        first = (sentences(tail) or [""])[0]
+        if _UNDECIDED.match(first):
+            return Found(None, "undecided")
+        found = _first(first) or _first(tail)
+        if found is not None:
+            return Found(found.answer, f"{place.rule}: {found.rule}", found.several)
+    if cut_off:
+        return Found(None, "cut off before an answer was announced")
+    opening = (sentences(text) or [""])[0]
+    parts = sentences(text)
+    start = re.match(r"\W*(yes|no|true|false)(?=[\s.,;:!]|\Z)", text, re.IGNORECASE)
+    if start and not _IDIOM.match(opening) and not _BOTH.search(opening):
+        return Found(_VALUES[start.group(1).casefold()], "first word")
+    for sentence in reversed(parts[-2:]):
+        found = _last(sentence)
+        if found is not None:
+            return found
+    return Found(None, "refused" if refused(text) else "neither yes nor no is said")
+
+
+def _words(text: str) -> list[str]:
+    plain = _IDIOM.sub(" ", text) if "no " in text.casefold() or "No " in text else text
+    return [_VALUES[word.casefold()] for word in _WORD.findall(plain)]
+
+
+def _first(text: str) -> Found | None:
+    if _BOTH.search(text):
+        return Found("yes, no", "both", several=True)
+    words = _words(text)
+    return Found(words[0], "first word") if words else None
+
+
+def _last(sentence: str) -> Found | None:
+    if _BOTH.search(sentence):
+        return Found("yes, no", "both", several=True)
+    words = _words(sentence)
+    return Found(words[-1], "last sentence") if words else None

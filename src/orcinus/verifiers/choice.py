@@ -1,0 +1,199 @@
+"""The letter of the chosen option.
+
+Letters count before texts, what is denied or ruled out does not count, and whoever names two answers has named none.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from orcinus.verifiers.text import Found, cleaned, last_line, refused, sentences, statement, without_emphasis, without_latex_text
+
+_LEAD = re.compile(r"[\s\"'\[{*_`$:]*(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|letter|answer)\s*(?:is\s*)?)?[\s\"'\[{*_`$:]*", re.IGNORECASE)
+_AT_START = re.compile(r"\(\s*([A-Za-z])\s*\)|([A-Za-z])(?=\s*(?:[).:,;\]}*\"'`$\\?!<]|-\s|\Z|\n))|([B-HJ-Z])(?=\s)")
+_IN_BRACKETS = re.compile(r"[(\[]\s*([A-Z])\s*[)\]]")
+_ALONE = re.compile(r"(?<![\w'(\[\\-])([A-Z])(?=[).:,;\]\s]|\Z)(?!\s*')")
+_DENIED_BEFORE = re.compile(r"(?:\bnot|n't|\bnor|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\brather than|\binstead of|\bexcept)\s+(?:be\s+|option\s+|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z", re.IGNORECASE)
+_DENIED_AFTER = re.compile(r"[)\]\"']*\s*(?:(?:is|are|was|cannot be|can't be|seems?|looks?)\s+(?:\w+ly\s+)?(?:not\b|wrong|incorrect|false|ruled out|eliminated|out\b|impossible|implausible|weak)|isn't|does(?:n't| not)|\?)", re.IGNORECASE)
+_OR_ANOTHER = re.compile(r"[)\].\"'*]*\s*(?:,|/|&|\bor\b|\band\b|\bor maybe\b)+\s*(?:also\s+|maybe\s+|possibly\s+|option\s+)*[(\[\"'*]*([A-Z])(?![\w'])")
+_NEXT_OPTION = re.compile(r"[\s,;.]*\(([A-Z])\)\s*\w")
+_TRIGGER = re.compile(r"\b(?:among|from|between)\s+\(?[A-Z]\)?\s+(?:through|to|and|-)\s+\(?[A-Z]\)?,?", re.IGNORECASE)
+_UNDECIDED = re.compile(r"\A\s*(?:unknown|not known|unclear|none\b(?! of)|cannot be determined|uncertain)", re.IGNORECASE)
+
+
+def find_choice(response: str, choices: Sequence[str] | None, *, cut_off: bool = False) -> Found:
+    """The chosen option's letter.
+
+    Args:
+        response: What the model wrote.
+        choices: The options' texts; without them only letters are understood.
+        cut_off: It stopped at the token limit, so that only an announced answer counts.
+    """
+    text, why = cleaned(response)
+    if not text:
+        return Found(None, why)
+    text = without_emphasis(text)
+    if "through" in text or "among" in text:
+        text = _TRIGGER.sub(" ", text)
+    last = chr(ord("A") + (len(choices) if choices else 26) - 1)
+    options = tuple(choices or ())
+    place = statement(text)
+    if place.rule != "text":
+        found = _in_statement(without_latex_text(place.text), last, options)
+        if found is not None:
+            return Found(found.answer, f"{place.rule}: {found.rule}", found.several)
+        if not place.text or place.rule not in ("marker", "heading"):
+            return Found(None, "the answer is announced but not given")
+        # The last announcement gave no option ("the answer is clear"): the text may still end in one.
+    if cut_off:
+        return Found(None, "cut off before an answer was announced")
+    found = _in_text(text, last, options)
+    if found is not None:
+        return found
+    return Found(None, "refused" if refused(text) else "no option is named")
+
+
+def _in_statement(tail: str, last: str, options: tuple[str, ...]) -> Found | None:
+    """The option at the start of what follows an announcement; else one in its first sentence."""
+    if not tail:
+        return None
+    lead = _LEAD.match(tail)
+    at = lead.end() if lead else 0
+    match = _AT_START.match(tail, at)
+    letter = match and _letter(match, last)
+    if match and letter:
+        text_wins = _exact_option(tail[at:].strip(), options) if not tail[at:].startswith("(") else None
+        if text_wins is not None:
+            return Found(text_wins, "option text")
+        rest = tail[match.end() :]
+        other = _OR_ANOTHER.match(rest)
+        if other and "A" <= other.group(1) <= last and other.group(1) != letter and not _is_word(other, rest):
+            return Found(f"{letter}, {other.group(1)}", "two options", several=True)
+        also = _listed_next(rest, letter, last, options)
+        if also is not None:
+            return Found(f"{letter}, {also}", "two options", several=True)
+        return Found(letter, "letter")
+    first = sentences(tail)[0] if sentences(tail) else tail
+    if _UNDECIDED.match(first):
+        return None
+    named = _named(first, last)
+    if len(named) == 1:
+        return Found(named[0], "letter in the sentence")
+    if len(named) > 1:
+        return Found(", ".join(named), "two options", several=True)
+    return _option_text(tail, options)
+
+
+def _listed_next(rest: str, letter: str, last: str, options: tuple[str, ...]) -> str | None:
+    """Another option that stands right after the text of the first: "(B) show (C) concert venue"."""
+    if ord(letter) - ord("A") >= len(options):
+        return None
+    match = _patterns(options)[ord(letter) - ord("A")].match(rest.lstrip(" ).:"))
+    following = _NEXT_OPTION.match(rest.lstrip(" ).:"), match.end()) if match else None
+    return following.group(1) if following and letter != following.group(1) <= last else None
+
+
+def _is_word(match: "re.Match[str]", text: str) -> bool:
+    """Whether what looks like a second letter is the article or the pronoun: "(B), a store", "B and I think"."""
+    letter, end = match.group(1), match.end(1)
+    return letter in "AI" and text[end : end + 1] == " " and text[end + 1 : end + 2].isalpha()
+
+
+def _letter(match: "re.Match[str]", last: str) -> str | None:
+    letter = next(group for group in match.groups() if group).upper()
+    return letter if letter <= last else None
+
+
+def _named(sentence: str, last: str) -> list[str]:
+    """The letters a sentence names without denying them, in order, each once."""
+    found: list[str] = []
+    bracketed = [match for match in _IN_BRACKETS.finditer(sentence) if match.group(1) <= last]
+    # Without brackets, A and I at the head of words are the article and the pronoun.
+    matches = bracketed or [
+        match
+        for match in _ALONE.finditer(sentence)
+        if match.group(1) <= last and not (match.group(1) in "AI" and sentence[match.end() : match.end() + 1] == " ")
+    ]
+    for match in matches:
+        denied = _DENIED_BEFORE.search(sentence, max(0, match.start() - 40), match.start()) or _DENIED_AFTER.match(sentence, match.end())
+        if not denied and match.group(1) not in found:
+            found.append(match.group(1))
+    return found
+
+
+def _in_text(text: str, last: str, options: tuple[str, ...]) -> Found | None:
+    """The option of a text that announces none: a bare one, or what the last sentence settles on."""
+    exact = _exact_option(text, options)
+    if exact is not None:
+        return Found(exact, "option text alone")
+    for line, rule in ((text, "letter alone"), (last_line(text), "letter in the last line")):
+        at = _LEAD.match(line)
+        match = _AT_START.match(line, at.end() if at else 0)
+        letter = match and _letter(match, last)
+        if match and letter and (match.group(1) or match.group(2)) and not _lists_options(text, last):
+            rest = line[match.end() :]
+            other = _OR_ANOTHER.match(rest)
+            if other and "A" <= other.group(1) <= last and other.group(1) != letter and not _is_word(other, rest):
+                return Found(f"{letter}, {other.group(1)}", "two options", several=True)
+            if _DENIED_AFTER.match(line, match.end()):
+                continue
+            if line is text and len(text) > 1 and text[1:2] == " ":
+                continue
+            return Found(letter, rule)
+    parts = sentences(text)
+    for sentence in reversed(parts[-3:]):
+        named = _named(sentence, last)
+        if len(named) == 1:
+            return Found(named[0], "letter in the last sentence")
+        if len(named) > 1:
+            return Found(", ".join(named), "several options", several=True)
+    for sentence in reversed(parts[-2:]):
+        found = _option_text(sentence, options)
+        if found is not None:
+            return found
+    return None
+
+
+def _lists_options(text: str, last: str) -> bool:
+    """Whether a text goes through the options one after the other, as one that repeats the question does."""
+    starts = re.findall(r"(?:^|\n|\s)\(?([A-Z])[).:]\s", text)
+    listed = sorted({letter for letter in starts if letter <= last})
+    return len(listed) > 1 and listed[-1] == last
+
+
+def _exact_option(text: str, options: tuple[str, ...]) -> str | None:
+    loose = _loose(text)
+    same = [i for i, option in enumerate(options) if _loose(option) == loose]
+    return chr(ord("A") + same[0]) if len(same) == 1 else None
+
+
+def _loose(text: str) -> str:
+    return " ".join(text.casefold().split()).strip(" .\"'$*()")
+
+
+def _option_text(text: str, options: tuple[str, ...]) -> Found | None:
+    """The option whose words a sentence holds; a longer one is not mistaken for a shorter one within it."""
+    if not options:
+        return None
+    first = sentences(text)[0] if sentences(text) else text
+    spans: list[tuple[int, int, int]] = []
+    for i, pattern in enumerate(_patterns(options)):
+        match = pattern.search(first)
+        if match and not _DENIED_BEFORE.search(first, max(0, match.start() - 40), match.start()):
+            spans.append((match.start(), match.end(), i))
+    kept = [a for a in spans if not any(b[0] <= a[0] and a[1] <= b[1] and (b[1] - b[0]) > (a[1] - a[0]) for b in spans)]
+    letters = sorted({chr(ord("A") + i) for _, _, i in kept})
+    if len(letters) == 1:
+        return Found(letters[0], "option text")
+    if len(letters) > 1:
+        return Found(", ".join(letters), "several option texts", several=True)
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _patterns(options: tuple[str, ...]) -> tuple["re.Pattern[str]", ...]:
+    def pattern(option: str) -> str:
+        words = r"\s+".join(re.escape(word) for word in option.strip().rstrip(".").split())
+        return rf"(?<![\w.])(?:{words})(?![\w])(?!\.\d)" if words else r"(?!)"
+
+    return tuple(re.compile(pattern(option), re.IGNORECASE) for option in options)

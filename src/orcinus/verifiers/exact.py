@@ -1,0 +1,151 @@
+"""Answers that must be the same text: words, names, brackets, and lists of words."""
+
+import re
+from collections.abc import Sequence
+
+import orjson
+
+from orcinus.verifiers.text import Found, cleaned, first_line, last_line, refused, sentences, statement, without_emphasis, without_latex_text
+
+_BRACKETS = re.compile(r"[\s()\[\]{}<>]+")
+_REST = re.compile(r"\s+(?:because|since|as|which|for)\s|;\s|\s\(|,\s+(?:because|since|so)\s")
+_QUOTED = re.compile(r"\"([^\"\n]{1,80})\"|'([^'\n]{1,80})'")
+_STATED = re.compile(r"^.*(?::|\bis\b|\bare\b|\bwas\b)\s+(\S.*?)[.!]?$")
+_SPELT = re.compile(r"\w{1,3}(?:[\s,]+\w{1,3})+")
+_BULLET = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s+(\S.*?)\s*$", re.MULTILINE)
+_SEPARATORS = re.compile(r"\s*(?:,|;|<|>|→|->|\n)\s*(?:and\s+)?|\s+and\s+")
+
+
+def is_brackets(text: str) -> bool:
+    """Whether ``text`` is nothing but brackets."""
+    return bool(text.strip()) and _BRACKETS.fullmatch(text.strip()) is not None
+
+
+def find_exact(response: str, choices: Sequence[str] | None, *, brackets: bool = False, cut_off: bool = False) -> Found:
+    """The answer's own words.
+
+    Args:
+        response: What the model wrote.
+        choices: The words it chooses from, if that is known (``valid``, ``invalid``).
+        brackets: The answer is a row of brackets.
+        cut_off: It stopped at the token limit, so that only an announced answer counts.
+    """
+    text, why = cleaned(response)
+    if not text:
+        return Found(None, why)
+    if not brackets:
+        text = without_emphasis(text)
+    place = statement(text)
+    if place.rule == "text" and cut_off:
+        return Found(None, "cut off before an answer was announced")
+    if place.rule == "text" and refused(text):
+        return Found(None, "refused")
+    if choices:
+        return _among(place.text, place.rule, choices) or _among(text, "text", choices) or Found(None, "no known word is said")
+    if brackets:
+        return _row_of_brackets(place.text, place.rule)
+    line = first_line(without_latex_text(place.text)) if place.rule != "text" else last_line(text)
+    if not line:
+        return Found(None, "the answer is announced but not given")
+    if place.rule == "text" and (quoted := _QUOTED.findall(line)) and len(line.split()) > 3:
+        return Found("".join(quoted[-1]), "quoted in the last line")
+    if place.rule == "text" and len(line.split()) > 3 and (stated := _STATED.search(line)):
+        return Found(tidy(stated.group(1)), "stated in the last line")
+    if place.rule == "marker":
+        if quoted := _QUOTED.match(line):
+            return Found("".join(filter(None, quoted.groups())), "marker: quoted")
+        line = _REST.split(line, maxsplit=1)[0]
+        line = sentences(line)[0] if sentences(line) else line
+    return Found(tidy(line), place.rule if place.rule != "text" else "last line")
+
+
+def _among(text: str, rule: str, choices: Sequence[str]) -> Found | None:
+    parts = sentences(text) if rule == "text" else [text]
+    for part in reversed(parts):
+        hits = []
+        for choice in choices:
+            hits += [(match.start(), choice) for match in re.finditer(rf"(?<!\w){re.escape(choice)}(?!\w)", part, re.IGNORECASE)]
+        if hits:
+            hits.sort()
+            at, choice = hits[0] if rule != "text" else hits[-1]
+            if part[max(0, at - 4) : at].casefold() == "not " and len(choices) == 2:
+                choice = next(other for other in choices if other != choice)
+            return Found(choice, rule)
+    return None
+
+
+def _row_of_brackets(text: str, rule: str) -> Found:
+    lines = [first_line(text), last_line(text)] if rule != "text" else [text, last_line(text)]
+    for line in lines:
+        row = line.strip(" .`'\"$*")
+        if is_brackets(row):
+            return Found(row, rule)
+    found = re.findall(r"(?<![\w])[()\[\]{}<>](?:[\s()\[\]{}<>]*[()\[\]{}<>])?(?=\s*[.`\"']*\s*\Z)", lines[0])
+    return Found(found[-1], f"{rule}: end of the line") if found and rule != "text" else Found(None, "no row of brackets alone")
+
+
+def tidy(text: str) -> str:
+    """Without quotes, emphasis and the sentence's stop around it."""
+    text = text.strip().strip("$").strip()
+    if text.endswith((".", "!")) and not text.endswith("..."):
+        text = text[:-1].rstrip()
+    return text.strip("\"'`* ")
+
+
+def same_text(answer: str, reference: str) -> bool:
+    """Whether two short texts are the same but for case and blanks; rows of brackets but for blanks."""
+    if is_brackets(reference):
+        return "".join(answer.split()) == "".join(reference.split())
+    if " " not in reference and _SPELT.fullmatch(tidy(answer)):  # a word spelt in pieces: y a a n
+        answer = re.sub(r"[\s,]+", "", answer)
+    return _loose(answer) == _loose(reference)
+
+
+def _loose(text: str) -> str:
+    return " ".join(tidy(text).casefold().split())
+
+
+def find_list(response: str, *, cut_off: bool = False) -> Found:
+    """The items of a list, joined by blanks."""
+    text, why = cleaned(response)
+    if not text:
+        return Found(None, why)
+    text = without_emphasis(text)
+    place = statement(text)
+    if place.rule == "text" and cut_off:
+        return Found(None, "cut off before an answer was announced")
+    if place.rule == "text" and refused(text):
+        return Found(None, "refused")
+    items = _items(place.text if place.rule != "text" else _end_of(text))
+    return Found(" ".join(items), place.rule) if items else Found(None, "no items are listed")
+
+
+def _end_of(text: str) -> str:
+    """The part that lists: bullets, else the last line, from its colon on."""
+    if _BULLET.search(text):
+        return text
+    line = last_line(text)
+    after = line.rpartition(":")[2].strip()
+    return after or line
+
+
+def _items(text: str) -> list[str]:
+    stripped = text.strip()
+    if stripped.startswith("["):
+        try:
+            return [str(item) for item in orjson.loads(stripped[: stripped.rfind("]") + 1])]
+        except orjson.JSONDecodeError:
+            stripped = stripped.strip("[]")
+    bullets = _BULLET.findall(stripped)
+    if len(bullets) > 1:
+        return [tidy(item) for item in bullets]
+    line = first_line(stripped).rstrip(".")
+    parts = [tidy(part) for part in _SEPARATORS.split(line)] if _SEPARATORS.search(line) else line.split()
+    return [word for part in parts for word in part.split()]
+
+
+def same_list(answer: str, reference: Sequence[str]) -> bool:
+    """Whether the items are the same in the same order, without regard to case."""
+    return [word.casefold().strip("\"',.") for word in answer.split()] == [
+        word.casefold() for item in reference for word in item.split()
+    ]

@@ -1,0 +1,124 @@
+"""A text becomes a verdict: find the final answer as the example's answer type says, and compare it with the reference.
+
+    find_answer("… So the answer is (B).", "choice", choices)  →  Found("B", "marker: letter")
+    judge(…, reference="B")                                     →  Outcome(1.0, "B", "marker: letter")
+
+No answer found is None, never 0.0; two answers are one wrong answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from orcinus.types import AnswerType
+from orcinus.verifiers.boolean import find_bool, truth_of
+from orcinus.verifiers.choice import find_choice
+from orcinus.verifiers.exact import find_exact, find_list, is_brackets, same_list, same_text
+from orcinus.verifiers.maths import find_expression, find_math, is_puzzle, same_math, solves_puzzle
+from orcinus.verifiers.number import find_number, reference_value, same_number, value_of
+from orcinus.verifiers.text import Found, cleaned
+
+Reference = str | tuple[str, ...] | None
+_NEEDS_MORE = {
+    "free": "free text has no rule; it needs a judge",
+    "program": "a program has no rule; it needs tests run in a sandbox",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A verdict before it belongs to an attempt."""
+
+    value: float | None
+    answer: str | None
+    reason: str
+
+
+def judge(response: str, answer_type: AnswerType, choices: Sequence[str] | None, reference: Reference, *, cut_off: bool = False) -> Outcome:
+    """The verdict on one response.
+
+    Args:
+        response: What was written.
+        answer_type: How answers are found and compared.
+        choices: The options, where there are any.
+        reference: The right answer; a tuple is the items of a ``list``, or several of which any one is right.
+        cut_off: It stopped at the token limit.
+    """
+    if answer_type == "free" and isinstance(reference, str) and is_puzzle(reference):
+        found = find_expression(response)
+        value = None if found.answer is None else float(solves_puzzle(found.answer, reference))
+        return Outcome(value, found.answer, found.rule)
+    if answer_type in _NEEDS_MORE:
+        return Outcome(None, None, _NEEDS_MORE[answer_type])
+    found = find_answer(response, answer_type, choices, reference, cut_off=cut_off)
+    if found.answer is None:
+        return Outcome(None, None, found.rule)
+    if reference is None:
+        return Outcome(None, found.answer, "there is no reference to compare with")
+    right = not found.several and _is_right(found.answer, answer_type, reference)
+    return Outcome(1.0 if right else 0.0, found.answer, found.rule)
+
+
+def find_answer(
+    response: str, answer_type: AnswerType, choices: Sequence[str] | None, reference: Reference = None, *, cut_off: bool = False
+) -> Found:
+    """The final answer in a text. Of the reference only its form is looked at: whether it is a row of brackets."""
+    match answer_type:
+        case "choice":
+            return find_choice(response, choices, cut_off=cut_off)
+        case "bool":
+            return find_bool(response, cut_off=cut_off)
+        case "number":
+            return find_number(response, cut_off=cut_off)
+        case "math":
+            return find_math(response, cut_off=cut_off)
+        case "list":
+            return find_list(response, cut_off=cut_off)
+        case "json":
+            return _find_json(response)
+        case _:
+            brackets = isinstance(reference, str) and is_brackets(reference)
+            return find_exact(response, choices, brackets=brackets, cut_off=cut_off)
+
+
+def _is_right(answer: str, answer_type: AnswerType, reference: Reference) -> bool:
+    if reference is None:
+        return False
+    if answer_type == "list":
+        return same_list(answer, reference if isinstance(reference, tuple) else reference.split())
+    if isinstance(reference, tuple):
+        return any(_is_right(answer, answer_type, item) for item in reference)
+    match answer_type:
+        case "choice":
+            return answer == reference.strip("() .").upper()
+        case "bool":
+            return answer == truth_of(reference)
+        case "number":
+            value, right = value_of(answer), reference_value(reference)
+            return value is not None and right is not None and same_number(value, right)
+        case "math":
+            return same_math(answer, reference)
+        case "json":
+            return bool(orjson.loads(answer) == orjson.loads(reference))
+        case _:
+            return same_text(answer, reference)
+
+
+def _find_json(response: str) -> Found:
+    """The last JSON value of a text: a fenced block, or what stands between the outermost braces."""
+    text, why = cleaned(response)
+    if not text:
+        return Found(None, why)
+    blocks = text.split("```")
+    candidates = [block.removeprefix("json").strip() for block in blocks[1::2]][::-1]
+    start = min((at for at in (text.find("{"), text.find("[")) if at >= 0), default=-1)
+    end = max(text.rfind("}"), text.rfind("]"))
+    if 0 <= start < end:
+        candidates.append(text[start : end + 1])
+    for candidate in candidates:
+        try:
+            return Found(orjson.dumps(orjson.loads(candidate)).decode(), "json")
+        except orjson.JSONDecodeError:
+            continue
+    return Found(None, "no JSON value is given")

@@ -1,0 +1,204 @@
+"""A number: digits with signs, thousands, decimals, exponents, fractions, per cent, or words.
+
+Compared exactly as rationals. Floats with five digits would take 1234568 for 1234567.
+"""
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+
+from orcinus.verifiers.text import Found, cleaned, refused, sentences, statement, without_emphasis, without_latex_text
+
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?:\ \d{3})+(?![\d])|\d+)(?:\.\d+)?|\.\d+"
+NUMBER = re.compile(
+    rf"""(?<![\w.])(?P<sign>[-+]\s?)?(?P<currency>[$€£]\s?)?(?P<sign2>-)?
+    (?:
+        (?P<whole>\d+)\s*\\[dt]?frac\s*\{{\s*(?P<wn>\d+)\s*\}}\s*\{{\s*(?P<wd>\d+)\s*\}}
+      | \\[dt]?frac\s*\{{\s*(?P<fn>-?\d+)\s*\}}\s*\{{\s*(?P<fd>\d+)\s*\}}
+      | (?P<mixed>\d+)[\ -](?P<mn>\d+)/(?P<md>\d+)(?![\d/])
+      | (?P<num>{_DIGITS})(?:[eE](?P<exp>[-+]?\d{{1,3}})(?!\w))?(?:\s?/\s?(?P<den>\d+(?:\.\d+)?)(?![\d/]))?
+    )(?!\d|\.\d|(?:st|nd|rd|th)\b)(?P<percent>\s?\\?%)?""",
+    re.VERBOSE,
+)
+_SMALL = {
+    word: i
+    for i, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
+    )
+}
+_TENS = {word: 10 * i for i, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
+_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_NUMBER_WORD = "|".join([*_SMALL, *_TENS, *_SCALES])
+WORDS = re.compile(
+    rf"\b(?:minus\s+|negative\s+)?(?:{_NUMBER_WORD})(?:[\s-]+(?:and\s+)?(?:{_NUMBER_WORD}))*(?:\s+point(?:\s+(?:{_NUMBER_WORD}))+)?\b",
+    re.IGNORECASE,
+)
+_RANGE = re.compile(r"\bbetween\s+[$€£]?[\d.,]+\s+and\s+[$€£]?[\d.,]*\d|(?<![\d.,*/+-])[$€£]?\d[\d.,]*\s?(?:-|to)\s?[$€£]?\d[\d.,]*(?!\s*(?:=|\d|[-+*/x]))", re.IGNORECASE)
+_DENIED = re.compile(r"(?:\bnot|n't|\bnor|\brather than|\binstead of)\s+(?:be\s+|equal\s+(?:to\s+)?)?[$€£]?\Z", re.IGNORECASE)
+_YEAR = re.compile(r"\b(?:in|since|by|until|of|year)\s+\Z", re.IGNORECASE)
+_RESULT = re.compile(r"=\s*([-+]?[$€£]?\s?[\d,]*\.?\d+)(?!\s*[-+*/x×÷^(\d])")
+_VERB = re.compile(r"\b(?:is|are|was|were|be|been|equals?|has|have|had|needs?|left|costs?|makes?|gets?)\b", re.IGNORECASE)
+_NEAR = 1000
+"""Characters from an announcement on, or before the end, in which the number is looked for."""
+
+
+def value_of(text: str) -> Fraction | None:
+    """The number that ``text`` is, or that it holds as its only one; None when there is none.
+
+    >>> value_of("$5,600"), value_of("2 1/2"), value_of("three")
+    (Fraction(5600, 1), Fraction(5, 2), Fraction(3, 1))
+    """
+    match = NUMBER.search(_prepared(text))
+    if match is not None:
+        return _of_match(match)
+    words = WORDS.search(text)
+    return None if words is None else _of_words(words.group())
+
+
+@lru_cache(maxsize=8192)
+def reference_value(reference: str) -> Fraction | None:
+    """The number of a reference, written in any of the ways a response may use."""
+    return value_of(reference)
+
+
+def _prepared(text: str) -> str:
+    if "\\" in text:
+        text = without_latex_text(text).replace("\\$", "$").replace("\\!", "").replace("\\,", "").replace("{,}", ",")
+    return text
+
+
+def _of_match(match: "re.Match[str]") -> Fraction | None:
+    groups = match.groupdict()
+    try:
+        if groups["whole"]:
+            value = int(groups["whole"]) + Fraction(int(groups["wn"]), int(groups["wd"]))
+        elif groups["fn"]:
+            value = Fraction(int(groups["fn"]), int(groups["fd"]))
+        elif groups["mixed"]:
+            value = int(groups["mixed"]) + Fraction(int(groups["mn"]), int(groups["md"]))
+        else:
+            value = Fraction(groups["num"].replace(",", "").replace(" ", ""))
+            if groups["exp"]:
+                value *= Fraction(10) ** int(groups["exp"])
+            if groups["den"]:
+                value /= Fraction(groups["den"])
+    except (ZeroDivisionError, ValueError):
+        return None
+    negative = "-" in (groups["sign"] or "") or bool(groups["sign2"])
+    return -value if negative else value
+
+
+def _of_words(text: str) -> Fraction | None:
+    words = re.split(r"[\s-]+", text.casefold())
+    negative = words[0] in ("minus", "negative")
+    before, _, after = " ".join(words[negative:]).partition(" point ")
+    total = current = 0
+    for word in before.split():
+        if word in _SMALL:
+            current += _SMALL[word]
+        elif word in _TENS:
+            current += _TENS[word]
+        elif word == "hundred":
+            current = max(current, 1) * 100
+        elif word in _SCALES:
+            total += max(current, 1) * _SCALES[word]
+            current = 0
+    value = Fraction(total + current)
+    if after:
+        digits = "".join(str(_SMALL.get(word, _TENS.get(word, 0))) for word in after.split())
+        value += Fraction(int(digits), 10 ** len(digits))
+    return -value if negative else value
+
+
+def same_number(answer: Fraction, reference: Fraction) -> bool:
+    """Exactly equal; within one in ten thousand (3333/10000 for 1/3) where the reference itself is no whole number (it was rounded)."""
+    if answer == reference:
+        return True
+    if reference.denominator == 1:
+        return False
+    return abs(answer - reference) <= abs(reference) / 9_999
+
+
+def find_number(response: str, *, cut_off: bool = False) -> Found:
+    """The final number, as it was written."""
+    text, why = cleaned(response)
+    if not text:
+        return Found(None, why)
+    text = _prepared(without_emphasis(text))
+    place = statement(text)
+    if place.rule == "heading":
+        found = _in_text(place.text, text)
+        if found.answer is not None:
+            return Found(found.answer, f"heading: {found.rule}", found.several)
+    elif place.rule != "text":
+        found = _in_statement(place.text, text)
+        if found is not None:
+            return Found(found.answer, f"{place.rule}: {found.rule}", found.several)
+        if place.rule != "marker":
+            return Found(None, "the answer is announced but holds no number")
+    if cut_off:
+        return Found(None, "cut off before an answer was announced")
+    if place.rule == "text" and refused(text):
+        return Found(None, "refused")
+    return _in_text(text, text)
+
+
+def _in_statement(tail: str, text: str) -> Found | None:
+    """The number after an announcement, in its first sentence that has one."""
+    parts = sentences(tail[:_NEAR])[:3]
+    for sentence in parts:
+        found = _result_of(sentence, text)
+        if found is not None:
+            return found
+    return None
+
+
+def _in_text(part: str, text: str) -> Found:
+    """The number that the end of a text comes to."""
+    for sentence in reversed(sentences(part[-_NEAR:])[-4:]):
+        found = _result_of(sentence, text)
+        if found is not None:
+            return found
+    return Found(None, "no number is given")
+
+
+def _result_of(sentence: str, text: str) -> Found | None:
+    """The number that a sentence of ``text`` comes to: behind its last equals sign, or the one that answers."""
+    if "=" in sentence:
+        head, _, result = sentence.rpartition("=")
+        match = NUMBER.search(result)
+        if match is not None:
+            return Found(match.group().strip(), "result of the equation")
+        sentence = head
+    matches = [match for match in NUMBER.finditer(sentence) if not _DENIED.search(sentence, 0, match.start())]
+    if not matches:
+        words = [match for match in WORDS.finditer(sentence) if not _DENIED.search(sentence, 0, match.start())]
+        if not words or (len(words) == 1 and words[0].group().casefold() == "one" and not sentence[: words[0].start()].strip() == ""):
+            return None
+        return Found(words[0].group(), "number in words")
+    if len(matches) == 1:
+        return Found(matches[0].group().strip(), "the only number")
+    if _RANGE.search(sentence):
+        return Found(" to ".join(match.group().strip() for match in matches[:2]), "a range", several=True)
+    if matches[0].start() <= 1:
+        return Found(matches[0].group().strip(), "first number")
+    return _among(matches, sentence, text)
+
+
+def _among(matches: "list[re.Match[str]]", sentence: str, text: str) -> Found:
+    """Of several numbers in a sentence the one that answers: a result computed before, an amount, what the verb says."""
+    values = [_of_match(match) for match in matches]
+    for result in reversed(_RESULT.findall(text)):
+        value = value_of(result)
+        for match, own in zip(matches, values, strict=True):
+            if own is not None and own == value:
+                return Found(match.group().strip(), "a result computed before")
+    priced = [match for match in matches if match["currency"]]
+    if len(priced) == 1:
+        return Found(priced[0].group().strip(), "the only amount of money")
+    for verb in reversed(list(_VERB.finditer(sentence))):
+        after = next((match for match in matches if match.start() >= verb.end()), None)
+        if after is not None:
+            return Found(after.group().strip(), "number after the verb")
+    undated = [match for match in matches if not (_YEAR.search(sentence, 0, match.start()) and len(match.group().strip()) == 4)]
+    return Found((undated or matches)[0 if "," not in sentence else -1].group().strip(), "number in the sentence")
