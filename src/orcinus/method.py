@@ -41,7 +41,7 @@ def steps_of(recipe: Recipe, base: Path) -> list[Step]:
     sampled = build.sample()
     made = build.student(sampled)
     probed = build.probe(sampled, made)
-    assigned = build.assign(sampled, probed)
+    assigned = build.assign(sampled, probed, made)
     taught = build.teach(sampled, assigned)
     curated = build.curate(sampled, taught)
     erased = build.erase(sampled, curated, "explanation")
@@ -112,12 +112,19 @@ class _Builder:
         config = {**_dump(self._recipe.probe), "strategies": self._texts, "model": self._student_identity()}
         return self._step("probe", probe, config, {"sample": sampled, **made}, action)
 
-    def assign(self, sampled: Step, probed: Step) -> Step:
-        async def action(context: StepContext) -> dict[str, Any]:
-            return await assign.assign(self._recipe.assign, self._strategies, context)
+    def assign(self, sampled: Step, probed: Step, made: Mapping[str, Step]) -> Step:
+        sampling = self._recipe.probe.sampling
 
-        config = {**_dump(self._recipe.assign), "strategies": self._texts}
-        return self._step("assign", assign, config, {"sample": sampled, "probe": probed}, action)
+        async def action(context: StepContext) -> dict[str, Any]:
+            return await assign.assign(self._recipe.assign, self._strategies, sampling, context)
+
+        config = {
+            **_dump(self._recipe.assign),
+            "strategies": self._texts,
+            "sampling": _dump(sampling),
+            "model": self._student_identity(),
+        }
+        return self._step("assign", assign, config, {"sample": sampled, "probe": probed, **made}, action)
 
     def teach(self, sampled: Step, assigned: Step) -> Step:
         async def action(context: StepContext) -> dict[str, Any]:

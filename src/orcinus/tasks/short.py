@@ -1,7 +1,7 @@
 """Short procedural tasks, and a teacher that is a program: what the demo runs on, offline.
 
-    sums      "Add 4 7 2 9 5." → 27          1. 4 + 7 = 11. 2. 11 + 2 = 13. 3. 13 + 9 = 22. 4. 22 + 5 = 27. The answer is 27.
-    largest   "Largest of 3 8 5 1?" → 8      1. 3. 2. 8. 3. 8. 4. 8. The answer is 8.
+    sums      "Add 4 7 2 9 5." → 27          4 + 7 = 11, 11 + 2 = 13, 13 + 9 = 22, 22 + 5 = 27. The answer is 27.
+    largest   "Largest of 3 8 5 1?" → 8      3, 8, 8, 8. The answer is 8.
 
 A family knows how to draw a question of a given size, to read one back from its text, to solve it and to say the steps.
 Every strategy's explanation is made from those. Item i of a task comes from its own random stream, so that no item depends on another.
@@ -276,10 +276,9 @@ def _explanation(family: Family, words: Sequence[str], answer: str, strategy: st
         case "explain_then_answer":
             return f"{family.idea(words, answer)} The answer is {answer}."
         case "decompose":
-            return f"{'. '.join(family.parts(words))}. The answer is {answer}."
+            return f"{'; '.join(family.parts(words))}. The answer is {answer}."
         case _:
-            numbered = " ".join(f"{i}. {step}." for i, step in enumerate(steps, 1))
-            return f"{numbered} The answer is {answer}."
+            return f"{', '.join(steps)}. The answer is {answer}."
 
 
 def _wrong(family: Family, answer: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from orcinus.completers.chat import CHATML
@@ -13,6 +13,7 @@ from orcinus.completers.local import quiet
 from orcinus.errors import ConfigError
 from orcinus.training.scratch import ScratchConfig
 
+_PIECES = r" ?\d| ?\p{L}+| ?[^\s\d\p{L}]+|\s+"
 SPECIAL = ("<|pad|>", "<|im_start|>", "<|im_end|>")
 
 
@@ -58,10 +59,16 @@ def make_student(config: ScratchConfig, texts: Iterable[str], out: Path) -> dict
 
 
 def make_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with single digits and the ChatML template."""
+    """A byte-level BPE tokenizer with single digits and the ChatML template.
+
+    A blank belongs to the digit or word after it: "4 7" is two tokens, not three.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

@@ -1,0 +1,271 @@
+"""Everything that a report says, read from the folders of finished steps. Nothing is computed anew and no model is asked."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from orcinus.pipeline import summary_of
+from orcinus.reporting.words import ARMS, percent, points
+from orcinus.store import tables
+from orcinus.store.ledger import SpendRow
+from orcinus.types import Assignment, Example, Judged
+
+CURVE_POINTS = 200
+"""Points of a loss curve; more cannot be seen."""
+FEW_ITEMS = 100
+"""With fewer held-out items a report says that its scores are rough."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Funnel:
+    """How many examples became lessons, step by step."""
+
+    stages: tuple[tuple[str, int], ...]
+    drops: tuple[tuple[str, str, int], ...]
+    """(where, reason, how many), the most frequent first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """The loss of one arm's training."""
+
+    arm: str
+    points: tuple[tuple[float, float], ...]
+    """(optimizer step, loss in nats per response token), averaged to at most ``CURVE_POINTS``."""
+    stages: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """One held-out question with what every arm wrote."""
+
+    example: Example
+    answers: tuple[tuple[str, Judged], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a page shows."""
+
+    run: str
+    description: str
+    headline: tuple[str, ...]
+    warnings: tuple[str, ...]
+    tasks: tuple[dict[str, Any], ...]
+    strategies: tuple[str, ...]
+    assignments: tuple[Assignment, ...]
+    funnel: Funnel
+    curves: tuple[Curve, ...]
+    arms: Mapping[str, Mapping[str, Any]]
+    """By arm, by task (and ``_micro``, ``_macro``): a score."""
+    comparisons: tuple[dict[str, Any], ...]
+    spend: tuple[SpendRow, ...]
+    seconds: tuple[tuple[str, float], ...]
+    traces: tuple[Trace, ...]
+    lessons: tuple[Any, ...]
+    recipe: str
+    versions: Mapping[str, str]
+    commit: str | None
+    seed: int
+    steps: tuple[tuple[str, str], ...]
+    """(folder, fingerprint)."""
+
+
+def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, seed: int, examples: int) -> Facts:
+    """Read the finished steps of a run.
+
+    Args:
+        inputs: Their folders by role.
+        spend: What the ledger says the run spent.
+        run: Its name.
+        seed: Its seed.
+        examples: How many questions to show with all answers.
+    """
+    records = {role: summary_of(folder) for role, folder in inputs.items()}
+    scores = orjson.loads((inputs["evaluate"] / "scores.json").read_bytes())
+    assignments = tuple(tables.read_assignments(inputs["assign"] / "assignments.parquet"))
+    recipe_path = inputs["sample"].parent / "recipe.yaml"
+    text = recipe_path.read_text(encoding="utf-8") if recipe_path.exists() else ""
+    evaluated = records["evaluate"]
+    return Facts(
+        run=run,
+        description=_description(text),
+        headline=tuple(_headline(scores)),
+        warnings=tuple(_warnings(scores, records, spend)),
+        tasks=tuple({"task": task, **counts} for task, counts in records["sample"]["summary"]["tasks"].items()),
+        strategies=tuple(strategy["name"] for strategy in records["probe"]["config"]["strategies"]),
+        assignments=assignments,
+        funnel=_funnel(inputs, records),
+        curves=tuple(_curves(inputs, records)),
+        arms=scores["arms"],
+        comparisons=tuple(scores["comparisons"]),
+        spend=tuple(spend),
+        seconds=tuple((record["name"], record["seconds"]) for record in records.values()),
+        traces=tuple(_traces(inputs, list(scores["arms"]), examples)),
+        lessons=tuple(_first_lessons(inputs["erase"], examples // 2)),
+        recipe=text,
+        versions=evaluated["versions"],
+        commit=evaluated["commit"],
+        seed=seed,
+        steps=tuple((folder.name, records[role]["fingerprint"]) for role, folder in inputs.items()),
+    )
+
+
+def _description(text: str) -> str:
+    import yaml
+
+    recipe = yaml.safe_load(text) if text else None
+    return str(recipe.get("description", "")) if isinstance(recipe, dict) else ""
+
+
+def _headline(scores: Mapping[str, Any]) -> Iterable[str]:
+    """The result in sentences, the same whether it pleases or not."""
+    arms = scores["arms"]
+    if "after" not in arms:
+        return
+    after = arms["after"]["_macro"]
+    yield (
+        f"After training on explanations the student answers {percent(after['mean'])} of the held-out questions right "
+        f"(mean of tasks; 95 % interval {percent(after['low'])} to {percent(after['high'])})."
+    )
+    for row in scores["comparisons"]:
+        if row["task"] is None:
+            yield _compared(row)
+
+
+def _compared(row: Mapping[str, Any]) -> str:
+    if row["low"] > 0:
+        word = "better than"
+    elif row["high"] < 0:
+        word = "worse than"
+    else:
+        word = "not told apart from"
+    return (
+        f"On the same {row['n']:,} items that is {word} the {ARMS[row['b']]}: {points(row['difference'])} points "
+        f"({points(row['low'])} to {points(row['high'])}; p {_p(row['p_value'])}; {row['repairs']} repaired, {row['regressions']} lost)."
+    )
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
+def _warnings(
+    scores: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]], spend: Sequence[SpendRow]
+) -> Iterable[str]:
+    arms = scores["arms"]
+    for arm, by_task in arms.items():
+        micro = by_task["_micro"]
+        if micro["n"] and micro["format_ok"] < 0.9:
+            yield (
+                f"The {ARMS[arm]} gave no answer that could be found in {micro['n_none']:,} of {micro['n']:,} cases; they count "
+                f"as not right. Where an answer was found, {percent(micro['mean_given_ok'])} were right."
+            )
+        if micro["n_error"]:
+            yield f"{micro['n_error']:,} calls of the {ARMS[arm]} failed and are in no score; run the recipe again to ask them."
+    if "after" in arms:
+        after = arms["after"]["_micro"]
+        if after["n"] < FEW_ITEMS:
+            yield f"Only {after['n']} held-out items: differences of less than about {percent(after['high'] - after['low'], 0)} cannot be seen."
+        if after["mean"] is not None and after["mean"] < 0.1:
+            yield "The student's accuracy is very low. It has learnt the form of answers at best, and no conclusion about strategies can rest on it."
+    for row in scores["comparisons"]:
+        if row["task"] is not None and row["high"] < 0 and row["p_holm"] < 0.05:
+            yield f"On {row['task']} training made the student worse than the {ARMS[row['b']]} by {points(-row['difference'])[1:]} points (p after Holm {_p(row['p_holm'])})."
+    skipped = records["sample"]["summary"].get("skipped") or {}
+    for source, number in skipped.items():
+        yield f"{number:,} rows of {source} could not be used and were left out."
+    unlearnable = records["assign"]["summary"].get("unlearnable", 0)
+    if unlearnable:
+        yield f"{unlearnable} groups are not yet learnable for this student under any strategy."
+    failed = sum(row.errors for row in spend)
+    if failed:
+        yield f"{failed:,} calls ended in an error over the whole run."
+
+
+def _funnel(inputs: Mapping[str, Path], records: Mapping[str, Mapping[str, Any]]) -> Funnel:
+    sample, curate = records["sample"]["summary"], records["curate"]["summary"]
+    to_teach = sum(counts.get("teach", 0) for counts in sample["tasks"].values())
+    taught = records["teach"]["summary"]
+    stages = (
+        ("examples to teach", to_teach),
+        ("traces asked for", taught["attempts"]),
+        ("traces that arrived", taught["attempts"] - taught["errors"]),
+        ("kept after curation", curate["kept"]),
+        ("lessons", records["erase"]["summary"]["lessons"]),
+    )
+    drops: Counter[tuple[str, str]] = Counter()
+    for name, number in sample["dropped"].items():
+        drops["sample", name] += number
+    for name, number in curate["dropped"].items():
+        drops["curate", name] += number
+    if records["erase"]["summary"]["leaks"]:
+        drops["erase", "the strategy's words are still there"] += records["erase"]["summary"]["leaks"]
+    return Funnel(
+        stages=stages, drops=tuple((where, name, number) for (where, name), number in drops.most_common())
+    )
+
+
+def _curves(inputs: Mapping[str, Path], records: Mapping[str, Mapping[str, Any]]) -> Iterable[Curve]:
+    for role, arm in (("train", "after"), ("train_answer_only", "answer_only")):
+        if role not in inputs:
+            continue
+        path = inputs[role] / "loss.jsonl"
+        rows = [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+        stages = tuple({"name": name, **facts} for name, facts in records[role]["summary"]["stages"].items())
+        yield Curve(arm=arm, points=tuple(_thinned(_one_after_another(rows))), stages=stages)
+
+
+def _one_after_another(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """Stages behind each other on one axis; of a step that was run twice, after an interruption, the later run."""
+    latest = {(row["stage"], row["optimizer_step"]): row["loss"] for row in rows}
+    return [(float(i), loss) for i, loss in enumerate(latest.values(), 1)]
+
+
+def _thinned(values: Sequence[tuple[float, float]]) -> Iterable[tuple[float, float]]:
+    width = -(-len(values) // CURVE_POINTS) if values else 1
+    for i in range(0, len(values), width):
+        part = values[i : i + width]
+        yield part[-1][0], sum(loss for _, loss in part) / len(part)
+
+
+def _traces(inputs: Mapping[str, Path], arms: Sequence[str], wanted: int) -> Iterable[Trace]:
+    """Held-out questions with every arm's answer: what training lost first, then repaired, then still wrong, task by task."""
+    answers: dict[tuple[str, str], dict[str, Judged]] = {}
+    for arm in arms:
+        for judged in tables.read_judged(inputs["evaluate"] / f"attempts-{arm}.parquet"):
+            if judged.attempt.sample == 0:
+                answers.setdefault((judged.attempt.task, judged.attempt.example_id), {})[arm] = judged
+    ranked: dict[int, dict[str, list[tuple[str, str]]]] = {}
+    for key, by_arm in answers.items():
+        ranked.setdefault(_interest(by_arm), {}).setdefault(key[0], []).append(key)
+    chosen: list[tuple[str, str]] = []
+    for rank, share in ((0, 3), (1, 3), (2, 2), (3, 1)):
+        lists = list(ranked.get(rank, {}).values())
+        picked = [keys[i] for i in range(max(map(len, lists), default=0)) for keys in lists if i < len(keys)]
+        chosen += picked[: max(1, wanted * share // 9)]
+    known = {(e.task, e.id): e for e in tables.read_examples(inputs["sample"] / "examples.parquet", "held_out")}
+    for key in chosen:
+        yield Trace(example=known[key], answers=tuple((arm, answers[key][arm]) for arm in arms if arm in answers[key]))
+
+
+def _interest(by_arm: Mapping[str, Judged]) -> int:
+    """0 lost by training, 1 repaired by it, 2 wrong before and after, 3 right before and after."""
+    before = "before" in by_arm and by_arm["before"].verdict.value == 1.0
+    after = "after" in by_arm and by_arm["after"].verdict.value == 1.0
+    return {(True, False): 0, (False, True): 1, (False, False): 2, (True, True): 3}[before, after]
+
+
+def _first_lessons(folder: Path, wanted: int) -> Iterable[Any]:
+    """A lesson of each task and strategy, so that a reader sees what was learnt from."""
+    seen: set[tuple[str, str]] = set()
+    for lesson in tables.read_lessons(folder / "lessons.parquet"):
+        if (lesson.task, lesson.strategy) not in seen:
+            seen.add((lesson.task, lesson.strategy))
+            yield lesson
+            if len(seen) >= wanted:
+                return

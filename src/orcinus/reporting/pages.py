@@ -1,0 +1,111 @@
+"""The pages: one HTML file without any network access, and the same as Markdown. All that a model wrote is escaped."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from orcinus.reporting import charts, words
+from orcinus.reporting.facts import Facts
+from orcinus.types import Assignment
+
+SHORT = {
+    "before": "before",
+    "prompted": "before, prompted",
+    "answer_only": "answers only",
+    "after": "explanations",
+    "teacher": "teacher",
+}
+
+
+def html(facts: Facts) -> str:
+    """The report as a page."""
+    return _render("report.html.j2", facts)
+
+
+def markdown(facts: Facts) -> str:
+    """The report as Markdown."""
+    return _render("report.md.j2", facts)
+
+
+def _render(template: str, facts: Facts) -> str:
+    environment = Environment(
+        loader=PackageLoader("orcinus", "reporting"),
+        autoescape=select_autoescape(("html", "html.j2")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        percent=words.percent, points=words.points, count=words.count, chance=words.chance, dollars=words.dollars, cell=_cell
+    )
+    return environment.get_template(template).render(
+        facts=facts,
+        arms=words.ARMS,
+        short=SHORT,
+        tasks=[task for task in next(iter(facts.arms.values()), {}) if not task.startswith("_")],
+        dot_plot=_dot_plot(facts.arms),
+        loss_plot=_loss_plot(facts),
+        heat=[_heat_row(assignment, facts.strategies) for assignment in facts.assignments],
+        spend=_spend(facts),
+        probe_best=_probe_best(facts.assignments),
+    )
+
+
+def _dot_plot(arms: Mapping[str, Mapping[str, Any]]) -> Markup:
+    names = [task for task in next(iter(arms.values()), {}) if task != "_micro"]
+    names.sort(key=lambda name: (name != "_macro", name))
+    groups = []
+    for name in names:
+        rows = [
+            charts.Dot(label=SHORT[arm], css=f"arm {arm}", mean=s["mean"], low=s["low"], high=s["high"])
+            for arm, by_task in arms.items()
+            if (s := by_task[name])["mean"] is not None
+        ]
+        groups.append(("mean of tasks" if name == "_macro" else name, rows))
+    return charts.dots(groups, title="Accuracy on held-out questions by task, with 95 % intervals")
+
+
+def _loss_plot(facts: Facts) -> Markup:
+    series = [(f"arm {curve.arm}", SHORT[curve.arm], curve.points) for curve in facts.curves if curve.points]
+    return charts.lines(
+        series, title="Training loss by optimizer step", across="optimizer steps", up="nats per response token"
+    )
+
+
+def _heat_row(assignment: Assignment, strategies: Sequence[str]) -> dict[str, Any]:
+    by_strategy = {item.strategy: item for item in assignment.evidence}
+    held_out = by_strategy[assignment.strategy].held_out if assignment.strategy in by_strategy else None
+    return {
+        "assignment": assignment,
+        "cells": [by_strategy.get(strategy) for strategy in strategies],
+        "held_out": held_out,
+    }
+
+
+def _probe_best(assignments: Sequence[Assignment]) -> int:
+    """In how many groups the evidence, tested pair by pair, is clear."""
+    return sum(a.p_value is not None and a.p_value < 0.05 for a in assignments)
+
+
+def _spend(facts: Facts) -> list[dict[str, Any]]:
+    """Spending by step and model, with the time the steps took."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for item in facts.spend:
+        row = rows.setdefault(
+            (item.step, item.model),
+            {"step": item.step, "model": item.model, "calls": 0, "tokens_in": 0, "tokens_out": 0, "usd": 0.0},
+        )
+        row["calls"] += item.calls
+        row["tokens_in"] += item.tokens_in
+        row["tokens_out"] += item.tokens_out
+        row["usd"] += item.cost_usd
+    return list(rows.values())
+
+
+def _cell(text: object) -> str:
+    """Text for a cell of a Markdown table: on one line, without what would end the cell or start HTML."""
+    plain = " ".join(str(text).split())
+    return plain.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")

@@ -1,0 +1,302 @@
+"""Choosing: for each group of examples the strategy that suits the student (Orca 2, section 3).
+
+    probe's attempts ──believe──► accuracies, shrunk towards what all groups show ──► assignments.parquet
+    the chosen strategy on fresh probe examples ──student──► what it is really worth
+
+The winner of many noisy means looks better than it is. So the choice is made on shrunk means (see ``choosing.py``), and then
+measured again on examples that had no part in it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from orcinus import stats
+from orcinus.asking import SamplingConfig, requests_for
+from orcinus.attempts import attempt_all
+from orcinus.choosing import Array, Belief, believe, best
+from orcinus.config import Config
+from orcinus.errors import ConfigError, StepError
+from orcinus.fingerprint import stable_fraction
+from orcinus.runtime import StepContext
+from orcinus.store import tables
+from orcinus.store.assigned import GROUPS
+from orcinus.types import Assignment, Evidence, Example, Judged, Request, Score, Strategy
+from orcinus.verifiers import by_answer_type
+
+VERSION = 1
+
+
+class AssignConfig(Config):
+    """How a strategy is chosen."""
+
+    by: Literal["task", "category"] = "task"
+    """What gets a strategy of its own: a task, or each ``meta.category`` of a task that was probed often enough."""
+    margin: float = Field(default=0.01, ge=0, le=1)
+    """Accuracy that is given up for a cheaper strategy: within it strategies are tied."""
+    floor: float = Field(default=0.0, ge=0, le=1)
+    """A group whose best strategy is believed to be under it is not yet learnable."""
+    below_floor: str = "best"
+    """What such a group is taught with: ``best`` (its own best all the same), ``skip`` (nothing), or the name of a strategy."""
+    fixed: str | None = None
+    """One strategy for all groups, without regard to the probe: for comparisons."""
+    confirm: int = Field(default=10, ge=0)
+    """Fresh probe examples of a group on which the chosen strategy is measured again; 0 leaves it out."""
+    smallest: int = Field(default=5, ge=1)
+    """Probe examples that a category needs to be a group; smaller ones stay with their task."""
+
+
+async def assign(
+    config: AssignConfig, strategies: tuple[Strategy, ...], sampling: SamplingConfig, context: StepContext
+) -> dict[str, Any]:
+    """Choose, and write ``assignments.parquet``, with ``groups.parquet`` where groups are finer than tasks.
+
+    Args:
+        config: How to choose.
+        strategies: The recipe's.
+        sampling: How the student was asked in the probe, to ask it alike again.
+        context: With inputs ``sample`` and ``probe``.
+
+    Returns:
+        ``groups``: how many; ``chosen``: groups by strategy; ``unlearnable``: groups under the floor.
+
+    Raises:
+        ConfigError: A strategy is named that the recipe does not have.
+        StepError: There is no usable attempt.
+    """
+    _check(config, strategies)
+    judged = [
+        item
+        for item in tables.read_judged(context.inputs["probe"] / "attempts.parquet")
+        if item.attempt.finish != "error"
+    ]
+    if not judged:
+        raise StepError("the probe has no answer to choose by")
+    examples = list(tables.read_examples(context.inputs["sample"] / "examples.parquet"))
+    groups = _groups(config, examples, judged)
+    by_group: dict[str, list[Judged]] = {}
+    for item in judged:
+        by_group.setdefault(groups[item.attempt.task, item.attempt.example_id], []).append(item)
+    by_group = dict(sorted(by_group.items()))
+    names = [strategy.name for strategy in strategies]
+    belief = believe({group: outcomes(items, names) for group, items in by_group.items()})
+    costs = _costs(by_group, names)
+    chosen = _choose(config, belief, costs, names)
+    assignments = [
+        _assignment(config, belief, costs, names, g, chosen, by_group[group]) for g, group in enumerate(belief.groups)
+    ]
+    assignments = await _confirmed(config, assignments, strategies, sampling, examples, groups, by_group, context)
+    assignments += _unprobed(examples, groups, assignments, names[_winner(belief)])
+    with tables.TableWriter(context.out / "assignments.parquet", tables.ASSIGNMENTS) as writer:
+        for assignment in assignments:
+            writer.write(tables.assignment_row(assignment))
+    if config.by != "task":
+        with tables.TableWriter(context.out / "groups.parquet", GROUPS) as writer:
+            for (task, example_id), group in groups.items():
+                writer.write({"task": task, "example_id": example_id, "group": group})
+    used = [assignment.strategy or "none" for assignment in assignments]
+    return {
+        "groups": len(assignments),
+        "chosen": {name: used.count(name) for name in dict.fromkeys(used)},
+        "unlearnable": sum(not assignment.learnable for assignment in assignments),
+    }
+
+
+def _check(config: AssignConfig, strategies: Sequence[Strategy]) -> None:
+    known = [strategy.name for strategy in strategies]
+    for key, value, also in (("fixed", config.fixed, [None]), ("below_floor", config.below_floor, ["best", "skip"])):
+        if value not in [*known, *also]:
+            raise ConfigError(f"assign.{key} is {value!r}, which is none of the recipe's strategies: {', '.join(known)}")
+
+
+def _groups(config: AssignConfig, examples: Sequence[Example], judged: Sequence[Judged]) -> dict[tuple[str, str], str]:
+    """(task, example id) → group, for all examples."""
+    if config.by == "task":
+        return {(example.task, example.id): example.task for example in examples}
+    probed = {(item.attempt.task, item.attempt.example_id) for item in judged}
+    fine = {(e.task, e.id): f"{e.task}/{e.meta['category']}" if e.meta.get("category") else e.task for e in examples}
+    sizes: dict[str, int] = {}
+    for key in probed:
+        sizes[fine[key]] = sizes.get(fine[key], 0) + 1
+    return {key: group if sizes.get(group, 0) >= config.smallest else key[0] for key, group in fine.items()}
+
+
+def outcomes(items: Sequence[Judged], names: Sequence[str]) -> Array:
+    """(S, n) mean verdict of each strategy on each example; NaN where it was not asked. None counts as not right."""
+    columns = {key: i for i, key in enumerate(dict.fromkeys((item.attempt.task, item.attempt.example_id) for item in items))}
+    sums, counts = np.zeros((len(names), len(columns))), np.zeros((len(names), len(columns)))
+    for item in items:
+        at = names.index(item.attempt.strategy), columns[item.attempt.task, item.attempt.example_id]
+        sums[at] += item.verdict.value or 0.0
+        counts[at] += 1
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+
+
+def _costs(by_group: Mapping[str, Sequence[Judged]], names: Sequence[str]) -> Array:
+    """(G, S) mean written tokens."""
+    sums, counts = np.zeros((len(by_group), len(names))), np.zeros((len(by_group), len(names)))
+    for g, items in enumerate(by_group.values()):
+        for item in items:
+            sums[g, names.index(item.attempt.strategy)] += item.attempt.usage.tokens_out
+            counts[g, names.index(item.attempt.strategy)] += 1
+    return np.divide(sums, counts, out=np.full(sums.shape, np.inf), where=counts > 0)
+
+
+def _winner(belief: Belief) -> int:
+    """The strategy that is best over all groups."""
+    return int(np.where(belief.counts.sum(0) > 0, belief.mean.mean(0), -1.0).argmax())
+
+
+def _choose(config: AssignConfig, belief: Belief, costs: Array, names: Sequence[str]) -> NDArray[np.int64]:
+    if config.fixed is not None:
+        return np.full(len(belief.groups), names.index(config.fixed))
+    return best(belief, costs, margin=config.margin)
+
+
+def _assignment(
+    config: AssignConfig,
+    belief: Belief,
+    costs: Array,
+    names: Sequence[str],
+    g: int,
+    chosen: NDArray[np.int64],
+    items: Sequence[Judged],
+) -> Assignment:
+    """The assignment of group ``g`` with its evidence, the chosen strategy first."""
+    mine = int(chosen[g])
+    means = np.where(belief.counts[g] > 0, belief.mean[g], -1.0)
+    order = sorted(range(len(names)), key=lambda s: (s != mine, -means[s]))
+    asked = [s for s in order if belief.counts[g, s] > 0]
+    evidence = tuple(
+        Evidence(
+            strategy=names[s],
+            score=stats.score(item for item in items if item.attempt.strategy == names[s]),
+            tokens_out=float(costs[g, s]),
+        )
+        for s in asked
+    )
+    rivals = [s for s in asked if s != mine]
+    against = _winner(belief) if _winner(belief) in rivals else (rivals[0] if rivals else None)
+    learnable = bool(means[mine] >= config.floor)
+    strategy: str | None = names[mine]
+    if not learnable and config.below_floor != "best":
+        strategy = None if config.below_floor == "skip" else config.below_floor
+    return Assignment(
+        group=belief.groups[g],
+        strategy=strategy,
+        evidence=evidence,
+        runner_up=names[rivals[0]] if rivals else None,
+        p_value=None if against is None else _paired_p(items, names[mine], names[against]),
+        reason=_reason(config, belief, names, g, mine, learnable, against),
+        learnable=learnable,
+    )
+
+
+def _paired_p(items: Sequence[Judged], first: str, second: str) -> float | None:
+    """McNemar's test on the examples that both were asked; with k samples an example counts as right from one half on."""
+    values = outcomes([item for item in items if item.attempt.strategy in (first, second)], [first, second])
+    both = values[:, ~np.isnan(values).any(0)]
+    return stats.mcnemar((both[0] >= 0.5).astype(float), (both[1] >= 0.5).astype(float)) if both.shape[1] else None
+
+
+def _reason(
+    config: AssignConfig, belief: Belief, names: Sequence[str], g: int, mine: int, learnable: bool, against: int | None
+) -> str:
+    if config.fixed is not None:
+        return "fixed by the recipe"
+    believed = f"believed accuracy {belief.mean[g, mine]:.0%} from {belief.counts[g, mine]} examples"
+    top = int(np.where(belief.counts[g] > 0, belief.mean[g], -1.0).argmax())
+    if not learnable:
+        what = {"best": "taught with its best all the same", "skip": "left out"}.get(
+            config.below_floor, f"taught with {config.below_floor}"
+        )
+        return f"{believed}, under the floor of {config.floor:.0%}: not yet learnable, {what}"
+    if mine != top:
+        return f"{believed}, within {config.margin:.0%} of {names[top]} and cheaper"
+    if against is None:
+        return f"{believed}; the only strategy"
+    winner = _winner(belief)
+    if mine == winner:
+        return f"{believed}; also the best over all groups"
+    return f"{believed}, against {belief.mean[g, winner]:.0%} with {names[winner]}, the best over all groups"
+
+
+async def _confirmed(
+    config: AssignConfig,
+    assignments: Sequence[Assignment],
+    strategies: Sequence[Strategy],
+    sampling: SamplingConfig,
+    examples: Sequence[Example],
+    groups: Mapping[tuple[str, str], str],
+    by_group: Mapping[str, Sequence[Judged]],
+    context: StepContext,
+) -> list[Assignment]:
+    """The assignments with the chosen strategy measured again on probe examples that had no part in choosing."""
+    used = {(i.attempt.task, i.attempt.example_id) for items in by_group.values() for i in items}
+    pool = tables.read_examples(context.inputs["sample"] / "examples.parquet", "probe")
+    fresh: dict[str, list[Example]] = {}
+    for example in sorted(pool, key=lambda e: (stable_fraction("probe", e.task, e.id), e.id)):
+        if (example.task, example.id) not in used:
+            fresh.setdefault(groups[example.task, example.id], []).append(example)
+    known = {strategy.name: strategy for strategy in strategies}
+
+    def requests() -> Iterator[Request]:
+        for assignment in assignments:
+            if assignment.strategy is not None:
+                for example in fresh.get(assignment.group, [])[: config.confirm]:
+                    yield from requests_for(example, known[assignment.strategy], sampling, seed=context.seed)
+
+    asked = list(requests())
+    if not asked:
+        return list(assignments)
+    context.progress.start("confirm the choice", len(asked))
+    again: dict[str, list[Judged]] = {}
+    with tables.TableWriter(context.out / "confirm.parquet", tables.JUDGED) as writer:
+        async for judged in attempt_all(
+            asked,
+            context.completer("student"),
+            ledger=context.ledger,
+            verify=by_answer_type,
+            run=context.run,
+            step="assign",
+            concurrency=context.runtime.concurrency,
+            budget=context.budget,
+        ):
+            writer.write(tables.judged_row(judged))
+            context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
+            again.setdefault(groups[judged.attempt.task, judged.attempt.example_id], []).append(judged)
+    scores = {group: stats.score(items) for group, items in again.items()}
+    return [_with_held_out(assignment, scores.get(assignment.group)) for assignment in assignments]
+
+
+def _with_held_out(assignment: Assignment, score: Score | None) -> Assignment:
+    evidence = tuple(
+        replace(item, held_out=score) if item.strategy == assignment.strategy else item for item in assignment.evidence
+    )
+    return replace(assignment, evidence=evidence)
+
+
+def _unprobed(
+    examples: Sequence[Example],
+    groups: Mapping[tuple[str, str], str],
+    assignments: Sequence[Assignment],
+    winner: str,
+) -> list[Assignment]:
+    """Groups that have no probe example get the strategy that is best over all."""
+    known = {assignment.group for assignment in assignments}
+    left = sorted({groups[example.task, example.id] for example in examples} - known)
+    return [
+        Assignment(
+            group=group,
+            strategy=winner,
+            evidence=(),
+            runner_up=None,
+            p_value=None,
+            reason="never probed: the strategy that is best over all groups",
+        )
+        for group in left
+    ]

@@ -1,0 +1,40 @@
+"""The report: ``report.html`` and ``report.md``, made from what the steps before left in their folders."""
+
+from typing import Any
+
+from pydantic import Field
+
+from orcinus.config import Config
+from orcinus.pipeline import write_atomically
+from orcinus.runtime import StepContext
+
+VERSION = 1
+
+
+class ReportConfig(Config):
+    """What the report shows."""
+
+    examples: int = Field(default=18, ge=1)
+    """How many held-out questions are shown with every answer."""
+
+
+async def report(config: ReportConfig, context: StepContext) -> dict[str, Any]:
+    """Write both pages.
+
+    Returns:
+        ``headline``: the result in sentences.
+    """
+    from orcinus.reporting.facts import gather
+    from orcinus.reporting.pages import html, markdown
+
+    context.progress.start("report", None)
+    facts = gather(
+        context.inputs,
+        spend=context.ledger.spend(context.run),
+        run=context.run,
+        seed=context.seed,
+        examples=config.examples,
+    )
+    write_atomically(context.out / "report.html", html(facts).encode())
+    write_atomically(context.out / "report.md", markdown(facts).encode())
+    return {"headline": list(facts.headline), "warnings": list(facts.warnings)}

@@ -1,0 +1,36 @@
+"""Opening a configured task, whatever its kind, and saying what decides its examples."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from orcinus.tasks.procedural import ProceduralConfig, draw
+from orcinus.tasks.records import Records, RecordsConfig, sources_of
+from orcinus.types import Example
+
+TaskConfig = RecordsConfig | ProceduralConfig
+
+
+def content_of(config: TaskConfig, base: Path) -> dict[str, Any]:
+    """What besides its settings decides a task's examples: hashes of its local files, the program's version.
+
+    Raises:
+        ConfigError: A file is not there.
+    """
+    if isinstance(config, ProceduralConfig):
+        return config.identity()
+    local = [Path(source) for source in sources_of(config, base) if "://" not in source]
+    return {"files": {path.name: _hash(path) for path in local}}
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def open_task(config: TaskConfig, base: Path) -> tuple[str, Callable[[], Iterator[Example]]]:
+    """A name for messages, and the examples; call it for a fresh pass."""
+    if isinstance(config, ProceduralConfig):
+        return config.name or config.generator, lambda: draw(config)
+    return config.name or config.path, Records(config, base)
