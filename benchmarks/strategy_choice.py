@@ -75,7 +75,9 @@ class Trial:
             ask(task, (0, 1), first)
         while True:
             room = {task: self.pool[task].shape[1] - sizes[task] for task in asked}
-            plan = next_wave(believe(trimmed(asked)), budget=budget - spent, size=wave, room=room, hopeless=hopeless, seed=seed)
+            plan = next_wave(
+                believe(trimmed(asked)), budget=budget - spent, size=wave, room=room, hopeless=hopeless, seed=seed
+            )
             if not plan.strategies:
                 return trimmed(asked), spent
             for task, strategies in plan.strategies.items():
@@ -153,7 +155,9 @@ def run(data: Mapping[str, Array], seeds: int) -> dict[str, object]:
     target = adaptive[20]["wrong"]
     reached = [n for n, wrong in curve.items() if wrong <= target]
     figures["calls_vs_naive"] = adaptive[20]["probes_per_task_and_strategy"] / (min(reached) if reached else 50)
-    figures["calls_vs_naive_is"] = "exact" if reached else "an upper bound: 50 probes do not suffice for the naive choice"
+    figures["calls_vs_naive_is"] = (
+        "exact" if reached else "an upper bound: 50 probes do not suffice for the naive choice"
+    )
     return figures
 
 

@@ -118,7 +118,9 @@ def train(model: Any, stream: Iterator[dict[str, torch.Tensor]], minutes: float,
     base = [group["lr"] for optimizer in optimizer_list for group in optimizer.param_groups]
     start, step, recent = time.monotonic(), 0, []
     while (share := (time.monotonic() - start) / (60 * minutes)) < 1:
-        factor = min(1.0, (step + 1) / 50) * (1.0 if share < decay_from else 1 - 0.95 * (share - decay_from) / (1 - decay_from))
+        factor = min(1.0, (step + 1) / 50) * (
+            1.0 if share < decay_from else 1 - 0.95 * (share - decay_from) / (1 - decay_from)
+        )
         groups = [group for optimizer in optimizer_list for group in optimizer.param_groups]
         for group, rate in zip(groups, base, strict=True):
             group["lr"] = rate * factor

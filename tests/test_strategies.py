@@ -47,7 +47,7 @@ def test_a_strategy_of_ones_own_comes_before_the_built_in_of_the_same_name() -> 
 
 
 def test_an_unknown_strategy_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="no strategy named 'step_by_stop'; known: .*step_by_step"):
+    with pytest.raises(ConfigError, match=r"no strategy named 'step_by_stop'; known: .*step_by_step"):
         resolve(["step_by_stop"], {})
 
 
@@ -68,4 +68,6 @@ def test_orcas_messages_follow_its_figure_6(collection: str, choice: bool, numbe
 
 
 def test_the_same_query_always_draws_the_same_message() -> None:
-    assert orca_system_message("q1", "t0", choice=False, seed=3) == orca_system_message("q1", "t0", choice=False, seed=3)
+    assert orca_system_message("q1", "t0", choice=False, seed=3) == orca_system_message(
+        "q1", "t0", choice=False, seed=3
+    )

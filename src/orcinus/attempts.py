@@ -213,7 +213,8 @@ class _Asker:
                 future.cancel()
                 raise
             except BaseException as error:  # noqa: BLE001 (handed to whoever waits for the attempt)
-                self._stopped = self._stopped or error
+                if self._stopped is None:
+                    self._stopped = error
                 _fail(future, error)
             else:
                 if not future.done():

@@ -128,9 +128,7 @@ def _example_covariance(values: Array) -> tuple[Array, NDArray[np.int64]]:
     shared = (asked @ asked.T).astype(np.int64)
     means = np.divide(np.nansum(values, axis=1), asked.sum(1), out=np.zeros(len(values)), where=asked.sum(1) > 0)
     centred = np.where(np.isnan(values), 0.0, values - means[:, None])
-    covariance = np.divide(
-        centred @ centred.T, shared - 1, out=np.zeros(shared.shape, dtype=float), where=shared > 1
-    )
+    covariance = np.divide(centred @ centred.T, shared - 1, out=np.zeros(shared.shape, dtype=float), where=shared > 1)
     return covariance, np.maximum(shared - 1, 0)
 
 

@@ -56,7 +56,7 @@ def trace_lesson(run_dir: Path, lesson_id: str) -> Lineage:
     curated = _inputs_of(inputs["curate"])
     taught = _inputs_of(curated["teach"])
     assigned = _inputs_of(taught["assign"])
-    traces = [j for j in _judged(curated["teach"] / "attempts.parquet", lesson)]
+    traces = list(_judged(curated["teach"] / "attempts.parquet", lesson))
     assignments = Assigned.read(taught["assign"])
     return Lineage(
         lesson=lesson,

@@ -4,7 +4,7 @@ sample → probe → assign → teach → curate → erase → train ─┬→ e
                                         └→ erase → train ─┘   (the answer-only baseline)
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -209,7 +209,10 @@ def student_config(recipe: Recipe, base: Path, folder: Path | None) -> LocalConf
         base: The recipe's own folder.
         folder: A finished ``student`` or ``train`` step; None for the recipe's own.
     """
-    settings = recipe.student if isinstance(recipe.student, LocalConfig) else recipe.student.local()
+    student = recipe.student
+    if not isinstance(student, LocalConfig | ScratchConfig):
+        raise ConfigError(f"student: a model of kind {student.kind!r} cannot be trained; use kind local or scratch")
+    settings = student if isinstance(student, LocalConfig) else student.local()
     if folder is None:
         return settings.at(base)
     return settings.model_copy(
@@ -275,8 +278,8 @@ async def run_recipe(
         def open_context(step: Step, folder: Path) -> StepContext:
             inputs = {role: source.folder(run_dir) for role, source in step.inputs.items()}
 
-            def completer(role: str, made: Path | None = None) -> Completer:
-                return models.open(role, inputs.get("student") if role == "student" and made is None else made)
+            def completer(role: str, folder: Path | None = None) -> Completer:
+                return models.open(role, inputs.get("student") if role == "student" and folder is None else folder)
 
             return StepContext(
                 out=folder,
@@ -291,10 +294,9 @@ async def run_recipe(
             )
 
         await run_steps(steps, run_dir, open_context, close=models.aclose)
-        for name in ("report.html", "report.md"):
-            made = steps[-1].folder(run_dir) / name
-            if made.exists():
-                write_atomically(run_dir / name, made.read_bytes())
+        if _verb(steps[-1]) == "report":
+            for name in ("report.html", "report.md"):
+                write_atomically(run_dir / name, (steps[-1].folder(run_dir) / name).read_bytes())
     return run_dir
 
 

@@ -1,7 +1,8 @@
 """What a recipe would do and cost, before anything is spent.
 
 Only ``sample`` is run for a plan, because all the rest depends on what it counts and it costs nothing; its result is the one
-that the run will use. Calls that the ledger already knows are counted exactly wherever the strategy is known.
+that the run will use. Calls that the ledger already knows are counted exactly wherever the strategy is known; where it is not
+(teaching before the probe was made) the dearest strategy gives the upper end and the cheapest the lower.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,18 +10,18 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from orcinus.asking import requests_for
+from orcinus.asking import SamplingConfig, requests_for
 from orcinus.completers.endpoint import EndpointConfig, Price
 from orcinus.method import Models, run_recipe, steps_of
 from orcinus.pipeline import Step
-from orcinus.recipe import ModelConfig, Recipe
-from orcinus.runtime import Progress, Runtime
-from orcinus.steps.evaluate import chosen as evaluated_examples
-from orcinus.steps.probe import chosen as probed_examples
+from orcinus.recipe import Recipe
+from orcinus.runtime import Progress, Runtime, StepContext
+from orcinus.steps import evaluate, probe
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.store.ledger import Ledger, attempt_id
-from orcinus.types import Request
+from orcinus.training.scratch import ScratchConfig
+from orcinus.types import Example, Request, Strategy
 
 CHARACTERS_PER_TOKEN = 4
 """For prompts of a model that has answered nothing yet."""
@@ -55,3 +56,205 @@ class Plan:
 
     rows: tuple[PlannedStep, ...]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asking:
+    """The calls of one step to one role's model."""
+
+    role: str
+    requests: Iterator[Request]
+    exact: bool
+    """The very requests that will be made, so that the ledger can be asked for them."""
+
+
+async def plan_recipe(recipe: Recipe, recipe_path: Path, runtime: Runtime, progress: Progress) -> Plan:
+    """What ``run_recipe`` would do now.
+
+    Raises:
+        OrcinusError: The recipe cannot be run: a file, a key or a model is missing.
+    """
+    base = recipe_path.resolve().parent
+    run_dir = await run_recipe(recipe, recipe_path, runtime, progress, until="sample")
+    steps = {step.name: step for step in steps_of(recipe, base)}
+    models = Models(recipe, base, runtime)
+    notes = ["The student's calls run on this machine and cost no dollars."]
+    rows = []
+    try:
+        with Ledger(runtime.ledger_path) as ledger:
+            estimator = _Estimator(recipe, run_dir, steps, models, ledger, runtime, progress)
+            rows = [estimator.row(step) for step in steps.values()]
+            notes += estimator.notes()
+    finally:
+        await models.aclose()
+    return Plan(rows=tuple(rows), notes=tuple(notes))
+
+
+class _Estimator:
+    """Counts what each step would ask."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        run_dir: Path,
+        steps: dict[str, Step],
+        models: Models,
+        ledger: Ledger,
+        runtime: Runtime,
+        progress: Progress,
+    ) -> None:
+        self._recipe, self._run_dir, self._steps = recipe, run_dir, steps
+        self._models, self._ledger = models, ledger
+        self._strategies = recipe.resolved_strategies()
+        self._context = StepContext(
+            out=run_dir,
+            inputs={"sample": steps["sample"].folder(run_dir)},
+            run=recipe.name,
+            seed=recipe.seed,
+            ledger=ledger,
+            runtime=runtime,
+            progress=progress,
+            completer=models.open,
+        )
+        assign = steps["assign"]
+        self._assigned = Assigned.read(assign.folder(run_dir)) if assign.is_done(run_dir) else None
+        self._guessed: set[str] = set()
+
+    def row(self, step: Step) -> PlannedStep:
+        """The plan's line for ``step``."""
+        if step.is_done(self._run_dir):
+            return PlannedStep(step=step.name, state="done")
+        before = any(self._run_dir.glob(f"{step.name}-*/_done"))
+        state = "to do again" if before else "to do"
+        askings = self._askings(step.name)
+        if not askings:
+            return PlannedStep(step=step.name, state=state)
+        parts = [self._estimate(asking) for asking in askings]
+        return PlannedStep(
+            step=step.name,
+            state=state,
+            calls=sum(part.calls or 0 for part in parts),
+            known_calls=sum(part.known_calls or 0 for part in parts),
+            tokens_in=sum(part.tokens_in or 0 for part in parts),
+            tokens_out_low=sum(part.tokens_out_low or 0 for part in parts),
+            tokens_out_high=sum(part.tokens_out_high or 0 for part in parts),
+            usd_low=sum(part.usd_low or 0.0 for part in parts),
+            usd_high=sum(part.usd_high or 0.0 for part in parts),
+        )
+
+    def notes(self) -> list[str]:
+        """What a reader should know about the figures."""
+        notes = []
+        if self._recipe.probe.adaptive and len(self._strategies) > 1:
+            notes.append(
+                "The probe is adaptive: it makes at most the calls shown, and fewer where a choice is soon clear."
+            )
+        if self._assigned is None:
+            notes.append(
+                "Which strategy is taught is not known before the probe; the range covers the cheapest and the dearest."
+            )
+        for model in sorted(self._guessed):
+            notes.append(
+                f"{model} has answered nothing yet: its tokens out are a guess of {LOW_SHARE:.0%} to 100 % of max_tokens. "
+                "A first small run makes the plan exact."
+            )
+        if self._recipe.budget.usd is not None:
+            spent = self._ledger.spent(self._recipe.name)[0]
+            notes.append(f"Budget: ${self._recipe.budget.usd:,.2f}, of which ${spent:,.2f} is spent.")
+        return notes
+
+    def _askings(self, name: str) -> list[_Asking]:
+        if name == "probe":
+            return [_Asking(role="student", requests=self._probe(), exact=not self._recipe.probe.adaptive)]
+        if name == "assign" and self._recipe.assign.confirm:
+            return [_Asking(role="student", requests=self._confirm(), exact=False)]
+        if name == "teach":
+            return [_Asking(role="teacher", requests=self._teach(), exact=self._assigned is not None)]
+        if name == "evaluate":
+            return [self._arm(arm) for arm in self._recipe.evaluate.arms]
+        return []
+
+    def _asked(self, examples: Sequence[Example], config: SamplingConfig, strategy: Strategy) -> Iterator[Request]:
+        for example in examples:
+            if probe.suits(strategy, example):
+                yield from requests_for(example, strategy, config, seed=self._recipe.seed)
+
+    def _probe(self) -> Iterator[Request]:
+        for strategy in self._strategies:
+            for examples in probe.probe_examples(self._context).values():
+                yield from self._asked(examples[: self._recipe.probe.per_task], self._recipe.probe.sampling, strategy)
+
+    def _confirm(self) -> Iterator[Request]:
+        for examples in probe.probe_examples(self._context).values():
+            fresh = examples[self._recipe.probe.per_task :][: self._recipe.assign.confirm]
+            yield from self._asked(fresh, self._recipe.probe.sampling, self._longest())
+
+    def _teach(self) -> Iterator[Request]:
+        known = {strategy.name: strategy for strategy in self._strategies}
+        path = self._context.inputs["sample"] / "examples.parquet"
+        for example in tables.read_examples(path, "teach"):
+            name = self._assigned.strategy_of(example.task, example.id) if self._assigned else self._longest().name
+            if name is not None:
+                yield from requests_for(example, known[name], self._recipe.teach.sampling, seed=self._recipe.seed)
+
+    def _arm(self, arm: evaluate.Arm) -> _Asking:
+        config = self._recipe.evaluate
+        role = "teacher" if arm == "teacher" else "student"
+        known = {strategy.name: strategy for strategy in self._strategies}
+        prompted = arm in ("teacher", "prompted")
+
+        def requests() -> Iterator[Request]:
+            for example in evaluate.chosen(config, self._context):
+                name = self._assigned.strategy_of(example.task, example.id) if self._assigned and prompted else None
+                strategy = known[name] if name else self._longest()
+                yield from requests_for(example, strategy, config.sampling, seed=self._recipe.seed)
+
+        return _Asking(role=role, requests=requests(), exact=prompted and self._assigned is not None)
+
+    def _longest(self) -> Strategy:
+        """The strategy with the longest message: an upper bound for prompts while the choice is open."""
+        return max(self._strategies, key=lambda strategy: len(strategy.system))
+
+    def _estimate(self, asking: _Asking) -> PlannedStep:
+        model = self._model(asking.role)
+        measured = self._ledger.mean_tokens(model) if model is not None else None
+        calls = known = prompt_characters = bound = 0
+        while batch := list(islice(asking.requests, BATCH)):
+            if asking.exact and model is not None:
+                known += self._ledger.known([attempt_id(request, model) for request in batch])
+            calls += len(batch)
+            prompt_characters += sum(len(message.content) for request in batch for message in request.messages)
+            bound += sum(request.sampling.max_tokens for request in batch)
+        share = (calls - known) / calls if calls else 0.0
+        if measured is None:
+            if calls:
+                self._guessed.add(model or f"the {asking.role}")
+            tokens_in = prompt_characters / CHARACTERS_PER_TOKEN
+            low, high = LOW_SHARE * bound, float(bound)
+        else:
+            mean_in, mean_out, deviation = measured
+            error = SPREAD * deviation / max(1, calls) ** 0.5
+            tokens_in = mean_in * calls
+            low, high = max(0.0, mean_out - error) * calls, min(float(bound), (mean_out + error) * calls)
+        price = self._price(asking.role)
+        return PlannedStep(
+            step="",
+            state="",
+            calls=calls - known,
+            known_calls=known,
+            tokens_in=round(share * tokens_in),
+            tokens_out_low=round(share * low),
+            tokens_out_high=round(share * high),
+            usd_low=share * (tokens_in * price.input + low * price.output) / 1e6,
+            usd_high=share * (tokens_in * price.input + high * price.output) / 1e6,
+        )
+
+    def _model(self, role: str) -> str | None:
+        """The model's identity; None for a student that a step has yet to make."""
+        if role == "student" and isinstance(self._recipe.student, ScratchConfig):
+            return None
+        return self._models.open(role).model
+
+    def _price(self, role: str) -> Price:
+        teacher = self._recipe.teacher
+        return teacher.price if role == "teacher" and isinstance(teacher, EndpointConfig) else Price()

@@ -33,10 +33,10 @@ from orcinus.steps.probe import ProbeConfig
 from orcinus.steps.report import ReportConfig
 from orcinus.steps.sample import SampleConfig
 from orcinus.steps.teach import TeachConfig
-from orcinus.steps.train import TrainConfig
 from orcinus.strategies import resolve
 from orcinus.tasks.procedural import ProceduralConfig
 from orcinus.tasks.records import RecordsConfig
+from orcinus.training.config import TrainConfig
 from orcinus.training.scratch import ScratchConfig
 from orcinus.types import AnswerType, Strategy
 
@@ -196,7 +196,7 @@ def _plain(node: yaml.Node, at: tuple[str | int, ...], lines: dict[tuple[str | i
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, (*at, i), lines, path) for i, item in enumerate(node.value)]
     try:
-        return yaml.SafeLoader("").construct_object(node)  # type: ignore[no-untyped-call]
+        return yaml.SafeLoader("").construct_object(node)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}:{node.start_mark.line + 1}: {error}") from error
 

@@ -32,7 +32,7 @@ def verify(
     """Judge recorded responses: one row {id, value, answer, reason} each, in order."""
     import orjson
 
-    from orcinus.verifiers import verify_file
+    from orcinus.verifiers.files import verify_file
 
     for row in verify_file(file):
         sys.stdout.buffer.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
@@ -45,7 +45,7 @@ def inspect(
     as_json: flags.AsJson = False,
 ) -> None:
     """Show what was understood of task files: counts, lengths, answer types, examples, and what looks wrong."""
-    from orcinus.tasks.inspection import inspect_path
+    from orcinus.inspection import inspect_path
 
     report = inspect_path(path)
     if as_json:
@@ -82,7 +82,9 @@ def inspect(
 def serve_replay(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="[STRATEGY=]FILE…", help="Recorded outputs {prompt, response, …}, under a strategy or any."),
+        typer.Argument(
+            metavar="[STRATEGY=]FILE…", help="Recorded outputs {prompt, response, …}, under a strategy or any."
+        ),
     ],
     model: Annotated[str, typer.Option(help="The model's name.")] = "replay",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",

@@ -41,7 +41,13 @@ def spend(
     for column in ("calls", "errors", "tokens in", "tokens out", "dollars"):
         table.add_column(column, justify="right")
     for row in rows:
-        numbers = (f"{row.calls:,}", f"{row.errors:,}", f"{row.tokens_in:,}", f"{row.tokens_out:,}", f"{row.cost_usd:,.4f}")
+        numbers = (
+            f"{row.calls:,}",
+            f"{row.errors:,}",
+            f"{row.tokens_in:,}",
+            f"{row.tokens_out:,}",
+            f"{row.cost_usd:,.4f}",
+        )
         table.add_row(row.run, row.step, row.model, row.task, *numbers)
     console.print(table)
     console.print(f"total ${sum(row.cost_usd for row in rows):,.4f} for {sum(row.calls for row in rows):,} calls")

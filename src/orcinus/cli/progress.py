@@ -9,8 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from orcinus.runtime import Progress
-
 SECONDS_BETWEEN_LINES = 10.0
 """Where output is no terminal: often enough to see life, seldom enough for a log."""
 
@@ -27,10 +25,11 @@ class _Counter:
         self.clock = time.monotonic()
 
     def start(self, what: str, total: int | None) -> None:
+        """See ``Progress``."""
         self.what, self.total, self.done, self.recalled, self.cost_usd = what, total, 0, 0, 0.0
         self.clock = time.monotonic()
 
-    def advance(self, n: int, cost_usd: float, recalled: bool) -> None:
+    def _count(self, n: int, cost_usd: float, recalled: bool) -> None:
         self.done += n
         self.recalled += n if recalled else 0
         self.cost_usd += 0.0 if recalled else cost_usd
@@ -58,21 +57,25 @@ class Bars(_Counter):
         self._task: TaskID | None = None
 
     def start(self, what: str, total: int | None) -> None:
+        """See ``Progress``."""
         super().start(what, total)
         self._finish()
         self._bars.start()
         self._task = self._bars.add_task(what, total=total, detail="")
 
     def advance(self, n: int = 1, *, cost_usd: float = 0.0, recalled: bool = False) -> None:
-        super().advance(n, cost_usd, recalled)
+        """See ``Progress``."""
+        self._count(n, cost_usd, recalled)
         if self._task is not None:
             detail = f"{self.rate():,.1f}/s" + (f" ${self.cost_usd:,.4f}" if self.cost_usd else "")
             self._bars.update(self._task, advance=n, detail=detail)
 
     def note(self, text: str) -> None:
+        """See ``Progress``."""
         self._console.print(text, style="yellow", highlight=False, markup=False)
 
     def close(self) -> None:
+        """Leave the terminal as it was."""
         self._finish()
         self._bars.stop()
 
@@ -90,21 +93,25 @@ class Lines(_Counter):
         self._last = 0.0
 
     def start(self, what: str, total: int | None) -> None:
+        """See ``Progress``."""
         self.close()
         super().start(what, total)
         self._last = time.monotonic()
         print(f"{what}: {'' if total is None else f'{total:,} to do'}", file=sys.stderr, flush=True)
 
     def advance(self, n: int = 1, *, cost_usd: float = 0.0, recalled: bool = False) -> None:
-        super().advance(n, cost_usd, recalled)
+        """See ``Progress``."""
+        self._count(n, cost_usd, recalled)
         if time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
             self._print()
 
     def note(self, text: str) -> None:
+        """See ``Progress``."""
         print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
+        """Print the last count."""
         if self.what and self.done:
             self._print()
         self.what = ""
@@ -124,11 +131,13 @@ class Events(_Counter):
         self._last = 0.0
 
     def start(self, what: str, total: int | None) -> None:
+        """See ``Progress``."""
         super().start(what, total)
         self._print({"event": "start", "what": what, "total": total})
 
     def advance(self, n: int = 1, *, cost_usd: float = 0.0, recalled: bool = False) -> None:
-        super().advance(n, cost_usd, recalled)
+        """See ``Progress``."""
+        self._count(n, cost_usd, recalled)
         if time.monotonic() - self._last >= 1.0 or self.done == self.total:
             self._last = time.monotonic()
             self._print(
@@ -144,6 +153,7 @@ class Events(_Counter):
             )
 
     def note(self, text: str) -> None:
+        """See ``Progress``."""
         self._print({"event": "note", "text": text})
 
     def close(self) -> None:
@@ -154,7 +164,7 @@ class Events(_Counter):
         print(orjson.dumps(event).decode(), flush=True)
 
 
-def progress_for(console: Console, *, as_json: bool) -> Progress:
+def progress_for(console: Console, *, as_json: bool) -> Bars | Lines | Events:
     """Bars where someone watches, JSON where a machine asked for it, plain lines elsewhere."""
     if as_json:
         return Events()

@@ -240,7 +240,8 @@ class Endpoint:
         if error.retry_after_s is not None:
             # Not all at the same moment again.
             return min(error.retry_after_s, MAX_PAUSE_S) * random.uniform(1.0, 1.2)
-        return min(self.config.patience.first_pause_s * 2 ** (tried - 1), MAX_PAUSE_S) * random.uniform(0.5, 1.5)
+        pause: float = min(self.config.patience.first_pause_s * 2.0 ** (tried - 1), MAX_PAUSE_S)
+        return pause * random.uniform(0.5, 1.5)
 
     def _priced(self, completion: Completion, latency_s: float) -> Completion:
         return Completion(

@@ -234,7 +234,7 @@ def load(config: LocalConfig, device: str) -> tuple[Chat, Any, frozenset[int]]:
         raise ConfigError(f"{config.path}: cannot be loaded as a causal language model: {first}") from error
     if config.adapter is not None:
         model = _with_adapter(model, config.adapter)
-    model.to(device).eval()
+    model.to(torch.device(device)).eval()  # type: ignore[arg-type]  # the decorator hides the signature
     return Chat(tokenizer, fallback=config.chat_template), model, _stop_tokens(model, tokenizer)
 
 
@@ -242,7 +242,7 @@ def quiet() -> None:
     """Keep Transformers' own progress bars off the terminal."""
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _with_adapter(model: Any, adapter: str) -> Any:

@@ -1,10 +1,10 @@
 """Reasons to drop a teacher's trace: each filter is a function of (example, attempt, verdict), and says why or says None.
 
-    wrong       the verdict is 0.0                     refused    the teacher declined
-    unjudged    no verdict could be made               truncated  it stopped at the token limit
-    empty       nothing was written                    leak       it repeats the words of the strategy's prompt
-    error       no answer came                         loop       the same line again and again
-    too_long    more tokens than a lesson may have
+wrong       the verdict is 0.0                     refused    the teacher declined
+unjudged    no verdict could be made               truncated  it stopped at the token limit
+empty       nothing was written                    leak       it repeats the words of the strategy's prompt
+error       no answer came                         loop       the same line again and again
+too_long    more tokens than a lesson may have
 """
 
 import re

@@ -33,7 +33,9 @@ class Overlap:
             if n is not None:
                 grams = ngrams(batch, n)
                 hashes += [np.unique(grams.of(i)) for i in range(len(batch))]
-        runs, texts_with = np.unique(np.concatenate(hashes), return_counts=True) if hashes else (np.empty(0, np.uint64), 0)
+        runs, texts_with = (
+            np.unique(np.concatenate(hashes), return_counts=True) if hashes else (np.empty(0, np.uint64), 0)
+        )
         self._runs = runs[texts_with < TEMPLATE_TEXTS] if hashes else runs
 
     def mark(self, items: Iterable[T], text_of: Callable[[T], str]) -> Iterator[tuple[T, bool]]:

@@ -26,7 +26,7 @@ BYTES_PER_BATCH = 1 << 22
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
 _NGRAM_BASE = 0xC2B2AE3D27D4EB4F
 _SEED = 20231118
-_TYPOGRAPHY = str.maketrans("‘’“”«»–—−…\u00a0\u3000，。", "''\"\"\"\"---.  ,.")
+_TYPOGRAPHY = str.maketrans("‘’“”«»–—−…\u00a0\u3000，。", '\'\'""""---.  ,.')
 """Typographic marks and their plain forms, so that a text matches its plain copy."""
 _SYMBOLS = b"()[]{}<>+-*/=^|&%$#@~\\"
 

@@ -174,7 +174,7 @@ def _warnings(
         if after["mean"] is not None and after["mean"] < 0.1:
             yield "The student's accuracy is very low. It has learnt the form of answers at best, and no conclusion about strategies can rest on it."
     for row in scores["comparisons"]:
-        if row["task"] is not None and row["high"] < 0 and row["p_holm"] < 0.05:
+        if row["task"] is not None and row["b"] != "teacher" and row["high"] < 0 and row["p_holm"] < 0.05:
             yield f"On {row['task']} training made the student worse than the {ARMS[row['b']]} by {points(-row['difference'])[1:]} points (p after Holm {_p(row['p_holm'])})."
     skipped = records["sample"]["summary"].get("skipped") or {}
     for source, number in skipped.items():
@@ -205,9 +205,7 @@ def _funnel(inputs: Mapping[str, Path], records: Mapping[str, Mapping[str, Any]]
         drops["curate", name] += number
     if records["erase"]["summary"]["leaks"]:
         drops["erase", "the strategy's words are still there"] += records["erase"]["summary"]["leaks"]
-    return Funnel(
-        stages=stages, drops=tuple((where, name, number) for (where, name), number in drops.most_common())
-    )
+    return Funnel(stages=stages, drops=tuple((where, name, number) for (where, name), number in drops.most_common()))
 
 
 def _curves(inputs: Mapping[str, Path], records: Mapping[str, Mapping[str, Any]]) -> Iterable[Curve]:

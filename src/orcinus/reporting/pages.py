@@ -39,7 +39,12 @@ def _render(template: str, facts: Facts) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        percent=words.percent, points=words.points, count=words.count, chance=words.chance, dollars=words.dollars, cell=_cell
+        percent=words.percent,
+        points=words.points,
+        count=words.count,
+        chance=words.chance,
+        dollars=words.dollars,
+        cell=_cell,
     )
     return environment.get_template(template).render(
         facts=facts,

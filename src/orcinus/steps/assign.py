@@ -110,7 +110,9 @@ def _check(config: AssignConfig, strategies: Sequence[Strategy]) -> None:
     known = [strategy.name for strategy in strategies]
     for key, value, also in (("fixed", config.fixed, [None]), ("below_floor", config.below_floor, ["best", "skip"])):
         if value not in [*known, *also]:
-            raise ConfigError(f"assign.{key} is {value!r}, which is none of the recipe's strategies: {', '.join(known)}")
+            raise ConfigError(
+                f"assign.{key} is {value!r}, which is none of the recipe's strategies: {', '.join(known)}"
+            )
 
 
 def _groups(config: AssignConfig, examples: Sequence[Example], judged: Sequence[Judged]) -> dict[tuple[str, str], str]:
@@ -127,13 +129,16 @@ def _groups(config: AssignConfig, examples: Sequence[Example], judged: Sequence[
 
 def outcomes(items: Sequence[Judged], names: Sequence[str]) -> Array:
     """(S, n) mean verdict of each strategy on each example; NaN where it was not asked. None counts as not right."""
-    columns = {key: i for i, key in enumerate(dict.fromkeys((item.attempt.task, item.attempt.example_id) for item in items))}
+    columns = {
+        key: i for i, key in enumerate(dict.fromkeys((item.attempt.task, item.attempt.example_id) for item in items))
+    }
     sums, counts = np.zeros((len(names), len(columns))), np.zeros((len(names), len(columns)))
     for item in items:
         at = names.index(item.attempt.strategy), columns[item.attempt.task, item.attempt.example_id]
         sums[at] += item.verdict.value or 0.0
         counts[at] += 1
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    means: Array = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    return means
 
 
 def _costs(by_group: Mapping[str, Sequence[Judged]], names: Sequence[str]) -> Array:
@@ -143,7 +148,8 @@ def _costs(by_group: Mapping[str, Sequence[Judged]], names: Sequence[str]) -> Ar
         for item in items:
             sums[g, names.index(item.attempt.strategy)] += item.attempt.usage.tokens_out
             counts[g, names.index(item.attempt.strategy)] += 1
-    return np.divide(sums, counts, out=np.full(sums.shape, np.inf), where=counts > 0)
+    means: Array = np.divide(sums, counts, out=np.full(sums.shape, np.inf), where=counts > 0)
+    return means
 
 
 def _winner(belief: Belief) -> int:

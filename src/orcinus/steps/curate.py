@@ -1,7 +1,7 @@
 """Curation: of the teacher's traces those that are worth learning from, and the reason for each one that is not.
 
-    teach's attempts ──errors, refusals, truncation, loops, leaks, wrong──► best of each example ──duplicates──► kept.parquet
-                                                                                                               drops.parquet
+teach's attempts ──errors, refusals, truncation, loops, leaks, wrong──► best of each example ──duplicates──► kept.parquet
+                                                                                                           drops.parquet
 """
 
 from collections import Counter
@@ -104,7 +104,9 @@ async def curate(config: CurateConfig, strategies: tuple[Strategy, ...], context
                 kept.write(tables.judged_row(judged))
     if kept.rows == 0:
         most = ", ".join(f"{name} {count}" for name, count in dropped.most_common(3))
-        raise StepError(f"none of {traces} traces is worth keeping ({most}); see drops.parquet in the curate step's folder")
+        raise StepError(
+            f"none of {traces} traces is worth keeping ({most}); see drops.parquet in the curate step's folder"
+        )
     return {"traces": traces, "kept": kept.rows, "dropped": dict(dropped.most_common()), "tasks": dict(per_task)}
 
 

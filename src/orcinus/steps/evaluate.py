@@ -58,7 +58,7 @@ async def evaluate(
     Raises:
         StepError: There is no held-out item.
     """
-    examples = list(_chosen(config, context))
+    examples = list(chosen(config, context))
     if not examples:
         raise StepError("no held-out example to evaluate on; raise sample.held_out or add tasks under evaluation:")
     outcomes: dict[Arm, list[Judged]] = {}
@@ -79,7 +79,7 @@ async def evaluate(
     }
 
 
-def _chosen(config: EvaluateConfig, context: StepContext) -> Iterator[Example]:
+def chosen(config: EvaluateConfig, context: StepContext) -> Iterator[Example]:
     """The held-out items that are asked: of each task those with the smallest hash, whatever their order."""
     by_task: dict[str, list[Example]] = {}
     for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", "held_out"):

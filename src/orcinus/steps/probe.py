@@ -78,9 +78,7 @@ async def probe(config: ProbeConfig, strategies: tuple[Strategy, ...], context: 
                 context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
                 first_error = first_error or judged.attempt.error
         if not waves.answered.total():
-            raise StepError(
-                f"the student answered none of {waves.errors} requests; the first error: {first_error}"
-            )
+            raise StepError(f"the student answered none of {waves.errors} requests; the first error: {first_error}")
     return {
         "attempts": waves.answered.total() + waves.errors,
         "errors": waves.errors,
@@ -154,7 +152,9 @@ class _Waves:
             hopeless=self._config.hopeless,
             seed=self._seed,
         )
-        return [r for task, running in wave.strategies.items() for r in self._requests(task, running, self._config.wave)]
+        return [
+            r for task, running in wave.strategies.items() for r in self._requests(task, running, self._config.wave)
+        ]
 
     def _requests(self, task: str, running: Sequence[int], count: int | None) -> Iterator[Request]:
         start = self._reached[task]
@@ -180,8 +180,6 @@ class _Waves:
 
     def _outcomes(self) -> dict[str, Array]:
         return {
-            task: np.divide(
-                sums, self._counts[task], out=np.full(sums.shape, np.nan), where=self._counts[task] > 0
-            )
+            task: np.divide(sums, self._counts[task], out=np.full(sums.shape, np.nan), where=self._counts[task] > 0)
             for task, sums in self._sums.items()
         }

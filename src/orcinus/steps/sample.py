@@ -43,7 +43,9 @@ class SampleConfig(Config):
     @model_validator(mode="after")
     def _something_is_left_to_teach(self) -> "SampleConfig":
         if self.probe + self.held_out >= 1:
-            raise ValueError(f"probe {self.probe} and held_out {self.held_out} leave nothing to teach; their sum must be below 1")
+            raise ValueError(
+                f"probe {self.probe} and held_out {self.held_out} leave nothing to teach; their sum must be below 1"
+            )
         return self
 
 

@@ -1,4 +1,4 @@
-"""A Draft becomes an Example, or is refused with the reason.
+r"""A Draft becomes an Example, or is refused with the reason.
 
     Draft(prompt="Which is even?", choices=["3", "4"], reference="4")
     Example(prompt="Which is even?\\nOptions:\\n(A) 3\\n(B) 4", choices=("3", "4"), reference="B", answer_type="choice")
@@ -78,7 +78,9 @@ def infer_answer_type(drafts: Sequence[Draft]) -> AnswerType:
         return "choice"
     if not references:
         return "free"
-    if all(isinstance(item, bool) or (isinstance(item, str) and item.strip().casefold() in _YES_NO) for item in references):
+    if all(
+        isinstance(item, bool) or (isinstance(item, str) and item.strip().casefold() in _YES_NO) for item in references
+    ):
         return "bool"
     if all(_is_number(item) for item in references):
         return "number"
@@ -105,7 +107,11 @@ def with_options(prompt: str, choices: Sequence[str], layout: str) -> str:
     """``prompt`` with its options written as ``layout`` says."""
     options = "\n".join(f"({chr(ord('A') + i)}) {choice}" for i, choice in enumerate(choices))
     before, _, after = layout.partition("{prompt}")
-    return (before + prompt + after.replace("{options}", options)) if "{options}" in after else before.replace("{options}", options) + prompt + after
+    return (
+        (before + prompt + after.replace("{options}", options))
+        if "{options}" in after
+        else before.replace("{options}", options) + prompt + after
+    )
 
 
 def _text(value: Any, what: str) -> str:
@@ -164,7 +170,9 @@ def _choices_in_text(value: str) -> Any:
     return [part for part in parts if part]
 
 
-def _reference(value: Any, answer_type: AnswerType, choices: tuple[str, ...] | None, unlabelled: bool) -> str | tuple[str, ...] | None:
+def _reference(
+    value: Any, answer_type: AnswerType, choices: tuple[str, ...] | None, unlabelled: bool
+) -> str | tuple[str, ...] | None:
     if value is None or value == "" or value == []:
         if unlabelled or answer_type in ("free", "program"):
             return None
@@ -193,7 +201,9 @@ def _reference_text(value: Any, answer_type: AnswerType) -> str:
         match = _GSM8K.search(text)
         text = match.group(1) if match else text
         if not any(character.isdigit() for character in text):
-            raise Unusable(f"the reference {text[:60]!r} holds no number, but the answer type is number; set answer_type: in the recipe")
+            raise Unusable(
+                f"the reference {text[:60]!r} holds no number, but the answer type is number; set answer_type: in the recipe"
+            )
     if answer_type == "bool" and text.casefold().rstrip(".") not in _YES_NO:
         raise Unusable(f"the reference {text[:60]!r} is not yes, no, true or false; set answer_type: in the recipe")
     return text
@@ -215,7 +225,9 @@ def _letter(value: Any, choices: tuple[str, ...] | None) -> str:
         raise Unusable(f"the reference {text[:60]!r} is the text of {len(same)} options; give its letter")
     if choices is not None and text.isdigit() and int(text) < len(choices):
         return chr(ord("A") + int(text))
-    raise Unusable(f"the reference {text[:60]!r} is not among the choices {_shown(choices)}; give a letter or an option's text")
+    raise Unusable(
+        f"the reference {text[:60]!r} is not among the choices {_shown(choices)}; give a letter or an option's text"
+    )
 
 
 def _letter_of_index(index: int, choices: tuple[str, ...] | None) -> str:
@@ -228,7 +240,9 @@ def _letter_of_index(index: int, choices: tuple[str, ...] | None) -> str:
 
 def _checked_letter(letter: str, choices: tuple[str, ...] | None) -> str:
     if choices is not None and ord(letter) - ord("A") >= len(choices):
-        raise Unusable(f"the reference {letter!r} is not among the choices {_shown(choices)}; give a letter or an option's text")
+        raise Unusable(
+            f"the reference {letter!r} is not among the choices {_shown(choices)}; give a letter or an option's text"
+        )
     return letter
 
 

@@ -1,6 +1,6 @@
 """Data sets of the Hugging Face hub, streamed through the ``datasets`` library.
 
-    hf:openai/gsm8k            hf:cais/mmlu/abstract_algebra@test            hf:owner/name@train
+hf:openai/gsm8k            hf:cais/mmlu/abstract_algebra@test            hf:owner/name@train
 """
 
 import re

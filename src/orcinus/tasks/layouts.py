@@ -1,4 +1,4 @@
-"""The layouts in which public and private task files come, and how each becomes a Draft.
+r"""The layouts in which public and private task files come, and how each becomes a Draft.
 
     BIG-Bench Hard  {"input": "Which statement is …\\nOptions:\\n(A) …", "target": "(A)"}
     AGIEval         {"passage": …, "question": …, "options": ["(A)…", …], "label": "C"}
@@ -21,9 +21,28 @@ REFERENCE = ("reference", "answer", "target", "label", "answerKey", "gold", "sol
 CHOICES = ("choices", "options", "endings", "candidates")
 ID = ("id", "uid", "qid", "question_id", "example_id", "idx")
 TASK = ("task", "task_name", "subject", "_task_name")
-CARRIED = ("licence", "license", "collection", "difficulty", "level", "subject", "category", "tags", "passage_id", "verbosity", "source")
+CARRIED = (
+    "licence",
+    "license",
+    "collection",
+    "difficulty",
+    "level",
+    "subject",
+    "category",
+    "tags",
+    "passage_id",
+    "verbosity",
+    "source",
+)
 """Fields that are kept in ``meta`` wherever they are found."""
-FLAN_COLLECTIONS = {"cot": "cot", "niv2": "niv2", "t0": "t0", "flan": "flan2021", "flan2021": "flan2021", "dialog": "dialog"}
+FLAN_COLLECTIONS = {
+    "cot": "cot",
+    "niv2": "niv2",
+    "t0": "t0",
+    "flan": "flan2021",
+    "flan2021": "flan2021",
+    "dialog": "dialog",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +114,9 @@ def mapped(fields: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
         elif name == "choices":
             found[name] = [value for column in source if (value := _column(fields, column)) not in (None, "")]
         else:
-            found[name] = "\n\n".join(str(value) for column in source if (value := _column(fields, column)) not in (None, ""))
+            found[name] = "\n\n".join(
+                str(value) for column in source if (value := _column(fields, column)) not in (None, "")
+            )
     return found
 
 
@@ -196,7 +217,14 @@ def _collection(name: str) -> dict[str, str]:
     return {} if known is None else {"collection": known}
 
 
-_CHAT_ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant"}
+_CHAT_ROLES = {
+    "system": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+}
 
 
 def _chat(fields: Mapping[str, Any]) -> Draft:
@@ -208,7 +236,9 @@ def _chat(fields: Mapping[str, Any]) -> Draft:
     for turn in turns:
         role = _CHAT_ROLES.get(str(turn.get("from", turn.get("role"))))
         if role is None:
-            raise Unusable(f"a turn of the conversation is by {turn.get('from', turn.get('role'))!r}; known: {', '.join(_CHAT_ROLES)}")
+            raise Unusable(
+                f"a turn of the conversation is by {turn.get('from', turn.get('role'))!r}; known: {', '.join(_CHAT_ROLES)}"
+            )
         said[role].append(str(turn.get("value", turn.get("content")) or ""))
     if len(said["user"]) != 1 or len(said["assistant"]) > 1:
         raise Unusable(f"a conversation of {len(turns)} turns; only one question with one answer makes an example")
@@ -282,15 +312,15 @@ _CONVERTERS: Mapping[Layout, Callable[[Mapping[str, Any]], Draft]] = {
 
 _LABEL = re.compile(r"^\s*\(?([A-Za-z])[).:]\s*")
 _OPTION_LINE = re.compile(r"^\s*\(?([A-Z])[).:]\s*(.*?)\s*$")
-_OPTIONS_CUE = re.compile(r"^\s*(?:options|answer choices|choices|choose from)\s*[-:]?\s*$", re.IGNORECASE | re.MULTILINE)
+_OPTIONS_CUE = re.compile(
+    r"^\s*(?:options|answer choices|choices|choose from)\s*[-:]?\s*$", re.IGNORECASE | re.MULTILINE
+)
 
 
 def options_in(prompt: str) -> list[str] | None:
     """The lettered options at the end of a prompt, in order; None when there are none."""
-    cue = None
-    for cue in _OPTIONS_CUE.finditer(prompt):
-        pass
-    lines = prompt[cue.end() :].strip("\n").splitlines() if cue else []
+    cues = list(_OPTIONS_CUE.finditer(prompt))
+    lines = prompt[cues[-1].end() :].strip("\n").splitlines() if cues else []
     found = [match for line in lines if (match := _OPTION_LINE.match(line))]
     letters = [match.group(1) for match in found]
     if len(found) < 2 or letters != [chr(ord("A") + i) for i in range(len(found))]:

@@ -10,12 +10,10 @@ model is shown: options that are not in it are written under it as ``(A) …`` l
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, get_args
 
 from pydantic import Field, field_validator
 
 from orcinus.config import Config
-from orcinus.errors import ConfigError, DataError
 from orcinus.tasks.building import Defaults, build, infer_answer_type
 from orcinus.tasks.hub import is_hub, read_hub
 from orcinus.tasks.layouts import Draft, Layout, Unusable, draft_of, layout_of, mapped
@@ -129,7 +127,9 @@ def read_task(config: RecordsConfig, base: Path, report: Report | None = None) -
     return islice(_unique(config, base, report), config.limit)
 
 
-def read_answered(config: RecordsConfig, base: Path, report: Report | None = None) -> Iterator[tuple[Example, str, str]]:
+def read_answered(
+    config: RecordsConfig, base: Path, report: Report | None = None
+) -> Iterator[tuple[Example, str, str]]:
     """The examples of rows that are already answered (OpenOrca, SlimOrca, ShareGPT, Alpaca), with system message and answer.
 
     Raises:
@@ -153,7 +153,9 @@ def _unique(config: RecordsConfig, base: Path, report: Report) -> Iterator[Examp
             yield example
         else:
             first = _first_use(config, base, example)
-            report(f"{row.where}: the id {example.id!r} is used before in task {example.task!r} ({first}); make ids unique or leave them out")
+            report(
+                f"{row.where}: the id {example.id!r} is used before in task {example.task!r} ({first}); make ids unique or leave them out"
+            )
 
 
 def _first_use(config: RecordsConfig, base: Path, twin: Example) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from glob import glob, has_magic
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import orjson
 import pyarrow as pa
@@ -158,14 +158,14 @@ def _located(source: str, report: Report) -> Iterator[tuple[str, Any]]:
 
 def _open(source: str) -> IO[bytes]:
     """The decompressed bytes of ``source``; what it is compressed with is seen from its first bytes."""
-    raw = _fsspec().open(source, "rb").open() if "://" in source else Path(source).open("rb")
+    raw = _fsspec().open(source, "rb").open() if "://" in source else Path(source).open("rb")  # noqa: SIM115 (the caller closes what is returned)
     head = raw.read(8)
     raw.seek(0)
     if head.startswith(b"PK\x03\x04"):
         raise DataError(f"{source}: a zip archive; unpack it, or compress with gzip or zstd")
     compression = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
     if compression == "gzip":
-        return gzip.open(raw)
+        return cast(IO[bytes], gzip.open(raw))
     if compression == "zstd":
         return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))
     if compression == "bz2":

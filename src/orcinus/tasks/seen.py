@@ -1,7 +1,7 @@
 """Which identities were seen before, in eight bytes each: for telling duplicates among hundreds of millions of rows.
 
-    seen = SeenHashes()
-    seen.add(hash_of("bbh_navigate", "17"))  →  True the first time, False from then on
+seen = SeenHashes()
+seen.add(hash_of("bbh_navigate", "17"))  →  True the first time, False from then on
 """
 
 import hashlib

@@ -60,7 +60,11 @@ def _sum(items: Sequence[str]) -> int:
 
 def _sum_halves(items: Sequence[str]) -> list[str]:
     a, b = _halves(items)
-    return [f"{' '.join(a)} makes {_sum(a)}", f"{' '.join(b)} makes {_sum(b)}", f"{_sum(a)} + {_sum(b)} = {_sum(items)}"]
+    return [
+        f"{' '.join(a)} makes {_sum(a)}",
+        f"{' '.join(b)} makes {_sum(b)}",
+        f"{_sum(a)} + {_sum(b)} = {_sum(items)}",
+    ]
 
 
 def _halves(items: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
@@ -75,7 +79,11 @@ def _running_max(items: Sequence[str]) -> list[str]:
 def _max_halves(items: Sequence[str]) -> list[str]:
     a, b = _halves(items)
     top = max(map(int, items))
-    return [f"of {' '.join(a)} it is {max(map(int, a))}", f"of {' '.join(b)} it is {max(map(int, b))}", f"of both {top}"]
+    return [
+        f"of {' '.join(a)} it is {max(map(int, a))}",
+        f"of {' '.join(b)} it is {max(map(int, b))}",
+        f"of both {top}",
+    ]
 
 
 def _parity(items: Sequence[str]) -> str:

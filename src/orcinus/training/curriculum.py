@@ -163,7 +163,7 @@ def with_lora(model: Any, config: LoraConfig) -> Any:
         model,
         PeftLoraConfig(
             r=config.rank,
-            lora_alpha=config.alpha,
+            lora_alpha=config.alpha,  # type: ignore[arg-type]  # a scale; nothing in peft needs it whole
             lora_dropout=config.dropout,
             target_modules=targets,
             task_type="CAUSAL_LM",

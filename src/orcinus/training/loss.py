@@ -18,7 +18,7 @@ CHUNK_LOGITS = 2**24
 
 class _ResponseLoss(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         hidden_ND: torch.Tensor,
         weight_VD: torch.Tensor,
@@ -56,7 +56,7 @@ class _ResponseLoss(torch.autograd.Function):
         return (losses_N * weights_N).sum(), losses_N
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: torch.Tensor, _: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad_loss: torch.Tensor, _: torch.Tensor) -> Any:
         grad_hidden_ND, grad_weight_VD = ctx.saved_tensors
         return (
             None if grad_hidden_ND is None else grad_hidden_ND * grad_loss,

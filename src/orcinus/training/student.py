@@ -78,9 +78,10 @@ def make_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> PreTr
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    fast = PreTrainedTokenizerFast(
+    fast: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, pad_token=SPECIAL[0], eos_token=SPECIAL[2], model_max_length=context
     )
     fast.add_special_tokens({"additional_special_tokens": [SPECIAL[1]]})
     fast.chat_template = CHATML
-    return fast
+    tokenizer_with_template: PreTrainedTokenizerFast = fast
+    return tokenizer_with_template

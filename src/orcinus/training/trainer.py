@@ -109,7 +109,7 @@ def response_only_forward(
     hidden_TD = model.model(
         input_ids=input_ids, position_ids=position_ids, attention_mask=None, use_cache=False, segments=segments
     ).last_hidden_state[0]
-    projection = model.get_output_embeddings()
+    projection: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     dtype = torch.float64 if hidden_TD.dtype == torch.float64 else torch.float32
     total, losses_N = response_loss(
         hidden_TD[response - 1],

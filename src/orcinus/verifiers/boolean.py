@@ -7,8 +7,13 @@ from orcinus.verifiers.text import Found, cleaned, refused, sentences, statement
 _WORD = re.compile(r"(?<![\w'-])(yes|no|true|false)(?![\w'-])", re.IGNORECASE)
 _VALUES = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 _BOTH = re.compile(r"\byes\s+(?:and|or)\s+no\b|\btrue\s+(?:and|or)\s+false\b|\byes\s*/\s*no\b", re.IGNORECASE)
-_IDIOM = re.compile(r"\bno (?:doubt|matter|one|longer|more|way)\b,?|\bthere (?:is|are|was|were) no\b|\b(?:has|have|had) no\b", re.IGNORECASE)
-_UNDECIDED = re.compile(r"\A\W*(?:not (?:known|certain|clear|sure)|unknown|uncertain|unclear|cannot be determined)", re.IGNORECASE)
+_IDIOM = re.compile(
+    r"\bno (?:doubt|matter|one|longer|more|way)\b,?|\bthere (?:is|are|was|were) no\b|\b(?:has|have|had) no\b",
+    re.IGNORECASE,
+)
+_UNDECIDED = re.compile(
+    r"\A\W*(?:not (?:known|certain|clear|sure)|unknown|uncertain|unclear|cannot be determined)", re.IGNORECASE
+)
 
 
 def truth_of(word: str) -> str | None:

@@ -7,18 +7,40 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from orcinus.verifiers.text import Found, cleaned, last_line, refused, sentences, statement, without_emphasis, without_latex_text
+from orcinus.verifiers.text import (
+    Found,
+    cleaned,
+    last_line,
+    refused,
+    sentences,
+    statement,
+    without_emphasis,
+    without_latex_text,
+)
 
-_LEAD = re.compile(r"[\s\"'\[{*_`$:]*(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|letter|answer)\s*(?:is\s*)?)?[\s\"'\[{*_`$:]*", re.IGNORECASE)
+_LEAD = re.compile(
+    r"[\s\"'\[{*_`$:]*(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|letter|answer)\s*(?:is\s*)?)?[\s\"'\[{*_`$:]*",
+    re.IGNORECASE,
+)
 _AT_START = re.compile(r"\(\s*([A-Za-z])\s*\)|([A-Za-z])(?=\s*(?:[).:,;\]}*\"'`$\\?!<]|-\s|\Z|\n))|([B-HJ-Z])(?=\s)")
 _IN_BRACKETS = re.compile(r"[(\[]\s*([A-Z])\s*[)\]]")
 _ALONE = re.compile(r"(?<![\w'(\[\\-])([A-Z])(?=[).:,;\]\s]|\Z)(?!\s*')")
-_DENIED_BEFORE = re.compile(r"(?:\bnot|n't|\bnor|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\brather than|\binstead of|\bexcept)\s+(?:be\s+|option\s+|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z", re.IGNORECASE)
-_DENIED_AFTER = re.compile(r"[)\]\"']*\s*(?:(?:is|are|was|cannot be|can't be|seems?|looks?)\s+(?:\w+ly\s+)?(?:not\b|wrong|incorrect|false|ruled out|eliminated|out\b|impossible|implausible|weak)|isn't|does(?:n't| not)|\?)", re.IGNORECASE)
-_OR_ANOTHER = re.compile(r"[)\].\"'*]*\s*(?:,|/|&|\bor\b|\band\b|\bor maybe\b)+\s*(?:also\s+|maybe\s+|possibly\s+|option\s+)*[(\[\"'*]*([A-Z])(?![\w'])")
+_DENIED_BEFORE = re.compile(
+    r"(?:\bnot|n't|\bnor|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\brather than|\binstead of|\bexcept)\s+(?:be\s+|option\s+|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
+    re.IGNORECASE,
+)
+_DENIED_AFTER = re.compile(
+    r"[)\]\"']*\s*(?:(?:is|are|was|cannot be|can't be|seems?|looks?)\s+(?:\w+ly\s+)?(?:not\b|wrong|incorrect|false|ruled out|eliminated|out\b|impossible|implausible|weak)|isn't|does(?:n't| not)|\?)",
+    re.IGNORECASE,
+)
+_OR_ANOTHER = re.compile(
+    r"[)\].\"'*]*\s*(?:,|/|&|\bor\b|\band\b|\bor maybe\b)+\s*(?:also\s+|maybe\s+|possibly\s+|option\s+)*[(\[\"'*]*([A-Z])(?![\w'])"
+)
 _NEXT_OPTION = re.compile(r"[\s,;.]*\(([A-Z])\)\s*\w")
 _TRIGGER = re.compile(r"\b(?:among|from|between)\s+\(?[A-Z]\)?\s+(?:through|to|and|-)\s+\(?[A-Z]\)?,?", re.IGNORECASE)
-_UNDECIDED = re.compile(r"\A\s*(?:unknown|not known|unclear|none\b(?! of)|cannot be determined|uncertain)", re.IGNORECASE)
+_UNDECIDED = re.compile(
+    r"\A\s*(?:unknown|not known|unclear|none\b(?! of)|cannot be determined|uncertain)", re.IGNORECASE
+)
 
 
 def find_choice(response: str, choices: Sequence[str] | None, *, cut_off: bool = False) -> Found:
@@ -115,7 +137,9 @@ def _named(sentence: str, last: str) -> list[str]:
         if match.group(1) <= last and not (match.group(1) in "AI" and sentence[match.end() : match.end() + 1] == " ")
     ]
     for match in matches:
-        denied = _DENIED_BEFORE.search(sentence, max(0, match.start() - 40), match.start()) or _DENIED_AFTER.match(sentence, match.end())
+        denied = _DENIED_BEFORE.search(sentence, max(0, match.start() - 40), match.start()) or _DENIED_AFTER.match(
+            sentence, match.end()
+        )
         if not denied and match.group(1) not in found:
             found.append(match.group(1))
     return found

@@ -5,7 +5,17 @@ from collections.abc import Sequence
 
 import orjson
 
-from orcinus.verifiers.text import Found, cleaned, first_line, last_line, refused, sentences, statement, without_emphasis, without_latex_text
+from orcinus.verifiers.text import (
+    Found,
+    cleaned,
+    first_line,
+    last_line,
+    refused,
+    sentences,
+    statement,
+    without_emphasis,
+    without_latex_text,
+)
 
 _BRACKETS = re.compile(r"[\s()\[\]{}<>]+")
 _REST = re.compile(r"\s+(?:because|since|as|which|for)\s|;\s|\s\(|,\s+(?:because|since|so)\s")
@@ -41,14 +51,18 @@ def find_exact(response: str, choices: Sequence[str] | None, *, brackets: bool =
     if place.rule == "text" and refused(text):
         return Found(None, "refused")
     if choices:
-        return _among(place.text, place.rule, choices) or _among(text, "text", choices) or Found(None, "no known word is said")
+        return (
+            _among(place.text, place.rule, choices)
+            or _among(text, "text", choices)
+            or Found(None, "no known word is said")
+        )
     if brackets:
         return _row_of_brackets(place.text, place.rule)
     line = first_line(without_latex_text(place.text)) if place.rule != "text" else last_line(text)
     if not line:
         return Found(None, "the answer is announced but not given")
-    if place.rule == "text" and (quoted := _QUOTED.findall(line)) and len(line.split()) > 3:
-        return Found("".join(quoted[-1]), "quoted in the last line")
+    if place.rule == "text" and (quotes := _QUOTED.findall(line)) and len(line.split()) > 3:
+        return Found("".join(quotes[-1]), "quoted in the last line")
     if place.rule == "text" and len(line.split()) > 3 and (stated := _STATED.search(line)):
         return Found(tidy(stated.group(1)), "stated in the last line")
     if place.rule == "marker":
@@ -64,7 +78,10 @@ def _among(text: str, rule: str, choices: Sequence[str]) -> Found | None:
     for part in reversed(parts):
         hits = []
         for choice in choices:
-            hits += [(match.start(), choice) for match in re.finditer(rf"(?<!\w){re.escape(choice)}(?!\w)", part, re.IGNORECASE)]
+            hits += [
+                (match.start(), choice)
+                for match in re.finditer(rf"(?<!\w){re.escape(choice)}(?!\w)", part, re.IGNORECASE)
+            ]
         if hits:
             hits.sort()
             at, choice = hits[0] if rule != "text" else hits[-1]
@@ -81,7 +98,11 @@ def _row_of_brackets(text: str, rule: str) -> Found:
         if is_brackets(row):
             return Found(row, rule)
     found = re.findall(r"(?<![\w])[()\[\]{}<>](?:[\s()\[\]{}<>]*[()\[\]{}<>])?(?=\s*[.`\"']*\s*\Z)", lines[0])
-    return Found(found[-1], f"{rule}: end of the line") if found and rule != "text" else Found(None, "no row of brackets alone")
+    return (
+        Found(found[-1], f"{rule}: end of the line")
+        if found and rule != "text"
+        else Found(None, "no row of brackets alone")
+    )
 
 
 def tidy(text: str) -> str:

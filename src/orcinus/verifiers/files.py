@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from orcinus.errors import DataError
 from orcinus.tasks.rows import read_rows
@@ -38,5 +38,7 @@ def verify_file(path: Path) -> Iterator[dict[str, Any]]:
             reference = tuple(map(str, reference))
         elif reference is not None:
             reference = str(reference)
-        outcome = judge(response, answer_type, choices, reference, cut_off=fields.get("finish") == "length")
+        outcome = judge(
+            response, cast(AnswerType, answer_type), choices, reference, cut_off=fields.get("finish") == "length"
+        )
         yield {"id": fields.get("id"), "value": outcome.value, "answer": outcome.answer, "reason": outcome.reason}

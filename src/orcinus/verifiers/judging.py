@@ -35,7 +35,14 @@ class Outcome:
     reason: str
 
 
-def judge(response: str, answer_type: AnswerType, choices: Sequence[str] | None, reference: Reference, *, cut_off: bool = False) -> Outcome:
+def judge(
+    response: str,
+    answer_type: AnswerType,
+    choices: Sequence[str] | None,
+    reference: Reference,
+    *,
+    cut_off: bool = False,
+) -> Outcome:
     """The verdict on one response.
 
     Args:
@@ -61,7 +68,12 @@ def judge(response: str, answer_type: AnswerType, choices: Sequence[str] | None,
 
 
 def find_answer(
-    response: str, answer_type: AnswerType, choices: Sequence[str] | None, reference: Reference = None, *, cut_off: bool = False
+    response: str,
+    answer_type: AnswerType,
+    choices: Sequence[str] | None,
+    reference: Reference = None,
+    *,
+    cut_off: bool = False,
 ) -> Found:
     """The final answer in a text. Of the reference only its form is looked at: whether it is a row of brackets."""
     match answer_type:

@@ -12,7 +12,9 @@ from functools import lru_cache
 
 from orcinus.verifiers.text import Found, cleaned, first_line, last_line, refused, statement
 
-_UNITS = re.compile(r"\\?(?:text|mbox|mathrm)\s*\{[^{}]*\}|\b(?:units?|dollars?|degrees?|cm|inches|meters?|feet|hours?|minutes?|days?)\b|\^\\circ|\\circ|°|\\%|%|\\\$|\$")
+_UNITS = re.compile(
+    r"\\?(?:text|mbox|mathrm)\s*\{[^{}]*\}|\b(?:units?|dollars?|degrees?|cm|inches|meters?|feet|hours?|minutes?|days?)\b|\^\\circ|\\circ|°|\\%|%|\\\$|\$"
+)
 _SPACES = re.compile(r"\\[,;:! ]|~|\\quad|\\qquad|\\left|\\right|\\displaystyle|\s+")
 _SHORT_FRAC = re.compile(r"\\[dtc]?frac\s*(?:(\d)\s*(\d)|\{([^{}]*)\}\s*(\d)|(\d)\s*\{([^{}]*)\})")
 _SHORT_SQRT = re.compile(r"\\sqrt\s*(\w)")
@@ -53,7 +55,13 @@ def same_math(answer: str, reference: str) -> bool:
 def normal_form(text: str) -> str:
     """One spelling for what LaTeX can spell in many ways."""
     text = text.strip().strip("$").rstrip(".").replace("−", "-").replace("{,}", "").replace(",\\!", "")
-    text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cdot", "*").replace("\\times", "*").replace("\\div", "/")
+    text = (
+        text.replace("\\dfrac", "\\frac")
+        .replace("\\tfrac", "\\frac")
+        .replace("\\cdot", "*")
+        .replace("\\times", "*")
+        .replace("\\div", "/")
+    )
     text = _UNITS.sub("", text.replace("\\\\", "\x00"))  # a line of a matrix is no escaped blank
     text = _SPACES.sub("", text)
     text = _LEFT_SIDE.sub("", text, count=1) if "==" not in text else text

@@ -23,21 +23,52 @@ NUMBER = re.compile(
 _SMALL = {
     word: i
     for i, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
+        [
+            "zero",
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+        ]
     )
 }
-_TENS = {word: 10 * i for i, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
+_TENS = {
+    word: 10 * i
+    for i, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)
+}
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _NUMBER_WORD = "|".join([*_SMALL, *_TENS, *_SCALES])
 WORDS = re.compile(
     rf"\b(?:minus\s+|negative\s+)?(?:{_NUMBER_WORD})(?:[\s-]+(?:and\s+)?(?:{_NUMBER_WORD}))*(?:\s+point(?:\s+(?:{_NUMBER_WORD}))+)?\b",
     re.IGNORECASE,
 )
-_RANGE = re.compile(r"\bbetween\s+[$€£]?[\d.,]+\s+and\s+[$€£]?[\d.,]*\d|(?<![\d.,*/+-])[$€£]?\d[\d.,]*\s?(?:-|to)\s?[$€£]?\d[\d.,]*(?!\s*(?:=|\d|[-+*/x]))", re.IGNORECASE)
-_DENIED = re.compile(r"(?:\bnot|n't|\bnor|\brather than|\binstead of)\s+(?:be\s+|equal\s+(?:to\s+)?)?[$€£]?\Z", re.IGNORECASE)
+_RANGE = re.compile(
+    r"\bbetween\s+[$€£]?[\d.,]+\s+and\s+[$€£]?[\d.,]*\d|(?<![\d.,*/+-])[$€£]?\d[\d.,]*\s?(?:-|to)\s?[$€£]?\d[\d.,]*(?!\s*(?:=|\d|[-+*/x]))",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"(?:\bnot|n't|\bnor|\brather than|\binstead of)\s+(?:be\s+|equal\s+(?:to\s+)?)?[$€£]?\Z", re.IGNORECASE
+)
 _YEAR = re.compile(r"\b(?:in|since|by|until|of|year)\s+\Z", re.IGNORECASE)
 _RESULT = re.compile(r"=\s*([-+]?[$€£]?\s?[\d,]*\.?\d+)(?!\s*[-+*/x×÷^(\d])")
-_VERB = re.compile(r"\b(?:is|are|was|were|be|been|equals?|has|have|had|needs?|left|costs?|makes?|gets?)\b", re.IGNORECASE)
+_VERB = re.compile(
+    r"\b(?:is|are|was|were|be|been|equals?|has|have|had|needs?|left|costs?|makes?|gets?)\b", re.IGNORECASE
+)
 _NEAR = 1000
 """Characters from an announcement on, or before the end, in which the number is looked for."""
 
@@ -127,9 +158,9 @@ def find_number(response: str, *, cut_off: bool = False) -> Found:
     text = _prepared(without_emphasis(text))
     place = statement(text)
     if place.rule == "heading":
-        found = _in_text(place.text, text)
-        if found.answer is not None:
-            return Found(found.answer, f"heading: {found.rule}", found.several)
+        below = _in_text(place.text, text)
+        if below.answer is not None:
+            return Found(below.answer, f"heading: {below.rule}", below.several)
     elif place.rule != "text":
         found = _in_statement(place.text, text)
         if found is not None:
@@ -173,7 +204,9 @@ def _result_of(sentence: str, text: str) -> Found | None:
     matches = [match for match in NUMBER.finditer(sentence) if not _DENIED.search(sentence, 0, match.start())]
     if not matches:
         words = [match for match in WORDS.finditer(sentence) if not _DENIED.search(sentence, 0, match.start())]
-        if not words or (len(words) == 1 and words[0].group().casefold() == "one" and not sentence[: words[0].start()].strip() == ""):
+        if not words or (
+            len(words) == 1 and words[0].group().casefold() == "one" and sentence[: words[0].start()].strip() != ""
+        ):
             return None
         return Found(words[0].group(), "number in words")
     if len(matches) == 1:
@@ -200,5 +233,7 @@ def _among(matches: "list[re.Match[str]]", sentence: str, text: str) -> Found:
         after = next((match for match in matches if match.start() >= verb.end()), None)
         if after is not None:
             return Found(after.group().strip(), "number after the verb")
-    undated = [match for match in matches if not (_YEAR.search(sentence, 0, match.start()) and len(match.group().strip()) == 4)]
+    undated = [
+        match for match in matches if not (_YEAR.search(sentence, 0, match.start()) and len(match.group().strip()) == 4)
+    ]
     return Found((undated or matches)[0 if "," not in sentence else -1].group().strip(), "number in the sentence")

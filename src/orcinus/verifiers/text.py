@@ -36,9 +36,13 @@ _TAGS_OF_THINKING = re.compile(r"</?(?:think|reason|scratch)", re.IGNORECASE)
 _THINK = re.compile(r"<(think|thinking|reasoning|scratchpad)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 _OPEN_THINK = re.compile(r"<(?:think|thinking|reasoning|scratchpad)>.*\Z", re.DOTALL | re.IGNORECASE)
 _CLOSE_THINK = re.compile(r"\A.*</(?:think|thinking|reasoning|scratchpad)>", re.DOTALL | re.IGNORECASE)
-_RUN_ON = re.compile(r"\n\s*(?:Q:|Question:|\[Question\]|### ?(?:Question|Instruction)|Human:|User:|<\|im_start\|>)", re.IGNORECASE)
+_RUN_ON = re.compile(
+    r"\n\s*(?:Q:|Question:|\[Question\]|### ?(?:Question|Instruction)|Human:|User:|<\|im_start\|>)", re.IGNORECASE
+)
 _TAG = re.compile(r"<(answer|final_answer|final)>\s*(.*?)\s*</\1>", re.DOTALL | re.IGNORECASE)
-_JSON = re.compile(r"[\"'](?:final_)?answer[\"']\s*:\s*(\"(?:[^\"\\]|\\.)*\"|'[^']*'|\[[^\]]*\]|[^,}\n]+)", re.IGNORECASE)
+_JSON = re.compile(
+    r"[\"'](?:final_)?answer[\"']\s*:\s*(\"(?:[^\"\\]|\\.)*\"|'[^']*'|\[[^\]]*\]|[^,}\n]+)", re.IGNORECASE
+)
 _HASH = re.compile(r"(?<!#)####[ \t]*(?!\s*(?:final\s+)?answer)(\S.*)$", re.MULTILINE | re.IGNORECASE)
 _MARKER = re.compile(
     r"""(?:
@@ -59,7 +63,22 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
-_PLAIN = str.maketrans({"−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "’": "'", "‘": "'", "“": '"', "”": '"', "\u00a0": " ", "\u202f": " ", "\u2009": " "})
+_PLAIN = str.maketrans(
+    {
+        "−": "-",
+        "–": "-",
+        "—": "-",
+        "‐": "-",
+        "‑": "-",
+        "’": "'",
+        "‘": "'",
+        "“": '"',
+        "”": '"',
+        "\u00a0": " ",
+        "\u202f": " ",
+        "\u2009": " ",
+    }
+)
 _EMPHASIS = re.compile(r"\*\*|__|`+")
 
 
@@ -102,8 +121,10 @@ def statement(text: str) -> Statement:
 
 def after_marker(text: str) -> str | None:
     """What follows the last announcement of an answer; None when there is none, empty when the text ends there."""
-    lower = "\n" + text.lower()  # a match on the word alone, found from the end, costs a tenth of a search with the pattern
-    best = -1
+    lower = (
+        "\n" + text.lower()
+    )  # a match on the word alone, found from the end, costs a tenth of a search with the pattern
+    best = end = -1
     for word in _MARKER_WORDS:
         at = lower.rfind(word)
         while at > best:
@@ -117,7 +138,7 @@ def after_marker(text: str) -> str | None:
 
 
 def last_box(text: str) -> str | None:
-    """The content of the last ``\\boxed{…}``; None when it is not closed."""
+    r"""The content of the last ``\\boxed{…}``; None when it is not closed."""
     at = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
     start = text.find("{", at)
     if start < 0:
@@ -159,7 +180,7 @@ def without_emphasis(text: str) -> str:
 
 
 def without_latex_text(text: str) -> str:
-    """``\\text{B}`` → ``B``, dollar signs of formulas removed."""
+    r"""``\\text{B}`` → ``B``, dollar signs of formulas removed."""
     return _LATEX_TEXT.sub(r"\1", text) if "\\" in text else text
 
 

@@ -1,0 +1,109 @@
+"""What was understood of task files, before anything is asked: ``orcinus tasks inspect PATH``."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from orcinus.curation.text import normal
+from orcinus.tasks.records import RecordsConfig, Skipped, read_task
+from orcinus.types import Example
+
+SHOWN_PROBLEMS = 20
+CANARY = "canary GUID"
+"""BIG-bench marks its files with it: whoever trains on them must know."""
+FEW = 30
+"""With fewer examples a task cannot be split into probe, teach and held-out parts that say anything."""
+
+
+@dataclass(slots=True)
+class TaskSummary:
+    """One task of the files."""
+
+    name: str
+    count: int = 0
+    answer_types: Counter[str] = field(default_factory=Counter)
+    lengths: list[int] = field(default_factory=list)
+    """Characters of each prompt."""
+    numbers_of_options: Counter[int] = field(default_factory=Counter)
+    references: Counter[str] = field(default_factory=Counter)
+    without_reference: int = 0
+
+    @property
+    def prompt_median(self) -> int:
+        """Characters of the middle prompt."""
+        return round(median(self.lengths)) if self.lengths else 0
+
+    @property
+    def prompt_longest(self) -> int:
+        """Characters of the longest prompt."""
+        return max(self.lengths, default=0)
+
+    @property
+    def options(self) -> str:
+        """How many options there are to choose from."""
+        sizes = sorted(self.numbers_of_options)
+        return "" if not sizes else str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What there is, and what looks wrong."""
+
+    tasks: tuple[TaskSummary, ...]
+    examples: tuple[Example, ...]
+    """The first of each task."""
+    problems: tuple[str, ...]
+
+
+def inspect_path(path: str) -> Inspection:
+    """Read ``path`` as a recipe would, listing what is wrong in place of stopping.
+
+    Raises:
+        ConfigError: There is no such file.
+        DataError: A file as a whole cannot be read.
+    """
+    skipped = Skipped()
+    tasks: dict[str, TaskSummary] = {}
+    first: dict[str, Example] = {}
+    seen: Counter[str] = Counter()
+    canary = 0
+    for example in read_task(RecordsConfig(path=path), Path(), skipped):
+        first.setdefault(example.task, example)
+        _count(tasks.setdefault(example.task, TaskSummary(example.task)), example)
+        seen[normal(example.prompt)] += 1
+        canary += CANARY in example.prompt
+    problems = [*skipped.lines[:SHOWN_PROBLEMS]]
+    if skipped.count > SHOWN_PROBLEMS:
+        problems.append(f"… and {skipped.count - SHOWN_PROBLEMS:,} rows more that cannot be used")
+    twins = sum(count - 1 for count in seen.values())
+    if twins:
+        problems.append(f"{twins:,} questions stand more than once; sample keeps the first of each")
+    if canary:
+        problems.append(f"{canary:,} prompts hold a canary string: their authors ask that nobody trains on them")
+    problems += [problem for task in tasks.values() for problem in _suspicions(task)]
+    return Inspection(tasks=tuple(tasks.values()), examples=tuple(list(first.values())[:5]), problems=tuple(problems))
+
+
+def _count(summary: TaskSummary, example: Example) -> None:
+    summary.count += 1
+    summary.answer_types[example.answer_type] += 1
+    summary.lengths.append(len(example.prompt))
+    if example.choices is not None:
+        summary.numbers_of_options[len(example.choices)] += 1
+    if example.reference is None:
+        summary.without_reference += 1
+    else:
+        summary.references[str(example.reference)] += 1
+
+
+def _suspicions(task: TaskSummary) -> Iterator[str]:
+    """What is possible but seldom meant."""
+    if task.count < FEW:
+        yield f"{task.name}: only {task.count} examples; a probe and a held-out part of it will say little"
+    answer, times = task.references.most_common(1)[0] if task.references else ("", 0)
+    if task.answer_types["choice"] and task.count >= FEW and times == task.count:
+        yield f"{task.name}: the right option is {answer} in every row; shuffle the options, or a model that always says {answer} looks perfect"
+    if task.count >= FEW and 0.9 * task.count < times < task.count:
+        yield f"{task.name}: {times / task.count:.0%} of the references are {answer!r}; accuracy must be read against that"
