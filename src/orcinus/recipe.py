@@ -204,6 +204,8 @@ def _plain(node: yaml.Node, at: tuple[str | int, ...], lines: dict[tuple[str | i
 def _explain(error: ValidationError, lines: Mapping[tuple[str | int, ...], int], path: Path) -> str:
     """The first thing that is wrong, in one line, and how many more there are."""
     problems = error.errors(include_url=False, include_context=False)
+    # A list whose items are wrong is also reported as too short: only the items themselves tell what to mend.
+    problems = [p for p in problems if not any(q is not p and q["loc"][: len(p["loc"])] == p["loc"] for q in problems)]
     first = min(problems, key=lambda problem: _line_of(problem["loc"], lines)[1])
     keys, line = _line_of(first["loc"], lines)
     where = f"{path}:{line}: "

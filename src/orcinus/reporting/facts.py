@@ -163,7 +163,12 @@ def _warnings(
         if micro["n"] and micro["format_ok"] < 0.9:
             yield (
                 f"The {ARMS[arm]} gave no answer that could be found in {micro['n_none']:,} of {micro['n']:,} cases; they count "
-                f"as not right. Where an answer was found, {percent(micro['mean_given_ok'])} were right."
+                "as not right."
+                + (
+                    f" Where an answer was found, {percent(micro['mean_given_ok'])} were right."
+                    if micro["n"] > micro["n_none"]
+                    else ""
+                )
             )
         if micro["n_error"]:
             yield f"{micro['n_error']:,} calls of the {ARMS[arm]} failed and are in no score; run the recipe again to ask them."

@@ -220,7 +220,7 @@ def _letter(value: Any, choices: tuple[str, ...] | None) -> str:
         return chr(ord("A") + same[0])
     match = _LETTER.fullmatch(text)
     if match and not same:
-        return _checked_letter(match.group(1).upper(), choices)
+        return _checked_letter(match.group(1).upper(), text, choices)
     if len(same) > 1:
         raise Unusable(f"the reference {text[:60]!r} is the text of {len(same)} options; give its letter")
     if choices is not None and text.isdigit() and int(text) < len(choices):
@@ -238,10 +238,10 @@ def _letter_of_index(index: int, choices: tuple[str, ...] | None) -> str:
     return chr(ord("A") + index)
 
 
-def _checked_letter(letter: str, choices: tuple[str, ...] | None) -> str:
+def _checked_letter(letter: str, text: str, choices: tuple[str, ...] | None) -> str:
     if choices is not None and ord(letter) - ord("A") >= len(choices):
         raise Unusable(
-            f"the reference {letter!r} is not among the choices {_shown(choices)}; give a letter or an option's text"
+            f"the reference {text!r} is not among the choices {_shown(choices)}; give a letter or an option's text"
         )
     return letter
 

@@ -6,6 +6,7 @@ The format comes from the name, and from the first bytes where the name says not
 that is one object (BIG-Bench Hard, Super-NaturalInstructions): that is read whole.
 """
 
+import codecs
 import csv
 import gzip
 import io
@@ -14,6 +15,7 @@ import lzma
 import zlib
 from bz2 import BZ2File
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from glob import glob, has_magic
@@ -156,23 +158,30 @@ def _located(source: str, report: Report) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{source}: cannot be read: {_one_line(error)}") from error
 
 
-def _open(source: str) -> IO[bytes]:
+@contextmanager
+def _open(source: str) -> Iterator[IO[bytes]]:
     """The decompressed bytes of ``source``; what it is compressed with is seen from its first bytes."""
-    raw = _fsspec().open(source, "rb").open() if "://" in source else Path(source).open("rb")  # noqa: SIM115 (the caller closes what is returned)
-    head = raw.read(8)
-    raw.seek(0)
-    if head.startswith(b"PK\x03\x04"):
-        raise DataError(f"{source}: a zip archive; unpack it, or compress with gzip or zstd")
-    compression = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
-    if compression == "gzip":
-        return cast(IO[bytes], gzip.open(raw))
-    if compression == "zstd":
-        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))
-    if compression == "bz2":
-        return BZ2File(raw)
-    if compression == "xz":
-        return lzma.open(raw)
-    return raw
+    with _fsspec().open(source, "rb") if "://" in source else Path(source).open("rb") as raw:
+        head = raw.read(8)
+        raw.seek(0)
+        if head.startswith(b"PK\x03\x04"):
+            raise DataError(f"{source}: a zip archive; unpack it, or compress with gzip or zstd")
+        with _decompressed(raw, next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)) as file:
+            yield file
+
+
+def _decompressed(raw: IO[bytes], compression: str | None) -> IO[bytes]:
+    match compression:
+        case "gzip":
+            return cast(IO[bytes], gzip.open(raw))
+        case "zstd":
+            return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))
+        case "bz2":
+            return BZ2File(raw)
+        case "xz":
+            return lzma.open(raw)
+        case _:
+            return raw
 
 
 def _format_of(source: str) -> str | None:
@@ -228,7 +237,7 @@ def _json(file: IO[bytes], source: str, report: Report) -> Iterator[tuple[str, A
     _refuse_other_encodings(head, source)
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start[:1] == b"[":
-        return _json_list(io.TextIOWrapper(file, encoding="utf-8-sig"), source)
+        return _json_list(file, source)
     if _is_lines(start):
         return _jsonl(file, source, report)
     return _json_object(file.read(), source)
@@ -243,12 +252,13 @@ def _is_lines(start: bytes) -> bool:
     return bool(newline) and bool(rest.strip())
 
 
-def _json_list(file: IO[str], source: str) -> Iterator[tuple[str, Any]]:
+def _json_list(file: IO[bytes], source: str) -> Iterator[tuple[str, Any]]:
     """The items of a JSON list, one at a time, so that a file larger than memory can be read."""
     decode, text, number = json.JSONDecoder().raw_decode, "", 0
+    decoded = codecs.getreader("utf-8-sig")(file)
     opened = False
     while True:
-        more = file.read(1 << 20)
+        more = decoded.read(1 << 20)
         text += more
         at = 0
         while True:

@@ -72,6 +72,8 @@ def find_choice(response: str, choices: Sequence[str] | None, *, cut_off: bool =
     found = _in_text(text, last, options)
     if found is not None:
         return found
+    if place.rule != "text":
+        return Found(None, "the answer is announced but not given")
     return Found(None, "refused" if refused(text) else "no option is named")
 
 

@@ -160,7 +160,7 @@ def _items(text: str) -> list[str]:
     bullets = _BULLET.findall(stripped)
     if len(bullets) > 1:
         return [tidy(item) for item in bullets]
-    line = first_line(stripped).rstrip(".")
+    line = (sentences(first_line(stripped)) or [""])[0].rstrip(".")
     parts = [tidy(part) for part in _SEPARATORS.split(line)] if _SEPARATORS.search(line) else line.split()
     return [word for part in parts for word in part.split()]
 

@@ -1,0 +1,70 @@
+"""What tests share: the recorded data (when it is there), tiny students, small recipes."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orcinus.tasks import short
+from orcinus.training.scratch import ScratchConfig
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real tasks and recorded outputs, which a clone does not have."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the recorded data in {SHARED}, which is not part of the project")
+    return SHARED
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+    with opened as file:
+        yield from map(json.loads, file)
+
+
+@pytest.fixture(scope="session")
+def tiny_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder: one layer, a tokenizer learnt from sums."""
+    from orcinus.training.student import make_student
+
+    folder = tmp_path_factory.mktemp("student") / "model"
+    config = ScratchConfig(layers=1, hidden=32, heads=2, vocabulary=320, context=512)
+    make_student(config, [e.prompt for e in short.examples("sums", task="sums", count=50, seed=0, size=(2, 4))], folder)
+    return folder
+
+
+@pytest.fixture
+def small_recipe(tmp_path: Path) -> Path:
+    """A recipe that runs all of the method in seconds: two tasks, a scratch student, a teacher that is a program."""
+    return write_recipe(tmp_path / "recipe.yaml")
+
+
+def write_recipe(path: Path, **changes: Any) -> Path:
+    recipe: dict[str, Any] = {
+        "name": "small",
+        "tasks": [
+            {"generator": "sums", "count": 60, "size": [2, 3]},
+            {"generator": "logic", "count": 60, "size": [3, 4]},
+        ],
+        "strategies": ["direct", "step_by_step"],
+        "student": {"kind": "scratch", "layers": 1, "hidden": 32, "heads": 2, "vocabulary": 400, "context": 256},
+        "teacher": {"kind": "function", "function": "orcinus.tasks.short:teacher"},
+        "probe": {"per_task": 4, "sampling": {"max_tokens": 8}},
+        "assign": {"confirm": 2},
+        "teach": {"sampling": {"max_tokens": 64}},
+        "train": {
+            "context_length": 128,
+            "batch_tokens": 512,
+            "stages": [{"name": "one", "epochs": 1, "learning_rate": 0.003}],
+        },
+        "evaluate": {"per_task": 6, "sampling": {"max_tokens": 8}},
+    }
+    path.write_text(yaml.safe_dump({**recipe, **changes}), encoding="utf-8")
+    return path

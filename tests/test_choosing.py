@@ -1,0 +1,81 @@
+"""Choosing strategies: shrinkage, ties, waves, on outcomes drawn from known accuracies."""
+
+import numpy as np
+import pytest
+
+from orcinus.choosing import Array, believe, best, next_wave
+
+
+def drawn(accuracies: Array, n: int, seed: int) -> dict[str, Array]:
+    """(G, S) accuracies → outcomes of n examples a group that share their difficulty across strategies."""
+    rng = np.random.default_rng(seed)
+    return {
+        f"g{g}": (rng.random(n)[None, :] * 0.5 + rng.random((len(row), n)) * 0.5 < row[:, None]).astype(float)
+        for g, row in enumerate(accuracies)
+    }
+
+
+def true_means(accuracies: Array) -> Array:
+    return np.stack([values.mean(1) for values in drawn(accuracies, 20_000, 99).values()])
+
+
+ACCURACIES = np.random.default_rng(5).beta(4, 4, (20, 1)) + np.random.default_rng(6).normal(0, 0.12, (20, 3))
+ACCURACIES = np.clip(ACCURACIES + np.array([0.0, 0.1, -0.1]), 0.02, 0.98)
+
+
+def test_shrunk_means_are_closer_to_the_truth_than_observed_ones() -> None:
+    truth = true_means(ACCURACIES)
+    shrunk = observed = 0.0
+    for seed in range(20):
+        belief = believe(drawn(ACCURACIES, 10, seed))
+        shrunk += float(((belief.mean - truth) ** 2).mean())
+        observed += float(((belief.observed - truth) ** 2).mean())
+    assert shrunk < 0.9 * observed
+
+
+def test_the_choice_is_better_than_that_of_the_best_observed_mean() -> None:
+    truth = true_means(ACCURACIES)
+    rows = np.arange(len(truth))
+    costs = np.ones(truth.shape)
+    ours = naive = 0.0
+    for seed in range(40):
+        belief = believe(drawn(ACCURACIES, 8, seed))
+        ours += truth[rows, best(belief, costs)].mean()
+        naive += truth[rows, belief.observed.argmax(1)].mean()
+    assert ours > naive
+
+
+def test_much_evidence_overrules_what_other_groups_show() -> None:
+    outcomes = {f"g{i}": np.array([[0.0] * 40, [1.0] * 40]) for i in range(5)}
+    outcomes["odd"] = np.array([[1.0] * 60, [0.0] * 60])
+    belief = believe(outcomes)
+    assert best(belief, np.ones((6, 2))).tolist() == [1, 1, 1, 1, 1, 0]
+
+
+def test_a_tie_goes_to_the_cheaper_strategy() -> None:
+    belief = believe({"g": np.array([[1.0, 0.0] * 20, [1.0, 0.0] * 20])})
+    assert best(belief, np.array([[90.0, 10.0]]), margin=0.01).tolist() == [1]
+    assert best(belief, np.array([[10.0, 90.0]]), margin=0.01).tolist() == [0]
+
+
+def test_what_was_never_asked_is_never_chosen() -> None:
+    values = np.array([[0.1] * 10, [np.nan] * 10])
+    other = np.array([[0.1] * 10, [1.0] * 10])
+    belief = believe({"g": values, "h": other})
+    assert best(belief, np.ones((2, 2)))[0] == 0
+
+
+def test_a_wave_goes_where_the_choice_is_open() -> None:
+    clear = np.array([[1.0] * 30, [0.0] * 30])
+    open_ = np.array([[1.0, 0.0] * 5, [0.0, 1.0] * 5])
+    belief = believe({"clear": clear, "open": open_})
+    room = {"clear": 50, "open": 50}
+    wave = next_wave(belief, budget=100, size=5, room=room, hopeless=0.02, seed=0)
+    assert wave.strategies == {"open": (0, 1)}
+    assert next_wave(belief, budget=3, size=5, room=room, hopeless=0.02, seed=0).strategies == {}
+    assert next_wave(belief, budget=100, size=5, room={"open": 0}, hopeless=0.02, seed=0).strategies == {}
+
+
+def test_no_group_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one group"):
+        believe({})
