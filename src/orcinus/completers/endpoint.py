@@ -115,10 +115,11 @@ class Endpoint:
         """
         self.config = config
         self._headers = dict(config.headers)
+        self._secrets: list[bytes] = []
         if config.api_key_env is not None:
-            self._headers["authorization"] = f"Bearer {_secret(config.api_key_env, secrets)}"
+            self._headers["authorization"] = f"Bearer {self._secret(config.api_key_env, secrets)}"
         for header, variable in config.secret_headers_env.items():
-            self._headers[header] = _secret(variable, secrets)
+            self._headers[header] = self._secret(variable, secrets)
         self._servers = [_Server(url, config.limits.in_flight) for url in config.base_urls]
         limits = config.limits
         self._requests = Rate(limits.requests_per_minute) if limits.requests_per_minute else None
@@ -221,7 +222,14 @@ class Endpoint:
             raise CompleterError("connection", f"{server.url} broke off: {_first_line(error)}") from error
         if response.status == 200:
             return parse_reply(content)
+        for secret in self._secrets:  # some servers repeat the key they refuse, and errors are written down
+            content = content.replace(secret, b"[secret]")
         raise _refusal(response, content, self.config)
+
+    def _secret(self, variable: str, secrets: Mapping[str, str]) -> str:
+        value = _secret(variable, secrets)
+        self._secrets.append(value.encode())
+        return value
 
     def _connected(self) -> Client:
         if self._client is None:

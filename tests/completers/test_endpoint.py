@@ -1,0 +1,169 @@
+"""Endpoints over real HTTP: the replay server as teacher, the openai SDK as another client, and servers that misbehave."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import openai
+import pytest
+
+from orcinus.completers.endpoint import Endpoint, EndpointConfig, Limits, Patience, Price
+from orcinus.completers.replay import Recordings, Replay
+from orcinus.completers.replay_server import replay_server
+from orcinus.errors import CompleterError, ConfigError
+from orcinus.strategies import built_in
+from orcinus.types import Completion, Message, Messages, Sampling
+
+REPLAY = Replay(
+    Recordings({"direct": {"2 + 2?": "4"}, "step_by_step": {"2 + 2?": "One more than 3. The answer is 4."}}), model="m"
+)
+QUESTION: Messages = (
+    Message(role="system", content=built_in()["step_by_step"].system),
+    Message(role="user", content="2 + 2?"),
+)
+QUICK = Patience(tries=3, first_pause_s=0.01)
+
+
+def endpoint(url: str, **config: Any) -> Endpoint:
+    return Endpoint(EndpointConfig(model="m", base_urls=(url,), **{"patience": QUICK, **config}), secrets={})
+
+
+async def complete(model: Endpoint, messages: Messages = QUESTION) -> Completion:
+    try:
+        return await model.complete(messages, Sampling(max_tokens=50))
+    finally:
+        await model.aclose()
+
+
+def test_recorded_answers_over_http() -> None:
+    async def go() -> Completion:
+        async with replay_server(REPLAY) as url:
+            return await complete(endpoint(url, price=Price(input=1.0, output=2.0)))
+
+    found = asyncio.run(go())
+    assert found.text == "One more than 3. The answer is 4."
+    assert found.finish == "stop"
+    assert found.usage.tokens_out > 0
+    assert found.cost_usd == pytest.approx((found.usage.tokens_in + 2 * found.usage.tokens_out) / 1e6)
+
+
+def test_the_openai_sdk_works_against_the_replay_server_unchanged() -> None:
+    async def go() -> tuple[str, str, list[str]]:
+        async with replay_server(REPLAY) as url:
+            client = openai.AsyncOpenAI(base_url=url, api_key="none")
+            messages: Any = [{"role": m.role, "content": m.content} for m in QUESTION]
+            plain = await client.chat.completions.create(model="m", messages=messages)
+            stream = await client.chat.completions.create(model="m", messages=messages, stream=True)
+            parts = [chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices]
+            models = [model.id async for model in client.models.list()]
+            with pytest.raises(openai.BadRequestError):
+                await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "?"}])
+            await client.close()
+            return plain.choices[0].message.content or "", "".join(parts), models
+
+    plain, streamed, models = asyncio.run(go())
+    assert plain == streamed == "One more than 3. The answer is 4."
+    assert models == ["m"]
+
+
+def test_an_unrecorded_question_is_a_permanent_error() -> None:
+    async def go() -> None:
+        async with replay_server(REPLAY) as url:
+            await complete(endpoint(url), (Message(role="user", content="3 + 3?"),))
+
+    with pytest.raises(CompleterError) as caught:
+        asyncio.run(go())
+    assert caught.value.permanent
+
+
+def test_nobody_listens() -> None:
+    with pytest.raises(CompleterError, match=r"connection: http://127\.0\.0\.1:9/v1/.* cannot be reached"):
+        asyncio.run(complete(endpoint("http://127.0.0.1:9/v1")))
+
+
+def test_a_missing_key_is_named_before_anything_is_asked() -> None:
+    with pytest.raises(ConfigError, match="TEACHER_KEY"):
+        endpoint("http://127.0.0.1:9/v1", api_key_env="TEACHER_KEY")
+
+
+Script = list[tuple[int, dict[str, str], bytes]]
+OK = json.dumps(
+    {
+        "choices": [{"message": {"content": "4"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 1},
+    }
+).encode()
+
+
+async def scripted(script: Script, use: Callable[[str], Awaitable[Any]]) -> tuple[Any, list[bytes]]:
+    """Serve one scripted reply after the other (the last one for ever), and note what was asked."""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line)
+                asked.append(head + await reader.readexactly(length))
+                status, headers, body = script[min(len(asked), len(script)) - 1]
+                lines = [f"HTTP/1.1 {status} X", f"content-length: {len(body)}", *(f"{k}: {v}" for k, v in headers.items())]
+                writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        return await use(f"http://127.0.0.1:{port}/v1"), asked
+    finally:
+        server.close()
+
+
+def test_a_busy_server_is_asked_again_after_the_pause_it_wants() -> None:
+    script: Script = [(429, {"retry-after": "0"}, b"{}"), (503, {}, b"oops"), (200, {}, OK)]
+    found, asked = asyncio.run(scripted(script, lambda url: complete(endpoint(url))))
+    assert found.text == "4"
+    assert found.usage.tokens_in == 7
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "fatal"),
+    [(401, b'{"error": {"message": "bad key"}}', True), (400, b'{"error": {"message": "too long"}}', False)],
+)
+def test_what_cannot_help_is_not_tried_again(status: int, body: bytes, fatal: bool) -> None:
+    async def go(url: str) -> CompleterError:
+        with pytest.raises(CompleterError) as caught:
+            await complete(endpoint(url))
+        return caught.value
+
+    error, asked = asyncio.run(scripted([(status, {}, body)], go))
+    assert (error.permanent, error.fatal, len(asked)) == (True, fatal, 1)
+
+
+def test_the_key_is_sent_and_never_shown() -> None:
+    async def go(url: str) -> CompleterError:
+        config = EndpointConfig(model="m", base_urls=(url,), api_key_env="KEY", patience=QUICK)
+        model = Endpoint(config, secrets={"KEY": "sk-very-secret"})
+        assert "sk-very-secret" not in repr(model.config)
+        with pytest.raises(CompleterError) as caught:
+            await complete(model)
+        return caught.value
+
+    error, asked = asyncio.run(scripted([(401, {}, b'{"error": {"message": "wrong key sk-very-secret"}}')], go))
+    assert b"Bearer sk-very-secret" in asked[0]
+    assert "sk-very-secret" not in str(error)
+
+
+def test_garbage_is_an_error_and_no_answer() -> None:
+    for body in (b"", b"<html>", b'{"choices": []}', b"[1]"):
+
+        async def go(url: str) -> None:
+            with pytest.raises(CompleterError):
+                await complete(endpoint(url, limits=Limits(in_flight=2)))
+
+        asyncio.run(scripted([(200, {}, body)], go))

@@ -1,0 +1,71 @@
+"""Models in this process: the same answers whatever else is asked, and those of Transformers' own generate."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from orcinus.completers.chat import Chat
+from orcinus.completers.local import Local
+from orcinus.completers.local_config import LocalConfig
+from orcinus.errors import ConfigError
+from orcinus.types import Completion, Message, Sampling
+
+PROMPTS = ["Add 1 2.", "Add 3 4 5 6 7 8.", "Add 9 9 9.", "What?", "Add 1 2 3 4 5 6 7 8 9 1 2 3."]
+
+
+def answer(folder: Path, prompts: list[str], sampling: Sampling, **config: int) -> list[Completion]:
+    async def go() -> list[Completion]:
+        model = Local(LocalConfig(path=str(folder), chat_template="chatml", **config), device="cpu")  # type: ignore[arg-type]
+        try:
+            return await asyncio.gather(*(model.complete((Message(role="user", content=p),), sampling) for p in prompts))
+        finally:
+            await model.aclose()
+
+    return asyncio.run(go())
+
+
+def test_greedy_answers_are_those_of_generate(tiny_student: Path) -> None:
+    ours = answer(tiny_student, PROMPTS, Sampling(max_tokens=12))
+    tokenizer = AutoTokenizer.from_pretrained(tiny_student)
+    model = AutoModelForCausalLM.from_pretrained(tiny_student, dtype=torch.float32)
+    chat = Chat(tokenizer, fallback="chatml")
+    for prompt, found in zip(PROMPTS, ours, strict=True):
+        ids = torch.tensor([chat.prompt((Message(role="user", content=prompt),))])
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
+        expected = tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip()
+        assert found.text == expected
+
+
+def test_answers_do_not_depend_on_what_else_is_asked(tiny_student: Path) -> None:
+    for sampling in (Sampling(max_tokens=10), Sampling(max_tokens=10, temperature=1.0, top_p=0.9, seed=3)):
+        together = answer(tiny_student, PROMPTS, sampling)
+        alone = [answer(tiny_student, [prompt], sampling)[0] for prompt in PROMPTS]
+        small = answer(tiny_student, PROMPTS, sampling, batch_tokens=80)
+        assert [c.text for c in together] == [c.text for c in alone] == [c.text for c in small]
+
+
+def test_seeds_draw_different_answers_and_each_the_same_again(tiny_student: Path) -> None:
+    def drawn(seed: int) -> str:
+        return answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=16, temperature=1.0, seed=seed))[0].text
+
+    assert drawn(1) == drawn(1)
+    assert len({drawn(seed) for seed in range(4)}) > 1
+
+
+def test_what_is_counted(tiny_student: Path) -> None:
+    (found,) = answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=5, logprobs=True))
+    assert found.usage.tokens_out <= 5
+    assert found.finish in ("stop", "length")
+    assert found.logprobs is not None
+    assert all(value <= 0 for value in found.logprobs)
+
+
+def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no model, for it has no config\.json"):
+        Local(LocalConfig(path=str(tmp_path)), device="cpu")
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ConfigError, match="cannot be loaded as a causal language model"):
+        answer(tmp_path, PROMPTS[:1], Sampling())

@@ -1,0 +1,183 @@
+"""Asking models: nothing twice, nothing lost, order kept, budgets held."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from orcinus.attempts import Budget, attempt_all
+from orcinus.errors import BudgetError, CompleterError
+from orcinus.store.ledger import Ledger
+from orcinus.types import (
+    Completion,
+    Example,
+    Judged,
+    Message,
+    Messages,
+    Request,
+    Sampling,
+    Usage,
+    WorstCase,
+)
+from orcinus.verifiers import by_answer_type
+
+
+class Model:
+    """Answers with the question's last word; a hook sees every call."""
+
+    model = "echo"
+
+    def __init__(self, hook: Callable[[str], None] = lambda question: None, *, delay_s: float = 0.0) -> None:
+        self.asked: list[str] = []
+        self._hook, self._delay_s = hook, delay_s
+
+    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
+        question = messages[-1].content
+        self.asked.append(question)
+        await asyncio.sleep(self._delay_s)
+        self._hook(question)
+        return Completion(
+            text=question.split()[-1], finish="stop", usage=Usage(tokens_in=5, tokens_out=1), cost_usd=0.01
+        )
+
+    def worst_case(self, messages: Messages, sampling: Sampling) -> WorstCase:
+        return WorstCase(usd=0.02, tokens=20)
+
+    async def aclose(self) -> None:
+        pass
+
+
+def request(number: int, sample: int = 0) -> Request:
+    example = Example(
+        id=str(number), task="t", prompt=f"say {number}", answer_type="number", reference=str(number)
+    )
+    return Request(
+        example=example,
+        strategy="direct",
+        messages=(Message(role="user", content=example.prompt),),
+        sampling=Sampling(seed=sample),
+        sample=sample,
+    )
+
+
+def ask(
+    requests: list[Request], model: Model, path: Path, *, usd: float | None = None, concurrency: int = 8
+) -> list[Judged]:
+    async def go() -> list[Judged]:
+        with Ledger(path) as ledger:
+            budget = Budget(ledger=ledger, run="r", usd=usd, tokens=None)
+            found = attempt_all(
+                requests,
+                model,
+                ledger=ledger,
+                verify=by_answer_type,
+                run="r",
+                step="probe",
+                concurrency=concurrency,
+                budget=budget,
+            )
+            return [judged async for judged in found]
+
+    return asyncio.run(go())
+
+
+def test_answers_come_in_the_order_of_the_requests_and_are_judged(tmp_path: Path) -> None:
+    found = ask([request(i) for i in range(50)], Model(), tmp_path / "l.sqlite")
+    assert [judged.attempt.example_id for judged in found] == [str(i) for i in range(50)]
+    assert {judged.verdict.value for judged in found} == {1.0}
+    assert not any(judged.recalled for judged in found)
+
+
+def test_nothing_is_asked_twice(tmp_path: Path) -> None:
+    requests = [request(i % 10) for i in range(30)]
+    first, second = Model(delay_s=0.01), Model()
+    ask(requests, first, tmp_path / "l.sqlite", concurrency=30)
+    assert sorted(first.asked) == sorted(f"say {i}" for i in range(10))
+    found = ask(requests, second, tmp_path / "l.sqlite")
+    assert second.asked == []
+    assert all(judged.recalled for judged in found)
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        assert ledger.spent("r")[0] == pytest.approx(0.10)
+
+
+def test_samples_of_one_question_are_different_calls(tmp_path: Path) -> None:
+    model = Model()
+    ask([request(1, sample) for sample in range(3)], model, tmp_path / "l.sqlite")
+    assert len(model.asked) == 3
+
+
+def test_an_error_is_no_verdict_and_is_asked_again_by_the_next_run(tmp_path: Path) -> None:
+    def fail_on_3(question: str) -> None:
+        if question == "say 3":
+            raise CompleterError("timeout", "too slow")
+
+    found = ask([request(i) for i in range(5)], Model(fail_on_3), tmp_path / "l.sqlite")
+    assert [judged.verdict.value for judged in found] == [1.0, 1.0, 1.0, None, 1.0]
+    assert found[3].attempt.error == "timeout: too slow"
+    again = Model()
+    found = ask([request(i) for i in range(5)], again, tmp_path / "l.sqlite")
+    assert again.asked == ["say 3"]
+    assert found[3].verdict.value == 1.0
+
+
+def test_a_bad_request_is_not_asked_again(tmp_path: Path) -> None:
+    def refuse(_: str) -> None:
+        raise CompleterError("bad_request", "too long", permanent=True)
+
+    ask([request(1)], Model(refuse), tmp_path / "l.sqlite")
+    again = Model()
+    assert ask([request(1)], again, tmp_path / "l.sqlite")[0].attempt.finish == "error"
+    assert again.asked == []
+
+
+def test_a_wrong_key_stops_the_step_and_loses_nothing(tmp_path: Path) -> None:
+    def lock_out_after_5(question: str) -> None:
+        if int(question.split()[-1]) >= 5:
+            raise CompleterError("auth", "401", permanent=True, fatal=True)
+
+    with pytest.raises(CompleterError, match="401"):
+        ask([request(i) for i in range(100)], Model(lock_out_after_5), tmp_path / "l.sqlite", concurrency=1)
+    again = Model()
+    ask([request(i) for i in range(8)], again, tmp_path / "l.sqlite")
+    assert sorted(again.asked) == ["say 5", "say 6", "say 7"]
+
+
+def test_a_budget_is_never_passed_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    model = Model(delay_s=0.001)
+    with pytest.raises(BudgetError, match=r"raise the recipe's budget"):
+        ask([request(i) for i in range(100)], model, tmp_path / "l.sqlite", usd=0.105, concurrency=50)
+    assert 0.01 * len(model.asked) <= 0.105
+    assert len(model.asked) >= 8
+    again = Model()
+    found = ask([request(i) for i in range(12)], again, tmp_path / "l.sqlite", usd=5.0)
+    assert len(found) == 12
+    assert len(again.asked) == 12 - len({q for q in model.asked if int(q.split()[-1]) < 12})
+
+
+def test_requests_are_read_lazily(tmp_path: Path) -> None:
+    read = 0
+
+    def stream() -> Iterator[Request]:
+        nonlocal read
+        for i in range(10**9):
+            read += 1
+            yield request(i)
+
+    async def go() -> None:
+        with Ledger(tmp_path / "l.sqlite") as ledger:
+            found = attempt_all(
+                stream(),
+                Model(),
+                ledger=ledger,
+                verify=by_answer_type,
+                run="r",
+                step="probe",
+            )
+            async for _ in found:
+                break
+            await cast("AsyncGenerator[Judged]", found).aclose()
+
+    asyncio.run(go())
+    assert read < 20_000
