@@ -50,9 +50,7 @@ class Model:
 
 
 def request(number: int, sample: int = 0) -> Request:
-    example = Example(
-        id=str(number), task="t", prompt=f"say {number}", answer_type="number", reference=str(number)
-    )
+    example = Example(id=str(number), task="t", prompt=f"say {number}", answer_type="number", reference=str(number))
     return Request(
         example=example,
         strategy="direct",

@@ -104,10 +104,16 @@ async def scripted(script: Script, use: Callable[[str], Awaitable[Any]]) -> tupl
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line)
+                length = next(
+                    int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line
+                )
                 asked.append(head + await reader.readexactly(length))
                 status, headers, body = script[min(len(asked), len(script)) - 1]
-                lines = [f"HTTP/1.1 {status} X", f"content-length: {len(body)}", *(f"{k}: {v}" for k, v in headers.items())]
+                lines = [
+                    f"HTTP/1.1 {status} X",
+                    f"content-length: {len(body)}",
+                    *(f"{k}: {v}" for k, v in headers.items()),
+                ]
                 writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):

@@ -20,7 +20,9 @@ def answer(folder: Path, prompts: list[str], sampling: Sampling, **config: int) 
     async def go() -> list[Completion]:
         model = Local(LocalConfig(path=str(folder), chat_template="chatml", **config), device="cpu")  # type: ignore[arg-type]
         try:
-            return await asyncio.gather(*(model.complete((Message(role="user", content=p),), sampling) for p in prompts))
+            return await asyncio.gather(
+                *(model.complete((Message(role="user", content=p),), sampling) for p in prompts)
+            )
         finally:
             await model.aclose()
 

@@ -1,0 +1,5 @@
+"""``python -m orcinus`` is ``orcinus``."""
+
+from orcinus.cli import main
+
+main()

@@ -1,0 +1,165 @@
+"""The whole method on a small recipe: what it leaves, that nothing is done twice, and that killing it changes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from orcinus.completers.local_config import folder_identity
+from orcinus.lineage import finished_steps, scores_of, trace_lesson
+from orcinus.pipeline import summary_of
+from orcinus.status import run_status
+from orcinus.store import tables
+from orcinus.store.ledger import Ledger
+from orcinus.strategies import built_in, generic_messages
+from tests.conftest import write_recipe
+
+ORDER = ("sample", "student", "probe", "assign", "teach", "curate", "erase", "train", "evaluate", "report")
+
+
+def orcinus(*arguments: object, cwd: Path, wait: bool = True, **variables: str) -> Any:
+    command = [sys.executable, "-m", "orcinus", *map(str, arguments)]
+    options: Any = {
+        "cwd": cwd,
+        "env": {**os.environ, "OMP_NUM_THREADS": "1", **variables},
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+    return subprocess.run(command, check=False, **options) if wait else subprocess.Popen(command, **options)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe and its finished run."""
+    folder = tmp_path_factory.mktemp("run")
+    done = orcinus("run", write_recipe(folder / "recipe.yaml"), "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def content(run_dir: Path) -> dict[str, Any]:
+    """All that a run found, by step folder: tables, weights, scores."""
+    found: dict[str, Any] = {}
+    for path in sorted(run_dir.glob("*/*.parquet")):
+        found[f"{path.parent.name}/{path.name}"] = pq.read_table(path).to_pylist()
+    for folder in sorted(run_dir.glob("train*/stage-1")):
+        found[str(folder.relative_to(run_dir))] = folder_identity(folder)
+    for path in sorted(run_dir.glob("evaluate-*/scores.json")):
+        found[path.parent.name] = json.loads(path.read_bytes())
+    return found
+
+
+def test_every_step_left_its_folder(finished: Path) -> None:
+    run_dir = finished / "runs" / "small"
+    verbs = {folder.name.rpartition("-")[0].partition("-")[0] for folder in run_dir.iterdir() if folder.is_dir()}
+    assert verbs == set(ORDER)
+    assert all((folder / "_done").exists() for folder in run_dir.iterdir() if folder.is_dir())
+    html = (run_dir / "report.html").read_text(encoding="utf-8")
+    assert "After training on explanations the student answers" in html
+    assert "http" not in html.split("The recipe")[0].replace("http-equiv", "")
+    assert (run_dir / "report.md").exists()
+
+
+def test_the_students_lessons_show_no_strategy(finished: Path) -> None:
+    (folder,) = finished_steps(finished / "runs" / "small", "erase")
+    lessons = list(tables.read_lessons(folder / "lessons.parquet"))
+    assert lessons
+    for lesson in lessons:
+        assert lesson.messages[0].content == generic_messages()["cautious"]
+        shown = " ".join(message.content for message in lesson.messages) + lesson.completion
+        assert not any(strategy.system in shown for strategy in built_in().values())
+
+
+def test_splits_do_not_share_a_question(finished: Path) -> None:
+    (folder,) = finished_steps(finished / "runs" / "small", "sample")
+    rows = list(tables.read_rows(folder / "examples.parquet"))
+    prompts = {
+        split: {row["prompt"] for row in rows if row["split"] == split} for split in ("probe", "teach", "held_out")
+    }
+    assert all(prompts.values())
+    assert sum(map(len, prompts.values())) == len(set.union(*prompts.values()))
+
+
+def test_a_second_run_does_nothing(finished: Path) -> None:
+    before = content(finished / "runs" / "small")
+    done = orcinus("run", "recipe.yaml", "--json", cwd=finished)
+    assert done.returncode == 0
+    assert '"event":"start"' not in done.stdout
+    assert content(finished / "runs" / "small") == before
+
+
+def test_a_changed_evaluation_runs_only_what_depends_on_it(finished: Path) -> None:
+    write_recipe(finished / "more.yaml", evaluate={"per_task": 8, "sampling": {"max_tokens": 8}})
+    done = orcinus("run", "more.yaml", cwd=finished)
+    assert done.returncode == 0, done.stderr
+    run_dir = finished / "runs" / "small"
+    assert len(finished_steps(run_dir, "train")) == 1
+    assert len(finished_steps(run_dir, "evaluate")) == 2
+    assert summary_of(finished_steps(run_dir, "evaluate")[0])["summary"]["items"] == 16
+
+
+def test_a_lesson_is_traced_back_to_its_example(finished: Path) -> None:
+    run_dir = finished / "runs" / "small"
+    lesson = next(tables.read_lessons(finished_steps(run_dir, "erase")[0] / "lessons.parquet"))
+    found = trace_lesson(run_dir, lesson.id)
+    assert found.example.id == lesson.example_id
+    assert found.trace.attempt.text == lesson.completion
+    assert found.assignment is not None
+    assert found.assignment.strategy == lesson.strategy
+    shown = orcinus("trace", lesson.id, cwd=finished)
+    assert shown.returncode == 0, shown.stderr
+    assert lesson.completion[:20] in shown.stdout
+
+
+def test_looking_at_a_run(finished: Path) -> None:
+    status = run_status(finished / "runs" / "small", finished / "runs" / "ledger.sqlite")
+    assert {step.state for step in status.steps} == {"done"}
+    assert sum(row.calls for row in status.spend if row.step == "teach") > 0
+    scores = scores_of(finished / "runs" / "small")
+    assert scores is not None
+    assert set(scores["arms"]) == {"before", "prompted", "answer_only", "after", "teacher"}
+    assert scores["arms"]["teacher"]["_micro"]["mean"] > 0.8
+    plan = orcinus("plan", "recipe.yaml", "--json", cwd=finished)
+    assert {row["state"] for row in json.loads(plan.stdout)["rows"]} == {"done"}
+    for layout in ("messages", "sharegpt", "alpaca", "trl"):
+        done = orcinus("export", "small", "--format", layout, "--out", f"{layout}.jsonl", cwd=finished)
+        assert done.returncode == 0, done.stderr
+        rows = [json.loads(line) for line in (finished / f"{layout}.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert len(rows) > 10
+
+
+@pytest.mark.slow
+def test_killed_at_every_step_it_ends_as_if_nothing_had_been(finished: Path, tmp_path: Path) -> None:
+    """kill -9 as soon as a step has started, start again, kill in the next step, and so on."""
+    write_recipe(tmp_path / "recipe.yaml")
+    run_dir = tmp_path / "runs" / "small"
+    killed = []
+    for verb in ("probe", "assign", "teach", "curate", "erase", "train", "evaluate", "report"):
+        process = orcinus("run", "recipe.yaml", cwd=tmp_path, wait=False)
+        while process.poll() is None:
+            started = [f for f in run_dir.glob(f"{verb}*") if f.is_dir() and not (f / "_done").exists()]
+            if started and (verb != "train" or any(started[0].glob("loss.jsonl"))):
+                process.send_signal(signal.SIGKILL)
+                killed.append(verb)
+                break
+            time.sleep(0.002)
+        process.communicate()
+    assert {"probe", "assign", "teach", "train", "evaluate"} <= set(killed)
+    done = orcinus("run", "recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    uninterrupted = {
+        name: value for name, value in content(finished / "runs" / "small").items() if name in content(run_dir)
+    }
+    assert content(run_dir) == uninterrupted
+    with Ledger(tmp_path / "runs" / "ledger.sqlite") as ledger:
+        assert list(ledger.verify()) == []
+        answered = sum(row.calls for row in ledger.spend("small"))
+        assert answered == len(list(ledger.attempts()))
