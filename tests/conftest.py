@@ -24,8 +24,8 @@ def shared_data() -> Path:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as file:
+    """The rows of a gzipped JSON Lines file."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
         yield from map(json.loads, file)
 
 

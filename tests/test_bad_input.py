@@ -2,11 +2,11 @@
 
 import fcntl
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.conftest import write_recipe
 from tests.test_run import orcinus
 
@@ -18,8 +18,8 @@ ENDPOINT: dict[str, Any] = {
 }
 
 
-def fails(tmp_path: Path, *arguments: object, says: str, **variables: str) -> None:
-    done = orcinus(*arguments, cwd=tmp_path, **variables)
+def fails(tmp_path: Path, *arguments: object, says: str, variables: Mapping[str, str] | None = None) -> None:
+    done = orcinus(*arguments, cwd=tmp_path, variables=variables)
     lines = [line for line in done.stderr.splitlines() if line.startswith("orcinus: ")]
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
@@ -55,7 +55,7 @@ def test_a_student_that_is_no_model(tmp_path: Path) -> None:
 def test_a_teacher_that_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "mute.py").write_text("def answer(messages, sampling):\n    return ''\n", encoding="utf-8")
     recipe = write_recipe(tmp_path / "r.yaml", teacher={"kind": "function", "function": "mute:answer"})
-    fails(tmp_path, "run", recipe, says="worth keeping (empty", PYTHONPATH=str(tmp_path))
+    fails(tmp_path, "run", recipe, says="worth keeping (empty", variables={"PYTHONPATH": str(tmp_path)})
 
 
 def test_two_runs_in_one_folder(tmp_path: Path) -> None:
@@ -94,5 +94,5 @@ def test_verify_prints_a_row_for_each_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["--help", "run --help", "schema"])
 def test_help_and_schema_need_no_heavy_library(tmp_path: Path, command: str) -> None:
     (tmp_path / "torch.py").write_text("raise RuntimeError('imported')\n", encoding="utf-8")
-    done = orcinus(*command.split(), cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    done = orcinus(*command.split(), cwd=tmp_path, variables={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 0, done.stderr

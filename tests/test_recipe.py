@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.conftest import write_recipe
 
 from orcinus.errors import ConfigError
 from orcinus.recipe import load_recipe
-from tests.conftest import write_recipe
 
 GOOD = """\
 name: r

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from tests.conftest import write_recipe
 
 from orcinus.completers.local_config import folder_identity
 from orcinus.lineage import finished_steps, scores_of, trace_lesson
@@ -19,16 +21,15 @@ from orcinus.status import run_status
 from orcinus.store import tables
 from orcinus.store.ledger import Ledger
 from orcinus.strategies import built_in, generic_messages
-from tests.conftest import write_recipe
 
 ORDER = ("sample", "student", "probe", "assign", "teach", "curate", "erase", "train", "evaluate", "report")
 
 
-def orcinus(*arguments: object, cwd: Path, wait: bool = True, **variables: str) -> Any:
+def orcinus(*arguments: object, cwd: Path, wait: bool = True, variables: Mapping[str, str] | None = None) -> Any:
     command = [sys.executable, "-m", "orcinus", *map(str, arguments)]
     options: Any = {
         "cwd": cwd,
-        "env": {**os.environ, "OMP_NUM_THREADS": "1", **variables},
+        "env": {**os.environ, "OMP_NUM_THREADS": "1", **(variables or {})},
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,
         "text": True,

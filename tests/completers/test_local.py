@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,8 +32,8 @@ def answer(folder: Path, prompts: list[str], sampling: Sampling, **config: int) 
 
 def test_greedy_answers_are_those_of_generate(tiny_student: Path) -> None:
     ours = answer(tiny_student, PROMPTS, Sampling(max_tokens=12))
-    tokenizer = AutoTokenizer.from_pretrained(tiny_student)
-    model = AutoModelForCausalLM.from_pretrained(tiny_student, dtype=torch.float32)
+    tokenizer: Any = AutoTokenizer.from_pretrained(tiny_student)
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_student, dtype=torch.float32)
     chat = Chat(tokenizer, fallback="chatml")
     for prompt, found in zip(PROMPTS, ours, strict=True):
         ids = torch.tensor([chat.prompt((Message(role="user", content=prompt),))])

@@ -67,7 +67,7 @@ def test_the_mask_is_that_of_the_tokenizers_own_template(
 
 
 def test_special_tokens_in_a_text_are_text(tiny_student: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(tiny_student)
+    tokenizer: Any = AutoTokenizer.from_pretrained(tiny_student)
     chat = Chat(tokenizer, fallback="chatml")
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     plain = chat.prompt((Message(role="user", content="hello"),)).count(end)

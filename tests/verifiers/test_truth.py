@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from tests.conftest import read_jsonl
 
 from orcinus.verifiers.judging import judge
-from tests.conftest import read_jsonl
 
 pytestmark = pytest.mark.shared
 KNOWN_BELOW = {

@@ -14,12 +14,13 @@ from typing import Any
 
 import orjson
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
 from orcinus.completers.chat import FALLBACKS, Chat
 from orcinus.completers.local import quiet
 from orcinus.completers.local_config import LocalConfig
-from orcinus.errors import ConfigError, StepError
+from orcinus.errors import ConfigError, StepError, StoreError
 from orcinus.store import tables
 from orcinus.training.config import LoraConfig, StageConfig, TrainConfig
 from orcinus.training.lessons import TokenizedLessons, tokenize_lessons
@@ -58,6 +59,7 @@ def train_curriculum(
     Raises:
         ConfigError: The student cannot be loaded, or ``config.trainer`` names an unknown argument.
         StepError: A stage has no lesson, or training came apart.
+        StoreError: A checkpoint or the student cannot be written.
     """
     quiet()
     _check_arguments(config)
@@ -66,11 +68,24 @@ def train_curriculum(
     for number, stage in enumerate(config.stages, 1):
         folder = out / f"stage-{number}"
         if not (folder / "_done").exists():
-            result = _train_one(config, stage, source, lessons, folder, seed, micro_batch, device, on_start, on_step)
+            try:
+                result = _train_one(
+                    config, stage, source, lessons, folder, seed, micro_batch, device, on_start, on_step
+                )
+            except (SafetensorError, RuntimeError) as error:
+                if not _is_full_disk(error):
+                    raise
+                raise StoreError(f"{folder}: cannot be written: no space left on the device; free some") from error
             (folder / "_done").write_bytes(orjson.dumps(result))
         facts[stage.name] = orjson.loads((folder / "_done").read_bytes())
         source = student.model_copy(update={"path": str(folder), "revision": None, "adapter": None})
     return {"model": f"stage-{len(config.stages)}", "stages": facts}
+
+
+def _is_full_disk(error: Exception) -> bool:
+    """Whether a library's own error means that there is no space: neither safetensors nor torch raises an OSError."""
+    text = str(error)
+    return "No space left" in text or "PytorchStreamWriter" in text or "unexpected pos" in text
 
 
 def _train_one(
