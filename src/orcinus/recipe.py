@@ -101,15 +101,25 @@ class Recipe(Config):
     teacher: ModelConfig
     """The model that explains."""
     sample: SampleConfig = SampleConfig()
+    """Which examples are probed, taught and held out."""
     probe: ProbeConfig = ProbeConfig()
+    """How the student is measured under every strategy."""
     assign: AssignConfig = AssignConfig()
+    """How a strategy is chosen for each group."""
     teach: TeachConfig = TeachConfig()
+    """How the teacher is asked."""
     curate: CurateConfig = CurateConfig()
+    """Which traces are kept."""
     erase: EraseConfig = EraseConfig()
+    """What the student is given in place of the strategy."""
     train: TrainConfig = TrainConfig()
+    """How the student learns."""
     evaluate: EvaluateConfig = EvaluateConfig()
+    """What is compared on held-out items."""
     report: ReportConfig = ReportConfig()
+    """What the report shows."""
     budget: BudgetConfig = BudgetConfig()
+    """A hard cap on spending."""
 
     @field_validator("strategies")
     @classmethod

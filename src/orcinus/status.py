@@ -1,7 +1,8 @@
 """How far a run is, read from its folder and the ledger while another process may be writing both."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,8 @@ import orjson
 from orcinus.pipeline import summary_of
 from orcinus.store.ledger import Ledger, SpendRow
 
+SHOWN_VALUES = 6
+"""A summary with more values than these is a table, and stands in the report."""
 State = Literal["done", "started"]
 
 
@@ -40,8 +43,29 @@ def run_status(run_dir: Path, ledger_path: Path) -> RunStatus:
     spend: tuple[SpendRow, ...] = ()
     if ledger_path.exists():
         with Ledger(ledger_path, read_only=True) as ledger:
-            spend = tuple(ledger.spend(run_dir.name))
+            spend = tuple(_over_tasks(ledger.spend(run_dir.name)))
     return RunStatus(run=run_dir.name, steps=tuple(map(_step_status, folders)), spend=spend)
+
+
+def _over_tasks(rows: list[SpendRow]) -> Iterator[SpendRow]:
+    """Spending by step and model."""
+    for (step, model), group in groupby(sorted(rows, key=_step_and_model), key=_step_and_model):
+        items = list(group)
+        yield SpendRow(
+            run=items[0].run,
+            step=step,
+            model=model,
+            task="",
+            calls=sum(item.calls for item in items),
+            errors=sum(item.errors for item in items),
+            tokens_in=sum(item.tokens_in for item in items),
+            tokens_out=sum(item.tokens_out for item in items),
+            cost_usd=sum(item.cost_usd for item in items),
+        )
+
+
+def _step_and_model(row: SpendRow) -> tuple[str, str]:
+    return row.step, row.model
 
 
 def _step_status(folder: Path) -> StepStatus:
@@ -61,7 +85,8 @@ def _words(summary: Mapping[str, Any]) -> str:
         elif isinstance(value, float):
             parts.append(f"{key} {value:.3f}")
         elif isinstance(value, dict) and value and all(isinstance(item, int | float) for item in value.values()):
-            parts.append(f"{key} " + ", ".join(f"{name} {item:.3g}" for name, item in list(value.items())[:6]))
+            if len(value) <= SHOWN_VALUES:
+                parts.append(f"{key} " + ", ".join(f"{name} {item:.3g}" for name, item in value.items()))
     return "; ".join(parts)
 
 

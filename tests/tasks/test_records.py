@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orcinus.errors import ConfigError, DataError
-from orcinus.tasks.records import RecordsConfig, read_task
+from orcinus.tasks.records import RecordsConfig, Skipped, read_task
 from orcinus.types import Example
 
 
@@ -110,8 +110,12 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.shared
-def test_every_shared_task_is_read(shared_data: Path) -> None:
-    files = sorted((shared_data / "tasks").glob("*.jsonl.gz"))
-    assert len(files) > 150
-    for path in files:
-        assert read(path, limit=20, skip_bad=True), path  # some rows of the sources have no answer
+def test_every_shared_task_is_read_but_for_rows_that_are_broken_in_the_sources(shared_data: Path) -> None:
+    refused, examples = set(), 0
+    for path in sorted((shared_data / "tasks").glob("*.jsonl.gz")):
+        skipped = Skipped()
+        examples += sum(1 for _ in read_task(RecordsConfig(path=str(path)), Path(), skipped))
+        if skipped.count:
+            refused.add(path.name.removesuffix(".jsonl.gz"))
+    assert refused <= {"t0_trec", "truthfulqa_mc1"}  # without answers, and with an empty option
+    assert examples > 40_000

@@ -158,10 +158,10 @@ def plan(
         flags.print_json(planned)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column, justify in (("step", "left"), ("state", "left"), ("calls", "right"), ("in the ledger", "right")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    table.add_column("tokens in", justify="right")
-    table.add_column("tokens out", justify="right")
+    for column, justify in (("step", "left"), ("state", "left"), ("calls", "right"), ("known", "right")):
+        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("tokens in", justify="right", no_wrap=True)
+    table.add_column("tokens out", justify="right", no_wrap=True)
     table.add_column("dollars", justify="right")
     for row in planned.rows:
         table.add_row(
@@ -169,7 +169,7 @@ def plan(
             row.state,
             _count(row.calls),
             _count(row.known_calls),
-            _count(row.tokens_in),
+            _range(row.tokens_in, row.tokens_in),
             _range(row.tokens_out_low, row.tokens_out_high),
             _money(row.usd_low, row.usd_high),
         )
@@ -186,13 +186,23 @@ def _count(number: int | None) -> str:
 def _range(low: int | None, high: int | None) -> str:
     if low is None or high is None:
         return ""
-    return f"{low:,}" if low == high else f"{low:,} – {high:,}"
+    return _short(low) if low == high else f"{_short(low)} – {_short(high)}"
+
+
+def _short(number: int) -> str:
+    """Three digits and a unit: 758,784 → 759k."""
+    for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= 10 * unit:
+            return f"{number / unit:,.0f}{name}"
+        if number >= unit:
+            return f"{number / unit:.1f}{name}"
+    return str(number)
 
 
 def _money(low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return ""
-    return "0" if high == 0 else f"{low:,.2f} – {high:,.2f}"
+    return "0.00" if high == 0 else f"{low:,.2f} – {high:,.2f}"
 
 
 def status(

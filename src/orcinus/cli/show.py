@@ -8,44 +8,38 @@ from rich.table import Table
 from rich.text import Text
 
 from orcinus.lineage import Lineage
+from orcinus.reporting.words import ARMS, chance, points
 from orcinus.types import Judged
-
-ARM_WORDS = {
-    "before": "student before",
-    "prompted": "student before, with its best strategy",
-    "answer_only": "student trained on answers only",
-    "after": "student trained on explanations",
-    "teacher": "teacher",
-}
 
 
 def print_scores(console: Console, scores: dict[str, Any]) -> None:
     """The headline table: every arm's accuracy, and ``after`` against each."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column, justify in (("accuracy on held-out items", "left"), ("mean of tasks", "right"), ("all items", "right")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    table.add_column("95 % interval", justify="right")
-    table.add_column("n", justify="right")
-    table.add_column("no answer found", justify="right")
+    table.add_column("held-out questions right", ratio=1)
+    for column in ("mean", "95 % interval", "n", "no answer"):
+        table.add_column(column, justify="right", no_wrap=True)
     for arm, by_task in scores["arms"].items():
-        micro = by_task["_micro"]
-        table.add_row(
-            ARM_WORDS.get(arm, arm),
-            _percent(by_task["_macro"]["mean"]),
-            _percent(micro["mean"]),
-            f"{_percent(micro['low'])} – {_percent(micro['high'])}",
-            f"{micro['n']:,}",
-            f"{micro['n_none']:,}",
-        )
+        macro, micro = by_task["_macro"], by_task["_micro"]
+        interval = "–" if macro["low"] is None else f"{100 * macro['low']:.1f} – {100 * macro['high']:.1f}"
+        table.add_row(ARMS[arm], _percent(macro["mean"]), interval, f"{micro['n']:,}", f"{micro['n_none']:,}")
     console.print(table)
+    console.print()
+    against = Table(box=None, pad_edge=False, header_style="bold")
+    against.add_column("trained on explanations against", ratio=1)
+    for column in ("points", "95 % interval", "repaired", "lost", "p"):
+        against.add_column(column, justify="right", no_wrap=True)
     for row in scores["comparisons"]:
         if row["task"] is None:
-            console.print(
-                f"{ARM_WORDS[row['a']]} − {ARM_WORDS[row['b']]}: {100 * row['difference']:+.1f} points "
-                f"({100 * row['low']:+.1f} … {100 * row['high']:+.1f}), n = {row['n']:,}, "
-                f"repairs {row['repairs']}, regressions {row['regressions']}, p = {row['p_value']:.2g}",
-                markup=False,
+            against.add_row(
+                ARMS[row["b"]],
+                points(row["difference"]),
+                f"{points(row['low'])} … {points(row['high'])}",
+                f"{row['repairs']:,}",
+                f"{row['regressions']:,}",
+                chance(row["p_value"]),
             )
+    if against.row_count:
+        console.print(against)
 
 
 def _percent(share: float | None) -> str:

@@ -1,0 +1,99 @@
+"""Write docs/recipe.md from the configuration models, whose field docstrings are the documentation.
+
+python scripts/recipe_reference.py
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from orcinus.asking import SamplingConfig
+from orcinus.completers.endpoint import EndpointConfig, Limits, Patience, Price
+from orcinus.completers.local_config import LocalConfig
+from orcinus.completers.replay import ReplayConfig
+from orcinus.completers.scripted import ScriptedConfig
+from orcinus.recipe import BudgetConfig, Recipe, StrategyConfig
+from orcinus.steps.assign import AssignConfig
+from orcinus.steps.curate import CurateConfig
+from orcinus.steps.erase import EraseConfig
+from orcinus.steps.evaluate import EvaluateConfig
+from orcinus.steps.probe import ProbeConfig
+from orcinus.steps.report import ReportConfig
+from orcinus.steps.sample import SampleConfig
+from orcinus.steps.teach import TeachConfig
+from orcinus.tasks.procedural import ProceduralConfig
+from orcinus.tasks.records import RecordsConfig
+from orcinus.training.config import LoraConfig, StageConfig, TrainConfig
+from orcinus.training.scratch import ScratchConfig
+
+PAGE = Path(__file__).parents[1] / "docs" / "recipe.md"
+SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("The recipe", Recipe),
+    ("`tasks:` and `evaluation:` — files", RecordsConfig),
+    ("`tasks:` — drawn by a program", ProceduralConfig),
+    ("`strategies:` — your own", StrategyConfig),
+    ("`teacher:` — an endpoint", EndpointConfig),
+    ("… its `price:`", Price),
+    ("… its `limits:`", Limits),
+    ("… its `patience:`", Patience),
+    ("`teacher:` — recorded outputs", ReplayConfig),
+    ("`teacher:` — a function", ScriptedConfig),
+    ("`student:` and `teacher:` — a Hugging Face model in this process", LocalConfig),
+    ("`student:` — a new one from scratch", ScratchConfig),
+    ("`sample:`", SampleConfig),
+    ("`probe:`", ProbeConfig),
+    ("`assign:`", AssignConfig),
+    ("`teach:`", TeachConfig),
+    ("`sampling:` — in probe, teach and evaluate", SamplingConfig),
+    ("`curate:`", CurateConfig),
+    ("`erase:`", EraseConfig),
+    ("`train:`", TrainConfig),
+    ("… an item of its `stages:`", StageConfig),
+    ("… its `lora:`", LoraConfig),
+    ("`evaluate:`", EvaluateConfig),
+    ("`report:`", ReportConfig),
+    ("`budget:`", BudgetConfig),
+)
+
+
+def page() -> str:
+    """The whole page."""
+    head = (
+        "# Every key of a recipe\n\nMade from the code by `scripts/recipe_reference.py`. `orcinus schema` prints the same as JSON Schema, for\n"
+        "editors that complete and check YAML. Unknown keys are refused, with the nearest known one.\n"
+    )
+    return head + "".join(f"\n## {title}\n\n{''.join(rows(model))}" for title, model in SECTIONS)
+
+
+def rows(model: type[BaseModel]) -> Iterator[str]:
+    """A table of the model's fields."""
+    yield "| key | default | what it is |\n|---|---|---|\n"
+    for name, field in model.model_fields.items():
+        yield f"| `{name}` | {default_of(field.get_default(call_default_factory=True))} | {cell(field.description or '')} |\n"
+
+
+def default_of(value: Any) -> str:
+    """A field's default as YAML would write it."""
+    if value is PydanticUndefined:
+        return "needed"
+    if value is None:
+        return "none"
+    if isinstance(value, BaseModel):
+        return "see below"
+    if value in ((), {}, ""):
+        return "empty"
+    if isinstance(value, tuple):
+        return "one stage" if isinstance(value[0], BaseModel) else f"`[{', '.join(map(str, value))}]`"
+    return "`" + (str(value).lower() if isinstance(value, bool) else str(value).replace("\n", "\\n")) + "`"
+
+
+def cell(text: str) -> str:
+    """Text for one cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|").replace("``", "`")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
