@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import orjson
 
@@ -84,10 +84,17 @@ def _words(summary: Mapping[str, Any]) -> str:
             parts.append(f"{key} {value:,}" if type(value) is int else f"{key} {value}")
         elif isinstance(value, float):
             parts.append(f"{key} {value:.3f}")
-        elif isinstance(value, dict) and value and all(isinstance(item, int | float) for item in value.values()):
-            if len(value) <= SHOWN_VALUES:
-                parts.append(f"{key} " + ", ".join(f"{name} {item:.3g}" for name, item in value.items()))
+        elif _is_small_table(value):
+            parts.append(f"{key} " + ", ".join(f"{name} {item:.3g}" for name, item in value.items()))
     return "; ".join(parts)
+
+
+def _is_small_table(value: object) -> TypeGuard[dict[str, float]]:
+    return (
+        isinstance(value, dict)
+        and 0 < len(value) <= SHOWN_VALUES
+        and all(isinstance(item, int | float) for item in value.values())
+    )
 
 
 def _last_loss(folder: Path) -> str:
