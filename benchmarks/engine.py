@@ -1,0 +1,199 @@
+"""Teacher calls: the full path (built, sent, parsed, committed with full sync, judged) against a bare client loop.
+
+    python -m benchmarks.engine [--quick] [--json]
+
+Server and client are pinned to a core each. The bare loop is the same HTTP library with nothing around it: what the wire and the
+parser allow. Both run alternately, several times; ratios are medians over the pairs. The peers are measured with the same
+figures in the table of docs/design/003-engine.md.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import uvloop
+from pyreqwest.client import ClientBuilder
+
+from orcinus.attempts import attempt_all
+from orcinus.completers.endpoint import Endpoint, EndpointConfig
+from orcinus.store.ledger import Ledger
+from orcinus.types import Example, Message, Request, Sampling
+from orcinus.verifiers import by_answer_type
+
+SYSTEM = "Work through the problem in small numbered steps, each following from the ones before. Then give the answer."
+BODY = (
+    "A shop sells pens in boxes of twelve and notebooks in packs of five. On Monday it sold seventeen boxes and twenty-three packs, on "
+    "Tuesday three boxes fewer and twice as many packs; every tenth pen came back. How many pieces were kept over both days, and which "
+    "number would you check first if the returned pens had been sold again at half price on Wednesday? Say which sentence each step uses. "
+)
+CONCURRENCY = 256
+
+
+def requests(count: int) -> Iterator[Request]:
+    for number in range(count):
+        example = Example(
+            id=str(number), task="bench", prompt=f"{BODY}Case {number}.", answer_type="number", reference="42"
+        )
+        messages = (Message(role="system", content=SYSTEM), Message(role="user", content=example.prompt))
+        yield Request(
+            example=example, strategy="step_by_step", messages=messages, sampling=Sampling(max_tokens=512, seed=0)
+        )
+
+
+async def bare(url: str, count: int) -> None:
+    """The HTTP library alone: no ledger, no verdict, no retries."""
+    numbers = iter(range(count))
+    headers = {"authorization": "Bearer none", "content-type": "application/json"}
+    async with ClientBuilder().default_headers(headers).build() as client:
+
+        async def worker() -> None:
+            for number in numbers:
+                body = orjson.dumps(
+                    {
+                        "model": "loopback",
+                        "messages": [
+                            {"role": "system", "content": SYSTEM},
+                            {"role": "user", "content": f"{BODY}Case {number}."},
+                        ],
+                        "temperature": 0.0,
+                        "max_tokens": 512,
+                    }
+                )
+                response = await client.post(url + "/chat/completions").body_bytes(body).build().send()
+                reply = orjson.loads(bytes(await response.bytes()))
+                assert reply["choices"][0]["message"]["content"]
+
+        await asyncio.gather(*(worker() for _ in range(CONCURRENCY)))
+
+
+async def full(url: str, count: int, path: Path, concurrency: int = CONCURRENCY) -> int:
+    """Our engine; how many answers were recalled."""
+    endpoint = Endpoint(EndpointConfig(model="loopback", base_urls=(url,)), secrets={})
+    recalled = seen = 0
+    with Ledger(path) as ledger:
+        async for judged in attempt_all(
+            requests(count),
+            endpoint,
+            ledger=ledger,
+            verify=by_answer_type,
+            run="bench",
+            step="teach",
+            concurrency=concurrency,
+        ):
+            assert judged.verdict.value == 1.0
+            seen += 1
+            recalled += judged.recalled
+    await endpoint.aclose()
+    assert seen == count
+    return recalled
+
+
+def client(arguments: argparse.Namespace) -> None:
+    """One measurement in a process of its own; prints figures as JSON."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    start, cpu = time.perf_counter(), time.process_time()
+    if arguments.client == "bare":
+        uvloop.run(bare(arguments.url, arguments.count))
+        recalled = 0
+    else:
+        recalled = uvloop.run(full(arguments.url, arguments.count, arguments.ledger, arguments.concurrency))
+    wall, used = time.perf_counter() - start, time.process_time() - cpu
+    print(
+        json.dumps(
+            {
+                "per_second": arguments.count / wall,
+                "cpu_s_per_1000": 1000 * used / arguments.count,
+                "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                "recalled": recalled,
+            }
+        )
+    )
+
+
+def measure(kind: str, url: str, count: int, ledger: Path, concurrency: int = CONCURRENCY) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.engine", "--client", kind, "--url", url, "--count", str(count)]
+    command += ["--ledger", str(ledger), "--concurrency", str(concurrency)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def serving(latency_ms: float) -> tuple["subprocess.Popen[str]", str]:
+    command = [sys.executable, "-m", "benchmarks.loopback", "--latency-ms", str(latency_ms)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(server.pid, {min(os.sched_getaffinity(0))})
+    assert server.stdout is not None
+    return server, server.stdout.readline().strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    for name, kind in (("client", str), ("url", str), ("count", int), ("ledger", Path), ("concurrency", int)):
+        parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.client:
+        client(arguments)
+        return
+    count, pairs = (4000, 3) if arguments.quick else (20_000, 5)
+    with tempfile.TemporaryDirectory() as folder:
+        figures = run(Path(folder), count, pairs)
+    if arguments.json:
+        print(json.dumps(figures))
+        return
+    print(
+        f"full path against the bare client: {figures['vs_bare_client']:.2f} of its calls a second ({figures['per_second']:,.0f})"
+    )
+    print(f"CPU of the client: {figures['cpu_s_per_1000']:.2f} s per 1,000 calls; memory {figures['rss_mib']:.0f} MiB")
+    print(f"with a latency of one second: {figures['latency_efficiency']:.1%} of concurrency ÷ latency")
+    print(f"recalled from the ledger: {figures['recalls_per_s']:,.0f} a second")
+
+
+def run(folder: Path, count: int, pairs: int) -> dict[str, Any]:
+    server, url = serving(50)
+    try:
+        rows = []
+        for number in range(pairs):
+            first = measure("bare", url, count, folder / "none")
+            rows.append((first, measure("full", url, count, folder / f"{number}.sqlite")))
+        recall = [measure("full", url, count, folder / f"{number}.sqlite") for number in range(pairs)]
+        assert all(row["recalled"] == count for row in recall)
+    finally:
+        server.kill()
+        server.wait()
+    server, url = serving(1000)
+    try:
+        slow_count = 10 * CONCURRENCY
+        slow = measure("full", url, slow_count, folder / "slow.sqlite")
+    finally:
+        server.kill()
+        server.wait()
+    return {
+        "calls": count,
+        "pairs": pairs,
+        "vs_bare_client": statistics.median(ours["per_second"] / theirs["per_second"] for theirs, ours in rows),
+        "per_second": statistics.median(ours["per_second"] for _, ours in rows),
+        "cpu_s_per_1000": statistics.median(ours["cpu_s_per_1000"] for _, ours in rows),
+        "bare_cpu_s_per_1000": statistics.median(theirs["cpu_s_per_1000"] for theirs, _ in rows),
+        "latency_efficiency": slow["per_second"] / CONCURRENCY,
+        "recalls_per_s": statistics.median(row["per_second"] for row in recall),
+        "rss_mib": max(ours["rss_mib"] for _, ours in rows),
+    }
+
+
+if __name__ == "__main__":
+    main()
