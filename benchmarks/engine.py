@@ -27,8 +27,9 @@ from pyreqwest.client import ClientBuilder
 
 from orcinus.attempts import attempt_all
 from orcinus.completers.endpoint import Endpoint, EndpointConfig
+from orcinus.protocols import Verifier
 from orcinus.store.ledger import Ledger
-from orcinus.types import Example, Message, Request, Sampling
+from orcinus.types import Attempt, Example, Message, Request, Sampling, Verdict
 from orcinus.verifiers import by_answer_type
 
 SYSTEM = "Work through the problem in small numbered steps, each following from the ones before. Then give the answer."
@@ -77,7 +78,12 @@ async def bare(url: str, count: int) -> None:
         await asyncio.gather(*(worker() for _ in range(CONCURRENCY)))
 
 
-async def full(url: str, count: int, path: Path, concurrency: int = CONCURRENCY) -> int:
+async def unjudged(example: Example, attempt: Attempt) -> Verdict:
+    """No rule at all: what recalling costs by itself. Judging costs the same with every engine."""
+    return Verdict(attempt_id=attempt.id, verifier="none@1", value=1.0, answer=None, reason="")
+
+
+async def full(url: str, count: int, path: Path, concurrency: int, verify: Verifier = by_answer_type) -> int:
     """Our engine; how many answers were recalled."""
     endpoint = Endpoint(EndpointConfig(model="loopback", base_urls=(url,)), secrets={})
     recalled = seen = 0
@@ -86,7 +92,7 @@ async def full(url: str, count: int, path: Path, concurrency: int = CONCURRENCY)
             requests(count),
             endpoint,
             ledger=ledger,
-            verify=by_answer_type,
+            verify=verify,
             run="bench",
             step="teach",
             concurrency=concurrency,
@@ -108,7 +114,8 @@ def client(arguments: argparse.Namespace) -> None:
         uvloop.run(bare(arguments.url, arguments.count))
         recalled = 0
     else:
-        recalled = uvloop.run(full(arguments.url, arguments.count, arguments.ledger, arguments.concurrency))
+        verify = unjudged if arguments.client == "recall" else by_answer_type
+        recalled = uvloop.run(full(arguments.url, arguments.count, arguments.ledger, arguments.concurrency, verify))
     wall, used = time.perf_counter() - start, time.process_time() - cpu
     print(
         json.dumps(
@@ -160,7 +167,9 @@ def main() -> None:
     )
     print(f"CPU of the client: {figures['cpu_s_per_1000']:.2f} s per 1,000 calls; memory {figures['rss_mib']:.0f} MiB")
     print(f"with a latency of one second: {figures['latency_efficiency']:.1%} of concurrency ÷ latency")
-    print(f"recalled from the ledger: {figures['recalls_per_s']:,.0f} a second")
+    print(
+        f"recalled from the ledger: {figures['recalls_per_s']:,.0f} a second, judged again {figures['recalled_and_judged_per_s']:,.0f}"
+    )
 
 
 def run(folder: Path, count: int, pairs: int) -> dict[str, Any]:
@@ -170,14 +179,15 @@ def run(folder: Path, count: int, pairs: int) -> dict[str, Any]:
         for number in range(pairs):
             first = measure("bare", url, count, folder / "none")
             rows.append((first, measure("full", url, count, folder / f"{number}.sqlite")))
-        recall = [measure("full", url, count, folder / f"{number}.sqlite") for number in range(pairs)]
-        assert all(row["recalled"] == count for row in recall)
+        recall = [measure("recall", url, count, folder / f"{number}.sqlite") for number in range(pairs)]
+        rejudge = [measure("full", url, count, folder / f"{number}.sqlite") for number in range(pairs)]
+        assert all(row["recalled"] == count for row in recall + rejudge)
     finally:
         server.kill()
         server.wait()
     server, url = serving(1000)
     try:
-        slow_count = 10 * CONCURRENCY
+        slow_count = 20 * CONCURRENCY
         slow = measure("full", url, slow_count, folder / "slow.sqlite")
     finally:
         server.kill()
@@ -191,6 +201,7 @@ def run(folder: Path, count: int, pairs: int) -> dict[str, Any]:
         "bare_cpu_s_per_1000": statistics.median(theirs["cpu_s_per_1000"] for theirs, _ in rows),
         "latency_efficiency": slow["per_second"] / CONCURRENCY,
         "recalls_per_s": statistics.median(row["per_second"] for row in recall),
+        "recalled_and_judged_per_s": statistics.median(row["per_second"] for row in rejudge),
         "rss_mib": max(ours["rss_mib"] for _, ours in rows),
     }
 

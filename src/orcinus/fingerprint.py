@@ -50,8 +50,12 @@ def fingerprint(value: Any, *, length: int = 32) -> str:
 
     32 digits are 128 bits: among 10^12 requests a collision has a chance of about 10^-15.
     """
-    digest = hashlib.blake2b(canonical_json(value), digest_size=length // 2)
-    return ALGORITHM + digest.hexdigest()
+    return hashed(canonical_json(value), length=length)
+
+
+def hashed(content: bytes, *, length: int = 32) -> str:
+    """``fingerprint`` of what is canonical JSON already."""
+    return ALGORITHM + hashlib.blake2b(content, digest_size=length // 2).hexdigest()
 
 
 def stable_fraction(*parts: str) -> float:
