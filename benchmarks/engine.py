@@ -26,7 +26,7 @@ import uvloop
 from pyreqwest.client import ClientBuilder
 
 from orcinus.attempts import attempt_all
-from orcinus.completers.endpoint import Endpoint, EndpointConfig
+from orcinus.completers.endpoint import Endpoint, EndpointConfig, Patience
 from orcinus.protocols import Verifier
 from orcinus.store.ledger import Ledger
 from orcinus.types import Attempt, Example, Message, Request, Sampling, Verdict
@@ -83,9 +83,16 @@ async def unjudged(example: Example, attempt: Attempt) -> Verdict:
     return Verdict(attempt_id=attempt.id, verifier="none@1", value=1.0, answer=None, reason="")
 
 
-async def full(url: str, count: int, path: Path, concurrency: int, verify: Verifier = by_answer_type) -> int:
+async def full(
+    url: str,
+    count: int,
+    path: Path,
+    concurrency: int,
+    verify: Verifier = by_answer_type,
+    patience: Patience = Patience(),  # noqa: B008 (frozen)
+) -> int:
     """Our engine; how many answers were recalled."""
-    endpoint = Endpoint(EndpointConfig(model="loopback", base_urls=(url,)), secrets={})
+    endpoint = Endpoint(EndpointConfig(model="loopback", base_urls=(url,), patience=patience), secrets={})
     recalled = seen = 0
     with Ledger(path) as ledger:
         async for judged in attempt_all(
@@ -115,7 +122,11 @@ def client(arguments: argparse.Namespace) -> None:
         recalled = 0
     else:
         verify = unjudged if arguments.client == "recall" else by_answer_type
-        recalled = uvloop.run(full(arguments.url, arguments.count, arguments.ledger, arguments.concurrency, verify))
+        # For a server that misbehaves on purpose (benchmarks.crash): ask until it answers.
+        patience = Patience(tries=40, first_pause_s=0.01) if arguments.client == "patient" else Patience()
+        recalled = uvloop.run(
+            full(arguments.url, arguments.count, arguments.ledger, arguments.concurrency, verify, patience)
+        )
     wall, used = time.perf_counter() - start, time.process_time() - cpu
     print(
         json.dumps(
