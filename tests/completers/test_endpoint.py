@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import openai
 import pytest
 
-from orcinus.completers.endpoint import Endpoint, EndpointConfig, Limits, Patience, Price
+from orcinus.completers.endpoint import Endpoint, EndpointConfig, Limits, Patience, Price, duration_of
 from orcinus.completers.replay import Recordings, Replay
 from orcinus.completers.replay_server import replay_server
 from orcinus.errors import CompleterError, ConfigError
@@ -173,3 +174,56 @@ def test_garbage_is_an_error_and_no_answer() -> None:
                 await complete(endpoint(url, limits=Limits(in_flight=2)))
 
         asyncio.run(scripted([(200, {}, body)], go))
+
+
+def test_a_server_whose_minute_is_used_up_is_left_to_rest() -> None:
+    used_up = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "300ms"}
+
+    async def go(url: str) -> float:
+        model = endpoint(url)
+        await model.complete(QUESTION, Sampling())
+        start = time.monotonic()
+        await model.complete(QUESTION, Sampling())
+        await model.aclose()
+        return time.monotonic() - start
+
+    waited, asked = asyncio.run(scripted([(200, used_up, OK), (200, {}, OK)], go))
+    assert waited >= 0.25
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("6m0s", 360.0), ("1.5s", 1.5), ("20ms", 0.02), ("3", 3.0), ("1h2m", 3720.0), ("soon", 0.0)]
+)
+def test_durations_as_servers_write_them(text: str, seconds: float) -> None:
+    assert duration_of(text) == pytest.approx(seconds)
+
+
+def test_a_body_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orcinus.completers.endpoint.MAX_BODY_BYTES", 100_000)
+    sent = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        try:
+            while sent < 50_000_000:
+                writer.write(b"2710\r\n" + b"x" * 10_000 + b"\r\n")
+                sent += 10_000
+                await writer.drain()
+        except ConnectionError:
+            pass
+        writer.close()
+
+    async def go() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        try:
+            await complete(endpoint(f"http://127.0.0.1:{port}/v1", patience=Patience(tries=1)))
+        finally:
+            server.close()
+
+    with pytest.raises(CompleterError, match="longer than"):
+        asyncio.run(go())
+    assert sent < 50_000_000

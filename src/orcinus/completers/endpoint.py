@@ -8,6 +8,7 @@ with growing, jittered pauses, or after the time the server asked for; a bad req
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -142,6 +143,7 @@ class Endpoint:
         for tried in range(1, self.config.patience.tries + 1):
             await self._take_rates(messages, sampling)
             server = self._choose()
+            await server.rested()
             await server.in_flight.enter()
             started = time.perf_counter()
             try:
@@ -203,17 +205,17 @@ class Endpoint:
     def _choose(self) -> "_Server":
         """The server with the most free places among those that are not dead, or the one that may be back first."""
         now = time.monotonic()
-        alive = [server for server in self._servers if server.dead_until <= now]
+        alive = [server for server in self._servers if max(server.dead_until, server.rests_until) <= now]
         if not alive:
-            return min(self._servers, key=lambda server: server.dead_until)
+            return min(self._servers, key=lambda server: max(server.dead_until, server.rests_until))
         return max(alive, key=lambda server: server.in_flight.free)
 
     async def _ask(self, server: "_Server", body: bytes) -> Completion:
         """One try at one server."""
         try:
-            request = self._connected().post(server.url).body_bytes(body).build()
-            response = await request.send()
-            content = await _bounded_body(response)
+            async with self._connected().post(server.url).body_bytes(body).build_streamed() as response:
+                content = await _bounded_body(response)
+                server.heed(response)
         except (ConnectError, ConnectTimeoutError) as error:
             raise CompleterError("connection", f"{server.url} cannot be reached: {_first_line(error)}") from error
         except (ReadTimeoutError, RequestTimeoutError) as error:
@@ -264,12 +266,26 @@ class Endpoint:
 
 
 class _Server:
-    """One base URL: how many calls it bears, and until when it is left alone."""
+    """One base URL: how many calls it bears, until when it is left alone, and until when it wants to rest."""
 
     def __init__(self, base_url: str, in_flight: int) -> None:
         self.url = f"{base_url.rstrip('/')}/chat/completions"
         self.in_flight = InFlight(in_flight)
         self.dead_until = 0.0
+        self.rests_until = 0.0
+
+    def heed(self, response: Response) -> None:
+        """Rest when the server says that its minute is used up (``x-ratelimit-remaining-…: 0``), before it has to refuse."""
+        for what in ("requests", "tokens"):
+            remaining = response.get_header(f"x-ratelimit-remaining-{what}")
+            if remaining is not None and remaining.strip() == "0":
+                pause = duration_of(response.get_header(f"x-ratelimit-reset-{what}") or "")
+                self.rests_until = max(self.rests_until, time.monotonic() + min(pause, MAX_PAUSE_S))
+
+    async def rested(self) -> None:
+        """Wait until the server has rested."""
+        while (pause := self.rests_until - time.monotonic()) > 0:
+            await asyncio.sleep(pause)
 
     def failed(self, error: CompleterError) -> None:
         """Remember what a failed try says about the server."""
@@ -343,6 +359,22 @@ def _retry_after(response: Response) -> float | None:
         except ValueError:
             continue  # an HTTP date: rare, and our own pauses do as well
     return None
+
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+
+
+def duration_of(text: str) -> float:
+    """Seconds of ``6m0s``, ``1.5s``, ``20ms`` or ``3``; 0 for anything else."""
+    text = text.strip().lower()
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        match = _DURATION.fullmatch(text)
+    scales = (3600.0, 60.0, 1.0, 1e-3)
+    return (
+        sum(float(part) * scale for part, scale in zip(match.groups(), scales, strict=True) if part) if match else 0.0
+    )
 
 
 def _secret(variable: str, secrets: Mapping[str, str]) -> str:
