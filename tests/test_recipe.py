@@ -72,3 +72,14 @@ def test_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(Path(__file__).parents[1].glob("recipes/*.yaml")), ids=lambda p: p.name)
 def test_shipped_recipes_are_well_formed(path: Path) -> None:
     assert load_recipe(path).name
+
+
+def test_a_budget_in_dollars_needs_a_price(tmp_path: Path) -> None:
+    endpoint = {"kind": "endpoint", "model": "my-own-model", "base_urls": ["http://localhost:8000/v1"]}
+    budget = {"usd": 5}
+    with pytest.raises(ConfigError, match="no price is known for my-own-model"):
+        load_recipe(write_recipe(tmp_path / "r.yaml", teacher=endpoint, budget=budget))
+    load_recipe(
+        write_recipe(tmp_path / "r.yaml", teacher={**endpoint, "price": {"input": 0, "output": 0}}, budget=budget)
+    )
+    load_recipe(write_recipe(tmp_path / "r.yaml", teacher={**endpoint, "model": "gpt-4o-mini"}, budget=budget))

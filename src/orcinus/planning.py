@@ -158,6 +158,11 @@ class _Estimator:
                 f"{model} has answered nothing yet: its tokens out are a guess of {LOW_SHARE:.0%} to 100 % of max_tokens. "
                 "A first small run makes the plan exact."
             )
+        teacher = self._recipe.teacher
+        if isinstance(teacher, EndpointConfig) and teacher.known_price() is None:
+            notes.append(
+                f"No price is known for {teacher.model}: its dollars are shown as 0. Set teacher.price: {{input: …, output: …}}."
+            )
         if self._recipe.budget.usd is not None:
             spent = self._ledger.spent(self._recipe.name)[0]
             notes.append(f"Budget: ${self._recipe.budget.usd:,.2f}, of which ${spent:,.2f} is spent.")
@@ -257,4 +262,5 @@ class _Estimator:
 
     def _price(self, role: str) -> Price:
         teacher = self._recipe.teacher
-        return teacher.price if role == "teacher" and isinstance(teacher, EndpointConfig) else Price()
+        known = teacher.known_price() if role == "teacher" and isinstance(teacher, EndpointConfig) else None
+        return known or Price()

@@ -143,6 +143,16 @@ class Recipe(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _dollars_can_be_counted(self) -> "Recipe":
+        teacher = self.teacher
+        if self.budget.usd is not None and isinstance(teacher, EndpointConfig) and teacher.known_price() is None:
+            raise ValueError(
+                f"budget.usd is set, but no price is known for {teacher.model}; set teacher.price: {{input: …, output: …}} "
+                "in dollars per million tokens (0 for a server of your own)"
+            )
+        return self
+
     def resolved_strategies(self) -> tuple[Strategy, ...]:
         """The strategies with their texts, in the recipe's order."""
         return _resolve(self.strategies)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import openai
@@ -121,6 +122,8 @@ async def scripted(script: Script, use: Callable[[str], Awaitable[Any]]) -> tupl
             pass
         finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -128,6 +131,7 @@ async def scripted(script: Script, use: Callable[[str], Awaitable[Any]]) -> tupl
         return await use(f"http://127.0.0.1:{port}/v1"), asked
     finally:
         server.close()
+        await server.wait_closed()
 
 
 def test_a_busy_server_is_asked_again_after_the_pause_it_wants() -> None:
@@ -215,6 +219,8 @@ def test_a_body_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
         except ConnectionError:
             pass
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     async def go() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -223,6 +229,7 @@ def test_a_body_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
             await complete(endpoint(f"http://127.0.0.1:{port}/v1", patience=Patience(tries=1)))
         finally:
             server.close()
+            await server.wait_closed()
 
     with pytest.raises(CompleterError, match="longer than"):
         asyncio.run(go())

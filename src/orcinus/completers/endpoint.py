@@ -12,9 +12,12 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import cache
+from importlib.resources import files
 from typing import Any, Literal
 
 import orjson
+import yaml
 from pydantic import Field
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import (
@@ -48,6 +51,13 @@ class Price(Config):
     output: float = Field(default=0.0, ge=0)
     cached_input: float | None = Field(default=None, ge=0)
     """For the part of the input that the provider had cached; None is the price of other input."""
+
+
+@cache
+def price_list() -> Mapping[str, Price]:
+    """The prices that come with the package, by model."""
+    text = files("orcinus.completers").joinpath("prices.yaml").read_text(encoding="utf-8")
+    return {model: Price(**price) for model, price in yaml.safe_load(text)["models"].items()}
 
 
 class Limits(Config):
@@ -92,13 +102,18 @@ class EndpointConfig(Config):
     """The role in which the endpoint wants the system message."""
     max_tokens_field: str = "max_tokens"
     """Body field for the bound on written tokens; newer OpenAI models want ``max_completion_tokens``."""
-    price: Price = Price()
+    price: Price | None = None
+    """What it costs; None takes it from the dated table in ``completers/prices.yaml``, where a model that is not in it costs nothing."""
     limits: Limits = Limits()
     patience: Patience = Patience()
 
     def identity(self) -> dict[str, Any]:
         """What decides the model's answers."""
         return {"model": self.model, "system_role": self.system_role}
+
+    def known_price(self) -> Price | None:
+        """The recipe's price, or the table's; None when nobody said."""
+        return self.price or price_list().get(self.model)
 
 
 class Endpoint:
@@ -115,6 +130,7 @@ class Endpoint:
             ConfigError: A named variable is not set.
         """
         self.config = config
+        self._price = config.known_price() or Price()
         self._headers = dict(config.headers)
         self._secrets: list[bytes] = []
         if config.api_key_env is not None:
@@ -163,7 +179,7 @@ class Endpoint:
     def worst_case(self, messages: Messages, sampling: Sampling) -> WorstCase:
         """Every byte of the prompt a token, every token that may be written written."""
         tokens_in = prompt_bound(messages)
-        price = self.config.price
+        price = self._price
         usd = (tokens_in * price.input + sampling.max_tokens * price.output) / 1e6
         return WorstCase(usd=usd, tokens=tokens_in + sampling.max_tokens)
 
@@ -260,7 +276,7 @@ class Endpoint:
             usage=completion.usage,
             reasoning=completion.reasoning,
             logprobs=completion.logprobs,
-            cost_usd=cost_of(completion.usage, self.config.price),
+            cost_usd=cost_of(completion.usage, self._price),
             latency_s=latency_s,
         )
 

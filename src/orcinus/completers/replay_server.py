@@ -8,7 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import orjson
@@ -45,12 +45,15 @@ async def replay_server(replay: Replay, *, host: str = "127.0.0.1", port: int = 
             pass  # the client has gone away, or we are closing
         finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     server = await asyncio.start_server(serve_connection, host, port, limit=MAX_REQUEST_BYTES)
     try:
         yield f"http://{host}:{server.sockets[0].getsockname()[1]}/v1"
     finally:
         server.close()
+        await server.wait_closed()
 
 
 async def serve_forever(replay: Replay, *, host: str, port: int, on_ready: Callable[[str], None]) -> None:
