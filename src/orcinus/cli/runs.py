@@ -33,6 +33,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command(rich_help_panel="Start")(demo)
     app.command(rich_help_panel="Run")(plan)
     app.command(rich_help_panel="Run")(run)
+    app.command(rich_help_panel="Run")(ablate)
     for verb, text in STEP_HELP.items():
         app.command(verb, help=f"{text} Runs the steps before it where needed.", rich_help_panel="One step")(
             _step(verb)
@@ -137,6 +138,37 @@ def demo(
         run_dir = _execute(path, None, as_json, runs, None, 512, 1, device, None)
     if open_report and flags.out_console().is_terminal:
         webbrowser.open((run_dir / "report.html").resolve().as_uri())
+
+
+def ablate(
+    recipe: flags.RecipeArgument,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, counting up from the recipe's.")] = 3,
+    arm: Annotated[
+        list[str] | None, typer.Option(help="Only this arm beside the recipe itself; may be given several times.")
+    ] = None,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    ledger: flags.LedgerPath = None,
+    device: flags.Device = "auto",
+    as_json: flags.AsJson = False,
+) -> None:
+    """Switch the parts of a recipe one at a time, and compare the students on the same items."""
+    from orcinus.ablation import ablate as compare
+    from orcinus.ablation import markdown
+    from orcinus.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    runtime = flags.runtime(runs=runs, ledger=ledger, concurrency=512, device=device)
+    progress = progress_for(flags.error_console(), as_json=as_json)
+    numbers = range(loaded.seed, loaded.seed + seeds)
+    try:
+        found = run_async(compare(loaded, recipe, runtime, progress, seeds=numbers, only=arm or ()))
+    finally:
+        progress.close()
+    if as_json:
+        flags.print_json(found)
+    else:
+        flags.out_console().print(markdown(found), markup=False, soft_wrap=True)
+        flags.out_console().print(f"also in {runs / (loaded.name + '-ablation.md')}", markup=False)
 
 
 def plan(

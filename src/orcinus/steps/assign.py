@@ -43,7 +43,7 @@ class AssignConfig(Config):
     below_floor: str = "best"
     """What such a group is taught with: ``best`` (its own best all the same), ``skip`` (nothing), or the name of a strategy."""
     fixed: str | None = None
-    """One strategy for all groups, without regard to the probe: for comparisons."""
+    """One strategy for all groups, or ``random`` for one drawn for each, without regard to the probe: for comparisons."""
     confirm: int = Field(default=10, ge=0)
     """Fresh probe examples of a group on which the chosen strategy is measured again; 0 leaves it out."""
     smallest: int = Field(default=5, ge=1)
@@ -85,7 +85,7 @@ async def assign(
     names = [strategy.name for strategy in strategies]
     belief = believe({group: outcomes(items, names) for group, items in by_group.items()})
     costs = _costs(by_group, names)
-    chosen = _choose(config, belief, costs, names)
+    chosen = _choose(config, belief, costs, names, context.seed)
     assignments = [
         _assignment(config, belief, costs, names, g, chosen, by_group[group]) for g, group in enumerate(belief.groups)
     ]
@@ -108,7 +108,10 @@ async def assign(
 
 def _check(config: AssignConfig, strategies: Sequence[Strategy]) -> None:
     known = [strategy.name for strategy in strategies]
-    for key, value, also in (("fixed", config.fixed, [None]), ("below_floor", config.below_floor, ["best", "skip"])):
+    for key, value, also in (
+        ("fixed", config.fixed, [None, "random"]),
+        ("below_floor", config.below_floor, ["best", "skip"]),
+    ):
         if value not in [*known, *also]:
             raise ConfigError(
                 f"assign.{key} is {value!r}, which is none of the recipe's strategies: {', '.join(known)}"
@@ -157,7 +160,10 @@ def _winner(belief: Belief) -> int:
     return int(np.where(belief.counts.sum(0) > 0, belief.mean.mean(0), -1.0).argmax())
 
 
-def _choose(config: AssignConfig, belief: Belief, costs: Array, names: Sequence[str]) -> NDArray[np.int64]:
+def _choose(config: AssignConfig, belief: Belief, costs: Array, names: Sequence[str], seed: int) -> NDArray[np.int64]:
+    if config.fixed == "random":
+        drawn = [stable_fraction("random strategy", str(seed), group) for group in belief.groups]
+        return np.array([int(fraction * len(names)) for fraction in drawn])
     if config.fixed is not None:
         return np.full(len(belief.groups), names.index(config.fixed))
     return best(belief, costs, margin=config.margin)
@@ -213,7 +219,7 @@ def _reason(
     config: AssignConfig, belief: Belief, names: Sequence[str], g: int, mine: int, learnable: bool, against: int | None
 ) -> str:
     if config.fixed is not None:
-        return "fixed by the recipe"
+        return "drawn at random" if config.fixed == "random" else "fixed by the recipe"
     believed = f"believed accuracy {belief.mean[g, mine]:.0%} from {belief.counts[g, mine]} examples"
     top = int(np.where(belief.counts[g] > 0, belief.mean[g], -1.0).argmax())
     if not learnable:
