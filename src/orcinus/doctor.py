@@ -18,9 +18,8 @@ from orcinus.recipe import Recipe
 State = Literal["ok", "missing", "problem"]
 _EXTRAS = {
     "train": ("torch", "transformers", "accelerate", "peft", "safetensors"),
-    "ray": ("ray",),
-    "serve": ("vllm",),
-    "hub": ("datasets", "huggingface_hub"),
+    "hub": ("datasets", "fsspec"),
+    "math": ("math_verify",),
 }
 LOW_DISK_BYTES = 2 * 2**30
 

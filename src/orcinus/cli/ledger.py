@@ -76,6 +76,18 @@ def verify(path: LedgerArgument = DEFAULT_LEDGER) -> None:
 
 
 @app.command()
+def export(
+    out: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="Where to write it.")],
+    path: Annotated[Path, typer.Option("--ledger", metavar="LEDGER", help="The ledger's file.")] = DEFAULT_LEDGER,
+) -> None:
+    """Write every call, what was sent and what came back, to a Parquet file."""
+    from orcinus.store.ledger import Ledger
+
+    with Ledger(_existing(path), read_only=True) as ledger:
+        typer.echo(f"{out}: {ledger.export(out):,} calls")
+
+
+@app.command()
 def compact(path: LedgerArgument = DEFAULT_LEDGER) -> None:
     """Give unused space back to the disk."""
     from orcinus.store.ledger import Ledger

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 WIDTH = 720
+LONGEST_NAME = 27
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,9 @@ def dots(groups: Sequence[tuple[str, Sequence[Dot]]], *, title: str) -> Markup:
     for name, items in groups:
         middle = y + row * (len(items) - 1) / 2 + 4
         parts.append(
-            Markup('<text class="name" x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(left - 12, middle, name)
+            Markup('<text class="name" x="{}" y="{:.1f}" text-anchor="end"><title>{}</title>{}</text>').format(
+                left - 12, middle, name, _shortened(name)
+            )
         )
         for dot in items:
             parts.append(
@@ -62,6 +65,11 @@ def dots(groups: Sequence[tuple[str, Sequence[Dot]]], *, title: str) -> Markup:
         y += gap
     parts.append(Markup("</svg>"))
     return Markup("\n").join(parts)
+
+
+def _shortened(name: str) -> str:
+    """A name that fits beside the axis: its start and its end tell tasks apart."""
+    return name if len(name) <= LONGEST_NAME else f"{name[:10]}…{name[11 - LONGEST_NAME :]}"
 
 
 def lines(

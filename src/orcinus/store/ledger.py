@@ -26,6 +26,7 @@ import orjson
 
 from orcinus.errors import StoreError
 from orcinus.fingerprint import canonical, fingerprint, hashed
+from orcinus.store import tables
 from orcinus.types import Attempt, Request, Usage
 
 COMMIT_LIMIT = 512
@@ -354,6 +355,27 @@ class Ledger:
                 continue
             if derived != identity:
                 yield f"{identity}: what was sent now has the fingerprint {derived}"
+
+    def export(self, path: Path) -> int:
+        """Write all attempts to a Parquet file, and return how many there are."""
+        columns = "id, run, step, task, example_id, strategy, model, sample, tokens_in, tokens_out, cost_usd, latency_s, error, created"
+        names = columns.split(", ")
+        with tables.TableWriter(path, tables.CALLS) as writer:
+            for *values, request, reply in self._reader.execute(
+                f"SELECT {columns}, request, reply FROM attempts ORDER BY rowid"
+            ):
+                sent, came = orjson.loads(request), orjson.loads(reply)
+                writer.write(
+                    {
+                        **dict(zip(names, values, strict=True)),
+                        "messages": [{"role": role, "content": content} for role, content in sent["messages"]],
+                        "sampling": orjson.dumps(sent["sampling"]).decode(),
+                        "text": came["text"],
+                        "finish": came["finish"],
+                        "reasoning": came.get("reasoning"),
+                    }
+                )
+        return writer.rows
 
     def compact(self) -> tuple[int, int]:
         """Give unused space back to the disk; returns bytes before and after."""

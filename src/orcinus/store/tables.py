@@ -113,6 +113,31 @@ DROPS = pa.schema(
     ]
 )
 
+CALLS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("run", pa.string()),
+        ("step", pa.string()),
+        ("task", pa.string()),
+        ("example_id", pa.string()),
+        ("strategy", pa.string()),
+        ("model", pa.string()),
+        ("sample", pa.int32()),
+        ("messages", _MESSAGES),
+        ("sampling", pa.string()),  # JSON
+        ("text", pa.string()),
+        ("finish", pa.string()),
+        ("reasoning", pa.string()),
+        ("tokens_in", pa.int64()),
+        ("tokens_out", pa.int64()),
+        ("cost_usd", pa.float64()),
+        ("latency_s", pa.float64()),
+        ("error", pa.string()),
+        ("created", pa.float64()),
+    ]
+)
+"""The whole ledger, as it is exported."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
