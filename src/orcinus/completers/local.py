@@ -1,7 +1,8 @@
 """A Hugging Face causal language model in this process, decoding hundreds of questions at once.
 
-Whoever calls ``complete`` waits in a queue; one thread takes what waits, sorts it by length, reads prompts in batches and
-writes token by token. A row that ends leaves the batch at once. Greedy answers do not depend on what else is in the batch,
+Whoever calls ``complete`` waits in a queue; one thread takes what waits, longest first, reads prompts in batches and writes token
+by token, in slots that are filled again as rows end (``slots.py``). Models with windows or other layers than full attention
+are decoded batch by batch with Transformers' own cache, where a row that ends leaves the batch. Greedy answers do not depend on what else is in the batch,
 and a sampled answer depends on its own seed alone.
 
 Shapes: B rows, T positions, V vocabulary.
@@ -26,9 +27,12 @@ from transformers.cache_utils import DynamicCache
 from orcinus.completers.chat import Chat
 from orcinus.completers.local_config import LocalConfig, local_identity
 from orcinus.completers.replies import split_thinking
+from orcinus.completers.slots import SlotCache, fits
 from orcinus.errors import CompleterError, ConfigError, MissingExtraError
 from orcinus.types import Completion, Finish, Messages, Sampling, Usage
 
+REFILL = 8
+"""Free slots are filled when they are an eighth of all: reading prompts one at a time would cost as much as it gains."""
 GATHER_S = 0.005
 """How long the decoder waits for more questions before it starts on those it has."""
 
@@ -64,6 +68,7 @@ class Local:
         self._chat: Chat
         self._model: Any = None
         self._stops: frozenset[int] = frozenset()
+        self._closing = False
 
     @property
     def model(self) -> str:
@@ -92,48 +97,85 @@ class Local:
             await asyncio.to_thread(self._thread.join)
             self._thread = None
             self._model = None
+            self._closing = False
 
     def _decode_loop(self) -> None:
         waiting: list[_Row] = []
-        while True:
-            closing = self._gather(waiting)
-            if closing:
-                return
-            batch = self._next_batch(waiting)
+        while not self._closing:
+            self._gather(waiting, wait=True)
+            batch: list[_Row] = []
             try:
-                self._answer(batch)
+                if fits(self._model):
+                    self._answer_in_slots(waiting, batch)
+                elif waiting:
+                    batch.extend(self._next_batch(waiting))
+                    self._answer(batch)
             except Exception as error:  # noqa: BLE001 (handed to whoever waits for these answers)
                 for row in batch:
                     if not row.future.done():
                         row.future.set_exception(_as_completer_error(error))
 
-    def _gather(self, waiting: list[_Row]) -> bool:
-        """Move what has been asked to ``waiting``, in order of length; True when the decoder is to stop."""
-        deadline = None if not waiting else time.monotonic() + GATHER_S
+    def _gather(self, waiting: list[_Row], *, wait: bool) -> None:
+        """Move what has been asked to ``waiting``, in order of length.
+
+        Args:
+            waiting: Gets the new questions.
+            wait: Wait for one if there is none, and then a little for more.
+        """
+        deadline = (None if not waiting else time.monotonic() + GATHER_S) if wait else 0.0
+        size = len(waiting)
         while True:
             try:
-                timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-                row = self._queue.get(timeout=timeout)
+                row = self._queue.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 break
             if row is None:
-                return True
+                self._closing = True
+                break
             waiting.append(row)
             deadline = deadline or time.monotonic() + GATHER_S
-        waiting.sort(key=lambda row: (len(row.prompt), row.sampling.max_tokens))
-        return False
+        if len(waiting) > size:
+            waiting.sort(key=_length)
 
     def _next_batch(self, waiting: list[_Row]) -> list[_Row]:
         """The longest questions that fit together: what is left over is shorter and fits with what comes."""
         batch: list[_Row] = []
-        longest = 0
-        while waiting:
-            row = waiting[-1]
-            longest = max(longest, len(row.prompt) + row.sampling.max_tokens)
-            if batch and longest * (len(batch) + 1) > self._config.batch_tokens:
-                break
+        while waiting and (not batch or _length(batch[0]) * (len(batch) + 1) <= self._config.batch_tokens):
             batch.append(waiting.pop())
         return batch
+
+    @torch.inference_mode()
+    def _answer_in_slots(self, waiting: list[_Row], rows: list[_Row]) -> None:
+        """Write until nobody waits; a row that ends gives its slot to the next question.
+
+        Args:
+            waiting: In order of length; taken from its end.
+            rows: The rows being written, for whoever must tell them of a failure.
+        """
+        if not waiting:
+            return
+        width = _length(waiting[-1])
+        cache = SlotCache(self._model, min(len(waiting), max(1, self._config.batch_tokens // width)), width)
+        while True:
+            free = cache.slots - len(rows)
+            if waiting and free >= max(1, cache.slots // REFILL) and _length(waiting[-1]) <= width:
+                new = [waiting.pop() for _ in range(min(free, len(waiting)))]
+                rows += new
+                cache.read(range(len(rows) - len(new), len(rows)), [row.prompt for row in new])
+            if not rows:
+                return
+            fed = [row.written[-1] if row.written else row.prompt[-1] for row in rows]
+            positions = [len(row.prompt) + len(row.written) - 1 for row in rows]
+            self._take(rows, self._choose(cache.step(fed, positions).float(), rows))
+            for i in range(len(rows) - 1, -1, -1):
+                if rows[i].finish is not None:
+                    self._deliver(rows[i])
+                    if i < len(rows) - 1:
+                        cache.move(len(rows) - 1, i)
+                        rows[i] = rows[-1]
+                    rows.pop()
+            if cache.slots > len(rows):
+                self._gather(waiting, wait=False)
 
     @torch.inference_mode()
     def _answer(self, rows: list[_Row]) -> None:
@@ -259,6 +301,11 @@ def _stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     stops = set(configured if isinstance(configured, list) else [configured])
     stops |= {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")}
     return frozenset(token for token in stops if token is not None and token != tokenizer.unk_token_id)
+
+
+def _length(row: _Row) -> int:
+    """Tokens that a row can come to."""
+    return len(row.prompt) + row.sampling.max_tokens
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], device: str) -> tuple[torch.Tensor, torch.Tensor]:
