@@ -1,0 +1,229 @@
+"""Training on response tokens: logical tokens a second and peak memory beside TRL's SFTTrainer, same model, lessons and machine.
+
+    python -m benchmarks.training [--quick] [--json]        (needs trl: pip install trl)
+
+A Llama-like model, rows of 1,024 tokens, prompt to response about 60 to 40, float32 on one thread, four rows a step. TRL stands in
+three settings: its bfd packing as it comes, the same with rows one at a time, and that with its loss on response tokens alone, which
+it uses by itself on a GPU only. Each variant runs in a process of its own; the first step warms up.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback
+
+VARIANTS = ("trl_bfd", "trl_rows", "trl_compact", "ours")
+ROWS = 4
+
+
+def lessons(count: int, context: int, vocabulary: int) -> list[tuple[list[int], int]]:
+    """(tokens, prompt length) of lessons with a lognormal spread of lengths."""
+    draw = np.random.default_rng(0)
+    made = []
+    for _ in range(count):
+        length = int(np.clip(draw.lognormal(np.log(context / 4), 0.6), 32, context))
+        made.append((draw.integers(3, vocabulary, length).tolist(), int(length * draw.uniform(0.4, 0.8))))
+    return made
+
+
+def model_of(layers: int, vocabulary: int, context: int) -> Any:
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary,
+            hidden_size=256,
+            intermediate_size=688,
+            num_hidden_layers=layers,
+            num_attention_heads=8,
+            num_key_value_heads=4,
+            max_position_embeddings=context,
+            tie_word_embeddings=False,
+            bos_token_id=1,
+            eos_token_id=2,
+            pad_token_id=0,
+        )
+    )
+
+
+class Clock(TrainerCallback):
+    """When each optimizer step ended."""
+
+    def __init__(self) -> None:
+        self.times = [time.perf_counter()]
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.times.append(time.perf_counter())
+
+
+def with_trl(
+    variant: str, model: Any, data: list[tuple[list[int], int]], context: int, steps: int, folder: str
+) -> float:
+    """Logical tokens a second of TRL."""
+    trl: Any = importlib.import_module("trl")
+    datasets: Any = importlib.import_module("datasets")
+    from transformers import PreTrainedTokenizerFast
+
+    from orcinus.training.student import make_tokenizer
+
+    if variant == "trl_compact":
+        # Its response-only loss, which it keeps for GPUs.
+        importlib.import_module("trl.trainer.utils")._use_triton = lambda _: True  # type: ignore[attr-defined]
+    tokenizer: PreTrainedTokenizerFast = make_tokenizer(["a b c"], 300, context)
+    dataset = datasets.Dataset.from_dict(
+        {
+            "input_ids": [tokens for tokens, _ in data],
+            "completion_mask": [[0] * prompt + [1] * (len(tokens) - prompt) for tokens, prompt in data],
+        }
+    )
+    batch = ROWS if variant == "trl_bfd" else 1
+    config = trl.SFTConfig(
+        output_dir=folder,
+        packing=True,
+        packing_strategy="bfd",
+        max_length=context,
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=ROWS // batch,
+        max_steps=steps,
+        completion_only_loss=True,
+        gradient_checkpointing=False,
+        bf16=False,
+        use_cpu=True,
+        report_to="none",
+        logging_steps=1000,
+        save_strategy="no",
+        disable_tqdm=True,
+        learning_rate=1e-4,
+    )
+    clock = Clock()
+    trainer = trl.SFTTrainer(
+        model=model, args=config, train_dataset=dataset, processing_class=tokenizer, callbacks=[clock]
+    )
+    packed = trainer.train_dataset
+    lengths = [len(row) for row in packed["input_ids"]]
+    clock.times = [time.perf_counter()]
+    trainer.train()
+    return rate(clock.times, statistics.mean(lengths))
+
+
+def with_ours(model: Any, data: list[tuple[list[int], int]], context: int, steps: int, folder: str) -> float:
+    """Logical tokens a second of our trainer."""
+    from orcinus.training.lessons import TokenizedLessons
+    from orcinus.training.packing import best_fit
+    from orcinus.training.trainer import train_stage
+
+    lengths = np.array([len(tokens) for tokens, _ in data])
+    starts = np.cumsum(lengths) - lengths
+    tokenized = TokenizedLessons(
+        tokens=np.array([token for tokens, _ in data for token in tokens], np.uint32),
+        index=np.stack([starts, lengths, [prompt for _, prompt in data]], axis=1),
+        weights=np.ones(len(data), np.float32),
+        ids=tuple(map(str, range(len(data)))),
+        too_long=0,
+    )
+    rows = best_fit(lengths, context, seed=0)
+    times = [time.perf_counter()]
+    train_stage(
+        model,
+        tokenized,
+        name="bench",
+        context=context,
+        rows_per_step=ROWS,
+        micro_batch=1,
+        epochs=1,
+        seed=0,
+        arguments={"learning_rate": 1e-4, "use_cpu": True, "max_steps": steps, "save_strategy": "no"},
+        work=Path(folder) / "work",
+        loss_log=Path(folder) / "loss.jsonl",
+        on_start=lambda _: None,
+        on_step=lambda: times.append(time.perf_counter()),
+    )
+    return rate(times, float(lengths.sum()) / len(rows))
+
+
+def rate(times: list[float], tokens_per_row: float) -> float:
+    """Tokens a second after the first step."""
+    return ROWS * tokens_per_row * (len(times) - 2) / (times[-1] - times[1])
+
+
+def one(arguments: argparse.Namespace) -> None:
+    """Measure one variant in this process."""
+    torch.set_num_threads(1)
+    context = arguments.context
+    data = lessons(ROWS * 4 * (arguments.steps + 1), context, arguments.vocabulary)
+    model = model_of(arguments.layers, arguments.vocabulary, context)
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.variant == "ours":
+            found = with_ours(model, data, context, arguments.steps, folder)
+        else:
+            found = with_trl(arguments.variant, model, data, context, arguments.steps, folder)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"tokens_per_s": found, "peak_mib": peak}))
+
+
+def measure(variant: str, layers: int, vocabulary: int, context: int, steps: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.training", "--variant", variant, "--layers", str(layers)]
+    command += ["--vocabulary", str(vocabulary), "--context", str(context), "--steps", str(steps)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        sys.exit(done.stderr[-2000:])
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--variant", help=argparse.SUPPRESS)
+    for name in ("layers", "vocabulary", "context", "steps"):
+        parser.add_argument(f"--{name}", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.variant:
+        one(arguments)
+        return
+    if importlib.util.find_spec("trl") is None:
+        sys.exit("this benchmark stands beside TRL: pip install trl")
+    settings = [(2, 32_000, 256, 2)] if arguments.quick else [(12, 32_000, 1024, 3), (12, 128_256, 1024, 3)]
+    figures: dict[str, Any] = {}
+    for layers, vocabulary, context, steps in settings:
+        variants = [variant for variant in VARIANTS if not (arguments.quick and variant == "trl_rows")]
+        found = {variant: measure(variant, layers, vocabulary, context, steps) for variant in variants}
+        ours = found["ours"]
+        best = max(variants[:-1], key=lambda variant: found[variant]["tokens_per_s"])
+        figures[str(vocabulary)] = {
+            **{variant: figure["tokens_per_s"] for variant, figure in found.items()},
+            "vs_trl_bfd": ours["tokens_per_s"] / found["trl_bfd"]["tokens_per_s"],
+            "vs_trl_best": ours["tokens_per_s"] / found[best]["tokens_per_s"],
+            "trl_best": best,
+            "memory_vs_trl_best": ours["peak_mib"] / found[best]["peak_mib"],
+        }
+    for key in ("vs_trl_bfd", "vs_trl_best"):
+        figures[key] = min(row[key] for row in figures.values() if isinstance(row, dict))
+    figures["memory_vs_trl_best"] = max(row["memory_vs_trl_best"] for row in figures.values() if isinstance(row, dict))
+    if arguments.json:
+        print(json.dumps(figures))
+        return
+    for size, row in figures.items():
+        if isinstance(row, dict):
+            print(
+                f"vocabulary {int(size):,}: {row['ours']:,.0f} logical tokens a second, {row['vs_trl_bfd']:.1f} times TRL's bfd, "
+                f"{row['vs_trl_best']:.1f} times its best ({row['trl_best']}), with {row['memory_vs_trl_best']:.2f} of its memory"
+            )
+
+
+if __name__ == "__main__":
+    main()
