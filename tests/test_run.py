@@ -137,6 +137,12 @@ def test_looking_at_a_run(finished: Path) -> None:
         assert len(rows) > 10
 
 
+def test_the_student_can_be_asked(finished: Path) -> None:
+    done = orcinus("chat", "small", "Add 1 2.", "--max-tokens", "5", cwd=finished)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("\n")
+
+
 @pytest.mark.slow
 def test_killed_at_every_step_it_ends_as_if_nothing_had_been(finished: Path, tmp_path: Path) -> None:
     """kill -9 as soon as a step has started, start again, kill in the next step, and so on."""

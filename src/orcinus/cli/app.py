@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import orcinus
-from orcinus.cli import data, ledger, runs
+from orcinus.cli import chat, data, ledger, runs
 
 app = typer.Typer(
     name="orcinus",
@@ -34,5 +34,6 @@ def _root(
 
 
 runs.add_commands(app)
+app.command(rich_help_panel="Results")(chat.chat)
 data.add_commands(app)
 app.add_typer(ledger.app, name="ledger", rich_help_panel="Look")

@@ -1,0 +1,47 @@
+"""Trying out the student that a run made."""
+
+from typing import Annotated
+
+import typer
+
+from orcinus.cli import options as flags
+from orcinus.cli.runs import run_async
+
+QUIT = {"", "quit", "exit"}
+
+
+def chat(
+    run: flags.RunArgument,
+    question: Annotated[str | None, typer.Argument(help="One question; without it you are asked for them.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 512,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    device: flags.Device = "auto",
+) -> None:
+    """Ask the student that a run trained; each question stands by itself."""
+    from orcinus.completers.opening import open_completer
+    from orcinus.trained import question_to, trained_student
+    from orcinus.types import Sampling
+
+    folder = flags.run_folder(run, runs)
+    config, before = trained_student(folder)
+    sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
+
+    async def talk() -> None:
+        model = open_completer(config, base=folder, device=device, secrets={})
+        try:
+            text = question if question is not None else _asked()
+            while text not in QUIT:
+                typer.echo((await model.complete(question_to(before, text), sampling)).text)
+                text = "" if question is not None else _asked()
+        finally:
+            await model.aclose()
+
+    run_async(talk())
+
+
+def _asked() -> str:
+    try:
+        return input("> ").strip()
+    except EOFError:
+        return ""
