@@ -137,6 +137,15 @@ def test_looking_at_a_run(finished: Path) -> None:
         assert len(rows) > 10
 
 
+def test_the_recipe_may_lie_elsewhere(tmp_path: Path) -> None:
+    """Runs are relative to where one stands, the recipe's own paths to the recipe."""
+    (tmp_path / "recipes").mkdir()
+    write_recipe(tmp_path / "recipes" / "recipe.yaml")
+    done = orcinus("run", "recipes/recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "small" / "report.html").exists()
+
+
 def test_the_student_can_be_asked(finished: Path) -> None:
     done = orcinus("chat", "small", "Add 1 2.", "--max-tokens", "5", cwd=finished)
     assert done.returncode == 0, done.stderr

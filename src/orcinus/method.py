@@ -216,7 +216,11 @@ def student_config(recipe: Recipe, base: Path, folder: Path | None) -> LocalConf
     if folder is None:
         return settings.at(base)
     return settings.model_copy(
-        update={"path": str(folder / summary_of(folder)["summary"]["model"]), "revision": None, "adapter": None}
+        update={
+            "path": str((folder / summary_of(folder)["summary"]["model"]).resolve()),
+            "revision": None,
+            "adapter": None,
+        }
     )
 
 
