@@ -191,7 +191,8 @@ class _Estimator:
 
     def _confirm(self) -> Iterator[Request]:
         for examples in probe.probe_examples(self._context).values():
-            fresh = examples[self._recipe.probe.per_task :][: self._recipe.assign.confirm]
+            left = min(len(examples) // 2, self._recipe.probe.reserve, self._recipe.assign.confirm)
+            fresh = examples[len(examples) - left :]
             yield from self._asked(fresh, self._recipe.probe.sampling, self._longest())
 
     def _teach(self) -> Iterator[Request]:

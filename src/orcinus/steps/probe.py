@@ -39,6 +39,8 @@ class ProbeConfig(Config):
     """Ask in waves, where they tell most. False asks every task the same."""
     wave: int = Field(default=8, ge=1)
     """Examples that a task gets in one wave, after a first wave of half of ``per_task``."""
+    reserve: int = Field(default=10, ge=0)
+    """Probe examples of a task that are left unasked, to measure the chosen strategy again (``assign.confirm``); at most half."""
     hopeless: float = Field(default=0.02, ge=0, lt=0.5)
     """Chance to be the best under which a strategy is not asked again for a task."""
     sampling: SamplingConfig = SamplingConfig()
@@ -111,12 +113,15 @@ class _Waves:
         self.right: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.errors = 0
-        self._config, self._strategies, self._examples, self._seed = config, strategies, examples, seed
+        self._config, self._strategies, self._seed = config, strategies, seed
+        self._examples = {
+            task: items[: max(len(items) // 2, len(items) - config.reserve)] for task, items in examples.items()
+        }
         self._rows = {strategy.name: s for s, strategy in enumerate(strategies)}
-        self._columns = {(task, item.id): i for task, items in examples.items() for i, item in enumerate(items)}
-        self._sums = {task: np.zeros((len(strategies), len(items))) for task, items in examples.items()}
-        self._counts = {task: np.zeros((len(strategies), len(items))) for task, items in examples.items()}
-        self._reached = dict.fromkeys(examples, 0)
+        self._columns = {(task, item.id): i for task, items in self._examples.items() for i, item in enumerate(items)}
+        self._sums = {task: np.zeros((len(strategies), len(items))) for task, items in self._examples.items()}
+        self._counts = {task: np.zeros((len(strategies), len(items))) for task, items in self._examples.items()}
+        self._reached = dict.fromkeys(self._examples, 0)
         self._budget = self.expected_calls()
         self._started = False
 
