@@ -115,6 +115,10 @@ def test_a_lesson_is_traced_back_to_its_example(finished: Path) -> None:
     assert found.trace.attempt.text == lesson.completion
     assert found.assignment is not None
     assert found.assignment.strategy == lesson.strategy
+    (answers,) = finished_steps(run_dir, "erase-answer_only")
+    bare = next(tables.read_lessons(answers / "lessons.parquet"))
+    assert trace_lesson(run_dir, bare.id).lesson == bare
+    assert trace_lesson(run_dir).lesson == lesson
     shown = orcinus("trace", lesson.id, cwd=finished)
     assert shown.returncode == 0, shown.stderr
     assert lesson.completion[:20] in shown.stdout

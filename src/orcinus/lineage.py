@@ -35,13 +35,16 @@ class Lineage:
     """What curation said of those that were left out."""
 
 
-def trace_lesson(run_dir: Path, lesson_id: str) -> Lineage:
-    """The history of the lesson whose id starts with ``lesson_id``.
+def trace_lesson(run_dir: Path, lesson_id: str | None = None) -> Lineage:
+    """The history of the lesson whose id starts with ``lesson_id``; of the first lesson when it is None.
 
     Raises:
         ConfigError: No lesson, or more than one, has such an id.
     """
     erased = finished_steps(run_dir, "erase")
+    erased += [path.parent for path in sorted(run_dir.glob("erase-answer_only-*/_done"))]
+    if lesson_id is None:
+        lesson_id = next(tables.read_lessons(erased[0] / "lessons.parquet")).id
     found = [(folder, row) for folder in erased for row in _rows(folder / "lessons.parquet", "id", lesson_id)]
     distinct = {row["id"] for _, row in found}
     if not distinct:

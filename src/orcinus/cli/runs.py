@@ -266,7 +266,10 @@ def status(
 
 
 def trace(
-    lesson: Annotated[str, typer.Argument(metavar="LESSON", help="A lesson's id, or the start of it.")],
+    lesson: Annotated[
+        str | None,
+        typer.Argument(metavar="[LESSON]", help="A lesson's id, or the start of it; the first if not given."),
+    ] = None,
     run: Annotated[Path | None, typer.Option("--run", metavar="RUN", help="The run; the latest if not given.")] = None,
     runs: flags.Runs = flags.DEFAULT_RUNS,
     as_json: flags.AsJson = False,
