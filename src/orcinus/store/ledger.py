@@ -122,7 +122,7 @@ def request_record(request: Request, model: str) -> dict[str, Any]:
             "stop": sampling.stop,
             "seed": sampling.seed,
             "logprobs": sampling.logprobs,
-            "extra": canonical(sampling.extra),
+            "extra": canonical(sampling.extra) if sampling.extra else {},
         },
         "sample": request.sample,
     }
