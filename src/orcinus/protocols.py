@@ -1,10 +1,11 @@
 """The extension points, on one screen. Give an object the right shape and a name; there is nothing to inherit.
 
-A class is registered in ``registry.py`` or, from another package, through the entry-point group ``orcinus``.
+Verifiers and filters have names: registered in ``registry.py``, or by another package through the entry-point group ``orcinus``
+(``verifiers.NAME``, ``filters.NAME``), and then called by a recipe. A Completer of your own comes as a function (``kind: function``).
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from orcinus.types import (
     Assignment,
@@ -21,9 +22,6 @@ from orcinus.types import (
 
 if TYPE_CHECKING:
     import torch
-
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 class Completer(Protocol):
@@ -87,12 +85,4 @@ class Objective(Protocol):
         self, batch: Mapping[str, "torch.Tensor"], logprobs_N: "torch.Tensor", evidence: Mapping[str, "torch.Tensor"]
     ) -> "torch.Tensor":
         """Weights (N,) for the N response tokens of the batch, detached from the graph."""
-        ...
-
-
-class Executor(Protocol):
-    """Where pure functions over shards run. The result never depends on the number of workers."""
-
-    def map(self, fn: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
-        """Results in the order of ``items``."""
         ...

@@ -59,11 +59,5 @@ class Registry:
                 self.register(name, point.load())
 
 
-completers = Registry("completers")
-tasks = Registry("tasks")
 verifiers = Registry("verifiers")
 filters = Registry("filters")
-selectors = Registry("selectors")
-choosers = Registry("choosers")
-objectives = Registry("objectives")
-executors = Registry("executors")

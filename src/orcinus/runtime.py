@@ -48,9 +48,6 @@ class Runtime:
     ledger_path: Path
     concurrency: int = 64
     """Calls in flight to a remote model."""
-    workers: int = 1
-    """Processes for pure work over shards."""
-    executor: str = "local"
     device: str = "auto"
     """``cpu``, ``cuda``, ``cuda:1`` … or ``auto``."""
     micro_batch: int | None = None

@@ -3,10 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
+from orcinus import registry
 from orcinus.curation import filters
 from orcinus.curation.overlap import Overlap
 from orcinus.curation.text import ngrams, normal
+from orcinus.steps.curate import CurateConfig, curate_rules
 from orcinus.strategies import built_in
 from orcinus.types import Attempt, Example, Sampling, Usage, Verdict
 
@@ -80,3 +83,14 @@ def test_repeating_the_strategys_words_is_a_leak() -> None:
     reason = filters.leaks(dict(built_in()))(EXAMPLE, replace(ATTEMPT, text=text), RIGHT)
     assert reason is not None
     assert "repeats the strategy's words" in reason
+
+
+def test_another_packages_filter_is_called_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_fours(_: Example, attempt: Attempt, __: Verdict) -> str | None:
+        return "a four" if "4" in attempt.text else None
+
+    monkeypatch.setitem(registry.filters._factories, "no_fours", lambda: no_fours)
+    rules = curate_rules(CurateConfig(filters=("no_fours",)), ())
+    assert rules["no_fours"](EXAMPLE, ATTEMPT, RIGHT) == "a four"
+    with pytest.raises(ValidationError, match="no filters named 'no_fives'"):
+        CurateConfig(filters=("no_fives",))

@@ -17,7 +17,6 @@ LedgerPath = Annotated[
     Path | None, typer.Option("--ledger", metavar="PATH", help="The ledger, if not RUNS/ledger.sqlite.")
 ]
 Concurrency = Annotated[int, typer.Option(min=1, help="Calls in flight to a remote model.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes for work over shards.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 … or auto.")]
 MicroBatch = Annotated[int | None, typer.Option(min=1, help="Packed rows in one forward pass.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
@@ -30,7 +29,6 @@ def runtime(
     runs: Path = DEFAULT_RUNS,
     ledger: Path | None = None,
     concurrency: int = 64,
-    workers: int = 1,
     device: str = "auto",
     micro_batch: int | None = None,
 ) -> Runtime:
@@ -39,7 +37,6 @@ def runtime(
         workspace=runs,
         ledger_path=ledger or runs / "ledger.sqlite",
         concurrency=concurrency,
-        workers=workers,
         device=device,
         micro_batch=micro_batch,
         secrets=dict(os.environ),

@@ -70,13 +70,12 @@ def run(
     runs: flags.Runs = flags.DEFAULT_RUNS,
     ledger: flags.LedgerPath = None,
     concurrency: flags.Concurrency = 64,
-    workers: flags.Workers = 1,
     device: flags.Device = "auto",
     micro_batch: flags.MicroBatch = None,
     as_json: flags.AsJson = False,
 ) -> None:
     """Do everything the recipe asks, or go on where it stopped."""
-    _execute(recipe, None, as_json, runs, ledger, concurrency, workers, device, micro_batch)
+    _execute(recipe, None, as_json, runs, ledger, concurrency, device, micro_batch)
 
 
 def _step(verb: str) -> Callable[..., None]:
@@ -85,12 +84,11 @@ def _step(verb: str) -> Callable[..., None]:
         runs: flags.Runs = flags.DEFAULT_RUNS,
         ledger: flags.LedgerPath = None,
         concurrency: flags.Concurrency = 64,
-        workers: flags.Workers = 1,
         device: flags.Device = "auto",
         micro_batch: flags.MicroBatch = None,
         as_json: flags.AsJson = False,
     ) -> None:
-        _execute(recipe, verb, as_json, runs, ledger, concurrency, workers, device, micro_batch)
+        _execute(recipe, verb, as_json, runs, ledger, concurrency, device, micro_batch)
 
     return command
 
@@ -102,7 +100,6 @@ def _execute(
     runs: Path,
     ledger: Path | None,
     concurrency: int,
-    workers: int,
     device: str,
     micro_batch: int | None,
 ) -> Path:
@@ -110,9 +107,7 @@ def _execute(
     from orcinus.recipe import load_recipe
 
     recipe = load_recipe(recipe_path)
-    runtime = flags.runtime(
-        runs=runs, ledger=ledger, concurrency=concurrency, workers=workers, device=device, micro_batch=micro_batch
-    )
+    runtime = flags.runtime(runs=runs, ledger=ledger, concurrency=concurrency, device=device, micro_batch=micro_batch)
     progress = progress_for(flags.error_console(), as_json=as_json)
     try:
         run_dir = run_async(run_recipe(recipe, recipe_path, runtime, progress, until=until))
@@ -135,7 +130,7 @@ def demo(
     from orcinus.demo import recipe_path
 
     with recipe_path() as path:
-        run_dir = _execute(path, None, as_json, runs, None, 512, 1, device, None)
+        run_dir = _execute(path, None, as_json, runs, None, 512, device, None)
     if open_report and flags.out_console().is_terminal:
         webbrowser.open((run_dir / "report.html").resolve().as_uri())
 

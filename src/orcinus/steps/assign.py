@@ -26,7 +26,7 @@ from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import GROUPS
 from orcinus.types import Assignment, Evidence, Example, Judged, Request, Score, Strategy
-from orcinus.verifiers import by_answer_type
+from orcinus.verifiers import verify
 
 VERSION = 1
 
@@ -272,7 +272,7 @@ async def _confirmed(
             asked,
             context.completer("student"),
             ledger=context.ledger,
-            verify=by_answer_type,
+            verify=verify,
             run=context.run,
             step="assign",
             concurrency=context.runtime.concurrency,

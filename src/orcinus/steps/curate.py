@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from orcinus import registry
 from orcinus.config import Config
 from orcinus.curation import filters
 from orcinus.curation.overlap import Overlap
@@ -37,8 +38,17 @@ class CurateConfig(Config):
     """Longest trace in tokens the teacher wrote; None sets no limit. What does not fit a row is for ``train.too_long``."""
     ngram: int | None = Field(default=13, ge=3)
     """A trace that shares a run of so many words with a held-out question is dropped; None looks for nothing."""
+    filters: tuple[str, ...] = ()
+    """Further filters, by the names under which they are registered as ``filters.NAME`` in the entry-point group ``orcinus``."""
     max_per_task: int | None = Field(default=None, ge=1)
     """At most so many lessons of one task, in the order of the examples; None sets no quota."""
+
+    @field_validator("filters")
+    @classmethod
+    def _filters_are_registered(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            registry.filters.get(name)
+        return value
 
 
 async def curate(config: CurateConfig, strategies: tuple[Strategy, ...], context: StepContext) -> dict[str, Any]:
@@ -53,7 +63,7 @@ async def curate(config: CurateConfig, strategies: tuple[Strategy, ...], context
     path = context.inputs["sample"] / "examples.parquet"
     examples = {(e.task, e.id): e for e in tables.read_examples(path, "teach")}
     held_out = Overlap((e.prompt for e in tables.read_examples(path, "held_out")), n=config.ngram)
-    rules = _rules(config, strategies)
+    rules = curate_rules(config, strategies)
     dropped: Counter[str] = Counter()
     traces, per_task = 0, Counter[str]()
     seen = SeenHashes()
@@ -110,7 +120,8 @@ async def curate(config: CurateConfig, strategies: tuple[Strategy, ...], context
     return {"traces": traces, "kept": kept.rows, "dropped": dict(dropped.most_common()), "tasks": dict(per_task)}
 
 
-def _rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[str, filters.Rule]:
+def curate_rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[str, filters.Rule]:
+    """The filters by name, in the order in which they are asked."""
     rules: dict[str, filters.Rule] = {
         "error": filters.errors,
         "empty": filters.empty,
@@ -125,6 +136,8 @@ def _rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[str, fi
         rules["wrong"] = filters.wrong
     if config.unjudged == "drop":
         rules["unjudged"] = filters.unjudged
+    for name in config.filters:
+        rules[name] = registry.filters.get(name)()
     return rules
 
 

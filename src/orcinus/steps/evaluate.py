@@ -26,7 +26,7 @@ from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.types import Example, Judged, Request, Strategy
-from orcinus.verifiers import by_answer_type
+from orcinus.verifiers import verify
 
 VERSION = 1
 Arm = Literal["before", "prompted", "answer_only", "after", "teacher"]
@@ -121,7 +121,7 @@ async def _ask(arm: Arm, requests: Iterator[Request], completer: Completer, cont
             requests,
             completer,
             ledger=context.ledger,
-            verify=by_answer_type,
+            verify=verify,
             run=context.run,
             step="evaluate",
             concurrency=context.runtime.concurrency,

@@ -24,7 +24,7 @@ from orcinus.fingerprint import stable_fraction
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.types import Example, Judged, Request, Strategy
-from orcinus.verifiers import by_answer_type
+from orcinus.verifiers import verify
 
 VERSION = 1
 
@@ -69,7 +69,7 @@ async def probe(config: ProbeConfig, strategies: tuple[Strategy, ...], context: 
                 requests,
                 context.completer("student"),
                 ledger=context.ledger,
-                verify=by_answer_type,
+                verify=verify,
                 run=context.run,
                 step="probe",
                 concurrency=context.runtime.concurrency,

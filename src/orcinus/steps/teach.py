@@ -17,7 +17,7 @@ from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.types import Request, Strategy
-from orcinus.verifiers import by_answer_type
+from orcinus.verifiers import verify
 
 VERSION = 1
 
@@ -53,7 +53,7 @@ async def teach(config: TeachConfig, strategies: tuple[Strategy, ...], context: 
             _requests(config, strategies, assigned, context),
             context.completer("teacher"),
             ledger=context.ledger,
-            verify=by_answer_type,
+            verify=verify,
             run=context.run,
             step="teach",
             concurrency=context.runtime.concurrency,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from orcinus import registry
 from orcinus.config import Config
 from orcinus.tasks.building import Defaults, build, infer_answer_type
 from orcinus.tasks.hub import is_hub, read_hub
@@ -39,6 +40,8 @@ class RecordsConfig(Config):
     columns for ``prompt`` are joined by a blank line; for ``choices`` they are the options; for ``meta`` they are kept."""
     answer_type: AnswerType | None = None
     """How answers are compared; None takes it from the rows, or else from what the first references look like."""
+    verifier: str | None = None
+    """Name of a verifier registered under ``verifiers.NAME`` in the entry-point group ``orcinus``; None judges by the answer type."""
     layout: Layout | None = None
     """None sees it from the names of the columns."""
     limit: int | None = Field(default=None, ge=1)
@@ -60,6 +63,13 @@ class RecordsConfig(Config):
         for name in value:
             if name not in _COLUMNS:
                 raise ValueError(f"{name!r} is no part of an example; known: {', '.join(_COLUMNS)}")
+        return value
+
+    @field_validator("verifier")
+    @classmethod
+    def _verifier_is_registered(cls, value: str | None) -> str | None:
+        if value is not None:
+            registry.verifiers.get(value)
         return value
 
     @field_validator("prompt_layout")
@@ -185,7 +195,11 @@ def _file_examples(config: RecordsConfig, rows: Iterator[Row], report: Report) -
             prompt_layout=config.prompt_layout,
             unlabelled=config.unlabelled,
             forced_type=config.answer_type is not None,
-            meta={key: value for key in ("licence", "collection") if (value := getattr(config, key)) is not None},
+            meta={
+                key: value
+                for key in ("licence", "collection", "verifier")
+                if (value := getattr(config, key)) is not None
+            },
         )
         try:
             yield row, draft, build(draft, defaults)

@@ -1,5 +1,9 @@
 """Verifiers: the final answer in a text, and whether it is right. What cannot be judged is None, never wrong."""
 
+from functools import cache
+
+from orcinus import registry
+from orcinus.protocols import Verifier
 from orcinus.types import Attempt, Example, Verdict
 from orcinus.verifiers.judging import judge
 
@@ -21,3 +25,23 @@ async def by_answer_type(example: Example, attempt: Attempt) -> Verdict:
     return Verdict(
         attempt_id=attempt.id, verifier=f"{example.answer_type}@{VERSION}", value=value, answer=answer, reason=reason
     )
+
+
+async def verify(example: Example, attempt: Attempt) -> Verdict:
+    """The verdict of the verifier that the example's task names, or of the rules for its answer type."""
+    name = example.meta.get("verifier")
+    return await (by_answer_type if name is None else named(name))(example, attempt)
+
+
+@cache
+def named(name: str) -> Verifier:
+    """The registered verifier called ``name``.
+
+    Raises:
+        ConfigError: There is none; the message lists those there are.
+    """
+    verifier: Verifier = registry.verifiers.get(name)()
+    return verifier
+
+
+registry.verifiers.register("answer_type", lambda: by_answer_type)
