@@ -2,6 +2,8 @@
 
 import fcntl
 import json
+import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -96,3 +98,15 @@ def test_help_and_schema_need_no_heavy_library(tmp_path: Path, command: str) -> 
     (tmp_path / "torch.py").write_text("raise RuntimeError('imported')\n", encoding="utf-8")
     done = orcinus(*command.split(), cwd=tmp_path, variables={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_is_one_line_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    write_recipe(tmp_path / "r.yaml")
+    process = orcinus("run", "r.yaml", cwd=tmp_path, wait=False)
+    while not list(tmp_path.glob("runs/small/student-*")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said.splitlines()[-1].startswith("orcinus: interrupted; what has arrived is kept")
+    assert orcinus("probe", "r.yaml", cwd=tmp_path).returncode == 0

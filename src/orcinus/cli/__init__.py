@@ -7,6 +7,7 @@ import os
 import sys
 
 from orcinus.cli.app import app
+from orcinus.cli.runs import Interrupted
 from orcinus.errors import OrcinusError
 
 EXIT_BAD_INPUT = 2
@@ -25,7 +26,7 @@ def main() -> None:
     except OrcinusError as error:
         _say(str(error))
         raise SystemExit(EXIT_BAD_INPUT) from None
-    except KeyboardInterrupt:
+    except Interrupted:
         _say("interrupted; what has arrived is kept, and the same command goes on from here")
         raise SystemExit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:

@@ -27,6 +27,10 @@ STEP_HELP = {
 }
 
 
+class Interrupted(Exception):
+    """The user pressed Ctrl-C."""
+
+
 def add_commands(app: typer.Typer) -> None:
     """Put this module's commands into ``app``."""
     app.command(rich_help_panel="Start")(init)
@@ -46,12 +50,17 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work`` on the fastest event loop there is."""
+    """Run ``work`` on the fastest event loop there is. Ctrl-C becomes ``Interrupted``, which Typer lets through."""
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(work)
-    return uvloop.run(work)
+        runner: Callable[[Coroutine[Any, Any, T]], T] = asyncio.run
+    else:
+        runner = uvloop.run
+    try:
+        return runner(work)
+    except KeyboardInterrupt:
+        raise Interrupted from None
 
 
 def init(
