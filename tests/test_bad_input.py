@@ -3,8 +3,10 @@
 import fcntl
 import json
 import signal
+import threading
 import time
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,33 @@ def test_a_broken_line_37(tmp_path: Path) -> None:
 def test_an_unreachable_endpoint(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "r.yaml", teacher=ENDPOINT)
     fails(tmp_path, "teach", recipe, says="127.0.0.1:9/v1/chat/completions cannot be reached")
+
+
+class _Unauthorised(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = b'{"error": {"message": "Incorrect API key provided"}}'
+        self.send_response(401)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_wrong_key(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Unauthorised) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        teacher = {**ENDPOINT, "base_urls": [f"http://127.0.0.1:{server.server_port}/v1"], "api_key_env": "KEY"}
+        recipe = write_recipe(tmp_path / "r.yaml", teacher=teacher)
+        fails(
+            tmp_path,
+            "teach",
+            recipe,
+            says="HTTP 401: Incorrect API key provided (key from KEY)",
+            variables={"KEY": "sk-wrong-0123456789"},
+        )
+        server.shutdown()
 
 
 def test_a_key_that_is_not_set(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import openai
@@ -15,6 +14,7 @@ import pytest
 from orcinus.completers.endpoint import Endpoint, EndpointConfig, Limits, Patience, Price, duration_of
 from orcinus.completers.replay import Recordings, Replay
 from orcinus.completers.replay_server import replay_server
+from orcinus.completers.serving import serving
 from orcinus.errors import CompleterError, ConfigError
 from orcinus.strategies import built_in
 from orcinus.types import Completion, Message, Messages, Sampling
@@ -114,35 +114,17 @@ async def scripted(script: Script, use: Callable[[str], Awaitable[Any]]) -> tupl
     asked: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = next(
-                    int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line
-                )
-                asked.append(head + await reader.readexactly(length))
-                status, headers, body = script[min(len(asked), len(script)) - 1]
-                lines = [
-                    f"HTTP/1.1 {status} X",
-                    f"content-length: {len(body)}",
-                    *(f"{k}: {v}" for k, v in headers.items()),
-                ]
-                writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line)
+            asked.append(head + await reader.readexactly(length))
+            status, headers, body = script[min(len(asked), len(script)) - 1]
+            lines = [f"HTTP/1.1 {status} X", f"content-length: {len(body)}", *(f"{k}: {v}" for k, v in headers.items())]
+            writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+            await writer.drain()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    try:
+    async with serving(serve) as port:
         return await use(f"http://127.0.0.1:{port}/v1"), asked
-    finally:
-        server.close()
-        await server.wait_closed()
 
 
 def test_a_busy_server_is_asked_again_after_the_pause_it_wants() -> None:
@@ -222,25 +204,14 @@ def test_a_body_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
         nonlocal sent
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-        try:
-            while sent < 50_000_000:
-                writer.write(b"2710\r\n" + b"x" * 10_000 + b"\r\n")
-                sent += 10_000
-                await writer.drain()
-        except ConnectionError:
-            pass
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
+        while sent < 50_000_000:
+            writer.write(b"2710\r\n" + b"x" * 10_000 + b"\r\n")
+            sent += 10_000
+            await writer.drain()
 
     async def go() -> None:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        try:
+        async with serving(serve) as port:
             await complete(endpoint(f"http://127.0.0.1:{port}/v1", patience=Patience(tries=1)))
-        finally:
-            server.close()
-            await server.wait_closed()
 
     with pytest.raises(CompleterError, match="longer than"):
         asyncio.run(go())

@@ -8,12 +8,13 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
 
 from orcinus.completers.replay import Replay
+from orcinus.completers.serving import serving
 from orcinus.errors import CompleterError
 from orcinus.types import Completion, Message, Sampling
 
@@ -37,23 +38,12 @@ async def replay_server(replay: Replay, *, host: str = "127.0.0.1", port: int = 
         The base URL, up to and including ``/v1``.
     """
 
-    async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while await _answer_one(reader, writer, replay):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client has gone away, or we are closing
-        finally:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await _answer_one(reader, writer, replay):
+            pass
 
-    server = await asyncio.start_server(serve_connection, host, port, limit=MAX_REQUEST_BYTES)
-    try:
-        yield f"http://{host}:{server.sockets[0].getsockname()[1]}/v1"
-    finally:
-        server.close()
-        await server.wait_closed()
+    async with serving(converse, host=host, port=port, limit=MAX_REQUEST_BYTES) as chosen:
+        yield f"http://{host}:{chosen}/v1"
 
 
 async def serve_forever(replay: Replay, *, host: str, port: int, on_ready: Callable[[str], None]) -> None:

@@ -1,0 +1,53 @@
+"""A server whose connections end with it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(
+    converse: Conversation, *, host: str = "127.0.0.1", port: int = 0, limit: int = 2**16
+) -> AsyncIterator[int]:
+    """Listen while the block runs, and close every connection after it.
+
+    ``asyncio.Server.close`` closes the listening socket alone: a client that keeps its connections open would leave
+    sockets behind the event loop's end.
+
+    Args:
+        converse: Speaks with one client until it leaves.
+        host: The address to listen on.
+        port: The port; 0 for any that is free.
+        limit: Most bytes that one read may look ahead.
+
+    Yields:
+        The port.
+    """
+    conversations: set[asyncio.Task[None]] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("asyncio runs a connection outside a task")
+        conversations.add(task)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                await converse(reader, writer)
+        finally:
+            conversations.discard(task)
+            writer.close()
+            with suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    server = await asyncio.start_server(connected, host, port, limit=limit)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        left = tuple(conversations)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await server.wait_closed()
