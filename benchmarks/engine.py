@@ -26,7 +26,8 @@ import uvloop
 from pyreqwest.client import ClientBuilder
 
 from orcinus.attempts import attempt_all
-from orcinus.completers.endpoint import Endpoint, EndpointConfig, Patience
+from orcinus.completers.endpoint import Endpoint, EndpointConfig
+from orcinus.completers.wire import Patience
 from orcinus.protocols import Verifier
 from orcinus.store.ledger import Ledger
 from orcinus.types import Attempt, Example, Message, Request, Sampling, Verdict

@@ -131,6 +131,8 @@ def test_help_and_schema_need_no_heavy_library(tmp_path: Path, command: str) -> 
 
 def test_ctrl_c_is_one_line_and_the_next_run_goes_on(tmp_path: Path) -> None:
     write_recipe(tmp_path / "r.yaml")
+    # A shell's background job ignores Ctrl-C, and so would everything that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = orcinus("run", "r.yaml", cwd=tmp_path, wait=False)
     while not list(tmp_path.glob("runs/small/student-*")):
         time.sleep(0.01)

@@ -15,10 +15,10 @@ import numpy as np
 import orjson
 
 from orcinus import stats
+from orcinus.durable import write_atomically
 from orcinus.errors import ConfigError
 from orcinus.lineage import finished_steps
 from orcinus.method import run_recipe
-from orcinus.pipeline import write_atomically
 from orcinus.recipe import Recipe
 from orcinus.runtime import Progress, Runtime
 from orcinus.store import tables

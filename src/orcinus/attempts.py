@@ -15,7 +15,7 @@ from itertools import islice
 
 from orcinus.completers.limits import prompt_bound
 from orcinus.errors import BudgetError, CompleterError
-from orcinus.protocols import Completer, Priced, Verifier
+from orcinus.protocols import Completer, Gathering, Priced, Verifier
 from orcinus.store.ledger import Ledger, attempt_id
 from orcinus.types import Attempt, Judged, Request, WorstCase
 
@@ -124,7 +124,7 @@ async def attempt_all(
         verify: Judges each attempt.
         run: Name under which spending is booked.
         step: Step under which spending is booked.
-        concurrency: Calls in flight at most.
+        concurrency: Calls in flight at most; a model that gathers requests (a batch interface) says itself how many.
         budget: The run's cap, if it has one.
 
     Yields:
@@ -135,6 +135,8 @@ async def attempt_all(
         BudgetError: The cap is reached. What was in flight is committed.
         StoreError: The ledger cannot be written.
     """
+    if isinstance(completer, Gathering):
+        concurrency = completer.at_once
     asker = _Asker(completer, ledger, run=run, step=step, concurrency=concurrency, budget=budget)
     window = max(MIN_WINDOW, 16 * concurrency)
     slots: deque[tuple[Request, Attempt | asyncio.Future[Attempt]]] = deque()
@@ -239,7 +241,10 @@ class _Asker:
         """The attempt that came of one call, and the error if no call to this model can succeed."""
         started = time.perf_counter()
         try:
-            completion = await self._completer.complete(request.messages, request.sampling)
+            if isinstance(self._completer, Gathering):
+                completion = await self._completer.complete_as(identity, request.messages, request.sampling)
+            else:
+                completion = await self._completer.complete(request.messages, request.sampling)
         except CompleterError as error:
             failed = Attempt(
                 id=identity,

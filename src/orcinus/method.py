@@ -12,8 +12,9 @@ from typing import Any, Literal
 from orcinus.attempts import Budget
 from orcinus.completers.local_config import LocalConfig, local_identity
 from orcinus.completers.opening import open_completer
+from orcinus.durable import write_atomically
 from orcinus.errors import ConfigError
-from orcinus.pipeline import Step, ancestors, locked, run_steps, summary_of, write_atomically
+from orcinus.pipeline import Step, ancestors, locked, run_steps, summary_of
 from orcinus.protocols import Completer
 from orcinus.recipe import ModelConfig, Recipe, StudentConfig
 from orcinus.runtime import Progress, Runtime, StepContext
@@ -235,7 +236,11 @@ class Models:
         """The model of ``role``; see ``OpenCompleter``."""
         if (role, folder) not in self._open:
             self._open[role, folder] = open_completer(
-                self._config(role, folder), base=self._base, device=self._runtime.device, secrets=self._runtime.secrets
+                self._config(role, folder),
+                base=self._base,
+                device=self._runtime.device,
+                secrets=self._runtime.secrets,
+                journal=self._runtime.batch_journal,
             )
         return self._open[role, folder]
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import orjson
 
+from orcinus.durable import write_atomically
 from orcinus.errors import BusyError, StoreError
 from orcinus.fingerprint import canonical, fingerprint
 from orcinus.runtime import StepContext
@@ -137,19 +138,6 @@ async def run_steps(
         }
         write_atomically(folder / "step.json", orjson.dumps(record, option=orjson.OPT_INDENT_2))
         write_atomically(folder / "_done", step.fingerprint.encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` so that a reader, or a machine that lost power, finds all of it or the file as it was."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def provenance() -> dict[str, Any]:

@@ -54,6 +54,24 @@ class Priced(Protocol):
         ...
 
 
+@runtime_checkable
+class Gathering(Protocol):
+    """A Completer that gathers many requests before it asks, and finds by their ids what an earlier process asked."""
+
+    @property
+    def at_once(self) -> int:
+        """How many calls it wants in flight."""
+        ...
+
+    async def complete_as(self, identity: str, messages: Messages, sampling: Sampling) -> Completion:
+        """Ask once under the attempt's id.
+
+        Raises:
+            CompleterError: No answer came.
+        """
+        ...
+
+
 class Task(Protocol):
     """A named set of examples that share an answer format and a verifier."""
 

@@ -55,6 +55,11 @@ class Runtime:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The environment variables that recipes may name for keys. Never written anywhere."""
 
+    @property
+    def batch_journal(self) -> Path:
+        """Where batches under way at a provider are remembered: beside the ledger, into which their answers go."""
+        return self.ledger_path.parent / "batches"
+
 
 class OpenCompleter(Protocol):
     """Opens the models of a recipe."""

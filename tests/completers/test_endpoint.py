@@ -11,10 +11,11 @@ from typing import Any
 import openai
 import pytest
 
-from orcinus.completers.endpoint import Endpoint, EndpointConfig, Limits, Patience, Price, duration_of
+from orcinus.completers.endpoint import Endpoint, EndpointConfig, Limits, Price
 from orcinus.completers.replay import Recordings, Replay
 from orcinus.completers.replay_server import replay_server
 from orcinus.completers.serving import serving
+from orcinus.completers.wire import Patience, duration_of
 from orcinus.errors import CompleterError, ConfigError
 from orcinus.strategies import built_in
 from orcinus.types import Completion, Message, Messages, Sampling
@@ -197,7 +198,7 @@ def test_durations_as_servers_write_them(text: str, seconds: float) -> None:
 
 
 def test_a_body_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orcinus.completers.endpoint.MAX_BODY_BYTES", 100_000)
+    monkeypatch.setattr("orcinus.completers.wire.MAX_BODY_BYTES", 100_000)
     sent = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,13 +1,17 @@
 """Commands about the ledger: what was spent, what went wrong, whether it is whole."""
 
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from orcinus.cli import options as flags
 from orcinus.errors import ConfigError
+
+if TYPE_CHECKING:
+    from orcinus.completers.batch import Batch
 
 app = typer.Typer(no_args_is_help=True, help="Look into the memory of every paid call.", pretty_exceptions_enable=False)
 LedgerArgument = Annotated[Path, typer.Argument(metavar="[LEDGER]", help="The ledger's file.")]
@@ -88,10 +92,58 @@ def export(
 
 
 @app.command()
+def batches(
+    path: LedgerArgument = DEFAULT_LEDGER,
+    cancel: Annotated[
+        str | None, typer.Option(metavar="ID", help="Ask the provider to stop this one; what is answered is kept.")
+    ] = None,
+    as_json: flags.AsJson = False,
+) -> None:
+    """List the batches sent to providers, and how far they are as far as this machine has seen."""
+    from orcinus.completers.batch import journaled
+
+    found = journaled(path.parent / "batches")
+    if cancel is not None:
+        chosen = [batch for batch in found if cancel in (batch.state.batch_id, batch.state.key)]
+        if not chosen:
+            raise ConfigError(f"{cancel}: there is no such batch; orcinus ledger batches lists them")
+        _cancel(chosen[0])
+    if as_json:
+        flags.print_json([batch.state for batch in found])
+        return
+    for batch in found:
+        state = batch.state
+        sent = time.strftime("%Y-%m-%d %H:%M", time.localtime(state.created))
+        how_far = f"{state.progress}, {state.answered:,} of {state.requests:,} answered"
+        why = f"; {state.why}" if state.why else ""
+        typer.echo(
+            f"{state.batch_id or state.key}  {sent}  {state.model}  {state.status or 'not sent'} ({how_far}){why}"
+        )
+    if not found:
+        typer.echo("no batches")
+
+
+def _cancel(batch: "Batch") -> None:
+    import asyncio
+    import os
+
+    from orcinus.completers.batch import cancel
+
+    if batch.state.progress != "sent":
+        raise ConfigError(
+            f"{batch.state.batch_id or batch.state.key}: is {batch.state.progress}, there is nothing to stop"
+        )
+    asyncio.run(cancel(batch, secrets=os.environ))
+
+
+@app.command()
 def compact(path: LedgerArgument = DEFAULT_LEDGER) -> None:
-    """Give unused space back to the disk."""
+    """Give unused space back to the disk, and drop batches whose answers are all in the ledger."""
+    from orcinus.completers.batch import clear
     from orcinus.store.ledger import Ledger
 
     with Ledger(_existing(path)) as ledger:
+        cleared = clear(path.parent / "batches", ledger.known)
         before, after = ledger.compact()
-    typer.echo(f"{path}: {before:,} bytes before, {after:,} after")
+    dropped = f"; {cleared:,} finished batches dropped" if cleared else ""
+    typer.echo(f"{path}: {before:,} bytes before, {after:,} after{dropped}")

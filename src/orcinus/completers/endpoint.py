@@ -4,14 +4,14 @@
 
 A call goes to the base URL with the most free places. Connection failures, timeouts, 408/409/425/429 and 5xx are asked again
 with growing, jittered pauses, or after the time the server asked for; a bad request, a wrong key or a content filter are not.
+With ``batch`` in the configuration ``batch.py`` asks instead.
 """
 
 import asyncio
 import random
-import re
 import time
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
@@ -19,29 +19,20 @@ from typing import Any, Literal
 import orjson
 import yaml
 from pydantic import Field
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import (
-    ConnectError,
-    ConnectTimeoutError,
-    PyreqwestError,
-    ReadTimeoutError,
-    RequestTimeoutError,
-)
 from pyreqwest.response import Response
 
 from orcinus.completers.limits import InFlight, Rate, prompt_bound
-from orcinus.completers.replies import parse_reply
+from orcinus.completers.replies import parse_replies
+from orcinus.completers.wire import Patience, Wire, duration_of
 from orcinus.config import Config
-from orcinus.errors import CompleterError, ConfigError, ErrorClass
+from orcinus.errors import CompleterError
 from orcinus.types import Completion, Messages, Sampling, Usage, WorstCase
 
-MAX_BODY_BYTES = 64 * 2**20
-"""No answer of a language model is longer; a body that does not end is cut here."""
 MAX_PAUSE_S = 60.0
 DEAD_FOR_S = 10.0
 """A base URL that could not be connected to is left alone this long while another one works."""
-_RETRIED = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
-_CLASSES: Mapping[int, ErrorClass] = {401: "auth", 403: "auth", 404: "not_found", 408: "timeout", 429: "rate_limit"}
+GATHER_S = 0.01
+"""How long the samples of one question wait for each other when they share a call."""
 
 
 class Price(Config):
@@ -51,6 +42,8 @@ class Price(Config):
     output: float = Field(default=0.0, ge=0)
     cached_input: float | None = Field(default=None, ge=0)
     """For the part of the input that the provider had cached; None is the price of other input."""
+    batch: float = Field(default=1.0, gt=0)
+    """Factor on all of these for what is asked in a batch, e.g. 0.5."""
 
 
 @cache
@@ -70,18 +63,17 @@ class Limits(Config):
     """Calls in flight to one base URL at most; fewer when it refuses."""
 
 
-class Patience(Config):
-    """How long to wait, and how often to try."""
+class BatchConfig(Config):
+    """Asking through the provider's batch interface (``/files`` and ``/batches``, as OpenAI's): slower and cheaper."""
 
-    connect_s: float = Field(default=20.0, gt=0)
-    silence_s: float = Field(default=300.0, gt=0)
-    """Longest time without a byte; until the first one the model is thinking."""
-    total_s: float = Field(default=900.0, gt=0)
-    """Longest time for one try."""
-    tries: int = Field(default=6, ge=1)
-    """How often one request is asked before it is recorded as an error."""
-    first_pause_s: float = Field(default=0.5, gt=0)
-    """Pause before the second try; it doubles with each further one."""
+    size: int = Field(default=10_000, ge=1, le=50_000)
+    """Requests in one batch at most."""
+    linger_s: float = Field(default=5.0, gt=0)
+    """A batch that is not full is sent when no further request came for this long."""
+    poll_s: float = Field(default=30.0, gt=0)
+    """Pause between two looks at a batch that is not done."""
+    window: str = "24h"
+    """Within which the provider is to answer; what is not answered by then is asked again."""
 
 
 class EndpointConfig(Config):
@@ -102,6 +94,11 @@ class EndpointConfig(Config):
     """The role in which the endpoint wants the system message."""
     max_tokens_field: str = "max_tokens"
     """Body field for the bound on written tokens; newer OpenAI models want ``max_completion_tokens``."""
+    choices_per_call: int = Field(default=1, ge=1)
+    """Samples of one question that share a call (``n``), so that its prompt is paid once. They must be asked with
+    ``seeded: false``: samples with seeds of their own are calls of their own."""
+    batch: BatchConfig | None = None
+    """Ask in batches, not call by call. The answers are the same to the ledger."""
     price: Price | None = None
     """What it costs; None takes it from the dated table in ``completers/prices.yaml``, where a model that is not in it costs nothing."""
     limits: Limits = Limits()
@@ -130,19 +127,20 @@ class Endpoint:
             ConfigError: A named variable is not set.
         """
         self.config = config
-        self._price = config.known_price() or Price()
-        self._headers = dict(config.headers)
-        self._secrets: list[bytes] = []
-        if config.api_key_env is not None:
-            self._headers["authorization"] = f"Bearer {self._secret(config.api_key_env, secrets)}"
-        for header, variable in config.secret_headers_env.items():
-            self._headers[header] = self._secret(variable, secrets)
+        self.price = config.known_price() or Price()
+        self.wire = Wire(
+            headers=config.headers,
+            secret_headers_env=config.secret_headers_env,
+            api_key_env=config.api_key_env,
+            patience=config.patience,
+            secrets=secrets,
+        )
         self._servers = [_Server(url, config.limits.in_flight) for url in config.base_urls]
         limits = config.limits
+        self._groups: dict[bytes, list[asyncio.Future[Completion]]] = {}
         self._requests = Rate(limits.requests_per_minute) if limits.requests_per_minute else None
         self._tokens_in = Rate(limits.tokens_in_per_minute) if limits.tokens_in_per_minute else None
         self._tokens_out = Rate(limits.tokens_out_per_minute) if limits.tokens_out_per_minute else None
-        self._client: Client | None = None
 
     @property
     def model(self) -> str:
@@ -155,41 +153,79 @@ class Endpoint:
         Raises:
             CompleterError: No answer came.
         """
-        body = self._body(messages, sampling)
+        body = self.body(messages, sampling)
+        if self.config.choices_per_call > 1:
+            return await self._share(body, messages, sampling)
+        (completion,) = await self._insist(orjson.dumps(body), messages, sampling)
+        return completion
+
+    async def _insist(self, body: bytes, messages: Messages, sampling: Sampling) -> list[Completion]:
+        """The loop of one call: rates, a server, a place there, a try; again after a pause when that may help."""
+        need_in, need_out = prompt_bound(messages) / 4, float(sampling.max_tokens)
         for tried in range(1, self.config.patience.tries + 1):
-            await self._take_rates(messages, sampling)
+            await self._take_rates(need_in, need_out)
             server = self._choose()
-            await server.rested()
+            await server.ready(need_in + need_out)
             await server.in_flight.enter()
             started = time.perf_counter()
             try:
-                completion = await self._ask(server, body)
+                completions = await self._ask(server, body)
             except CompleterError as error:
                 server.failed(error)
                 if error.permanent or tried == self.config.patience.tries:
                     raise
                 await asyncio.sleep(self._pause(error, tried))
             else:
-                server.in_flight.answered()
-                return self._priced(completion, time.perf_counter() - started)
+                latency_s = time.perf_counter() - started
+                server.in_flight.answered(latency_s / (50 + sum(item.usage.tokens_out for item in completions)))
+                self._give_back(need_in, need_out, completions)
+                return [self.priced(item, latency_s) for item in completions]
             finally:
                 server.in_flight.leave()
         raise AssertionError("unreachable: the last try raises")
 
+    async def _share(self, body: dict[str, Any], messages: Messages, sampling: Sampling) -> Completion:
+        """Wait a moment for further samples of the same question, and ask for all of them in one call."""
+        key = orjson.dumps(body)
+        mine: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        group = self._groups.setdefault(key, [])
+        group.append(mine)
+        if len(group) == self.config.choices_per_call:
+            del self._groups[key]  # full: the next one starts another
+        if len(group) > 1:
+            return await mine
+        await asyncio.sleep(GATHER_S)
+        if self._groups.get(key) is group:
+            del self._groups[key]
+        try:
+            shared = await self._insist(orjson.dumps({**body, "n": len(group)}), messages, sampling)
+        except BaseException as error:
+            for future in group:
+                if not future.done():
+                    future.set_exception(error) if isinstance(error, CompleterError) else future.cancel()
+            mine.cancelled() or mine.exception()
+            raise
+        missing = CompleterError("bad_reply", f"{len(group)} choices were asked for, {len(shared)} came")
+        for place, future in enumerate(group):
+            if place < len(shared) and not future.done():
+                future.set_result(shared[place])
+            elif not future.done():
+                future.set_exception(missing)
+        return await mine
+
     def worst_case(self, messages: Messages, sampling: Sampling) -> WorstCase:
         """Every byte of the prompt a token, every token that may be written written."""
         tokens_in = prompt_bound(messages)
-        price = self._price
+        price = self.price
         usd = (tokens_in * price.input + sampling.max_tokens * price.output) / 1e6
         return WorstCase(usd=usd, tokens=tokens_in + sampling.max_tokens)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        await self.wire.aclose()
 
-    def _body(self, messages: Messages, sampling: Sampling) -> bytes:
+    def body(self, messages: Messages, sampling: Sampling) -> dict[str, Any]:
+        """What is sent."""
         role = self.config.system_role
         body: dict[str, Any] = {
             "model": self.config.model,
@@ -208,15 +244,24 @@ class Endpoint:
             body["seed"] = sampling.seed
         if sampling.logprobs:
             body["logprobs"] = True
-        return orjson.dumps({**body, **sampling.extra})
+        return {**body, **sampling.extra}
 
-    async def _take_rates(self, messages: Messages, sampling: Sampling) -> None:
+    async def _take_rates(self, need_in: float, need_out: float) -> None:
         if self._requests is not None:
             await self._requests.take(1)
         if self._tokens_in is not None:
-            await self._tokens_in.take(prompt_bound(messages) / 4)
+            await self._tokens_in.take(need_in)
         if self._tokens_out is not None:
-            await self._tokens_out.take(sampling.max_tokens)
+            await self._tokens_out.take(need_out)
+
+    def _give_back(self, need_in: float, need_out: float, completions: Sequence[Completion]) -> None:
+        """A call was reckoned at its largest; what it did not use may be used now."""
+        used_in = sum(item.usage.tokens_in for item in completions)
+        used_out = sum(item.usage.tokens_out for item in completions)
+        if self._tokens_in is not None and used_in:
+            self._tokens_in.give_back(need_in - used_in)
+        if self._tokens_out is not None and used_out:
+            self._tokens_out.give_back(need_out - used_out)
 
     def _choose(self) -> "_Server":
         """The server with the most free places among those that are not dead, or the one that may be back first."""
@@ -226,41 +271,11 @@ class Endpoint:
             return min(self._servers, key=lambda server: max(server.dead_until, server.rests_until))
         return max(alive, key=lambda server: server.in_flight.free)
 
-    async def _ask(self, server: "_Server", body: bytes) -> Completion:
+    async def _ask(self, server: "_Server", body: bytes) -> list[Completion]:
         """One try at one server."""
-        try:
-            async with self._connected().post(server.url).body_bytes(body).build_streamed() as response:
-                content = await _bounded_body(response)
-                server.heed(response)
-        except (ConnectError, ConnectTimeoutError) as error:
-            raise CompleterError("connection", f"{server.url} cannot be reached: {_first_line(error)}") from error
-        except (ReadTimeoutError, RequestTimeoutError) as error:
-            raise CompleterError("timeout", f"{server.url} did not answer in time: {_first_line(error)}") from error
-        except PyreqwestError as error:
-            raise CompleterError("connection", f"{server.url} broke off: {_first_line(error)}") from error
-        if response.status == 200:
-            return parse_reply(content)
-        for secret in self._secrets:  # some servers repeat the key they refuse, and errors are written down
-            content = content.replace(secret, b"[secret]")
-        raise _refusal(response, content, self.config)
-
-    def _secret(self, variable: str, secrets: Mapping[str, str]) -> str:
-        value = _secret(variable, secrets)
-        self._secrets.append(value.encode())
-        return value
-
-    def _connected(self) -> Client:
-        if self._client is None:
-            patience = self.config.patience
-            self._client = (
-                ClientBuilder()
-                .default_headers({"content-type": "application/json", **self._headers})
-                .connect_timeout(timedelta(seconds=patience.connect_s))
-                .read_timeout(timedelta(seconds=patience.silence_s))
-                .timeout(timedelta(seconds=patience.total_s))
-                .build()
-            )
-        return self._client
+        content, response = await self.wire.exchange("POST", server.url, body=body)
+        server.heed(response)
+        return parse_replies(content)
 
     def _pause(self, error: CompleterError, tried: int) -> float:
         if error.retry_after_s is not None:
@@ -269,16 +284,9 @@ class Endpoint:
         pause: float = min(self.config.patience.first_pause_s * 2.0 ** (tried - 1), MAX_PAUSE_S)
         return pause * random.uniform(0.5, 1.5)
 
-    def _priced(self, completion: Completion, latency_s: float) -> Completion:
-        return Completion(
-            text=completion.text,
-            finish=completion.finish,
-            usage=completion.usage,
-            reasoning=completion.reasoning,
-            logprobs=completion.logprobs,
-            cost_usd=cost_of(completion.usage, self._price),
-            latency_s=latency_s,
-        )
+    def priced(self, completion: Completion, latency_s: float, *, factor: float = 1.0) -> Completion:
+        """The completion with what it cost and how long it took."""
+        return replace(completion, cost_usd=factor * cost_of(completion.usage, self.price), latency_s=latency_s)
 
 
 class _Server:
@@ -289,19 +297,32 @@ class _Server:
         self.in_flight = InFlight(in_flight)
         self.dead_until = 0.0
         self.rests_until = 0.0
+        self._learned: dict[str, Rate] = {}
 
     def heed(self, response: Response) -> None:
-        """Rest when the server says that its minute is used up (``x-ratelimit-remaining-…: 0``), before it has to refuse."""
+        """Learn from ``x-ratelimit-*`` how much the server will take, before it has to refuse."""
         for what in ("requests", "tokens"):
-            remaining = response.get_header(f"x-ratelimit-remaining-{what}")
-            if remaining is not None and remaining.strip() == "0":
-                pause = duration_of(response.get_header(f"x-ratelimit-reset-{what}") or "")
-                self.rests_until = max(self.rests_until, time.monotonic() + min(pause, MAX_PAUSE_S))
+            remaining = _number(response.get_header(f"x-ratelimit-remaining-{what}"))
+            if remaining is None:
+                continue
+            reset_s = min(duration_of(response.get_header(f"x-ratelimit-reset-{what}") or ""), MAX_PAUSE_S)
+            limit = _number(response.get_header(f"x-ratelimit-limit-{what}"))
+            if limit is not None and limit > remaining and reset_s > 0:
+                # It fills up at a rate that brings it from what remains to the limit by the time of the reset.
+                self._learned.setdefault(what, Rate(60.0)).learn(
+                    level=remaining, size=limit, per_s=(limit - remaining) / reset_s
+                )
+            elif remaining == 0:
+                self.rests_until = max(self.rests_until, time.monotonic() + reset_s)
 
-    async def rested(self) -> None:
-        """Wait until the server has rested."""
+    async def ready(self, tokens: float) -> None:
+        """Wait until the server has rested and may be asked for so many tokens."""
         while (pause := self.rests_until - time.monotonic()) > 0:
             await asyncio.sleep(pause)
+        if "requests" in self._learned:
+            await self._learned["requests"].take(1)
+        if "tokens" in self._learned:
+            await self._learned["tokens"].take(tokens)
 
     def failed(self, error: CompleterError) -> None:
         """Remember what a failed try says about the server."""
@@ -318,90 +339,8 @@ def cost_of(usage: Usage, price: Price) -> float:
     return (fresh * price.input + usage.tokens_cached * cached + usage.tokens_out * price.output) / 1e6
 
 
-async def _bounded_body(response: Response) -> bytes:
-    """The whole body, or an error as soon as it is longer than any answer can be."""
-    length = response.get_header("content-length")
-    if length is not None and length.isdigit() and int(length) <= MAX_BODY_BYTES:
-        return bytes(await response.bytes())
-    parts, size = [], 0
-    reader = response.body_reader
-    while (part := await reader.read_chunk()) is not None:
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise CompleterError("bad_reply", f"longer than {MAX_BODY_BYTES // 2**20} MiB")
-        parts.append(bytes(part))
-    return b"".join(parts)
-
-
-def _refusal(response: Response, content: bytes, config: EndpointConfig) -> CompleterError:
-    """The error that an HTTP status other than 200 means."""
-    status = response.status
-    said = _error_text(content)
-    kind: ErrorClass = _CLASSES.get(status, "server" if status >= 500 else "bad_request")
-    if "content_filter" in said or "content_policy" in said:
-        kind = "content_filter"
-    if status == 401:
-        key = f" (key from {config.api_key_env})" if config.api_key_env else " (the recipe names no api_key_env)"
-        return CompleterError("auth", f"HTTP 401: {said}{key}", permanent=True, fatal=True)
-    fatal = status in (403, 404) and kind != "content_filter"
-    return CompleterError(
-        kind,
-        f"HTTP {status}: {said}",
-        permanent=status not in _RETRIED,
-        fatal=fatal,
-        retry_after_s=_retry_after(response),
-    )
-
-
-def _error_text(content: bytes) -> str:
+def _number(header: str | None) -> float | None:
     try:
-        error = orjson.loads(content)["error"]
-        said = (
-            f"{error.get('code') or error.get('type') or ''} {error['message']}"
-            if isinstance(error, dict)
-            else str(error)
-        )
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        said = content[:200].decode("utf-8", "replace")
-    return " ".join(said.split())[:300] or "no reason given"
-
-
-def _retry_after(response: Response) -> float | None:
-    for header, scale in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        value = response.get_header(header)
-        try:
-            if value is not None and float(value) >= 0:
-                return float(value) * scale
-        except ValueError:
-            continue  # an HTTP date: rare, and our own pauses do as well
-    return None
-
-
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
-
-
-def duration_of(text: str) -> float:
-    """Seconds of ``6m0s``, ``1.5s``, ``20ms`` or ``3``; 0 for anything else."""
-    text = text.strip().lower()
-    try:
-        return max(0.0, float(text))
+        return None if header is None else float(header)
     except ValueError:
-        match = _DURATION.fullmatch(text)
-    scales = (3600.0, 60.0, 1.0, 1e-3)
-    return (
-        sum(float(part) * scale for part, scale in zip(match.groups(), scales, strict=True) if part) if match else 0.0
-    )
-
-
-def _secret(variable: str, secrets: Mapping[str, str]) -> str:
-    value = secrets.get(variable, "").strip()
-    if not value:
-        raise ConfigError(
-            f"the environment variable {variable} is not set, and the recipe takes a key from it: export {variable}=…"
-        )
-    return value
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+        return None

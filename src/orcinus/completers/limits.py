@@ -12,6 +12,9 @@ CUT = 0.5
 """Factor after a refusal (multiplicative decrease)."""
 SECONDS_BETWEEN_CUTS = 1.0
 """Refusals that arrive together are one sign, not many."""
+SLOWER = 2.0
+"""While answers take this many times as long as they did at best, more calls would only queue at the server."""
+SMOOTHING = 0.05
 
 
 class Rate:
@@ -32,6 +35,10 @@ class Rate:
         if self._level < 0:
             await asyncio.sleep(-self._level / self._per_s)
 
+    def learn(self, *, level: float, size: float, per_s: float) -> None:
+        """Take over what the server says of its own bucket."""
+        self._level, self._size, self._per_s, self._at = level, size, per_s, time.monotonic()
+
     def give_back(self, units: float) -> None:
         """Units that were taken for the worst case and not used."""
         self._level = min(self._size, self._level + units)
@@ -46,6 +53,8 @@ class InFlight:
         self.count = 0
         self._waiting: list[asyncio.Future[None]] = []
         self._last_cut = 0.0
+        self._pace: float | None = None
+        self._best_pace = float("inf")
 
     @property
     def free(self) -> float:
@@ -69,9 +78,16 @@ class InFlight:
         self.count -= 1
         self._wake()
 
-    def answered(self) -> None:
-        """A call was answered: there may be room for more."""
-        self.limit = min(self._start, self.limit + GROWTH / max(self.limit, 1.0))
+    def answered(self, pace: float) -> None:
+        """A call was answered: there may be room for more, unless answers have become slow.
+
+        Args:
+            pace: Seconds for each unit of work of the call, so that long answers do not count as slow ones.
+        """
+        self._pace = pace if self._pace is None else self._pace + SMOOTHING * (pace - self._pace)
+        self._best_pace = min(self._best_pace, self._pace)
+        if self._pace <= SLOWER * self._best_pace:
+            self.limit = min(self._start, self.limit + GROWTH / max(self.limit, 1.0))
         self._wake()
 
     def refused(self) -> None:

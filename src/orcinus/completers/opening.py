@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from orcinus.completers.batch import BatchEndpoint
 from orcinus.completers.endpoint import Endpoint, EndpointConfig
 from orcinus.completers.local_config import LocalConfig
 from orcinus.completers.replay import Recordings, Replay, ReplayConfig
@@ -13,7 +14,9 @@ from orcinus.errors import ConfigError, MissingExtraError
 from orcinus.protocols import Completer
 
 
-def open_completer(config: Config, *, base: Path, device: str, secrets: Mapping[str, str]) -> Completer:
+def open_completer(
+    config: Config, *, base: Path, device: str, secrets: Mapping[str, str], journal: Path | None = None
+) -> Completer:
     """The model that ``config`` describes.
 
     Args:
@@ -21,12 +24,15 @@ def open_completer(config: Config, *, base: Path, device: str, secrets: Mapping[
         base: Where relative paths start.
         device: For a model in this process.
         secrets: The environment, in which configurations name keys.
+        journal: Folder for what a batch interface must remember; None asks call by call.
 
     Raises:
         ConfigError: A key is not set, or the model is not there.
         MissingExtraError: A model in this process needs the extra ``train``.
     """
     match config:
+        case EndpointConfig() if config.batch is not None and journal is not None:
+            return BatchEndpoint(config, secrets=secrets, journal=journal)
         case EndpointConfig():
             return Endpoint(config, secrets=secrets)
         case LocalConfig():

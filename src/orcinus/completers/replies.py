@@ -1,7 +1,8 @@
 """What an OpenAI-compatible server sends back, understood and bounded; nothing it sends can crash a run."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -13,8 +14,10 @@ _THINK = re.compile(r"\A\s*<think>(.*?)(?:</think>\s*|\Z)", re.DOTALL)
 _FINISH: Mapping[Any, Finish] = {"stop": "stop", "length": "length", "content_filter": "refusal", "eos": "stop"}
 
 
-def parse_reply(body: bytes) -> Completion:
-    """The completion in the body of a 200 reply, without cost and latency.
+def parse_replies(body: bytes) -> list[Completion]:
+    """The completions in the body of a 200 reply, one for each choice, without cost and latency.
+
+    A reply counts its tokens once for all choices: the prompt's go to the first choice, the written ones to each by its length.
 
     Raises:
         CompleterError: The body is no chat completion.
@@ -26,13 +29,31 @@ def parse_reply(body: bytes) -> Completion:
     if not isinstance(reply, dict):
         raise CompleterError("bad_reply", f"not a JSON object; it starts {_start(body)}")
     choices = reply.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+    if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
         raise CompleterError("bad_reply", f"no choices in it; it starts {_start(body)}")
-    choice = choices[0]
-    message = choice.get("message")
-    if not isinstance(message, dict):
-        raise CompleterError("bad_reply", f"no message in its first choice; it starts {_start(body)}")
-    return _completion(choice, message, reply.get("usage"))
+    if not all(isinstance(choice.get("message"), dict) for choice in choices):
+        raise CompleterError("bad_reply", f"no message in a choice; it starts {_start(body)}")
+    completions = [_completion(choice, choice["message"]) for choice in choices]
+    return [
+        replace(completion, usage=usage)
+        for completion, usage in zip(completions, _shares(_usage(reply.get("usage")), completions), strict=True)
+    ]
+
+
+def _shares(usage: Usage, completions: Sequence[Completion]) -> Iterator[Usage]:
+    """What each completion has of the usage; they add up to it."""
+    lengths = [len(item.text) + len(item.reasoning or "") + 1 for item in completions]
+    left_out, left_reasoning, left_length = usage.tokens_out, usage.tokens_reasoning, sum(lengths)
+    for place, length in enumerate(lengths):
+        out, reasoning = left_out * length // left_length, left_reasoning * length // left_length
+        left_out, left_reasoning, left_length = left_out - out, left_reasoning - reasoning, left_length - length
+        first = place == 0
+        yield Usage(
+            tokens_in=usage.tokens_in if first else 0,
+            tokens_out=out,
+            tokens_cached=usage.tokens_cached if first else 0,
+            tokens_reasoning=reasoning,
+        )
 
 
 def split_thinking(text: str) -> tuple[str | None, str]:
@@ -43,7 +64,7 @@ def split_thinking(text: str) -> tuple[str | None, str]:
     return match[1].strip(), text[match.end() :]
 
 
-def _completion(choice: dict[str, Any], message: dict[str, Any], usage: Any) -> Completion:
+def _completion(choice: dict[str, Any], message: dict[str, Any]) -> Completion:
     refusal = message.get("refusal")
     text = _text(message.get("content"))
     reasoning = message.get("reasoning_content") or message.get("reasoning")
@@ -52,9 +73,7 @@ def _completion(choice: dict[str, Any], message: dict[str, Any], usage: Any) -> 
     finish = _FINISH.get(choice.get("finish_reason"), "stop")
     if isinstance(refusal, str) and refusal:
         text, finish = text or refusal, "refusal"
-    return Completion(
-        text=text, finish=finish, usage=_usage(usage), reasoning=reasoning, logprobs=_logprobs(choice.get("logprobs"))
-    )
+    return Completion(text=text, finish=finish, reasoning=reasoning, logprobs=_logprobs(choice.get("logprobs")))
 
 
 def _text(content: Any) -> str:

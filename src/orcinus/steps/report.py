@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from orcinus.config import Config
-from orcinus.pipeline import write_atomically
+from orcinus.durable import write_atomically
 from orcinus.runtime import StepContext
 
 VERSION = 1
