@@ -173,7 +173,7 @@ def test_the_budget_holds_for_batches_too(tmp_path: Path) -> None:
 
 def test_kills_at_random_moments_pay_nothing_twice(tmp_path: Path) -> None:
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.completers.batch_server", "--lose", "0.05", "--fail", "0.1", "--seconds", "0.1"],
+        [sys.executable, "-m", "tests.completers.batch_server", "--lose", "0.05", "--fail", "0.1", "--seconds", "0.6"],
         stdout=subprocess.PIPE,
         text=True,
         cwd=REPOSITORY,
@@ -189,7 +189,7 @@ def test_kills_at_random_moments_pay_nothing_twice(tmp_path: Path) -> None:
             )
             # Start-up takes about half a second; then the kills fall anywhere from the gathering to the last commit.
             try:
-                done = client.wait(timeout=0.5 + chance.random() * (1.5 if kills < 12 else 60))
+                done = client.wait(timeout=0.4 + 1.6 * chance.random() if kills < 12 else 60)
             except subprocess.TimeoutExpired:
                 client.kill()
                 client.wait()
