@@ -1,6 +1,10 @@
 """Asking models: nothing twice, nothing lost, order kept, budgets held."""
 
 import asyncio
+import json
+import subprocess
+import sys
+import urllib.request
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import cast
@@ -8,6 +12,8 @@ from typing import cast
 import pytest
 
 from orcinus.attempts import Budget, attempt_all
+from orcinus.completers.endpoint import Endpoint, EndpointConfig, Price
+from orcinus.completers.wire import Patience
 from orcinus.errors import BudgetError, CompleterError
 from orcinus.store.ledger import Ledger
 from orcinus.types import (
@@ -179,3 +185,58 @@ def test_requests_are_read_lazily(tmp_path: Path) -> None:
 
     asyncio.run(go())
     assert read < 20_000
+
+
+def test_a_teacher_that_fails_three_times_in_ten(tmp_path: Path) -> None:
+    server = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.loopback", "--latency-ms", "5", "--faults", "0.3"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert server.stdout is not None
+    try:
+        url = server.stdout.readline().strip()
+        endpoint = Endpoint(
+            EndpointConfig(
+                model="loopback",
+                base_urls=(url,),
+                patience=Patience(tries=20, first_pause_s=0.001),
+                price=Price(input=1.0, output=1.0),
+            ),
+            secrets={},
+        )
+
+        async def go() -> list[Judged]:
+            with Ledger(tmp_path / "ledger.sqlite") as ledger:
+                budget = Budget(ledger=ledger, run="r", usd=1.0, tokens=None)
+                calls = attempt_all(
+                    [case(number) for number in range(400)],
+                    endpoint,
+                    ledger=ledger,
+                    verify=by_answer_type,
+                    run="r",
+                    step="teach",
+                    concurrency=32,
+                    budget=budget,
+                )
+                found = [judged async for judged in calls]
+                assert budget.spent_usd == pytest.approx(400 * 510 / 1e6)
+            await endpoint.aclose()
+            return found
+
+        found = asyncio.run(go())
+        with urllib.request.urlopen(url.removesuffix("/v1") + "/stats") as reply:
+            stats = json.loads(reply.read())
+    finally:
+        server.kill()
+        server.communicate()
+    assert all(item.attempt.error is None and item.verdict.value == 1.0 for item in found)
+    assert sum(stats["faults"].values()) > 100
+    assert set(stats["faults"]) == {"429", "500", "reset", "truncated", "garbage"}
+
+
+def case(number: int) -> Request:
+    example = Example(id=str(number), task="t", prompt=f"Case {number}.", answer_type="number", reference="42")
+    messages = (Message(role="user", content=example.prompt),)
+    return Request(example=example, strategy="direct", messages=messages, sampling=Sampling(max_tokens=512))

@@ -175,6 +175,8 @@ class _Asker:
     ) -> None:
         self._completer, self._ledger, self._run, self._step = completer, ledger, run, step
         self._model = completer.model
+        self._gathering = completer if isinstance(completer, Gathering) else None
+        self._priced = completer if isinstance(completer, Priced) else None
         self._budget = budget
         self._concurrency = concurrency
         self._queue: asyncio.Queue[tuple[Request, str, asyncio.Future[Attempt]]] = asyncio.Queue()
@@ -241,8 +243,8 @@ class _Asker:
         """The attempt that came of one call, and the error if no call to this model can succeed."""
         started = time.perf_counter()
         try:
-            if isinstance(self._completer, Gathering):
-                completion = await self._completer.complete_as(identity, request.messages, request.sampling)
+            if self._gathering is not None:
+                completion = await self._gathering.complete_as(identity, request.messages, request.sampling)
             else:
                 completion = await self._completer.complete(request.messages, request.sampling)
         except CompleterError as error:
@@ -283,8 +285,8 @@ class _Asker:
         return attempt, None
 
     def _worst_case(self, request: Request) -> WorstCase:
-        if isinstance(self._completer, Priced):
-            return self._completer.worst_case(request.messages, request.sampling)
+        if self._priced is not None:
+            return self._priced.worst_case(request.messages, request.sampling)
         return WorstCase(usd=0.0, tokens=prompt_bound(request.messages) + request.sampling.max_tokens)
 
     async def aclose(self) -> None:

@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from orcinus.completers.endpoint import Endpoint, EndpointConfig, Limits, Price
+from orcinus.completers.limits import InFlight
 from orcinus.completers.replay import Recordings, Replay
 from orcinus.completers.replay_server import replay_server
 from orcinus.completers.serving import serving
@@ -217,3 +218,75 @@ def test_a_body_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CompleterError, match="longer than"):
         asyncio.run(go())
     assert sent < 50_000_000
+
+
+def test_samples_of_one_question_share_a_call_and_its_prompt() -> None:
+    choices = [{"message": {"content": text}, "finish_reason": "stop"} for text in ("four", "4", "it is 4")]
+    reply = json.dumps({"choices": choices, "usage": {"prompt_tokens": 90, "completion_tokens": 31}}).encode()
+
+    async def ask(url: str) -> list[Completion | BaseException]:
+        model = endpoint(url, choices_per_call=3)
+        unseeded = Sampling(temperature=1.0, max_tokens=50)
+        found = await asyncio.gather(*(model.complete(QUESTION, unseeded) for _ in range(4)), return_exceptions=True)
+        await model.aclose()
+        return found
+
+    found, asked = asyncio.run(scripted([(200, {}, reply)], ask))
+    assert [item.text for item in found] == ["four", "4", "it is 4", "four"]
+    assert sum(item.usage.tokens_in for item in found[:3]) == 90
+    assert sum(item.usage.tokens_out for item in found[:3]) == 31
+    assert sorted(json.loads(body.partition(b"\r\n\r\n")[2])["n"] for body in asked) == [1, 3]
+
+
+def test_choices_that_do_not_come_are_errors_of_their_samples_alone() -> None:
+    async def ask(url: str) -> list[Completion | BaseException]:
+        model = endpoint(url, choices_per_call=2)
+        found = await asyncio.gather(
+            *(model.complete(QUESTION, Sampling(max_tokens=50)) for _ in range(2)), return_exceptions=True
+        )
+        await model.aclose()
+        return found
+
+    (first, second), _ = asyncio.run(scripted([(200, {}, OK)], ask))
+    assert first.text == "4"
+    assert isinstance(second, CompleterError)
+    assert "2 choices were asked for, 1 came" in str(second)
+
+    (first, second), asked = asyncio.run(scripted([(400, {}, b"{}")], ask))
+    assert isinstance(first, CompleterError)
+    assert isinstance(second, CompleterError)
+    assert len(asked) == 1
+
+
+def test_the_rate_is_learned_from_what_the_server_says_remains() -> None:
+    headers = {
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "2",
+        "x-ratelimit-reset-requests": "5.8s",
+    }
+
+    async def ask(url: str) -> float:
+        model = endpoint(url)
+        await model.complete(QUESTION, Sampling(max_tokens=50))
+        started = time.monotonic()
+        await asyncio.gather(*(model.complete(QUESTION, Sampling(max_tokens=50)) for _ in range(6)))
+        await model.aclose()
+        return time.monotonic() - started
+
+    # It fills up at 10 a second: of six calls two fit at once, and the last one 0.4 s later.
+    seconds, asked = asyncio.run(scripted([(200, headers, OK)], ask))
+    assert len(asked) == 7
+    assert seconds >= 0.35
+
+
+def test_calls_in_flight_grow_while_answers_stay_fast_and_halve_when_refused() -> None:
+    calls = InFlight(64)
+    calls.refused()
+    assert calls.limit == 32
+    for _ in range(500):
+        calls.answered(0.01)
+    grown = calls.limit
+    assert 38 < grown < 64
+    for _ in range(500):
+        calls.answered(0.05)
+    assert calls.limit - grown < 2
