@@ -126,7 +126,10 @@ def client(arguments: argparse.Namespace) -> None:
         verify = unjudged if arguments.client == "recall" else by_answer_type
         # For a server that misbehaves on purpose (benchmarks.crash): ask until it answers.
         patience = Patience(tries=40, first_pause_s=0.01) if arguments.client == "patient" else Patience()
-        recalled = uvloop.run(full(arguments.url, asked, arguments.ledger, arguments.concurrency, verify, patience))
+        seen, recalled = uvloop.run(
+            full(arguments.url, asked, arguments.ledger, arguments.concurrency, verify, patience)
+        )
+        assert seen == arguments.count
     wall, used = time.perf_counter() - start, time.process_time() - cpu
     print(
         json.dumps(
