@@ -11,7 +11,6 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
@@ -31,6 +30,8 @@ from orcinus.types import Completion, Messages, Sampling, Usage, WorstCase
 MAX_PAUSE_S = 60.0
 DEAD_FOR_S = 10.0
 """A base URL that could not be connected to is left alone this long while another one works."""
+HEED_S = 0.02
+"""Rate-limit headers are read this often: reading them in every reply would be a tenth of the work for it."""
 GATHER_S = 0.01
 """How long the samples of one question wait for each other when they share a call."""
 
@@ -286,7 +287,15 @@ class Endpoint:
 
     def priced(self, completion: Completion, latency_s: float, *, factor: float = 1.0) -> Completion:
         """The completion with what it cost and how long it took."""
-        return replace(completion, cost_usd=factor * cost_of(completion.usage, self.price), latency_s=latency_s)
+        return Completion(  # a fifth of what dataclasses.replace takes
+            text=completion.text,
+            finish=completion.finish,
+            usage=completion.usage,
+            reasoning=completion.reasoning,
+            logprobs=completion.logprobs,
+            cost_usd=factor * cost_of(completion.usage, self.price),
+            latency_s=latency_s,
+        )
 
 
 class _Server:
@@ -298,9 +307,14 @@ class _Server:
         self.dead_until = 0.0
         self.rests_until = 0.0
         self._learned: dict[str, Rate] = {}
+        self._heeded = 0.0
 
     def heed(self, response: Response) -> None:
         """Learn from ``x-ratelimit-*`` how much the server will take, before it has to refuse."""
+        now = time.monotonic()
+        if now - self._heeded < HEED_S:
+            return
+        self._heeded = now
         for what in ("requests", "tokens"):
             remaining = _number(response.get_header(f"x-ratelimit-remaining-{what}"))
             if remaining is None:

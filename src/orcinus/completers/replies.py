@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -33,16 +32,15 @@ def parse_replies(body: bytes) -> list[Completion]:
         raise CompleterError("bad_reply", f"no choices in it; it starts {_start(body)}")
     if not all(isinstance(choice.get("message"), dict) for choice in choices):
         raise CompleterError("bad_reply", f"no message in a choice; it starts {_start(body)}")
-    completions = [_completion(choice, choice["message"]) for choice in choices]
-    return [
-        replace(completion, usage=usage)
-        for completion, usage in zip(completions, _shares(_usage(reply.get("usage")), completions), strict=True)
-    ]
+    usage = _usage(reply.get("usage"))
+    if len(choices) == 1:
+        return [_completion(choices[0], choices[0]["message"], usage)]
+    shares = _shares(usage, [len(orjson.dumps(choice["message"])) for choice in choices])
+    return [_completion(choice, choice["message"], share) for choice, share in zip(choices, shares, strict=True)]
 
 
-def _shares(usage: Usage, completions: Sequence[Completion]) -> Iterator[Usage]:
-    """What each completion has of the usage; they add up to it."""
-    lengths = [len(item.text) + len(item.reasoning or "") + 1 for item in completions]
+def _shares(usage: Usage, lengths: Sequence[int]) -> Iterator[Usage]:
+    """What each choice has of the usage; they add up to it."""
     left_out, left_reasoning, left_length = usage.tokens_out, usage.tokens_reasoning, sum(lengths)
     for place, length in enumerate(lengths):
         out, reasoning = left_out * length // left_length, left_reasoning * length // left_length
@@ -64,7 +62,7 @@ def split_thinking(text: str) -> tuple[str | None, str]:
     return match[1].strip(), text[match.end() :]
 
 
-def _completion(choice: dict[str, Any], message: dict[str, Any]) -> Completion:
+def _completion(choice: dict[str, Any], message: dict[str, Any], usage: Usage) -> Completion:
     refusal = message.get("refusal")
     text = _text(message.get("content"))
     reasoning = message.get("reasoning_content") or message.get("reasoning")
@@ -73,7 +71,9 @@ def _completion(choice: dict[str, Any], message: dict[str, Any]) -> Completion:
     finish = _FINISH.get(choice.get("finish_reason"), "stop")
     if isinstance(refusal, str) and refusal:
         text, finish = text or refusal, "refusal"
-    return Completion(text=text, finish=finish, reasoning=reasoning, logprobs=_logprobs(choice.get("logprobs")))
+    return Completion(
+        text=text, finish=finish, usage=usage, reasoning=reasoning, logprobs=_logprobs(choice.get("logprobs"))
+    )
 
 
 def _text(content: Any) -> str:

