@@ -18,6 +18,7 @@ import time
 from asyncio import AbstractEventLoop, Future, get_running_loop
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -55,8 +56,10 @@ MIGRATIONS: tuple[str, ...] = (
 )
 """Each is applied once, in order, and counted in ``user_version``; a released one never changes."""
 
-_INSERT = """
-    INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_COLUMNS = 17
+_TOGETHER = (128, 32, 8, 1)
+"""Rows in one INSERT. The thread gives the interpreter away with every statement and gets it back late while others are busy."""
+_ON_CONFLICT = """
     ON CONFLICT (id) DO UPDATE SET
         run = excluded.run, step = excluded.step, strategy = excluded.strategy, reply = excluded.reply,
         tokens_in = excluded.tokens_in, tokens_out = excluded.tokens_out, cost_usd = excluded.cost_usd,
@@ -64,9 +67,9 @@ _INSERT = """
     WHERE attempts.error IS NOT NULL
 """
 _ADD_SPEND = """
-    INSERT INTO spend VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?)
+    INSERT INTO spend VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET
-        calls = calls + 1, errors = errors + excluded.errors, tokens_in = tokens_in + excluded.tokens_in,
+        calls = calls + excluded.calls, errors = errors + excluded.errors, tokens_in = tokens_in + excluded.tokens_in,
         tokens_out = tokens_out + excluded.tokens_out, cost_usd = cost_usd + excluded.cost_usd
 """
 
@@ -181,6 +184,8 @@ class Ledger:
             if not self._read_only:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
+                # 40 MB of log: a checkpoint writes every page that changed, and the index's pages change all the time.
+                connection.execute("PRAGMA wal_autocheckpoint = 10000")
                 _migrate(connection, self.path)
             connection.execute("SELECT id FROM attempts LIMIT 1")
             return connection
@@ -189,11 +194,11 @@ class Ledger:
 
     # Writing
 
-    async def commit(self, attempt: Attempt, request: Request, *, run: str, step: str) -> None:
-        """Return once ``attempt`` is on disk.
+    def commit(self, attempt: Attempt, request: Request, *, run: str, step: str) -> "Future[None]":
+        """A future that is done once ``attempt`` is on disk.
 
         Raises:
-            StoreError: It could not be written (disk full); what was committed before is whole.
+            StoreError: (Also by the future.) It could not be written (disk full); what was committed before is whole.
         """
         if self._failure is not None:
             raise self._failure
@@ -204,7 +209,7 @@ class Ledger:
         done: Future[None] = loop.create_future()
         record = _record_json(request, attempt.model)
         self._queue.put(_Write(attempt, run, step, record, loop, done))
-        await done
+        return done
 
     def _write_loop(self) -> None:
         connection = self._connect()
@@ -234,8 +239,8 @@ class Ledger:
         error: StoreError | None = None
         try:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(_INSERT, map(_row, batch))
-            connection.executemany(_ADD_SPEND, map(_spend_row, batch))
+            _insert(connection, batch)
+            connection.executemany(_ADD_SPEND, _spend_rows(batch))
             connection.execute("COMMIT")
         except sqlite3.Error as problem:
             if connection.in_transaction:
@@ -259,7 +264,7 @@ class Ledger:
             row = connection.execute("DELETE FROM holds WHERE run = ? RETURNING usd, tokens", (run,)).fetchone()
             if row is None or row == (0.0, 0):
                 return 0.0, 0
-            connection.execute(_ADD_SPEND, (run, "(in flight when killed)", "", "", 0, row[1], 0, row[0]))
+            connection.execute(_ADD_SPEND, (run, "(in flight when killed)", "", "", 1, 0, row[1], 0, row[0]))
             return float(row[0]), int(row[1])
 
     def _transaction(self) -> "_Transaction":
@@ -422,6 +427,21 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("COMMIT")
 
 
+def _insert(connection: sqlite3.Connection, batch: Sequence[_Write]) -> None:
+    at = 0
+    for size in _TOGETHER:
+        statement = _insert_statement(size)
+        while len(batch) - at >= size:
+            connection.execute(statement, [value for write in batch[at : at + size] for value in _row(write)])
+            at += size
+
+
+@cache
+def _insert_statement(rows: int) -> str:
+    marks = ", ".join(["(" + ", ".join("?" * _COLUMNS) + ")"] * rows)
+    return f"INSERT INTO attempts VALUES {marks} {_ON_CONFLICT}"
+
+
 def _row(write: _Write) -> tuple[Any, ...]:
     attempt = write.attempt
     usage = attempt.usage
@@ -461,20 +481,19 @@ def _reply(attempt: Attempt) -> bytes:
     return orjson.dumps(reply)
 
 
-def _spend_row(write: _Write) -> tuple[Any, ...]:
-    attempt = write.attempt
-    failed = attempt.error is not None
-    usage = attempt.usage
-    return (
-        write.run,
-        write.step,
-        attempt.model,
-        attempt.task,
-        failed,
-        usage.tokens_in,
-        usage.tokens_out,
-        attempt.cost_usd,
-    )
+def _spend_rows(batch: Iterable[_Write]) -> Iterator[tuple[Any, ...]]:
+    """What a batch adds to the spending: a row for each run, step, model and task."""
+    sums: dict[tuple[str, ...], list[float]] = {}
+    for write in batch:
+        attempt, usage = write.attempt, write.attempt.usage
+        row = sums.setdefault((write.run, write.step, attempt.model, attempt.task), [0, 0, 0, 0, 0.0])
+        row[0] += 1
+        row[1] += attempt.error is not None
+        row[2] += usage.tokens_in
+        row[3] += usage.tokens_out
+        row[4] += attempt.cost_usd
+    for key, values in sums.items():
+        yield *key, *values
 
 
 def _attempt(request: Request, row: tuple[Any, ...], model: str) -> Attempt:

@@ -53,13 +53,9 @@ _TENS = {
 }
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _NUMBER_WORD = "|".join([*_SMALL, *_TENS, *_SCALES])
-_SHORTEST = tuple(
-    word
-    for word in (*_SMALL, *_TENS, *_SCALES)
-    if not any(other != word and other in word for other in (*_SMALL, *_TENS, *_SCALES))
-)
-"""No number word is without one of these: looking for them costs a fifth of searching with the pattern."""
-_DIGIT = re.compile(r"\d")
+_NUMBER_WORDS = frozenset(word.encode() for word in (*_SMALL, *_TENS, *_SCALES))
+_LETTERS = bytes(code if chr(code).isalpha() and code < 128 else 32 for code in range(256))
+"""Everything but letters becomes a blank."""
 WORDS = re.compile(
     rf"\b(?:minus\s+|negative\s+)?(?:{_NUMBER_WORD})(?:[\s-]+(?:and\s+)?(?:{_NUMBER_WORD}))*(?:\s+point(?:\s+(?:{_NUMBER_WORD}))+)?\b",
     re.IGNORECASE,
@@ -183,8 +179,7 @@ def find_number(response: str, *, cut_off: bool = False) -> Found:
 
 def _in_statement(tail: str, text: str) -> Found | None:
     """The number after an announcement, in its first sentence that has one."""
-    parts = sentences(tail[:_NEAR])[:3]
-    for sentence in parts:
+    for sentence in sentences(tail[:_NEAR])[:3]:
         found = _result_of(sentence, text)
         if found is not None:
             return found
@@ -200,6 +195,15 @@ def _in_text(part: str, text: str) -> Found:
     return Found(None, "no number is given")
 
 
+def _holds_digit(text: str) -> bool:
+    """A twentieth of the time that a pattern takes to find none."""
+    return any(map(text.__contains__, "0123456789"))
+
+
+def _holds_number_word(text: str) -> bool:
+    return not _NUMBER_WORDS.isdisjoint(text.lower().encode().translate(_LETTERS).split())
+
+
 def _result_of(sentence: str, text: str) -> Found | None:
     """The number that a sentence of ``text`` comes to: behind its last equals sign, or the one that answers."""
     if "=" in sentence:
@@ -209,11 +213,10 @@ def _result_of(sentence: str, text: str) -> Found | None:
             return Found(match.group().strip(), "result of the equation")
         sentence = head
     matches = []
-    if _DIGIT.search(sentence):
+    if _holds_digit(sentence):
         matches = [match for match in NUMBER.finditer(sentence) if not _DENIED.search(sentence, 0, match.start())]
     if not matches:
-        lower = sentence.lower()
-        if not any(word in lower for word in _SHORTEST):
+        if not _holds_number_word(sentence):
             return None
         words = [match for match in WORDS.finditer(sentence) if not _DENIED.search(sentence, 0, match.start())]
         if not words or (
