@@ -5,14 +5,13 @@
 A word is a run of letters and digits without regard to ASCII case; brackets and arithmetic signs are words of their own;
 commas, stops, quotes and blanks only separate. A character of Chinese, Japanese or Korean is a word.
 
-The hash of a word is a polynomial in its bytes modulo 2^64, taken from prefix sums over the whole batch: the value of
-bytes i … j is (H[j] - H[i]) · B^-i, with H[i] = Σ_{k<i} t[byte_k] · B^k and random t, so that all words cost one pass.
+A word is read eight bytes at a time as numbers, all words of a batch at once: most words are one read, and what remains costs little
+beside finding where words begin. Measured: 8 µs for a text of 145 words and its runs of five, against 35 µs with prefix sums over all bytes.
 """
 
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +19,8 @@ import numpy.typing as npt
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
-BYTES_PER_BATCH = 1 << 22
-"""Texts are hashed in batches of about 4 MiB, which need about 200 MiB of working memory."""
-
-_BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
-_NGRAM_BASE = 0xC2B2AE3D27D4EB4F
-_SEED = 20231118
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_NGRAM_MULTIPLIER = np.uint64(0xC2B2AE3D27D4EB4F)
 _TYPOGRAPHY = str.maketrans("‘’“”«»–—−…\u00a0\u3000，。", '\'\'""""---.  ,.')
 """Typographic marks and their plain forms, so that a text matches its plain copy."""
 _SYMBOLS = b"()[]{}<>+-*/=^|&%$#@~\\"
@@ -64,32 +59,39 @@ def normal(text: str) -> str:
 def ngrams(texts: Sequence[str], n: int) -> Ngrams:
     """The hashes of all runs of ``n`` words; a text with fewer words has one, of all its words, and one without words none."""
     encoded = [(text if text.isascii() else text.translate(_TYPOGRAPHY)).encode() for text in texts]
-    data = np.frombuffer(b"\n".join([*encoded, b""]), np.uint8)
+    words, starts = _words(b"\n".join([*encoded, b""]))
     ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)) + 1)
-    words, starts = _words(data)
     counts = np.diff(np.searchsorted(starts, np.concatenate([[0], ends])))
     return _join(words, counts, n)
 
 
-def _words(data: npt.NDArray[np.uint8]) -> tuple[U64, I64]:
-    """The hashes of all words of ``data``, and where each starts."""
-    kinds = _kinds()[data]
-    begins = kinds == _WORD
-    begins[1:] &= (kinds[:-1] == _SEPARATOR) | (kinds[:-1] == _ALONE)
-    starts = np.flatnonzero(begins | (kinds == _ALONE))
-    if len(starts) == 0:
-        return np.empty(0, np.uint64), starts
-    powers, inverses = _powers(len(data))
-    values = _values()[data]  # 0 for separators, which so belong to no word
-    values *= powers
-    prefix = np.empty(len(data) + 1, np.uint64)
-    prefix[0] = 0
-    np.cumsum(values, out=prefix[1:])
-    at_start = prefix[starts]
-    at_end = np.empty_like(at_start)
-    at_end[:-1] = at_start[1:]
-    at_end[-1] = prefix[-1]
-    return mixed((at_end - at_start) * inverses[starts]), starts
+def _words(joined: bytes) -> tuple[U64, I64]:
+    """The hashes of all words of ``joined``, and where each starts."""
+    kinds = np.frombuffer(joined.translate(_KINDS), np.uint8)
+    inside = kinds != _SEPARATOR
+    begins = kinds == _ALONE
+    begins[1:] |= inside[1:] & ((kinds[:-1] == _SEPARATOR) | ((kinds[:-1] == _ALONE) & (kinds[1:] == _WORD)))
+    begins[:1] |= inside[:1]
+    starts = np.flatnonzero(begins)
+    stops = ~inside
+    stops |= begins
+    stops[1:] &= inside[:-1]
+    stops[:1] = False
+    ends = np.flatnonzero(stops)  # the last byte of a batch separates, so that every word has one
+    lengths = ends - starts
+    # All eight-byte windows of the batch, without a copy.
+    padded = joined.translate(_LOWER) + bytes(8)
+    windows: U64 = np.ndarray(len(joined), np.uint64, padded, strides=(1,))
+    hashes = windows[starts]
+    hashes &= _MASKS[np.minimum(lengths, 8)]
+    longer, read = np.flatnonzero(lengths > 8), 8
+    while len(longer):
+        further = windows[starts[longer] + read] & _MASKS[np.minimum(lengths[longer] - read, 8)]
+        hashes[longer] = mixed(hashes[longer]) + further
+        read += 8
+        longer = longer[lengths[longer] > read]
+    hashes += lengths.astype(np.uint64) * _MULTIPLIER
+    return mixed(hashes), starts
 
 
 def _join(words: U64, counts: I64, n: int) -> Ngrams:
@@ -97,15 +99,30 @@ def _join(words: U64, counts: I64, n: int) -> Ngrams:
     numbers = np.where(counts >= n, counts - n + 1, np.minimum(counts, 1))
     offsets = np.concatenate([[0], np.cumsum(numbers)])
     first_words = np.cumsum(counts) - counts
-    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], numbers)
-    begins = np.repeat(first_words, numbers) + within
-    sizes = np.repeat(np.minimum(counts, n), numbers)
-    powers, inverses = _ngram_powers(len(words))
-    prefix = np.empty(len(words) + 1, np.uint64)
-    prefix[0] = 0
-    np.cumsum(words * powers, out=prefix[1:])
-    hashes = mixed((prefix[begins + sizes] - prefix[begins]) * inverses[begins])
-    return Ngrams(hashes=hashes, offsets=offsets)
+    begins = np.arange(offsets[-1]) + np.repeat(first_words - offsets[:-1], numbers)
+    runs = _run(words, begins[begins + n <= len(words)], n) if len(words) >= n else np.empty(0, np.uint64)
+    hashes = np.zeros(offsets[-1], np.uint64)
+    hashes[: len(runs)] = runs
+    for size in np.unique(counts[(counts > 0) & (counts < n)]):  # texts that are shorter than a run
+        rows = np.flatnonzero(counts == size)
+        hashes[offsets[rows]] = _run(words, first_words[rows], int(size))
+    return Ngrams(hashes=mixed(hashes), offsets=offsets)
+
+
+def _run(words: U64, begins: I64, n: int) -> U64:
+    """The hashes of the runs of ``n`` words that begin at ``begins``."""
+    if len(begins) * 2 > len(words):  # for all, without gathering, and then those
+        length = len(words) - n + 1
+        every = words[:length].copy()
+        for k in range(1, n):
+            every *= _NGRAM_MULTIPLIER
+            every += words[k : k + length]
+        return every[begins]
+    some = words[begins]
+    for k in range(1, n):
+        some *= _NGRAM_MULTIPLIER
+        some += words[begins + k]
+    return some
 
 
 def mixed(values: U64) -> U64:
@@ -121,44 +138,21 @@ def mixed(values: U64) -> U64:
 _SEPARATOR, _WORD, _INSIDE, _ALONE = range(4)
 
 
-@cache
-def _kinds() -> npt.NDArray[np.uint8]:
+def _kinds() -> bytes:
     """What each byte is: between words, part of a word, inside a character, or the start of a word of its own."""
-    kinds = np.full(256, _SEPARATOR, np.uint8)
-    kinds[[byte for byte in range(128) if chr(byte).isalnum()]] = _WORD
-    kinds[0x80:0xC0] = _INSIDE
-    kinds[0xC0:] = _WORD
-    kinds[0xE3:0xEE] = _ALONE  # first bytes of Chinese, Japanese and Korean characters in UTF-8
-    kinds[list(_SYMBOLS)] = _ALONE
-    return kinds
+    kinds = bytearray([_SEPARATOR]) * 256
+    for byte in range(128):
+        if chr(byte).isalnum():
+            kinds[byte] = _WORD
+    kinds[0x80:0xC0] = bytes([_INSIDE]) * 0x40
+    kinds[0xC0:] = bytes([_WORD]) * 0x40
+    kinds[0xE3:0xEE] = bytes([_ALONE]) * 11  # first bytes of Chinese, Japanese and Korean characters in UTF-8
+    for byte in _SYMBOLS:
+        kinds[byte] = _ALONE
+    return bytes(kinds)
 
 
-@cache
-def _values() -> U64:
-    """A random number for each byte, the same for both cases of an ASCII letter."""
-    values = np.random.default_rng(_SEED).integers(1, 2**63, 256, np.uint64)
-    values[ord("A") : ord("Z") + 1] = values[ord("a") : ord("z") + 1]
-    values[_kinds() == _SEPARATOR] = 0
-    return values
-
-
-def _powers(length: int) -> tuple[U64, U64]:
-    size = max(BYTES_PER_BATCH, 1 << (length - 1).bit_length())
-    powers, inverses = _power_tables(_BASE, size)
-    return powers[:length], inverses[:length]
-
-
-def _ngram_powers(length: int) -> tuple[U64, U64]:
-    size = max(BYTES_PER_BATCH, 1 << length.bit_length())
-    powers, inverses = _power_tables(_NGRAM_BASE, size)
-    return powers[:length], inverses
-
-
-@cache
-def _power_tables(base: int, size: int) -> tuple[U64, U64]:
-    def powers(of: int) -> U64:
-        steps = np.full(size, of, np.uint64)
-        steps[0] = 1
-        return np.cumprod(steps)
-
-    return powers(base), powers(pow(base, -1, 2**64))
+_KINDS = _kinds()
+_LOWER = bytes(byte + 32 if ord("A") <= byte <= ord("Z") else byte for byte in range(256))
+_MASKS = np.array([(1 << 8 * length) - 1 for length in range(9)], np.uint64)
+"""Of eight bytes the first so many."""
