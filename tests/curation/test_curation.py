@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from orcinus import registry
 from orcinus.curation import filters
+from orcinus.curation.near import NearDuplicates, originals_of
 from orcinus.curation.overlap import Overlap
 from orcinus.curation.text import ngrams, normal
 from orcinus.steps.curate import CurateConfig, curate_rules
@@ -94,3 +96,37 @@ def test_another_packages_filter_is_called_by_name(monkeypatch: pytest.MonkeyPat
     assert rules["no_fours"](EXAMPLE, ATTEMPT, RIGHT) == "a four"
     with pytest.raises(ValidationError, match="no filters named 'no_fives'"):
         CurateConfig(filters=("no_fives",))
+
+
+def test_estimated_similarity_finds_near_copies_and_nothing_else() -> None:
+    random = np.random.default_rng(0)
+    words = np.array([f"w{number}" for number in range(5000)])
+    originals = [list(words[random.integers(0, 5000, 100)]) for _ in range(600)]
+    copies = []
+    for original in originals:
+        copy = list(original)
+        for place in random.integers(0, 100, random.integers(1, 12)):
+            copy[place] = "changed"
+        copies.append(copy)
+    similarity = np.array([_jaccard(a, b) for a, b in zip(originals, copies, strict=True)])
+    near = NearDuplicates(similarity=0.8)
+    texts = [" ".join(text) for text in (*originals, *copies)]
+    for at in range(0, len(texts), 256):  # batches must not matter
+        near.add(texts[at : at + 256])
+    found = near.originals()
+    assert (found[:600] == np.arange(600)).all()
+    matched = found[600:] == np.arange(600)
+    assert ((found[600:] == np.arange(600, 1200)) | matched).all()
+    assert matched[similarity >= 0.8].mean() > 0.95
+    assert matched[similarity < 0.55].mean() == 0.0
+
+
+def test_texts_without_words_and_short_ones_repeat_only_their_equals() -> None:
+    texts = ["", "?!", "yes", "Yes.", "no", "what is 17 + 25", "what is 17 + 26"]
+    assert originals_of(texts, similarity=0.5).tolist() == [0, 1, 2, 2, 4, 5, 6]
+    assert originals_of([], similarity=0.5).tolist() == []
+
+
+def _jaccard(a: list[str], b: list[str]) -> float:
+    first, second = ({tuple(text[i : i + 5]) for i in range(len(text) - 4)} for text in (a, b))
+    return len(first & second) / len(first | second)

@@ -5,7 +5,7 @@ teach's attempts ──errors, refusals, truncation, loops, leaks, wrong──�
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Literal
 
@@ -14,8 +14,9 @@ from pydantic import Field, field_validator
 from orcinus import registry
 from orcinus.config import Config
 from orcinus.curation import filters
+from orcinus.curation.near import originals_of
 from orcinus.curation.overlap import Overlap
-from orcinus.curation.text import normal
+from orcinus.curation.text import I64, normal
 from orcinus.errors import StepError
 from orcinus.runtime import StepContext
 from orcinus.store import tables
@@ -38,6 +39,8 @@ class CurateConfig(Config):
     """Longest trace in tokens the teacher wrote; None sets no limit. What does not fit a row is for ``train.too_long``."""
     ngram: int | None = Field(default=13, ge=3)
     """A trace that shares a run of so many words with a held-out question is dropped; None looks for nothing."""
+    near_duplicates: float | None = Field(default=None, gt=0, le=1)
+    """A trace is dropped when question and answer together are so similar to a kept one (share of runs of five words, e.g. 0.9)."""
     filters: tuple[str, ...] = ()
     """Further filters, by the names under which they are registered as ``filters.NAME`` in the entry-point group ``orcinus``."""
     max_per_task: int | None = Field(default=None, ge=1)
@@ -67,6 +70,7 @@ async def curate(config: CurateConfig, strategies: tuple[Strategy, ...], context
     dropped: Counter[str] = Counter()
     traces, per_task = 0, Counter[str]()
     seen = SeenHashes()
+    groups, kept_groups = _groups(config, examples, context), dict[int, str]()
     attempts = tables.read_judged(context.inputs["teach"] / "attempts.parquet")
     context.progress.start("curate", tables.count_rows(context.inputs["teach"] / "attempts.parquet"))
     with (
@@ -90,9 +94,11 @@ async def curate(config: CurateConfig, strategies: tuple[Strategy, ...], context
             )
 
         marked = held_out.mark(attempts, lambda judged: judged.attempt.text)
+        place: dict[str, int] = {}
         for key, group in groupby(marked, key=lambda pair: (pair[0].attempt.task, pair[0].attempt.example_id)):
             usable = []
             for judged, contaminated in group:
+                place[judged.attempt.id] = traces
                 traces += 1
                 context.progress.advance()
                 found = _first_reason(rules, examples[key], judged)
@@ -105,19 +111,37 @@ async def curate(config: CurateConfig, strategies: tuple[Strategy, ...], context
             for judged, found in _selected(config, usable):
                 if found is None and not seen.add(hash_of(examples[key].prompt, normal(judged.attempt.text))):
                     found = ("duplicate", "the same answer to the same question was kept before")
+                near = int(groups[place[judged.attempt.id]]) if groups is not None else -1
+                if found is None and near in kept_groups:
+                    found = ("near_duplicate", f"is nearly the trace {kept_groups[near]}")
                 if found is None and config.max_per_task is not None and per_task[key[0]] >= config.max_per_task:
                     found = ("quota", f"the task has its {config.max_per_task} lessons")
                 if found is not None:
                     drop(judged, *found)
                     continue
                 per_task[key[0]] += 1
+                if groups is not None:
+                    kept_groups[near] = judged.attempt.id
                 kept.write(tables.judged_row(judged))
+            place.clear()
     if kept.rows == 0:
         most = ", ".join(f"{name} {count}" for name, count in dropped.most_common(3))
         raise StepError(
             f"none of {traces} traces is worth keeping ({most}); see drops.parquet in the curate step's folder"
         )
     return {"traces": traces, "kept": kept.rows, "dropped": dict(dropped.most_common()), "tasks": dict(per_task)}
+
+
+def _groups(config: CurateConfig, examples: Mapping[tuple[str, str], Example], context: StepContext) -> I64 | None:
+    """For each of teach's traces the number of its group of near repetitions; None where nobody asks."""
+    if config.near_duplicates is None:
+        return None
+    attempts = tables.read_judged(context.inputs["teach"] / "attempts.parquet")
+    texts = (
+        f"{examples[judged.attempt.task, judged.attempt.example_id].prompt}\n{judged.attempt.text}"
+        for judged in attempts
+    )
+    return originals_of(texts, similarity=config.near_duplicates)
 
 
 def curate_rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[str, filters.Rule]:

@@ -7,14 +7,16 @@ The split of an example depends on its own text alone: adding rows to a file mov
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from orcinus.config import Config
+from orcinus.curation.near import originals_of
 from orcinus.curation.overlap import Overlap
-from orcinus.curation.text import normal
+from orcinus.curation.text import I64, normal
 from orcinus.errors import DataError, StepError
 from orcinus.fingerprint import stable_fraction
 from orcinus.runtime import StepContext
@@ -39,6 +41,9 @@ class SampleConfig(Config):
     """At most so many examples of a task are taught, chosen by a hash; None takes all."""
     ngram: int | None = Field(default=13, ge=3)
     """A pool example that shares a run of so many words with an evaluation item is removed; None compares whole texts only."""
+    near_duplicates: float | None = Field(default=None, gt=0, le=1)
+    """A question that is so similar to an earlier one (share of runs of five words, e.g. 0.8) or to an evaluation item is removed. For
+    collections of texts: questions made from one template are all near each other. None removes equal ones only."""
 
     @model_validator(mode="after")
     def _something_is_left_to_teach(self) -> "SampleConfig":
@@ -89,7 +94,7 @@ async def sample(config: SampleConfig, opened: Sequence[Opened], context: StepCo
                 keep(example, "held_out")
             else:
                 drop(example, "duplicate", "the same question stands earlier in the evaluation")
-        for example in _pool(config, opened, seen, overlap, drop):
+        for example in _pool(config, opened, evaluation, seen, overlap, drop):
             _refuse_twin(ids, example)
             keep(example, split_of(example, config, context.seed))
     if not any(count["teach"] for count in counts.values()):
@@ -112,33 +117,76 @@ def split_of(example: Example, config: SampleConfig, seed: int) -> Split:
 def _pool(
     config: SampleConfig,
     opened: Sequence[Opened],
+    evaluation: Sequence[Example],
     seen: SeenHashes,
     overlap: Overlap,
     drop: Callable[[Example, str, str], None],
 ) -> Iterator[Example]:
     """The pool's examples without duplicates, without what evaluation asks, and no more than are wanted."""
     limits = _limits(config, opened) if config.per_task is not None else {}
+    near = _Near(config.near_duplicates, evaluation, opened)
+    for example, overlaps in overlap.mark(_all(opened), lambda item: item.prompt):
+        repeated = near.repeated(example)
+        if not seen.add(_content(example)):
+            drop(example, "duplicate", "the same question stands earlier")
+        elif overlaps:
+            drop(example, "evaluation", "overlaps with an evaluation item")
+        elif repeated is not None:
+            drop(example, *repeated)
+        elif _rank(example) > limits.get(example.task, 1.0):
+            drop(example, "quota", f"more than the {config.per_task} wanted of the task")
+        else:
+            near.keep(example)
+            yield example
+
+
+def _all(opened: Sequence[Opened]) -> Iterator[Example]:
     for _, examples, role in opened:
-        if role != "pool":
-            continue
-        for example, overlaps in overlap.mark(examples(), lambda item: item.prompt):
-            if not seen.add(_content(example)):
-                drop(example, "duplicate", "the same question stands earlier")
-            elif overlaps:
-                drop(example, "evaluation", "overlaps with an evaluation item")
-            elif _rank(example) > limits.get(example.task, 1.0):
-                drop(example, "quota", f"more than the {config.per_task} wanted of the task")
-            else:
-                yield example
+        if role == "pool":
+            yield from examples()
+
+
+class _Near:
+    """Which examples of the pool, asked for one after the other, nearly repeat what is kept or evaluated."""
+
+    def __init__(self, similarity: float | None, evaluation: Sequence[Example], opened: Sequence[Opened]) -> None:
+        self._evaluation = evaluation
+        self._next = len(evaluation)
+        self._group = -1
+        self._kept: dict[int, str] = {}
+        self._originals: I64 | None = None
+        if similarity is not None:
+            prompts = (example.prompt for example in chain(evaluation, _all(opened)))
+            self._originals = originals_of(prompts, similarity=similarity)
+            sizes = np.bincount(self._originals, minlength=1)
+            self._alone = sizes[self._originals] == 1
+
+    def repeated(self, example: Example) -> tuple[str, str] | None:
+        """The reason to drop ``example``, the next one of the pool, if there is one."""
+        if self._originals is None:
+            return None
+        place = self._next
+        self._next += 1
+        self._group = -1 if self._alone[place] else int(self._originals[place])
+        if self._group < 0:
+            return None
+        if self._group < len(self._evaluation):
+            item = self._evaluation[self._group]
+            return "evaluation", f"is nearly the evaluation item {item.task}/{item.id}"
+        first = self._kept.get(self._group)
+        return None if first is None else ("near_duplicate", f"is nearly {first}")
+
+    def keep(self, example: Example) -> None:
+        """``example``, the last one asked for, is kept."""
+        if self._group >= 0:
+            self._kept[self._group] = f"{example.task}/{example.id}"
 
 
 def _limits(config: SampleConfig, opened: Sequence[Opened]) -> dict[str, float]:
     """By task the hash fraction up to which examples are kept."""
     ranks: dict[str, list[float]] = {}
-    for _, examples, role in opened:
-        if role == "pool":
-            for example in examples():
-                ranks.setdefault(example.task, []).append(_rank(example))
+    for example in _all(opened):
+        ranks.setdefault(example.task, []).append(_rank(example))
     wanted = round((config.per_task or 0) / (1 - config.probe - config.held_out))
     return {
         task: float(np.partition(values, wanted - 1)[wanted - 1])
