@@ -1,0 +1,310 @@
+"""From a collection to packed rows: sampled, near duplicates and contamination removed, packed; in time, memory and recall.
+
+    python -m benchmarks.curation [--quick] [--rows 50000 500000 5000000] [--json]
+
+The rows are made here: words by Zipf's law, lengths of instruction data, five in a hundred near copies of earlier rows, one in two hundred
+with a passage of an evaluation item. The whole path is the one of ``orcinus sample`` on a Parquet file, and best-fit packing of what
+it leaves. Near-duplicate removal alone is measured beside datatrove and datasketch, where these are installed, on the same
+rows in the same run; recall is the share of the planted copies, true similarity 0.8 or more, that are removed.
+"""
+
+import argparse
+import asyncio
+import json
+import math
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orcinus.curation.near import SHINGLE, originals_of
+from orcinus.runtime import Silent, StepContext
+from orcinus.steps.sample import SampleConfig, sample
+from orcinus.store import tables
+from orcinus.tasks.records import Records, RecordsConfig
+from orcinus.training.packing import best_fit, fill
+
+VOCABULARY = 50_000
+EVALUATION = 1000
+CHUNK = 50_000
+SIMILARITY = 0.8
+
+
+class Texts:
+    """Made-up texts, the same for the same seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = np.random.default_rng(seed)
+        share = 1 / np.arange(1, VOCABULARY + 1)
+        self._cumulated = np.cumsum(share / share.sum())
+        self._words = np.array(list(_words(VOCABULARY)), dtype=object)
+
+    def fresh(self, count: int) -> list[list[str]]:
+        """Texts as words."""
+        lengths = self._random.lognormal(4.5, 0.6, count).astype(int).clip(12, 800)
+        words = self._words[np.searchsorted(self._cumulated, self._random.random(lengths.sum()))]
+        return [part.tolist() for part in np.split(words, np.cumsum(lengths)[:-1])]
+
+    def edited(self, text: list[str]) -> list[str]:
+        """A near copy: some words replaced."""
+        copy = list(text)
+        for place in self._random.integers(0, len(copy), 1 + self._random.integers(0, max(1, len(copy) // 25))):
+            copy[place] = f"edit{self._random.integers(10**9)}"
+        return copy
+
+    def chunk(self, count: int, passages: list[list[str]], *, copies: float) -> tuple[list[list[str]], dict[int, int]]:
+        """``count`` texts, and which one each near copy is of."""
+        texts = self.fresh(count)
+        copy_of = {}
+        for place in np.flatnonzero(self._random.random(count) < copies):
+            source = int(self._random.integers(0, max(1, int(place))))
+            if place > source and source not in copy_of:
+                texts[place] = self.edited(texts[source])
+                copy_of[int(place)] = source
+        if passages:
+            for place in np.flatnonzero(self._random.random(count) < 0.005):
+                if place not in copy_of:
+                    passage = passages[self._random.integers(len(passages))]
+                    texts[place] = texts[place][:20] + passage[:40] + texts[place][20:]
+        return texts, copy_of
+
+
+def _words(count: int) -> Iterator[str]:
+    """Made-up words of the lengths of English ones."""
+    random = np.random.default_rng(1)
+    letters = np.array(list("etaoinshrdlucmfwygpbvkxqjz"))
+    for length in random.poisson(3.2, count) + 2:
+        yield "".join(letters[(26 * random.random(length) ** 2).astype(int)])
+
+
+def write(folder: Path, count: int) -> None:
+    """The pool and the evaluation set as files."""
+    texts = Texts(seed=count)
+    passages = texts.fresh(EVALUATION)
+    pq.write_table(table(passages, 0), folder / "evaluation.parquet")
+    schema = pa.schema([("id", pa.string()), ("question", pa.string()), ("answer", pa.string())])
+    with pq.ParquetWriter(folder / "pool.parquet", schema, compression="zstd") as writer:
+        for start in range(0, count, CHUNK):
+            rows, _ = texts.chunk(min(CHUNK, count - start), passages, copies=0.05)
+            writer.write_table(table(rows, start))
+
+
+def table(rows: list[list[str]], start: int) -> pa.Table:
+    return pa.table(
+        {
+            "id": [str(start + number) for number in range(len(rows))],
+            "question": [" ".join(row) for row in rows],
+            "answer": ["yes"] * len(rows),
+        }
+    )
+
+
+def whole_path(folder: Path) -> dict[str, Any]:
+    """Sample, remove, split, pack; the figures of this process."""
+    started = time.perf_counter()
+    opened = [
+        (name, Records(RecordsConfig(path=f"{name}.parquet", name=name, answer_type="exact"), folder), role)
+        for name, role in (("pool", "pool"), ("evaluation", "evaluation"))
+    ]
+    nothing = cast(Any, None)
+    context = StepContext(
+        out=folder,
+        inputs={},
+        run="bench",
+        seed=0,
+        ledger=nothing,
+        runtime=nothing,
+        progress=Silent(),
+        completer=nothing,
+    )
+    config = SampleConfig(probe=0.01, held_out=0.01, near_duplicates=SIMILARITY)
+    counts = asyncio.run(sample(config, opened, context))
+    sampled = time.perf_counter()
+    lengths = np.fromiter(_lengths(folder / "examples.parquet"), np.int32)
+    rows = best_fit(lengths, 2048, seed=0)
+    done = time.perf_counter()
+    return {
+        "seconds": done - started,
+        "sample_s": sampled - started,
+        "pack_s": done - sampled,
+        "filled": fill(rows, lengths.tolist(), 2048),
+        "dropped": counts["dropped"],
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+def _lengths(path: Path) -> Iterator[int]:
+    """A token a word, and as many again for the answer."""
+    for row in tables.read_rows(path, ["prompt", "split"]):
+        if row["split"] == "teach":
+            yield min(2 * (row["prompt"].count(" ") + 1), 2048)
+
+
+# Near duplicates alone, against others
+
+
+def ours(texts: list[str]) -> list[bool]:
+    originals = originals_of(texts, similarity=SIMILARITY)
+    return [int(original) != number for number, original in enumerate(originals)]
+
+
+def datasketch(texts: list[str]) -> list[bool]:
+    from datasketch import MinHash, MinHashLSH
+
+    index = MinHashLSH(threshold=SIMILARITY, num_perm=128)
+    removed = []
+    for number, text in enumerate(texts):
+        words = text.lower().split()
+        signature = MinHash(num_perm=128)
+        signature.update_batch([" ".join(run).encode() for run in _runs(words)])
+        found = bool(index.query(signature))
+        if not found:
+            index.insert(number, signature)
+        removed.append(found)
+    return removed
+
+
+def datatrove(texts: list[str]) -> list[bool]:
+    from datatrove.data import Document
+    from datatrove.pipeline.dedup import (
+        MinhashDedupBuckets,
+        MinhashDedupCluster,
+        MinhashDedupFilter,
+        MinhashDedupSignature,
+    )
+    from datatrove.pipeline.dedup.minhash import MinhashConfig
+
+    config = MinhashConfig(n_grams=SHINGLE)
+    documents = [Document(text=text, id=str(number)) for number, text in enumerate(texts)]
+    with tempfile.TemporaryDirectory() as folder:
+        signatures, buckets, removed = (f"{folder}/{name}" for name in ("signatures", "buckets", "removed"))
+        MinhashDedupSignature(signatures, config).run(documents, 0, 1)
+        for bucket in range(config.num_buckets):
+            MinhashDedupBuckets(signatures, buckets, config=config).run(None, bucket, config.num_buckets)
+        MinhashDedupCluster(buckets, removed, config=config).run(None, 0, 1)
+        kept = {document.id for document in MinhashDedupFilter(removed).run(documents, 0, 1)}
+    return [str(number) not in kept for number in range(len(texts))]
+
+
+ENGINES: dict[str, Callable[[list[str]], list[bool]]] = {"ours": ours, "datatrove": datatrove, "datasketch": datasketch}
+
+
+def _runs(words: list[str]) -> list[tuple[str, ...]]:
+    return [tuple(words[at : at + SHINGLE]) for at in range(max(1, len(words) - SHINGLE + 1))]
+
+
+def near_alone(engine: str, count: int) -> dict[str, float]:
+    """Rows a second and recall of one engine."""
+    words, copy_of = Texts(seed=7).chunk(count, [], copies=0.2)
+    texts = [" ".join(row) for row in words]
+    similar = [place for place, source in copy_of.items() if _similarity(words[place], words[source]) >= SIMILARITY]
+    ENGINES[engine](texts[:200])  # imports and tables
+    started = time.perf_counter()
+    removed = ENGINES[engine](texts)
+    seconds = time.perf_counter() - started
+    # The source may be the one that goes: either of the two is enough.
+    found = sum(removed[place] or removed[copy_of[place]] for place in similar)
+    planted = set(copy_of) | set(copy_of.values())
+    return {
+        "rows_per_s": count / seconds,
+        "recall": found / len(similar),
+        "copies": len(similar),
+        "removed_without_copy": sum(flag for place, flag in enumerate(removed) if place not in planted),
+    }
+
+
+def _similarity(a: list[str], b: list[str]) -> float:
+    first, second = set(_runs(a)), set(_runs(b))
+    return len(first & second) / len(first | second)
+
+
+def measured(*arguments: str) -> dict[str, Any] | None:
+    """Figures of a process of its own; None where what it needs is not installed."""
+    command = [sys.executable, "-m", "benchmarks.curation", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "ModuleNotFoundError" in done.stderr:
+        return None
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def run(sizes: list[int], near_rows: int) -> dict[str, Any]:
+    paths = {}
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            measured("--write", folder, "--rows", str(size))
+            found = measured("--path", folder)
+            assert found is not None
+            paths[size] = {**found, "rows_per_s": size / found["seconds"]}
+    near = {engine: measured("--engine", engine, "--rows", str(near_rows)) for engine in ENGINES}
+    mine = near["ours"]
+    assert mine is not None
+    small, large = min(sizes), max(sizes)
+    return {
+        "rows": large,
+        "rows_per_s": paths[large]["rows_per_s"],
+        "exponent": math.log(paths[large]["seconds"] / paths[small]["seconds"]) / math.log(large / small)
+        if large > small
+        else None,
+        "peak_gib": max(path["peak_gib"] for path in paths.values()),
+        "recall": mine["recall"],
+        **{
+            f"vs_{engine}": mine["rows_per_s"] / other["rows_per_s"] if other else None
+            for engine, other in near.items()
+            if engine != "ours"
+        },
+        "near": near,
+        "paths": paths,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="10,000 and 100,000 rows, a minute")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rows", type=int, nargs="+", default=None)
+    for name in ("write", "path", "engine"):
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.write:
+        write(Path(arguments.write), arguments.rows[0])
+        print("{}")
+    elif arguments.path:
+        print(json.dumps(whole_path(Path(arguments.path))))
+    elif arguments.engine:
+        print(json.dumps(near_alone(arguments.engine, arguments.rows[0])))
+    else:
+        sizes = arguments.rows or ([10_000, 100_000] if arguments.quick else [50_000, 500_000, 5_000_000])
+        figures = run(sizes, 4000 if arguments.quick else 20_000)
+        print(json.dumps(figures) if arguments.json else described(figures))
+
+
+def described(figures: dict[str, Any]) -> str:
+    lines = [
+        f"{size:>9,} rows: {path['rows_per_s']:,.0f} a second ({path['sample_s']:.1f} s sample, {path['pack_s']:.1f} s pack), "
+        f"{path['peak_gib']:.2f} GiB, rows {path['filled']:.1%} full, dropped {path['dropped']}"
+        for size, path in figures["paths"].items()
+    ]
+    if figures["exponent"] is not None:
+        lines.append(f"cost grows with the rows to the power of {figures['exponent']:.2f}")
+    for engine, found in figures["near"].items():
+        lines.append(
+            f"near duplicates, {engine}: {found['rows_per_s']:,.0f} rows a second, recall {found['recall']:.1%} of {found['copies']:,}"
+            if found
+            else f"near duplicates, {engine}: not installed"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
