@@ -4,7 +4,8 @@
 
 A Llama-like model, rows of 1,024 tokens, prompt to response about 60 to 40, float32 on one thread, four rows a step. TRL stands in
 three settings: its bfd packing as it comes, the same with rows one at a time, and that with its loss on response tokens alone, which
-it uses by itself on a GPU only. Each variant runs in a process of its own; the first step warms up.
+it uses by itself on a GPU only. Each variant runs in a process of its own; the first step warms up. Then the same with four responses
+to each prompt, beside TRL's best. ``max_relative_error``: our loss and gradients in float64 against one lesson at a time, packed and shared.
 """
 
 import argparse
@@ -19,23 +20,29 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback
 
+if TYPE_CHECKING:
+    from orcinus.training.lessons import TokenizedLessons
+
 VARIANTS = ("trl_bfd", "trl_rows", "trl_compact", "ours")
 ROWS = 4
 
 
-def lessons(count: int, context: int, vocabulary: int) -> list[tuple[list[int], int]]:
-    """(tokens, prompt length) of lessons with a lognormal spread of lengths."""
+def lessons(count: int, context: int, vocabulary: int, responses: int) -> list[tuple[list[int], int]]:
+    """(tokens, prompt length) of lessons with a lognormal spread of lengths, ``responses`` to each prompt."""
     draw = np.random.default_rng(0)
     made = []
-    for _ in range(count):
+    for _ in range(count // responses):
         length = int(np.clip(draw.lognormal(np.log(context / 4), 0.6), 32, context))
-        made.append((draw.integers(3, vocabulary, length).tolist(), int(length * draw.uniform(0.4, 0.8))))
+        prompt = draw.integers(3, vocabulary, int(length * draw.uniform(0.4, 0.8))).tolist()
+        for _ in range(responses):
+            answer = int(np.clip((length - len(prompt)) * draw.lognormal(0, 0.3), 1, context - len(prompt)))
+            made.append((prompt + draw.integers(3, vocabulary, answer).tolist(), len(prompt)))
     return made
 
 
@@ -120,20 +127,10 @@ def with_trl(
 
 def with_ours(model: Any, data: list[tuple[list[int], int]], context: int, steps: int, folder: str) -> float:
     """Logical tokens a second of our trainer."""
-    from orcinus.training.lessons import TokenizedLessons
-    from orcinus.training.packing import best_fit
-    from orcinus.training.trainer import train_stage
+    from orcinus.training.trainer import PackedRows, train_stage
 
-    lengths = np.array([len(tokens) for tokens, _ in data])
-    starts = np.cumsum(lengths) - lengths
-    tokenized = TokenizedLessons(
-        tokens=np.array([token for tokens, _ in data for token in tokens], np.uint32),
-        index=np.stack([starts, lengths, [prompt for _, prompt in data]], axis=1),
-        weights=np.ones(len(data), np.float32),
-        ids=tuple(map(str, range(len(data)))),
-        too_long=0,
-    )
-    rows = best_fit(lengths, context, seed=0)
+    tokenized = tokenized_of(data)
+    rows = PackedRows(tokenized, context=context, epochs=1, seed=0)
     times = [time.perf_counter()]
     train_stage(
         model,
@@ -144,13 +141,61 @@ def with_ours(model: Any, data: list[tuple[list[int], int]], context: int, steps
         micro_batch=1,
         epochs=1,
         seed=0,
+        share_prompts=True,
         arguments={"learning_rate": 1e-4, "use_cpu": True, "max_steps": steps, "save_strategy": "no"},
         work=Path(folder) / "work",
         loss_log=Path(folder) / "loss.jsonl",
         on_start=lambda _: None,
         on_step=lambda: times.append(time.perf_counter()),
     )
-    return rate(times, float(lengths.sum()) / len(rows))
+    return rate(times, float(tokenized.lengths.sum()) / len(rows))
+
+
+def tokenized_of(data: list[tuple[list[int], int]]) -> "TokenizedLessons":
+    from orcinus.training.lessons import TokenizedLessons
+
+    lengths = np.array([len(tokens) for tokens, _ in data])
+    starts = np.cumsum(lengths) - lengths
+    return TokenizedLessons(
+        tokens=np.array([token for tokens, _ in data for token in tokens], np.uint32),
+        index=np.stack([starts, lengths, [prompt for _, prompt in data]], axis=1),
+        weights=np.ones(len(data), np.float32),
+        ids=tuple(map(str, range(len(data)))),
+        too_long=0,
+    )
+
+
+def max_relative_error() -> float:
+    """The largest error of the loss or of a parameter's gradient, relative to its largest entry; packed alone and with shared prompts."""
+    from orcinus.training import attention
+    from orcinus.training.trainer import PackedRows, collate, response_only_forward
+
+    model = model_of(2, 500, 128).double()
+    worst = 0.0
+    for responses in (1, 4):
+        data = lessons(24, 128, 500, responses)
+        model.set_attn_implementation("sdpa")
+        model.zero_grad()
+        expected = 0.0
+        for tokens, prompt in data:
+            ids = torch.tensor([tokens])
+            logits = model(input_ids=ids).logits[0, prompt - 1 : -1]
+            loss = torch.nn.functional.cross_entropy(logits, ids[0, prompt:], reduction="sum")
+            torch.autograd.backward(loss)
+            expected += float(loss.detach())
+        gradients = [parameter.grad.clone() for parameter in model.parameters()]
+        attention.install()
+        model.set_attn_implementation(attention.NAME)
+        model.zero_grad()
+        rows = PackedRows(tokenized_of(data), context=128, epochs=1, seed=0)
+        batch = collate([rows[i] for i in range(len(rows))])
+        found = response_only_forward(model, **{key: value for key, value in batch.items() if key != "labels"})["loss"]
+        torch.autograd.backward(found)
+        errors = [abs(float(found.detach()) - expected) / expected]
+        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+            errors.append(float((parameter.grad - gradient).abs().max() / gradient.abs().max()))
+        worst = max(worst, *errors)
+    return worst
 
 
 def rate(times: list[float], tokens_per_row: float) -> float:
@@ -162,7 +207,7 @@ def one(arguments: argparse.Namespace) -> None:
     """Measure one variant in this process."""
     torch.set_num_threads(1)
     context = arguments.context
-    data = lessons(ROWS * 4 * (arguments.steps + 1), context, arguments.vocabulary)
+    data = lessons(ROWS * 12 * (arguments.steps + 1), context, arguments.vocabulary, arguments.responses)
     model = model_of(arguments.layers, arguments.vocabulary, context)
     with tempfile.TemporaryDirectory() as folder:
         if arguments.variant == "ours":
@@ -173,9 +218,12 @@ def one(arguments: argparse.Namespace) -> None:
     print(json.dumps({"tokens_per_s": found, "peak_mib": peak}))
 
 
-def measure(variant: str, layers: int, vocabulary: int, context: int, steps: int) -> dict[str, float]:
+def measure(
+    variant: str, layers: int, vocabulary: int, context: int, steps: int, responses: int = 1
+) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.training", "--variant", variant, "--layers", str(layers)]
     command += ["--vocabulary", str(vocabulary), "--context", str(context), "--steps", str(steps)]
+    command += ["--responses", str(responses)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
@@ -189,7 +237,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--variant", help=argparse.SUPPRESS)
-    for name in ("layers", "vocabulary", "context", "steps"):
+    for name in ("layers", "vocabulary", "context", "steps", "responses"):
         parser.add_argument(f"--{name}", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.variant:
@@ -211,14 +259,27 @@ def main() -> None:
             "trl_best": best,
             "memory_vs_trl_best": ours["peak_mib"] / found[best]["peak_mib"],
         }
+    sizes = list(figures.values())
     for key in ("vs_trl_bfd", "vs_trl_best"):
-        figures[key] = min(row[key] for row in figures.values() if isinstance(row, dict))
-    figures["memory_vs_trl_best"] = max(row["memory_vs_trl_best"] for row in figures.values() if isinstance(row, dict))
+        figures[key] = min(row[key] for row in sizes)
+    figures["memory_vs_trl_best"] = max(row["memory_vs_trl_best"] for row in sizes)
+    layers, vocabulary, context, steps = settings[0]
+    shared = {
+        variant: measure(variant, layers, vocabulary, context, steps, responses=4)
+        for variant in ("trl_compact", "ours")
+    }
+    figures["shared_prompt"] = {variant: figure["tokens_per_s"] for variant, figure in shared.items()}
+    figures["shared_prompt_vs_trl_best"] = shared["ours"]["tokens_per_s"] / shared["trl_compact"]["tokens_per_s"]
+    figures["max_relative_error"] = max_relative_error()
     if arguments.json:
         print(json.dumps(figures))
         return
+    print(
+        f"four responses a prompt: {figures['shared_prompt_vs_trl_best']:.1f} times TRL's best; largest relative error "
+        f"{figures['max_relative_error']:.1e}"
+    )
     for size, row in figures.items():
-        if isinstance(row, dict):
+        if size.isdigit():
             print(
                 f"vocabulary {int(size):,}: {row['ours']:,.0f} logical tokens a second, {row['vs_trl_bfd']:.1f} times TRL's bfd, "
                 f"{row['vs_trl_best']:.1f} times its best ({row['trl_best']}), with {row['memory_vs_trl_best']:.2f} of its memory"

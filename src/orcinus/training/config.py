@@ -58,6 +58,8 @@ class TrainConfig(Config):
     """Tokens of a global batch, in whole rows."""
     lora: LoraConfig | None = None
     """Train adapters; None trains all weights."""
+    share_prompts: bool = True
+    """Responses to the same prompt stand behind one copy of it in a row. Loss and gradients are those of separate lessons."""
     too_long: Literal["drop", "keep_tail"] = "drop"
     """What becomes of a lesson that is longer than a row; both are counted, and an answer is never cut."""
     weight_decay: float = Field(default=0.0, ge=0)

@@ -116,6 +116,7 @@ def _train_one(
         micro_batch=micro_batch or 1,
         epochs=stage.epochs,
         seed=seed,
+        share_prompts=config.share_prompts,
         arguments=_arguments(config, stage, device),
         work=work / "trainer",
         loss_log=folder.parent / "loss.jsonl",

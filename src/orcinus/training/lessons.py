@@ -5,6 +5,7 @@ index.npy       a row a lesson: where it starts, how many tokens it has, how man
 weights.npy     a weight a lesson
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,28 @@ class TokenizedLessons:
         """The tokens of a lesson, and how many of them are the prompt."""
         start, length, prompt = self.index[number]
         return self.tokens[start : start + length], int(prompt)
+
+    def units(self, context: int) -> list[tuple[int, ...]]:
+        """The lessons, those with the same prompt together as far as they fit into ``context`` tokens; in the order of their first."""
+        units: list[list[int]] = []
+        rooms: list[int] = []
+        latest: dict[bytes, int] = {}
+        for number, (start, length, prompt) in enumerate(self.index.tolist()):
+            key = hashlib.blake2b(self.tokens[start : start + prompt].tobytes(), digest_size=16).digest()
+            unit = latest.get(key) if prompt else None
+            if unit is not None and rooms[unit] >= length - prompt:
+                units[unit].append(number)
+                rooms[unit] -= length - prompt
+            else:
+                latest[key] = len(units)
+                units.append([number])
+                rooms.append(context - length)
+        return [tuple(unit) for unit in units]
+
+    def unit_length(self, unit: tuple[int, ...]) -> int:
+        """Tokens of lessons that share their prompt."""
+        rows = self.index[list(unit)]
+        return int(rows[0, 1] + (rows[1:, 1] - rows[1:, 2]).sum())
 
     @classmethod
     def read(cls, folder: Path) -> Self:

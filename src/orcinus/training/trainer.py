@@ -32,35 +32,42 @@ from orcinus.training.lessons import TokenizedLessons
 from orcinus.training.loss import response_loss
 from orcinus.training.packing import best_fit
 
-Row = tuple[int, ...]
+Unit = tuple[int, ...]
+"""Lessons with one prompt among them."""
+Row = tuple[Unit, ...]
 
 
 class PackedRows(Dataset[dict[str, Any]]):
     """The rows of all epochs in the order in which they are learnt; each epoch is packed and shuffled anew."""
 
-    def __init__(self, lessons: TokenizedLessons, *, context: int, epochs: float, seed: int) -> None:
+    def __init__(
+        self, lessons: TokenizedLessons, *, context: int, epochs: float, seed: int, share_prompts: bool = True
+    ) -> None:
         self._lessons = lessons
         self._rows: list[Row] = []
+        units = lessons.units(context) if share_prompts else [(i,) for i in range(len(lessons))]
+        lengths = [lessons.unit_length(unit) for unit in units]
         for epoch in range(math.ceil(epochs)):
-            rows = best_fit(lessons.lengths, context, seed=seed * 1009 + epoch)
+            rows = best_fit(lengths, context, seed=seed * 1009 + epoch)
             share = min(1.0, epochs - epoch)
-            self._rows += [tuple(row) for row in rows[: math.ceil(share * len(rows))]]
+            self._rows += [tuple(units[i] for i in row) for row in rows[: math.ceil(share * len(rows))]]
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        lessons = [self._lessons.lesson(i) for i in self._rows[number]]
-        return {
-            "tokens": np.concatenate([tokens for tokens, _ in lessons]).astype(np.int64),
-            "segments": [len(tokens) for tokens, _ in lessons],
-            "prompts": [prompt for _, prompt in lessons],
-            "weights": [float(self._lessons.weights[i]) for i in self._rows[number]],
-        }
+        parts, units, weights = [], [], []
+        for unit in self._rows[number]:
+            lessons = [self._lessons.lesson(i) for i in unit]
+            first, prompt = lessons[0]
+            parts += [first, *(tokens[prompt:] for tokens, _ in lessons[1:])]
+            units.append((prompt, *(len(tokens) - prompt for tokens, _ in lessons)))
+            weights += [float(self._lessons.weights[i]) for i in unit]
+        return {"tokens": np.concatenate(parts).astype(np.int64), "units": units, "weights": weights}
 
     def ids(self, first: int, last: int) -> list[str]:
         """The ids of the lessons in a range of rows."""
-        return [self._lessons.ids[i] for row in self._rows[first:last] for i in row]
+        return [self._lessons.ids[i] for row in self._rows[first:last] for unit in row for i in unit]
 
 
 def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -68,27 +75,41 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         ``input_ids`` and ``position_ids`` (1, T); ``labels`` (1, T) with -100 outside responses, by which the Trainer counts
-        tokens over a global batch; ``segments``, the lengths of the lessons; ``response`` (N,), the positions of response tokens;
-        ``weights`` (N,).
+        tokens over a global batch; ``units``, the lengths of prompts and responses; ``response`` (N,), the positions of response
+        tokens, ``predictors`` (N,), the positions that predict them, and ``weights`` (N,).
     """
     tokens_T = torch.from_numpy(np.concatenate([row["tokens"] for row in rows]))
-    segments = [length for row in rows for length in row["segments"]]
-    prompts = [prompt for row in rows for prompt in row["prompts"]]
-    lesson_weights = [weight for row in rows for weight in row["weights"]]
-    lengths = torch.tensor(segments)
-    starts = lengths.cumsum(0) - lengths
-    positions_T = torch.arange(len(tokens_T)) - starts.repeat_interleave(lengths)
-    # The first token of a sequence has nothing before it to be predicted from, even where there is no prompt.
-    first_learnt = torch.tensor(prompts).clamp(min=1).repeat_interleave(lengths)
-    response_T = positions_T >= first_learnt
-    weights_T = torch.tensor(lesson_weights).repeat_interleave(lengths)
+    units = [unit for row in rows for unit in row["units"]]
+    lesson_weights = iter(weight for row in rows for weight in row["weights"])
+    positions, response, predictors, weights = [], [], [], []
+    start = 0
+    for prompt, *lengths in units:
+        positions.append(np.arange(prompt))
+        last_of_prompt = start + prompt - 1
+        start += prompt
+        for length in lengths:
+            places = np.arange(start, start + length)
+            positions.append(np.arange(prompt, prompt + length))
+            # The first token of a sequence has nothing before it to be predicted from, even where there is no prompt.
+            learnt = places if prompt else places[1:]
+            before = learnt - 1
+            if prompt and length:
+                before[0] = last_of_prompt
+            response.append(learnt)
+            predictors.append(before)
+            weights.append(np.full(len(learnt), next(lesson_weights), np.float32))
+            start += length
+    response_N = torch.from_numpy(np.concatenate(response))
+    labels_T = torch.full_like(tokens_T, -100)
+    labels_T[response_N] = tokens_T[response_N]
     return {
         "input_ids": tokens_T[None],
-        "position_ids": positions_T[None],
-        "labels": torch.where(response_T, tokens_T, -100)[None],
-        "segments": segments,
-        "response": response_T.nonzero()[:, 0],
-        "weights": weights_T[response_T],
+        "position_ids": torch.from_numpy(np.concatenate(positions))[None],
+        "labels": labels_T[None],
+        "units": units,
+        "response": response_N,
+        "predictors": torch.from_numpy(np.concatenate(predictors)),
+        "weights": torch.from_numpy(np.concatenate(weights)),
     }
 
 
@@ -96,8 +117,9 @@ def response_only_forward(
     model: PreTrainedModel,
     input_ids: torch.Tensor,
     position_ids: torch.Tensor,
-    segments: Sequence[int],
+    units: Sequence[attention.Unit],
     response: torch.Tensor,
+    predictors: torch.Tensor,
     weights: torch.Tensor,
     **_: Any,
 ) -> dict[str, torch.Tensor]:
@@ -107,12 +129,12 @@ def response_only_forward(
         ``loss``: weighted sum over response tokens; ``losses`` (N,): each token's own, for logging.
     """
     hidden_TD = model.model(
-        input_ids=input_ids, position_ids=position_ids, attention_mask=None, use_cache=False, segments=segments
+        input_ids=input_ids, position_ids=position_ids, attention_mask=None, use_cache=False, units=units
     ).last_hidden_state[0]
     projection: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     dtype = torch.float64 if hidden_TD.dtype == torch.float64 else torch.float32
     total, losses_N = response_loss(
-        hidden_TD[response - 1],
+        hidden_TD[predictors],
         projection.weight,
         input_ids[0, response],
         weights.to(dtype),
@@ -185,6 +207,7 @@ def train_stage(
     micro_batch: int,
     epochs: float,
     seed: int,
+    share_prompts: bool,
     arguments: Mapping[str, Any],
     work: Path,
     loss_log: Path,
@@ -202,6 +225,7 @@ def train_stage(
         micro_batch: Packed rows of one forward pass; changes speed and memory, not the result.
         epochs: Passes over the lessons; a fraction is part of a pass.
         seed: Of packing and order.
+        share_prompts: Responses to one prompt stand behind one copy of it.
         arguments: Further fields of TrainingArguments.
         work: The Trainer's own folder, for checkpoints.
         loss_log: The file that gets a line for each optimizer step.
@@ -216,7 +240,7 @@ def train_stage(
     base.set_attn_implementation(attention.NAME)
     plain_forward = base.forward
     base.forward = partial(response_only_forward, base)
-    rows = PackedRows(lessons, context=context, epochs=epochs, seed=seed)
+    rows = PackedRows(lessons, context=context, epochs=epochs, seed=seed, share_prompts=share_prompts)
     accumulation = max(1, rows_per_step // micro_batch)
     log = _LossLog(loss_log, name, on_step)
     trainer = LessonTrainer(
