@@ -6,6 +6,7 @@ precision, gradient checkpointing, sharding, checkpoints and resuming are the Tr
 """
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -156,7 +157,8 @@ class LessonTrainer(Trainer):
         inputs = {key: value for key, value in inputs.items() if key != "labels"}
         out = model(**inputs)
         count = num_items_in_batch if num_items_in_batch is not None else len(inputs["response"])
-        loss = out["loss"] / count
+        # Processes average their gradients, and each has a part of the sum only.
+        loss = out["loss"] / count * self.args.world_size
         return (loss, out) if return_outputs else loss
 
 
@@ -192,8 +194,9 @@ class _LossLog(TrainerCallback):
             return
         self.losses.append(loss)
         row = {"stage": self._stage, "optimizer_step": state.global_step, "loss": loss, "lr": logs["learning_rate"]}
-        with self._path.open("ab") as file:
-            file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+        if state.is_world_process_zero:
+            with self._path.open("ab") as file:
+                file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
         self._on_step()
 
 
@@ -241,7 +244,8 @@ def train_stage(
     plain_forward = base.forward
     base.forward = partial(response_only_forward, base)
     rows = PackedRows(lessons, context=context, epochs=epochs, seed=seed, share_prompts=share_prompts)
-    accumulation = max(1, rows_per_step // micro_batch)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate set it
+    accumulation = max(1, rows_per_step // (micro_batch * processes))
     log = _LossLog(loss_log, name, on_step)
     trainer = LessonTrainer(
         model=model,

@@ -1,0 +1,92 @@
+"""A stage that is cut off goes on with the same losses, and two processes learn what one does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.training.test_exactness import CONFIGS, lessons_of, model_of
+
+from orcinus.training.trainer import train_stage
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+class _Killed(Exception):
+    pass
+
+
+def trained(folder: Path, *, stop_after: int | None = None, **arguments: Any) -> list[torch.Tensor]:
+    """The weights after a stage in ``folder``, which may be cut off after so many optimizer steps."""
+    folder.mkdir(exist_ok=True)
+    model = model_of(CONFIGS["llama"]).float()
+    steps = 0
+
+    def on_step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == stop_after:
+            raise _Killed
+
+    train_stage(
+        model,
+        lessons_of(samples=4),
+        name="s",
+        context=64,
+        rows_per_step=2,
+        micro_batch=1,
+        epochs=2,
+        seed=0,
+        share_prompts=True,
+        arguments={"learning_rate": 1e-2, "use_cpu": True, "save_steps": 4, **arguments},
+        work=folder / "work",
+        loss_log=folder / "loss.jsonl",
+        on_start=lambda _: None,
+        on_step=on_step,
+    )
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def losses(folder: Path) -> dict[int, float]:
+    rows = [json.loads(line) for line in (folder / "loss.jsonl").read_text().splitlines()]
+    return {row["optimizer_step"]: row["loss"] for row in rows}
+
+
+def test_a_stage_that_is_cut_off_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    whole = trained(tmp_path / "whole")
+    with pytest.raises(_Killed):
+        trained(tmp_path / "cut", stop_after=10)
+    again = trained(tmp_path / "cut")
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert all(torch.equal(a, b) for a, b in zip(whole, again, strict=True))
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+    one = trained(tmp_path / "one", optim="sgd", max_grad_norm=0)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*command, "-m", "tests.training.test_resume", str(tmp_path / "two")],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for rank in range(2):
+        two = torch.load(tmp_path / "two" / f"{rank}.pt")
+        for a, b in zip(one, two, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+    first, second = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert second == pytest.approx(first, rel=1e-5)
+
+
+if __name__ == "__main__":
+    out = Path(sys.argv[1])
+    out.mkdir(exist_ok=True)
+    torch.save(trained(out, optim="sgd", max_grad_norm=0), out / f"{os.environ['RANK']}.pt")
