@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import openai
 import pyarrow.parquet as pq
 import pytest
 from tests.conftest import write_recipe
@@ -183,3 +184,22 @@ def test_killed_at_every_step_it_ends_as_if_nothing_had_been(finished: Path, tmp
         assert list(ledger.verify()) == []
         answered = sum(row.calls for row in ledger.spend("small"))
         assert answered == len(list(ledger.attempts()))
+
+
+def test_the_student_is_served_like_any_other_endpoint(finished: Path) -> None:
+    command = [sys.executable, "-m", "orcinus", "serve", "small", "--port", "0"]
+    server = subprocess.Popen(command, cwd=finished, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    try:
+        url = server.stdout.readline().split(" at ")[1].split(";")[0]
+        client = openai.OpenAI(base_url=url, api_key="none")
+        question: Any = [{"role": "user", "content": "What is 3 + 4?"}]
+        served = client.chat.completions.create(model="small", messages=question, max_tokens=12)
+        assert [model.id for model in client.models.list()] == ["small"]
+        client.close()
+    finally:
+        server.terminate()
+        server.communicate()
+    said = orcinus("chat", "small", "What is 3 + 4?", "--max-tokens", "12", cwd=finished)
+    assert served.choices[0].message.content is not None
+    assert served.choices[0].message.content.strip() == said.stdout.strip()

@@ -304,9 +304,18 @@ async def run_recipe(
 
         await run_steps(steps, run_dir, open_context, close=models.aclose)
         if _verb(steps[-1]) == "report":
-            for name in ("report.html", "report.md"):
-                write_atomically(run_dir / name, (steps[-1].folder(run_dir) / name).read_bytes())
+            _publish(steps[-1], run_dir)
     return run_dir
+
+
+def _publish(report: Step, run_dir: Path) -> None:
+    """The report where a user looks for it, and the model card in the student's folder."""
+    made = report.folder(run_dir)
+    for name in ("report.html", "report.md"):
+        write_atomically(run_dir / name, (made / name).read_bytes())
+    trained = report.inputs["train"].folder(run_dir)
+    student = trained / summary_of(trained)["summary"]["model"]
+    write_atomically(student / "README.md", (made / "model-card.md").read_bytes())
 
 
 def _verb(step: Step) -> str:

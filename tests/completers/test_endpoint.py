@@ -11,10 +11,10 @@ from typing import Any
 import openai
 import pytest
 
+from orcinus.completers.chat_server import chat_server
 from orcinus.completers.endpoint import Endpoint, EndpointConfig, Limits, Price
 from orcinus.completers.limits import InFlight
 from orcinus.completers.replay import Recordings, Replay
-from orcinus.completers.replay_server import replay_server
 from orcinus.completers.serving import serving
 from orcinus.completers.wire import Patience, duration_of
 from orcinus.errors import CompleterError, ConfigError
@@ -53,7 +53,7 @@ async def complete(model: Endpoint, messages: Messages = QUESTION) -> Completion
 
 def test_recorded_answers_over_http() -> None:
     async def go() -> Completion:
-        async with replay_server(REPLAY) as url:
+        async with chat_server(REPLAY) as url:
             return await complete(endpoint(url, price=Price(input=1.0, output=2.0)))
 
     found = asyncio.run(go())
@@ -65,7 +65,7 @@ def test_recorded_answers_over_http() -> None:
 
 def test_the_openai_sdk_works_against_the_replay_server_unchanged() -> None:
     async def go() -> tuple[str, str, list[str]]:
-        async with replay_server(REPLAY) as url:
+        async with chat_server(REPLAY) as url:
             client = openai.AsyncOpenAI(base_url=url, api_key="none")
             messages: Any = [{"role": m.role, "content": m.content} for m in QUESTION]
             plain = await client.chat.completions.create(model="m", messages=messages)
@@ -84,7 +84,7 @@ def test_the_openai_sdk_works_against_the_replay_server_unchanged() -> None:
 
 def test_an_unrecorded_question_is_a_permanent_error() -> None:
     async def go() -> None:
-        async with replay_server(REPLAY) as url:
+        async with chat_server(REPLAY) as url:
             await complete(endpoint(url), (Message(role="user", content="3 + 3?"),))
 
     with pytest.raises(CompleterError) as caught:

@@ -35,5 +35,6 @@ def _root(
 
 runs.add_commands(app)
 app.command(rich_help_panel="Results")(chat.chat)
+app.command(rich_help_panel="Results")(chat.serve)
 data.add_commands(app)
 app.add_typer(ledger.app, name="ledger", rich_help_panel="Look")

@@ -1,4 +1,4 @@
-"""Trying out the student that a run made."""
+"""Trying out the student that a run made: in the terminal, or over HTTP."""
 
 from typing import Annotated
 
@@ -38,6 +38,28 @@ def chat(
             await model.aclose()
 
     run_async(talk())
+
+
+def serve(
+    run: flags.RunArgument,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8124,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    device: flags.Device = "auto",
+) -> None:
+    """Serve the student that a run trained as an OpenAI-compatible endpoint, until interrupted."""
+    from orcinus.completers.chat_server import serve_forever
+    from orcinus.completers.opening import open_completer
+    from orcinus.trained import trained_student
+
+    folder = flags.run_folder(run, runs)
+    config, before = trained_student(folder)
+    model = open_completer(config, base=folder, device=device, secrets={})
+
+    def on_ready(url: str) -> None:
+        typer.echo(f"serving the student of {folder.name} at {url}; stop with Ctrl-C")
+
+    run_async(serve_forever(model, host=host, port=port, on_ready=on_ready, name=folder.name, before=before))
 
 
 def _asked() -> str:

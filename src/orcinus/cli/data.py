@@ -91,8 +91,8 @@ def serve_replay(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8123,
 ) -> None:
     """Serve recorded outputs as an OpenAI-compatible endpoint, until interrupted."""
+    from orcinus.completers.chat_server import serve_forever
     from orcinus.completers.replay import ANY, Recordings, Replay
-    from orcinus.completers.replay_server import serve_forever
 
     by_strategy: dict[str, tuple[str, ...]] = {}
     for text in files:

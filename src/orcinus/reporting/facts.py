@@ -48,6 +48,20 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What only the model card says."""
+
+    base: str
+    """The model that was trained; empty for one made from scratch."""
+    teachers: tuple[str, ...]
+    licences: tuple[tuple[str, int], ...]
+    """Of the questions, with how many lessons have it."""
+    system: str
+    """The system message that most lessons were learnt under."""
+    usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What a page shows."""
 
@@ -73,6 +87,7 @@ class Facts:
     seed: int
     steps: tuple[tuple[str, str], ...]
     """(folder, fingerprint)."""
+    card: Card
 
 
 def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, seed: int, examples: int) -> Facts:
@@ -93,7 +108,7 @@ def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, s
     evaluated = records["evaluate"]
     return Facts(
         run=run,
-        description=_description(text),
+        description=str(_parsed(text).get("description", "")),
         headline=tuple(_headline(scores)),
         warnings=tuple(_warnings(scores, records, spend)),
         tasks=tuple({"task": task, **counts} for task, counts in records["sample"]["summary"]["tasks"].items()),
@@ -112,14 +127,32 @@ def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, s
         commit=evaluated["commit"],
         seed=seed,
         steps=tuple((folder.name, records[role]["fingerprint"]) for role, folder in inputs.items()),
+        card=_card(inputs["erase"] / "lessons.parquet", _parsed(text), spend),
     )
 
 
-def _description(text: str) -> str:
+def _card(lessons: Path, recipe: Mapping[str, Any], spend: Sequence[SpendRow]) -> Card:
+    teachers, licences, systems = Counter[str](), Counter[str](), Counter[str]()
+    for row in tables.read_rows(lessons, ["teacher", "meta", "messages"]):
+        teachers[row["teacher"]] += 1
+        licences[orjson.loads(row["meta"]).get("licence") or "not stated"] += 1
+        first = row["messages"][0]
+        systems[first["content"] if first["role"] == "system" else ""] += 1
+    student = recipe.get("student")
+    return Card(
+        base=str(student.get("path", "")) if isinstance(student, dict) else "",
+        teachers=tuple(teachers),
+        licences=tuple(licences.most_common()),
+        system=max(systems, key=systems.__getitem__, default=""),
+        usd=sum(row.cost_usd for row in spend),
+    )
+
+
+def _parsed(text: str) -> Mapping[str, Any]:
     import yaml
 
     recipe = yaml.safe_load(text) if text else None
-    return str(recipe.get("description", "")) if isinstance(recipe, dict) else ""
+    return recipe if isinstance(recipe, dict) else {}
 
 
 def _headline(scores: Mapping[str, Any]) -> Iterable[str]:

@@ -29,6 +29,11 @@ def markdown(facts: Facts) -> str:
     return _render("report.md.j2", facts)
 
 
+def model_card(facts: Facts) -> str:
+    """The README of the student's folder, in the form of the Hugging Face hub."""
+    return _render("model-card.md.j2", facts)
+
+
 def _render(template: str, facts: Facts) -> str:
     environment = Environment(
         loader=PackageLoader("orcinus", "reporting"),
@@ -48,6 +53,7 @@ def _render(template: str, facts: Facts) -> str:
     )
     return environment.get_template(template).render(
         facts=facts,
+        card=facts.card,
         arms=words.ARMS,
         short=SHORT,
         tasks=[task for task in next(iter(facts.arms.values()), {}) if not task.startswith("_")],

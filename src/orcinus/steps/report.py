@@ -1,4 +1,4 @@
-"""The report: ``report.html`` and ``report.md``, made from what the steps before left in their folders."""
+"""The report: ``report.html``, ``report.md`` and the student's ``model-card.md``, made from what the steps before left in their folders."""
 
 from typing import Any
 
@@ -19,13 +19,13 @@ class ReportConfig(Config):
 
 
 async def report(config: ReportConfig, context: StepContext) -> dict[str, Any]:
-    """Write both pages.
+    """Write the pages.
 
     Returns:
         ``headline``: the result in sentences.
     """
     from orcinus.reporting.facts import gather
-    from orcinus.reporting.pages import html, markdown
+    from orcinus.reporting.pages import html, markdown, model_card
 
     context.progress.start("report", None)
     facts = gather(
@@ -37,4 +37,5 @@ async def report(config: ReportConfig, context: StepContext) -> dict[str, Any]:
     )
     write_atomically(context.out / "report.html", html(facts).encode())
     write_atomically(context.out / "report.md", markdown(facts).encode())
+    write_atomically(context.out / "model-card.md", model_card(facts).encode())
     return {"headline": list(facts.headline), "warnings": list(facts.warnings)}

@@ -1,4 +1,4 @@
-"""Recorded outputs behind a real HTTP endpoint, so that the whole network path runs offline.
+"""A model behind a real HTTP endpoint: recorded outputs, so that the whole network path runs offline, or a trained student.
 
 Speaks enough of the OpenAI chat API for the ``openai`` package to use it unchanged: ``/v1/chat/completions`` (also as a
 stream), ``/v1/models``, errors in its shape. Listens on this machine only, unless told otherwise; asks for no key.
@@ -9,16 +9,18 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from orcinus.completers.replay import Replay
 from orcinus.completers.serving import serving
 from orcinus.errors import CompleterError
-from orcinus.types import Completion, Message, Sampling
+from orcinus.protocols import Completer
+from orcinus.types import Completion, Message, Messages, Sampling
 
 MAX_REQUEST_BYTES = 16 * 2**20
+DEFAULT_MAX_TOKENS = 1024
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 413: "Content Too Large"}
 
 
@@ -30,30 +32,58 @@ class _Refused(Exception):
         self.status = status
 
 
+@dataclass(frozen=True, slots=True)
+class _Served:
+    model: Completer
+    name: str
+    before: Messages
+
+
 @asynccontextmanager
-async def replay_server(replay: Replay, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+async def chat_server(
+    model: Completer, *, host: str = "127.0.0.1", port: int = 0, name: str | None = None, before: Messages = ()
+) -> AsyncIterator[str]:
     """Serve while the block runs.
+
+    Args:
+        model: Who answers.
+        host: The address to listen on.
+        port: The port; 0 for any that is free.
+        name: What the model is called here; None takes its own name.
+        before: Turns that stand before a conversation that brings no system message of its own.
 
     Yields:
         The base URL, up to and including ``/v1``.
     """
+    served = _Served(model, name or model.model, before)
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await _answer_one(reader, writer, replay):
+        while await _answer_one(reader, writer, served):
             pass
 
     async with serving(converse, host=host, port=port, limit=MAX_REQUEST_BYTES) as chosen:
         yield f"http://{host}:{chosen}/v1"
 
 
-async def serve_forever(replay: Replay, *, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+async def serve_forever(
+    model: Completer,
+    *,
+    host: str,
+    port: int,
+    on_ready: Callable[[str], None],
+    name: str | None = None,
+    before: Messages = (),
+) -> None:
     """Serve until cancelled; ``on_ready`` is told the base URL."""
-    async with replay_server(replay, host=host, port=port) as url:
-        on_ready(url)
-        await asyncio.Event().wait()
+    try:
+        async with chat_server(model, host=host, port=port, name=name, before=before) as url:
+            on_ready(url)
+            await asyncio.Event().wait()
+    finally:
+        await model.aclose()
 
 
-async def _answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, replay: Replay) -> bool:
+async def _answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, served: _Served) -> bool:
     """Answer one request; False when the connection is to be closed."""
     head = await reader.readuntil(b"\r\n\r\n")
     request_line, *header_lines = head.decode("latin-1").split("\r\n")
@@ -66,7 +96,7 @@ async def _answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
             keep = False
             raise _Refused(413, "the request is too large")
         body = await reader.readexactly(length)
-        reply, stream = await _route(method, path.partition("?")[0], body, replay)
+        reply, stream = await _route(method, path.partition("?")[0], body, served)
         if stream:
             await _send_stream(writer, reply)
         else:
@@ -79,31 +109,42 @@ async def _answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     return keep
 
 
-async def _route(method: str, path: str, body: bytes, replay: Replay) -> tuple[dict[str, Any], bool]:
+async def _route(method: str, path: str, body: bytes, served: _Served) -> tuple[dict[str, Any], bool]:
     if path == "/v1/models" and method == "GET":
-        return {"object": "list", "data": [{"id": replay.model, "object": "model", "owned_by": "recorded"}]}, False
+        return {"object": "list", "data": [{"id": served.name, "object": "model", "owned_by": "orcinus"}]}, False
     if path != "/v1/chat/completions":
         raise _Refused(404, f"there is no {path} here; POST /v1/chat/completions")
     if method != "POST":
         raise _Refused(405, f"{path} takes POST")
-    asked = _parse(body)
+    messages, sampling, stream = _parse(body)
+    if messages[0].role not in ("system", "developer"):
+        messages = (*served.before, *messages)
     try:
-        completion = await replay.complete(asked["messages"], Sampling())
+        completion = await served.model.complete(messages, sampling)
     except CompleterError as error:
         # 400 and not 404: the endpoint and the model are there, this question is not.
         raise _Refused(400, str(error)) from error
-    return _chat_completion(replay.model, completion), asked["stream"]
+    return _chat_completion(served.name, completion), stream
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+def _parse(body: bytes) -> tuple[Messages, Sampling, bool]:
+    """What is asked, how it is to be answered, and whether as a stream."""
     try:
         asked = orjson.loads(body)
         messages = tuple(Message(role=item["role"], content=_content(item["content"])) for item in asked["messages"])
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        stop = asked.get("stop") or ()
+        sampling = Sampling(
+            temperature=float(asked.get("temperature") or 0.0),
+            top_p=float(asked.get("top_p") or 1.0),
+            max_tokens=int(asked.get("max_completion_tokens") or asked.get("max_tokens") or DEFAULT_MAX_TOKENS),
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            seed=asked.get("seed"),
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise _Refused(400, f"not a chat request: {error!r}") from error
     if not messages:
         raise _Refused(400, "messages is empty")
-    return {"messages": messages, "stream": bool(asked.get("stream"))}
+    return messages, sampling, bool(asked.get("stream"))
 
 
 def _content(content: Any) -> str:
