@@ -7,6 +7,7 @@ The winner of many noisy means looks better than it is. So the choice is made on
 measured again on examples that had no part in it.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -19,9 +20,11 @@ from orcinus import stats
 from orcinus.asking import SamplingConfig, requests_for
 from orcinus.attempts import attempt_all
 from orcinus.choosing import Array, Belief, believe, best
+from orcinus.clustering import Clusters
 from orcinus.config import Config
 from orcinus.errors import ConfigError, StepError
 from orcinus.fingerprint import stable_fraction
+from orcinus.proxies import AGREEMENT, by_agreement
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import GROUPS
@@ -34,8 +37,11 @@ VERSION = 1
 class AssignConfig(Config):
     """How a strategy is chosen."""
 
-    by: Literal["task", "category"] = "task"
-    """What gets a strategy of its own: a task, or each ``meta.category`` of a task that was probed often enough."""
+    by: Literal["task", "category", "cluster"] = "task"
+    """What gets a strategy of its own: a task, each ``meta.category`` of a task that was probed often enough, or each cluster of
+    questions with the same words, whatever their task."""
+    clusters: int | None = Field(default=None, ge=1)
+    """How many clusters; None takes the number that separates best, with at least ``smallest`` probe examples in each on average."""
     margin: float = Field(default=0.01, ge=0, le=1)
     """Accuracy that is given up for a cheaper strategy: within it strategies are tied."""
     floor: float = Field(default=0.0, ge=0, le=1)
@@ -46,8 +52,11 @@ class AssignConfig(Config):
     """One strategy for all groups, or ``random`` for one drawn for each, without regard to the probe: for comparisons."""
     confirm: int = Field(default=10, ge=0)
     """Fresh probe examples of a group on which the chosen strategy is measured again; 0 leaves it out."""
+    proxy: Literal["agreement", "none"] = "agreement"
+    """What counts as right where a task has no references: the answer that most of the student's attempts come to. With ``none``
+    such tasks are chosen for as if all attempts were wrong, which leaves the cheapest strategy."""
     smallest: int = Field(default=5, ge=1)
-    """Probe examples that a category needs to be a group; smaller ones stay with their task."""
+    """Probe examples that a category or cluster needs to be a group; those of smaller ones stay with their task."""
 
 
 async def assign(
@@ -77,7 +86,9 @@ async def assign(
     if not judged:
         raise StepError("the probe has no answer to choose by")
     examples = list(tables.read_examples(context.inputs["sample"] / "examples.parquet"))
-    groups = _groups(config, examples, judged)
+    if config.proxy == "agreement":
+        judged = by_agreement(judged, {(example.task, example.id): example for example in examples})
+    groups = _groups(config, examples, judged, context.seed)
     by_group: dict[str, list[Judged]] = {}
     for item in judged:
         by_group.setdefault(groups[item.attempt.task, item.attempt.example_id], []).append(item)
@@ -118,16 +129,28 @@ def _check(config: AssignConfig, strategies: Sequence[Strategy]) -> None:
             )
 
 
-def _groups(config: AssignConfig, examples: Sequence[Example], judged: Sequence[Judged]) -> dict[tuple[str, str], str]:
+def _groups(
+    config: AssignConfig, examples: Sequence[Example], judged: Sequence[Judged], seed: int
+) -> dict[tuple[str, str], str]:
     """(task, example id) → group, for all examples."""
     if config.by == "task":
         return {(example.task, example.id): example.task for example in examples}
     probed = {(item.attempt.task, item.attempt.example_id) for item in judged}
-    fine = {(e.task, e.id): f"{e.task}/{e.meta['category']}" if e.meta.get("category") else e.task for e in examples}
-    sizes: dict[str, int] = {}
-    for key in probed:
-        sizes[fine[key]] = sizes.get(fine[key], 0) + 1
-    return {key: group if sizes.get(group, 0) >= config.smallest else key[0] for key, group in fine.items()}
+    fine = _clustered(config, examples, len(probed), seed) if config.by == "cluster" else _categories(examples)
+    sizes = Counter(fine[key] for key in probed)
+    return {key: group if sizes[group] >= config.smallest else key[0] for key, group in fine.items()}
+
+
+def _categories(examples: Sequence[Example]) -> dict[tuple[str, str], str]:
+    return {(e.task, e.id): f"{e.task}/{e.meta['category']}" if e.meta.get("category") else e.task for e in examples}
+
+
+def _clustered(config: AssignConfig, examples: Sequence[Example], probed: int, seed: int) -> dict[tuple[str, str], str]:
+    prompts = [example.prompt for example in examples]
+    most = max(1, probed // (2 * config.smallest))
+    clusters = Clusters(prompts, count=config.clusters, most=most, seed=seed)
+    names = [f"cluster {number + 1}: {' '.join(clusters.words(number))}" for number in range(len(clusters.centres))]
+    return {(e.task, e.id): names[number] for e, number in zip(examples, clusters.of(prompts), strict=True)}
 
 
 def outcomes(items: Sequence[Judged], names: Sequence[str]) -> Array:
@@ -197,14 +220,16 @@ def _assignment(
     strategy: str | None = names[mine]
     if not learnable and config.below_floor != "best":
         strategy = None if config.below_floor == "skip" else config.below_floor
+    proxied = any(item.verdict.verifier == AGREEMENT for item in items)
     return Assignment(
         group=belief.groups[g],
         strategy=strategy,
         evidence=evidence,
         runner_up=names[rivals[0]] if rivals else None,
         p_value=None if against is None else _paired_p(items, names[mine], names[against]),
-        reason=_reason(config, belief, names, g, mine, learnable, against),
+        reason=_reason(config, belief, names, g, mine, learnable, against, proxied),
         learnable=learnable,
+        proxy=AGREEMENT if proxied else None,
     )
 
 
@@ -216,11 +241,19 @@ def _paired_p(items: Sequence[Judged], first: str, second: str) -> float | None:
 
 
 def _reason(
-    config: AssignConfig, belief: Belief, names: Sequence[str], g: int, mine: int, learnable: bool, against: int | None
+    config: AssignConfig,
+    belief: Belief,
+    names: Sequence[str],
+    g: int,
+    mine: int,
+    learnable: bool,
+    against: int | None,
+    proxy: bool,
 ) -> str:
     if config.fixed is not None:
         return "drawn at random" if config.fixed == "random" else "fixed by the recipe"
-    believed = f"believed accuracy {belief.mean[g, mine]:.0%} from {belief.counts[g, mine]} examples"
+    word = "agreement with the majority" if proxy else "accuracy"
+    believed = f"believed {word} {belief.mean[g, mine]:.0%} from {belief.counts[g, mine]} examples"
     top = int(np.where(belief.counts[g] > 0, belief.mean[g], -1.0).argmax())
     if not learnable:
         what = {"best": "taught with its best all the same", "skip": "left out"}.get(

@@ -1,0 +1,58 @@
+"""What stands in for verdicts where nobody knows the right answer.
+
+    agreement    the answer that most of the student's attempts at a question come to, under all strategies, counts as right
+                 (self-consistency, Wang et al. 2022): it rewards strategies that do not wander, and it shares the student's errors
+
+A choice that rests on a proxy says so, in the assignment and in the report.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from orcinus.types import Example, Judged
+from orcinus.verifiers.number import value_of
+
+MIN_ANSWERS = 3
+"""With fewer answers to a question there is no majority to speak of."""
+AGREEMENT = "agreement"
+
+
+def by_agreement(judged: Sequence[Judged], examples: Mapping[tuple[str, str], Example]) -> list[Judged]:
+    """The attempts, those at questions without a reference judged by agreement with the majority.
+
+    Args:
+        judged: The student's, under all strategies.
+        examples: By task and id.
+    """
+    answers: dict[tuple[str, str], Counter[str]] = {}
+    for item in judged:
+        key = item.attempt.task, item.attempt.example_id
+        if item.verdict.value is None and item.verdict.answer is not None and examples[key].reference is None:
+            answers.setdefault(key, Counter())[_same(item, examples[key])] += 1
+    majority = {
+        key: min(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        for key, counts in answers.items()
+        if counts.total() >= MIN_ANSWERS
+    }
+    found = []
+    for item in judged:
+        key = item.attempt.task, item.attempt.example_id
+        answer, votes = majority.get(key, ("", 0))
+        if votes > 1:
+            agrees = item.verdict.answer is not None and _same(item, examples[key]) == answer
+            verdict = replace(
+                item.verdict, value=float(agrees), verifier=AGREEMENT, reason="agreement with the majority"
+            )
+            found.append(replace(item, verdict=verdict))
+        else:
+            found.append(item)
+    return found
+
+
+def _same(item: Judged, example: Example) -> str:
+    """A form in which equal answers are equal texts."""
+    answer = item.verdict.answer or ""
+    if example.answer_type == "number" and (value := value_of(answer)) is not None:
+        return str(value)
+    return " ".join(answer.casefold().split())

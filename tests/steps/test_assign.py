@@ -1,0 +1,110 @@
+"""Choosing for groups finer than tasks, and without references."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from orcinus.asking import SamplingConfig
+from orcinus.runtime import Silent, StepContext
+from orcinus.steps.assign import AssignConfig, assign
+from orcinus.store import tables
+from orcinus.strategies import built_in
+from orcinus.tasks.procedural import ProceduralConfig, draw
+from orcinus.types import Assignment, Attempt, Example, Judged, Sampling, Usage, Verdict
+
+Answered = Callable[[Example, str], tuple[str | None, float | None]]
+"""(answer, verdict) of the student for an example under a strategy."""
+
+
+def judged(example: Example, strategy: str, answer: str | None, value: float | None) -> Judged:
+    identity = f"{example.task}/{example.id}/{strategy}"
+    return Judged(
+        attempt=Attempt(
+            id=identity,
+            example_id=example.id,
+            task=example.task,
+            strategy=strategy,
+            model="m",
+            messages=(),
+            sampling=Sampling(),
+            sample=0,
+            text=answer or "",
+            finish="stop",
+            usage=Usage(tokens_out=5 if strategy == "direct" else 40),
+        ),
+        verdict=Verdict(attempt_id=identity, verifier="v@1", value=value, answer=answer, reason=""),
+    )
+
+
+def chosen(
+    config: AssignConfig,
+    examples: Sequence[Example],
+    answered: Answered,
+    folder: Path,
+    names: Sequence[str] = ("direct", "step_by_step"),
+) -> tuple[dict[str, Assignment], dict[tuple[str, str], str]]:
+    """The assignments by group, and the group of each example where groups are finer than tasks."""
+    strategies = tuple(strategy for name, strategy in built_in().items() if name in names)
+    with tables.TableWriter(folder / "sample" / "examples.parquet", tables.EXAMPLES) as writer:
+        for example in examples:
+            writer.write(tables.example_row(example, "probe"))
+    with tables.TableWriter(folder / "probe" / "attempts.parquet", tables.JUDGED) as writer:
+        for example in examples:
+            for strategy in strategies:
+                writer.write(tables.judged_row(judged(example, strategy.name, *answered(example, strategy.name))))
+    nothing = cast(Any, None)
+    context = StepContext(
+        out=folder,
+        inputs={"sample": folder / "sample", "probe": folder / "probe"},
+        run="r",
+        seed=0,
+        ledger=nothing,
+        runtime=nothing,
+        progress=Silent(),
+        completer=nothing,
+    )
+    asyncio.run(assign(config, strategies, SamplingConfig(), context))
+    groups = {}
+    if (folder / "groups.parquet").exists():
+        groups = {(row["task"], row["example_id"]): row["group"] for row in tables.read_rows(folder / "groups.parquet")}
+    return {item.group: item for item in tables.read_assignments(folder / "assignments.parquet")}, groups
+
+
+def test_a_task_of_two_kinds_is_told_apart_by_its_words(tmp_path: Path) -> None:
+    examples, kinds = [], {}
+    for kind in ("sums", "largest"):
+        for number, example in enumerate(draw(ProceduralConfig(generator=kind, count=30, size=(3, 5)))):
+            made = Example(
+                id=f"{kind}{number}", task="mixed", prompt=example.prompt, answer_type="number", reference="1"
+            )
+            examples.append(made)
+            kinds[made.id] = kind
+
+    def answered(example: Example, strategy: str) -> tuple[str, float]:
+        return "1", float((kinds[example.id] == "sums") == (strategy == "step_by_step"))
+
+    found, groups = chosen(AssignConfig(by="cluster", confirm=0), examples, answered, tmp_path)
+    for example in examples:
+        strategy = found[groups["mixed", example.id]].strategy
+        assert strategy == ("step_by_step" if kinds[example.id] == "sums" else "direct")
+    assert all(name.startswith("cluster ") for name in found)
+
+
+def test_without_references_agreement_stands_in_and_is_named(tmp_path: Path) -> None:
+    examples = [Example(id=str(number), task="t", prompt=f"{number}?", answer_type="number") for number in range(12)]
+
+    def answered(example: Example, strategy: str) -> tuple[str, None]:
+        return {"direct": f"1{example.id}", "step_by_step": f"{example.id}.0"}.get(strategy, example.id), None
+
+    names = ("direct", "step_by_step", "explain_then_answer")
+    found, _ = chosen(AssignConfig(confirm=0), examples, answered, tmp_path / "three", names)
+    assert found["t"].strategy != "direct"
+    assert found["t"].proxy == "agreement"
+    assert "agreement with the majority" in found["t"].reason
+    assert {item.strategy: item.score.mean for item in found["t"].evidence}["direct"] == 0.0
+
+    alone, _ = chosen(AssignConfig(confirm=0, proxy="none"), examples, answered, tmp_path / "none", names)
+    assert alone["t"].proxy is None
+    two, _ = chosen(AssignConfig(confirm=0), examples, answered, tmp_path / "two", names[:2])
+    assert two["t"].proxy is None, "two answers are no majority"
