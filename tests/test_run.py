@@ -14,7 +14,9 @@ import openai
 import pyarrow.parquet as pq
 import pytest
 from tests.conftest import write_recipe
+from transformers import AutoTokenizer
 
+from orcinus.completers.chat import Chat
 from orcinus.completers.local_config import folder_identity
 from orcinus.lineage import finished_steps, scores_of, trace_lesson
 from orcinus.pipeline import summary_of
@@ -22,6 +24,7 @@ from orcinus.status import run_status
 from orcinus.store import tables
 from orcinus.store.ledger import Ledger
 from orcinus.strategies import built_in, generic_messages
+from orcinus.types import Message
 
 ORDER = ("sample", "student", "probe", "assign", "teach", "curate", "erase", "train", "evaluate", "report")
 
@@ -77,6 +80,24 @@ def test_the_students_lessons_show_no_strategy(finished: Path) -> None:
     for lesson in lessons:
         assert lesson.messages[0].content == generic_messages()["cautious"]
         shown = " ".join(message.content for message in lesson.messages) + lesson.completion
+        assert not any(strategy.system in shown for strategy in built_in().values())
+
+
+def test_the_student_sees_the_erased_prompt_token_for_token(finished: Path) -> None:
+    """What it learns behind is what the evaluation asks it with, and neither holds a strategy's tokens."""
+    (erased,) = finished_steps(finished / "runs" / "small", "erase")
+    (evaluated,) = finished_steps(finished / "runs" / "small", "evaluate")
+    (student,) = finished_steps(finished / "runs" / "small", "student")
+    chat = Chat(AutoTokenizer.from_pretrained(student / "model"), fallback="chatml")
+    asked = [item.attempt for item in tables.read_judged(evaluated / "attempts-after.parquet")]
+    expected = generic_messages()["cautious"]
+    for messages in [attempt.messages for attempt in asked]:
+        assert chat.prompt(messages) == chat.prompt((Message(role="system", content=expected), messages[-1]))
+    for lesson in tables.read_lessons(erased / "lessons.parquet"):
+        tokens, prompt = chat.lesson(lesson.messages, lesson.completion, lesson.reasoning)
+        question = lesson.messages[-1]
+        assert tokens[:prompt] == chat.prompt((Message(role="system", content=expected), question))
+        shown = chat.tokenizer.decode(tokens)
         assert not any(strategy.system in shown for strategy in built_in().values())
 
 

@@ -16,7 +16,7 @@ from orcinus.durable import write_atomically
 from orcinus.errors import ConfigError
 from orcinus.pipeline import Step, ancestors, locked, run_steps, summary_of
 from orcinus.protocols import Completer
-from orcinus.recipe import ModelConfig, Recipe, StudentConfig
+from orcinus.recipe import ModelConfig, Recipe, SelfConfig, StudentConfig
 from orcinus.runtime import Progress, Runtime, StepContext
 from orcinus.steps import assign, curate, erase, evaluate, probe, report, sample, student, teach, train
 from orcinus.store.ledger import Ledger
@@ -43,7 +43,7 @@ def steps_of(recipe: Recipe, base: Path) -> list[Step]:
     made = build.student(sampled)
     probed = build.probe(sampled, made)
     assigned = build.assign(sampled, probed, made)
-    taught = build.teach(sampled, assigned)
+    taught = build.teach(sampled, assigned, made)
     curated = build.curate(sampled, taught)
     erased = build.erase(sampled, curated, "explanation")
     trained = build.train(erased, made, "explanation")
@@ -127,16 +127,17 @@ class _Builder:
         }
         return self._step("assign", assign, config, {"sample": sampled, "probe": probed, **made}, action)
 
-    def teach(self, sampled: Step, assigned: Step) -> Step:
+    def teach(self, sampled: Step, assigned: Step, made: Mapping[str, Step]) -> Step:
         async def action(context: StepContext) -> dict[str, Any]:
             return await teach.teach(self._recipe.teach, self._strategies, context)
 
         config = {
             **_dump(self._recipe.teach),
             "strategies": self._texts,
-            "model": identity_of(self._recipe.teacher, self._base),
+            "model": self._teacher_identity(),
         }
-        return self._step("teach", teach, config, {"sample": sampled, "assign": assigned}, action)
+        own = made if isinstance(self._recipe.teacher, SelfConfig) else {}
+        return self._step("teach", teach, config, {"sample": sampled, "assign": assigned, **own}, action)
 
     def curate(self, sampled: Step, taught: Step) -> Step:
         async def action(context: StepContext) -> dict[str, Any]:
@@ -170,7 +171,7 @@ class _Builder:
             "strategies": self._texts,
             "generic": generic,
             "student": self._student_identity(),
-            "teacher": identity_of(self._recipe.teacher, self._base),
+            "teacher": self._teacher_identity(),
         }
         return self._step("evaluate", evaluate, config, inputs, action)
 
@@ -182,6 +183,10 @@ class _Builder:
 
     def _student_identity(self) -> dict[str, Any]:
         return identity_of(self._recipe.student, self._base)
+
+    def _teacher_identity(self) -> dict[str, Any]:
+        teacher = self._recipe.teacher
+        return self._student_identity() if isinstance(teacher, SelfConfig) else identity_of(teacher, self._base)
 
     def _student_at(self, context: StepContext) -> LocalConfig:
         return student_config(self._recipe, self._base, context.inputs.get("student"))
@@ -234,6 +239,8 @@ class Models:
 
     def open(self, role: str, folder: Path | None = None) -> Completer:
         """The model of ``role``; see ``OpenCompleter``."""
+        if role == "teacher" and isinstance(self._recipe.teacher, SelfConfig):
+            role = "student"
         if (role, folder) not in self._open:
             self._open[role, folder] = open_completer(
                 self._config(role, folder),
@@ -247,7 +254,7 @@ class Models:
     def _config(self, role: str, folder: Path | None) -> ModelConfig:
         if role == "student":
             return student_config(self._recipe, self._base, folder)
-        if role == "teacher":
+        if role == "teacher" and not isinstance(self._recipe.teacher, SelfConfig):
             return self._recipe.teacher
         raise ConfigError(f"the recipe has no model in the role {role!r}")
 
@@ -288,7 +295,8 @@ async def run_recipe(
             inputs = {role: source.folder(run_dir) for role, source in step.inputs.items()}
 
             def completer(role: str, folder: Path | None = None) -> Completer:
-                return models.open(role, inputs.get("student") if role == "student" and folder is None else folder)
+                own = role == "student" or isinstance(recipe.teacher, SelfConfig)
+                return models.open(role, inputs.get("student") if own and folder is None else folder)
 
             return StepContext(
                 out=folder,

@@ -14,7 +14,7 @@ from orcinus.asking import SamplingConfig, requests_for
 from orcinus.completers.endpoint import EndpointConfig, Price
 from orcinus.method import Models, run_recipe, steps_of
 from orcinus.pipeline import Step
-from orcinus.recipe import Recipe
+from orcinus.recipe import Recipe, SelfConfig
 from orcinus.runtime import Progress, Runtime, StepContext
 from orcinus.steps import evaluate, probe
 from orcinus.store import tables
@@ -257,7 +257,8 @@ class _Estimator:
 
     def _model(self, role: str) -> str | None:
         """The model's identity; None for a student that a step has yet to make."""
-        if role == "student" and isinstance(self._recipe.student, ScratchConfig):
+        own = role == "student" or isinstance(self._recipe.teacher, SelfConfig)
+        if own and isinstance(self._recipe.student, ScratchConfig):
             return None
         return self._models.open(role).model
 

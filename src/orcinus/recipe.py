@@ -14,7 +14,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
@@ -40,7 +40,15 @@ from orcinus.training.config import TrainConfig
 from orcinus.training.scratch import ScratchConfig
 from orcinus.types import AnswerType, Strategy
 
-ModelConfig = Annotated[EndpointConfig | LocalConfig | ReplayConfig | ScriptedConfig, Field(discriminator="kind")]
+
+class SelfConfig(Config):
+    """The student teaches itself: its own right answers under the strategy that suits it best, the instruction erased."""
+
+    kind: Literal["self"] = "self"
+
+
+ModelConfig = EndpointConfig | LocalConfig | ReplayConfig | ScriptedConfig
+TeacherConfig = Annotated[ModelConfig | SelfConfig, Field(discriminator="kind")]
 StudentConfig = Annotated[
     LocalConfig | ScratchConfig | EndpointConfig | ReplayConfig | ScriptedConfig, Field(discriminator="kind")
 ]
@@ -98,8 +106,8 @@ class Recipe(Config):
     """The strategies to measure the student under: names of built-in ones, or your own."""
     student: StudentConfig
     """The model that learns: ``local`` (a Hugging Face model) or ``scratch`` (a new one)."""
-    teacher: ModelConfig
-    """The model that explains."""
+    teacher: TeacherConfig
+    """The model that explains; ``self`` is the student."""
     sample: SampleConfig = SampleConfig()
     """Which examples are probed, taught and held out."""
     probe: ProbeConfig = ProbeConfig()
@@ -151,6 +159,27 @@ class Recipe(Config):
                 f"budget.usd is set, but no price is known for {teacher.model}; set teacher.price: {{input: …, output: …}} "
                 "in dollars per million tokens (0 for a server of your own)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _who_learns_from_itself_hears_from_outside(self) -> "Recipe":
+        if not isinstance(self.teacher, SelfConfig):
+            return self
+        unlabelled = [
+            task.path
+            for task in self.tasks
+            if isinstance(task, RecordsConfig) and task.unlabelled and not task.verifier
+        ]
+        if unlabelled or self.curate.keep == "all":
+            why = f"{unlabelled[0]} has no right answers" if unlabelled else "curate.keep is 'all'"
+            raise ValueError(
+                f"teacher: a student that learns from itself needs a signal from outside, and {why}; without one it only grows surer "
+                "of its errors: give references or a verifier, and keep what is right"
+            )
+        if "teacher" in self.evaluate.arms:
+            # The student under its best strategy is an arm already.
+            arms = tuple(arm for arm in self.evaluate.arms if arm != "teacher")
+            object.__setattr__(self, "evaluate", self.evaluate.model_copy(update={"arms": arms}))
         return self
 
     def resolved_strategies(self) -> tuple[Strategy, ...]:

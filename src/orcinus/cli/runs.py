@@ -38,6 +38,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command(rich_help_panel="Run")(plan)
     app.command(rich_help_panel="Run")(run)
     app.command(rich_help_panel="Run")(ablate)
+    app.command(rich_help_panel="Run")(improve)
     for verb, text in STEP_HELP.items():
         app.command(verb, help=f"{text} Runs the steps before it where needed.", rich_help_panel="One step")(
             _step(verb)
@@ -173,6 +174,34 @@ def ablate(
     else:
         flags.out_console().print(markdown(found), markup=False, soft_wrap=True)
         flags.out_console().print(f"also in {runs / (loaded.name + '-ablation.md')}", markup=False)
+
+
+def improve(
+    recipe: flags.RecipeArgument,
+    rounds: Annotated[int, typer.Option(min=1, help="At most so many; it ends when the student gets no better.")] = 3,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    ledger: flags.LedgerPath = None,
+    device: flags.Device = "auto",
+    micro_batch: flags.MicroBatch = None,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Let the student teach itself in rounds: its own right answers under its best strategy, the instruction erased."""
+    from orcinus.improving import improve as go_on
+    from orcinus.improving import markdown
+    from orcinus.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    runtime = flags.runtime(runs=runs, ledger=ledger, concurrency=512, device=device, micro_batch=micro_batch)
+    progress = progress_for(flags.error_console(), as_json=as_json)
+    try:
+        found = run_async(go_on(loaded, recipe, runtime, progress, rounds=rounds))
+    finally:
+        progress.close()
+    if as_json:
+        flags.print_json(found)
+    else:
+        flags.out_console().print(markdown(found), markup=False, soft_wrap=True)
+        flags.out_console().print(f"also in {runs / (loaded.name + '-improved.md')}", markup=False)
 
 
 def plan(
