@@ -4,7 +4,10 @@ Special tokens inside what a user or a teacher wrote are text, never control: th
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
+
+from jinja2 import TemplateError
 
 from orcinus.types import Message, Messages
 
@@ -29,9 +32,14 @@ class Chat:
         self.tokenizer = tokenizer
         self._template = None if tokenizer.chat_template else FALLBACKS[fallback]
         self._special = tuple(token for token in tokenizer.all_special_tokens if token)
+        self._takes_system = self._has_system_turn()
 
     def prompt(self, messages: Messages) -> list[int]:
-        """The tokens after which the model writes its answer."""
+        """The tokens after which the model writes its answer.
+
+        Where the template has no system turn (Gemma, Mistral) the system message stands before the first question.
+        """
+        messages = self._folded(messages)
         return self._tokens(self._render(messages, generation=True), messages)
 
     def lesson(self, messages: Messages, completion: str, reasoning: str | None = None) -> tuple[list[int], int]:
@@ -40,6 +48,7 @@ class Chat:
         The rest is what the student learns to write: everything after the generation prompt, the token that ends the turn
         included and whatever the template puts behind it left out.
         """
+        messages = self._folded(messages)
         answer: dict[str, Any] = {"role": "assistant", "content": completion}
         if reasoning is not None:
             answer["reasoning_content"] = reasoning
@@ -57,9 +66,22 @@ class Chat:
         return prompt + self._tokens(written, texts), len(prompt)
 
     def _end_of_turn(self, tail: str) -> str:
-        """What ends the turn: the first special token of ``tail``, or the tokenizer's end of sequence."""
-        found = [(tail.find(token), token) for token in self._special if token in tail]
-        return min(found)[1] if found else (self.tokenizer.eos_token or "")
+        """What ends the turn: ``tail`` up to its first special token, or the tokenizer's end of sequence."""
+        ends = [tail.find(token) + len(token) for token in self._special if token in tail]
+        return tail[: min(ends)] if ends else (self.tokenizer.eos_token or "")
+
+    def _has_system_turn(self) -> bool:
+        try:
+            return _mark(0) in self._render((Message(role="system", content=""), Message(role="user", content="")))
+        except TemplateError:
+            return False
+
+    def _folded(self, messages: Messages) -> Messages:
+        """The conversation as the template can write it."""
+        if self._takes_system or len(messages) < 2 or messages[0].role not in ("system", "developer"):
+            return messages
+        first = replace(messages[1], content=f"{messages[0].content}\n\n{messages[1].content}")
+        return (first, *messages[2:])
 
     def _render(self, messages: Messages, *, generation: bool = False, answer: dict[str, Any] | None = None) -> str:
         """The conversation with a mark in place of each text."""
