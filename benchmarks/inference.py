@@ -2,7 +2,7 @@
 
     python -m benchmarks.inference [--quick] [--json]
 
-A Llama-like model with random weights; questions and answers have the spread of lengths that probing has (each answer's bound is
+A Llama-like model with random weights, asked under three strategies in turn; questions and answers have the spread of lengths that probing has (each answer's bound is
 drawn from a lognormal distribution, because random weights do not end by themselves). Written tokens a second, medians of pairs.
 """
 
@@ -23,32 +23,34 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from orcinus.completers.chat import Chat
 from orcinus.completers.local import Local
 from orcinus.completers.local_config import LocalConfig
+from orcinus.strategies import built_in
 from orcinus.training.scratch import ScratchConfig
 from orcinus.training.student import make_student
-from orcinus.types import Message, Sampling
+from orcinus.types import Message, Messages, Sampling
 
 BATCH = 32
 WORDS = "the small student reads a question and writes an answer word by word until it is done with it".split()  # noqa: SIM905
 
 
-def questions(count: int) -> list[tuple[str, int]]:
-    """(question, tokens to write): 10 to 200 words, 8 to 256 tokens."""
+def questions(count: int) -> list[tuple[Messages, int]]:
+    """(conversation, tokens to write): one of three strategies, 10 to 200 words; 8 to 256 tokens."""
+    strategies = [built_in()[name].system for name in ("direct", "explain_then_answer", "step_by_step")]
     draw = random.Random(3)
-    return [
-        (
-            " ".join(draw.choice(WORDS) for _ in range(int(min(200, max(10, draw.lognormvariate(math.log(40), 0.7)))))),
-            int(min(256, max(8, draw.lognormvariate(math.log(48), 0.9)))),
-        )
-        for _ in range(count)
-    ]
+    asked: list[tuple[Messages, int]] = []
+    for number in range(count):
+        words = int(min(200, max(10, draw.lognormvariate(math.log(40), 0.7))))
+        question = Message(role="user", content=" ".join(draw.choice(WORDS) for _ in range(words)))
+        system = Message(role="system", content=strategies[number % len(strategies)])
+        asked.append(((system, question), int(min(256, max(8, draw.lognormvariate(math.log(48), 0.9))))))
+    return asked
 
 
-def generated(folder: Path, asked: list[tuple[str, int]]) -> tuple[float, list[list[int]]]:
+def generated(folder: Path, asked: list[tuple[Messages, int]]) -> tuple[float, list[list[int]]]:
     """Tokens a second of batched ``generate``, in the order of the questions, and the tokens."""
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     chat = Chat(tokenizer, fallback="chatml")
-    prompts = [chat.prompt((Message(role="user", content=text),)) for text, _ in asked]
+    prompts = [chat.prompt(messages) for messages, _ in asked]
     written: list[list[int]] = []
     start = time.perf_counter()
     for at in range(0, len(asked), BATCH):
@@ -65,17 +67,14 @@ def generated(folder: Path, asked: list[tuple[str, int]]) -> tuple[float, list[l
     return sum(bound for _, bound in asked) / took, written
 
 
-def ours(folder: Path, asked: list[tuple[str, int]]) -> tuple[float, list[str]]:
+def ours(folder: Path, asked: list[tuple[Messages, int]]) -> tuple[float, list[str]]:
     async def go() -> tuple[float, list[str]]:
         model = Local(LocalConfig(path=str(folder), chat_template="chatml", dtype="float32"), device="cpu")
         await model.complete((Message(role="user", content="warm"),), Sampling(max_tokens=2))
         model._stops = frozenset()
         start = time.perf_counter()
         found = await asyncio.gather(
-            *(
-                model.complete((Message(role="user", content=text),), Sampling(max_tokens=bound))
-                for text, bound in asked
-            )
+            *(model.complete(messages, Sampling(max_tokens=bound)) for messages, bound in asked)
         )
         took = time.perf_counter() - start
         await model.aclose()
@@ -95,7 +94,7 @@ def main() -> None:
         folder = Path(name) / "model"
         hidden, layers = (256, 4) if arguments.quick else (512, 6)
         size = ScratchConfig(layers=layers, hidden=hidden, heads=8, vocabulary=4096, context=1024)
-        facts = make_student(size, [text for text, _ in asked], folder)
+        facts = make_student(size, [message.content for messages, _ in asked for message in messages], folder)
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         rows = []
         for _ in range(pairs):

@@ -11,8 +11,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from orcinus.completers.chat import Chat
 from orcinus.completers.local import Local
 from orcinus.completers.local_config import LocalConfig
+from orcinus.completers.slots import SlotCache
 from orcinus.errors import ConfigError
-from orcinus.types import Completion, Message, Sampling
+from orcinus.strategies import built_in
+from orcinus.types import Completion, Message, Messages, Sampling
 
 PROMPTS = ["Add 1 2.", "Add 3 4 5 6 7 8.", "Add 9 9 9.", "What?", "Add 1 2 3 4 5 6 7 8 9 1 2 3."]
 
@@ -40,6 +42,43 @@ def test_greedy_answers_are_those_of_generate(tiny_student: Path) -> None:
         out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
         expected = tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip()
         assert found.text == expected
+
+
+def test_what_prompts_begin_with_is_read_once_and_changes_no_answer(
+    tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systems = [strategy.system for strategy in built_in().values() if len(strategy.system) > 60][:2]
+    conversations: list[Messages] = [
+        (Message(role="system", content=system), Message(role="user", content=prompt))
+        for prompt in PROMPTS
+        for system in systems
+    ]
+    tokenizer: Any = AutoTokenizer.from_pretrained(tiny_student)
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_student, dtype=torch.float32)
+    chat = Chat(tokenizer, fallback="chatml")
+    read = 0
+    forward = SlotCache._forward
+
+    def counted(self: SlotCache, tokens: torch.Tensor, positions: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
+        nonlocal read
+        read += tokens.numel() if tokens.shape[1] > 1 else 0
+        return forward(self, tokens, positions, allowed)
+
+    monkeypatch.setattr(SlotCache, "_forward", counted)
+
+    async def go() -> list[Completion]:
+        asked = Local(LocalConfig(path=str(tiny_student), chat_template="chatml"), device="cpu")
+        try:
+            return await asyncio.gather(*(asked.complete(c, Sampling(max_tokens=12)) for c in conversations))
+        finally:
+            await asked.aclose()
+
+    found = asyncio.run(go())
+    for conversation, answered in zip(conversations, found, strict=True):
+        ids = torch.tensor([chat.prompt(conversation)])
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
+        assert answered.text == tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip()
+    assert read < 0.7 * sum(len(chat.prompt(conversation)) for conversation in conversations)
 
 
 def test_answers_do_not_depend_on_what_else_is_asked(tiny_student: Path) -> None:

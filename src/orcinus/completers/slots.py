@@ -7,14 +7,24 @@
 A prompt is read without its last token; that one is fed with the first decoding step, so that rows of all lengths share every
 step and no logits are computed that nobody needs. Nothing is copied when rows end or begin, and the cache never grows.
 
-Shapes: S slots, n of them in use, T tokens of the longest new prompt, W tokens of a slot, H key-value heads, D width of a head.
+Prompts are read in groups of about the same length, so that little is padding; and what many prompts begin with, a strategy's system
+message as a rule, is read once and copied.
+
+Shapes: S slots, P tokens of a shared beginning, n of them in use, T tokens of the longest new prompt, W tokens of a slot, H key-value heads, D width of a head.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache
+
+ALIKE = 1.25
+"""Prompts are read together while the longest is at most so many times the shortest."""
+MIN_SHARED = 16
+"""Tokens that a beginning must have to be worth keeping."""
+KEPT = 16
+"""Beginnings kept, the latest used."""
 
 
 def fits(model: Any) -> bool:
@@ -24,6 +34,14 @@ def fits(model: Any) -> bool:
     if kinds is not None:
         return set(kinds) == {"full_attention"}
     return getattr(config, "sliding_window", None) is None and hasattr(config, "num_attention_heads")
+
+
+class _Shared:
+    """What several prompts begin with, as keys and values of every layer."""
+
+    def __init__(self, keys_LHPD: torch.Tensor, values_LHPD: torch.Tensor) -> None:
+        self.keys_LHPD, self.values_LHPD = keys_LHPD, values_LHPD
+        self.length = keys_LHPD.shape[2]
 
 
 class SlotCache(Cache):
@@ -43,16 +61,30 @@ class SlotCache(Cache):
         self._rows: torch.Tensor = torch.empty(0, dtype=torch.long)
         self._positions: torch.Tensor | None = None
         self._seen = 0
+        self._shared: _Shared | None = None
+        self._kept: dict[tuple[int, ...], _Shared] = {}
+        self._capture: list[tuple[torch.Tensor, torch.Tensor]] | None = None
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Store one layer's new keys and values (n, H, T or 1, D), and return those to attend to."""
         keys, values = self.keys_LSHWD[layer_idx], self.values_LSHWD[layer_idx]
-        if self._positions is None:
-            keys[self._rows, :, : key_states.shape[2]] = key_states
-            values[self._rows, :, : value_states.shape[2]] = value_states
+        if self._capture is not None:
+            self._capture.append((key_states[0], value_states[0]))
             return key_states, value_states
+        if self._positions is None:
+            start = 0
+            if self._shared is not None:
+                start, rows = self._shared.length, len(key_states)
+                first_keys = self._shared.keys_LHPD[layer_idx].expand(rows, -1, -1, -1)
+                first_values = self._shared.values_LHPD[layer_idx].expand(rows, -1, -1, -1)
+                keys[self._rows, :, :start], values[self._rows, :, :start] = first_keys, first_values
+            keys[self._rows, :, start : start + key_states.shape[2]] = key_states
+            values[self._rows, :, start : start + value_states.shape[2]] = value_states
+            if self._shared is None:
+                return key_states, value_states
+            return torch.cat([first_keys, key_states], dim=2), torch.cat([first_values, value_states], dim=2)
         keys[self._rows, :, self._positions] = key_states[:, :, 0]
         values[self._rows, :, self._positions] = value_states[:, :, 0]
         used = len(self._rows)
@@ -64,18 +96,64 @@ class SlotCache(Cache):
 
     def read(self, rows: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
         """Read prompts into slots, all but each one's last token."""
-        longest = max(len(prompt) for prompt in prompts) - 1
+        for shared, members in self._by_beginning(prompts):
+            start = shared.length if shared is not None else 0
+            members.sort(key=lambda i: len(prompts[i]))
+            while members:
+                shortest = len(prompts[members[0]]) - start
+                group = [i for i in members if len(prompts[i]) - start <= ALIKE * shortest]
+                self._read_together([rows[i] for i in group], [prompts[i][start:-1] for i in group], shared)
+                del members[: len(group)]
+
+    def _by_beginning(self, prompts: Sequence[Sequence[int]]) -> Iterator[tuple["_Shared | None", list[int]]]:
+        """The prompts in groups that share what they begin with, where that is long enough; and that beginning, read."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            groups.setdefault(tuple(prompt[:MIN_SHARED]), []).append(i)
+        alone: list[int] = []
+        for beginning, members in groups.items():
+            known = [kept for kept in self._kept if all(tuple(prompts[i][: len(kept)]) == kept for i in members)]
+            common = max(known, key=len, default=())
+            if not common and len(members) > 1 and len(beginning) == MIN_SHARED:
+                # Of each prompt the last token is left for the first step.
+                common = _common([prompts[i][:-1] for i in members])
+            if len(common) < MIN_SHARED or any(len(prompts[i]) <= len(common) + 1 for i in members):
+                alone += members
+            else:
+                yield self._beginning(common), members
+        if alone:
+            yield None, alone
+
+    def _beginning(self, tokens: tuple[int, ...]) -> "_Shared":
+        """The keys and values of a beginning, read now unless they are kept."""
+        shared = self._kept.pop(tokens, None)
+        if shared is None:
+            self._capture = []
+            self._read_together([], [tokens], None)
+            shared = _Shared(
+                torch.stack([keys for keys, _ in self._capture]), torch.stack([values for _, values in self._capture])
+            )
+            self._capture = None
+        self._kept[tokens] = shared
+        while len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
+        return shared
+
+    def _read_together(self, rows: Sequence[int], prompts: Sequence[Sequence[int]], shared: "_Shared | None") -> None:
+        """Read what follows ``shared`` into slots; without slots it is captured."""
+        longest = max(map(len, prompts))
         if longest == 0:
             return
         device = self._model.device
+        start = shared.length if shared is not None else 0
         tokens_nT = torch.zeros(len(prompts), longest, dtype=torch.long)
         for i, prompt in enumerate(prompts):
-            tokens_nT[i, : len(prompt) - 1] = torch.tensor(prompt[:-1])
-        self._rows, self._positions = torch.tensor(rows, device=device), None
-        positions_T = torch.arange(longest, device=device)
+            tokens_nT[i, : len(prompt)] = torch.tensor(prompt)
+        self._rows, self._positions, self._shared = torch.tensor(rows, device=device), None, shared
+        places = torch.arange(start + longest, device=device)
         # What stands right of a prompt is padding: it is behind everything that could attend to it, and is overwritten later.
         self._forward(
-            tokens_nT.to(device), positions_T[None].expand(len(prompts), -1), positions_T[:, None] >= positions_T
+            tokens_nT.to(device), places[None, start:].expand(len(prompts), -1), places[start:, None] >= places
         )
 
     def step(self, tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:
@@ -108,3 +186,13 @@ class SlotCache(Cache):
             logits_to_keep=1,
         ).logits
         return logits
+
+
+def _common(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """The longest beginning of all."""
+    tuples = [tuple(prompt) for prompt in prompts]
+    first, last = min(tuples), max(tuples)  # in alphabetical order: what these two share, all share
+    for place, (a, b) in enumerate(zip(first, last, strict=False)):
+        if a != b:
+            return first[:place]
+    return first
