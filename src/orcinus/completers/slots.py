@@ -74,17 +74,15 @@ class SlotCache(Cache):
             self._capture.append((key_states[0], value_states[0]))
             return key_states, value_states
         if self._positions is None:
-            start = 0
             if self._shared is not None:
-                start, rows = self._shared.length, len(key_states)
-                first_keys = self._shared.keys_LHPD[layer_idx].expand(rows, -1, -1, -1)
-                first_values = self._shared.values_LHPD[layer_idx].expand(rows, -1, -1, -1)
-                keys[self._rows, :, :start], values[self._rows, :, :start] = first_keys, first_values
-            keys[self._rows, :, start : start + key_states.shape[2]] = key_states
-            values[self._rows, :, start : start + value_states.shape[2]] = value_states
-            if self._shared is None:
-                return key_states, value_states
-            return torch.cat([first_keys, key_states], dim=2), torch.cat([first_values, value_states], dim=2)
+                rows = len(key_states)
+                key_states = torch.cat([self._shared.keys_LHPD[layer_idx].expand(rows, -1, -1, -1), key_states], dim=2)
+                value_states = torch.cat(
+                    [self._shared.values_LHPD[layer_idx].expand(rows, -1, -1, -1), value_states], dim=2
+                )
+            keys[self._rows, :, : key_states.shape[2]] = key_states
+            values[self._rows, :, : value_states.shape[2]] = value_states
+            return key_states, value_states
         keys[self._rows, :, self._positions] = key_states[:, :, 0]
         values[self._rows, :, self._positions] = value_states[:, :, 0]
         used = len(self._rows)
