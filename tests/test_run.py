@@ -13,6 +13,7 @@ from typing import Any
 import openai
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from tests.conftest import write_recipe
 from transformers import AutoTokenizer
 
@@ -161,6 +162,37 @@ def test_looking_at_a_run(finished: Path) -> None:
         assert done.returncode == 0, done.stderr
         rows = [json.loads(line) for line in (finished / f"{layout}.jsonl").read_text(encoding="utf-8").splitlines()]
         assert len(rows) > 10
+
+
+def test_lessons_come_back_through_the_libraries_that_read_them(finished: Path, tmp_path: Path) -> None:
+    datasets: Any = pytest.importorskip("datasets")
+    (erased,) = finished_steps(finished / "runs" / "small", "erase")
+    lessons = list(tables.read_lessons(erased / "lessons.parquet"))
+    for layout in ("axolotl", "llama-factory", "dataset"):
+        done = orcinus("export", "small", "--format", layout, "--out", tmp_path / layout, cwd=finished)
+        assert done.returncode == 0, done.stderr
+
+    loaded = datasets.load_dataset(str(tmp_path / "dataset"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert loaded["id"] == [lesson.id for lesson in lessons]
+    assert [turn["role"] for turn in loaded[0]["messages"]] == ["system", "user", "assistant"]
+    assert set(loaded["licence"]) == {"CC0-1.0"}
+    card = (tmp_path / "dataset" / "README.md").read_text(encoding="utf-8")
+    assert f"| CC0-1.0 | {len(lessons):,} |" in card
+
+    section = yaml.safe_load((tmp_path / "axolotl" / "axolotl.yaml").read_text(encoding="utf-8"))["datasets"][0]
+    rows = datasets.load_dataset(
+        section["ds_type"], data_files=section["path"], split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert rows[0][section["field_messages"]][-1] == {"role": "assistant", "content": lessons[0].completion}
+
+    info = json.loads((tmp_path / "llama-factory" / "dataset_info.json").read_text(encoding="utf-8"))["small"]
+    row = json.loads((tmp_path / "llama-factory" / info["file_name"]).read_text(encoding="utf-8").splitlines()[0])
+    assert row[info["columns"]["system"]] == lessons[0].messages[0].content
+    turns = row[info["columns"]["messages"]]
+    assert [turn[info["tags"]["role_tag"]] for turn in turns] == [
+        info["tags"]["user_tag"],
+        info["tags"]["assistant_tag"],
+    ]
 
 
 def test_the_recipe_may_lie_elsewhere(tmp_path: Path) -> None:

@@ -325,21 +325,26 @@ def _latest(runs: Path) -> Path:
 
 def export(
     run: flags.RunArgument,
-    layout: Annotated[str, typer.Option("--format", help="messages, sharegpt, alpaca or trl.")] = "messages",
+    layout: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="A file: messages, sharegpt, alpaca, trl. A folder: axolotl, llama-factory, dataset (Hugging Face).",
+        ),
+    ] = "messages",
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where to; RUN/lessons-FORMAT.jsonl if not given.")
+        Path | None, typer.Option("--out", metavar="PATH", help="Where to; RUN/lessons-FORMAT if not given.")
     ] = None,
     runs: flags.Runs = flags.DEFAULT_RUNS,
 ) -> None:
     """Write the lessons in a layout that other trainers read."""
-    from typing import cast
-
-    from orcinus.export import Layout, export_lessons
+    from orcinus.export import LAYOUTS, export_lessons
     from orcinus.lineage import finished_steps
 
     folder = flags.run_folder(run, runs)
-    target = out or folder / f"lessons-{layout}.jsonl"
-    count = export_lessons(finished_steps(folder, "erase")[0] / "lessons.parquet", cast(Layout, layout), target)
+    target = out or folder / (f"lessons-{layout}.jsonl" if layout in LAYOUTS else f"lessons-{layout}")
+    lessons = finished_steps(folder, "erase")[0] / "lessons.parquet"
+    count = export_lessons(lessons, layout, target, name=folder.name)
     typer.echo(f"{count:,} lessons in {target}")
 
 

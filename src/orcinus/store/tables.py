@@ -103,6 +103,18 @@ LESSONS = pa.schema(
         ("meta", pa.string()),  # JSON
     ]
 )
+EXPORTED = pa.schema(
+    [
+        ("id", pa.string()),
+        ("messages", _MESSAGES),
+        ("task", pa.string()),
+        ("example_id", pa.string()),
+        ("strategy", pa.string()),
+        ("teacher", pa.string()),
+        ("licence", pa.string()),
+        ("weight", pa.float64()),
+    ]
+)
 DROPS = pa.schema(
     [
         ("attempt_id", pa.string()),
