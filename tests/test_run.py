@@ -164,6 +164,24 @@ def test_looking_at_a_run(finished: Path) -> None:
         assert len(rows) > 10
 
 
+def test_what_became_of_an_example_can_be_asked(finished: Path) -> None:
+    run_dir = finished / "runs" / "small"
+    (curated,) = finished_steps(run_dir, "curate")
+    dropped = list(tables.read_rows(curated / "drops.parquet"))
+    kept = next(tables.read_judged(curated / "kept.parquet")).attempt
+    for identity, says in (
+        (kept.example_id, "kept: "),
+        (kept.id, "kept: "),
+        *(((dropped[0]["attempt_id"], f"left out by {dropped[0]['filter']}"),) if dropped else ()),
+    ):
+        done = orcinus("explain", identity, "--run", "small", cwd=finished)
+        assert done.returncode == 0, done.stderr
+        assert says in done.stdout
+    nobody = orcinus("explain", "nobody", "--run", "small", cwd=finished)
+    assert nobody.returncode == 2
+    assert "neither an example nor a trace" in nobody.stderr
+
+
 def test_lessons_come_back_through_the_libraries_that_read_them(finished: Path, tmp_path: Path) -> None:
     datasets: Any = pytest.importorskip("datasets")
     (erased,) = finished_steps(finished / "runs" / "small", "erase")

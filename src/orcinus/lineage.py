@@ -76,6 +76,62 @@ def trace_lesson(run_dir: Path, lesson_id: str | None = None) -> Lineage:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What one step did with an example or a trace."""
+
+    step: str
+    task: str
+    example: str
+    trace: str
+    """Id of the teacher's attempt; empty where the whole example is meant."""
+    what: str
+
+
+def fate(run_dir: Path, identity: str) -> tuple[Event, ...]:
+    """What a run did with an example or a teacher's attempt, in the order of the steps.
+
+    Args:
+        run_dir: The run's folder.
+        identity: The start of an example's or an attempt's id.
+
+    Raises:
+        ConfigError: The run knows no such id.
+    """
+    events: list[Event] = []
+    sampled = finished_steps(run_dir, "sample")[0]
+    for row in _rows(sampled / "examples.parquet", "id", identity):
+        what = {"teach": "taught", "probe": "asked of the student to choose by", "held_out": "held out"}[row["split"]]
+        events.append(Event(step="sample", task=row["task"], example=row["id"], trace="", what=what))
+    events += _drop_events(sampled / "dropped.parquet", "sample", "example_id", identity)
+    if curated := list(run_dir.glob("curate-*/_done")):
+        folder = max(curated, key=lambda path: path.stat().st_mtime).parent
+        for column in ("example_id", "attempt_id"):
+            events += _drop_events(folder / "drops.parquet", "curate", column, identity)
+            for row in _rows(folder / "kept.parquet", column if column == "example_id" else "id", identity):
+                judged = tables.judged_of(row)
+                attempt = judged.attempt
+                what = f"kept: {attempt.strategy}, verdict {judged.verdict.value}"
+                events.append(
+                    Event(step="curate", task=attempt.task, example=attempt.example_id, trace=attempt.id, what=what)
+                )
+    if not events:
+        raise ConfigError(f"{run_dir}: neither an example nor a trace has an id that starts with {identity!r}")
+    return tuple(dict.fromkeys(events))
+
+
+def _drop_events(path: Path, step: str, column: str, identity: str) -> Iterator[Event]:
+    for row in _rows(path, column, identity):
+        drop = tables.Drop(**row)
+        yield Event(
+            step=step,
+            task=drop.task,
+            example=drop.example_id,
+            trace=drop.attempt_id,
+            what=f"left out by {drop.filter}: {drop.reason}",
+        )
+
+
 def finished_steps(run_dir: Path, name: str) -> list[Path]:
     """The folders of the finished steps called ``name`` (``erase``, ``erase-answer_only``), the latest first.
 

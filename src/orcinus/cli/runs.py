@@ -45,6 +45,7 @@ def add_commands(app: typer.Typer) -> None:
         )
     app.command(rich_help_panel="Look")(status)
     app.command(rich_help_panel="Look")(trace)
+    app.command(rich_help_panel="Look")(explain)
     app.command(rich_help_panel="Results")(export)
     app.command(rich_help_panel="Start")(doctor)
     app.command(rich_help_panel="Start")(schema)
@@ -316,6 +317,26 @@ def trace(
         flags.print_json(found)
     else:
         print_lineage(flags.out_console(), found)
+
+
+def explain(
+    identity: Annotated[str, typer.Argument(metavar="ID", help="An example's or a trace's id, or the start of it.")],
+    run: Annotated[Path | None, typer.Option("--run", metavar="RUN", help="The run; the latest if not given.")] = None,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Show what became of an example or of one of its traces: its split, and each filter that left something out, with the reason."""
+    from orcinus.lineage import fate
+
+    found = fate(flags.run_folder(run, runs) if run is not None else _latest(runs), identity)
+    if as_json:
+        flags.print_json(found)
+        return
+    for event in found:
+        trace = f"  trace {event.trace[:12]}" if event.trace else ""
+        flags.out_console().print(
+            f"{event.step}  {event.task}/{event.example}{trace}  {event.what}", markup=False, soft_wrap=True
+        )
 
 
 def _latest(runs: Path) -> Path:
