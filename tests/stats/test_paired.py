@@ -97,3 +97,12 @@ def test_more_examples_detect_smaller_differences_and_too_few_none() -> None:
 def test_an_impossible_design_is_refused(n: int, discordant: float) -> None:
     with pytest.raises(ValueError, match="needs n >= 1"):
         stats.minimum_detectable_difference(n, discordant=discordant)
+
+
+def test_randomised_signs_agree_with_the_exact_test_on_right_and_wrong() -> None:
+    random = np.random.default_rng(0)
+    a, b = (random.random(80) < 0.6).astype(float), (random.random(80) < 0.45).astype(float)
+    assert stats.sign_flip(a, b, seed=1) == pytest.approx(stats.mcnemar(a, b), abs=0.02)
+    assert stats.sign_flip(a, a, seed=1) == 1.0
+    means = np.clip(b + random.choice([0.0, 0.25], 80), 0, 1)
+    assert stats.sign_flip(means, b, seed=1) < 0.001

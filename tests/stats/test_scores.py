@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats as oracle
 
 from orcinus import stats
-from orcinus.types import Attempt, Finish, Judged, Message, Sampling, Verdict
+from orcinus.types import Attempt, Finish, Judged, Message, Sampling, Usage, Verdict
 
 
 def judged(
@@ -172,3 +172,43 @@ def test_pass_at_k_agrees_with_drawing_every_subset() -> None:
 def test_an_impossible_pass_at_k_is_refused(n: int, correct: int, k: int) -> None:
     with pytest.raises(ValueError, match="pass@k needs"):
         stats.pass_at_k(n, correct, k)
+
+
+def test_several_answers_to_a_question_taken_together() -> None:
+    def answers(example: str, *given: tuple[str | None, float | None]) -> list[Judged]:
+        return [sampled(example, sample, answer, value) for sample, (answer, value) in enumerate(given)]
+
+    found = stats.score_samples(
+        [
+            *answers("majority right", ("7", 1.0), ("7", 1.0), ("8", 0.0)),
+            *answers("one right", ("1", 0.0), ("2", 1.0), ("1", 0.0)),
+            *answers("never", (None, None), (None, None), ("5", 0.0)),
+            *answers("tie goes to the first", ("3", 1.0), ("4", 0.0), (None, None)),
+        ]
+    )
+    assert found is not None
+    assert (found.k, found.questions, found.tokens) == (3, 4, 30)
+    assert found.one == pytest.approx((2 / 3 + 1 / 3 + 0 + 1 / 3) / 4)
+    assert found.any_of_k == 0.75
+    assert found.majority == 0.5
+    assert stats.score_samples(answers("once", ("1", 1.0))) is None
+
+
+def sampled(example: str, sample: int, answer: str | None, value: float | None) -> Judged:
+    identity = f"{example}/{sample}"
+    attempt = Attempt(
+        id=identity,
+        example_id=example,
+        task="t",
+        strategy="s",
+        model="m",
+        messages=(),
+        sampling=Sampling(),
+        sample=sample,
+        text="",
+        finish="stop",
+        usage=Usage(tokens_out=10),
+    )
+    return Judged(
+        attempt=attempt, verdict=Verdict(attempt_id=identity, verifier="v@1", value=value, answer=answer, reason="")
+    )

@@ -77,6 +77,8 @@ class Facts:
     arms: Mapping[str, Mapping[str, Any]]
     """By arm, by task (and ``_micro``, ``_macro``): a score."""
     comparisons: tuple[dict[str, Any], ...]
+    samples: Mapping[str, Mapping[str, Any]]
+    """By arm what k answers to each question are worth together; empty when each was asked once."""
     spend: tuple[SpendRow, ...]
     seconds: tuple[tuple[str, float], ...]
     traces: tuple[Trace, ...]
@@ -118,6 +120,7 @@ def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, s
         curves=tuple(_curves(inputs, records)),
         arms=scores["arms"],
         comparisons=tuple(scores["comparisons"]),
+        samples=scores.get("samples", {}),
         spend=tuple(spend),
         seconds=tuple((record["name"], record["seconds"]) for record in records.values()),
         traces=tuple(_traces(inputs, list(scores["arms"]), examples)),

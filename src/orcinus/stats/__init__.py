@@ -1,7 +1,7 @@
 """Statistics on verdicts: intervals, paired tests, and the choice of a strategy. Pure functions; nothing here asks a model."""
 
-from orcinus.stats.paired import holm, mcnemar, minimum_detectable_difference, paired_difference
-from orcinus.stats.scores import clustered_interval, macro_score, pass_at_k, score, wilson
+from orcinus.stats.paired import holm, mcnemar, minimum_detectable_difference, paired_difference, sign_flip
+from orcinus.stats.scores import clustered_interval, macro_score, pass_at_k, score, score_samples, wilson
 
 __all__ = [
     "clustered_interval",
@@ -12,5 +12,7 @@ __all__ = [
     "paired_difference",
     "pass_at_k",
     "score",
+    "score_samples",
+    "sign_flip",
     "wilson",
 ]

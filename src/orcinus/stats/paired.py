@@ -47,6 +47,27 @@ def binomial_two_sided(wins: int, losses: int) -> float:
     return min(1.0, 2 * math.fsum(map(math.exp, logs)))
 
 
+def sign_flip(a: ArrayLike, b: ArrayLike, *, seed: int, draws: int = 20_000) -> float:
+    """Two-sided p-value of the test that ``a - b`` is as often above as below zero by as much (Fisher's randomisation of signs).
+
+    For values between 0 and 1, such as means over k samples, where McNemar's test asks for right and wrong.
+
+    Args:
+        a: One value for each example.
+        b: The same examples in the same order.
+        seed: Of the draws.
+        draws: The smallest p-value is one over this.
+    """
+    first, second = _pair(a, b)
+    differences = np.round(first - second, 9)
+    # Differences of the same size are interchangeable: how many of them turn out positive is one binomial draw.
+    sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
+    positive = np.random.default_rng(seed).binomial(counts, 0.5, size=(draws, len(sizes)))
+    sums = (2 * positive - counts) @ sizes
+    as_far = int((np.abs(sums) >= abs(differences.sum()) - 1e-6).sum())
+    return (1 + as_far) / (1 + draws)
+
+
 def paired_difference(
     a: ArrayLike,
     b: ArrayLike,

@@ -8,6 +8,7 @@ What could not be judged counts as not right and is shown apart; a call that fai
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -162,3 +163,51 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     if not 0 <= correct <= n or not 1 <= k <= n:
         raise ValueError(f"pass@k needs 0 <= correct <= n and 1 <= k <= n, not n={n}, correct={correct}, k={k}")
     return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """What k answers to each question are worth together."""
+
+    k: int
+    questions: int
+    one: float
+    """Accuracy of a single answer."""
+    any_of_k: float
+    """pass@k: the share of questions with a right answer among k (Chen et al. 2021)."""
+    majority: float
+    """Accuracy of the answer that most of the k come to (self-consistency); a tie goes to the one given first."""
+    tokens: float
+    """Written tokens a question, all k together."""
+
+
+def score_samples(judged: Iterable[Judged]) -> Samples | None:
+    """The answers to each question taken together; None when no question has more than one."""
+    by_question: dict[tuple[str, str], list[Judged]] = {}
+    for item in judged:
+        if item.attempt.finish != "error":
+            by_question.setdefault((item.attempt.task, item.attempt.example_id), []).append(item)
+    k = min(map(len, by_question.values()), default=0)
+    if k < 2:
+        return None
+    right = [sum(item.verdict.value == 1.0 for item in items) for items in by_question.values()]
+    sizes = [len(items) for items in by_question.values()]
+    return Samples(
+        k=k,
+        questions=len(by_question),
+        one=float(np.mean([r / n for r, n in zip(right, sizes, strict=True)])),
+        any_of_k=float(np.mean([pass_at_k(n, r, k) for r, n in zip(right, sizes, strict=True)])),
+        majority=float(np.mean([_majority_is_right(items) for items in by_question.values()])),
+        tokens=float(np.mean([sum(i.attempt.usage.tokens_out for i in items) for items in by_question.values()])),
+    )
+
+
+def _majority_is_right(items: Sequence[Judged]) -> bool:
+    votes: dict[str, int] = {}
+    for item in items:
+        if item.verdict.answer is not None:
+            votes[item.verdict.answer] = votes.get(item.verdict.answer, 0) + 1
+    if not votes:
+        return False
+    winner = max(votes, key=votes.__getitem__)
+    return any(item.verdict.answer == winner and item.verdict.value == 1.0 for item in items)

@@ -4,7 +4,8 @@
 
 Students are asked under the erased (generic) message, as they were trained; the arm ``prompted`` is the untrained student
 under the strategy that was measured to suit it best, the strongest thing it can do without training. Differences are
-paired by item: exact McNemar test, bootstrap interval, Holm's correction over all comparisons of a kind.
+paired by item: exact McNemar test (with several samples an item, randomisation of signs), bootstrap interval, Holm's correction over
+all comparisons of a kind.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,9 +70,9 @@ async def evaluate(
         outcomes[arm] = await _ask(arm, requests, completer, context)
     scores = {arm: _scores(judged) for arm, judged in outcomes.items()}
     comparisons = _comparisons(outcomes, seed=context.seed)
-    (context.out / "scores.json").write_bytes(
-        orjson.dumps({"arms": scores, "comparisons": comparisons}, option=orjson.OPT_INDENT_2)
-    )
+    together = {arm: asdict(found) for arm, judged in outcomes.items() if (found := stats.score_samples(judged))}
+    content = {"arms": scores, "comparisons": comparisons, "samples": together}
+    (context.out / "scores.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
     return {
         "items": len(examples),
         "macro": {arm: scores[arm]["_macro"]["mean"] for arm in config.arms},
@@ -158,12 +159,8 @@ def _comparisons(outcomes: Mapping[Arm, Sequence[Judged]], *, seed: int) -> list
 
 
 def _compared(after: Sequence[Judged], other: Sequence[Judged], arm: Arm, seed: int) -> list[dict[str, Any]]:
-    values = {_key(item): _value(item) for item in other if item.attempt.finish != "error"}
-    pairs = [
-        (item.attempt.task, _value(item), values[_key(item)])
-        for item in after
-        if item.attempt.finish != "error" and _key(item) in values
-    ]
+    first, second = _by_item(after), _by_item(other)
+    pairs = [(task, value, second[task, item]) for (task, item), value in first.items() if (task, item) in second]
     tasks = sorted({task for task, _, _ in pairs})
     rows = [_paired(None, "after", arm, [(a, b) for _, a, b in pairs], seed)] if pairs else []
     by_task = [_paired(task, "after", arm, [(a, b) for t, a, b in pairs if t == task], seed) for task in tasks]
@@ -174,7 +171,8 @@ def _compared(after: Sequence[Judged], other: Sequence[Judged], arm: Arm, seed: 
 def _paired(task: str | None, a: str, b: str, pairs: list[tuple[float, float]], seed: int) -> dict[str, Any]:
     first, second = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
     difference, low, high = stats.paired_difference(first, second, seed=seed)
-    p_value = stats.mcnemar(first, second)
+    binary = np.isin(np.concatenate([first, second]), (0.0, 1.0)).all()
+    p_value = stats.mcnemar(first, second) if binary else stats.sign_flip(first, second, seed=seed)
     return {
         "a": a,
         "b": b,
@@ -185,13 +183,18 @@ def _paired(task: str | None, a: str, b: str, pairs: list[tuple[float, float]], 
         "high": high,
         "p_value": p_value,
         "p_holm": p_value,
-        "repairs": int(((first > 0.5) & (second <= 0.5)).sum()),
-        "regressions": int(((first <= 0.5) & (second > 0.5)).sum()),
+        "repairs": int((first > second).sum()),
+        "regressions": int((first < second).sum()),
     }
 
 
-def _key(judged: Judged) -> tuple[str, str, int]:
-    return judged.attempt.task, judged.attempt.example_id, judged.attempt.sample
+def _by_item(judged: Sequence[Judged]) -> dict[tuple[str, str], float]:
+    """Each item's mean over its samples: samples of one question are not independent, items are."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for item in judged:
+        if item.attempt.finish != "error":
+            values.setdefault((item.attempt.task, item.attempt.example_id), []).append(_value(item))
+    return {key: float(np.mean(found)) for key, found in values.items()}
 
 
 def _value(judged: Judged) -> float:
