@@ -79,6 +79,8 @@ class Facts:
     comparisons: tuple[dict[str, Any], ...]
     samples: Mapping[str, Mapping[str, Any]]
     """By arm what k answers to each question are worth together; empty when each was asked once."""
+    rules: Mapping[str, Mapping[str, Mapping[str, float]]]
+    """By published rule, by arm: how many answers it is made for, its mean over them, and ours."""
     spend: tuple[SpendRow, ...]
     seconds: tuple[tuple[str, float], ...]
     traces: tuple[Trace, ...]
@@ -121,6 +123,7 @@ def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, s
         arms=scores["arms"],
         comparisons=tuple(scores["comparisons"]),
         samples=scores.get("samples", {}),
+        rules=_turned(scores.get("rules", {})),
         spend=tuple(spend),
         seconds=tuple((record["name"], record["seconds"]) for record in records.values()),
         traces=tuple(_traces(inputs, list(scores["arms"]), examples)),
@@ -132,6 +135,15 @@ def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, s
         steps=tuple((folder.name, records[role]["fingerprint"]) for role, folder in inputs.items()),
         card=_card(inputs["erase"] / "lessons.parquet", _parsed(text), spend),
     )
+
+
+def _turned(by_arm: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Arm → rule → figures as rule → arm → figures."""
+    rules: dict[str, dict[str, Any]] = {}
+    for arm, found in by_arm.items():
+        for rule, figures in found.items():
+            rules.setdefault(rule, {})[arm] = figures
+    return rules
 
 
 def _card(lessons: Path, recipe: Mapping[str, Any], spend: Sequence[SpendRow]) -> Card:

@@ -27,7 +27,7 @@ from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.types import Example, Judged, Request, Strategy
-from orcinus.verifiers import verify
+from orcinus.verifiers import official, verify
 
 VERSION = 1
 Arm = Literal["before", "prompted", "answer_only", "after", "teacher"]
@@ -71,7 +71,8 @@ async def evaluate(
     scores = {arm: _scores(judged) for arm, judged in outcomes.items()}
     comparisons = _comparisons(outcomes, seed=context.seed)
     together = {arm: asdict(found) for arm, judged in outcomes.items() if (found := stats.score_samples(judged))}
-    content = {"arms": scores, "comparisons": comparisons, "samples": together}
+    rules = {arm: _by_rules(judged, {(e.task, e.id): e for e in examples}) for arm, judged in outcomes.items()}
+    content = {"arms": scores, "comparisons": comparisons, "samples": together, "rules": rules}
     (context.out / "scores.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
     return {
         "items": len(examples),
@@ -145,6 +146,24 @@ def _scores(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:
         "_micro": asdict(stats.score(judged)),
         "_macro": asdict(stats.macro_score(list(scores.values()))),
     }
+
+
+def _by_rules(
+    judged: Sequence[Judged], examples: Mapping[tuple[str, str], Example]
+) -> dict[str, dict[str, float | int]]:
+    """What published rules make of the same answers: by rule the items it is made for, its mean there, and ours."""
+    found: dict[str, dict[str, float | int]] = {}
+    for name in official.RULES:
+        pairs = [
+            (verdict.value or 0.0, item.verdict.value or 0.0)
+            for item in judged
+            if item.attempt.finish != "error"
+            and (verdict := official.by_rule(name, examples[item.attempt.task, item.attempt.example_id], item.attempt))
+        ]
+        if pairs:
+            theirs, ours = np.array(pairs).T
+            found[name] = {"n": len(pairs), "mean": float(theirs.mean()), "ours": float(ours.mean())}
+    return found
 
 
 def _comparisons(outcomes: Mapping[Arm, Sequence[Judged]], *, seed: int) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from functools import cache
 from orcinus import registry
 from orcinus.protocols import Verifier
 from orcinus.types import Attempt, Example, Verdict
+from orcinus.verifiers import official as official
 from orcinus.verifiers.judging import judge
 
 VERSION = 1

@@ -1,0 +1,115 @@
+"""The rules by which published figures were made, by name: to reproduce a figure, and to show how far a score moves with the rule.
+
+    bbh_official            BIG-Bench Hard (Suzgun et al. 2022): what follows the last "the answer is", its first line, a final full stop cut
+    gsm8k_hash              GSM8K (Cobbe et al. 2021) and lm-evaluation-harness' strict match: the number behind "####"
+    lm_eval_flexible        lm-evaluation-harness: the last number, or the last letter in brackets
+    agieval_first_capital   AGIEval zero-shot: the first capital letter that names an option
+    agieval_few_shot        AGIEval few-shot: the letter behind "answer is"
+
+They are poorer than ours (``judging.py``) and know nothing of refusals or negations; that is what they are for. An output in which a rule
+finds nothing is wrong by that rule, as in the sources, and ``None`` here, so that the two are told apart.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+
+from orcinus import registry
+from orcinus.types import AnswerType, Attempt, Example, Verdict
+
+Rule = Callable[[str, Example], str | None]
+"""The answer that a rule finds in a text."""
+
+_HASH = re.compile(r"####\s*(-?[0-9.,]+)")
+_ANY_NUMBER = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
+_BRACKETED = re.compile(r"\(([A-Z])\)")
+_ANSWER_IS = re.compile(r"answer is\s*:?\s*\(?([A-Z])\b")
+_TRIGGER = "the answer is"
+
+
+def bbh_official(text: str, example: Example) -> str | None:
+    """The text behind the last trigger, or all of it."""
+    answer = text[text.rindex(_TRIGGER) + len(_TRIGGER) :] if _TRIGGER in text else text
+    lines = answer.strip().splitlines()
+    found = lines[0].strip() if lines else ""
+    return found.removesuffix(".") or None
+
+
+def gsm8k_hash(text: str, example: Example) -> str | None:
+    """The number behind the first "####"."""
+    match = _HASH.search(text)
+    return None if match is None else match[1].replace(",", "").removesuffix(".")
+
+
+def lm_eval_flexible(text: str, example: Example) -> str | None:
+    """The last number, without dollar signs and commas, or the last letter in brackets."""
+    if example.answer_type == "choice":
+        letters = _BRACKETED.findall(text)
+        return letters[-1] if letters else None
+    numbers = _ANY_NUMBER.findall(text)
+    return numbers[-1].replace(",", "").replace("$", "").removesuffix(".") if numbers else None
+
+
+def agieval_first_capital(text: str, example: Example) -> str | None:
+    """The first capital letter that names an option."""
+    return next((letter for letter in text if letter in _letters(example)), None)
+
+
+def agieval_few_shot(text: str, example: Example) -> str | None:
+    """The letter behind "answer is", or else the first capital letter."""
+    match = _ANSWER_IS.search(text)
+    return match[1] if match and match[1] in _letters(example) else agieval_first_capital(text, example)
+
+
+def _letters(example: Example) -> str:
+    return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(example.choices or "ABCDE")]
+
+
+RULES: Mapping[str, tuple[Rule, tuple[AnswerType, ...]]] = {
+    "bbh_official": (bbh_official, ("choice", "bool", "number", "list", "exact")),
+    "gsm8k_hash": (gsm8k_hash, ("number",)),
+    "lm_eval_flexible": (lm_eval_flexible, ("number", "choice")),
+    "agieval_first_capital": (agieval_first_capital, ("choice",)),
+    "agieval_few_shot": (agieval_few_shot, ("choice",)),
+}
+"""By name the rule and the answer types it is made for."""
+
+
+def by_rule(name: str, example: Example, attempt: Attempt) -> Verdict | None:
+    """The verdict of a rule; None where the rule is not made for the example, or there is no reference."""
+    rule, answer_types = RULES[name]
+    if example.answer_type not in answer_types or example.reference is None:
+        return None
+    found = rule(attempt.text, example)
+    value = None if found is None else float(_equal(found, example))
+    return Verdict(attempt_id=attempt.id, verifier=f"{name}@1", value=value, answer=found, reason=name)
+
+
+def _equal(found: str, example: Example) -> bool:
+    """As the sources compare: text with text, a letter with or without brackets."""
+    references = example.reference if isinstance(example.reference, tuple) else (str(example.reference),)
+    if example.answer_type == "list":
+        references = (" ".join(references),)
+    if example.answer_type == "choice":
+        found, references = found.strip("() "), tuple(reference.strip("(). ") for reference in references)
+    return found in (
+        reference.replace(",", "") if example.answer_type == "number" else reference for reference in references
+    )
+
+
+def _verifier(name: str) -> Callable[[Example, Attempt], Awaitable[Verdict]]:
+    async def verify(example: Example, attempt: Attempt) -> Verdict:
+        verdict = by_rule(name, example, attempt)
+        if verdict is not None:
+            return verdict
+        why = "there is no reference" if example.reference is None else f"{name} is not made for {example.answer_type}"
+        return Verdict(attempt_id=attempt.id, verifier=f"{name}@1", value=None, answer=None, reason=why)
+
+    return verify
+
+
+def _register(name: str) -> None:
+    registry.verifiers.register(name, lambda: _verifier(name))
+
+
+for _name in RULES:
+    _register(_name)
