@@ -1,5 +1,6 @@
 """Training: the mask against the template, packing against single lessons, the loss against PyTorch's own."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from transformers import AutoTokenizer
 
 from orcinus.completers.chat import Chat
 from orcinus.store import tables
+from orcinus.training.config import StageConfig
+from orcinus.training.curriculum import lessons_of_stage
 from orcinus.training.lessons import tokenize_lessons
 from orcinus.training.loss import response_loss
 from orcinus.training.packing import best_fit, fill
@@ -125,3 +128,28 @@ def test_lessons_survive_their_table(tmp_path: Path) -> None:
     with tables.TableWriter(tmp_path / "l.parquet", tables.LESSONS) as writer:
         writer.write(tables.lesson_row(item))
     assert list(tables.read_lessons(tmp_path / "l.parquet")) == [item]
+
+
+def test_a_later_stage_shows_a_share_of_the_earlier_ones_again() -> None:
+    stages = (
+        StageConfig(name="first", strategies=("direct",)),
+        StageConfig(name="second", strategies=("step_by_step",), replay=0.2),
+        StageConfig(name="third", strategies=("step_by_step",)),
+    )
+    lessons = [
+        replace(lesson(*CONVERSATIONS[0], number), strategy="direct" if number % 2 else "step_by_step")
+        for number in range(2000)
+    ]
+    found = list(lessons_of_stage(stages, 1, lambda: iter(lessons), seed=0))
+    again = [item for item in found if item.strategy == "direct"]
+    assert len(found) - len(again) == 1000
+    assert len(again) / len(found) == pytest.approx(0.2, abs=0.03)
+    shuffled = [*reversed(lessons)]
+    assert {item.id for item in lessons_of_stage(stages, 1, lambda: iter(shuffled), seed=0)} == {
+        item.id for item in found
+    }
+    assert {item.id for item in lessons_of_stage(stages, 1, lambda: iter(lessons), seed=1)} != {
+        item.id for item in found
+    }
+    assert all(item.strategy == "step_by_step" for item in lessons_of_stage(stages, 2, lambda: iter(lessons), seed=0))
+    assert len(list(lessons_of_stage(stages, 0, lambda: iter(lessons), seed=0))) == 1000

@@ -46,5 +46,5 @@ def test_a_task_is_judged_by_the_verifier_it_names(tmp_path: Path) -> None:
 
 
 def test_an_unknown_verifier_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValidationError, match="no verifiers named 'shoutin'; known: .*answer_type"):
+    with pytest.raises(ValidationError, match=r"no verifiers named 'shoutin'; known: .*answer_type"):
         RecordsConfig(path="t.jsonl", verifier="shoutin")

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from orcinus.cli import options as flags
 from orcinus.cli.progress import progress_for
+from orcinus.errors import ConfigError
 
 T = TypeVar("T")
 STEP_HELP = {
@@ -341,7 +342,9 @@ def explain(
 
 def _latest(runs: Path) -> Path:
     recipes = sorted(runs.glob("*/recipe.yaml"), key=lambda path: path.stat().st_mtime)
-    return recipes[-1].parent if recipes else flags.run_folder(Path("(latest)"), runs)
+    if not recipes:
+        raise ConfigError(f"{runs}: there is no run yet; `orcinus demo` makes one, or give --run or --runs")
+    return recipes[-1].parent
 
 
 def export(

@@ -22,6 +22,8 @@ class StageConfig(Config):
     epochs: float = Field(default=3.0, gt=0)
     """Passes over the stage's lessons."""
     learning_rate: float = Field(default=2e-5, gt=0)
+    replay: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the stage's lessons that are lessons of earlier stages, shown again against forgetting; drawn by a hash."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How the rate falls after the warm-up."""
     warmup: float = Field(default=0.03, ge=0, lt=1)

@@ -7,7 +7,7 @@ A finished stage is not run again; an interrupted one goes on from its last chec
 
 import inspect
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from orcinus.completers.chat import FALLBACKS, Chat
 from orcinus.completers.local import quiet
 from orcinus.completers.local_config import LocalConfig
 from orcinus.errors import ConfigError, StepError, StoreError
+from orcinus.fingerprint import stable_fraction
 from orcinus.store import tables
 from orcinus.training.config import LoraConfig, StageConfig, TrainConfig
 from orcinus.training.lessons import TokenizedLessons, tokenize_lessons
@@ -70,7 +71,7 @@ def train_curriculum(
         if not (folder / "_done").exists():
             try:
                 result = _train_one(
-                    config, stage, source, lessons, folder, seed, micro_batch, device, on_start, on_step
+                    config, number - 1, source, lessons, folder, seed, micro_batch, device, on_start, on_step
                 )
             except (SafetensorError, RuntimeError) as error:
                 if not _is_full_disk(error):
@@ -90,7 +91,7 @@ def _is_full_disk(error: Exception) -> bool:
 
 def _train_one(
     config: TrainConfig,
-    stage: StageConfig,
+    place: int,
     source: LocalConfig,
     lessons: Path,
     folder: Path,
@@ -101,10 +102,11 @@ def _train_one(
     on_step: Callable[[], None],
 ) -> dict[str, Any]:
     torch.manual_seed(seed)
+    stage = config.stages[place]
     model, tokenizer = load_for_training(source)
     chat = Chat(tokenizer, fallback=source.chat_template)
     work = folder.with_name(f"{folder.name}.work")
-    tokenized = _tokenize(config, stage, lessons, chat, work / "lessons")
+    tokenized = _tokenize(config, place, lessons, chat, work / "lessons", seed)
     if config.lora is not None:
         model = with_lora(model, config.lora)
     result = train_stage(
@@ -128,13 +130,40 @@ def _train_one(
     return _facts(result, tokenized)
 
 
-def _tokenize(config: TrainConfig, stage: StageConfig, lessons: Path, chat: Chat, folder: Path) -> TokenizedLessons:
-    chosen: Iterator[Lesson] = (lesson for lesson in tables.read_lessons(lessons) if stage.takes(lesson))
+def _tokenize(config: TrainConfig, place: int, lessons: Path, chat: Chat, folder: Path, seed: int) -> TokenizedLessons:
+    stage = config.stages[place]
+    chosen = lessons_of_stage(config.stages, place, lambda: tables.read_lessons(lessons), seed)
     tokenized = tokenize_lessons(chosen, chat, folder, context=config.context_length, truncation=config.too_long)
     if len(tokenized) == 0:
         why = f"{tokenized.too_long} are longer than context_length" if tokenized.too_long else "its filters take none"
         raise StepError(f"stage {stage.name!r} has no lesson: {why}")
     return tokenized
+
+
+def lessons_of_stage(
+    stages: Sequence[StageConfig], place: int, read: Callable[[], Iterator[Lesson]], seed: int
+) -> Iterator[Lesson]:
+    """The lessons that the stage at ``place`` takes, and as many of earlier stages' as its replay share wants.
+
+    Args:
+        stages: The curriculum.
+        place: Of the stage.
+        read: Reads all lessons from the start.
+        seed: Of the draw; the same lessons come again whatever their order.
+    """
+    stage, earlier = stages[place], stages[:place]
+    share = 0.0
+    if stage.replay and earlier:
+        own = seen_before = 0
+        for lesson in read():
+            takes = stage.takes(lesson)
+            own += takes
+            seen_before += not takes and any(other.takes(lesson) for other in earlier)
+        share = stage.replay / (1 - stage.replay) * own / seen_before if seen_before else 0.0
+    for lesson in read():
+        again = stable_fraction("replay", str(seed), stage.name, lesson.id) < share
+        if stage.takes(lesson) or (again and any(other.takes(lesson) for other in earlier)):
+            yield lesson
 
 
 def _facts(result: StageResult, lessons: TokenizedLessons) -> dict[str, Any]:
