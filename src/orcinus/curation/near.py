@@ -46,7 +46,7 @@ def originals_of(texts: Iterable[str], *, similarity: float) -> I64:
 
 
 class NearDuplicates:
-    """Signatures of texts, and what they tell. 128 bytes a text, and three times that while ``originals`` works."""
+    """Signatures of texts, and what they tell. 128 bytes a text, and about as much again while ``originals`` works."""
 
     def __init__(self, *, similarity: float) -> None:
         """Begin without a text.
@@ -72,7 +72,7 @@ class NearDuplicates:
         """
         if not self._signatures:
             return np.empty(0, np.int64)
-        signatures = np.concatenate(self._signatures)
+        signatures = self._joined()
         wordless = np.concatenate(self._wordless)
         earlier, later = [], []
         for band in range(BANDS):
@@ -86,6 +86,18 @@ class NearDuplicates:
         _, groups = connected_components(links, directed=False)
         _, first_of_group = np.unique(groups, return_index=True)
         return np.asarray(first_of_group[groups], np.int64)
+
+    def _joined(self) -> U8:
+        """All signatures as one array; the parts are given up one by one, so that they never stand in memory twice."""
+        joined = np.empty((sum(map(len, self._signatures)), BANDS * WIDTH), np.uint8)
+        at = 0
+        self._signatures.reverse()
+        while self._signatures:
+            part = self._signatures.pop()
+            joined[at : at + len(part)] = part
+            at += len(part)
+        self._signatures = [joined]
+        return joined
 
     def _similar(self, signatures: U8, a: I64, b: I64) -> npt.NDArray[np.bool_]:
         """Which pairs are as similar as asked for, by their signatures."""
