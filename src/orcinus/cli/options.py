@@ -2,13 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from orcinus.errors import ConfigError
-from orcinus.runtime import Runtime
+
+if TYPE_CHECKING:
+    from orcinus.runtime import Runtime
 
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its name under --runs.")]
@@ -31,8 +33,10 @@ def runtime(
     concurrency: int = 64,
     device: str = "auto",
     micro_batch: int | None = None,
-) -> Runtime:
+) -> "Runtime":
     """The flags as a Runtime; the environment is read here and nowhere else."""
+    from orcinus.runtime import Runtime  # brings the ledger and Arrow, which a --help must not wait for
+
     return Runtime(
         workspace=runs,
         ledger_path=ledger or runs / "ledger.sqlite",
