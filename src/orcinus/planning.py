@@ -264,5 +264,8 @@ class _Estimator:
 
     def _price(self, role: str) -> Price:
         teacher = self._recipe.teacher
-        known = teacher.known_price() if role == "teacher" and isinstance(teacher, EndpointConfig) else None
-        return known or Price()
+        if role != "teacher" or not isinstance(teacher, EndpointConfig):
+            return Price()
+        price = teacher.known_price() or Price()
+        factor = price.batch if teacher.batch is not None else 1.0
+        return Price(input=factor * price.input, output=factor * price.output)

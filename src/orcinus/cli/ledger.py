@@ -112,15 +112,18 @@ def batches(
         flags.print_json([batch.state for batch in found])
         return
     for batch in found:
-        state = batch.state
-        sent = time.strftime("%Y-%m-%d %H:%M", time.localtime(state.created))
-        how_far = f"{state.progress}, {state.answered:,} of {state.requests:,} answered"
-        why = f"; {state.why}" if state.why else ""
-        typer.echo(
-            f"{state.batch_id or state.key}  {sent}  {state.model}  {state.status or 'not sent'} ({how_far}){why}"
-        )
+        typer.echo(line_of(batch))
     if not found:
         typer.echo("no batches")
+
+
+def line_of(batch: "Batch") -> str:
+    """A batch in a line."""
+    state = batch.state
+    sent = time.strftime("%Y-%m-%d %H:%M", time.localtime(state.created))
+    how_far = f"{state.progress}, {state.answered:,} of {state.requests:,} answered"
+    why = f"; {state.why}" if state.why else ""
+    return f"{state.batch_id or state.key}  {sent}  {state.model}  {state.status or 'not sent'} ({how_far}){why}"
 
 
 def _cancel(batch: "Batch") -> None:

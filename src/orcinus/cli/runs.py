@@ -279,6 +279,8 @@ def status(
     as_json: flags.AsJson = False,
 ) -> None:
     """Show how far a run is, also while it runs."""
+    from orcinus.cli.ledger import line_of
+    from orcinus.completers.batch import journaled
     from orcinus.status import run_status
 
     found = run_status(flags.run_folder(run, runs), ledger or runs / "ledger.sqlite")
@@ -298,6 +300,9 @@ def status(
             f"{spend.tokens_out:,} out, ${spend.cost_usd:,.4f}",
             markup=False,
         )
+    for batch in journaled((ledger or runs / "ledger.sqlite").parent / "batches"):
+        if batch.state.progress in ("prepared", "sent"):
+            console.print(f"under way at the provider: {line_of(batch)}", markup=False, soft_wrap=True)
 
 
 def trace(
