@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.completers.batch_server import Provider, handler
 from tests.conftest import write_recipe
 from tests.test_run import orcinus
 
@@ -73,3 +76,31 @@ def test_a_cap_that_is_reached_stops_cleanly_and_raising_it_goes_on(tmp_path: Pa
     with Ledger(tmp_path / "runs" / "ledger.sqlite", read_only=True) as ledger:
         assert sum(row.calls for row in ledger.spend("small") if row.model == "m") > known
         assert len({identity for identity, _, _ in ledger.attempts()}) == len(list(ledger.attempts()))
+
+
+def test_a_teacher_that_is_asked_in_batches(tmp_path: Path) -> None:
+    provider = Provider()
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler(provider)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        teacher = {
+            "kind": "endpoint",
+            "model": "gpt-5-mini",
+            "base_urls": [f"http://127.0.0.1:{server.server_port}/v1"],
+            "batch": {"size": 30, "linger_s": 0.1, "poll_s": 0.05},
+        }
+        write_recipe(tmp_path / "recipe.yaml", teacher=teacher, budget={"usd": 1.0})
+        done = orcinus("teach", "recipe.yaml", cwd=tmp_path)
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert set(provider.worked_on.values()) == {1}
+    ledger = tmp_path / "runs" / "ledger.sqlite"
+    with Ledger(ledger, read_only=True) as opened:
+        (row,) = [row for row in opened.spend("small") if row.step == "teach" and row.task == "sums"]
+    # Half of 0.25 and 2.00 dollars a million tokens.
+    assert row.cost_usd == pytest.approx((row.tokens_in * 0.125 + row.tokens_out * 1.0) / 1e6)
+    listed = orcinus("ledger", "batches", ledger, cwd=tmp_path)
+    assert listed.stdout.count("completed (ended") == len(provider.batches) >= 3
+    assert (
+        f"{len(provider.batches)} finished batches dropped" in orcinus("ledger", "compact", ledger, cwd=tmp_path).stdout
+    )
+    assert orcinus("ledger", "batches", ledger, cwd=tmp_path).stdout == "no batches\n"
