@@ -20,7 +20,7 @@ from orcinus.attempts import Budget, attempt_all
 from orcinus.completers.batch import BatchEndpoint, cancel, clear, journaled
 from orcinus.completers.endpoint import BatchConfig, EndpointConfig, Price
 from orcinus.completers.wire import Patience
-from orcinus.errors import BudgetError, CompleterError
+from orcinus.errors import BudgetError, CompleterError, StoreError
 from orcinus.store.ledger import Ledger
 from orcinus.types import Attempt, Example, Judged, Message, Request, Sampling, Verdict
 
@@ -161,6 +161,14 @@ def test_the_answers_of_a_batch_that_is_stopped_are_kept(tmp_path: Path) -> None
     assert all(item.attempt.error is None for item in found)
     assert provider.batches["batch_0"]["status"] == "cancelled"
     assert set(provider.worked_on.values()) == {1}
+
+
+def test_a_journal_that_cannot_be_written_stops_the_step(tmp_path: Path) -> None:
+    (tmp_path / "batches").write_text("in the way")
+    provider = Provider()
+    with serve(provider) as url, pytest.raises(StoreError, match="batches: cannot be written"):
+        asyncio.run(ask(configured(url), tmp_path, 3))
+    assert not provider.batches
 
 
 def test_the_budget_holds_for_batches_too(tmp_path: Path) -> None:

@@ -238,6 +238,13 @@ def test_samples_of_one_question_share_a_call_and_its_prompt() -> None:
     assert sorted(json.loads(body.partition(b"\r\n\r\n")[2])["n"] for body in asked) == [1, 3]
 
 
+def test_choices_that_nobody_asked_for_are_left() -> None:
+    choices = [{"message": {"content": text}, "finish_reason": "stop"} for text in ("four", "five")]
+    reply = json.dumps({"choices": choices, "usage": {"prompt_tokens": 9, "completion_tokens": 4}}).encode()
+    found, _ = asyncio.run(scripted([(200, {}, reply)], lambda url: complete(endpoint(url))))
+    assert (found.text, found.usage.tokens_out) == ("four", 4)
+
+
 def test_choices_that_do_not_come_are_errors_of_their_samples_alone() -> None:
     async def ask(url: str) -> list[Completion | BaseException]:
         model = endpoint(url, choices_per_call=2)

@@ -220,7 +220,12 @@ class BatchEndpoint:
                 break
         while self._gathered:
             bodies, self._gathered = _first(self._gathered, self._batch_config.size)
-            self._spawn(self._carry(Batch.prepare(self._journal, self.config, bodies), list(bodies)))
+            try:
+                batch = Batch.prepare(self._journal, self.config, bodies)
+            except OSError as error:  # a full disk: nothing was sent
+                self._end(list(bodies), {}, StoreError(f"{self._journal}: cannot be written: {error}"))
+            else:
+                self._spawn(self._carry(batch, list(bodies)))
 
     def _take_up_journal(self) -> None:
         for batch in journaled(self._journal):

@@ -157,10 +157,9 @@ class Endpoint:
         body = self.body(messages, sampling)
         if self.config.choices_per_call > 1:
             return await self._share(body, messages, sampling)
-        (completion,) = await self._insist(orjson.dumps(body), messages, sampling)
-        return completion
+        return (await self._insist(orjson.dumps(body), messages, sampling, choices=1))[0]
 
-    async def _insist(self, body: bytes, messages: Messages, sampling: Sampling) -> list[Completion]:
+    async def _insist(self, body: bytes, messages: Messages, sampling: Sampling, *, choices: int) -> list[Completion]:
         """The loop of one call: rates, a server, a place there, a try; again after a pause when that may help."""
         need_in, need_out = prompt_bound(messages) / 4, float(sampling.max_tokens)
         for tried in range(1, self.config.patience.tries + 1):
@@ -170,7 +169,7 @@ class Endpoint:
             await server.in_flight.enter()
             started = time.perf_counter()
             try:
-                completions = await self._ask(server, body)
+                completions = await self._ask(server, body, choices)
             except CompleterError as error:
                 server.failed(error)
                 if error.permanent or tried == self.config.patience.tries:
@@ -186,33 +185,30 @@ class Endpoint:
         raise AssertionError("unreachable: the last try raises")
 
     async def _share(self, body: dict[str, Any], messages: Messages, sampling: Sampling) -> Completion:
-        """Wait a moment for further samples of the same question, and ask for all of them in one call."""
+        """One of several samples of a question: the first one waits a moment for the others and asks for all of them."""
         key = orjson.dumps(body)
-        mine: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        group = self._groups.setdefault(key, [])
-        group.append(mine)
-        if len(group) == self.config.choices_per_call:
-            del self._groups[key]  # full: the next one starts another
-        if len(group) > 1:
+        if (group := self._groups.get(key)) is not None:
+            mine: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+            group.append(mine)
+            if 1 + len(group) == self.config.choices_per_call:
+                del self._groups[key]  # full: the next one starts another
             return await mine
-        await asyncio.sleep(GATHER_S)
-        if self._groups.get(key) is group:
-            del self._groups[key]
+        others = self._groups[key] = []
         try:
-            shared = await self._insist(orjson.dumps({**body, "n": len(group)}), messages, sampling)
-        except BaseException as error:
-            for future in group:
-                if not future.done():
-                    future.set_exception(error) if isinstance(error, CompleterError) else future.cancel()
-            mine.cancelled() or mine.exception()
+            await asyncio.sleep(GATHER_S)
+            if self._groups.get(key) is others:
+                del self._groups[key]
+            count = 1 + len(others)
+            first, *rest = await self._insist(orjson.dumps({**body, "n": count}), messages, sampling, choices=count)
+        except CompleterError as error:
+            _settle(others, [], error)
             raise
-        missing = CompleterError("bad_reply", f"{len(group)} choices were asked for, {len(shared)} came")
-        for place, future in enumerate(group):
-            if place < len(shared) and not future.done():
-                future.set_result(shared[place])
-            elif not future.done():
-                future.set_exception(missing)
-        return await mine
+        except BaseException:
+            for future in others:
+                future.cancel()
+            raise
+        _settle(others, rest, CompleterError("bad_reply", f"{count} choices were asked for, {1 + len(rest)} came"))
+        return first
 
     def worst_case(self, messages: Messages, sampling: Sampling) -> WorstCase:
         """Every byte of the prompt a token, every token that may be written written."""
@@ -272,11 +268,11 @@ class Endpoint:
             return min(self._servers, key=lambda server: max(server.dead_until, server.rests_until))
         return max(alive, key=lambda server: server.in_flight.free)
 
-    async def _ask(self, server: "_Server", body: bytes) -> list[Completion]:
+    async def _ask(self, server: "_Server", body: bytes, choices: int) -> list[Completion]:
         """One try at one server."""
         content, response = await self.wire.exchange("POST", server.url, body=body)
         server.heed(response)
-        return parse_replies(content)
+        return parse_replies(content, choices)
 
     def _pause(self, error: CompleterError, tried: int) -> float:
         if error.retry_after_s is not None:
@@ -351,6 +347,19 @@ def cost_of(usage: Usage, price: Price) -> float:
     cached = price.input if price.cached_input is None else price.cached_input
     fresh = usage.tokens_in - usage.tokens_cached
     return (fresh * price.input + usage.tokens_cached * cached + usage.tokens_out * price.output) / 1e6
+
+
+def _settle(
+    waiting: Sequence[asyncio.Future[Completion]], completions: Sequence[Completion], otherwise: CompleterError
+) -> None:
+    """Give each who waits a completion, or the error where there is none."""
+    for place, future in enumerate(waiting):
+        if future.done():
+            continue
+        if place < len(completions):
+            future.set_result(completions[place])
+        else:
+            future.set_exception(otherwise)
 
 
 def _number(header: str | None) -> float | None:

@@ -13,8 +13,8 @@ _THINK = re.compile(r"\A\s*<think>(.*?)(?:</think>\s*|\Z)", re.DOTALL)
 _FINISH: Mapping[Any, Finish] = {"stop": "stop", "length": "length", "content_filter": "refusal", "eos": "stop"}
 
 
-def parse_replies(body: bytes) -> list[Completion]:
-    """The completions in the body of a 200 reply, one for each choice, without cost and latency.
+def parse_replies(body: bytes, wanted: int = 1) -> list[Completion]:
+    """The completions in the body of a 200 reply, one for each choice up to ``wanted``, without cost and latency.
 
     A reply counts its tokens once for all choices: the prompt's go to the first choice, the written ones to each by its length.
 
@@ -33,6 +33,7 @@ def parse_replies(body: bytes) -> list[Completion]:
     if not all(isinstance(choice.get("message"), dict) for choice in choices):
         raise CompleterError("bad_reply", f"no message in a choice; it starts {_start(body)}")
     usage = _usage(reply.get("usage"))
+    choices = choices[:wanted]
     if len(choices) == 1:
         return [_completion(choices[0], choices[0]["message"], usage)]
     shares = _shares(usage, [len(orjson.dumps(choice["message"])) for choice in choices])
