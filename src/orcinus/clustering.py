@@ -145,7 +145,7 @@ def _nearest(points: F64, centres: F64) -> I64:
 
 
 def _best_count(points: F64, most: int, seed: int) -> int:
-    """The number of clusters with the best mean silhouette; 1 when none is above 0.05, which is what noise reaches."""
+    """The number of clusters with the best mean silhouette; 1 when none is above 0.05: hardly separated at all."""
     sample = points[np.random.default_rng(seed).permutation(len(points))[:SCORED_ON]]
     best, best_score = 1, 0.05
     count = 2

@@ -15,7 +15,6 @@ is not there. So an interrupted upload never becomes two batches, and requests f
 
 import asyncio
 import hashlib
-import random
 import shutil
 import time
 import uuid
@@ -27,7 +26,7 @@ from typing import Any, Literal, cast
 import orjson
 from pyreqwest.multipart import FormBuilder, PartBuilder
 
-from orcinus.completers.endpoint import MAX_PAUSE_S, BatchConfig, Endpoint, EndpointConfig
+from orcinus.completers.endpoint import BatchConfig, Endpoint, EndpointConfig
 from orcinus.completers.replies import parse_replies
 from orcinus.completers.wire import refusal
 from orcinus.durable import write_atomically
@@ -381,7 +380,7 @@ class _Provider:
             except CompleterError as error:
                 if error.permanent or tried == patience.tries:
                     raise
-                await asyncio.sleep(_pause(patience.first_pause_s, tried))
+                await asyncio.sleep(patience.pause_s(error, tried))
                 if (found := await self._find(batch.state.key)) is not None:
                     return found
         raise AssertionError("unreachable: the last try raises")
@@ -404,10 +403,7 @@ class _Provider:
             except CompleterError as error:
                 if error.permanent or tried == patience.tries:
                     raise
-                pause = (
-                    error.retry_after_s if error.retry_after_s is not None else _pause(patience.first_pause_s, tried)
-                )
-                await asyncio.sleep(min(pause, MAX_PAUSE_S))
+                await asyncio.sleep(patience.pause_s(error, tried))
         raise AssertionError("unreachable: the last try raises")
 
 
@@ -421,10 +417,8 @@ def clear(journal: Path, known: Callable[[list[str]], int]) -> int:
     cleared = 0
     for batch in journaled(journal):
         answered = [identity for identity, outcome in batch.answers() if isinstance(outcome, Completion)]
-        over = batch.state.progress in ("ended", "refused")
-        if over and all(
-            known(answered[at : at + 500]) == len(answered[at : at + 500]) for at in range(0, len(answered), 500)
-        ):
+        parts = [answered[at : at + 500] for at in range(0, len(answered), 500)]
+        if batch.state.progress in ("ended", "refused") and all(known(part) == len(part) for part in parts):
             shutil.rmtree(batch.folder)
             cleared += 1
     return cleared
@@ -503,8 +497,3 @@ def _object(content: bytes, path: str) -> dict[str, Any]:
     if not isinstance(seen, dict):
         raise CompleterError("bad_reply", f"{path}: not a JSON object")
     return cast("dict[str, Any]", seen)
-
-
-def _pause(first_s: float, tried: int) -> float:
-    longest: float = min(first_s * 2.0 ** (tried - 1), MAX_PAUSE_S)
-    return longest * random.uniform(0.5, 1.5)

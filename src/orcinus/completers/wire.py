@@ -1,5 +1,6 @@
 """One HTTP exchange with a provider: bounded, classified, with secrets kept out of everything that is written down."""
 
+import random
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -22,6 +23,7 @@ from orcinus.errors import CompleterError, ConfigError, ErrorClass
 
 MAX_BODY_BYTES = 64 * 2**20
 """No answer of a language model is longer; a body that does not end is cut here."""
+MAX_PAUSE_S = 60.0
 MIN_SECRET = 8
 """Shorter values stand in texts by chance: replacing them would garble every message."""
 _RETRIED = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
@@ -40,6 +42,13 @@ class Patience(Config):
     """How often one request is asked before it is recorded as an error."""
     first_pause_s: float = Field(default=0.5, gt=0)
     """Pause before the second try; it doubles with each further one."""
+
+    def pause_s(self, error: CompleterError, tried: int) -> float:
+        """How long to wait after the ``tried``-th try: as the server asked, or longer each time; never all at the same moment."""
+        if error.retry_after_s is not None:
+            return min(error.retry_after_s, MAX_PAUSE_S) * random.uniform(1.0, 1.2)
+        pause: float = min(self.first_pause_s * 2.0 ** (tried - 1), MAX_PAUSE_S)
+        return pause * random.uniform(0.5, 1.5)
 
 
 class Wire:

@@ -6,7 +6,8 @@ A word is a run of letters and digits without regard to ASCII case; brackets and
 commas, stops, quotes and blanks only separate. A character of Chinese, Japanese or Korean is a word.
 
 A word is read eight bytes at a time as numbers, all words of a batch at once: most words are one read, and what remains costs little
-beside finding where words begin. Measured: 8 µs for a text of 145 words and its runs of five, against 35 µs with prefix sums over all bytes.
+beside finding where words begin. Measured: 4.1 µs for a text of 145 words and its runs of
+five, against 5.3 µs with prefix sums over all bytes.
 """
 
 import unicodedata
