@@ -64,13 +64,17 @@ class Provider:
             batch.update(status="failed", errors={"data": [{"code": code, "message": "as the test wants", "line": 1}]})
         return batch
 
+    def go_on(self) -> None:
+        """Do what is due, of all batches: a provider works, and is paid, whether anybody looks or not."""
+        for batch in list(self.batches.values()):
+            if batch["status"] in ("validating", "in_progress", "cancelling") and time.monotonic() >= batch["_due"]:
+                self._work(batch)
+            elif batch["status"] == "validating":
+                batch["status"] = "in_progress"
+
     def look(self, identity: str) -> dict[str, Any]:
-        batch = self.batches[identity]
-        if batch["status"] in ("validating", "in_progress", "cancelling") and time.monotonic() >= batch["_due"]:
-            self._work(batch)
-        elif batch["status"] == "validating":
-            batch["status"] = "in_progress"
-        return batch
+        self.go_on()
+        return self.batches[identity]
 
     def cancel(self, identity: str) -> dict[str, Any]:
         self.batches[identity]["status"] = "cancelling"
@@ -141,6 +145,7 @@ def handler(provider: Provider) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             with provider.lock:
+                provider.go_on()
                 if self.path == "/counts":
                     self._send(dict(provider.worked_on), always=True)
                 elif match := re.fullmatch(r"/v1/files/([^/]+)/content", self.path):

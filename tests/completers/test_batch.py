@@ -123,7 +123,7 @@ def test_a_request_that_cannot_be_answered_is_recorded_and_not_asked_again(tmp_p
 def test_lost_replies_make_no_second_batch(tmp_path: Path) -> None:
     provider = Provider(lose=0.3)
     with serve(provider) as url:
-        found = asyncio.run(ask(configured(url), tmp_path, 300))
+        found = asyncio.run(ask(configured(url, size=10), tmp_path, 300))
     assert [item.attempt.text for item in found] == [right(url, number) for number in range(300)]
     assert set(provider.worked_on.values()) == {1}
 

@@ -81,6 +81,30 @@ def test_what_prompts_begin_with_is_read_once_and_changes_no_answer(
     assert read < 0.7 * sum(len(chat.prompt(conversation)) for conversation in conversations)
 
 
+def test_a_beginning_that_is_copied_leaves_the_same_keys_and_values(
+    tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_student, dtype=torch.float64).eval()
+    draw = torch.Generator().manual_seed(0)
+    beginning = torch.randint(5, 200, (40,), generator=draw).tolist()
+    prompts = [beginning + torch.randint(5, 200, (n,), generator=draw).tolist() for n in (3, 9, 10, 30)]
+    caches = []
+    with torch.inference_mode():
+        for longest_apart in (16, 10_000):
+            monkeypatch.setattr("orcinus.completers.slots.MIN_SHARED", longest_apart)
+            caches.append(SlotCache(model, len(prompts), 80))
+            caches[-1].read(range(len(prompts)), prompts)
+    assert caches[0]._kept
+    assert not caches[1]._kept
+    for slot, prompt in enumerate(prompts):
+        for mine, plain in (
+            (caches[0].keys_LSHWD, caches[1].keys_LSHWD),
+            (caches[0].values_LSHWD, caches[1].values_LSHWD),
+        ):
+            used = slice(len(prompt) - 1)
+            torch.testing.assert_close(mine[:, slot, :, used], plain[:, slot, :, used], rtol=1e-6, atol=1e-6)
+
+
 def test_answers_do_not_depend_on_what_else_is_asked(tiny_student: Path) -> None:
     for sampling in (Sampling(max_tokens=10), Sampling(max_tokens=10, temperature=1.0, top_p=0.9, seed=3)):
         together = answer(tiny_student, PROMPTS, sampling)
