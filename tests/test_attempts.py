@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -240,3 +241,56 @@ def case(number: int) -> Request:
     example = Example(id=str(number), task="t", prompt=f"Case {number}.", answer_type="number", reference="42")
     messages = (Message(role="user", content=example.prompt),)
     return Request(example=example, strategy="direct", messages=messages, sampling=Sampling(max_tokens=512))
+
+
+def program_request(number: int) -> Request:
+    """A request for a program, with a plain question to fall back on."""
+    plain = request(number)
+    return replace(
+        plain,
+        strategy="program_of_thought",
+        messages=(Message(role="user", content=f"program {number}"),),
+        fallback=plain,
+    )
+
+
+class Programmer(Model):
+    """Writes programs that fail on odd numbers; a plain question it answers."""
+
+    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
+        done = await super().complete(messages, sampling)
+        if not messages[-1].content.startswith("program"):
+            return done
+        number = int(done.text)
+        return replace(done, text=f"```python\nprint({number} // {1 - number % 2})\n```")
+
+
+def test_where_a_program_fails_the_fallback_is_asked_and_its_verdict_stands(tmp_path: Path) -> None:
+    model = Programmer()
+    judged = ask([program_request(number) for number in range(6)], model, tmp_path / "l.sqlite")
+    assert [item.attempt.example_id for item in judged] == list("012345")
+    assert [item.verdict.value for item in judged] == [1.0] * 6
+    assert [item.instead is not None for item in judged] == [False, True] * 3
+    assert all(item.attempt.strategy == "program_of_thought" for item in judged)
+    failed = judged[1]
+    assert failed.instead is not None
+    assert failed.instead.attempt.text == "1"
+    assert "ZeroDivisionError" in failed.verdict.reason
+    assert sorted(model.asked) == sorted([f"program {n}" for n in range(6)] + ["say 1", "say 3", "say 5"])
+
+
+def test_a_fallback_is_paid_for_once(tmp_path: Path) -> None:
+    requests = [program_request(number) for number in range(6)]
+    ask([*requests, request(1)], Programmer(), tmp_path / "l.sqlite")
+    model = Programmer()
+    again = ask([*requests, request(1)], model, tmp_path / "l.sqlite")
+    assert model.asked == []
+    assert [item.verdict.value for item in again] == [1.0] * 7
+
+
+def test_a_cap_that_stops_a_fallback_keeps_what_came(tmp_path: Path) -> None:
+    with pytest.raises(BudgetError):
+        ask([program_request(number) for number in range(6)], Programmer(), tmp_path / "l.sqlite", usd=0.07)
+    model = Programmer()
+    ask([program_request(number) for number in range(6)], model, tmp_path / "l.sqlite")
+    assert len(model.asked) <= 9 - 5

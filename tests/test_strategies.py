@@ -12,14 +12,15 @@ EXAMPLE = Example(id="1", task="sums", prompt="What is 17 + 25?", answer_type="n
 
 
 def test_every_built_in_strategy_has_a_text_and_a_source() -> None:
-    assert len(built_in()) == 10
+    assert len(built_in()) == 11
     for strategy in built_in().values():
         assert strategy.system.strip()
         assert "arXiv" in strategy.source
 
 
 def test_every_built_in_strategy_says_how_to_give_the_answer() -> None:
-    assert all("The answer is" in strategy.system for strategy in built_in().values())
+    for strategy in built_in().values():
+        assert ("The answer is" in strategy.system) != (strategy.name == "program_of_thought")
 
 
 def test_no_generic_message_hints_at_a_strategy() -> None:

@@ -1,6 +1,7 @@
 """How examples become requests: the settings of sampling that probe, teach and evaluate share."""
 
 from collections.abc import Iterator, Mapping
+from itertools import repeat
 from typing import Any
 
 from pydantic import Field
@@ -56,6 +57,9 @@ def requests_for(
         first: Index of the first sample, to ask for more of what was asked before.
     """
     messages = conversation(strategy.system, example, strategy.demonstrations)
+    instead: Iterator[Request | None] = repeat(None)
+    if strategy.fallback is not None:
+        instead = iter(requests_for(example, strategy.fallback, config, seed=seed, first=first))
     for sample in range(first, first + config.samples):
         yield Request(
             example=example,
@@ -63,4 +67,5 @@ def requests_for(
             messages=messages,
             sampling=config.sampling(sample, seed),
             sample=sample,
+            fallback=next(instead),
         )

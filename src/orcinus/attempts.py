@@ -12,7 +12,9 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 from orcinus.completers.limits import prompt_bound
 from orcinus.errors import BudgetError, CompleterError
@@ -133,7 +135,8 @@ async def attempt_all(
         budget: The run's cap, if it has one.
 
     Yields:
-        One Judged for each request, in their order.
+        One Judged for each request, in their order. A request with a ``fallback`` whose reply holds no answer has that one's
+        verdict, and it as ``instead``.
 
     Raises:
         CompleterError: No call to this model can succeed (wrong key, unknown model). What arrived is committed.
@@ -144,12 +147,20 @@ async def attempt_all(
         concurrency = completer.at_once
     asker = _Asker(completer, ledger, run=run, step=step, concurrency=concurrency, budget=budget)
     window = max(MIN_WINDOW, 16 * concurrency)
-    slots: deque[tuple[Request, Attempt | asyncio.Future[Attempt]]] = deque()
+    slots: deque[tuple[Request, Attempt | asyncio.Future[Attempt] | asyncio.Task[Judged]]] = deque()
+    second_tries: set[asyncio.Task[Judged]] = set()
     thresholds = gc.get_threshold()
     gc.set_threshold(*SELDOM)
     try:
         for batch in _batches(requests):
-            slots.extend(asker.recall_or_ask(batch))
+            for request, slot in asker.recall_or_ask(batch):
+                if request.fallback is None:
+                    slots.append((request, slot))
+                else:
+                    task = asyncio.create_task(_judged_or_fallback(request, slot, verify, asker))
+                    second_tries.add(task)
+                    task.add_done_callback(second_tries.discard)
+                    slots.append((request, task))
             while len(slots) > window or (slots and _is_ready(slots[0][1])):
                 yield await _judged(*slots.popleft(), verify)
         while slots:
@@ -157,6 +168,9 @@ async def attempt_all(
     finally:
         gc.set_threshold(*thresholds)
         await asker.aclose()
+        for task in second_tries:
+            task.cancel()
+        await asyncio.gather(*second_tries, return_exceptions=True)
 
 
 def _batches(requests: Iterable[Request]) -> Iterator[list[Request]]:
@@ -165,14 +179,31 @@ def _batches(requests: Iterable[Request]) -> Iterator[list[Request]]:
         yield batch
 
 
-def _is_ready(slot: Attempt | asyncio.Future[Attempt]) -> bool:
+def _is_ready(slot: Attempt | asyncio.Future[Any]) -> bool:
     return isinstance(slot, Attempt) or slot.done()
 
 
-async def _judged(request: Request, slot: Attempt | asyncio.Future[Attempt], verify: Verifier) -> Judged:
+async def _judged(
+    request: Request, slot: Attempt | asyncio.Future[Attempt] | asyncio.Task[Judged], verify: Verifier
+) -> Judged:
     recalled = isinstance(slot, Attempt)
-    attempt = slot if isinstance(slot, Attempt) else await slot
-    return Judged(attempt=attempt, verdict=await verify(request.example, attempt), recalled=recalled)
+    found = slot if isinstance(slot, Attempt) else await slot
+    if isinstance(found, Judged):
+        return found
+    return Judged(attempt=found, verdict=await verify(request.example, found), recalled=recalled)
+
+
+async def _judged_or_fallback(
+    request: Request, slot: Attempt | asyncio.Future[Attempt], verify: Verifier, asker: "_Asker"
+) -> Judged:
+    """The judged attempt; where no answer was found in it, with the verdict on what is asked instead."""
+    first = await _judged(request, slot, verify)
+    if request.fallback is None or first.attempt.finish == "error" or first.verdict.answer is not None:
+        return first
+    [(second, again)] = asker.recall_or_ask([request.fallback])
+    other = await _judged(second, again, verify)
+    reason = f"{first.verdict.reason}; {second.strategy} instead: {other.verdict.reason}"
+    return replace(first, verdict=replace(other.verdict, attempt_id=first.attempt.id, reason=reason), instead=other)
 
 
 class _Asker:

@@ -133,7 +133,10 @@ def _example_covariance(values: Array) -> tuple[Array, NDArray[np.int64]]:
 
 
 def _between_groups(observed: Array, counts: NDArray[np.int64], noise: Array) -> tuple[Array, Array]:
-    """The mean of all groups (S,), and how true accuracies spread around it (S, S): the method of moments."""
+    """The mean of all groups (S,), and how true accuracies spread around it (S, S): the method of moments.
+
+    Two strategies are compared over the groups that were asked both: one that is written for a single group says nothing of others.
+    """
     known = counts > 0
     strategies = observed.shape[1]
     overall = np.array(
@@ -141,13 +144,14 @@ def _between_groups(observed: Array, counts: NDArray[np.int64], noise: Array) ->
     )
     assumed = np.full((strategies, strategies), TYPICAL_SPREAD**2 - TYPICAL_DIFFERENCE**2 / 2)
     np.fill_diagonal(assumed, TYPICAL_SPREAD**2)
-    complete = known.all(1)
-    groups = int(complete.sum())
-    if groups < 2:
-        return overall, assumed
-    seen = np.atleast_2d(np.cov(observed[complete], rowvar=False)) - noise[complete].mean(0)
-    spread = ((groups - 1) * _positive(seen) + ASSUMED_GROUPS * assumed) / (groups - 1 + ASSUMED_GROUPS)
-    return overall, spread
+    shared = known.T.astype(float) @ known
+    both = known[:, :, None] & known[:, None, :]
+    centred = np.where(known, observed - overall, 0.0)
+    weight = np.maximum(shared - 1, 0.0)
+    noise_of_mean = np.where(both, noise, 0.0).sum(0) / np.maximum(shared, 1.0)
+    seen = np.where(weight > 0, centred.T @ centred / np.maximum(weight, 1.0) - noise_of_mean, assumed)
+    spread = (weight * _positive(seen) + ASSUMED_GROUPS * assumed) / (weight + ASSUMED_GROUPS)
+    return overall, _positive(spread)
 
 
 def _positive(matrix: Array) -> Array:

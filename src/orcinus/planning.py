@@ -20,6 +20,7 @@ from orcinus.steps import evaluate, probe
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.store.ledger import Ledger, attempt_id
+from orcinus.strategies import by_name, suits
 from orcinus.training.scratch import ScratchConfig
 from orcinus.types import Example, Request, Strategy
 
@@ -181,7 +182,7 @@ class _Estimator:
 
     def _asked(self, examples: Sequence[Example], config: SamplingConfig, strategy: Strategy) -> Iterator[Request]:
         for example in examples:
-            if probe.suits(strategy, example):
+            if suits(strategy, example):
                 yield from requests_for(example, strategy, config, seed=self._recipe.seed)
 
     def _probe(self) -> Iterator[Request]:
@@ -196,7 +197,7 @@ class _Estimator:
             yield from self._asked(fresh, self._recipe.probe.sampling, self._longest())
 
     def _teach(self) -> Iterator[Request]:
-        known = {strategy.name: strategy for strategy in self._strategies}
+        known = by_name(self._strategies)
         path = self._context.inputs["sample"] / "examples.parquet"
         for example in tables.read_examples(path, "teach"):
             name = self._assigned.strategy_of(example.task, example.id) if self._assigned else self._longest().name
@@ -206,7 +207,7 @@ class _Estimator:
     def _arm(self, arm: evaluate.Arm) -> _Asking:
         config = self._recipe.evaluate
         role = "teacher" if arm == "teacher" else "student"
-        known = {strategy.name: strategy for strategy in self._strategies}
+        known = by_name(self._strategies)
         prompted = arm in ("teacher", "prompted")
 
         def requests() -> Iterator[Request]:

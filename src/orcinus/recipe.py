@@ -12,6 +12,7 @@ wrong is one line with the file, the line, the key and, for a misspelt key, the 
 
 import difflib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -39,6 +40,7 @@ from orcinus.tasks.records import RecordsConfig
 from orcinus.training.config import TrainConfig
 from orcinus.training.scratch import ScratchConfig
 from orcinus.types import AnswerType, Strategy
+from orcinus.verifiers.sandbox import require_sandbox
 
 
 class SelfConfig(Config):
@@ -78,6 +80,11 @@ class StrategyConfig(Config):
     """Pairs of prompt and answer, shown as earlier turns."""
     cost_rank: int = 5
     """Breaks ties before anything was measured: lower is expected to need fewer tokens."""
+    groups: tuple[str, ...] = ()
+    """Only for these tasks, or ``task/category``, ``*`` standing for anything: a procedure written for a kind of question. Empty
+    means all."""
+    fallback: str | None = None
+    """Name of the strategy that is asked instead where no answer comes of this one, as when a program fails."""
 
 
 class BudgetConfig(Config):
@@ -188,8 +195,17 @@ class Recipe(Config):
 
 
 def _resolve(items: tuple[str | StrategyConfig, ...]) -> tuple[Strategy, ...]:
-    own = {item.name: Strategy(**item.model_dump()) for item in items if isinstance(item, StrategyConfig)}
-    return resolve([item if isinstance(item, str) else item.name for item in items], own)
+    written = [item for item in items if isinstance(item, StrategyConfig)]
+    plain = {item.name: Strategy(**item.model_dump(exclude={"fallback"})) for item in written}
+    own = plain | {
+        item.name: replace(plain[item.name], fallback=resolve([item.fallback], plain)[0])
+        for item in written
+        if item.fallback is not None
+    }
+    resolved = resolve([item if isinstance(item, str) else item.name for item in items], own)
+    if any(strategy.fallback is not None for strategy in resolved):
+        require_sandbox()  # before anything is asked: without it every program would count as failed
+    return resolved
 
 
 def load_recipe(path: Path) -> Recipe:

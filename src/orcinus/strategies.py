@@ -5,7 +5,9 @@
 The texts are data: a recipe can replace any of them or add its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -34,9 +36,13 @@ def built_in() -> Mapping[str, Strategy]:
             system=entry["system"] + (f" {cue}" if entry.get("cue", True) else ""),
             source=entry["source"],
             cost_rank=entry["cost_rank"],
+            answer_types=tuple(entry.get("answer_types", ())),
         )
         for name, entry in _texts()["strategies"].items()
     }
+    for name, entry in _texts()["strategies"].items():
+        if "fallback" in entry:
+            known[name] = replace(known[name], fallback=known[entry["fallback"]])
     return dict(sorted(known.items(), key=lambda item: item[1].cost_rank))
 
 
@@ -51,6 +57,20 @@ def resolve(names: list[str], own: Mapping[str, Strategy]) -> tuple[Strategy, ..
         if name not in known:
             raise ConfigError(f"no strategy named {name!r}; known: {', '.join(known)}")
     return tuple(known[name] for name in names)
+
+
+def by_name(strategies: Iterable[Strategy]) -> dict[str, Strategy]:
+    """The strategies by name, with those they fall back on."""
+    listed = {strategy.name: strategy for strategy in strategies}
+    return {s.fallback.name: s.fallback for s in listed.values() if s.fallback is not None} | listed
+
+
+def suits(strategy: Strategy, example: Example) -> bool:
+    """Whether a strategy is meant for an example: for its answer type, and for its task or ``task/category``."""
+    if strategy.answer_types and example.answer_type not in strategy.answer_types:
+        return False
+    names = (example.task, f"{example.task}/{example.meta.get('category', '')}")
+    return not strategy.groups or any(fnmatchcase(name, pattern) for pattern in strategy.groups for name in names)
 
 
 def generic_messages() -> Mapping[str, str]:

@@ -62,6 +62,10 @@ class Strategy:
     """(prompt, answer) pairs shown as earlier turns before the question."""
     cost_rank: int = 0
     """Breaks ties before anything was measured: lower is expected to need fewer tokens."""
+    groups: tuple[str, ...] = ()
+    """Patterns of the tasks, or ``task/category``, that it was written for; empty means all."""
+    fallback: "Strategy | None" = None
+    """What is asked instead when no answer comes of it, as when a program fails (MAmmoTH, arXiv:2309.05653)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +133,8 @@ class Request:
     sampling: Sampling
     sample: int = 0
     """0 … k-1 when the same question is asked k times."""
+    fallback: "Request | None" = None
+    """What is asked when no answer is found in the reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +187,8 @@ class Judged:
     verdict: Verdict
     recalled: bool = False
     """True when the ledger already had the attempt, so that nothing was asked or paid."""
+    instead: "Judged | None" = None
+    """What was asked because no answer was found in this attempt; the verdict is that one's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,7 @@ NOT_JUDGED: list[tuple[AnswerType, Reference, str, str]] = [
     ("bool", "yes", "The answer (Yes or No) is not known.", "undecided"),
     ("number", "42", "It is not 42.", "no number"),
     ("free", "a poem", "a poem", "judge"),
-    ("program", "x", "print(1)", "sandbox"),
+    ("program", None, "print(1)", "no tests"),
 ]
 
 

@@ -28,6 +28,7 @@ from orcinus.proxies import AGREEMENT, by_agreement
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import GROUPS
+from orcinus.strategies import by_name
 from orcinus.types import Assignment, Evidence, Example, Judged, Request, Score, Strategy
 from orcinus.verifiers import verify
 
@@ -179,8 +180,9 @@ def _costs(by_group: Mapping[str, Sequence[Judged]], names: Sequence[str]) -> Ar
 
 
 def _winner(belief: Belief) -> int:
-    """The strategy that is best over all groups."""
-    return int(np.where(belief.counts.sum(0) > 0, belief.mean.mean(0), -1.0).argmax())
+    """The strategy that is best over all groups, of those that were asked in the most groups."""
+    reach = (belief.counts > 0).sum(0)
+    return int(np.where(reach == reach.max(), belief.mean.mean(0), -1.0).argmax())
 
 
 def _choose(config: AssignConfig, belief: Belief, costs: Array, names: Sequence[str], seed: int) -> NDArray[np.int64]:
@@ -287,7 +289,7 @@ async def _confirmed(
     for example in sorted(pool, key=lambda e: (stable_fraction("probe", e.task, e.id), e.id)):
         if (example.task, example.id) not in used:
             fresh.setdefault(groups[example.task, example.id], []).append(example)
-    known = {strategy.name: strategy for strategy in strategies}
+    known = by_name(strategies)
 
     def requests() -> Iterator[Request]:
         for assignment in assignments:

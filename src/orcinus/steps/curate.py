@@ -20,6 +20,7 @@ from orcinus.curation.text import I64, normal
 from orcinus.errors import StepError
 from orcinus.runtime import StepContext
 from orcinus.store import tables
+from orcinus.strategies import by_name
 from orcinus.tasks.seen import SeenHashes, hash_of
 from orcinus.types import Example, Judged, Strategy
 
@@ -152,7 +153,7 @@ def curate_rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[s
         "refused": filters.refused,
         "truncated": filters.truncated,
         "loop": filters.loops,
-        "leak": filters.leaks({strategy.name: strategy for strategy in strategies}),
+        "leak": filters.leaks(by_name(strategies)),
     }
     if config.max_tokens is not None:
         rules["too_long"] = filters.too_long(config.max_tokens)

@@ -15,7 +15,7 @@ from orcinus.errors import ConfigError, StepError
 from orcinus.fingerprint import fingerprint, stable_fraction
 from orcinus.runtime import StepContext
 from orcinus.store import tables
-from orcinus.strategies import conversation, generic_messages
+from orcinus.strategies import by_name, conversation, generic_messages
 from orcinus.types import Example, Judged, Lesson, Strategy
 
 VERSION = 1
@@ -129,7 +129,7 @@ async def erase(
     """
     if not 0 <= config.keep_probability <= 1:
         raise ConfigError(f"erase.keep_probability is {config.keep_probability}, but a probability lies in 0 … 1")
-    known = {strategy.name: strategy for strategy in strategies}
+    known = by_name(strategies)
     counts: dict[str, dict[str, int]] = {"task": {}, "strategy": {}, "erased": {}}
     leaks = 0
     with tables.TableWriter(context.out / "lessons.parquet", tables.LESSONS) as writer:

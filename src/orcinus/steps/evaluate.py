@@ -26,6 +26,7 @@ from orcinus.protocols import Completer
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
+from orcinus.strategies import by_name
 from orcinus.types import Example, Judged, Request, Strategy
 from orcinus.verifiers import official, verify
 
@@ -100,7 +101,7 @@ def _requests(
     context: StepContext,
 ) -> Iterator[Request]:
     erased = Strategy(name="erased", system=generic, source="prompt erasing")
-    known = {strategy.name: strategy for strategy in strategies}
+    known = by_name(strategies)
     assigned = Assigned.read(context.inputs["assign"]) if arm in ("prompted", "teacher") else None
     for example in examples:
         name = assigned.strategy_of(example.task, example.id) if assigned else None

@@ -23,6 +23,7 @@ from orcinus.errors import StepError
 from orcinus.fingerprint import stable_fraction
 from orcinus.runtime import StepContext
 from orcinus.store import tables
+from orcinus.strategies import suits
 from orcinus.types import Example, Judged, Request, Strategy
 from orcinus.verifiers import verify
 
@@ -97,11 +98,6 @@ def probe_examples(context: StepContext) -> dict[str, list[Example]]:
     for examples in by_task.values():
         examples.sort(key=lambda item: (stable_fraction("probe", item.task, item.id), item.id))
     return dict(sorted(by_task.items()))
-
-
-def suits(strategy: Strategy, example: Example) -> bool:
-    """Whether a strategy is meant for an example's answer type."""
-    return not strategy.answer_types or example.answer_type in strategy.answer_types
 
 
 class _Waves:

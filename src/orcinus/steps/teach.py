@@ -16,6 +16,7 @@ from orcinus.errors import StepError
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
+from orcinus.strategies import by_name
 from orcinus.types import Request, Strategy
 from orcinus.verifiers import verify
 
@@ -59,6 +60,7 @@ async def teach(config: TeachConfig, strategies: tuple[Strategy, ...], context: 
             concurrency=context.runtime.concurrency,
             budget=context.budget,
         ):
+            judged = judged.instead or judged
             writer.write(tables.judged_row(judged))
             context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
             first_error = first_error or judged.attempt.error
@@ -77,7 +79,7 @@ async def teach(config: TeachConfig, strategies: tuple[Strategy, ...], context: 
 def _requests(
     config: TeachConfig, strategies: tuple[Strategy, ...], assigned: Assigned, context: StepContext
 ) -> Iterator[Request]:
-    known = {strategy.name: strategy for strategy in strategies}
+    known = by_name(strategies)
     for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", "teach"):
         name = assigned.strategy_of(example.task, example.id)
         if name is not None:

@@ -7,7 +7,6 @@ No answer found is None, never 0.0; two answers are one wrong answer.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import orjson
 
@@ -17,22 +16,10 @@ from orcinus.verifiers.choice import find_choice
 from orcinus.verifiers.exact import find_exact, find_list, is_brackets, same_list, same_text
 from orcinus.verifiers.maths import find_expression, find_math, is_puzzle, same_math, solves_puzzle
 from orcinus.verifiers.number import find_number, reference_value, same_number, value_of
-from orcinus.verifiers.text import Found, cleaned
+from orcinus.verifiers.programs import final_program, passes, printed_by
+from orcinus.verifiers.text import Found, Outcome, cleaned
 
 Reference = str | tuple[str, ...] | None
-_NEEDS_MORE = {
-    "free": "free text has no rule; it needs a judge",
-    "program": "a program has no rule; it needs tests run in a sandbox",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A verdict before it belongs to an attempt."""
-
-    value: float | None
-    answer: str | None
-    reason: str
 
 
 def judge(
@@ -56,15 +43,25 @@ def judge(
         found = find_expression(response)
         value = None if found.answer is None else float(solves_puzzle(found.answer, reference))
         return Outcome(value, found.answer, found.rule)
-    if answer_type in _NEEDS_MORE:
-        return Outcome(None, None, _NEEDS_MORE[answer_type])
+    if answer_type == "free":
+        return Outcome(None, None, "free text has no rule; it needs a judge")
+    if answer_type == "program":
+        tests = "\n".join(reference) if isinstance(reference, tuple) else reference
+        return passes(response, tests) if tests else Outcome(None, None, "there are no tests to run")
+    rule = ""
+    program = None if cut_off or answer_type == "json" else final_program(response)
+    if program is not None:
+        printed, failure = printed_by(program)
+        if printed is None:
+            return Outcome(None, None, failure)
+        response, rule = f"The answer is {printed}", "what its program prints: "
     found = find_answer(response, answer_type, choices, reference, cut_off=cut_off)
     if found.answer is None:
-        return Outcome(None, None, found.rule)
+        return Outcome(None, None, rule + found.rule)
     if reference is None:
         return Outcome(None, found.answer, "there is no reference to compare with")
     right = not found.several and _is_right(found.answer, answer_type, reference)
-    return Outcome(1.0 if right else 0.0, found.answer, found.rule)
+    return Outcome(1.0 if right else 0.0, found.answer, rule + found.rule)
 
 
 def find_answer(

@@ -32,6 +32,16 @@ class Found:
     """Two answers, or more, were given: that is an answer, and a wrong one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A verdict before it belongs to an attempt."""
+
+    value: float | None
+    answer: str | None
+    """The final answer as it was understood; None when none was found."""
+    reason: str
+
+
 _TAGS_OF_THINKING = re.compile(r"</?(?:think|reason|scratch)", re.IGNORECASE)
 _THINK = re.compile(r"<(think|thinking|reasoning|scratchpad)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 _OPEN_THINK = re.compile(r"<(?:think|thinking|reasoning|scratchpad)>.*\Z", re.DOTALL | re.IGNORECASE)
@@ -82,15 +92,20 @@ _PLAIN = str.maketrans(
 _EMPHASIS = re.compile(r"\*\*|__|`+")
 
 
+def without_thinking(text: str) -> str:
+    """The text without what stands between tags of thinking; empty when the reasoning never ended."""
+    if "<" in text and _TAGS_OF_THINKING.search(text):
+        text = _OPEN_THINK.sub("", _CLOSE_THINK.sub("", _THINK.sub("", text)))
+    return text
+
+
 def cleaned(response: str) -> tuple[str, str]:
     """The text in which to look for an answer, and why there is none when it is empty."""
     text = response
     if "<<" in text:
         text = _CALCULATOR.sub("", text)
-    if "<" in text and _TAGS_OF_THINKING.search(text):
-        text = _OPEN_THINK.sub("", _CLOSE_THINK.sub("", _THINK.sub("", text)))
-        if not text.strip():
-            return "", "the reasoning never ended"
+    if "<" in text and not (text := without_thinking(text)).strip():
+        return "", "the reasoning never ended"
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text.translate(_PLAIN))
     text = text.strip()
