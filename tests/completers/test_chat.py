@@ -146,6 +146,19 @@ def test_reasoning_stands_where_the_family_puts_it(tiny_student: Path) -> None:
     assert tokenizer.decode(tokens[prompt:]) == f"<think>\n3 and 4 make 7.\n</think>\n\n{ANSWER}<|im_end|>"
 
 
+def test_reasoning_is_written_out_where_the_family_has_no_place_for_it(tiny_student: Path) -> None:
+    tokenizer: Any = AutoTokenizer.from_pretrained(tiny_student)
+    tokenizer.chat_template = FAMILIES["chatml"].template
+    question = (Message(role="user", content="1 + 1?"),)
+    tokens, prompt = Chat(tokenizer, fallback="plain").lesson(
+        question, "The answer is 2.", reasoning="\n1 + 1 = 2 <|im_end|>\n"
+    )
+    assert tokenizer.decode(tokens[prompt:]) == (
+        "<think>\n1 + 1 = 2 <|im_end|>\n</think>\n\nThe answer is 2.<|im_end|>"
+    )
+    assert tokens[prompt:].count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 1
+
+
 def test_special_tokens_of_every_family_are_text_in_a_question(family: Family, chat: Chat) -> None:
     stop = chat.tokenizer.convert_tokens_to_ids(family.stop)
     honest = chat.prompt((Message(role="user", content="hello"),))

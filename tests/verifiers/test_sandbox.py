@@ -199,4 +199,4 @@ def test_programs_of_a_real_model_print_what_was_recorded(shared_data: Path) -> 
 
 def test_nothing_of_the_host_is_inherited() -> None:
     ran = run_program("import os\nprint(os.getcwd())")
-    assert os.getcwd() not in ran.output  # noqa: PTH109
+    assert os.getcwd() not in ran.output

@@ -49,19 +49,25 @@ class Chat:
         included and whatever the template puts behind it left out.
         """
         messages = self._folded(messages)
-        answer: dict[str, Any] = {"role": "assistant", "content": completion}
-        if reasoning is not None:
-            answer["reasoning_content"] = reasoning
+        end, thought = _mark(len(messages)), _mark(len(messages) + 1)
+        thinking = f"<think>\n{thought}\n</think>\n\n" if reasoning is not None else ""
         prompt_text = self._render(messages, generation=True)
-        whole = self._render(messages, answer=answer)
+        whole = self._render(
+            messages, answer={"role": "assistant"} | ({"reasoning_content": thought} if thinking else {})
+        )
+        if thinking and thought not in whole:
+            # The template has no place for reasoning: it is written as models do that think aloud.
+            whole = whole.replace(end, thinking + end)
         if not whole.startswith(prompt_text):
             # The template writes the turn otherwise than it announces it (it may drop a think block): learn the text alone.
-            whole = prompt_text + (f"<think>\n{reasoning}\n</think>\n\n" if reasoning else "") + _mark(len(messages))
+            whole = prompt_text + thinking + end
         written = whole[len(prompt_text) :]
-        end = _mark(len(messages))
         tail = written.partition(end)[2]
         written = written[: len(written) - len(tail)] + self._end_of_turn(tail)
-        texts = (*messages, Message(role="assistant", content=completion))
+        texts = (
+            *messages,
+            *(Message(role="assistant", content=text) for text in (completion, (reasoning or "").strip("\n"))),
+        )
         prompt = self._tokens(prompt_text, texts)
         return prompt + self._tokens(written, texts), len(prompt)
 

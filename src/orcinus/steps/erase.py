@@ -8,7 +8,10 @@ system message, but the completion is the bare answer.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
+
+from pydantic import Field, field_validator
 
 from orcinus.config import Config
 from orcinus.errors import ConfigError, StepError
@@ -16,10 +19,31 @@ from orcinus.fingerprint import fingerprint, stable_fraction
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.strategies import by_name, conversation, generic_messages
-from orcinus.types import Example, Judged, Lesson, Strategy
+from orcinus.types import Example, Judged, Lesson, Message, Strategy
 
 VERSION = 1
 Mode = Literal["generic", "empty", "paraphrase", "kept"]
+Layout = Literal["as_written", "think", "text_only"]
+POOL = 16
+"""Solved questions of a task that are kept at hand for few-shot lessons."""
+
+
+class FewShotConfig(Config):
+    """Lessons made of lessons: some questions of the same task with their answers, then the question (Orca 2, section 4.1)."""
+
+    share: float = Field(default=0.1, gt=0, le=1)
+    """Of how many lessons a few-shot one is made besides."""
+    shots: tuple[int, int] = (3, 5)
+    """Fewest and most solved questions, drawn for each lesson."""
+    form: Literal["prompt", "turns"] = "prompt"
+    """prompt: all in one message, as in Orca 2; turns: as earlier turns of the conversation."""
+
+    @field_validator("shots")
+    @classmethod
+    def _shots_are_a_range(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not 1 <= value[0] <= value[1] <= POOL:
+            raise ValueError(f"is {list(value)}, but must be a fewest and a most, 1 … {POOL}")
+        return value
 
 
 class EraseConfig(Config):
@@ -32,6 +56,11 @@ class EraseConfig(Config):
     """Name of a built-in generic message, or the text of your own."""
     keep_probability: float = 0.0
     """Share of lessons whose strategy is kept, so that the student can still be steered by one. 0 … 1."""
+    layout: Layout = "as_written"
+    """as_written: the trace as it is, with its separate reasoning if it has one; think: the explanation as reasoning (the
+    ``<think>`` part of the student's chat template), then only the answer; text_only: without separate reasoning."""
+    few_shot: FewShotConfig | None = None
+    """Further lessons that show solved questions before the question, as Orca 2's 55,000 few-shot rows."""
 
 
 def generic_text(config: EraseConfig) -> str:
@@ -69,6 +98,51 @@ def answer_only(example: Example, judged: Judged) -> str:
     return f"The answer is {answer}."
 
 
+def laid_out(judged: Judged, layout: Layout) -> tuple[str | None, str]:
+    """(separate reasoning, visible answer) of a trace."""
+    text, reasoning = judged.attempt.text, judged.attempt.reasoning
+    if layout == "text_only":
+        return None, text
+    if layout == "as_written" or reasoning is not None or judged.verdict.answer is None:
+        return reasoning, text
+    explanation, cue, answer = text.rpartition("The answer is")
+    if cue and explanation.strip() and "\n" not in answer.strip():
+        return explanation.strip(), cue + answer.rstrip()
+    return text.strip(), f"The answer is {judged.verdict.answer}."
+
+
+class _Solved:
+    """Lessons of each task, to make few-shot lessons of."""
+
+    def __init__(self, config: FewShotConfig, seed: int) -> None:
+        self._config, self._seed = config, seed
+        self._pools: dict[str, list[Lesson]] = {}
+
+    def few_shot(self, lesson: Lesson) -> Lesson | None:
+        """``lesson`` after solved questions of its task; None when it is not drawn, or too few are known yet."""
+        pool = self._pools.setdefault(lesson.task, [])
+        others = [other for other in pool if other.example_id != lesson.example_id]
+        if len(pool) < POOL:
+            pool.append(lesson)
+        fewest, most = self._config.shots
+        shots = min(fewest + int(self._fraction("shots", lesson) * (most - fewest + 1)), len(others))
+        if shots < fewest or self._fraction("few-shot", lesson) >= self._config.share:
+            return None
+        drawn = sorted(others, key=lambda other: stable_fraction(str(self._seed), lesson.id, other.id))[:shots]
+        *before, question = lesson.messages
+        if self._config.form == "turns":
+            turns = [(other.messages[-1], Message(role="assistant", content=other.completion)) for other in drawn]
+            messages = (*before, *(message for turn in turns for message in turn), question)
+        else:
+            solved = [f"{other.messages[-1].content}\n{other.completion}" for other in drawn]
+            messages = (*before, Message(role="user", content="\n\n".join([*solved, question.content])))
+        identity = fingerprint([lesson.attempt_id, messages, lesson.completion], length=16)
+        return replace(lesson, id=identity, messages=messages, meta={**lesson.meta, "shots": shots})
+
+    def _fraction(self, what: str, lesson: Lesson) -> float:
+        return stable_fraction(what, str(self._seed), lesson.id)
+
+
 def lesson_of(
     judged: Judged,
     example: Example,
@@ -83,7 +157,10 @@ def lesson_of(
     system, erased = erased_system(config, strategy, attempt.id, seed)
     kept = erased == "kept"
     messages = conversation(system, example, strategy.demonstrations if kept else ())
-    completion = attempt.text if content == "explanation" else answer_only(example, judged)
+    if content == "explanation":
+        reasoning, completion = laid_out(judged, config.layout)
+    else:
+        reasoning, completion = None, answer_only(example, judged)
     return Lesson(
         id=fingerprint([attempt.id, messages, completion], length=16),
         example_id=attempt.example_id,
@@ -91,7 +168,7 @@ def lesson_of(
         strategy=attempt.strategy,
         messages=messages,
         completion=completion,
-        reasoning=attempt.reasoning if content == "explanation" else None,
+        reasoning=reasoning,
         teacher=attempt.model,
         attempt_id=attempt.id,
         erased=erased,
@@ -107,7 +184,8 @@ def lesson_of(
 def leaked_strategy(lesson: Lesson, strategy: Strategy) -> bool:
     """Whether the student could still read the strategy's own words in a lesson whose prompt is erased."""
     words = " ".join(strategy.system.split())
-    seen = " ".join(" ".join(m.content for m in lesson.messages).split() + lesson.completion.split())
+    texts = (*(message.content for message in lesson.messages), lesson.reasoning or "", lesson.completion)
+    seen = " ".join(" ".join(texts).split())
     return lesson.erased != "kept" and len(words) > 0 and words in seen
 
 
@@ -131,7 +209,8 @@ async def erase(
         raise ConfigError(f"erase.keep_probability is {config.keep_probability}, but a probability lies in 0 … 1")
     known = by_name(strategies)
     counts: dict[str, dict[str, int]] = {"task": {}, "strategy": {}, "erased": {}}
-    leaks = 0
+    leaks = few_shot = 0
+    solved = _Solved(config.few_shot, context.seed) if config.few_shot else None
     with tables.TableWriter(context.out / "lessons.parquet", tables.LESSONS) as writer:
         for judged, example in _traces(context.inputs):
             strategy = known[judged.attempt.strategy]
@@ -142,11 +221,14 @@ async def erase(
             writer.write(tables.lesson_row(lesson))
             for kind, value in (("task", lesson.task), ("strategy", lesson.strategy), ("erased", lesson.erased)):
                 counts[kind][value] = counts[kind].get(value, 0) + 1
+            if solved is not None and (more := solved.few_shot(lesson)) is not None:
+                writer.write(tables.lesson_row(more))
+                few_shot += 1
     if writer.rows == 0:
         raise StepError(
             "no trace was kept, so there is nothing to learn from; see the drops in the curate step's folder"
         )
-    return {"lessons": writer.rows, "leaks": leaks, **counts}
+    return {"lessons": writer.rows, "leaks": leaks, "few_shot": few_shot, **counts}
 
 
 def _traces(inputs: Mapping[str, Any]) -> Iterator[tuple[Judged, Example]]:
