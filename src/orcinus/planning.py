@@ -7,7 +7,7 @@ that the run will use. Calls that the ledger already knows are counted exactly w
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from orcinus.asking import SamplingConfig, requests_for
@@ -172,8 +172,8 @@ class _Estimator:
     def _askings(self, name: str) -> list[_Asking]:
         if name == "probe":
             return [_Asking(role="student", requests=self._probe(), exact=not self._recipe.probe.adaptive)]
-        if name == "assign" and self._recipe.assign.confirm:
-            return [_Asking(role="student", requests=self._confirm(), exact=False)]
+        if name == "assign":
+            return [_Asking(role="student", requests=chain(self._confirm(), self._each()), exact=False)]
         if name == "teach":
             return [_Asking(role="teacher", requests=self._teach(), exact=self._assigned is not None)]
         if name == "evaluate":
@@ -195,6 +195,12 @@ class _Estimator:
             left = min(len(examples) // 2, self._recipe.probe.reserve, self._recipe.assign.confirm)
             fresh = examples[len(examples) - left :]
             yield from self._asked(fresh, self._recipe.probe.sampling, self._longest())
+
+    def _each(self) -> Iterator[Request]:
+        if self._recipe.assign.by == "example":
+            path = self._context.inputs["sample"] / "examples.parquet"
+            for strategy in self._strategies:
+                yield from self._asked(list(tables.read_examples(path, "teach")), self._recipe.assign.each, strategy)
 
     def _teach(self) -> Iterator[Request]:
         known = by_name(self._strategies)

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from orcinus.asking import SamplingConfig
-from orcinus.runtime import Silent, StepContext
+from orcinus.completers.scripted import Scripted
+from orcinus.runtime import Runtime, Silent, StepContext
 from orcinus.steps.assign import AssignConfig, assign
 from orcinus.store import tables
+from orcinus.store.assigned import Assigned
+from orcinus.store.ledger import Ledger
 from orcinus.strategies import built_in
 from orcinus.tasks.procedural import ProceduralConfig, draw
-from orcinus.types import Assignment, Attempt, Example, Judged, Sampling, Usage, Verdict
+from orcinus.types import Assignment, Attempt, Example, Judged, Messages, Sampling, Usage, Verdict
 
 Answered = Callable[[Example, str], tuple[str | None, float | None]]
 """(answer, verdict) of the student for an example under a strategy."""
@@ -108,3 +111,59 @@ def test_without_references_agreement_stands_in_and_is_named(tmp_path: Path) -> 
     assert alone["t"].proxy is None
     two, _ = chosen(AssignConfig(confirm=0), examples, answered, tmp_path / "two", names[:2])
     assert two["t"].proxy is None, "two answers are no majority"
+
+
+def test_single_examples_get_the_strategy_that_works_on_them(tmp_path: Path) -> None:
+    """A student that is right step by step on even questions only, and directly on odd ones only."""
+    examples = list(draw(ProceduralConfig(generator="sums", count=60, size=(2, 3))))
+    even = {example.prompt: int(example.id.rpartition("-")[2]) % 2 == 0 for example in examples}
+    right = {example.prompt: str(example.reference) for example in examples}
+    stepwise = built_in()["step_by_step"].system
+
+    def student(messages: Messages, sampling: Sampling) -> str:
+        prompt = messages[-1].content
+        suited = even[prompt] == (messages[0].content == stepwise)
+        return f"The answer is {right[prompt] if suited else 'unknown, 0'}."
+
+    strategies = tuple(built_in()[name] for name in ("direct", "step_by_step"))
+    probe, teach = examples[:20], examples[20:]
+    with tables.TableWriter(tmp_path / "sample" / "examples.parquet", tables.EXAMPLES) as writer:
+        for example in probe:
+            writer.write(tables.example_row(example, "probe"))
+        for example in teach:
+            writer.write(tables.example_row(example, "teach"))
+    with tables.TableWriter(tmp_path / "probe" / "attempts.parquet", tables.JUDGED) as writer:
+        for example in probe:
+            for strategy in strategies:
+                value = float(even[example.prompt] == (strategy.name == "step_by_step"))
+                writer.write(tables.judged_row(judged(example, strategy.name, "1", value)))
+    asked: list[Messages] = []
+
+    def counting(messages: Messages, sampling: Sampling) -> str:
+        asked.append(messages)
+        return student(messages, sampling)
+
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        context = StepContext(
+            out=tmp_path,
+            inputs={"sample": tmp_path / "sample", "probe": tmp_path / "probe"},
+            run="r",
+            seed=0,
+            ledger=ledger,
+            runtime=Runtime(workspace=tmp_path, ledger_path=tmp_path / "ledger.sqlite"),
+            progress=Silent(),
+            completer=lambda role, folder=None: Scripted(counting, model="m"),
+        )
+        config = AssignConfig(by="example", confirm=0)
+        summary = asyncio.run(assign(config, strategies, SamplingConfig(), context))
+        calls = len(asked)
+        asyncio.run(assign(config, strategies, SamplingConfig(), context))
+    assert calls == len(teach) * 2 * 4
+    assert len(asked) == calls
+    assigned = Assigned.read(tmp_path)
+    for example in teach:
+        expected = "step_by_step" if even[example.prompt] else "direct"
+        assert assigned.strategy_of(example.task, example.id) == expected
+    assert summary["each"]["alone"] == 1.0
+    assert summary["each"]["by_task"] < 0.7
+    assert summary["each"]["low"] > 0.3

@@ -14,23 +14,22 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from orcinus import stats
 from orcinus.asking import SamplingConfig, requests_for
-from orcinus.attempts import attempt_all
-from orcinus.choosing import Array, Belief, believe, best
+from orcinus.choosing import Array, Belief, believe, best, choose_each
 from orcinus.clustering import Clusters
 from orcinus.config import Config
 from orcinus.errors import ConfigError, StepError
 from orcinus.fingerprint import stable_fraction
+from orcinus.measuring import measure
 from orcinus.proxies import AGREEMENT, by_agreement
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import GROUPS
-from orcinus.strategies import by_name
+from orcinus.strategies import by_name, suits
 from orcinus.types import Assignment, Evidence, Example, Judged, Request, Score, Strategy
-from orcinus.verifiers import verify
 
 VERSION = 1
 
@@ -38,9 +37,14 @@ VERSION = 1
 class AssignConfig(Config):
     """How a strategy is chosen."""
 
-    by: Literal["task", "category", "cluster"] = "task"
-    """What gets a strategy of its own: a task, each ``meta.category`` of a task that was probed often enough, or each cluster of
-    questions with the same words, whatever their task."""
+    by: Literal["task", "category", "cluster", "example"] = "task"
+    """What gets a strategy of its own: a task, each ``meta.category`` of a task that was probed often enough, each cluster of
+    questions with the same words, whatever their task, or each example of the teach split, which is then asked under every
+    strategy (``each``): an upper bound, and dear."""
+    each: SamplingConfig = SamplingConfig(samples=4, temperature=0.7)
+    """With ``by: example`` how the student is asked the teach split, and how often each question under each strategy."""
+    sure: float = Field(default=0.8, ge=0.5, lt=1)
+    """With ``by: example`` the chance to be better from which an example leaves its task's strategy for another."""
     clusters: int | None = Field(default=None, ge=1)
     """How many clusters; None takes the number that separates best, with at least ``smallest`` probe examples in each on average."""
     margin: float = Field(default=0.01, ge=0, le=1)
@@ -59,6 +63,15 @@ class AssignConfig(Config):
     smallest: int = Field(default=5, ge=1)
     """Probe examples that a category or cluster needs to be a group; those of smaller ones stay with their task."""
 
+    @field_validator("each")
+    @classmethod
+    def _each_is_sampled(cls, value: SamplingConfig) -> SamplingConfig:
+        if value.samples < 2 or value.temperature == 0:
+            raise ValueError(
+                "needs at least 2 samples at a temperature over 0: one answer does not tell skill from luck"
+            )
+        return value
+
 
 async def assign(
     config: AssignConfig, strategies: tuple[Strategy, ...], sampling: SamplingConfig, context: StepContext
@@ -72,7 +85,8 @@ async def assign(
         context: With inputs ``sample`` and ``probe``.
 
     Returns:
-        ``groups``: how many; ``chosen``: groups by strategy; ``unlearnable``: groups under the floor.
+        ``groups``: how many; ``chosen``: groups by strategy; ``unlearnable``: groups under the floor; with ``by: example`` also
+        ``each``: what choosing for single examples is worth, on answers that had no part in the choice.
 
     Raises:
         ConfigError: A strategy is named that the recipe does not have.
@@ -103,10 +117,15 @@ async def assign(
     ]
     assignments = await _confirmed(config, assignments, strategies, sampling, examples, groups, by_group, context)
     assignments += _unprobed(examples, groups, assignments, names[_winner(belief)])
+    individual: dict[str, Any] = {}
+    if config.by == "example":
+        of_examples, individual = await _by_example(config, assignments, belief, strategies, context)
+        groups |= {key: assignment.group for key, assignment in of_examples.items()}
+        assignments += of_examples.values()
     with tables.TableWriter(context.out / "assignments.parquet", tables.ASSIGNMENTS) as writer:
         for assignment in assignments:
             writer.write(tables.assignment_row(assignment))
-    if config.by != "task":
+    if config.by != "task":  # groups are finer than tasks
         with tables.TableWriter(context.out / "groups.parquet", GROUPS) as writer:
             for (task, example_id), group in groups.items():
                 writer.write({"task": task, "example_id": example_id, "group": group})
@@ -115,6 +134,7 @@ async def assign(
         "groups": len(assignments),
         "chosen": {name: used.count(name) for name in dict.fromkeys(used)},
         "unlearnable": sum(not assignment.learnable for assignment in assignments),
+        **individual,
     }
 
 
@@ -134,7 +154,7 @@ def _groups(
     config: AssignConfig, examples: Sequence[Example], judged: Sequence[Judged], seed: int
 ) -> dict[tuple[str, str], str]:
     """(task, example id) → group, for all examples."""
-    if config.by == "task":
+    if config.by in ("task", "example"):
         return {(example.task, example.id): example.task for example in examples}
     probed = {(item.attempt.task, item.attempt.example_id) for item in judged}
     fine = _clustered(config, examples, len(probed), seed) if config.by == "cluster" else _categories(examples)
@@ -300,22 +320,18 @@ async def _confirmed(
     asked = list(requests())
     if not asked:
         return list(assignments)
-    context.progress.start("confirm the choice", len(asked))
+    found = await measure(
+        asked,
+        context.completer("student"),
+        context.out / "confirm.parquet",
+        context,
+        step="assign",
+        what="confirm the choice",
+        total=len(asked),
+    )
     again: dict[str, list[Judged]] = {}
-    with tables.TableWriter(context.out / "confirm.parquet", tables.JUDGED) as writer:
-        async for judged in attempt_all(
-            asked,
-            context.completer("student"),
-            ledger=context.ledger,
-            verify=verify,
-            run=context.run,
-            step="assign",
-            concurrency=context.runtime.concurrency,
-            budget=context.budget,
-        ):
-            writer.write(tables.judged_row(judged))
-            context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
-            again.setdefault(groups[judged.attempt.task, judged.attempt.example_id], []).append(judged)
+    for judged in found:
+        again.setdefault(groups[judged.attempt.task, judged.attempt.example_id], []).append(judged)
     scores = {group: stats.score(items) for group, items in again.items()}
     return [_with_held_out(assignment, scores.get(assignment.group)) for assignment in assignments]
 
@@ -347,3 +363,88 @@ def _unprobed(
         )
         for group in left
     ]
+
+
+async def _by_example(
+    config: AssignConfig,
+    assignments: Sequence[Assignment],
+    belief: Belief,
+    strategies: Sequence[Strategy],
+    context: StepContext,
+) -> tuple[dict[tuple[str, str], Assignment], dict[str, Any]]:
+    """The assignments of the teach examples that another strategy suits better than their task's, and what that is worth."""
+    requests = list(each_requests(config, assignments, strategies, context))
+    if config.fixed is not None or not requests:
+        return {}, {}
+    found = await measure(
+        requests,
+        context.completer("student"),
+        context.out / "each.parquet",
+        context,
+        step="assign",
+        what="ask each example",
+        total=len(requests),
+    )
+    names = [strategy.name for strategy in strategies]
+    by_task: dict[str, list[Judged]] = {}
+    for judged in found:
+        by_task.setdefault(judged.attempt.task, []).append(judged)
+    chosen: dict[tuple[str, str], Assignment] = {}
+    alone: list[float] = []
+    as_group: list[float] = []
+    half = config.each.samples // 2
+    for assignment in assignments:
+        items = by_task.get(assignment.group)
+        if items is None or assignment.strategy is None:
+            continue
+        prior = belief.mean[belief.groups.index(assignment.group)]
+        default = names.index(assignment.strategy)
+        rows = {key: row for row, key in enumerate(dict.fromkeys(item.attempt.example_id for item in items))}
+        ids = list(rows)
+        values = np.full((len(ids), len(names), config.each.samples), np.nan)
+        for item in items:
+            at = rows[item.attempt.example_id], names.index(item.attempt.strategy), item.attempt.sample
+            values[at] = item.verdict.value or 0.0
+        picked = choose_each(values.sum(2), config.each.samples, prior, default, sure=config.sure)
+        for row in np.flatnonzero(picked != default):
+            mine = [item for item in items if item.attempt.example_id == ids[row]]
+            chosen[assignment.group, ids[row]] = _individual(assignment.group, ids[row], names, int(picked[row]), mine)
+        tried = choose_each(values[:, :, :half].sum(2), half, prior, default, sure=config.sure) if half > 1 else picked
+        later = values[:, :, half:].mean(2)
+        alone += later[np.arange(len(ids)), tried].tolist()
+        as_group += later[:, default].tolist()
+    worth: dict[str, Any] = {"examples": len(alone), "left_their_task": len(chosen)}
+    if half > 1:
+        difference, low, high = stats.paired_difference(np.array(alone), np.array(as_group), seed=context.seed)
+        worth |= {"alone": float(np.mean(alone)), "by_task": float(np.mean(as_group))}
+        worth |= {"difference": difference, "low": low, "high": high}
+    return chosen, {"each": worth}
+
+
+def each_requests(
+    config: AssignConfig, assignments: Sequence[Assignment], strategies: Sequence[Strategy], context: StepContext
+) -> Iterator[Request]:
+    """Every teach example of a task that was probed, under every strategy that was."""
+    probed = {a.group: {evidence.strategy for evidence in a.evidence} for a in assignments if a.evidence and a.strategy}
+    for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", "teach"):
+        for strategy in strategies:
+            if strategy.name in probed.get(example.task, ()) and suits(strategy, example):
+                yield from requests_for(example, strategy, config.each, seed=context.seed)
+
+
+def _individual(task: str, example_id: str, names: Sequence[str], mine: int, items: Sequence[Judged]) -> Assignment:
+    order = sorted(range(len(names)), key=lambda s: s != mine)
+    evidence = []
+    for s in order:
+        own = [item for item in items if item.attempt.strategy == names[s]]
+        if own:
+            tokens = float(np.mean([item.attempt.usage.tokens_out for item in own]))
+            evidence.append(Evidence(strategy=names[s], score=stats.score(own), tokens_out=tokens))
+    return Assignment(
+        group=f"{task}#{example_id}",
+        strategy=names[mine],
+        evidence=tuple(evidence),
+        runner_up=None,
+        p_value=None,
+        reason=f"measured on this example: {evidence[0].score.mean:.0%} of {evidence[0].score.n} answers right",
+    )

@@ -18,17 +18,17 @@ from pydantic import Field
 
 from orcinus import stats
 from orcinus.asking import SamplingConfig, requests_for
-from orcinus.attempts import attempt_all
 from orcinus.config import Config
 from orcinus.errors import StepError
 from orcinus.fingerprint import stable_fraction
+from orcinus.measuring import measure
 from orcinus.protocols import Completer
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.strategies import by_name
 from orcinus.types import Example, Judged, Request, Strategy
-from orcinus.verifiers import official, verify
+from orcinus.verifiers import official
 
 VERSION = 1
 Arm = Literal["before", "prompted", "answer_only", "after", "teacher"]
@@ -67,8 +67,15 @@ async def evaluate(
     for arm in config.arms:
         requests = _requests(arm, examples, config, strategies, generic, context)
         completer = _completer(arm, context)
-        context.progress.start(f"evaluate {arm}", len(examples) * config.sampling.samples)
-        outcomes[arm] = await _ask(arm, requests, completer, context)
+        outcomes[arm] = await measure(
+            requests,
+            completer,
+            context.out / f"attempts-{arm}.parquet",
+            context,
+            step="evaluate",
+            what=f"evaluate {arm}",
+            total=len(examples) * config.sampling.samples,
+        )
     scores = {arm: _scores(judged) for arm, judged in outcomes.items()}
     comparisons = _comparisons(outcomes, seed=context.seed)
     together = {arm: asdict(found) for arm, judged in outcomes.items() if (found := stats.score_samples(judged))}
@@ -115,25 +122,6 @@ def _completer(arm: Arm, context: StepContext) -> Completer:
         return context.completer("student")
     trained = context.inputs["train" if arm == "after" else "train_answer_only"]
     return context.completer("student", trained)
-
-
-async def _ask(arm: Arm, requests: Iterator[Request], completer: Completer, context: StepContext) -> list[Judged]:
-    judged_all = []
-    with tables.TableWriter(context.out / f"attempts-{arm}.parquet", tables.JUDGED) as writer:
-        async for judged in attempt_all(
-            requests,
-            completer,
-            ledger=context.ledger,
-            verify=verify,
-            run=context.run,
-            step="evaluate",
-            concurrency=context.runtime.concurrency,
-            budget=context.budget,
-        ):
-            writer.write(tables.judged_row(judged))
-            context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
-            judged_all.append(judged)
-    return judged_all
 
 
 def _scores(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:
