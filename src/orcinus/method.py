@@ -1,6 +1,6 @@
 """The whole method as steps: what a recipe asks for, in the order in which it is done.
 
-sample → probe → assign → teach → curate → erase → train ─┬→ evaluate → report
+sample → probe → assign (→ skills) → teach → curate → erase → train ─┬→ evaluate → report
                                         └→ erase → train ─┘   (the answer-only baseline)
 """
 
@@ -18,14 +18,17 @@ from orcinus.pipeline import Step, ancestors, locked, run_steps, summary_of
 from orcinus.protocols import Completer
 from orcinus.recipe import ModelConfig, Recipe, SelfConfig, StudentConfig
 from orcinus.runtime import Progress, Runtime, StepContext
-from orcinus.steps import assign, curate, erase, evaluate, probe, report, sample, student, teach, train
+from orcinus.steps import assign, curate, erase, evaluate, probe, report, sample, skills, student, teach, train
+from orcinus.steps.skills import SkillsConfig
 from orcinus.store.ledger import Ledger
+from orcinus.strategies import skill_texts
 from orcinus.tasks.opening import content_of, open_task
 from orcinus.training.scratch import ScratchConfig
+from orcinus.types import Strategy
 
 Content = Literal["explanation", "answer_only"]
-VERBS = ("sample", "student", "probe", "assign", "teach", "curate", "erase", "train", "evaluate", "report")
-"""The steps' verbs in order; ``student`` is there only when a new one is made from scratch."""
+VERBS = ("sample", "student", "probe", "assign", "skills", "teach", "curate", "erase", "train", "evaluate", "report")
+"""The steps' verbs in order; ``student`` is there only when a new one is made from scratch, ``skills`` when the recipe asks."""
 
 
 def steps_of(recipe: Recipe, base: Path) -> list[Step]:
@@ -42,18 +45,24 @@ def steps_of(recipe: Recipe, base: Path) -> list[Step]:
     sampled = build.sample()
     made = build.student(sampled)
     probed = build.probe(sampled, made)
-    assigned = build.assign(sampled, probed, made)
+    assigned = chosen = build.assign(sampled, probed, made)
+    if recipe.skills is not None:
+        assigned = build.skills(recipe.skills, sampled, probed, chosen, made)
     taught = build.teach(sampled, assigned, made)
-    curated = build.curate(sampled, taught)
-    erased = build.erase(sampled, curated, "explanation")
+    skilled = {"assign": assigned} if recipe.skills is not None else {}
+    curated = build.curate({"sample": sampled, "teach": taught, **skilled})
+    read_by_erase = {"sample": sampled, "curate": curated, **skilled}
+    erased = build.erase(read_by_erase, "explanation")
     trained = build.train(erased, made, "explanation")
     inputs = {"sample": sampled, "assign": assigned, "train": trained, **made}
-    read = {"sample": sampled, "probe": probed, "assign": assigned, "teach": taught, "curate": curated, "erase": erased}
+    read = {"sample": sampled, "probe": probed, "assign": chosen, "teach": taught, "curate": curated, "erase": erased}
     if "answer_only" in recipe.evaluate.arms:
-        erased_answers = build.erase(sampled, curated, "answer_only")
+        erased_answers = build.erase(read_by_erase, "answer_only")
         trained_answers = build.train(erased_answers, made, "answer_only")
         inputs["train_answer_only"] = trained_answers
         read |= {"erase_answer_only": erased_answers, "train_answer_only": trained_answers}
+    if assigned is not chosen:
+        read["skills"] = assigned
     evaluated = build.evaluate(inputs)
     reported = build.report({**read, "train": trained, "evaluate": evaluated})
     return ancestors(reported)
@@ -127,9 +136,34 @@ class _Builder:
         }
         return self._step("assign", assign, config, {"sample": sampled, "probe": probed, **made}, action)
 
+    def skills(
+        self, config: SkillsConfig, sampled: Step, probed: Step, assigned: Step, made: Mapping[str, Step]
+    ) -> Step:
+        """The assignments again, with the instructions of their own that groups got."""
+        sampling = self._recipe.probe.sampling
+
+        async def action(context: StepContext) -> dict[str, Any]:
+            return await skills.skills(config, self._strategies, sampling, context)
+
+        settings = {
+            **_dump(config),
+            "strategies": self._texts,
+            "sampling": _dump(sampling),
+            "texts": dict(skill_texts()),
+            "model": self._student_identity(),
+            "teacher": self._teacher_identity(),
+        }
+        return self._step(
+            "skills", skills, settings, {"sample": sampled, "probe": probed, "assign": assigned, **made}, action
+        )
+
+    def _known(self, context: StepContext) -> tuple[Strategy, ...]:
+        """The recipe's strategies, and those that came of its ``skills`` step."""
+        return self._strategies + (skills.read_skills(context.inputs["assign"]) if self._recipe.skills else ())
+
     def teach(self, sampled: Step, assigned: Step, made: Mapping[str, Step]) -> Step:
         async def action(context: StepContext) -> dict[str, Any]:
-            return await teach.teach(self._recipe.teach, self._strategies, context)
+            return await teach.teach(self._recipe.teach, self._known(context), context)
 
         config = {
             **_dump(self._recipe.teach),
@@ -139,19 +173,19 @@ class _Builder:
         own = made if isinstance(self._recipe.teacher, SelfConfig) else {}
         return self._step("teach", teach, config, {"sample": sampled, "assign": assigned, **own}, action)
 
-    def curate(self, sampled: Step, taught: Step) -> Step:
+    def curate(self, inputs: Mapping[str, Step]) -> Step:
         async def action(context: StepContext) -> dict[str, Any]:
-            return await curate.curate(self._recipe.curate, self._strategies, context)
+            return await curate.curate(self._recipe.curate, self._known(context), context)
 
         config = {**_dump(self._recipe.curate), "strategies": self._texts}
-        return self._step("curate", curate, config, {"sample": sampled, "teach": taught}, action)
+        return self._step("curate", curate, config, inputs, action)
 
-    def erase(self, sampled: Step, curated: Step, content: Content) -> Step:
+    def erase(self, inputs: Mapping[str, Step], content: Content) -> Step:
         async def action(context: StepContext) -> dict[str, Any]:
-            return await erase.erase(self._recipe.erase, self._strategies, context, content=content)
+            return await erase.erase(self._recipe.erase, self._known(context), context, content=content)
 
         config = {**_dump(self._recipe.erase), "strategies": self._texts, "arm": content}
-        return self._step(_arm_name("erase", content), erase, config, {"sample": sampled, "curate": curated}, action)
+        return self._step(_arm_name("erase", content), erase, config, inputs, action)
 
     def train(self, erased: Step, made: Mapping[str, Step], content: Content) -> Step:
         async def action(context: StepContext) -> dict[str, Any]:
@@ -164,7 +198,7 @@ class _Builder:
         generic = erase.generic_text(self._recipe.erase)
 
         async def action(context: StepContext) -> dict[str, Any]:
-            return await evaluate.evaluate(self._recipe.evaluate, self._strategies, generic, context)
+            return await evaluate.evaluate(self._recipe.evaluate, self._known(context), generic, context)
 
         config = {
             **_dump(self._recipe.evaluate),
@@ -283,6 +317,10 @@ async def run_recipe(
     Raises:
         OrcinusError: Something a user can mend; what is done and paid for is kept.
     """
+    if until == "skills" and recipe.skills is None:
+        raise ConfigError(
+            f"{recipe_path}: there is no section skills:, so there is nothing to do; `skills: {{}}` takes its defaults"
+        )
     base = recipe_path.resolve().parent
     run_dir = runtime.workspace / recipe.name
     steps = [step for step in steps_of(recipe, base) if until is None or VERBS.index(_verb(step)) <= VERBS.index(until)]

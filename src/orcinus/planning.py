@@ -17,6 +17,7 @@ from orcinus.pipeline import Step
 from orcinus.recipe import Recipe, SelfConfig
 from orcinus.runtime import Progress, Runtime, StepContext
 from orcinus.steps import evaluate, probe
+from orcinus.steps.skills import SkillsConfig
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.store.ledger import Ledger, attempt_id
@@ -174,6 +175,8 @@ class _Estimator:
             return [_Asking(role="student", requests=self._probe(), exact=not self._recipe.probe.adaptive)]
         if name == "assign":
             return [_Asking(role="student", requests=chain(self._confirm(), self._each()), exact=False)]
+        if name == "skills" and self._recipe.skills is not None:
+            return [_Asking(role="student", requests=self._skills(self._recipe.skills), exact=False)]
         if name == "teach":
             return [_Asking(role="teacher", requests=self._teach(), exact=self._assigned is not None)]
         if name == "evaluate":
@@ -195,6 +198,17 @@ class _Estimator:
             left = min(len(examples) // 2, self._recipe.probe.reserve, self._recipe.assign.confirm)
             fresh = examples[len(examples) - left :]
             yield from self._asked(fresh, self._recipe.probe.sampling, self._longest())
+
+    def _skills(self, config: SkillsConfig) -> Iterator[Request]:
+        """What tests of skills ask at most, were every group to go through all rounds; drafts are a few calls beside it."""
+        by_task: dict[str, list[Example]] = {}
+        for example in tables.read_examples(self._context.inputs["sample"] / "examples.parquet", "teach"):
+            by_task.setdefault(example.task, []).append(example)
+        for examples in by_task.values():
+            for _ in range(2):
+                yield from self._asked(
+                    examples[: config.test * config.rounds], self._recipe.probe.sampling, self._longest()
+                )
 
     def _each(self) -> Iterator[Request]:
         if self._recipe.assign.by == "example":

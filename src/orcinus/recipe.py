@@ -33,6 +33,7 @@ from orcinus.steps.evaluate import EvaluateConfig
 from orcinus.steps.probe import ProbeConfig
 from orcinus.steps.report import ReportConfig
 from orcinus.steps.sample import SampleConfig
+from orcinus.steps.skills import SkillsConfig
 from orcinus.steps.teach import TeachConfig
 from orcinus.strategies import resolve
 from orcinus.tasks.procedural import ProceduralConfig
@@ -121,6 +122,8 @@ class Recipe(Config):
     """How the student is measured under every strategy."""
     assign: AssignConfig = AssignConfig()
     """How a strategy is chosen for each group."""
+    skills: SkillsConfig | None = None
+    """Have the teacher write an instruction for each group, kept where it helps the student; None leaves it out."""
     teach: TeachConfig = TeachConfig()
     """How the teacher is asked."""
     curate: CurateConfig = CurateConfig()

@@ -73,6 +73,17 @@ def suits(strategy: Strategy, example: Example) -> bool:
     return not strategy.groups or any(fnmatchcase(name, pattern) for pattern in strategy.groups for name in names)
 
 
+def skill_texts() -> Mapping[str, str]:
+    """What a teacher is told that writes an instruction for one kind of question: ``system``, ``draft``, ``revise``, ``form``."""
+    texts: Mapping[str, str] = _texts()["skill"]
+    return texts
+
+
+def answer_cue() -> str:
+    """The sentence that asks for the answer in a form that verifiers find."""
+    return str(_texts()["answer_cue"])
+
+
 def generic_messages() -> Mapping[str, str]:
     """The system messages that stand in for an erased strategy: ``cautious`` and its paraphrases ``cautious-1`` …"""
     generic = _texts()["generic"]

@@ -19,6 +19,7 @@ STEP_HELP = {
     "sample": "Draw probe, teach and held-out examples; take evaluation items out of the pool.",
     "probe": "Measure the student under every strategy.",
     "assign": "Choose each task's strategy from what was measured.",
+    "skills": "Have instructions written for single tasks, and keep those that help the student.",
     "teach": "Have the teacher explain with the assigned strategy.",
     "curate": "Keep the traces worth learning from; record why others were dropped.",
     "erase": "Replace the strategy's prompt by the generic one.",

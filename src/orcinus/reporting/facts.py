@@ -72,6 +72,10 @@ class Facts:
     tasks: tuple[dict[str, Any], ...]
     strategies: tuple[str, ...]
     assignments: tuple[Assignment, ...]
+    each: Mapping[str, Any] | None
+    """What choosing for single examples was worth; None where groups were chosen for."""
+    skills: tuple[Mapping[str, Any], ...]
+    """The instructions that the teacher wrote, and how each did."""
     funnel: Funnel
     curves: tuple[Curve, ...]
     arms: Mapping[str, Mapping[str, Any]]
@@ -106,7 +110,14 @@ def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, s
     """
     records = {role: summary_of(folder) for role, folder in inputs.items()}
     scores = orjson.loads((inputs["evaluate"] / "scores.json").read_bytes())
-    assignments = tuple(tables.read_assignments(inputs["assign"] / "assignments.parquet"))
+    last = inputs.get("skills", inputs["assign"])
+    each = records["assign"]["summary"].get("each")
+    assignments = [
+        assignment
+        for assignment in tables.read_assignments(last / "assignments.parquet")
+        if not (each and "#" in assignment.group)
+    ]
+    drafts = orjson.loads((last / "skills.json").read_bytes()) if "skills" in inputs else []
     recipe_path = inputs["sample"].parent / "recipe.yaml"
     text = recipe_path.read_text(encoding="utf-8") if recipe_path.exists() else ""
     evaluated = records["evaluate"]
@@ -117,7 +128,9 @@ def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, s
         warnings=tuple(_warnings(scores, records, spend)),
         tasks=tuple({"task": task, **counts} for task, counts in records["sample"]["summary"]["tasks"].items()),
         strategies=tuple(strategy["name"] for strategy in records["probe"]["config"]["strategies"]),
-        assignments=assignments,
+        assignments=tuple(assignments),
+        each=each,
+        skills=tuple(drafts),
         funnel=_funnel(inputs, records),
         curves=tuple(_curves(inputs, records)),
         arms=scores["arms"],

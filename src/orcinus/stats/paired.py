@@ -12,6 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binom
 
 from orcinus.stats.scores import LEVEL
 
@@ -45,6 +46,11 @@ def binomial_two_sided(wins: int, losses: int) -> float:
         math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - n * math.log(2) for i in range(fewer + 1)
     ]
     return min(1.0, 2 * math.fsum(map(math.exp, logs)))
+
+
+def binomial_at_least(wins: int, n: int) -> float:
+    """Chance of ``wins`` or more of ``n`` when wins and losses are equally likely (one-sided sign test)."""
+    return float(binom.sf(wins - 1, n, 0.5))
 
 
 def sign_flip(a: ArrayLike, b: ArrayLike, *, seed: int, draws: int = 20_000) -> float:
