@@ -9,7 +9,7 @@ answers) is in the ledger, so that it is paid for once.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import orjson
@@ -19,12 +19,15 @@ from orcinus.durable import write_atomically
 from orcinus.errors import ConfigError
 from orcinus.lineage import finished_steps
 from orcinus.method import run_recipe
+from orcinus.pipeline import summary_of
 from orcinus.recipe import Recipe
 from orcinus.runtime import Progress, Runtime
 from orcinus.store import tables
 
 BASE = "best, erased"
 """The recipe as it is: every other arm is compared with it."""
+ANSWERS_ONLY = "answers only"
+Equal = Literal["examples", "tokens"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,32 +57,57 @@ class Ablation:
     seeds: tuple[int, ...]
     items: int
     untrained: float
-    answer_only: float | None
+    equal: Equal
 
 
 def arms_of(recipe: Recipe) -> dict[str, dict[str, dict[str, Any]]]:
     """The arms by name: which keys of which section each changes."""
     names = [strategy.name for strategy in recipe.resolved_strategies()]
-    arms: dict[str, dict[str, dict[str, Any]]] = {BASE: {}}
+    arms: dict[str, dict[str, dict[str, Any]]] = {BASE: {}, ANSWERS_ONLY: {}}
     for name in names:
         arms[f"all {name}"] = {"assign": {"fixed": name}}
     if len(names) > 1:
+        arms["teacher's best strategy"] = {"assign": {"whose": "teacher"}}
+        arms["longest strategy"] = {"assign": {"fixed": "longest"}}
         arms["random strategy"] = {"assign": {"fixed": "random"}}
     arms["prompt kept"] = {"erase": {"mode": "kept"}}
     arms["no system message"] = {"erase": {"mode": "empty"}}
     arms["unverified"] = {"curate": {"keep": "all"}}
+    if recipe.assistant is not None:
+        last = recipe.train.stages[-1].model_copy(update={"teachers": (), "replay": 0.0})
+        arms["mixed, one stage"] = {"train": {"stages": (last.model_copy(update={"name": "mixed"}),)}}
+        alone = last.model_copy(update={"name": "teacher only", "teachers": ("teacher",)})
+        arms["teacher only"] = {"train": {"stages": (alone,)}}
     return arms
 
 
-def variant(recipe: Recipe, name: str, changes: Mapping[str, Mapping[str, Any]], seed: int) -> Recipe:
-    """The recipe of one arm and seed: a run of its own, with the trained student as the only one evaluated but for the base arm."""
+def variant(
+    recipe: Recipe, name: str, changes: Mapping[str, Mapping[str, Any]], seed: int, tokens: int | None = None
+) -> Recipe:
+    """The recipe of one arm and seed: a run of its own.
+
+    Only that arm's trained student is evaluated; with the recipe as it is also the untrained one and the one trained on answers.
+
+    Args:
+        recipe: As it is.
+        name: Of the arm.
+        changes: By section, the keys that the arm changes.
+        seed: Of the run.
+        tokens: Response tokens to learn from over all stages; None leaves the recipe's epochs.
+    """
     update: dict[str, Any] = {
         section: getattr(recipe, section).model_copy(update=dict(keys)) for section, keys in changes.items()
     }
-    evaluated = ("before", "answer_only", "after") if name == BASE else ("after",)
+    evaluated = {BASE: ("before", "answer_only", "after"), ANSWERS_ONLY: ("answer_only",)}.get(name, ("after",))
     update["evaluate"] = recipe.evaluate.model_copy(update={"arms": evaluated})
+    if tokens is not None:
+        train = update.get("train", recipe.train)
+        share = tokens // len(train.stages)
+        stages = tuple(stage.model_copy(update={"tokens": max(1, share)}) for stage in train.stages)
+        update["train"] = train.model_copy(update={"stages": stages})
     slug = "".join(character if character.isalnum() else "-" for character in name)
-    return recipe.model_copy(update={**update, "name": f"{recipe.name}-{slug}-{seed}", "seed": seed})
+    equal = "-equal-tokens" if tokens is not None else ""
+    return recipe.model_copy(update={**update, "name": f"{recipe.name}-{slug}{equal}-{seed}", "seed": seed})
 
 
 async def ablate(
@@ -90,6 +118,7 @@ async def ablate(
     *,
     seeds: Sequence[int],
     only: Sequence[str],
+    equal: Equal = "examples",
 ) -> Ablation:
     """Run every arm with every seed, and compare.
 
@@ -100,6 +129,7 @@ async def ablate(
         progress: Is told how far it is.
         seeds: Of the whole run, sampling included.
         only: Names of arms to run besides the base; empty runs all.
+        equal: What arms have the same of: passes over their examples, or response tokens learnt from.
 
     Raises:
         ConfigError: An arm of ``only`` does not exist.
@@ -112,33 +142,50 @@ async def ablate(
     chosen = [name for name in arms if not only or name in only or name == BASE]
     values: dict[str, dict[tuple[int, str, str], float]] = {name: {} for name in chosen}
     tokens: dict[str, list[int]] = {name: [] for name in chosen}
-    others: dict[str, list[float]] = {"before": [], "answer_only": []}
+    untrained: list[float] = []
     for seed in seeds:
+        budget: int | None = None
+        base_dir = runtime.workspace
         for name in chosen:
             progress.note(f"arm {name}, seed {seed}")
-            made = variant(recipe, name, arms[name], seed)
-            run_dir = await run_recipe(made, recipe_path, runtime, progress, until="evaluate")
+            if name == ANSWERS_ONLY and equal == "examples":
+                run_dir = base_dir  # trained and asked beside the base arm
+            else:
+                made = variant(recipe, name, arms[name], seed, budget)
+                run_dir = await run_recipe(made, recipe_path, runtime, progress, until="evaluate")
             folder = finished_steps(run_dir, "evaluate")[0]
-            for judged in tables.read_judged(folder / "attempts-after.parquet"):
+            asked = "answer_only" if name == ANSWERS_ONLY else "after"
+            for judged in tables.read_judged(folder / f"attempts-{asked}.parquet"):
                 key = (seed, judged.attempt.task, judged.attempt.example_id)
                 values[name][key] = judged.verdict.value or 0.0
                 tokens[name].append(judged.attempt.usage.tokens_out)
             if name == BASE:
-                scores = orjson.loads((folder / "scores.json").read_bytes())["arms"]
-                for arm, means in others.items():
-                    means.append(scores[arm]["_micro"]["mean"])
+                base_dir = run_dir
+                untrained.append(
+                    orjson.loads((folder / "scores.json").read_bytes())["arms"]["before"]["_micro"]["mean"]
+                )
+                budget = _tokens_learnt(run_dir) if equal == "tokens" else None
     result = Ablation(
         rows=tuple(_compared(values, tokens, seeds)),
         seeds=tuple(seeds),
         items=len(values[BASE]) // len(seeds),
-        untrained=float(np.mean(others["before"])),
-        answer_only=float(np.mean(others["answer_only"])),
+        untrained=float(np.mean(untrained)),
+        equal=equal,
     )
-    write_atomically(
-        runtime.workspace / f"{recipe.name}-ablation.json", orjson.dumps(result, option=orjson.OPT_INDENT_2)
-    )
-    write_atomically(runtime.workspace / f"{recipe.name}-ablation.md", markdown(result).encode())
+    stem = f"{recipe.name}-ablation" + ("-equal-tokens" if equal == "tokens" else "")
+    for suffix, content in (
+        ("json", orjson.dumps(result, option=orjson.OPT_INDENT_2)),
+        ("md", markdown(result).encode()),
+        ("svg", plot(result).encode()),
+    ):
+        write_atomically(runtime.workspace / f"{stem}.{suffix}", content)
     return result
+
+
+def _tokens_learnt(run_dir: Path) -> int:
+    """Response tokens that a run's student learnt from over all stages, each pass counted."""
+    facts = summary_of(finished_steps(run_dir, "train")[0])["summary"]["stages"]
+    return sum(stage["learnt_tokens"] for stage in facts.values())
 
 
 def _compared(
@@ -178,7 +225,8 @@ def markdown(result: Ablation) -> str:
 
     lines = [
         f"{len(result.seeds)} seeds ({', '.join(map(str, result.seeds))}), {result.items} held-out items each. "
-        f"Untrained {percent(result.untrained)}; trained on answers only {percent(result.answer_only)}.",
+        f"Untrained {percent(result.untrained)}. Every arm learns from the same "
+        + ("number of response tokens." if result.equal == "tokens" else "examples, as many times."),
         "",
         "| arm | accuracy | by seed | against the recipe | 95 % interval | p (Holm) | tokens an answer |",
         "|---|---:|---|---:|---:|---:|---:|",
@@ -193,3 +241,14 @@ def markdown(result: Ablation) -> str:
             f"| {row.arm} | {percent(row.mean)} | {by_seed} | {against} | {interval} | {chance(row.p_value)} | {row.answer_tokens:.0f} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def plot(result: Ablation) -> str:
+    """The differences with their intervals as an SVG that stands alone, the best arm on top."""
+    from orcinus.reporting.charts import differences
+
+    rows = [row for row in sorted(result.rows, key=lambda row: -row.mean) if row.difference is not None]
+    return differences(
+        [(row.arm, row.difference or 0.0, row.low or 0.0, row.high or 0.0) for row in rows],
+        title=f"Accuracy against “{BASE}” in points, 95 % intervals; {len(result.seeds)} seeds, {result.items} items each",
+    )

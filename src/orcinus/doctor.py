@@ -36,7 +36,7 @@ class Finding:
 async def examine(workspace: Path, recipe: Recipe | None, environment: Mapping[str, str]) -> list[Finding]:
     """Look at this machine and, with a recipe, at its endpoints and keys. Asks no model anything, so it costs nothing."""
     findings = [*_packages(), *_devices(), _disk(workspace)]
-    models = [recipe.teacher, recipe.student] if recipe is not None else []
+    models = [recipe.teacher, recipe.assistant, recipe.student] if recipe is not None else []
     for model in models:
         if isinstance(model, EndpointConfig):
             findings.extend(_key(model, environment))

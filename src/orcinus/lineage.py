@@ -56,7 +56,8 @@ def trace_lesson(run_dir: Path, lesson_id: str | None = None) -> Lineage:
     folder, row = found[0]
     lesson = tables.lesson_of(row)
     inputs = _inputs_of(folder)
-    curated = _inputs_of(inputs["curate"])
+    curate = inputs["curate_assistant" if lesson.meta.get("role") == "assistant" else "curate"]
+    curated = _inputs_of(curate)
     taught = _inputs_of(curated["teach"])
     assigned = _inputs_of(taught["assign"])
     traces = list(_judged(curated["teach"] / "attempts.parquet", lesson))
@@ -70,9 +71,7 @@ def trace_lesson(run_dir: Path, lesson_id: str | None = None) -> Lineage:
         assignment=assignments.assignment_of(lesson.task, lesson.example_id),
         trace=next(judged for judged in traces if judged.attempt.id == lesson.attempt_id),
         siblings=tuple(judged for judged in traces if judged.attempt.id != lesson.attempt_id),
-        drops=tuple(
-            tables.Drop(**row) for row in _of_example(inputs["curate"] / "drops.parquet", lesson, "example_id")
-        ),
+        drops=tuple(tables.Drop(**row) for row in _of_example(curate / "drops.parquet", lesson, "example_id")),
     )
 
 
@@ -104,17 +103,18 @@ def fate(run_dir: Path, identity: str) -> tuple[Event, ...]:
         what = {"teach": "taught", "probe": "asked of the student to choose by", "held_out": "held out"}[row["split"]]
         events.append(Event(step="sample", task=row["task"], example=row["id"], trace="", what=what))
     events += _drop_events(sampled / "dropped.parquet", "sample", "example_id", identity)
-    if curated := list(run_dir.glob("curate-*/_done")):
-        folder = max(curated, key=lambda path: path.stat().st_mtime).parent
-        for column in ("example_id", "attempt_id"):
-            events += _drop_events(folder / "drops.parquet", "curate", column, identity)
-            for row in _rows(folder / "kept.parquet", column if column == "example_id" else "id", identity):
-                judged = tables.judged_of(row)
-                attempt = judged.attempt
-                what = f"kept: {attempt.strategy}, verdict {judged.verdict.value}"
-                events.append(
-                    Event(step="curate", task=attempt.task, example=attempt.example_id, trace=attempt.id, what=what)
-                )
+    for name in ("curate-assistant", "curate"):
+        for folder in _latest(run_dir, name):
+            events += _drop_events(folder / "drops.parquet", "curate", "example_id", identity)
+            events += _drop_events(folder / "drops.parquet", "curate", "attempt_id", identity)
+            for column in ("example_id", "id"):
+                for row in _rows(folder / "kept.parquet", column, identity):
+                    judged = tables.judged_of(row)
+                    attempt = judged.attempt
+                    what = f"kept: {attempt.strategy}, verdict {judged.verdict.value}"
+                    events.append(
+                        Event(step="curate", task=attempt.task, example=attempt.example_id, trace=attempt.id, what=what)
+                    )
     if not events:
         raise ConfigError(f"{run_dir}: neither an example nor a trace has an id that starts with {identity!r}")
     return tuple(dict.fromkeys(events))
@@ -142,6 +142,14 @@ def finished_steps(run_dir: Path, name: str) -> list[Path]:
     if not folders:
         raise ConfigError(f"{run_dir}: no finished {name} step; run the recipe first")
     return sorted(folders, key=lambda folder: (folder / "_done").stat().st_mtime, reverse=True)
+
+
+def _latest(run_dir: Path, name: str) -> list[Path]:
+    """The latest finished step called ``name``, if there is one."""
+    try:
+        return finished_steps(run_dir, name)[:1]
+    except ConfigError:
+        return []
 
 
 def scores_of(run_dir: Path) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from orcinus.recipe import ModelConfig, Recipe, SelfConfig, StudentConfig
 from orcinus.runtime import Progress, Runtime, StepContext
 from orcinus.steps import assign, curate, erase, evaluate, probe, report, sample, skills, student, teach, train
 from orcinus.steps.skills import SkillsConfig
+from orcinus.steps.teach import Role as TeacherRole
 from orcinus.store.ledger import Ledger
 from orcinus.strategies import skill_texts
 from orcinus.tasks.opening import content_of, open_task
@@ -48,10 +49,13 @@ def steps_of(recipe: Recipe, base: Path) -> list[Step]:
     assigned = chosen = build.assign(sampled, probed, made)
     if recipe.skills is not None:
         assigned = build.skills(recipe.skills, sampled, probed, chosen, made)
-    taught = build.teach(sampled, assigned, made)
+    taught = build.teach(sampled, assigned, made, "teacher")
     skilled = {"assign": assigned} if recipe.skills is not None else {}
-    curated = build.curate({"sample": sampled, "teach": taught, **skilled})
+    curated = build.curate({"sample": sampled, "teach": taught, **skilled}, "teacher")
     read_by_erase = {"sample": sampled, "curate": curated, **skilled}
+    if recipe.assistant is not None:
+        assisted = build.teach(sampled, assigned, made, "assistant")
+        read_by_erase["curate_assistant"] = build.curate({"sample": sampled, "teach": assisted, **skilled}, "assistant")
     erased = build.erase(read_by_erase, "explanation")
     trained = build.train(erased, made, "explanation")
     inputs = {"sample": sampled, "assign": assigned, "train": trained, **made}
@@ -117,9 +121,10 @@ class _Builder:
 
     def probe(self, sampled: Step, made: Mapping[str, Step]) -> Step:
         async def action(context: StepContext) -> dict[str, Any]:
-            return await probe.probe(self._recipe.probe, self._strategies, context)
+            return await probe.probe(self._recipe.probe, self._strategies, context, role=role)
 
-        config = {**_dump(self._recipe.probe), "strategies": self._texts, "model": self._student_identity()}
+        role = self._recipe.assign.whose
+        config = {**_dump(self._recipe.probe), "strategies": self._texts, "model": self._identity(role)}
         return self._step("probe", probe, config, {"sample": sampled, **made}, action)
 
     def assign(self, sampled: Step, probed: Step, made: Mapping[str, Step]) -> Step:
@@ -132,7 +137,7 @@ class _Builder:
             **_dump(self._recipe.assign),
             "strategies": self._texts,
             "sampling": _dump(sampling),
-            "model": self._student_identity(),
+            "model": self._identity(self._recipe.assign.whose),
         }
         return self._step("assign", assign, config, {"sample": sampled, "probe": probed, **made}, action)
 
@@ -150,8 +155,8 @@ class _Builder:
             "strategies": self._texts,
             "sampling": _dump(sampling),
             "texts": dict(skill_texts()),
-            "model": self._student_identity(),
-            "teacher": self._teacher_identity(),
+            "model": self._identity("student"),
+            "teacher": self._identity("teacher"),
         }
         return self._step(
             "skills", skills, settings, {"sample": sampled, "probe": probed, "assign": assigned, **made}, action
@@ -161,24 +166,22 @@ class _Builder:
         """The recipe's strategies, and those that came of its ``skills`` step."""
         return self._strategies + (skills.read_skills(context.inputs["assign"]) if self._recipe.skills else ())
 
-    def teach(self, sampled: Step, assigned: Step, made: Mapping[str, Step]) -> Step:
+    def teach(self, sampled: Step, assigned: Step, made: Mapping[str, Step], role: TeacherRole) -> Step:
+        settings = self._recipe.teach if role == "teacher" else self._recipe.assist
+
         async def action(context: StepContext) -> dict[str, Any]:
-            return await teach.teach(self._recipe.teach, self._known(context), context)
+            return await teach.teach(settings, self._known(context), context, role=role)
 
-        config = {
-            **_dump(self._recipe.teach),
-            "strategies": self._texts,
-            "model": self._teacher_identity(),
-        }
-        own = made if isinstance(self._recipe.teacher, SelfConfig) else {}
-        return self._step("teach", teach, config, {"sample": sampled, "assign": assigned, **own}, action)
+        config = {**_dump(settings), "strategies": self._texts, "model": self._identity(role)}
+        own = made if role == "teacher" and isinstance(self._recipe.teacher, SelfConfig) else {}
+        return self._step(_of(role, "teach"), teach, config, {"sample": sampled, "assign": assigned, **own}, action)
 
-    def curate(self, inputs: Mapping[str, Step]) -> Step:
+    def curate(self, inputs: Mapping[str, Step], role: TeacherRole) -> Step:
         async def action(context: StepContext) -> dict[str, Any]:
             return await curate.curate(self._recipe.curate, self._known(context), context)
 
         config = {**_dump(self._recipe.curate), "strategies": self._texts}
-        return self._step("curate", curate, config, inputs, action)
+        return self._step(_of(role, "curate"), curate, config, inputs, action)
 
     def erase(self, inputs: Mapping[str, Step], content: Content) -> Step:
         async def action(context: StepContext) -> dict[str, Any]:
@@ -191,7 +194,7 @@ class _Builder:
         async def action(context: StepContext) -> dict[str, Any]:
             return await train.train(self._recipe.train, self._student_at(context), context)
 
-        config = {**_dump(self._recipe.train), "model": self._student_identity(), "arm": content}
+        config = {**_dump(self._recipe.train), "model": self._identity("student"), "arm": content}
         return self._step(_arm_name("train", content), train, config, {"erase": erased, **made}, action)
 
     def evaluate(self, inputs: Mapping[str, Step]) -> Step:
@@ -204,8 +207,8 @@ class _Builder:
             **_dump(self._recipe.evaluate),
             "strategies": self._texts,
             "generic": generic,
-            "student": self._student_identity(),
-            "teacher": self._teacher_identity(),
+            "student": self._identity("student"),
+            "teacher": self._identity("teacher"),
         }
         return self._step("evaluate", evaluate, config, inputs, action)
 
@@ -215,12 +218,13 @@ class _Builder:
 
         return self._step("report", report, _dump(self._recipe.report), inputs, action)
 
-    def _student_identity(self) -> dict[str, Any]:
-        return identity_of(self._recipe.student, self._base)
-
-    def _teacher_identity(self) -> dict[str, Any]:
-        teacher = self._recipe.teacher
-        return self._student_identity() if isinstance(teacher, SelfConfig) else identity_of(teacher, self._base)
+    def _identity(self, role: str) -> dict[str, Any]:
+        recipe = self._recipe
+        if role == "assistant" and recipe.assistant is not None:
+            return identity_of(recipe.assistant, self._base)
+        if role == "student" or isinstance(recipe.teacher, SelfConfig):
+            return identity_of(recipe.student, self._base)
+        return identity_of(recipe.teacher, self._base)
 
     def _student_at(self, context: StepContext) -> LocalConfig:
         return student_config(self._recipe, self._base, context.inputs.get("student"))
@@ -232,6 +236,10 @@ def _dump(config: Any) -> dict[str, Any]:
 
 def _arm_name(verb: str, content: Content) -> str:
     return verb if content == "explanation" else f"{verb}-{content}"
+
+
+def _of(role: TeacherRole, verb: str) -> str:
+    return verb if role == "teacher" else f"{verb}-{role}"
 
 
 def identity_of(config: StudentConfig | ModelConfig, base: Path) -> dict[str, Any]:
@@ -290,6 +298,8 @@ class Models:
             return student_config(self._recipe, self._base, folder)
         if role == "teacher" and not isinstance(self._recipe.teacher, SelfConfig):
             return self._recipe.teacher
+        if role == "assistant" and self._recipe.assistant is not None:
+            return self._recipe.assistant
         raise ConfigError(f"the recipe has no model in the role {role!r}")
 
     async def aclose(self) -> None:

@@ -16,8 +16,8 @@ from orcinus.method import Models, run_recipe, steps_of
 from orcinus.pipeline import Step
 from orcinus.recipe import Recipe, SelfConfig
 from orcinus.runtime import Progress, Runtime, StepContext
-from orcinus.steps import evaluate, probe
-from orcinus.steps.skills import SkillsConfig
+from orcinus.steps import evaluate, probe, teach
+from orcinus.steps.skills import SkillsConfig, read_skills
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.store.ledger import Ledger, attempt_id
@@ -118,8 +118,10 @@ class _Estimator:
             progress=progress,
             completer=models.open,
         )
-        assign = steps["assign"]
-        self._assigned = Assigned.read(assign.folder(run_dir)) if assign.is_done(run_dir) else None
+        assign = steps.get("skills", steps["assign"])
+        done = assign.is_done(run_dir)
+        self._assigned = Assigned.read(assign.folder(run_dir)) if done else None
+        self._known = by_name(self._strategies + (read_skills(assign.folder(run_dir)) if done else ()))
         self._guessed: set[str] = set()
 
     def row(self, step: Step) -> PlannedStep:
@@ -172,13 +174,18 @@ class _Estimator:
 
     def _askings(self, name: str) -> list[_Asking]:
         if name == "probe":
-            return [_Asking(role="student", requests=self._probe(), exact=not self._recipe.probe.adaptive)]
+            exact = not self._recipe.probe.adaptive
+            return [_Asking(role=self._recipe.assign.whose, requests=self._probe(), exact=exact)]
         if name == "assign":
-            return [_Asking(role="student", requests=chain(self._confirm(), self._each()), exact=False)]
+            return [_Asking(role=self._recipe.assign.whose, requests=chain(self._confirm(), self._each()), exact=False)]
         if name == "skills" and self._recipe.skills is not None:
             return [_Asking(role="student", requests=self._skills(self._recipe.skills), exact=False)]
         if name == "teach":
-            return [_Asking(role="teacher", requests=self._teach(), exact=self._assigned is not None)]
+            requests = self._teach(self._recipe.teach)
+            return [_Asking(role="teacher", requests=requests, exact=self._assigned is not None)]
+        if name == "teach-assistant":
+            requests = self._teach(self._recipe.assist)
+            return [_Asking(role="assistant", requests=requests, exact=self._assigned is not None)]
         if name == "evaluate":
             return [self._arm(arm) for arm in self._recipe.evaluate.arms]
         return []
@@ -216,24 +223,21 @@ class _Estimator:
             for strategy in self._strategies:
                 yield from self._asked(list(tables.read_examples(path, "teach")), self._recipe.assign.each, strategy)
 
-    def _teach(self) -> Iterator[Request]:
-        known = by_name(self._strategies)
-        path = self._context.inputs["sample"] / "examples.parquet"
-        for example in tables.read_examples(path, "teach"):
+    def _teach(self, config: teach.TeachConfig) -> Iterator[Request]:
+        for example in teach.chosen(config, self._context):
             name = self._assigned.strategy_of(example.task, example.id) if self._assigned else self._longest().name
             if name is not None:
-                yield from requests_for(example, known[name], self._recipe.teach.sampling, seed=self._recipe.seed)
+                yield from requests_for(example, self._known[name], config.sampling, seed=self._recipe.seed)
 
     def _arm(self, arm: evaluate.Arm) -> _Asking:
         config = self._recipe.evaluate
         role = "teacher" if arm == "teacher" else "student"
-        known = by_name(self._strategies)
         prompted = arm in ("teacher", "prompted")
 
         def requests() -> Iterator[Request]:
             for example in evaluate.chosen(config, self._context):
                 name = self._assigned.strategy_of(example.task, example.id) if self._assigned and prompted else None
-                strategy = known[name] if name else self._longest()
+                strategy = self._known[name] if name else self._longest()
                 yield from requests_for(example, strategy, config.sampling, seed=self._recipe.seed)
 
         return _Asking(role=role, requests=requests(), exact=prompted and self._assigned is not None)
@@ -278,15 +282,15 @@ class _Estimator:
 
     def _model(self, role: str) -> str | None:
         """The model's identity; None for a student that a step has yet to make."""
-        own = role == "student" or isinstance(self._recipe.teacher, SelfConfig)
+        own = role == "student" or (role == "teacher" and isinstance(self._recipe.teacher, SelfConfig))
         if own and isinstance(self._recipe.student, ScratchConfig):
             return None
         return self._models.open(role).model
 
     def _price(self, role: str) -> Price:
-        teacher = self._recipe.teacher
-        if role != "teacher" or not isinstance(teacher, EndpointConfig):
+        model = {"teacher": self._recipe.teacher, "assistant": self._recipe.assistant}.get(role)
+        if not isinstance(model, EndpointConfig):
             return Price()
-        price = teacher.known_price() or Price()
-        factor = price.batch if teacher.batch is not None else 1.0
+        price = model.known_price() or Price()
+        factor = price.batch if model.batch is not None else 1.0
         return Price(input=factor * price.input, output=factor * price.output)

@@ -116,6 +116,9 @@ class Recipe(Config):
     """The model that learns: ``local`` (a Hugging Face model) or ``scratch`` (a new one)."""
     teacher: TeacherConfig
     """The model that explains; ``self`` is the student."""
+    assistant: Annotated[ModelConfig, Field(discriminator="kind")] | None = None
+    """A cheaper model that explains before the teacher does (Orca's ChatGPT before GPT-4); ``train.stages`` says in which order its
+    lessons are learnt, by ``teachers: [assistant]``."""
     sample: SampleConfig = SampleConfig()
     """Which examples are probed, taught and held out."""
     probe: ProbeConfig = ProbeConfig()
@@ -126,6 +129,8 @@ class Recipe(Config):
     """Have the teacher write an instruction for each group, kept where it helps the student; None leaves it out."""
     teach: TeachConfig = TeachConfig()
     """How the teacher is asked."""
+    assist: TeachConfig = TeachConfig()
+    """How the assistant is asked."""
     curate: CurateConfig = CurateConfig()
     """Which traces are kept."""
     erase: EraseConfig = EraseConfig()
@@ -163,12 +168,12 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _dollars_can_be_counted(self) -> "Recipe":
-        teacher = self.teacher
-        if self.budget.usd is not None and isinstance(teacher, EndpointConfig) and teacher.known_price() is None:
-            raise ValueError(
-                f"budget.usd is set, but no price is known for {teacher.model}; set teacher.price: {{input: …, output: …}} "
-                "in dollars per million tokens (0 for a server of your own)"
-            )
+        for role, model in (("teacher", self.teacher), ("assistant", self.assistant)):
+            if self.budget.usd is not None and isinstance(model, EndpointConfig) and model.known_price() is None:
+                raise ValueError(
+                    f"budget.usd is set, but no price is known for {model.model}; set {role}.price: {{input: …, output: …}} "
+                    "in dollars per million tokens (0 for a server of your own)"
+                )
         return self
 
     @model_validator(mode="after")

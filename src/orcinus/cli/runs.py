@@ -154,6 +154,9 @@ def ablate(
     arm: Annotated[
         list[str] | None, typer.Option(help="Only this arm beside the recipe itself; may be given several times.")
     ] = None,
+    equal: Annotated[
+        str, typer.Option(help="What all arms have the same of: 'examples', or response 'tokens' learnt from.")
+    ] = "examples",
     runs: flags.Runs = flags.DEFAULT_RUNS,
     ledger: flags.LedgerPath = None,
     device: flags.Device = "auto",
@@ -164,19 +167,22 @@ def ablate(
     from orcinus.ablation import markdown
     from orcinus.recipe import load_recipe
 
+    if equal not in ("examples", "tokens"):
+        raise ConfigError(f"--equal is {equal!r}; it is 'examples' or 'tokens'")
     loaded = load_recipe(recipe)
     runtime = flags.runtime(runs=runs, ledger=ledger, concurrency=512, device=device)
     progress = progress_for(flags.error_console(), as_json=as_json)
     numbers = range(loaded.seed, loaded.seed + seeds)
     try:
-        found = run_async(compare(loaded, recipe, runtime, progress, seeds=numbers, only=arm or ()))
+        found = run_async(compare(loaded, recipe, runtime, progress, seeds=numbers, only=arm or (), equal=equal))  # type: ignore[arg-type]
     finally:
         progress.close()
     if as_json:
         flags.print_json(found)
     else:
         flags.out_console().print(markdown(found), markup=False, soft_wrap=True)
-        flags.out_console().print(f"also in {runs / (loaded.name + '-ablation.md')}", markup=False)
+        tokens = "-equal-tokens" if equal == "tokens" else ""
+        flags.out_console().print(f"also in {runs / (loaded.name + '-ablation' + tokens)}.md, .svg", markup=False)
 
 
 def improve(

@@ -1,20 +1,62 @@
-"""Two small charts as SVG that follows the page's colours, light or dark: scores with intervals, and curves."""
+"""Charts as SVG that follows the page's colours, light or dark: scores with intervals, curves, differences.
 
-from collections.abc import Sequence
+Drawn by Matplotlib. Its colours are stand-ins that become the page's variables afterwards, or, in a file that stands alone, what
+they are in light.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import StringIO
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-WIDTH = 720
-LONGEST_NAME = 27
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH_IN = 7.6
+LONGEST_NAME = 30
+COLOURS: Mapping[str, str] = {
+    "ink": "#1d2433",
+    "soft": "#5b6475",
+    "line": "#dfe3ea",
+    "mark": "#0e7491",
+    "before": "#7c8698",
+    "prompted": "#b7791f",
+    "answer_only": "#b83280",
+    "after": "#0e7490",
+    "teacher": "#4a5568",
+}
+"""The page's variables with their values in light; every value stands for one variable only."""
+_STYLE = re.compile(r"<defs>\s*<style.*?</style>\s*</defs>", re.DOTALL)
+_SETTINGS: dict[Any, Any] = {
+    "font.size": 9.5,
+    "font.family": "sans-serif",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "orcinus",
+    "text.parse_math": False,  # a task may be named $x$
+    "text.color": COLOURS["ink"],
+    "axes.edgecolor": COLOURS["line"],
+    "axes.labelcolor": COLOURS["soft"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "xtick.color": COLOURS["soft"],
+    "ytick.color": COLOURS["ink"],
+    "ytick.major.size": 0,
+    "grid.color": COLOURS["line"],
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dot:
     """A score with its interval, all in 0..1."""
 
-    label: str
-    css: str
+    colour: str
+    """One of ``COLOURS``."""
     mean: float
     low: float
     high: float
@@ -22,102 +64,93 @@ class Dot:
 
 def dots(groups: Sequence[tuple[str, Sequence[Dot]]], *, title: str) -> Markup:
     """Dots with intervals, a block of rows for each group, on an axis from 0 to 100 %."""
-    left, right, row, gap = 190, 40, 15, 10
-    height = sum(row * len(items) + gap for _, items in groups) + 30
-
-    def x(share: float) -> float:
-        return left + share * (WIDTH - left - right)
-
-    parts = [_open(WIDTH, height, title)]
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        parts.append(
-            Markup('<line class="grid" x1="{0:.1f}" x2="{0:.1f}" y1="4" y2="{1}"/>').format(x(share), height - 24)
-        )
-        parts.append(
-            Markup('<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{:.0f} %</text>').format(
-                x(share), height - 8, 100 * share
-            )
-        )
-    y = 12.0
-    for name, items in groups:
-        middle = y + row * (len(items) - 1) / 2 + 4
-        parts.append(
-            Markup('<text class="name" x="{}" y="{:.1f}" text-anchor="end"><title>{}</title>{}</text>').format(
-                left - 12, middle, name, _shortened(name)
-            )
-        )
-        for dot in items:
-            parts.append(
-                Markup(
-                    '<g class="{}"><title>{}</title><line x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/><circle cx="{:.1f}" cy="{:.1f}" r="4"/></g>'
-                ).format(
-                    dot.css,
-                    f"{name}, {dot.label}: {100 * dot.mean:.1f} % ({100 * dot.low:.1f} to {100 * dot.high:.1f})",
-                    x(dot.low),
-                    x(dot.high),
-                    y,
-                    y,
-                    x(dot.mean),
-                    y,
-                )
-            )
-            y += row
-        y += gap
-    parts.append(Markup("</svg>"))
-    return Markup("\n").join(parts)
-
-
-def _shortened(name: str) -> str:
-    """A name that fits beside the axis: its start and its end tell tasks apart."""
-    return name if len(name) <= LONGEST_NAME else f"{name[:10]}…{name[11 - LONGEST_NAME :]}"
+    rows = sum(len(items) for _, items in groups)
+    with _drawn(height_in=0.5 + 0.17 * rows + 0.12 * len(groups)) as (figure, axes):
+        y, ticks = 0.0, []
+        for _, items in groups:
+            ticks.append(y + (len(items) - 1) / 2)
+            for dot in items:
+                _dot(axes, y, 100 * dot.mean, 100 * dot.low, 100 * dot.high, COLOURS[dot.colour])
+                y += 1
+            y += 0.7
+        axes.set_yticks(ticks, [_shortened(name) for name, _ in groups])
+        axes.set_ylim(y - 0.4, -0.8)
+        axes.set_xlim(-1, 101)
+        axes.set_xticks(range(0, 101, 25), [f"{share} %" for share in range(0, 101, 25)])
+        return _for_page(figure, title)
 
 
 def lines(
     series: Sequence[tuple[str, str, Sequence[tuple[float, float]]]], *, title: str, across: str, up: str
 ) -> Markup:
-    """Curves of (css class, label, points) from zero upwards."""
-    left, right, top, bottom, height = 56, 150, 12, 40, 260
-    points = [point for _, _, values in series for point in values]
-    if not points:
+    """Curves of (colour, label, points) from zero upwards."""
+    if not any(points for _, _, points in series):
         return Markup("")
-    x_most = max(x for x, _ in points)
-    y_most = max(y for _, y in points) or 1.0
-
-    def place(x: float, y: float) -> str:
-        return f"{left + x / x_most * (WIDTH - left - right):.1f},{height - bottom - y / y_most * (height - top - bottom):.1f}"
-
-    parts = [_open(WIDTH, height, title)]
-    for i in range(5):
-        value = y_most * i / 4
-        y = height - bottom - i / 4 * (height - top - bottom)
-        parts.append(
-            Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(left, WIDTH - right, y, y)
-        )
-        parts.append(
-            Markup('<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{:.2f}</text>').format(
-                left - 8, y + 4, value
+    with _drawn(height_in=2.7) as (figure, axes):
+        for colour, label, points in series:
+            xs, ys = zip(*points, strict=True)
+            axes.plot(xs, ys, color=COLOURS[colour], linewidth=1.5)
+            axes.annotate(
+                label, (xs[-1], ys[-1]), xytext=(6, 0), textcoords="offset points", color=COLOURS[colour], va="center"
             )
-        )
-    parts.append(
-        Markup('<text class="tick" x="{}" y="{}" text-anchor="end">{:,.0f} {}</text>').format(
-            WIDTH - right, height - 18, x_most, across
-        )
-    )
-    parts.append(Markup('<text class="tick" x="{}" y="{}">{}</text>').format(left, height - 18, up))
-    for css, label, values in series:
-        path = " ".join(place(x, y) for x, y in values)
-        parts.append(Markup('<polyline class="{}" points="{}"><title>{}</title></polyline>').format(css, path, label))
-        last_x, last_y = place(*values[-1]).split(",")
-        parts.append(
-            Markup('<text class="{} name" x="{:.1f}" y="{:.1f}">{}</text>').format(
-                css, float(last_x) + 8, float(last_y) + 4, label
-            )
-        )
-    parts.append(Markup("</svg>"))
-    return Markup("\n").join(parts)
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(left=0)
+        axes.grid(axis="y")
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
+        return _for_page(figure, title)
 
 
-def _open(width: int, height: float, title: str) -> Markup:
-    return Markup('<svg viewBox="0 0 {0} {1:.0f}" role="img" aria-label="{2}"><title>{2}</title>').format(
-        width, height, escape(title)
-    )
+def differences(rows: Sequence[tuple[str, float, float, float]], *, title: str) -> str:
+    """(name, difference, low, high) in 0..1 as a file of its own, in points around zero."""
+    with _drawn(height_in=0.9 + 0.26 * len(rows)) as (figure, axes):
+        for y, (_, mean, low, high) in enumerate(rows):
+            _dot(axes, y, 100 * mean, 100 * low, 100 * high, COLOURS["mark"])
+        axes.axvline(0, color=COLOURS["soft"], linewidth=1)
+        axes.set_yticks(range(len(rows)), [_shortened(name) for name, *_ in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlabel("points")
+        axes.set_title(title, fontsize=9.5, loc="left", color=COLOURS["soft"])
+        figure.patch.set_facecolor("white")
+        return _svg(figure, transparent=False)
+
+
+def _dot(axes: "Axes", y: float, mean: float, low: float, high: float, colour: str) -> None:
+    axes.plot([low, high], [y, y], color=colour, linewidth=1.6, solid_capstyle="round")
+    axes.plot([mean], [y], "o", color=colour, markersize=5)
+
+
+@contextmanager
+def _drawn(*, height_in: float) -> "Iterator[tuple[Figure, Axes]]":
+    """A figure with one pair of axes, in our settings, without any window or global state."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_SETTINGS):
+        figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+        axes = figure.add_subplot()
+        axes.grid(axis="x")
+        axes.set_axisbelow(True)
+        yield figure, axes
+
+
+def _svg(figure: "Figure", *, transparent: bool) -> str:
+    buffer = StringIO()
+    figure.savefig(buffer, format="svg", transparent=transparent, metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def _for_page(figure: "Figure", title: str) -> Markup:
+    """The figure as part of a page: its title for those who do not see it, its colours those of the page."""
+    text = _svg(figure, transparent=True)
+    text = _STYLE.sub("", text[text.index("<svg") :])
+    for name, colour in COLOURS.items():
+        text = text.replace(colour, f"var(--{name})")
+    opening, _, rest = text.partition(">")
+    opening = re.sub(r' (?:width|height)="[^"]*"', "", opening)
+    return Markup(f'{opening} role="img" aria-label="{escape(title)}"><title>{escape(title)}</title>{rest}')
+
+
+def _shortened(name: str) -> str:
+    """A name that fits beside the axis: its start and its end tell tasks apart."""
+    return name if len(name) <= LONGEST_NAME else f"{name[:10]}…{name[11 - LONGEST_NAME :]}"

@@ -71,7 +71,7 @@ def _dot_plot(arms: Mapping[str, Mapping[str, Any]]) -> Markup:
     groups = []
     for name in names:
         rows = [
-            charts.Dot(label=SHORT[arm], css=f"arm {arm}", mean=s["mean"], low=s["low"], high=s["high"])
+            charts.Dot(colour=arm, mean=s["mean"], low=s["low"], high=s["high"])
             for arm, by_task in arms.items()
             if (s := by_task[name])["mean"] is not None
         ]
@@ -80,7 +80,7 @@ def _dot_plot(arms: Mapping[str, Mapping[str, Any]]) -> Markup:
 
 
 def _loss_plot(facts: Facts) -> Markup:
-    series = [(f"arm {curve.arm}", SHORT[curve.arm], curve.points) for curve in facts.curves if curve.points]
+    series = [(curve.arm, SHORT[curve.arm], curve.points) for curve in facts.curves if curve.points]
     return charts.lines(
         series, title="Training loss by optimizer step", across="optimizer steps", up="nats per response token"
     )

@@ -53,8 +53,11 @@ class AssignConfig(Config):
     """A group whose best strategy is believed to be under it is not yet learnable."""
     below_floor: str = "best"
     """What such a group is taught with: ``best`` (its own best all the same), ``skip`` (nothing), or the name of a strategy."""
+    whose: Literal["student", "teacher"] = "student"
+    """Who is probed: the student, as Orca 2 says, or for comparison the teacher, whose best strategies need not be the student's."""
     fixed: str | None = None
-    """One strategy for all groups, or ``random`` for one drawn for each, without regard to the probe: for comparisons."""
+    """One strategy for all groups, ``random`` for one drawn for each, or ``longest`` for the one under which most is written, without
+    regard to what is right: for comparisons."""
     confirm: int = Field(default=10, ge=0)
     """Fresh probe examples of a group on which the chosen strategy is measured again; 0 leaves it out."""
     proxy: Literal["agreement", "none"] = "agreement"
@@ -141,7 +144,7 @@ async def assign(
 def _check(config: AssignConfig, strategies: Sequence[Strategy]) -> None:
     known = [strategy.name for strategy in strategies]
     for key, value, also in (
-        ("fixed", config.fixed, [None, "random"]),
+        ("fixed", config.fixed, [None, "random", "longest"]),
         ("below_floor", config.below_floor, ["best", "skip"]),
     ):
         if value not in [*known, *also]:
@@ -209,6 +212,9 @@ def _choose(config: AssignConfig, belief: Belief, costs: Array, names: Sequence[
     if config.fixed == "random":
         drawn = [stable_fraction("random strategy", str(seed), group) for group in belief.groups]
         return np.array([int(fraction * len(names)) for fraction in drawn])
+    if config.fixed == "longest":
+        longest: NDArray[np.int64] = np.where(np.isfinite(costs), costs, -1.0).argmax(1)
+        return longest
     if config.fixed is not None:
         return np.full(len(belief.groups), names.index(config.fixed))
     return best(belief, costs, margin=config.margin)
@@ -273,7 +279,8 @@ def _reason(
     proxy: bool,
 ) -> str:
     if config.fixed is not None:
-        return "drawn at random" if config.fixed == "random" else "fixed by the recipe"
+        fixed_by = {"random": "drawn at random", "longest": "the one under which most is written"}
+        return fixed_by.get(config.fixed, "fixed by the recipe")
     word = "agreement with the majority" if proxy else "accuracy"
     believed = f"believed {word} {belief.mean[g, mine]:.0%} from {belief.counts[g, mine]} examples"
     top = int(np.where(belief.counts[g] > 0, belief.mean[g], -1.0).argmax())
@@ -322,7 +329,7 @@ async def _confirmed(
         return list(assignments)
     found = await measure(
         asked,
-        context.completer("student"),
+        context.completer(config.whose),
         context.out / "confirm.parquet",
         context,
         step="assign",
@@ -378,7 +385,7 @@ async def _by_example(
         return {}, {}
     found = await measure(
         requests,
-        context.completer("student"),
+        context.completer(config.whose),
         context.out / "each.parquet",
         context,
         step="assign",

@@ -212,9 +212,10 @@ async def erase(
     leaks = few_shot = 0
     solved = _Solved(config.few_shot, context.seed) if config.few_shot else None
     with tables.TableWriter(context.out / "lessons.parquet", tables.LESSONS) as writer:
-        for judged, example in _traces(context.inputs):
+        for role, judged, example in _traces(context.inputs):
             strategy = known[judged.attempt.strategy]
             lesson = lesson_of(judged, example, strategy, config=config, content=content, seed=context.seed)
+            lesson = replace(lesson, meta={**lesson.meta, "role": role})
             if leaked_strategy(lesson, strategy):
                 leaks += 1
                 continue
@@ -231,10 +232,12 @@ async def erase(
     return {"lessons": writer.rows, "leaks": leaks, "few_shot": few_shot, **counts}
 
 
-def _traces(inputs: Mapping[str, Any]) -> Iterator[tuple[Judged, Example]]:
+def _traces(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Judged, Example]]:
+    """The kept traces, the assistant's before the teacher's, with who wrote them."""
     examples = {
         (example.task, example.id): example
         for example in tables.read_examples(inputs["sample"] / "examples.parquet", "teach")
     }
-    for judged in tables.read_judged(inputs["curate"] / "kept.parquet"):
-        yield judged, examples[judged.attempt.task, judged.attempt.example_id]
+    for role, curated in (("assistant", inputs.get("curate_assistant")), ("teacher", inputs["curate"])):
+        for judged in tables.read_judged(curated / "kept.parquet") if curated is not None else ():
+            yield role, judged, examples[judged.attempt.task, judged.attempt.example_id]

@@ -10,7 +10,7 @@ not (successive elimination). Orca 2 says only that the choice was "guided by th
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -28,6 +28,7 @@ from orcinus.types import Example, Judged, Request, Strategy
 from orcinus.verifiers import verify
 
 VERSION = 1
+Role = Literal["student", "teacher"]
 
 
 class ProbeConfig(Config):
@@ -48,8 +49,10 @@ class ProbeConfig(Config):
     """How the student writes, and how many answers to each question."""
 
 
-async def probe(config: ProbeConfig, strategies: tuple[Strategy, ...], context: StepContext) -> dict[str, Any]:
-    """Ask the student, and write its judged attempts to ``attempts.parquet``.
+async def probe(
+    config: ProbeConfig, strategies: tuple[Strategy, ...], context: StepContext, *, role: Role = "student"
+) -> dict[str, Any]:
+    """Ask the student (the ``role`` teacher for comparison), and write its judged attempts to ``attempts.parquet``.
 
     Returns:
         ``attempts`` and ``errors``; ``accuracy``: by strategy over all that was asked; ``saved``: calls that asking every
@@ -62,13 +65,13 @@ async def probe(config: ProbeConfig, strategies: tuple[Strategy, ...], context: 
     if not examples:
         raise StepError("no probe example; raise sample.probe, or add examples to the tasks")
     waves = _Waves(config, strategies, examples, context.seed)
-    context.progress.start("probe the student", waves.expected_calls())
+    context.progress.start(f"probe the {role}", waves.expected_calls())
     first_error: str | None = None
     with tables.TableWriter(context.out / "attempts.parquet", tables.JUDGED) as writer:
         while requests := waves.next():
             async for judged in attempt_all(
                 requests,
-                context.completer("student"),
+                context.completer(role),
                 ledger=context.ledger,
                 verify=verify,
                 run=context.run,
@@ -81,7 +84,7 @@ async def probe(config: ProbeConfig, strategies: tuple[Strategy, ...], context: 
                 context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
                 first_error = first_error or judged.attempt.error
         if not waves.answered.total():
-            raise StepError(f"the student answered none of {waves.errors} requests; the first error: {first_error}")
+            raise StepError(f"the {role} answered none of {waves.errors} requests; the first error: {first_error}")
     return {
         "attempts": waves.answered.total() + waves.errors,
         "errors": waves.errors,

@@ -7,20 +7,24 @@ Sampling k > 1 explanations of one example gives curation something to choose fr
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from orcinus.asking import SamplingConfig, requests_for
 from orcinus.attempts import attempt_all
 from orcinus.config import Config
 from orcinus.errors import StepError
+from orcinus.fingerprint import stable_fraction
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.strategies import by_name
-from orcinus.types import Request, Strategy
+from orcinus.types import Example, Request, Strategy
 from orcinus.verifiers import verify
 
 VERSION = 1
+Role = Literal["teacher", "assistant"]
 
 
 class TeachConfig(Config):
@@ -28,10 +32,14 @@ class TeachConfig(Config):
 
     sampling: SamplingConfig = SamplingConfig(max_tokens=1024)
     """How the teacher writes, and how many explanations of each example."""
+    share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the teach split that is asked, drawn by a hash: Orca's GPT-4 explained a fifth of what its assistant did."""
 
 
-async def teach(config: TeachConfig, strategies: tuple[Strategy, ...], context: StepContext) -> dict[str, Any]:
-    """Ask the teacher, and write its judged traces to ``attempts.parquet``.
+async def teach(
+    config: TeachConfig, strategies: tuple[Strategy, ...], context: StepContext, *, role: Role = "teacher"
+) -> dict[str, Any]:
+    """Ask the teacher, or its assistant, and write its judged traces to ``attempts.parquet``.
 
     Returns:
         Counts of attempts, of verdicts by value and of examples left out because no strategy was assigned.
@@ -46,13 +54,13 @@ async def teach(config: TeachConfig, strategies: tuple[Strategy, ...], context: 
         raise StepError(
             "no example of the teach split has a strategy: see assignments.parquet in the assign step's folder"
         )
-    context.progress.start("teach", total)
+    context.progress.start("teach" if role == "teacher" else "teach with the assistant", total)
     counts: Counter[str] = Counter()
     first_error = None
     with tables.TableWriter(context.out / "attempts.parquet", tables.JUDGED) as writer:
         async for judged in attempt_all(
             _requests(config, strategies, assigned, context),
-            context.completer("teacher"),
+            context.completer(role),
             ledger=context.ledger,
             verify=verify,
             run=context.run,
@@ -66,7 +74,7 @@ async def teach(config: TeachConfig, strategies: tuple[Strategy, ...], context: 
             first_error = first_error or judged.attempt.error
             counts["error" if judged.attempt.finish == "error" else str(judged.verdict.value)] += 1
         if counts["error"] == total:
-            raise StepError(f"the teacher answered none of {total} requests; the first error: {first_error}")
+            raise StepError(f"the {role} answered none of {total} requests; the first error: {first_error}")
     return {
         "attempts": total,
         "right": counts["1.0"],
@@ -76,11 +84,18 @@ async def teach(config: TeachConfig, strategies: tuple[Strategy, ...], context: 
     }
 
 
+def chosen(config: TeachConfig, context: StepContext) -> Iterator[Example]:
+    """The examples that are asked. Of two shares the smaller is part of the greater: a teacher explains what its assistant did."""
+    for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", "teach"):
+        if config.share == 1 or stable_fraction("teach", str(context.seed), example.task, example.id) < config.share:
+            yield example
+
+
 def _requests(
     config: TeachConfig, strategies: tuple[Strategy, ...], assigned: Assigned, context: StepContext
 ) -> Iterator[Request]:
     known = by_name(strategies)
-    for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", "teach"):
+    for example in chosen(config, context):
         name = assigned.strategy_of(example.task, example.id)
         if name is not None:
             yield from requests_for(example, known[name], config.sampling, seed=context.seed)

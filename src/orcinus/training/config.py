@@ -14,13 +14,15 @@ class StageConfig(Config):
 
     name: str = "lessons"
     teachers: tuple[str, ...] = ()
-    """Only lessons of these teachers; empty takes all."""
+    """Only lessons of these: ``assistant``, ``teacher``, or a model's name; empty takes all."""
     strategies: tuple[str, ...] = ()
     """Only lessons taught with these strategies; empty takes all."""
     tasks: tuple[str, ...] = ()
     """Only lessons of these tasks; empty takes all."""
     epochs: float = Field(default=3.0, gt=0)
     """Passes over the stage's lessons."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Response tokens to learn from, in place of ``epochs``: as many passes, and a part of one, as that takes."""
     learning_rate: float = Field(default=2e-5, gt=0)
     replay: float = Field(default=0.0, ge=0, lt=1)
     """Share of the stage's lessons that are lessons of earlier stages, shown again against forgetting; drawn by a hash."""
@@ -32,7 +34,7 @@ class StageConfig(Config):
     def takes(self, lesson: Lesson) -> bool:
         """Whether the stage learns ``lesson``."""
         return (
-            (not self.teachers or lesson.teacher in self.teachers)
+            (not self.teachers or lesson.teacher in self.teachers or lesson.meta.get("role") in self.teachers)
             and (not self.strategies or lesson.strategy in self.strategies)
             and (not self.tasks or lesson.task in self.tasks)
         )

@@ -116,7 +116,7 @@ def _train_one(
         context=config.context_length,
         rows_per_step=max(1, config.batch_tokens // config.context_length),
         micro_batch=micro_batch or 1,
-        epochs=stage.epochs,
+        epochs=stage.epochs if stage.tokens is None else stage.tokens / tokenized.response_tokens,
         seed=seed,
         share_prompts=config.share_prompts,
         arguments=_arguments(config, stage, device),
@@ -172,7 +172,7 @@ def _facts(result: StageResult, lessons: TokenizedLessons) -> dict[str, Any]:
         "lessons": len(lessons),
         "too_long": lessons.too_long,
         "tokens": int(lessons.lengths.sum()),
-        "response_tokens": int((lessons.index[:, 1] - lessons.index[:, 2]).sum()),
+        "response_tokens": lessons.response_tokens,
     }
 
 

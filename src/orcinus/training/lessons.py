@@ -42,6 +42,11 @@ class TokenizedLessons:
         """Tokens of each lesson."""
         return self.index[:, 1]
 
+    @property
+    def response_tokens(self) -> int:
+        """Tokens of all lessons that are learnt."""
+        return int((self.index[:, 1] - self.index[:, 2]).sum())
+
     def lesson(self, number: int) -> tuple[npt.NDArray[np.uint32], int]:
         """The tokens of a lesson, and how many of them are the prompt."""
         start, length, prompt = self.index[number]

@@ -66,6 +66,11 @@ class PackedRows(Dataset[dict[str, Any]]):
             weights += [float(self._lessons.weights[i]) for i in unit]
         return {"tokens": np.concatenate(parts).astype(np.int64), "units": units, "weights": weights}
 
+    def response_tokens(self) -> int:
+        """Response tokens of all rows."""
+        of_lesson = (self._lessons.index[:, 1] - self._lessons.index[:, 2]).tolist()
+        return sum(of_lesson[i] for row in self._rows for unit in row for i in unit)
+
     def ids(self, first: int, last: int) -> list[str]:
         """The ids of the lessons in a range of rows."""
         return [self._lessons.ids[i] for row in self._rows[first:last] for unit in row for i in unit]
@@ -168,6 +173,8 @@ class StageResult:
 
     optimizer_steps: int
     rows: int
+    learnt_tokens: int
+    """Response tokens learnt from, each pass counted."""
     first_loss: float
     last_loss: float
     """Means over the first and the last tenth of optimizer steps, nats per response token."""
@@ -178,7 +185,6 @@ class _LossLog(TrainerCallback):
 
     def __init__(self, path: Path, stage: str, on_step: Callable[[], None]) -> None:
         self._path, self._stage, self._on_step = path, stage, on_step
-        self.losses: list[float] = []
         self.broken_at: int | None = None
 
     def on_log(
@@ -192,7 +198,6 @@ class _LossLog(TrainerCallback):
             control.should_training_stop = True
             control.should_save = False
             return
-        self.losses.append(loss)
         row = {"stage": self._stage, "optimizer_step": state.global_step, "loss": loss, "lr": logs["learning_rate"]}
         if state.is_world_process_zero:
             with self._path.open("ab") as file:
@@ -285,13 +290,22 @@ def train_stage(
             f"training came apart at optimizer step {log.broken_at} of stage {name!r} (the loss is no longer a number); lessons of "
             f"that batch: {', '.join(rows.ids(first, first + rows_per_step)[:8])} …; lower its learning_rate and run again"
         )
-    tenth = max(1, len(log.losses) // 10)
+    losses = _losses(loss_log, name)
+    tenth = max(1, len(losses) // 10)
     return StageResult(
         optimizer_steps=trainer.state.global_step,
         rows=len(rows),
-        first_loss=float(np.mean(log.losses[:tenth])) if log.losses else float("nan"),
-        last_loss=float(np.mean(log.losses[-tenth:])) if log.losses else float("nan"),
+        learnt_tokens=rows.response_tokens(),
+        first_loss=float(np.mean(losses[:tenth])) if losses else float("nan"),
+        last_loss=float(np.mean(losses[-tenth:])) if losses else float("nan"),
     )
+
+
+def _losses(loss_log: Path, stage: str) -> list[float]:
+    """The losses of a stage by optimizer step, those before an interruption included; a step done twice counts as done last."""
+    lines = [orjson.loads(line) for line in loss_log.read_bytes().splitlines()] if loss_log.exists() else []
+    by_step = {line["optimizer_step"]: line["loss"] for line in lines if line["stage"] == stage}
+    return [by_step[step] for step in sorted(by_step)]
 
 
 def _last_checkpoint(work: Path) -> str | None:
