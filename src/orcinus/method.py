@@ -22,6 +22,7 @@ from orcinus.steps import assign, curate, erase, evaluate, probe, report, sample
 from orcinus.store.ledger import Ledger
 from orcinus.tasks.opening import content_of, open_task
 from orcinus.training.scratch import ScratchConfig
+from orcinus.verifiers.judge import prompts_identity
 
 Content = Literal["explanation", "answer_only"]
 VERBS = ("sample", "student", "probe", "assign", "teach", "curate", "erase", "train", "evaluate", "report")
@@ -110,7 +111,12 @@ class _Builder:
         async def action(context: StepContext) -> dict[str, Any]:
             return await probe.probe(self._recipe.probe, self._strategies, context)
 
-        config = {**_dump(self._recipe.probe), "strategies": self._texts, "model": self._student_identity()}
+        config = {
+            **_dump(self._recipe.probe),
+            "strategies": self._texts,
+            "model": self._student_identity(),
+            **self._judge_identity(),
+        }
         return self._step("probe", probe, config, {"sample": sampled, **made}, action)
 
     def assign(self, sampled: Step, probed: Step, made: Mapping[str, Step]) -> Step:
@@ -124,6 +130,7 @@ class _Builder:
             "strategies": self._texts,
             "sampling": _dump(sampling),
             "model": self._student_identity(),
+            **self._judge_identity(),
         }
         return self._step("assign", assign, config, {"sample": sampled, "probe": probed, **made}, action)
 
@@ -135,6 +142,7 @@ class _Builder:
             **_dump(self._recipe.teach),
             "strategies": self._texts,
             "model": self._teacher_identity(),
+            **self._judge_identity(),
         }
         own = made if isinstance(self._recipe.teacher, SelfConfig) else {}
         return self._step("teach", teach, config, {"sample": sampled, "assign": assigned, **own}, action)
@@ -172,6 +180,7 @@ class _Builder:
             "generic": generic,
             "student": self._student_identity(),
             "teacher": self._teacher_identity(),
+            **self._judge_identity(),
         }
         return self._step("evaluate", evaluate, config, inputs, action)
 
@@ -187,6 +196,14 @@ class _Builder:
     def _teacher_identity(self) -> dict[str, Any]:
         teacher = self._recipe.teacher
         return self._student_identity() if isinstance(teacher, SelfConfig) else identity_of(teacher, self._base)
+
+    def _judge_identity(self) -> dict[str, Any]:
+        """What of the judge decides its verdicts; nothing in a recipe without one."""
+        recipe = self._recipe
+        if recipe.judge is None:
+            return {}
+        judging = {**_dump(recipe.judging), "prompts": prompts_identity()}
+        return {"judge": identity_of(recipe.judge, self._base), "judging": judging}
 
     def _student_at(self, context: StepContext) -> LocalConfig:
         return student_config(self._recipe, self._base, context.inputs.get("student"))
@@ -256,6 +273,8 @@ class Models:
             return student_config(self._recipe, self._base, folder)
         if role == "teacher" and not isinstance(self._recipe.teacher, SelfConfig):
             return self._recipe.teacher
+        if role == "judge" and self._recipe.judge is not None:
+            return self._recipe.judge
         raise ConfigError(f"the recipe has no model in the role {role!r}")
 
     async def aclose(self) -> None:
@@ -295,7 +314,7 @@ async def run_recipe(
             inputs = {role: source.folder(run_dir) for role, source in step.inputs.items()}
 
             def completer(role: str, folder: Path | None = None) -> Completer:
-                own = role == "student" or isinstance(recipe.teacher, SelfConfig)
+                own = role == "student" or (role == "teacher" and isinstance(recipe.teacher, SelfConfig))
                 return models.open(role, inputs.get("student") if own and folder is None else folder)
 
             return StepContext(
@@ -308,6 +327,7 @@ async def run_recipe(
                 progress=progress,
                 completer=completer,
                 budget=budget,
+                judging=recipe.judging if recipe.judge is not None else None,
             )
 
         await run_steps(steps, run_dir, open_context, close=models.aclose)

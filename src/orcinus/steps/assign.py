@@ -18,18 +18,17 @@ from pydantic import Field
 
 from orcinus import stats
 from orcinus.asking import SamplingConfig, requests_for
-from orcinus.attempts import attempt_all
 from orcinus.choosing import Array, Belief, believe, best
 from orcinus.clustering import Clusters
 from orcinus.config import Config
 from orcinus.errors import ConfigError, StepError
 from orcinus.fingerprint import stable_fraction
+from orcinus.judges import given_by_judge, judged_attempts
 from orcinus.proxies import AGREEMENT, by_agreement
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import GROUPS
 from orcinus.types import Assignment, Evidence, Example, Judged, Request, Score, Strategy
-from orcinus.verifiers import verify
 
 VERSION = 1
 
@@ -220,17 +219,24 @@ def _assignment(
     strategy: str | None = names[mine]
     if not learnable and config.below_floor != "best":
         strategy = None if config.below_floor == "skip" else config.below_floor
-    proxied = any(item.verdict.verifier == AGREEMENT for item in items)
+    proxy = _proxy(items)
     return Assignment(
         group=belief.groups[g],
         strategy=strategy,
         evidence=evidence,
         runner_up=names[rivals[0]] if rivals else None,
         p_value=None if against is None else _paired_p(items, names[mine], names[against]),
-        reason=_reason(config, belief, names, g, mine, learnable, against, proxied),
+        reason=_reason(config, belief, names, g, mine, learnable, against, proxy),
         learnable=learnable,
-        proxy=AGREEMENT if proxied else None,
+        proxy=proxy,
     )
+
+
+def _proxy(items: Sequence[Judged]) -> str | None:
+    """What stood in for comparing with references in some of the verdicts."""
+    if any(item.verdict.verifier == AGREEMENT for item in items):
+        return AGREEMENT
+    return "judge" if given_by_judge(items)[0] else None
 
 
 def _paired_p(items: Sequence[Judged], first: str, second: str) -> float | None:
@@ -248,11 +254,11 @@ def _reason(
     mine: int,
     learnable: bool,
     against: int | None,
-    proxy: bool,
+    proxy: str | None,
 ) -> str:
     if config.fixed is not None:
         return "drawn at random" if config.fixed == "random" else "fixed by the recipe"
-    word = "agreement with the majority" if proxy else "accuracy"
+    word = "agreement with the majority" if proxy == AGREEMENT else "accuracy"
     believed = f"believed {word} {belief.mean[g, mine]:.0%} from {belief.counts[g, mine]} examples"
     top = int(np.where(belief.counts[g] > 0, belief.mean[g], -1.0).argmax())
     if not learnable:
@@ -301,16 +307,7 @@ async def _confirmed(
     context.progress.start("confirm the choice", len(asked))
     again: dict[str, list[Judged]] = {}
     with tables.TableWriter(context.out / "confirm.parquet", tables.JUDGED) as writer:
-        async for judged in attempt_all(
-            asked,
-            context.completer("student"),
-            ledger=context.ledger,
-            verify=verify,
-            run=context.run,
-            step="assign",
-            concurrency=context.runtime.concurrency,
-            budget=context.budget,
-        ):
+        async for judged in judged_attempts(asked, context.completer("student"), context, step="assign"):
             writer.write(tables.judged_row(judged))
             context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
             again.setdefault(groups[judged.attempt.task, judged.attempt.example_id], []).append(judged)

@@ -18,16 +18,16 @@ from pydantic import Field
 
 from orcinus import stats
 from orcinus.asking import SamplingConfig, requests_for
-from orcinus.attempts import attempt_all
 from orcinus.config import Config
 from orcinus.errors import StepError
 from orcinus.fingerprint import stable_fraction
+from orcinus.judges import given_by_judge, judged_attempts
 from orcinus.protocols import Completer
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.types import Example, Judged, Request, Strategy
-from orcinus.verifiers import official, verify
+from orcinus.verifiers import official
 
 VERSION = 1
 Arm = Literal["before", "prompted", "answer_only", "after", "teacher"]
@@ -73,6 +73,9 @@ async def evaluate(
     together = {arm: asdict(found) for arm, judged in outcomes.items() if (found := stats.score_samples(judged))}
     rules = {arm: _by_rules(judged, {(e.task, e.id): e for e in examples}) for arm, judged in outcomes.items()}
     content = {"arms": scores, "comparisons": comparisons, "samples": together, "rules": rules}
+    if context.judging is not None:
+        counts = {arm: given_by_judge(judged) for arm, judged in outcomes.items()}
+        content["judge"] = {arm: {"given": given, "in_vain": in_vain} for arm, (given, in_vain) in counts.items()}
     (context.out / "scores.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
     return {
         "items": len(examples),
@@ -119,16 +122,7 @@ def _completer(arm: Arm, context: StepContext) -> Completer:
 async def _ask(arm: Arm, requests: Iterator[Request], completer: Completer, context: StepContext) -> list[Judged]:
     judged_all = []
     with tables.TableWriter(context.out / f"attempts-{arm}.parquet", tables.JUDGED) as writer:
-        async for judged in attempt_all(
-            requests,
-            completer,
-            ledger=context.ledger,
-            verify=verify,
-            run=context.run,
-            step="evaluate",
-            concurrency=context.runtime.concurrency,
-            budget=context.budget,
-        ):
+        async for judged in judged_attempts(requests, completer, context, step="evaluate"):
             writer.write(tables.judged_row(judged))
             context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
             judged_all.append(judged)

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from orcinus.asking import SamplingConfig, requests_for
-from orcinus.attempts import attempt_all
 from orcinus.config import Config
 from orcinus.errors import StepError
+from orcinus.judges import judged_attempts
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.types import Request, Strategy
-from orcinus.verifiers import verify
 
 VERSION = 1
 
@@ -49,15 +48,8 @@ async def teach(config: TeachConfig, strategies: tuple[Strategy, ...], context: 
     counts: Counter[str] = Counter()
     first_error = None
     with tables.TableWriter(context.out / "attempts.parquet", tables.JUDGED) as writer:
-        async for judged in attempt_all(
-            _requests(config, strategies, assigned, context),
-            context.completer("teacher"),
-            ledger=context.ledger,
-            verify=verify,
-            run=context.run,
-            step="teach",
-            concurrency=context.runtime.concurrency,
-            budget=context.budget,
+        async for judged in judged_attempts(
+            _requests(config, strategies, assigned, context), context.completer("teacher"), context, step="teach"
         ):
             writer.write(tables.judged_row(judged))
             context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
