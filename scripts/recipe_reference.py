@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from orcinus.asking import SamplingConfig
+from orcinus.asking import JudgingConfig, SamplingConfig
 from orcinus.completers.endpoint import EndpointConfig, Limits, Patience, Price
 from orcinus.completers.local_config import LocalConfig
 from orcinus.completers.replay import ReplayConfig
@@ -48,6 +48,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`assign:`", AssignConfig),
     ("`teach:`", TeachConfig),
     ("`sampling:` — in probe, teach and evaluate", SamplingConfig),
+    ("`judging:` — the judge itself is a model, like `teacher:`", JudgingConfig),
     ("`curate:`", CurateConfig),
     ("`erase:`", EraseConfig),
     ("`train:`", TrainConfig),

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import repeat
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from orcinus.config import Config
 from orcinus.strategies import conversation
@@ -42,6 +42,23 @@ class SamplingConfig(Config):
             logprobs=self.logprobs,
             extra=self.extra,
         )
+
+
+class JudgingConfig(Config):
+    """How the judge is asked."""
+
+    sampling: SamplingConfig = SamplingConfig(max_tokens=1024)
+    """How the judge writes; it is asked once about each answer."""
+    instructions: Mapping[Literal["verdict", "groundedness"], str] = Field(default_factory=dict)
+    """What it is to look at, in place of our words: ``verdict`` for right or wrong, ``groundedness`` for claims that a text supports. The
+    protection of what is judged and the form of the verdict stay ours."""
+
+    @field_validator("sampling")
+    @classmethod
+    def _asked_once(cls, value: SamplingConfig) -> SamplingConfig:
+        if value.samples != 1:
+            raise ValueError(f"the judge is asked once about each answer, not {value.samples} times")
+        return value
 
 
 def requests_for(

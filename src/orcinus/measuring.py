@@ -3,12 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from orcinus.attempts import attempt_all
+from orcinus.judges import judged_attempts
 from orcinus.protocols import Completer
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.types import Judged, Request
-from orcinus.verifiers import verify
 
 
 async def measure(
@@ -35,16 +34,7 @@ async def measure(
     context.progress.start(what, total)
     found = []
     with tables.TableWriter(path, tables.JUDGED) as writer:
-        async for judged in attempt_all(
-            requests,
-            completer,
-            ledger=context.ledger,
-            verify=verify,
-            run=context.run,
-            step=step,
-            concurrency=context.runtime.concurrency,
-            budget=context.budget,
-        ):
+        async for judged in judged_attempts(requests, completer, context, step=step):
             writer.write(tables.judged_row(judged))
             context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
             found.append(judged)

@@ -26,6 +26,7 @@ from orcinus.strategies import skill_texts
 from orcinus.tasks.opening import content_of, open_task
 from orcinus.training.scratch import ScratchConfig
 from orcinus.types import Strategy
+from orcinus.verifiers.judge import prompts_identity
 
 Content = Literal["explanation", "answer_only"]
 VERBS = ("sample", "student", "probe", "assign", "skills", "teach", "curate", "erase", "train", "evaluate", "report")
@@ -124,7 +125,12 @@ class _Builder:
             return await probe.probe(self._recipe.probe, self._strategies, context, role=role)
 
         role = self._recipe.assign.whose
-        config = {**_dump(self._recipe.probe), "strategies": self._texts, "model": self._identity(role)}
+        config = {
+            **_dump(self._recipe.probe),
+            "strategies": self._texts,
+            "model": self._identity(role),
+            **self._judge_identity(),
+        }
         return self._step("probe", probe, config, {"sample": sampled, **made}, action)
 
     def assign(self, sampled: Step, probed: Step, made: Mapping[str, Step]) -> Step:
@@ -138,6 +144,7 @@ class _Builder:
             "strategies": self._texts,
             "sampling": _dump(sampling),
             "model": self._identity(self._recipe.assign.whose),
+            **self._judge_identity(),
         }
         return self._step("assign", assign, config, {"sample": sampled, "probe": probed, **made}, action)
 
@@ -157,6 +164,7 @@ class _Builder:
             "texts": dict(skill_texts()),
             "model": self._identity("student"),
             "teacher": self._identity("teacher"),
+            **self._judge_identity(),
         }
         return self._step(
             "skills", skills, settings, {"sample": sampled, "probe": probed, "assign": assigned, **made}, action
@@ -172,7 +180,12 @@ class _Builder:
         async def action(context: StepContext) -> dict[str, Any]:
             return await teach.teach(settings, self._known(context), context, role=role)
 
-        config = {**_dump(settings), "strategies": self._texts, "model": self._identity(role)}
+        config = {
+            **_dump(settings),
+            "strategies": self._texts,
+            "model": self._identity(role),
+            **self._judge_identity(),
+        }
         own = made if role == "teacher" and isinstance(self._recipe.teacher, SelfConfig) else {}
         return self._step(_of(role, "teach"), teach, config, {"sample": sampled, "assign": assigned, **own}, action)
 
@@ -209,6 +222,7 @@ class _Builder:
             "generic": generic,
             "student": self._identity("student"),
             "teacher": self._identity("teacher"),
+            **self._judge_identity(),
         }
         return self._step("evaluate", evaluate, config, inputs, action)
 
@@ -225,6 +239,14 @@ class _Builder:
         if role == "student" or isinstance(recipe.teacher, SelfConfig):
             return identity_of(recipe.student, self._base)
         return identity_of(recipe.teacher, self._base)
+
+    def _judge_identity(self) -> dict[str, Any]:
+        """What of the judge decides its verdicts; nothing in a recipe without one."""
+        recipe = self._recipe
+        if recipe.judge is None:
+            return {}
+        judging = {**_dump(recipe.judging), "prompts": prompts_identity()}
+        return {"judge": identity_of(recipe.judge, self._base), "judging": judging}
 
     def _student_at(self, context: StepContext) -> LocalConfig:
         return student_config(self._recipe, self._base, context.inputs.get("student"))
@@ -300,6 +322,8 @@ class Models:
             return self._recipe.teacher
         if role == "assistant" and self._recipe.assistant is not None:
             return self._recipe.assistant
+        if role == "judge" and self._recipe.judge is not None:
+            return self._recipe.judge
         raise ConfigError(f"the recipe has no model in the role {role!r}")
 
     async def aclose(self) -> None:
@@ -343,7 +367,7 @@ async def run_recipe(
             inputs = {role: source.folder(run_dir) for role, source in step.inputs.items()}
 
             def completer(role: str, folder: Path | None = None) -> Completer:
-                own = role == "student" or isinstance(recipe.teacher, SelfConfig)
+                own = role == "student" or (role == "teacher" and isinstance(recipe.teacher, SelfConfig))
                 return models.open(role, inputs.get("student") if own and folder is None else folder)
 
             return StepContext(
@@ -356,6 +380,7 @@ async def run_recipe(
                 progress=progress,
                 completer=completer,
                 budget=budget,
+                judging=recipe.judging if recipe.judge is not None else None,
             )
 
         await run_steps(steps, run_dir, open_context, close=models.aclose)

@@ -24,6 +24,7 @@ from orcinus.store.ledger import Ledger, attempt_id
 from orcinus.strategies import by_name, suits
 from orcinus.training.scratch import ScratchConfig
 from orcinus.types import Example, Request, Strategy
+from orcinus.verifiers.judge import BY_MODEL
 
 CHARACTERS_PER_TOKEN = 4
 """For prompts of a model that has answered nothing yet."""
@@ -123,6 +124,7 @@ class _Estimator:
         self._assigned = Assigned.read(assign.folder(run_dir)) if done else None
         self._known = by_name(self._strategies + (read_skills(assign.folder(run_dir)) if done else ()))
         self._guessed: set[str] = set()
+        self._for_judge = 0
 
     def row(self, step: Step) -> PlannedStep:
         """The plan's line for ``step``."""
@@ -162,10 +164,14 @@ class _Estimator:
                 f"{model} has answered nothing yet: its tokens out are a guess of {LOW_SHARE:.0%} to 100 % of max_tokens. "
                 "A first small run makes the plan exact."
             )
-        teacher = self._recipe.teacher
-        if isinstance(teacher, EndpointConfig) and teacher.known_price() is None:
+        for role, model_config in (("teacher", self._recipe.teacher), ("judge", self._recipe.judge)):
+            if isinstance(model_config, EndpointConfig) and model_config.known_price() is None:
+                notes.append(
+                    f"No price is known for {model_config.model}: its dollars are shown as 0. Set {role}.price: {{input: …, output: …}}."
+                )
+        if self._for_judge:
             notes.append(
-                f"No price is known for {teacher.model}: its dollars are shown as 0. Set teacher.price: {{input: …, output: …}}."
+                f"Up to {self._for_judge:,} answers of steps to do may go to the judge, one call each; these calls are not in the figures."
             )
         if self._recipe.budget.usd is not None:
             spent = self._ledger.spent(self._recipe.name)[0]
@@ -254,6 +260,7 @@ class _Estimator:
             if asking.exact and model is not None:
                 known += self._ledger.known([attempt_id(request, model) for request in batch])
             calls += len(batch)
+            self._for_judge += sum(request.example.meta.get("verifier") in BY_MODEL for request in batch)
             prompt_characters += sum(len(message.content) for request in batch for message in request.messages)
             bound += sum(request.sampling.max_tokens for request in batch)
         share = (calls - known) / calls if calls else 0.0

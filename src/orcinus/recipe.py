@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
+from orcinus.asking import JudgingConfig
 from orcinus.completers.endpoint import EndpointConfig
 from orcinus.completers.local_config import LocalConfig
 from orcinus.completers.replay import ReplayConfig
@@ -41,6 +42,7 @@ from orcinus.tasks.records import RecordsConfig
 from orcinus.training.config import TrainConfig
 from orcinus.training.scratch import ScratchConfig
 from orcinus.types import AnswerType, Strategy
+from orcinus.verifiers.judge import BY_MODEL
 from orcinus.verifiers.sandbox import require_sandbox
 
 
@@ -51,6 +53,7 @@ class SelfConfig(Config):
 
 
 ModelConfig = EndpointConfig | LocalConfig | ReplayConfig | ScriptedConfig
+JudgeConfig = Annotated[ModelConfig, Field(discriminator="kind")]
 TeacherConfig = Annotated[ModelConfig | SelfConfig, Field(discriminator="kind")]
 StudentConfig = Annotated[
     LocalConfig | ScratchConfig | EndpointConfig | ReplayConfig | ScriptedConfig, Field(discriminator="kind")
@@ -119,6 +122,10 @@ class Recipe(Config):
     assistant: Annotated[ModelConfig, Field(discriminator="kind")] | None = None
     """A cheaper model that explains before the teacher does (Orca's ChatGPT before GPT-4); ``train.stages`` says in which order its
     lessons are learnt, by ``teachers: [assistant]``."""
+    judge: JudgeConfig | None = None
+    """The model that judges where a task says ``verifier: judge``, ``judge_fallback`` or ``grounded``; a proxy, and counted as one."""
+    judging: JudgingConfig = JudgingConfig()
+    """How the judge is asked."""
     sample: SampleConfig = SampleConfig()
     """Which examples are probed, taught and held out."""
     probe: ProbeConfig = ProbeConfig()
@@ -168,12 +175,28 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _dollars_can_be_counted(self) -> "Recipe":
-        for role, model in (("teacher", self.teacher), ("assistant", self.assistant)):
+        for role, model in (("teacher", self.teacher), ("assistant", self.assistant), ("judge", self.judge)):
             if self.budget.usd is not None and isinstance(model, EndpointConfig) and model.known_price() is None:
                 raise ValueError(
                     f"budget.usd is set, but no price is known for {model.model}; set {role}.price: {{input: …, output: …}} "
                     "in dollars per million tokens (0 for a server of your own)"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _who_is_asked_to_judge_is_there(self) -> "Recipe":
+        sources = [task for task in (*self.tasks, *self.evaluation) if isinstance(task, RecordsConfig)]
+        waiting = [task for task in sources if task.verifier in BY_MODEL]
+        if waiting and self.judge is None:
+            raise ValueError(
+                f"judge: {waiting[0].path} says verifier: {waiting[0].verifier}, and the recipe has no judge; add the model as judge:, like teacher:"
+            )
+        if self.judge is not None and not waiting:
+            raise ValueError(
+                "judge: no task asks it; say verifier: judge_fallback (where rules find no answer), judge or grounded at a task"
+            )
+        if self.judge is not None and isinstance(self.teacher, SelfConfig) and self.judge == self.student:
+            raise ValueError("judge: a student that learns from itself cannot be its own judge; name another model")
         return self
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from orcinus.asking import JudgingConfig
 from orcinus.attempts import Budget
 from orcinus.protocols import Completer
 from orcinus.store.ledger import Ledger
@@ -91,3 +92,5 @@ class StepContext:
     completer: OpenCompleter
     budget: Budget | None = None
     """The run's hard cap on spending; None when the recipe sets none."""
+    judging: JudgingConfig | None = None
+    """How the recipe's judge is asked; None when the recipe has none."""

@@ -233,6 +233,7 @@ def _warnings(
             )
         if micro["n_error"]:
             yield f"{micro['n_error']:,} calls of the {ARMS[arm]} failed and are in no score; run the recipe again to ask them."
+    yield from _judged_by_a_model(scores, records["evaluate"]["config"])
     if "after" in arms:
         after = arms["after"]["_micro"]
         if after["n"] < FEW_ITEMS:
@@ -251,6 +252,21 @@ def _warnings(
     failed = sum(row.errors for row in spend)
     if failed:
         yield f"{failed:,} calls ended in an error over the whole run."
+
+
+def _judged_by_a_model(scores: Mapping[str, Any], config: Mapping[str, Any]) -> Iterable[str]:
+    """How many verdicts rest on a judge, arm by arm."""
+    counts = scores.get("judge", {})
+    if not any(found["given"] + found["in_vain"] for found in counts.values()):
+        return
+    judge = config["judge"]
+    name = judge.get("model") or judge.get("function") or judge["kind"]
+    parts = [
+        f"{found['given']:,} of {scores['arms'][arm]['_micro']['n']:,} ({ARMS[arm]})" for arm, found in counts.items()
+    ]
+    line = f"A proxy: these verdicts were given by a judge, the model {name}, and are as good as it is: {', '.join(parts)}."
+    in_vain = sum(found["in_vain"] for found in counts.values())
+    yield line + (f" {in_vain:,} of its replies gave no verdict; those answers stay unjudged." if in_vain else "")
 
 
 def _funnel(inputs: Mapping[str, Path], records: Mapping[str, Mapping[str, Any]]) -> Funnel:

@@ -23,6 +23,7 @@ from orcinus.clustering import Clusters
 from orcinus.config import Config
 from orcinus.errors import ConfigError, StepError
 from orcinus.fingerprint import stable_fraction
+from orcinus.judges import given_by_judge
 from orcinus.measuring import measure
 from orcinus.proxies import AGREEMENT, by_agreement
 from orcinus.runtime import StepContext
@@ -248,17 +249,24 @@ def _assignment(
     strategy: str | None = names[mine]
     if not learnable and config.below_floor != "best":
         strategy = None if config.below_floor == "skip" else config.below_floor
-    proxied = any(item.verdict.verifier == AGREEMENT for item in items)
+    proxy = _proxy(items)
     return Assignment(
         group=belief.groups[g],
         strategy=strategy,
         evidence=evidence,
         runner_up=names[rivals[0]] if rivals else None,
         p_value=None if against is None else _paired_p(items, names[mine], names[against]),
-        reason=_reason(config, belief, names, g, mine, learnable, against, proxied),
+        reason=_reason(config, belief, names, g, mine, learnable, against, proxy),
         learnable=learnable,
-        proxy=AGREEMENT if proxied else None,
+        proxy=proxy,
     )
+
+
+def _proxy(items: Sequence[Judged]) -> str | None:
+    """What stood in for comparing with references in some of the verdicts."""
+    if any(item.verdict.verifier == AGREEMENT for item in items):
+        return AGREEMENT
+    return "judge" if given_by_judge(items)[0] else None
 
 
 def _paired_p(items: Sequence[Judged], first: str, second: str) -> float | None:
@@ -276,12 +284,12 @@ def _reason(
     mine: int,
     learnable: bool,
     against: int | None,
-    proxy: bool,
+    proxy: str | None,
 ) -> str:
     if config.fixed is not None:
         fixed_by = {"random": "drawn at random", "longest": "the one under which most is written"}
         return fixed_by.get(config.fixed, "fixed by the recipe")
-    word = "agreement with the majority" if proxy else "accuracy"
+    word = "agreement with the majority" if proxy == AGREEMENT else "accuracy"
     believed = f"believed {word} {belief.mean[g, mine]:.0%} from {belief.counts[g, mine]} examples"
     top = int(np.where(belief.counts[g] > 0, belief.mean[g], -1.0).argmax())
     if not learnable:

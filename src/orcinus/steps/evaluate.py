@@ -21,6 +21,7 @@ from orcinus.asking import SamplingConfig, requests_for
 from orcinus.config import Config
 from orcinus.errors import StepError
 from orcinus.fingerprint import stable_fraction
+from orcinus.judges import given_by_judge
 from orcinus.measuring import measure
 from orcinus.protocols import Completer
 from orcinus.runtime import StepContext
@@ -81,6 +82,9 @@ async def evaluate(
     together = {arm: asdict(found) for arm, judged in outcomes.items() if (found := stats.score_samples(judged))}
     rules = {arm: _by_rules(judged, {(e.task, e.id): e for e in examples}) for arm, judged in outcomes.items()}
     content = {"arms": scores, "comparisons": comparisons, "samples": together, "rules": rules}
+    if context.judging is not None:
+        counts = {arm: given_by_judge(judged) for arm, judged in outcomes.items()}
+        content["judge"] = {arm: {"given": given, "in_vain": in_vain} for arm, (given, in_vain) in counts.items()}
     (context.out / "scores.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
     return {
         "items": len(examples),

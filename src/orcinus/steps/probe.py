@@ -16,16 +16,15 @@ import numpy as np
 from pydantic import Field
 
 from orcinus.asking import SamplingConfig, requests_for
-from orcinus.attempts import attempt_all
 from orcinus.choosing import Array, believe, next_wave
 from orcinus.config import Config
 from orcinus.errors import StepError
 from orcinus.fingerprint import stable_fraction
+from orcinus.judges import judged_attempts
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.strategies import suits
 from orcinus.types import Example, Judged, Request, Strategy
-from orcinus.verifiers import verify
 
 VERSION = 1
 Role = Literal["student", "teacher"]
@@ -69,16 +68,7 @@ async def probe(
     first_error: str | None = None
     with tables.TableWriter(context.out / "attempts.parquet", tables.JUDGED) as writer:
         while requests := waves.next():
-            async for judged in attempt_all(
-                requests,
-                context.completer(role),
-                ledger=context.ledger,
-                verify=verify,
-                run=context.run,
-                step="probe",
-                concurrency=context.runtime.concurrency,
-                budget=context.budget,
-            ):
+            async for judged in judged_attempts(requests, context.completer(role), context, step="probe"):
                 writer.write(tables.judged_row(judged))
                 waves.take(judged)
                 context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)

@@ -12,16 +12,15 @@ from typing import Any, Literal
 from pydantic import Field
 
 from orcinus.asking import SamplingConfig, requests_for
-from orcinus.attempts import attempt_all
 from orcinus.config import Config
 from orcinus.errors import StepError
 from orcinus.fingerprint import stable_fraction
+from orcinus.judges import judged_attempts
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.strategies import by_name
 from orcinus.types import Example, Request, Strategy
-from orcinus.verifiers import verify
 
 VERSION = 1
 Role = Literal["teacher", "assistant"]
@@ -58,15 +57,8 @@ async def teach(
     counts: Counter[str] = Counter()
     first_error = None
     with tables.TableWriter(context.out / "attempts.parquet", tables.JUDGED) as writer:
-        async for judged in attempt_all(
-            _requests(config, strategies, assigned, context),
-            context.completer(role),
-            ledger=context.ledger,
-            verify=verify,
-            run=context.run,
-            step="teach",
-            concurrency=context.runtime.concurrency,
-            budget=context.budget,
+        async for judged in judged_attempts(
+            _requests(config, strategies, assigned, context), context.completer(role), context, step="teach"
         ):
             judged = judged.instead or judged
             writer.write(tables.judged_row(judged))

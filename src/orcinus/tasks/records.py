@@ -41,7 +41,9 @@ class RecordsConfig(Config):
     answer_type: AnswerType | None = None
     """How answers are compared; None takes it from the rows, or else from what the first references look like."""
     verifier: str | None = None
-    """Name of a verifier registered under ``verifiers.NAME`` in the entry-point group ``orcinus``; None judges by the answer type."""
+    """Name of a verifier registered under ``verifiers.NAME`` in the entry-point group ``orcinus``; None judges by the answer type.
+    With a ``judge:`` in the recipe also ``judge_fallback`` (the judge is asked where the rules find no verdict), ``judge`` (about every answer)
+    and ``grounded`` (whether the question, or ``meta.context``, supports all that the answer claims)."""
     layout: Layout | None = None
     """None sees it from the names of the columns."""
     limit: int | None = Field(default=None, ge=1)

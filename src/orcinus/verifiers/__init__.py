@@ -5,8 +5,9 @@ from functools import cache
 from orcinus import registry
 from orcinus.protocols import Verifier
 from orcinus.types import Attempt, Example, Verdict
+from orcinus.verifiers import judging
 from orcinus.verifiers import official as official
-from orcinus.verifiers.judging import judge
+from orcinus.verifiers.judge import left_to_judge
 
 VERSION = 1
 """Raised when a rule changes, so that verdicts say which rules they were made by."""
@@ -19,7 +20,7 @@ async def by_answer_type(example: Example, attempt: Attempt) -> Verdict:
     elif attempt.finish == "refusal":
         value, answer, reason = None, None, "refused"
     else:
-        outcome = judge(
+        outcome = judging.judge(
             attempt.text, example.answer_type, example.choices, example.reference, cut_off=attempt.finish == "length"
         )
         value, answer, reason = outcome.value, outcome.answer, outcome.reason
@@ -46,3 +47,6 @@ def named(name: str) -> Verifier:
 
 
 registry.verifiers.register("answer_type", lambda: by_answer_type)
+registry.verifiers.register("judge_fallback", lambda: by_answer_type)
+registry.verifiers.register("judge", lambda: left_to_judge)
+registry.verifiers.register("grounded", lambda: left_to_judge)

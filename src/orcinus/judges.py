@@ -1,0 +1,286 @@
+"""Models that judge: asked like any other, through ``attempt_all`` and the ledger, so that no judgement is paid for twice.
+
+    rate        (question, answer)              → 7.0 of 1 … 10
+    compare     (question, answer, answer)      → win, tie or loss, from both orders; the orders disagree: a tie, and counted
+    settle      attempts that rules left None   → right or wrong, or supported by the text or not
+
+A reply that cannot be read is None, with the reason. A judge is a proxy: its verdicts say so, and the report counts them.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from orcinus.attempts import MIN_WINDOW, Budget, attempt_all
+from orcinus.protocols import Completer, Gathering
+from orcinus.runtime import StepContext
+from orcinus.store.ledger import Ledger
+from orcinus.types import Attempt, Example, Judged, Request, Sampling, Verdict
+from orcinus.verifiers import verify
+from orcinus.verifiers.judge import (
+    BY_MODEL,
+    VALUES,
+    VERSION,
+    Inquiry,
+    Reading,
+    Scale,
+    comparison,
+    inquiry_about,
+    is_open,
+    rating,
+    read,
+    reference_text,
+)
+
+NAME = f"judge@{VERSION}"
+"""The verifier that verdicts of a judge name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """A model in the role of a judge, and where its calls are booked."""
+
+    completer: Completer
+    ledger: Ledger
+    run: str
+    step: str
+    sampling: Sampling = field(default_factory=lambda: Sampling(max_tokens=1024))
+    concurrency: int = 64
+    budget: Budget | None = None
+    instructions: Mapping[str, str] = field(default_factory=dict)
+    """In place of ours, by the kind of judgement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two answers to one question."""
+
+    example: Example
+    first: str
+    second: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What a judge said of a pair, asked in both orders."""
+
+    value: float | None
+    """Of the pair's first answer: 1.0 wins, 0.5 ties, 0.0 loses; None when one of the two replies could not be read."""
+    consistent: bool | None
+    """Whether both orders came to the same; if not, ``value`` is a tie."""
+    orders: tuple[float | None, float | None]
+    """What each order said of the pair's first answer: shown first, then shown second."""
+    reason: str
+    """Why there is no value; empty when there is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rating:
+    """What a judge thinks of one answer."""
+
+    value: float | None
+    """On the scale that was asked for."""
+    reason: str
+    """Why there is no value; empty when there is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Comparisons, counted."""
+
+    n: int
+    wins: int
+    ties: int
+    """The inconsistent ones included."""
+    losses: int
+    unreadable: int
+    """In no count above."""
+    inconsistent: int
+    for_first_place: int
+    """Of the inconsistent ones, where each order preferred the answer it showed first."""
+    for_second_place: int
+
+
+async def rate(items: Sequence[tuple[Example, str]], judge: Judge, *, scale: Scale = (1, 10)) -> list[Rating]:
+    """Rate one answer to each example, the reference shown where there is one."""
+    task = judge.instructions.get("rating")
+    inquiries = [
+        (example, rating(example.prompt, answer, reference_text(example), scale=scale, task=task))
+        for example, answer in items
+    ]
+    readings = await _readings(inquiries, judge)
+    return [Rating(value=None if r.word is None else float(r.word), reason=r.reason) for r in readings]
+
+
+async def compare(pairs: Sequence[Pair], judge: Judge) -> list[Comparison]:
+    """Compare the two answers of each pair in both orders, the reference shown where there is one."""
+    task = judge.instructions.get("comparison")
+    inquiries = []
+    for pair in pairs:
+        reference = reference_text(pair.example)
+        for first, second in ((pair.first, pair.second), (pair.second, pair.first)):
+            inquiry = comparison(pair.example.prompt, first, second, reference, task=task)
+            inquiries.append((pair.example, inquiry))
+    readings = await _readings(inquiries, judge)
+    return [_compared(there, back) for there, back in zip(readings[::2], readings[1::2], strict=True)]
+
+
+def _compared(there: Reading, back: Reading) -> Comparison:
+    for_shown_first = {"FIRST": 1.0, "TIE": 0.5, "SECOND": 0.0}
+    shown_first = None if there.word is None else for_shown_first[there.word]
+    shown_second = None if back.word is None else 1.0 - for_shown_first[back.word]
+    orders = shown_first, shown_second
+    if shown_first is None or shown_second is None:
+        return Comparison(value=None, consistent=None, orders=orders, reason=there.reason or back.reason)
+    consistent = shown_first == shown_second
+    return Comparison(value=shown_first if consistent else 0.5, consistent=consistent, orders=orders, reason="")
+
+
+def tally(comparisons: Iterable[Comparison]) -> Tally:
+    """Count wins, ties, losses, and what the order of the answers did."""
+    found = list(comparisons)
+    values = [item.value for item in found]
+    turned = [item.orders for item in found if item.consistent is False]
+    return Tally(
+        n=len(found),
+        wins=values.count(1.0),
+        ties=values.count(0.5),
+        losses=values.count(0.0),
+        unreadable=values.count(None),
+        inconsistent=len(turned),
+        for_first_place=sum((a or 0.0) > (b or 0.0) for a, b in turned),
+        for_second_place=sum((a or 0.0) < (b or 0.0) for a, b in turned),
+    )
+
+
+async def settle(items: Sequence[tuple[Example, Judged]], judge: Judge) -> list[Judged]:
+    """The attempts, those that their task leaves to a judge (``verifier: judge``, ``judge_fallback``, ``grounded``) with its verdict.
+
+    What rules have judged stays as it is, and so do refused, failed, cut-off and empty answers: there is nothing to judge.
+    """
+    return (await _settled(items, judge))[0]
+
+
+def given_by_judge(judged: Iterable[Judged]) -> tuple[int, int]:
+    """How many verdicts a judge gave, and of how many answers it was asked in vain (unreadable, unsure, failed)."""
+    values = [item.verdict.value for item in judged if item.verdict.verifier == NAME]
+    return len(values) - values.count(None), values.count(None)
+
+
+async def judged_attempts(
+    requests: Iterable[Request], completer: Completer, context: StepContext, *, step: str
+) -> AsyncIterator[Judged]:
+    """Ask every request and judge the answers: by rules, and by the recipe's judge where a task leaves it to one.
+
+    With a judge a window of requests is answered before it is judged: the two are never under way at once, so that a cap
+    stops either with nothing in flight.
+
+    Args:
+        requests: Read lazily.
+        completer: The model.
+        context: The step's.
+        step: Under which spending is booked; the judge's under ``STEP (judge)``.
+
+    Yields:
+        One Judged for each request, in their order.
+
+    Raises:
+        OrcinusError: As ``attempt_all``.
+    """
+    if context.judging is None:
+        async for item in _attempts(requests, completer, context, step):
+            yield item
+        return
+    judge = Judge(
+        completer=context.completer("judge"),
+        ledger=context.ledger,
+        run=context.run,
+        step=f"{step} (judge)",
+        sampling=context.judging.sampling.sampling(0, context.seed),
+        concurrency=context.runtime.concurrency,
+        budget=context.budget,
+        instructions={str(kind): text for kind, text in context.judging.instructions.items()},
+    )
+    window = max(MIN_WINDOW, completer.at_once) if isinstance(completer, Gathering) else MIN_WINDOW
+    iterator = iter(requests)
+    while part := list(islice(iterator, window)):
+        answered = [item async for item in _attempts(part, completer, context, step)]
+        settled, replies = await _settled([(r.example, item) for r, item in zip(part, answered, strict=True)], judge)
+        context.progress.advance(0, cost_usd=sum(reply.attempt.cost_usd for reply in replies if not reply.recalled))
+        for item in settled:
+            yield item
+
+
+def _attempts(
+    requests: Iterable[Request], completer: Completer, context: StepContext, step: str
+) -> AsyncIterator[Judged]:
+    return attempt_all(
+        requests,
+        completer,
+        ledger=context.ledger,
+        verify=verify,
+        run=context.run,
+        step=step,
+        concurrency=context.runtime.concurrency,
+        budget=context.budget,
+    )
+
+
+async def _settled(items: Sequence[tuple[Example, Judged]], judge: Judge) -> tuple[list[Judged], list[Judged]]:
+    """The attempts with the judge's verdicts, and its replies."""
+    places = [i for i, (example, item) in enumerate(items) if is_open(example, item.attempt, item.verdict)]
+    inquiries = []
+    for example, item in (items[i] for i in places):
+        kind = BY_MODEL[example.meta["verifier"]]
+        inquiries.append((example, inquiry_about(example, item.attempt, kind, judge.instructions)))
+    replies = await _ask(inquiries, judge)
+    settled = [item for _, item in items]
+    for i, (_, inquiry), reply in zip(places, inquiries, replies, strict=True):
+        settled[i] = replace(settled[i], verdict=_verdict(settled[i], _read(inquiry, reply), reply.attempt))
+    return settled, replies
+
+
+def _verdict(item: Judged, reading: Reading, reply: Attempt) -> Verdict:
+    said = f"the judge says {reading.word}" if reading.word else f"no verdict of the judge: {reading.reason}"
+    return Verdict(
+        attempt_id=item.attempt.id,
+        verifier=NAME,
+        value=None if reading.word is None else VALUES.get(reading.word),
+        answer=item.verdict.answer,
+        reason=f"{said} ({reply.model}, {reply.id})",
+    )
+
+
+async def _readings(inquiries: Sequence[tuple[Example, Inquiry]], judge: Judge) -> list[Reading]:
+    replies = await _ask(inquiries, judge)
+    return [_read(inquiry, reply) for (_, inquiry), reply in zip(inquiries, replies, strict=True)]
+
+
+async def _ask(inquiries: Sequence[tuple[Example, Inquiry]], judge: Judge) -> list[Judged]:
+    """The judge's replies, one for each inquiry."""
+    requests = [
+        Request(example=example, strategy=f"judge: {inquiry.kind}", messages=inquiry.messages, sampling=judge.sampling)
+        for example, inquiry in inquiries
+    ]
+    replies = attempt_all(
+        requests,
+        judge.completer,
+        ledger=judge.ledger,
+        verify=_unjudged,
+        run=judge.run,
+        step=judge.step,
+        concurrency=judge.concurrency,
+        budget=judge.budget,
+    )
+    return [reply async for reply in replies]
+
+
+async def _unjudged(example: Example, attempt: Attempt) -> Verdict:
+    """A judge's own reply is read, not judged."""
+    return Verdict(attempt_id=attempt.id, verifier=NAME, value=None, answer=None, reason="a judge's reply")
+
+
+def _read(inquiry: Inquiry, reply: Judged) -> Reading:
+    found = read(inquiry, reply.attempt.text, reply.attempt.finish)
+    error = reply.attempt.error
+    return found if error is None else Reading(None, f"{found.reason} ({error})")

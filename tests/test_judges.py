@@ -1,0 +1,161 @@
+"""A run with a judge: asked about what rules cannot judge, paid once, counted in the report, and named in the plan."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+import pytest
+from tests.conftest import write_recipe
+
+from orcinus.errors import ConfigError
+from orcinus.lineage import finished_steps, scores_of
+from orcinus.method import run_recipe, steps_of
+from orcinus.pipeline import summary_of
+from orcinus.planning import plan_recipe
+from orcinus.recipe import load_recipe
+from orcinus.runtime import Runtime, Silent
+from orcinus.store import tables
+from orcinus.store.ledger import Ledger
+from orcinus.types import Messages, Sampling
+
+JUDGE = {"kind": "function", "function": "tests.test_judges:judge"}
+
+
+def teacher(messages: Messages, sampling: Sampling) -> str:
+    """Gives the number of an odd question, and talks round that of an even one."""
+    number = int(messages[-1].content.split()[1])
+    return f"The answer is {number}." if number % 2 else "As many as the question says."
+
+
+def judge(messages: Messages, sampling: Sampling) -> str:
+    """Agrees with multiples of four, and mumbles about the others."""
+    request = messages[-1].content
+    number = int(re.findall(r"Give (\d+) back", request)[0])
+    line = request.splitlines()[-1].partition(":")[0]
+    return f"It does say so.\n{line}: RIGHT" if number % 4 == 0 else "Hard to say."
+
+
+def write(folder: Path, **changes: object) -> Path:
+    rows = [
+        {"id": str(i), "prompt": f"Give {i} back in any form, in a sentence.", "reference": str(i)} for i in range(80)
+    ]
+    (folder / "give.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    task = {"path": "give.jsonl", "answer_type": "number", "verifier": "judge_fallback"}
+    settings = {
+        "tasks": [task],
+        "teacher": {"kind": "function", "function": "tests.test_judges:teacher"},
+        "judge": JUDGE,
+        "assign": {"confirm": 0, "fixed": "direct"},
+        "evaluate": {"arms": ["before", "after", "teacher"], "sampling": {"max_tokens": 32}},
+    }
+    return write_recipe(folder / "recipe.yaml", **{**settings, **changes})
+
+
+def run(recipe: Path, until: str | None = None) -> Path:
+    flags = Runtime(workspace=recipe.parent / "runs", ledger_path=recipe.parent / "runs" / "ledger.sqlite")
+    return asyncio.run(run_recipe(load_recipe(recipe), recipe, flags, Silent(), until=until))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    return run(write(tmp_path_factory.mktemp("run")))
+
+
+def test_the_judge_decides_where_rules_find_nothing(finished: Path) -> None:
+    (folder,) = finished_steps(finished, "teach")
+    judged = list(tables.read_judged(folder / "attempts.parquet"))
+    for item in judged:
+        number = int(item.attempt.example_id)
+        expected = (1.0, "number@1") if number % 2 else (1.0 if number % 4 == 0 else None, "judge@1")
+        assert (item.verdict.value, item.verdict.verifier) == expected, number
+    summary = summary_of(folder)["summary"]
+    assert summary["unjudged"] == sum(int(item.attempt.example_id) % 4 == 2 for item in judged) > 0
+    (curated,) = finished_steps(finished, "curate")
+    kept = {int(row["example_id"]) for row in tables.read_rows(curated / "kept.parquet", ["example_id"])}
+    assert kept
+    assert not any(number % 4 == 2 for number in kept)
+
+
+def test_its_replies_are_in_the_ledger_and_booked_as_its_own(finished: Path) -> None:
+    with Ledger(finished.parent / "ledger.sqlite", read_only=True) as ledger:
+        spent = {(row.step, row.model): row.calls for row in ledger.spend("small")}
+        replies = {identity for identity, _, _ in ledger.attempts()}
+    assert spent["teach (judge)", "function:tests.test_judges:judge@1"] > 0
+    (folder,) = finished_steps(finished, "teach")
+    named = [
+        i.verdict.reason for i in tables.read_judged(folder / "attempts.parquet") if i.verdict.verifier == "judge@1"
+    ]
+    assert all(reason.rpartition(", ")[2].rstrip(")") in replies for reason in named)
+
+
+def test_the_report_says_how_many_verdicts_are_a_judges(finished: Path) -> None:
+    scores = scores_of(finished)
+    assert scores is not None
+    counts = scores["judge"]["teacher"]
+    assert counts["given"] > 0
+    assert counts["in_vain"] == scores["arms"]["teacher"]["_micro"]["n_none"] > 0
+    page = (finished / "report.md").read_text(encoding="utf-8")
+    assert "A proxy: these verdicts were given by a judge, the model tests.test_judges:judge" in page
+    assert f"{counts['given']} of {scores['arms']['teacher']['_micro']['n']} (teacher)" in page
+
+
+def calls(finished: Path, model: str) -> int:
+    """How often a model was asked so far."""
+    with Ledger(finished.parent / "ledger.sqlite", read_only=True) as ledger:
+        return sum(row.calls for row in ledger.spend("small") if row.model == f"function:tests.test_judges:{model}")
+
+
+def test_another_judge_judges_anew_and_the_teacher_is_not_asked_again(finished: Path) -> None:
+    recipe = finished.parents[1] / "recipe.yaml"
+    judged, taught = calls(finished, "judge@1"), calls(finished, "teacher@1")
+    run(recipe)
+    assert calls(finished, "judge@1") == judged
+    run(write(recipe.parent, judge={**JUDGE, "version": "2"}), until="teach")
+    assert calls(finished, "judge@2") > 0
+    assert calls(finished, "teacher@1") == taught
+
+
+def test_a_recipe_without_a_judge_has_the_steps_it_had(tmp_path: Path) -> None:
+    plain = load_recipe(write_recipe(tmp_path / "recipe.yaml"))
+    assert not any({"judge", "judging"} & set(step.config) for step in steps_of(plain, tmp_path))
+    told = [
+        load_recipe(write(tmp_path, judging=judging)) for judging in ({}, {"instructions": {"verdict": "Be kind."}})
+    ]
+    teach = [next(step for step in steps_of(recipe, tmp_path) if step.name == "teach") for recipe in told]
+    assert teach[0].fingerprint != teach[1].fingerprint
+
+
+def test_the_plan_names_the_calls_of_the_judge(tmp_path: Path) -> None:
+    recipe = write(tmp_path, judge={"kind": "endpoint", "model": "mine", "base_urls": ["http://127.0.0.1:1/v1"]})
+    flags = Runtime(workspace=tmp_path / "runs", ledger_path=tmp_path / "runs" / "ledger.sqlite")
+    plan = asyncio.run(plan_recipe(load_recipe(recipe), recipe, flags, Silent()))
+    calls = sum(row.calls or 0 for row in plan.rows)
+    assert any(note.startswith(f"Up to {calls:,} answers") for note in plan.notes), plan.notes
+    assert any("judge.price" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"judge": None}, "give.jsonl says verifier: judge_fallback, and the recipe has no judge"),
+        ({"tasks": [{"path": "give.jsonl"}]}, "no task asks it; say verifier: judge_fallback"),
+        ({"judging": {"sampling": {"samples": 2}}}, "asked once about each answer, not 2 times"),
+        ({"judging": {"instructions": {"style": "x"}}}, "judging.instructions.style"),
+        (
+            {"judge": {"kind": "endpoint", "model": "mine", "base_urls": ["http://h/v1"]}, "budget": {"usd": 1}},
+            "no price is known for mine; set judge.price",
+        ),
+        (
+            {"student": {"kind": "local", "path": "x/y"}, "judge": {"kind": "local", "path": "x/y"}, "teacher": {"kind": "self"}},
+            "cannot be its own judge",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_judged_so_is_refused_in_a_line(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+        load_recipe(write(tmp_path, **changes))
+    assert "\n" not in str(caught.value)
