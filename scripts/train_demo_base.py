@@ -1,11 +1,12 @@
 """Train the demo's base student: a language model that has met easy questions of the demo's kinds, and is shipped with it.
 
     python scripts/train_demo_base.py src/orcinus/demo/base --minutes 7 8
+    python scripts/train_demo_base.py runs/bbh-base --recipe docs/experiments/bbh.yaml --minutes 25 25 --layers 4 --vocabulary 900
 
 First it learns to work step by step, then to do so, or otherwise, as a strategy's message says. (All strategies at once do not
 work: the answers that it cannot give directly are noise, and with 24,000 examples of each kind it learnt none. LOG.md has the figures.)
 Without a strategy (no system message, or a generic one) it answers at once, as small instruction-tuned models tend to. Every
-question that the demo asks is left out.
+question that the recipe asks, in its tasks and in its evaluation sets, is left out; sizes end one below the recipe's.
 """
 
 import argparse
@@ -22,7 +23,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orcinus.completers.chat import Chat
 from orcinus.strategies import built_in, generic_messages
+from orcinus.tasks.opening import open_task
 from orcinus.tasks.procedural import ProceduralConfig, draw
+from orcinus.tasks.records import RecordsConfig
 from orcinus.tasks.short import draw_example, explain
 from orcinus.training.scratch import ScratchConfig
 from orcinus.training.student import make_student
@@ -31,8 +34,6 @@ from orcinus.types import Message, Messages
 DEMO = Path(__file__).parents[1] / "src/orcinus/demo/demo.yaml"
 STRATEGIES = {"direct": 1, "explain_then_answer": 1, "step_by_step": 3, "decompose": 3}
 """The strategies it knows, and how often each is met."""
-SIZE = (2, 5)
-"""The demo asks sizes up to 6."""
 WITHOUT_STRATEGY = 0.2
 """Share of examples without a strategy's message."""
 BATCH = 48
@@ -43,20 +44,27 @@ Sequence = tuple[list[int], int]
 """Tokens, and how many of them are the prompt."""
 
 
-def questions_of_the_demo() -> set[str]:
-    tasks = yaml.safe_load(DEMO.read_text(encoding="utf-8"))["tasks"]
-    return {example.prompt for task in tasks for example in draw(ProceduralConfig(**task))}
+def asked_by(recipe: Path) -> tuple[dict[str, tuple[int, int]], set[str]]:
+    """The sizes to train on, by family, and all questions of a recipe's tasks and evaluation sets."""
+    content = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    tasks = [ProceduralConfig(**task) for task in content["tasks"]]
+    left_out = {example.prompt for task in tasks for example in draw(task)}
+    for source in content.get("evaluation", []):
+        left_out |= {example.prompt for example in open_task(RecordsConfig(**source), recipe.parent)[1]()}
+    # The demo's sizes are 3 … 6, and its base has met 2 … 5.
+    return {task.generator: (min(2, task.size[0]), max(2, task.size[1] - 1)) for task in tasks}, left_out
 
 
-def examples(random: Random, *, full: bool) -> Iterator[tuple[Messages, str]]:
+def examples(random: Random, recipe: Path, *, full: bool) -> Iterator[tuple[Messages, str]]:
     """Conversations without end, and what is to be written: all strategies if ``full``, else the steps without any message."""
-    left_out = questions_of_the_demo()
-    families = ("item", "largest", "logic", "parity", "sums")
+    sizes, left_out = asked_by(recipe)
+    families = sorted(sizes)
     generic = ["", *generic_messages().values()]
     number = random.randrange(10**9)
     while True:
         number += 1
-        example = draw_example(random.choice(families), number, task="base", seed=1000, size=SIZE)
+        family = random.choice(families)
+        example = draw_example(family, number, task="base", seed=1000, size=sizes[family])
         if example.prompt in left_out:
             continue
         strategy, system = "step_by_step", ""
@@ -69,22 +77,22 @@ def examples(random: Random, *, full: bool) -> Iterator[tuple[Messages, str]]:
         yield (*turns, Message(role="user", content=example.prompt)), explain(example.prompt, strategy)
 
 
-def texts() -> Iterator[str]:
+def texts(recipe: Path) -> Iterator[str]:
     """What the tokenizer learns from: every message often enough to become whole words, and the questions."""
     for _ in range(200):
         yield from (built_in()[name].system for name in STRATEGIES)
         yield from generic_messages().values()
-    source = examples(Random(1), full=False)
+    source = examples(Random(1), recipe, full=False)
     for _ in range(4000):
         messages, completion = next(source)
         yield messages[-1].content
         yield completion
 
 
-def batches(chat: Chat, seed: int, *, full: bool) -> Iterator[dict[str, torch.Tensor]]:
+def batches(chat: Chat, recipe: Path, seed: int, *, full: bool) -> Iterator[dict[str, torch.Tensor]]:
     """Padded batches (B, T) of tokens and labels, questions masked, in random order."""
     random = Random(seed)
-    source = examples(random, full=full)
+    source = examples(random, recipe, full=full)
     while True:
         drawn = []
         for _ in range(BATCH * BUFFER):
@@ -143,17 +151,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, nargs=2, default=(7, 8))
+    parser.add_argument("--recipe", type=Path, default=DEMO)
+    parser.add_argument("--vocabulary", type=int, default=640)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=3)
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    size = ScratchConfig(layers=arguments.layers, hidden=arguments.hidden, heads=4, vocabulary=640, context=512)
-    print(json.dumps(make_student(size, texts(), arguments.out)), flush=True)
+    size = ScratchConfig(
+        layers=arguments.layers, hidden=arguments.hidden, heads=4, vocabulary=arguments.vocabulary, context=512
+    )
+    print(json.dumps(make_student(size, texts(arguments.recipe), arguments.out)), flush=True)
     model: Any = AutoModelForCausalLM.from_pretrained(arguments.out, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(arguments.out)
     chat = Chat(tokenizer, fallback="chatml")
-    train(model, batches(chat, 1, full=False), arguments.minutes[0], 0.02)
-    train(model, batches(chat, 2, full=True), arguments.minutes[1], 0.006)
+    train(model, batches(chat, arguments.recipe, 1, full=False), arguments.minutes[0], 0.02)
+    train(model, batches(chat, arguments.recipe, 2, full=True), arguments.minutes[1], 0.006)
     model.save_pretrained(arguments.out)
     tokenizer.save_pretrained(arguments.out)
 

@@ -15,6 +15,7 @@ from random import Random
 from orcinus.errors import DataError
 from orcinus.fingerprint import stable_fraction
 from orcinus.strategies import built_in
+from orcinus.tasks import bbh
 from orcinus.types import AnswerType, Example, Messages, Sampling
 
 LETTERS = "abcdefghijklmnoprstuvwyz"
@@ -210,6 +211,48 @@ FAMILIES: Mapping[str, Family] = {
         idea=lambda words, answer: f"It ends in {words[-1]} and starts with {words[0]}.",
         parts=_reverse_halves,
     ),
+    "boolean_expressions": Family(
+        answer_type="bool",
+        draw=bbh.draw_boolean,
+        pattern=re.compile(r"((?:True|False|not|and|or|\(|\)| )+) is"),
+        answer=bbh.boolean_answer,
+        steps=bbh.boolean_steps,
+        idea=lambda words, answer: (
+            f"It has {words.count('and')} and, {words.count('or')} or, {words.count('not')} not."
+        ),
+        parts=lambda words: ["the parts are", *[step.rpartition(" ")[2] for step in bbh.boolean_steps(words)]],
+    ),
+    "navigate": Family(
+        answer_type="bool",
+        draw=bbh.draw_navigate,
+        pattern=re.compile(
+            r"If you follow these instructions, do you return to the starting point\? (.*)\nOptions:\n- Yes\n- No"
+        ),
+        answer=bbh.navigate_answer,
+        steps=bbh.navigate_steps,
+        idea=lambda words, answer: f"The way {'ends' if answer == 'Yes' else 'does not end'} where it began.",
+        parts=lambda words: ["the places are", *bbh.navigate_steps(words)[-2:]],
+    ),
+    "web_of_lies": Family(
+        answer_type="bool",
+        draw=bbh.draw_lies,
+        pattern=re.compile(r"Question: (.*) Does \w+ tell the truth\?"),
+        answer=bbh.lies_answer,
+        steps=bbh.lies_steps,
+        idea=lambda words, answer: (
+            f"There are {words.count('lies.')} claims of lies, so the answer is decided by them."
+        ),
+        parts=lambda words: ["of all", *bbh.lies_steps(words)[-2:]],
+    ),
+    "object_counting": Family(
+        answer_type="number",
+        draw=bbh.draw_counting,
+        pattern=re.compile(r"(I have .*\. How many .* do I have\?)"),
+        answer=bbh.counting_answer,
+        steps=bbh.counting_steps,
+        idea=lambda words, answer: f"All that is asked for together makes {answer}.",
+        parts=lambda words: ["the counts are", *[step.rpartition(" ")[2] for step in bbh.counting_steps(words)]],
+    ),
 }
 
 
@@ -296,7 +339,16 @@ def _wrong(family: Family, answer: str) -> str:
     if family.answer_type == "list":
         first, *rest = answer.split()
         return " ".join([*rest, first])
-    swaps = {"true": "false", "false": "true", "odd": "even", "even": "odd"}
+    swaps = {
+        "True": "False",
+        "False": "True",
+        "Yes": "No",
+        "No": "Yes",
+        "true": "false",
+        "false": "true",
+        "odd": "even",
+        "even": "odd",
+    }
     return swaps.get(answer) or LETTERS[(LETTERS.index(answer) + 1) % len(LETTERS)]
 
 
