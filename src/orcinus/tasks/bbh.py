@@ -12,6 +12,7 @@ same code (tested), and none of them may be drawn (``sample`` removes what overl
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from random import Random
 
 NAMES = [
@@ -278,9 +279,7 @@ def draw_lies(random: Random, size: int) -> str:
     """A chain of ``size`` people, each but the first speaking of the one before."""
     people = random.sample(NAMES, size)
     said = [f"{people[0]} {random.choice(('lies', 'tells the truth'))}."]
-    said += [
-        f"{b} says {a} {random.choice(('lies', 'tells the truth'))}." for a, b in zip(people, people[1:], strict=False)
-    ]
+    said += [f"{b} says {a} {random.choice(('lies', 'tells the truth'))}." for a, b in pairwise(people)]
     return f"Question: {' '.join(said)} Does {people[-1]} tell the truth?"
 
 
