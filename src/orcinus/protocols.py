@@ -97,10 +97,24 @@ Chooser = Callable[[Sequence[Judged]], Assignment]
 
 
 class Objective(Protocol):
-    """How a batch's response tokens are weighted in the loss: the door for re-weighting methods."""
+    """How a micro-batch's response tokens are weighted in the loss: the door for re-weighting methods.
+
+    May also have ``evidence`` (names of numbers of a lesson that it wants), ``wants_logprobs`` and ``auxiliary``: see
+    ``training/objectives.py``.
+    """
 
     def __call__(
-        self, batch: Mapping[str, "torch.Tensor"], logprobs_N: "torch.Tensor", evidence: Mapping[str, "torch.Tensor"]
+        self,
+        batch: Mapping[str, "torch.Tensor"],
+        logprobs_N: "torch.Tensor | None",
+        evidence: Mapping[str, "torch.Tensor"],
     ) -> "torch.Tensor":
-        """Weights (N,) for the N response tokens of the batch, detached from the graph."""
+        """Weights (N,) for the N response tokens of the micro-batch, without a graph.
+
+        Args:
+            batch: ``weights`` (N,), the lessons' own; ``targets`` (N,), the tokens; ``lesson`` (N,), which lesson of the
+                micro-batch a token belongs to.
+            logprobs_N: What the student gives each token now; None unless asked for.
+            evidence: By name, (N,) each: a number of the token's lesson, or of the token (``answer``: 1 in the final answer).
+        """
         ...

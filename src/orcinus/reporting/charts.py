@@ -31,7 +31,10 @@ COLOURS: Mapping[str, str] = {
     "teacher": "#4a5568",
 }
 """The page's variables with their values in light; every value stands for one variable only."""
-_STYLE = re.compile(r"<defs>\s*<style.*?</style>\s*</defs>", re.DOTALL)
+_NOT_FOR_PAGES = re.compile(
+    r'<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>| xmlns(?::\w+)?="[^"]*"', re.DOTALL
+)
+"""Rules for the whole page, who made it, and name spaces: HTML knows SVG, and a report holds no address."""
 _SETTINGS: dict[Any, Any] = {
     "font.size": 9.5,
     "font.family": "sans-serif",
@@ -143,7 +146,7 @@ def _svg(figure: "Figure", *, transparent: bool) -> str:
 def _for_page(figure: "Figure", title: str) -> Markup:
     """The figure as part of a page: its title for those who do not see it, its colours those of the page."""
     text = _svg(figure, transparent=True)
-    text = _STYLE.sub("", text[text.index("<svg") :])
+    text = _NOT_FOR_PAGES.sub("", text[text.index("<svg") :]).replace("xlink:href", "href")
     for name, colour in COLOURS.items():
         text = text.replace(colour, f"var(--{name})")
     opening, _, rest = text.partition(">")

@@ -5,7 +5,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from orcinus import registry
 from orcinus.config import Config
+from orcinus.training import objectives as objectives
 from orcinus.types import Lesson
 
 
@@ -51,6 +53,15 @@ class LoraConfig(Config):
     """Names of the layers that get one."""
 
 
+class ObjectiveConfig(Config):
+    """Which objective, and its settings."""
+
+    name: str = "lesson_weight"
+    """``plain``, ``lesson_weight``, ``answer_upweight``, or one registered as ``objectives.NAME`` in the entry-point group ``orcinus``."""
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+    """Arguments of its factory, e.g. ``{factor: 3}``."""
+
+
 class TrainConfig(Config):
     """How the student learns."""
 
@@ -64,6 +75,8 @@ class TrainConfig(Config):
     """Train adapters; None trains all weights."""
     share_prompts: bool = True
     """Responses to the same prompt stand behind one copy of it in a row. Loss and gradients are those of separate lessons."""
+    objective: ObjectiveConfig = ObjectiveConfig()
+    """How much each response token counts."""
     too_long: Literal["drop", "keep_tail"] = "drop"
     """What becomes of a lesson that is longer than a row; both are counted, and an answer is never cut."""
     weight_decay: float = Field(default=0.0, ge=0)
@@ -72,6 +85,16 @@ class TrainConfig(Config):
     """auto: bfloat16 on a GPU that has it, float32 elsewhere."""
     trainer: Mapping[str, Any] = Field(default_factory=dict)
     """Further fields of Hugging Face's TrainingArguments, by name."""
+
+    @field_validator("objective")
+    @classmethod
+    def _objective_can_be_made(cls, value: ObjectiveConfig) -> ObjectiveConfig:
+        made = registry.objectives.get(value.name)
+        try:
+            made(**value.settings)
+        except TypeError as error:
+            raise ValueError(f"objective {value.name!r} cannot be made with {dict(value.settings)}: {error}") from error
+        return value
 
     @field_validator("trainer")
     @classmethod

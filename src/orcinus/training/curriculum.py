@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
+from orcinus import registry
 from orcinus.completers.chat import FALLBACKS, Chat
 from orcinus.completers.local import quiet
 from orcinus.completers.local_config import LocalConfig
@@ -106,7 +107,9 @@ def _train_one(
     model, tokenizer = load_for_training(source)
     chat = Chat(tokenizer, fallback=source.chat_template)
     work = folder.with_name(f"{folder.name}.work")
-    tokenized = _tokenize(config, place, lessons, chat, work / "lessons", seed)
+    objective = registry.objectives.get(config.objective.name)(**config.objective.settings)
+    wanted = tuple(getattr(objective, "evidence", ()))
+    tokenized = _tokenize(config, place, lessons, chat, work / "lessons", seed, wanted)
     if config.lora is not None:
         model = with_lora(model, config.lora)
     result = train_stage(
@@ -119,6 +122,7 @@ def _train_one(
         epochs=stage.epochs if stage.tokens is None else stage.tokens / tokenized.response_tokens,
         seed=seed,
         share_prompts=config.share_prompts,
+        objective=objective,
         arguments=_arguments(config, stage, device),
         work=work / "trainer",
         loss_log=folder.parent / "loss.jsonl",
@@ -130,10 +134,14 @@ def _train_one(
     return _facts(result, tokenized)
 
 
-def _tokenize(config: TrainConfig, place: int, lessons: Path, chat: Chat, folder: Path, seed: int) -> TokenizedLessons:
+def _tokenize(
+    config: TrainConfig, place: int, lessons: Path, chat: Chat, folder: Path, seed: int, evidence: Sequence[str]
+) -> TokenizedLessons:
     stage = config.stages[place]
     chosen = lessons_of_stage(config.stages, place, lambda: tables.read_lessons(lessons), seed)
-    tokenized = tokenize_lessons(chosen, chat, folder, context=config.context_length, truncation=config.too_long)
+    tokenized = tokenize_lessons(
+        chosen, chat, folder, context=config.context_length, truncation=config.too_long, evidence=evidence
+    )
     if len(tokenized) == 0:
         why = f"{tokenized.too_long} are longer than context_length" if tokenized.too_long else "its filters take none"
         raise StepError(f"stage {stage.name!r} has no lesson: {why}")

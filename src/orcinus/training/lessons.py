@@ -3,13 +3,14 @@
 tokens.u32      all lessons' tokens, one after the other
 index.npy       a row a lesson: where it starts, how many tokens it has, how many of them are the prompt
 weights.npy     a weight a lesson
+evidence.npz    further numbers a lesson, as the objective wants them
 """
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import orjson
 
 from orcinus.completers.chat import Chat
 from orcinus.types import Lesson
+from orcinus.verifiers.text import after_marker
 
 Truncation = Literal["drop", "keep_tail"]
 
@@ -33,6 +35,8 @@ class TokenizedLessons:
     """The lessons' ids, to name them when something goes wrong."""
     too_long: int
     """How many did not fit and were dropped or cut."""
+    evidence: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """By name, a number a lesson. ``answer`` is how many of its last tokens are the final answer."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -87,11 +91,18 @@ class TokenizedLessons:
             weights=np.load(folder / "weights.npy"),
             ids=tuple(facts["ids"]),
             too_long=facts["too_long"],
+            evidence=dict(np.load(folder / "evidence.npz")),
         )
 
 
 def tokenize_lessons(
-    lessons: Iterable[Lesson], chat: Chat, folder: Path, *, context: int, truncation: Truncation
+    lessons: Iterable[Lesson],
+    chat: Chat,
+    folder: Path,
+    *,
+    context: int,
+    truncation: Truncation,
+    evidence: Sequence[str] = (),
 ) -> TokenizedLessons:
     """Write the tokens of ``lessons`` to ``folder``, unless an interrupted run left them there whole.
 
@@ -101,15 +112,19 @@ def tokenize_lessons(
         folder: Made if need be.
         context: Tokens of the longest lesson that fits.
         truncation: A longer one is dropped, or loses the start of its prompt; an answer is never cut.
+        evidence: Names of numbers to keep with each lesson: of its ``meta`` (nan where it has none), or ``answer``.
     """
     if not (folder / "facts.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _write(lessons, chat, folder, context, truncation)
+        _write(lessons, chat, folder, context, truncation, evidence)
     return TokenizedLessons.read(folder)
 
 
-def _write(lessons: Iterable[Lesson], chat: Chat, folder: Path, context: int, truncation: Truncation) -> None:
+def _write(
+    lessons: Iterable[Lesson], chat: Chat, folder: Path, context: int, truncation: Truncation, evidence: Sequence[str]
+) -> None:
     index, weights, ids, too_long, start = [], [], [], 0, 0
+    numbers: dict[str, list[float]] = {name: [] for name in evidence}
     with (folder / "tokens.u32").open("wb") as file:
         for lesson in lessons:
             tokens, prompt = chat.lesson(lesson.messages, lesson.completion, lesson.reasoning)
@@ -124,6 +139,28 @@ def _write(lessons: Iterable[Lesson], chat: Chat, folder: Path, context: int, tr
             weights.append(lesson.weight)
             ids.append(lesson.id)
             start += len(tokens)
+            for name, values in numbers.items():
+                values.append(_number(name, lesson, chat))
     np.save(folder / "index.npy", np.asarray(index, np.int64).reshape(-1, 3))
     np.save(folder / "weights.npy", np.asarray(weights, np.float32))
+    kept: dict[str, Any] = {name: np.asarray(values, np.float32) for name, values in numbers.items()}
+    np.savez(folder / "evidence.npz", **kept)
     (folder / "facts.json").write_bytes(orjson.dumps({"ids": ids, "too_long": too_long}))
+
+
+def _number(name: str, lesson: Lesson, chat: Chat) -> float:
+    if name == "answer":
+        return _answer_tokens(lesson, chat)
+    value = lesson.meta.get(name)
+    return float("nan") if value is None else float(value)
+
+
+def _answer_tokens(lesson: Lesson, chat: Chat) -> int:
+    """How many of a lesson's last tokens are the final answer and the end of the turn; 0 where no answer is announced."""
+    answer = after_marker(lesson.completion)
+    if not answer or not answer.strip():
+        return 0
+    whole, _ = chat.lesson(lesson.messages, lesson.completion, lesson.reasoning)
+    before, _ = chat.lesson(lesson.messages, lesson.completion.removesuffix(answer), lesson.reasoning)
+    shared = next((i for i, (a, b) in enumerate(zip(whole, before, strict=False)) if a != b), len(before))
+    return len(whole) - shared

@@ -31,11 +31,13 @@ from orcinus.errors import StepError
 from orcinus.training import attention
 from orcinus.training.lessons import TokenizedLessons
 from orcinus.training.loss import response_loss
+from orcinus.training.objectives import LessonWeight
 from orcinus.training.packing import best_fit
 
 Unit = tuple[int, ...]
 """Lessons with one prompt among them."""
 Row = tuple[Unit, ...]
+LESSON_WEIGHT = LessonWeight()
 
 
 class PackedRows(Dataset[dict[str, Any]]):
@@ -58,13 +60,17 @@ class PackedRows(Dataset[dict[str, Any]]):
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         parts, units, weights = [], [], []
+        evidence: dict[str, list[float]] = {name: [] for name in self._lessons.evidence}
         for unit in self._rows[number]:
             lessons = [self._lessons.lesson(i) for i in unit]
             first, prompt = lessons[0]
             parts += [first, *(tokens[prompt:] for tokens, _ in lessons[1:])]
             units.append((prompt, *(len(tokens) - prompt for tokens, _ in lessons)))
             weights += [float(self._lessons.weights[i]) for i in unit]
-        return {"tokens": np.concatenate(parts).astype(np.int64), "units": units, "weights": weights}
+            for name, values in evidence.items():
+                values += [float(self._lessons.evidence[name][i]) for i in unit]
+        tokens = np.concatenate(parts).astype(np.int64)
+        return {"tokens": tokens, "units": units, "weights": weights, "evidence": evidence}
 
     def response_tokens(self) -> int:
         """Response tokens of all rows."""
@@ -82,12 +88,17 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Returns:
         ``input_ids`` and ``position_ids`` (1, T); ``labels`` (1, T) with -100 outside responses, by which the Trainer counts
         tokens over a global batch; ``units``, the lengths of prompts and responses; ``response`` (N,), the positions of response
-        tokens, ``predictors`` (N,), the positions that predict them, and ``weights`` (N,).
+        tokens, ``predictors`` (N,), the positions that predict them, ``weights`` (N,), ``lesson`` (N,), the number of the lesson
+        in the micro-batch, and ``evidence``, (N,) each.
     """
     tokens_T = torch.from_numpy(np.concatenate([row["tokens"] for row in rows]))
     units = [unit for row in rows for unit in row["units"]]
-    lesson_weights = iter(weight for row in rows for weight in row["weights"])
-    positions, response, predictors, weights = [], [], [], []
+    lesson_weights = [weight for row in rows for weight in row["weights"]]
+    of_lessons = {
+        name: np.array([value for row in rows for value in row["evidence"][name]], np.float32)
+        for name in rows[0].get("evidence", {})
+    }
+    positions, response, predictors, sizes, from_end = [], [], [], [], []
     start = 0
     for prompt, *lengths in units:
         positions.append(np.arange(prompt))
@@ -103,9 +114,14 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 before[0] = last_of_prompt
             response.append(learnt)
             predictors.append(before)
-            weights.append(np.full(len(learnt), next(lesson_weights), np.float32))
+            sizes.append(len(learnt))
+            from_end.append(np.arange(len(learnt), 0, -1))
             start += length
     response_N = torch.from_numpy(np.concatenate(response))
+    lesson = np.repeat(np.arange(len(sizes)), sizes)
+    evidence = {name: values[lesson] for name, values in of_lessons.items()}
+    if "answer" in evidence:
+        evidence["answer"] = (np.concatenate(from_end) <= evidence["answer"]).astype(np.float32)
     labels_T = torch.full_like(tokens_T, -100)
     labels_T[response_N] = tokens_T[response_N]
     return {
@@ -115,7 +131,9 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "units": units,
         "response": response_N,
         "predictors": torch.from_numpy(np.concatenate(predictors)),
-        "weights": torch.from_numpy(np.concatenate(weights)),
+        "weights": torch.from_numpy(np.array(lesson_weights, np.float32)[lesson]),
+        "lesson": torch.from_numpy(lesson),
+        "evidence": {name: torch.from_numpy(values) for name, values in evidence.items()},
     }
 
 
@@ -127,9 +145,15 @@ def response_only_forward(
     response: torch.Tensor,
     predictors: torch.Tensor,
     weights: torch.Tensor,
+    *,
+    objective: Any = LESSON_WEIGHT,
+    lesson: torch.Tensor | None = None,
+    evidence: Mapping[str, torch.Tensor] | None = None,
     **_: Any,
 ) -> dict[str, torch.Tensor]:
     """The forward pass of a causal language model that computes its loss and no logits.
+
+    The arguments are those of ``collate``, and the objective that weighs the tokens.
 
     Returns:
         ``loss``: weighted sum over response tokens; ``losses`` (N,): each token's own, for logging.
@@ -139,13 +163,19 @@ def response_only_forward(
     ).last_hidden_state[0]
     projection: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     dtype = torch.float64 if hidden_TD.dtype == torch.float64 else torch.float32
-    total, losses_N = response_loss(
-        hidden_TD[predictors],
-        projection.weight,
-        input_ids[0, response],
-        weights.to(dtype),
-        softcap=getattr(model.config, "final_logit_softcapping", None),
-    )
+    softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
+    hidden_ND, targets_N = hidden_TD[predictors], input_ids[0, response]
+    weights_N = weights.to(dtype)
+    batch = {"weights": weights_N, "targets": targets_N, "lesson": lesson}
+    known = {name: values.to(dtype) for name, values in (evidence or {}).items()}
+    logprobs_N = None
+    if getattr(objective, "wants_logprobs", False):
+        plain = hidden_ND.detach(), projection.weight.detach()
+        logprobs_N = -response_loss(*plain, targets_N, weights_N, softcap=softcap)[1]
+    weights_N = objective(batch, logprobs_N, known).detach().to(dtype)
+    total, losses_N = response_loss(hidden_ND, projection.weight, targets_N, weights_N, softcap=softcap)
+    if (auxiliary := getattr(objective, "auxiliary", None)) is not None:
+        total = total + auxiliary(hidden_ND, batch, known)
     return {"loss": total, "losses": losses_N}
 
 
@@ -216,6 +246,7 @@ def train_stage(
     epochs: float,
     seed: int,
     share_prompts: bool,
+    objective: Any = LESSON_WEIGHT,
     arguments: Mapping[str, Any],
     work: Path,
     loss_log: Path,
@@ -234,6 +265,7 @@ def train_stage(
         epochs: Passes over the lessons; a fraction is part of a pass.
         seed: Of packing and order.
         share_prompts: Responses to one prompt stand behind one copy of it.
+        objective: Weighs the tokens; see ``objectives.py``.
         arguments: Further fields of TrainingArguments.
         work: The Trainer's own folder, for checkpoints.
         loss_log: The file that gets a line for each optimizer step.
@@ -247,7 +279,7 @@ def train_stage(
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     base.set_attn_implementation(attention.NAME)
     plain_forward = base.forward
-    base.forward = partial(response_only_forward, base)
+    base.forward = partial(response_only_forward, base, objective=objective)
     rows = PackedRows(lessons, context=context, epochs=epochs, seed=seed, share_prompts=share_prompts)
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate set it
     accumulation = max(1, rows_per_step // (micro_batch * processes))
