@@ -85,17 +85,17 @@ def text_of(value: Any, what: str) -> str:
         Unusable: It is neither, or empty, or damaged.
     """
     if isinstance(value, str):
-        pass
+        text = value
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        value = _digits(value, what)
+        text = _digits(value, what)
     else:
         found = "missing" if value is None else f"{kind_of(value)}, not a text"
         raise Unusable(f"the {what} is {found}; give a text, or name another column with columns:")
-    if not value.strip():
+    if not text.strip():
         raise Unusable(f"the {what} is empty; fill it, or set skip_bad: true to leave such rows out")
-    if not value.isascii() and _SURROGATE.search(value):
+    if not text.isascii() and _SURROGATE.search(text):
         raise Unusable(f"the {what} holds half a character (a lone surrogate); it was damaged when the file was made")
-    return value
+    return text
 
 
 def _digits(value: float, what: str) -> str:
@@ -207,13 +207,12 @@ def _plain(fields: Mapping[str, Any]) -> Draft:
     prompt_name = next((name for name in PROMPT if fields.get(name) is not None), None)
     if prompt_name is None:
         raise Unusable(f"no prompt among the columns {names_of(fields)}; name it with columns: {{prompt: …}}")
-    names = REFERENCE if prompt_name not in REFERENCE else tuple(name for name in REFERENCE if name != prompt_name)
     return Draft(
         prompt=fields[prompt_name],
         id=_first(fields, ID),
         task=_first(fields, TASK),
         choices=_first(fields, CHOICES),
-        reference=_first(fields, names),
+        reference=_first(fields, REFERENCE),
         answer_type=fields.get("answer_type"),
         system=fields.get("system"),
         response=fields.get("response") if "reference" in fields else None,

@@ -231,16 +231,18 @@ def _file_examples(config: RecordsConfig, rows: Iterator[Row], report: Report) -
 
 
 def _drafts(config: RecordsConfig, rows: Iterator[Row], report: Report) -> Iterator[tuple[Row, Draft]]:
-    layout: Layout | None = config.layout
+    """Each row read in the layout of the first row that fits one."""
+    known: Layout | None = config.layout or ("plain" if config.columns else None)
     for row in rows:
+        layout = known or layout_of(row.fields)
         try:
-            fields = mapped(row.fields, config.columns)
-            if layout is None:
-                layout = "plain" if config.columns else layout_of(fields)
-            yield row, draft_of(fields, layout)
+            draft = draft_of(mapped(row.fields, config.columns), layout)
         except Unusable as error:
             report(f"{row.where}: {error}")
         except KeyError as error:
             report(
                 f"{row.where}: no column {error} as the layout {layout!r} has it, there are: {names_of(row.fields)}; set layout: or columns: in the recipe"
             )
+        else:
+            known = layout
+            yield row, draft

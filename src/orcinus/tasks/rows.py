@@ -37,6 +37,8 @@ _CHUNK = 1 << 20
 """Bytes of a JSON list that are read at a time."""
 _LONGEST_TOKEN = 16
 """A JSON text that is cut off in a name, number or escape is found wrong at most so many characters before its end."""
+_MOST_DIGITS = 300
+"""Of a whole number in JSON; a float ends near there too, and Python refuses 4,300."""
 _LARGEST_FIELD = 2**31 - 1
 _BOM = codecs.BOM_UTF8
 _UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
@@ -195,7 +197,7 @@ class _CarefulDecoder(json.JSONDecoder):
     def __init__(self) -> None:
         self.fault: str | None = None
         """The first fault since it was set to None."""
-        super().__init__(object_pairs_hook=self._object, parse_constant=self._constant)
+        super().__init__(object_pairs_hook=self._object, parse_constant=self._constant, parse_int=self._integer)
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -207,6 +209,12 @@ class _CarefulDecoder(json.JSONDecoder):
 
     def _constant(self, name: str) -> None:
         self.fault = self.fault or f"{name} is no JSON, write null"
+
+    def _integer(self, digits: str) -> int:
+        if len(digits) <= _MOST_DIGITS:
+            return int(digits)
+        self.fault = self.fault or f"a number of {len(digits):,} digits; write it in quotes"
+        return 0
 
 
 def _json(file: io.BufferedReader, source: str, report: Report) -> Iterator[tuple[str, Any]]:
@@ -246,7 +254,7 @@ def _json_list(head: bytes, file: io.BufferedReader, source: str, report: Report
     def refuse(problem: str, at: int = 0) -> DataError:
         return DataError(f"{source}:{lines + text.count(chr(10), 0, at)}: item {number + 1}: {problem}")
 
-    text = ""
+    text, at = "", 0
     try:
         text = to_text.decode(head)
         at = text.index("[") + 1
@@ -336,8 +344,9 @@ def _csv(file: io.BufferedReader, source: str, report: Report, *, delimiter: str
             else:
                 yield where, dict(zip(header, cells, strict=True))
     except csv.Error as error:
+        problem = str(error).replace("\t", "\\t")
         raise DataError(
-            f"{source}:{line + 1}: the row that starts here cannot be told from the next ({error}); check its quotes and line ends"
+            f"{source}:{line + 1}: the row that starts here cannot be told from the next ({problem}); check its quotes and line ends"
         ) from error
 
 
@@ -388,6 +397,7 @@ def _batch_rows(batches: Iterable[Any], source: str, report: Report) -> Iterator
     for batch in batches:
         _refuse_twin_columns(batch.schema.names, source)
         try:
+            batch.validate(full=True)  # without it a damaged Arrow file ends the process
             rows = batch.to_pylist()
         except _UNCONVERTIBLE:
             rows = [_one_row(batch, i) for i in range(batch.num_rows)]
@@ -402,7 +412,9 @@ def _batch_rows(batches: Iterable[Any], source: str, report: Report) -> Iterator
 def _one_row(batch: Any, number: int) -> Any:
     """A row, or the exception that stands in its way: text that is no UTF-8, a date beyond the year 9999."""
     try:
-        return batch.slice(number, 1).to_pylist()[0]
+        row = batch.slice(number, 1)
+        row.validate(full=True)
+        return row.to_pylist()[0]
     except _UNCONVERTIBLE as error:
         return error
 

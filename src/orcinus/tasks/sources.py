@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import glob, has_magic
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -146,17 +146,17 @@ def _raw(source: str) -> Iterator[io.BufferedReader]:
 
 def _decompressed(raw: io.BufferedReader, compression: str | None) -> io.BufferedReader:
     """All of these can ``peek``, which is what the readers need."""
-    file: IO[bytes] = raw
     match compression:
         case "gzip":
-            file = cast(IO[bytes], gzip.open(raw))
+            return cast(io.BufferedReader, gzip.open(raw))
         case "zstd":
-            file = io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))
+            return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))
         case "bz2":
-            file = BZ2File(raw)
+            return cast(io.BufferedReader, BZ2File(raw))
         case "xz":
-            file = lzma.open(raw)
-    return cast(io.BufferedReader, file)
+            return cast(io.BufferedReader, lzma.open(raw))
+        case _:
+            return raw
 
 
 def reason(error: BaseException) -> str:
