@@ -236,7 +236,7 @@ SOUND: list[tuple[str, str, bytes]] = [
 ]
 
 
-def kinds(table: list[Broken]) -> Any:
+def kinds(table: list[Broken]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("broken", table, ids=[broken.name for broken in table])
 
 

@@ -98,15 +98,17 @@ async def sample(config: SampleConfig, opened: Sequence[Opened], context: StepCo
         for example in _pool(config, opened, evaluation, seen, overlap, drop):
             _refuse_twin(ids, example)
             keep(example, split_of(example, config, context.seed))
-        skipped = _skipped(opened)
-        for drop_of_row in _drops_of_rows(skipped):
-            drops.write(tables.drop_row(drop_of_row))
+        skipped: Counter[str] = Counter()
+        for name, rows in _skipped(opened):
+            skipped[name] += rows.count
+            for reason in rows.reasons():
+                drops.write(tables.drop_row(_unusable(name, reason)))
     if not any(count["teach"] for count in counts.values()):
         raise StepError("nothing is left to teach; see dropped.parquet in the sample step's folder")
     return {
         "tasks": {task: dict(count) for task, count in sorted(counts.items())},
         "dropped": dict(dropped),
-        "skipped": dict(sum((Counter({name: rows.count}) for name, rows in skipped), Counter())),
+        "skipped": dict(skipped),
     }
 
 
@@ -220,11 +222,6 @@ def _skipped(opened: Sequence[Opened]) -> list[tuple[str, Skipped]]:
     return [(name, skipped) for name, skipped in found if skipped is not None and skipped.count]
 
 
-def _drops_of_rows(skipped: Sequence[tuple[str, Skipped]]) -> Iterator[tables.Drop]:
-    """What ``dropped.parquet`` says of rows that never became examples."""
-    for name, rows in skipped:
-        reasons = list(rows.lines)
-        if rows.count > len(reasons):
-            reasons.append(f"{rows.count - len(reasons):,} rows more of {name} cannot be used")
-        for reason in reasons:
-            yield tables.Drop(attempt_id="", example_id="", task=name, filter="unusable", reason=reason)
+def _unusable(source: str, reason: str) -> tables.Drop:
+    """What ``dropped.parquet`` says of a row that never became an example."""
+    return tables.Drop(attempt_id="", example_id="", task=source, filter="unusable", reason=reason)

@@ -59,7 +59,8 @@ class RecordsConfig(Config):
     unlabelled: bool = False
     """The rows have no right answers: only a judge or a proxy can give verdicts."""
     skip_bad: bool = False
-    """Leave out rows that cannot be used, count and list them, instead of stopping at the first."""
+    """Leave out rows that cannot be used, instead of stopping at the first. The report counts them, and ``dropped.parquet`` of the
+    sample step lists them with file, row and reason. ``orcinus tasks inspect --skip-bad`` lists them beforehand."""
 
     @field_validator("columns")
     @classmethod
@@ -97,6 +98,11 @@ class Skipped:
         self.count += 1
         if len(self.lines) < _LISTED_AT_MOST:
             self.lines.append(one_line(message))
+
+    def reasons(self) -> list[str]:
+        """What was wrong with each row, and after a thousand how many more there are."""
+        more = self.count - len(self.lines)
+        return self.lines + ([f"{more:,} rows more cannot be used"] if more else [])
 
     def refuse_all(self, path: str) -> DataError:
         """The error for a source without a row that can be used."""
