@@ -20,6 +20,14 @@ ErrorClass = Literal[
 ]
 
 
+def one_line(text: str, longest: int = 2000) -> str:
+    """``text`` as one line that any terminal and file can hold: blanks joined, what cannot be printed escaped, cut at ``longest``."""
+    line = " ".join(text.split())
+    if len(line) > longest:
+        line = line[: longest - 1] + "…"
+    return line if line.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+
 class OrcinusError(Exception):
     """Base of all errors that a user can do something about."""
 

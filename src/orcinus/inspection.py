@@ -10,7 +10,6 @@ from orcinus.curation.text import normal
 from orcinus.tasks.records import RecordsConfig, Skipped, read_task
 from orcinus.types import Example
 
-SHOWN_PROBLEMS = 20
 CANARY = "canary GUID"
 """BIG-bench marks its files with it: whoever trains on them must know."""
 FEW = 30
@@ -54,6 +53,12 @@ class Inspection:
     tasks: tuple[TaskSummary, ...]
     examples: tuple[Example, ...]
     """The first of each task."""
+    rows: int
+    """Rows in the files: the examples and ``unusable``."""
+    unusable: int
+    """Rows that make no example."""
+    unusable_rows: tuple[str, ...]
+    """File, row and what is wrong, of the first thousand of them."""
     problems: tuple[str, ...]
 
 
@@ -62,7 +67,7 @@ def inspect_path(path: str) -> Inspection:
 
     Raises:
         ConfigError: There is no such file.
-        DataError: A file as a whole cannot be read.
+        DataError: A file as a whole cannot be read, or no row at all can be used.
     """
     skipped = Skipped()
     tasks: dict[str, TaskSummary] = {}
@@ -74,16 +79,23 @@ def inspect_path(path: str) -> Inspection:
         _count(tasks.setdefault(example.task, TaskSummary(example.task)), example)
         seen[normal(example.prompt)] += 1
         canary += CANARY in example.prompt
-    problems = [*skipped.lines[:SHOWN_PROBLEMS]]
-    if skipped.count > SHOWN_PROBLEMS:
-        problems.append(f"… and {skipped.count - SHOWN_PROBLEMS:,} rows more that cannot be used")
+    if not tasks:
+        raise skipped.refuse_all(path)
+    problems = []
     twins = sum(count - 1 for count in seen.values())
     if twins:
         problems.append(f"{twins:,} questions stand more than once; sample keeps the first of each")
     if canary:
         problems.append(f"{canary:,} prompts hold a canary string: their authors ask that nobody trains on them")
     problems += [problem for task in tasks.values() for problem in _suspicions(task)]
-    return Inspection(tasks=tuple(tasks.values()), examples=tuple(list(first.values())[:5]), problems=tuple(problems))
+    return Inspection(
+        tasks=tuple(tasks.values()),
+        examples=tuple(list(first.values())[:5]),
+        rows=sum(task.count for task in tasks.values()) + skipped.count,
+        unusable=skipped.count,
+        unusable_rows=tuple(skipped.lines),
+        problems=tuple(problems),
+    )
 
 
 def _count(summary: TaskSummary, example: Example) -> None:

@@ -8,8 +8,9 @@ from typing import Any, cast
 import numpy as np
 
 from orcinus.runtime import Silent, StepContext
-from orcinus.steps.sample import SampleConfig, sample
+from orcinus.steps.sample import Opened, SampleConfig, sample
 from orcinus.store import tables
+from orcinus.tasks.records import Records, RecordsConfig
 from orcinus.types import Example
 
 WORDS = np.array([f"word{number}" for number in range(2000)])
@@ -32,6 +33,11 @@ def edited(words: list[str], edits: int) -> str:
 
 
 def run(config: SampleConfig, folder: Path, pool: Sequence[Example], evaluation: Sequence[Example]) -> dict[str, Any]:
+    opened = [("pool", lambda: iter(pool), "pool"), ("evaluation", lambda: iter(evaluation), "evaluation")]
+    return run_opened(config, folder, opened)
+
+
+def run_opened(config: SampleConfig, folder: Path, opened: Sequence[Opened]) -> dict[str, Any]:
     folder.mkdir()
     context = StepContext(
         out=folder,
@@ -43,7 +49,6 @@ def run(config: SampleConfig, folder: Path, pool: Sequence[Example], evaluation:
         progress=Silent(),
         completer=cast(Any, None),
     )
-    opened = [("pool", lambda: iter(pool), "pool"), ("evaluation", lambda: iter(evaluation), "evaluation")]
     return asyncio.run(sample(config, opened, context))
 
 
@@ -83,3 +88,18 @@ def test_of_a_group_one_is_kept_even_if_the_first_is_over_the_quota(tmp_path: Pa
     kept = [item.id for item in tables.read_examples(tmp_path / "r" / "examples.parquet")]
     assert len({identity.split("-")[0] for identity in kept}) == len(kept)
     assert {filter for filter, _ in reasons(tmp_path / "r").values()} == {"quota", "near_duplicate"}
+
+
+def test_rows_that_cannot_be_used_are_counted_and_listed(tmp_path: Path) -> None:
+    opened: list[Opened] = []
+    for name in ("a.jsonl", "b.jsonl"):
+        rows = [f'{{"prompt": "{name} {i}?", "reference": "{i}"}}' for i in range(20)]
+        (tmp_path / name).write_text("\n".join([*rows, "broken", "{}", *rows[:2]]), encoding="utf-8")
+        records = Records(RecordsConfig(path=name, name="t", skip_bad=True), tmp_path)
+        opened.append(("t", records, "pool"))
+    found = run_opened(SampleConfig(), tmp_path / "out", opened)
+    assert sum(sum(count.values()) for count in found["tasks"].values()) == 40
+    assert (found["skipped"], found["dropped"]) == ({"t": 4}, {"duplicate": 4})
+    dropped = tables.read_rows(tmp_path / "out" / "dropped.parquet")
+    places = [row["reason"].split(": ")[0] for row in dropped if row["filter"] == "unusable"]
+    assert places == [f"{tmp_path / name}:{line}" for name in ("a.jsonl", "b.jsonl") for line in (21, 22)]

@@ -8,7 +8,7 @@ import sys
 
 from orcinus.cli.app import app
 from orcinus.cli.runs import Interrupted
-from orcinus.errors import OrcinusError
+from orcinus.errors import OrcinusError, one_line
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -42,4 +42,4 @@ def main() -> None:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write("orcinus: " + " ".join(text.split()) + "\n")
+    sys.stderr.write(f"orcinus: {one_line(text)}\n")

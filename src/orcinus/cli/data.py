@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -10,6 +10,13 @@ from rich.table import Table
 
 from orcinus.cli import options as flags
 from orcinus.cli.runs import run_async
+from orcinus.errors import DataError
+
+if TYPE_CHECKING:
+    from orcinus.inspection import Inspection
+
+SHOWN_ROWS = 20
+"""Rows that cannot be used are listed up to so many, and all with --skip-bad."""
 
 tasks_app = typer.Typer(no_args_is_help=True, help="Look at tasks.", pretty_exceptions_enable=False)
 
@@ -42,6 +49,13 @@ def verify(
 @tasks_app.command("inspect")
 def inspect(
     path: Annotated[str, typer.Argument(metavar="PATH", help="A file, a folder or a glob.")],
+    skip_bad: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad",
+            help="Rows that cannot be used are all listed and no error, as with skip_bad: true in a recipe.",
+        ),
+    ] = False,
     as_json: flags.AsJson = False,
 ) -> None:
     """Show what was understood of task files: counts, lengths, answer types, examples, and what looks wrong."""
@@ -50,7 +64,15 @@ def inspect(
     report = inspect_path(path)
     if as_json:
         flags.print_json(report)
-        return
+    else:
+        _print_inspection(report, SHOWN_ROWS if not skip_bad else len(report.unusable_rows))
+    if report.unusable and not skip_bad:
+        raise DataError(
+            f"{report.unusable_rows[0]} ({report.unusable:,} of {report.rows:,} rows cannot be used; --skip-bad allows it here)"
+        )
+
+
+def _print_inspection(report: "Inspection", shown_rows: int) -> None:
     console = flags.out_console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in (
@@ -75,6 +97,12 @@ def inspect(
     for example in report.examples:
         console.print(f"\n{example.task} / {example.id} → {example.reference}", style="bold", markup=False)
         console.print(example.prompt, markup=False)
+    if report.unusable:
+        console.print(f"\n{report.unusable:,} of {report.rows:,} rows cannot be used:", style="bold")
+    for row in report.unusable_rows[:shown_rows]:
+        console.print(row, style="yellow", markup=False, soft_wrap=True)
+    if report.unusable > shown_rows:
+        console.print(f"… and {report.unusable - shown_rows:,} more", style="yellow")
     for problem in report.problems:
         console.print(problem, style="yellow", markup=False)
 

@@ -245,7 +245,7 @@ def _warnings(
             yield f"On {row['task']} training made the student worse than the {ARMS[row['b']]} by {points(-row['difference'])[1:]} points (p after Holm {_p(row['p_holm'])})."
     skipped = records["sample"]["summary"].get("skipped") or {}
     for source, number in skipped.items():
-        yield f"{number:,} rows of {source} could not be used and were left out."
+        yield f"{number:,} rows of {source} could not be used and were left out; dropped.parquet of the sample step lists them."
     unlearnable = records["assign"]["summary"].get("unlearnable", 0)
     if unlearnable:
         yield f"{unlearnable} groups are not yet learnable for this student under any strategy."

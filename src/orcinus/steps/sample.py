@@ -21,10 +21,11 @@ from orcinus.errors import DataError, StepError
 from orcinus.fingerprint import stable_fraction
 from orcinus.runtime import StepContext
 from orcinus.store import tables
+from orcinus.tasks.records import Skipped
 from orcinus.tasks.seen import SeenHashes, hash_of
 from orcinus.types import Example, Split
 
-VERSION = 1
+VERSION = 2
 
 Opened = tuple[str, Callable[[], Iterator[Example]], str]
 """A source's name for messages, its examples, and ``pool`` or ``evaluation``."""
@@ -97,12 +98,17 @@ async def sample(config: SampleConfig, opened: Sequence[Opened], context: StepCo
         for example in _pool(config, opened, evaluation, seen, overlap, drop):
             _refuse_twin(ids, example)
             keep(example, split_of(example, config, context.seed))
+        skipped: Counter[str] = Counter()
+        for name, rows in _skipped(opened):
+            skipped[name] += rows.count
+            for reason in rows.reasons():
+                drops.write(tables.drop_row(_unusable(name, reason)))
     if not any(count["teach"] for count in counts.values()):
         raise StepError("nothing is left to teach; see dropped.parquet in the sample step's folder")
     return {
         "tasks": {task: dict(count) for task, count in sorted(counts.items())},
         "dropped": dict(dropped),
-        "skipped": _skipped(opened),
+        "skipped": dict(skipped),
     }
 
 
@@ -210,10 +216,12 @@ def _refuse_twin(ids: SeenHashes, example: Example) -> None:
         )
 
 
-def _skipped(opened: Sequence[Opened]) -> dict[str, int]:
-    """By source the rows that were left out because they could not be used, where the recipe allows that."""
-    return {
-        name: skipped.count
-        for name, examples, _ in opened
-        if (skipped := getattr(examples, "skipped", None)) is not None and skipped.count
-    }
+def _skipped(opened: Sequence[Opened]) -> list[tuple[str, Skipped]]:
+    """The rows that were left out because they could not be used, where the recipe allows that, each after its source's name."""
+    found = ((name, getattr(examples, "skipped", None)) for name, examples, _ in opened)
+    return [(name, skipped) for name, skipped in found if skipped is not None and skipped.count]
+
+
+def _unusable(source: str, reason: str) -> tables.Drop:
+    """What ``dropped.parquet`` says of a row that never became an example."""
+    return tables.Drop(attempt_id="", example_id="", task=source, filter="unusable", reason=reason)

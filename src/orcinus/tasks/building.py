@@ -18,15 +18,16 @@ from typing import Any, get_args
 import orjson
 
 from orcinus.fingerprint import fingerprint
-from orcinus.tasks.layouts import Draft, Unusable
+from orcinus.tasks.layouts import Draft, Unusable, text_of
+from orcinus.tasks.rows import kind_of
 from orcinus.types import AnswerType, Example
 
 _TYPES = get_args(AnswerType)
 _YES_NO = {"yes", "no", "true", "false"}
-_NUMBER = re.compile(r"[-+−]?[$€£]?\s?[-+−]?(\d[\d,]*\.?\d*|\.\d+)(e[-+]?\d+)?\s?%?", re.IGNORECASE)
+_NUMBER = re.compile(r"[-+−]?[$€£]?\s?[-+−]?(\d[\d,]*(\.\d*)?|\.\d+)(e[-+]?\d+)?\s?%?", re.IGNORECASE)
 _LETTER = re.compile(r"\s*\(?([A-Za-z])[).:]?\s*")
-_GSM8K = re.compile(r"####\s*(.+?)\s*$")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_DEEPEST = 32
+"""Levels of objects and lists in ``meta``; orjson writes 254."""
 _WORDS_OF_AN_ANSWER = 12
 """A longer reference is prose, which no rule can compare."""
 
@@ -52,14 +53,14 @@ def build(draft: Draft, defaults: Defaults) -> Example:
     Raises:
         Unusable: Something is missing or contradicts itself; the text says what to do.
     """
-    prompt = _text(draft.prompt, "prompt")
-    task = _text(draft.task, "task") if defaults.own_task and draft.task not in (None, "") else defaults.task
+    prompt = text_of(draft.prompt, "prompt")
+    task = text_of(draft.task, "task") if defaults.own_task and draft.task not in (None, "") else defaults.task
     answer_type = _answer_type(draft, defaults)
-    choices = _choices(draft.choices)
-    reference = _reference(draft.reference, answer_type, choices, defaults.unlabelled)
+    choices, labels = _choices(draft.choices)
+    reference = _reference(_by_label(draft.reference, labels), answer_type, choices, defaults.unlabelled)
     if answer_type == "choice" and choices is not None and not shows_options(prompt, choices):
         prompt = with_options(prompt, choices, defaults.prompt_layout)
-    meta = {**_plain_meta(draft.meta), **defaults.meta}
+    meta = {**_plain_object(draft.meta, "meta"), **defaults.meta}
     return Example(
         id=_identity(draft.id, task, prompt, reference),
         task=task,
@@ -94,8 +95,10 @@ def shows_options(prompt: str, choices: Sequence[str]) -> bool:
     """Whether ``prompt`` already lists every option after its letter."""
     at = 0
     for i, choice in enumerate(choices):
+        if choice not in prompt:  # spares most rows the pattern, which costs twenty times as much
+            return False
         letter = chr(ord("A") + i)
-        pattern = rf"(?:\({letter}\)|\b{letter}[.):])\s*{re.escape(choice.strip())}"
+        pattern = rf"(?:\({letter}\)|\b{letter}[.):])\s*{re.escape(choice)}"
         match = re.compile(pattern).search(prompt, at)
         if match is None:
             return False
@@ -114,28 +117,12 @@ def with_options(prompt: str, choices: Sequence[str], layout: str) -> str:
     )
 
 
-def _text(value: Any, what: str) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str):
-        raise Unusable(f"the {what} is {_kind(value)}, not a text")
-    if not value.strip():
-        raise Unusable(f"the {what} is empty; fill it, or set skip_bad: true to leave such rows out")
-    if not value.isascii() and _SURROGATE.search(value):
-        raise Unusable(f"the {what} holds half a character (a lone surrogate); it was damaged when the file was made")
-    return value
-
-
-def _kind(value: Any) -> str:
-    return "missing" if value is None else f"a {type(value).__name__}"
-
-
 def _answer_type(draft: Draft, defaults: Defaults) -> AnswerType:
     own = draft.answer_type
     if defaults.forced_type or own in (None, ""):
         return defaults.answer_type
     if own not in _TYPES:
-        raise Unusable(f"no answer type {own!r}; known: {', '.join(_TYPES)}")
+        raise Unusable(f"no answer type {own!r:.60}; known: {', '.join(_TYPES)}")
     known: AnswerType = own
     return known
 
@@ -144,18 +131,32 @@ def _has_options(value: Any) -> bool:
     return value is not None and value != [] and value != "" and value != {}
 
 
-def _choices(value: Any) -> tuple[str, ...] | None:
+def _choices(value: Any) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """The options, and the labels that the row itself gives them (``{"text": […], "label": ["1", "2"]}``, ``{"A": …, "B": …}``)."""
+    labels: Any = ()
     if not _has_options(value):
-        return None
+        return None, ()
     if isinstance(value, str):
         value = _choices_in_text(value)
     if isinstance(value, Mapping):
-        value = value.get("text", list(value.values()))
+        labels, value = (
+            (value.get("label", ()), value["text"]) if "text" in value else (list(value), list(value.values()))
+        )
     if not isinstance(value, list | tuple) or len(value) < 2:
         raise Unusable(f"the choices are {value!r:.60}; they must be a list of two options or more")
     if len(value) > 26:
         raise Unusable(f"{len(value)} choices; at most 26 have letters")
-    return tuple(_text(item, f"option {chr(ord('A') + i)}").strip() for i, item in enumerate(value))
+    choices = tuple(text_of(item, f"option {chr(ord('A') + i)}").strip() for i, item in enumerate(value))
+    if not isinstance(labels, list | tuple) or len(labels) not in (0, len(choices)):
+        raise Unusable(f"the labels of the {len(choices)} choices are {labels!r:.60}; give one for each")
+    return choices, tuple(text_of(label, "label of a choice") for label in labels)
+
+
+def _by_label(reference: Any, labels: Sequence[str]) -> Any:
+    """The letter of the option whose label ``reference`` is: in ARC some questions' options are called 1 to 4."""
+    if isinstance(reference, str | int) and labels.count(label := str(reference).strip()) == 1:
+        return chr(ord("A") + labels.index(label))
+    return reference
 
 
 def _choices_in_text(value: str) -> Any:
@@ -187,7 +188,7 @@ def _reference(
         texts = tuple(_reference_text(item, answer_type) for item in value)
         return texts if answer_type == "list" or len(texts) > 1 else texts[0]
     if answer_type == "list" and isinstance(value, str):
-        return tuple(value.split())
+        return tuple(text_of(value, "reference").split())
     return _reference_text(value, answer_type)
 
 
@@ -195,11 +196,10 @@ def _reference_text(value: Any, answer_type: AnswerType) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return orjson.dumps(value, default=str).decode()
-    text = _text(value, "reference").strip()
+        return orjson.dumps(_plain_value(value, "the reference")).decode()
+    text = text_of(value, "reference").strip()
     if answer_type == "number":
-        match = _GSM8K.search(text)
-        text = match.group(1) if match else text
+        text = _after_hashes(text)
         if not any(character.isdigit() for character in text):
             raise Unusable(
                 f"the reference {text[:60]!r} holds no number, but the answer type is number; set answer_type: in the recipe"
@@ -213,7 +213,7 @@ def _letter(value: Any, choices: tuple[str, ...] | None) -> str:
     """The letter of the right option, given as letter, text, or a zero-based index (as Hugging Face data sets have it)."""
     if isinstance(value, int) and not isinstance(value, bool):
         return _letter_of_index(value, choices)
-    text = _text(value, "reference").strip()
+    text = text_of(value, "reference").strip()
     same = [i for i, choice in enumerate(choices or ()) if choice == text]
     same = same or [i for i, choice in enumerate(choices or ()) if _loose(choice) == _loose(text)]
     if len(same) == 1:
@@ -223,7 +223,7 @@ def _letter(value: Any, choices: tuple[str, ...] | None) -> str:
         return _checked_letter(match.group(1).upper(), text, choices)
     if len(same) > 1:
         raise Unusable(f"the reference {text[:60]!r} is the text of {len(same)} options; give its letter")
-    if choices is not None and text.isdigit() and int(text) < len(choices):
+    if choices is not None and len(text) <= 2 and text.isdecimal() and int(text) < len(choices):
         return chr(ord("A") + int(text))
     raise Unusable(
         f"the reference {text[:60]!r} is not among the choices {_shown(choices)}; give a letter or an option's text"
@@ -260,36 +260,48 @@ def _loose(text: str) -> str:
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool):
         return False
-    if isinstance(value, int | float):
+    if isinstance(value, float):
         return math.isfinite(value)
     if not isinstance(value, str):
-        return False
-    match = _GSM8K.search(value)
-    return _NUMBER.fullmatch((match.group(1) if match else value).strip()) is not None
+        return isinstance(value, int)
+    return _NUMBER.fullmatch(_after_hashes(value).strip()) is not None
+
+
+def _after_hashes(text: str) -> str:
+    """What follows ``####`` on the last line, as GSM8K's solutions have it; without one, ``text``."""
+    _, mark, answer = text.rpartition("####")
+    answer = answer.strip()
+    return answer if mark and answer and "\n" not in answer else text
 
 
 def _identity(given: Any, task: str, prompt: str, reference: str | tuple[str, ...] | None) -> str:
     if given is None or given == "":
         return fingerprint([task, prompt, reference], length=16)
-    return _text(given, "id")
+    return text_of(given, "id")
 
 
-def _plain_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """``meta`` with JSON values only: dates and the like as text."""
-    return {str(key): _plain_value(value) for key, value in meta.items()}
+def _plain_object(value: Mapping[str, Any], what: str, depth: int = 0) -> dict[str, Any]:
+    """``value`` with JSON values only: dates and the like as text."""
+    return {str(key): _plain_value(item, what, depth + 1) for key, item in value.items()}
 
 
-def _plain_value(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | str):
+def _plain_value(value: Any, what: str, depth: int = 0) -> Any:
+    if isinstance(value, str):
+        return value if not value or value.isspace() else text_of(value, f"text in {what}")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if value.bit_length() < 64 else str(value)
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if depth >= _DEEPEST:
+        raise Unusable(f"{what} is nested more than {_DEEPEST} deep; leave it out, or make it flat")
     if isinstance(value, Mapping):
-        return _plain_meta(value)
+        return _plain_object(value, what, depth)
     if isinstance(value, list | tuple):
-        return [_plain_value(item) for item in value]
+        return [_plain_value(item, what, depth + 1) for item in value]
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, Decimal):
         return float(value)
-    raise Unusable(f"meta holds a {type(value).__name__}, which has no place in JSON")
+    raise Unusable(f"{what} holds {kind_of(value)}, which has no place in JSON; leave the column out")

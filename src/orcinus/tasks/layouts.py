@@ -8,10 +8,13 @@ r"""The layouts in which public and private task files come, and how each become
 A layout is seen from the names of the fields. One Draft later becomes one Example (``records.py``).
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from orcinus.tasks.rows import kind_of
 
 Columns = Mapping[str, str | tuple[str, ...]]
 Layout = Literal["native", "bbh", "agieval", "openorca", "chat", "alpaca", "flan", "superni", "plain"]
@@ -66,6 +69,55 @@ class Unusable(ValueError):
     """A row does not fit its layout; the text says why and what to do."""
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_EXACT_UP_TO = 2**53
+"""Above it a float cannot hold every whole number."""
+
+
+def text_of(value: Any, what: str) -> str:
+    """``value`` as text: it is one, or a number.
+
+    Args:
+        value: As the row has it.
+        what: Its part in an example, for the message.
+
+    Raises:
+        Unusable: It is neither, or empty, or damaged.
+    """
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        text = _digits(value, what)
+    else:
+        found = "missing" if value is None else f"{kind_of(value)}, not a text"
+        raise Unusable(f"the {what} is {found}; give a text, or name another column with columns:")
+    if not text.strip():
+        raise Unusable(f"the {what} is empty; fill it, or set skip_bad: true to leave such rows out")
+    if not text.isascii() and _SURROGATE.search(text):
+        raise Unusable(f"the {what} holds half a character (a lone surrogate); it was damaged when the file was made")
+    return text
+
+
+def _digits(value: float, what: str) -> str:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise Unusable(f"the {what} is {value}, which is no number; leave it out, or write what is meant")
+        if abs(value) >= _EXACT_UP_TO:
+            raise Unusable(f"the {what} is {value}, a number too large to be read exactly; write it in quotes")
+    return str(value)
+
+
+def _part(value: Any, what: str) -> str:
+    """As ``text_of``, but it may be missing."""
+    return "" if value is None or value == "" else text_of(value, what)
+
+
+def names_of(fields: Mapping[str, Any]) -> str:
+    """The columns of a row, for messages."""
+    names = [str(name)[:40] for name in fields]
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
 def layout_of(fields: Mapping[str, Any]) -> Layout:
     """The layout that a row with these field names has."""
     names = set(fields)
@@ -104,6 +156,8 @@ def mapped(fields: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
     Raises:
         Unusable: A named column is not there.
     """
+    if not columns:
+        return fields
     found = dict(fields)
     for name, source in columns.items():
         if name == "meta":
@@ -114,9 +168,8 @@ def mapped(fields: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
         elif name == "choices":
             found[name] = [value for column in source if (value := _column(fields, column)) not in (None, "")]
         else:
-            found[name] = "\n\n".join(
-                str(value) for column in source if (value := _column(fields, column)) not in (None, "")
-            )
+            parts = (_part(_column(fields, column), f"column {column!r}") for column in source)
+            found[name] = "\n\n".join(filter(None, parts))
     return found
 
 
@@ -130,13 +183,16 @@ def _column(fields: Mapping[str, Any], path: str) -> Any:
     value: Any = fields
     for part in path.split("."):
         if not isinstance(value, Mapping) or part not in value:
-            raise Unusable(f"no column {path!r}; there are: {', '.join(map(str, fields))}")
+            raise Unusable(f"no column {path!r}; there are: {names_of(fields)}")
         value = value[part]
     return value
 
 
 def _first(fields: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    return next((fields[name] for name in names if fields.get(name) is not None), None)
+    for name in names:
+        if (value := fields.get(name)) is not None:
+            return value
+    return None
 
 
 def _carried(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,16 +206,13 @@ def _carried(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(fields: Mapping[str, Any]) -> Draft:
     prompt_name = next((name for name in PROMPT if fields.get(name) is not None), None)
     if prompt_name is None:
-        raise Unusable(
-            f"no prompt among the columns {', '.join(map(str, fields))}; name it with columns: {{prompt: …}}"
-        )
-    names = tuple(name for name in REFERENCE if name != prompt_name)
+        raise Unusable(f"no prompt among the columns {names_of(fields)}; name it with columns: {{prompt: …}}")
     return Draft(
         prompt=fields[prompt_name],
         id=_first(fields, ID),
         task=_first(fields, TASK),
         choices=_first(fields, CHOICES),
-        reference=_first(fields, names),
+        reference=_first(fields, REFERENCE),
         answer_type=fields.get("answer_type"),
         system=fields.get("system"),
         response=fields.get("response") if "reference" in fields else None,
@@ -168,14 +221,14 @@ def _plain(fields: Mapping[str, Any]) -> Draft:
 
 
 def _bbh(fields: Mapping[str, Any]) -> Draft:
-    prompt = str(fields["input"])
+    prompt, target = text_of(fields["input"], "input"), fields["target"]
     return Draft(
         prompt=prompt,
         id=_first(fields, ID),
         choices=options_in(prompt),
-        reference=fields["target"],
-        answer_type="list" if _rearranges(str(fields["target"]), prompt) else None,
-        meta=_carried(fields) | {"target_raw": fields["target"]},
+        reference=target,
+        answer_type="list" if isinstance(target, str) and _rearranges(target, prompt) else None,
+        meta=_carried(fields) | {"target_raw": target},
     )
 
 
@@ -186,17 +239,21 @@ def _rearranges(target: str, prompt: str) -> bool:
 
 
 def _agieval(fields: Mapping[str, Any]) -> Draft:
-    parts = [str(part) for part in (fields.get("passage"), fields.get("question")) if part]
-    options = fields.get("options")
+    parts = [_part(fields.get(name), name) for name in ("passage", "question")]
+    options = fields.get("options") or None
     label = fields.get("label")
     return Draft(
-        prompt="\n\n".join(parts),
+        prompt="\n\n".join(filter(None, parts)),
         id=_first(fields, ID),
-        choices=[_LABEL.sub("", str(option), count=1) for option in options] if options else None,
+        choices=[_unlettered(option) for option in options] if isinstance(options, list) else options,
         reference=label if label is not None else fields.get("answer"),
         answer_type=None if options else "math",
         meta=_carried(fields),
     )
+
+
+def _unlettered(option: Any) -> Any:
+    return _LABEL.sub("", option, count=1) if isinstance(option, str) else option
 
 
 def _openorca(fields: Mapping[str, Any]) -> Draft:
@@ -206,7 +263,7 @@ def _openorca(fields: Mapping[str, Any]) -> Draft:
         id=identity,
         reference=fields.get("reference"),
         answer_type=fields.get("answer_type") or "free",
-        system=fields.get("system_prompt") or "",
+        system=_part(fields.get("system_prompt"), "system_prompt"),
         response=fields.get("response"),
         meta=_carried(fields) | _collection(str(identity).partition(".")[0]),
     )
@@ -231,17 +288,23 @@ def _chat(fields: Mapping[str, Any]) -> Draft:
     """One exchange: an optional system message, a question, its answer. Longer conversations have no single question."""
     turns = fields.get("conversations") or fields.get("messages")
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
-        raise Unusable("the conversation is no list of turns")
+        raise Unusable("the conversation is no list of turns {from, value} or {role, content}")
     said: dict[str, list[str]] = {"system": [], "user": [], "assistant": []}
     for turn in turns:
         role = _CHAT_ROLES.get(str(turn.get("from", turn.get("role"))))
         if role is None:
             raise Unusable(
-                f"a turn of the conversation is by {turn.get('from', turn.get('role'))!r}; known: {', '.join(_CHAT_ROLES)}"
+                f"a turn of the conversation is by {turn.get('from', turn.get('role'))!r:.60}; known: {', '.join(_CHAT_ROLES)}"
             )
-        said[role].append(str(turn.get("value", turn.get("content")) or ""))
+        if role == "user" and said["assistant"]:
+            raise Unusable(
+                "the conversation goes on after an answer; only one question with one answer makes an example"
+            )
+        said[role].append(_part(turn.get("value", turn.get("content")), f"turn of {role}"))
     if len(said["user"]) != 1 or len(said["assistant"]) > 1:
-        raise Unusable(f"a conversation of {len(turns)} turns; only one question with one answer makes an example")
+        raise Unusable(
+            f"a conversation with {len(said['user'])} questions and {len(said['assistant'])} answers; only one of each makes an example"
+        )
     return Draft(
         prompt=said["user"][0],
         id=_first(fields, ID),
@@ -255,16 +318,16 @@ def _chat(fields: Mapping[str, Any]) -> Draft:
 
 
 def _alpaca(fields: Mapping[str, Any]) -> Draft:
-    parts = [str(part) for part in (fields["instruction"], fields.get("input")) if part]
+    parts = [_part(fields["instruction"], "instruction"), _part(fields.get("input"), "input")]
     return Draft(
-        prompt="\n\n".join(parts),
+        prompt="\n\n".join(filter(None, parts)),
         id=_first(fields, ID),
         task=_first(fields, TASK),
         choices=_first(fields, CHOICES),
         reference=fields.get("reference", fields["output"]),
         answer_type=fields.get("answer_type"),
-        system=fields.get("system") or "",
-        response=str(fields["output"]),
+        system=_part(fields.get("system"), "system"),
+        response=_part(fields["output"], "output"),
         meta=_carried(fields),
     )
 
@@ -275,7 +338,7 @@ def _flan(fields: Mapping[str, Any]) -> Draft:
     if template.startswith("fs"):
         raise Unusable(f"a few-shot template ({template}); only zero-shot queries are used (Orca, section 3.1)")
     source = str(fields.get("task_source", fields.get("_task_source", "")) or "")
-    prompt, target = str(fields["inputs"]), fields["targets"]
+    prompt, target = text_of(fields["inputs"], "inputs"), fields["targets"]
     options = options_in(prompt)
     return Draft(
         prompt=prompt,
@@ -289,9 +352,10 @@ def _flan(fields: Mapping[str, Any]) -> Draft:
 
 def _superni(fields: Mapping[str, Any]) -> Draft:
     definition = fields["Definition"]
-    text = "\n".join(map(str, definition)) if isinstance(definition, list) else str(definition)
+    lines = definition if isinstance(definition, list) else [definition]
+    text = "\n".join(text_of(line, "Definition") for line in lines)
     return Draft(
-        prompt=f"{text}\n\n{fields['input']}",
+        prompt=f"{text}\n\n{_part(fields['input'], 'input')}",
         id=_first(fields, ID),
         reference=fields["output"],
         meta=_carried(fields) | {"collection": "niv2", "definition": text},
@@ -311,9 +375,9 @@ _CONVERTERS: Mapping[Layout, Callable[[Mapping[str, Any]], Draft]] = {
 }
 
 _LABEL = re.compile(r"^\s*\(?([A-Za-z])[).:]\s*")
-_OPTION_LINE = re.compile(r"^\s*\(?([A-Z])[).:]\s*(.*?)\s*$")
+_OPTION_LINE = re.compile(r"\s*\(?([A-Z])[).:](.*)")
 _OPTIONS_CUE = re.compile(
-    r"^\s*(?:options|answer choices|choices|choose from)\s*[-:]?\s*$", re.IGNORECASE | re.MULTILINE
+    r"^[^\S\n]*(?:options|answer choices|choices|choose from)[^\S\n]*[-:]?[^\S\n]*$", re.IGNORECASE | re.MULTILINE
 )
 
 
@@ -325,4 +389,4 @@ def options_in(prompt: str) -> list[str] | None:
     letters = [match.group(1) for match in found]
     if len(found) < 2 or letters != [chr(ord("A") + i) for i in range(len(found))]:
         return None
-    return [match.group(2) for match in found]
+    return [match.group(2).strip() for match in found]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from orcinus.errors import ConfigError
 from orcinus.tasks.procedural import ProceduralConfig, draw
 from orcinus.tasks.records import Records, RecordsConfig, sources_of
 from orcinus.types import Example
@@ -16,17 +17,20 @@ def content_of(config: TaskConfig, base: Path) -> dict[str, Any]:
     """What besides its settings decides a task's examples: hashes of its local files, the program's version.
 
     Raises:
-        ConfigError: A file is not there.
+        ConfigError: A file is not there, or cannot be read.
     """
     if isinstance(config, ProceduralConfig):
         return config.identity()
     local = [Path(source) for source in sources_of(config, base) if "://" not in source]
-    return {"files": {path.name: _hash(path) for path in local}}
+    return {"files": [[path.name, _hash(path)] for path in local]}
 
 
 def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def open_task(config: TaskConfig, base: Path) -> tuple[str, Callable[[], Iterator[Example]]]:

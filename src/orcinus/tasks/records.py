@@ -15,15 +15,19 @@ from pydantic import Field, field_validator
 
 from orcinus import registry
 from orcinus.config import Config
+from orcinus.errors import DataError, one_line
 from orcinus.tasks.building import Defaults, build, infer_answer_type
 from orcinus.tasks.hub import is_hub, read_hub
-from orcinus.tasks.layouts import Draft, Layout, Unusable, draft_of, layout_of, mapped
-from orcinus.tasks.rows import Report, Row, find_sources, read_rows, strict
+from orcinus.tasks.layouts import Draft, Layout, Unusable, draft_of, layout_of, mapped, names_of
+from orcinus.tasks.rows import Report, Row, read_rows, strict
 from orcinus.tasks.seen import SeenHashes, hash_of
+from orcinus.tasks.sources import find_sources
 from orcinus.types import AnswerType, Example
 
 _ROWS_TO_INFER_FROM = 64
 _LISTED_AT_MOST = 1000
+_TWINS_LOOKED_UP = 3
+"""For so many rows it is said where their id was used first: each time the files are read again up to there."""
 _COLUMNS = ("id", "task", "prompt", "choices", "reference", "answer_type", "system", "response", "meta")
 
 
@@ -57,7 +61,8 @@ class RecordsConfig(Config):
     unlabelled: bool = False
     """The rows have no right answers: only a judge or a proxy can give verdicts."""
     skip_bad: bool = False
-    """Leave out rows that cannot be used, count and list them, instead of stopping at the first."""
+    """Leave out rows that cannot be used, instead of stopping at the first. The report counts them, and ``dropped.parquet`` of the
+    sample step lists them with file, row and reason. ``orcinus tasks inspect --skip-bad`` lists them beforehand."""
 
     @field_validator("columns")
     @classmethod
@@ -94,7 +99,21 @@ class Skipped:
         """Note one row."""
         self.count += 1
         if len(self.lines) < _LISTED_AT_MOST:
-            self.lines.append(message)
+            self.lines.append(one_line(message))
+
+    def reasons(self) -> list[str]:
+        """What was wrong with each row, and after a thousand how many more there are."""
+        more = self.count - len(self.lines)
+        return self.lines + ([f"{more:,} rows more cannot be used"] if more else [])
+
+    def refuse_all(self, path: str) -> DataError:
+        """The error for a source without a row that can be used."""
+        first = (
+            f"none of its {self.count:,} rows can be used, the first for this: {self.lines[0]}"
+            if self.lines
+            else "no rows"
+        )
+        return DataError(f"{path}: {first}")
 
 
 class Records:
@@ -107,10 +126,19 @@ class Records:
         """The rows left out by the latest pass."""
 
     def __call__(self) -> Iterator[Example]:
-        """All examples in the files' order."""
+        """All examples in the files' order.
+
+        Raises:
+            ConfigError: There is no such file.
+            DataError: A row or a file cannot be used, or no row at all.
+        """
         self.skipped = Skipped()
-        report = self.skipped if self._config.skip_bad else strict
-        return read_task(self._config, self._base, report)
+        examples = read_task(self._config, self._base, self.skipped if self._config.skip_bad else strict)
+        first = next(examples, None)
+        if first is None:
+            raise self.skipped.refuse_all(self._config.path)
+        yield first
+        yield from examples
 
 
 def sources_of(config: RecordsConfig, base: Path) -> list[str]:
@@ -160,14 +188,16 @@ def read_answered(
 def _unique(config: RecordsConfig, base: Path, report: Report) -> Iterator[Example]:
     """The examples, refusing an id that a row gives a second time. Rows without an id are told apart by their content."""
     seen = SeenHashes()
+    twins = 0
     for row, draft, example in _examples(config, base, report):
         if draft.id is None or seen.add(hash_of(example.task, example.id)):
             yield example
-        else:
-            first = _first_use(config, base, example)
-            report(
-                f"{row.where}: the id {example.id!r} is used before in task {example.task!r} ({first}); make ids unique or leave them out"
-            )
+            continue
+        twins += 1
+        before = f" ({_first_use(config, base, example)})" if twins <= _TWINS_LOOKED_UP else ""
+        report(
+            f"{row.where}: the id {example.id!r:.60} is used before in task {example.task!r:.60}{before}; make ids unique or leave them out"
+        )
 
 
 def _first_use(config: RecordsConfig, base: Path, twin: Example) -> str:
@@ -189,20 +219,19 @@ def _file_examples(config: RecordsConfig, rows: Iterator[Row], report: Report) -
     drafts = _drafts(config, rows, report)
     first = list(islice(drafts, _ROWS_TO_INFER_FROM))
     answer_type = config.answer_type or infer_answer_type([draft for _, draft in first])
+    if not first:
+        return
+    said = {key: getattr(config, key) for key in ("licence", "collection", "verifier")}
+    defaults = Defaults(
+        task=config.name or first[0][0].stem,
+        answer_type=answer_type,
+        own_task=config.name is None,
+        prompt_layout=config.prompt_layout,
+        unlabelled=config.unlabelled,
+        forced_type=config.answer_type is not None,
+        meta={key: value for key, value in said.items() if value is not None},
+    )
     for row, draft in chain(first, drafts):
-        defaults = Defaults(
-            task=config.name or row.stem,
-            answer_type=answer_type,
-            own_task=config.name is None,
-            prompt_layout=config.prompt_layout,
-            unlabelled=config.unlabelled,
-            forced_type=config.answer_type is not None,
-            meta={
-                key: value
-                for key in ("licence", "collection", "verifier")
-                if (value := getattr(config, key)) is not None
-            },
-        )
         try:
             yield row, draft, build(draft, defaults)
         except Unusable as error:
@@ -210,14 +239,18 @@ def _file_examples(config: RecordsConfig, rows: Iterator[Row], report: Report) -
 
 
 def _drafts(config: RecordsConfig, rows: Iterator[Row], report: Report) -> Iterator[tuple[Row, Draft]]:
-    layout: Layout | None = config.layout
+    """Each row read in the layout of the first row that fits one."""
+    known: Layout | None = config.layout or ("plain" if config.columns else None)
     for row in rows:
+        layout = known or layout_of(row.fields)
         try:
-            fields = mapped(row.fields, config.columns)
-            if layout is None:
-                layout = "plain" if config.columns else layout_of(fields)
-            yield row, draft_of(fields, layout)
+            draft = draft_of(mapped(row.fields, config.columns), layout)
         except Unusable as error:
             report(f"{row.where}: {error}")
-        except (KeyError, TypeError, AttributeError) as error:
-            report(f"{row.where}: does not fit the layout {layout!r} ({error}); set layout: or columns: in the recipe")
+        except KeyError as error:
+            report(
+                f"{row.where}: no column {error} as the layout {layout!r} has it, there are: {names_of(row.fields)}; set layout: or columns: in the recipe"
+            )
+        else:
+            known = layout
+            yield row, draft

@@ -4,47 +4,47 @@
 
 The format comes from the name, and from the first bytes where the name says nothing. Everything streams, except a JSON file
 that is one object (BIG-Bench Hard, Super-NaturalInstructions): that is read whole.
+
+A row that cannot be read is reported and the next one follows. Where nobody can say where the next row starts (a JSON list or a
+quoted CSV field that breaks off, damaged compression), the file as a whole is refused.
 """
 
 import codecs
 import csv
-import gzip
 import io
 import json
 import lzma
+import re
 import zlib
-from bz2 import BZ2File
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from glob import glob, has_magic
-from pathlib import Path
-from typing import IO, Any, cast
+from itertools import chain
+from typing import Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orcinus.errors import ConfigError, DataError, MissingExtraError
+from orcinus.errors import DataError, one_line
+from orcinus.tasks.sources import FORMATS, format_of, open_source, reason, stem_of
 
 Report = Callable[[str], None]
 """Told of each row that cannot be used, in one line. It raises, or it takes note and reading goes on."""
 
-_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".xz": "xz"}
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ": "xz"}
-_FORMATS = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-}
 _ROWS_PER_BATCH = 1024
+_CHUNK = 1 << 20
+"""Bytes of a JSON list that are read at a time."""
+_LONGEST_TOKEN = 16
+"""A JSON text that is cut off in a name, number or escape is found wrong at most so many characters before its end."""
+_MOST_DIGITS = 300
+"""Of a whole number in JSON; a float ends near there too, and Python refuses 4,300."""
 _LARGEST_FIELD = 2**31 - 1
+_BOM = codecs.BOM_UTF8
 _UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
+_UNCONVERTIBLE = (ValueError, OverflowError, pa.ArrowException)
+_CONTAINERS = (dict, list)
+_KEY = re.compile(rb'"\s*:')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,56 +64,7 @@ def strict(message: str) -> None:
     Raises:
         DataError: Always.
     """
-    raise DataError(message)
-
-
-def find_sources(path: str, base: Path) -> list[str]:
-    """The files that ``path`` names: a file, a folder (all files in it), a glob, or a URL such as ``s3://…``.
-
-    Args:
-        path: As the recipe has it.
-        base: Where a relative path starts.
-
-    Raises:
-        ConfigError: There is no such file.
-    """
-    if "://" in path:
-        return _remote_sources(path)
-    full = base / Path(path).expanduser()
-    if full.is_dir():
-        found = sorted(str(item) for item in full.iterdir() if item.is_file() and _format_of(item.name) is not None)
-    elif full.exists():
-        return [str(full)]
-    else:
-        found = (
-            sorted(item for item in glob(str(full), recursive=True) if Path(item).is_file()) if has_magic(path) else []
-        )
-    if not found:
-        known = ", ".join(_FORMATS)
-        what = f"no file in it ends in {known}" if full.is_dir() else "there is no such file"
-        raise ConfigError(f"{full}: {what}")
-    return found
-
-
-def _remote_sources(path: str) -> list[str]:
-    fsspec = _fsspec()
-    if not has_magic(path):
-        return [path]
-    try:
-        found = sorted(file.full_name for file in fsspec.open_files(path, "rb"))
-    except (OSError, ImportError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be listed: {_one_line(error)}") from error
-    if not found:
-        raise ConfigError(f"{path}: matches no file")
-    return found
-
-
-def _fsspec() -> Any:
-    try:
-        import fsspec
-    except ImportError as error:
-        raise MissingExtraError("reading tasks from a URL", "hub") from error
-    return fsspec
+    raise DataError(one_line(message))
 
 
 def read_rows(source: str, report: Report = strict) -> Iterator[Row]:
@@ -126,163 +77,218 @@ def read_rows(source: str, report: Report = strict) -> Iterator[Row]:
     Raises:
         DataError: The file as a whole cannot be read, or ``report`` raised.
     """
-    count = 0
-    for where, fields in _located(source, report):
+    count = bad = 0
+    stem = stem_of(source)
+
+    def report_and_count(message: str) -> None:
+        nonlocal bad
+        bad += 1
+        report(message)
+
+    for where, fields in _located(source, report_and_count):
         count += 1
         if isinstance(fields, dict):
-            yield Row(where=where, stem=stem_of(source), fields=fields)
+            yield Row(where=where, stem=stem, fields=fields)
         else:
-            report(f"{where}: a row must be an object with named fields, this is {_kind(fields)}")
-    if count == 0:
+            report(f"{where}: a row must be an object with named fields, this is {kind_of(fields)}")
+    if count + bad == 0:
         raise DataError(f"{source}: the file holds no rows; take it out of the recipe, or fill it")
 
 
-def stem_of(source: str) -> str:
-    """The name of ``source`` without folders, extensions and the marks of compression."""
-    name = source.rstrip("/").rsplit("/", 1)[-1]
-    while (dot := name.rfind(".")) > 0 and name[dot:].lower() in {*_COMPRESSIONS, *_FORMATS}:
-        name = name[:dot]
-    return name
-
-
 def _located(source: str, report: Report) -> Iterator[tuple[str, Any]]:
+    where = ""
     try:
-        with _open(source) as file:
-            kind = _format_of(source) or _guess(file, source)
-            yield from _READERS[kind](file, source, report)
-    except DataError:
-        raise
-    except UnicodeDecodeError as error:
-        raise DataError(f"{source}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+        with open_source(source) as file:
+            head = file.peek(512)
+            kind = format_of(source) or _guess(head, source)
+            _refuse_other_content(head, kind, source)
+            if head.startswith(_BOM):
+                file.read(len(_BOM))
+            for where, fields in _READERS[kind](file, source, report):
+                yield where, fields
     except _UNREADABLE as error:
-        raise DataError(f"{source}: cannot be read: {_one_line(error)}") from error
+        what = getattr(error, "strerror", None) or reason(error)
+        if where:
+            what += f" (the last row that could be read is {where})"
+        raise DataError(f"{source}: cannot be read: {what}; is the file whole, and may you read it?") from error
 
 
-@contextmanager
-def _open(source: str) -> Iterator[IO[bytes]]:
-    """The decompressed bytes of ``source``; what it is compressed with is seen from its first bytes."""
-    with _fsspec().open(source, "rb") if "://" in source else Path(source).open("rb") as raw:
-        head = raw.read(8)
-        raw.seek(0)
-        if head.startswith(b"PK\x03\x04"):
-            raise DataError(f"{source}: a zip archive; unpack it, or compress with gzip or zstd")
-        with _decompressed(raw, next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)) as file:
-            yield file
-
-
-def _decompressed(raw: IO[bytes], compression: str | None) -> IO[bytes]:
-    match compression:
-        case "gzip":
-            return cast(IO[bytes], gzip.open(raw))
-        case "zstd":
-            return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))
-        case "bz2":
-            return BZ2File(raw)
-        case "xz":
-            return lzma.open(raw)
-        case _:
-            return raw
-
-
-def _format_of(source: str) -> str | None:
-    name = source.lower()
-    for ending in _COMPRESSIONS:
-        name = name.removesuffix(ending)
-    return next((kind for ending, kind in _FORMATS.items() if name.endswith(ending)), None)
-
-
-def _guess(file: IO[bytes], source: str) -> str:
-    head = file.read(4096)
-    file.seek(0)
+def _guess(head: bytes, source: str) -> str:
     if head.startswith(b"PAR1"):
         return "parquet"
-    if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
+    if head.removeprefix(_BOM).lstrip()[:1] in (b"{", b"["):
         return "json"
-    raise DataError(f"{source}: of no known format; name it {', '.join(_FORMATS)}")
+    raise DataError(f"{source}: of no known format; name it {', '.join(FORMATS)}")
 
 
-def _jsonl(file: IO[bytes], source: str, report: Report) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(file, 1):
-        if number == 1:
-            _refuse_other_encodings(line, source)
-            line = line.removeprefix(b"\xef\xbb\xbf")
+def _refuse_other_content(head: bytes, kind: str, source: str) -> None:
+    """What is often found under the name of something else, said at once in place of an error on each line."""
+    if head.startswith(b"version https://git-lfs"):
+        raise DataError(f"{source}: a Git LFS pointer in place of the file; fetch it with git lfs pull")
+    if kind in ("parquet", "arrow"):
+        return
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{source}:1: UTF-16; save the file as UTF-8")
+    if head.startswith((b"PAR1", b"ARROW1")):
+        raise DataError(f"{source}: a Parquet or Arrow file under another name; let it end in .parquet or .arrow")
+    if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+        raise DataError(f"{source}: a web page in place of data; was the download refused?")
+
+
+def _jsonl(lines: Iterable[bytes], source: str, report: Report) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         where = f"{source}:{number}"
         try:
-            yield where, orjson.loads(line)
+            fields = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            report(f"{where}: {_json_problem(line, error)}")
+            report(f"{where}: {_json_problem(line, error)}; mend the line, or set skip_bad: true to leave it out")
+            continue
+        if isinstance(fields, dict) and (fault := _repeated_name(line, fields)):
+            report(f"{where}: {fault}")
+        else:
+            yield where, fields
 
 
 def _json_problem(text: bytes, error: orjson.JSONDecodeError) -> str:
     try:
         text.decode()
     except UnicodeDecodeError as encoding:
-        return f"not UTF-8 at byte {encoding.start + 1} of the line; save the file as UTF-8"
-    if text.startswith(b"PAR1") or b"\x00" in text:
-        return "no JSON but binary data; is the file's name right?"
-    return f"not valid JSON ({error.msg} at column {error.colno}); mend the line, or set skip_bad: true to leave it out"
+        start = text.rfind(b"\n", 0, encoding.start)
+        return f"not UTF-8 at byte {encoding.start - start} of the line"
+    if b"\x00" in text:
+        return "no JSON but binary data, or UTF-16"
+    found = text.decode()[error.pos :]
+    if found.startswith(("NaN", "Infinity", "-Infinity")):
+        return f"NaN and Infinity are no JSON (column {error.colno}), write null"
+    return f"not valid JSON ({error.msg} at column {error.colno})"
 
 
-def _refuse_other_encodings(head: bytes, source: str) -> None:
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{source}:1: UTF-16; save the file as UTF-8")
+def _repeated_name(text: bytes, value: dict[str, Any]) -> str | None:
+    """What to say if an object in ``text``, which was read as ``value``, gives a name twice: readers keep the last one only.
 
-
-def _json(file: IO[bytes], source: str, report: Report) -> Iterator[tuple[str, Any]]:
-    """A list of rows, one object that holds a list of rows, or JSON Lines under the name of JSON."""
-    head = file.read(1 << 16)
-    file.seek(0)
-    _refuse_other_encodings(head, source)
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if start[:1] == b"[":
-        return _json_list(file, source)
-    if _is_lines(start):
-        return _jsonl(file, source, report)
-    return _json_object(file.read(), source)
-
-
-def _is_lines(start: bytes) -> bool:
-    first, newline, rest = start.partition(b"\n")
+    As many colons as names mean that all is well, and so do as many places that look like the end of a name; only where there
+    are more is the text read again with care, for a quoted text can hold them too.
+    """
     try:
-        orjson.loads(first)
+        names = _names_in(value)
+        if text.count(b":") == names or len(_KEY.findall(text)) == names:
+            return None
+        decoder = _CarefulDecoder()
+        decoder.decode(text.decode())
+    except RecursionError:
+        return "nested too deep; make it flat"
+    return decoder.fault
+
+
+def _names_in(value: dict[str, Any] | list[Any]) -> int:
+    """How many names all objects in ``value`` give."""
+    count, items = (len(value), value.values()) if isinstance(value, dict) else (0, value)
+    for item in items:
+        if isinstance(item, _CONTAINERS):
+            count += _names_in(item)
+    return count
+
+
+class _CarefulDecoder(json.JSONDecoder):
+    """Takes note of what Python's reader lets pass: names given twice, NaN."""
+
+    def __init__(self) -> None:
+        self.fault: str | None = None
+        """The first fault since it was set to None."""
+        super().__init__(object_pairs_hook=self._object, parse_constant=self._constant, parse_int=self._integer)
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs) and self.fault is None:
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            self.fault = f"an object gives {twice[:60]!r} twice; keep the one that is right"
+        return found
+
+    def _constant(self, name: str) -> None:
+        self.fault = self.fault or f"{name} is no JSON, write null"
+
+    def _integer(self, digits: str) -> int:
+        if len(digits) <= _MOST_DIGITS:
+            return int(digits)
+        self.fault = self.fault or f"a number of {len(digits):,} digits; write it in quotes"
+        return 0
+
+
+def _json(file: io.BufferedReader, source: str, report: Report) -> Iterator[tuple[str, Any]]:
+    """A list of rows, one object that holds a list of rows, or JSON Lines under the name of JSON."""
+    head = [file.readline(_CHUNK)]
+    while head[-1] and not head[-1].strip():
+        head.append(file.readline(_CHUNK))
+    if head[-1].lstrip().startswith(b"["):
+        return _json_list(b"".join(head), file, source, report)
+    if not head[-1].endswith(b"\n"):
+        head[-1] += file.readline()
+    if _is_whole(head[-1]):
+        for line in file:
+            head.append(line)
+            if line.strip():
+                return _jsonl(chain(head, file), source, report)
+    return _json_object(b"".join(head) + file.read(), source)
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
     except orjson.JSONDecodeError:
         return False
-    return bool(newline) and bool(rest.strip())
+    return True
 
 
-def _json_list(file: IO[bytes], source: str) -> Iterator[tuple[str, Any]]:
-    """The items of a JSON list, one at a time, so that a file larger than memory can be read."""
-    decode, text, number = json.JSONDecoder().raw_decode, "", 0
-    decoded = codecs.getreader("utf-8-sig")(file)
-    opened = False
-    while True:
-        more = decoded.read(1 << 20)
-        text += more
-        at = 0
+def _json_list(head: bytes, file: io.BufferedReader, source: str, report: Report) -> Iterator[tuple[str, Any]]:
+    """The items of a JSON list, one at a time, so that a file larger than memory can be read.
+
+    An item that is not whole yet is read again with more of the file, twice as much each time, so that a long one takes time in
+    proportion to its length.
+    """
+    decoder, to_text = _CarefulDecoder(), codecs.getincrementaldecoder("utf-8")()
+    number, lines, size, ended = 0, 1, _CHUNK, False
+
+    def refuse(problem: str, at: int = 0) -> DataError:
+        return DataError(f"{source}:{lines + text.count(chr(10), 0, at)}: item {number + 1}: {problem}")
+
+    text, at = "", 0
+    try:
+        text = to_text.decode(head)
+        at = text.index("[") + 1
         while True:
-            at = _skip(text, at, " \t\r\n" + (",[" if not opened else ","))
-            opened = True
-            if at >= len(text) or (text[at] == "]" and not text[at + 1 :].strip()):
+            at = _skip(text, at, " \t\r\n,")
+            if text.startswith("]", at):
                 break
+            decoder.fault = None
             try:
-                value, end = decode(text, at)
+                value, end = decoder.raw_decode(text, at)
             except json.JSONDecodeError as error:
-                if more:
-                    break
-                raise DataError(
-                    f"{source}: item {number + 1}: not valid JSON ({error.msg}); the file is cut off or broken"
-                ) from error
-            if end >= len(text) and more:
-                break
-            number, at = number + 1, end
-            yield f"{source}: item {number}", value
-        if not more:
-            if text[at:].strip() != "]":
-                raise DataError(f"{source}: after item {number}: the list does not end in ]; the file is cut off")
-            return
-        text = text[at:]
+                may_go_on = error.msg.startswith("Unterminated string") or error.pos + _LONGEST_TOKEN >= len(text)
+                if ended or not may_go_on:
+                    problem = f"not valid JSON ({error.msg}); the file is broken here, or cut off"
+                    raise refuse(problem, error.pos) from error
+                value, end = None, len(text)
+            if end < len(text) or ended:
+                at, number = end, number + 1
+                if decoder.fault:
+                    report(f"{source}: item {number}: {decoder.fault}")
+                else:
+                    yield f"{source}: item {number}", value
+            else:
+                size = _CHUNK if at else 2 * size
+                lines += text.count("\n", 0, at)
+                more = file.read(size)
+                ended = not more
+                text, at = text[at:] + to_text.decode(more, final=ended), 0
+    except UnicodeDecodeError as error:
+        raise refuse("not UTF-8 in it or after it; save the file as UTF-8") from error
+    except RecursionError as error:
+        raise refuse("nested too deep", at) from error
+    if text[at + 1 :].strip() or any(more.strip() for more in iter(partial(file.read, _CHUNK), b"")):
+        raise DataError(f"{source}: after item {number}: something follows the end of the list; remove it")
 
 
 def _skip(text: str, at: int, characters: str) -> int:
@@ -296,9 +302,14 @@ def _json_object(content: bytes, source: str) -> Iterator[tuple[str, Any]]:
     if not content.strip():
         return
     try:
-        data = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
+        data = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        raise DataError(f"{source}:{error.lineno}: {_json_problem(content, error)}") from error
+        raise DataError(f"{source}:{error.lineno}: {_json_problem(content, error)}; mend the file") from error
+    if not isinstance(data, dict):
+        yield f"{source}: item 1", data
+        return
+    if fault := _repeated_name(content, data):
+        raise DataError(f"{source}: {fault}")
     key = next(
         (key for key in ("examples", "Instances", "data", "rows", "train") if isinstance(data.get(key), list)), None
     )
@@ -310,17 +321,22 @@ def _json_object(content: bytes, source: str) -> Iterator[tuple[str, Any]]:
         yield f"{source}: item {number}", {**shared, **item} if isinstance(item, dict) else item
 
 
-def _csv(file: IO[bytes], source: str, report: Report, *, delimiter: str) -> Iterator[tuple[str, Any]]:
+def _csv(file: io.BufferedReader, source: str, report: Report, *, delimiter: str) -> Iterator[tuple[str, Any]]:
     csv.field_size_limit(_LARGEST_FIELD)  # the default cuts at 131,072 characters, which a passage can pass
-    reader = csv.reader(_text_lines(file, source), delimiter=delimiter, strict=True)
+    damaged: list[str] = []
+    reader = csv.reader(_text_lines(file, damaged), delimiter=delimiter, strict=True)
     header: list[str] | None = None
+    line = 0
     try:
         for cells in reader:
-            where = f"{source}:{reader.line_num}"
+            where, line = f"{source}:{line + 1}", reader.line_num
             if not cells:
                 continue
             if header is None:
-                header = _header(cells, where)
+                header = _header(cells, where, delimiter, damaged)
+            elif damaged:
+                report(f"{where}: {damaged[0]}")
+                damaged.clear()
             elif len(cells) != len(header):
                 report(
                     f"{where}: {len(cells)} fields, but the header names {len(header)}; quote fields that hold a {delimiter!r}"
@@ -328,48 +344,88 @@ def _csv(file: IO[bytes], source: str, report: Report, *, delimiter: str) -> Ite
             else:
                 yield where, dict(zip(header, cells, strict=True))
     except csv.Error as error:
-        raise DataError(f"{source}:{reader.line_num}: {error}; check the quotes") from error
+        problem = str(error).replace("\t", "\\t")
+        raise DataError(
+            f"{source}:{line + 1}: the row that starts here cannot be told from the next ({problem}); check its quotes and line ends"
+        ) from error
 
 
-def _text_lines(file: IO[bytes], source: str) -> Iterator[str]:
-    for number, line in enumerate(file, 1):
-        if number == 1:
-            _refuse_other_encodings(line, source)
+def _text_lines(file: Iterable[bytes], damaged: list[str]) -> Iterator[str]:
+    """The lines as text; what is wrong with one goes into ``damaged``, for whoever knows which row it belongs to."""
+    for line in file:
+        if b"\x00" in line:
+            damaged.append("holds a NUL byte: binary data, or UTF-16; save the file as UTF-8")
         try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            yield line.decode()
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"{source}:{number}: not UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8"
-            ) from error
+            damaged.append(f"not UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8")
+            yield line.decode(errors="replace")
 
 
-def _header(cells: list[str], where: str) -> list[str]:
+def _header(cells: list[str], where: str, delimiter: str, damaged: list[str]) -> list[str]:
+    if damaged:
+        raise DataError(f"{where}: {damaged[0]}")
     names = [cell.strip() for cell in cells]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise DataError(f"{where}: the header names the column {twice!r} twice")
+        raise DataError(f"{where}: the header names the column {twice[:60]!r} twice; give each its own name")
+    other = next((mark for mark in ";\t|," if mark in names[0]), None) if len(names) == 1 else None
+    if other is not None:
+        raise DataError(
+            f"{where}: one column named {names[0][:60]!r}; put {delimiter!r} between fields in place of {other!r}, or name a file with tabs .tsv"
+        )
     return names
 
 
-def _parquet(file: IO[bytes], source: str, _: Report) -> Iterator[tuple[str, Any]]:
-    number = 0
+def _parquet(file: io.BufferedReader, source: str, report: Report) -> Iterator[tuple[str, Any]]:
     with pq.ParquetFile(file) as table:
-        for batch in table.iter_batches(_ROWS_PER_BATCH):
-            for fields in batch.to_pylist():
-                number += 1
+        yield from _batch_rows(table.iter_batches(_ROWS_PER_BATCH), source, report)
+
+
+def _arrow(file: io.BufferedReader, source: str, report: Report) -> Iterator[tuple[str, Any]]:
+    """Arrow's stream format, which ``datasets.Dataset.save_to_disk`` writes, or its file format."""
+    if file.peek(6).startswith(b"ARROW1"):
+        table = pa.ipc.open_file(file)
+        batches = (table.get_batch(i) for i in range(table.num_record_batches))
+    else:
+        batches = iter(pa.ipc.open_stream(file))
+    yield from _batch_rows(batches, source, report)
+
+
+def _batch_rows(batches: Iterable[Any], source: str, report: Report) -> Iterator[tuple[str, Any]]:
+    number = 0
+    for batch in batches:
+        _refuse_twin_columns(batch.schema.names, source)
+        try:
+            batch.validate(full=True)  # without it a damaged Arrow file ends the process
+            rows = batch.to_pylist()
+        except _UNCONVERTIBLE:
+            rows = [_one_row(batch, i) for i in range(batch.num_rows)]
+        for fields in rows:
+            number += 1
+            if isinstance(fields, Exception):
+                report(f"{source}: row {number}: holds what cannot be read: {reason(fields)}")
+            else:
                 yield f"{source}: row {number}", fields
 
 
-def _arrow(file: IO[bytes], source: str, _: Report) -> Iterator[tuple[str, Any]]:
-    """Arrow's stream format: what ``datasets.Dataset.save_to_disk`` writes."""
-    number = 0
-    for batch in pa.ipc.open_stream(file):
-        for fields in batch.to_pylist():
-            number += 1
-            yield f"{source}: row {number}", fields
+def _one_row(batch: Any, number: int) -> Any:
+    """A row, or the exception that stands in its way: text that is no UTF-8, a date beyond the year 9999."""
+    try:
+        row = batch.slice(number, 1)
+        row.validate(full=True)
+        return row.to_pylist()[0]
+    except _UNCONVERTIBLE as error:
+        return error
 
 
-_READERS: Mapping[str, Callable[[IO[bytes], str, Report], Iterator[tuple[str, Any]]]] = {
+def _refuse_twin_columns(names: list[str], source: str) -> None:
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{source}: two columns are named {twice[:60]!r}; give each its own name")
+
+
+_READERS: Mapping[str, Callable[[io.BufferedReader, str, Report], Iterator[tuple[str, Any]]]] = {
     "jsonl": _jsonl,
     "json": _json,
     "csv": partial(_csv, delimiter=","),
@@ -377,11 +433,18 @@ _READERS: Mapping[str, Callable[[IO[bytes], str, Report], Iterator[tuple[str, An
     "parquet": _parquet,
     "arrow": _arrow,
 }
+_KINDS = {
+    list: "a list",
+    dict: "an object",
+    str: "a text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    bytes: "bytes",
+    type(None): "null",
+}
 
 
-def _kind(value: object) -> str:
-    return {list: "a list", str: "a text", type(None): "null"}.get(type(value), f"a {type(value).__name__}")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def kind_of(value: object) -> str:
+    """What a value of a file is, in the words of JSON."""
+    return _KINDS.get(type(value), f"a {type(value).__name__}")
