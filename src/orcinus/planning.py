@@ -5,23 +5,25 @@ that the run will use. Calls that the ledger already knows are counted exactly w
 (teaching before the probe was made) the dearest strategy gives the upper end and the cheapest the lower.
 """
 
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
 from orcinus.asking import SamplingConfig, requests_for
 from orcinus.completers.endpoint import EndpointConfig, Price
-from orcinus.method import Models, run_recipe, steps_of
+from orcinus.method import Models, run_recipe, steps_of, student_config
 from orcinus.pipeline import Step
 from orcinus.recipe import Recipe, SelfConfig
 from orcinus.runtime import Progress, Runtime, StepContext
-from orcinus.steps import evaluate, probe, teach
+from orcinus.steps import evaluate, probe, teach, train
 from orcinus.steps.skills import SkillsConfig, read_skills
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.store.ledger import Ledger, attempt_id
 from orcinus.strategies import by_name, suits
+from orcinus.training.launch import command
 from orcinus.training.scratch import ScratchConfig
 from orcinus.types import Example, Request, Strategy
 from orcinus.verifiers.judge import BY_MODEL
@@ -71,8 +73,10 @@ class _Asking:
     """The very requests that will be made, so that the ledger can be asked for them."""
 
 
-async def plan_recipe(recipe: Recipe, recipe_path: Path, runtime: Runtime, progress: Progress) -> Plan:
-    """What ``run_recipe`` would do now.
+async def plan_recipe(
+    recipe: Recipe, recipe_path: Path, runtime: Runtime, progress: Progress, *, nodes: int = 1
+) -> Plan:
+    """What ``run_recipe`` would do now, and how ``nodes`` machines would train together.
 
     Raises:
         OrcinusError: The recipe cannot be run: a file, a key or a model is missing.
@@ -88,9 +92,29 @@ async def plan_recipe(recipe: Recipe, recipe_path: Path, runtime: Runtime, progr
             estimator = _Estimator(recipe, run_dir, steps, models, ledger, runtime, progress)
             rows = [estimator.row(step) for step in steps.values()]
             notes += estimator.notes()
+        if nodes > 1:
+            notes.append(_on_several_machines(recipe, base, run_dir, steps, runtime, nodes))
     finally:
         await models.aclose()
     return Plan(rows=tuple(rows), notes=tuple(notes))
+
+
+def _on_several_machines(
+    recipe: Recipe, base: Path, run_dir: Path, steps: Mapping[str, Step], runtime: Runtime, nodes: int
+) -> str:
+    """The command that each machine is given; the job it reads is written as soon as there are lessons."""
+    step = steps["train"]
+    folder, erased = step.folder(run_dir), step.inputs["erase"]
+    if not erased.is_done(run_dir):
+        return f"Training on {nodes} machines: first `orcinus erase`, then plan again; the command needs the lessons."
+    made = step.inputs.get("student")
+    student = student_config(recipe, base, None if made is None else made.folder(run_dir))
+    job = train.job_of(recipe.train, student, erased.folder(run_dir), folder, recipe.seed, runtime)
+    words = ["python", *command(job.write(), processes=runtime.processes, nodes=nodes)]
+    return (
+        f"Training on {nodes} machines that share this folder, on each of them: {shlex.join(words)} "
+        "(FIRST_HOST is the name of the first one); then `orcinus run` goes on from there."
+    )
 
 
 class _Estimator:

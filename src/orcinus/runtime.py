@@ -53,6 +53,8 @@ class Runtime:
     """``cpu``, ``cuda``, ``cuda:1`` … or ``auto``."""
     micro_batch: int | None = None
     """Packed rows in one forward pass; None lets the trainer choose."""
+    processes: int = 1
+    """Training processes on this machine, usually one for each GPU."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The environment variables that recipes may name for keys. Never written anywhere."""
 

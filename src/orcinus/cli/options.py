@@ -21,6 +21,7 @@ LedgerPath = Annotated[
 Concurrency = Annotated[int, typer.Option(min=1, help="Calls in flight to a remote model.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 … or auto.")]
 MicroBatch = Annotated[int | None, typer.Option(min=1, help="Packed rows in one forward pass.")]
+Processes = Annotated[int, typer.Option(min=1, help="Training processes on this machine, usually one for each GPU.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
 
 DEFAULT_RUNS = Path("runs")
@@ -33,6 +34,7 @@ def runtime(
     concurrency: int = 64,
     device: str = "auto",
     micro_batch: int | None = None,
+    processes: int = 1,
 ) -> "Runtime":
     """The flags as a Runtime; the environment is read here and nowhere else."""
     from orcinus.runtime import Runtime  # brings the ledger and Arrow, which a --help must not wait for
@@ -43,6 +45,7 @@ def runtime(
         concurrency=concurrency,
         device=device,
         micro_batch=micro_batch,
+        processes=processes,
         secrets=dict(os.environ),
     )
 

@@ -85,10 +85,11 @@ def run(
     concurrency: flags.Concurrency = 64,
     device: flags.Device = "auto",
     micro_batch: flags.MicroBatch = None,
+    processes: flags.Processes = 1,
     as_json: flags.AsJson = False,
 ) -> None:
     """Do everything the recipe asks, or go on where it stopped."""
-    _execute(recipe, None, as_json, runs, ledger, concurrency, device, micro_batch)
+    _execute(recipe, None, as_json, runs, ledger, concurrency, device, micro_batch, processes)
 
 
 def _step(verb: str) -> Callable[..., None]:
@@ -99,9 +100,10 @@ def _step(verb: str) -> Callable[..., None]:
         concurrency: flags.Concurrency = 64,
         device: flags.Device = "auto",
         micro_batch: flags.MicroBatch = None,
+        processes: flags.Processes = 1,
         as_json: flags.AsJson = False,
     ) -> None:
-        _execute(recipe, verb, as_json, runs, ledger, concurrency, device, micro_batch)
+        _execute(recipe, verb, as_json, runs, ledger, concurrency, device, micro_batch, processes)
 
     return command
 
@@ -115,12 +117,20 @@ def _execute(
     concurrency: int,
     device: str,
     micro_batch: int | None,
+    processes: int = 1,
 ) -> Path:
     from orcinus.method import run_recipe
     from orcinus.recipe import load_recipe
 
     recipe = load_recipe(recipe_path)
-    runtime = flags.runtime(runs=runs, ledger=ledger, concurrency=concurrency, device=device, micro_batch=micro_batch)
+    runtime = flags.runtime(
+        runs=runs,
+        ledger=ledger,
+        concurrency=concurrency,
+        device=device,
+        micro_batch=micro_batch,
+        processes=processes,
+    )
     progress = progress_for(flags.error_console(), as_json=as_json)
     try:
         run_dir = run_async(run_recipe(recipe, recipe_path, runtime, progress, until=until))
@@ -217,6 +227,8 @@ def plan(
     recipe: flags.RecipeArgument,
     runs: flags.Runs = flags.DEFAULT_RUNS,
     ledger: flags.LedgerPath = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Also say how so many machines train together.")] = 1,
+    processes: flags.Processes = 1,
     as_json: flags.AsJson = False,
 ) -> None:
     """Show what would run, with calls, tokens and dollars; asks no model and spends nothing."""
@@ -224,8 +236,9 @@ def plan(
     from orcinus.recipe import load_recipe
 
     progress = progress_for(flags.error_console(), as_json=False)
+    runtime = flags.runtime(runs=runs, ledger=ledger, processes=processes)
     try:
-        planned = run_async(plan_recipe(load_recipe(recipe), recipe, flags.runtime(runs=runs, ledger=ledger), progress))
+        planned = run_async(plan_recipe(load_recipe(recipe), recipe, runtime, progress, nodes=nodes))
     finally:
         progress.close()
     if as_json:

@@ -6,12 +6,14 @@ last checkpoint.
 
 import asyncio
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from orcinus.completers.local_config import LocalConfig
 from orcinus.errors import MissingExtraError
-from orcinus.runtime import StepContext
+from orcinus.runtime import Runtime, StepContext
 from orcinus.training.config import TrainConfig
+from orcinus.training.launch import TrainJob, launch
 
 VERSION = 1
 
@@ -28,17 +30,37 @@ async def train(config: TrainConfig, student: LocalConfig, context: StepContext)
     """
     if any(find_spec(package) is None for package in ("torch", "transformers", "accelerate")):
         raise MissingExtraError("training", "train")
+    job = job_of(config, student, context.inputs["erase"], context.out, context.seed, context.runtime)
+
+    def on_step() -> None:
+        context.progress.advance(1)
+
+    if context.runtime.processes > 1:
+        return await launch(job, processes=context.runtime.processes, on_start=context.progress.start, on_step=on_step)
     from orcinus.training.curriculum import train_curriculum
 
     return await asyncio.to_thread(
         train_curriculum,
         config,
         student,
-        context.inputs["erase"] / "lessons.parquet",
+        job.lessons,
         context.out,
-        seed=context.seed,
-        micro_batch=context.runtime.micro_batch,
-        device=context.runtime.device,
+        seed=job.seed,
+        micro_batch=job.micro_batch,
+        device=job.device,
         on_start=context.progress.start,
-        on_step=lambda: context.progress.advance(1),
+        on_step=on_step,
+    )
+
+
+def job_of(config: TrainConfig, student: LocalConfig, erased: Path, out: Path, seed: int, runtime: Runtime) -> TrainJob:
+    """The step as a job for training processes, here or on other machines that see the same folders."""
+    return TrainJob(
+        config=config,
+        student=student,
+        lessons=(erased / "lessons.parquet").resolve(),
+        out=out.resolve(),
+        seed=seed,
+        micro_batch=runtime.micro_batch,
+        device=runtime.device,
     )

@@ -7,7 +7,7 @@ A finished stage is not run again; an interrupted one goes on from its last chec
 
 import inspect
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from orcinus.completers.local_config import LocalConfig
 from orcinus.errors import ConfigError, StepError, StoreError
 from orcinus.fingerprint import stable_fraction
 from orcinus.store import tables
+from orcinus.training import processes
 from orcinus.training.config import LoraConfig, StageConfig, TrainConfig
 from orcinus.training.lessons import TokenizedLessons, tokenize_lessons
 from orcinus.training.trainer import StageResult, train_stage
@@ -78,7 +79,9 @@ def train_curriculum(
                 if not _is_full_disk(error):
                     raise
                 raise StoreError(f"{folder}: cannot be written: no space left on the device; free some") from error
-            (folder / "_done").write_bytes(orjson.dumps(result))
+            if processes.is_first():
+                (folder / "_done").write_bytes(orjson.dumps(result))
+            processes.wait_for(folder / "_done")
         facts[stage.name] = orjson.loads((folder / "_done").read_bytes())
         source = student.model_copy(update={"path": str(folder), "revision": None, "adapter": None})
     return {"model": f"stage-{len(config.stages)}", "stages": facts}
@@ -112,7 +115,7 @@ def _train_one(
     tokenized = _tokenize(config, place, lessons, chat, work / "lessons", seed, wanted)
     if config.lora is not None:
         model = with_lora(model, config.lora)
-    result = train_stage(
+    result, gathered = train_stage(
         model,
         tokenized,
         name=stage.name,
@@ -129,8 +132,9 @@ def _train_one(
         on_start=lambda total: on_start(f"train {stage.name}", total),
         on_step=on_step,
     )
-    save_student(model, tokenizer, source, folder)
-    shutil.rmtree(work)
+    if processes.is_first():
+        save_student(model, tokenizer, source, folder, gathered)
+        shutil.rmtree(work)
     return _facts(result, tokenized)
 
 
@@ -139,6 +143,8 @@ def _tokenize(
 ) -> TokenizedLessons:
     stage = config.stages[place]
     chosen = lessons_of_stage(config.stages, place, lambda: tables.read_lessons(lessons), seed)
+    if not processes.is_first():
+        processes.wait_for(folder / "facts.json")
     tokenized = tokenize_lessons(
         chosen, chat, folder, context=config.context_length, truncation=config.too_long, evidence=evidence
     )
@@ -224,16 +230,30 @@ def with_lora(model: Any, config: LoraConfig) -> Any:
     )
 
 
-def save_student(model: Any, tokenizer: Any, source: LocalConfig, folder: Path) -> None:
-    """A plain model folder (adapters merged, and kept beside it in ``adapter``) with tokenizer and chat template."""
+def save_student(
+    model: Any, tokenizer: Any, source: LocalConfig, folder: Path, gathered: Mapping[str, Any] | None = None
+) -> None:
+    """A plain model folder (adapters merged, and kept beside it in ``adapter``) with tokenizer and chat template.
+
+    Args:
+        model: What was trained.
+        tokenizer: The student's.
+        source: What it was loaded from.
+        folder: Replaced as a whole.
+        gathered: All weights on the CPU, where the model's own are spread over processes.
+    """
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     if hasattr(model, "merge_and_unload"):
-        model.save_pretrained(part / "adapter")
+        model.save_pretrained(part / "adapter", state_dict=gathered)
+        if gathered is not None:
+            from peft import PeftModel
+
+            model, gathered = PeftModel.from_pretrained(load_for_training(source)[0], part / "adapter"), None
         model = model.merge_and_unload()
     if not tokenizer.chat_template:
         tokenizer.chat_template = FALLBACKS[source.chat_template]
-    model.save_pretrained(part)
+    model.save_pretrained(part, state_dict=gathered)
     tokenizer.save_pretrained(part)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)

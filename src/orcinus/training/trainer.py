@@ -6,7 +6,6 @@ precision, gradient checkpointing, sharding, checkpoints and resuming are the Tr
 """
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +27,7 @@ from transformers import (
 )
 
 from orcinus.errors import StepError
-from orcinus.training import attention
+from orcinus.training import attention, processes
 from orcinus.training.lessons import TokenizedLessons
 from orcinus.training.loss import response_loss
 from orcinus.training.objectives import LessonWeight
@@ -252,7 +251,7 @@ def train_stage(
     loss_log: Path,
     on_start: Callable[[int], None],
     on_step: Callable[[], None],
-) -> StageResult:
+) -> tuple[StageResult, dict[str, Any] | None]:
     """Train ``model`` in place on ``lessons``, or go on from the last checkpoint in ``work``.
 
     Args:
@@ -272,6 +271,9 @@ def train_stage(
         on_start: Told the number of optimizer steps.
         on_step: Called after each.
 
+    Returns:
+        What it did; and all weights on the CPU where the model's own are spread over processes (FSDP, DeepSpeed), else None.
+
     Raises:
         StepError: The loss is no longer a number; names the lessons of that batch.
     """
@@ -281,8 +283,7 @@ def train_stage(
     plain_forward = base.forward
     base.forward = partial(response_only_forward, base, objective=objective)
     rows = PackedRows(lessons, context=context, epochs=epochs, seed=seed, share_prompts=share_prompts)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate set it
-    accumulation = max(1, rows_per_step // (micro_batch * processes))
+    accumulation = max(1, rows_per_step // (micro_batch * processes.count()))
     log = _LossLog(loss_log, name, on_step)
     trainer = LessonTrainer(
         model=model,
@@ -324,13 +325,16 @@ def train_stage(
         )
     losses = _losses(loss_log, name)
     tenth = max(1, len(losses) // 10)
-    return StageResult(
+    spread = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    gathered = trainer.accelerator.get_state_dict(trainer.model_wrapped) if spread else None
+    result = StageResult(
         optimizer_steps=trainer.state.global_step,
         rows=len(rows),
         learnt_tokens=rows.response_tokens(),
         first_loss=float(np.mean(losses[:tenth])) if losses else float("nan"),
         last_loss=float(np.mean(losses[-tenth:])) if losses else float("nan"),
     )
+    return result, gathered
 
 
 def _losses(loss_log: Path, stage: str) -> list[float]:
