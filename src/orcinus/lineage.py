@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from orcinus.errors import ConfigError
 from orcinus.pipeline import summary_of
@@ -63,15 +62,14 @@ def trace_lesson(run_dir: Path, lesson_id: str | None = None) -> Lineage:
     assignments = Assigned.read(taught["assign"])
     return Lineage(
         lesson=lesson,
-        example=next(
-            tables.example_of(row) for row in _of_example(inputs["sample"] / "examples.parquet", lesson, "id")
-        ),
+        example=_example(inputs["sample"], lesson.task, lesson.example_id),
         probe=tuple(_judged(assigned["probe"] / "attempts.parquet", lesson)),
         assignment=assignments.assignment_of(lesson.task, lesson.example_id),
         trace=next(judged for judged in traces if judged.attempt.id == lesson.attempt_id),
         siblings=tuple(judged for judged in traces if judged.attempt.id != lesson.attempt_id),
         drops=tuple(
-            tables.Drop(**row) for row in _of_example(inputs["curate"] / "drops.parquet", lesson, "example_id")
+            tables.Drop(**row)
+            for row in _of_example(inputs["curate"] / "drops.parquet", lesson.task, lesson.example_id, "example_id")
         ),
     )
 
@@ -132,6 +130,25 @@ def _drop_events(path: Path, step: str, column: str, identity: str) -> Iterator[
         )
 
 
+def example_of(run_dir: Path, task: str, example_id: str) -> Example:
+    """The example that an attempt of the run was made at.
+
+    Raises:
+        ConfigError: The run has no such example.
+    """
+    return _example(finished_steps(run_dir, "sample")[0], task, example_id)
+
+
+def lessons_of(run_dir: Path, attempt_id: str) -> tuple[str, ...]:
+    """Ids of the lessons that were made of a teacher's attempt; empty before the run has made lessons."""
+    found: list[str] = []
+    for done in sorted(run_dir.glob("erase*-*/_done")):
+        path = done.parent / "lessons.parquet"
+        rows = tables.rows_where(path, pc.field("attempt_id") == attempt_id, ["attempt_id"])
+        found += [row["id"] for row in rows]
+    return tuple(dict.fromkeys(found))
+
+
 def finished_steps(run_dir: Path, name: str) -> list[Path]:
     """The folders of the finished steps called ``name`` (``erase``, ``erase-answer_only``), the latest first.
 
@@ -158,15 +175,20 @@ def _inputs_of(folder: Path) -> dict[str, Path]:
     return {role: folder.parent / name for role, name in summary_of(folder)["inputs"].items()}
 
 
+def _example(sampled: Path, task: str, example_id: str) -> Example:
+    for row in _of_example(sampled / "examples.parquet", task, example_id, "id"):
+        return tables.example_of(row)
+    raise ConfigError(f"{sampled}: there is no example {task}/{example_id}")
+
+
 def _rows(path: Path, column: str, prefix: str) -> Iterator[dict[str, Any]]:
-    table = ds.dataset(path).to_table(filter=pc.starts_with(pc.field(column), prefix))
-    yield from table.to_pylist()
+    yield from tables.rows_where(path, pc.starts_with(pc.field(column), prefix), [column])
 
 
-def _of_example(path: Path, lesson: Lesson, id_column: str) -> Iterator[dict[str, Any]]:
-    match = (pc.field(id_column) == lesson.example_id) & (pc.field("task") == lesson.task)
-    yield from ds.dataset(path).to_table(filter=match).to_pylist()
+def _of_example(path: Path, task: str, example_id: str, id_column: str) -> Iterator[dict[str, Any]]:
+    match = (pc.field(id_column) == example_id) & (pc.field("task") == task)
+    yield from tables.rows_where(path, match, [id_column, "task"])
 
 
 def _judged(path: Path, lesson: Lesson) -> Iterator[Judged]:
-    yield from map(tables.judged_of, _of_example(path, lesson, "example_id"))
+    yield from map(tables.judged_of, _of_example(path, lesson.task, lesson.example_id, "example_id"))

