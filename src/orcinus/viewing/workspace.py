@@ -16,7 +16,7 @@ from orcinus.following import Live, RunState, live, state_of
 from orcinus.lineage import finished_steps, scores_of
 from orcinus.status import RunStatus, run_status
 from orcinus.store import tables
-from orcinus.store.ledger import Ledger
+from orcinus.store.ledger import Ledger, SpendRow
 from orcinus.viewing.index import AttemptIndex, sources_of
 
 LESSONS_PER_PAGE = 50
@@ -101,16 +101,12 @@ class Workspace:
 
     def overview(self, run_dir: Path) -> Overview:
         """One run as the list shows it."""
-        ledger = self._ledger_of(run_dir)
-        spend = []
-        if ledger.exists():
-            with Ledger(ledger, read_only=True) as opened:
-                spend = opened.spend(run_dir.name)
+        spend = self._spend(run_dir)
         return Overview(
             name=run_dir.name,
             state=state_of(run_dir),
             live=live(run_dir),
-            scores=scores_of(run_dir),
+            scores=_scores(run_dir),
             steps=sum(1 for _ in run_dir.glob("*/_done")),
             cost_usd=sum(row.cost_usd for row in spend),
             calls=sum(row.calls for row in spend),
@@ -134,8 +130,23 @@ class Workspace:
                 index.grows_to(sources)
         return index
 
+    def _spend(self, run_dir: Path) -> list[SpendRow]:
+        ledger = self._ledger_of(run_dir)
+        if not ledger.exists():
+            return []
+        with Ledger(ledger, read_only=True) as opened:
+            return opened.spend(run_dir.name)
+
     def _ledger_of(self, run_dir: Path) -> Path:
         return self._ledger or run_dir.parent / "ledger.sqlite"
+
+
+def _scores(run_dir: Path) -> dict[str, Any] | None:
+    """What the run's latest evaluation found. A run that cannot be read must not keep the others from being listed."""
+    try:
+        return scores_of(run_dir)
+    except (OSError, ValueError):
+        return None
 
 
 def _changed(run_dir: Path) -> float:
@@ -193,7 +204,7 @@ def paired(first: Path, second: Path) -> tuple[Paired, ...]:
 
 
 def _arms(run_dir: Path) -> list[str]:
-    scores = scores_of(run_dir)
+    scores = _scores(run_dir)
     return [] if scores is None else list(scores["arms"])
 
 
