@@ -102,20 +102,30 @@ def fate(run_dir: Path, identity: str) -> tuple[Event, ...]:
         what = {"teach": "taught", "probe": "asked of the student to choose by", "held_out": "held out"}[row["split"]]
         events.append(Event(step="sample", task=row["task"], example=row["id"], trace="", what=what))
     events += _drop_events(sampled / "dropped.parquet", "sample", "example_id", identity)
-    if curated := list(run_dir.glob("curate-*/_done")):
-        folder = max(curated, key=lambda path: path.stat().st_mtime).parent
-        for column in ("example_id", "attempt_id"):
-            events += _drop_events(folder / "drops.parquet", "curate", column, identity)
-            for row in _rows(folder / "kept.parquet", column if column == "example_id" else "id", identity):
-                judged = tables.judged_of(row)
-                attempt = judged.attempt
-                what = f"kept: {attempt.strategy}, verdict {judged.verdict.value}"
-                events.append(
-                    Event(step="curate", task=attempt.task, example=attempt.example_id, trace=attempt.id, what=what)
-                )
+    for column in ("example_id", "attempt_id"):
+        events += _curated(run_dir, column, identity)
     if not events:
         raise ConfigError(f"{run_dir}: neither an example nor a trace has an id that starts with {identity!r}")
     return tuple(dict.fromkeys(events))
+
+
+def fate_of_trace(run_dir: Path, attempt_id: str) -> tuple[Event, ...]:
+    """What curation did with a teacher's attempt; empty before there was one, and for any other attempt."""
+    return tuple(_curated(run_dir, "attempt_id", attempt_id))
+
+
+def _curated(run_dir: Path, column: str, identity: str) -> Iterator[Event]:
+    """What the latest curation said of the traces whose ``column`` starts with ``identity``."""
+    curated = list(run_dir.glob("curate-*/_done"))
+    if not curated:
+        return
+    folder = max(curated, key=lambda path: path.stat().st_mtime).parent
+    yield from _drop_events(folder / "drops.parquet", "curate", column, identity)
+    for row in _rows(folder / "kept.parquet", column if column == "example_id" else "id", identity):
+        judged = tables.judged_of(row)
+        attempt = judged.attempt
+        what = f"kept: {attempt.strategy}, verdict {judged.verdict.value}"
+        yield Event(step="curate", task=attempt.task, example=attempt.example_id, trace=attempt.id, what=what)
 
 
 def _drop_events(path: Path, step: str, column: str, identity: str) -> Iterator[Event]:
@@ -144,8 +154,7 @@ def lessons_of(run_dir: Path, attempt_id: str) -> tuple[str, ...]:
     found: list[str] = []
     for done in sorted(run_dir.glob("erase*-*/_done")):
         path = done.parent / "lessons.parquet"
-        rows = tables.rows_where(path, pc.field("attempt_id") == attempt_id, ["attempt_id"])
-        found += [row["id"] for row in rows]
+        found += [row["id"] for row in tables.rows_where(path, "attempt_id", lambda ids: pc.equal(ids, attempt_id))]
     return tuple(dict.fromkeys(found))
 
 
@@ -182,12 +191,13 @@ def _example(sampled: Path, task: str, example_id: str) -> Example:
 
 
 def _rows(path: Path, column: str, prefix: str) -> Iterator[dict[str, Any]]:
-    yield from tables.rows_where(path, pc.starts_with(pc.field(column), prefix), [column])
+    yield from tables.rows_where(path, column, lambda ids: pc.starts_with(ids, prefix))
 
 
 def _of_example(path: Path, task: str, example_id: str, id_column: str) -> Iterator[dict[str, Any]]:
-    match = (pc.field(id_column) == example_id) & (pc.field("task") == task)
-    yield from tables.rows_where(path, match, [id_column, "task"])
+    for row in tables.rows_where(path, id_column, lambda ids: pc.equal(ids, example_id)):
+        if row["task"] == task:
+            yield row
 
 
 def _judged(path: Path, lesson: Lesson) -> Iterator[Judged]:

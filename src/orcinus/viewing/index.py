@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from orcinus.store import tables
 
@@ -32,6 +33,9 @@ PREVIEW_CHARACTERS = 200
 MEMORY = "1GB"
 """What DuckDB may use: a training run beside it needs the rest."""
 KEPT_SEARCHES = 16
+I64 = NDArray[np.int64]
+PATIENCE_S = 1.0
+"""How long a search waits for the index of words; those of a few thousand attempts are made by then."""
 
 Order = Literal["first", "longest", "shortest", "dearest"]
 _ORDER: Mapping[Order, str] = {
@@ -106,6 +110,16 @@ class Found:
     total: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What is known of all attempts together; another one whenever a table is taken in."""
+
+    total: int
+    values: Mapping[str, Sequence[tuple[str, int]]]
+    orders: Mapping[Order, I64]
+    """The numbers of all attempts in each order."""
+
+
 def sources_of(run_dir: Path) -> tuple[Source, ...]:
     """The tables of attempts that a run has finished, of each step the latest, in the order of their making."""
     latest: dict[str, Path] = {}
@@ -153,12 +167,9 @@ class AttemptIndex:
         self._closed = threading.Event()
         self._maker: threading.Thread | None = None
         self.sources: tuple[Source, ...] = ()
-        self.total = 0
-        """Attempts that can be filtered and sorted."""
         self.searchable = 0
         """Attempts, from the first on, whose words can be looked for."""
-        self.values: dict[str, list[tuple[str, int]]] = {}
-        """The values of each of ``FILTERS``, and how many attempts have them."""
+        self._known = _Known(total=0, values={}, orders=dict.fromkeys(_ORDER, np.array([], dtype=np.int64)))
         self._matches = lru_cache(maxsize=KEPT_SEARCHES)(self._match)
         with _connected(self._words, write=True) as words:
             words.execute("CREATE VIRTUAL TABLE words USING fts5(question, answer, content='')")
@@ -175,12 +186,12 @@ class AttemptIndex:
         with self._lock:
             if tuple(sources[: len(self.sources)]) != self.sources:
                 return False
-            new = sources[len(self.sources) :]
-            for source in new:
+            total = self._known.total
+            for source in sources[len(self.sources) :]:
                 self._duck.execute(
                     _FILL,
                     {
-                        "first": self.total,
+                        "first": total,
                         "folder": source.path.parent.name,
                         "file": source.path.stem,
                         "step": source.step,
@@ -188,22 +199,31 @@ class AttemptIndex:
                         "path": str(source.path),
                     },
                 )
-                self.total += tables.count_rows(source.path)
+                total += tables.count_rows(source.path)
                 self.sources += (source,)
-            if new:
-                self.values = {name: self._values_of(name) for name in FILTERS}
-            if self.searchable < self.total and (self._maker is None or not self._maker.is_alive()):
+            if total > self._known.total:
+                self._known = self._look(total)
+            if self.searchable < total and (self._maker is None or not self._maker.is_alive()):
                 self._maker = threading.Thread(target=self._make_words, name="words", daemon=True)
                 self._maker.start()
             return True
 
-    def wait(self) -> None:
-        """Until all words can be searched."""
-        if self._maker is not None:
-            self._maker.join()
+    @property
+    def values(self) -> Mapping[str, Sequence[tuple[str, int]]]:
+        """The values of each of ``FILTERS``, and how many attempts have them."""
+        return self._known.values
 
-    def _values_of(self, name: str) -> list[tuple[str, int]]:
-        return self._duck.execute(f"SELECT {name}, count(*) FROM attempts GROUP BY 1 ORDER BY 1").fetchall()
+    def _look(self, total: int) -> "_Known":
+        values = {
+            name: self._duck.execute(f"SELECT {name}, count(*) FROM attempts GROUP BY 1 ORDER BY 1").fetchall()
+            for name in FILTERS
+        }
+        # Sorting a million rows takes longer than a page may: it is done once, and a page picks from what is sorted.
+        orders = {
+            order: self._duck.execute(f"SELECT n FROM attempts ORDER BY {by}").fetchnumpy()["n"]
+            for order, by in _ORDER.items()
+        }
+        return _Known(total=total, values=values, orders=orders)
 
     def _make_words(self) -> None:
         """Read what is not yet in the index of words; ends when all is, or when the index is closed."""
@@ -220,33 +240,36 @@ class AttemptIndex:
                             self.searchable = first + rows
                         first += rows
 
-    def _match(self, query: str, searchable: int) -> "pa.Table":
-        """The numbers of all attempts with these words."""
+    def _match(self, query: str, searchable: int) -> I64:
+        """The numbers of those of the first ``searchable`` attempts that have these words."""
         with _connected(self._words) as words:
             # One text of a million numbers comes back in a fifth of the time of a million rows.
             (numbers,) = words.execute("SELECT group_concat(rowid) FROM words WHERE words MATCH ?", (query,)).fetchone()
-        found = np.array([] if numbers is None else numbers.split(","), dtype=np.int64)
-        return pa.table({"n": found[found < searchable]})
+        found = np.fromstring(numbers or "", dtype=np.int64, sep=",")
+        return found[found < searchable]
 
     def find(self, asked: Asked) -> Found:
         """The attempts that meet every condition, one page of them."""
+        known = self._known
+        wanted = np.ones(known.total, dtype=bool)
+        searched = known.total
         conditions, values = _conditions(asked)
-        searched = self.searchable
         cursor = self._duck.cursor()
+        if conditions:
+            cursor.execute(f"SELECT n FROM attempts WHERE {' AND '.join(conditions)}", values)
+            wanted &= _flags(cursor.fetchnumpy()["n"], known.total)
         if query := query_of(asked.words):
-            cursor.register("matches", self._matches(query, searched))
-            conditions.append("n IN (SELECT n FROM matches)")
+            if self._maker is not None:
+                self._maker.join(PATIENCE_S)
+            searched = min(self.searchable, known.total)
+            wanted &= _flags(self._matches(query, searched), known.total)
         elif asked.words:
-            conditions.append("false")
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        ((count,),) = cursor.execute(f"SELECT count(*) FROM attempts {where}", values).fetchall()
-        # First the numbers and then what a list shows: sorting must not carry the previews.
-        numbers = cursor.execute(
-            f"SELECT n FROM attempts {where} ORDER BY {_ORDER[asked.order]} LIMIT {ROWS_PER_PAGE} OFFSET {ROWS_PER_PAGE * asked.page}",
-            values,
-        ).fetchall()
-        rows = self._rows(cursor, [n for (n,) in numbers])
-        return Found(rows=tuple(rows), count=count, searched=searched if query else self.total, total=self.total)
+            wanted[:] = False
+        ordered = known.orders[asked.order]
+        numbers = ordered[wanted[ordered]]
+        first = ROWS_PER_PAGE * asked.page
+        rows = self._rows(cursor, numbers[first : first + ROWS_PER_PAGE].tolist())
+        return Found(rows=tuple(rows), count=len(numbers), searched=searched, total=known.total)
 
     def of_example(self, task: str, example_id: str) -> list[dict[str, Any]]:
         """All attempts at one example, in the order of the steps."""
@@ -263,6 +286,13 @@ class AttemptIndex:
         names = [column[0] for column in cursor.description or ()]
         found = {row[0]: dict(zip(names, row, strict=True)) for row in cursor.fetchall()}
         return [found[n] for n in numbers]
+
+
+def _flags(numbers: I64, total: int) -> NDArray[np.bool_]:
+    """Which of ``total`` attempts have one of these numbers."""
+    flags = np.zeros(total, dtype=bool)
+    flags[numbers[numbers < total]] = True
+    return flags
 
 
 def _conditions(asked: Asked) -> tuple[list[str], list[Any]]:

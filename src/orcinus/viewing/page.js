@@ -1,5 +1,6 @@
 "use strict";
-// The one script: parts of a page that change while a run goes on are fetched again, and a chosen filter works at once.
+// The one script: parts of a page that change while a run goes on are fetched again, a search that was too early is made again,
+// and a chosen filter works at once.
 
 const MILLISECONDS = 2000;
 
@@ -18,6 +19,8 @@ async function refresh(part) {
 }
 
 for (const part of document.querySelectorAll("[data-src]")) setInterval(refresh, MILLISECONDS, part);
+
+if (document.querySelector("[data-again]")) setTimeout(() => location.reload(), MILLISECONDS);
 
 for (const form of document.querySelectorAll("form.filters")) {
   form.addEventListener("change", (event) => {

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from orcinus.errors import ConfigError, OrcinusError
 from orcinus.following import live
-from orcinus.lineage import example_of, fate, lessons_of, scores_of, trace_lesson
+from orcinus.lineage import example_of, fate_of_trace, lessons_of, scores_of, trace_lesson
 from orcinus.reporting import words
 from orcinus.reporting.pages import SHORT, dot_plot
 from orcinus.store import tables
@@ -33,7 +33,7 @@ from orcinus.viewing.workspace import (
 MOST_COMPARED = 6
 """Runs beside each other; more do not fit."""
 ORDERS = {
-    "first": "as they were made",
+    "first": "in order",
     "longest": "longest first",
     "shortest": "shortest first",
     "dearest": "dearest first",
@@ -188,10 +188,7 @@ class _Pages:
         path = attempt_path(folder, request.path_params["folder"], file)
         judged = tables.judged_of(next(tables.rows_at(path, [row])))
         attempt = judged.attempt
-        try:
-            events = fate(folder, attempt.id)
-        except ConfigError:
-            events = ()
+        taught = path.parent.name.startswith("teach-")
         return self._page(
             "attempt.html.j2",
             run=run,
@@ -200,8 +197,8 @@ class _Pages:
             table=f"{path.parent.name}/{file}",
             row=row,
             others=self._workspace.index(folder).of_example(attempt.task, attempt.example_id),
-            events=[event for event in events if event.trace == attempt.id],
-            lessons=lessons_of(folder, attempt.id),
+            events=fate_of_trace(folder, attempt.id) if taught else (),
+            lessons=lessons_of(folder, attempt.id) if taught else (),
         )
 
     def lessons(self, request: Request) -> Response:
