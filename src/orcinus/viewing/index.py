@@ -54,9 +54,11 @@ _CREATE = """
     CREATE TABLE attempts (
         n BIGINT, folder VARCHAR, file VARCHAR, row BIGINT, id VARCHAR, example_id VARCHAR, step VARCHAR, role VARCHAR,
         task VARCHAR, strategy VARCHAR, model VARCHAR, sample INTEGER, finish VARCHAR, verdict VARCHAR, answer VARCHAR,
-        tokens_out BIGINT, cost_usd DOUBLE, question VARCHAR, preview VARCHAR
+        tokens_out BIGINT, cost_usd DOUBLE,
+        question VARCHAR USING COMPRESSION uncompressed, preview VARCHAR USING COMPRESSION uncompressed
     )
 """
+"""``n`` is the row's number from 0. Fifty rows from all over a million: 60 ms where texts are compressed, 40 ms where not."""
 _FILL = f"""
     INSERT INTO attempts
     SELECT $first + file_row_number, $folder, $file, file_row_number, id, example_id, $step, $role,
@@ -145,7 +147,7 @@ def query_of(words: str) -> str:
     """What a reader typed as an FTS5 query: every word or quoted phrase must be there; nothing in it is an operator."""
     parts = []
     for phrase, word in re.findall(r'"([^"]*)"?|(\S+)', words):
-        text = (phrase or word).replace('"', " ")
+        text = (phrase or word).replace('"', " ").strip()
         plain = text.rstrip("*")
         if any(character.isalnum() for character in plain):
             parts.append(f'"{plain}"' + ("*" if text != plain else ""))
@@ -281,8 +283,8 @@ class AttemptIndex:
 
     @staticmethod
     def _rows(cursor: "duckdb.DuckDBPyConnection", numbers: Sequence[int]) -> list[dict[str, Any]]:
-        marks = ",".join("?" * len(numbers)) or "NULL"
-        cursor.execute(f"SELECT n, {_COLUMNS} FROM attempts WHERE n IN ({marks})", numbers)
+        # As a join: by a list of values DuckDB would read every row (200 ms and more for fifty of a million).
+        cursor.execute(f"SELECT n, {_COLUMNS} FROM attempts WHERE n IN (SELECT unnest(?::BIGINT[]))", (list(numbers),))
         names = [column[0] for column in cursor.description or ()]
         found = {row[0]: dict(zip(names, row, strict=True)) for row in cursor.fetchall()}
         return [found[n] for n in numbers]

@@ -18,14 +18,13 @@ from orcinus.following import live
 from orcinus.lineage import example_of, fate_of_trace, lessons_of, scores_of, trace_lesson
 from orcinus.reporting import words
 from orcinus.reporting.pages import SHORT, dot_plot
-from orcinus.store import tables
 from orcinus.viewing.index import FILTERS, ROWS_PER_PAGE, Asked
 from orcinus.viewing.server import REPORT_POLICY
 from orcinus.viewing.workspace import (
     LESSONS_PER_PAGE,
     Workspace,
     assigned_strategies,
-    attempt_path,
+    attempt_at,
     lessons_page,
     paired,
 )
@@ -183,18 +182,17 @@ class _Pages:
         )
 
     def attempt(self, request: Request) -> Response:
-        run, file, row = (request.path_params[name] for name in ("run", "file", "row"))
+        run, step, file, row = (request.path_params[name] for name in ("run", "folder", "file", "row"))
         folder = self._workspace.folder(run)
-        path = attempt_path(folder, request.path_params["folder"], file)
-        judged = tables.judged_of(next(tables.rows_at(path, [row])))
+        judged = attempt_at(folder, step, file, row)
         attempt = judged.attempt
-        taught = path.parent.name.startswith("teach-")
+        taught = step.startswith("teach-")
         return self._page(
             "attempt.html.j2",
             run=run,
             judged=judged,
             example=example_of(folder, attempt.task, attempt.example_id),
-            table=f"{path.parent.name}/{file}",
+            table=f"{step}/{file}",
             row=row,
             others=self._workspace.index(folder).of_example(attempt.task, attempt.example_id),
             events=fate_of_trace(folder, attempt.id) if taught else (),

@@ -17,6 +17,7 @@ from orcinus.lineage import finished_steps, scores_of
 from orcinus.status import RunStatus, run_status
 from orcinus.store import tables
 from orcinus.store.ledger import Ledger, SpendRow
+from orcinus.types import Judged
 from orcinus.viewing.index import AttemptIndex, sources_of
 
 LESSONS_PER_PAGE = 50
@@ -153,17 +154,17 @@ def _changed(run_dir: Path) -> float:
     return max((path.stat().st_mtime for path in run_dir.glob("*/_done")), default=0.0)
 
 
-def attempt_path(run_dir: Path, folder: str, file: str) -> Path:
-    """The table of attempts that a link names.
+def attempt_at(run_dir: Path, folder: str, file: str, row: int) -> Judged:
+    """The attempt that a link names, with its verdict.
 
     Raises:
-        ConfigError: The run has no such table.
+        ConfigError: The run has no such table, or the table no such row.
     """
     for source in sources_of(run_dir):
-        if (source.path.parent.name, source.path.stem) == (folder, file):
-            return source.path
+        if (source.path.parent.name, source.path.stem) == (folder, file) and row < tables.count_rows(source.path):
+            return tables.judged_of(next(tables.rows_at(source.path, [row])))
     raise ConfigError(
-        f"{run_dir.name}: there is no table {folder}/{file} now; a later run of the step may have replaced it"
+        f"{run_dir.name}: there is no row {row} of {folder}/{file} now; a later run of the step may have replaced it"
     )
 
 
