@@ -132,12 +132,12 @@ def browsing(profile: Path) -> Iterator[Tab]:
         pytest.skip("needs Chromium, which is not installed here")
     their_in, to = os.pipe()
     back, their_out = os.pipe()
-    # The browser listens on descriptor 3 and answers on 4.
+    # The browser listens on descriptor 3 and answers on 4; not every sh knows descriptors of two digits.
     command = [
-        "sh",
+        "bash",
         "-c",
         f'exec "$@" 3<&{their_in} 4>&{their_out}',
-        "sh",
+        "bash",
         binary,
         *FLAGS,
         f"--user-data-dir={profile}",
