@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from orcinus.errors import ConfigError
 from orcinus.pipeline import summary_of
@@ -64,14 +63,15 @@ def trace_lesson(run_dir: Path, lesson_id: str | None = None) -> Lineage:
     assignments = Assigned.read(taught["assign"])
     return Lineage(
         lesson=lesson,
-        example=next(
-            tables.example_of(row) for row in _of_example(inputs["sample"] / "examples.parquet", lesson, "id")
-        ),
+        example=_example(inputs["sample"], lesson.task, lesson.example_id),
         probe=tuple(_judged(assigned["probe"] / "attempts.parquet", lesson)),
         assignment=assignments.assignment_of(lesson.task, lesson.example_id),
         trace=next(judged for judged in traces if judged.attempt.id == lesson.attempt_id),
         siblings=tuple(judged for judged in traces if judged.attempt.id != lesson.attempt_id),
-        drops=tuple(tables.Drop(**row) for row in _of_example(curate / "drops.parquet", lesson, "example_id")),
+        drops=tuple(
+            tables.Drop(**row)
+            for row in _of_example(curate / "drops.parquet", lesson.task, lesson.example_id, "example_id")
+        ),
     )
 
 
@@ -103,21 +103,27 @@ def fate(run_dir: Path, identity: str) -> tuple[Event, ...]:
         what = {"teach": "taught", "probe": "asked of the student to choose by", "held_out": "held out"}[row["split"]]
         events.append(Event(step="sample", task=row["task"], example=row["id"], trace="", what=what))
     events += _drop_events(sampled / "dropped.parquet", "sample", "example_id", identity)
-    for name in ("curate-assistant", "curate"):
-        for folder in _latest(run_dir, name):
-            events += _drop_events(folder / "drops.parquet", "curate", "example_id", identity)
-            events += _drop_events(folder / "drops.parquet", "curate", "attempt_id", identity)
-            for column in ("example_id", "id"):
-                for row in _rows(folder / "kept.parquet", column, identity):
-                    judged = tables.judged_of(row)
-                    attempt = judged.attempt
-                    what = f"kept: {attempt.strategy}, verdict {judged.verdict.value}"
-                    events.append(
-                        Event(step="curate", task=attempt.task, example=attempt.example_id, trace=attempt.id, what=what)
-                    )
+    for column in ("example_id", "attempt_id"):
+        events += _curated(run_dir, column, identity)
     if not events:
         raise ConfigError(f"{run_dir}: neither an example nor a trace has an id that starts with {identity!r}")
     return tuple(dict.fromkeys(events))
+
+
+def fate_of_trace(run_dir: Path, attempt_id: str) -> tuple[Event, ...]:
+    """What curation did with a teacher's attempt; empty before there was one, and for any other attempt."""
+    return tuple(_curated(run_dir, "attempt_id", attempt_id))
+
+
+def _curated(run_dir: Path, column: str, identity: str) -> Iterator[Event]:
+    """What the latest curation, of the assistant's and of the teacher's traces, said of those whose ``column`` starts with ``identity``."""
+    for folder in (*_latest(run_dir, "curate-assistant"), *_latest(run_dir, "curate")):
+        yield from _drop_events(folder / "drops.parquet", "curate", column, identity)
+        for row in _rows(folder / "kept.parquet", column if column == "example_id" else "id", identity):
+            judged = tables.judged_of(row)
+            attempt = judged.attempt
+            what = f"kept: {attempt.strategy}, verdict {judged.verdict.value}"
+            yield Event(step="curate", task=attempt.task, example=attempt.example_id, trace=attempt.id, what=what)
 
 
 def _drop_events(path: Path, step: str, column: str, identity: str) -> Iterator[Event]:
@@ -130,6 +136,24 @@ def _drop_events(path: Path, step: str, column: str, identity: str) -> Iterator[
             trace=drop.attempt_id,
             what=f"left out by {drop.filter}: {drop.reason}",
         )
+
+
+def example_of(run_dir: Path, task: str, example_id: str) -> Example:
+    """The example that an attempt of the run was made at.
+
+    Raises:
+        ConfigError: The run has no such example.
+    """
+    return _example(finished_steps(run_dir, "sample")[0], task, example_id)
+
+
+def lessons_of(run_dir: Path, attempt_id: str) -> tuple[str, ...]:
+    """Ids of the lessons that were made of a teacher's attempt; empty before the run has made lessons."""
+    found: list[str] = []
+    for done in sorted(run_dir.glob("erase*-*/_done")):
+        path = done.parent / "lessons.parquet"
+        found += [row["id"] for row in tables.rows_where(path, "attempt_id", lambda ids: pc.equal(ids, attempt_id))]
+    return tuple(dict.fromkeys(found))
 
 
 def finished_steps(run_dir: Path, name: str) -> list[Path]:
@@ -166,15 +190,21 @@ def _inputs_of(folder: Path) -> dict[str, Path]:
     return {role: folder.parent / name for role, name in summary_of(folder)["inputs"].items()}
 
 
+def _example(sampled: Path, task: str, example_id: str) -> Example:
+    for row in _of_example(sampled / "examples.parquet", task, example_id, "id"):
+        return tables.example_of(row)
+    raise ConfigError(f"{sampled}: there is no example {task}/{example_id}")
+
+
 def _rows(path: Path, column: str, prefix: str) -> Iterator[dict[str, Any]]:
-    table = ds.dataset(path).to_table(filter=pc.starts_with(pc.field(column), prefix))
-    yield from table.to_pylist()
+    yield from tables.rows_where(path, column, lambda ids: pc.starts_with(ids, prefix))
 
 
-def _of_example(path: Path, lesson: Lesson, id_column: str) -> Iterator[dict[str, Any]]:
-    match = (pc.field(id_column) == lesson.example_id) & (pc.field("task") == lesson.task)
-    yield from ds.dataset(path).to_table(filter=match).to_pylist()
+def _of_example(path: Path, task: str, example_id: str, id_column: str) -> Iterator[dict[str, Any]]:
+    for row in tables.rows_where(path, id_column, lambda ids: pc.equal(ids, example_id)):
+        if row["task"] == task:
+            yield row
 
 
 def _judged(path: Path, lesson: Lesson) -> Iterator[Judged]:
-    yield from map(tables.judged_of, _of_example(path, lesson, "example_id"))
+    yield from map(tables.judged_of, _of_example(path, lesson.task, lesson.example_id, "example_id"))

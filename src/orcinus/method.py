@@ -14,6 +14,7 @@ from orcinus.completers.local_config import LocalConfig, local_identity
 from orcinus.completers.opening import open_completer
 from orcinus.durable import write_atomically
 from orcinus.errors import ConfigError
+from orcinus.following import followed
 from orcinus.pipeline import Step, ancestors, locked, run_steps, summary_of
 from orcinus.protocols import Completer
 from orcinus.recipe import ModelConfig, Recipe, SelfConfig, StudentConfig
@@ -358,7 +359,7 @@ async def run_recipe(
     base = recipe_path.resolve().parent
     run_dir = runtime.workspace / recipe.name
     steps = [step for step in steps_of(recipe, base) if until is None or VERBS.index(_verb(step)) <= VERBS.index(until)]
-    with locked(run_dir), Ledger(runtime.ledger_path) as ledger:
+    with locked(run_dir), followed(progress, run_dir) as told, Ledger(runtime.ledger_path) as ledger:
         write_atomically(run_dir / "recipe.yaml", recipe_path.read_bytes())
         models = Models(recipe, base, runtime)
         budget = Budget(usd=recipe.budget.usd, tokens=recipe.budget.tokens, ledger=ledger, run=recipe.name)
@@ -377,7 +378,7 @@ async def run_recipe(
                 seed=recipe.seed,
                 ledger=ledger,
                 runtime=runtime,
-                progress=progress,
+                progress=told,
                 completer=completer,
                 budget=budget,
                 judging=recipe.judging if recipe.judge is not None else None,

@@ -57,7 +57,7 @@ def _render(template: str, facts: Facts) -> str:
         arms=words.ARMS,
         short=SHORT,
         tasks=[task for task in next(iter(facts.arms.values()), {}) if not task.startswith("_")],
-        dot_plot=_dot_plot(facts.arms),
+        dot_plot=dot_plot(facts.arms),
         loss_plot=_loss_plot(facts),
         heat=[_heat_row(assignment, facts.strategies) for assignment in facts.assignments],
         spend=_spend(facts),
@@ -65,7 +65,8 @@ def _render(template: str, facts: Facts) -> str:
     )
 
 
-def _dot_plot(arms: Mapping[str, Mapping[str, Any]]) -> Markup:
+def dot_plot(arms: Mapping[str, Mapping[str, Any]]) -> Markup:
+    """Every arm's score by task with its interval, the mean of tasks first."""
     names = [task for task in next(iter(arms.values()), {}) if task != "_micro"]
     names.sort(key=lambda name: (name != "_macro", name))
     groups = []

@@ -4,14 +4,18 @@ A table appears under its name only when it is complete (written beside, then re
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from orcinus.errors import StoreError
@@ -33,6 +37,9 @@ from orcinus.types import (
 
 ROWS_PER_BATCH = 4096
 """Rows held in memory by a reader or writer: about 16 MiB of attempts."""
+
+KEPT_COLUMNS = 16
+"""Columns that are kept to find rows by: those of ids, about 30 MB each for a million rows."""
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
@@ -213,17 +220,68 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str
     try:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise StoreError(
-            f"{path}: cannot be read as a table ({error}); delete its step folder to make it again"
-        ) from error
+        raise _unreadable(path, error) from error
     with file:
         for batch in file.iter_batches(ROWS_PER_BATCH, columns=columns):
             yield from batch.to_pylist()
 
 
+def rows_where(path: Path, column: str, test: Callable[[pa.ChunkedArray], pa.ChunkedArray]) -> Iterator[dict[str, Any]]:
+    """The rows whose value in ``column`` passes ``test``, in order.
+
+    Of all rows only that column is read, and it is kept for the next question; whole rows only where one passes.
+
+    Args:
+        path: The table.
+        column: A column of texts.
+        test: From the column to true or false for each row.
+
+    Raises:
+        StoreError: The table is missing or is no Parquet file.
+    """
+    try:
+        stat = path.stat()
+        column_read = _column(path, column, stat.st_mtime_ns, stat.st_size)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
+    yield from rows_at(path, pc.indices_nonzero(test(column_read)).to_pylist())
+
+
+@lru_cache(maxsize=KEPT_COLUMNS)
+def _column(path: Path, column: str, stamp: int, size: int) -> pa.ChunkedArray:
+    return ds.dataset(path).to_table(columns=[column])[column]
+
+
+def rows_at(path: Path, numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """The rows with these numbers, which ascend from 0; only the row groups that hold them are read.
+
+    Raises:
+        StoreError: The table is missing, is no Parquet file or has fewer rows.
+    """
+    if not numbers:
+        return
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
+    with file:
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        if numbers[-1] >= starts[-1]:
+            raise StoreError(f"{path}: has {starts[-1]:,} rows, and none with the number {numbers[-1]:,}")
+        groups = np.searchsorted(starts, numbers, "right") - 1
+        for group in np.unique(groups):
+            wanted = np.asarray(numbers)[groups == group] - starts[group]
+            yield from file.read_row_group(int(group)).take(pa.array(wanted)).to_pylist()
+
+
 def count_rows(path: Path) -> int:
     """Rows of a table, from its footer alone."""
     return int(pq.read_metadata(path).num_rows)
+
+
+def _unreadable(path: Path, error: Exception) -> StoreError:
+    return StoreError(f"{path}: cannot be read as a table ({error}); delete its step folder to make it again")
 
 
 def _dumps(value: object) -> str:
