@@ -35,6 +35,8 @@ _NOT_FOR_PAGES = re.compile(
     r'<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>| xmlns(?::\w+)?="[^"]*"', re.DOTALL
 )
 """Rules for the whole page, who made it, and name spaces: HTML knows SVG, and a report holds no address."""
+_INLINE = re.compile(r'style="([^"]*)"')
+_FONT_SIZE = re.compile(r"[\d.]+px")
 _SETTINGS: dict[Any, Any] = {
     "font.size": 9.5,
     "font.family": "sans-serif",
@@ -92,10 +94,8 @@ def lines(
     with _drawn(height_in=2.7) as (figure, axes):
         for colour, label, points in series:
             xs, ys = zip(*points, strict=True)
-            axes.plot(xs, ys, color=COLOURS[colour], linewidth=1.5)
-            axes.annotate(
-                label, (xs[-1], ys[-1]), xytext=(6, 0), textcoords="offset points", color=COLOURS[colour], va="center"
-            )
+            axes.plot(xs, ys, color=COLOURS[colour], linewidth=1.5, label=label)
+        axes.legend(frameon=False)
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
         axes.grid(axis="y")
@@ -147,11 +147,21 @@ def _for_page(figure: "Figure", title: str) -> Markup:
     """The figure as part of a page: its title for those who do not see it, its colours those of the page."""
     text = _svg(figure, transparent=True)
     text = _NOT_FOR_PAGES.sub("", text[text.index("<svg") :]).replace("xlink:href", "href")
+    text = _INLINE.sub(_as_attributes, text)
     for name, colour in COLOURS.items():
         text = text.replace(colour, f"var(--{name})")
     opening, _, rest = text.partition(">")
     opening = re.sub(r' (?:width|height)="[^"]*"', "", opening)
     return Markup(f'{opening} role="img" aria-label="{escape(title)}"><title>{escape(title)}</title>{rest}')
+
+
+def _as_attributes(style: re.Match[str]) -> str:
+    """An inline style as attributes, which a page may have that allows no inline style; the typeface is the page's."""
+    found = dict(part.strip().split(": ", 1) for part in style[1].split(";") if ": " in part)
+    font = _FONT_SIZE.search(found.pop("font", ""))
+    if font is not None:
+        found["font-size"] = font[0]
+    return " ".join(f'{name}="{value}"' for name, value in found.items())
 
 
 def _shortened(name: str) -> str:
