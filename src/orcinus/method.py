@@ -206,9 +206,14 @@ class _Builder:
 
     def train(self, erased: Step, made: Mapping[str, Step], content: Content) -> Step:
         async def action(context: StepContext) -> dict[str, Any]:
-            return await train.train(self._recipe.train, self._student_at(context), context)
+            return await train.train(self._recipe.train.at(self._base), self._student_at(context), context)
 
         config = {**_dump(self._recipe.train), "model": self._identity("student"), "arm": content}
+        if any(stage.on_policy is not None for stage in self._recipe.train.stages):
+            config["on_policy"] = [
+                None if stage.on_policy is None else local_identity(stage.on_policy.teacher, self._base)
+                for stage in self._recipe.train.stages
+            ]
         return self._step(_arm_name("train", content), train, config, {"erase": erased, **made}, action)
 
     def evaluate(self, inputs: Mapping[str, Step]) -> Step:

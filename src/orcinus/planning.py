@@ -109,7 +109,7 @@ def _on_several_machines(
         return f"Training on {nodes} machines: first `orcinus erase`, then plan again; the command needs the lessons."
     made = step.inputs.get("student")
     student = student_config(recipe, base, None if made is None else made.folder(run_dir))
-    job = train.job_of(recipe.train, student, erased.folder(run_dir), folder, recipe.seed, runtime)
+    job = train.job_of(recipe.train.at(base), student, erased.folder(run_dir), folder, recipe.seed, runtime)
     words = ["python", *command(job.write(), processes=runtime.processes, nodes=nodes)]
     return (
         f"Training on {nodes} machines that share this folder, on each of them: {shlex.join(words)} "

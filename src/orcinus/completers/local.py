@@ -277,7 +277,7 @@ def load(config: LocalConfig, device: str) -> tuple[Chat, Any, frozenset[int]]:
     if config.adapter is not None:
         model = _with_adapter(model, config.adapter)
     model.to(torch.device(device)).eval()  # type: ignore[arg-type]  # the decorator hides the signature
-    return Chat(tokenizer, fallback=config.chat_template), model, _stop_tokens(model, tokenizer)
+    return Chat(tokenizer, fallback=config.chat_template), model, stop_tokens(model, tokenizer)
 
 
 def quiet() -> None:
@@ -295,7 +295,7 @@ def _with_adapter(model: Any, adapter: str) -> Any:
     return PeftModel.from_pretrained(model, adapter).merge_and_unload()
 
 
-def _stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     """Every token that ends an answer, by the generation configuration and the tokenizer."""
     configured = model.generation_config.eos_token_id
     stops = set(configured if isinstance(configured, list) else [configured])

@@ -1,14 +1,26 @@
 """The settings of training, without importing torch."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator
 
 from orcinus import registry
+from orcinus.completers.local_config import LocalConfig
 from orcinus.config import Config
 from orcinus.training import objectives as objectives
 from orcinus.types import Lesson
+
+
+class OnPolicyConfig(Config):
+    """On-policy distillation: the student answers, and learns from a teacher's probabilities of what it wrote."""
+
+    teacher: LocalConfig
+    """A model on this machine with the student's vocabulary."""
+    max_tokens: int = Field(default=512, ge=1)
+    """Upper bound on what the student writes to each question."""
+    temperature: float = Field(default=1.0, ge=0)
 
 
 class StageConfig(Config):
@@ -28,6 +40,8 @@ class StageConfig(Config):
     learning_rate: float = Field(default=2e-5, gt=0)
     replay: float = Field(default=0.0, ge=0, lt=1)
     """Share of the stage's lessons that are lessons of earlier stages, shown again against forgetting; drawn by a hash."""
+    on_policy: OnPolicyConfig | None = None
+    """Take only the stage's questions, and learn from what the student itself writes to them; None learns the lessons' texts."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How the rate falls after the warm-up."""
     warmup: float = Field(default=0.03, ge=0, lt=1)
@@ -85,6 +99,18 @@ class TrainConfig(Config):
     """auto: bfloat16 on a GPU that has it, float32 elsewhere."""
     trainer: Mapping[str, Any] = Field(default_factory=dict)
     """Further fields of Hugging Face's TrainingArguments, by name."""
+
+    def at(self, base: Path) -> Self:
+        """The same with the paths of on-policy teachers resolved from ``base``."""
+        stages = tuple(
+            stage
+            if stage.on_policy is None
+            else stage.model_copy(
+                update={"on_policy": stage.on_policy.model_copy(update={"teacher": stage.on_policy.teacher.at(base)})}
+            )
+            for stage in self.stages
+        )
+        return self.model_copy(update={"stages": stages})
 
     @field_validator("objective")
     @classmethod

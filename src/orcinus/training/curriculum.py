@@ -9,6 +9,7 @@ import inspect
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
 from orcinus import registry
 from orcinus.completers.chat import FALLBACKS, Chat
-from orcinus.completers.local import quiet
+from orcinus.completers.local import quiet, stop_tokens
 from orcinus.completers.local_config import LocalConfig
 from orcinus.errors import ConfigError, StepError, StoreError
 from orcinus.fingerprint import stable_fraction
 from orcinus.store import tables
 from orcinus.training import processes
-from orcinus.training.config import LoraConfig, StageConfig, TrainConfig
+from orcinus.training.config import LoraConfig, OnPolicyConfig, StageConfig, TrainConfig
 from orcinus.training.lessons import TokenizedLessons, tokenize_lessons
 from orcinus.training.trainer import StageResult, train_stage
 from orcinus.types import Lesson
@@ -115,6 +116,7 @@ def _train_one(
     tokenized = _tokenize(config, place, lessons, chat, work / "lessons", seed, wanted)
     if config.lora is not None:
         model = with_lora(model, config.lora)
+    kind = None if stage.on_policy is None else _on_policy(stage.on_policy, model, chat)
     result, gathered = train_stage(
         model,
         tokenized,
@@ -126,6 +128,7 @@ def _train_one(
         seed=seed,
         share_prompts=config.share_prompts,
         objective=objective,
+        kind=kind,
         arguments=_arguments(config, stage, device),
         work=work / "trainer",
         loss_log=folder.parent / "loss.jsonl",
@@ -136,6 +139,22 @@ def _train_one(
         save_student(model, tokenizer, source, folder, gathered)
         shutil.rmtree(work)
     return _facts(result, tokenized)
+
+
+def _on_policy(config: OnPolicyConfig, model: Any, chat: Chat) -> Callable[..., Any]:
+    """What makes the Trainer of an on-policy stage."""
+    from orcinus.training.on_policy import OnPolicyTrainer, check_vocabulary
+
+    teacher, tokenizer = load_for_training(config.teacher)
+    check_vocabulary(chat.tokenizer, tokenizer)
+    return partial(
+        OnPolicyTrainer,
+        teacher=teacher,
+        end_ids=sorted(stop_tokens(model, chat.tokenizer)),
+        pad_id=chat.tokenizer.pad_token_id,
+        max_tokens=config.max_tokens,
+        temperature=config.temperature,
+    )
 
 
 def _tokenize(

@@ -246,6 +246,7 @@ def train_stage(
     seed: int,
     share_prompts: bool,
     objective: Any = LESSON_WEIGHT,
+    kind: Callable[..., Any] | None = None,
     arguments: Mapping[str, Any],
     work: Path,
     loss_log: Path,
@@ -265,6 +266,7 @@ def train_stage(
         seed: Of packing and order.
         share_prompts: Responses to one prompt stand behind one copy of it.
         objective: Weighs the tokens; see ``objectives.py``.
+        kind: Makes the Trainer; None is training on the lessons' texts.
         arguments: Further fields of TrainingArguments.
         work: The Trainer's own folder, for checkpoints.
         loss_log: The file that gets a line for each optimizer step.
@@ -285,7 +287,7 @@ def train_stage(
     rows = PackedRows(lessons, context=context, epochs=epochs, seed=seed, share_prompts=share_prompts)
     accumulation = max(1, rows_per_step // (micro_batch * processes.count()))
     log = _LossLog(loss_log, name, on_step)
-    trainer = LessonTrainer(
+    trainer = (kind or LessonTrainer)(
         model=model,
         args=TrainingArguments(
             **{
