@@ -93,7 +93,8 @@ class _Builder:
 
     def sample(self) -> Step:
         recipe, base = self._recipe, self._base
-        tasks = [(config, "pool") for config in recipe.tasks] + [(config, "evaluation") for config in recipe.evaluation]
+        roles = (("pool", recipe.tasks), ("evaluation", recipe.evaluation), ("retention", recipe.retention))
+        tasks = [(config, role) for role, configs in roles for config in configs]
         sources = [
             {**config.model_dump(mode="json"), "role": role, "content": content_of(config, base)}
             for config, role in tasks
