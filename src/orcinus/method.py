@@ -393,7 +393,7 @@ async def run_recipe(
 def _publish(report: Step, run_dir: Path) -> None:
     """The report where a user looks for it, and the model card in the student's folder."""
     made = report.folder(run_dir)
-    for name in ("report.html", "report.md"):
+    for name in ("report.html", "report.md", "report.json"):
         write_atomically(run_dir / name, (made / name).read_bytes())
     trained = report.inputs["train"].folder(run_dir)
     student = trained / summary_of(trained)["summary"]["model"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from orcinus.lineage import finished_steps
 from orcinus.pipeline import summary_of
 from orcinus.reporting.words import ARMS, percent, points
 from orcinus.retention import SIZE
@@ -153,6 +154,22 @@ def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, s
         seed=seed,
         steps=tuple((folder.name, records[role]["fingerprint"]) for role, folder in inputs.items()),
         card=_card(inputs["erase"] / "lessons.parquet", _parsed(text), spend),
+    )
+
+
+def facts_of_run(run_dir: Path, spend: Sequence[SpendRow]) -> Facts:
+    """What the latest report of a run shows, read again from the folders it was made from.
+
+    Raises:
+        ConfigError: The run has no report yet.
+    """
+    record = summary_of(finished_steps(run_dir, "report")[0])
+    return gather(
+        {role: run_dir / name for role, name in record["inputs"].items()},
+        spend=spend,
+        run=run_dir.name,
+        seed=record["config"]["seed"],
+        examples=record["config"]["examples"],
     )
 
 
