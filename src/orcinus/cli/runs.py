@@ -46,6 +46,7 @@ def add_commands(app: typer.Typer) -> None:
         )
     app.command(rich_help_panel="One step")(report)
     app.command(rich_help_panel="Look")(status)
+    app.command(rich_help_panel="Look")(diagnose)
     app.command(rich_help_panel="Look")(trace)
     app.command(rich_help_panel="Look")(explain)
     app.command(rich_help_panel="Results")(export)
@@ -345,6 +346,33 @@ def status(
     for batch in journaled((ledger or runs / "ledger.sqlite").parent / "batches"):
         if batch.state.progress in ("prepared", "sent"):
             console.print(f"under way at the provider: {line_of(batch)}", markup=False, soft_wrap=True)
+
+
+def diagnose(
+    source: Annotated[Path, typer.Argument(metavar="RUN|RECIPE", help="A finished run, or the recipe it came from.")],
+    lessons: Annotated[int, typer.Option(min=1, help="How many of its lessons the student is asked again.")] = 200,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    ledger: flags.LedgerPath = None,
+    device: flags.Device = "auto",
+    as_json: flags.AsJson = False,
+) -> None:
+    """Show which lessons the student still fails and why, where it is right, and what to do next."""
+    from orcinus.cli.show import print_diagnosis
+    from orcinus.diagnosis import diagnose as look_into
+    from orcinus.recipe import load_recipe
+
+    run_dir = flags.run_folder(Path(load_recipe(source).name) if source.is_file() else source, runs)
+    runtime = flags.runtime(runs=run_dir.parent, ledger=ledger, concurrency=512, device=device)
+    progress = progress_for(flags.error_console(), as_json=as_json)
+    try:
+        found = run_async(look_into(source, run_dir, runtime, progress, lessons=lessons))
+    finally:
+        progress.close()
+    if as_json:
+        flags.print_json(found)
+    else:
+        print_diagnosis(flags.out_console(), found)
+        flags.out_console().print(f"also in {run_dir / 'diagnosis.md'}, .json", markup=False, soft_wrap=True)
 
 
 def trace(
