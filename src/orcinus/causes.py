@@ -7,7 +7,7 @@
     truncation     the answer was cut off, and the lesson itself does not fit what may be written (or, once learnt, hardly)
     optimisation   its words still cost more than half of what they cost before training
     format         it is learnt, yet no answer was found in what the student writes
-    prerequisite   it is learnt, yet at its difficulty most are wrong, and accuracy falls with difficulty or starts low
+    prerequisite   it is learnt, yet at its difficulty most are wrong, and accuracy falls with difficulty or starts low (and stays there)
     belief         the student gives the wrong answer that it gave before training
     optimisation   others like it are right, or the loss was still falling when training ended
 
@@ -292,6 +292,8 @@ def no_answer(taught: Taught, around: Surroundings) -> str | None:
     """Nothing that the verifier takes for an answer."""
     if not taught.learnt or taught.outcome not in ("no answer", "cut off", "refusal", "loop"):
         return None
+    if truncation(taught, around) is not None:
+        return None
     said = {"no answer": "no answer is found in it", "refusal": "it declines", "loop": "it repeats itself without end"}
     cut = f"it goes on past the {taught.response_tokens:,} tokens of the lesson and is cut off at {around.max_tokens:,}"
     return f"the student has learnt the lesson's words, but when asked {said.get(taught.outcome, cut)}"
@@ -306,8 +308,8 @@ def prerequisite(taught: Taught, around: Surroundings) -> str | None:
     easiest, of = around.right_by_level.get((task, 0), (0, 0))
     here = f"at its difficulty {right} of {n} are right"
     if around.trend.get(task, 1.0) < TREND_SIZE:
-        return f"{here}, {easiest} of {of} of the easiest: accuracy falls with difficulty (p {around.trend[task]:.3f})"
-    if of >= FEW and 2 * easiest < of:
+        return f"{here}, {easiest} of {of} of the easiest: accuracy falls with difficulty (one-sided p {around.trend[task]:.1g})"
+    if of >= FEW and 2 * easiest < of and not around.falling:
         return f"{here}, and of the easiest only {easiest} of {of}"
     return None
 

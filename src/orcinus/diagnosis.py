@@ -211,6 +211,7 @@ async def _diagnose(run: _Run, runtime: Runtime, progress: Progress, ledger: Led
     assigned = Assigned.read(run.inputs["assign"])
     held_out_ways = {(e.task, e.id): assigned.strategy_of(e.task, e.id) or "none" for e, _ in held_out.get("after", [])}
     slices = [*_slices("lessons", shown, ways), *_slices("held out", held_out, held_out_ways)]
+    notes += _in_words(shown, held_out)
     counts = Counter(failure.causes[0] for failure in failures)
     applies = Counter(cause for failure in failures for cause in failure.causes)
     return Diagnosis(
@@ -222,7 +223,7 @@ async def _diagnose(run: _Run, runtime: Runtime, progress: Progress, ledger: Led
         errors=tuple(_errors("lessons", by_arm)) + tuple(_errors("held out", held_out)),
         slices=tuple(slices),
         causes=tuple(CauseCount(cause=c, first=counts[c], applies=n) for c, n in _ranked(applies, counts)),
-        advice=tuple(_advice(run, failures, taught, around, notes)),
+        advice=tuple(_advice(run, failures, taught, around)),
         failures=tuple(failures),
     )
 
@@ -260,8 +261,8 @@ def _students(run: _Run) -> tuple[dict[str, LocalConfig], list[str]]:
     folder, notes = run.inputs["train"], []
     trained = student_config(run.recipe, Path(), folder)
     stages = {
-        stage.name: trained.model_copy(update={"path": str((folder / f"stage-{number}").resolve())})
-        for number, stage in enumerate(run.train.stages, 1)
+        name: trained.model_copy(update={"path": str((folder / f"stage-{number}").resolve())})
+        for number, name in enumerate(_arms(run.train), 1)
     }
     before = _untrained(run)
     if before is None:
@@ -270,6 +271,12 @@ def _students(run: _Run) -> tuple[dict[str, LocalConfig], list[str]]:
             "give the recipe's file in place of the run."
         )
     return ({"before": before} if before else {}) | stages, notes
+
+
+def _arms(train: TrainConfig) -> list[str]:
+    """The stages' names, numbered where several have the same or one is called like the untrained student."""
+    names = [stage.name for stage in train.stages]
+    return [f"{n} {i}" if names.count(n) > 1 or n == "before" else n for i, n in enumerate(names, 1)]
 
 
 def _untrained(run: _Run) -> LocalConfig | None:
@@ -533,6 +540,22 @@ def _slices(items: str, by_arm: Mapping[str, Sequence[Pair]], strategies: Mappin
         yield from _slice(items, "strategy", name, by_arm, lambda key, name=name: strategies[key] == name)  # type: ignore[misc]
 
 
+def _in_words(lessons: Mapping[str, Sequence[Pair]], held_out: Mapping[str, Sequence[Pair]]) -> Iterator[str]:
+    """What the tables do not say: how many lessons were gained and lost, and whether lessons stay with the lessons."""
+    changes = Counter(
+        (before.verdict.value == 1.0, after.verdict.value == 1.0)
+        for (_, before), (_, after) in zip(lessons["before"], lessons["after"], strict=bool(lessons["before"]))
+    )
+    if lessons["before"]:
+        yield f"Of the lessons asked, {changes[False, True]:,} are right since training and {changes[True, False]:,} are wrong since."
+    taught, unseen = ([j.verdict.value == 1.0 for _, j in items.get("after", ())] for items in (lessons, held_out))
+    if taught and unseen and stats.wilson(sum(taught), len(taught))[0] > stats.wilson(sum(unseen), len(unseen))[1]:
+        yield (
+            f"The student has {sum(taught):,} of {len(taught):,} lessons right and {sum(unseen):,} of {len(unseen):,} held-out questions: "
+            "it has learnt lessons by heart; more questions, or more varied ones, would help (sample.per_task, tasks)."
+        )
+
+
 def _slice(
     items: str, by: str, value: str, by_arm: Mapping[str, Sequence[Pair]], takes: Callable[[Key], bool]
 ) -> Iterator[Slice]:
@@ -558,9 +581,7 @@ def _slice(
 # What to do next
 
 
-def _advice(
-    run: _Run, failures: Sequence[Failure], taught: Sequence[Taught], around: Surroundings, notes: Sequence[str]
-) -> Iterator[Advice]:
+def _advice(run: _Run, failures: Sequence[Failure], taught: Sequence[Taught], around: Surroundings) -> Iterator[Advice]:
     """For the causes that explain most failures, what mends them."""
     by_cause: dict[Cause, list[Failure]] = {}
     for failure in failures:
@@ -625,7 +646,7 @@ def _remember(run: _Run, items: Sequence[Failure], *_: Any) -> Remedy:
             "The student knew these before training: halve the learning rate, or train adapters (train.lora) in place of all weights.",
             _stages(run, halved),
         )
-    place = [stage.name for stage in stages].index(lost)
+    place = _arms(run.train).index(lost)
     again = [s.model_copy(update={"replay": max(0.2, s.replay)}) if i > place else s for i, s in enumerate(stages)]
     return (
         f"The student had these right after stage {lost} and lost them later: show later stages a share of earlier lessons again.",
@@ -766,4 +787,4 @@ def summary(found: Diagnosis) -> str:
 def _plain(text: str) -> str:
     """Text for a cell of a Markdown table."""
     one_line = " ".join(text.split())
-    return one_line.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
+    return one_line.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[").replace("`", "'")
