@@ -542,11 +542,9 @@ def _slices(items: str, by_arm: Mapping[str, Sequence[Pair]], strategies: Mappin
 
 def _in_words(lessons: Mapping[str, Sequence[Pair]], held_out: Mapping[str, Sequence[Pair]]) -> Iterator[str]:
     """What the tables do not say: how many lessons were gained and lost, and whether lessons stay with the lessons."""
-    changes = Counter(
-        (before.verdict.value == 1.0, after.verdict.value == 1.0)
-        for (_, before), (_, after) in zip(lessons["before"], lessons["after"], strict=bool(lessons["before"]))
-    )
     if lessons["before"]:
+        pairs = zip(lessons["before"], lessons["after"], strict=True)
+        changes = Counter((a.verdict.value == 1.0, b.verdict.value == 1.0) for (_, a), (_, b) in pairs)
         yield f"Of the lessons asked, {changes[False, True]:,} are right since training and {changes[True, False]:,} are wrong since."
     taught, unseen = ([j.verdict.value == 1.0 for _, j in items.get("after", ())] for items in (lessons, held_out))
     if taught and unseen and stats.wilson(sum(taught), len(taught))[0] > stats.wilson(sum(unseen), len(unseen))[1]:
