@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from orcinus.store.ledger import Ledger
 from orcinus.strategies import built_in, generic_messages
 from orcinus.types import Message
 
+ROOT = Path(__file__).parents[1]
 ORDER = ("sample", "student", "probe", "assign", "teach", "curate", "erase", "train", "evaluate", "report")
 
 
@@ -162,6 +164,27 @@ def test_looking_at_a_run(finished: Path) -> None:
         assert done.returncode == 0, done.stderr
         rows = [json.loads(line) for line in (finished / f"{layout}.jsonl").read_text(encoding="utf-8").splitlines()]
         assert len(rows) > 10
+
+
+def test_the_report_of_a_finished_run_is_written_in_the_formats_asked_for(finished: Path) -> None:
+    run_dir = finished / "runs" / "small"
+    (evaluated, *_) = finished_steps(run_dir, "evaluate")
+    written = {name: (run_dir / f"report.{name}").read_bytes() for name in ("html", "md", "json")}
+    for name in written:
+        (run_dir / f"report.{name}").unlink()
+    done = orcinus("report", "small", "--format", "md,json", cwd=finished)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["runs/small/report.md", "runs/small/report.json"]
+    assert not (run_dir / "report.html").exists()
+    facts = json.loads((run_dir / "report.json").read_bytes())
+    assert facts["arms"] == json.loads((evaluated / "scores.json").read_bytes())["arms"]
+    documented = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "report.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert list(facts) == documented
+    wrong = orcinus("report", "small", "--format", "pdf", cwd=finished)
+    assert wrong.returncode == 2
+    assert "known: html, md, json" in wrong.stderr
+    for name, content in written.items():
+        (run_dir / f"report.{name}").write_bytes(content)
 
 
 def test_what_became_of_an_example_can_be_asked(finished: Path) -> None:

@@ -17,6 +17,13 @@ from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.types import Assignment, Example, Judged, Lesson
 
+_SPLITS = {
+    "teach": "taught",
+    "probe": "asked of the student to choose by",
+    "held_out": "held out",
+    "retention": "asked before and after, to see what training costs",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
@@ -100,7 +107,7 @@ def fate(run_dir: Path, identity: str) -> tuple[Event, ...]:
     events: list[Event] = []
     sampled = finished_steps(run_dir, "sample")[0]
     for row in _rows(sampled / "examples.parquet", "id", identity):
-        what = {"teach": "taught", "probe": "asked of the student to choose by", "held_out": "held out"}[row["split"]]
+        what = _SPLITS[row["split"]]
         events.append(Event(step="sample", task=row["task"], example=row["id"], trace="", what=what))
     events += _drop_events(sampled / "dropped.parquet", "sample", "example_id", identity)
     for column in ("example_id", "attempt_id"):

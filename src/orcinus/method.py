@@ -94,7 +94,8 @@ class _Builder:
 
     def sample(self) -> Step:
         recipe, base = self._recipe, self._base
-        tasks = [(config, "pool") for config in recipe.tasks] + [(config, "evaluation") for config in recipe.evaluation]
+        roles = (("pool", recipe.tasks), ("evaluation", recipe.evaluation), ("retention", recipe.retention))
+        tasks = [(config, role) for role, configs in roles for config in configs]
         sources = [
             {**config.model_dump(mode="json"), "role": role, "content": content_of(config, base)}
             for config, role in tasks
@@ -398,7 +399,7 @@ async def run_recipe(
 def _publish(report: Step, run_dir: Path) -> None:
     """The report where a user looks for it, and the model card in the student's folder."""
     made = report.folder(run_dir)
-    for name in ("report.html", "report.md"):
+    for name in ("report.html", "report.md", "report.json"):
         write_atomically(run_dir / name, (made / name).read_bytes())
     trained = report.inputs["train"].folder(run_dir)
     student = trained / summary_of(trained)["summary"]["model"]

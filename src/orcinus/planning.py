@@ -25,7 +25,7 @@ from orcinus.store.ledger import Ledger, attempt_id
 from orcinus.strategies import by_name, suits
 from orcinus.training.launch import command
 from orcinus.training.scratch import ScratchConfig
-from orcinus.types import Example, Request, Strategy
+from orcinus.types import Example, Request, Split, Strategy
 from orcinus.verifiers.judge import BY_MODEL
 
 CHARACTERS_PER_TOKEN = 4
@@ -217,7 +217,8 @@ class _Estimator:
             requests = self._teach(self._recipe.assist)
             return [_Asking(role="assistant", requests=requests, exact=self._assigned is not None)]
         if name == "evaluate":
-            return [self._arm(arm) for arm in self._recipe.evaluate.arms]
+            arms = [self._arm(arm, "held_out") for arm in self._recipe.evaluate.arms]
+            return arms + [self._arm(arm, "retention") for arm in evaluate.RETENTION_ARMS if self._recipe.retention]
         return []
 
     def _asked(self, examples: Sequence[Example], config: SamplingConfig, strategy: Strategy) -> Iterator[Request]:
@@ -259,13 +260,13 @@ class _Estimator:
             if name is not None:
                 yield from requests_for(example, self._known[name], config.sampling, seed=self._recipe.seed)
 
-    def _arm(self, arm: evaluate.Arm) -> _Asking:
+    def _arm(self, arm: evaluate.Arm, split: Split) -> _Asking:
         config = self._recipe.evaluate
         role = "teacher" if arm == "teacher" else "student"
         prompted = arm in ("teacher", "prompted")
 
         def requests() -> Iterator[Request]:
-            for example in evaluate.chosen(config, self._context):
+            for example in evaluate.chosen(config, self._context, split):
                 name = self._assigned.strategy_of(example.task, example.id) if self._assigned and prompted else None
                 strategy = self._known[name] if name else self._longest()
                 yield from requests_for(example, strategy, config.sampling, seed=self._recipe.seed)

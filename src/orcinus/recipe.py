@@ -113,6 +113,9 @@ class Recipe(Config):
     """The pool: probed, taught and, in its held-out part, evaluated."""
     evaluation: tuple[TaskConfig, ...] = ()
     """Further tasks that are only evaluated; whatever overlaps with them leaves the pool before anything is paid for."""
+    retention: tuple[TaskConfig, ...] = ()
+    """Tasks that training must not cost: taught to nobody, kept out of the pool like those of ``evaluation``, and asked of the student before
+    and after. The report warns of a loss. Questions whose ``meta.harmful`` is true or false count refusals both ways."""
     strategies: tuple[str | StrategyConfig, ...] = ("direct", "step_by_step", "explain_then_answer")
     """The strategies to measure the student under: names of built-in ones, or your own."""
     student: StudentConfig
@@ -185,7 +188,7 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _who_is_asked_to_judge_is_there(self) -> "Recipe":
-        sources = [task for task in (*self.tasks, *self.evaluation) if isinstance(task, RecordsConfig)]
+        sources = [task for task in (*self.tasks, *self.evaluation, *self.retention) if isinstance(task, RecordsConfig)]
         waiting = [task for task in sources if task.verifier in BY_MODEL]
         if waiting and self.judge is None:
             raise ValueError(

@@ -15,7 +15,7 @@ from typing import Any, Literal
 Role = Literal["system", "developer", "user", "assistant"]
 Finish = Literal["stop", "length", "refusal", "error"]
 AnswerType = Literal["choice", "bool", "number", "math", "list", "exact", "json", "program", "free"]
-Split = Literal["probe", "teach", "held_out"]
+Split = Literal["probe", "teach", "held_out", "retention"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,6 @@ STEP_HELP = {
     "erase": "Replace the strategy's prompt by the generic one.",
     "train": "Train the student in stages.",
     "evaluate": "Compare the student with its baselines on held-out items.",
-    "report": "Write the report.",
 }
 
 
@@ -45,7 +44,9 @@ def add_commands(app: typer.Typer) -> None:
         app.command(verb, help=f"{text} Runs the steps before it where needed.", rich_help_panel="One step")(
             _step(verb)
         )
+    app.command(rich_help_panel="One step")(report)
     app.command(rich_help_panel="Look")(status)
+    app.command(rich_help_panel="Look")(diagnose)
     app.command(rich_help_panel="Look")(trace)
     app.command(rich_help_panel="Look")(explain)
     app.command(rich_help_panel="Results")(export)
@@ -141,6 +142,41 @@ def _execute(
     else:
         _print_result(run_dir, until)
     return run_dir
+
+
+def report(
+    source: Annotated[
+        Path, typer.Argument(metavar="RECIPE|RUN", help="A recipe, whose steps run where needed; or a finished run.")
+    ],
+    layouts: Annotated[str, typer.Option("--format", help="Any of html, md, json, with commas.")] = "html",
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    ledger: flags.LedgerPath = None,
+    concurrency: flags.Concurrency = 64,
+    device: flags.Device = "auto",
+    micro_batch: flags.MicroBatch = None,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Write the report. Of a recipe it runs the steps before it where needed; of a run it asks nothing."""
+    from orcinus.durable import write_atomically
+    from orcinus.reporting.facts import facts_of_run
+    from orcinus.reporting.pages import FORMATS
+    from orcinus.store.ledger import Ledger
+
+    wanted = [name.strip() for name in layouts.split(",")]
+    for name in wanted:
+        if name not in FORMATS:
+            raise ConfigError(f"--format: no report is written as {name!r}; known: {', '.join(FORMATS)}")
+    if source.is_file():
+        run_dir = _execute(source, "report", as_json, runs, ledger, concurrency, device, micro_batch)
+    else:
+        run_dir = flags.run_folder(source, runs)
+        with Ledger(ledger or run_dir.parent / "ledger.sqlite", read_only=True) as opened:
+            facts = facts_of_run(run_dir, opened.spend(run_dir.name))
+        for name in wanted:
+            write_atomically(run_dir / f"report.{name}", FORMATS[name](facts).encode())
+    if not as_json and (wanted != ["html"] or not source.is_file()):
+        for name in wanted:
+            typer.echo(f"{run_dir / f'report.{name}'}")
 
 
 def demo(
@@ -323,6 +359,33 @@ def status(
     for batch in journaled((ledger or runs / "ledger.sqlite").parent / "batches"):
         if batch.state.progress in ("prepared", "sent"):
             console.print(f"under way at the provider: {line_of(batch)}", markup=False, soft_wrap=True)
+
+
+def diagnose(
+    source: Annotated[Path, typer.Argument(metavar="RUN|RECIPE", help="A finished run, or the recipe it came from.")],
+    lessons: Annotated[int, typer.Option(min=1, help="How many of its lessons the student is asked again.")] = 200,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    ledger: flags.LedgerPath = None,
+    device: flags.Device = "auto",
+    as_json: flags.AsJson = False,
+) -> None:
+    """Show which lessons the student still fails and why, where it is right, and what to do next."""
+    from orcinus.cli.show import print_diagnosis
+    from orcinus.diagnosis import diagnose as look_into
+    from orcinus.recipe import load_recipe
+
+    run_dir = flags.run_folder(Path(load_recipe(source).name) if source.is_file() else source, runs)
+    runtime = flags.runtime(runs=run_dir.parent, ledger=ledger, concurrency=512, device=device)
+    progress = progress_for(flags.error_console(), as_json=as_json)
+    try:
+        found = run_async(look_into(source, run_dir, runtime, progress, lessons=lessons))
+    finally:
+        progress.close()
+    if as_json:
+        flags.print_json(found)
+    else:
+        print_diagnosis(flags.out_console(), found)
+        flags.out_console().print(f"also in {run_dir / 'diagnosis.md'}, .json", markup=False, soft_wrap=True)
 
 
 def trace(

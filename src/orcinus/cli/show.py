@@ -1,6 +1,6 @@
 """Records as a reader sees them in a terminal."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -10,6 +10,9 @@ from rich.text import Text
 from orcinus.lineage import Lineage
 from orcinus.reporting.words import ARMS, chance, points
 from orcinus.types import Judged
+
+if TYPE_CHECKING:
+    from orcinus.diagnosis import Diagnosis
 
 
 def print_scores(console: Console, scores: dict[str, Any]) -> None:
@@ -44,6 +47,46 @@ def print_scores(console: Console, scores: dict[str, Any]) -> None:
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def print_diagnosis(console: Console, found: "Diagnosis") -> None:
+    """What the student fails and why, where it is right, and what to do next; narrow enough for 60 columns."""
+    from orcinus.causes import OUTCOMES
+    from orcinus.diagnosis import summary
+
+    console.print(summary(found), style="bold", markup=False)
+    for note in found.notes:
+        console.print(note, style="yellow", markup=False)
+    if found.causes:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("why", ratio=1)
+        table.add_column("failures", justify="right")
+        table.add_column("also applies to", justify="right")
+        for count in found.causes:
+            table.add_row(count.cause, f"{count.first:,}", f"{count.applies - count.first:,}")
+        console.print(table)
+    shown = [outcome for outcome in OUTCOMES if any(outcome in row.counts for row in found.errors)]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("answers")
+    for outcome in shown:
+        table.add_column(outcome, justify="right")
+    for row in found.errors:
+        cells = [f"{row.counts.get(outcome, 0):,}" for outcome in shown]
+        table.add_row(Text(f"{row.items}, {row.arm}"), *cells)
+    console.print(table)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("right by", ratio=1)
+    for column in ("n", "before", "after", "95 %"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for part in found.slices:
+        interval = f"{100 * part.low:.0f}–{100 * part.high:.0f}"
+        name = Text(f"{part.items}, {part.by} {part.value}")
+        table.add_row(name, f"{part.n:,}", _percent(part.before), _percent(part.after), interval)
+    console.print(table)
+    for i, item in enumerate(found.advice, 1):
+        console.print(f"{i}. {item.words} ({item.failures} of {found.failed} failures)", markup=False)
+        for line in (*item.edit.splitlines(), item.command):
+            console.print(f"   {line}", style="cyan", markup=False, soft_wrap=True)
 
 
 def print_lineage(console: Console, found: Lineage) -> None:

@@ -8,14 +8,18 @@ from typing import Any
 
 import orjson
 
+from orcinus.lineage import finished_steps
 from orcinus.pipeline import summary_of
 from orcinus.reporting.words import ARMS, percent, points
+from orcinus.retention import SIZE
 from orcinus.store import tables
 from orcinus.store.ledger import SpendRow
 from orcinus.types import Assignment, Example, Judged
 
 CURVE_POINTS = 200
 """Points of a loss curve; more cannot be seen."""
+NOTICEABLE = 0.1
+"""A report says so where a loss of more than this share of the items could have been missed."""
 FEW_ITEMS = 100
 """With fewer held-out items a report says that its scores are rough."""
 
@@ -85,6 +89,8 @@ class Facts:
     """By arm what k answers to each question are worth together; empty when each was asked once."""
     rules: Mapping[str, Mapping[str, Mapping[str, float]]]
     """By published rule, by arm: how many answers it is made for, its mean over them, and ours."""
+    retention: tuple[Mapping[str, Any], ...]
+    """What training must not cost, before and after: rows of ``retention.Retained``."""
     spend: tuple[SpendRow, ...]
     seconds: tuple[tuple[str, float], ...]
     traces: tuple[Trace, ...]
@@ -124,7 +130,7 @@ def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, s
     return Facts(
         run=run,
         description=str(_parsed(text).get("description", "")),
-        headline=tuple(_headline(scores)),
+        headline=(*_headline(scores), *_cost_of_training(scores.get("retention", ()))),
         warnings=tuple(_warnings(scores, records, spend)),
         tasks=tuple({"task": task, **counts} for task, counts in records["sample"]["summary"]["tasks"].items()),
         strategies=tuple(strategy["name"] for strategy in records["probe"]["config"]["strategies"]),
@@ -137,6 +143,7 @@ def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, s
         comparisons=tuple(scores["comparisons"]),
         samples=scores.get("samples", {}),
         rules=_turned(scores.get("rules", {})),
+        retention=tuple(scores.get("retention", ())),
         spend=tuple(spend),
         seconds=tuple((record["name"], record["seconds"]) for record in records.values()),
         traces=tuple(_traces(inputs, list(scores["arms"]), examples)),
@@ -147,6 +154,22 @@ def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, s
         seed=seed,
         steps=tuple((folder.name, records[role]["fingerprint"]) for role, folder in inputs.items()),
         card=_card(inputs["erase"] / "lessons.parquet", _parsed(text), spend),
+    )
+
+
+def facts_of_run(run_dir: Path, spend: Sequence[SpendRow]) -> Facts:
+    """What the latest report of a run shows, read again from the folders it was made from.
+
+    Raises:
+        ConfigError: The run has no report yet.
+    """
+    record = summary_of(finished_steps(run_dir, "report")[0])
+    return gather(
+        {role: run_dir / name for role, name in record["inputs"].items()},
+        spend=spend,
+        run=run_dir.name,
+        seed=record["config"]["seed"],
+        examples=record["config"]["examples"],
     )
 
 
@@ -198,6 +221,35 @@ def _headline(scores: Mapping[str, Any]) -> Iterable[str]:
             yield _compared(row)
 
 
+def _cost_of_training(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """What training cost on tasks that must not suffer; also said when no loss was found."""
+    lost = [row for row in rows if row["p_holm"] < SIZE]
+    for row in lost:
+        yield (
+            f"Warning: training cost something. {_name(row)} fell from {percent(row['before'])} to {percent(row['after'])} "
+            f"({points(row['difference'])} points, {points(row['low'])} to {points(row['high'])}; n = {row['n']:,}; "
+            f"one-sided p after Holm {_p(row['p_holm'])})."
+        )
+    kept = [row for row in rows if row not in lost]
+    if kept:
+        yield f"No loss was found on {len(kept)} of {len(rows)} things that training must not cost: {', '.join(map(_name, kept))}."
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return str(row["what"]).capitalize() if row["kind"] != "task" else str(row["what"])
+
+
+def _blind(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """Where so few items were asked that "no loss was found" says little."""
+    for row in rows:
+        seen = row["detectable"]
+        if row["p_holm"] >= SIZE and (seen is None or seen > NOTICEABLE):
+            limit = (
+                "Not even a total loss" if seen is None else f"Only a loss of {percent(seen, 0)} of the items or more"
+            )
+            yield f"{limit} would have been found on {_name(row)} with its {row['n']:,} items; ask more of them to be sure."
+
+
 def _compared(row: Mapping[str, Any]) -> str:
     if row["low"] > 0:
         word = "better than"
@@ -243,6 +295,7 @@ def _warnings(
     for row in scores["comparisons"]:
         if row["task"] is not None and row["b"] != "teacher" and row["high"] < 0 and row["p_holm"] < 0.05:
             yield f"On {row['task']} training made the student worse than the {ARMS[row['b']]} by {points(-row['difference'])[1:]} points (p after Holm {_p(row['p_holm'])})."
+    yield from _blind(scores.get("retention", ()))
     skipped = records["sample"]["summary"].get("skipped") or {}
     for source, number in skipped.items():
         yield f"{number:,} rows of {source} could not be used and were left out; dropped.parquet of the sample step lists them."

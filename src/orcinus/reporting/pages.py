@@ -1,8 +1,10 @@
-"""The pages: one HTML file without any network access, and the same as Markdown. All that a model wrote is escaped."""
+"""The pages: one HTML file without any network access, and the same as Markdown and as JSON. All that a model wrote is escaped in the first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
+import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
@@ -10,6 +12,8 @@ from orcinus.reporting import charts, words
 from orcinus.reporting.facts import Facts
 from orcinus.types import Assignment
 
+JSON_FORMAT = 1
+"""Raised when a key of the JSON report goes or means something else; new ones may come."""
 SHORT = {
     "before": "before",
     "prompted": "before, prompted",
@@ -29,9 +33,19 @@ def markdown(facts: Facts) -> str:
     return _render("report.md.j2", facts)
 
 
+def as_json(facts: Facts) -> str:
+    """All facts, for machines: the keys are the fields of ``Facts``, described in ``docs/report.md``."""
+    content = {"format": JSON_FORMAT, **{field.name: getattr(facts, field.name) for field in fields(facts)}}
+    return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
+
+
 def model_card(facts: Facts) -> str:
     """The README of the student's folder, in the form of the Hugging Face hub."""
     return _render("model-card.md.j2", facts)
+
+
+FORMATS: Mapping[str, Callable[[Facts], str]] = {"html": html, "md": markdown, "json": as_json}
+"""How a report can be written: ``report.NAME`` in the run's folder."""
 
 
 def _render(template: str, facts: Facts) -> str:

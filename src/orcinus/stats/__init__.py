@@ -5,6 +5,7 @@ from orcinus.stats.paired import (
     holm,
     mcnemar,
     minimum_detectable_difference,
+    minimum_detectable_drop,
     paired_difference,
     sign_flip,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "macro_score",
     "mcnemar",
     "minimum_detectable_difference",
+    "minimum_detectable_drop",
     "paired_difference",
     "pass_at_k",
     "score",

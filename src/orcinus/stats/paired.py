@@ -162,3 +162,39 @@ def minimum_detectable_difference(
         return discordant
     found = math.sqrt(discordant) * (z_size * math.sqrt(n) + z_power * math.sqrt(room)) / (n + z_power**2)
     return min(discordant, found)
+
+
+def minimum_detectable_drop(n: int, *, repairs: float = 0.0, size: float = 0.05, power: float = 0.8) -> float | None:
+    """The smallest true loss that the exact one-sided sign test of ``n`` paired examples finds with the given power.
+
+    Exact: sums over how many examples change and how many of those get worse.
+
+    Args:
+        n: Examples that are asked before and after.
+        repairs: Share of examples that turn from wrong to right anyway.
+        size: Chance of a false alarm that the test allows.
+        power: Chance of finding the loss when it is there.
+
+    Returns:
+        A share of the examples in 0..1; None when even the largest possible loss would be missed.
+
+    Raises:
+        ValueError: ``n`` is negative or ``repairs`` is not in [0, 1].
+    """
+    if n < 0 or not 0 <= repairs <= 1:
+        raise ValueError(f"needs n >= 0 and 0 <= repairs <= 1, not n={n}, repairs={repairs}")
+    changed = np.arange(n + 1)
+    needed = binom.isf(size, changed, 0.5)  # more losses than this among so many changes are significant
+
+    def found(drop: float) -> bool:
+        share = min(1.0, 2 * repairs + drop)
+        chances = binom.pmf(changed, n, share) * binom.sf(needed, changed, (repairs + drop) / share)
+        return float(chances.sum()) >= power
+
+    low, high = 0.0, 1.0 - 2 * repairs
+    if high <= 0 or not found(high):
+        return None
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        low, high = (low, middle) if found(middle) else (middle, high)
+    return high

@@ -6,7 +6,7 @@ teach's attempts ──errors, refusals, truncation, loops, leaks, wrong──�
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -66,7 +66,8 @@ async def curate(config: CurateConfig, strategies: tuple[Strategy, ...], context
     """
     path = context.inputs["sample"] / "examples.parquet"
     examples = {(e.task, e.id): e for e in tables.read_examples(path, "teach")}
-    held_out = Overlap((e.prompt for e in tables.read_examples(path, "held_out")), n=config.ngram)
+    unseen = chain(tables.read_examples(path, "held_out"), tables.read_examples(path, "retention"))
+    held_out = Overlap((e.prompt for e in unseen), n=config.ngram)
     rules = curate_rules(config, strategies)
     dropped: Counter[str] = Counter()
     traces, per_task = 0, Counter[str]()

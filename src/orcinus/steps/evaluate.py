@@ -6,6 +6,8 @@ Students are asked under the erased (generic) message, as they were trained; the
 under the strategy that was measured to suit it best, the strongest thing it can do without training. Differences are
 paired by item: exact McNemar test (with several samples an item, randomisation of signs), bootstrap interval, Holm's correction over
 all comparisons of a kind.
+
+Tasks under ``retention:`` are asked of the student before and after alone, and stand in no score of the others: see ``retention.py``.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,15 +26,17 @@ from orcinus.fingerprint import stable_fraction
 from orcinus.judges import given_by_judge
 from orcinus.measuring import measure
 from orcinus.protocols import Completer
+from orcinus.retention import compare_retention
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.strategies import by_name
-from orcinus.types import Example, Judged, Request, Strategy
+from orcinus.types import Example, Judged, Request, Split, Strategy
 from orcinus.verifiers import official
 
 VERSION = 1
 Arm = Literal["before", "prompted", "answer_only", "after", "teacher"]
+RETENTION_ARMS: tuple[Arm, Arm] = ("before", "after")
 
 
 class EvaluateConfig(Config):
@@ -42,7 +46,7 @@ class EvaluateConfig(Config):
     """before: the untrained student; prompted: the same under its best strategy; answer_only: trained on bare answers;
     after: trained on explanations; teacher: under the assigned strategy."""
     per_task: int | None = Field(default=None, ge=1)
-    """Held-out items of a task that are asked, chosen by a hash; None asks all."""
+    """Held-out items of a task that are asked, and retention items likewise, chosen by a hash; None asks all."""
     sampling: SamplingConfig = SamplingConfig()
     """How the models write. Greedy by default, as in Orca 2."""
 
@@ -67,10 +71,9 @@ async def evaluate(
     outcomes: dict[Arm, list[Judged]] = {}
     for arm in config.arms:
         requests = _requests(arm, examples, config, strategies, generic, context)
-        completer = _completer(arm, context)
         outcomes[arm] = await measure(
             requests,
-            completer,
+            _completer(arm, context),
             context.out / f"attempts-{arm}.parquet",
             context,
             step="evaluate",
@@ -85,6 +88,8 @@ async def evaluate(
     if context.judging is not None:
         counts = {arm: given_by_judge(judged) for arm, judged in outcomes.items()}
         content["judge"] = {arm: {"given": given, "in_vain": in_vain} for arm, (given, in_vain) in counts.items()}
+    if watched := list(chosen(config, context, "retention")):
+        content["retention"] = await _retention(watched, config, strategies, generic, context)
     (context.out / "scores.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
     return {
         "items": len(examples),
@@ -93,10 +98,33 @@ async def evaluate(
     }
 
 
-def chosen(config: EvaluateConfig, context: StepContext) -> Iterator[Example]:
-    """The held-out items that are asked: of each task those with the smallest hash, whatever their order."""
+async def _retention(
+    examples: Sequence[Example],
+    config: EvaluateConfig,
+    strategies: tuple[Strategy, ...],
+    generic: str,
+    context: StepContext,
+) -> list[dict[str, Any]]:
+    """What training cost on the tasks that must not suffer."""
+    before, after = [
+        await measure(
+            _requests(arm, examples, config, strategies, generic, context),
+            _completer(arm, context),
+            context.out / f"retention-{arm}.parquet",
+            context,
+            step="evaluate",
+            what=f"retention {arm}",
+            total=len(examples) * config.sampling.samples,
+        )
+        for arm in RETENTION_ARMS
+    ]
+    return [asdict(row) for row in compare_retention(examples, before, after, seed=context.seed)]
+
+
+def chosen(config: EvaluateConfig, context: StepContext, split: Split = "held_out") -> Iterator[Example]:
+    """The items of a split that are asked: of each task those with the smallest hash, whatever their order."""
     by_task: dict[str, list[Example]] = {}
-    for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", "held_out"):
+    for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", split):
         by_task.setdefault(example.task, []).append(example)
     for task in sorted(by_task):
         ordered = sorted(by_task[task], key=lambda item: (stable_fraction("evaluate", item.task, item.id), item.id))

@@ -1,4 +1,4 @@
-"""The report: ``report.html``, ``report.md`` and the student's ``model-card.md``, made from what the steps before left in their folders."""
+"""The report: ``report.html``, ``report.md``, ``report.json`` and the student's ``model-card.md``, made from what the steps before left in their folders."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from orcinus.config import Config
 from orcinus.durable import write_atomically
 from orcinus.runtime import StepContext
 
-VERSION = 1
+VERSION = 2
 
 
 class ReportConfig(Config):
@@ -25,7 +25,7 @@ async def report(config: ReportConfig, context: StepContext) -> dict[str, Any]:
         ``headline``: the result in sentences.
     """
     from orcinus.reporting.facts import gather
-    from orcinus.reporting.pages import html, markdown, model_card
+    from orcinus.reporting.pages import FORMATS, model_card
 
     context.progress.start("report", None)
     facts = gather(
@@ -35,7 +35,7 @@ async def report(config: ReportConfig, context: StepContext) -> dict[str, Any]:
         seed=context.seed,
         examples=config.examples,
     )
-    write_atomically(context.out / "report.html", html(facts).encode())
-    write_atomically(context.out / "report.md", markdown(facts).encode())
+    for name, page in FORMATS.items():
+        write_atomically(context.out / f"report.{name}", page(facts).encode())
     write_atomically(context.out / "model-card.md", model_card(facts).encode())
     return {"headline": list(facts.headline), "warnings": list(facts.warnings)}

@@ -28,7 +28,7 @@ from orcinus.types import Example, Split
 VERSION = 2
 
 Opened = tuple[str, Callable[[], Iterator[Example]], str]
-"""A source's name for messages, its examples, and ``pool`` or ``evaluation``."""
+"""A source's name for messages, its examples, and ``pool``, ``evaluation`` or ``retention``."""
 
 
 class SampleConfig(Config):
@@ -66,7 +66,13 @@ async def sample(config: SampleConfig, opened: Sequence[Opened], context: StepCo
         StepError: Nothing is left to teach.
     """
     context.progress.start("sample", None)
-    evaluation = [example for _, examples, role in opened if role == "evaluation" for example in examples()]
+    unseen: list[tuple[Example, Split]] = [
+        (example, "held_out" if role == "evaluation" else "retention")
+        for _, examples, role in opened
+        if role != "pool"
+        for example in examples()
+    ]
+    evaluation = [example for example, _ in unseen]
     overlap = Overlap((example.prompt for example in evaluation), n=config.ngram)
     counts: dict[str, Counter[str]] = {}
     dropped: Counter[str] = Counter()
@@ -89,10 +95,10 @@ async def sample(config: SampleConfig, opened: Sequence[Opened], context: StepCo
             )
 
         seen, ids = SeenHashes(), SeenHashes()
-        for example in evaluation:
+        for example, split in unseen:
             if seen.add(_content(example)):
                 _refuse_twin(ids, example)
-                keep(example, "held_out")
+                keep(example, split)
             else:
                 drop(example, "duplicate", "the same question stands earlier in the evaluation")
         for example in _pool(config, opened, evaluation, seen, overlap, drop):

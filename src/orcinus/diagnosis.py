@@ -1,0 +1,788 @@
+"""Diagnosis of a finished run: which lessons the student still fails, why, and what to do next.
+
+    a sample of its lessons ──asked again, erased──► before, each stage ──verdict, loss──► causes.py ──► at most three pieces of advice
+
+The lessons are drawn by a hash, so that a larger sample holds the smaller one; what is asked goes through the ledger and is asked once.
+The held-out answers are those of the evaluation. The training step itself is not touched.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from orcinus import causes, stats
+from orcinus.asking import SamplingConfig, requests_for
+from orcinus.attempts import Budget
+from orcinus.causes import Cause, Claim, Failure, Outcome, Surroundings, Taught
+from orcinus.completers.local_config import LocalConfig, local_identity
+from orcinus.completers.opening import open_completer
+from orcinus.curation.near import originals_of
+from orcinus.durable import write_atomically
+from orcinus.errors import ConfigError, MissingExtraError
+from orcinus.fingerprint import stable_fraction
+from orcinus.lineage import finished_steps
+from orcinus.measuring import measure
+from orcinus.method import Models, student_config
+from orcinus.pipeline import locked, summary_of
+from orcinus.recipe import Recipe, load_recipe
+from orcinus.runtime import Progress, Runtime, StepContext
+from orcinus.store import tables
+from orcinus.store.assigned import Assigned
+from orcinus.store.ledger import Ledger
+from orcinus.training.config import StageConfig, TrainConfig
+from orcinus.types import Example, Judged, Lesson, Strategy
+
+DEFAULT_LESSONS = 200
+NEARLY_THE_SAME = 0.8
+"""Share of runs of five words that two questions have in common."""
+ADVICE = 3
+FOLDER = "diagnosis"
+Key = tuple[str, str]
+Pair = tuple[Example, Judged]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errors:
+    """What became of one arm's attempts."""
+
+    items: str
+    """``lessons`` or ``held out``."""
+    arm: str
+    n: int
+    counts: Mapping[Outcome, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """Accuracy over a part of the questions."""
+
+    items: str
+    by: str
+    """difficulty, length (characters of the question) or strategy."""
+    value: str
+    n: int
+    before: float | None
+    """Share right before training; None where it was not asked."""
+    after: float
+    low: float
+    high: float
+    """Wilson's 95 % interval of ``after``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CauseCount:
+    """How many failures one cause explains."""
+
+    cause: Cause
+    first: int
+    """Failures whose first cause it is."""
+    applies: int
+    """Failures to which it applies at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """What to do next."""
+
+    failures: int
+    """That it is for."""
+    words: str
+    edit: str
+    """Of the recipe, as YAML; empty where it stays as it is."""
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """What was found; also ``diagnosis.json`` and ``diagnosis.md`` in the run's folder."""
+
+    run: str
+    lessons: int
+    """That the student was taught."""
+    asked: int
+    failed: int
+    notes: tuple[str, ...]
+    errors: tuple[Errors, ...]
+    slices: tuple[Slice, ...]
+    causes: tuple[CauseCount, ...]
+    advice: tuple[Advice, ...]
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """The folders and settings of the run's latest evaluation."""
+
+    folder: Path
+    recipe: Recipe
+    base: Path | None
+    """The recipe's own folder; None where only the run is known."""
+    command: str
+    """That goes on with the recipe."""
+    evaluated: Path
+    inputs: Mapping[str, Path]
+    settings: Mapping[str, Any]
+    """Of the evaluation."""
+    train: TrainConfig
+    erased: Path
+    kept: tuple[Path, ...]
+    """Tables of the traces that the lessons were made of."""
+
+    @property
+    def seed(self) -> int:
+        return int(self.settings["seed"])
+
+
+async def diagnose(
+    source: Path, run_dir: Path, runtime: Runtime, progress: Progress, *, lessons: int = DEFAULT_LESSONS
+) -> Diagnosis:
+    """Ask the students of a run their own lessons again, and say what went wrong.
+
+    Args:
+        source: The recipe's file, or the run's folder, from which an untrained student in a relative path may not be found.
+        run_dir: The run's folder.
+        runtime: Where and how fast.
+        progress: Is told how far it is.
+        lessons: How many are asked, at most.
+
+    Raises:
+        ConfigError: The run has not been evaluated yet.
+        OrcinusError: As ``run_recipe``; what was asked is kept.
+    """
+    if any(find_spec(package) is None for package in ("torch", "transformers")):
+        raise MissingExtraError("diagnosing a student", "train")
+    run = _open_run(source, run_dir)
+    with locked(run_dir), Ledger(runtime.ledger_path) as ledger:
+        found = await _diagnose(run, runtime, progress, ledger, lessons)
+    content = orjson.dumps(found, option=orjson.OPT_INDENT_2)
+    write_atomically(run_dir / "diagnosis.json", content)
+    write_atomically(run_dir / "diagnosis.md", markdown(found).encode())
+    return found
+
+
+def _open_run(source: Path, run_dir: Path) -> _Run:
+    evaluated = finished_steps(run_dir, "evaluate")[0]
+    record = summary_of(evaluated)
+    inputs = {role: run_dir / name for role, name in record["inputs"].items()}
+    trained = summary_of(inputs["train"])
+    settings = {key: value for key, value in trained["config"].items() if key in TrainConfig.model_fields}
+    erased = run_dir / trained["inputs"]["erase"]
+    read = summary_of(erased)["inputs"]
+    is_recipe = source.is_file()
+    return _Run(
+        folder=run_dir,
+        recipe=load_recipe(source if is_recipe else run_dir / "recipe.yaml"),
+        base=source.resolve().parent if is_recipe else None,
+        command=f"orcinus run {source if is_recipe else 'RECIPE'}",
+        evaluated=evaluated,
+        inputs=inputs,
+        settings=record["config"],
+        train=TrainConfig.model_validate(settings),
+        erased=erased,
+        kept=tuple(run_dir / read[role] / "kept.parquet" for role in ("curate_assistant", "curate") if role in read),
+    )
+
+
+async def _diagnose(run: _Run, runtime: Runtime, progress: Progress, ledger: Ledger, wanted: int) -> Diagnosis:
+    progress.start("read lessons", None)
+    sample, total = _drawn(run, wanted)
+    examples = _examples(run, {(lesson.task, lesson.example_id) for lesson in sample})
+    pairs = [(lesson, examples[lesson.task, lesson.example_id]) for lesson in sample]
+    students, notes = _students(run)
+    attempts = await _asked(run, runtime, progress, ledger, [example for _, example in pairs], students)
+    held_out = _held_out(run)
+    taught = _evidence(run, pairs, attempts)
+    taught = await asyncio.to_thread(_with_losses, run, taught, students, runtime.device, progress)
+    taught = _with_rivals(run, taught)
+    taught = _with_levels(taught, held_out.get("after", []))
+    around = _surroundings(run, taught, held_out)
+    failures = [causes.explain(item, around) for item in taught if causes.fails(item.example, item.last)]
+    by_arm = {arm: [(e, a) for (_, e), a in zip(pairs, judged, strict=True)] for arm, judged in attempts.items()}
+    last = list(students)[-1]
+    shown = {"before": by_arm.get("before", []), "after": by_arm[last]}
+    ways = {(item.lesson.task, item.lesson.example_id): item.lesson.strategy for item in taught}
+    assigned = Assigned.read(run.inputs["assign"])
+    held_out_ways = {(e.task, e.id): assigned.strategy_of(e.task, e.id) or "none" for e, _ in held_out.get("after", [])}
+    slices = [*_slices("lessons", shown, ways), *_slices("held out", held_out, held_out_ways)]
+    notes += _in_words(shown, held_out)
+    counts = Counter(failure.causes[0] for failure in failures)
+    applies = Counter(cause for failure in failures for cause in failure.causes)
+    return Diagnosis(
+        run=run.folder.name,
+        lessons=total,
+        asked=len(sample),
+        failed=len(failures),
+        notes=tuple(notes),
+        errors=tuple(_errors("lessons", by_arm)) + tuple(_errors("held out", held_out)),
+        slices=tuple(slices),
+        causes=tuple(CauseCount(cause=c, first=counts[c], applies=n) for c, n in _ranked(applies, counts)),
+        advice=tuple(_advice(run, failures, taught, around)),
+        failures=tuple(failures),
+    )
+
+
+def _ranked(applies: Counter[Cause], first: Counter[Cause]) -> list[tuple[Cause, int]]:
+    return sorted(applies.items(), key=lambda pair: (-first[pair[0]], -pair[1], pair[0]))
+
+
+# What is asked
+
+
+def _drawn(run: _Run, wanted: int) -> tuple[list[Lesson], int]:
+    """The lessons with the smallest hashes, one of each question, and how many there are; few-shot ones are left out."""
+    ranks: dict[Key, tuple[float, str]] = {}
+    total = 0
+    for row in tables.read_rows(run.erased / "lessons.parquet", ["id", "task", "example_id", "meta"]):
+        total += 1
+        if orjson.loads(row["meta"]).get("shots"):
+            continue
+        key = (row["task"], row["example_id"])
+        rank = (stable_fraction("diagnose", *key), row["id"])
+        ranks[key] = min(rank, ranks.get(key, rank))
+    chosen = {identity for _, identity in sorted(ranks.values())[:wanted]}
+    lessons = [lesson for lesson in tables.read_lessons(run.erased / "lessons.parquet") if lesson.id in chosen]
+    return list({lesson.id: lesson for lesson in lessons}.values()), total
+
+
+def _examples(run: _Run, keys: set[Key]) -> dict[Key, Example]:
+    path = run.inputs["sample"] / "examples.parquet"
+    return {(e.task, e.id): e for e in tables.read_examples(path, "teach") if (e.task, e.id) in keys}
+
+
+def _students(run: _Run) -> tuple[dict[str, LocalConfig], list[str]]:
+    """The students by arm, in the order of training, and a note where the untrained one is not found."""
+    folder, notes = run.inputs["train"], []
+    trained = student_config(run.recipe, Path(), folder)
+    stages = {
+        name: trained.model_copy(update={"path": str((folder / f"stage-{number}").resolve())})
+        for number, name in enumerate(_arms(run.train), 1)
+    }
+    before = _untrained(run)
+    if before is None:
+        notes.append(
+            "The untrained student was not found and not asked, so that nothing is known of forgetting what came before training; "
+            "give the recipe's file in place of the run."
+        )
+    return ({"before": before} if before else {}) | stages, notes
+
+
+def _arms(train: TrainConfig) -> list[str]:
+    """The stages' names, numbered where several have the same or one is called like the untrained student."""
+    names = [stage.name for stage in train.stages]
+    return [f"{n} {i}" if names.count(n) > 1 or n == "before" else n for i, n in enumerate(names, 1)]
+
+
+def _untrained(run: _Run) -> LocalConfig | None:
+    """The student before training, if it is where the recipe says and still the same."""
+    if "student" in run.inputs:
+        return student_config(run.recipe, Path(), run.inputs["student"])
+    identity = summary_of(run.inputs["train"])["config"]["model"]["model"]
+    for base in (run.base,) if run.base is not None else (Path(), run.folder):
+        try:
+            config = student_config(run.recipe, base, None)
+            if local_identity(config, base) == identity:
+                return config
+        except ConfigError:
+            continue
+    return None
+
+
+async def _asked(
+    run: _Run,
+    runtime: Runtime,
+    progress: Progress,
+    ledger: Ledger,
+    examples: Sequence[Example],
+    students: Mapping[str, LocalConfig],
+) -> dict[str, list[Judged]]:
+    """Every student's attempts at the examples under the erased message, once each."""
+    sampling = SamplingConfig.model_validate({**run.settings["sampling"], "samples": 1})
+    erased = Strategy(name="erased", system=run.settings["generic"], source="prompt erasing")
+    models = Models(run.recipe, run.base or Path(), runtime)
+    recipe = run.recipe
+    context = StepContext(
+        out=run.folder / FOLDER,
+        inputs=run.inputs,
+        run=run.folder.name,
+        seed=run.seed,
+        ledger=ledger,
+        runtime=runtime,
+        progress=progress,
+        completer=models.open,
+        budget=Budget(usd=recipe.budget.usd, tokens=recipe.budget.tokens, ledger=ledger, run=run.folder.name),
+        judging=recipe.judging if recipe.judge is not None else None,
+    )
+    found = {}
+    try:
+        for number, (arm, config) in enumerate(students.items()):
+            completer = open_completer(config, base=Path(), device=runtime.device, secrets=runtime.secrets)
+            try:
+                found[arm] = await measure(
+                    (r for example in examples for r in requests_for(example, erased, sampling, seed=run.seed)),
+                    completer,
+                    context.out / f"attempts-{number}.parquet",
+                    context,
+                    step="diagnose",
+                    what=f"diagnose {arm}",
+                    total=len(examples),
+                )
+            finally:
+                await completer.aclose()
+    finally:
+        await models.aclose()
+    return found
+
+
+def _held_out(run: _Run) -> dict[str, list[Pair]]:
+    """The evaluation's attempts before and after, one of each question."""
+    path = run.inputs["sample"] / "examples.parquet"
+    known = {(e.task, e.id): e for e in tables.read_examples(path, "held_out")}
+    return {
+        arm: [
+            (known[j.attempt.task, j.attempt.example_id], j) for j in tables.read_judged(table) if j.attempt.sample == 0
+        ]
+        for arm in ("before", "after")
+        if (table := run.evaluated / f"attempts-{arm}.parquet").exists()
+    }
+
+
+# What is known of each lesson
+
+
+def _evidence(
+    run: _Run, pairs: Sequence[tuple[Lesson, Example]], attempts: Mapping[str, Sequence[Judged]]
+) -> list[Taught]:
+    assigned = Assigned.read(run.inputs["assign"])
+    wanted = {lesson.attempt_id for lesson, _ in pairs}
+    traces = {row["id"]: row for row in _kept(run) if row["id"] in wanted}
+    return [
+        Taught(
+            lesson=lesson,
+            example=example,
+            value=lesson.meta.get("value"),
+            answer=traces[lesson.attempt_id]["answer"],
+            way=_way(traces[lesson.attempt_id]),
+            group=assigned.groups.get((lesson.task, lesson.example_id), lesson.task),
+            level=0,
+            attempts={arm: judged[i] for arm, judged in attempts.items()},
+            taken=any(stage.takes(lesson) for stage in run.train.stages),
+        )
+        for i, (lesson, example) in enumerate(pairs)
+    ]
+
+
+def _kept(run: _Run) -> Iterator[dict[str, Any]]:
+    """Of every trace that became a lesson what the rules need."""
+    columns = ["id", "task", "example_id", "strategy", "answer", "reason", "verifier"]
+    for path in run.kept:
+        yield from tables.read_rows(path, columns)
+
+
+def _way(trace: Mapping[str, Any]) -> tuple[str, str]:
+    return trace["strategy"], "a judge finds it" if trace["verifier"].startswith("judge@") else trace["reason"]
+
+
+def _with_losses(
+    run: _Run, taught: Sequence[Taught], students: Mapping[str, LocalConfig], device: str, progress: Progress
+) -> list[Taught]:
+    """The lessons with their losses before and after training."""
+    from orcinus.training.losses import lesson_losses
+
+    progress.start("losses", None)
+    lessons, context = [item.lesson for item in taught], run.train.context_length
+    after = lesson_losses(list(students.values())[-1], lessons, context=context, device=device)
+    before = (
+        lesson_losses(students["before"], lessons, context=context, device=device) if "before" in students else None
+    )
+    drops = run.train.too_long == "drop"
+    return [
+        replace(
+            item,
+            tokens=after[i].tokens,
+            response_tokens=after[i].response_tokens,
+            fits=after[i].tokens <= context or not drops,
+            loss_after=after[i].loss,
+            loss_before=before[i].loss if before is not None else None,
+        )
+        for i, item in enumerate(taught)
+    ]
+
+
+def _with_rivals(run: _Run, taught: Sequence[Taught]) -> list[Taught]:
+    """The lessons with those, among all of the run, that teach another answer to the same question."""
+    rows = list(_grouped(run.erased / "lessons.parquet", {item.lesson.id for item in taught}))
+    examples = _examples(run, {(row["task"], row["example_id"]) for _, row in rows})
+    wanted = {row["attempt_id"] for _, row in rows}
+    answers = {trace["id"]: trace["answer"] for trace in _kept(run) if trace["id"] in wanted}
+    groups: dict[int, list[Claim]] = {}
+    for group, row in rows:
+        claim = Claim(
+            lesson=row["id"],
+            question=row["messages"][-1]["content"],
+            answer=answers.get(row["attempt_id"]),
+            value=orjson.loads(row["meta"]).get("value"),
+            reference=examples[row["task"], row["example_id"]].reference,
+        )
+        groups.setdefault(group, []).append(claim)
+    found = {lesson: others for claims in groups.values() for lesson, others in causes.rivals(claims).items()}
+    return [replace(item, rivals=found.get(item.lesson.id, ())) for item in taught]
+
+
+def _grouped(path: Path, wanted: set[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The lessons whose questions are nearly those of the wanted ones, these included, with the numbers of their groups."""
+    columns = ["id", "task", "example_id", "attempt_id", "messages", "meta"]
+    groups = originals_of(
+        (row["messages"][-1]["content"] for row in tables.read_rows(path, columns)), similarity=NEARLY_THE_SAME
+    )
+    ours = {int(groups[i]) for i, row in enumerate(tables.read_rows(path, ["id"])) if row["id"] in wanted}
+    shared = ours & set(np.flatnonzero(np.bincount(groups, minlength=1) > 1).tolist())
+    for i, row in enumerate(tables.read_rows(path, columns)):
+        if int(groups[i]) in shared:
+            yield int(groups[i]), row
+
+
+def _with_levels(taught: Sequence[Taught], held_out: Sequence[Pair]) -> list[Taught]:
+    """The lessons with their difficulty among those of their task and its held-out questions."""
+    levels = _levels([item.example for item in taught] + [example for example, _ in held_out])
+    return [replace(item, level=levels[item.lesson.task, item.lesson.example_id]) for item in taught]
+
+
+def _levels(examples: Sequence[Example]) -> dict[Key, int]:
+    """By question its level among its task: by ``meta.difficulty`` where all have one, else by length."""
+    by_task: dict[str, list[Example]] = {}
+    for example in examples:
+        by_task.setdefault(example.task, []).append(example)
+    found: dict[Key, int] = {}
+    for items in by_task.values():
+        difficulties = [causes.difficulty_of(example) for example in items]
+        known = [value for value in difficulties if value is not None]
+        values = known if len(known) == len(items) else [float(len(example.prompt)) for example in items]
+        for example, level in zip(items, causes.levels(values)[0], strict=True):
+            found[example.task, example.id] = level
+    return found
+
+
+def _surroundings(run: _Run, taught: Sequence[Taught], held_out: Mapping[str, Sequence[Pair]]) -> Surroundings:
+    assigned = Assigned.read(run.inputs["assign"])
+    ways: dict[str, Counter[tuple[str, str]]] = {}
+    for row in _kept(run):
+        group = assigned.groups.get((row["task"], row["example_id"]), row["task"])
+        ways.setdefault(group, Counter())[_way(row)] += 1
+    after = [(item.example, item.last) for item in taught] + list(held_out.get("after", ()))
+    levels = _levels([example for example, _ in after])
+    outcomes = [(e.task, levels[e.task, e.id], j.verdict.value == 1.0) for e, j in after]
+    tasks = sorted({task for task, _, _ in outcomes})
+    return Surroundings(
+        ways=ways,
+        right_by_way=_shares(((item.group, item.way), item.last.verdict.value == 1.0) for item in taught),
+        right_by_level=_shares(((task, level), right) for task, level, right in outcomes),
+        trend={
+            task: causes.falls([le for t, le, _ in outcomes if t == task], [r for t, _, r in outcomes if t == task])
+            for task in tasks
+        },
+        lucky=frozenset(_lucky(taught)),
+        falling=causes.is_falling(_losses(run)),
+        max_tokens=int(run.settings["sampling"]["max_tokens"]),
+    )
+
+
+def _shares(items: Iterable[tuple[Any, bool]]) -> dict[Any, tuple[int, int]]:
+    found: dict[Any, tuple[int, int]] = {}
+    for key, right in items:
+        so_far, n = found.get(key, (0, 0))
+        found[key] = so_far + right, n + 1
+    return found
+
+
+def _lucky(taught: Sequence[Taught]) -> Iterator[tuple[str, str]]:
+    """(arm, task) where being right may be a guess."""
+    by_arm: dict[tuple[str, str], list[Pair]] = {}
+    for item in taught:
+        for arm, judged in item.attempts.items():
+            by_arm.setdefault((arm, item.lesson.task), []).append((item.example, judged))
+    yield from (key for key, pairs in by_arm.items() if causes.is_lucky(pairs))
+
+
+def _losses(run: _Run) -> list[float]:
+    """The losses of the last stage by optimizer step."""
+    path = run.inputs["train"] / "loss.jsonl"
+    rows = [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+    last = run.train.stages[-1].name
+    by_step = {row["optimizer_step"]: row["loss"] for row in rows if row["stage"] == last}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+# What is shown
+
+
+def _errors(items: str, by_arm: Mapping[str, Sequence[Pair]]) -> Iterator[Errors]:
+    for arm, pairs in by_arm.items():
+        counts = Counter(causes.outcome_of(example, judged) for example, judged in pairs)
+        yield Errors(items=items, arm=arm, n=len(pairs), counts={o: counts[o] for o in causes.OUTCOMES if counts[o]})
+
+
+def _slices(items: str, by_arm: Mapping[str, Sequence[Pair]], strategies: Mapping[Key, str]) -> Iterator[Slice]:
+    after = by_arm.get("after", [])
+    difficult = [(e, d) for e, _ in after if (d := causes.difficulty_of(e)) is not None]
+    for by, chosen in (("difficulty", difficult), ("length", [(e, float(len(e.prompt))) for e, _ in after])):
+        levels, names = causes.levels([value for _, value in chosen])
+        of = {(e.task, e.id): level for (e, _), level in zip(chosen, levels, strict=True)}
+        for level, name in enumerate(names):
+            yield from _slice(items, by, name, by_arm, lambda key, of=of, level=level: of.get(key) == level)  # type: ignore[misc]
+    for name in sorted(set(strategies.values())):
+        yield from _slice(items, "strategy", name, by_arm, lambda key, name=name: strategies[key] == name)  # type: ignore[misc]
+
+
+def _in_words(lessons: Mapping[str, Sequence[Pair]], held_out: Mapping[str, Sequence[Pair]]) -> Iterator[str]:
+    """What the tables do not say: how many lessons were gained and lost, and whether lessons stay with the lessons."""
+    if lessons["before"]:
+        pairs = zip(lessons["before"], lessons["after"], strict=True)
+        changes = Counter((a.verdict.value == 1.0, b.verdict.value == 1.0) for (_, a), (_, b) in pairs)
+        yield f"Of the lessons asked, {changes[False, True]:,} are right since training and {changes[True, False]:,} are wrong since."
+    taught, unseen = ([j.verdict.value == 1.0 for _, j in items.get("after", ())] for items in (lessons, held_out))
+    if taught and unseen and stats.wilson(sum(taught), len(taught))[0] > stats.wilson(sum(unseen), len(unseen))[1]:
+        yield (
+            f"The student has {sum(taught):,} of {len(taught):,} lessons right and {sum(unseen):,} of {len(unseen):,} held-out questions: "
+            "it has learnt lessons by heart; more questions, or more varied ones, would help (sample.per_task, tasks)."
+        )
+
+
+def _slice(
+    items: str, by: str, value: str, by_arm: Mapping[str, Sequence[Pair]], takes: Callable[[Key], bool]
+) -> Iterator[Slice]:
+    right = {
+        arm: [j.verdict.value == 1.0 for e, j in pairs if takes((e.task, e.id)) and j.attempt.finish != "error"]
+        for arm, pairs in by_arm.items()
+    }
+    before, after = right.get("before"), right["after"]
+    if after:
+        low, high = stats.wilson(sum(after), len(after))
+        yield Slice(
+            items=items,
+            by=by,
+            value=value,
+            n=len(after),
+            before=sum(before) / len(before) if before else None,
+            after=sum(after) / len(after),
+            low=low,
+            high=high,
+        )
+
+
+# What to do next
+
+
+def _advice(run: _Run, failures: Sequence[Failure], taught: Sequence[Taught], around: Surroundings) -> Iterator[Advice]:
+    """For the causes that explain most failures, what mends them."""
+    by_cause: dict[Cause, list[Failure]] = {}
+    for failure in failures:
+        by_cause.setdefault(failure.causes[0], []).append(failure)
+    ranked = sorted(by_cause.items(), key=lambda pair: (pair[0] == "unexplained", -len(pair[1])))
+    known = {item.lesson.id: item for item in taught}
+    for cause, items in ranked[:ADVICE]:
+        words, edit = _REMEDIES[cause](run, items, known, around)
+        look = f"orcinus trace {items[0].lesson} --run {run.folder.name}"
+        yield Advice(failures=len(items), words=words, edit=edit, command=run.command if edit else look)
+
+
+Remedy = tuple[str, str]
+Known = Mapping[str, Taught]
+
+
+def _teach_all(run: _Run, items: Sequence[Failure], known: Known, _: Surroundings) -> Remedy:
+    longest = max(known[item.lesson].tokens for item in items)
+    if longest > run.train.context_length:
+        return (
+            "These lessons were too long for a row of training and were never learnt: make rows longer.",
+            f"train: {{context_length: {-(-longest // 64) * 64}}}",
+        )
+    return (
+        "No stage takes these lessons: widen the filters of train.stages, or add a stage that takes all.",
+        _stages(run, [*run.train.stages, StageConfig(name="all")]),
+    )
+
+
+def _agree(run: _Run, items: Sequence[Failure], *_: Any) -> Remedy:
+    faults = Counter(item.details["lesson"] for item in items)
+    if faults["wrong"] >= max(faults["unjudged"], faults[""]):
+        return "These lessons teach wrong answers: keep only traces that are right.", "curate: {keep: correct}"
+    if faults["unjudged"] >= faults[""]:
+        return (
+            "Nobody knows whether these lessons are right: leave out what cannot be judged.",
+            "curate: {unjudged: drop}",
+        )
+    return (
+        "The same questions are taught with different answers: keep the best trace of each, and drop near repetitions.",
+        f"curate: {{keep: best}}\nsample: {{near_duplicates: {NEARLY_THE_SAME}}}",
+    )
+
+
+def _one_way(run: _Run, items: Sequence[Failure], known: Known, around: Surroundings) -> Remedy:
+    ways = around.ways[known[items[0].lesson].group]
+    strategies = {strategy for strategy, _ in ways}
+    if len(strategies) > 1:
+        return "Groups are taught with several strategies: teach each task with one.", "assign: {by: task}"
+    return (
+        "Lessons of one group write their answers in several forms: let the strategy ask for one.",
+        'strategies: [{name: …, system: "… Finish with one line: The answer is …"}]',
+    )
+
+
+def _remember(run: _Run, items: Sequence[Failure], *_: Any) -> Remedy:
+    stages = list(run.train.stages)
+    lost = Counter(item.details["lost"] for item in items).most_common(1)[0][0]
+    if lost == "before":
+        halved = [stage.model_copy(update={"learning_rate": stage.learning_rate / 2}) for stage in stages]
+        return (
+            "The student knew these before training: halve the learning rate, or train adapters (train.lora) in place of all weights.",
+            _stages(run, halved),
+        )
+    place = _arms(run.train).index(lost)
+    again = [s.model_copy(update={"replay": max(0.2, s.replay)}) if i > place else s for i, s in enumerate(stages)]
+    return (
+        f"The student had these right after stage {lost} and lost them later: show later stages a share of earlier lessons again.",
+        _stages(run, again),
+    )
+
+
+def _room(run: _Run, items: Sequence[Failure], known: Known, around: Surroundings) -> Remedy:
+    longest = max(max(known[item.lesson].response_tokens for item in items), around.max_tokens)
+    return (
+        "Answers are cut off: let the student write twice as much, or keep shorter traces only (curate.max_tokens).",
+        f"evaluate: {{sampling: {{max_tokens: {2 * longest}}}}}",
+    )
+
+
+def _longer(run: _Run, items: Sequence[Failure], *_: Any) -> Remedy:
+    steps = sum(stage["optimizer_steps"] for stage in summary_of(run.inputs["train"])["summary"]["stages"].values())
+    more = [stage.model_copy(update={"epochs": 2 * stage.epochs}) for stage in run.train.stages]
+    if steps >= _FEW_STEPS:
+        return "These lessons are not learnt yet: train twice as long.", _stages(run, more)
+    batch = max(run.train.context_length, run.train.batch_tokens // 4)
+    smaller = f"  batch_tokens: {batch}" if batch < run.train.batch_tokens else ""
+    return (
+        f"These lessons are not learnt yet: training had only {steps:,} optimizer steps; take smaller batches and more passes.",
+        "\n".join(part for part in (_stages(run, more), smaller) if part),
+    )
+
+
+_FEW_STEPS = 100
+
+
+def _form(run: _Run, items: Sequence[Failure], *_: Any) -> Remedy:
+    outcome = Counter(item.outcome for item in items).most_common(1)[0][0]
+    return (
+        f"The student knows the lessons' words but does not answer (mostly: {outcome}): let every lesson end in the same line.",
+        'strategies: [{name: …, system: "… Finish with one line: The answer is …"}]',
+    )
+
+
+def _easier(run: _Run, items: Sequence[Failure], known: Known, _: Surroundings) -> Remedy:
+    task = Counter(item.task for item in items).most_common(1)[0][0]
+    easier = StageConfig(name="easier", tasks=(f"{task}-easier",), epochs=run.train.stages[0].epochs)
+    first = easier.model_copy(update={"learning_rate": run.train.stages[0].learning_rate})
+    return (
+        f"The student lacks what these questions rest on: add easier questions of {task} (the steps of its working on their own, or smaller "
+        "sizes) as a task of its own, and learn it first.",
+        f"tasks: [… , {{path: easier.jsonl, name: {orjson.dumps(first.tasks[0]).decode()}}}]\n{_stages(run, [first, *run.train.stages])}",
+    )
+
+
+def _convince(run: _Run, *_: Any) -> Remedy:
+    return (
+        "The student holds on to wrong answers that it gave before: show it several explanations of each question.",
+        "teach: {sampling: {samples: 4, temperature: 0.7}}\ncurate: {keep: correct, per_example: 4}",
+    )
+
+
+def _look(run: _Run, items: Sequence[Failure], *_: Any) -> Remedy:
+    return f"No rule explains {len(items)} failures: look at some of them.", ""
+
+
+_REMEDIES: Mapping[Cause, Callable[..., Remedy]] = {
+    "untaught": _teach_all,
+    "contradiction": _agree,
+    "conflict": _one_way,
+    "forgetting": _remember,
+    "truncation": _room,
+    "optimisation": _longer,
+    "format": _form,
+    "prerequisite": _easier,
+    "belief": _convince,
+    "unexplained": _look,
+}
+
+
+def _stages(run: _Run, stages: Sequence[StageConfig]) -> str:
+    """``train.stages`` as YAML, defaults left out."""
+    import yaml
+
+    rows = [stage.model_dump(mode="json", exclude_defaults=True) | {"name": stage.name} for stage in stages]
+    lines = [yaml.safe_dump(row, default_flow_style=True, width=10_000, sort_keys=False).strip() for row in rows]
+    return "\n".join(["train:", "  stages:", *(f"    - {line}" for line in lines)])
+
+
+def markdown(found: Diagnosis) -> str:
+    """The diagnosis as a page. What models wrote stands in backquotes, on one line."""
+    from orcinus.reporting.words import percent
+
+    lines = [f"# Diagnosis of {found.run}", "", summary(found), ""]
+    lines += [f"> {note}\n" for note in found.notes]
+    lines += ["## What to do next", ""]
+    for i, item in enumerate(found.advice, 1):
+        lines += [f"{i}. {item.words} ({item.failures} of {found.failed} failures)", ""]
+        lines += ["   ```yaml", *(f"   {line}" for line in item.edit.splitlines()), "   ```", ""] if item.edit else []
+        lines += [f"   `{item.command}`", ""]
+    lines += ["## Why lessons fail", "", "| cause | failures | applies to |", "|---|---:|---:|"]
+    lines += [f"| {count.cause} | {count.first} | {count.applies} |" for count in found.causes]
+    lines += ["", "## What became of the answers", ""]
+    lines += [
+        f"| questions | student | n | {' | '.join(causes.OUTCOMES)} |",
+        f"|---|---|{'---:|' * (1 + len(causes.OUTCOMES))}",
+    ]
+    for row in found.errors:
+        cells = " | ".join(str(row.counts.get(outcome, 0)) for outcome in causes.OUTCOMES)
+        lines.append(f"| {row.items} | {_plain(row.arm)} | {row.n} | {cells} |")
+    lines += ["", "## Where the student is right", ""]
+    lines += ["| questions | by | | n | before | after | 95 % interval |", "|---|---|---|---:|---:|---:|---:|"]
+    for part in found.slices:
+        lines.append(
+            f"| {part.items} | {part.by} | {_plain(part.value)} | {part.n} | {percent(part.before)} | {percent(part.after)} | "
+            f"{percent(part.low)} – {percent(part.high)} |"
+        )
+    lines += [
+        "",
+        "## The lessons that it fails",
+        "",
+        "| lesson | task | outcome | answer | why |",
+        "|---|---|---|---|---|",
+    ]
+    for failure in found.failures:
+        why = "; ".join(f"**{cause}**: {_plain(text)}" for cause, text in zip(failure.causes, failure.why, strict=True))
+        lines.append(
+            f"| `{failure.lesson[:12]}` | {_plain(failure.task)} | {failure.outcome} | {_plain(failure.answer or '–')} | {why} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def summary(found: Diagnosis) -> str:
+    """The diagnosis in a sentence."""
+    if not found.failed:
+        return f"The student has all {found.asked:,} lessons right that it was asked again, of {found.lessons:,}."
+    return (
+        f"Asked again {found.asked:,} of the {found.lessons:,} lessons it was taught, the student fails {found.failed:,} "
+        f"({100 * found.failed / found.asked:.0f} %)."
+    )
+
+
+def _plain(text: str) -> str:
+    """Text for a cell of a Markdown table."""
+    one_line = " ".join(text.split())
+    return one_line.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[").replace("`", "'")
