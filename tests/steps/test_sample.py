@@ -83,3 +83,13 @@ def test_of_a_group_one_is_kept_even_if_the_first_is_over_the_quota(tmp_path: Pa
     kept = [item.id for item in tables.read_examples(tmp_path / "r" / "examples.parquet")]
     assert len({identity.split("-")[0] for identity in kept}) == len(kept)
     assert {filter for filter, _ in reasons(tmp_path / "r").values()} == {"quota", "near_duplicate"}
+
+
+def test_a_copy_of_an_evaluation_item_with_words_changed_is_removed_and_the_item_named(tmp_path: Path) -> None:
+    asked, other = text(3, 60), text(4, 60)
+    pool = [example("changed", edited(asked, 6)), example("other", " ".join(other))]
+    run(SampleConfig(), tmp_path / "plain", pool, [example("asked", " ".join(asked))])
+    assert "changed" not in reasons(tmp_path / "plain")
+    found = run(SampleConfig(fuzzy_overlap=0.6), tmp_path / "fuzzy", pool, [example("asked", " ".join(asked))])
+    assert reasons(tmp_path / "fuzzy") == {"changed": ("evaluation", found["for_example"]["evaluation"])}
+    assert found["for_example"]["evaluation"].endswith(" of the runs of 3 words of t/asked")

@@ -49,7 +49,9 @@ _OF_ITSELF = re.compile(
     r"|\bmy (?:knowledge|training)(?: data)? (?:cut-?off|only (?:goes|extends)|ends)|\b(?:as of|until) my (?:last|latest) (?:knowledge |training )?(?:update|cut-?off)",
     re.IGNORECASE,
 )
-_OF_MODELS = re.compile(r"\b(?:ai|artificial intelligence|language models?|chat ?gpt|chatbot|assistant)\b", re.IGNORECASE)
+_OF_MODELS = re.compile(
+    r"\b(?:ai|artificial intelligence|language models?|chat ?gpt|chatbot|assistant)\b", re.IGNORECASE
+)
 
 
 def errors(_: Example, attempt: Attempt, __: Verdict) -> Reason:

@@ -17,17 +17,23 @@ _NOBODY = re.compile(
     r"|(?:@|\.)(?:example(?:\.(?:com|net|org|edu))?|\w+\.(?:test|invalid|localhost)|(?:your|my)?(?:domain|company|email)\.com)\Z",
     re.IGNORECASE,
 )
-_PHONE = re.compile(r"(?<![\w.+/-])(?:\+[1-9]\d{0,2}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){1,4}|(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4})(?![\w/-]|\.\d)")
+_PHONE = re.compile(
+    r"(?<![\w.+/-])(?:\+[1-9]\d{0,2}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){1,4}|(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4})(?![\w/-]|\.\d)"
+)
 _CARD = re.compile(r"(?<![\w.,-])[3-6]\d{3}(?:[ -]?\d{4}){2}[ -]?\d{1,7}(?![\w-]|[.,]\d)")
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
-_IP = re.compile(r"(?<![\w.-])\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\d)")
+_IP = re.compile(r"(?<![\w.-])(?<!version )(?<!release )\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\d)")
 
 
 def personal_data(text: str) -> str | None:
     """Which kinds of personal data are in ``text`` and how many of each, in words; None when there are none."""
     kinds = _KINDS if "@" in text else _KINDS[1:]
     counts = {name: sum(map(holds, set(pattern.findall(text)))) for name, pattern, holds in kinds}
-    found = [f"{number} {name}{'es' if name.endswith('s') else 's'}" if number > 1 else f"1 {name}" for name, number in counts.items() if number]
+    found = [
+        f"{number} {name}{'es' if name.endswith('s') else 's'}" if number > 1 else f"1 {name}"
+        for name, number in counts.items()
+        if number
+    ]
     return f"personal data: {', '.join(found)}" if found else None
 
 
