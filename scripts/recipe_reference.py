@@ -17,7 +17,7 @@ from orcinus.completers.replay import ReplayConfig
 from orcinus.completers.scripted import ScriptedConfig
 from orcinus.recipe import BudgetConfig, Recipe, StrategyConfig
 from orcinus.steps.assign import AssignConfig
-from orcinus.steps.curate import CurateConfig
+from orcinus.steps.curate import CurateConfig, QualityConfig, ToxicityConfig
 from orcinus.steps.erase import EraseConfig
 from orcinus.steps.evaluate import EvaluateConfig
 from orcinus.steps.probe import ProbeConfig
@@ -50,6 +50,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`sampling:` — in probe, teach and evaluate", SamplingConfig),
     ("`judging:` — the judge itself is a model, like `teacher:`", JudgingConfig),
     ("`curate:`", CurateConfig),
+    ("… its `quality:`", QualityConfig),
+    ("… its `toxicity:`", ToxicityConfig),
     ("`erase:`", EraseConfig),
     ("`train:`", TrainConfig),
     ("… an item of its `stages:`", StageConfig),

@@ -200,6 +200,8 @@ def test_what_became_of_an_example_can_be_asked(finished: Path) -> None:
         done = orcinus("explain", identity, "--run", "small", cwd=finished)
         assert done.returncode == 0, done.stderr
         assert says in done.stdout
+        same = orcinus("curate", "recipe.yaml", "--explain", identity, cwd=finished)
+        assert (same.returncode, same.stdout) == (0, done.stdout), same.stderr
     nobody = orcinus("explain", "nobody", "--run", "small", cwd=finished)
     assert nobody.returncode == 2
     assert "neither an example nor a trace" in nobody.stderr

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from orcinus.asking import JudgingConfig
 from orcinus.attempts import MIN_WINDOW, Budget, attempt_all
 from orcinus.protocols import Completer, Gathering
 from orcinus.runtime import StepContext
@@ -191,16 +192,7 @@ async def judged_attempts(
         async for item in _attempts(requests, completer, context, step):
             yield item
         return
-    judge = Judge(
-        completer=context.completer("judge"),
-        ledger=context.ledger,
-        run=context.run,
-        step=f"{step} (judge)",
-        sampling=context.judging.sampling.sampling(0, context.seed),
-        concurrency=context.runtime.concurrency,
-        budget=context.budget,
-        instructions={str(kind): text for kind, text in context.judging.instructions.items()},
-    )
+    judge = judge_of(context.judging, context, step=step)
     window = max(MIN_WINDOW, completer.at_once) if isinstance(completer, Gathering) else MIN_WINDOW
     iterator = iter(requests)
     while part := list(islice(iterator, window)):
@@ -209,6 +201,20 @@ async def judged_attempts(
         context.progress.advance(0, cost_usd=sum(reply.attempt.cost_usd for reply in replies if not reply.recalled))
         for item in settled:
             yield item
+
+
+def judge_of(judging: JudgingConfig, context: StepContext, *, step: str) -> Judge:
+    """The recipe's judge, its spending booked under ``STEP (judge)``."""
+    return Judge(
+        completer=context.completer("judge"),
+        ledger=context.ledger,
+        run=context.run,
+        step=f"{step} (judge)",
+        sampling=judging.sampling.sampling(0, context.seed),
+        concurrency=context.runtime.concurrency,
+        budget=context.budget,
+        instructions={str(kind): text for kind, text in judging.instructions.items()},
+    )
 
 
 def _attempts(

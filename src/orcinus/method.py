@@ -193,9 +193,12 @@ class _Builder:
 
     def curate(self, inputs: Mapping[str, Step], role: TeacherRole) -> Step:
         async def action(context: StepContext) -> dict[str, Any]:
-            return await curate.curate(self._recipe.curate, self._known(context), context)
+            return await curate.curate(
+                self._recipe.curate, self._known(context), context, booked_as=_of(role, "curate")
+            )
 
-        config = {**_dump(self._recipe.curate), "strategies": self._texts}
+        rated = self._judge_identity() if self._recipe.curate.quality is not None else {}
+        config = {**_dump(self._recipe.curate), "strategies": self._texts, **rated}
         return self._step(_of(role, "curate"), curate, config, inputs, action)
 
     def erase(self, inputs: Mapping[str, Step], content: Content) -> Step:

@@ -197,6 +197,10 @@ class _Estimator:
             notes.append(
                 f"Up to {self._for_judge:,} answers of steps to do may go to the judge, one call each; these calls are not in the figures."
             )
+        if self._recipe.curate.quality is not None:
+            notes.append(
+                f"The judge rates up to {self._recipe.curate.quality.labelled:,} traces for curate.quality, one call each; these calls are not in the figures."
+            )
         if self._recipe.budget.usd is not None:
             spent = self._ledger.spent(self._recipe.name)[0]
             notes.append(f"Budget: ${self._recipe.budget.usd:,.2f}, of which ${spent:,.2f} is spent.")

@@ -1,7 +1,8 @@
 """The extension points, on one screen. Give an object the right shape and a name; there is nothing to inherit.
 
 Verifiers and filters have names: registered in ``registry.py``, or by another package through the entry-point group ``orcinus``
-(``verifiers.NAME``, ``filters.NAME``), and then called by a recipe. A Completer of your own comes as a function (``kind: function``).
+(``verifiers.NAME``, ``filters.NAME``), and then called by a recipe. A filter, and a Completer of your own (``kind: function``), may also come as a
+function, ``package.module:name``.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence

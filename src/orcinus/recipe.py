@@ -126,7 +126,8 @@ class Recipe(Config):
     """A cheaper model that explains before the teacher does (Orca's ChatGPT before GPT-4); ``train.stages`` says in which order its
     lessons are learnt, by ``teachers: [assistant]``."""
     judge: JudgeConfig | None = None
-    """The model that judges where a task says ``verifier: judge``, ``judge_fallback`` or ``grounded``; a proxy, and counted as one."""
+    """The model that judges where a task says ``verifier: judge``, ``judge_fallback`` or ``grounded``, and that rates for ``curate.quality``; a
+    proxy, and counted as one."""
     judging: JudgingConfig = JudgingConfig()
     """How the judge is asked."""
     sample: SampleConfig = SampleConfig()
@@ -194,9 +195,13 @@ class Recipe(Config):
             raise ValueError(
                 f"judge: {waiting[0].path} says verifier: {waiting[0].verifier}, and the recipe has no judge; add the model as judge:, like teacher:"
             )
-        if self.judge is not None and not waiting:
+        if self.curate.quality is not None and self.judge is None:
             raise ValueError(
-                "judge: no task asks it; say verifier: judge_fallback (where rules find no answer), judge or grounded at a task"
+                "curate.quality learns from a judge's ratings, and the recipe has no judge; add the model as judge:, like teacher:"
+            )
+        if self.judge is not None and not waiting and self.curate.quality is None:
+            raise ValueError(
+                "judge: no task asks it; say verifier: judge_fallback (where rules find no answer), judge or grounded at a task, or curate.quality"
             )
         if self.judge is not None and isinstance(self.teacher, SelfConfig) and self.judge == self.student:
             raise ValueError("judge: a student that learns from itself cannot be its own judge; name another model")

@@ -6,6 +6,7 @@
 Another package adds ``[project.entry-points.orcinus]`` with ``verifiers.last_number = "their_package:factory"``.
 """
 
+import importlib
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from typing import Any
@@ -57,6 +58,20 @@ class Registry:
             kind, _, name = point.name.partition(".")
             if kind == self.kind:
                 self.register(name, point.load())
+
+
+def function_named(path: str) -> Callable[..., Any]:
+    """The function at ``package.module:name``.
+
+    Raises:
+        ConfigError: There is no such function.
+    """
+    module_name, _, name = path.partition(":")
+    try:
+        function: Callable[..., Any] = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"no function {path!r}: {error}; write it as package.module:name") from error
+    return function
 
 
 verifiers = Registry("verifiers")

@@ -1,16 +1,23 @@
 """Overlap and the reasons to drop a trace."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from tests.conftest import read_jsonl
 
 from orcinus import registry
 from orcinus.curation import filters
+from orcinus.curation.language import languages
 from orcinus.curation.near import NearDuplicates, originals_of
 from orcinus.curation.overlap import Overlap
+from orcinus.curation.personal import personal_data
 from orcinus.curation.text import ngrams, normal
+from orcinus.errors import ConfigError
 from orcinus.steps.curate import CurateConfig, curate_rules
 from orcinus.strategies import built_in
 from orcinus.types import Attempt, Example, Sampling, Usage, Verdict
@@ -45,9 +52,9 @@ def test_equal_runs_of_words_have_equal_hashes_wherever_they_stand() -> None:
 def test_overlap_finds_copies_and_long_quotations_and_not_templates() -> None:
     template = "If you follow these instructions exactly as they are written do you return to the start"
     held_out = [f"{template}? Take {i} steps and then {i + 1} steps to the left of the old oak tree" for i in range(5)]
-    overlap = Overlap(held_out, n=8)
+    overlap = Overlap(_named(held_out), n=8)
     items = [held_out[2].upper(), f"{template}? Take none.", "An entirely different question about nothing."]
-    assert [hit for _, hit in overlap.mark(items, str)] == [True, False, False]
+    assert [hit for _, hit in overlap.mark(items, str)] == ["is the text of held_out/2", None, None]
 
 
 @pytest.mark.parametrize(
@@ -125,6 +132,173 @@ def test_texts_without_words_and_short_ones_repeat_only_their_equals() -> None:
     texts = ["", "?!", "yes", "Yes.", "no", "what is 17 + 25", "what is 17 + 26"]
     assert originals_of(texts, similarity=0.5).tolist() == [0, 1, 2, 2, 4, 5, 6]
     assert originals_of([], similarity=0.5).tolist() == []
+
+
+def test_the_overlap_names_the_item_it_shares_most_with() -> None:
+    words = [f"word{number}" for number in range(200)]
+    overlap = Overlap(_named([" ".join(words[:60]), " ".join(words[60:])]), n=8)
+    text = " ".join([*words[:10], "and", *words[80:100]])
+    assert [why for _, why in overlap.mark([text], str)] == ["shares 13 runs of 8 words with held_out/1"]
+
+
+def test_copies_with_words_changed_are_found_by_short_runs_and_other_questions_are_not() -> None:
+    random = np.random.default_rng(0)
+    words = np.array([f"w{number}" for number in range(3000)])
+    held_out = [list(words[random.integers(0, 3000, 50)]) for _ in range(200)]
+    copies = []
+    for text in held_out:
+        copy = list(text)
+        for place in range(6, 50, 12):  # no run of thirteen words is left
+            copy[place] = "other"
+        copies.append(" ".join(copy))
+    others = [" ".join(words[random.integers(0, 3000, 50)]) for _ in range(200)]
+    named = list(_named([" ".join(text) for text in held_out]))
+    long_runs, short_runs = Overlap(named, n=13), Overlap(named, n=13, fuzzy=0.6)
+    assert not any(why for _, why in long_runs.mark(copies, str))
+    found = [why for _, why in short_runs.mark(copies + others, str)]
+    assert all(why is not None and why.endswith(f" of held_out/{i}") for i, why in enumerate(found[:200]))
+    assert not any(found[200:])
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1])
+def test_changed_copies_of_real_questions_are_found(shared_data: Path, share: float) -> None:
+    random = Random(0)
+    prompts = [
+        row["prompt"]
+        for row in read_jsonl(shared_data / "tasks" / "svamp.jsonl.gz")
+        if len(row["prompt"].split()) >= 20
+    ]
+    prompts = list(dict.fromkeys(prompts))[:200]
+    vocabulary = [word for prompt in prompts for word in prompt.split()]
+    changed = [
+        " ".join(random.choice(vocabulary) if random.random() < share else word for word in prompt.split())
+        for prompt in prompts
+    ]
+    marked = list(Overlap(_named(prompts), n=13, fuzzy=0.6).mark(changed, str))
+    assert sum(why is not None for _, why in marked) > 0.8 * len(prompts)
+
+
+@pytest.mark.parametrize(
+    ("text", "loops"),
+    [
+        ("We begin. " + "then we add the next number and look again " * 12, True),
+        ("we go on " * 20, True),
+        ("ababab" * 60, True),
+        ("\n".join(f"Step {i}: we add {i * 7} to {i * i} and get {i * 7 + i * i}." for i in range(12)), False),
+        (
+            "- id (primary key)\n"
+            + "\n".join(f"- field {i}\n- id (primary key)" for i in range(7))
+            + "\n- a\n- b\n- c",
+            False,
+        ),
+    ],
+)
+def test_loops_inside_a_line_are_found_and_lists_are_not(text: str, loops: bool) -> None:
+    assert (filters.loops(EXAMPLE, replace(ATTEMPT, text=text), RIGHT) is not None) == loops
+
+
+@pytest.mark.parametrize(
+    ("text", "declined"),
+    [
+        ("Unfortunately, I cannot help with that.", True),
+        ("I apologize, but I can't do this.", True),
+        ("I'm sorry to hear that. Send it back within 30 days.", False),
+        ("I cannot emphasize enough how much sleep matters.", False),
+        ("The train cannot arrive before noon, so the answer is 4.", False),
+    ],
+)
+def test_only_what_declines_is_a_refusal(text: str, declined: bool) -> None:
+    assert (filters.refused(EXAMPLE, replace(ATTEMPT, text=text), RIGHT) is not None) == declined
+
+
+def test_a_trace_that_speaks_of_itself_as_a_model_is_boilerplate_unless_it_is_asked() -> None:
+    says = replace(ATTEMPT, text="As an AI language model, I have no opinions, but the answer is 4.")
+    assert "'As an AI language model'" in str(filters.boilerplate(EXAMPLE, says, RIGHT))
+    asked = replace(EXAMPLE, prompt="What would a language model say?")
+    assert filters.boilerplate(asked, says, RIGHT) is None
+    assert filters.boilerplate(EXAMPLE, replace(ATTEMPT, text="Fields such as AI, and law, grow."), RIGHT) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Mail jane.roe@mail.net or jim@mail.net.", "personal data: 2 e-mail addresses"),
+        ("Call +49 30 901820 or (212) 664-7665.", "personal data: 2 phone numbers"),
+        ("Pay with 4539 1488 0343 6467.", "personal data: 1 payment card"),
+        ("To DE89 3704 0044 0532 0130 00 please.", "personal data: 1 IBAN"),
+        ("It came from 8.8.8.8.", "personal data: 1 IP address"),
+        ("Mail you@gmail.com or info@example.com, call 212-555-0134, ping 192.168.0.1.", None),
+        ("Pay with 4539 1488 0343 6468, then DE89 3704 0044 0532 0130 01.", None),
+        ("3.14159265358979 times 1000000007 is 3141592675.57; version 1.2.3.4 of 2023-11-18.", None),
+    ],
+)
+def test_personal_data_is_counted_and_never_repeated(text: str, found: str | None) -> None:
+    assert personal_data(text) == found
+
+
+def test_a_text_in_another_language_is_dropped_and_one_too_short_to_tell_is_not() -> None:
+    pytest.importorskip("py3langid")
+    rule = languages(("en",))
+    german = "Zuerst zählen wir die Äpfel in jedem Korb zusammen, dann ziehen wir die verkauften wieder ab. Die Antwort ist 4."
+    english = "First we add up the apples in each of the baskets, and then we take away those that were sold. The answer is 4."
+    assert [rule(EXAMPLE, replace(ATTEMPT, text=text), RIGHT) for text in (german, english, "Antwort: vier")] == [
+        "is in 'de', not in en",
+        None,
+        None,
+    ]
+    with pytest.raises(ConfigError, match="'xx' is not known"):
+        languages(("xx",))
+
+
+def test_a_stored_answer_without_the_label_disagrees_and_a_verdict_of_the_rules_stands() -> None:
+    example = replace(EXAMPLE, answer_type="free", reference="New York")
+    unjudged = replace(RIGHT, value=None)
+    answers = ("It was in new  york, of course.", "It was in York.", "It was in New Yorkshire.")
+    found = [filters.label_agreement(example, replace(ATTEMPT, text=text), unjudged) for text in answers]
+    assert found == [None, *["the label 'New York' is not in the answer"] * 2]
+    assert filters.label_agreement(example, replace(ATTEMPT, text="York"), RIGHT) is None
+
+
+def shouting(text: str) -> float:
+    """A score of toxicity, as a user would bring one."""
+    return sum(map(str.isupper, text)) / max(1, len(text))
+
+
+def no_fives(_: Example, attempt: Attempt, __: Verdict) -> str | None:
+    """A filter, as a user would bring one."""
+    return "a five" if "5" in attempt.text else None
+
+
+def test_functions_of_the_users_own_score_and_filter() -> None:
+    config = CurateConfig.model_validate(
+        {
+            "toxicity": {"function": "tests.curation.test_curation:shouting"},
+            "filters": ["tests.curation.test_curation:no_fives"],
+            "min_words": 2,
+        }
+    )
+    rules = curate_rules(config, ())
+    dropped = {
+        text: [name for name, rule in rules.items() if rule(EXAMPLE, replace(ATTEMPT, text=text), RIGHT)]
+        for text in ("SHUT UP", "it is 5", "four", "it is 4")
+    }
+    assert dropped == {
+        "SHUT UP": ["toxic"],
+        "it is 5": ["tests.curation.test_curation:no_fives"],
+        "four": ["length"],
+        "it is 4": [],
+    }
+    with pytest.raises(ValidationError, match=r"no function 'tests.curation.test_curation:nobody'"):
+        CurateConfig(filters=("tests.curation.test_curation:nobody",))
+
+
+def test_bounds_that_exclude_each_other_are_refused() -> None:
+    with pytest.raises(ValidationError, match="nothing would be kept"):
+        CurateConfig(min_words=10, max_words=5)
+
+
+def _named(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    return ((f"held_out/{i}", text) for i, text in enumerate(texts))
 
 
 def _jaccard(a: list[str], b: list[str]) -> float:

@@ -103,3 +103,13 @@ def test_rows_that_cannot_be_used_are_counted_and_listed(tmp_path: Path) -> None
     dropped = tables.read_rows(tmp_path / "out" / "dropped.parquet")
     places = [row["reason"].split(": ")[0] for row in dropped if row["filter"] == "unusable"]
     assert places == [f"{tmp_path / name}:{line}" for name in ("a.jsonl", "b.jsonl") for line in (21, 22)]
+
+
+def test_a_copy_of_an_evaluation_item_with_words_changed_is_removed_and_the_item_named(tmp_path: Path) -> None:
+    asked, other = text(3, 60), text(4, 60)
+    pool = [example("changed", edited(asked, 6)), example("other", " ".join(other))]
+    run(SampleConfig(), tmp_path / "plain", pool, [example("asked", " ".join(asked))])
+    assert "changed" not in reasons(tmp_path / "plain")
+    found = run(SampleConfig(fuzzy_overlap=0.6), tmp_path / "fuzzy", pool, [example("asked", " ".join(asked))])
+    assert reasons(tmp_path / "fuzzy") == {"changed": ("evaluation", found["for_example"]["evaluation"])}
+    assert found["for_example"]["evaluation"].endswith(" of the runs of 3 words of t/asked")

@@ -42,7 +42,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command(rich_help_panel="Run")(improve)
     for verb, text in STEP_HELP.items():
         app.command(verb, help=f"{text} Runs the steps before it where needed.", rich_help_panel="One step")(
-            _step(verb)
+            _curate if verb == "curate" else _step(verb)
         )
     app.command(rich_help_panel="One step")(report)
     app.command(rich_help_panel="Look")(status)
@@ -107,6 +107,29 @@ def _step(verb: str) -> Callable[..., None]:
         _execute(recipe, verb, as_json, runs, ledger, concurrency, device, micro_batch, processes)
 
     return command
+
+
+def _curate(
+    recipe: flags.RecipeArgument,
+    explain_id: Annotated[
+        str | None,
+        typer.Option(
+            "--explain", metavar="ID", help="Run nothing; show what became of this example or trace, and why."
+        ),
+    ] = None,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    ledger: flags.LedgerPath = None,
+    concurrency: flags.Concurrency = 64,
+    device: flags.Device = "auto",
+    micro_batch: flags.MicroBatch = None,
+    as_json: flags.AsJson = False,
+) -> None:
+    if explain_id is None:
+        _execute(recipe, "curate", as_json, runs, ledger, concurrency, device, micro_batch)
+        return
+    from orcinus.recipe import load_recipe
+
+    explain(explain_id, flags.run_folder(runs / load_recipe(recipe).name, runs), runs, as_json)
 
 
 def _execute(

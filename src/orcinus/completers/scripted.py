@@ -4,13 +4,13 @@ def shout(messages, sampling): return messages[-1].content.upper()
 ScriptedConfig(function="my_module:shout")
 """
 
-import importlib
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 from orcinus.config import Config
-from orcinus.errors import CompleterError, ConfigError
+from orcinus.errors import CompleterError
+from orcinus.registry import function_named
 from orcinus.types import Completion, Messages, Sampling, Usage
 
 Answer = str | Completion
@@ -69,9 +69,4 @@ def open_scripted(config: ScriptedConfig) -> Scripted:
     Raises:
         ConfigError: There is no such function.
     """
-    module_name, _, name = config.function.partition(":")
-    try:
-        function = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"no function {config.function!r}: {error}; write it as package.module:name") from error
-    return Scripted(function, model=f"function:{config.function}@{config.version}")
+    return Scripted(function_named(config.function), model=f"function:{config.function}@{config.version}")

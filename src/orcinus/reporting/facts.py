@@ -29,8 +29,10 @@ class Funnel:
     """How many examples became lessons, step by step."""
 
     stages: tuple[tuple[str, int], ...]
-    drops: tuple[tuple[str, str, int], ...]
-    """(where, reason, how many), the most frequent first."""
+    drops: tuple[tuple[str, str, int, str], ...]
+    """(where, filter, how many, the first one's reason), the most frequent first."""
+    quality: Mapping[str, Any] | None
+    """What the classifier of ``curate.quality`` is worth; None where there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,12 +301,22 @@ def _warnings(
     skipped = records["sample"]["summary"].get("skipped") or {}
     for source, number in skipped.items():
         yield f"{number:,} rows of {source} could not be used and were left out; dropped.parquet of the sample step lists them."
+    yield from _quality_unused(records["curate"]["summary"].get("quality"))
     unlearnable = records["assign"]["summary"].get("unlearnable", 0)
     if unlearnable:
         yield f"{unlearnable} groups are not yet learnable for this student under any strategy."
     failed = sum(row.errors for row in spend)
     if failed:
         yield f"{failed:,} calls ended in an error over the whole run."
+
+
+def _quality_unused(found: Mapping[str, Any] | None) -> Iterable[str]:
+    """That a classifier was asked for and did not earn its place."""
+    if found is not None and not found["used"]:
+        yield (
+            f"The quality classifier was not used: {found['rated']:,} of the {found['asked']:,} traces that the judge was asked about have a "
+            "rating, and what it learnt from them is not clearly better than chance. No trace was left out by it."
+        )
 
 
 def _judged_by_a_model(scores: Mapping[str, Any], config: Mapping[str, Any]) -> Iterable[str]:
@@ -333,14 +345,14 @@ def _funnel(inputs: Mapping[str, Path], records: Mapping[str, Mapping[str, Any]]
         ("kept after curation", curate["kept"]),
         ("lessons", records["erase"]["summary"]["lessons"]),
     )
-    drops: Counter[tuple[str, str]] = Counter()
-    for name, number in sample["dropped"].items():
-        drops["sample", name] += number
-    for name, number in curate["dropped"].items():
-        drops["curate", name] += number
+    drops: list[tuple[str, str, int, str]] = []
+    for name, summary in (("sample", sample), ("curate", curate)):
+        reasons = summary.get("for_example", {})
+        drops += [(name, by, number, reasons.get(by, "")) for by, number in summary["dropped"].items()]
     if records["erase"]["summary"]["leaks"]:
-        drops["erase", "the strategy's words are still there"] += records["erase"]["summary"]["leaks"]
-    return Funnel(stages=stages, drops=tuple((where, name, number) for (where, name), number in drops.most_common()))
+        drops.append(("erase", "leak", records["erase"]["summary"]["leaks"], "the strategy's words are still there"))
+    drops.sort(key=lambda drop: -drop[2])
+    return Funnel(stages=stages, drops=tuple(drops), quality=curate.get("quality"))
 
 
 def _curves(inputs: Mapping[str, Path], records: Mapping[str, Mapping[str, Any]]) -> Iterable[Curve]:

@@ -1,30 +1,56 @@
 """Curation: of the teacher's traces those that are worth learning from, and the reason for each one that is not.
 
-teach's attempts ──errors, refusals, truncation, loops, leaks, wrong──► best of each example ──duplicates──► kept.parquet
-                                                                                                           drops.parquet
+teach's attempts ──errors, refusals, truncation, loops, leaks, wrong──► best of each example ──duplicates──(quality)──► kept.parquet
+                                                                                                                    drops.parquet
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import chain, groupby
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+import numpy as np
+from pydantic import Field, field_validator, model_validator
 
 from orcinus import registry
+from orcinus.asking import JudgingConfig
 from orcinus.config import Config
-from orcinus.curation import filters
+from orcinus.curation import filters, quality
+from orcinus.curation.language import languages
 from orcinus.curation.near import originals_of
-from orcinus.curation.overlap import Overlap
+from orcinus.curation.overlap import Overlap, batched
 from orcinus.curation.text import I64, normal
 from orcinus.errors import StepError
+from orcinus.fingerprint import stable_fraction
+from orcinus.judges import judge_of, rate
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.strategies import by_name
 from orcinus.tasks.seen import SeenHashes, hash_of
 from orcinus.types import Example, Judged, Strategy
 
-VERSION = 1
+VERSION = 2
+_BATCH = 1024
+
+
+class ToxicityConfig(Config):
+    """A door: nothing that ships here knows what is toxic."""
+
+    function: str
+    """``package.module:name`` of a function that gives a text a score from 0.0, harmless, to 1.0."""
+    limit: float = Field(default=0.5, gt=0, le=1)
+    """A trace that scores so much or more is dropped."""
+
+
+class QualityConfig(Config):
+    """A classifier that learns from a judge's ratings of some traces and scores them all (phi-1, arXiv:2306.11644)."""
+
+    labelled: int = Field(default=500, ge=50)
+    """How many traces the judge rates, drawn by a hash; one call each."""
+    keep: float = Field(default=0.8, gt=0, lt=1)
+    """Share of the traces that is kept, the best by score. All are kept where the classifier is not clearly better than chance."""
 
 
 class CurateConfig(Config):
@@ -42,8 +68,22 @@ class CurateConfig(Config):
     """A trace that shares a run of so many words with a held-out question is dropped; None looks for nothing."""
     near_duplicates: float | None = Field(default=None, gt=0, le=1)
     """A trace is dropped when question and answer together are so similar to a kept one (share of runs of five words, e.g. 0.9)."""
+    fuzzy_overlap: float | None = Field(default=None, gt=0, le=1)
+    """A trace that has such a share of a held-out question's runs of three words is dropped too, e.g. 0.6; None does not look for them."""
+    min_words: int | None = Field(default=None, ge=1)
+    """A trace with fewer words is dropped."""
+    max_words: int | None = Field(default=None, ge=1)
+    """A trace with more words is dropped."""
+    languages: tuple[str, ...] = ()
+    """ISO codes such as ``en``: a trace that is surely in another language is dropped; empty asks nothing. Needs ``orcinus[language]``."""
+    toxicity: ToxicityConfig | None = None
+    """A function of yours that scores traces; None asks nothing."""
+    quality: QualityConfig | None = None
+    """Learn from the judge's ratings of some traces which of all are worth keeping; None leaves it out."""
     filters: tuple[str, ...] = ()
-    """Further filters, by the names under which they are registered as ``filters.NAME`` in the entry-point group ``orcinus``."""
+    """Further filters: ``boilerplate`` (speaks of itself as a language model), ``personal_data`` (e-mail addresses, phone and card numbers, IBANs, IP
+    addresses), ``label_agreement`` (a stored answer without the dataset's label in it), others by the names under which a package registers
+    them as ``filters.NAME`` in the entry-point group ``orcinus``, and functions of yours as ``package.module:name``."""
     max_per_task: int | None = Field(default=None, ge=1)
     """At most so many lessons of one task, in the order of the examples; None sets no quota."""
 
@@ -51,63 +91,120 @@ class CurateConfig(Config):
     @classmethod
     def _filters_are_registered(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            registry.filters.get(name)
+            _named(name)
         return value
 
+    @model_validator(mode="after")
+    def _some_length_is_left(self) -> "CurateConfig":
+        if self.min_words is not None and self.max_words is not None and self.min_words > self.max_words:
+            raise ValueError(
+                f"min_words {self.min_words} is more than max_words {self.max_words}; nothing would be kept"
+            )
+        return self
 
-async def curate(config: CurateConfig, strategies: tuple[Strategy, ...], context: StepContext) -> dict[str, Any]:
+
+async def curate(
+    config: CurateConfig, strategies: tuple[Strategy, ...], context: StepContext, *, booked_as: str = "curate"
+) -> dict[str, Any]:
     """Sort ``teach``'s traces into ``kept.parquet`` and ``drops.parquet``.
 
     Returns:
-        ``traces``, ``kept``, and ``dropped``: counts by filter.
+        ``traces``, ``kept``, ``dropped``: counts by filter, ``for_example``: by filter the first reason, and ``quality``: what the classifier
+        is worth, where one was asked for.
 
     Raises:
         StepError: Nothing is kept.
     """
+    examples = {(e.task, e.id): e for e in tables.read_examples(context.inputs["sample"] / "examples.parquet", "teach")}
+    found: dict[str, Any] = {}
+    with tables.TableWriter(context.out / "drops.parquet", tables.DROPS) as table:
+        drops = _Drops(table)
+        if config.quality is None:
+            traces, kept, tasks = _by_rules(config, strategies, examples, context, context.out / "kept.parquet", drops)
+        else:
+            passed = context.out / "passed.parquet"
+            traces, kept, tasks = _by_rules(config, strategies, examples, context, passed, drops)
+            if kept:
+                found["quality"] = await _by_quality(config.quality, examples, context, passed, drops, booked_as)
+                kept, tasks = found["quality"].pop("kept"), found["quality"].pop("tasks")
+            passed.unlink()
+    if kept == 0:
+        most = ", ".join(f"{name} {count}" for name, count in drops.counts.most_common(3))
+        raise StepError(
+            f"none of {traces} traces is worth keeping ({most}); see drops.parquet in the curate step's folder"
+        )
+    return {
+        "traces": traces,
+        "kept": kept,
+        "dropped": dict(drops.counts.most_common()),
+        "for_example": drops.first,
+        "tasks": dict(tasks),
+        **found,
+    }
+
+
+class _Drops:
+    """Writes down what is left out, and counts."""
+
+    def __init__(self, table: tables.TableWriter) -> None:
+        self._table = table
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+        """By filter the first reason."""
+
+    def add(self, judged: Judged, name: str, reason: str) -> None:
+        attempt = judged.attempt
+        self.counts[name] += 1
+        self.first.setdefault(name, reason)
+        self._table.write(
+            tables.drop_row(
+                tables.Drop(
+                    attempt_id=attempt.id,
+                    example_id=attempt.example_id,
+                    task=attempt.task,
+                    filter=name,
+                    reason=reason,
+                )
+            )
+        )
+
+
+def _by_rules(
+    config: CurateConfig,
+    strategies: Sequence[Strategy],
+    examples: Mapping[tuple[str, str], Example],
+    context: StepContext,
+    out: Path,
+    drops: _Drops,
+) -> tuple[int, int, Counter[str]]:
+    """Write what passes every filter to ``out``: (traces seen, traces written, these by task)."""
     path = context.inputs["sample"] / "examples.parquet"
-    examples = {(e.task, e.id): e for e in tables.read_examples(path, "teach")}
     unseen = chain(tables.read_examples(path, "held_out"), tables.read_examples(path, "retention"))
-    held_out = Overlap((e.prompt for e in unseen), n=config.ngram)
+    held_out = Overlap(
+        ((f"{example.task}/{example.id}", example.prompt) for example in unseen),
+        n=config.ngram,
+        fuzzy=config.fuzzy_overlap,
+    )
     rules = curate_rules(config, strategies)
-    dropped: Counter[str] = Counter()
     traces, per_task = 0, Counter[str]()
     seen = SeenHashes()
     groups, kept_groups = _groups(config, examples, context), dict[int, str]()
     attempts = tables.read_judged(context.inputs["teach"] / "attempts.parquet")
     context.progress.start("curate", tables.count_rows(context.inputs["teach"] / "attempts.parquet"))
-    with (
-        tables.TableWriter(context.out / "kept.parquet", tables.JUDGED) as kept,
-        tables.TableWriter(context.out / "drops.parquet", tables.DROPS) as drops,
-    ):
-
-        def drop(judged: Judged, name: str, reason: str) -> None:
-            attempt = judged.attempt
-            dropped[name] += 1
-            drops.write(
-                tables.drop_row(
-                    tables.Drop(
-                        attempt_id=attempt.id,
-                        example_id=attempt.example_id,
-                        task=attempt.task,
-                        filter=name,
-                        reason=reason,
-                    )
-                )
-            )
-
+    with tables.TableWriter(out, tables.JUDGED) as kept:
         marked = held_out.mark(attempts, lambda judged: judged.attempt.text)
         place: dict[str, int] = {}
         for key, group in groupby(marked, key=lambda pair: (pair[0].attempt.task, pair[0].attempt.example_id)):
             usable = []
-            for judged, contaminated in group:
+            for judged, overlap in group:
                 place[judged.attempt.id] = traces
                 traces += 1
                 context.progress.advance()
                 found = _first_reason(rules, examples[key], judged)
-                if found is None and contaminated:
-                    found = ("contaminated", "shares words with a held-out question")
+                if found is None and overlap is not None:
+                    found = ("contaminated", overlap)
                 if found is not None:
-                    drop(judged, *found)
+                    drops.add(judged, *found)
                 else:
                     usable.append(judged)
             for judged, found in _selected(config, usable):
@@ -119,19 +216,86 @@ async def curate(config: CurateConfig, strategies: tuple[Strategy, ...], context
                 if found is None and config.max_per_task is not None and per_task[key[0]] >= config.max_per_task:
                     found = ("quota", f"the task has its {config.max_per_task} lessons")
                 if found is not None:
-                    drop(judged, *found)
+                    drops.add(judged, *found)
                     continue
                 per_task[key[0]] += 1
                 if groups is not None:
                     kept_groups[near] = judged.attempt.id
                 kept.write(tables.judged_row(judged))
             place.clear()
-    if kept.rows == 0:
-        most = ", ".join(f"{name} {count}" for name, count in dropped.most_common(3))
-        raise StepError(
-            f"none of {traces} traces is worth keeping ({most}); see drops.parquet in the curate step's folder"
-        )
-    return {"traces": traces, "kept": kept.rows, "dropped": dict(dropped.most_common()), "tasks": dict(per_task)}
+    return traces, kept.rows, per_task
+
+
+async def _by_quality(
+    config: QualityConfig,
+    examples: Mapping[tuple[str, str], Example],
+    context: StepContext,
+    passed: Path,
+    drops: _Drops,
+    booked_as: str,
+) -> dict[str, Any]:
+    """Of the traces in ``passed`` the best to ``kept.parquet``, by a classifier that learnt from the judge's ratings of some."""
+    chosen = _drawn(passed, config.labelled)
+    judge = judge_of(context.judging or JudgingConfig(), context, step=booked_as)
+    items = [(examples[j.attempt.task, j.attempt.example_id], j.attempt.text) for j in chosen]
+    context.progress.start("curate: the judge rates", len(items))
+    ratings = [rating.value for rating in await rate(items, judge)]
+    rated = [(j.attempt, value) for j, value in zip(chosen, ratings, strict=True) if value is not None]
+    good = quality.good_of([value for _, value in rated])
+    found: dict[str, Any] = {"asked": len(chosen), "rated": len(rated), "used": False, "auc": None}
+    classifier, threshold = None, -np.inf
+    if good is not None:
+        texts = [attempt.text for attempt, _ in rated]
+        examples_of = [f"{attempt.task}/{attempt.example_id}" for attempt, _ in rated]
+        worth = quality.validated(texts, good, examples_of, seed=context.seed)
+        if worth is not None:
+            found |= {
+                **asdict(worth.area),
+                "auc": worth.area.value,
+                "p_value": worth.p_value,
+                "good": float(good.mean()),
+            }
+            found["used"] = worth.clear
+            found.pop("value")
+        if found["used"]:
+            classifier = quality.fit(texts, good)
+            every = np.concatenate([classifier.scores(texts) for texts in _texts(passed)])
+            threshold = float(np.quantile(every, 1 - config.keep))
+    if classifier is None:
+        context.progress.note(f"quality: {_doubt(found)}; every trace is kept")
+    kept_by_task = Counter[str]()
+    with tables.TableWriter(context.out / "kept.parquet", tables.JUDGED) as kept:
+        for batch in batched(tables.read_judged(passed), _BATCH):
+            scores = np.zeros(len(batch)) if classifier is None else classifier.scores([j.attempt.text for j in batch])
+            for judged, score in zip(batch, scores, strict=True):
+                if score < threshold:
+                    drops.add(
+                        judged,
+                        "quality",
+                        f"scores {score:.2f}, below {threshold:.2f}, where the best {config.keep:.0%} begin",
+                    )
+                else:
+                    kept_by_task[judged.attempt.task] += 1
+                    kept.write(tables.judged_row(judged))
+    return {**found, "kept": kept.rows, "tasks": kept_by_task}
+
+
+def _doubt(found: Mapping[str, Any]) -> str:
+    if found["auc"] is None:
+        return f"the judge's {found['rated']} ratings of {found['asked']} traces do not tell good ones from others"
+    return f"a classifier of {found['rated']} rated traces is not clearly better than chance (AUC {found['auc']:.2f}, p {found['p_value']:.2f})"
+
+
+def _drawn(path: Path, count: int) -> list[Judged]:
+    """So many traces of the table, by a hash of their ids, in the table's order."""
+    ids = [row["id"] for row in tables.read_rows(path, ["id"])]
+    first = set(sorted(ids, key=lambda identity: stable_fraction("quality", identity))[:count])
+    return [judged for judged in tables.read_judged(path) if judged.attempt.id in first]
+
+
+def _texts(path: Path) -> Iterator[list[str]]:
+    for batch in batched(tables.read_rows(path, ["text"]), _BATCH):
+        yield [row["text"] for row in batch]
 
 
 def _groups(config: CurateConfig, examples: Mapping[tuple[str, str], Example], context: StepContext) -> I64 | None:
@@ -158,13 +322,26 @@ def curate_rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[s
     }
     if config.max_tokens is not None:
         rules["too_long"] = filters.too_long(config.max_tokens)
+    if config.min_words is not None or config.max_words is not None:
+        rules["length"] = filters.length(config.min_words, config.max_words)
     if config.keep != "all":
         rules["wrong"] = filters.wrong
     if config.unjudged == "drop":
         rules["unjudged"] = filters.unjudged
+    if config.languages:
+        rules["language"] = languages(config.languages)
+    if config.toxicity is not None:
+        score = registry.function_named(config.toxicity.function)
+        rules["toxic"] = filters.toxic(score, config.toxicity.function, config.toxicity.limit)
     for name in config.filters:
-        rules[name] = registry.filters.get(name)()
+        rules[name] = _named(name)
     return rules
+
+
+def _named(name: str) -> filters.Rule:
+    """A registered filter, or a function by its place."""
+    rule: filters.Rule = registry.function_named(name) if ":" in name else registry.filters.get(name)()
+    return rule
 
 
 def _first_reason(rules: dict[str, filters.Rule], example: Example, judged: Judged) -> tuple[str, str] | None:

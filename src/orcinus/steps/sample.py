@@ -42,6 +42,9 @@ class SampleConfig(Config):
     """At most so many examples of a task are taught, chosen by a hash; None takes all."""
     ngram: int | None = Field(default=13, ge=3)
     """A pool example that shares a run of so many words with an evaluation item is removed; None compares whole texts only."""
+    fuzzy_overlap: float | None = Field(default=None, gt=0, le=1)
+    """A pool example that has such a share of an evaluation item's runs of three words is removed too, e.g. 0.6: copies with words changed, left
+    out or put in, and the same question with other numbers. None does not look for them."""
     near_duplicates: float | None = Field(default=None, gt=0, le=1)
     """A question that is so similar to an earlier one (share of runs of five words, e.g. 0.8) or to an evaluation item is removed. For
     collections of texts: questions made from one template are all near each other. None removes equal ones only."""
@@ -59,7 +62,7 @@ async def sample(config: SampleConfig, opened: Sequence[Opened], context: StepCo
     """Read the tasks, and write ``examples.parquet`` with every example's split, and ``dropped.parquet``.
 
     Returns:
-        Counts of examples by task and split, and of what was dropped by reason.
+        Counts of examples by task and split, and of what was dropped by filter with the first reason of each.
 
     Raises:
         DataError: A file or a row cannot be used; says where and what to do.
@@ -73,9 +76,14 @@ async def sample(config: SampleConfig, opened: Sequence[Opened], context: StepCo
         for example in examples()
     ]
     evaluation = [example for example, _ in unseen]
-    overlap = Overlap((example.prompt for example in evaluation), n=config.ngram)
+    overlap = Overlap(
+        ((f"{example.task}/{example.id}", example.prompt) for example in evaluation),
+        n=config.ngram,
+        fuzzy=config.fuzzy_overlap,
+    )
     counts: dict[str, Counter[str]] = {}
     dropped: Counter[str] = Counter()
+    first: dict[str, str] = {}
     with (
         tables.TableWriter(context.out / "examples.parquet", tables.EXAMPLES) as kept,
         tables.TableWriter(context.out / "dropped.parquet", tables.DROPS) as drops,
@@ -88,6 +96,7 @@ async def sample(config: SampleConfig, opened: Sequence[Opened], context: StepCo
 
         def drop(example: Example, name: str, reason: str) -> None:
             dropped[name] += 1
+            first.setdefault(name, reason)
             drops.write(
                 tables.drop_row(
                     tables.Drop(attempt_id="", example_id=example.id, task=example.task, filter=name, reason=reason)
@@ -114,6 +123,7 @@ async def sample(config: SampleConfig, opened: Sequence[Opened], context: StepCo
     return {
         "tasks": {task: dict(count) for task, count in sorted(counts.items())},
         "dropped": dict(dropped),
+        "for_example": first,
         "skipped": dict(skipped),
     }
 
@@ -141,8 +151,8 @@ def _pool(
         repeated = near.repeated(example)
         if not seen.add(_content(example)):
             drop(example, "duplicate", "the same question stands earlier")
-        elif overlaps:
-            drop(example, "evaluation", "overlaps with an evaluation item")
+        elif overlaps is not None:
+            drop(example, "evaluation", overlaps)
         elif repeated is not None:
             drop(example, *repeated)
         elif _rank(example) > limits.get(example.task, 1.0):
