@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from orcinus.curation.text import mixed
-from orcinus.tasks.mixing import Mixer, Mixture, U64
+from orcinus.tasks.mixing import U64, Mixer, Mixture
 from orcinus.tasks.seen import hash_of
 
 COLLECTIONS = {"cot": (18, 150_000), "niv2": (1560, 5_000_000), "flan2021": (142, 28_900_000), "t0": (193, 85_700_000)}

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orcinus.attempts import Budget
+from orcinus.completers.answered import Answered, AnsweredConfig
 from orcinus.completers.local_config import LocalConfig, local_identity
 from orcinus.completers.opening import open_completer
 from orcinus.durable import write_atomically
 from orcinus.errors import ConfigError
+from orcinus.fingerprint import fingerprint
 from orcinus.pipeline import Step, ancestors, locked, run_steps, summary_of
 from orcinus.protocols import Completer
 from orcinus.recipe import ModelConfig, Recipe, SelfConfig, StudentConfig
@@ -264,7 +266,7 @@ def _of(role: TeacherRole, verb: str) -> str:
     return verb if role == "teacher" else f"{verb}-{role}"
 
 
-def identity_of(config: StudentConfig | ModelConfig, base: Path) -> dict[str, Any]:
+def identity_of(config: StudentConfig | ModelConfig | AnsweredConfig, base: Path) -> dict[str, Any]:
     """What of a model's configuration decides its answers; addresses, keys and limits do not."""
     if isinstance(config, LocalConfig):
         return {"kind": "local", "model": local_identity(config, base)}
@@ -305,6 +307,8 @@ class Models:
         """The model of ``role``; see ``OpenCompleter``."""
         if role == "teacher" and isinstance(self._recipe.teacher, SelfConfig):
             role = "student"
+        if role == "teacher" and isinstance(self._recipe.teacher, AnsweredConfig):
+            return Answered(model=self._answered_by(self._recipe.teacher))
         if (role, folder) not in self._open:
             self._open[role, folder] = open_completer(
                 self._config(role, folder),
@@ -315,10 +319,15 @@ class Models:
             )
         return self._open[role, folder]
 
+    def _answered_by(self, teacher: AnsweredConfig) -> str:
+        """The model's name with a hash of the rows, so that the ledger does not recall an answer that was changed since."""
+        rows = [content_of(task, self._base) for task in self._recipe.tasks]
+        return f"{teacher.model}@{fingerprint(rows, length=8)}"
+
     def _config(self, role: str, folder: Path | None) -> ModelConfig:
         if role == "student":
             return student_config(self._recipe, self._base, folder)
-        if role == "teacher" and not isinstance(self._recipe.teacher, SelfConfig):
+        if role == "teacher" and not isinstance(self._recipe.teacher, SelfConfig | AnsweredConfig):
             return self._recipe.teacher
         if role == "assistant" and self._recipe.assistant is not None:
             return self._recipe.assistant

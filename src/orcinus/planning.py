@@ -21,7 +21,7 @@ from orcinus.steps.skills import SkillsConfig, read_skills
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.store.ledger import Ledger, attempt_id
-from orcinus.strategies import by_name, suits
+from orcinus.strategies import by_name, messages_of, suits
 from orcinus.training.scratch import ScratchConfig
 from orcinus.types import Example, Request, Strategy
 from orcinus.verifiers.judge import BY_MODEL
@@ -250,7 +250,7 @@ class _Estimator:
 
     def _longest(self) -> Strategy:
         """The strategy with the longest message: an upper bound for prompts while the choice is open."""
-        return max(self._strategies, key=lambda strategy: len(strategy.system))
+        return max(self._strategies, key=lambda strategy: max(map(len, messages_of(strategy)), default=0))
 
     def _estimate(self, asking: _Asking) -> PlannedStep:
         model = self._model(asking.role)

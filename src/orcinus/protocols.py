@@ -72,6 +72,19 @@ class Gathering(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowingExamples(Protocol):
+    """A Completer that finds its answer in the example that is asked, and not in the words that put it."""
+
+    async def complete_example(self, example: Example, messages: Messages, sampling: Sampling) -> Completion:
+        """Ask once.
+
+        Raises:
+            CompleterError: No answer came.
+        """
+        ...
+
+
 class Task(Protocol):
     """A named set of examples that share an answer format and a verifier."""
 

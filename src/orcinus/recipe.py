@@ -21,6 +21,7 @@ import yaml
 from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from orcinus.asking import JudgingConfig
+from orcinus.completers.answered import AnsweredConfig
 from orcinus.completers.endpoint import EndpointConfig
 from orcinus.completers.local_config import LocalConfig
 from orcinus.completers.replay import ReplayConfig
@@ -54,7 +55,7 @@ class SelfConfig(Config):
 
 ModelConfig = EndpointConfig | LocalConfig | ReplayConfig | ScriptedConfig
 JudgeConfig = Annotated[ModelConfig, Field(discriminator="kind")]
-TeacherConfig = Annotated[ModelConfig | SelfConfig, Field(discriminator="kind")]
+TeacherConfig = Annotated[ModelConfig | SelfConfig | AnsweredConfig, Field(discriminator="kind")]
 StudentConfig = Annotated[
     LocalConfig | ScratchConfig | EndpointConfig | ReplayConfig | ScriptedConfig, Field(discriminator="kind")
 ]
@@ -118,7 +119,7 @@ class Recipe(Config):
     student: StudentConfig
     """The model that learns: ``local`` (a Hugging Face model) or ``scratch`` (a new one)."""
     teacher: TeacherConfig
-    """The model that explains; ``self`` is the student."""
+    """The model that explains; ``self`` is the student, ``answered`` the answers that the tasks' rows hold already."""
     assistant: Annotated[ModelConfig, Field(discriminator="kind")] | None = None
     """A cheaper model that explains before the teacher does (Orca's ChatGPT before GPT-4); ``train.stages`` says in which order its
     lessons are learnt, by ``teachers: [assistant]``."""
@@ -218,6 +219,24 @@ class Recipe(Config):
             # The student under its best strategy is an arm already.
             arms = tuple(arm for arm in self.evaluate.arms if arm != "teacher")
             object.__setattr__(self, "evaluate", self.evaluate.model_copy(update={"arms": arms}))
+        return self
+
+    @model_validator(mode="after")
+    def _answered_rows_are_read_with_their_answers(self) -> "Recipe":
+        if not isinstance(self.teacher, AnsweredConfig):
+            return self
+        if "strategies" in self.model_fields_set and self.strategies != ("recorded",):
+            raise ValueError(
+                "strategies: rows that are already answered were answered under their own system messages; leave strategies out, or say [recorded]"
+            )
+        for task in self.tasks:
+            if not isinstance(task, RecordsConfig):
+                raise ValueError(
+                    "teacher: kind answered takes the answers of rows, and a task drawn by a program has none"
+                )
+        answered = tuple(task.model_copy(update={"answered": True}) for task in self.tasks)
+        object.__setattr__(self, "tasks", answered)
+        object.__setattr__(self, "strategies", ("recorded",))
         return self
 
     def resolved_strategies(self) -> tuple[Strategy, ...]:

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from orcinus.strategies import system_in
 from orcinus.types import Attempt, Example, Strategy, Verdict
 
 Reason = str | None
@@ -78,10 +79,11 @@ def too_long(limit: int) -> Rule:
 
 def leaks(strategies: Mapping[str, Strategy]) -> Rule:
     """A filter for traces that repeat the words of their strategy's message, so that erasing it would be in vain."""
-    runs = {name: _runs(strategy.system) for name, strategy in strategies.items()}
+    runs = {name: _runs(strategy.system) for name, strategy in strategies.items() if strategy.system}
 
     def rule(_: Example, attempt: Attempt, __: Verdict) -> Reason:
-        shared = runs.get(attempt.strategy, frozenset()) & _runs(attempt.text)
+        told = runs.get(attempt.strategy) or _runs(system_in(attempt.messages))
+        shared = told & _runs(attempt.text)
         return f"repeats the strategy's words {' '.join(min(shared))!r}" if shared else None
 
     return rule
