@@ -56,9 +56,8 @@ def test_orcas_messages_are_drawn_by_collection_and_stay_with_the_lesson(tmp_pat
         assert len(drawn) > 1
         assert drawn <= set(orca_messages(like))
     (taught,) = finished_steps(tmp_path / "runs" / "small", "teach")
-    for judged in tables.read_judged(taught / "attempts.parquet"):
-        [lesson] = [lesson for lesson in lessons if lesson.attempt_id == judged.attempt.id] or [None]
-        assert lesson is None or lesson.messages == judged.attempt.messages
+    told = {judged.attempt.id: judged.attempt.messages for judged in tables.read_judged(taught / "attempts.parquet")}
+    assert all(lesson.messages == told[lesson.attempt_id] for lesson in lessons)
 
 
 def answered_rows() -> Iterator[dict[str, str]]:

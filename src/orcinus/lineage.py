@@ -103,6 +103,8 @@ def fate(run_dir: Path, identity: str) -> tuple[Event, ...]:
         what = {"teach": "taught", "probe": "asked of the student to choose by", "held_out": "held out"}[row["split"]]
         events.append(Event(step="sample", task=row["task"], example=row["id"], trace="", what=what))
     events += _drop_events(sampled / "dropped.parquet", "sample", "example_id", identity)
+    for folder in _latest(run_dir, "select"):
+        events += _drop_events(folder / "dropped.parquet", "select", "example_id", identity)
     for name in ("curate-assistant", "curate"):
         for folder in _latest(run_dir, name):
             events += _drop_events(folder / "drops.parquet", "curate", "example_id", identity)

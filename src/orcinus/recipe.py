@@ -35,6 +35,7 @@ from orcinus.steps.evaluate import EvaluateConfig
 from orcinus.steps.probe import ProbeConfig
 from orcinus.steps.report import ReportConfig
 from orcinus.steps.sample import SampleConfig
+from orcinus.steps.select import SelectConfig
 from orcinus.steps.skills import SkillsConfig
 from orcinus.steps.teach import TeachConfig
 from orcinus.strategies import resolve
@@ -135,6 +136,8 @@ class Recipe(Config):
     """How a strategy is chosen for each group."""
     skills: SkillsConfig | None = None
     """Have the teacher write an instruction for each group, kept where it helps the student; None leaves it out."""
+    select: SelectConfig | None = None
+    """Which examples of the teach split are taught, by what the student can do, by columns or by diversity; None teaches all."""
     teach: TeachConfig = TeachConfig()
     """How the teacher is asked."""
     assist: TeachConfig = TeachConfig()

@@ -61,3 +61,4 @@ class Registry:
 
 verifiers = Registry("verifiers")
 filters = Registry("filters")
+selectors = Registry("selectors")

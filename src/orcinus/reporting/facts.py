@@ -275,6 +275,7 @@ def _funnel(inputs: Mapping[str, Path], records: Mapping[str, Mapping[str, Any]]
     taught = records["teach"]["summary"]
     stages = (
         ("examples to teach", to_teach),
+        *((("selected of them", records["select"]["summary"]["kept"]),) if "select" in records else ()),
         ("traces asked for", taught["attempts"]),
         ("traces that arrived", taught["attempts"] - taught["errors"]),
         ("kept after curation", curate["kept"]),
@@ -283,6 +284,8 @@ def _funnel(inputs: Mapping[str, Path], records: Mapping[str, Mapping[str, Any]]
     drops: Counter[tuple[str, str]] = Counter()
     for name, number in sample["dropped"].items():
         drops["sample", name] += number
+    for name, number in records["select"]["summary"]["dropped"].items() if "select" in records else ():
+        drops["select", name] += number
     for name, number in curate["dropped"].items():
         drops["curate", name] += number
     if records["erase"]["summary"]["leaks"]:
