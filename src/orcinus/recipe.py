@@ -39,6 +39,7 @@ from orcinus.steps.select import SelectConfig
 from orcinus.steps.skills import SkillsConfig
 from orcinus.steps.teach import TeachConfig
 from orcinus.strategies import resolve
+from orcinus.tasks.gym import GymConfig
 from orcinus.tasks.procedural import ProceduralConfig
 from orcinus.tasks.records import RecordsConfig
 from orcinus.training.config import TrainConfig
@@ -64,11 +65,14 @@ StudentConfig = Annotated[
 
 def _task_kind(value: Any) -> str:
     keys = value if isinstance(value, Mapping) else getattr(value, "model_fields_set", ())
-    return "generator" if "generator" in keys else "path"
+    return next((kind for kind in ("generator", "gym") if kind in keys), "path")
 
 
 TaskConfig = Annotated[
-    Annotated[RecordsConfig, Tag("path")] | Annotated[ProceduralConfig, Tag("generator")], Discriminator(_task_kind)
+    Annotated[RecordsConfig, Tag("path")]
+    | Annotated[ProceduralConfig, Tag("generator")]
+    | Annotated[GymConfig, Tag("gym")],
+    Discriminator(_task_kind),
 ]
 
 
@@ -370,7 +374,7 @@ def _known_keys(annotation: Any, loc: tuple[str | int, ...]) -> set[str]:
 def _tag(model: type[BaseModel]) -> str:
     if "kind" in model.model_fields:
         return str(model.model_fields["kind"].default)
-    return "generator" if "generator" in model.model_fields else "path"
+    return next((kind for kind in ("generator", "gym") if kind in model.model_fields), "path")
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

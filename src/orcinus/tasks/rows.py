@@ -68,7 +68,7 @@ def strict(message: str) -> None:
 
 
 def find_sources(path: str, base: Path) -> list[str]:
-    """The files that ``path`` names: a file, a folder (all files in it), a glob, or a URL such as ``s3://…``.
+    """The files that ``path`` names: a file, a folder (all files in it), a glob, or a URL such as ``s3://…``, a folder's ending in ``/``.
 
     Args:
         path: As the recipe has it.
@@ -97,12 +97,14 @@ def find_sources(path: str, base: Path) -> list[str]:
 
 def _remote_sources(path: str) -> list[str]:
     fsspec = _fsspec()
-    if not has_magic(path):
+    if not has_magic(path) and not path.endswith("/"):
         return [path]
     try:
-        found = sorted(file.full_name for file in fsspec.open_files(path, "rb"))
+        found = sorted(file.full_name for file in fsspec.open_files(path + "*" * path.endswith("/"), "rb"))
     except (OSError, ImportError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be listed: {_one_line(error)}") from error
+    if path.endswith("/"):
+        found = [name for name in found if _format_of(name) is not None]
     if not found:
         raise ConfigError(f"{path}: matches no file")
     return found
