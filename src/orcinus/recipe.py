@@ -11,7 +11,7 @@ wrong is one line with the file, the line, the key and, for a misspelt key, the 
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import UnionType
@@ -63,15 +63,20 @@ StudentConfig = Annotated[
 ]
 
 
+def _source_tag(keys: Container[str]) -> str:
+    """What tells kinds of tasks apart. No key's name, so that a message's path holds either a tag or a key."""
+    return next((f"a {key}" for key in ("generator", "gym") if key in keys), "a path")
+
+
 def _task_kind(value: Any) -> str:
     keys = value if isinstance(value, Mapping) else getattr(value, "model_fields_set", ())
-    return next((kind for kind in ("generator", "gym") if kind in keys), "path")
+    return _source_tag(keys)
 
 
 TaskConfig = Annotated[
-    Annotated[RecordsConfig, Tag("path")]
-    | Annotated[ProceduralConfig, Tag("generator")]
-    | Annotated[GymConfig, Tag("gym")],
+    Annotated[RecordsConfig, Tag("a path")]
+    | Annotated[ProceduralConfig, Tag("a generator")]
+    | Annotated[GymConfig, Tag("a gym")],
     Discriminator(_task_kind),
 ]
 
@@ -374,7 +379,7 @@ def _known_keys(annotation: Any, loc: tuple[str | int, ...]) -> set[str]:
 def _tag(model: type[BaseModel]) -> str:
     if "kind" in model.model_fields:
         return str(model.model_fields["kind"].default)
-    return next((kind for kind in ("generator", "gym") if kind in model.model_fields), "path")
+    return _source_tag(model.model_fields)
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

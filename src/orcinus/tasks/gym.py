@@ -76,7 +76,7 @@ def draw_gym(config: GymConfig) -> Iterator[Example]:
             task=task,
             prompt=str(entry["question"]).strip(),
             answer_type=answer_type,
-            reference=str(entry["answer"]),
+            reference=None if entry["answer"] is None else str(entry["answer"]),
             meta={"verifier": VERIFIER, "gym": made, "place": place, **extra},
         )
 

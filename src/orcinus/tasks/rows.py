@@ -177,7 +177,7 @@ def _decompressed(raw: IO[bytes], compression: str | None) -> IO[bytes]:
         case "gzip":
             return cast(IO[bytes], gzip.open(raw))
         case "zstd":
-            return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))
+            return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
         case "bz2":
             return BZ2File(raw)
         case "xz":
