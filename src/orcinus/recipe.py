@@ -125,7 +125,8 @@ class Recipe(Config):
     evaluation: tuple[TaskConfig, ...] = ()
     """Further tasks that are only evaluated; whatever overlaps with them leaves the pool before anything is paid for."""
     strategies: tuple[str | StrategyConfig, ...] = ("direct", "step_by_step", "explain_then_answer")
-    """The strategies to measure the student under: names of built-in ones, or your own."""
+    """The strategies to measure the student under: names of built-in ones, or your own. ``orca`` draws one of Orca's sixteen messages for each
+    question, by its collection; ``recorded`` is the message that a row was answered under."""
     student: StudentConfig
     """The model that learns: ``local`` (a Hugging Face model) or ``scratch`` (a new one)."""
     teacher: TeacherConfig

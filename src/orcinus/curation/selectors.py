@@ -157,6 +157,8 @@ def _level(example: Example, column: str) -> float | None:
 def _mixture(per_group: int | None, total: int | None, temperature: float | None, name: str) -> Mixture:
     if per_group is None and total is None:
         raise ValueError(f"takes everything; set {name} or total")
+    if temperature is not None and total is None:
+        raise ValueError("temperature says how total is divided; set total too")
     return Mixture(per_task=per_group, total=total, temperature=temperature)
 
 

@@ -6,7 +6,6 @@ What is left out is in ``dropped.parquet`` with the selector's name. The other s
 is not selected.
 """
 
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from orcinus import registry
@@ -32,6 +32,7 @@ from orcinus.tasks.seen import hash_of
 from orcinus.types import Example, Judged, Request, Strategy
 
 VERSION = 1
+F64 = npt.NDArray[np.float64]
 
 
 class SelectorConfig(Config):
@@ -134,19 +135,19 @@ async def select(config: SelectConfig, strategies: tuple[Strategy, ...], context
     left = len(pool) - dropped.total()
     if left == 0:
         raise StepError(f"of {len(pool)} examples none is selected; loosen select.by ({dict(dropped)})")
-    measured = [] if rates is None else [rate for rate in rates if not isnan(rate)]
+    measured = np.empty(0) if rates is None else rates[~np.isnan(rates)]
     return {
         "examples": len(pool),
         "kept": left,
         "dropped": dict(dropped),
-        **({"pass_rate": sum(measured) / len(measured)} if measured else {}),
+        **({"pass_rate": float(measured.mean())} if len(measured) else {}),
     }
 
 
 class _Pool:
     """The teach split, as often as one goes through it, without what was left out."""
 
-    def __init__(self, path: Path, rates: Sequence[float] | None) -> None:
+    def __init__(self, path: Path, rates: F64 | None) -> None:
         self._path, self._rates = path, rates
         size = sum(1 for row in tables.read_rows(path, ["split"]) if row["split"] == "teach")
         self._left_out_by = np.zeros(size, np.uint8)
@@ -160,7 +161,7 @@ class _Pool:
     def all(self) -> Iterator[tuple[Example, int]]:
         """Each example, and the number of the selector that left it out; 0 if none did."""
         for place, example in enumerate(tables.read_examples(self._path, "teach")):
-            rate = nan if self._rates is None else self._rates[place]
+            rate = nan if self._rates is None else float(self._rates[place])
             if not isnan(rate):
                 example = replace(example, meta={**example.meta, "pass_rate": rate})
             yield example, int(self._left_out_by[place])
@@ -176,14 +177,13 @@ def _identity(example: Example) -> int:
     return hash_of(example.task, example.id)
 
 
-async def _pass_rates(config: SelectConfig, strategies: tuple[Strategy, ...], context: StepContext) -> Sequence[float]:
+async def _pass_rates(config: SelectConfig, strategies: tuple[Strategy, ...], context: StepContext) -> F64:
     """By place in the teach split the share of right answers; NaN where no strategy is assigned, or no answer came."""
-    rates = array("d")
     samples = config.sampling.samples
-    asked = _asked(config, strategies, context)
-    places = (place for place, requests in enumerate(_asked(config, strategies, context)) if requests)
-    total = samples * sum(1 for requests in asked if requests)
-    context.progress.start("ask the student what to select", total)
+    asked = np.array([bool(requests) for requests in _asked(config, strategies, context)], np.bool_)
+    rates = np.full(len(asked), nan)
+    places = iter(np.flatnonzero(asked).tolist())
+    context.progress.start("ask the student what to select", samples * int(asked.sum()))
     requests = (request for several in _asked(config, strategies, context) for request in several)
     answers: list[Judged] = []
     with tables.TableWriter(context.out / "attempts.parquet", tables.JUDGED) as writer:
@@ -192,12 +192,8 @@ async def _pass_rates(config: SelectConfig, strategies: tuple[Strategy, ...], co
             context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
             answers.append(judged)
             if len(answers) == samples:
-                place = next(places)
-                rates.extend([nan] * (place - len(rates)))
-                rates.append(_share_right(answers))
-                answers = []
-    size = sum(1 for _ in _asked(config, strategies, context))
-    rates.extend([nan] * (size - len(rates)))
+                rates[next(places)] = _share_right(answers)
+                answers.clear()
     return rates
 
 
