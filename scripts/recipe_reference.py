@@ -11,10 +11,12 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from orcinus.asking import JudgingConfig, SamplingConfig
+from orcinus.completers.answered import AnsweredConfig
 from orcinus.completers.endpoint import EndpointConfig, Limits, Patience, Price
 from orcinus.completers.local_config import LocalConfig
 from orcinus.completers.replay import ReplayConfig
 from orcinus.completers.scripted import ScriptedConfig
+from orcinus.curation.selectors import Balanced, Diverse, Matched, Teachable
 from orcinus.recipe import BudgetConfig, Recipe, StrategyConfig
 from orcinus.steps.assign import AssignConfig
 from orcinus.steps.curate import CurateConfig, QualityConfig, ToxicityConfig
@@ -23,7 +25,10 @@ from orcinus.steps.evaluate import EvaluateConfig
 from orcinus.steps.probe import ProbeConfig
 from orcinus.steps.report import ReportConfig
 from orcinus.steps.sample import SampleConfig
+from orcinus.steps.select import SelectConfig, SelectorConfig
 from orcinus.steps.teach import TeachConfig
+from orcinus.tasks.gym import GymConfig
+from orcinus.tasks.mixing import Mixture
 from orcinus.tasks.procedural import ProceduralConfig
 from orcinus.tasks.records import RecordsConfig
 from orcinus.training.config import LoraConfig, StageConfig, TrainConfig
@@ -34,18 +39,27 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The recipe", Recipe),
     ("`tasks:` and `evaluation:` — files", RecordsConfig),
     ("`tasks:` — drawn by a program", ProceduralConfig),
+    ("`tasks:` — of reasoning-gym", GymConfig),
     ("`strategies:` — your own", StrategyConfig),
     ("`teacher:` — an endpoint", EndpointConfig),
     ("… its `price:`", Price),
     ("… its `limits:`", Limits),
     ("… its `patience:`", Patience),
     ("`teacher:` — recorded outputs", ReplayConfig),
+    ("`teacher:` — rows that are already answered", AnsweredConfig),
     ("`teacher:` — a function", ScriptedConfig),
     ("`student:` and `teacher:` — a Hugging Face model in this process", LocalConfig),
     ("`student:` — a new one from scratch", ScratchConfig),
     ("`sample:`", SampleConfig),
+    ("… an entry of its `collections:`", Mixture),
     ("`probe:`", ProbeConfig),
     ("`assign:`", AssignConfig),
+    ("`select:`", SelectConfig),
+    ("… an item of its `by:`", SelectorConfig),
+    ("… the selector `teachable`", Teachable),
+    ("… the selector `matched`", Matched),
+    ("… the selector `balanced`", Balanced),
+    ("… the selector `diverse`", Diverse),
     ("`teach:`", TeachConfig),
     ("`sampling:` — in probe, teach and evaluate", SamplingConfig),
     ("`judging:` — the judge itself is a model, like `teacher:`", JudgingConfig),

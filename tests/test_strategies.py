@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from orcinus.errors import ConfigError
-from orcinus.strategies import ask, built_in, generic_messages, orca_system_message, resolve
-from orcinus.types import Example, Message, Strategy
+from orcinus.strategies import ask, built_in, generic_messages, messages_of, orca_messages, resolve, system_of
+from orcinus.types import AnswerType, Example, Message, Strategy
 
 EXAMPLE = Example(id="1", task="sums", prompt="What is 17 + 25?", answer_type="number", reference="42")
 
@@ -63,12 +63,24 @@ def test_an_unknown_strategy_is_answered_with_the_known_ones() -> None:
     ],
 )
 def test_orcas_messages_follow_its_figure_6(collection: str, choice: bool, numbers: set[int]) -> None:
-    drawn = Counter(orca_system_message(str(i), collection, choice=choice, seed=0)[0] for i in range(2000))
+    [orca] = resolve(["orca"], {})
+    sixteen = messages_of(orca)
+    examples = [query(str(number), collection, choice=choice) for number in range(2000)]
+    drawn = Counter(sixteen.index(system_of(orca, example, seed=0)) + 1 for example in examples)
     assert set(drawn) == numbers
     assert min(drawn.values()) > 0.7 * 2000 / len(numbers)
 
 
+def query(identity: str, collection: str, *, choice: bool = False) -> Example:
+    kind: AnswerType = "choice" if choice else "exact"
+    return Example(id=identity, task="t", prompt="?", answer_type=kind, meta={"collection": collection})
+
+
 def test_the_same_query_always_draws_the_same_message() -> None:
-    assert orca_system_message("q1", "t0", choice=False, seed=3) == orca_system_message(
-        "q1", "t0", choice=False, seed=3
-    )
+    [orca] = resolve(["orca"], {})
+    first, again = (system_of(orca, query("q1", "t0"), seed=3) for _ in range(2))
+    assert first == again
+
+
+def test_a_query_of_no_known_collection_gets_messages_that_presuppose_nothing() -> None:
+    assert orca_messages(query("q1", "mine")) == orca_messages(query("q1", "t0"))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from orcinus.config import Config
-from orcinus.strategies import conversation
+from orcinus.strategies import ask
 from orcinus.types import Example, Request, Sampling, Strategy
 
 
@@ -73,7 +73,7 @@ def requests_for(
         seed: Of the first sample; the others count up from it.
         first: Index of the first sample, to ask for more of what was asked before.
     """
-    messages = conversation(strategy.system, example, strategy.demonstrations)
+    messages = ask(example, strategy, seed=seed)
     instead: Iterator[Request | None] = repeat(None)
     if strategy.fallback is not None:
         instead = iter(requests_for(example, strategy.fallback, config, seed=seed, first=first))

@@ -18,7 +18,7 @@ from typing import Any
 
 from orcinus.completers.limits import prompt_bound
 from orcinus.errors import BudgetError, CompleterError
-from orcinus.protocols import Completer, Gathering, Priced, Verifier
+from orcinus.protocols import Completer, Gathering, KnowingExamples, Priced, Verifier
 from orcinus.store.ledger import Ledger, attempt_id
 from orcinus.types import Attempt, Judged, Request, WorstCase
 
@@ -215,6 +215,7 @@ class _Asker:
         self._completer, self._ledger, self._run, self._step = completer, ledger, run, step
         self._model = completer.model
         self._gathering = completer if isinstance(completer, Gathering) else None
+        self._knowing = completer if isinstance(completer, KnowingExamples) else None
         self._priced = completer if isinstance(completer, Priced) else None
         self._budget = budget
         self._concurrency = concurrency
@@ -284,6 +285,8 @@ class _Asker:
         try:
             if self._gathering is not None:
                 completion = await self._gathering.complete_as(identity, request.messages, request.sampling)
+            elif self._knowing is not None:
+                completion = await self._knowing.complete_example(request.example, request.messages, request.sampling)
             else:
                 completion = await self._completer.complete(request.messages, request.sampling)
         except CompleterError as error:

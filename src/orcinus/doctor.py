@@ -21,6 +21,7 @@ _EXTRAS = {
     "hub": ("datasets", "fsspec"),
     "math": ("math_verify",),
     "view": ("duckdb", "starlette", "uvicorn"),
+    "gym": ("reasoning_gym",),
 }
 LOW_DISK_BYTES = 2 * 2**30
 

@@ -1,8 +1,9 @@
 """What was understood of task files, before anything is asked: ``orcinus tasks inspect PATH``."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, zip_longest
 from pathlib import Path
 from statistics import median
 
@@ -10,6 +11,7 @@ from orcinus.curation.text import normal
 from orcinus.tasks.records import RecordsConfig, Skipped, read_task
 from orcinus.types import Example
 
+SHOWN_EXAMPLES = 10
 CANARY = "canary GUID"
 """BIG-bench marks its files with it: whoever trains on them must know."""
 FEW = 30
@@ -52,7 +54,7 @@ class Inspection:
 
     tasks: tuple[TaskSummary, ...]
     examples: tuple[Example, ...]
-    """The first of each task."""
+    """The first of each task, and where there are few tasks further ones, up to ten."""
     rows: int
     """Rows in the files: the examples and ``unusable``."""
     unusable: int
@@ -71,11 +73,12 @@ def inspect_path(path: str) -> Inspection:
     """
     skipped = Skipped()
     tasks: dict[str, TaskSummary] = {}
-    first: dict[str, Example] = {}
+    first: dict[str, list[Example]] = {}
     seen: Counter[str] = Counter()
     canary = 0
     for example in read_task(RecordsConfig(path=path), Path(), skipped):
-        first.setdefault(example.task, example)
+        if len(shown := first.setdefault(example.task, [])) < SHOWN_EXAMPLES:
+            shown.append(example)
         _count(tasks.setdefault(example.task, TaskSummary(example.task)), example)
         seen[normal(example.prompt)] += 1
         canary += CANARY in example.prompt
@@ -90,12 +93,18 @@ def inspect_path(path: str) -> Inspection:
     problems += [problem for task in tasks.values() for problem in _suspicions(task)]
     return Inspection(
         tasks=tuple(tasks.values()),
-        examples=tuple(list(first.values())[:5]),
+        examples=_shown(first),
         rows=sum(task.count for task in tasks.values()) + skipped.count,
         unusable=skipped.count,
         unusable_rows=tuple(skipped.lines),
         problems=tuple(problems),
     )
+
+
+def _shown(first: Mapping[str, Sequence[Example]]) -> tuple[Example, ...]:
+    """Examples of all tasks in turn, the tasks' first ones before their second ones."""
+    turns = zip_longest(*first.values())
+    return tuple(islice((example for turn in turns for example in turn if example is not None), SHOWN_EXAMPLES))
 
 
 def _count(summary: TaskSummary, example: Example) -> None:

@@ -110,6 +110,8 @@ def fate(run_dir: Path, identity: str) -> tuple[Event, ...]:
         what = _SPLITS[row["split"]]
         events.append(Event(step="sample", task=row["task"], example=row["id"], trace="", what=what))
     events += _drop_events(sampled / "dropped.parquet", "sample", "example_id", identity)
+    for folder in _latest(run_dir, "select"):
+        events += _drop_events(folder / "dropped.parquet", "select", "example_id", identity)
     for column in ("example_id", "attempt_id"):
         events += _curated(run_dir, column, identity)
     if not events:

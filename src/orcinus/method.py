@@ -1,6 +1,6 @@
 """The whole method as steps: what a recipe asks for, in the order in which it is done.
 
-sample → probe → assign (→ skills) → teach → curate → erase → train ─┬→ evaluate → report
+sample → probe → assign (→ skills) (→ select) → teach → curate → erase → train ─┬→ evaluate → report
                                         └→ erase → train ─┘   (the answer-only baseline)
 """
 
@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orcinus.attempts import Budget
+from orcinus.completers.answered import Answered, AnsweredConfig
 from orcinus.completers.local_config import LocalConfig, local_identity
 from orcinus.completers.opening import open_completer
 from orcinus.durable import write_atomically
 from orcinus.errors import ConfigError
+from orcinus.fingerprint import fingerprint
 from orcinus.following import followed
 from orcinus.pipeline import Step, ancestors, locked, run_steps, summary_of
 from orcinus.protocols import Completer
 from orcinus.recipe import ModelConfig, Recipe, SelfConfig, StudentConfig
 from orcinus.runtime import Progress, Runtime, StepContext
-from orcinus.steps import assign, curate, erase, evaluate, probe, report, sample, skills, student, teach, train
+from orcinus.steps import assign, curate, erase, evaluate, probe, report, sample, select, skills, student, teach, train
+from orcinus.steps.select import SelectConfig
 from orcinus.steps.skills import SkillsConfig
 from orcinus.steps.teach import Role as TeacherRole
 from orcinus.store.ledger import Ledger
@@ -30,8 +33,21 @@ from orcinus.types import Strategy
 from orcinus.verifiers.judge import prompts_identity
 
 Content = Literal["explanation", "answer_only"]
-VERBS = ("sample", "student", "probe", "assign", "skills", "teach", "curate", "erase", "train", "evaluate", "report")
-"""The steps' verbs in order; ``student`` is there only when a new one is made from scratch, ``skills`` when the recipe asks."""
+VERBS = (
+    "sample",
+    "student",
+    "probe",
+    "assign",
+    "skills",
+    "select",
+    "teach",
+    "curate",
+    "erase",
+    "train",
+    "evaluate",
+    "report",
+)
+"""The steps' verbs in order; ``student`` is there only when a new one is made from scratch, ``skills`` and ``select`` when the recipe asks."""
 
 
 def steps_of(recipe: Recipe, base: Path) -> list[Step]:
@@ -51,13 +67,16 @@ def steps_of(recipe: Recipe, base: Path) -> list[Step]:
     assigned = chosen = build.assign(sampled, probed, made)
     if recipe.skills is not None:
         assigned = build.skills(recipe.skills, sampled, probed, chosen, made)
-    taught = build.teach(sampled, assigned, made, "teacher")
+    to_teach = sampled if recipe.select is None else build.select(recipe.select, sampled, assigned, made)
+    taught = build.teach(to_teach, assigned, made, "teacher")
     skilled = {"assign": assigned} if recipe.skills is not None else {}
-    curated = build.curate({"sample": sampled, "teach": taught, **skilled}, "teacher")
-    read_by_erase = {"sample": sampled, "curate": curated, **skilled}
+    curated = build.curate({"sample": to_teach, "teach": taught, **skilled}, "teacher")
+    read_by_erase = {"sample": to_teach, "curate": curated, **skilled}
     if recipe.assistant is not None:
-        assisted = build.teach(sampled, assigned, made, "assistant")
-        read_by_erase["curate_assistant"] = build.curate({"sample": sampled, "teach": assisted, **skilled}, "assistant")
+        assisted = build.teach(to_teach, assigned, made, "assistant")
+        read_by_erase["curate_assistant"] = build.curate(
+            {"sample": to_teach, "teach": assisted, **skilled}, "assistant"
+        )
     erased = build.erase(read_by_erase, "explanation")
     trained = build.train(erased, made, "explanation")
     inputs = {"sample": sampled, "assign": assigned, "train": trained, **made}
@@ -69,6 +88,8 @@ def steps_of(recipe: Recipe, base: Path) -> list[Step]:
         read |= {"erase_answer_only": erased_answers, "train_answer_only": trained_answers}
     if assigned is not chosen:
         read["skills"] = assigned
+    if to_teach is not sampled:
+        read["select"] = to_teach
     evaluated = build.evaluate(inputs)
     reported = build.report({**read, "train": trained, "evaluate": evaluated})
     return ancestors(reported)
@@ -172,6 +193,16 @@ class _Builder:
             "skills", skills, settings, {"sample": sampled, "probe": probed, "assign": assigned, **made}, action
         )
 
+    def select(self, config: SelectConfig, sampled: Step, assigned: Step, made: Mapping[str, Step]) -> Step:
+        """The splits again, of the teach split only what is taught."""
+
+        async def action(context: StepContext) -> dict[str, Any]:
+            return await select.select(config, self._known(context), context)
+
+        asked = {"strategies": self._texts, "model": self._identity("student"), **self._judge_identity()}
+        settings = {**_dump(config), **(asked if config.needs_pass_rate else {})}
+        return self._step("select", select, settings, {"sample": sampled, "assign": assigned, **made}, action)
+
     def _known(self, context: StepContext) -> tuple[Strategy, ...]:
         """The recipe's strategies, and those that came of its ``skills`` step."""
         return self._strategies + (skills.read_skills(context.inputs["assign"]) if self._recipe.skills else ())
@@ -274,7 +305,7 @@ def _of(role: TeacherRole, verb: str) -> str:
     return verb if role == "teacher" else f"{verb}-{role}"
 
 
-def identity_of(config: StudentConfig | ModelConfig, base: Path) -> dict[str, Any]:
+def identity_of(config: StudentConfig | ModelConfig | AnsweredConfig, base: Path) -> dict[str, Any]:
     """What of a model's configuration decides its answers; addresses, keys and limits do not."""
     if isinstance(config, LocalConfig):
         return {"kind": "local", "model": local_identity(config, base)}
@@ -315,6 +346,8 @@ class Models:
         """The model of ``role``; see ``OpenCompleter``."""
         if role == "teacher" and isinstance(self._recipe.teacher, SelfConfig):
             role = "student"
+        if role == "teacher" and isinstance(self._recipe.teacher, AnsweredConfig):
+            return Answered(model=self._answered_by(self._recipe.teacher))
         if (role, folder) not in self._open:
             self._open[role, folder] = open_completer(
                 self._config(role, folder),
@@ -325,10 +358,15 @@ class Models:
             )
         return self._open[role, folder]
 
+    def _answered_by(self, teacher: AnsweredConfig) -> str:
+        """The model's name with a hash of the rows, so that the ledger does not recall an answer that was changed since."""
+        rows = [content_of(task, self._base) for task in self._recipe.tasks]
+        return f"{teacher.model}@{fingerprint(rows, length=8)}"
+
     def _config(self, role: str, folder: Path | None) -> ModelConfig:
         if role == "student":
             return student_config(self._recipe, self._base, folder)
-        if role == "teacher" and not isinstance(self._recipe.teacher, SelfConfig):
+        if role == "teacher" and not isinstance(self._recipe.teacher, SelfConfig | AnsweredConfig):
             return self._recipe.teacher
         if role == "assistant" and self._recipe.assistant is not None:
             return self._recipe.assistant
@@ -361,9 +399,10 @@ async def run_recipe(
     Raises:
         OrcinusError: Something a user can mend; what is done and paid for is kept.
     """
-    if until == "skills" and recipe.skills is None:
+    if until in ("skills", "select") and getattr(recipe, until) is None:
+        example = "skills: {}" if until == "skills" else "select: {by: [teachable]}"
         raise ConfigError(
-            f"{recipe_path}: there is no section skills:, so there is nothing to do; `skills: {{}}` takes its defaults"
+            f"{recipe_path}: there is no section {until}:, so there is nothing to do; say e.g. `{example}`"
         )
     base = recipe_path.resolve().parent
     run_dir = runtime.workspace / recipe.name

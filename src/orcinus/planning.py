@@ -6,8 +6,8 @@ that the run will use. Calls that the ledger already knows are counted exactly w
 """
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from orcinus.steps.skills import SkillsConfig, read_skills
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.store.ledger import Ledger, attempt_id
-from orcinus.strategies import by_name, suits
+from orcinus.strategies import by_name, messages_of, suits
 from orcinus.training.launch import command
 from orcinus.training.scratch import ScratchConfig
 from orcinus.types import Example, Request, Split, Strategy
@@ -147,6 +147,8 @@ class _Estimator:
         done = assign.is_done(run_dir)
         self._assigned = Assigned.read(assign.folder(run_dir)) if done else None
         self._known = by_name(self._strategies + (read_skills(assign.folder(run_dir)) if done else ()))
+        select = steps.get("select")
+        self._selected = select.folder(run_dir) if select is not None and select.is_done(run_dir) else None
         self._guessed: set[str] = set()
         self._for_judge = 0
 
@@ -183,6 +185,10 @@ class _Estimator:
             notes.append(
                 "Which strategy is taught is not known before the probe; the range covers the cheapest and the dearest."
             )
+        if self._recipe.select is not None and self._selected is None:
+            notes.append(
+                "What is selected is not known before it was measured; the calls of teaching are those for all examples."
+            )
         for model in sorted(self._guessed):
             notes.append(
                 f"{model} has answered nothing yet: its tokens out are a guess of {LOW_SHARE:.0%} to 100 % of max_tokens. "
@@ -214,6 +220,9 @@ class _Estimator:
             return [_Asking(role=self._recipe.assign.whose, requests=chain(self._confirm(), self._each()), exact=False)]
         if name == "skills" and self._recipe.skills is not None:
             return [_Asking(role="student", requests=self._skills(self._recipe.skills), exact=False)]
+        if name == "select" and self._recipe.select is not None and self._recipe.select.needs_pass_rate:
+            requests = self._teach_split(self._recipe.select.sampling)
+            return [_Asking(role="student", requests=requests, exact=self._assigned is not None)]
         if name == "teach":
             requests = self._teach(self._recipe.teach)
             return [_Asking(role="teacher", requests=requests, exact=self._assigned is not None)]
@@ -258,11 +267,20 @@ class _Estimator:
             for strategy in self._strategies:
                 yield from self._asked(list(tables.read_examples(path, "teach")), self._recipe.assign.each, strategy)
 
+    def _teach_split(self, config: SamplingConfig) -> Iterator[Request]:
+        yield from self._explained(
+            tables.read_examples(self._context.inputs["sample"] / "examples.parquet", "teach"), config
+        )
+
     def _teach(self, config: teach.TeachConfig) -> Iterator[Request]:
-        for example in teach.chosen(config, self._context):
+        inputs = self._context.inputs if self._selected is None else {"sample": self._selected}
+        yield from self._explained(teach.chosen(config, replace(self._context, inputs=inputs)), config.sampling)
+
+    def _explained(self, examples: Iterable[Example], config: SamplingConfig) -> Iterator[Request]:
+        for example in examples:
             name = self._assigned.strategy_of(example.task, example.id) if self._assigned else self._longest().name
             if name is not None:
-                yield from requests_for(example, self._known[name], config.sampling, seed=self._recipe.seed)
+                yield from requests_for(example, self._known[name], config, seed=self._recipe.seed)
 
     def _arm(self, arm: evaluate.Arm, split: Split) -> _Asking:
         config = self._recipe.evaluate
@@ -279,7 +297,7 @@ class _Estimator:
 
     def _longest(self) -> Strategy:
         """The strategy with the longest message: an upper bound for prompts while the choice is open."""
-        return max(self._strategies, key=lambda strategy: len(strategy.system))
+        return max(self._strategies, key=lambda strategy: max(map(len, messages_of(strategy)), default=0))
 
     def _estimate(self, asking: _Asking) -> PlannedStep:
         model = self._model(asking.role)

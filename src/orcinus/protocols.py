@@ -1,12 +1,12 @@
 """The extension points, on one screen. Give an object the right shape and a name; there is nothing to inherit.
 
-Verifiers and filters have names: registered in ``registry.py``, or by another package through the entry-point group ``orcinus``
-(``verifiers.NAME``, ``filters.NAME``), and then called by a recipe. A filter, and a Completer of your own (``kind: function``), may also come as a
-function, ``package.module:name``.
+Verifiers, filters, selectors and objectives have names: registered in ``registry.py``, or by another package through the entry-point group
+``orcinus`` (``verifiers.NAME``, ``filters.NAME``, ``selectors.NAME``, ``objectives.NAME``), and then called by a recipe. A filter, and a Completer of
+your own (``kind: function``), may also come as a function, ``package.module:name``.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from orcinus.types import (
     Assignment,
@@ -73,6 +73,19 @@ class Gathering(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowingExamples(Protocol):
+    """A Completer that finds its answer in the example that is asked, and not in the words that put it."""
+
+    async def complete_example(self, example: Example, messages: Messages, sampling: Sampling) -> Completion:
+        """Ask once.
+
+        Raises:
+            CompleterError: No answer came.
+        """
+        ...
+
+
 class Task(Protocol):
     """A named set of examples that share an answer format and a verifier."""
 
@@ -90,8 +103,9 @@ Verifier = Callable[[Example, Attempt], Awaitable[Verdict]]
 Filter = Callable[[Example, Attempt, Verdict], str | None]
 """The reason to drop a trace, or None to keep it."""
 
-Selector = Callable[[Iterable[Example], Mapping[str, Any]], Iterator[Example]]
-"""Which examples to teach, given evidence by example id."""
+Selector = Callable[[Iterable[Example]], Iterator[Example]]
+"""Which examples to teach, of examples that it can go through more than once. With an attribute ``needs_pass_rate = True`` it finds the share
+of the student's right answers as ``meta.pass_rate``."""
 
 Chooser = Callable[[Sequence[Judged]], Assignment]
 """The strategy for one group, given the student's judged attempts at it."""

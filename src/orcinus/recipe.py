@@ -11,7 +11,7 @@ wrong is one line with the file, the line, the key and, for a misspelt key, the 
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import UnionType
@@ -21,6 +21,7 @@ import yaml
 from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from orcinus.asking import JudgingConfig
+from orcinus.completers.answered import AnsweredConfig
 from orcinus.completers.endpoint import EndpointConfig
 from orcinus.completers.local_config import LocalConfig
 from orcinus.completers.replay import ReplayConfig
@@ -34,9 +35,11 @@ from orcinus.steps.evaluate import EvaluateConfig
 from orcinus.steps.probe import ProbeConfig
 from orcinus.steps.report import ReportConfig
 from orcinus.steps.sample import SampleConfig
+from orcinus.steps.select import SelectConfig
 from orcinus.steps.skills import SkillsConfig
 from orcinus.steps.teach import TeachConfig
 from orcinus.strategies import resolve
+from orcinus.tasks.gym import GymConfig
 from orcinus.tasks.procedural import ProceduralConfig
 from orcinus.tasks.records import RecordsConfig
 from orcinus.training.config import TrainConfig
@@ -54,19 +57,27 @@ class SelfConfig(Config):
 
 ModelConfig = EndpointConfig | LocalConfig | ReplayConfig | ScriptedConfig
 JudgeConfig = Annotated[ModelConfig, Field(discriminator="kind")]
-TeacherConfig = Annotated[ModelConfig | SelfConfig, Field(discriminator="kind")]
+TeacherConfig = Annotated[ModelConfig | SelfConfig | AnsweredConfig, Field(discriminator="kind")]
 StudentConfig = Annotated[
     LocalConfig | ScratchConfig | EndpointConfig | ReplayConfig | ScriptedConfig, Field(discriminator="kind")
 ]
 
 
+def _source_tag(keys: Container[str]) -> str:
+    """What tells kinds of tasks apart. No key's name, so that a message's path holds either a tag or a key."""
+    return next((f"a {key}" for key in ("generator", "gym") if key in keys), "a path")
+
+
 def _task_kind(value: Any) -> str:
     keys = value if isinstance(value, Mapping) else getattr(value, "model_fields_set", ())
-    return "generator" if "generator" in keys else "path"
+    return _source_tag(keys)
 
 
 TaskConfig = Annotated[
-    Annotated[RecordsConfig, Tag("path")] | Annotated[ProceduralConfig, Tag("generator")], Discriminator(_task_kind)
+    Annotated[RecordsConfig, Tag("a path")]
+    | Annotated[ProceduralConfig, Tag("a generator")]
+    | Annotated[GymConfig, Tag("a gym")],
+    Discriminator(_task_kind),
 ]
 
 
@@ -117,11 +128,12 @@ class Recipe(Config):
     """Tasks that training must not cost: taught to nobody, kept out of the pool like those of ``evaluation``, and asked of the student before
     and after. The report warns of a loss. Questions whose ``meta.harmful`` is true or false count refusals both ways."""
     strategies: tuple[str | StrategyConfig, ...] = ("direct", "step_by_step", "explain_then_answer")
-    """The strategies to measure the student under: names of built-in ones, or your own."""
+    """The strategies to measure the student under: names of built-in ones, or your own. ``orca`` draws one of Orca's sixteen messages for each
+    question, by its collection; ``recorded`` is the message that a row was answered under."""
     student: StudentConfig
     """The model that learns: ``local`` (a Hugging Face model) or ``scratch`` (a new one)."""
     teacher: TeacherConfig
-    """The model that explains; ``self`` is the student."""
+    """The model that explains; ``self`` is the student, ``answered`` the answers that the tasks' rows hold already."""
     assistant: Annotated[ModelConfig, Field(discriminator="kind")] | None = None
     """A cheaper model that explains before the teacher does (Orca's ChatGPT before GPT-4); ``train.stages`` says in which order its
     lessons are learnt, by ``teachers: [assistant]``."""
@@ -138,6 +150,8 @@ class Recipe(Config):
     """How a strategy is chosen for each group."""
     skills: SkillsConfig | None = None
     """Have the teacher write an instruction for each group, kept where it helps the student; None leaves it out."""
+    select: SelectConfig | None = None
+    """Which examples of the teach split are taught, by what the student can do, by columns or by diversity; None teaches all."""
     teach: TeachConfig = TeachConfig()
     """How the teacher is asked."""
     assist: TeachConfig = TeachConfig()
@@ -226,6 +240,24 @@ class Recipe(Config):
             # The student under its best strategy is an arm already.
             arms = tuple(arm for arm in self.evaluate.arms if arm != "teacher")
             object.__setattr__(self, "evaluate", self.evaluate.model_copy(update={"arms": arms}))
+        return self
+
+    @model_validator(mode="after")
+    def _answered_rows_are_read_with_their_answers(self) -> "Recipe":
+        if not isinstance(self.teacher, AnsweredConfig):
+            return self
+        if "strategies" in self.model_fields_set and self.strategies != ("recorded",):
+            raise ValueError(
+                "strategies: rows that are already answered were answered under their own system messages; leave strategies out, or say [recorded]"
+            )
+        for task in self.tasks:
+            if not isinstance(task, RecordsConfig):
+                raise ValueError(
+                    "teacher: kind answered takes the answers of rows, and a task drawn by a program has none"
+                )
+        answered = tuple(task.model_copy(update={"answered": True}) for task in self.tasks)
+        object.__setattr__(self, "tasks", answered)
+        object.__setattr__(self, "strategies", ("recorded",))
         return self
 
     def resolved_strategies(self) -> tuple[Strategy, ...]:
@@ -356,7 +388,7 @@ def _known_keys(annotation: Any, loc: tuple[str | int, ...]) -> set[str]:
 def _tag(model: type[BaseModel]) -> str:
     if "kind" in model.model_fields:
         return str(model.model_fields["kind"].default)
-    return "generator" if "generator" in model.model_fields else "path"
+    return _source_tag(model.model_fields)
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -77,3 +77,4 @@ def function_named(path: str) -> Callable[..., Any]:
 verifiers = Registry("verifiers")
 filters = Registry("filters")
 objectives = Registry("objectives")
+selectors = Registry("selectors")

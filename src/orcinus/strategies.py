@@ -5,7 +5,7 @@
 The texts are data: a recipe can replace any of them or add its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -46,13 +46,19 @@ def built_in() -> Mapping[str, Strategy]:
     return dict(sorted(known.items(), key=lambda item: item[1].cost_rank))
 
 
+@cache
+def drawn() -> Mapping[str, Strategy]:
+    """The built-in strategies whose message is not the same for all examples: ``orca`` and ``recorded``."""
+    return {name: Strategy(name=name, system="", **entry) for name, entry in _texts()["drawn"].items()}
+
+
 def resolve(names: list[str], own: Mapping[str, Strategy]) -> tuple[Strategy, ...]:
     """The strategies called ``names``, the user's ``own`` before the built-in ones.
 
     Raises:
         ConfigError: A name is unknown; the message lists the known ones.
     """
-    known = {**built_in(), **own}
+    known = {**built_in(), **drawn(), **own}
     for name in names:
         if name not in known:
             raise ConfigError(f"no strategy named {name!r}; known: {', '.join(known)}")
@@ -93,29 +99,55 @@ def generic_messages() -> Mapping[str, str]:
     }
 
 
-def orca_system_message(example_key: str, collection: str, *, choice: bool, seed: int) -> tuple[int, str]:
-    """One of Orca's sixteen system messages for a query of a FLAN-v2 sub-collection (Orca, Figure 6).
+def system_of(strategy: Strategy, example: Example, *, seed: int) -> str:
+    """The system message under which ``example`` is asked.
 
     Args:
-        example_key: The query's identity; the same query always draws the same message.
-        collection: ``cot``, ``niv2``, ``t0`` or ``flan2021``.
-        choice: The query has options; only Flan 2021 makes a difference of it.
+        strategy: Whose message it is, or which says where it comes from.
+        example: The same one always draws the same message.
         seed: Another seed draws anew.
-
-    Returns:
-        The message's number in the paper's Table 2, and our text for it.
     """
-    key = "flan2021_choice" if collection == "flan2021" and choice else collection
-    if key not in _texts()["collections"]:
-        raise ConfigError(f"no FLAN sub-collection {collection!r}; known: cot, niv2, t0, flan2021")
-    numbers = _texts()["collections"][key]
-    number = numbers[int(stable_fraction(str(seed), example_key) * len(numbers))]
-    return number, _texts()["system_messages"][number]
+    match strategy.system_from:
+        case "strategy":
+            return strategy.system
+        case "row":
+            return str(example.meta.get("system") or "")
+        case "collection":
+            messages = orca_messages(example)
+            return messages[int(stable_fraction("orca", str(seed), example.task, example.id) * len(messages))]
 
 
-def ask(example: Example, strategy: Strategy) -> Messages:
+def orca_messages(example: Example) -> tuple[str, ...]:
+    """Those of Orca's sixteen system messages that go with an example (Orca, arXiv:2306.02707, Figure 6), in our words.
+
+    They follow from its collection, ``cot``, ``niv2``, ``t0`` or ``flan2021``; of Flan 2021 questions with options have their own. An example
+    of another collection, or of none, has those of ``t0``, which presuppose nothing.
+    """
+    sets: Mapping[str, Sequence[int]] = _texts()["collections"]
+    collection = str(example.meta.get("collection"))
+    numbers = sets.get(f"{collection}_choice") if example.answer_type == "choice" else None
+    return tuple(_texts()["system_messages"][number] for number in numbers or sets.get(collection, sets["t0"]))
+
+
+def messages_of(strategy: Strategy) -> tuple[str, ...]:
+    """All system messages that a strategy can have; none that come from rows."""
+    match strategy.system_from:
+        case "strategy":
+            return (strategy.system,)
+        case "row":
+            return ()
+        case "collection":
+            return tuple(_texts()["system_messages"].values())
+
+
+def system_in(messages: Messages) -> str:
+    """The system message that a conversation begins with; empty where it has none."""
+    return messages[0].content if messages and messages[0].role == "system" else ""
+
+
+def ask(example: Example, strategy: Strategy, *, seed: int = 0) -> Messages:
     """The messages that put ``example`` to a model under ``strategy``."""
-    return conversation(strategy.system, example, strategy.demonstrations)
+    return conversation(system_of(strategy, example, seed=seed), example, strategy.demonstrations)
 
 
 def conversation(system: str, example: Example, demonstrations: tuple[tuple[str, str], ...] = ()) -> Messages:

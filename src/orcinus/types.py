@@ -60,6 +60,9 @@ class Strategy:
     """The answer types it makes sense for; empty means all."""
     demonstrations: tuple[tuple[str, str], ...] = ()
     """(prompt, answer) pairs shown as earlier turns before the question."""
+    system_from: Literal["strategy", "collection", "row"] = "strategy"
+    """Where an example's system message comes from: ``system``; drawn from Orca's sixteen by the example's collection (Orca, Figure 6); or
+    from the example's own row, where it is already answered."""
     cost_rank: int = 0
     """Breaks ties before anything was measured: lower is expected to need fewer tokens."""
     groups: tuple[str, ...] = ()

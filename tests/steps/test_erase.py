@@ -60,8 +60,8 @@ def test_the_explanation_stands_where_the_layout_says(
 
 
 def test_a_strategy_that_leaks_into_the_reasoning_is_found() -> None:
-    assert leaked_strategy(replace(lesson(1), reasoning=f"I was told: {STRATEGY.system}"), STRATEGY)
-    assert not leaked_strategy(lesson(1), STRATEGY)
+    assert leaked_strategy(replace(lesson(1), reasoning=f"I was told: {STRATEGY.system}"), STRATEGY.system)
+    assert not leaked_strategy(lesson(1), STRATEGY.system)
 
 
 @pytest.mark.parametrize("form", ["prompt", "turns"])

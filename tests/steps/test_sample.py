@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -80,14 +81,61 @@ def test_near_repetitions_go_and_the_first_one_stays(tmp_path: Path) -> None:
     assert set(reasons(tmp_path / "equal")) == {"same"}
 
 
-def test_of_a_group_one_is_kept_even_if_the_first_is_over_the_quota(tmp_path: Path) -> None:
+def test_quotas_are_filled_from_what_is_left_without_near_repetitions(tmp_path: Path) -> None:
     groups = [[example(f"{group}-{edits}", edited(text(group), edits)) for edits in (1, 2)] for group in range(20)]
     pool = [item for group in groups for item in group]
-    config = SampleConfig(probe=0, held_out=0, per_task=20, near_duplicates=0.8)
-    run(config, tmp_path / "r", pool, [])
+    config = SampleConfig(probe=0, held_out=0, per_task=15, near_duplicates=0.8)
+    found = run(config, tmp_path / "r", pool, [])
     kept = [item.id for item in tables.read_examples(tmp_path / "r" / "examples.parquet")]
-    assert len({identity.split("-")[0] for identity in kept}) == len(kept)
-    assert {filter for filter, _ in reasons(tmp_path / "r").values()} == {"quota", "near_duplicate"}
+    assert len({identity.split("-")[0] for identity in kept}) == len(kept) == 15
+    assert found["dropped"] == {"near_duplicate": 20, "quota": 5}
+
+
+def questions(task: str, count: int, collection: str | None = None) -> list[Example]:
+    meta = {} if collection is None else {"collection": collection}
+    return [replace(example(f"{task}-{n}", f"{task} {n}"), task=task, meta=meta) for n in range(count)]
+
+
+def test_of_each_task_exactly_so_many_are_taught_and_as_large_a_share_probed(tmp_path: Path) -> None:
+    pool = questions("large", 3000) + questions("small", 50)
+    found = run(SampleConfig(per_task=300, ngram=None), tmp_path / "r", pool, [])["tasks"]
+    assert found["large"]["teach"] == 300
+    assert 70 < found["large"]["probe"] < 130
+    assert sum(found["small"].values()) == 50
+
+
+def test_collections_have_quotas_of_their_own_as_in_orca(tmp_path: Path) -> None:
+    pool = [
+        *questions("reasons", 40, "cot"),
+        *(item for n in range(5) for item in questions(f"instructions{n}", 20 + 30 * n, "niv2")),
+        *questions("huge", 2000, "t0"),
+        *questions("tiny", 10, "t0"),
+        *questions("talk", 30, "dialog"),
+        *questions("mine", 90),
+    ]
+    quotas = {"cot": {}, "niv2": {"per_task": 60}, "t0": {"total": 500}, "dialog": {"total": 0}}
+    config = SampleConfig.model_validate({"probe": 0, "held_out": 0, "ngram": None, "total": 25, "collections": quotas})
+    found = run(config, tmp_path / "r", pool, [])["tasks"]
+    taught = {task: count["teach"] for task, count in found.items()}
+    assert taught == {
+        "reasons": 40,
+        **{f"instructions{n}": min(60, 20 + 30 * n) for n in range(5)},
+        "huge": 490,
+        "tiny": 10,
+        "mine": 25,
+    }
+
+
+def test_the_order_of_the_files_does_not_change_what_is_taken(tmp_path: Path) -> None:
+    pool = questions("a", 400) + questions("b", 700) + questions("c", 15)
+    config = SampleConfig(ngram=None, total=200)
+    taken = []
+    for name, items in (("there", pool), ("back", pool[::-1])):
+        run(config, tmp_path / name, items, [])
+        rows = tables.read_rows(tmp_path / name / "examples.parquet")
+        taken.append({(row["id"], row["split"]) for row in rows})
+    assert taken[0] == taken[1]
+    assert sum(split == "teach" for _, split in taken[0]) == 200
 
 
 def test_rows_that_cannot_be_used_are_counted_and_listed(tmp_path: Path) -> None:

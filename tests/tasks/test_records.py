@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from orcinus.errors import ConfigError, DataError
@@ -119,3 +120,14 @@ def test_every_shared_task_is_read_but_for_rows_that_are_broken_in_the_sources(s
             refused.add(path.name.removesuffix(".jsonl.gz"))
     assert refused <= {"t0_trec", "truthfulqa_mc1"}  # without answers, and with an empty option
     assert examples > 40_000
+
+
+def test_files_behind_urls_are_read_one_by_glob_and_by_folder() -> None:
+    fsspec = pytest.importorskip("fsspec", reason="needs the extra hub")
+    store = fsspec.filesystem("memory")
+    rows = [f'{{"question": "What is {n} + 1?", "answer": {n + 1}}}\n' for n in range(4)]
+    store.pipe("/bucket/a.jsonl.gz", gzip.compress("".join(rows[:2]).encode()))
+    store.pipe("/bucket/b.jsonl.zst", pa.compress("".join(rows[2:]).encode(), codec="zstd", asbytes=True))
+    store.pipe("/bucket/notes.txt", b"nothing")
+    for path, count in (("memory://bucket/a.jsonl.gz", 2), ("memory://bucket/*.jsonl.*", 4), ("memory://bucket/", 4)):
+        assert [e.reference for e in read_task(RecordsConfig(path=path), Path())] == ["1", "2", "3", "4"][:count]

@@ -20,6 +20,7 @@ STEP_HELP = {
     "probe": "Measure the student under every strategy.",
     "assign": "Choose each task's strategy from what was measured.",
     "skills": "Have instructions written for single tasks, and keep those that help the student.",
+    "select": "Choose what of the teach split is taught: by the student's pass rate, by columns, by diversity.",
     "teach": "Have the teacher explain with the assigned strategy.",
     "curate": "Keep the traces worth learning from; record why others were dropped.",
     "erase": "Replace the strategy's prompt by the generic one.",

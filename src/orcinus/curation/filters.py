@@ -18,6 +18,7 @@ from functools import lru_cache
 
 from orcinus import registry
 from orcinus.curation.personal import personal_data
+from orcinus.strategies import system_in
 from orcinus.types import Attempt, Example, Strategy, Verdict
 
 Reason = str | None
@@ -177,16 +178,20 @@ def _spaced(text: str) -> str:
 
 def leaks(strategies: Mapping[str, Strategy]) -> Rule:
     """A filter for traces that repeat the words of their strategy's message, so that erasing it would be in vain."""
-    words = {name: _words(strategy.system) for name, strategy in strategies.items()}
-    runs = {name: _runs(found, LEAK_WORDS) for name, found in words.items()}
-    blocks = {name: _runs(found, LEAK_WORDS // 2) for name, found in words.items()}
+    told = {name: _words(strategy.system) for name, strategy in strategies.items() if strategy.system}
+    known = {name: (_runs(words, LEAK_WORDS), _runs(words, LEAK_WORDS // 2)) for name, words in told.items()}
 
     def rule(_: Example, attempt: Attempt, __: Verdict) -> Reason:
+        if attempt.strategy in known:
+            runs, blocks = known[attempt.strategy]
+        else:  # a message drawn for each question
+            own = _words(system_in(attempt.messages))
+            runs, blocks = _runs(own, LEAK_WORDS), _runs(own, LEAK_WORDS // 2)
         said = _words(attempt.text)
         # Whatever has eight words in common has one of the answer's blocks of four, from its beginning, in common.
-        if blocks.get(attempt.strategy, frozenset()).isdisjoint(zip(*(iter(said),) * (LEAK_WORDS // 2), strict=False)):
+        if blocks.isdisjoint(zip(*(iter(said),) * (LEAK_WORDS // 2), strict=False)):
             return None
-        shared = runs[attempt.strategy] & _runs(said, LEAK_WORDS)
+        shared = runs & _runs(said, LEAK_WORDS)
         return f"repeats the strategy's words {' '.join(min(shared))!r}" if shared else None
 
     return rule

@@ -340,13 +340,15 @@ def _funnel(inputs: Mapping[str, Path], records: Mapping[str, Mapping[str, Any]]
     taught = records["teach"]["summary"]
     stages = (
         ("examples to teach", to_teach),
+        *((("selected of them", records["select"]["summary"]["kept"]),) if "select" in records else ()),
         ("traces asked for", taught["attempts"]),
         ("traces that arrived", taught["attempts"] - taught["errors"]),
         ("kept after curation", curate["kept"]),
         ("lessons", records["erase"]["summary"]["lessons"]),
     )
+    selected = records["select"]["summary"] if "select" in records else {"dropped": {}}
     drops: list[tuple[str, str, int, str]] = []
-    for name, summary in (("sample", sample), ("curate", curate)):
+    for name, summary in (("sample", sample), ("select", selected), ("curate", curate)):
         reasons = summary.get("for_example", {})
         drops += [(name, by, number, reasons.get(by, "")) for by, number in summary["dropped"].items()]
     if records["erase"]["summary"]["leaks"]:

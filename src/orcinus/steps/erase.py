@@ -18,7 +18,7 @@ from orcinus.errors import ConfigError, StepError
 from orcinus.fingerprint import fingerprint, stable_fraction
 from orcinus.runtime import StepContext
 from orcinus.store import tables
-from orcinus.strategies import by_name, conversation, generic_messages
+from orcinus.strategies import by_name, conversation, generic_messages, system_in
 from orcinus.types import Example, Judged, Lesson, Message, Strategy
 
 VERSION = 1
@@ -70,17 +70,17 @@ def generic_text(config: EraseConfig) -> str:
     return generic_messages().get(config.message, config.message)
 
 
-def erased_system(config: EraseConfig, strategy: Strategy, key: str, seed: int) -> tuple[str, str]:
+def erased_system(config: EraseConfig, told: str, key: str, seed: int) -> tuple[str, str]:
     """The system message of one lesson and the name of how it came about.
 
     Args:
         config: How to erase.
-        strategy: What the teacher was given.
+        told: The system message that the teacher was given.
         key: Identity of the trace, so that a draw never depends on the order of lessons.
         seed: Another seed draws anew.
     """
     if config.mode == "kept" or stable_fraction("keep", str(seed), key) < config.keep_probability:
-        return strategy.system, "kept"
+        return told, "kept"
     if config.mode == "paraphrase":
         names = sorted(generic_messages())
         name = names[int(stable_fraction("paraphrase", str(seed), key) * len(names))]
@@ -154,7 +154,7 @@ def lesson_of(
 ) -> Lesson:
     """The lesson that ``judged``, a kept trace, becomes."""
     attempt = judged.attempt
-    system, erased = erased_system(config, strategy, attempt.id, seed)
+    system, erased = erased_system(config, system_in(attempt.messages), attempt.id, seed)
     kept = erased == "kept"
     messages = conversation(system, example, strategy.demonstrations if kept else ())
     if content == "explanation":
@@ -181,9 +181,9 @@ def lesson_of(
     )
 
 
-def leaked_strategy(lesson: Lesson, strategy: Strategy) -> bool:
-    """Whether the student could still read the strategy's own words in a lesson whose prompt is erased."""
-    words = " ".join(strategy.system.split())
+def leaked_strategy(lesson: Lesson, told: str) -> bool:
+    """Whether the student could still read what the teacher was told in a lesson whose prompt is erased."""
+    words = " ".join(told.split())
     texts = (*(message.content for message in lesson.messages), lesson.reasoning or "", lesson.completion)
     seen = " ".join(" ".join(texts).split())
     return lesson.erased != "kept" and len(words) > 0 and words in seen
@@ -216,7 +216,7 @@ async def erase(
             strategy = known[judged.attempt.strategy]
             lesson = lesson_of(judged, example, strategy, config=config, content=content, seed=context.seed)
             lesson = replace(lesson, meta={**lesson.meta, "role": role})
-            if leaked_strategy(lesson, strategy):
+            if leaked_strategy(lesson, system_in(judged.attempt.messages)):
                 leaks += 1
                 continue
             writer.write(tables.lesson_row(lesson))

@@ -1,19 +1,20 @@
 """Sampling: the pool's examples are told apart into probe, teach and held-out, evaluation items removed first.
 
-    tasks ──► duplicates out ──► what overlaps with evaluation out ──► hash of (task, prompt) ──► probe | teach | held_out
+    tasks ──► duplicates out ──► what overlaps with evaluation out ──► no more than is wanted ──► hash of (task, prompt)
+                                                                                                  ──► probe | teach | held_out
 
-The split of an example depends on its own text alone: adding rows to a file moves no other row.
+The split of an example depends on its own text alone: adding rows to a file moves no other row from one split to another. Where not all
+is wanted (``tasks/mixing.py``), the examples pass twice: once to see what there is, then to take of it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from orcinus.config import Config
 from orcinus.curation.near import originals_of
 from orcinus.curation.overlap import Overlap
 from orcinus.curation.text import I64, normal
@@ -21,6 +22,7 @@ from orcinus.errors import DataError, StepError
 from orcinus.fingerprint import stable_fraction
 from orcinus.runtime import StepContext
 from orcinus.store import tables
+from orcinus.tasks.mixing import LARGEST, Mixer, Mixture
 from orcinus.tasks.records import Skipped
 from orcinus.tasks.seen import SeenHashes, hash_of
 from orcinus.types import Example, Split
@@ -31,15 +33,16 @@ Opened = tuple[str, Callable[[], Iterator[Example]], str]
 """A source's name for messages, its examples, and ``pool``, ``evaluation`` or ``retention``."""
 
 
-class SampleConfig(Config):
-    """How the pool is split."""
+class SampleConfig(Mixture):
+    """How the pool is split, and how much of it is taken: of a task's probe and held-out parts the same share as of what is taught."""
 
+    collections: Mapping[str, Mixture] = Field(default_factory=dict)
+    """Collections with ``per_task``, ``total`` and ``temperature`` of their own, by name (``meta.collection``): Orca took ``{cot: {}, niv2:
+    {per_task: 300}, flan2021: {total: 2500000}, t0: {total: 2000000}, dialog: {total: 0}}``."""
     probe: float = Field(default=0.2, ge=0, le=1)
     """Share of each task that the student is measured on."""
     held_out: float = Field(default=0.2, ge=0, le=1)
     """Share of each task that is kept for evaluation; the rest is taught."""
-    per_task: int | None = Field(default=None, ge=1)
-    """At most so many examples of a task are taught, chosen by a hash; None takes all."""
     ngram: int | None = Field(default=13, ge=3)
     """A pool example that shares a run of so many words with an evaluation item is removed; None compares whole texts only."""
     fuzzy_overlap: float | None = Field(default=None, gt=0, le=1)
@@ -110,7 +113,7 @@ async def sample(config: SampleConfig, opened: Sequence[Opened], context: StepCo
                 keep(example, split)
             else:
                 drop(example, "duplicate", "the same question stands earlier in the evaluation")
-        for example in _pool(config, opened, evaluation, seen, overlap, drop):
+        for example in _pool(config, opened, evaluation, seen, overlap, drop, context.seed):
             _refuse_twin(ids, example)
             keep(example, split_of(example, config, context.seed))
         skipped: Counter[str] = Counter()
@@ -143,23 +146,85 @@ def _pool(
     seen: SeenHashes,
     overlap: Overlap,
     drop: Callable[[Example, str, str], None],
+    seed: int,
 ) -> Iterator[Example]:
     """The pool's examples without duplicates, without what evaluation asks, and no more than are wanted."""
-    limits = _limits(config, opened) if config.per_task is not None else {}
+    usable = _usable(config, opened, evaluation, seen, overlap, drop)
+    if config.takes_all and all(mixture.takes_all for mixture in config.collections.values()):
+        yield from (example for example, keep in usable if keep)
+        return
+    quotas = _Quotas(config, seed)
+    kept = bytearray()  # one byte an example: what was found out in the first pass is not found out again
+    for example, keep in usable:
+        kept.append(keep)
+        if keep:
+            quotas.count(example)
+    quotas.settle()
+    for example, was_kept in zip(_all(opened), kept, strict=True):
+        if was_kept and quotas.takes(example):
+            yield example
+        elif was_kept:
+            drop(example, "quota", "more than is wanted of its task")
+
+
+def _usable(
+    config: SampleConfig,
+    opened: Sequence[Opened],
+    evaluation: Sequence[Example],
+    seen: SeenHashes,
+    overlap: Overlap,
+    drop: Callable[[Example, str, str], None],
+) -> Iterator[tuple[Example, bool]]:
+    """Each example of the pool, and whether it can be used; those that cannot are dropped."""
     near = _Near(config.near_duplicates, evaluation, opened)
     for example, overlaps in overlap.mark(_all(opened), lambda item: item.prompt):
         repeated = near.repeated(example)
+        reason = None
         if not seen.add(_content(example)):
-            drop(example, "duplicate", "the same question stands earlier")
+            reason = ("duplicate", "the same question stands earlier")
         elif overlaps is not None:
-            drop(example, "evaluation", overlaps)
+            reason = ("evaluation", overlaps)
         elif repeated is not None:
-            drop(example, *repeated)
-        elif _rank(example) > limits.get(example.task, 1.0):
-            drop(example, "quota", f"more than the {config.per_task} wanted of the task")
+            reason = repeated
         else:
             near.keep(example)
-            yield example
+        if reason is not None:
+            drop(example, *reason)
+        yield example, reason is None
+
+
+class _Quotas:
+    """Which examples are taken, each collection that has a mixture of its own apart from the others."""
+
+    def __init__(self, config: SampleConfig, seed: int) -> None:
+        self._config, self._seed = config, seed
+        self._mixers = {name: Mixer(mixture, seed=seed) for name, mixture in {"": config, **config.collections}.items()}
+        self._limits: dict[str, dict[str, int]] = {}
+
+    def count(self, example: Example) -> None:
+        """Take note of one example; the quotas are of what is taught."""
+        if split_of(example, self._config, self._seed) == "teach":
+            self._mixers[self._collection(example)].add(example.task, self._key(example))
+
+    def settle(self) -> None:
+        """All examples are counted."""
+        self._limits = {name: mixer.limits() for name, mixer in self._mixers.items()}
+
+    def takes(self, example: Example) -> bool:
+        """Whether ``example`` is taken."""
+        collection = self._collection(example)
+        nothing_taught = -1 if self._mixture(collection).total == 0 else LARGEST
+        return self._key(example) <= self._limits[collection].get(example.task, nothing_taught)
+
+    def _collection(self, example: Example) -> str:
+        name = str(example.meta.get("collection", ""))
+        return name if name in self._config.collections else ""
+
+    def _mixture(self, collection: str) -> Mixture:
+        return self._config.collections.get(collection, self._config)
+
+    def _key(self, example: Example) -> int:
+        return hash_of("quota", str(self._seed), example.task, normal(example.prompt))
 
 
 def _all(opened: Sequence[Opened]) -> Iterator[Example]:
@@ -202,23 +267,6 @@ class _Near:
         """``example``, the last one asked for, is kept."""
         if self._group >= 0:
             self._kept[self._group] = f"{example.task}/{example.id}"
-
-
-def _limits(config: SampleConfig, opened: Sequence[Opened]) -> dict[str, float]:
-    """By task the hash fraction up to which examples are kept."""
-    ranks: dict[str, list[float]] = {}
-    for example in _all(opened):
-        ranks.setdefault(example.task, []).append(_rank(example))
-    wanted = round((config.per_task or 0) / (1 - config.probe - config.held_out))
-    return {
-        task: float(np.partition(values, wanted - 1)[wanted - 1])
-        for task, values in ranks.items()
-        if len(values) > wanted
-    }
-
-
-def _rank(example: Example) -> float:
-    return stable_fraction("quota", example.task, normal(example.prompt))
 
 
 def _content(example: Example) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from orcinus.runtime import StepContext
 from orcinus.store import tables
-from orcinus.strategies import generic_messages
+from orcinus.strategies import generic_messages, messages_of
 from orcinus.training.scratch import ScratchConfig
 from orcinus.types import Strategy
 
@@ -25,7 +25,7 @@ async def student(config: ScratchConfig, strategies: tuple[Strategy, ...], conte
     from orcinus.training.student import make_student
 
     def texts() -> Iterator[str]:
-        yield from (strategy.system for strategy in strategies)
+        yield from (text for strategy in strategies for text in messages_of(strategy))
         yield from generic_messages().values()
         for example in tables.read_examples(context.inputs["sample"] / "examples.parquet"):
             yield example.prompt

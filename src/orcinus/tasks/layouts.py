@@ -215,7 +215,7 @@ def _plain(fields: Mapping[str, Any]) -> Draft:
         reference=_first(fields, REFERENCE),
         answer_type=fields.get("answer_type"),
         system=fields.get("system"),
-        response=fields.get("response") if "reference" in fields else None,
+        response=fields.get("response"),
         meta=_carried(fields),
     )
 

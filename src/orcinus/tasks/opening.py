@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from orcinus.errors import ConfigError
+from orcinus.tasks.gym import GymConfig, draw_gym
 from orcinus.tasks.procedural import ProceduralConfig, draw
 from orcinus.tasks.records import Records, RecordsConfig, sources_of
 from orcinus.types import Example
 
-TaskConfig = RecordsConfig | ProceduralConfig
+TaskConfig = RecordsConfig | ProceduralConfig | GymConfig
 
 
 def content_of(config: TaskConfig, base: Path) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def content_of(config: TaskConfig, base: Path) -> dict[str, Any]:
     Raises:
         ConfigError: A file is not there, or cannot be read.
     """
-    if isinstance(config, ProceduralConfig):
+    if isinstance(config, ProceduralConfig | GymConfig):
         return config.identity()
     local = [Path(source) for source in sources_of(config, base) if "://" not in source]
     return {"files": [[path.name, _hash(path)] for path in local]}
@@ -37,4 +38,6 @@ def open_task(config: TaskConfig, base: Path) -> tuple[str, Callable[[], Iterato
     """A name for messages, and the examples; call it for a fresh pass."""
     if isinstance(config, ProceduralConfig):
         return config.name or config.generator, lambda: draw(config)
+    if isinstance(config, GymConfig):
+        return config.name or config.gym, lambda: draw_gym(config)
     return config.name or config.path, Records(config, base)

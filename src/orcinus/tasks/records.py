@@ -8,6 +8,7 @@ model is shown: options that are not in it are written under it as ``(A) …`` l
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -60,6 +61,9 @@ class RecordsConfig(Config):
     """How options are written under a question that does not show them."""
     unlabelled: bool = False
     """The rows have no right answers: only a judge or a proxy can give verdicts."""
+    answered: bool = False
+    """Keep the rows' own answers and system messages as ``meta.response`` and ``meta.system``; ``teacher: {kind: answered}`` sets it, and a
+    row without an answer is then refused."""
     skip_bad: bool = False
     """Leave out rows that cannot be used, instead of stopping at the first. The report counts them, and ``dropped.parquet`` of the
     sample step lists them with file, row and reason. ``orcinus tasks inspect --skip-bad`` lists them beforehand."""
@@ -167,22 +171,20 @@ def read_task(config: RecordsConfig, base: Path, report: Report | None = None) -
     return islice(_unique(config, base, report), config.limit)
 
 
-def read_answered(
-    config: RecordsConfig, base: Path, report: Report | None = None
-) -> Iterator[tuple[Example, str, str]]:
-    """The examples of rows that are already answered (OpenOrca, SlimOrca, ShareGPT, Alpaca), with system message and answer.
+def _with_answer(draft: Draft, example: Example) -> Example:
+    """``example`` with the answer of its row. A long text that is both answer and reference is no reference to judge by.
 
     Raises:
-        ConfigError: There is no such file.
-        DataError: As ``read_task``, or a row has no answer.
+        Unusable: There is no answer.
     """
-    if report is None:
-        report = Skipped() if config.skip_bad else strict
-    for row, draft, example in islice(_examples(config, base, report), config.limit):
-        if draft.response:
-            yield example, draft.system or "", draft.response
-        else:
-            report(f"{row.where}: no answer to take as a trace; name its column with columns: {{response: …}}")
+    if not draft.response or not draft.response.strip():
+        raise Unusable("no answer to take as a trace; name its column with columns: {response: …}")
+    same = example.answer_type == "free" and example.reference == draft.response.strip()
+    return replace(
+        example,
+        reference=None if same else example.reference,
+        meta={**example.meta, "response": draft.response, "system": draft.system or ""},
+    )
 
 
 def _unique(config: RecordsConfig, base: Path, report: Report) -> Iterator[Example]:
@@ -233,7 +235,8 @@ def _file_examples(config: RecordsConfig, rows: Iterator[Row], report: Report) -
     )
     for row, draft in chain(first, drafts):
         try:
-            yield row, draft, build(draft, defaults)
+            example = build(draft, defaults)
+            yield row, draft, _with_answer(draft, example) if config.answered else example
         except Unusable as error:
             report(f"{row.where}: {error}")
 

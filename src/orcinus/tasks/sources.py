@@ -35,7 +35,7 @@ _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\xf
 
 
 def find_sources(path: str, base: Path) -> list[str]:
-    """The files that ``path`` names: a file, a folder (all files in it), a glob, or a URL such as ``s3://…``.
+    """The files that ``path`` names: a file, a folder (all files in it), a glob, or a URL such as ``s3://…``, a folder's ending in ``/``.
 
     Args:
         path: As the recipe has it.
@@ -79,12 +79,15 @@ def _refuse_special(path: Path) -> None:
 
 def _remote_sources(path: str) -> list[str]:
     fsspec = _fsspec()
-    if not has_magic(path):
+    folder = path.endswith("/")
+    if not has_magic(path) and not folder:
         return [path]
     try:
-        found = sorted(file.full_name for file in fsspec.open_files(path, "rb"))
+        found = sorted(file.full_name for file in fsspec.open_files(path + "*" * folder, "rb"))
     except (OSError, ImportError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be listed: {reason(error)}") from error
+    if folder:
+        found = [name for name in found if format_of(name) is not None]
     if not found:
         raise ConfigError(f"{path}: matches no file")
     return found
@@ -150,7 +153,7 @@ def _decompressed(raw: io.BufferedReader, compression: str | None) -> io.Buffere
         case "gzip":
             return cast(io.BufferedReader, gzip.open(raw))
         case "zstd":
-            return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))
+            return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
         case "bz2":
             return cast(io.BufferedReader, BZ2File(raw))
         case "xz":

@@ -5,6 +5,7 @@ from functools import cache
 from orcinus import registry
 from orcinus.protocols import Verifier
 from orcinus.types import Attempt, Example, Verdict
+from orcinus.verifiers import gym as gym
 from orcinus.verifiers import judging
 from orcinus.verifiers import official as official
 from orcinus.verifiers.judge import left_to_judge
