@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orcinus.tasks.layouts import Unusable, draft_of
-from orcinus.types import AnswerType
 
 Fields = Mapping[str, Any]
 
@@ -27,8 +26,6 @@ class Item:
     """The right answer as the source has it: a letter, an index, a text, several texts."""
     passage: str = ""
     choices: tuple[str, ...] | None = None
-    answer_type: AnswerType | None = None
-    """Where single rows say it."""
     input: str | None = None
     """The question with its options as the source writes them; None where it does not."""
     solution: str = ""
@@ -46,7 +43,6 @@ def _bbh(row: Fields) -> Iterator[Item]:
         input=draft.prompt,
         choices=None if draft.choices is None else tuple(draft.choices),
         reference=draft.reference,
-        answer_type=draft.answer_type,
     )
 
 

@@ -25,6 +25,8 @@ from orcinus.types import Example
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _ROWS_TO_INFER_FROM = 64
+ASKED = "asked"
+"""In ``meta``: passage and question without any layout, to look for in what a model has learnt from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +141,9 @@ def _table(source: str, delimiter: str, header: tuple[str, ...] | None) -> Itera
                 if header is None:
                     header = tuple(cell.strip() or f"column {i}" for i, cell in enumerate(cells))
                 elif any(cells):
-                    yield Row(where=f"{source}:{number}", stem=stem_of(source), fields=dict(zip(header, cells, strict=False)))
+                    yield Row(
+                        where=f"{source}:{number}", stem=stem_of(source), fields=dict(zip(header, cells, strict=False))
+                    )
         except (csv.Error, UnicodeDecodeError) as error:
             raise DataError(f"{source}: cannot be read as a table: {error}") from error
 
@@ -183,7 +187,9 @@ def _demonstrations(benchmark: Benchmark, subset: str, data: Path | None, count:
     if written:
         description, *texts = _written(Path(written[0]))
         if count > len(texts):
-            raise ConfigError(f"{task_name(benchmark, subset)}: {count} demonstrations are asked for, {written[0]} has {len(texts)}")
+            raise ConfigError(
+                f"{task_name(benchmark, subset)}: {count} demonstrations are asked for, {written[0]} has {len(texts)}"
+            )
         return _Before(description=description, texts=tuple(texts[:count]))
     if count == 0:
         return _Before()
@@ -191,7 +197,9 @@ def _demonstrations(benchmark: Benchmark, subset: str, data: Path | None, count:
     items = tuple(islice(_items(benchmark, subset, found, []), count))
     if len(items) < count:
         where = "on the hub" if data is None else f"under {data}"
-        raise ConfigError(f"{task_name(benchmark, subset)}: {count} demonstrations are asked for, {len(items)} are {where}")
+        raise ConfigError(
+            f"{task_name(benchmark, subset)}: {count} demonstrations are asked for, {len(items)} are {where}"
+        )
     return _Before(items=items)
 
 
@@ -207,22 +215,29 @@ def _examples(
     answer = benchmark.shots.answer if benchmark.shots is not None else ""
     shown = [_laid_out(item, layout, "") + " " + _answer(item, answer) for item in before.items]
     drafts = [Draft(prompt="", choices=item.choices, reference=item.reference) for item in items[:_ROWS_TO_INFER_FROM]]
-    answer_type = benchmark.answer_type or infer_answer_type(drafts)
+    said = benchmark.answer_type or benchmark.answer_types.get(subset)
+    answer_type = said or infer_answer_type(drafts)
     defaults = Defaults(
         task=task_name(benchmark, subset),
         own_task=False,
         answer_type=answer_type,
-        forced_type=benchmark.answer_type is not None,
+        forced_type=said is not None,
         prompt_layout="{prompt}\n{options}",
         unlabelled=False,
         meta={"licence": benchmark.licence} | ({"verifier": benchmark.verifier} if benchmark.verifier else {}),
     )
     seen: set[str] = set()
     for item in items:
-        prompt = "\n\n".join([*before.texts, *shown, _laid_out(item, layout, "" if before.texts else before.description)])
+        prompt = "\n\n".join(
+            [*before.texts, *shown, _laid_out(item, layout, "" if before.texts else before.description)]
+        )
         if before.texts and before.description:
             prompt = f"{before.description}\n\n{prompt}"
-        meta = {**item.meta, **({"turns": list(item.turns)} if item.turns else {}), "question": item.input or item.question}
+        meta = {
+            **item.meta,
+            **({"turns": list(item.turns)} if item.turns else {}),
+            ASKED: "\n".join(filter(None, (item.passage, item.question))),
+        }
         identity = item.id or _identity(item)
         if identity in seen:
             continue  # the source holds it twice
@@ -232,7 +247,6 @@ def _examples(
             id=identity,
             choices=item.choices,
             reference=item.reference,
-            answer_type=item.answer_type,
             meta=meta,
         )
         try:

@@ -63,6 +63,8 @@ class Benchmark(Config):
     """Column names of a text table without a header."""
     answer_type: AnswerType | None = None
     """How answers are compared; None sees it from the first references of each subset."""
+    answer_types: Mapping[str, AnswerType] = Field(default_factory=dict)
+    """The same by subset, where one needs to be said."""
     options: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
     """By subset the options that are shown for each answer of the source, where it has none of its own: ``{navigate: {"Yes": "True"}}``."""
     shuffle: bool = False

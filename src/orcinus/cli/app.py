@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import orcinus
-from orcinus.cli import chat, data, ledger, runs
+from orcinus.cli import chat, data, evaluating, ledger, runs
 
 app = typer.Typer(
     name="orcinus",
@@ -34,6 +34,7 @@ def _root(
 
 
 runs.add_commands(app)
+evaluating.add_commands(app)
 app.command(rich_help_panel="Results")(chat.chat)
 app.command(rich_help_panel="Results")(chat.serve)
 data.add_commands(app)

@@ -24,7 +24,6 @@ STEP_HELP = {
     "curate": "Keep the traces worth learning from; record why others were dropped.",
     "erase": "Replace the strategy's prompt by the generic one.",
     "train": "Train the student in stages.",
-    "evaluate": "Compare the student with its baselines on held-out items.",
     "report": "Write the report.",
 }
 
@@ -88,7 +87,7 @@ def run(
     as_json: flags.AsJson = False,
 ) -> None:
     """Do everything the recipe asks, or go on where it stopped."""
-    _execute(recipe, None, as_json, runs, ledger, concurrency, device, micro_batch)
+    execute(recipe, None, as_json, runs, ledger, concurrency, device, micro_batch)
 
 
 def _step(verb: str) -> Callable[..., None]:
@@ -101,12 +100,12 @@ def _step(verb: str) -> Callable[..., None]:
         micro_batch: flags.MicroBatch = None,
         as_json: flags.AsJson = False,
     ) -> None:
-        _execute(recipe, verb, as_json, runs, ledger, concurrency, device, micro_batch)
+        execute(recipe, verb, as_json, runs, ledger, concurrency, device, micro_batch)
 
     return command
 
 
-def _execute(
+def execute(
     recipe_path: Path,
     until: str | None,
     as_json: bool,
@@ -116,6 +115,7 @@ def _execute(
     device: str,
     micro_batch: int | None,
 ) -> Path:
+    """Run a recipe up to the step ``until``, all of it for None, and print what came of it."""
     from orcinus.method import run_recipe
     from orcinus.recipe import load_recipe
 
@@ -143,7 +143,7 @@ def demo(
     from orcinus.demo import recipe_path
 
     with recipe_path() as path:
-        run_dir = _execute(path, None, as_json, runs, None, 512, device, None)
+        run_dir = execute(path, None, as_json, runs, None, 512, device, None)
     if open_report and flags.out_console().is_terminal:
         webbrowser.open((run_dir / "report.html").resolve().as_uri())
 

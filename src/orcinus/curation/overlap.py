@@ -6,7 +6,7 @@ The 13-gram rule is GPT-3's (Brown et al. 2020, appendix C); a text shorter than
 several of the texts have in common is the wording of their template and tells nothing: it is left out.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -52,6 +52,27 @@ class Overlap:
                 shared = np.bincount(grams.rows[hits], minlength=len(batch)) > 0
                 found = [a or bool(b) for a, b in zip(found, shared, strict=True)]
             yield from zip(batch, found, strict=True)
+
+
+def touched(texts: Sequence[str], seen: Iterable[str], *, n: int) -> list[bool]:
+    """Which of ``texts`` share a run of ``n`` words with any text of ``seen``; what three of ``texts`` have in common is their template.
+
+    Args:
+        texts: Evaluation items; a shorter one counts as one run.
+        seen: What a model has learnt from, read as a stream.
+        n: Words of a run.
+    """
+    grams = ngrams(texts, n)
+    runs, counts = np.unique(
+        np.concatenate([np.unique(grams.of(i)) for i in range(len(texts))] or [np.empty(0, np.uint64)]),
+        return_counts=True,
+    )
+    runs = runs[counts < TEMPLATE_TEXTS]
+    hit = np.zeros(len(runs), bool)
+    for batch in _batched(seen, ROWS_PER_BATCH):
+        hit |= np.isin(runs, ngrams(batch, n).hashes)
+    marked = np.isin(grams.hashes, runs[hit])
+    return [bool(count) for count in np.bincount(grams.rows[marked], minlength=len(texts))]
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -43,4 +43,6 @@ async def follows_all(example: Example, attempt: Attempt) -> Verdict:
     followed = checks.test_instruction_following_strict(asked, attempt.text).follow_instruction_list
     missed = [name for name, ok in zip(names, followed, strict=True) if not ok]
     reason = f"misses {', '.join(missed)}" if missed else "follows all instructions"
-    return Verdict(attempt_id=attempt.id, verifier=NAME, value=float(not missed), answer=attempt.text[:80], reason=reason)
+    return Verdict(
+        attempt_id=attempt.id, verifier=NAME, value=float(not missed), answer=attempt.text[:80], reason=reason
+    )
