@@ -93,7 +93,7 @@ def command_of(tool: str, peers: Path | None, url: str, folder: Path, file: Path
     (folder / "loopback_task.py").write_text(INSPECT_TASK.format(file=str(file)), encoding="utf-8")
     flags = ["--model", "openai/loopback", "--model-base-url", url, "-M", "responses_api=false", "--display", "none"]
     flags += ["--max-connections", "64", "--log-dir", str(folder / "logs")]
-    return [program, "eval", str(folder / "loopback_task.py"), *flags]
+    return [program, "eval", "loopback_task.py", *flags]
 
 
 def cpu_seconds(command: Sequence[str], folder: Path) -> float:
