@@ -31,6 +31,11 @@ from orcinus.types import Messages, Sampling
 from orcinus.verifiers.official import by_rule
 
 BBH_TASKS = ("date_understanding", "navigate", "object_counting", "formal_fallacies", "dyck_languages", "word_sorting")
+RULES: Mapping[str, Mapping[str, str]] = {
+    "bbh": {"strict-match": "lm_eval_bbh_strict", "flexible-extract": "lm_eval_bbh_flexible"},
+    "gsm8k": {"strict-match": "gsm8k_hash", "flexible-extract": "lm_eval_flexible"},
+}
+"""The harness' filters, and the rules by which we reproduce them."""
 ITEMS = 100
 """Of each task at most."""
 WAYS: Mapping[str, str] = {
@@ -200,10 +205,11 @@ def ours(url: str, folder: Path) -> dict[tuple[str, str], dict[str, float]]:
             example = examples[judged.attempt.example_id]
             sent = judged.attempt.messages[-1].content
             question = example.meta[ASKED] if name == "gsm8k" else sent.removeprefix("Q: ").removesuffix("\nA:")
-            rule = by_rule("lm_eval_flexible", example, judged.attempt)
-            values = {"ours": judged.verdict.value or 0.0, "found": float(judged.verdict.value is not None)}
-            if rule is not None:
-                values["our flexible rule"] = rule.value or 0.0
+            values = {"ours": judged.verdict.value or 0.0}
+            for filter_name, rule_name in RULES["gsm8k" if name == "gsm8k" else "bbh"].items():
+                rule = by_rule(rule_name, example, judged.attempt)
+                if rule is not None:
+                    values[f"our {filter_name}"] = rule.value or 0.0
             found[example.task.removeprefix("bbh/"), question] = values
     return found
 
@@ -218,14 +224,14 @@ def compare(
         if any(key not in b for key in keys):
             raise SystemExit(f"{task}: lm-evaluation-harness asked other questions than we did")
         rows = [(way_of(key[1]), {**a[key], **b[key]}) for key in keys]
-        rules = [rule for rule in rows[0][1] if rule != "found"]
+        rules = list(rows[0][1])
+        pairs = [(f"our {rule}", rule) for rule in RULES["bbh"] if f"our {rule}" in rules]
+        pairs += [("ours", rule) for rule in RULES["bbh"]]
         differences = {
             f"{first} against {second}": dict(
                 Counter(f"{way}: {row[first]:.0f}/{row[second]:.0f}" for way, row in rows if row[first] != row[second])
             )
-            for first in ("ours", "our flexible rule")
-            for second in ("strict-match", "flexible-extract")
-            if first in rules and second in rules and not (first == "our flexible rule" and second == "strict-match")
+            for first, second in pairs
         }
         means = {rule: sum(row[rule] for _, row in rows) / len(rows) for rule in rules}
         tables_[task] = {"n": len(rows), "means": means, "differences": differences}
