@@ -87,7 +87,8 @@ def wrong_of(target: str) -> str:
         return swapped[target]
     if re.fullmatch(r"-?[\d,.]+", target):
         return str(int(float(target.replace(",", ""))) + 3)
-    return " ".join(reversed(target.split())) if len(target.split()) > 1 else f"{target} {target}"
+    turned = " ".join(reversed(target.split()))
+    return turned if turned != target else f"{target} {target.split()[0]}"
 
 
 def model(items: Mapping[str, Sequence[Mapping[str, str]]]) -> Scripted:

@@ -271,6 +271,8 @@ def read_model(path: Path) -> ModelConfig:
     Raises:
         ConfigError: The file cannot be read, is no YAML, or a key or value is wrong; names file, line and key.
     """
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such file; a model's file holds what stands under teacher: in a recipe")
     lines: dict[tuple[str | int, ...], int] = {}
     data = _plain(_compose(path), (), lines, path)
     try:
@@ -278,7 +280,8 @@ def read_model(path: Path) -> ModelConfig:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         keys, line = _line_of(first["loc"], lines)
-        raise ConfigError(f"{path}:{line}: {'.'.join(map(str, keys)) or 'model'}: {first['msg']}") from error
+        what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+        raise ConfigError(f"{path}:{line}: {'.'.join(map(str, keys)) or 'model'}: {what}") from error
     return model
 
 

@@ -219,6 +219,13 @@ def _print(scores: dict[str, Any]) -> None:
             interval = f"{content['low']:.2f} – {content['high']:.2f}" if rated else "–"
             table.add_row(name, escape(condition), mean, interval, f"{content['n']:,}", "")
     flags.out_console().print(table)
+    failed = sum(
+        content["scores"]["_micro"]["n_error"]
+        for b in scores["benchmarks"].values()
+        for content in b.get("conditions", {}).values()
+    ) + sum(content["unanswered"] for b in scores["benchmarks"].values() for content in b.get("ratings", {}).values())
+    if failed:
+        typer.echo(f"{failed:,} questions have no answer, for their calls failed; the same command asks them again")
 
 
 def _percent(share: float | None) -> str:

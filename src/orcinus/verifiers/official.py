@@ -26,7 +26,6 @@ _ANY_NUMBER = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
 _RUN_OF_NUMBERS = re.compile(r"[-$0-9.,]+")
 _FIRST_NUMBER = re.compile(r"[-0-9]+")
 _FIRST_BOOL = re.compile(r"\b(?:Yes|No|yes|no|True|False)\b")
-_IGNORED = re.compile(r"\.$|[,\n\\\"]")
 _BRACKETED = re.compile(r"\(([A-Z])\)")
 _ANSWER_IS = re.compile(r"answer is\s*:?\s*\(?([A-Z])\b")
 _TRIGGER = "the answer is"
@@ -62,8 +61,12 @@ def lm_eval_flexible(text: str, example: Example) -> str | None:
 def lm_eval_bbh_strict(text: str, example: Example) -> str | None:
     """The whole text, if it is the reference but for case and some marks."""
     reference = _reference_text(example)
-    same = _IGNORED.sub("", text).lower() == _IGNORED.sub("", reference).lower()
-    return reference if same else text.strip() or None
+    return reference if _without_marks(text) == _without_marks(reference) else text.strip() or None
+
+
+def _without_marks(text: str) -> str:
+    text = text.removesuffix("\n").removesuffix(".")
+    return text.replace(",", "").replace("\n", "").replace("\\", "").replace('"', "").lower()
 
 
 def lm_eval_bbh_flexible(text: str, example: Example) -> str | None:
