@@ -1,13 +1,19 @@
 """Asking one model all of a list and keeping what it answered: what choosing and evaluating share."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from orcinus import stats
 from orcinus.judges import judged_attempts
 from orcinus.protocols import Completer
 from orcinus.runtime import StepContext
 from orcinus.store import tables
-from orcinus.types import Judged, Request
+from orcinus.types import Example, Judged, Request
+from orcinus.verifiers import official
 
 
 async def measure(
@@ -38,4 +44,35 @@ async def measure(
             writer.write(tables.judged_row(judged))
             context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
             found.append(judged)
+    return found
+
+
+def scores_by_task(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:
+    """Scores by task, over all items (``_micro``) and as the mean over tasks (``_macro``)."""
+    by_task: dict[str, list[Judged]] = {}
+    for item in judged:
+        by_task.setdefault(item.attempt.task, []).append(item)
+    scores = {task: stats.score(items) for task, items in sorted(by_task.items())}
+    return {
+        **{task: asdict(score) for task, score in scores.items()},
+        "_micro": asdict(stats.score(judged)),
+        "_macro": asdict(stats.macro_score(list(scores.values()))),
+    }
+
+
+def scores_by_rule(
+    judged: Sequence[Judged], examples: Mapping[tuple[str, str], Example]
+) -> dict[str, dict[str, float | int]]:
+    """What published rules make of the same answers: by rule the items it is made for, its mean there, and ours."""
+    found: dict[str, dict[str, float | int]] = {}
+    for name in official.RULES:
+        pairs = [
+            (verdict.value or 0.0, item.verdict.value or 0.0)
+            for item in judged
+            if item.attempt.finish != "error"
+            and (verdict := official.by_rule(name, examples[item.attempt.task, item.attempt.example_id], item.attempt))
+        ]
+        if pairs:
+            theirs, ours = np.array(pairs).T
+            found[name] = {"n": len(pairs), "mean": float(theirs.mean()), "ours": float(ours.mean())}
     return found

@@ -18,7 +18,16 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from orcinus.asking import JudgingConfig
 from orcinus.completers.answered import AnsweredConfig
@@ -294,6 +303,26 @@ def load_recipe(path: Path) -> Recipe:
         return Recipe.model_validate(data)
     except ValidationError as error:
         raise ConfigError(_explain(error, lines, path)) from error
+
+
+def read_model(path: Path) -> ModelConfig:
+    """Read and check a model's section that stands in a file of its own.
+
+    Raises:
+        ConfigError: The file cannot be read, is no YAML, or a key or value is wrong; names file, line and key.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such file; a model's file holds what stands under teacher: in a recipe")
+    lines: dict[tuple[str | int, ...], int] = {}
+    data = _plain(_compose(path), (), lines, path)
+    try:
+        model: ModelConfig = TypeAdapter(JudgeConfig).validate_python(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        keys, line = _line_of(first["loc"], lines)
+        what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+        raise ConfigError(f"{path}:{line}: {'.'.join(map(str, keys)) or 'model'}: {what}") from error
+    return model
 
 
 def _compose(path: Path) -> yaml.Node:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import orcinus
-from orcinus.cli import chat, data, ledger, runs, view
+from orcinus.cli import chat, data, evaluating, ledger, runs, view
 
 app = typer.Typer(
     name="orcinus",
@@ -35,6 +35,7 @@ def _root(
 
 runs.add_commands(app)
 app.command(rich_help_panel="Look")(view.view)
+evaluating.add_commands(app)
 app.command(rich_help_panel="Results")(chat.chat)
 app.command(rich_help_panel="Results")(chat.serve)
 data.add_commands(app)

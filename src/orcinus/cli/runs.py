@@ -25,7 +25,6 @@ STEP_HELP = {
     "curate": "Keep the traces worth learning from; record why others were dropped.",
     "erase": "Replace the strategy's prompt by the generic one.",
     "train": "Train the student in stages.",
-    "evaluate": "Compare the student with its baselines on held-out items.",
 }
 
 
@@ -91,7 +90,7 @@ def run(
     as_json: flags.AsJson = False,
 ) -> None:
     """Do everything the recipe asks, or go on where it stopped."""
-    _execute(recipe, None, as_json, runs, ledger, concurrency, device, micro_batch, processes)
+    execute(recipe, None, as_json, runs, ledger, concurrency, device, micro_batch, processes)
 
 
 def _step(verb: str) -> Callable[..., None]:
@@ -105,7 +104,7 @@ def _step(verb: str) -> Callable[..., None]:
         processes: flags.Processes = 1,
         as_json: flags.AsJson = False,
     ) -> None:
-        _execute(recipe, verb, as_json, runs, ledger, concurrency, device, micro_batch, processes)
+        execute(recipe, verb, as_json, runs, ledger, concurrency, device, micro_batch, processes)
 
     return command
 
@@ -126,14 +125,14 @@ def _curate(
     as_json: flags.AsJson = False,
 ) -> None:
     if explain_id is None:
-        _execute(recipe, "curate", as_json, runs, ledger, concurrency, device, micro_batch)
+        execute(recipe, "curate", as_json, runs, ledger, concurrency, device, micro_batch)
         return
     from orcinus.recipe import load_recipe
 
     explain(explain_id, flags.run_folder(runs / load_recipe(recipe).name, runs), runs, as_json)
 
 
-def _execute(
+def execute(
     recipe_path: Path,
     until: str | None,
     as_json: bool,
@@ -144,6 +143,7 @@ def _execute(
     micro_batch: int | None,
     processes: int = 1,
 ) -> Path:
+    """Run a recipe up to the step ``until``, all of it for None, and print what came of it."""
     from orcinus.method import run_recipe
     from orcinus.recipe import load_recipe
 
@@ -191,7 +191,7 @@ def report(
         if name not in FORMATS:
             raise ConfigError(f"--format: no report is written as {name!r}; known: {', '.join(FORMATS)}")
     if source.is_file():
-        run_dir = _execute(source, "report", as_json, runs, ledger, concurrency, device, micro_batch)
+        run_dir = execute(source, "report", as_json, runs, ledger, concurrency, device, micro_batch)
     else:
         run_dir = flags.run_folder(source, runs)
         with Ledger(ledger or run_dir.parent / "ledger.sqlite", read_only=True) as opened:
@@ -213,7 +213,7 @@ def demo(
     from orcinus.demo import recipe_path
 
     with recipe_path() as path:
-        run_dir = _execute(path, None, as_json, runs, None, 512, device, None)
+        run_dir = execute(path, None, as_json, runs, None, 512, device, None)
     if open_report and flags.out_console().is_terminal:
         webbrowser.open((run_dir / "report.html").resolve().as_uri())
 

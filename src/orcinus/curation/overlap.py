@@ -77,6 +77,27 @@ class Overlap:
         return reasons
 
 
+def touched(texts: Sequence[str], seen: Iterable[str], *, n: int) -> list[bool]:
+    """Which of ``texts`` share a run of ``n`` words with any text of ``seen``; what three of ``texts`` have in common is their template.
+
+    Args:
+        texts: Evaluation items; a shorter one counts as one run.
+        seen: What a model has learnt from, read as a stream.
+        n: Words of a run.
+    """
+    grams = ngrams(texts, n)
+    runs, counts = np.unique(
+        np.concatenate([np.unique(grams.of(i)) for i in range(len(texts))] or [np.empty(0, np.uint64)]),
+        return_counts=True,
+    )
+    runs = runs[counts < TEMPLATE_TEXTS]
+    hit = np.zeros(len(runs), bool)
+    for batch in batched(seen, ROWS_PER_BATCH):
+        hit |= np.isin(runs, ngrams(batch, n).hashes)
+    marked = np.isin(grams.hashes, runs[hit])
+    return [bool(count) for count in np.bincount(grams.rows[marked], minlength=len(texts))]
+
+
 class _Runs:
     """The distinct runs of each text, gathered."""
 

@@ -48,8 +48,9 @@ FORMATS: Mapping[str, Callable[[Facts], str]] = {"html": html, "md": markdown, "
 """How a report can be written: ``report.NAME`` in the run's folder."""
 
 
-def _render(template: str, facts: Facts) -> str:
-    environment = Environment(
+def environment() -> Environment:
+    """Templates that escape what a model wrote, with the formats of numbers."""
+    made = Environment(
         loader=PackageLoader("orcinus", "reporting"),
         autoescape=select_autoescape(("html", "html.j2")),
         undefined=StrictUndefined,
@@ -57,7 +58,7 @@ def _render(template: str, facts: Facts) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(
+    made.filters.update(
         percent=words.percent,
         points=words.points,
         count=words.count,
@@ -65,17 +66,25 @@ def _render(template: str, facts: Facts) -> str:
         dollars=words.dollars,
         cell=_cell,
     )
-    return environment.get_template(template).render(
-        facts=facts,
-        card=facts.card,
-        arms=words.ARMS,
-        short=SHORT,
-        tasks=[task for task in next(iter(facts.arms.values()), {}) if not task.startswith("_")],
-        dot_plot=dot_plot(facts.arms),
-        loss_plot=_loss_plot(facts),
-        heat=[_heat_row(assignment, facts.strategies) for assignment in facts.assignments],
-        spend=_spend(facts),
-        probe_best=_probe_best(facts.assignments),
+    return made
+
+
+def _render(template: str, facts: Facts) -> str:
+    return (
+        environment()
+        .get_template(template)
+        .render(
+            facts=facts,
+            card=facts.card,
+            arms=words.ARMS,
+            short=SHORT,
+            tasks=[task for task in next(iter(facts.arms.values()), {}) if not task.startswith("_")],
+            dot_plot=dot_plot(facts.arms),
+            loss_plot=_loss_plot(facts),
+            heat=[_heat_row(assignment, facts.strategies) for assignment in facts.assignments],
+            spend=_spend(facts),
+            probe_best=_probe_best(facts.assignments),
+        )
     )
 
 

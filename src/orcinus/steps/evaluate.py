@@ -24,7 +24,7 @@ from orcinus.config import Config
 from orcinus.errors import StepError
 from orcinus.fingerprint import stable_fraction
 from orcinus.judges import given_by_judge
-from orcinus.measuring import measure
+from orcinus.measuring import measure, scores_by_rule, scores_by_task
 from orcinus.protocols import Completer
 from orcinus.retention import compare_retention
 from orcinus.runtime import StepContext
@@ -32,7 +32,6 @@ from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.strategies import by_name
 from orcinus.types import Example, Judged, Request, Split, Strategy
-from orcinus.verifiers import official
 
 VERSION = 1
 Arm = Literal["before", "prompted", "answer_only", "after", "teacher"]
@@ -80,10 +79,10 @@ async def evaluate(
             what=f"evaluate {arm}",
             total=len(examples) * config.sampling.samples,
         )
-    scores = {arm: _scores(judged) for arm, judged in outcomes.items()}
+    scores = {arm: scores_by_task(judged) for arm, judged in outcomes.items()}
     comparisons = _comparisons(outcomes, seed=context.seed)
     together = {arm: asdict(found) for arm, judged in outcomes.items() if (found := stats.score_samples(judged))}
-    rules = {arm: _by_rules(judged, {(e.task, e.id): e for e in examples}) for arm, judged in outcomes.items()}
+    rules = {arm: scores_by_rule(judged, {(e.task, e.id): e for e in examples}) for arm, judged in outcomes.items()}
     content = {"arms": scores, "comparisons": comparisons, "samples": together, "rules": rules}
     if context.judging is not None:
         counts = {arm: given_by_judge(judged) for arm, judged in outcomes.items()}
@@ -154,37 +153,6 @@ def _completer(arm: Arm, context: StepContext) -> Completer:
         return context.completer("student")
     trained = context.inputs["train" if arm == "after" else "train_answer_only"]
     return context.completer("student", trained)
-
-
-def _scores(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:
-    """Scores by task, over all items (``_micro``) and as the mean over tasks (``_macro``)."""
-    by_task: dict[str, list[Judged]] = {}
-    for item in judged:
-        by_task.setdefault(item.attempt.task, []).append(item)
-    scores = {task: stats.score(items) for task, items in sorted(by_task.items())}
-    return {
-        **{task: asdict(score) for task, score in scores.items()},
-        "_micro": asdict(stats.score(judged)),
-        "_macro": asdict(stats.macro_score(list(scores.values()))),
-    }
-
-
-def _by_rules(
-    judged: Sequence[Judged], examples: Mapping[tuple[str, str], Example]
-) -> dict[str, dict[str, float | int]]:
-    """What published rules make of the same answers: by rule the items it is made for, its mean there, and ours."""
-    found: dict[str, dict[str, float | int]] = {}
-    for name in official.RULES:
-        pairs = [
-            (verdict.value or 0.0, item.verdict.value or 0.0)
-            for item in judged
-            if item.attempt.finish != "error"
-            and (verdict := official.by_rule(name, examples[item.attempt.task, item.attempt.example_id], item.attempt))
-        ]
-        if pairs:
-            theirs, ours = np.array(pairs).T
-            found[name] = {"n": len(pairs), "mean": float(theirs.mean()), "ours": float(ours.mean())}
-    return found
 
 
 def _comparisons(outcomes: Mapping[Arm, Sequence[Judged]], *, seed: int) -> list[dict[str, Any]]:

@@ -344,7 +344,7 @@ def judged_row(judged: Judged) -> dict[str, Any]:
         "strategy": attempt.strategy,
         "model": attempt.model,
         "messages": _messages_row(attempt.messages),
-        "sampling": _dumps(asdict(attempt.sampling)),
+        "sampling": _dumps(attempt.sampling),
         "sample": attempt.sample,
         "text": attempt.text,
         "finish": attempt.finish,

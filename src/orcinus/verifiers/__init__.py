@@ -8,6 +8,7 @@ from orcinus.types import Attempt, Example, Verdict
 from orcinus.verifiers import gym as gym
 from orcinus.verifiers import judging
 from orcinus.verifiers import official as official
+from orcinus.verifiers.ifeval import follows_all
 from orcinus.verifiers.judge import left_to_judge
 
 VERSION = 1
@@ -51,3 +52,4 @@ registry.verifiers.register("answer_type", lambda: by_answer_type)
 registry.verifiers.register("judge_fallback", lambda: by_answer_type)
 registry.verifiers.register("judge", lambda: left_to_judge)
 registry.verifiers.register("grounded", lambda: left_to_judge)
+registry.verifiers.register("ifeval", lambda: follows_all)

@@ -3,6 +3,8 @@
     bbh_official            BIG-Bench Hard (Suzgun et al. 2022): what follows the last "the answer is", its first line, a final full stop cut
     gsm8k_hash              GSM8K (Cobbe et al. 2021) and lm-evaluation-harness' strict match: the number behind "####"
     lm_eval_flexible        lm-evaluation-harness: the last number, or the last letter in brackets
+    lm_eval_bbh_strict      its zero-shot BIG-Bench Hard: the whole text, without regard to case, commas, quotes and a final full stop
+    lm_eval_bbh_flexible    the same task: the first letter in brackets, the first number, the first yes or no
     agieval_first_capital   AGIEval zero-shot: the first capital letter that names an option
     agieval_few_shot        AGIEval few-shot: the letter behind "answer is"
 
@@ -21,6 +23,9 @@ Rule = Callable[[str, Example], str | None]
 
 _HASH = re.compile(r"####\s*(-?[0-9.,]+)")
 _ANY_NUMBER = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
+_RUN_OF_NUMBERS = re.compile(r"[-$0-9.,]+")
+_FIRST_NUMBER = re.compile(r"[-0-9]+")
+_FIRST_BOOL = re.compile(r"\b(?:Yes|No|yes|no|True|False)\b")
 _BRACKETED = re.compile(r"\(([A-Z])\)")
 _ANSWER_IS = re.compile(r"answer is\s*:?\s*\(?([A-Z])\b")
 _TRIGGER = "the answer is"
@@ -45,8 +50,40 @@ def lm_eval_flexible(text: str, example: Example) -> str | None:
     if example.answer_type == "choice":
         letters = _BRACKETED.findall(text)
         return letters[-1] if letters else None
-    numbers = _ANY_NUMBER.findall(text)
-    return numbers[-1].replace(",", "").replace("$", "").removesuffix(".") if numbers else None
+    # A number lies within one run of its characters; looking only where such runs are takes a tenth of the time.
+    for run in reversed(_RUN_OF_NUMBERS.findall(text)):
+        if numbers := _ANY_NUMBER.findall(run):
+            last: str = numbers[-1]
+            return last.replace(",", "").replace("$", "").removesuffix(".")
+    return None
+
+
+def lm_eval_bbh_strict(text: str, example: Example) -> str | None:
+    """The whole text, if it is the reference but for case and some marks."""
+    reference = _reference_text(example)
+    return reference if _without_marks(text) == _without_marks(reference) else text.strip() or None
+
+
+def _without_marks(text: str) -> str:
+    text = text.removesuffix("\n").removesuffix(".")
+    return text.replace(",", "").replace("\n", "").replace("\\", "").replace('"', "").lower()
+
+
+def lm_eval_bbh_flexible(text: str, example: Example) -> str | None:
+    """The first letter in brackets, number, or yes or no; without the harness' second looks for option texts and number words."""
+    patterns = {"choice": _BRACKETED, "number": _FIRST_NUMBER, "bool": _FIRST_BOOL}
+    match = patterns[example.answer_type].search(text)
+    if match is None:
+        return None
+    reference = _reference_text(example)
+    return reference if match[0].lower() == reference.lower() else match[0]
+
+
+def _reference_text(example: Example) -> str:
+    """The reference as BIG-Bench Hard writes it."""
+    if example.answer_type == "choice":
+        return f"({example.reference})"
+    return " ".join(example.reference) if isinstance(example.reference, tuple) else str(example.reference)
 
 
 def agieval_first_capital(text: str, example: Example) -> str | None:
@@ -68,10 +105,16 @@ RULES: Mapping[str, tuple[Rule, tuple[AnswerType, ...]]] = {
     "bbh_official": (bbh_official, ("choice", "bool", "number", "list", "exact")),
     "gsm8k_hash": (gsm8k_hash, ("number",)),
     "lm_eval_flexible": (lm_eval_flexible, ("number", "choice")),
+    "lm_eval_bbh_strict": (lm_eval_bbh_strict, ("choice", "bool", "number", "list", "exact")),
+    "lm_eval_bbh_flexible": (lm_eval_bbh_flexible, ("choice", "bool", "number")),
     "agieval_first_capital": (agieval_first_capital, ("choice",)),
     "agieval_few_shot": (agieval_few_shot, ("choice",)),
 }
 """By name the rule and the answer types it is made for."""
+
+
+_OWN_COMPARISON = ("lm_eval_bbh_strict", "lm_eval_bbh_flexible")
+"""Rules that give the reference itself where the answer is right."""
 
 
 def by_rule(name: str, example: Example, attempt: Attempt) -> Verdict | None:
@@ -80,7 +123,10 @@ def by_rule(name: str, example: Example, attempt: Attempt) -> Verdict | None:
     if example.answer_type not in answer_types or example.reference is None:
         return None
     found = rule(attempt.text, example)
-    value = None if found is None else float(_equal(found, example))
+    equal = (
+        found == _reference_text(example) if name in _OWN_COMPARISON else found is not None and _equal(found, example)
+    )
+    value = None if found is None else float(equal)
     return Verdict(attempt_id=attempt.id, verifier=f"{name}@1", value=value, answer=found, reason=name)
 
 
