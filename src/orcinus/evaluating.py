@@ -38,7 +38,8 @@ from orcinus.runtime import Progress, Runtime, StepContext
 from orcinus.store import tables
 from orcinus.store.ledger import Ledger
 from orcinus.strategies import generic_messages
-from orcinus.tasks.rows import find_sources, read_rows
+from orcinus.tasks.rows import read_rows
+from orcinus.tasks.sources import find_sources
 from orcinus.types import Example, Judged, Message, Request, Strategy
 from orcinus.verifiers.ifeval import library
 
