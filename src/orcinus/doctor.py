@@ -20,6 +20,7 @@ _EXTRAS = {
     "train": ("torch", "transformers", "accelerate", "peft", "safetensors"),
     "hub": ("datasets", "fsspec"),
     "math": ("math_verify",),
+    "ray": ("ray",),
 }
 LOW_DISK_BYTES = 2 * 2**30
 

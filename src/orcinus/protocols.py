@@ -5,7 +5,7 @@ Verifiers and filters have names: registered in ``registry.py``, or by another p
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from orcinus.types import (
     Assignment,
@@ -22,6 +22,9 @@ from orcinus.types import (
 
 if TYPE_CHECKING:
     import torch
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Completer(Protocol):
@@ -103,4 +106,18 @@ class Objective(Protocol):
         self, batch: Mapping[str, "torch.Tensor"], logprobs_N: "torch.Tensor", evidence: Mapping[str, "torch.Tensor"]
     ) -> "torch.Tensor":
         """Weights (N,) for the N response tokens of the batch, detached from the graph."""
+        ...
+
+
+class Executor(Protocol):
+    """Where pure functions of shards run."""
+
+    def map(self, fn: Callable[[A], B], shards: Iterable[A], *, threaded: bool = False) -> Iterator[B]:
+        """``fn`` of each shard, in the order of the shards, so that nothing depends on the number of workers.
+
+        Args:
+            fn: Pure and picklable: it may run in another process or on another machine, and twice where a worker is killed.
+            shards: Read lazily, a bounded number ahead of the results that were taken.
+            threaded: ``fn`` may run in several threads at once and mostly lets the interpreter go, as NumPy does.
+        """
         ...

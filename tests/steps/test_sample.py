@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from orcinus.runtime import Silent, StepContext
+from orcinus.runtime import Runtime, Silent, StepContext
 from orcinus.steps.sample import SampleConfig, sample
 from orcinus.store import tables
 from orcinus.types import Example
@@ -39,7 +39,7 @@ def run(config: SampleConfig, folder: Path, pool: Sequence[Example], evaluation:
         run="r",
         seed=0,
         ledger=cast(Any, None),
-        runtime=cast(Any, None),
+        runtime=Runtime(workspace=folder, ledger_path=folder / "ledger.sqlite"),
         progress=Silent(),
         completer=cast(Any, None),
     )

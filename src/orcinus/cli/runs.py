@@ -85,10 +85,12 @@ def run(
     concurrency: flags.Concurrency = 64,
     device: flags.Device = "auto",
     micro_batch: flags.MicroBatch = None,
+    executor: flags.Executor = "local",
+    replicas: flags.Replicas = 0,
     as_json: flags.AsJson = False,
 ) -> None:
     """Do everything the recipe asks, or go on where it stopped."""
-    _execute(recipe, None, as_json, runs, ledger, concurrency, device, micro_batch)
+    _execute(recipe, None, as_json, runs, ledger, concurrency, device, micro_batch, executor, replicas)
 
 
 def _step(verb: str) -> Callable[..., None]:
@@ -99,9 +101,11 @@ def _step(verb: str) -> Callable[..., None]:
         concurrency: flags.Concurrency = 64,
         device: flags.Device = "auto",
         micro_batch: flags.MicroBatch = None,
+        executor: flags.Executor = "local",
+        replicas: flags.Replicas = 0,
         as_json: flags.AsJson = False,
     ) -> None:
-        _execute(recipe, verb, as_json, runs, ledger, concurrency, device, micro_batch)
+        _execute(recipe, verb, as_json, runs, ledger, concurrency, device, micro_batch, executor, replicas)
 
     return command
 
@@ -115,12 +119,22 @@ def _execute(
     concurrency: int,
     device: str,
     micro_batch: int | None,
+    executor: str = "local",
+    replicas: int = 0,
 ) -> Path:
     from orcinus.method import run_recipe
     from orcinus.recipe import load_recipe
 
     recipe = load_recipe(recipe_path)
-    runtime = flags.runtime(runs=runs, ledger=ledger, concurrency=concurrency, device=device, micro_batch=micro_batch)
+    runtime = flags.runtime(
+        runs=runs,
+        ledger=ledger,
+        concurrency=concurrency,
+        device=device,
+        micro_batch=micro_batch,
+        executor=executor,
+        replicas=replicas,
+    )
     progress = progress_for(flags.error_console(), as_json=as_json)
     try:
         run_dir = run_async(run_recipe(recipe, recipe_path, runtime, progress, until=until))

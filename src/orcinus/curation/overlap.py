@@ -6,13 +6,16 @@ The 13-gram rule is GPT-3's (Brown et al. 2020, appendix C); a text shorter than
 several of the texts have in common is the wording of their template and tells nothing: it is left out.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import tee
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from orcinus.curation.text import ngrams, normal
+from orcinus.executors.local import LOCAL
+from orcinus.protocols import Executor
 from orcinus.tasks.seen import hash_of
 
 T = TypeVar("T")
@@ -38,20 +41,27 @@ class Overlap:
         )
         self._runs = runs[texts_with < TEMPLATE_TEXTS] if hashes else runs
 
-    def mark(self, items: Iterable[T], text_of: Callable[[T], str]) -> Iterator[tuple[T, bool]]:
-        """The ``items`` in order, each with whether it overlaps."""
+    def mark(
+        self, items: Iterable[T], text_of: Callable[[T], str], *, executor: Executor = LOCAL
+    ) -> Iterator[tuple[T, bool]]:
+        """The ``items`` in order, each with whether it overlaps; their texts alone go to ``executor``."""
         if not self._whole:
             yield from ((item, False) for item in items)
             return
-        for batch in _batched(items, ROWS_PER_BATCH):
-            texts = [text_of(item) for item in batch]
-            found = [hash_of(normal(text)) in self._whole for text in texts]
-            if self._n is not None:
-                grams = ngrams(texts, self._n)
-                hits = np.isin(grams.hashes, self._runs)
-                shared = np.bincount(grams.rows[hits], minlength=len(batch)) > 0
-                found = [a or bool(b) for a, b in zip(found, shared, strict=True)]
+        kept, sent = tee(_batched(items, ROWS_PER_BATCH))  # a batch waits here until its marks come back
+        marks = executor.map(self.of, ([text_of(item) for item in batch] for batch in sent))
+        for batch, found in zip(kept, marks, strict=True):
             yield from zip(batch, found, strict=True)
+
+    def of(self, texts: Sequence[str]) -> list[bool]:
+        """Which of ``texts`` overlap."""
+        found = [hash_of(normal(text)) in self._whole for text in texts]
+        if self._n is None:
+            return found
+        grams = ngrams(texts, self._n)
+        hits = np.isin(grams.hashes, self._runs)
+        shared = np.bincount(grams.rows[hits], minlength=len(texts)) > 0
+        return [a or bool(b) for a, b in zip(found, shared, strict=True)]
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -94,7 +94,7 @@ async def curate(config: CurateConfig, strategies: tuple[Strategy, ...], context
                 )
             )
 
-        marked = held_out.mark(attempts, lambda judged: judged.attempt.text)
+        marked = held_out.mark(attempts, lambda judged: judged.attempt.text, executor=context.runtime.executor)
         place: dict[str, int] = {}
         for key, group in groupby(marked, key=lambda pair: (pair[0].attempt.task, pair[0].attempt.example_id)):
             usable = []
@@ -142,7 +142,7 @@ def _groups(config: CurateConfig, examples: Mapping[tuple[str, str], Example], c
         f"{examples[judged.attempt.task, judged.attempt.example_id].prompt}\n{judged.attempt.text}"
         for judged in attempts
     )
-    return originals_of(texts, similarity=config.near_duplicates)
+    return originals_of(texts, similarity=config.near_duplicates, executor=context.runtime.executor)
 
 
 def curate_rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[str, filters.Rule]:

@@ -19,6 +19,7 @@ from orcinus.curation.overlap import Overlap
 from orcinus.curation.text import I64, normal
 from orcinus.errors import DataError, StepError
 from orcinus.fingerprint import stable_fraction
+from orcinus.protocols import Executor
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.tasks.seen import SeenHashes, hash_of
@@ -94,7 +95,7 @@ async def sample(config: SampleConfig, opened: Sequence[Opened], context: StepCo
                 keep(example, "held_out")
             else:
                 drop(example, "duplicate", "the same question stands earlier in the evaluation")
-        for example in _pool(config, opened, evaluation, seen, overlap, drop):
+        for example in _pool(config, opened, evaluation, seen, overlap, drop, context.runtime.executor):
             _refuse_twin(ids, example)
             keep(example, split_of(example, config, context.seed))
     if not any(count["teach"] for count in counts.values()):
@@ -121,11 +122,12 @@ def _pool(
     seen: SeenHashes,
     overlap: Overlap,
     drop: Callable[[Example, str, str], None],
+    executor: Executor,
 ) -> Iterator[Example]:
     """The pool's examples without duplicates, without what evaluation asks, and no more than are wanted."""
     limits = _limits(config, opened) if config.per_task is not None else {}
-    near = _Near(config.near_duplicates, evaluation, opened)
-    for example, overlaps in overlap.mark(_all(opened), lambda item: item.prompt):
+    near = _Near(config.near_duplicates, evaluation, opened, executor)
+    for example, overlaps in overlap.mark(_all(opened), lambda item: item.prompt, executor=executor):
         repeated = near.repeated(example)
         if not seen.add(_content(example)):
             drop(example, "duplicate", "the same question stands earlier")
@@ -149,7 +151,13 @@ def _all(opened: Sequence[Opened]) -> Iterator[Example]:
 class _Near:
     """Which examples of the pool, asked for one after the other, nearly repeat what is kept or evaluated."""
 
-    def __init__(self, similarity: float | None, evaluation: Sequence[Example], opened: Sequence[Opened]) -> None:
+    def __init__(
+        self,
+        similarity: float | None,
+        evaluation: Sequence[Example],
+        opened: Sequence[Opened],
+        executor: Executor,
+    ) -> None:
         self._evaluation = evaluation
         self._next = len(evaluation)
         self._group = -1
@@ -157,7 +165,7 @@ class _Near:
         self._originals: I64 | None = None
         if similarity is not None:
             prompts = (example.prompt for example in chain(evaluation, _all(opened)))
-            self._originals = originals_of(prompts, similarity=similarity)
+            self._originals = originals_of(prompts, similarity=similarity, executor=executor)
             sizes = np.bincount(self._originals, minlength=1)
             self._alone = sizes[self._originals] == 1
 

@@ -39,6 +39,7 @@ async def train(config: TrainConfig, student: LocalConfig, context: StepContext)
         seed=context.seed,
         micro_batch=context.runtime.micro_batch,
         device=context.runtime.device,
+        executor=context.runtime.executor,
         on_start=context.progress.start,
         on_step=lambda: context.progress.advance(1),
     )

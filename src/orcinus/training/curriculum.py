@@ -22,6 +22,7 @@ from orcinus.completers.local import quiet
 from orcinus.completers.local_config import LocalConfig
 from orcinus.errors import ConfigError, StepError, StoreError
 from orcinus.fingerprint import stable_fraction
+from orcinus.protocols import Executor
 from orcinus.store import tables
 from orcinus.training.config import LoraConfig, StageConfig, TrainConfig
 from orcinus.training.lessons import TokenizedLessons, tokenize_lessons
@@ -38,6 +39,7 @@ def train_curriculum(
     seed: int,
     micro_batch: int | None,
     device: str,
+    executor: Executor,
     on_start: Callable[[str, int | None], None],
     on_step: Callable[[], None],
 ) -> dict[str, Any]:
@@ -51,6 +53,7 @@ def train_curriculum(
         seed: Of packing, order and adapters.
         micro_batch: Packed rows of one forward pass; None means one.
         device: ``auto``, ``cpu``, ``cuda`` …
+        executor: Where lessons become tokens.
         on_start: Told each stage's name and number of optimizer steps.
         on_step: Called after each optimizer step.
 
@@ -71,7 +74,7 @@ def train_curriculum(
         if not (folder / "_done").exists():
             try:
                 result = _train_one(
-                    config, number - 1, source, lessons, folder, seed, micro_batch, device, on_start, on_step
+                    config, number - 1, source, lessons, folder, seed, micro_batch, device, executor, on_start, on_step
                 )
             except (SafetensorError, RuntimeError) as error:
                 if not _is_full_disk(error):
@@ -98,6 +101,7 @@ def _train_one(
     seed: int,
     micro_batch: int | None,
     device: str,
+    executor: Executor,
     on_start: Callable[[str, int | None], None],
     on_step: Callable[[], None],
 ) -> dict[str, Any]:
@@ -106,7 +110,7 @@ def _train_one(
     model, tokenizer = load_for_training(source)
     chat = Chat(tokenizer, fallback=source.chat_template)
     work = folder.with_name(f"{folder.name}.work")
-    tokenized = _tokenize(config, place, lessons, chat, work / "lessons", seed)
+    tokenized = _tokenize(config, place, lessons, chat, work / "lessons", seed, executor)
     if config.lora is not None:
         model = with_lora(model, config.lora)
     result = train_stage(
@@ -130,10 +134,14 @@ def _train_one(
     return _facts(result, tokenized)
 
 
-def _tokenize(config: TrainConfig, place: int, lessons: Path, chat: Chat, folder: Path, seed: int) -> TokenizedLessons:
+def _tokenize(
+    config: TrainConfig, place: int, lessons: Path, chat: Chat, folder: Path, seed: int, executor: Executor
+) -> TokenizedLessons:
     stage = config.stages[place]
     chosen = lessons_of_stage(config.stages, place, lambda: tables.read_lessons(lessons), seed)
-    tokenized = tokenize_lessons(chosen, chat, folder, context=config.context_length, truncation=config.too_long)
+    tokenized = tokenize_lessons(
+        chosen, chat, folder, context=config.context_length, truncation=config.too_long, executor=executor
+    )
     if len(tokenized) == 0:
         why = f"{tokenized.too_long} are longer than context_length" if tokenized.too_long else "its filters take none"
         raise StepError(f"stage {stage.name!r} has no lesson: {why}")
