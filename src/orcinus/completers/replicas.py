@@ -15,7 +15,7 @@ from typing import Any
 from orcinus.completers.local_config import LocalConfig, local_identity
 from orcinus.errors import CompleterError, ConfigError, StepError
 from orcinus.protocols import Completer
-from orcinus.types import Completion, Messages, Sampling
+from orcinus.types import Completion, Message, Messages, Sampling
 
 TRIES = 5
 """Copies that may die under one request. One that kills every copy would go on for ever."""
@@ -153,11 +153,14 @@ class _Replica:
         self._model: Completer | None = None
 
     async def ready(self) -> None:
-        """Open the model, and refuse one that is not the one that was meant."""
+        """Open the model, refuse one that is not the one that was meant, and have it write a first word: weights are read then."""
         found = local_identity(self._config, Path())
         if found != self._identity:
-            raise ConfigError(f"{self._config.path}: another model lies there on a Ray node; put the folder on a shared disk")
+            raise ConfigError(
+                f"{self._config.path}: another model lies there on a Ray node; put the folder on a shared disk"
+            )
         self._model = _opened(self._config, self._device)
+        await self._model.complete((Message(role="user", content="?"),), Sampling(max_tokens=1))
 
     async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
         """Answer, together with whatever else is being asked of this copy."""

@@ -65,8 +65,7 @@ class Vllm:
         logprobs = None
         if sampling.logprobs:
             logprobs = tuple(
-                float(places[token].logprob)
-                for token, places in zip(written.token_ids, written.logprobs, strict=True)
+                float(places[token].logprob) for token, places in zip(written.token_ids, written.logprobs, strict=True)
             )
         return Completion(
             text=text.strip(),

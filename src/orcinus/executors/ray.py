@@ -72,7 +72,9 @@ class RayExecutor:
 def _run(version: str, sent: list[Any], shard: Any) -> Any:
     """What a worker does with one shard."""
     if version != __version__:
-        raise ConfigError(f"a Ray node has orcinus {__version__}, but this run is of {version}; install the same on all")
+        raise ConfigError(
+            f"a Ray node has orcinus {__version__}, but this run is of {version}; install the same on all"
+        )
     return _function(sent[0])(shard)
 
 
