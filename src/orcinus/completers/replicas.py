@@ -19,6 +19,8 @@ from orcinus.types import Completion, Message, Messages, Sampling
 
 TRIES = 5
 """Copies that may die under one request. One that kills every copy would go on for ever."""
+IDLE_S = 2.0
+"""Copies that nobody asks give their places back: evaluation opens several students, one after the other."""
 START_S = 600.0
 """How long a copy may take to find its place and read its weights."""
 
@@ -51,6 +53,8 @@ class Replicas:
         self._starting: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._failure: Exception | None = None
+        self._asking = 0
+        self._idle: asyncio.TimerHandle | None = None
 
     @property
     def model(self) -> str:
@@ -65,6 +69,17 @@ class Replicas:
             ConfigError: The model cannot be loaded on a node.
             StepError: No copy could be started.
         """
+        if self._idle is not None:
+            self._idle.cancel()
+        self._asking += 1
+        try:
+            return await self._asked(messages, sampling)
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._idle = asyncio.get_running_loop().call_later(IDLE_S, self._release)
+
+    async def _asked(self, messages: Messages, sampling: Sampling) -> Completion:
         from ray.exceptions import RayActorError, RayTaskError
 
         for _ in range(TRIES):
@@ -83,11 +98,17 @@ class Replicas:
 
     async def aclose(self) -> None:
         """Stop the copies and free their places."""
+        if self._idle is not None:
+            self._idle.cancel()
+        starting = tuple(self._starting)
+        self._release()
+        await asyncio.gather(*starting, return_exceptions=True)
+
+    def _release(self) -> None:
         import ray
 
-        for task in tuple(self._starting):
+        for task in self._starting:
             task.cancel()
-        await asyncio.gather(*self._starting, return_exceptions=True)
         while self._copies:
             ray.kill(self._copies.pop().actor)
         self._failure = None
