@@ -188,3 +188,8 @@ def test_a_model_that_no_node_can_load_is_an_error_and_no_wait(executor: Executo
 def test_an_executor_nobody_knows_is_refused() -> None:
     with pytest.raises(ConfigError, match="--executor is 'slurm'"):
         open_executor("slurm")
+
+
+def test_an_address_where_nobody_listens_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"ray:127\.0\.0\.1:1: no Ray cluster can be reached"):
+        open_executor("ray:127.0.0.1:1")

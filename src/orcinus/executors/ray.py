@@ -7,6 +7,7 @@ notices but the clock. The function is sent once and unpacked once in each worke
 unpack as hundreds of lessons take to tokenise.
 """
 
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -42,12 +43,16 @@ class RayExecutor:
             raise MissingExtraError("an executor on a Ray cluster", "ray")
         import ray
 
+        if address is not None:
+            _refuse_unreachable(address)
         if not ray.is_initialized():
             try:
                 ray.init(address, log_to_driver=False, logging_level="ERROR")
             except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
                 first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-                raise ConfigError(f"--executor ray:{address}: no Ray cluster can be reached: {first}") from error
+                raise ConfigError(
+                    f"--executor ray, address {address}: no Ray cluster can be reached: {first}"
+                ) from error
 
     def map(self, fn: Callable[[A], B], shards: Iterable[A], *, threaded: bool = False) -> Iterator[B]:
         """``fn`` of each shard, in order; see ``Executor``.
@@ -67,6 +72,17 @@ class RayExecutor:
                 yield _result(under_way.popleft())
         while under_way:
             yield _result(under_way.popleft())
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Look whether anybody listens: Ray itself waits for more than half a minute before it says so."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"--executor ray:{address}: no Ray cluster can be reached: {error}") from error
 
 
 def _run(version: str, sent: list[Any], shard: Any) -> Any:
