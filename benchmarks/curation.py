@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orcinus.curation.near import SHINGLE, originals_of
-from orcinus.runtime import Silent, StepContext
+from orcinus.runtime import Runtime, Silent, StepContext
 from orcinus.steps.sample import SampleConfig, sample
 from orcinus.store import tables
 from orcinus.tasks.records import Records, RecordsConfig
@@ -121,7 +121,7 @@ def whole_path(folder: Path) -> dict[str, Any]:
         run="bench",
         seed=0,
         ledger=nothing,
-        runtime=nothing,
+        runtime=Runtime(workspace=folder, ledger_path=folder / "ledger.sqlite"),
         progress=Silent(),
         completer=nothing,
     )

@@ -22,6 +22,7 @@ _EXTRAS = {
     "math": ("math_verify",),
     "view": ("duckdb", "starlette", "uvicorn"),
     "gym": ("reasoning_gym",),
+    "ray": ("ray",),
 }
 LOW_DISK_BYTES = 2 * 2**30
 

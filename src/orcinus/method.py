@@ -355,6 +355,7 @@ class Models:
                 device=self._runtime.device,
                 secrets=self._runtime.secrets,
                 journal=self._runtime.batch_journal,
+                replicas=self._runtime.replicas,
             )
         return self._open[role, folder]
 

@@ -6,7 +6,7 @@ your own (``kind: function``), may also come as a function, ``package.module:nam
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from orcinus.types import (
     Assignment,
@@ -23,6 +23,9 @@ from orcinus.types import (
 
 if TYPE_CHECKING:
     import torch
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Completer(Protocol):
@@ -131,5 +134,19 @@ class Objective(Protocol):
                 micro-batch a token belongs to.
             logprobs_N: What the student gives each token now; None unless asked for.
             evidence: By name, (N,) each: a number of the token's lesson, or of the token (``answer``: 1 in the final answer).
+        """
+        ...
+
+
+class Executor(Protocol):
+    """Where pure functions of shards run."""
+
+    def map(self, fn: Callable[[A], B], shards: Iterable[A], *, threaded: bool = False) -> Iterator[B]:
+        """``fn`` of each shard, in the order of the shards, so that nothing depends on the number of workers.
+
+        Args:
+            fn: Pure and picklable: it may run in another process or on another machine, and twice where a worker is killed.
+            shards: Read lazily, a bounded number ahead of the results that were taken.
+            threaded: ``fn`` may run in several threads at once and mostly lets the interpreter go, as NumPy does.
         """
         ...

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from orcinus.asking import JudgingConfig
 from orcinus.attempts import Budget
-from orcinus.protocols import Completer
+from orcinus.executors.local import LOCAL
+from orcinus.protocols import Completer, Executor
 from orcinus.store.ledger import Ledger
 
 
@@ -55,6 +56,10 @@ class Runtime:
     """Packed rows in one forward pass; None lets the trainer choose."""
     processes: int = 1
     """Training processes on this machine, usually one for each GPU."""
+    executor: Executor = LOCAL
+    """Where signatures, overlaps and lessons' tokens are computed."""
+    replicas: int = 0
+    """Copies of a local model that answer on the Ray cluster; 0 keeps it in this process."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The environment variables that recipes may name for keys. Never written anywhere."""
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from orcinus.runtime import Silent, StepContext
+from orcinus.runtime import Runtime, Silent, StepContext
 from orcinus.steps.sample import Opened, SampleConfig, sample
 from orcinus.store import tables
 from orcinus.tasks.records import Records, RecordsConfig
@@ -46,7 +46,7 @@ def run_opened(config: SampleConfig, folder: Path, opened: Sequence[Opened]) -> 
         run="r",
         seed=0,
         ledger=cast(Any, None),
-        runtime=cast(Any, None),
+        runtime=Runtime(workspace=folder, ledger_path=folder / "ledger.sqlite"),
         progress=Silent(),
         completer=cast(Any, None),
     )

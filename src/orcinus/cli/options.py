@@ -22,6 +22,12 @@ Concurrency = Annotated[int, typer.Option(min=1, help="Calls in flight to a remo
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 … or auto.")]
 MicroBatch = Annotated[int | None, typer.Option(min=1, help="Packed rows in one forward pass.")]
 Processes = Annotated[int, typer.Option(min=1, help="Training processes on this machine, usually one for each GPU.")]
+Executor = Annotated[
+    str, typer.Option("--executor", metavar="local|ray[:ADDRESS]", help="Where heavy work on rows is done.")
+]
+Replicas = Annotated[
+    int, typer.Option(min=0, help="Copies of a local model on the Ray cluster; 0 keeps it in this process.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
 
 DEFAULT_RUNS = Path("runs")
@@ -35,10 +41,19 @@ def runtime(
     device: str = "auto",
     micro_batch: int | None = None,
     processes: int = 1,
+    executor: str = "local",
+    replicas: int = 0,
 ) -> "Runtime":
-    """The flags as a Runtime; the environment is read here and nowhere else."""
+    """The flags as a Runtime; the environment is read here and nowhere else.
+
+    Raises:
+        ConfigError: There is no such executor, or replicas without a Ray cluster.
+    """
+    from orcinus.executors.opening import open_executor
     from orcinus.runtime import Runtime  # brings the ledger and Arrow, which a --help must not wait for
 
+    if replicas and executor == "local":
+        raise ConfigError(f"--replicas {replicas} needs a Ray cluster: add --executor ray, or ray:ADDRESS")
     return Runtime(
         workspace=runs,
         ledger_path=ledger or runs / "ledger.sqlite",
@@ -46,6 +61,8 @@ def runtime(
         device=device,
         micro_batch=micro_batch,
         processes=processes,
+        executor=open_executor(executor),
+        replicas=replicas,
         secrets=dict(os.environ),
     )
 

@@ -87,10 +87,12 @@ def run(
     device: flags.Device = "auto",
     micro_batch: flags.MicroBatch = None,
     processes: flags.Processes = 1,
+    executor: flags.Executor = "local",
+    replicas: flags.Replicas = 0,
     as_json: flags.AsJson = False,
 ) -> None:
     """Do everything the recipe asks, or go on where it stopped."""
-    execute(recipe, None, as_json, runs, ledger, concurrency, device, micro_batch, processes)
+    execute(recipe, None, as_json, runs, ledger, concurrency, device, micro_batch, processes, executor, replicas)
 
 
 def _step(verb: str) -> Callable[..., None]:
@@ -102,9 +104,11 @@ def _step(verb: str) -> Callable[..., None]:
         device: flags.Device = "auto",
         micro_batch: flags.MicroBatch = None,
         processes: flags.Processes = 1,
+        executor: flags.Executor = "local",
+        replicas: flags.Replicas = 0,
         as_json: flags.AsJson = False,
     ) -> None:
-        execute(recipe, verb, as_json, runs, ledger, concurrency, device, micro_batch, processes)
+        execute(recipe, verb, as_json, runs, ledger, concurrency, device, micro_batch, processes, executor, replicas)
 
     return command
 
@@ -142,6 +146,8 @@ def execute(
     device: str,
     micro_batch: int | None,
     processes: int = 1,
+    executor: str = "local",
+    replicas: int = 0,
 ) -> Path:
     """Run a recipe up to the step ``until``, all of it for None, and print what came of it."""
     from orcinus.method import run_recipe
@@ -155,6 +161,8 @@ def execute(
         device=device,
         micro_batch=micro_batch,
         processes=processes,
+        executor=executor,
+        replicas=replicas,
     )
     progress = progress_for(flags.error_console(), as_json=as_json)
     try:

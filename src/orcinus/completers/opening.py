@@ -15,7 +15,13 @@ from orcinus.protocols import Completer
 
 
 def open_completer(
-    config: Config, *, base: Path, device: str, secrets: Mapping[str, str], journal: Path | None = None
+    config: Config,
+    *,
+    base: Path,
+    device: str,
+    secrets: Mapping[str, str],
+    journal: Path | None = None,
+    replicas: int = 0,
 ) -> Completer:
     """The model that ``config`` describes.
 
@@ -25,6 +31,7 @@ def open_completer(
         device: For a model in this process.
         secrets: The environment, in which configurations name keys.
         journal: Folder for what a batch interface must remember; None asks call by call.
+        replicas: Copies of a local model on the Ray cluster that this process is connected to; 0 keeps it in this process.
 
     Raises:
         ConfigError: A key is not set, or the model is not there.
@@ -38,6 +45,10 @@ def open_completer(
         case LocalConfig():
             if find_spec("torch") is None or find_spec("transformers") is None:
                 raise MissingExtraError("a model in this process", "train")
+            if replicas:
+                from orcinus.completers.replicas import Replicas
+
+                return Replicas(config.at(base), replicas=replicas, device=device)
             from orcinus.completers.local import Local
 
             return Local(config.at(base), device=device)

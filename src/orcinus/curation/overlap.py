@@ -9,12 +9,15 @@ common is the wording of their template and tells nothing: it is left out.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import tee
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from orcinus.curation.text import I64, ngrams, normal
+from orcinus.executors.local import LOCAL
+from orcinus.protocols import Executor
 from orcinus.tasks.seen import hash_of
 
 T = TypeVar("T")
@@ -50,15 +53,20 @@ class Overlap:
             self._names += [name for name, _ in batch]
         self._words, self._threes = words.index(len(self._names)), threes.index(len(self._names))
 
-    def mark(self, items: Iterable[T], text_of: Callable[[T], str]) -> Iterator[tuple[T, str | None]]:
-        """The ``items`` in order, each with how it overlaps and with which text most, or None."""
+    def mark(
+        self, items: Iterable[T], text_of: Callable[[T], str], *, executor: Executor = LOCAL
+    ) -> Iterator[tuple[T, str | None]]:
+        """The ``items`` in order, each with how it overlaps and with which text most, or None; their texts alone go to ``executor``."""
         if not self._names:
             yield from ((item, None) for item in items)
             return
-        for batch in batched(items, ROWS_PER_BATCH):
-            yield from zip(batch, self._reasons([text_of(item) for item in batch]), strict=True)
+        kept, sent = tee(batched(items, ROWS_PER_BATCH))  # a batch waits here until its marks come back
+        marks = executor.map(self.reasons, ([text_of(item) for item in batch] for batch in sent))
+        for batch, found in zip(kept, marks, strict=True):
+            yield from zip(batch, found, strict=True)
 
-    def _reasons(self, texts: Sequence[str]) -> list[str | None]:
+    def reasons(self, texts: Sequence[str]) -> list[str | None]:
+        """How each of ``texts`` overlaps, or None: a pure function of a shard."""
         reasons: list[str | None] = [None] * len(texts)
         if self._threes is not None and self._fuzzy is not None:
             rows, owners, counts = self._threes.shared(texts)

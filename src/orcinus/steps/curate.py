@@ -192,7 +192,7 @@ def _by_rules(
     attempts = tables.read_judged(context.inputs["teach"] / "attempts.parquet")
     context.progress.start("curate", tables.count_rows(context.inputs["teach"] / "attempts.parquet"))
     with tables.TableWriter(out, tables.JUDGED) as kept:
-        marked = held_out.mark(attempts, lambda judged: judged.attempt.text)
+        marked = held_out.mark(attempts, lambda judged: judged.attempt.text, executor=context.runtime.executor)
         place: dict[str, int] = {}
         for key, group in groupby(marked, key=lambda pair: (pair[0].attempt.task, pair[0].attempt.example_id)):
             usable = []
@@ -307,7 +307,7 @@ def _groups(config: CurateConfig, examples: Mapping[tuple[str, str], Example], c
         f"{examples[judged.attempt.task, judged.attempt.example_id].prompt}\n{judged.attempt.text}"
         for judged in attempts
     )
-    return originals_of(texts, similarity=config.near_duplicates)
+    return originals_of(texts, similarity=config.near_duplicates, executor=context.runtime.executor)
 
 
 def curate_rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[str, filters.Rule]:

@@ -20,6 +20,7 @@ from orcinus.curation.overlap import Overlap
 from orcinus.curation.text import I64, normal
 from orcinus.errors import DataError, StepError
 from orcinus.fingerprint import stable_fraction
+from orcinus.protocols import Executor
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.tasks.mixing import LARGEST, Mixer, Mixture
@@ -113,7 +114,7 @@ async def sample(config: SampleConfig, opened: Sequence[Opened], context: StepCo
                 keep(example, split)
             else:
                 drop(example, "duplicate", "the same question stands earlier in the evaluation")
-        for example in _pool(config, opened, evaluation, seen, overlap, drop, context.seed):
+        for example in _pool(config, opened, evaluation, seen, overlap, drop, context.seed, context.runtime.executor):
             _refuse_twin(ids, example)
             keep(example, split_of(example, config, context.seed))
         skipped: Counter[str] = Counter()
@@ -147,9 +148,10 @@ def _pool(
     overlap: Overlap,
     drop: Callable[[Example, str, str], None],
     seed: int,
+    executor: Executor,
 ) -> Iterator[Example]:
     """The pool's examples without duplicates, without what evaluation asks, and no more than are wanted."""
-    usable = _usable(config, opened, evaluation, seen, overlap, drop)
+    usable = _usable(config, opened, evaluation, seen, overlap, drop, executor)
     if config.takes_all and all(mixture.takes_all for mixture in config.collections.values()):
         yield from (example for example, keep in usable if keep)
         return
@@ -174,10 +176,11 @@ def _usable(
     seen: SeenHashes,
     overlap: Overlap,
     drop: Callable[[Example, str, str], None],
+    executor: Executor,
 ) -> Iterator[tuple[Example, bool]]:
     """Each example of the pool, and whether it can be used; those that cannot are dropped."""
-    near = _Near(config.near_duplicates, evaluation, opened)
-    for example, overlaps in overlap.mark(_all(opened), lambda item: item.prompt):
+    near = _Near(config.near_duplicates, evaluation, opened, executor)
+    for example, overlaps in overlap.mark(_all(opened), lambda item: item.prompt, executor=executor):
         repeated = near.repeated(example)
         reason = None
         if not seen.add(_content(example)):
@@ -236,7 +239,13 @@ def _all(opened: Sequence[Opened]) -> Iterator[Example]:
 class _Near:
     """Which examples of the pool, asked for one after the other, nearly repeat what is kept or evaluated."""
 
-    def __init__(self, similarity: float | None, evaluation: Sequence[Example], opened: Sequence[Opened]) -> None:
+    def __init__(
+        self,
+        similarity: float | None,
+        evaluation: Sequence[Example],
+        opened: Sequence[Opened],
+        executor: Executor,
+    ) -> None:
         self._evaluation = evaluation
         self._next = len(evaluation)
         self._group = -1
@@ -244,7 +253,7 @@ class _Near:
         self._originals: I64 | None = None
         if similarity is not None:
             prompts = (example.prompt for example in chain(evaluation, _all(opened)))
-            self._originals = originals_of(prompts, similarity=similarity)
+            self._originals = originals_of(prompts, similarity=similarity, executor=executor)
             sizes = np.bincount(self._originals, minlength=1)
             self._alone = sizes[self._originals] == 1
 

@@ -48,6 +48,7 @@ async def train(config: TrainConfig, student: LocalConfig, context: StepContext)
         seed=job.seed,
         micro_batch=job.micro_batch,
         device=job.device,
+        executor=context.runtime.executor,
         on_start=context.progress.start,
         on_step=on_step,
     )

@@ -23,7 +23,9 @@ from orcinus.completers.chat import FALLBACKS, Chat
 from orcinus.completers.local import quiet, stop_tokens
 from orcinus.completers.local_config import LocalConfig
 from orcinus.errors import ConfigError, StepError, StoreError
+from orcinus.executors.local import LOCAL
 from orcinus.fingerprint import stable_fraction
+from orcinus.protocols import Executor
 from orcinus.store import tables
 from orcinus.training import processes
 from orcinus.training.config import LoraConfig, OnPolicyConfig, StageConfig, TrainConfig
@@ -41,6 +43,7 @@ def train_curriculum(
     seed: int,
     micro_batch: int | None,
     device: str,
+    executor: Executor = LOCAL,
     on_start: Callable[[str, int | None], None],
     on_step: Callable[[], None],
 ) -> dict[str, Any]:
@@ -54,6 +57,7 @@ def train_curriculum(
         seed: Of packing, order and adapters.
         micro_batch: Packed rows of one forward pass; None means one.
         device: ``auto``, ``cpu``, ``cuda`` …
+        executor: Where lessons become tokens.
         on_start: Told each stage's name and number of optimizer steps.
         on_step: Called after each optimizer step.
 
@@ -74,7 +78,7 @@ def train_curriculum(
         if not (folder / "_done").exists():
             try:
                 result = _train_one(
-                    config, number - 1, source, lessons, folder, seed, micro_batch, device, on_start, on_step
+                    config, number - 1, source, lessons, folder, seed, micro_batch, device, executor, on_start, on_step
                 )
             except (SafetensorError, RuntimeError) as error:
                 if not _is_full_disk(error):
@@ -103,6 +107,7 @@ def _train_one(
     seed: int,
     micro_batch: int | None,
     device: str,
+    executor: Executor,
     on_start: Callable[[str, int | None], None],
     on_step: Callable[[], None],
 ) -> dict[str, Any]:
@@ -113,7 +118,7 @@ def _train_one(
     work = folder.with_name(f"{folder.name}.work")
     objective = registry.objectives.get(config.objective.name)(**config.objective.settings)
     wanted = tuple(getattr(objective, "evidence", ()))
-    tokenized = _tokenize(config, place, lessons, chat, work / "lessons", seed, wanted)
+    tokenized = _tokenize(config, place, lessons, chat, work / "lessons", seed, wanted, executor)
     if config.lora is not None:
         model = with_lora(model, config.lora)
     kind = None if stage.on_policy is None else _on_policy(stage.on_policy, model, chat)
@@ -158,14 +163,27 @@ def _on_policy(config: OnPolicyConfig, model: Any, chat: Chat) -> Callable[..., 
 
 
 def _tokenize(
-    config: TrainConfig, place: int, lessons: Path, chat: Chat, folder: Path, seed: int, evidence: Sequence[str]
+    config: TrainConfig,
+    place: int,
+    lessons: Path,
+    chat: Chat,
+    folder: Path,
+    seed: int,
+    evidence: Sequence[str],
+    executor: Executor,
 ) -> TokenizedLessons:
     stage = config.stages[place]
     chosen = lessons_of_stage(config.stages, place, lambda: tables.read_lessons(lessons), seed)
     if not processes.is_first():
         processes.wait_for(folder / "facts.json")
     tokenized = tokenize_lessons(
-        chosen, chat, folder, context=config.context_length, truncation=config.too_long, evidence=evidence
+        chosen,
+        chat,
+        folder,
+        context=config.context_length,
+        truncation=config.too_long,
+        evidence=evidence,
+        executor=executor,
     )
     if len(tokenized) == 0:
         why = f"{tokenized.too_long} are longer than context_length" if tokenized.too_long else "its filters take none"

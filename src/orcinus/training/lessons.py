@@ -7,8 +7,9 @@ evidence.npz    further numbers a lesson, as the objective wants them
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,10 +18,13 @@ import numpy.typing as npt
 import orjson
 
 from orcinus.completers.chat import Chat
+from orcinus.executors.local import LOCAL
+from orcinus.protocols import Executor
 from orcinus.types import Lesson
 from orcinus.verifiers.text import after_marker
 
 Truncation = Literal["drop", "keep_tail"]
+LESSONS_PER_SHARD = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,7 @@ def tokenize_lessons(
     context: int,
     truncation: Truncation,
     evidence: Sequence[str] = (),
+    executor: Executor = LOCAL,
 ) -> TokenizedLessons:
     """Write the tokens of ``lessons`` to ``folder``, unless an interrupted run left them there whole.
 
@@ -113,37 +118,77 @@ def tokenize_lessons(
         context: Tokens of the longest lesson that fits.
         truncation: A longer one is dropped, or loses the start of its prompt; an answer is never cut.
         evidence: Names of numbers to keep with each lesson: of its ``meta`` (nan where it has none), or ``answer``.
+        executor: Where the lessons become tokens.
     """
     if not (folder / "facts.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _write(lessons, chat, folder, context, truncation, evidence)
+        tokenize = _Tokenizing(chat=chat, context=context, truncation=truncation, evidence=tuple(evidence))
+        _write(executor.map(tokenize, _shards(lessons)), folder, evidence)
     return TokenizedLessons.read(folder)
 
 
-def _write(
-    lessons: Iterable[Lesson], chat: Chat, folder: Path, context: int, truncation: Truncation, evidence: Sequence[str]
-) -> None:
-    index, weights, ids, too_long, start = [], [], [], 0, 0
-    numbers: dict[str, list[float]] = {name: [] for name in evidence}
-    with (folder / "tokens.u32").open("wb") as file:
+@dataclass(slots=True, kw_only=True)
+class _Shard:
+    """Some lessons' tokens, one after the other."""
+
+    tokens: list[int] = field(default_factory=list)
+    lengths: list[tuple[int, int]] = field(default_factory=list)
+    """Of each lesson: all tokens, and those of the prompt."""
+    weights: list[float] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    numbers: list[list[float]] = field(default_factory=list)
+    """Of each lesson, as the objective wants them."""
+    too_long: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tokenizing:
+    """Lessons to tokens: a pure function of a shard. Not for threads: a tokenizer is switched between text and control."""
+
+    chat: Chat
+    context: int
+    truncation: Truncation
+    evidence: tuple[str, ...]
+
+    def __call__(self, lessons: Sequence[Lesson]) -> _Shard:
+        shard = _Shard()
         for lesson in lessons:
-            tokens, prompt = chat.lesson(lesson.messages, lesson.completion, lesson.reasoning)
-            surplus = len(tokens) - context
+            tokens, prompt = self.chat.lesson(lesson.messages, lesson.completion, lesson.reasoning)
+            surplus = len(tokens) - self.context
             if surplus > 0:
-                too_long += 1
-                if truncation == "drop" or surplus >= prompt:
+                shard.too_long += 1
+                if self.truncation == "drop" or surplus >= prompt:
                     continue
                 tokens, prompt = tokens[surplus:], prompt - surplus
-            np.asarray(tokens, np.uint32).tofile(file)
-            index.append((start, len(tokens), prompt))
-            weights.append(lesson.weight)
-            ids.append(lesson.id)
-            start += len(tokens)
-            for name, values in numbers.items():
-                values.append(_number(name, lesson, chat))
-    np.save(folder / "index.npy", np.asarray(index, np.int64).reshape(-1, 3))
+            shard.tokens += tokens
+            shard.lengths.append((len(tokens), prompt))
+            shard.weights.append(lesson.weight)
+            shard.ids.append(lesson.id)
+            shard.numbers.append([_number(name, lesson, self.chat) for name in self.evidence])
+        return shard
+
+
+def _shards(lessons: Iterable[Lesson]) -> Iterator[list[Lesson]]:
+    iterator = iter(lessons)
+    while shard := list(islice(iterator, LESSONS_PER_SHARD)):
+        yield shard
+
+
+def _write(shards: Iterable[_Shard], folder: Path, evidence: Sequence[str]) -> None:
+    lengths, weights, ids, numbers, too_long = [], [], [], [], 0
+    with (folder / "tokens.u32").open("wb") as file:
+        for shard in shards:
+            np.asarray(shard.tokens, np.uint32).tofile(file)
+            lengths += shard.lengths
+            weights += shard.weights
+            ids += shard.ids
+            numbers += shard.numbers
+            too_long += shard.too_long
+    length, prompt = np.asarray(lengths, np.int64).reshape(-1, 2).T
+    np.save(folder / "index.npy", np.stack([np.cumsum(length) - length, length, prompt], axis=1))
     np.save(folder / "weights.npy", np.asarray(weights, np.float32))
-    kept: dict[str, Any] = {name: np.asarray(values, np.float32) for name, values in numbers.items()}
+    columns = np.asarray(numbers, np.float32).reshape(-1, len(evidence)).T
+    kept: dict[str, Any] = dict(zip(evidence, columns, strict=True))
     np.savez(folder / "evidence.npz", **kept)
     (folder / "facts.json").write_bytes(orjson.dumps({"ids": ids, "too_long": too_long}))
 
