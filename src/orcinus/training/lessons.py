@@ -187,7 +187,7 @@ def _write(shards: Iterable[_Shard], folder: Path, evidence: Sequence[str]) -> N
     length, prompt = np.asarray(lengths, np.int64).reshape(-1, 2).T
     np.save(folder / "index.npy", np.stack([np.cumsum(length) - length, length, prompt], axis=1))
     np.save(folder / "weights.npy", np.asarray(weights, np.float32))
-    columns = np.asarray(numbers, np.float32).reshape(-1, len(evidence)).T
+    columns = np.asarray(numbers, np.float32).reshape(len(ids), len(evidence)).T
     kept: dict[str, Any] = dict(zip(evidence, columns, strict=True))
     np.savez(folder / "evidence.npz", **kept)
     (folder / "facts.json").write_bytes(orjson.dumps({"ids": ids, "too_long": too_long}))
