@@ -149,7 +149,8 @@ def test_replicas_answer_as_one_model_does_also_when_one_is_killed(executor: Exe
         model = Replicas(config, replicas=2, device="cpu")
         first = await asyncio.gather(*asked(model))
         async with asyncio.timeout(60):
-            while len(model._copies) < 2:
+            while len(model._copies) < 2:  # asked all the while: copies that nobody asks give their places back
+                await model.complete((Message(role="user", content="?"),), Sampling(max_tokens=1))
                 await asyncio.sleep(0.05)
         again = asked(model)
         await asyncio.wait(again, return_when=asyncio.FIRST_COMPLETED)
