@@ -30,6 +30,10 @@ class LocalConfig(Config):
     batch_tokens: int = Field(default=32_768, ge=1)
     """Prompt and written tokens that are decoded at once; lower it when memory runs out. Does not change results."""
 
+    server: str = "auto"
+    """auto: by vLLM where it is installed and a GPU is there, else in this process; none: in this process; or a command that serves it
+    over HTTP as OpenAI does, with ``{path}`` and ``{port}``. Does not change what the model is."""
+
     def at(self, base: Path) -> Self:
         """The same with its paths resolved from ``base``."""
         update: dict[str, Any] = {}

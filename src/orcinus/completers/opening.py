@@ -49,6 +49,11 @@ def open_completer(
                 from orcinus.completers.replicas import Replicas
 
                 return Replicas(config.at(base), replicas=replicas, device=device)
+            from orcinus.completers.serve import Served, server_command
+
+            command = server_command(config, device)
+            if command is not None:
+                return Served(config.at(base), command)
             from orcinus.completers.local import Local
 
             return Local(config.at(base), device=device)
