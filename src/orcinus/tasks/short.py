@@ -21,6 +21,8 @@ from orcinus.types import AnswerType, Example, Messages, Sampling
 LETTERS = "abcdefghijklmnoprstuvwyz"
 TEACHER_ERRORS = 0.04
 """Share of questions on which the demo's teacher is wrong, so that verification has something to find."""
+ASSISTANT_ERRORS = 0.12
+"""The same of its assistant."""
 TWINS_IN_A_ROW = 1000
 """After so many draws that were drawn before, there is hardly a new one left."""
 
@@ -363,6 +365,18 @@ def teacher(messages: Messages, sampling: Sampling) -> str:
     Raises:
         LookupError: It is a question of no family.
     """
+    return explain(messages[-1].content, _strategy_in(messages), errors=TEACHER_ERRORS)
+
+
+def assistant(messages: Messages, sampling: Sampling) -> str:
+    """The teacher's assistant as a function: explains alike, and is wrong more often.
+
+    Raises:
+        LookupError: It is a question of no family.
+    """
+    return explain(messages[-1].content, _strategy_in(messages), errors=ASSISTANT_ERRORS)
+
+
+def _strategy_in(messages: Messages) -> str:
     texts = {strategy.system: name for name, strategy in built_in().items()}
-    system = messages[0].content if messages[0].role == "system" else ""
-    return explain(messages[-1].content, texts.get(system, "step_by_step"), errors=TEACHER_ERRORS)
+    return texts.get(messages[0].content if messages[0].role == "system" else "", "step_by_step")
