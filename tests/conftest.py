@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from orcinus.tasks import short
 from orcinus.training.scratch import ScratchConfig
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: more threads than cores slow each other
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
