@@ -72,15 +72,17 @@ def steps_of(recipe: Recipe, base: Path) -> list[Step]:
     skilled = {"assign": assigned} if recipe.skills is not None else {}
     curated = build.curate({"sample": to_teach, "teach": taught, **skilled}, "teacher")
     read_by_erase = {"sample": to_teach, "curate": curated, **skilled}
+    assisted: dict[str, Step] = {}
     if recipe.assistant is not None:
-        assisted = build.teach(to_teach, assigned, made, "assistant")
-        read_by_erase["curate_assistant"] = build.curate(
-            {"sample": to_teach, "teach": assisted, **skilled}, "assistant"
-        )
+        helped = build.teach(to_teach, assigned, made, "assistant")
+        kept = build.curate({"sample": to_teach, "teach": helped, **skilled}, "assistant")
+        assisted = {"teach_assistant": helped, "curate_assistant": kept}
+        read_by_erase["curate_assistant"] = kept
     erased = build.erase(read_by_erase, "explanation")
     trained = build.train(erased, made, "explanation")
     inputs = {"sample": sampled, "assign": assigned, "train": trained, **made}
     read = {"sample": sampled, "probe": probed, "assign": chosen, "teach": taught, "curate": curated, "erase": erased}
+    read |= assisted
     if "answer_only" in recipe.evaluate.arms:
         erased_answers = build.erase(read_by_erase, "answer_only")
         trained_answers = build.train(erased_answers, made, "answer_only")

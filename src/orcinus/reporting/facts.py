@@ -335,26 +335,28 @@ def _judged_by_a_model(scores: Mapping[str, Any], config: Mapping[str, Any]) -> 
 
 
 def _funnel(inputs: Mapping[str, Path], records: Mapping[str, Mapping[str, Any]]) -> Funnel:
-    sample, curate = records["sample"]["summary"], records["curate"]["summary"]
-    to_teach = sum(counts.get("teach", 0) for counts in sample["tasks"].values())
-    taught = records["teach"]["summary"]
+    found = {role: record["summary"] for role, record in records.items()}
+    to_teach = sum(counts.get("teach", 0) for counts in found["sample"]["tasks"].values())
+    taught = [found[role] for role in ("teach_assistant", "teach") if role in found]
+    curated = [found[role] for role in ("curate_assistant", "curate") if role in found]
+    asked = sum(summary["attempts"] for summary in taught)
     stages = (
         ("examples to teach", to_teach),
-        *((("selected of them", records["select"]["summary"]["kept"]),) if "select" in records else ()),
-        ("traces asked for", taught["attempts"]),
-        ("traces that arrived", taught["attempts"] - taught["errors"]),
-        ("kept after curation", curate["kept"]),
-        ("lessons", records["erase"]["summary"]["lessons"]),
+        *((("selected of them", found["select"]["kept"]),) if "select" in found else ()),
+        ("traces asked for", asked),
+        ("traces that arrived", asked - sum(summary["errors"] for summary in taught)),
+        ("kept after curation", sum(summary["kept"] for summary in curated)),
+        ("lessons", found["erase"]["lessons"]),
     )
-    selected = records["select"]["summary"] if "select" in records else {"dropped": {}}
     drops: list[tuple[str, str, int, str]] = []
-    for name, summary in (("sample", sample), ("select", selected), ("curate", curate)):
+    for role in ("sample", "select", "curate_assistant", "curate"):
+        summary, name = found.get(role, {"dropped": {}}), role.replace("_", ", ")
         reasons = summary.get("for_example", {})
         drops += [(name, by, number, reasons.get(by, "")) for by, number in summary["dropped"].items()]
-    if records["erase"]["summary"]["leaks"]:
-        drops.append(("erase", "leak", records["erase"]["summary"]["leaks"], "the strategy's words are still there"))
+    if found["erase"]["leaks"]:
+        drops.append(("erase", "leak", found["erase"]["leaks"], "the strategy's words are still there"))
     drops.sort(key=lambda drop: -drop[2])
-    return Funnel(stages=stages, drops=tuple(drops), quality=curate.get("quality"))
+    return Funnel(stages=stages, drops=tuple(drops), quality=found["curate"].get("quality"))
 
 
 def _curves(inputs: Mapping[str, Path], records: Mapping[str, Mapping[str, Any]]) -> Iterable[Curve]:
