@@ -169,6 +169,7 @@ class _Builder:
             "strategies": self._texts,
             "sampling": _dump(sampling),
             "model": self._identity(self._recipe.assign.whose),
+            **({"teacher": self._identity("teacher")} if self._recipe.assign.proxy == "teacher" else {}),
             **self._judge_identity(),
         }
         return self._step("assign", assign, config, {"sample": sampled, "probe": probed, **made}, action)

@@ -46,6 +46,7 @@ def chosen(
     answered: Answered,
     folder: Path,
     names: Sequence[str] = ("direct", "step_by_step"),
+    teacher: Callable[[Messages, Sampling], str] | None = None,
 ) -> tuple[dict[str, Assignment], dict[tuple[str, str], str]]:
     """The assignments by group, and the group of each example where groups are finer than tasks."""
     strategies = tuple(strategy for name, strategy in built_in().items() if name in names)
@@ -56,18 +57,18 @@ def chosen(
         for example in examples:
             for strategy in strategies:
                 writer.write(tables.judged_row(judged(example, strategy.name, *answered(example, strategy.name))))
-    nothing = cast(Any, None)
-    context = StepContext(
-        out=folder,
-        inputs={"sample": folder / "sample", "probe": folder / "probe"},
-        run="r",
-        seed=0,
-        ledger=nothing,
-        runtime=nothing,
-        progress=Silent(),
-        completer=nothing,
-    )
-    asyncio.run(assign(config, strategies, SamplingConfig(), context))
+    with Ledger(folder / "ledger.sqlite") as ledger:
+        context = StepContext(
+            out=folder,
+            inputs={"sample": folder / "sample", "probe": folder / "probe"},
+            run="r",
+            seed=0,
+            ledger=ledger,
+            runtime=Runtime(workspace=folder, ledger_path=folder / "ledger.sqlite"),
+            progress=Silent(),
+            completer=lambda role, folder=None: Scripted(cast(Any, teacher), model=role),
+        )
+        asyncio.run(assign(config, strategies, SamplingConfig(), context))
     groups = {}
     if (folder / "groups.parquet").exists():
         groups = {(row["task"], row["example_id"]): row["group"] for row in tables.read_rows(folder / "groups.parquet")}
@@ -111,6 +112,27 @@ def test_without_references_agreement_stands_in_and_is_named(tmp_path: Path) -> 
     assert alone["t"].proxy is None
     two, _ = chosen(AssignConfig(confirm=0), examples, answered, tmp_path / "two", names[:2])
     assert two["t"].proxy is None, "two answers are no majority"
+
+
+def test_without_references_the_teachers_answer_can_stand_in(tmp_path: Path) -> None:
+    """The teacher agrees with the strategy that most attempts do not agree with."""
+    examples = [Example(id=str(number), task="t", prompt=f"{number}?", answer_type="number") for number in range(12)]
+    names = ("direct", "explain_then_answer", "step_by_step")
+
+    def answered(example: Example, strategy: str) -> tuple[str, None]:
+        return (f"1{example.id}" if strategy == "step_by_step" else example.id), None
+
+    def teacher(messages: Messages, sampling: Sampling) -> str:
+        return f"The answer is 1{messages[-1].content.rstrip('?')}."
+
+    majority, _ = chosen(AssignConfig(confirm=0), examples, answered, tmp_path / "majority", names)
+    assert majority["t"].strategy != "step_by_step"
+    found, _ = chosen(
+        AssignConfig(confirm=0, proxy="teacher"), examples, answered, tmp_path / "teacher", names, teacher
+    )
+    assert (found["t"].strategy, found["t"].proxy) == ("step_by_step", "teacher")
+    assert found["t"].evidence[0].score.mean == 1.0
+    assert "agreement with the teacher" in found["t"].reason
 
 
 def test_single_examples_get_the_strategy_that_works_on_them(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from orcinus.errors import ConfigError, StepError
 from orcinus.fingerprint import stable_fraction
 from orcinus.judges import given_by_judge
 from orcinus.measuring import measure
-from orcinus.proxies import AGREEMENT, by_agreement
+from orcinus.proxies import AGREEMENT, TEACHER, by_agreement, by_teacher
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import GROUPS
@@ -61,9 +61,10 @@ class AssignConfig(Config):
     regard to what is right: for comparisons."""
     confirm: int = Field(default=10, ge=0)
     """Fresh probe examples of a group on which the chosen strategy is measured again; 0 leaves it out."""
-    proxy: Literal["agreement", "none"] = "agreement"
-    """What counts as right where a task has no references: the answer that most of the student's attempts come to. With ``none``
-    such tasks are chosen for as if all attempts were wrong, which leaves the cheapest strategy."""
+    proxy: Literal["agreement", "teacher", "none"] = "agreement"
+    """What counts as right where a task has no references: the answer that most of the student's attempts come to, or the teacher's,
+    which is then asked the probed questions. With ``none`` such tasks are chosen for as if all attempts were wrong, which leaves the
+    cheapest strategy. (A task's ``verifier: judge`` asks a judge instead.)"""
     smallest: int = Field(default=5, ge=1)
     """Probe examples that a category or cluster needs to be a group; those of smaller ones stay with their task."""
 
@@ -105,8 +106,11 @@ async def assign(
     if not judged:
         raise StepError("the probe has no answer to choose by")
     examples = list(tables.read_examples(context.inputs["sample"] / "examples.parquet"))
+    by_key = {(example.task, example.id): example for example in examples}
     if config.proxy == "agreement":
-        judged = by_agreement(judged, {(example.task, example.id): example for example in examples})
+        judged = by_agreement(judged, by_key)
+    elif config.proxy == "teacher":
+        judged = by_teacher(judged, by_key, await _teachers(judged, by_key, strategies, sampling, context))
     groups = _groups(config, examples, judged, context.seed)
     by_group: dict[str, list[Judged]] = {}
     for item in judged:
@@ -140,6 +144,36 @@ async def assign(
         "unlearnable": sum(not assignment.learnable for assignment in assignments),
         **individual,
     }
+
+
+async def _teachers(
+    judged: Sequence[Judged],
+    examples: Mapping[tuple[str, str], Example],
+    strategies: Sequence[Strategy],
+    sampling: SamplingConfig,
+    context: StepContext,
+) -> list[Judged]:
+    """The teacher's answers to the probed questions that have no reference, under the most thorough strategy."""
+    probed = dict.fromkeys((item.attempt.task, item.attempt.example_id) for item in judged)
+    thorough = max(strategies, key=lambda strategy: strategy.cost_rank)
+    once = sampling.model_copy(update={"samples": 1, "temperature": 0.0})
+    requests = [
+        request
+        for key in probed
+        if examples[key].reference is None
+        for request in requests_for(examples[key], thorough, once, seed=context.seed)
+    ]
+    if not requests:
+        return []
+    return await measure(
+        requests,
+        context.completer("teacher"),
+        context.out / "teacher.parquet",
+        context,
+        step="assign",
+        what="ask the teacher what is right",
+        total=len(requests),
+    )
 
 
 def _check(config: AssignConfig, strategies: Sequence[Strategy]) -> None:
@@ -264,8 +298,9 @@ def _assignment(
 
 def _proxy(items: Sequence[Judged]) -> str | None:
     """What stood in for comparing with references in some of the verdicts."""
-    if any(item.verdict.verifier == AGREEMENT for item in items):
-        return AGREEMENT
+    for name in (AGREEMENT, TEACHER):
+        if any(item.verdict.verifier == name for item in items):
+            return name
     return "judge" if given_by_judge(items)[0] else None
 
 
@@ -289,7 +324,8 @@ def _reason(
     if config.fixed is not None:
         fixed_by = {"random": "drawn at random", "longest": "the one under which most is written"}
         return fixed_by.get(config.fixed, "fixed by the recipe")
-    word = "agreement with the majority" if proxy == AGREEMENT else "accuracy"
+    words = {AGREEMENT: "agreement with the majority", TEACHER: "agreement with the teacher"}
+    word = words.get(proxy or "", "accuracy")
     believed = f"believed {word} {belief.mean[g, mine]:.0%} from {belief.counts[g, mine]} examples"
     top = int(np.where(belief.counts[g] > 0, belief.mean[g], -1.0).argmax())
     if not learnable:
