@@ -25,7 +25,7 @@ def test_a_reader_clicks_from_the_runs_to_a_lessons_history(tab: Tab, address: s
     tab.open(address)
     tab.click("td a", "small")
     heading(tab, "small")
-    assert tab.value("document.querySelectorAll('svg circle').length") > 5
+    assert tab.value("document.querySelectorAll('svg use').length") > 5
     tab.click(".button", "Attempts")
     heading(tab, "Attempts")
     # A filter works as soon as it is chosen, and conditions that are not set do not stand in the address.
