@@ -76,7 +76,15 @@ def evaluate(
     if recipe is not None:
         if model is not None or benchmark:
             raise ConfigError(f"{recipe}: a recipe names its own model and tasks; leave out --model and --benchmark")
-        execute(recipe, "evaluate", as_json, runs, ledger, concurrency, device, micro_batch, processes)
+        runtime = flags.runtime(
+            runs=runs,
+            ledger=ledger,
+            concurrency=concurrency,
+            device=device,
+            micro_batch=micro_batch,
+            processes=processes,
+        )
+        execute(recipe, "evaluate", runtime, as_json=as_json)
         return
     if model is None or not benchmark:
         raise ConfigError("give a recipe, or both --model and --benchmark; orcinus benchmarks lists what there is")

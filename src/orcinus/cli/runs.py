@@ -4,7 +4,7 @@ import asyncio
 import webbrowser
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.markup import escape
@@ -13,6 +13,9 @@ from rich.table import Table
 from orcinus.cli import options as flags
 from orcinus.cli.progress import progress_for
 from orcinus.errors import ConfigError
+
+if TYPE_CHECKING:
+    from orcinus.runtime import Runtime
 
 T = TypeVar("T")
 STEP_HELP = {
@@ -92,7 +95,17 @@ def run(
     as_json: flags.AsJson = False,
 ) -> None:
     """Do everything the recipe asks, or go on where it stopped."""
-    execute(recipe, None, as_json, runs, ledger, concurrency, device, micro_batch, processes, executor, replicas)
+    runtime = flags.runtime(
+        runs=runs,
+        ledger=ledger,
+        concurrency=concurrency,
+        device=device,
+        micro_batch=micro_batch,
+        processes=processes,
+        executor=executor,
+        replicas=replicas,
+    )
+    execute(recipe, None, runtime, as_json=as_json)
 
 
 def _step(verb: str) -> Callable[..., None]:
@@ -108,7 +121,17 @@ def _step(verb: str) -> Callable[..., None]:
         replicas: flags.Replicas = 0,
         as_json: flags.AsJson = False,
     ) -> None:
-        execute(recipe, verb, as_json, runs, ledger, concurrency, device, micro_batch, processes, executor, replicas)
+        runtime = flags.runtime(
+            runs=runs,
+            ledger=ledger,
+            concurrency=concurrency,
+            device=device,
+            micro_batch=micro_batch,
+            processes=processes,
+            executor=executor,
+            replicas=replicas,
+        )
+        execute(recipe, verb, runtime, as_json=as_json)
 
     return command
 
@@ -126,44 +149,33 @@ def _curate(
     concurrency: flags.Concurrency = 64,
     device: flags.Device = "auto",
     micro_batch: flags.MicroBatch = None,
+    executor: flags.Executor = "local",
+    replicas: flags.Replicas = 0,
     as_json: flags.AsJson = False,
 ) -> None:
     if explain_id is None:
-        execute(recipe, "curate", as_json, runs, ledger, concurrency, device, micro_batch)
+        runtime = flags.runtime(
+            runs=runs,
+            ledger=ledger,
+            concurrency=concurrency,
+            device=device,
+            micro_batch=micro_batch,
+            executor=executor,
+            replicas=replicas,
+        )
+        execute(recipe, "curate", runtime, as_json=as_json)
         return
     from orcinus.recipe import load_recipe
 
     explain(explain_id, flags.run_folder(runs / load_recipe(recipe).name, runs), runs, as_json)
 
 
-def execute(
-    recipe_path: Path,
-    until: str | None,
-    as_json: bool,
-    runs: Path,
-    ledger: Path | None,
-    concurrency: int,
-    device: str,
-    micro_batch: int | None,
-    processes: int = 1,
-    executor: str = "local",
-    replicas: int = 0,
-) -> Path:
+def execute(recipe_path: Path, until: str | None, runtime: "Runtime", *, as_json: bool) -> Path:
     """Run a recipe up to the step ``until``, all of it for None, and print what came of it."""
     from orcinus.method import run_recipe
     from orcinus.recipe import load_recipe
 
     recipe = load_recipe(recipe_path)
-    runtime = flags.runtime(
-        runs=runs,
-        ledger=ledger,
-        concurrency=concurrency,
-        device=device,
-        micro_batch=micro_batch,
-        processes=processes,
-        executor=executor,
-        replicas=replicas,
-    )
     progress = progress_for(flags.error_console(), as_json=as_json)
     try:
         run_dir = run_async(run_recipe(recipe, recipe_path, runtime, progress, until=until))
@@ -199,7 +211,10 @@ def report(
         if name not in FORMATS:
             raise ConfigError(f"--format: no report is written as {name!r}; known: {', '.join(FORMATS)}")
     if source.is_file():
-        run_dir = execute(source, "report", as_json, runs, ledger, concurrency, device, micro_batch)
+        runtime = flags.runtime(
+            runs=runs, ledger=ledger, concurrency=concurrency, device=device, micro_batch=micro_batch
+        )
+        run_dir = execute(source, "report", runtime, as_json=as_json)
     else:
         run_dir = flags.run_folder(source, runs)
         with Ledger(ledger or run_dir.parent / "ledger.sqlite", read_only=True) as opened:
@@ -221,7 +236,8 @@ def demo(
     from orcinus.demo import recipe_path
 
     with recipe_path() as path:
-        run_dir = execute(path, None, as_json, runs, None, 512, device, None)
+        runtime = flags.runtime(runs=runs, concurrency=512, device=device)
+        run_dir = execute(path, None, runtime, as_json=as_json)
     if open_report and flags.out_console().is_terminal:
         webbrowser.open((run_dir / "report.html").resolve().as_uri())
 
@@ -233,7 +249,8 @@ def ablate(
         list[str] | None, typer.Option(help="Only this arm beside the recipe itself; may be given several times.")
     ] = None,
     equal: Annotated[
-        str, typer.Option(help="What all arms have the same of: 'examples', or response 'tokens' learnt from.")
+        Literal["examples", "tokens"],
+        typer.Option(help="What all arms have the same of: examples, or response tokens learnt from."),
     ] = "examples",
     runs: flags.Runs = flags.DEFAULT_RUNS,
     ledger: flags.LedgerPath = None,
@@ -245,14 +262,12 @@ def ablate(
     from orcinus.ablation import markdown
     from orcinus.recipe import load_recipe
 
-    if equal not in ("examples", "tokens"):
-        raise ConfigError(f"--equal is {equal!r}; it is 'examples' or 'tokens'")
     loaded = load_recipe(recipe)
     runtime = flags.runtime(runs=runs, ledger=ledger, concurrency=512, device=device)
     progress = progress_for(flags.error_console(), as_json=as_json)
     numbers = range(loaded.seed, loaded.seed + seeds)
     try:
-        found = run_async(compare(loaded, recipe, runtime, progress, seeds=numbers, only=arm or (), equal=equal))  # type: ignore[arg-type]
+        found = run_async(compare(loaded, recipe, runtime, progress, seeds=numbers, only=arm or (), equal=equal))
     finally:
         progress.close()
     if as_json:
