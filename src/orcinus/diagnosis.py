@@ -32,17 +32,15 @@ from orcinus.measuring import measure
 from orcinus.method import Models, student_config
 from orcinus.pipeline import locked, summary_of
 from orcinus.recipe import Recipe, load_recipe
+from orcinus.remedies import NEARLY_THE_SAME, Advice, Training, advise, stage_names
 from orcinus.runtime import Progress, Runtime, StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.store.ledger import Ledger
-from orcinus.training.config import StageConfig, TrainConfig
+from orcinus.training.config import TrainConfig
 from orcinus.types import Example, Judged, Lesson, Strategy
 
 DEFAULT_LESSONS = 200
-NEARLY_THE_SAME = 0.8
-"""Share of runs of five words that two questions have in common."""
-ADVICE = 3
 FOLDER = "diagnosis"
 Key = tuple[str, str]
 Pair = tuple[Example, Judged]
@@ -85,18 +83,6 @@ class CauseCount:
     """Failures whose first cause it is."""
     applies: int
     """Failures to which it applies at all."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
-    """What to do next."""
-
-    failures: int
-    """That it is for."""
-    words: str
-    edit: str
-    """Of the recipe, as YAML; empty where it stays as it is."""
-    command: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +209,7 @@ async def _diagnose(run: _Run, runtime: Runtime, progress: Progress, ledger: Led
         errors=tuple(_errors("lessons", by_arm)) + tuple(_errors("held out", held_out)),
         slices=tuple(slices),
         causes=tuple(CauseCount(cause=c, first=counts[c], applies=n) for c, n in _ranked(applies, counts)),
-        advice=tuple(_advice(run, failures, taught, around)),
+        advice=tuple(advise(_training(run), failures, taught, around)),
         failures=tuple(failures),
     )
 
@@ -262,7 +248,7 @@ def _students(run: _Run) -> tuple[dict[str, LocalConfig], list[str]]:
     trained = student_config(run.recipe, Path(), folder)
     stages = {
         name: trained.model_copy(update={"path": str((folder / f"stage-{number}").resolve())})
-        for number, name in enumerate(_arms(run.train), 1)
+        for number, name in enumerate(stage_names(run.train), 1)
     }
     before = _untrained(run)
     if before is None:
@@ -271,12 +257,6 @@ def _students(run: _Run) -> tuple[dict[str, LocalConfig], list[str]]:
             "give the recipe's file in place of the run."
         )
     return ({"before": before} if before else {}) | stages, notes
-
-
-def _arms(train: TrainConfig) -> list[str]:
-    """The stages' names, numbered where several have the same or one is called like the untrained student."""
-    names = [stage.name for stage in train.stages]
-    return [f"{n} {i}" if names.count(n) > 1 or n == "before" else n for i, n in enumerate(names, 1)]
 
 
 def _untrained(run: _Run) -> LocalConfig | None:
@@ -576,157 +556,14 @@ def _slice(
         )
 
 
-# What to do next
-
-
-def _advice(run: _Run, failures: Sequence[Failure], taught: Sequence[Taught], around: Surroundings) -> Iterator[Advice]:
-    """For the causes that explain most failures, what mends them."""
-    by_cause: dict[Cause, list[Failure]] = {}
-    for failure in failures:
-        by_cause.setdefault(failure.causes[0], []).append(failure)
-    ranked = sorted(by_cause.items(), key=lambda pair: (pair[0] == "unexplained", -len(pair[1])))
-    known = {item.lesson.id: item for item in taught}
-    for cause, items in ranked[:ADVICE]:
-        words, edit = _REMEDIES[cause](run, items, known, around)
-        look = f"orcinus trace {items[0].lesson} --run {run.folder.name}"
-        yield Advice(failures=len(items), words=words, edit=edit, command=run.command if edit else look)
-
-
-Remedy = tuple[str, str]
-Known = Mapping[str, Taught]
-
-
-def _teach_all(run: _Run, items: Sequence[Failure], known: Known, _: Surroundings) -> Remedy:
-    longest = max(known[item.lesson].tokens for item in items)
-    if longest > run.train.context_length:
-        return (
-            "These lessons were too long for a row of training and were never learnt: make rows longer.",
-            f"train: {{context_length: {-(-longest // 64) * 64}}}",
-        )
-    return (
-        "No stage takes these lessons: widen the filters of train.stages, or add a stage that takes all.",
-        _stages(run, [*run.train.stages, StageConfig(name="all")]),
+def _training(run: _Run) -> Training:
+    stages = summary_of(run.inputs["train"])["summary"]["stages"].values()
+    return Training(
+        run=run.folder.name,
+        command=run.command,
+        config=run.train,
+        optimizer_steps=sum(stage["optimizer_steps"] for stage in stages),
     )
-
-
-def _agree(run: _Run, items: Sequence[Failure], *_: Any) -> Remedy:
-    faults = Counter(item.details["lesson"] for item in items)
-    if faults["wrong"] >= max(faults["unjudged"], faults[""]):
-        return "These lessons teach wrong answers: keep only traces that are right.", "curate: {keep: correct}"
-    if faults["unjudged"] >= faults[""]:
-        return (
-            "Nobody knows whether these lessons are right: leave out what cannot be judged.",
-            "curate: {unjudged: drop}",
-        )
-    return (
-        "The same questions are taught with different answers: keep the best trace of each, and drop near repetitions.",
-        f"curate: {{keep: best}}\nsample: {{near_duplicates: {NEARLY_THE_SAME}}}",
-    )
-
-
-def _one_way(run: _Run, items: Sequence[Failure], known: Known, around: Surroundings) -> Remedy:
-    ways = around.ways[known[items[0].lesson].group]
-    strategies = {strategy for strategy, _ in ways}
-    if len(strategies) > 1:
-        return "Groups are taught with several strategies: teach each task with one.", "assign: {by: task}"
-    return (
-        "Lessons of one group write their answers in several forms: let the strategy ask for one.",
-        'strategies: [{name: …, system: "… Finish with one line: The answer is …"}]',
-    )
-
-
-def _remember(run: _Run, items: Sequence[Failure], *_: Any) -> Remedy:
-    stages = list(run.train.stages)
-    lost = Counter(item.details["lost"] for item in items).most_common(1)[0][0]
-    if lost == "before":
-        halved = [stage.model_copy(update={"learning_rate": stage.learning_rate / 2}) for stage in stages]
-        return (
-            "The student knew these before training: halve the learning rate, or train adapters (train.lora) in place of all weights.",
-            _stages(run, halved),
-        )
-    place = _arms(run.train).index(lost)
-    again = [s.model_copy(update={"replay": max(0.2, s.replay)}) if i > place else s for i, s in enumerate(stages)]
-    return (
-        f"The student had these right after stage {lost} and lost them later: show later stages a share of earlier lessons again.",
-        _stages(run, again),
-    )
-
-
-def _room(run: _Run, items: Sequence[Failure], known: Known, around: Surroundings) -> Remedy:
-    longest = max(max(known[item.lesson].response_tokens for item in items), around.max_tokens)
-    return (
-        "Answers are cut off: let the student write twice as much, or keep shorter traces only (curate.max_tokens).",
-        f"evaluate: {{sampling: {{max_tokens: {2 * longest}}}}}",
-    )
-
-
-def _longer(run: _Run, items: Sequence[Failure], *_: Any) -> Remedy:
-    steps = sum(stage["optimizer_steps"] for stage in summary_of(run.inputs["train"])["summary"]["stages"].values())
-    more = [stage.model_copy(update={"epochs": 2 * stage.epochs}) for stage in run.train.stages]
-    if steps >= _FEW_STEPS:
-        return "These lessons are not learnt yet: train twice as long.", _stages(run, more)
-    batch = max(run.train.context_length, run.train.batch_tokens // 4)
-    smaller = f"  batch_tokens: {batch}" if batch < run.train.batch_tokens else ""
-    return (
-        f"These lessons are not learnt yet: training had only {steps:,} optimizer steps; take smaller batches and more passes.",
-        "\n".join(part for part in (_stages(run, more), smaller) if part),
-    )
-
-
-_FEW_STEPS = 100
-
-
-def _form(run: _Run, items: Sequence[Failure], *_: Any) -> Remedy:
-    outcome = Counter(item.outcome for item in items).most_common(1)[0][0]
-    return (
-        f"The student knows the lessons' words but does not answer (mostly: {outcome}): let every lesson end in the same line.",
-        'strategies: [{name: …, system: "… Finish with one line: The answer is …"}]',
-    )
-
-
-def _easier(run: _Run, items: Sequence[Failure], known: Known, _: Surroundings) -> Remedy:
-    task = Counter(item.task for item in items).most_common(1)[0][0]
-    easier = StageConfig(name="easier", tasks=(f"{task}-easier",), epochs=run.train.stages[0].epochs)
-    first = easier.model_copy(update={"learning_rate": run.train.stages[0].learning_rate})
-    return (
-        f"The student lacks what these questions rest on: add easier questions of {task} (the steps of its working on their own, or smaller "
-        "sizes) as a task of its own, and learn it first.",
-        f"tasks: [… , {{path: easier.jsonl, name: {orjson.dumps(first.tasks[0]).decode()}}}]\n{_stages(run, [first, *run.train.stages])}",
-    )
-
-
-def _convince(run: _Run, *_: Any) -> Remedy:
-    return (
-        "The student holds on to wrong answers that it gave before: show it several explanations of each question.",
-        "teach: {sampling: {samples: 4, temperature: 0.7}}\ncurate: {keep: correct, per_example: 4}",
-    )
-
-
-def _look(run: _Run, items: Sequence[Failure], *_: Any) -> Remedy:
-    return f"No rule explains {len(items)} failures: look at some of them.", ""
-
-
-_REMEDIES: Mapping[Cause, Callable[..., Remedy]] = {
-    "untaught": _teach_all,
-    "contradiction": _agree,
-    "conflict": _one_way,
-    "forgetting": _remember,
-    "truncation": _room,
-    "optimisation": _longer,
-    "format": _form,
-    "prerequisite": _easier,
-    "belief": _convince,
-    "unexplained": _look,
-}
-
-
-def _stages(run: _Run, stages: Sequence[StageConfig]) -> str:
-    """``train.stages`` as YAML, defaults left out."""
-    import yaml
-
-    rows = [stage.model_dump(mode="json", exclude_defaults=True) | {"name": stage.name} for stage in stages]
-    lines = [yaml.safe_dump(row, default_flow_style=True, width=10_000, sort_keys=False).strip() for row in rows]
-    return "\n".join(["train:", "  stages:", *(f"    - {line}" for line in lines)])
 
 
 def markdown(found: Diagnosis) -> str:

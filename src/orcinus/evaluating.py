@@ -13,7 +13,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-import numpy as np
 import orjson
 
 from orcinus import stats
@@ -300,30 +299,16 @@ def _spread(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 def _against(by_name: Mapping[str, Sequence[Judged]], first: str, seed: int) -> list[dict[str, Any]]:
     """Every condition against the first, paired by item, Holm's correction over them."""
-    base = _values(by_name[first])
+    base = stats.item_means(by_name[first])
     rows: list[dict[str, Any]] = []
     for name, judged in by_name.items():
-        values = _values(judged)
+        values = stats.item_means(judged)
         keys = [key for key in base if key in values]
-        if name == first or not keys:
-            continue
-        a, b = np.array([values[key] for key in keys]), np.array([base[key] for key in keys])
-        difference, low, high = stats.paired_difference(a, b, seed=seed)
-        binary = np.isin(np.concatenate([a, b]), (0.0, 1.0)).all()
-        p_value = stats.mcnemar(a, b) if binary else stats.sign_flip(a, b, seed=seed)
-        rows.append(
-            {"condition": name, "n": len(keys), "difference": difference, "low": low, "high": high, "p_value": p_value}
-        )
+        if name != first and keys:
+            compared = stats.compare([values[key] for key in keys], [base[key] for key in keys], seed=seed)
+            rows.append({"condition": name, **asdict(compared)})
     corrected = stats.holm([row["p_value"] for row in rows])
     return [row | {"p_holm": float(p)} for row, p in zip(rows, corrected, strict=True)]
-
-
-def _values(judged: Iterable[Judged]) -> dict[tuple[str, str], float]:
-    values: dict[tuple[str, str], list[float]] = {}
-    for item in judged:
-        if item.attempt.finish != "error":
-            values.setdefault((item.attempt.task, item.attempt.example_id), []).append(item.verdict.value or 0.0)
-    return {key: fmean(found) for key, found in values.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

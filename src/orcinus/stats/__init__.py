@@ -1,7 +1,9 @@
 """Statistics on verdicts: intervals, paired tests, and the choice of a strategy. Pure functions; nothing here asks a model."""
 
 from orcinus.stats.paired import (
+    Compared,
     binomial_at_least,
+    compare,
     holm,
     mcnemar,
     minimum_detectable_difference,
@@ -9,12 +11,15 @@ from orcinus.stats.paired import (
     paired_difference,
     sign_flip,
 )
-from orcinus.stats.scores import clustered_interval, macro_score, pass_at_k, score, score_samples, wilson
+from orcinus.stats.scores import clustered_interval, item_means, macro_score, pass_at_k, score, score_samples, wilson
 
 __all__ = [
+    "Compared",
     "binomial_at_least",
     "clustered_interval",
+    "compare",
     "holm",
+    "item_means",
     "macro_score",
     "mcnemar",
     "minimum_detectable_difference",

@@ -8,6 +8,7 @@ Pairing removes the examples' own difficulty, which is most of the noise in an u
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -198,3 +199,42 @@ def minimum_detectable_drop(n: int, *, repairs: float = 0.0, size: float = 0.05,
         middle = (low + high) / 2
         low, high = (low, middle) if found(middle) else (middle, high)
     return high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """One side against another, item by item."""
+
+    n: int
+    difference: float
+    low: float
+    high: float
+    """Bounds of its 95 % bootstrap interval."""
+    p_value: float
+    """Exact McNemar test where all values are right or wrong, else randomisation of signs."""
+    repairs: int
+    """Items on which the first is better."""
+    regressions: int
+    """Items on which it is worse."""
+
+
+def compare(a: ArrayLike, b: ArrayLike, *, seed: int) -> Compared:
+    """``a`` against ``b``, one value in 0..1 for each item, in the same order.
+
+    Args:
+        a: The side that is asked about.
+        b: The other one.
+        seed: Of the bootstrap and the random signs.
+    """
+    first, second = _pair(a, b)
+    difference, low, high = paired_difference(first, second, seed=seed)
+    binary = np.isin(np.concatenate([first, second]), (0.0, 1.0)).all()
+    return Compared(
+        n=len(first),
+        difference=difference,
+        low=low,
+        high=high,
+        p_value=mcnemar(first, second) if binary else sign_flip(first, second, seed=seed),
+        repairs=int((first > second).sum()),
+        regressions=int((first < second).sum()),
+    )

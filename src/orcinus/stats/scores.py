@@ -211,3 +211,15 @@ def _majority_is_right(items: Sequence[Judged]) -> bool:
         return False
     winner = max(votes, key=votes.__getitem__)
     return any(item.verdict.answer == winner and item.verdict.value == 1.0 for item in items)
+
+
+def item_means(judged: Iterable[Judged]) -> dict[tuple[str, str], float]:
+    """By (task, example id) the mean over an item's samples: samples of one question are not independent, items are.
+
+    What could not be judged counts as not right, failed calls are left out.
+    """
+    values: dict[tuple[str, str], list[float]] = {}
+    for item in judged:
+        if item.attempt.finish != "error":
+            values.setdefault((item.attempt.task, item.attempt.example_id), []).append(item.verdict.value or 0.0)
+    return {key: float(np.mean(found)) for key, found in values.items()}

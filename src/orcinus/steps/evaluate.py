@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-import numpy as np
 import orjson
 from pydantic import Field
 
@@ -167,7 +166,7 @@ def _comparisons(outcomes: Mapping[Arm, Sequence[Judged]], *, seed: int) -> list
 
 
 def _compared(after: Sequence[Judged], other: Sequence[Judged], arm: Arm, seed: int) -> list[dict[str, Any]]:
-    first, second = _by_item(after), _by_item(other)
+    first, second = stats.item_means(after), stats.item_means(other)
     pairs = [(task, value, second[task, item]) for (task, item), value in first.items() if (task, item) in second]
     tasks = sorted({task for task, _, _ in pairs})
     rows = [_paired(None, "after", arm, [(a, b) for _, a, b in pairs], seed)] if pairs else []
@@ -177,34 +176,5 @@ def _compared(after: Sequence[Judged], other: Sequence[Judged], arm: Arm, seed: 
 
 
 def _paired(task: str | None, a: str, b: str, pairs: list[tuple[float, float]], seed: int) -> dict[str, Any]:
-    first, second = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
-    difference, low, high = stats.paired_difference(first, second, seed=seed)
-    binary = np.isin(np.concatenate([first, second]), (0.0, 1.0)).all()
-    p_value = stats.mcnemar(first, second) if binary else stats.sign_flip(first, second, seed=seed)
-    return {
-        "a": a,
-        "b": b,
-        "task": task,
-        "n": len(pairs),
-        "difference": difference,
-        "low": low,
-        "high": high,
-        "p_value": p_value,
-        "p_holm": p_value,
-        "repairs": int((first > second).sum()),
-        "regressions": int((first < second).sum()),
-    }
-
-
-def _by_item(judged: Sequence[Judged]) -> dict[tuple[str, str], float]:
-    """Each item's mean over its samples: samples of one question are not independent, items are."""
-    values: dict[tuple[str, str], list[float]] = {}
-    for item in judged:
-        if item.attempt.finish != "error":
-            values.setdefault((item.attempt.task, item.attempt.example_id), []).append(_value(item))
-    return {key: float(np.mean(found)) for key, found in values.items()}
-
-
-def _value(judged: Judged) -> float:
-    """Accuracy counts what could not be judged as not right; the share of those is reported beside it."""
-    return judged.verdict.value or 0.0
+    found = stats.compare(*zip(*pairs, strict=True), seed=seed)
+    return {"a": a, "b": b, "task": task, **asdict(found), "p_holm": found.p_value}

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -224,17 +224,5 @@ def _values(run_dir: Path, arm: str) -> dict[tuple[str, str, str], float]:
 
 
 def _compared(arm: str, first: Any, second: Any) -> Paired:
-    difference, low, high = stats.paired_difference(second, first, seed=0)
-    binary = np.isin(np.concatenate([first, second]), (0.0, 1.0)).all()
-    return Paired(
-        arm=arm,
-        n=len(first),
-        first=float(first.mean()),
-        second=float(second.mean()),
-        difference=difference,
-        low=low,
-        high=high,
-        p_value=stats.mcnemar(second, first) if binary else stats.sign_flip(second, first, seed=0),
-        repairs=int((second > first).sum()),
-        regressions=int((second < first).sum()),
-    )
+    compared = stats.compare(second, first, seed=0)
+    return Paired(arm=arm, first=float(first.mean()), second=float(second.mean()), **asdict(compared))
