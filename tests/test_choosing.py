@@ -106,3 +106,13 @@ def test_examples_that_differ_get_the_strategy_that_suits_them() -> None:
 def test_a_strategy_that_an_example_was_not_asked_under_is_not_its_own() -> None:
     right = np.array([[2.0, np.nan], [1.0, np.nan], [3.0, 4.0], [0.0, 4.0]])
     assert (choose_each(right, 4, np.array([0.5, 0.9]), 0, sure=0.5)[:2] == 0).all()
+
+
+def test_the_surer_one_wants_to_be_the_fewer_leave_and_the_more_of_those_are_right_to() -> None:
+    rng = np.random.default_rng(1)
+    suited = rng.random(2000) < 0.5
+    truth = np.where(suited[:, None], [0.7, 0.4], [0.4, 0.7])
+    right = answers(truth, 4, rng)
+    loose, strict = (choose_each(right, 4, truth.mean(0), 0, sure=sure) == 1 for sure in (0.5, 0.9))
+    assert 0 < strict.sum() < 0.7 * loose.sum()
+    assert (~suited[strict]).mean() > (~suited[loose]).mean() + 0.03

@@ -114,6 +114,18 @@ def test_without_references_agreement_stands_in_and_is_named(tmp_path: Path) -> 
     assert two["t"].proxy is None, "two answers are no majority"
 
 
+def test_the_longest_strategy_is_the_one_under_which_most_is_written(tmp_path: Path) -> None:
+    examples = list(draw(ProceduralConfig(generator="sums", count=8, size=(2, 3))))
+
+    def answered(example: Example, strategy: str) -> tuple[str, float]:
+        return "1", float(strategy == "direct")
+
+    measured, _ = chosen(AssignConfig(confirm=0), examples, answered, tmp_path / "measured")
+    longest, _ = chosen(AssignConfig(confirm=0, fixed="longest"), examples, answered, tmp_path / "longest")
+    assert measured["sums"].strategy == "direct"
+    assert longest["sums"].strategy == "step_by_step"
+
+
 def test_without_references_the_teachers_answer_can_stand_in(tmp_path: Path) -> None:
     """The teacher agrees with the strategy that most attempts do not agree with."""
     examples = [Example(id=str(number), task="t", prompt=f"{number}?", answer_type="number") for number in range(12)]
