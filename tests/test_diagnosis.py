@@ -10,10 +10,11 @@ import pytest
 from tests.conftest import write_recipe
 from tests.test_run import orcinus
 
-from orcinus.diagnosis import Diagnosis, diagnose
+from orcinus.diagnosis import diagnose
 from orcinus.lineage import finished_steps
 from orcinus.method import run_recipe
 from orcinus.recipe import load_recipe
+from orcinus.reporting.diagnosed import Diagnosis
 from orcinus.runtime import Runtime, Silent
 from orcinus.status import run_status
 from orcinus.store import tables

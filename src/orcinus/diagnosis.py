@@ -8,7 +8,7 @@ The held-out answers are those of the evaluation. The training step itself is no
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import orjson
 
-from orcinus import causes, stats
+from orcinus import causes
 from orcinus.asking import SamplingConfig, requests_for
 from orcinus.attempts import Budget
-from orcinus.causes import Cause, Claim, Failure, Outcome, Surroundings, Taught
+from orcinus.causes import Claim, Surroundings, Taught
 from orcinus.completers.local_config import LocalConfig, local_identity
 from orcinus.completers.opening import open_completer
 from orcinus.curation.near import originals_of
@@ -32,7 +32,8 @@ from orcinus.measuring import measure
 from orcinus.method import Models, student_config
 from orcinus.pipeline import locked, summary_of
 from orcinus.recipe import Recipe, load_recipe
-from orcinus.remedies import NEARLY_THE_SAME, Advice, Training, advise, stage_names
+from orcinus.remedies import NEARLY_THE_SAME, Training, advise, stage_names
+from orcinus.reporting.diagnosed import Diagnosis, Key, Pair, cause_counts, errors_of, in_words, markdown, slices_of
 from orcinus.runtime import Progress, Runtime, StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
@@ -42,64 +43,6 @@ from orcinus.types import Example, Judged, Lesson, Strategy
 
 DEFAULT_LESSONS = 200
 FOLDER = "diagnosis"
-Key = tuple[str, str]
-Pair = tuple[Example, Judged]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Errors:
-    """What became of one arm's attempts."""
-
-    items: str
-    """``lessons`` or ``held out``."""
-    arm: str
-    n: int
-    counts: Mapping[Outcome, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
-    """Accuracy over a part of the questions."""
-
-    items: str
-    by: str
-    """difficulty, length (characters of the question) or strategy."""
-    value: str
-    n: int
-    before: float | None
-    """Share right before training; None where it was not asked."""
-    after: float
-    low: float
-    high: float
-    """Wilson's 95 % interval of ``after``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CauseCount:
-    """How many failures one cause explains."""
-
-    cause: Cause
-    first: int
-    """Failures whose first cause it is."""
-    applies: int
-    """Failures to which it applies at all."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnosis:
-    """What was found; also ``diagnosis.json`` and ``diagnosis.md`` in the run's folder."""
-
-    run: str
-    lessons: int
-    """That the student was taught."""
-    asked: int
-    failed: int
-    notes: tuple[str, ...]
-    errors: tuple[Errors, ...]
-    slices: tuple[Slice, ...]
-    causes: tuple[CauseCount, ...]
-    advice: tuple[Advice, ...]
-    failures: tuple[Failure, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,26 +139,19 @@ async def _diagnose(run: _Run, runtime: Runtime, progress: Progress, ledger: Led
     ways = {(item.lesson.task, item.lesson.example_id): item.lesson.strategy for item in taught}
     assigned = Assigned.read(run.inputs["assign"])
     held_out_ways = {(e.task, e.id): assigned.strategy_of(e.task, e.id) or "none" for e, _ in held_out.get("after", [])}
-    slices = [*_slices("lessons", shown, ways), *_slices("held out", held_out, held_out_ways)]
-    notes += _in_words(shown, held_out)
-    counts = Counter(failure.causes[0] for failure in failures)
-    applies = Counter(cause for failure in failures for cause in failure.causes)
+    notes += in_words(shown, held_out)
     return Diagnosis(
         run=run.folder.name,
         lessons=total,
         asked=len(sample),
         failed=len(failures),
         notes=tuple(notes),
-        errors=tuple(_errors("lessons", by_arm)) + tuple(_errors("held out", held_out)),
-        slices=tuple(slices),
-        causes=tuple(CauseCount(cause=c, first=counts[c], applies=n) for c, n in _ranked(applies, counts)),
+        errors=(*errors_of("lessons", by_arm), *errors_of("held out", held_out)),
+        slices=(*slices_of("lessons", shown, ways), *slices_of("held out", held_out, held_out_ways)),
+        causes=cause_counts(failures),
         advice=tuple(advise(_training(run), failures, taught, around)),
         failures=tuple(failures),
     )
-
-
-def _ranked(applies: Counter[Cause], first: Counter[Cause]) -> list[tuple[Cause, int]]:
-    return sorted(applies.items(), key=lambda pair: (-first[pair[0]], -pair[1], pair[0]))
 
 
 # What is asked
@@ -499,63 +435,6 @@ def _losses(run: _Run) -> list[float]:
     return [by_step[step] for step in sorted(by_step)]
 
 
-# What is shown
-
-
-def _errors(items: str, by_arm: Mapping[str, Sequence[Pair]]) -> Iterator[Errors]:
-    for arm, pairs in by_arm.items():
-        counts = Counter(causes.outcome_of(example, judged) for example, judged in pairs)
-        yield Errors(items=items, arm=arm, n=len(pairs), counts={o: counts[o] for o in causes.OUTCOMES if counts[o]})
-
-
-def _slices(items: str, by_arm: Mapping[str, Sequence[Pair]], strategies: Mapping[Key, str]) -> Iterator[Slice]:
-    after = by_arm.get("after", [])
-    difficult = [(e, d) for e, _ in after if (d := causes.difficulty_of(e)) is not None]
-    for by, chosen in (("difficulty", difficult), ("length", [(e, float(len(e.prompt))) for e, _ in after])):
-        levels, names = causes.levels([value for _, value in chosen])
-        of = {(e.task, e.id): level for (e, _), level in zip(chosen, levels, strict=True)}
-        for level, name in enumerate(names):
-            yield from _slice(items, by, name, by_arm, lambda key, of=of, level=level: of.get(key) == level)  # type: ignore[misc]
-    for name in sorted(set(strategies.values())):
-        yield from _slice(items, "strategy", name, by_arm, lambda key, name=name: strategies[key] == name)  # type: ignore[misc]
-
-
-def _in_words(lessons: Mapping[str, Sequence[Pair]], held_out: Mapping[str, Sequence[Pair]]) -> Iterator[str]:
-    """What the tables do not say: how many lessons were gained and lost, and whether lessons stay with the lessons."""
-    if lessons["before"]:
-        pairs = zip(lessons["before"], lessons["after"], strict=True)
-        changes = Counter((a.verdict.value == 1.0, b.verdict.value == 1.0) for (_, a), (_, b) in pairs)
-        yield f"Of the lessons asked, {changes[False, True]:,} are right since training and {changes[True, False]:,} are wrong since."
-    taught, unseen = ([j.verdict.value == 1.0 for _, j in items.get("after", ())] for items in (lessons, held_out))
-    if taught and unseen and stats.wilson(sum(taught), len(taught))[0] > stats.wilson(sum(unseen), len(unseen))[1]:
-        yield (
-            f"The student has {sum(taught):,} of {len(taught):,} lessons right and {sum(unseen):,} of {len(unseen):,} held-out questions: "
-            "it has learnt lessons by heart; more questions, or more varied ones, would help (sample.per_task, tasks)."
-        )
-
-
-def _slice(
-    items: str, by: str, value: str, by_arm: Mapping[str, Sequence[Pair]], takes: Callable[[Key], bool]
-) -> Iterator[Slice]:
-    right = {
-        arm: [j.verdict.value == 1.0 for e, j in pairs if takes((e.task, e.id)) and j.attempt.finish != "error"]
-        for arm, pairs in by_arm.items()
-    }
-    before, after = right.get("before"), right["after"]
-    if after:
-        low, high = stats.wilson(sum(after), len(after))
-        yield Slice(
-            items=items,
-            by=by,
-            value=value,
-            n=len(after),
-            before=sum(before) / len(before) if before else None,
-            after=sum(after) / len(after),
-            low=low,
-            high=high,
-        )
-
-
 def _training(run: _Run) -> Training:
     stages = summary_of(run.inputs["train"])["summary"]["stages"].values()
     return Training(
@@ -564,62 +443,3 @@ def _training(run: _Run) -> Training:
         config=run.train,
         optimizer_steps=sum(stage["optimizer_steps"] for stage in stages),
     )
-
-
-def markdown(found: Diagnosis) -> str:
-    """The diagnosis as a page. What models wrote stands in backquotes, on one line."""
-    from orcinus.reporting.words import percent
-
-    lines = [f"# Diagnosis of {found.run}", "", summary(found), ""]
-    lines += [f"> {note}\n" for note in found.notes]
-    lines += ["## What to do next", ""]
-    for i, item in enumerate(found.advice, 1):
-        lines += [f"{i}. {item.words} ({item.failures} of {found.failed} failures)", ""]
-        lines += ["   ```yaml", *(f"   {line}" for line in item.edit.splitlines()), "   ```", ""] if item.edit else []
-        lines += [f"   `{item.command}`", ""]
-    lines += ["## Why lessons fail", "", "| cause | failures | applies to |", "|---|---:|---:|"]
-    lines += [f"| {count.cause} | {count.first} | {count.applies} |" for count in found.causes]
-    lines += ["", "## What became of the answers", ""]
-    lines += [
-        f"| questions | student | n | {' | '.join(causes.OUTCOMES)} |",
-        f"|---|---|{'---:|' * (1 + len(causes.OUTCOMES))}",
-    ]
-    for row in found.errors:
-        cells = " | ".join(str(row.counts.get(outcome, 0)) for outcome in causes.OUTCOMES)
-        lines.append(f"| {row.items} | {_plain(row.arm)} | {row.n} | {cells} |")
-    lines += ["", "## Where the student is right", ""]
-    lines += ["| questions | by | | n | before | after | 95 % interval |", "|---|---|---|---:|---:|---:|---:|"]
-    for part in found.slices:
-        lines.append(
-            f"| {part.items} | {part.by} | {_plain(part.value)} | {part.n} | {percent(part.before)} | {percent(part.after)} | "
-            f"{percent(part.low)} – {percent(part.high)} |"
-        )
-    lines += [
-        "",
-        "## The lessons that it fails",
-        "",
-        "| lesson | task | outcome | answer | why |",
-        "|---|---|---|---|---|",
-    ]
-    for failure in found.failures:
-        why = "; ".join(f"**{cause}**: {_plain(text)}" for cause, text in zip(failure.causes, failure.why, strict=True))
-        lines.append(
-            f"| `{failure.lesson[:12]}` | {_plain(failure.task)} | {failure.outcome} | {_plain(failure.answer or '–')} | {why} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def summary(found: Diagnosis) -> str:
-    """The diagnosis in a sentence."""
-    if not found.failed:
-        return f"The student has all {found.asked:,} lessons right that it was asked again, of {found.lessons:,}."
-    return (
-        f"Asked again {found.asked:,} of the {found.lessons:,} lessons it was taught, the student fails {found.failed:,} "
-        f"({100 * found.failed / found.asked:.0f} %)."
-    )
-
-
-def _plain(text: str) -> str:
-    """Text for a cell of a Markdown table."""
-    one_line = " ".join(text.split())
-    return one_line.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[").replace("`", "'")

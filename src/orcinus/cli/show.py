@@ -12,7 +12,7 @@ from orcinus.reporting.words import ARMS, chance, points
 from orcinus.types import Judged
 
 if TYPE_CHECKING:
-    from orcinus.diagnosis import Diagnosis
+    from orcinus.reporting.diagnosed import Diagnosis
 
 
 def print_scores(console: Console, scores: dict[str, Any]) -> None:
@@ -52,7 +52,7 @@ def _percent(share: float | None) -> str:
 def print_diagnosis(console: Console, found: "Diagnosis") -> None:
     """What the student fails and why, where it is right, and what to do next; narrow enough for 60 columns."""
     from orcinus.causes import OUTCOMES
-    from orcinus.diagnosis import summary
+    from orcinus.reporting.diagnosed import summary
 
     console.print(summary(found), style="bold", markup=False)
     for note in found.notes:
