@@ -7,13 +7,17 @@ The number of clusters is the recipe's, or the one with the best mean silhouette
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
 
+from orcinus.types import Example
+
+Key = tuple[str, str]
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
@@ -175,3 +179,37 @@ def _silhouette(points: F64, labels: I64) -> float:
     between = means.min(axis=1)
     scores = np.where(own > 1, (between - within) / np.maximum(np.maximum(between, within), 1e-12), 0.0)
     return float(scores.mean())
+
+
+def groups_of(
+    examples: Sequence[Example],
+    probed: Set[Key],
+    *,
+    by: Literal["task", "category", "cluster"],
+    count: int | None,
+    smallest: int,
+    seed: int,
+) -> dict[Key, str]:
+    """(task, example id) → group, for all examples.
+
+    Args:
+        examples: Of all tasks.
+        probed: Those that the student was asked.
+        by: A group is a task, each ``meta.category`` of a task, or a cluster of questions, whatever their task.
+        count: How many clusters; None takes the number that separates best, with at least ``smallest`` probed examples in each on average.
+        smallest: Probed examples that a category or cluster needs; those of smaller ones stay with their task.
+        seed: Of the clusters.
+    """
+    if by == "task":
+        return {(example.task, example.id): example.task for example in examples}
+    if by == "category":
+        fine = {
+            (e.task, e.id): f"{e.task}/{e.meta['category']}" if e.meta.get("category") else e.task for e in examples
+        }
+    else:
+        prompts = [example.prompt for example in examples]
+        clusters = Clusters(prompts, count=count, most=max(1, len(probed) // (2 * smallest)), seed=seed)
+        names = [f"cluster {number + 1}: {' '.join(clusters.words(number))}" for number in range(len(clusters.centres))]
+        fine = {(e.task, e.id): names[number] for e, number in zip(examples, clusters.of(prompts), strict=True)}
+    sizes = Counter(fine[key] for key in probed)
+    return {key: group if sizes[group] >= smallest else key[0] for key, group in fine.items()}

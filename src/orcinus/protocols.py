@@ -111,7 +111,7 @@ Selector = Callable[[Iterable[Example]], Iterator[Example]]
 of the student's right answers as ``meta.pass_rate``."""
 
 Chooser = Callable[[Sequence[Judged]], Assignment]
-"""The strategy for one group, given the student's judged attempts at it."""
+"""The strategy for one group, given the student's judged attempts at it. Group, evidence and proxy of the Assignment are filled in."""
 
 
 class Objective(Protocol):

@@ -43,7 +43,7 @@ class Registry:
         """
         self._read_entry_points()
         if name not in self._factories:
-            raise ConfigError(f"no {self.kind} named {name!r}; known: {', '.join(sorted(self._factories))}")
+            raise ConfigError(f"no {self.kind} named {name!r}; known: {', '.join(sorted(self._factories)) or 'none'}")
         return self._factories[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -78,3 +78,4 @@ verifiers = Registry("verifiers")
 filters = Registry("filters")
 objectives = Registry("objectives")
 selectors = Registry("selectors")
+choosers = Registry("choosers")

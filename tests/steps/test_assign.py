@@ -2,11 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from orcinus.asking import SamplingConfig
 from orcinus.completers.scripted import Scripted
+from orcinus.errors import ConfigError
 from orcinus.runtime import Runtime, Silent, StepContext
 from orcinus.steps.assign import AssignConfig, assign
 from orcinus.store import tables
@@ -112,6 +116,39 @@ def test_without_references_agreement_stands_in_and_is_named(tmp_path: Path) -> 
     assert alone["t"].proxy is None
     two, _ = chosen(AssignConfig(confirm=0), examples, answered, tmp_path / "two", names[:2])
     assert two["t"].proxy is None, "two answers are no majority"
+
+
+def shortest(items: Sequence[Judged]) -> Assignment:
+    """A user's rule: what writes least."""
+    by_length = sorted(items, key=lambda item: item.attempt.usage.tokens_out)
+    return Assignment(
+        group="", strategy=by_length[0].attempt.strategy, evidence=(), runner_up=None, p_value=None, reason="shortest"
+    )
+
+
+def unheard_of(items: Sequence[Judged]) -> Assignment:
+    """A user's rule that names no strategy of the recipe."""
+    return replace(shortest(items), strategy="telepathy")
+
+
+def test_a_rule_of_the_users_chooses_and_our_evidence_stands_beside_it(tmp_path: Path) -> None:
+    examples = list(draw(ProceduralConfig(generator="sums", count=8, size=(2, 3))))
+
+    def answered(example: Example, strategy: str) -> tuple[str, float]:
+        return "1", float(strategy == "step_by_step")
+
+    found, _ = chosen(AssignConfig(confirm=0, chooser=f"{__name__}:shortest"), examples, answered, tmp_path / "own")
+    assert (found["sums"].strategy, found["sums"].reason) == ("direct", "shortest")
+    assert [(e.strategy, e.score.mean) for e in found["sums"].evidence] == [("direct", 0.0), ("step_by_step", 1.0)]
+    with pytest.raises(ConfigError, match="gave 'telepathy' for 'sums'; it must give an Assignment of one of direct"):
+        chosen(AssignConfig(confirm=0, chooser=f"{__name__}:unheard_of"), examples, answered, tmp_path / "none")
+
+
+def test_a_chooser_that_is_not_there_is_refused_before_anything_runs() -> None:
+    with pytest.raises(ValueError, match="no choosers named 'nobody'"):
+        AssignConfig(chooser="nobody")
+    with pytest.raises(ValueError, match="exclude each other"):
+        AssignConfig(chooser=f"{__name__}:shortest", fixed="direct")
 
 
 def test_the_longest_strategy_is_the_one_under_which_most_is_written(tmp_path: Path) -> None:

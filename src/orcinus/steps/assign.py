@@ -7,30 +7,30 @@ The winner of many noisy means looks better than it is. So the choice is made on
 measured again on examples that had no part in it.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from orcinus import stats
+from orcinus import registry, stats
 from orcinus.asking import SamplingConfig, requests_for
 from orcinus.choosing import Array, Belief, believe, best, choose_each
-from orcinus.clustering import Clusters
+from orcinus.clustering import groups_of
 from orcinus.config import Config
 from orcinus.errors import ConfigError, StepError
 from orcinus.fingerprint import stable_fraction
-from orcinus.judges import given_by_judge
+from orcinus.grounds import evidence_of, outcomes, paired_p, proxy_of, written
 from orcinus.measuring import measure
+from orcinus.protocols import Chooser
 from orcinus.proxies import AGREEMENT, TEACHER, by_agreement, by_teacher
 from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import GROUPS
 from orcinus.strategies import by_name, suits
-from orcinus.types import Assignment, Evidence, Example, Judged, Request, Score, Strategy
+from orcinus.types import Assignment, Example, Judged, Request, Score, Strategy
 
 VERSION = 1
 
@@ -59,6 +59,9 @@ class AssignConfig(Config):
     fixed: str | None = None
     """One strategy for all groups, ``random`` for one drawn for each, or ``longest`` for the one under which most is written, without
     regard to what is right: for comparisons."""
+    chooser: str | None = None
+    """A rule of yours in place of ours, given a group's judged attempts: registered as ``choosers.NAME`` in the entry-point group ``orcinus``,
+    or ``package.module:function``. ``margin``, ``floor`` and ``below_floor`` are then its own business."""
     confirm: int = Field(default=10, ge=0)
     """Fresh probe examples of a group on which the chosen strategy is measured again; 0 leaves it out."""
     proxy: Literal["agreement", "teacher", "none"] = "agreement"
@@ -76,6 +79,19 @@ class AssignConfig(Config):
                 "needs at least 2 samples at a temperature over 0: one answer does not tell skill from luck"
             )
         return value
+
+    @field_validator("chooser")
+    @classmethod
+    def _chooser_is_there(cls, value: str | None) -> str | None:
+        if value is not None:
+            _rule(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_way_of_choosing(self) -> "AssignConfig":
+        if self.chooser is not None and self.fixed is not None:
+            raise ValueError("chooser and fixed exclude each other: the one chooses, the other does not")
+        return self
 
 
 async def assign(
@@ -111,18 +127,28 @@ async def assign(
         judged = by_agreement(judged, by_key)
     elif config.proxy == "teacher":
         judged = by_teacher(judged, by_key, await _teachers(judged, by_key, strategies, sampling, context))
-    groups = _groups(config, examples, judged, context.seed)
+    groups = groups_of(
+        examples,
+        {(item.attempt.task, item.attempt.example_id) for item in judged},
+        by="task" if config.by == "example" else config.by,
+        count=config.clusters,
+        smallest=config.smallest,
+        seed=context.seed,
+    )
     by_group: dict[str, list[Judged]] = {}
     for item in judged:
         by_group.setdefault(groups[item.attempt.task, item.attempt.example_id], []).append(item)
     by_group = dict(sorted(by_group.items()))
     names = [strategy.name for strategy in strategies]
     belief = believe({group: outcomes(items, names) for group, items in by_group.items()})
-    costs = _costs(by_group, names)
-    chosen = _choose(config, belief, costs, names, context.seed)
-    assignments = [
-        _assignment(config, belief, costs, names, g, chosen, by_group[group]) for g, group in enumerate(belief.groups)
-    ]
+    costs = written(by_group, names)
+    if config.chooser is not None:
+        assignments = [_chosen_by(config.chooser, group, items, names) for group, items in by_group.items()]
+    else:
+        chosen = _choose(config, belief, costs, names, context.seed)
+        assignments = [
+            _assignment(config, belief, costs, names, g, chosen, items) for g, items in enumerate(by_group.values())
+        ]
     assignments = await _confirmed(config, assignments, strategies, sampling, examples, groups, by_group, context)
     assignments += _unprobed(examples, groups, assignments, names[_winner(belief)])
     individual: dict[str, Any] = {}
@@ -188,55 +214,6 @@ def _check(config: AssignConfig, strategies: Sequence[Strategy]) -> None:
             )
 
 
-def _groups(
-    config: AssignConfig, examples: Sequence[Example], judged: Sequence[Judged], seed: int
-) -> dict[tuple[str, str], str]:
-    """(task, example id) → group, for all examples."""
-    if config.by in ("task", "example"):
-        return {(example.task, example.id): example.task for example in examples}
-    probed = {(item.attempt.task, item.attempt.example_id) for item in judged}
-    fine = _clustered(config, examples, len(probed), seed) if config.by == "cluster" else _categories(examples)
-    sizes = Counter(fine[key] for key in probed)
-    return {key: group if sizes[group] >= config.smallest else key[0] for key, group in fine.items()}
-
-
-def _categories(examples: Sequence[Example]) -> dict[tuple[str, str], str]:
-    return {(e.task, e.id): f"{e.task}/{e.meta['category']}" if e.meta.get("category") else e.task for e in examples}
-
-
-def _clustered(config: AssignConfig, examples: Sequence[Example], probed: int, seed: int) -> dict[tuple[str, str], str]:
-    prompts = [example.prompt for example in examples]
-    most = max(1, probed // (2 * config.smallest))
-    clusters = Clusters(prompts, count=config.clusters, most=most, seed=seed)
-    names = [f"cluster {number + 1}: {' '.join(clusters.words(number))}" for number in range(len(clusters.centres))]
-    return {(e.task, e.id): names[number] for e, number in zip(examples, clusters.of(prompts), strict=True)}
-
-
-def outcomes(items: Sequence[Judged], names: Sequence[str]) -> Array:
-    """(S, n) mean verdict of each strategy on each example; NaN where it was not asked. None counts as not right."""
-    columns = {
-        key: i for i, key in enumerate(dict.fromkeys((item.attempt.task, item.attempt.example_id) for item in items))
-    }
-    sums, counts = np.zeros((len(names), len(columns))), np.zeros((len(names), len(columns)))
-    for item in items:
-        at = names.index(item.attempt.strategy), columns[item.attempt.task, item.attempt.example_id]
-        sums[at] += item.verdict.value or 0.0
-        counts[at] += 1
-    means: Array = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
-    return means
-
-
-def _costs(by_group: Mapping[str, Sequence[Judged]], names: Sequence[str]) -> Array:
-    """(G, S) mean written tokens."""
-    sums, counts = np.zeros((len(by_group), len(names))), np.zeros((len(by_group), len(names)))
-    for g, items in enumerate(by_group.values()):
-        for item in items:
-            sums[g, names.index(item.attempt.strategy)] += item.attempt.usage.tokens_out
-            counts[g, names.index(item.attempt.strategy)] += 1
-    means: Array = np.divide(sums, counts, out=np.full(sums.shape, np.inf), where=counts > 0)
-    return means
-
-
 def _winner(belief: Belief) -> int:
     """The strategy that is best over all groups, of those that were asked in the most groups."""
     reach = (belief.counts > 0).sum(0)
@@ -255,6 +232,23 @@ def _choose(config: AssignConfig, belief: Belief, costs: Array, names: Sequence[
     return best(belief, costs, margin=config.margin)
 
 
+def _rule(name: str) -> Chooser:
+    rule: Chooser = registry.function_named(name) if ":" in name else registry.choosers.get(name)()
+    return rule
+
+
+def _chosen_by(chooser: str, group: str, items: Sequence[Judged], names: Sequence[str]) -> Assignment:
+    """What the user's rule chose, with our evidence."""
+    chosen: object = _rule(chooser)(items)
+    if not isinstance(chosen, Assignment) or chosen.strategy not in [*names, None]:
+        gave = repr(chosen.strategy if isinstance(chosen, Assignment) else chosen)
+        raise ConfigError(
+            f"assign.chooser: {chooser} gave {gave:.60} for {group!r}; it must give an Assignment of one of {', '.join(names)}, or of None to leave the group out"
+        )
+    evidence = evidence_of(items, sorted(names, key=lambda name: name != chosen.strategy))
+    return replace(chosen, group=group, evidence=evidence, proxy=proxy_of(items))
+
+
 def _assignment(
     config: AssignConfig,
     belief: Belief,
@@ -269,46 +263,23 @@ def _assignment(
     means = np.where(belief.counts[g] > 0, belief.mean[g], -1.0)
     order = sorted(range(len(names)), key=lambda s: (s != mine, -means[s]))
     asked = [s for s in order if belief.counts[g, s] > 0]
-    evidence = tuple(
-        Evidence(
-            strategy=names[s],
-            score=stats.score(item for item in items if item.attempt.strategy == names[s]),
-            tokens_out=float(costs[g, s]),
-        )
-        for s in asked
-    )
     rivals = [s for s in asked if s != mine]
     against = _winner(belief) if _winner(belief) in rivals else (rivals[0] if rivals else None)
     learnable = bool(means[mine] >= config.floor)
     strategy: str | None = names[mine]
     if not learnable and config.below_floor != "best":
         strategy = None if config.below_floor == "skip" else config.below_floor
-    proxy = _proxy(items)
+    proxy = proxy_of(items)
     return Assignment(
         group=belief.groups[g],
         strategy=strategy,
-        evidence=evidence,
+        evidence=evidence_of(items, [names[s] for s in order]),
         runner_up=names[rivals[0]] if rivals else None,
-        p_value=None if against is None else _paired_p(items, names[mine], names[against]),
+        p_value=None if against is None else paired_p(items, names[mine], names[against]),
         reason=_reason(config, belief, names, g, mine, learnable, against, proxy),
         learnable=learnable,
         proxy=proxy,
     )
-
-
-def _proxy(items: Sequence[Judged]) -> str | None:
-    """What stood in for comparing with references in some of the verdicts."""
-    for name in (AGREEMENT, TEACHER):
-        if any(item.verdict.verifier == name for item in items):
-            return name
-    return "judge" if given_by_judge(items)[0] else None
-
-
-def _paired_p(items: Sequence[Judged], first: str, second: str) -> float | None:
-    """McNemar's test on the examples that both were asked; with k samples an example counts as right from one half on."""
-    values = outcomes([item for item in items if item.attempt.strategy in (first, second)], [first, second])
-    both = values[:, ~np.isnan(values).any(0)]
-    return stats.mcnemar((both[0] >= 0.5).astype(float), (both[1] >= 0.5).astype(float)) if both.shape[1] else None
 
 
 def _reason(
@@ -484,17 +455,11 @@ def each_requests(
 
 
 def _individual(task: str, example_id: str, names: Sequence[str], mine: int, items: Sequence[Judged]) -> Assignment:
-    order = sorted(range(len(names)), key=lambda s: s != mine)
-    evidence = []
-    for s in order:
-        own = [item for item in items if item.attempt.strategy == names[s]]
-        if own:
-            tokens = float(np.mean([item.attempt.usage.tokens_out for item in own]))
-            evidence.append(Evidence(strategy=names[s], score=stats.score(own), tokens_out=tokens))
+    evidence = evidence_of(items, sorted(names, key=lambda name: name != names[mine]))
     return Assignment(
         group=f"{task}#{example_id}",
         strategy=names[mine],
-        evidence=tuple(evidence),
+        evidence=evidence,
         runner_up=None,
         p_value=None,
         reason=f"measured on this example: {evidence[0].score.mean:.0%} of {evidence[0].score.n} answers right",
