@@ -34,12 +34,17 @@ class Chat:
         self._special = tuple(token for token in tokenizer.all_special_tokens if token)
         self._takes_system = self._has_system_turn()
 
+    @property
+    def template(self) -> str:
+        """The Jinja template that is used."""
+        return self._template or str(self.tokenizer.chat_template)
+
     def prompt(self, messages: Messages) -> list[int]:
         """The tokens after which the model writes its answer.
 
         Where the template has no system turn (Gemma, Mistral) the system message stands before the first question.
         """
-        messages = self._folded(messages)
+        messages = self.folded(messages)
         return self._tokens(self._render(messages, generation=True), messages)
 
     def lesson(self, messages: Messages, completion: str, reasoning: str | None = None) -> tuple[list[int], int]:
@@ -48,7 +53,7 @@ class Chat:
         The rest is what the student learns to write: everything after the generation prompt, the token that ends the turn
         included and whatever the template puts behind it left out.
         """
-        messages = self._folded(messages)
+        messages = self.folded(messages)
         end, thought = _mark(len(messages)), _mark(len(messages) + 1)
         thinking = f"<think>\n{thought}\n</think>\n\n" if reasoning is not None else ""
         prompt_text = self._render(messages, generation=True)
@@ -82,8 +87,8 @@ class Chat:
         except TemplateError:
             return False
 
-    def _folded(self, messages: Messages) -> Messages:
-        """The conversation as the template can write it."""
+    def folded(self, messages: Messages) -> Messages:
+        """The conversation as the template can write it: without a system turn where it has none."""
         if self._takes_system or len(messages) < 2 or messages[0].role not in ("system", "developer"):
             return messages
         first = replace(messages[1], content=f"{messages[0].content}\n\n{messages[1].content}")

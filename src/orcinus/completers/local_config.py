@@ -32,7 +32,7 @@ class LocalConfig(Config):
 
     server: str = "auto"
     """auto: by vLLM where it is installed and a GPU is there, else in this process; none: in this process; or a command that serves it
-    over HTTP as OpenAI does, with ``{path}`` and ``{port}``. Does not change what the model is."""
+    over HTTP as OpenAI does, with ``{path}``, ``{port}`` and, for those that want one, ``{chat_template}`` (a file). Does not change what the model is."""
 
     def at(self, base: Path) -> Self:
         """The same with its paths resolved from ``base``."""

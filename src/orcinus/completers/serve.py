@@ -3,7 +3,8 @@
     LocalConfig(path, server: auto) ──start──► vllm serve PATH --port … ──ready──► Endpoint ──aclose──► killed
 
 The server is started with the first question and ends with this process, however that ends (see ``keeper.py``). What it answers is booked
-under the model's own identity: where a model runs changes no fingerprint.
+under the model's own identity: where a model runs changes no fingerprint. So that it answers alike, the server is given the chat template
+that ``local.py`` would use, and a system message that the template has no turn for stands before the first question here too.
 """
 
 import asyncio
@@ -16,13 +17,17 @@ import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 
+from orcinus.completers.chat import Chat
 from orcinus.completers.endpoint import Endpoint, EndpointConfig
 from orcinus.completers.local_config import LocalConfig, local_identity
 from orcinus.errors import StepError
 from orcinus.protocols import Completer
 from orcinus.types import Completion, Messages, Sampling
 
-VLLM = "vllm serve {path} --port {port} --host 127.0.0.1 --served-model-name model --enable-prefix-caching"
+VLLM = (
+    "{python} -m vllm.entrypoints.cli.main serve {path} --port {port} --host 127.0.0.1 --served-model-name model "
+    "--chat-template {chat_template} --enable-prefix-caching"
+)
 """What ``server: auto`` starts where vLLM is installed and a GPU is there."""
 START_S = 1200.0
 """Seconds for a server to read its weights and answer: 70 B parameters come from a slow disk in minutes."""
@@ -49,6 +54,7 @@ class Served:
     def __init__(self, config: LocalConfig, command: str) -> None:
         self._config, self._command = config, command
         self._identity = local_identity(config, Path())
+        self._chat = _chat_of(config)
         self._starting: asyncio.Task[Completer] | None = None
         self._server: asyncio.subprocess.Process | None = None
 
@@ -67,7 +73,7 @@ class Served:
         if self._starting is None:
             self._starting = asyncio.create_task(self._start())
         endpoint = await asyncio.shield(self._starting)
-        return await endpoint.complete(messages, sampling)
+        return await endpoint.complete(self._chat.folded(messages), sampling)
 
     async def aclose(self) -> None:
         """Stop the server. May be called twice."""
@@ -82,8 +88,14 @@ class Served:
     async def _start(self) -> Completer:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        words = [word.format(path=self._config.path, port=port) for word in shlex.split(self._command)]
-        with tempfile.TemporaryFile() as log:
+        with (
+            tempfile.TemporaryFile() as log,
+            tempfile.NamedTemporaryFile("w", suffix=".jinja", encoding="utf-8") as template,
+        ):
+            template.write(self._chat.template)
+            template.flush()
+            places = {"python": sys.executable, "path": self._config.path, "port": port, "chat_template": template.name}
+            words = [word.format(**places) for word in shlex.split(self._command)]
             self._server = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -111,6 +123,13 @@ class Served:
             self._server.stdin.close()  # the keeper kills what it started
             await self._server.wait()
             self._server = None
+
+
+def _chat_of(config: LocalConfig) -> Chat:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(config.path, revision=config.revision)
+    return Chat(tokenizer, fallback=config.chat_template)
 
 
 def _served_name(url: str) -> str | None:
