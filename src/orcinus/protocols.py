@@ -89,6 +89,16 @@ class KnowingExamples(Protocol):
         ...
 
 
+@runtime_checkable
+class Continuing(Protocol):
+    """A Completer that can go on with an answer that is half written, as ``completers/continuing.py`` asks it to."""
+
+    @property
+    def continues(self) -> bool:
+        """Whether it can, as it is configured."""
+        ...
+
+
 class Task(Protocol):
     """A named set of examples that share an answer format and a verifier."""
 
