@@ -234,22 +234,21 @@ async def _one(
         total=len(requests),
     )
     by_name: dict[str, list[Judged]] = {}
+    asked: dict[str, list[Request]] = {}
     for request, answer in zip(
         requests, judged, strict=True
     ):  # two conditions that send the same words share an attempt
         by_name.setdefault(request.strategy, []).append(answer)
+        asked.setdefault(request.strategy, []).append(request)
     examples = {
         layout: {(item.task, item.id): item for item in laid_out} for layout, laid_out in read.by_layout.items()
     }
     conditions = {
         condition.name: asdict(condition)
         | _condition(by_name[condition.name], examples[condition.layout], flagged, bool(settings.learnt_from))
+        | {"decided": await _decided(benchmark, settings, asked[condition.name], by_name[condition.name], context)}
         for condition in _conditions(read, settings)
     }
-    for name in conditions if settings.decide is not None else ():
-        conditions[name]["decided"] = await _decided(
-            settings.decide, _sampling(benchmark, settings), requests, judged, context, f"{benchmark.name}-{name}"
-        )
     first = next(iter(conditions))
     return content | {
         "conditions": conditions,
@@ -257,6 +256,29 @@ async def _one(
         "systems": _spread([c for c in conditions.values() if c["layout"] == conditions[first]["layout"]]),
         "layouts_spread": _spread([c for c in conditions.values() if c["system"] == 1]),
     }
+
+
+async def _decided(
+    benchmark: Benchmark,
+    settings: Settings,
+    requests: Sequence[Request],
+    judged: Sequence[Judged],
+    context: StepContext,
+) -> list[dict[str, Any]]:
+    """What several tries come to together under one condition."""
+    if settings.decide is None:
+        return []
+    rows = await decide(
+        settings.decide,
+        _sampling(benchmark, settings),
+        requests,
+        judged,
+        context.completer("model"),
+        context,
+        step=STEP,
+        name=f"{benchmark.name}-{requests[0].strategy.replace('/', '-')}",
+    )
+    return [asdict(row) for row in rows]
 
 
 def _judging(benchmark: Benchmark) -> JudgingConfig:

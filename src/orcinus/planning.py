@@ -214,7 +214,9 @@ class _Estimator:
                 f"Tree search asks up to {decide.steps * widths:,} further calls of the student for each held-out question; these are not in the figures."
             )
         if decide is not None and decide.rewarded and decide.reward == "judge":
-            notes.append("The judge rates every answer and every step that is decided among; these calls are not in the figures.")
+            notes.append(
+                "The judge rates every answer and every step that is decided among; these calls are not in the figures."
+            )
         if self._recipe.budget.usd is not None:
             spent = self._ledger.spent(self._recipe.name)[0]
             notes.append(f"Budget: ${self._recipe.budget.usd:,.2f}, of which ${spent:,.2f} is spent.")
