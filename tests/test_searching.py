@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conftest import write_recipe
 from tests.test_bad_input import fails
 
 from orcinus.asking import SamplingConfig, requests_for
@@ -25,7 +26,9 @@ from orcinus.demo import recipe_path
 from orcinus.errors import BudgetError, ConfigError, StepError
 from orcinus.fingerprint import stable_fraction
 from orcinus.measuring import measure
+from orcinus.method import run_recipe
 from orcinus.protocols import Completer
+from orcinus.recipe import load_recipe
 from orcinus.runtime import Runtime, Silent, StepContext
 from orcinus.searching import DecideConfig, Decided, decide
 from orcinus.store import tables
@@ -335,7 +338,7 @@ def test_a_server_that_refuses_to_go_on_ends_the_search_with_its_words(tmp_path:
             finally:
                 await endpoint.aclose()
 
-    with pytest.raises(StepError, match="recorded refuses to go on .* recorded cannot go on with a text"):
+    with pytest.raises(StepError, match=r"recorded refuses to go on .* recorded cannot go on with a text"):
         asyncio.run(go())
 
 
@@ -376,10 +379,7 @@ def seven(example: Example, text: str) -> int:
             ("--decide", "voting", "--samples", "4"),
             "--decide: Input should be 'majority', 'best_of_n', 'weighted' or 'rebase'",
         ),
-        (("--decide", "majority"), "needs several answers that differ; raise sampling.samples"),
-        (("--decide", "rebase", "--reward", "nowhere:f"), "no function 'nowhere:f'"),
         (("--decide", "weighted", "--reward", "good"), "no rewards named 'good'"),
-        (("--reward", "judge"), "--reward and --separator are for --decide"),
         (
             ("--decide", "weighted", "--reward", "judge", "--samples", "4", "--temperature", "1"),
             "name one with --judge",
@@ -388,3 +388,42 @@ def seven(example: Example, text: str) -> int:
 )
 def test_wrong_flags_are_one_line(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
     fails(tmp_path, "evaluate", "--model", "m:f", "--benchmark", "gsm8k", "--data", ".", *arguments, says=says)
+
+
+@pytest.mark.parametrize("changes", [{"samples": 1}, {"temperature": 0.0}])
+def test_there_must_be_something_to_decide_between(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="needs several answers that differ"):
+        DecideConfig(by=("majority",)).sampling(MAZE.model_copy(update=changes))
+    with pytest.raises(ConfigError, match=r"must lie between 1 and sampling\.samples, 16"):
+        DecideConfig(by=("majority",), at=(17,)).sampling(MAZE)
+
+
+# In a recipe
+
+
+def test_a_recipe_decides_for_every_arm_of_the_student_and_its_report_says_what_it_cost(tmp_path: Path) -> None:
+    evaluated = {
+        "per_task": 2,
+        "arms": ["before", "after", "teacher"],
+        "sampling": {"max_tokens": 8, "samples": 2, "temperature": 1.0},
+        "decide": {"by": ["weighted", "rebase"], "separator": ",", "steps": 2},
+    }
+    path = write_recipe(tmp_path / "recipe.yaml", evaluate=evaluated)
+    runtime = Runtime(workspace=tmp_path / "runs", ledger_path=tmp_path / "runs" / "ledger.sqlite", device="cpu")
+    folder = asyncio.run(run_recipe(load_recipe(path), path, runtime, Silent()))
+    scores = json.loads(next(folder.glob("evaluate-*/scores.json")).read_bytes())
+    ways = [("weighted", 1), ("weighted", 2), ("rebase", 1), ("rebase", 2)]
+    assert {arm: [(row["by"], row["n"]) for row in rows] for arm, rows in scores["decided"].items()} == {
+        "before": ways,
+        "after": ways,
+    }
+    assert "| rebase | 2 |" in (folder / "report.md").read_text(encoding="utf-8")
+    assert "Right answers against written tokens a question" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_recipe_whose_reward_is_a_judge_needs_one(tmp_path: Path) -> None:
+    decided = {"sampling": {"samples": 2, "temperature": 1.0}, "decide": {"by": "weighted", "reward": "judge"}}
+    with pytest.raises(ConfigError, match=r"evaluate\.decide\.reward is judge, and the recipe has no judge"):
+        load_recipe(write_recipe(tmp_path / "recipe.yaml", evaluate=decided))
+    judge = {"kind": "function", "function": "tests.test_searching:critic"}
+    load_recipe(write_recipe(tmp_path / "recipe.yaml", evaluate=decided, judge=judge))
