@@ -1,6 +1,6 @@
 """Score against tokens of votes, best of n and tree search, on the demo's base student: the table in docs/evaluation.md.
 
-python scripts/measure_search.py FOLDER [ITEMS_OF_EACH_KIND]
+python scripts/measure_search.py FOLDER [TEMPERATURE_OF_REBASE]
 
 What was asked stands in FOLDER's ledger: the same command goes on where it stopped.
 """
@@ -25,15 +25,16 @@ from orcinus.tasks import short
 FAMILIES = ("sums", "largest", "parity", "logic", "item")
 SEED = 0
 ITEMS = 60
+"""Of each kind."""
 SIZE = (3, 6)
 WAYS = DecideConfig(by=("majority", "best_of_n", "weighted", "rebase"), separator=",", steps=12)
 SAMPLING = SamplingConfig(samples=16, temperature=0.7, max_tokens=96)
 
 
-async def measured(folder: Path, items: int) -> list[Decided]:
+async def measured(folder: Path, ways: DecideConfig) -> list[Decided]:
     """Ask everything, or recall it."""
-    examples = [e for f in FAMILIES for e in short.examples(f, task=f, count=items, seed=1001, size=SIZE)]
-    sampling = WAYS.sampling(SAMPLING)
+    examples = [e for f in FAMILIES for e in short.examples(f, task=f, count=ITEMS, seed=1001, size=SIZE)]
+    sampling = ways.sampling(SAMPLING)
     requests = [r for e in examples for r in requests_for(e, built_in()["step_by_step"], sampling, seed=SEED)]
     with recipe_path() as recipe, Ledger(folder / "ledger.sqlite") as ledger:
         model = Local(LocalConfig(path=str(recipe.parent / "base"), chat_template="chatml"), device="cpu")
@@ -50,15 +51,16 @@ async def measured(folder: Path, items: int) -> list[Decided]:
         path = folder / "attempts.parquet"
         judged = await measure(requests, model, path, context, step="evaluate", what="samples", total=None)
         try:
-            return await decide(WAYS, sampling, requests, judged, model, context, step="evaluate", name="demo")
+            return await decide(ways, sampling, requests, judged, model, context, step="evaluate", name="demo")
         finally:
             await model.aclose()
 
 
 def main() -> None:
-    """Print the table, and REBASE against each other way at the same n, paired by item."""
+    """Print the table, and every way against one answer and against REBASE at the same n, paired by item."""
     folder = Path(sys.argv[1])
-    rows = asyncio.run(measured(folder, int(sys.argv[2]) if len(sys.argv) > 2 else ITEMS))
+    ways = WAYS.model_copy(update={"temperature": float(sys.argv[2])}) if len(sys.argv) > 2 else WAYS
+    rows = asyncio.run(measured(folder, ways))
     print("| decided by | n | right | 95 % interval | tokens written | tokens read | calls |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for row in rows:
@@ -69,12 +71,14 @@ def main() -> None:
     by_way: dict[str, list[tables.Judged]] = {}
     for item in tables.read_judged(folder / "decided-demo.parquet"):
         by_way.setdefault(item.attempt.strategy, []).append(item)
+    means = {way: stats.item_means(items) for way, items in by_way.items()}
     for n in WAYS.widths(SAMPLING.samples)[1:]:
-        tree = stats.item_means(by_way[f"rebase of {n}"])
-        for by in WAYS.by[:-1]:
-            other = stats.item_means(by_way[f"{by} of {n}"])
-            found = stats.compare([tree[key] for key in tree], [other[key] for key in tree], seed=SEED)
-            print(f"rebase of {n} against {by} of {n}: {found}")
+        for by in WAYS.by:
+            for other in ("majority of 1", *([f"rebase of {n}"] if by != "rebase" else ())):
+                a, b = means[f"{by} of {n}"], means[other]
+                found = stats.compare([a[key] for key in a], [b[key] for key in a], seed=SEED)
+                points = f"{100 * found.difference:+.1f} ({100 * found.low:+.1f} … {100 * found.high:+.1f})"
+                print(f"{by} of {n} against {other}: {points}, p = {found.p_value:.3f}, n = {found.n}")
 
 
 if __name__ == "__main__":

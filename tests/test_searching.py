@@ -238,6 +238,22 @@ def test_equal_beginnings_are_gone_on_with_differently(tmp_path: Path) -> None:
     assert len(set(ends)) == len(ends) == 4
 
 
+def test_an_answer_that_ends_leaves_the_tree_with_its_place(tmp_path: Path) -> None:
+    def ending(messages: Messages, sampling: Sampling) -> Completion:
+        first = messages[-1].role != "assistant"
+        return completion("turn 1\n\n" if first and (sampling.seed or 0) % 2 else "The answer is 1.", "stop", 2)
+
+    found = run(tmp_path, DecideConfig(by=("rebase",), reward=REWARD, at=(4,)), Scripted(ending, model="ending"))
+    assert found["rebase", 4].calls == 6  # four first steps, two of them ends; so two second steps
+
+
+def test_a_stop_text_of_the_recipe_ends_the_answer_and_is_no_part_of_it(tmp_path: Path) -> None:
+    sampling = MAZE.model_copy(update={"stop": ("END",)})
+    model = Scripted(lambda messages, sampling: completion("The answer is 1. END", "stop", 5), model="stopped")
+    run(tmp_path, DecideConfig(by=("rebase",), reward=REWARD, at=(2,)), model, sampling=sampling, examples=maze(1))
+    assert [i.attempt.text for i in tables.read_judged(tmp_path / "decided-maze.parquet")] == ["The answer is 1."]
+
+
 def test_groups_of_fewer_answers_than_there_are_all_count(tmp_path: Path) -> None:
     found = run(tmp_path, DecideConfig(by=("majority",)))
     assert [(n, row.score.n) for (_, n), row in found.items()] == [(1, 320), (2, 160), (4, 80), (8, 40), (16, 20)]
