@@ -9,12 +9,12 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from orcinus import registry
 from orcinus.asking import JudgingConfig
 from orcinus.errors import StepError
 from orcinus.judges import judge_of, rate
+from orcinus.protocols import Reward
 from orcinus.runtime import StepContext
 from orcinus.types import Attempt, Example
 
@@ -48,19 +48,21 @@ class Worth:
     """The judge's call."""
 
 
-Reward = Callable[[Sequence[Written]], Awaitable[list[Worth]]]
+Rewarding = Callable[[Sequence[Written]], Awaitable[list[Worth]]]
+"""Rewards many at once."""
 
 
-def function_of(name: str) -> Callable[[Example, str], Any]:
+def function_of(name: str) -> Reward:
     """The reward function that is registered as ``name``, or stands at ``module:name``.
 
     Raises:
         ConfigError: There is none.
     """
-    return registry.function_named(name) if ":" in name else registry.rewards.get(name)
+    found: Reward = registry.function_named(name) if ":" in name else registry.rewards.get(name)
+    return found
 
 
-def open_reward(name: str, context: StepContext, *, step: str) -> Reward:
+def open_reward(name: str, context: StepContext, *, step: str) -> Rewarding:
     """The reward of that name.
 
     Args:
@@ -108,7 +110,7 @@ def _mean_probability(item: Written) -> float:
     return math.exp(min(0.0, math.fsum(item.logprobs) / len(item.logprobs))) if item.logprobs else 0.0
 
 
-async def _called(function: Callable[[Example, str], Any], item: Written, name: str) -> float:
+async def _called(function: Reward, item: Written, name: str) -> float:
     value = function(item.example, item.text)
     if inspect.isawaitable(value):
         value = await value

@@ -24,7 +24,7 @@ from orcinus.errors import ConfigError, StepError
 from orcinus.fingerprint import stable_fraction
 from orcinus.judges import judge_of, settle
 from orcinus.protocols import Completer, Continuing
-from orcinus.rewards import BUILT_IN, Reward, Worth, Written, function_of, open_reward
+from orcinus.rewards import BUILT_IN, Rewarding, Worth, Written, function_of, open_reward
 from orcinus.runtime import StepContext
 from orcinus.stats import DECIDERS, Candidate
 from orcinus.store import tables
@@ -240,7 +240,10 @@ def _candidate(judged: Judged, worth: Worth | None) -> Candidate:
 
 
 async def _of_samples(
-    ways: Mapping[tuple[str, int], _Way], requests: Sequence[Request], judged: Sequence[Judged], reward: Reward | None
+    ways: Mapping[tuple[str, int], _Way],
+    requests: Sequence[Request],
+    judged: Sequence[Judged],
+    reward: Rewarding | None,
 ) -> dict[tuple[str, int], list[_Decision]]:
     pairs = list(zip(requests, judged, strict=True))
     worths: dict[int, Worth] = {}
@@ -307,7 +310,7 @@ class _Search:
     completer: Completer
     context: StepContext
     step: str
-    reward: Reward
+    reward: Rewarding
 
     async def decisions(self, roots: Sequence[Request], width: int) -> list[_Decision]:
         """One decision for each question, in their order."""

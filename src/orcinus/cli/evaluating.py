@@ -273,24 +273,22 @@ def _print(scores: dict[str, Any]) -> None:
 
 
 def _print_decided(scores: dict[str, Any]) -> None:
+    """What fits a terminal; tokens read and the judge's part stand in the report."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("benchmark", no_wrap=True)
-    table.add_column("layout/system", no_wrap=True)
-    table.add_column("decided by", no_wrap=True)
-    for column in ("n", "right", "95 % interval", "tokens written", "read", "calls", "judge's calls", "dollars"):
+    for column in ("benchmark", "layout/system", "decided by"):
+        table.add_column(column, no_wrap=True)
+    for column in ("right", "95 % interval", "tokens", "calls", "dollars"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, found in scores["benchmarks"].items():
         for condition, content in found.get("conditions", {}).items():
             for row in content["decided"]:
                 score = row["score"]
                 interval = "–" if score["low"] is None else f"{100 * score['low']:.1f} – {100 * score['high']:.1f}"
-                figures = [f"{row[key]:,.1f}" for key in ("tokens_out", "tokens_in", "calls", "reward_calls")]
-                right = _percent(score["mean"])
-                table.add_row(
-                    name, escape(condition), row["by"], str(row["n"]), right, interval, *figures, f"{row['usd']:.4f}"
-                )
+                way, right = f"{row['by']} of {row['n']}", _percent(score["mean"])
+                figures = f"{row['tokens_out']:,.0f}", f"{row['calls']:,.1f}", f"{row['usd']:.4f}"
+                table.add_row(name, escape(condition), way, right, interval, *figures)
     if table.row_count:
-        typer.echo("\nSeveral tries at each question, decided; figures a question:")
+        typer.echo("\nSeveral tries, decided; written tokens, calls and dollars for one question:")
         flags.out_console().print(table)
 
 
