@@ -9,6 +9,7 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from orcinus import registry
 from orcinus.asking import JudgingConfig
@@ -111,7 +112,7 @@ def _mean_probability(item: Written) -> float:
 
 
 async def _called(function: Reward, item: Written, name: str) -> float:
-    value = function(item.example, item.text)
+    value: Any = function(item.example, item.text)
     if inspect.isawaitable(value):
         value = await value
     if not isinstance(value, int | float) or not 0 <= value <= 1:
