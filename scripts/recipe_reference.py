@@ -18,6 +18,7 @@ from orcinus.completers.replay import ReplayConfig
 from orcinus.completers.scripted import ScriptedConfig
 from orcinus.curation.selectors import Balanced, Diverse, Matched, Teachable
 from orcinus.recipe import BudgetConfig, Recipe, StrategyConfig
+from orcinus.searching import DecideConfig
 from orcinus.steps.assign import AssignConfig
 from orcinus.steps.curate import CurateConfig, QualityConfig, ToxicityConfig
 from orcinus.steps.erase import EraseConfig
@@ -71,6 +72,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("… an item of its `stages:`", StageConfig),
     ("… its `lora:`", LoraConfig),
     ("`evaluate:`", EvaluateConfig),
+    ("… its `decide:`", DecideConfig),
     ("`report:`", ReportConfig),
     ("`budget:`", BudgetConfig),
 )

@@ -16,6 +16,7 @@ from orcinus.errors import BudgetError, ConfigError
 from orcinus.evaluating import Settings, evaluate_model
 from orcinus.recipe import BudgetConfig
 from orcinus.runtime import Runtime, Silent
+from orcinus.searching import DecideConfig
 from orcinus.store import tables
 from orcinus.store.ledger import Ledger
 from orcinus.types import Messages, Sampling
@@ -148,6 +149,20 @@ def test_what_a_model_or_a_user_wrote_is_escaped_in_the_page(tmp_path: Path) -> 
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "<b>brief" not in page
     assert "&lt;b&gt;brief" in page
+
+
+def test_several_tries_are_decided_and_the_report_says_at_which_cost(tmp_path: Path) -> None:
+    sums(tmp_path)
+    ways = DecideConfig(by=("majority", "best_of_n"), reward="judge", at=(2,))
+    found = run(tmp_path, decide=ways, sampling={"samples": 2, "temperature": 0.5}, systems=("", "Be brief."))
+    rows = found["benchmarks"]["gsm8k"]["conditions"]["plain/1"]["decided"]
+    assert [(row["by"], row["score"]["mean"], row["calls"], row["reward_calls"]) for row in rows] == [
+        ("majority", 1.0, 2.0, 0.0),
+        ("best_of_n", 1.0, 2.0, 1.0),
+    ]
+    assert "| plain/2 | best_of_n | 2 | 0.0 % |" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "<td>best_of_n</td>" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert (tmp_path / "out" / "decided-gsm8k-plain-1.parquet").is_file()
 
 
 def test_published_figures_stand_beside_and_are_called_not_comparable(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from orcinus.protocols import Completer
 from orcinus.recipe import BudgetConfig, ModelConfig
 from orcinus.reporting import evaluation as pages
 from orcinus.runtime import Progress, Runtime, StepContext
+from orcinus.searching import DecideConfig, decide
 from orcinus.store import tables
 from orcinus.store.ledger import Ledger
 from orcinus.strategies import generic_messages
@@ -62,6 +63,8 @@ class Settings(Config):
     """Items of each subset at most."""
     sampling: Mapping[str, Any] = {}
     """In place of the benchmarks' own: ``max_tokens``, ``temperature``, ``samples``, ``seeded``."""
+    decide: DecideConfig | None = None
+    """How several tries at a question become one answer, and what that costs."""
     learnt_from: tuple[str, ...] = ()
     """Runs or files that the model has learnt from, to flag items that stand in them."""
     overlap: int = 13
@@ -134,6 +137,8 @@ async def evaluate_model(
             budget=budget,
         )
         try:
+            if settings.decide is not None:
+                settings.decide.require(completer("model"))
             found = {b.name: await _one(b, read[b.name], settings, context, judge) for b in settings.benchmarks}
             name = completer("model").model
         finally:
@@ -156,6 +161,12 @@ def _check(settings: Settings, model: ModelConfig, judge: ModelConfig | None) ->
             raise ConfigError(f"{benchmark.name} is scored by a judge; name one with --judge")
         if benchmark.needs == "library":
             library()
+        if settings.decide is not None:
+            if benchmark.rated:
+                raise ConfigError(f"{benchmark.name} is rated answer by answer; there is nothing to --decide")
+            _sampling(benchmark, settings)
+    if settings.decide is not None and settings.decide.rewarded and settings.decide.reward == "judge" and judge is None:
+        raise ConfigError("the reward is judge; name one with --judge")
     for layout in settings.layouts:
         if layout != "all" and not any(layout in benchmark.layouts for benchmark in settings.benchmarks):
             known = sorted({name for benchmark in settings.benchmarks for name in benchmark.layouts})
@@ -181,7 +192,8 @@ def _read(benchmark: Benchmark, settings: Settings) -> Read:
 
 
 def _sampling(benchmark: Benchmark, settings: Settings) -> SamplingConfig:
-    return SamplingConfig.model_validate({**benchmark.sampling.model_dump(), **settings.sampling})
+    sampling = SamplingConfig.model_validate({**benchmark.sampling.model_dump(), **settings.sampling})
+    return sampling if settings.decide is None else settings.decide.sampling(sampling)
 
 
 async def _one(
@@ -222,16 +234,19 @@ async def _one(
         total=len(requests),
     )
     by_name: dict[str, list[Judged]] = {}
+    asked: dict[str, list[Request]] = {}
     for request, answer in zip(
         requests, judged, strict=True
     ):  # two conditions that send the same words share an attempt
         by_name.setdefault(request.strategy, []).append(answer)
+        asked.setdefault(request.strategy, []).append(request)
     examples = {
         layout: {(item.task, item.id): item for item in laid_out} for layout, laid_out in read.by_layout.items()
     }
     conditions = {
         condition.name: asdict(condition)
         | _condition(by_name[condition.name], examples[condition.layout], flagged, bool(settings.learnt_from))
+        | {"decided": await _decided(benchmark, settings, asked[condition.name], by_name[condition.name], context)}
         for condition in _conditions(read, settings)
     }
     first = next(iter(conditions))
@@ -241,6 +256,29 @@ async def _one(
         "systems": _spread([c for c in conditions.values() if c["layout"] == conditions[first]["layout"]]),
         "layouts_spread": _spread([c for c in conditions.values() if c["system"] == 1]),
     }
+
+
+async def _decided(
+    benchmark: Benchmark,
+    settings: Settings,
+    requests: Sequence[Request],
+    judged: Sequence[Judged],
+    context: StepContext,
+) -> list[dict[str, Any]]:
+    """What several tries come to together under one condition."""
+    if settings.decide is None:
+        return []
+    rows = await decide(
+        settings.decide,
+        _sampling(benchmark, settings),
+        requests,
+        judged,
+        context.completer("model"),
+        context,
+        step=STEP,
+        name=f"{benchmark.name}-{requests[0].strategy.replace('/', '-')}",
+    )
+    return [asdict(row) for row in rows]
 
 
 def _judging(benchmark: Benchmark) -> JudgingConfig:

@@ -83,6 +83,8 @@ class Rating:
     """On the scale that was asked for."""
     reason: str
     """Why there is no value; empty when there is one."""
+    reply: Attempt
+    """What the judge wrote, and what it used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +111,12 @@ async def rate(items: Sequence[tuple[Example, str]], judge: Judge, *, scale: Sca
         (example, rating(example.prompt, answer, reference_text(example), scale=scale, task=task))
         for example, answer in items
     ]
-    readings = await _readings(inquiries, judge)
-    return [Rating(value=None if r.word is None else float(r.word), reason=r.reason) for r in readings]
+    ratings = []
+    for (_, inquiry), reply in zip(inquiries, await _ask(inquiries, judge), strict=True):
+        found = _read(inquiry, reply)
+        value = None if found.word is None else float(found.word)
+        ratings.append(Rating(value=value, reason=found.reason, reply=reply.attempt))
+    return ratings
 
 
 async def compare(pairs: Sequence[Pair], judge: Judge) -> list[Comparison]:

@@ -207,6 +207,16 @@ class _Estimator:
             notes.append(
                 f"The judge rates up to {self._recipe.curate.quality.labelled:,} traces for curate.quality, one call each; these calls are not in the figures."
             )
+        decide = self._recipe.evaluate.decide
+        if decide is not None and "rebase" in decide.by:
+            widths = sum(decide.widths(self._recipe.evaluate.sampling.samples))
+            notes.append(
+                f"Tree search asks up to {decide.steps * widths:,} further calls of the student for each held-out question; these are not in the figures."
+            )
+        if decide is not None and decide.rewarded and decide.reward == "judge":
+            notes.append(
+                "The judge rates every answer and every step that is decided among; these calls are not in the figures."
+            )
         if self._recipe.budget.usd is not None:
             spent = self._ledger.spent(self._recipe.name)[0]
             notes.append(f"Budget: ${self._recipe.budget.usd:,.2f}, of which ${spent:,.2f} is spent.")
@@ -291,7 +301,7 @@ class _Estimator:
             for example in evaluate.chosen(config, self._context, split):
                 name = self._assigned.strategy_of(example.task, example.id) if self._assigned and prompted else None
                 strategy = self._known[name] if name else self._longest()
-                yield from requests_for(example, strategy, config.sampling, seed=self._recipe.seed)
+                yield from requests_for(example, strategy, config.sampling_of(arm), seed=self._recipe.seed)
 
         return _Asking(role=role, requests=requests(), exact=prompted and self._assigned is not None)
 

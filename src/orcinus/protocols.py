@@ -1,8 +1,8 @@
 """The extension points, on one screen. Give an object the right shape and a name; there is nothing to inherit.
 
-Verifiers, filters, selectors and objectives have names: registered in ``registry.py``, or by another package through the entry-point group
-``orcinus`` (``verifiers.NAME``, ``filters.NAME``, ``selectors.NAME``, ``objectives.NAME``), and then called by a recipe. A filter, and a Completer of
-your own (``kind: function``), may also come as a function, ``package.module:name``.
+Verifiers, filters, selectors, objectives and rewards have names: registered in ``registry.py``, or by another package through the entry-point group
+``orcinus`` (``verifiers.NAME``, ``filters.NAME``, ``selectors.NAME``, ``objectives.NAME``, ``rewards.NAME``), and then called by a recipe. A filter, a
+reward, and a Completer of your own (``kind: function``), may also come as a function, ``package.module:name``.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -89,6 +89,16 @@ class KnowingExamples(Protocol):
         ...
 
 
+@runtime_checkable
+class Continuing(Protocol):
+    """A Completer that can go on with an answer that is half written, as ``completers/continuing.py`` asks it to."""
+
+    @property
+    def continues(self) -> bool:
+        """Whether it can, as it is configured."""
+        ...
+
+
 class Task(Protocol):
     """A named set of examples that share an answer format and a verifier."""
 
@@ -109,6 +119,9 @@ Filter = Callable[[Example, Attempt, Verdict], str | None]
 Selector = Callable[[Iterable[Example]], Iterator[Example]]
 """Which examples to teach, of examples that it can go through more than once. With an attribute ``needs_pass_rate = True`` it finds the share
 of the student's right answers as ``meta.pass_rate``."""
+
+Reward = Callable[[Example, str], float | Awaitable[float]]
+"""What an answer, finished or not, is held to be worth, from 0 to 1. It is handed the example and should not look at its reference."""
 
 Chooser = Callable[[Sequence[Judged]], Assignment]
 """The strategy for one group, given the student's judged attempts at it. Group, evidence and proxy of the Assignment are filled in."""

@@ -222,9 +222,16 @@ class Recipe(Config):
             raise ValueError(
                 "curate.quality learns from a judge's ratings, and the recipe has no judge; add the model as judge:, like teacher:"
             )
-        if self.judge is not None and not waiting and self.curate.quality is None:
+        decide = self.evaluate.decide
+        rewards = decide is not None and decide.rewarded and decide.reward == "judge"
+        if rewards and self.judge is None:
             raise ValueError(
-                "judge: no task asks it; say verifier: judge_fallback (where rules find no answer), judge or grounded at a task, or curate.quality"
+                "evaluate.decide.reward is judge, and the recipe has no judge; add the model as judge:, like teacher:"
+            )
+        if self.judge is not None and not waiting and not rewards and self.curate.quality is None:
+            raise ValueError(
+                "judge: no task asks it; say verifier: judge_fallback (where rules find no answer), judge or grounded at a task, curate.quality, "
+                "or evaluate.decide.reward: judge"
             )
         if self.judge is not None and isinstance(self.teacher, SelfConfig) and self.judge == self.student:
             raise ValueError("judge: a student that learns from itself cannot be its own judge; name another model")

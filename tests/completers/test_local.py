@@ -1,6 +1,7 @@
 """Models in this process: the same answers whatever else is asked, and those of Transformers' own generate."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orcinus.completers.chat import Chat
+from orcinus.completers.continuing import GO_ON, WHOLE
 from orcinus.completers.local import Local
 from orcinus.completers.local_config import LocalConfig
 from orcinus.completers.slots import SlotCache
@@ -135,3 +137,33 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ConfigError, match="cannot be loaded as a causal language model"):
         answer(tmp_path, PROMPTS[:1], Sampling())
+
+
+def test_an_answer_begun_is_gone_on_with_as_if_it_had_been_written_in_one_go(tiny_student: Path) -> None:
+    whole = replace(Sampling(max_tokens=24), extra=WHOLE)
+    question = Message(role="user", content=PROMPTS[1])
+
+    async def go() -> tuple[Completion, list[Completion]]:
+        model = Local(LocalConfig(path=str(tiny_student), chat_template="chatml"), device="cpu")
+        try:
+            straight = await model.complete((question,), whole)
+            parts = [await model.complete((question,), replace(whole, max_tokens=8))]
+            for _ in range(2):
+                begun = Message(role="assistant", content="".join(part.text for part in parts))
+                parts.append(await model.complete((question, begun), replace(whole, max_tokens=8, extra=GO_ON)))
+            return straight, parts
+        finally:
+            await model.aclose()
+
+    straight, parts = asyncio.run(go())
+    assert "".join(part.text for part in parts) == straight.text
+    assert parts[1].usage.tokens_in == parts[0].usage.tokens_in + 8
+
+
+def test_a_stop_text_is_kept_where_the_whole_reply_is_wanted(tiny_student: Path) -> None:
+    [free] = answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=12, extra=WHOLE))
+    stop = free.text[3:5]
+    [cut] = answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=12, stop=(stop,)))
+    [kept] = answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=12, stop=(stop,), extra=WHOLE))
+    end = free.text.index(stop) + len(stop)
+    assert (kept.text, cut.text) == (free.text[:end], free.text[: end - len(stop)].strip())

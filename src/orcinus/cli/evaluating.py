@@ -15,6 +15,7 @@ from orcinus.errors import ConfigError
 
 if TYPE_CHECKING:
     from orcinus.recipe import ModelConfig
+    from orcinus.searching import DecideConfig
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -59,6 +60,16 @@ def evaluate(
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer, if not the benchmark's.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0, help="0 is greedy, the default.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Answers to each question.")] = None,
+    decide: Annotated[
+        str | None,
+        typer.Option(metavar="WAYS", help="One answer of --samples: majority, best_of_n, weighted, rebase; by commas."),
+    ] = None,
+    reward: Annotated[
+        str | None, typer.Option(help="What answers are worth: logprob (the default), judge, or module:function.")
+    ] = None,
+    separator: Annotated[
+        str | None, typer.Option(metavar="TEXT", help=r"rebase: what ends a step; a blank line (\n\n) if not given.")
+    ] = None,
     send_seed: Annotated[bool, typer.Option("--send-seed/--no-seed", help="Some endpoints refuse a seed.")] = True,
     budget_usd: Annotated[float | None, typer.Option(min=0, help="Hard cap in dollars.")] = None,
     budget_tokens: Annotated[int | None, typer.Option(min=0, help="Hard cap in tokens.")] = None,
@@ -98,6 +109,11 @@ def evaluate(
         "samples": samples,
         "seeded": None if send_seed else False,
     }
+    ways = {
+        "by": tuple(_listed(decide or "")),
+        "reward": reward,
+        "separator": None if separator is None else separator.replace(r"\n", "\n"),
+    }
     settings = Settings(
         benchmarks=tuple(load(name) for text in benchmark for name in _listed(text)),
         data=data,
@@ -106,6 +122,7 @@ def evaluate(
         shots=shots,
         limit=limit,
         sampling={name: value for name, value in given.items() if value is not None},
+        decide=_decide({name: value for name, value in ways.items() if value is not None}),
         learnt_from=tuple(learnt_from or ()),
         budget=BudgetConfig(usd=budget_usd, tokens=budget_tokens),
         seed=seed,
@@ -155,6 +172,23 @@ def benchmarks(
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _decide(ways: "dict[str, Any]") -> "DecideConfig | None":
+    """What ``--decide``, ``--reward`` and ``--separator`` mean."""
+    from pydantic import ValidationError
+
+    from orcinus.searching import DecideConfig
+
+    if not ways["by"]:
+        if len(ways) > 1:
+            raise ConfigError("--reward and --separator are for --decide; say which way, such as --decide rebase")
+        return None
+    try:
+        return DecideConfig.model_validate(ways)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ConfigError(f"--decide: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def _model(text: str, served_as: str | None, api_key_env: str | None) -> "ModelConfig":
@@ -228,6 +262,7 @@ def _print(scores: dict[str, Any]) -> None:
             interval = f"{content['low']:.2f} – {content['high']:.2f}" if rated else "–"
             table.add_row(name, escape(condition), mean, interval, f"{content['n']:,}", "")
     flags.out_console().print(table)
+    _print_decided(scores)
     failed = sum(
         content["scores"]["_micro"]["n_error"]
         for b in scores["benchmarks"].values()
@@ -235,6 +270,26 @@ def _print(scores: dict[str, Any]) -> None:
     ) + sum(content["unanswered"] for b in scores["benchmarks"].values() for content in b.get("ratings", {}).values())
     if failed:
         typer.echo(f"{failed:,} questions have no answer, for their calls failed; the same command asks them again")
+
+
+def _print_decided(scores: dict[str, Any]) -> None:
+    """What fits a terminal; tokens read and the judge's part stand in the report."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("benchmark", "layout/system", "decided by"):
+        table.add_column(column, no_wrap=True)
+    for column in ("right", "95 % interval", "tokens", "calls", "dollars"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, found in scores["benchmarks"].items():
+        for condition, content in found.get("conditions", {}).items():
+            for row in content["decided"]:
+                score = row["score"]
+                interval = "–" if score["low"] is None else f"{100 * score['low']:.1f} – {100 * score['high']:.1f}"
+                way, right = f"{row['by']} of {row['n']}", _percent(score["mean"])
+                figures = f"{row['tokens_out']:,.0f}", f"{row['calls']:,.1f}", f"{row['usd']:.4f}"
+                table.add_row(name, escape(condition), way, right, interval, *figures)
+    if table.row_count:
+        typer.echo("\nSeveral tries, decided; written tokens, calls and dollars for one question:")
+        flags.out_console().print(table)
 
 
 def _percent(share: float | None) -> str:

@@ -47,6 +47,12 @@ class Chat:
         messages = self.folded(messages)
         return self._tokens(self._render(messages, generation=True), messages)
 
+    def begun(self, messages: Messages) -> tuple[list[int], int]:
+        """The prompt with the beginning of its answer, which is the last message; and how many tokens of it are the beginning's."""
+        *before, last = messages
+        written = self._tokens(_mark(0), (last,))
+        return self.prompt(tuple(before)) + written, len(written)
+
     def lesson(self, messages: Messages, completion: str, reasoning: str | None = None) -> tuple[list[int], int]:
         """The tokens of a whole lesson, and how many of them are the prompt.
 

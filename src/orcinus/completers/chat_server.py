@@ -7,16 +7,17 @@ stream), ``/v1/models``, errors in its shape. Listens on this machine only, unle
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from orcinus.completers.continuing import GO_ON, goes_on
 from orcinus.completers.serving import serving
 from orcinus.errors import CompleterError
-from orcinus.protocols import Completer
+from orcinus.protocols import Completer, Continuing
 from orcinus.types import Completion, Message, Messages, Sampling
 
 MAX_REQUEST_BYTES = 16 * 2**20
@@ -117,6 +118,10 @@ async def _route(method: str, path: str, body: bytes, served: _Served) -> tuple[
     if method != "POST":
         raise _Refused(405, f"{path} takes POST")
     messages, sampling, stream = _parse(body)
+    able = isinstance(served.model, Continuing) and served.model.continues
+    if goes_on(sampling) and not (able and messages[-1].role == "assistant"):
+        why = "the last message is not the assistant's" if able else f"{served.name} cannot go on with a text"
+        raise _Refused(400, f"continue_final_message: {why}")
     if messages[0].role not in ("system", "developer"):
         messages = (*served.before, *messages)
     try:
@@ -139,6 +144,8 @@ def _parse(body: bytes) -> tuple[Messages, Sampling, bool]:
             max_tokens=int(asked.get("max_completion_tokens") or asked.get("max_tokens") or DEFAULT_MAX_TOKENS),
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
             seed=asked.get("seed"),
+            logprobs=bool(asked.get("logprobs")),
+            extra={name: bool(asked[name]) for name in GO_ON if name in asked},
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise _Refused(400, f"not a chat request: {error!r}") from error
@@ -164,7 +171,7 @@ def _chat_completion(model: str, completion: Completion) -> dict[str, Any]:
             {
                 "index": 0,
                 "message": {"role": "assistant", "content": completion.text, "refusal": None},
-                "logprobs": None,
+                "logprobs": None if completion.logprobs is None else {"content": _tokens(completion.logprobs)},
                 "finish_reason": completion.finish,
             }
         ],
@@ -174,6 +181,11 @@ def _chat_completion(model: str, completion: Completion) -> dict[str, Any]:
             "total_tokens": usage.tokens_in + usage.tokens_out,
         },
     }
+
+
+def _tokens(logprobs: Sequence[float]) -> list[dict[str, Any]]:
+    """A number for each token, in the interface's form; which token it was is not said."""
+    return [{"token": "", "logprob": value, "bytes": None, "top_logprobs": []} for value in logprobs]
 
 
 def _error(message: str) -> dict[str, Any]:

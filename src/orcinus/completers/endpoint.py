@@ -96,6 +96,9 @@ class EndpointConfig(Config):
     choices_per_call: int = Field(default=1, ge=1)
     """Samples of one question that share a call (``n``), so that its prompt is paid once. They must be asked with
     ``seeded: false``: samples with seeds of their own are calls of their own."""
+    continues: bool = False
+    """It can go on with a half-written answer, as tree search asks it to (``continue_final_message`` and ``include_stop_str_in_output``, as
+    of vLLM and ``orcinus serve``)."""
     batch: BatchConfig | None = None
     """Ask in batches, not call by call. The answers are the same to the ledger."""
     price: Price | None = None
@@ -145,6 +148,11 @@ class Endpoint:
     def model(self) -> str:
         """The name the endpoint knows it by."""
         return self.config.model
+
+    @property
+    def continues(self) -> bool:
+        """Whether the configuration says that it can go on with a text."""
+        return self.config.continues
 
     async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
         """Ask until an answer comes or asking again makes no sense.

@@ -25,6 +25,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.cache_utils import DynamicCache
 
 from orcinus.completers.chat import Chat
+from orcinus.completers.continuing import goes_on, is_whole
 from orcinus.completers.local_config import LocalConfig, local_identity
 from orcinus.completers.replies import split_thinking
 from orcinus.completers.slots import SlotCache, fits
@@ -42,6 +43,8 @@ class _Row:
     """One question while it is being answered."""
 
     prompt: list[int]
+    begun: int
+    """Tokens at the prompt's end that are the beginning of the answer."""
     sampling: Sampling
     future: "Future[Completion]"
     random: Random
@@ -75,14 +78,21 @@ class Local:
         """Hash of the weights, or hub id and revision."""
         return self._identity
 
+    @property
+    def continues(self) -> bool:
+        """It can go on with a text."""
+        return True
+
     async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
         """Answer, together with whatever else is being asked."""
         if self._thread is None:
             self._chat, self._model, self._stops = load(self._config, self._device)
             self._thread = threading.Thread(target=self._decode_loop, name="decoder", daemon=True)
             self._thread.start()
+        prompt, begun = self._chat.begun(messages) if goes_on(sampling) else (self._chat.prompt(messages), 0)
         row = _Row(
-            prompt=self._chat.prompt(messages),
+            prompt=prompt,
+            begun=begun,
             sampling=sampling,
             future=Future(),
             random=Random(_seed(messages, sampling)),
@@ -235,22 +245,32 @@ class Local:
                 row.finish = "length"
 
     def _text(self, row: _Row) -> str:
-        return str(self._chat.tokenizer.decode(row.written, skip_special_tokens=True))
+        """What was written; after a beginning what it adds to that, for a tokenizer may drop a blank that comes first."""
+        before = row.prompt[len(row.prompt) - row.begun :]
+        return self._decoded(before + row.written)[len(self._decoded(before)) if before else 0 :]
+
+    def _decoded(self, tokens: list[int]) -> str:
+        return str(self._chat.tokenizer.decode(tokens, skip_special_tokens=True))
 
     def _stop_text(self, row: _Row) -> int | None:
-        """Where the first stop text begins in what was written; None when there is none."""
+        """Where what was written is cut for its first stop text, before or, where that is wanted, behind it; None when there is none."""
         text = self._text(row)
-        found = [text.find(stop) for stop in row.sampling.stop if stop in text]
-        return min(found) if found else None
+        found = [(text.find(stop), len(stop)) for stop in row.sampling.stop if stop in text]
+        if not found:
+            return None
+        start, length = min(found)
+        return start + length if is_whole(row.sampling) else start
 
     def _deliver(self, row: _Row) -> None:
         text = self._text(row)
         if row.sampling.stop and (cut := self._stop_text(row)) is not None:
             text = text[:cut]
         reasoning, text = split_thinking(text)
+        if not is_whole(row.sampling):
+            text = text.strip()
         row.future.set_result(
             Completion(
-                text=text.strip(),
+                text=text,
                 finish=row.finish or "stop",
                 usage=Usage(tokens_in=len(row.prompt), tokens_out=len(row.written)),
                 reasoning=reasoning,

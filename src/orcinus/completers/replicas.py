@@ -61,6 +61,11 @@ class Replicas:
         """Hash of the weights, or hub id and revision: the same as that of one model in this process."""
         return self._identity
 
+    @property
+    def continues(self) -> bool:
+        """A copy can go on with a text."""
+        return True
+
     async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
         """Ask the copy that has least to do; another one, when it dies over it.
 

@@ -43,6 +43,11 @@ class Scripted:
         """The function's name and version."""
         return self._model
 
+    @property
+    def continues(self) -> bool:
+        """The function is shown the beginning as the last message, and whether it goes on is its own affair."""
+        return True
+
     async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
         """Call the function.
 

@@ -63,6 +63,11 @@ class Served:
         """Hash of the weights, or hub id and revision: the same as in this process."""
         return self._identity
 
+    @property
+    def continues(self) -> bool:
+        """What vLLM can; another server that cannot go on with a text refuses."""
+        return True
+
     async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
         """Ask the server, started first if need be.
 
@@ -116,7 +121,7 @@ class Served:
                 raise StepError(
                     f"the model's server did not answer within {START_S:.0f} s: {words[0]}: {_tail(log)}"
                 ) from None
-        return Endpoint(EndpointConfig(model=name, base_urls=(url,)), secrets={})
+        return Endpoint(EndpointConfig(model=name, base_urls=(url,), continues=True), secrets={})
 
     async def _stop(self) -> None:
         if self._server is not None and self._server.stdin is not None:

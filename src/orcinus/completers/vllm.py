@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orcinus.completers.chat import Chat
+from orcinus.completers.continuing import goes_on, is_whole
 from orcinus.completers.local_config import LocalConfig, local_identity
 from orcinus.completers.replies import split_thinking
 from orcinus.errors import ConfigError
@@ -49,13 +50,14 @@ class Vllm:
         from vllm.sampling_params import RequestOutputKind
 
         started = time.perf_counter()
-        prompt = self._chat.prompt(messages)
+        prompt = self._chat.begun(messages)[0] if goes_on(sampling) else self._chat.prompt(messages)
         parameters = SamplingParams(
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             seed=sampling.seed,
             stop=list(sampling.stop),
+            include_stop_str_in_output=is_whole(sampling),
             logprobs=0 if sampling.logprobs else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
@@ -69,7 +71,7 @@ class Vllm:
                 float(places[token].logprob) for token, places in zip(written.token_ids, written.logprobs, strict=True)
             )
         return Completion(
-            text=text.strip(),
+            text=text if is_whole(sampling) else text.strip(),
             finish="length" if written.finish_reason == "length" else "stop",
             usage=Usage(tokens_in=len(prompt), tokens_out=len(written.token_ids)),
             reasoning=reasoning,

@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from orcinus.reporting import charts, words
-from orcinus.reporting.pages import environment
+from orcinus.reporting.pages import decided_plot, environment
 
 _MARKS = ("after", "prompted", "answer_only", "teacher", "before")
 """Colours of conditions, in turn."""
@@ -26,8 +26,19 @@ def _render(template: str, scores: Mapping[str, Any]) -> str:
     return (
         environment()
         .get_template(template)
-        .render(arms=words.ARMS, found=scores, plots={name: _plot(b) for name, b in scores["benchmarks"].items()})
+        .render(
+            arms=words.ARMS,
+            found=scores,
+            plots={name: _plot(b) for name, b in scores["benchmarks"].items()},
+            curves={name: _curve(b) for name, b in scores["benchmarks"].items()},
+        )
     )
+
+
+def _curve(benchmark: Mapping[str, Any]) -> Markup:
+    """Score against compute of the first condition; empty where nothing was decided."""
+    conditions = benchmark.get("conditions")
+    return decided_plot(next(iter(conditions.values()))["decided"]) if conditions else Markup()
 
 
 def _plot(benchmark: Mapping[str, Any]) -> Markup:

@@ -89,6 +89,8 @@ class Facts:
     comparisons: tuple[dict[str, Any], ...]
     samples: Mapping[str, Mapping[str, Any]]
     """By arm what k answers to each question are worth together; empty when each was asked once."""
+    decided: Mapping[str, Sequence[Mapping[str, Any]]]
+    """By arm what each way of deciding among several tries came to and cost: rows of ``searching.Decided``."""
     rules: Mapping[str, Mapping[str, Mapping[str, float]]]
     """By published rule, by arm: how many answers it is made for, its mean over them, and ours."""
     retention: tuple[Mapping[str, Any], ...]
@@ -144,6 +146,7 @@ def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, s
         arms=scores["arms"],
         comparisons=tuple(scores["comparisons"]),
         samples=scores.get("samples", {}),
+        decided=scores.get("decided", {}),
         rules=_turned(scores.get("rules", {})),
         retention=tuple(scores.get("retention", ())),
         spend=tuple(spend),

@@ -22,6 +22,9 @@ SHORT = {
     "teacher": "teacher",
 }
 
+DECIDED = {"majority": "before", "best_of_n": "prompted", "weighted": "answer_only", "rebase": "after"}
+"""Colours of ways of deciding."""
+
 
 def html(facts: Facts) -> str:
     """The report as a page."""
@@ -80,11 +83,26 @@ def _render(template: str, facts: Facts) -> str:
             short=SHORT,
             tasks=[task for task in next(iter(facts.arms.values()), {}) if not task.startswith("_")],
             dot_plot=dot_plot(facts.arms),
+            decided_plot=decided_plot(facts.decided.get("after", ())),
             loss_plot=_loss_plot(facts),
             heat=[_heat_row(assignment, facts.strategies) for assignment in facts.assignments],
             spend=_spend(facts),
             probe_best=_probe_best(facts.assignments),
         )
+    )
+
+
+def decided_plot(rows: Sequence[Mapping[str, Any]]) -> Markup:
+    """The score of each way of deciding against the tokens that a question took, from few answers to many."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        if row["score"]["mean"] is not None:
+            series.setdefault(row["by"], []).append((row["tokens_out"], 100 * row["score"]["mean"]))
+    return charts.lines(
+        [(DECIDED[by], by.replace("_", " "), sorted(points)) for by, points in series.items()],
+        title="Right answers against written tokens a question",
+        across="tokens written a question",
+        up="right, %",
     )
 
 

@@ -1,5 +1,6 @@
 """Statistics on verdicts: intervals, paired tests, and the choice of a strategy. Pure functions; nothing here asks a model."""
 
+from orcinus.stats.deciding import DECIDERS, Candidate, balanced, majority
 from orcinus.stats.paired import (
     Compared,
     binomial_at_least,
@@ -14,13 +15,17 @@ from orcinus.stats.paired import (
 from orcinus.stats.scores import clustered_interval, item_means, macro_score, pass_at_k, score, score_samples, wilson
 
 __all__ = [
+    "DECIDERS",
+    "Candidate",
     "Compared",
+    "balanced",
     "binomial_at_least",
     "clustered_interval",
     "compare",
     "holm",
     "item_means",
     "macro_score",
+    "majority",
     "mcnemar",
     "minimum_detectable_difference",
     "minimum_detectable_drop",

@@ -14,6 +14,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from orcinus.stats.deciding import Candidate, majority
 from orcinus.types import Judged, Score
 
 LEVEL = 0.95
@@ -203,14 +204,8 @@ def score_samples(judged: Iterable[Judged]) -> Samples | None:
 
 
 def _majority_is_right(items: Sequence[Judged]) -> bool:
-    votes: dict[str, int] = {}
-    for item in items:
-        if item.verdict.answer is not None:
-            votes[item.verdict.answer] = votes.get(item.verdict.answer, 0) + 1
-    if not votes:
-        return False
-    winner = max(votes, key=votes.__getitem__)
-    return any(item.verdict.answer == winner and item.verdict.value == 1.0 for item in items)
+    winner = items[majority([Candidate(answer=item.verdict.answer) for item in items])].verdict.answer
+    return winner is not None and any(item.verdict.answer == winner and item.verdict.value == 1.0 for item in items)
 
 
 def item_means(judged: Iterable[Judged]) -> dict[tuple[str, str], float]:

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 import orjson
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from orcinus import stats
 from orcinus.asking import SamplingConfig, requests_for
@@ -27,12 +27,13 @@ from orcinus.measuring import measure, scores_by_rule, scores_by_task
 from orcinus.protocols import Completer
 from orcinus.retention import compare_retention
 from orcinus.runtime import StepContext
+from orcinus.searching import DecideConfig, decide
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.strategies import by_name
 from orcinus.types import Example, Judged, Request, Split, Strategy
 
-VERSION = 1
+VERSION = 2
 Arm = Literal["before", "prompted", "answer_only", "after", "teacher"]
 RETENTION_ARMS: tuple[Arm, Arm] = ("before", "after")
 
@@ -47,6 +48,19 @@ class EvaluateConfig(Config):
     """Held-out items of a task that are asked, and retention items likewise, chosen by a hash; None asks all."""
     sampling: SamplingConfig = SamplingConfig()
     """How the models write. Greedy by default, as in Orca 2."""
+    decide: DecideConfig | None = None
+    """How several tries of the student at a question become one answer, and what that costs, in every arm but the teacher's. None only counts
+    how often one, any or most of the samples are right."""
+
+    @model_validator(mode="after")
+    def _there_is_something_to_decide(self) -> "EvaluateConfig":
+        if self.decide is not None:
+            self.decide.sampling(self.sampling)
+        return self
+
+    def sampling_of(self, arm: Arm) -> SamplingConfig:
+        """How an arm's model writes."""
+        return self.sampling if self.decide is None or arm == "teacher" else self.decide.sampling(self.sampling)
 
 
 async def evaluate(
@@ -67,22 +81,30 @@ async def evaluate(
     if not examples:
         raise StepError("no held-out example to evaluate on; raise sample.held_out or add tasks under evaluation:")
     outcomes: dict[Arm, list[Judged]] = {}
+    decided: dict[Arm, list[dict[str, Any]]] = {}
     for arm in config.arms:
-        requests = _requests(arm, examples, config, strategies, generic, context)
+        requests = list(_requests(arm, examples, config, strategies, generic, context))
+        completer = _completer(arm, context)
         outcomes[arm] = await measure(
             requests,
-            _completer(arm, context),
+            completer,
             context.out / f"attempts-{arm}.parquet",
             context,
             step="evaluate",
             what=f"evaluate {arm}",
-            total=len(examples) * config.sampling.samples,
+            total=len(requests),
         )
+        if config.decide is not None and arm != "teacher":
+            sampling, answered = config.sampling_of(arm), outcomes[arm]
+            rows = await decide(
+                config.decide, sampling, requests, answered, completer, context, step="evaluate", name=arm
+            )
+            decided[arm] = [asdict(row) for row in rows]
     scores = {arm: scores_by_task(judged) for arm, judged in outcomes.items()}
     comparisons = _comparisons(outcomes, seed=context.seed)
     together = {arm: asdict(found) for arm, judged in outcomes.items() if (found := stats.score_samples(judged))}
     rules = {arm: scores_by_rule(judged, {(e.task, e.id): e for e in examples}) for arm, judged in outcomes.items()}
-    content = {"arms": scores, "comparisons": comparisons, "samples": together, "rules": rules}
+    content = {"arms": scores, "comparisons": comparisons, "samples": together, "decided": decided, "rules": rules}
     if context.judging is not None:
         counts = {arm: given_by_judge(judged) for arm, judged in outcomes.items()}
         content["judge"] = {arm: {"given": given, "in_vain": in_vain} for arm, (given, in_vain) in counts.items()}
@@ -142,7 +164,7 @@ def _requests(
     assigned = Assigned.read(context.inputs["assign"]) if arm in ("prompted", "teacher") else None
     for example in examples:
         name = assigned.strategy_of(example.task, example.id) if assigned else None
-        yield from requests_for(example, known[name] if name else erased, config.sampling, seed=context.seed)
+        yield from requests_for(example, known[name] if name else erased, config.sampling_of(arm), seed=context.seed)
 
 
 def _completer(arm: Arm, context: StepContext) -> Completer:
