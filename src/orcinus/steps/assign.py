@@ -8,7 +8,7 @@ measured again on examples that had no part in it.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from orcinus import stats
-from orcinus.asking import SamplingConfig, requests_for
+from orcinus.asking import SamplingConfig, first_by_hash, requests_for
 from orcinus.choosing import Array, Belief, believe, best, choose_each
 from orcinus.clustering import Clusters
 from orcinus.config import Config
@@ -30,7 +30,7 @@ from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import GROUPS
 from orcinus.strategies import by_name, suits
-from orcinus.types import Assignment, Evidence, Example, Judged, Request, Score, Strategy
+from orcinus.types import Assignment, Evidence, Example, Judged, Request, Score, Split, Strategy
 
 VERSION = 1
 
@@ -105,16 +105,16 @@ async def assign(
     ]
     if not judged:
         raise StepError("the probe has no answer to choose by")
-    examples = list(tables.read_examples(context.inputs["sample"] / "examples.parquet"))
-    by_key = {(example.task, example.id): example for example in examples}
+    asked = {(item.attempt.task, item.attempt.example_id) for item in judged}
+    by_key = {(e.task, e.id): e for e in _examples(context) if (e.task, e.id) in asked}
     if config.proxy == "agreement":
         judged = by_agreement(judged, by_key)
     elif config.proxy == "teacher":
         judged = by_teacher(judged, by_key, await _teachers(judged, by_key, strategies, sampling, context))
-    groups = _groups(config, examples, judged, context.seed)
+    group_of = _grouping(config, by_key, context)
     by_group: dict[str, list[Judged]] = {}
     for item in judged:
-        by_group.setdefault(groups[item.attempt.task, item.attempt.example_id], []).append(item)
+        by_group.setdefault(group_of(by_key[item.attempt.task, item.attempt.example_id]), []).append(item)
     by_group = dict(sorted(by_group.items()))
     names = [strategy.name for strategy in strategies]
     belief = believe({group: outcomes(items, names) for group, items in by_group.items()})
@@ -123,20 +123,22 @@ async def assign(
     assignments = [
         _assignment(config, belief, costs, names, g, chosen, by_group[group]) for g, group in enumerate(belief.groups)
     ]
-    assignments = await _confirmed(config, assignments, strategies, sampling, examples, groups, by_group, context)
-    assignments += _unprobed(examples, groups, assignments, names[_winner(belief)])
+    assignments = await _confirmed(config, assignments, strategies, sampling, group_of, by_group, context)
+    assignments += _unprobed(_examples(context), group_of, assignments, names[_winner(belief)])
     individual: dict[str, Any] = {}
+    of_examples: dict[tuple[str, str], Assignment] = {}
     if config.by == "example":
         of_examples, individual = await _by_example(config, assignments, belief, strategies, context)
-        groups |= {key: assignment.group for key, assignment in of_examples.items()}
         assignments += of_examples.values()
     with tables.TableWriter(context.out / "assignments.parquet", tables.ASSIGNMENTS) as writer:
         for assignment in assignments:
             writer.write(tables.assignment_row(assignment))
     if config.by != "task":  # groups are finer than tasks
         with tables.TableWriter(context.out / "groups.parquet", GROUPS) as writer:
-            for (task, example_id), group in groups.items():
-                writer.write({"task": task, "example_id": example_id, "group": group})
+            for example in _examples(context):
+                own = of_examples.get((example.task, example.id))
+                group = group_of(example) if own is None else own.group
+                writer.write({"task": example.task, "example_id": example.id, "group": group})
     used = [assignment.strategy or "none" for assignment in assignments]
     return {
         "groups": len(assignments),
@@ -188,28 +190,33 @@ def _check(config: AssignConfig, strategies: Sequence[Strategy]) -> None:
             )
 
 
-def _groups(
-    config: AssignConfig, examples: Sequence[Example], judged: Sequence[Judged], seed: int
-) -> dict[tuple[str, str], str]:
-    """(task, example id) → group, for all examples."""
+def _examples(context: StepContext, split: Split | None = None) -> Iterator[Example]:
+    return tables.read_examples(context.inputs["sample"] / "examples.parquet", split)
+
+
+def _grouping(
+    config: AssignConfig, probed: Mapping[tuple[str, str], Example], context: StepContext
+) -> Callable[[Example], str]:
+    """What gives the group of an example."""
     if config.by in ("task", "example"):
-        return {(example.task, example.id): example.task for example in examples}
-    probed = {(item.attempt.task, item.attempt.example_id) for item in judged}
-    fine = _clustered(config, examples, len(probed), seed) if config.by == "cluster" else _categories(examples)
-    sizes = Counter(fine[key] for key in probed)
-    return {key: group if sizes[group] >= config.smallest else key[0] for key, group in fine.items()}
+        return lambda example: example.task
+    fine = _category if config.by == "category" else _clustered(config, len(probed), context)
+    sizes = Counter(map(fine, probed.values()))
+    return lambda example: group if sizes[group := fine(example)] >= config.smallest else example.task
 
 
-def _categories(examples: Sequence[Example]) -> dict[tuple[str, str], str]:
-    return {(e.task, e.id): f"{e.task}/{e.meta['category']}" if e.meta.get("category") else e.task for e in examples}
+def _category(example: Example) -> str:
+    return f"{example.task}/{example.meta['category']}" if example.meta.get("category") else example.task
 
 
-def _clustered(config: AssignConfig, examples: Sequence[Example], probed: int, seed: int) -> dict[tuple[str, str], str]:
-    prompts = [example.prompt for example in examples]
+def _clustered(config: AssignConfig, probed: int, context: StepContext) -> Callable[[Example], str]:
+    """The cluster of an example. The one grouping for which all prompts are held."""
+    prompts = [example.prompt for example in _examples(context)]
     most = max(1, probed // (2 * config.smallest))
-    clusters = Clusters(prompts, count=config.clusters, most=most, seed=seed)
+    clusters = Clusters(prompts, count=config.clusters, most=most, seed=context.seed)
     names = [f"cluster {number + 1}: {' '.join(clusters.words(number))}" for number in range(len(clusters.centres))]
-    return {(e.task, e.id): names[number] for e, number in zip(examples, clusters.of(prompts), strict=True)}
+    number_of = {(e.task, e.id): n for e, n in zip(_examples(context), clusters.of(prompts), strict=True)}
+    return lambda example: names[number_of[example.task, example.id]]
 
 
 def outcomes(items: Sequence[Judged], names: Sequence[str]) -> Array:
@@ -348,24 +355,20 @@ async def _confirmed(
     assignments: Sequence[Assignment],
     strategies: Sequence[Strategy],
     sampling: SamplingConfig,
-    examples: Sequence[Example],
-    groups: Mapping[tuple[str, str], str],
+    group_of: Callable[[Example], str],
     by_group: Mapping[str, Sequence[Judged]],
     context: StepContext,
 ) -> list[Assignment]:
     """The assignments with the chosen strategy measured again on probe examples that had no part in choosing."""
     used = {(i.attempt.task, i.attempt.example_id) for items in by_group.values() for i in items}
-    pool = tables.read_examples(context.inputs["sample"] / "examples.parquet", "probe")
-    fresh: dict[str, list[Example]] = {}
-    for example in sorted(pool, key=lambda e: (stable_fraction("probe", e.task, e.id), e.id)):
-        if (example.task, example.id) not in used:
-            fresh.setdefault(groups[example.task, example.id], []).append(example)
+    unused = (example for example in _examples(context, "probe") if (example.task, example.id) not in used)
+    fresh = first_by_hash(unused, "probe", group_of, config.confirm)
     known = by_name(strategies)
 
     def requests() -> Iterator[Request]:
         for assignment in assignments:
             if assignment.strategy is not None:
-                for example in fresh.get(assignment.group, [])[: config.confirm]:
+                for example in fresh.get(assignment.group, []):
                     yield from requests_for(example, known[assignment.strategy], sampling, seed=context.seed)
 
     asked = list(requests())
@@ -381,8 +384,8 @@ async def _confirmed(
         total=len(asked),
     )
     again: dict[str, list[Judged]] = {}
-    for judged in found:
-        again.setdefault(groups[judged.attempt.task, judged.attempt.example_id], []).append(judged)
+    for request, judged in zip(asked, found, strict=True):
+        again.setdefault(group_of(request.example), []).append(judged)
     scores = {group: stats.score(items) for group, items in again.items()}
     return [_with_held_out(assignment, scores.get(assignment.group)) for assignment in assignments]
 
@@ -395,14 +398,14 @@ def _with_held_out(assignment: Assignment, score: Score | None) -> Assignment:
 
 
 def _unprobed(
-    examples: Sequence[Example],
-    groups: Mapping[tuple[str, str], str],
+    examples: Iterable[Example],
+    group_of: Callable[[Example], str],
     assignments: Sequence[Assignment],
     winner: str,
 ) -> list[Assignment]:
     """Groups that have no probe example get the strategy that is best over all."""
     known = {assignment.group for assignment in assignments}
-    left = sorted({groups[example.task, example.id] for example in examples} - known)
+    left = sorted(set(map(group_of, examples)) - known)
     return [
         Assignment(
             group=group,

@@ -190,9 +190,7 @@ def _by_rules(
     groups, kept_groups = _groups(config, context), dict[int, str]()
     context.progress.start("curate", tables.count_rows(context.inputs["teach"] / "attempts.parquet"))
     with tables.TableWriter(out, tables.JUDGED) as kept:
-        marked = held_out.mark(
-            _traces(context), lambda trace: trace[1].attempt.text, executor=context.runtime.executor
-        )
+        marked = held_out.mark(_traces(context), lambda trace: trace[1].attempt.text, executor=context.runtime.executor)
         place: dict[str, int] = {}
         for _, group in groupby(marked, key=lambda pair: (pair[0][0].task, pair[0][0].id)):
             usable = []

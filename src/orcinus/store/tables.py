@@ -223,7 +223,7 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str
 
 def _batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, pre_buffer=False)  # else the whole file is read ahead and kept
     except (OSError, pa.ArrowInvalid) as error:
         raise _unreadable(path, error) from error
     with file:
