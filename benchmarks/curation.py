@@ -30,10 +30,6 @@ import pyarrow.parquet as pq
 
 from orcinus import demo
 from orcinus.curation.near import SHINGLE, originals_of
-from orcinus.lineage import finished_steps
-from orcinus.method import run_recipe
-from orcinus.pipeline import summary_of
-from orcinus.recipe import load_recipe
 from orcinus.runtime import Runtime, Silent, StepContext
 from orcinus.steps.sample import SampleConfig, sample
 from orcinus.store import tables
@@ -195,6 +191,12 @@ def write_run(folder: Path, count: int) -> None:
 
 def one_step(folder: Path, verb: str) -> dict[str, float]:
     """The figures of this process, which runs one step of the run in ``folder``."""
+    # Not above: the other processes' peaks would hold what a whole run imports.
+    from orcinus.lineage import finished_steps
+    from orcinus.method import run_recipe
+    from orcinus.pipeline import summary_of
+    from orcinus.recipe import load_recipe
+
     flags = Runtime(workspace=folder / "runs", ledger_path=folder / "runs" / "ledger.sqlite")
     path = folder / "recipe.yaml"
     run_dir = asyncio.run(run_recipe(load_recipe(path), path, flags, Silent(), until=verb))
