@@ -1,11 +1,14 @@
 """From a collection to packed rows: sampled, near duplicates and contamination removed, packed; in time, memory and recall.
 
-    python -m benchmarks.curation [--quick] [--rows 50000 500000 5000000] [--json]
+    python -m benchmarks.curation [--quick] [--rows 50000 500000 5000000] [--steps 100000 500000] [--json]
 
 The rows are made here: words by Zipf's law, lengths of instruction data, five in a hundred near copies of earlier rows, one in two hundred
 with a passage of an evaluation item. The whole path is the one of ``orcinus sample`` on a Parquet file, and best-fit packing of what
 it leaves. Near-duplicate removal alone is measured beside datatrove and datasketch, where these are installed, on the same
 rows in the same run; recall is the share of the planted copies, true similarity 0.8 or more, that are removed.
+
+``steps`` is a run as ``orcinus run`` does it: such rows with an answer each (``teacher: {kind: answered}``) through all steps up to ``erase``, each
+step in a process of its own, whose peak is the step's.
 """
 
 import argparse
@@ -25,6 +28,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orcinus import demo
 from orcinus.curation.near import SHINGLE, originals_of
 from orcinus.runtime import Runtime, Silent, StepContext
 from orcinus.steps.sample import SampleConfig, sample
@@ -148,6 +152,73 @@ def _lengths(path: Path) -> Iterator[int]:
             yield min(2 * (row["prompt"].count(" ") + 1), 2048)
 
 
+# The steps of a run
+
+STEPS = ("sample", "probe", "assign", "teach", "curate", "erase")
+
+
+def write_run(folder: Path, count: int) -> None:
+    """A recipe, rows that are answered, and the evaluation set."""
+    texts = Texts(seed=count)
+    passages = texts.fresh(EVALUATION)
+    pq.write_table(table(passages, 0), folder / "evaluation.parquet")
+    schema = pa.schema([(name, pa.string()) for name in ("id", "system_prompt", "question", "response")])
+    with pq.ParquetWriter(folder / "pool.parquet", schema, compression="zstd") as writer:
+        for start in range(0, count, CHUNK):
+            rows, _ = texts.chunk(min(CHUNK, count - start), passages, copies=0.05)
+            answers = texts.fresh(len(rows))
+            columns = {
+                "id": [str(start + number) for number in range(len(rows))],
+                "system_prompt": [f"You explain in manner {number % 16}." for number in range(len(rows))],
+                "question": [" ".join(row) for row in rows],
+                "response": [" ".join(row) for row in answers],
+            }
+            writer.write_table(pa.table(columns, schema=schema))
+    recipe = {
+        "name": "steps",
+        "tasks": [{"path": "pool.parquet", "name": "pool"}],
+        "evaluation": [{"path": "evaluation.parquet", "name": "evaluation", "answer_type": "exact"}],
+        "strategies": ["recorded"],
+        "student": {"kind": "local", "path": str(Path(demo.__file__).parent / "base"), "chat_template": "chatml"},
+        "teacher": {"kind": "answered"},
+        "sample": {"probe": 0.01, "held_out": 0.01, "near_duplicates": SIMILARITY},
+        "probe": {"per_task": 2, "sampling": {"max_tokens": 1}},
+        "assign": {"confirm": 0},
+        "curate": {"near_duplicates": SIMILARITY},
+    }
+    (folder / "recipe.yaml").write_text(json.dumps(recipe), encoding="utf-8")
+
+
+def one_step(folder: Path, verb: str) -> dict[str, float]:
+    """The figures of this process, which runs one step of the run in ``folder``."""
+    # Not above: the other processes' peaks would hold what a whole run imports.
+    from orcinus.lineage import finished_steps
+    from orcinus.method import run_recipe
+    from orcinus.pipeline import summary_of
+    from orcinus.recipe import load_recipe
+
+    flags = Runtime(workspace=folder / "runs", ledger_path=folder / "runs" / "ledger.sqlite")
+    path = folder / "recipe.yaml"
+    run_dir = asyncio.run(run_recipe(load_recipe(path), path, flags, Silent(), until=verb))
+    done = finished_steps(run_dir, verb)[0]
+    return {
+        "seconds": summary_of(done)["seconds"],
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+def steps_alone(size: int) -> dict[str, dict[str, float]]:
+    """By step the seconds, rows a second (of ``size``) and peak of a run of ``size`` rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        measured("--write-run", folder, "--rows", str(size))
+        found = {verb: measured("--step", verb, "--path", folder) for verb in STEPS}
+    figures = {verb: of_step for verb, of_step in found.items() if of_step is not None}
+    return {
+        verb: {**figures[verb], "rows_per_s": size / figures[verb]["seconds"]}
+        for verb in ("sample", "teach", "curate", "erase")
+    }
+
+
 # Near duplicates alone, against others
 
 
@@ -238,7 +309,7 @@ def measured(*arguments: str) -> dict[str, Any] | None:
     return figures
 
 
-def run(sizes: list[int], near_rows: int) -> dict[str, Any]:
+def run(sizes: list[int], step_sizes: list[int], near_rows: int) -> dict[str, Any]:
     paths = {}
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
@@ -265,27 +336,36 @@ def run(sizes: list[int], near_rows: int) -> dict[str, Any]:
         },
         "near": near,
         "paths": paths,
+        "steps": {size: steps_alone(size) for size in step_sizes},
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="10,000 and 100,000 rows, a minute")
+    parser.add_argument("--quick", action="store_true", help="10,000 and 100,000 rows, some minutes")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rows", type=int, nargs="+", default=None)
-    for name in ("write", "path", "engine"):
+    parser.add_argument("--steps", type=int, nargs="*", default=None, help="sizes of the run whose steps are measured")
+    for name in ("write", "write-run", "step", "path", "engine"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.write:
         write(Path(arguments.write), arguments.rows[0])
         print("{}")
+    elif arguments.write_run:
+        write_run(Path(arguments.write_run), arguments.rows[0])
+        print("{}")
+    elif arguments.step:
+        print(json.dumps(one_step(Path(arguments.path), arguments.step)))
     elif arguments.path:
         print(json.dumps(whole_path(Path(arguments.path))))
     elif arguments.engine:
         print(json.dumps(near_alone(arguments.engine, arguments.rows[0])))
     else:
         sizes = arguments.rows or ([10_000, 100_000] if arguments.quick else [50_000, 500_000, 5_000_000])
-        figures = run(sizes, 4000 if arguments.quick else 20_000)
+        default = [10_000, 50_000] if arguments.quick else [100_000, 500_000]
+        step_sizes = default if arguments.steps is None else arguments.steps
+        figures = run(sizes, step_sizes, 4000 if arguments.quick else 20_000)
         print(json.dumps(figures) if arguments.json else described(figures))
 
 
@@ -303,6 +383,11 @@ def described(figures: dict[str, Any]) -> str:
             if found
             else f"near duplicates, {engine}: not installed"
         )
+    for size, steps in figures["steps"].items():
+        for verb, found in steps.items():
+            lines.append(
+                f"{size:>9,} rows, {verb}: {found['rows_per_s']:,.0f} a second, peak {found['peak_gib']:.2f} GiB"
+            )
     return "\n".join(lines)
 
 

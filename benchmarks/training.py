@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback
 
@@ -160,7 +161,7 @@ def tokenized_of(data: list[tuple[list[int], int]]) -> "TokenizedLessons":
         tokens=np.array([token for tokens, _ in data for token in tokens], np.uint32),
         index=np.stack([starts, lengths, [prompt for _, prompt in data]], axis=1),
         weights=np.ones(len(data), np.float32),
-        ids=tuple(map(str, range(len(data)))),
+        ids=pa.chunked_array([list(map(str, range(len(data))))]),
         too_long=0,
     )
 

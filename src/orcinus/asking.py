@@ -1,12 +1,14 @@
 """How examples become requests: the settings of sampling that probe, teach and evaluate share."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
+from operator import itemgetter
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from orcinus.config import Config
+from orcinus.fingerprint import stable_fraction
 from orcinus.strategies import ask
 from orcinus.types import Example, Request, Sampling, Strategy
 
@@ -59,6 +61,33 @@ class JudgingConfig(Config):
         if value.samples != 1:
             raise ValueError(f"the judge is asked once about each answer, not {value.samples} times")
         return value
+
+
+def first_by_hash(
+    examples: Iterable[Example], salt: str, group_of: Callable[[Example], str], count: int | None
+) -> dict[str, list[Example]]:
+    """Of each group the examples with the smallest hashes, in the hashes' order: which are asked never depends on how a file was sorted.
+
+    Args:
+        examples: Read as a stream.
+        salt: Another one draws others.
+        group_of: The group of an example.
+        count: How many of each group; about twice as many are held. None takes all.
+    """
+    drawn: dict[str, list[tuple[float, str, Example]]] = {}
+    for example in examples:
+        of_group = drawn.setdefault(group_of(example), [])
+        of_group.append((stable_fraction(salt, example.task, example.id), example.id, example))
+        if count is not None and len(of_group) > 2 * count:
+            _keep_first(of_group, count)
+    for of_group in drawn.values():
+        _keep_first(of_group, count)
+    return {group: [example for _, _, example in of_group] for group, of_group in drawn.items()}
+
+
+def _keep_first(drawn: list[tuple[float, str, Example]], count: int | None) -> None:
+    drawn.sort(key=itemgetter(0, 1))
+    del drawn[len(drawn) if count is None else count :]
 
 
 def requests_for(

@@ -7,7 +7,7 @@ The number of clusters is the recipe's, or the one with the best mean silhouette
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,6 @@ from scipy.sparse.linalg import svds
 
 from orcinus.types import Example
 
-Key = tuple[str, str]
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
@@ -181,35 +180,42 @@ def _silhouette(points: F64, labels: I64) -> float:
     return float(scores.mean())
 
 
-def groups_of(
-    examples: Sequence[Example],
-    probed: Set[Key],
+def grouping(
+    probed: Collection[Example],
+    examples: Callable[[], Iterator[Example]],
     *,
     by: Literal["task", "category", "cluster"],
     count: int | None,
     smallest: int,
     seed: int,
-) -> dict[Key, str]:
-    """(task, example id) → group, for all examples.
+) -> Callable[[Example], str]:
+    """What gives the group of an example.
 
     Args:
-        examples: Of all tasks.
         probed: Those that the student was asked.
+        examples: Goes through all; only clusters do, and hold their prompts.
         by: A group is a task, each ``meta.category`` of a task, or a cluster of questions, whatever their task.
         count: How many clusters; None takes the number that separates best, with at least ``smallest`` probed examples in each on average.
         smallest: Probed examples that a category or cluster needs; those of smaller ones stay with their task.
         seed: Of the clusters.
     """
     if by == "task":
-        return {(example.task, example.id): example.task for example in examples}
-    if by == "category":
-        fine = {
-            (e.task, e.id): f"{e.task}/{e.meta['category']}" if e.meta.get("category") else e.task for e in examples
-        }
-    else:
-        prompts = [example.prompt for example in examples]
-        clusters = Clusters(prompts, count=count, most=max(1, len(probed) // (2 * smallest)), seed=seed)
-        names = [f"cluster {number + 1}: {' '.join(clusters.words(number))}" for number in range(len(clusters.centres))]
-        fine = {(e.task, e.id): names[number] for e, number in zip(examples, clusters.of(prompts), strict=True)}
-    sizes = Counter(fine[key] for key in probed)
-    return {key: group if sizes[group] >= smallest else key[0] for key, group in fine.items()}
+        return lambda example: example.task
+    most = max(1, len(probed) // (2 * smallest))
+    fine = _category if by == "category" else _clustered(examples, count, most, seed)
+    sizes = Counter(map(fine, probed))
+    return lambda example: group if sizes[group := fine(example)] >= smallest else example.task
+
+
+def _category(example: Example) -> str:
+    return f"{example.task}/{example.meta['category']}" if example.meta.get("category") else example.task
+
+
+def _clustered(
+    examples: Callable[[], Iterator[Example]], count: int | None, most: int, seed: int
+) -> Callable[[Example], str]:
+    prompts = [example.prompt for example in examples()]
+    clusters = Clusters(prompts, count=count, most=most, seed=seed)
+    names = [f"cluster {number + 1}: {' '.join(clusters.words(number))}" for number in range(len(clusters.centres))]
+    number_of = {(e.task, e.id): number for e, number in zip(examples(), clusters.of(prompts), strict=True)}
+    return lambda example: names[number_of[example.task, example.id]]

@@ -1,5 +1,6 @@
 """Overlap and the reasons to drop a trace."""
 
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from orcinus import registry
 from orcinus.curation import filters
 from orcinus.curation.language import languages
 from orcinus.curation.near import NearDuplicates, originals_of
-from orcinus.curation.overlap import Overlap
+from orcinus.curation.overlap import ROWS_PER_BATCH, Overlap
 from orcinus.curation.personal import personal_data
 from orcinus.curation.text import ngrams, normal
 from orcinus.errors import ConfigError
@@ -139,6 +140,24 @@ def test_the_overlap_names_the_item_it_shares_most_with() -> None:
     overlap = Overlap(_named([" ".join(words[:60]), " ".join(words[60:])]), n=8)
     text = " ".join([*words[:10], "and", *words[80:100]])
     assert [why for _, why in overlap.mark([text], str)] == ["shares 13 runs of 8 words with held_out/1"]
+
+
+class Row:
+    """Something that a text belongs to."""
+
+
+def test_rows_are_let_go_as_soon_as_they_are_marked() -> None:
+    overlap = Overlap([("item", "an item of the evaluation")], n=3)
+    alive: weakref.WeakSet[Row] = weakref.WeakSet()
+
+    def rows() -> Iterator[Row]:
+        for _ in range(6 * ROWS_PER_BATCH):
+            row = Row()
+            alive.add(row)
+            yield row
+            del row
+
+    assert max(len(alive) for _ in overlap.mark(rows(), lambda _: "a text")) <= 2 * ROWS_PER_BATCH
 
 
 def test_copies_with_words_changed_are_found_by_short_runs_and_other_questions_are_not() -> None:

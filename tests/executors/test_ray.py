@@ -82,7 +82,7 @@ def test_lessons_become_the_same_files(executor: Executor, tiny_student: Path, t
     chat = Chat(AutoTokenizer.from_pretrained(tiny_student), fallback="chatml")
     for folder, where in ((tmp_path / "here", LOCAL), (tmp_path / "there", executor)):
         tokenize_lessons(map(lesson, TEXTS[:600]), chat, folder, context=60, truncation="keep_tail", executor=where)
-    for file in ("tokens.u32", "index.npy", "weights.npy", "facts.json"):
+    for file in ("tokens.u32", "index.npy", "weights.npy", "ids.parquet", "facts.json"):
         assert (tmp_path / "here" / file).read_bytes() == (tmp_path / "there" / file).read_bytes()
 
 

@@ -1,7 +1,12 @@
 """Tables between steps: what is written is what is read, and half a table is never seen."""
 
+import gc
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from orcinus.errors import StoreError
@@ -118,3 +123,45 @@ def test_a_broken_table_is_named_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_bytes(b"no table")
     with pytest.raises(StoreError, match=r"t\.parquet: cannot be read .* delete its step folder"):
         list(tables.read_rows(tmp_path / "t.parquet"))
+
+
+def test_a_table_is_read_in_less_memory_than_it_takes(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    with tables.TableWriter(path, tables.DROPS) as writer:
+        for i in range(16 * tables.ROWS_PER_BATCH):
+            row = tables.Drop(
+                attempt_id=str(i), example_id="1", task="t", filter="wrong", reason=secrets.token_hex(250)
+            )
+            writer.write(tables.drop_row(row))
+    before = pa.total_allocated_bytes()
+    assert max(pa.total_allocated_bytes() - before for _ in tables.read_rows(path)) < path.stat().st_size / 2
+
+
+def write_examples(path: Path, count: int) -> None:
+    with tables.TableWriter(path, tables.EXAMPLES) as writer:
+        for i in range(count):
+            writer.write(tables.example_row(replace(EXAMPLE, id=str(i)), "teach" if i % 2 else "probe"))
+
+
+def traces(numbers: Sequence[int]) -> Iterator[Judged]:
+    return (replace(JUDGED, attempt=replace(JUDGED.attempt, example_id=str(number))) for number in numbers)
+
+
+def test_traces_find_their_examples_and_few_examples_are_held(tmp_path: Path) -> None:
+    write_examples(tmp_path / "e.parquet", tables.ROWS_PER_BATCH + 100)
+    numbers = [1, 1, 3, 701, 701, tables.ROWS_PER_BATCH + 7]
+    gc.collect()
+    before = sum(isinstance(item, Example) for item in gc.get_objects())
+    found, most = [], 0
+    for example, judged in tables.with_examples(traces(numbers), tmp_path / "e.parquet"):
+        found.append((int(example.id), int(judged.attempt.example_id)))
+        most = max(most, sum(isinstance(item, Example) for item in gc.get_objects()) - before)
+    assert found == [(number, number) for number in numbers]
+    assert most <= 2
+
+
+@pytest.mark.parametrize("numbers", [[3, 1], [2], [9999]])
+def test_a_trace_out_of_the_order_of_the_examples_is_an_error(tmp_path: Path, numbers: list[int]) -> None:
+    write_examples(tmp_path / "e.parquet", 10)
+    with pytest.raises(StoreError, match=rf"e\.parquet: the example sums/{numbers[-1]} of a trace is not there"):
+        list(tables.with_examples(traces(numbers), tmp_path / "e.parquet"))

@@ -8,8 +8,8 @@ finds 42 % by a share of 0.3, the fuzzy rule 81 % by one of 0.6 (docs/design/004
 common is the wording of their template and tells nothing: it is left out.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import tee
 from typing import TypeVar
 
 import numpy as np
@@ -60,10 +60,15 @@ class Overlap:
         if not self._names:
             yield from ((item, None) for item in items)
             return
-        kept, sent = tee(batched(items, ROWS_PER_BATCH))  # a batch waits here until its marks come back
-        marks = executor.map(self.reasons, ([text_of(item) for item in batch] for batch in sent))
-        for batch, found in zip(kept, marks, strict=True):
-            yield from zip(batch, found, strict=True)
+        waiting: deque[list[T]] = deque()  # not itertools.tee, which lets go of 57 batches at a time
+
+        def sent() -> Iterator[list[str]]:
+            for batch in batched(items, ROWS_PER_BATCH):
+                waiting.append(batch)
+                yield [text_of(item) for item in batch]
+
+        for found in executor.map(self.reasons, sent()):
+            yield from zip(waiting.popleft(), found, strict=True)
 
     def reasons(self, texts: Sequence[str]) -> list[str | None]:
         """How each of ``texts`` overlaps, or None: a pure function of a shard."""

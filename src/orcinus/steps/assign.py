@@ -7,7 +7,7 @@ The winner of many noisy means looks better than it is. So the choice is made on
 measured again on examples that had no part in it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from orcinus import registry, stats
-from orcinus.asking import SamplingConfig, requests_for
+from orcinus.asking import SamplingConfig, first_by_hash, requests_for
 from orcinus.choosing import Array, Belief, believe, best, choose_each
-from orcinus.clustering import groups_of
+from orcinus.clustering import grouping
 from orcinus.config import Config
 from orcinus.errors import ConfigError, StepError
 from orcinus.fingerprint import stable_fraction
@@ -30,7 +30,7 @@ from orcinus.runtime import StepContext
 from orcinus.store import tables
 from orcinus.store.assigned import GROUPS
 from orcinus.strategies import by_name, suits
-from orcinus.types import Assignment, Example, Judged, Request, Score, Strategy
+from orcinus.types import Assignment, Example, Judged, Request, Score, Split, Strategy
 
 VERSION = 1
 
@@ -121,15 +121,15 @@ async def assign(
     ]
     if not judged:
         raise StepError("the probe has no answer to choose by")
-    examples = list(tables.read_examples(context.inputs["sample"] / "examples.parquet"))
-    by_key = {(example.task, example.id): example for example in examples}
+    asked = {(item.attempt.task, item.attempt.example_id) for item in judged}
+    by_key = {(e.task, e.id): e for e in _examples(context) if (e.task, e.id) in asked}
     if config.proxy == "agreement":
         judged = by_agreement(judged, by_key)
     elif config.proxy == "teacher":
         judged = by_teacher(judged, by_key, await _teachers(judged, by_key, strategies, sampling, context))
-    groups = groups_of(
-        examples,
-        {(item.attempt.task, item.attempt.example_id) for item in judged},
+    group_of = grouping(
+        by_key.values(),
+        lambda: _examples(context),
         by="task" if config.by == "example" else config.by,
         count=config.clusters,
         smallest=config.smallest,
@@ -137,7 +137,7 @@ async def assign(
     )
     by_group: dict[str, list[Judged]] = {}
     for item in judged:
-        by_group.setdefault(groups[item.attempt.task, item.attempt.example_id], []).append(item)
+        by_group.setdefault(group_of(by_key[item.attempt.task, item.attempt.example_id]), []).append(item)
     by_group = dict(sorted(by_group.items()))
     names = [strategy.name for strategy in strategies]
     belief = believe({group: outcomes(items, names) for group, items in by_group.items()})
@@ -149,20 +149,22 @@ async def assign(
         assignments = [
             _assignment(config, belief, costs, names, g, chosen, items) for g, items in enumerate(by_group.values())
         ]
-    assignments = await _confirmed(config, assignments, strategies, sampling, examples, groups, by_group, context)
-    assignments += _unprobed(examples, groups, assignments, names[_winner(belief)])
+    assignments = await _confirmed(config, assignments, strategies, sampling, group_of, by_group, context)
+    assignments += _unprobed(_examples(context), group_of, assignments, names[_winner(belief)])
     individual: dict[str, Any] = {}
+    of_examples: dict[tuple[str, str], Assignment] = {}
     if config.by == "example":
         of_examples, individual = await _by_example(config, assignments, belief, strategies, context)
-        groups |= {key: assignment.group for key, assignment in of_examples.items()}
         assignments += of_examples.values()
     with tables.TableWriter(context.out / "assignments.parquet", tables.ASSIGNMENTS) as writer:
         for assignment in assignments:
             writer.write(tables.assignment_row(assignment))
     if config.by != "task":  # groups are finer than tasks
         with tables.TableWriter(context.out / "groups.parquet", GROUPS) as writer:
-            for (task, example_id), group in groups.items():
-                writer.write({"task": task, "example_id": example_id, "group": group})
+            for example in _examples(context):
+                own = of_examples.get((example.task, example.id))
+                group = group_of(example) if own is None else own.group
+                writer.write({"task": example.task, "example_id": example.id, "group": group})
     used = [assignment.strategy or "none" for assignment in assignments]
     return {
         "groups": len(assignments),
@@ -212,6 +214,10 @@ def _check(config: AssignConfig, strategies: Sequence[Strategy]) -> None:
             raise ConfigError(
                 f"assign.{key} is {value!r}, which is none of the recipe's strategies: {', '.join(known)}"
             )
+
+
+def _examples(context: StepContext, split: Split | None = None) -> Iterator[Example]:
+    return tables.read_examples(context.inputs["sample"] / "examples.parquet", split)
 
 
 def _winner(belief: Belief) -> int:
@@ -319,24 +325,20 @@ async def _confirmed(
     assignments: Sequence[Assignment],
     strategies: Sequence[Strategy],
     sampling: SamplingConfig,
-    examples: Sequence[Example],
-    groups: Mapping[tuple[str, str], str],
+    group_of: Callable[[Example], str],
     by_group: Mapping[str, Sequence[Judged]],
     context: StepContext,
 ) -> list[Assignment]:
     """The assignments with the chosen strategy measured again on probe examples that had no part in choosing."""
     used = {(i.attempt.task, i.attempt.example_id) for items in by_group.values() for i in items}
-    pool = tables.read_examples(context.inputs["sample"] / "examples.parquet", "probe")
-    fresh: dict[str, list[Example]] = {}
-    for example in sorted(pool, key=lambda e: (stable_fraction("probe", e.task, e.id), e.id)):
-        if (example.task, example.id) not in used:
-            fresh.setdefault(groups[example.task, example.id], []).append(example)
+    unused = (example for example in _examples(context, "probe") if (example.task, example.id) not in used)
+    fresh = first_by_hash(unused, "probe", group_of, config.confirm)
     known = by_name(strategies)
 
     def requests() -> Iterator[Request]:
         for assignment in assignments:
             if assignment.strategy is not None:
-                for example in fresh.get(assignment.group, [])[: config.confirm]:
+                for example in fresh.get(assignment.group, []):
                     yield from requests_for(example, known[assignment.strategy], sampling, seed=context.seed)
 
     asked = list(requests())
@@ -352,8 +354,8 @@ async def _confirmed(
         total=len(asked),
     )
     again: dict[str, list[Judged]] = {}
-    for judged in found:
-        again.setdefault(groups[judged.attempt.task, judged.attempt.example_id], []).append(judged)
+    for request, judged in zip(asked, found, strict=True):
+        again.setdefault(group_of(request.example), []).append(judged)
     scores = {group: stats.score(items) for group, items in again.items()}
     return [_with_held_out(assignment, scores.get(assignment.group)) for assignment in assignments]
 
@@ -366,14 +368,14 @@ def _with_held_out(assignment: Assignment, score: Score | None) -> Assignment:
 
 
 def _unprobed(
-    examples: Sequence[Example],
-    groups: Mapping[tuple[str, str], str],
+    examples: Iterable[Example],
+    group_of: Callable[[Example], str],
     assignments: Sequence[Assignment],
     winner: str,
 ) -> list[Assignment]:
     """Groups that have no probe example get the strategy that is best over all."""
     known = {assignment.group for assignment in assignments}
-    left = sorted({groups[example.task, example.id] for example in examples} - known)
+    left = sorted(set(map(group_of, examples)) - known)
     return [
         Assignment(
             group=group,

@@ -4,6 +4,7 @@ teach's attempts ──errors, refusals, truncation, loops, leaks, wrong──�
                                                                                                                     drops.parquet
 """
 
+import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -115,17 +116,16 @@ async def curate(
     Raises:
         StepError: Nothing is kept.
     """
-    examples = {(e.task, e.id): e for e in tables.read_examples(context.inputs["sample"] / "examples.parquet", "teach")}
     found: dict[str, Any] = {}
     with tables.TableWriter(context.out / "drops.parquet", tables.DROPS) as table:
         drops = _Drops(table)
         if config.quality is None:
-            traces, kept, tasks = _by_rules(config, strategies, examples, context, context.out / "kept.parquet", drops)
+            traces, kept, tasks = _by_rules(config, strategies, context, context.out / "kept.parquet", drops)
         else:
             passed = context.out / "passed.parquet"
-            traces, kept, tasks = _by_rules(config, strategies, examples, context, passed, drops)
+            traces, kept, tasks = _by_rules(config, strategies, context, passed, drops)
             if kept:
-                found["quality"] = await _by_quality(config.quality, examples, context, passed, drops, booked_as)
+                found["quality"] = await _by_quality(config.quality, context, passed, drops, booked_as)
                 kept, tasks = found["quality"].pop("kept"), found["quality"].pop("tasks")
             passed.unlink()
     if kept == 0:
@@ -172,7 +172,6 @@ class _Drops:
 def _by_rules(
     config: CurateConfig,
     strategies: Sequence[Strategy],
-    examples: Mapping[tuple[str, str], Example],
     context: StepContext,
     out: Path,
     drops: _Drops,
@@ -188,19 +187,18 @@ def _by_rules(
     rules = curate_rules(config, strategies)
     traces, per_task = 0, Counter[str]()
     seen = SeenHashes()
-    groups, kept_groups = _groups(config, examples, context), dict[int, str]()
-    attempts = tables.read_judged(context.inputs["teach"] / "attempts.parquet")
+    groups, kept_groups = _groups(config, context), dict[int, str]()
     context.progress.start("curate", tables.count_rows(context.inputs["teach"] / "attempts.parquet"))
     with tables.TableWriter(out, tables.JUDGED) as kept:
-        marked = held_out.mark(attempts, lambda judged: judged.attempt.text, executor=context.runtime.executor)
+        marked = held_out.mark(_traces(context), lambda trace: trace[1].attempt.text, executor=context.runtime.executor)
         place: dict[str, int] = {}
-        for key, group in groupby(marked, key=lambda pair: (pair[0].attempt.task, pair[0].attempt.example_id)):
+        for _, group in groupby(marked, key=lambda pair: (pair[0][0].task, pair[0][0].id)):
             usable = []
-            for judged, overlap in group:
+            for (example, judged), overlap in group:
                 place[judged.attempt.id] = traces
                 traces += 1
                 context.progress.advance()
-                found = _first_reason(rules, examples[key], judged)
+                found = _first_reason(rules, example, judged)
                 if found is None and overlap is not None:
                     found = ("contaminated", overlap)
                 if found is not None:
@@ -208,18 +206,18 @@ def _by_rules(
                 else:
                     usable.append(judged)
             for judged, found in _selected(config, usable):
-                if found is None and not seen.add(hash_of(examples[key].prompt, normal(judged.attempt.text))):
+                if found is None and not seen.add(hash_of(example.prompt, normal(judged.attempt.text))):
                     found = ("duplicate", "the same answer to the same question was kept before")
-                near = int(groups[place[judged.attempt.id]]) if groups is not None else -1
+                near = -1 if groups is None else int(groups[place[judged.attempt.id]])
                 if found is None and near in kept_groups:
                     found = ("near_duplicate", f"is nearly the trace {kept_groups[near]}")
-                if found is None and config.max_per_task is not None and per_task[key[0]] >= config.max_per_task:
+                if found is None and config.max_per_task is not None and per_task[example.task] >= config.max_per_task:
                     found = ("quota", f"the task has its {config.max_per_task} lessons")
                 if found is not None:
                     drops.add(judged, *found)
                     continue
-                per_task[key[0]] += 1
-                if groups is not None:
+                per_task[example.task] += 1
+                if near >= 0:
                     kept_groups[near] = judged.attempt.id
                 kept.write(tables.judged_row(judged))
             place.clear()
@@ -228,19 +226,18 @@ def _by_rules(
 
 async def _by_quality(
     config: QualityConfig,
-    examples: Mapping[tuple[str, str], Example],
     context: StepContext,
     passed: Path,
     drops: _Drops,
     booked_as: str,
 ) -> dict[str, Any]:
     """Of the traces in ``passed`` the best to ``kept.parquet``, by a classifier that learnt from the judge's ratings of some."""
-    chosen = _drawn(passed, config.labelled)
+    chosen = list(_drawn(passed, config.labelled, context))
     judge = judge_of(context.judging or JudgingConfig(), context, step=booked_as)
-    items = [(examples[j.attempt.task, j.attempt.example_id], j.attempt.text) for j in chosen]
+    items = [(example, judged.attempt.text) for example, judged in chosen]
     context.progress.start("curate: the judge rates", len(items))
     ratings = [rating.value for rating in await rate(items, judge)]
-    rated = [(j.attempt, value) for j, value in zip(chosen, ratings, strict=True) if value is not None]
+    rated = [(judged.attempt, value) for (_, judged), value in zip(chosen, ratings, strict=True) if value is not None]
     good = quality.good_of([value for _, value in rated])
     found: dict[str, Any] = {"asked": len(chosen), "rated": len(rated), "used": False, "auc": None}
     classifier, threshold = None, -np.inf
@@ -286,11 +283,17 @@ def _doubt(found: Mapping[str, Any]) -> str:
     return f"a classifier of {found['rated']} rated traces is not clearly better than chance (AUC {found['auc']:.2f}, p {found['p_value']:.2f})"
 
 
-def _drawn(path: Path, count: int) -> list[Judged]:
+def _traces(context: StepContext, path: Path | None = None) -> Iterator[tuple[Example, Judged]]:
+    """``teach``'s traces, or those of another table made of them, each with its example."""
+    traces = tables.read_judged(path or context.inputs["teach"] / "attempts.parquet")
+    return tables.with_examples(traces, context.inputs["sample"] / "examples.parquet")
+
+
+def _drawn(path: Path, count: int, context: StepContext) -> Iterator[tuple[Example, Judged]]:
     """So many traces of the table, by a hash of their ids, in the table's order."""
-    ids = [row["id"] for row in tables.read_rows(path, ["id"])]
-    first = set(sorted(ids, key=lambda identity: stable_fraction("quality", identity))[:count])
-    return [judged for judged in tables.read_judged(path) if judged.attempt.id in first]
+    ids = (row["id"] for row in tables.read_rows(path, ["id"]))
+    first = set(heapq.nsmallest(count, ids, key=lambda identity: stable_fraction("quality", identity)))
+    return (trace for trace in _traces(context, path) if trace[1].attempt.id in first)
 
 
 def _texts(path: Path) -> Iterator[list[str]]:
@@ -298,16 +301,14 @@ def _texts(path: Path) -> Iterator[list[str]]:
         yield [row["text"] for row in batch]
 
 
-def _groups(config: CurateConfig, examples: Mapping[tuple[str, str], Example], context: StepContext) -> I64 | None:
-    """For each of teach's traces the number of its group of near repetitions; None where nobody asks."""
+def _groups(config: CurateConfig, context: StepContext) -> I64 | None:
+    """For each of teach's traces the number of its group of near repetitions, -1 for one that has none; None where nobody asks."""
     if config.near_duplicates is None:
         return None
-    attempts = tables.read_judged(context.inputs["teach"] / "attempts.parquet")
-    texts = (
-        f"{examples[judged.attempt.task, judged.attempt.example_id].prompt}\n{judged.attempt.text}"
-        for judged in attempts
-    )
-    return originals_of(texts, similarity=config.near_duplicates, executor=context.runtime.executor)
+    texts = (f"{example.prompt}\n{judged.attempt.text}" for example, judged in _traces(context))
+    groups = originals_of(texts, similarity=config.near_duplicates, executor=context.runtime.executor)
+    groups[np.bincount(groups, minlength=1)[groups] == 1] = -1
+    return groups
 
 
 def curate_rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[str, filters.Rule]:

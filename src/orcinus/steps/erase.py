@@ -9,6 +9,7 @@ system message, but the completion is the bare answer.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -212,7 +213,7 @@ async def erase(
     leaks = few_shot = 0
     solved = _Solved(config.few_shot, context.seed) if config.few_shot else None
     with tables.TableWriter(context.out / "lessons.parquet", tables.LESSONS) as writer:
-        for role, judged, example in _traces(context.inputs):
+        for role, example, judged in _traces(context.inputs):
             strategy = known[judged.attempt.strategy]
             lesson = lesson_of(judged, example, strategy, config=config, content=content, seed=context.seed)
             lesson = replace(lesson, meta={**lesson.meta, "role": role})
@@ -232,12 +233,10 @@ async def erase(
     return {"lessons": writer.rows, "leaks": leaks, "few_shot": few_shot, **counts}
 
 
-def _traces(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Judged, Example]]:
-    """The kept traces, the assistant's before the teacher's, with who wrote them."""
-    examples = {
-        (example.task, example.id): example
-        for example in tables.read_examples(inputs["sample"] / "examples.parquet", "teach")
-    }
-    for role, curated in (("assistant", inputs.get("curate_assistant")), ("teacher", inputs["curate"])):
-        for judged in tables.read_judged(curated / "kept.parquet") if curated is not None else ():
-            yield role, judged, examples[judged.attempt.task, judged.attempt.example_id]
+def _traces(inputs: Mapping[str, Path]) -> Iterator[tuple[str, Example, Judged]]:
+    """Who wrote each kept trace, its example and the trace; the assistant's before the teacher's."""
+    for role, step in (("assistant", "curate_assistant"), ("teacher", "curate")):
+        if step in inputs:
+            kept = tables.read_judged(inputs[step] / "kept.parquet")
+            for example, judged in tables.with_examples(kept, inputs["sample"] / "examples.parquet"):
+                yield role, example, judged

@@ -18,10 +18,9 @@ import orjson
 from pydantic import Field, model_validator
 
 from orcinus import stats
-from orcinus.asking import SamplingConfig, requests_for
+from orcinus.asking import SamplingConfig, first_by_hash, requests_for
 from orcinus.config import Config
 from orcinus.errors import StepError
-from orcinus.fingerprint import stable_fraction
 from orcinus.judges import given_by_judge
 from orcinus.measuring import measure, scores_by_rule, scores_by_task
 from orcinus.protocols import Completer
@@ -143,12 +142,10 @@ async def _retention(
 
 def chosen(config: EvaluateConfig, context: StepContext, split: Split = "held_out") -> Iterator[Example]:
     """The items of a split that are asked: of each task those with the smallest hash, whatever their order."""
-    by_task: dict[str, list[Example]] = {}
-    for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", split):
-        by_task.setdefault(example.task, []).append(example)
+    examples = tables.read_examples(context.inputs["sample"] / "examples.parquet", split)
+    by_task = first_by_hash(examples, "evaluate", lambda example: example.task, config.per_task)
     for task in sorted(by_task):
-        ordered = sorted(by_task[task], key=lambda item: (stable_fraction("evaluate", item.task, item.id), item.id))
-        yield from ordered[: config.per_task]
+        yield from by_task[task]
 
 
 def _requests(

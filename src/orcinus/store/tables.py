@@ -217,13 +217,17 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str
     Raises:
         StoreError: The table is missing or is no Parquet file.
     """
+    for batch in _batches(path, columns):
+        yield from batch.to_pylist()
+
+
+def _batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, pre_buffer=False)  # else the whole file is read ahead and kept
     except (OSError, pa.ArrowInvalid) as error:
         raise _unreadable(path, error) from error
     with file:
-        for batch in file.iter_batches(ROWS_PER_BATCH, columns=columns):
-            yield from batch.to_pylist()
+        yield from file.iter_batches(ROWS_PER_BATCH, columns=columns)
 
 
 def rows_where(path: Path, column: str, test: Callable[[pa.ChunkedArray], pa.ChunkedArray]) -> Iterator[dict[str, Any]]:
@@ -329,9 +333,9 @@ def example_of(row: Mapping[str, Any]) -> Example:
 
 def read_examples(path: Path, split: Split | None = None) -> Iterator[Example]:
     """The examples of a table, or those of one split."""
-    for row in read_rows(path):
-        if split is None or row["split"] == split:
-            yield example_of(row)
+    for batch in _batches(path):
+        chosen = batch if split is None else batch.filter(pc.equal(batch["split"], split))
+        yield from map(example_of, chosen.to_pylist())
 
 
 def judged_row(judged: Judged) -> dict[str, Any]:
@@ -404,6 +408,30 @@ def judged_of(row: Mapping[str, Any]) -> Judged:
 def read_judged(path: Path) -> Iterator[Judged]:
     """The attempts and verdicts of a table."""
     return map(judged_of, read_rows(path))
+
+
+def with_examples(traces: Iterable[Judged], examples: Path) -> Iterator[tuple[Example, Judged]]:
+    """Each trace with its example of the ``teach`` split. The two tables are read side by side, so that one example is held and not all.
+
+    Args:
+        traces: In the order of the examples, as ``teach`` and ``curate`` write them; several of one example stand together.
+        examples: The table of the examples.
+
+    Raises:
+        StoreError: A trace's example does not come after those of the traces before it.
+    """
+    coming = read_examples(examples, "teach")
+    example = None
+    for judged in traces:
+        key = judged.attempt.task, judged.attempt.example_id
+        while example is None or (example.task, example.id) != key:
+            example = next(coming, None)
+            if example is None:
+                raise StoreError(
+                    f"{examples}: the example {key[0]}/{key[1]} of a trace is not there, or not in the order of the traces; "
+                    "delete the folders of the steps teach and curate to make them again"
+                )
+        yield example, judged
 
 
 def assignment_row(assignment: Assignment) -> dict[str, Any]:

@@ -378,7 +378,7 @@ def _header(cells: list[str], where: str, delimiter: str, damaged: list[str]) ->
 
 
 def _parquet(file: io.BufferedReader, source: str, report: Report) -> Iterator[tuple[str, Any]]:
-    with pq.ParquetFile(file) as table:
+    with pq.ParquetFile(file, pre_buffer=False) as table:  # else the whole file is read ahead and kept
         yield from _batch_rows(table.iter_batches(_ROWS_PER_BATCH), source, report)
 
 

@@ -4,6 +4,7 @@ tokens.u32      all lessons' tokens, one after the other
 index.npy       a row a lesson: where it starts, how many tokens it has, how many of them are the prompt
 weights.npy     a weight a lesson
 evidence.npz    further numbers a lesson, as the objective wants them
+ids.parquet     the lessons' ids
 """
 
 import hashlib
@@ -16,10 +17,13 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from orcinus.completers.chat import Chat
 from orcinus.executors.local import LOCAL
 from orcinus.protocols import Executor
+from orcinus.training.packing import I64, Groups
 from orcinus.types import Lesson
 from orcinus.verifiers.text import after_marker
 
@@ -35,7 +39,7 @@ class TokenizedLessons:
     index: npt.NDArray[np.int64]
     """(lessons, 3): start, length, prompt length."""
     weights: npt.NDArray[np.float32]
-    ids: tuple[str, ...]
+    ids: pa.ChunkedArray
     """The lessons' ids, to name them when something goes wrong."""
     too_long: int
     """How many did not fit and were dropped or cut."""
@@ -60,27 +64,39 @@ class TokenizedLessons:
         start, length, prompt = self.index[number]
         return self.tokens[start : start + length], int(prompt)
 
-    def units(self, context: int) -> list[tuple[int, ...]]:
+    def units(self, context: int) -> Groups:
         """The lessons, those with the same prompt together as far as they fit into ``context`` tokens; in the order of their first."""
-        units: list[list[int]] = []
-        rooms: list[int] = []
-        latest: dict[bytes, int] = {}
-        for number, (start, length, prompt) in enumerate(self.index.tolist()):
-            key = hashlib.blake2b(self.tokens[start : start + prompt].tobytes(), digest_size=16).digest()
-            unit = latest.get(key) if prompt else None
-            if unit is not None and rooms[unit] >= length - prompt:
-                units[unit].append(number)
-                rooms[unit] -= length - prompt
-            else:
-                latest[key] = len(units)
-                units.append([number])
-                rooms.append(context - length)
-        return [tuple(unit) for unit in units]
+        first = np.arange(len(self), dtype=np.int64)  # of each lesson the first one of its unit
+        for same in self._with_one_prompt():
+            leader = room = -1
+            for number in same:
+                _, length, prompt = self.index[number].tolist()
+                if room < length - prompt:
+                    leader, room = number, context - length
+                else:
+                    first[number] = leader
+                    room -= length - prompt
+        _, unit_of = np.unique(first, return_inverse=True)
+        return Groups.of(unit_of)
 
-    def unit_length(self, unit: tuple[int, ...]) -> int:
-        """Tokens of lessons that share their prompt."""
-        rows = self.index[list(unit)]
-        return int(rows[0, 1] + (rows[1:, 1] - rows[1:, 2]).sum())
+    def _with_one_prompt(self) -> Iterator[list[int]]:
+        """The numbers of lessons that share their prompt with others, together."""
+        prompts = np.empty(len(self), "S16")
+        for number, (start, _, prompt) in enumerate(self.index):
+            text = self.tokens[start : start + prompt].tobytes()
+            prompts[number] = hashlib.blake2b(text, digest_size=16).digest()
+        order = np.argsort(prompts, kind="stable")
+        order = order[self.index[order, 2] > 0]
+        new = np.flatnonzero(prompts[order[1:]] != prompts[order[:-1]]) + 1
+        bounds = np.concatenate([[0], new, [len(order)]])
+        for at in np.flatnonzero(np.diff(bounds) > 1):
+            yield order[bounds[at] : bounds[at + 1]].tolist()
+
+    def lengths_of(self, units: Groups) -> I64:
+        """Tokens of each unit: its lessons share their prompt."""
+        responses = self.index[units.members, 1] - self.index[units.members, 2]
+        lengths: I64 = np.add.reduceat(responses, units.offsets[:-1]) + self.index[units.members[units.offsets[:-1]], 2]
+        return lengths
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -93,7 +109,7 @@ class TokenizedLessons:
             tokens=tokens,
             index=index,
             weights=np.load(folder / "weights.npy"),
-            ids=tuple(facts["ids"]),
+            ids=pq.read_table(folder / "ids.parquet")["id"],
             too_long=facts["too_long"],
             evidence=dict(np.load(folder / "evidence.npz")),
         )
@@ -175,22 +191,23 @@ def _shards(lessons: Iterable[Lesson]) -> Iterator[list[Lesson]]:
 
 
 def _write(shards: Iterable[_Shard], folder: Path, evidence: Sequence[str]) -> None:
-    lengths, weights, ids, numbers, too_long = [], [], [], [], 0
+    lengths, weights, ids, numbers, too_long = [np.empty((0, 2), np.int64)], [], [], [], 0
     with (folder / "tokens.u32").open("wb") as file:
         for shard in shards:
             np.asarray(shard.tokens, np.uint32).tofile(file)
-            lengths += shard.lengths
-            weights += shard.weights
-            ids += shard.ids
-            numbers += shard.numbers
+            lengths.append(np.asarray(shard.lengths, np.int64).reshape(-1, 2))
+            weights.append(np.asarray(shard.weights, np.float32))
+            ids.append(pa.array(shard.ids, pa.string()))
+            numbers.append(np.asarray(shard.numbers, np.float32).reshape(len(shard.ids), len(evidence)))
             too_long += shard.too_long
-    length, prompt = np.asarray(lengths, np.int64).reshape(-1, 2).T
+    length, prompt = np.concatenate(lengths).T
     np.save(folder / "index.npy", np.stack([np.cumsum(length) - length, length, prompt], axis=1))
-    np.save(folder / "weights.npy", np.asarray(weights, np.float32))
-    columns = np.asarray(numbers, np.float32).reshape(len(ids), len(evidence)).T
+    np.save(folder / "weights.npy", np.concatenate([np.empty(0, np.float32), *weights]))
+    columns = np.concatenate([np.empty((0, len(evidence)), np.float32), *numbers]).T
     kept: dict[str, Any] = dict(zip(evidence, columns, strict=True))
     np.savez(folder / "evidence.npz", **kept)
-    (folder / "facts.json").write_bytes(orjson.dumps({"ids": ids, "too_long": too_long}))
+    pq.write_table(pa.table({"id": pa.chunked_array(ids, pa.string())}), folder / "ids.parquet")
+    (folder / "facts.json").write_bytes(orjson.dumps({"too_long": too_long}))  # the last one: all are whole
 
 
 def _number(name: str, lesson: Lesson, chat: Chat) -> float:

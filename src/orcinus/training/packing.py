@@ -4,13 +4,55 @@ Longest first, each lesson goes into the row with the least room that still take
 and a bit set says which stacks are not empty, so that the best fit is found by one look at an integer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+I64 = npt.NDArray[np.int64]
 
-def best_fit(lengths: Sequence[int] | npt.NDArray[np.integer], capacity: int, *, seed: int) -> list[list[int]]:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Groups:
+    """Numbers in groups, read like a list of lists, in 8 bytes a number and 8 a group."""
+
+    members: I64
+    """Those of all groups, one group after the other."""
+    offsets: I64
+    """Group i is ``members[offsets[i]:offsets[i + 1]]``."""
+
+    @classmethod
+    def of(cls, group_of: I64, numbers: I64 | None = None) -> Self:
+        """The ``numbers`` (0, 1, … if None), each in the group that ``group_of`` says, in their order; no group may be empty."""
+        order = np.argsort(group_of, kind="stable")
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(group_of))]).astype(np.int64)
+        return cls(members=order if numbers is None else numbers[order], offsets=offsets)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Groups"]) -> Self:
+        """The groups of all ``parts``, one part after the other."""
+        sizes = np.concatenate([np.diff(part.offsets) for part in parts])
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        return cls(members=np.concatenate([part.members for part in parts]), offsets=offsets)
+
+    def first(self, count: int) -> "Groups":
+        """The first ``count`` groups."""
+        return Groups(members=self.members[: self.offsets[count]], offsets=self.offsets[: count + 1])
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> list[int]:
+        members: list[int] = self.members[self.offsets[i] : self.offsets[i + 1]].tolist()
+        return members
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (self[i] for i in range(len(self)))
+
+
+def best_fit(lengths: Sequence[int] | npt.NDArray[np.integer], capacity: int, *, seed: int) -> Groups:
     """Rows of indices into ``lengths``.
 
     Args:
@@ -27,27 +69,30 @@ def best_fit(lengths: Sequence[int] | npt.NDArray[np.integer], capacity: int, *,
     random = np.random.default_rng(seed)
     shuffled = random.permutation(sizes.size)
     order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
-    rows: list[list[int]] = []
+    row_of = np.empty(sizes.size, np.int64)  # of each lesson in the order of packing
+    rows = 0
     by_room: list[list[int]] = [[] for _ in range(capacity + 1)]
     rooms = 0  # bit r is set while a row with room for r tokens exists
-    for index, size in zip(order.tolist(), sizes[order].tolist(), strict=True):
+    for place, size in enumerate(map(int, sizes[order])):
         fitting = rooms >> size
         if fitting:
             room = size + (fitting & -fitting).bit_length() - 1
             row = by_room[room].pop()
-            rows[row].append(index)
             if not by_room[room]:
                 rooms ^= 1 << room
         else:
             room = capacity
-            row = len(rows)
-            rows.append([index])
+            row = rows
+            rows += 1
+        row_of[place] = row
         left = room - size
         by_room[left].append(row)
         rooms |= 1 << left
-    return [rows[i] for i in random.permutation(len(rows))]
+    shuffled_rows = np.empty(rows, np.int64)
+    shuffled_rows[random.permutation(rows)] = np.arange(rows)
+    return Groups.of(shuffled_rows[row_of], order)
 
 
-def fill(rows: Sequence[Sequence[int]], lengths: Sequence[int], capacity: int) -> float:
+def fill(rows: Groups, lengths: Sequence[int] | npt.NDArray[np.integer], capacity: int) -> float:
     """Share of the rows' room that lessons take, 0 … 1."""
-    return sum(lengths[i] for row in rows for i in row) / (len(rows) * capacity) if rows else 0.0
+    return float(np.asarray(lengths, dtype=np.int64)[rows.members].sum()) / (len(rows) * capacity) if len(rows) else 0.0

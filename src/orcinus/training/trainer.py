@@ -31,11 +31,8 @@ from orcinus.training import attention, processes
 from orcinus.training.lessons import TokenizedLessons
 from orcinus.training.loss import response_loss
 from orcinus.training.objectives import LessonWeight
-from orcinus.training.packing import best_fit
+from orcinus.training.packing import Groups, best_fit
 
-Unit = tuple[int, ...]
-"""Lessons with one prompt among them."""
-Row = tuple[Unit, ...]
 LESSON_WEIGHT = LessonWeight()
 
 
@@ -46,13 +43,16 @@ class PackedRows(Dataset[dict[str, Any]]):
         self, lessons: TokenizedLessons, *, context: int, epochs: float, seed: int, share_prompts: bool = True
     ) -> None:
         self._lessons = lessons
-        self._rows: list[Row] = []
-        units = lessons.units(context) if share_prompts else [(i,) for i in range(len(lessons))]
-        lengths = [lessons.unit_length(unit) for unit in units]
+        self._units = lessons.units(context) if share_prompts else Groups.of(np.arange(len(lessons)))
+        """Lessons with one prompt among them."""
+        lengths = lessons.lengths_of(self._units)
+        packed = []
         for epoch in range(math.ceil(epochs)):
             rows = best_fit(lengths, context, seed=seed * 1009 + epoch)
             share = min(1.0, epochs - epoch)
-            self._rows += [tuple(units[i] for i in row) for row in rows[: math.ceil(share * len(rows))]]
+            packed.append(rows.first(math.ceil(share * len(rows))))
+        self._rows = Groups.joined(packed)
+        """Units of each row."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -60,7 +60,7 @@ class PackedRows(Dataset[dict[str, Any]]):
     def __getitem__(self, number: int) -> dict[str, Any]:
         parts, units, weights = [], [], []
         evidence: dict[str, list[float]] = {name: [] for name in self._lessons.evidence}
-        for unit in self._rows[number]:
+        for unit in map(self._units.__getitem__, self._rows[number]):
             lessons = [self._lessons.lesson(i) for i in unit]
             first, prompt = lessons[0]
             parts += [first, *(tokens[prompt:] for tokens, _ in lessons[1:])]
@@ -73,12 +73,14 @@ class PackedRows(Dataset[dict[str, Any]]):
 
     def response_tokens(self) -> int:
         """Response tokens of all rows."""
-        of_lesson = (self._lessons.index[:, 1] - self._lessons.index[:, 2]).tolist()
-        return sum(of_lesson[i] for row in self._rows for unit in row for i in unit)
+        of_lesson = self._lessons.index[:, 1] - self._lessons.index[:, 2]
+        of_unit = np.add.reduceat(of_lesson[self._units.members], self._units.offsets[:-1])
+        return int(of_unit[self._rows.members].sum())
 
     def ids(self, first: int, last: int) -> list[str]:
         """The ids of the lessons in a range of rows."""
-        return [self._lessons.ids[i] for row in self._rows[first:last] for unit in row for i in unit]
+        rows = (self._rows[row] for row in range(first, min(last, len(self))))
+        return [self._lessons.ids[i].as_py() for row in rows for unit in row for i in self._units[unit]]
 
 
 def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
