@@ -1,23 +1,37 @@
-"""Client CPU of an evaluation, beside lm-evaluation-harness and inspect on the same questions and the same loopback server.
+"""Client CPU of an evaluation, beside lm-evaluation-harness, inspect and a bare aiohttp loop on the same questions and the same loopback server.
 
-    python -m benchmarks.evaluation [--peers DIR] [--quick] [--json]
+    python -m benchmarks.evaluation [--peers DIR] [--rounds N] [--quick] [--json]
 
-Each tool runs as its command line, twice, with few and with many questions: the slope is CPU seconds per 1,000 samples, what remains is
-start-up. All have 64 calls in flight and write every sample to disk. Start-up varies by a second or two between runs, so that the slope
-needs thousands of samples. DIR is the ``bin`` of an environment with ``lm_eval`` or ``inspect``; without it, the PATH.
+Each tool runs as its command line, with few and with many questions: the slope is CPU seconds per 1,000 samples, what remains is start-up. CPU
+time is user and system time of the process and all that it starts, not wall-clock: what else the machine does moves it less, and still some.
+Start-up varies by up to a second, so that the slope needs thousands of samples. The tools take turns; a round gives each a slope, and figures and ratios
+are medians over the rounds with their ranges. All have 64 calls in flight; all but the bare loop, which is the limit, write every sample to disk.
+DIR is the ``bin`` of an environment with ``lm_eval``, ``inspect`` or aiohttp; without it, the PATH.
 """
 
 import argparse
+import asyncio
 import contextlib
 import json
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+IN_FLIGHT = 64
+SIZES: Mapping[str, tuple[int, int]] = {
+    "orcinus": (500, 10_500),
+    "bare aiohttp loop": (500, 10_500),
+    "lm-evaluation-harness": (500, 4_500),
+    "inspect": (100, 500),
+}
+"""By tool few and many samples: the more samples, the less CPU time each takes."""
 
 QUESTION = (
     "Case {n}. A baker has {n} trays with 12 rolls each and sells all but 5 of them before noon. In the afternoon she bakes "
@@ -81,19 +95,23 @@ def command_of(tool: str, peers: Path | None, url: str, folder: Path, file: Path
         evaluate = "import sys; from orcinus.cli import main; sys.argv[0] = 'orcinus'; main()"
         flags = ["--model", url, "--served-as", "loopback", "--benchmark", "gsm8k", "--data", str(folder)]
         return [sys.executable, "-c", evaluate, "evaluate", *flags, "--runs", str(folder / "runs"), "--json"]
+    if tool == "bare aiohttp loop":
+        python = sys.executable if peers is None else str(peers / "python")
+        known = subprocess.run([python, "-c", "import aiohttp"], capture_output=True, check=False).returncode == 0
+        return [python, __file__, "--bare", url, str(file)] if known else None
     name = "lm_eval" if tool == "lm-evaluation-harness" else "inspect"
     program = shutil.which(name, path=None if peers is None else str(peers))
     if program is None:
         return None
     if name == "lm_eval":
         (folder / "task.yaml").write_text(LM_EVAL_TASK.format(file=file), encoding="utf-8")
-        arguments = f"model=loopback,base_url={url}/chat/completions,num_concurrent=64,max_retries=3"
+        arguments = f"model=loopback,base_url={url}/chat/completions,num_concurrent={IN_FLIGHT},max_retries=3"
         flags = ["--model", "local-chat-completions", "--model_args", arguments, "--tasks", "loopback_gsm8k"]
         flags += ["--include_path", str(folder), "--apply_chat_template", "--log_samples"]
         return [program, *flags, "--output_path", str(folder / "out")]
     (folder / "loopback_task.py").write_text(INSPECT_TASK.format(file=str(file)), encoding="utf-8")
     flags = ["--model", "openai/loopback", "--model-base-url", url, "-M", "responses_api=false", "--display", "none"]
-    flags += ["--max-connections", "64", "--log-dir", str(folder / "logs")]
+    flags += ["--max-connections", str(IN_FLIGHT), "--log-dir", str(folder / "logs")]
     return [program, "eval", "loopback_task.py", *flags]
 
 
@@ -109,8 +127,27 @@ def cpu_seconds(command: Sequence[str], folder: Path) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def measure(tool: str, peers: Path | None, url: str, few: int, many: int) -> dict[str, float] | None:
-    """CPU seconds per 1,000 samples and of start-up."""
+async def bare(url: str, file: Path) -> None:
+    """Every question asked with aiohttp and its reply parsed: nothing is kept, judged or tried again."""
+    import aiohttp
+
+    lines = iter(file.read_text(encoding="utf-8").splitlines())
+    headers = {"content-type": "application/json"}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers) as session:
+
+        async def worker() -> None:
+            for line in lines:
+                messages = [{"role": "user", "content": json.loads(line)["question"]}]
+                body = json.dumps({"model": "loopback", "messages": messages, "temperature": 0.0, "max_tokens": 1024})
+                async with session.post(f"{url}/chat/completions", data=body) as response:
+                    assert json.loads(await response.read())["choices"][0]["message"]["content"]
+
+        await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
+
+
+def measure(tool: str, peers: Path | None, url: str) -> dict[str, float] | None:
+    """CPU seconds per 1,000 samples and of start-up; None where the tool is not installed."""
+    few, many = SIZES[tool]
     seconds = []
     for count in (few, many):
         with tempfile.TemporaryDirectory() as name:
@@ -123,34 +160,65 @@ def measure(tool: str, peers: Path | None, url: str, few: int, many: int) -> dic
     return {"per_1000": 1000 * slope, "start_up": seconds[0] - few * slope}
 
 
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median and range."""
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+def run(peers: Path | None, rounds: int) -> dict[str, Any]:
+    """All tools in turns; by tool its figures, and how many times ours they are within a round."""
+    found: dict[str, list[dict[str, float]]] = {tool: [] for tool in SIZES}
+    load = []
+    with loopback() as url:
+        for number in range(rounds):
+            load.append(os.getloadavg()[0])
+            for tool, rows in found.items():
+                figures = measure(tool, peers, url)
+                if figures is not None:
+                    rows.append(figures)
+                    print(f"round {number + 1}, {tool}: {figures['per_1000']:.2f}", file=sys.stderr, flush=True)
+    load.append(os.getloadavg()[0])
+    tools = {
+        tool: {
+            "per_1000": spread([row["per_1000"] for row in rows]),
+            "start_up": spread([row["start_up"] for row in rows]),
+            "times_ours": spread(
+                [row["per_1000"] / ours["per_1000"] for row, ours in zip(rows, found["orcinus"], strict=True)]
+            ),
+        }
+        for tool, rows in found.items()
+        if rows
+    }
+    return {"rounds": rounds, "cores": os.cpu_count(), "load": load, "tools": tools}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", type=Path)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="One round.")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--bare", nargs=2, metavar=("URL", "FILE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    scale = 1 if arguments.quick else 2
-    found: dict[str, dict[str, float] | None] = {}
-    with loopback() as url:
-        for tool, few, many in (
-            ("orcinus", 1000, 5000 * scale),
-            ("lm-evaluation-harness", 500, 5500 * scale),
-            ("inspect", 100, 400 * scale),
-        ):
-            found[tool] = measure(tool, arguments.peers, url, few, many)
-    ours = found["orcinus"]
-    assert ours is not None
-    ratios = {tool: figures["per_1000"] / ours["per_1000"] for tool, figures in found.items() if figures is not None}
-    if arguments.json:
-        print(json.dumps({"cpu_seconds": found, "times_ours": ratios}))
+    if arguments.bare:
+        asyncio.run(bare(arguments.bare[0], Path(arguments.bare[1])))
         return
-    for tool, figures in found.items():
-        if figures is None:
+    found = run(arguments.peers, 1 if arguments.quick else arguments.rounds)
+    if arguments.json:
+        print(json.dumps(found))
+        return
+    load = ", ".join(f"{value:.1f}" for value in found["load"])
+    print(f"rounds: {found['rounds']}; load of {found['cores']} cores before each and at the end: {load}")
+    for tool in SIZES:
+        if tool not in found["tools"]:
             print(f"{tool:24} not installed")
-        else:
-            print(
-                f"{tool:24} {figures['per_1000']:7.2f} CPU s per 1,000 samples, {ratios[tool]:6.1f} times ours, start-up {figures['start_up']:5.1f} s"
-            )
+            continue
+        figures = found["tools"][tool]
+        cost, ratio = figures["per_1000"], figures["times_ours"]
+        print(
+            f"{tool:24} {cost['median']:6.2f} ({cost['low']:.2f} to {cost['high']:.2f}) CPU s per 1,000 samples, "
+            f"{ratio['median']:5.1f} ({ratio['low']:.1f} to {ratio['high']:.1f}) times ours, start-up {figures['start_up']['median']:.1f} s"
+        )
 
 
 if __name__ == "__main__":

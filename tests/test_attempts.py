@@ -1,6 +1,7 @@
 """Asking models: nothing twice, nothing lost, order kept, budgets held."""
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import cast
 
 import pytest
 
-from orcinus.attempts import Budget, attempt_all
+from orcinus.attempts import Budget, attempt_all, collecting_seldom
 from orcinus.completers.endpoint import Endpoint, EndpointConfig, Price
 from orcinus.completers.wire import Patience
 from orcinus.errors import BudgetError, CompleterError
@@ -294,3 +295,10 @@ def test_a_cap_that_stops_a_fallback_keeps_what_came(tmp_path: Path) -> None:
     model = Programmer()
     ask([program_request(number) for number in range(6)], model, tmp_path / "l.sqlite")
     assert len(model.asked) <= 9 - 5
+
+
+def test_the_collector_runs_as_before_when_the_attempts_are_let_go() -> None:
+    before = gc.get_threshold()
+    with collecting_seldom():
+        assert gc.get_threshold() > before
+    assert gc.get_threshold() == before

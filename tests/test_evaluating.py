@@ -73,6 +73,14 @@ def test_a_model_is_scored_and_its_answers_are_kept(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "scores.json").read_bytes())["macro"] == 1.0
 
 
+def test_an_answer_in_which_a_published_rule_finds_nothing_counts_as_wrong_by_it(tmp_path: Path) -> None:
+    sums(tmp_path)
+    rules = run(tmp_path)["benchmarks"]["gsm8k"]["conditions"]["plain/1"]["rules"]
+    assert rules["lm_eval_flexible"] == {"n": 20, "mean": 1.0, "ours": 1.0}
+    assert rules["gsm8k_hash"] == {"n": 20, "mean": 0.0, "ours": 1.0}
+    assert "agieval_few_shot" not in rules
+
+
 def test_nothing_is_asked_twice(tmp_path: Path) -> None:
     sums(tmp_path)
     first = run(tmp_path)

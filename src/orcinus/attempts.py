@@ -11,7 +11,7 @@ import gc
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -27,9 +27,21 @@ RECALL_BATCH = 128
 MIN_WINDOW = 4096
 """Requests between the first that is not yet yielded and the last that is read: one slow call does not stop the others."""
 
-SELDOM = (100_000, 50, 50)
-"""Thresholds of the garbage collector while thousands of calls are in flight, all of them alive: at its usual ones it takes
-7 % of the calls a second and finds nothing."""
+_SELDOM = (100_000, 50, 50)
+
+
+@contextmanager
+def collecting_seldom() -> Iterator[None]:
+    """Let the garbage collector run seldom while thousands of attempts are held, all of them alive.
+
+    At its usual thresholds it takes 7 % of the calls a second and finds nothing.
+    """
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*_SELDOM)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 class Budget:
@@ -149,24 +161,22 @@ async def attempt_all(
     window = max(MIN_WINDOW, 16 * concurrency)
     slots: deque[tuple[Request, Attempt | asyncio.Future[Attempt] | asyncio.Task[Judged]]] = deque()
     second_tries: set[asyncio.Task[Judged]] = set()
-    thresholds = gc.get_threshold()
-    gc.set_threshold(*SELDOM)
     try:
-        for batch in _batches(requests):
-            for request, slot in asker.recall_or_ask(batch):
-                if request.fallback is None:
-                    slots.append((request, slot))
-                else:
-                    task = asyncio.create_task(_judged_or_fallback(request, slot, verify, asker))
-                    second_tries.add(task)
-                    task.add_done_callback(second_tries.discard)
-                    slots.append((request, task))
-            while len(slots) > window or (slots and _is_ready(slots[0][1])):
+        with collecting_seldom():
+            for batch in _batches(requests):
+                for request, slot in asker.recall_or_ask(batch):
+                    if request.fallback is None:
+                        slots.append((request, slot))
+                    else:
+                        task = asyncio.create_task(_judged_or_fallback(request, slot, verify, asker))
+                        second_tries.add(task)
+                        task.add_done_callback(second_tries.discard)
+                        slots.append((request, task))
+                while len(slots) > window or (slots and _is_ready(slots[0][1])):
+                    yield await _judged(*slots.popleft(), verify)
+            while slots:
                 yield await _judged(*slots.popleft(), verify)
-        while slots:
-            yield await _judged(*slots.popleft(), verify)
     finally:
-        gc.set_threshold(*thresholds)
         await asker.aclose()
         for task in second_tries:
             task.cancel()

@@ -17,7 +17,7 @@ import orjson
 
 from orcinus import stats
 from orcinus.asking import JudgingConfig, SamplingConfig, requests_for
-from orcinus.attempts import Budget
+from orcinus.attempts import Budget, collecting_seldom
 from orcinus.benchmarks.published import published
 from orcinus.benchmarks.reading import ASKED, Read, read_benchmark
 from orcinus.benchmarks.specs import Benchmark
@@ -113,7 +113,7 @@ async def evaluate_model(
     """
     _check(settings, model, judge)
     read = {benchmark.name: _read(benchmark, settings) for benchmark in settings.benchmarks}
-    with locked(out), Ledger(runtime.ledger_path) as ledger:
+    with locked(out), Ledger(runtime.ledger_path) as ledger, collecting_seldom():
         opened: dict[str, Completer] = {}
 
         def completer(role: str, folder: Path | None = None) -> Completer:
@@ -337,6 +337,8 @@ def _spread(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 def _against(by_name: Mapping[str, Sequence[Judged]], first: str, seed: int) -> list[dict[str, Any]]:
     """Every condition against the first, paired by item, Holm's correction over them."""
+    if len(by_name) < 2:
+        return []
     base = stats.item_means(by_name[first])
     rows: list[dict[str, Any]] = []
     for name, judged in by_name.items():

@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
-
-import numpy as np
 
 from orcinus import stats
 from orcinus.judges import judged_attempts
@@ -64,15 +63,19 @@ def scores_by_rule(
     judged: Sequence[Judged], examples: Mapping[tuple[str, str], Example]
 ) -> dict[str, dict[str, float | int]]:
     """What published rules make of the same answers: by rule the items it is made for, its mean there, and ours."""
+    answered = [
+        (item, examples[item.attempt.task, item.attempt.example_id])
+        for item in judged
+        if item.attempt.finish != "error"
+    ]
     found: dict[str, dict[str, float | int]] = {}
     for name in official.RULES:
         pairs = [
-            (verdict.value or 0.0, item.verdict.value or 0.0)
-            for item in judged
-            if item.attempt.finish != "error"
-            and (verdict := official.by_rule(name, examples[item.attempt.task, item.attempt.example_id], item.attempt))
+            (official.found_by_rule(name, example, item.attempt.text)[1], item.verdict.value or 0.0)
+            for item, example in answered
+            if official.is_made_for(name, example)
         ]
         if pairs:
-            theirs, ours = np.array(pairs).T
-            found[name] = {"n": len(pairs), "mean": float(theirs.mean()), "ours": float(ours.mean())}
+            theirs, ours = zip(*pairs, strict=True)
+            found[name] = {"n": len(pairs), "mean": fmean(theirs), "ours": fmean(ours)}
     return found

@@ -50,9 +50,9 @@ def lm_eval_flexible(text: str, example: Example) -> str | None:
     if example.answer_type == "choice":
         letters = _BRACKETED.findall(text)
         return letters[-1] if letters else None
-    # A number lies within one run of its characters; looking only where such runs are takes a tenth of the time.
-    for run in reversed(_RUN_OF_NUMBERS.findall(text)):
-        if numbers := _ANY_NUMBER.findall(run):
+    # A number lies within one run of its characters, and most texts end with theirs: read backwards, only these runs are looked at.
+    for run in _RUN_OF_NUMBERS.finditer(text[::-1]):
+        if numbers := _ANY_NUMBER.findall(run[0][::-1]):
             last: str = numbers[-1]
             return last.replace(",", "").replace("$", "").removesuffix(".")
     return None
@@ -117,16 +117,25 @@ _OWN_COMPARISON = ("lm_eval_bbh_strict", "lm_eval_bbh_flexible")
 """Rules that give the reference itself where the answer is right."""
 
 
+def is_made_for(name: str, example: Example) -> bool:
+    """Whether a rule says anything of answers to ``example``: it is made for their type, and there is a reference."""
+    return example.answer_type in RULES[name][1] and example.reference is not None
+
+
+def found_by_rule(name: str, example: Example, text: str) -> tuple[str | None, bool]:
+    """What a rule that is made for ``example`` finds in ``text``, and whether that is right by it."""
+    found = RULES[name][0](text, example)
+    if name in _OWN_COMPARISON:
+        return found, found == _reference_text(example)
+    return found, found is not None and _equal(found, example)
+
+
 def by_rule(name: str, example: Example, attempt: Attempt) -> Verdict | None:
-    """The verdict of a rule; None where the rule is not made for the example, or there is no reference."""
-    rule, answer_types = RULES[name]
-    if example.answer_type not in answer_types or example.reference is None:
+    """The verdict of a rule; None where it is not made for the example, or there is no reference."""
+    if not is_made_for(name, example):
         return None
-    found = rule(attempt.text, example)
-    equal = (
-        found == _reference_text(example) if name in _OWN_COMPARISON else found is not None and _equal(found, example)
-    )
-    value = None if found is None else float(equal)
+    found, right = found_by_rule(name, example, attempt.text)
+    value = None if found is None else float(right)
     return Verdict(attempt_id=attempt.id, verifier=f"{name}@1", value=value, answer=found, reason=name)
 
 

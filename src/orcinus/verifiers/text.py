@@ -141,14 +141,14 @@ def after_marker(text: str) -> str | None:
     )  # a match on the word alone, found from the end, costs a tenth of a search with the pattern
     best = end = -1
     for word in _MARKER_WORDS:
-        at = lower.rfind(word)
+        at = lower.rfind(word, best + 1)
         while at > best:
             start = at + 1 if word[0] == "\n" else at
             match = _MARKER.match(lower, start)
             if match and not (start and lower[start - 1].isalnum()):
                 best, end = at, match.end()
                 break
-            at = lower.rfind(word, 0, at)
+            at = lower.rfind(word, best + 1, at)
     return None if best < 0 else text[end - 1 :]
 
 
