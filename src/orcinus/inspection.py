@@ -60,7 +60,7 @@ class Reading:
     columns: dict[str, Counter[str]] = field(default_factory=dict)
     """For each part of an example the columns it came from, with the rows in which they held something."""
     seen: Counter[str] = field(default_factory=Counter)
-    """All columns, with the rows that have them."""
+    """All columns, with the rows in which they hold something."""
     guessed: Guess = field(default_factory=dict)
     """What unused columns look like, of the parts that no column gave."""
 
@@ -141,7 +141,7 @@ def _note(reading: Reading, read: Read, config: RecordsConfig) -> None:
     parts = columns_read(read.row.fields, read.layout, read.draft, config.columns)
     for part, columns in parts.items():
         reading.columns.setdefault(part, Counter()).update(columns)
-    reading.seen.update(map(str, read.row.fields))
+    reading.seen.update(str(name) for name, value in read.row.fields.items() if value not in (None, "", []))
     if not reading.rows:
         used = {column for columns in parts.values() for column in columns}
         left = {name: value for name, value in read.row.fields.items() if name not in used}

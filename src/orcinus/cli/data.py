@@ -105,7 +105,7 @@ def _print_reading(console: Console, reading: "Reading") -> None:
 
     files = reading.files
     named = files[0] if len(files) == 1 else f"{len(files):,} files ({files[0]} … {files[-1]})"
-    console.print(f"{named}: {reading.rows:,} rows", style="bold", markup=False, soft_wrap=True)
+    console.print(f"{named} ({reading.rows:,} rows)", style="bold", markup=False, soft_wrap=True)
     console.print(f"  layout: {reading.layout} ({LAYOUTS[reading.layout]})", markup=False)
     for part, columns in reading.columns.items():
         shown = (column if rows == reading.rows else f"{column} (in {rows:,} rows)" for column, rows in columns.items())

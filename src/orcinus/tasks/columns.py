@@ -22,7 +22,7 @@ _CHOICES = ("choices", "options", "candidates", "alternatives", "endings", "choi
 _ID = ("id", "uid", "qid", "uuid")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _NUMBERED = re.compile(r"(.*?)[ _-]*([A-Za-z]|\d{1,2})")
-_LIKE_A_VALUE = re.compile(r"[\d.,+-]+|.{61,}|.*[?!.]", re.DOTALL)
+_LIKE_A_VALUE = re.compile(r"[\d.,+-]+|.{61,}|.*\?", re.DOTALL)
 _DEEPEST = 3
 
 
