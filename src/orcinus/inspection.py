@@ -112,7 +112,7 @@ def inspect_task(config: RecordsConfig, base: Path) -> Inspection:
         if len(shown := first.setdefault(example.task, [])) < SHOWN_EXAMPLES:
             shown.append(example)
         _count(tasks.setdefault(example.task, TaskSummary(example.task)), example)
-        reading = files.setdefault((read.source, read.layout), Reading(layout=read.layout, files=[read.source]))
+        reading = files.setdefault((read.source, read.layout), Reading(layout=read.layout, files=[shown(read.source)]))
         _note(reading, read, config)
         seen[normal(example.prompt)] += 1
         canary += CANARY in example.prompt

@@ -23,7 +23,7 @@ from orcinus.tasks.hub import is_hub, read_hub
 from orcinus.tasks.layouts import Draft, Layout, NoPrompt, Unusable, draft_of, layout_of, mapped, names_of
 from orcinus.tasks.rows import Report, Row, read_rows, strict
 from orcinus.tasks.seen import SeenHashes, hash_of
-from orcinus.tasks.sources import find_sources
+from orcinus.tasks.sources import find_sources, shown
 from orcinus.types import AnswerType, Example
 
 _ROWS_TO_INFER_FROM = 64
@@ -37,13 +37,15 @@ class RecordsConfig(Config):
     """A task, or several, in files."""
 
     path: str
-    """A file, a folder, a glob, a URL (``s3://…``) or a Hugging Face data set (``hf:owner/name``, ``hf:owner/name/subset@split``).
-    JSONL, JSON, CSV, TSV, Parquet or Arrow; plain, gzip, zstd, bz2 or xz."""
+    """A file, a folder, a glob, a URL (``s3://…``, ``https://…``; extra ``s3``) or a Hugging Face data set (``hf:owner/name``,
+    ``hf:owner/name/subset@split``, or the folder of ``save_to_disk``). JSONL, JSON, CSV, TSV, Parquet or Arrow; plain, gzip, zstd, bz2 or xz.
+    Keys of a store come from the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, …)."""
     name: str | None = None
     """Name of the task; None takes it from the rows, or else from the file."""
     columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     """Which column holds what, where the names are not the usual ones: ``{prompt: problem, reference: solution}``. Several
-    columns for ``prompt`` are joined by a blank line; for ``choices`` they are the options; for ``meta`` they are kept."""
+    columns for ``prompt`` are joined by a blank line; for ``choices`` they are the options; for ``meta`` they are kept.
+    ``orcinus tasks inspect PATH`` shows which column became what, and a mapping to paste where it finds no prompt."""
     answer_type: AnswerType | None = None
     """How answers are compared; None takes it from the rows, or else from what the first references look like."""
     verifier: str | None = None
@@ -118,7 +120,7 @@ class Skipped:
             if self.lines
             else "no rows"
         )
-        return DataError(f"{path}: {first}")
+        return DataError(f"{shown(path)}: {first}")
 
 
 class Records:
