@@ -11,6 +11,7 @@ from orcinus.curation.text import normal
 from orcinus.tasks.columns import Guess, as_yaml, guess
 from orcinus.tasks.layouts import Layout, columns_read
 from orcinus.tasks.records import Read, RecordsConfig, Skipped, read_with_sources
+from orcinus.tasks.sources import shown
 from orcinus.types import Example
 
 SHOWN_EXAMPLES = 10
@@ -109,8 +110,8 @@ def inspect_task(config: RecordsConfig, base: Path) -> Inspection:
     canary = 0
     for read in read_with_sources(config, base, skipped):
         example = read.example
-        if len(shown := first.setdefault(example.task, [])) < SHOWN_EXAMPLES:
-            shown.append(example)
+        if len(start := first.setdefault(example.task, [])) < SHOWN_EXAMPLES:
+            start.append(example)
         _count(tasks.setdefault(example.task, TaskSummary(example.task)), example)
         reading = files.setdefault((read.source, read.layout), Reading(layout=read.layout, files=[shown(read.source)]))
         _note(reading, read, config)
