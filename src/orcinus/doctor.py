@@ -19,6 +19,7 @@ State = Literal["ok", "missing", "problem"]
 _EXTRAS = {
     "train": ("torch", "transformers", "accelerate", "peft", "safetensors"),
     "hub": ("datasets", "fsspec"),
+    "s3": ("s3fs", "aiohttp"),
     "math": ("math_verify",),
     "view": ("duckdb", "starlette", "uvicorn"),
     "gym": ("reasoning_gym",),

@@ -1,19 +1,22 @@
 """Commands about data: judge a file, look at tasks, serve recorded outputs."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from orcinus.cli import options as flags
 from orcinus.cli.runs import run_async
-from orcinus.errors import DataError
+from orcinus.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from orcinus.inspection import Inspection
+    from orcinus.inspection import Inspection, Reading
+    from orcinus.tasks.records import RecordsConfig
 
 SHOWN_ROWS = 20
 """Rows that cannot be used are listed up to so many, and all with --skip-bad."""
@@ -48,7 +51,14 @@ def verify(
 
 @tasks_app.command("inspect")
 def inspect(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A file, a folder or a glob.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A file, a folder, a glob, a URL or hf:owner/name.")],
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PART=COLUMN[,COLUMN]",
+            help="Which column holds what, as columns: has it in a recipe: prompt=Question; may be given several times.",
+        ),
+    ] = None,
     skip_bad: Annotated[
         bool,
         typer.Option(
@@ -58,10 +68,10 @@ def inspect(
     ] = False,
     as_json: flags.AsJson = False,
 ) -> None:
-    """Show what was understood of task files: counts, lengths, answer types, examples, and what looks wrong."""
-    from orcinus.inspection import inspect_path
+    """Show what was understood of task files: layout, columns, counts, lengths, answer types, examples, and what looks wrong."""
+    from orcinus.inspection import inspect_task
 
-    report = inspect_path(path)
+    report = inspect_task(_task(path, column or ()), Path())
     if as_json:
         flags.print_json(report)
     else:
@@ -72,8 +82,43 @@ def inspect(
         )
 
 
+def _task(path: str, columns: Sequence[str]) -> "RecordsConfig":
+    from pydantic import ValidationError
+
+    from orcinus.tasks.records import RecordsConfig
+
+    mapping: dict[str, str | tuple[str, ...]] = {}
+    for text in columns:
+        part, equals, names = text.partition("=")
+        if not equals or not names:
+            raise ConfigError(f"--column {text}: write PART=COLUMN, such as prompt=Question")
+        several = tuple(name.strip() for name in names.split(","))
+        mapping[part.strip()] = several if len(several) > 1 else several[0]
+    try:
+        return RecordsConfig(path=path, columns=mapping)
+    except ValidationError as error:
+        raise ConfigError("--column: " + error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+
+
+def _print_reading(console: Console, reading: "Reading") -> None:
+    from orcinus.tasks.layouts import LAYOUTS
+
+    files = reading.files
+    named = files[0] if len(files) == 1 else f"{len(files):,} files ({files[0]} … {files[-1]})"
+    console.print(f"{named} ({reading.rows:,} rows)", style="bold", markup=False, soft_wrap=True)
+    console.print(f"  layout: {reading.layout} ({LAYOUTS[reading.layout]})", markup=False)
+    for part, columns in reading.columns.items():
+        shown = (column if rows == reading.rows else f"{column} (in {rows:,} rows)" for column, rows in columns.items())
+        console.print(f"  {part:<12}← {', '.join(shown)}", markup=False, soft_wrap=True)
+    if reading.unused:
+        console.print(f"  {'not used':<12}: {', '.join(reading.unused)}", markup=False, soft_wrap=True)
+    console.print()
+
+
 def _print_inspection(report: "Inspection", shown_rows: int) -> None:
     console = flags.out_console()
+    for reading in report.readings:
+        _print_reading(console, reading)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in (
         "task",

@@ -255,6 +255,8 @@ def ablate(
     runs: flags.Runs = flags.DEFAULT_RUNS,
     ledger: flags.LedgerPath = None,
     device: flags.Device = "auto",
+    executor: flags.Executor = "local",
+    replicas: flags.Replicas = 0,
     as_json: flags.AsJson = False,
 ) -> None:
     """Switch the parts of a recipe one at a time, and compare the students on the same items."""
@@ -263,7 +265,9 @@ def ablate(
     from orcinus.recipe import load_recipe
 
     loaded = load_recipe(recipe)
-    runtime = flags.runtime(runs=runs, ledger=ledger, concurrency=512, device=device)
+    runtime = flags.runtime(
+        runs=runs, ledger=ledger, concurrency=512, device=device, executor=executor, replicas=replicas
+    )
     progress = progress_for(flags.error_console(), as_json=as_json)
     numbers = range(loaded.seed, loaded.seed + seeds)
     try:
@@ -285,6 +289,8 @@ def improve(
     ledger: flags.LedgerPath = None,
     device: flags.Device = "auto",
     micro_batch: flags.MicroBatch = None,
+    executor: flags.Executor = "local",
+    replicas: flags.Replicas = 0,
     as_json: flags.AsJson = False,
 ) -> None:
     """Let the student teach itself in rounds: its own right answers under its best strategy, the instruction erased."""
@@ -293,7 +299,15 @@ def improve(
     from orcinus.recipe import load_recipe
 
     loaded = load_recipe(recipe)
-    runtime = flags.runtime(runs=runs, ledger=ledger, concurrency=512, device=device, micro_batch=micro_batch)
+    runtime = flags.runtime(
+        runs=runs,
+        ledger=ledger,
+        concurrency=512,
+        device=device,
+        micro_batch=micro_batch,
+        executor=executor,
+        replicas=replicas,
+    )
     progress = progress_for(flags.error_console(), as_json=as_json)
     try:
         found = run_async(go_on(loaded, recipe, runtime, progress, rounds=rounds))

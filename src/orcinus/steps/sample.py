@@ -28,7 +28,7 @@ from orcinus.tasks.records import Skipped
 from orcinus.tasks.seen import SeenHashes, hash_of
 from orcinus.types import Example, Split
 
-VERSION = 2
+VERSION = 3
 
 Opened = tuple[str, Callable[[], Iterator[Example]], str]
 """A source's name for messages, its examples, and ``pool``, ``evaluation`` or ``retention``."""

@@ -19,6 +19,18 @@ from orcinus.tasks.rows import kind_of
 Columns = Mapping[str, str | tuple[str, ...]]
 Layout = Literal["native", "bbh", "agieval", "openorca", "chat", "alpaca", "flan", "superni", "plain"]
 
+LAYOUTS: Mapping[Layout, str] = {
+    "native": "a column named prompt",
+    "plain": "columns of the usual names",
+    "bbh": "BIG-Bench Hard",
+    "agieval": "AGIEval",
+    "openorca": "OpenOrca",
+    "chat": "ShareGPT, SlimOrca or messages",
+    "alpaca": "Alpaca",
+    "flan": "FLAN v2",
+    "superni": "Super-NaturalInstructions",
+}
+"""What each layout is known as."""
 PROMPT = ("prompt", "question", "instruction", "query", "problem", "input", "inputs", "text")
 REFERENCE = ("reference", "answer", "target", "label", "answerKey", "gold", "solution", "output", "targets", "response")
 CHOICES = ("choices", "options", "endings", "candidates")
@@ -67,6 +79,10 @@ class Draft:
 
 class Unusable(ValueError):
     """A row does not fit its layout; the text says why and what to do."""
+
+
+class NoPrompt(Unusable):
+    """None of the columns has a name under which a prompt is looked for."""
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -206,7 +222,7 @@ def _carried(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(fields: Mapping[str, Any]) -> Draft:
     prompt_name = next((name for name in PROMPT if fields.get(name) is not None), None)
     if prompt_name is None:
-        raise Unusable(f"no prompt among the columns {names_of(fields)}; name it with columns: {{prompt: …}}")
+        raise NoPrompt(f"no prompt among the columns {names_of(fields)}")
     return Draft(
         prompt=fields[prompt_name],
         id=_first(fields, ID),
@@ -360,6 +376,77 @@ def _superni(fields: Mapping[str, Any]) -> Draft:
         reference=fields["output"],
         meta=_carried(fields) | {"collection": "niv2", "definition": text},
     )
+
+
+_SAME_EVERYWHERE = (("id", ID), *(("meta", (name,)) for name in (*CARRIED, "meta")))
+_TYPED = (("answer_type", ("answer_type",)), ("task", TASK))
+_TURNS = ("conversations", "messages")
+_BY_NAME = (("prompt", PROMPT), ("choices", CHOICES), ("reference", REFERENCE), ("system", ("system",)))
+_READ: Mapping[Layout, tuple[tuple[str, tuple[str, ...]], ...]] = {
+    "native": (*_BY_NAME, *_TYPED, ("response", ("response",))),
+    "plain": (*_BY_NAME, *_TYPED, ("response", ("response",))),
+    "bbh": (("prompt", ("input",)), ("choices", ("input",)), ("reference", ("target",))),
+    "agieval": (
+        ("prompt", ("passage",)),
+        ("prompt", ("question",)),
+        ("choices", ("options",)),
+        ("reference", ("label", "answer")),
+    ),
+    "openorca": (
+        ("prompt", ("question",)),
+        ("reference", ("reference",)),
+        ("answer_type", ("answer_type",)),
+        ("system", ("system_prompt",)),
+        ("response", ("response",)),
+    ),
+    "chat": (
+        ("prompt", _TURNS),
+        ("reference", ("reference",)),
+        ("system", _TURNS),
+        ("response", _TURNS),
+        *_TYPED,
+    ),
+    "alpaca": (
+        ("prompt", ("instruction",)),
+        ("prompt", ("input",)),
+        ("choices", CHOICES),
+        ("reference", ("reference", "output")),
+        ("system", ("system",)),
+        ("response", ("output",)),
+        *_TYPED,
+    ),
+    "flan": (
+        ("prompt", ("inputs",)),
+        ("choices", ("inputs",)),
+        ("reference", ("targets",)),
+        ("task", ("task_name", "_task_name", "task")),
+        ("meta", ("template_type", "_template_type")),
+        ("meta", ("task_source", "_task_source")),
+    ),
+    "superni": (("prompt", ("Definition",)), ("prompt", ("input",)), ("reference", ("output",))),
+}
+"""Each part of a Draft and the columns it may come from, of which the first that holds something is read; a part that stands twice is joined.
+What the converters above do, for showing it: a test changes each column and looks which part changes."""
+
+
+def columns_read(
+    fields: Mapping[str, Any], layout: Layout, draft: Draft, columns: Columns
+) -> dict[str, tuple[str, ...]]:
+    """Which columns of a row each part of its ``draft`` came from.
+
+    Args:
+        fields: The row as the file has it.
+        layout: The layout in which it was read.
+        draft: What came of it.
+        columns: The recipe's mapping.
+    """
+    own = mapped(fields, columns)
+    found: dict[str, tuple[str, ...]] = {}
+    for part, alternatives in (*_READ[layout], *_SAME_EVERYWHERE):
+        name = next((name for name in alternatives if own.get(name) not in (None, "")), None)
+        if name is not None and (part == "meta" or getattr(draft, part) not in (None, "")):
+            found[part] = (*found.get(part, ()), *_several(columns.get(name, name)))
+    return found
 
 
 _CONVERTERS: Mapping[Layout, Callable[[Mapping[str, Any]], Draft]] = {

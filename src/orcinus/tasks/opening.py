@@ -9,6 +9,7 @@ from orcinus.errors import ConfigError
 from orcinus.tasks.gym import GymConfig, draw_gym
 from orcinus.tasks.procedural import ProceduralConfig, draw
 from orcinus.tasks.records import Records, RecordsConfig, sources_of
+from orcinus.tasks.sources import shown
 from orcinus.types import Example
 
 TaskConfig = RecordsConfig | ProceduralConfig | GymConfig
@@ -40,4 +41,4 @@ def open_task(config: TaskConfig, base: Path) -> tuple[str, Callable[[], Iterato
         return config.name or config.generator, lambda: draw(config)
     if isinstance(config, GymConfig):
         return config.name or config.gym, lambda: draw_gym(config)
-    return config.name or config.path, Records(config, base)
+    return config.name or shown(config.path), Records(config, base)

@@ -8,7 +8,7 @@ model is shown: options that are not in it are written under it as ``(A) …`` l
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -18,11 +18,12 @@ from orcinus import registry
 from orcinus.config import Config
 from orcinus.errors import DataError, one_line
 from orcinus.tasks.building import Defaults, build, infer_answer_type
+from orcinus.tasks.columns import advice
 from orcinus.tasks.hub import is_hub, read_hub
-from orcinus.tasks.layouts import Draft, Layout, Unusable, draft_of, layout_of, mapped, names_of
+from orcinus.tasks.layouts import Draft, Layout, NoPrompt, Unusable, draft_of, layout_of, mapped, names_of
 from orcinus.tasks.rows import Report, Row, read_rows, strict
 from orcinus.tasks.seen import SeenHashes, hash_of
-from orcinus.tasks.sources import find_sources
+from orcinus.tasks.sources import find_sources, shown
 from orcinus.types import AnswerType, Example
 
 _ROWS_TO_INFER_FROM = 64
@@ -36,13 +37,15 @@ class RecordsConfig(Config):
     """A task, or several, in files."""
 
     path: str
-    """A file, a folder, a glob, a URL (``s3://…``) or a Hugging Face data set (``hf:owner/name``, ``hf:owner/name/subset@split``).
-    JSONL, JSON, CSV, TSV, Parquet or Arrow; plain, gzip, zstd, bz2 or xz."""
+    """A file, a folder, a glob, a URL (``s3://…``, ``https://…``; extra ``s3``) or a Hugging Face data set (``hf:owner/name``,
+    ``hf:owner/name/subset@split``, or the folder of ``save_to_disk``). JSONL, JSON, CSV, TSV, Parquet or Arrow; plain, gzip, zstd, bz2 or xz.
+    Keys of a store come from the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, …)."""
     name: str | None = None
     """Name of the task; None takes it from the rows, or else from the file."""
     columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     """Which column holds what, where the names are not the usual ones: ``{prompt: problem, reference: solution}``. Several
-    columns for ``prompt`` are joined by a blank line; for ``choices`` they are the options; for ``meta`` they are kept."""
+    columns for ``prompt`` are joined by a blank line; for ``choices`` they are the options; for ``meta`` they are kept.
+    ``orcinus tasks inspect PATH`` shows which column became what, and a mapping to paste where it finds no prompt."""
     answer_type: AnswerType | None = None
     """How answers are compared; None takes it from the rows, or else from what the first references look like."""
     verifier: str | None = None
@@ -117,7 +120,7 @@ class Skipped:
             if self.lines
             else "no rows"
         )
-        return DataError(f"{path}: {first}")
+        return DataError(f"{shown(path)}: {first}")
 
 
 class Records:
@@ -168,6 +171,24 @@ def read_task(config: RecordsConfig, base: Path, report: Report | None = None) -
     """
     if report is None:
         report = Skipped() if config.skip_bad else strict
+    return (read.example for read in read_with_sources(config, base, report))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """An example and where it came from."""
+
+    source: str
+    """The file."""
+    row: Row
+    layout: Layout
+    """As which the row was read."""
+    draft: Draft
+    example: Example
+
+
+def read_with_sources(config: RecordsConfig, base: Path, report: Report) -> Iterator[Read]:
+    """As ``read_task``, each example with its row and how that was understood."""
     return islice(_unique(config, base, report), config.limit)
 
 
@@ -187,40 +208,41 @@ def _with_answer(draft: Draft, example: Example) -> Example:
     )
 
 
-def _unique(config: RecordsConfig, base: Path, report: Report) -> Iterator[Example]:
+def _unique(config: RecordsConfig, base: Path, report: Report) -> Iterator[Read]:
     """The examples, refusing an id that a row gives a second time. Rows without an id are told apart by their content."""
     seen = SeenHashes()
     twins = 0
-    for row, draft, example in _examples(config, base, report):
-        if draft.id is None or seen.add(hash_of(example.task, example.id)):
-            yield example
+    for read in _examples(config, base, report):
+        example = read.example
+        if read.draft.id is None or seen.add(hash_of(example.task, example.id)):
+            yield read
             continue
         twins += 1
         before = f" ({_first_use(config, base, example)})" if twins <= _TWINS_LOOKED_UP else ""
         report(
-            f"{row.where}: the id {example.id!r:.60} is used before in task {example.task!r:.60}{before}; make ids unique or leave them out"
+            f"{read.row.where}: the id {example.id!r:.60} is used before in task {example.task!r:.60}{before}; make ids unique or leave them out"
         )
 
 
 def _first_use(config: RecordsConfig, base: Path, twin: Example) -> str:
-    for row, _, example in _examples(config, base, Skipped()):
-        if (example.task, example.id) == (twin.task, twin.id):
-            return row.where
+    for read in _examples(config, base, Skipped()):
+        if (read.example.task, read.example.id) == (twin.task, twin.id):
+            return read.row.where
     return "in a row left out"
 
 
-def _examples(config: RecordsConfig, base: Path, report: Report) -> Iterator[tuple[Row, Draft, Example]]:
+def _examples(config: RecordsConfig, base: Path, report: Report) -> Iterator[Read]:
     if is_hub(config.path):
-        yield from _file_examples(config, read_hub(config.path), report)
+        yield from _file_examples(config, config.path, read_hub(config.path), report)
         return
     for source in find_sources(config.path, base):
-        yield from _file_examples(config, read_rows(source, report), report)
+        yield from _file_examples(config, source, read_rows(source, report), report)
 
 
-def _file_examples(config: RecordsConfig, rows: Iterator[Row], report: Report) -> Iterator[tuple[Row, Draft, Example]]:
+def _file_examples(config: RecordsConfig, source: str, rows: Iterator[Row], report: Report) -> Iterator[Read]:
     drafts = _drafts(config, rows, report)
     first = list(islice(drafts, _ROWS_TO_INFER_FROM))
-    answer_type = config.answer_type or infer_answer_type([draft for _, draft in first])
+    answer_type = config.answer_type or infer_answer_type([draft for _, _, draft in first])
     if not first:
         return
     said = {key: getattr(config, key) for key in ("licence", "collection", "verifier")}
@@ -233,21 +255,27 @@ def _file_examples(config: RecordsConfig, rows: Iterator[Row], report: Report) -
         forced_type=config.answer_type is not None,
         meta={key: value for key, value in said.items() if value is not None},
     )
-    for row, draft in chain(first, drafts):
+    for row, layout, draft in chain(first, drafts):
         try:
             example = build(draft, defaults)
-            yield row, draft, _with_answer(draft, example) if config.answered else example
+            if config.answered:
+                example = _with_answer(draft, example)
         except Unusable as error:
             report(f"{row.where}: {error}")
+        else:
+            yield Read(source=source, row=row, layout=layout, draft=draft, example=example)
 
 
-def _drafts(config: RecordsConfig, rows: Iterator[Row], report: Report) -> Iterator[tuple[Row, Draft]]:
+def _drafts(config: RecordsConfig, rows: Iterator[Row], report: Report) -> Iterator[tuple[Row, Layout, Draft]]:
     """Each row read in the layout of the first row that fits one."""
     known: Layout | None = config.layout or ("plain" if config.columns else None)
+    fitted = False
     for row in rows:
         layout = known or layout_of(row.fields)
         try:
             draft = draft_of(mapped(row.fields, config.columns), layout)
+        except NoPrompt as error:
+            report(f"{row.where}: {error}" + ("" if fitted else f"; {advice(row.fields)}"))
         except Unusable as error:
             report(f"{row.where}: {error}")
         except KeyError as error:
@@ -255,5 +283,5 @@ def _drafts(config: RecordsConfig, rows: Iterator[Row], report: Report) -> Itera
                 f"{row.where}: no column {error} as the layout {layout!r} has it, there are: {names_of(row.fields)}; set layout: or columns: in the recipe"
             )
         else:
-            known = layout
-            yield row, draft
+            known, fitted = layout, True
+            yield row, layout, draft

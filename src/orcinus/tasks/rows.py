@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orcinus.errors import DataError, one_line
-from orcinus.tasks.sources import FORMATS, format_of, open_source, reason, stem_of
+from orcinus.tasks.sources import FORMATS, format_of, open_source, reason, shown, stem_of
 
 Report = Callable[[str], None]
 """Told of each row that cannot be used, in one line. It raises, or it takes note and reading goes on."""
@@ -92,13 +92,13 @@ def read_rows(source: str, report: Report = strict) -> Iterator[Row]:
         else:
             report(f"{where}: a row must be an object with named fields, this is {kind_of(fields)}")
     if count + bad == 0:
-        raise DataError(f"{source}: the file holds no rows; take it out of the recipe, or fill it")
+        raise DataError(f"{shown(source)}: the file holds no rows; take it out of the recipe, or fill it")
 
 
-def _located(source: str, report: Report) -> Iterator[tuple[str, Any]]:
-    where = ""
+def _located(url: str, report: Report) -> Iterator[tuple[str, Any]]:
+    where, source = "", shown(url)
     try:
-        with open_source(source) as file:
+        with open_source(url) as file:
             head = file.peek(512)
             kind = format_of(source) or _guess(head, source)
             _refuse_other_content(head, kind, source)

@@ -1,0 +1,96 @@
+"""Which column became what, and what a recipe could say where that is not seen."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orcinus.tasks.columns import advice, as_yaml, guess
+from orcinus.tasks.layouts import LAYOUTS, Draft, Layout, columns_read, draft_of
+from orcinus.tasks.records import RecordsConfig, read_task
+
+OPTIONS = "Which?\nOptions:\n(A) u\n(B) v"
+ROWS: dict[Layout, dict[str, Any]] = {
+    "native": {"prompt": "Which?", "choices": ["u", "v"], "reference": "A", "id": "1", "system": "S", "difficulty": 3},
+    "plain": {"question": "Q?", "answer": "5", "qid": "7", "subject": "maths", "answer_type": "number", "note": "x"},
+    "bbh": {"input": OPTIONS, "target": "(A)", "note": "x"},
+    "agieval": {"passage": "P", "question": "Q?", "options": ["(A)u", "(B)v"], "label": "A", "answer": None, "other": 1},
+    "openorca": {"id": "cot.1", "system_prompt": "S", "question": "Q?", "response": "R", "note": "x"},
+    "chat": {"conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "Q?"}, {"from": "gpt", "value": "R"}], "id": "1", "note": "x"},
+    "alpaca": {"instruction": "I", "input": "J", "output": "O", "system": "S", "note": "x"},
+    "flan": {"inputs": OPTIONS, "targets": "(A)", "task_name": "t", "task_source": "CoT", "template_type": "zs_opt", "note": "x"},
+    "superni": {"Definition": ["D"], "input": "I", "output": ["O"], "id": "1", "Categories": ["c"]},
+}  # fmt: skip
+
+
+def parts_of(draft: Draft) -> dict[str, Any]:
+    return {name: getattr(draft, name) for name in Draft.__dataclass_fields__}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_is_said_of_a_column_is_what_happens_when_it_changes(layout: Layout) -> None:
+    row = ROWS[layout]
+    read = columns_read(row, layout, draft_of(row, layout), {})
+    before = parts_of(draft_of(row, layout))
+    for column, value in row.items():
+        changed = {**row, column: other(value)}
+        after = parts_of(draft_of(changed, layout))
+        # BIG-Bench Hard guesses a list's type from the target, and keeps a copy of it: neither is a column's own part.
+        moved = {part for part in before if before[part] != after[part]} - {"answer_type", "meta"}
+        said = {part for part, columns in read.items() if column in columns} - {"answer_type", "meta"}
+        assert moved == said, column
+        assert bool(before["meta"] != after["meta"]) or column not in read.get("meta", ())
+
+
+def other(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, str):
+        return value.replace("(A) u", "(A) w").replace("Which", "What") if "Options" in value else value + "2"
+    if isinstance(value, list):
+        if value and isinstance(value[0], dict):
+            return [{**turn, "value": turn["value"] + "2"} for turn in value]
+        return [*value, "more"]
+    return value if value is None else value + 1
+
+
+FOREIGN: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"Question": "Q?", "Answer": "5"}, {"prompt": "Question", "reference": "Answer"}),
+    (
+        {"Question Text": "Q?", "Option A": "u", "Option B": "v", "Correct Answer": "A", "Topic": "t"},
+        {"prompt": "Question Text", "choices": ["Option A", "Option B"], "reference": "Correct Answer"},
+    ),
+    ({"goal": "G", "sol1": "u", "sol2": "v", "label": 0}, {"prompt": "goal", "choices": ["sol1", "sol2"], "reference": "label"}),
+    (
+        {"ctx": "C", "ending0": "u", "ending1": "v", "gold_index": 1},
+        {"prompt": "ctx", "choices": ["ending0", "ending1"], "reference": "gold_index"},
+    ),
+    ({"sentence1": "u", "sentence2": "v", "gold_label": "yes"}, {"prompt": ["sentence1", "sentence2"], "reference": "gold_label"}),
+    ({"data": {"problemText": "Q?", "finalAnswer": "5"}}, {"prompt": "data.problemText", "reference": "data.finalAnswer"}),
+    ({"Frage": "Wie viel ist 2 + 2?", "Antwort": "4"}, {"prompt": "Frage", "reference": "Antwort"}),
+    ({"q": "Q?", "a": "5"}, {"prompt": "q", "reference": "a"}),
+    ({"Prompt: the text": "Q?", "{answer}": "5", "UID": "1"}, {"prompt": "Prompt: the text", "reference": "{answer}", "id": "UID"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "expected"), FOREIGN, ids=[", ".join(row) for row, _ in FOREIGN])
+def test_the_mapping_to_paste_makes_the_row_an_example(
+    row: dict[str, Any], expected: dict[str, Any], tmp_path: Path
+) -> None:
+    line = as_yaml(guess(row))
+    columns = yaml.safe_load(line)["columns"]
+    assert columns == expected
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    (example,) = read_task(RecordsConfig(path=str(path), columns=columns), Path())
+    assert example.reference
+
+
+@pytest.mark.parametrize("row", [{"a?": "b?", "1": "2"}, {"x" * 80: "y"}, {"3.5": "1"}])
+def test_a_file_without_a_header_is_not_given_a_mapping(row: dict[str, Any]) -> None:
+    assert "put a line with the columns' names on top" in advice(row)
+
+
+def test_a_row_without_texts_is_not_given_a_mapping() -> None:
+    assert advice({"x": 1, "y": 2}).startswith("none of them holds a text to ask")
