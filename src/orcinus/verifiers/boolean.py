@@ -38,8 +38,8 @@ def find_bool(response: str, *, cut_off: bool = False) -> Found:
             return Found(found.answer, f"{place.rule}: {found.rule}", found.several)
     if cut_off:
         return Found(None, "cut off before an answer was announced")
-    opening = (sentences(text) or [""])[0]
     parts = sentences(text)
+    opening = parts[0] if parts else ""
     start = re.match(r"\W*(yes|no|true|false)(?=[\s.,;:!]|\Z)", text, re.IGNORECASE)
     if start and not _IDIOM.match(opening) and not _BOTH.search(opening):
         return Found(_VALUES[start.group(1).casefold()], "first word")
