@@ -73,22 +73,18 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
-_PLAIN = str.maketrans(
-    {
-        "−": "-",
-        "–": "-",
-        "—": "-",
-        "‐": "-",
-        "‑": "-",
-        "’": "'",
-        "‘": "'",
-        "“": '"',
-        "”": '"',
-        "\u00a0": " ",
-        "\u202f": " ",
-        "\u2009": " ",
-    }
-)
+_PLAIN = {
+    "−": "-",
+    "–": "-",
+    "—": "-",
+    "‐": "-",
+    "‑": "-",
+    "’": "'",
+    "‘": "'",
+    "“": '"',
+    "”": '"',
+}
+"""One spelling of signs; blanks of all kinds become one by NFKC."""
 _EMPHASIS = re.compile(r"\*\*|__|`+")
 
 
@@ -107,7 +103,9 @@ def cleaned(response: str) -> tuple[str, str]:
     if "<" in text and not (text := without_thinking(text)).strip():
         return "", "the reasoning never ended"
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text.translate(_PLAIN))
+        for sign, plain in _PLAIN.items():  # a tenth of the time of str.translate
+            text = text.replace(sign, plain)
+        text = unicodedata.normalize("NFKC", text)
     text = text.strip()
     run_on = _RUN_ON.search(text)
     if run_on and run_on.start() > 0:
