@@ -65,12 +65,13 @@ def scores_by_rule(
 ) -> dict[str, dict[str, float | int]]:
     """What published rules make of the same answers: by rule the items it is made for, its mean there, and ours."""
     found: dict[str, dict[str, float | int]] = {}
-    for name in official.RULES:
+    for name in official.NAMES:
         pairs = [
-            (verdict.value or 0.0, item.verdict.value or 0.0)
+            (points, item.verdict.value or 0.0)
             for item in judged
             if item.attempt.finish != "error"
-            and (verdict := official.by_rule(name, examples[item.attempt.task, item.attempt.example_id], item.attempt))
+            and (points := official.points(name, examples[item.attempt.task, item.attempt.example_id], item.attempt))
+            is not None
         ]
         if pairs:
             theirs, ours = np.array(pairs).T

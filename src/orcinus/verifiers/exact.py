@@ -18,8 +18,17 @@ from orcinus.verifiers.text import (
 )
 
 _BRACKETS = re.compile(r"[\s()\[\]{}<>]+")
-_REST = re.compile(r"\s+(?:because|since|as|which|for)\s|;\s|\s\(|,\s+(?:because|since|so)\s")
+_REST = re.compile(
+    r"\s+(?:because|since|as|which|for)\s|;\s|\s\(|,\s+(?:because|since|so|who|whose|which|where|when|with)\s"
+)
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:St|Dr|Mr|Mrs|Ms|Mt|Ft|Gen|Lt|Col|Sgt|Capt|Rev|Prof|Gov|Sen|Rep|vs)|\b(?:[A-Z]\.)+[A-Z]|(?:\A|\b[A-Z][\w.]*\s)[A-Z])\.\Z"
+)
+_OPENER = re.compile(
+    r"(?:The|This|That|These|It|He|She|They|We|I|In|On|So|As|But|And|Because|Since|There|Therefore|Thus|If|Hence)\b"
+)
 _QUOTED = re.compile(r"\"([^\"\n]{1,80})\"|'([^'\n]{1,80})'")
+_ANOTHER_QUOTE = re.compile(r"\s*(?:,|;|&|\band\b|\bor\b|\s)+[\"']")
 _STATED = re.compile(r"^.*(?::|\bis\b|\bare\b|\bwas\b)\s+(\S.*?)[.!]?$")
 _SPELT = re.compile(r"\w{1,3}(?:[\s,]+\w{1,3})+")
 _BULLET = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s+(\S.*?)\s*$", re.MULTILINE)
@@ -66,11 +75,21 @@ def find_exact(response: str, choices: Sequence[str] | None, *, brackets: bool =
     if place.rule == "text" and len(line.split()) > 3 and (stated := _STATED.search(line)):
         return Found(tidy(stated.group(1)), "stated in the last line")
     if place.rule == "marker":
-        if quoted := _QUOTED.match(line):
+        if (quoted := _QUOTED.match(line)) and not _ANOTHER_QUOTE.match(line, quoted.end()):
             return Found("".join(filter(None, quoted.groups())), "marker: quoted")
         line = _REST.split(line, maxsplit=1)[0]
-        line = sentences(line)[0] if sentences(line) else line
+        line = _first_sentence(line)
     return Found(tidy(line), place.rule if place.rule != "text" else "last line")
+
+
+def _first_sentence(line: str) -> str:
+    """Up to the first stop that ends a sentence and no abbreviation: "St. Louis", "George W. Bush"."""
+    first = ""
+    for part in sentences(line):
+        if first and (_OPENER.match(part) or not _ABBREVIATION.search(first)):
+            break
+        first = f"{first} {part}".strip()
+    return first
 
 
 def _among(text: str, rule: str, choices: Sequence[str]) -> Found | None:
@@ -139,6 +158,16 @@ def find_list(response: str, *, cut_off: bool = False) -> Found:
         return Found(None, "refused")
     items = _items(place.text if place.rule != "text" else _end_of(text))
     return Found(" ".join(items), place.rule) if items else Found(None, "no items are listed")
+
+
+def listed(response: str, *, cut_off: bool = False) -> list[str]:
+    """The items of an answer that has the form of a list, a JSON array or bullets up to its end; none where it has not."""
+    text, _ = cleaned(response)
+    place = statement(without_emphasis(text))
+    if place.rule == "text" and cut_off:
+        return []
+    part = without_latex_text(place.text).strip()
+    return _items(part) if part.startswith("[") or (place.rule != "json" and _BULLET.match(last_line(part))) else []
 
 
 def _end_of(text: str) -> str:

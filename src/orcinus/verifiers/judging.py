@@ -17,6 +17,7 @@ from orcinus.verifiers.exact import find_exact, find_list, is_brackets, same_lis
 from orcinus.verifiers.maths import find_expression, find_math, is_puzzle, same_math, solves_puzzle
 from orcinus.verifiers.number import find_number, reference_value, same_number, value_of
 from orcinus.verifiers.programs import final_program, passes, printed_by
+from orcinus.verifiers.spans import find_spans, same_spans
 from orcinus.verifiers.text import Found, Outcome, cleaned
 
 Reference = str | tuple[str, ...] | None
@@ -72,7 +73,7 @@ def find_answer(
     *,
     cut_off: bool = False,
 ) -> Found:
-    """The final answer in a text. Of the reference only its form is looked at: whether it is a row of brackets."""
+    """The final answer in a text. Of the reference only its form is looked at: a row of brackets, or bare numbers."""
     match answer_type:
         case "choice":
             return find_choice(response, choices, cut_off=cut_off)
@@ -84,6 +85,8 @@ def find_answer(
             return find_math(response, cut_off=cut_off)
         case "list":
             return find_list(response, cut_off=cut_off)
+        case "spans":
+            return find_spans(response, reference, cut_off=cut_off)
         case "json":
             return _find_json(response)
         case _:
@@ -108,6 +111,8 @@ def _is_right(answer: str, answer_type: AnswerType, reference: Reference) -> boo
             return value is not None and right is not None and same_number(value, right)
         case "math":
             return same_math(answer, reference)
+        case "spans":
+            return same_spans(answer, reference)
         case "json":
             return bool(orjson.loads(answer) == orjson.loads(reference))
         case _:

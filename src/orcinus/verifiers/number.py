@@ -6,6 +6,7 @@ Compared exactly as rationals. Floats with five digits would take 1234568 for 12
 import re
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 
 from orcinus.verifiers.text import Found, cleaned, refused, sentences, statement, without_emphasis, without_latex_text
 
@@ -226,11 +227,27 @@ def _result_of(sentence: str, text: str) -> Found | None:
         return Found(words[0].group(), "number in words")
     if len(matches) == 1:
         return Found(matches[0].group().strip(), "the only number")
+    if either := _alternatives(matches, sentence):
+        return Found(either, "two numbers", several=True)
     if _RANGE.search(sentence):
         return Found(" to ".join(match.group().strip() for match in matches[:2]), "a range", several=True)
     if matches[0].start() <= 1:
         return Found(matches[0].group().strip(), "first number")
     return _among(matches, sentence, text)
+
+
+def _alternatives(matches: "list[re.Match[str]]", sentence: str) -> str | None:
+    """Two different numbers with nothing but "or" between them; one written in two ways, "3/8 or .375", is one."""
+    for first, second in pairwise(matches):
+        between = sentence[first.end() : second.start()].strip()
+        if (
+            between.casefold() in ("or", "or maybe", "or perhaps", "or possibly")
+            and first["currency"] == second["currency"]
+        ):
+            one, other = _of_match(first), _of_match(second)
+            if one is not None and other is not None and one != other and 100 * one != other and one != 100 * other:
+                return f"{first.group().strip()} or {second.group().strip()}"
+    return None
 
 
 def _among(matches: "list[re.Match[str]]", sentence: str, text: str) -> Found:
