@@ -2,11 +2,15 @@
 
 import re
 
+from orcinus.verifiers.denials import is_denied
 from orcinus.verifiers.text import Found, cleaned, refused, sentences, statement, without_emphasis, without_latex_text
 
 _WORD = re.compile(r"(?<![\w'-])(yes|no|true|false)(?![\w'-])", re.IGNORECASE)
 _VALUES = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+_OPPOSITE = {"yes": "no", "no": "yes"}
 _BOTH = re.compile(r"\byes\s+(?:and|or)\s+no\b|\btrue\s+(?:and|or)\s+false\b|\byes\s*/\s*no\b", re.IGNORECASE)
+_REWRITING = re.compile(r"(?:[=(]|\bnot)\s*not\s+\Z")
+"""A step of a computation, "= not False", states nothing yet."""
 _IDIOM = re.compile(
     r"\bno (?:doubt|matter|one|longer|more|way)\b,?|\bthere (?:is|are|was|were) no\b|\b(?:has|have|had) no\b",
     re.IGNORECASE,
@@ -52,7 +56,12 @@ def find_bool(response: str, *, cut_off: bool = False) -> Found:
 
 def _words(text: str) -> list[str]:
     plain = _IDIOM.sub(" ", text) if "no " in text.casefold() or "No " in text else text
-    return [_VALUES[word.casefold()] for word in _WORD.findall(plain)]
+    words = []
+    for match in _WORD.finditer(plain):
+        word = _VALUES[match.group().casefold()]
+        denied = is_denied(plain, match.start()) and not _REWRITING.search(plain, 0, match.start())
+        words.append(_OPPOSITE[word] if denied else word)
+    return words
 
 
 def _first(text: str) -> Found | None:

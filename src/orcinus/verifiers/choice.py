@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from orcinus.verifiers.denials import DENIAL
 from orcinus.verifiers.text import (
     Found,
     cleaned,
@@ -26,7 +27,7 @@ _AT_START = re.compile(r"\(\s*([A-Za-z])\s*\)|([A-Za-z])(?=\s*(?:[).:,;\]}*\"'`$
 _IN_BRACKETS = re.compile(r"[(\[]\s*([A-Z])\s*[)\]]")
 _ALONE = re.compile(r"(?<![\w'(\[\\-])([A-Z])(?=[).:,;\]\s]|\Z)(?!\s*')")
 _DENIED_BEFORE = re.compile(
-    r"(?:\bnot|n't|\bnor|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\brather than|\binstead of|\bexcept)\s+(?:be\s+|option\s+|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
+    rf"(?:{DENIAL}|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\bexcept)\s+(?:be\s+|option\s+|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
     re.IGNORECASE,
 )
 _DENIED_AFTER = re.compile(
@@ -205,10 +206,11 @@ def _option_text(text: str, options: tuple[str, ...]) -> Found | None:
     spans: list[tuple[int, int, int]] = []
     for i, pattern in enumerate(_patterns(options)):
         match = pattern.search(first)
-        if match and not _DENIED_BEFORE.search(first, max(0, match.start() - 40), match.start()):
+        if match:
             spans.append((match.start(), match.end(), i))
     kept = [a for a in spans if not any(b[0] <= a[0] and a[1] <= b[1] and (b[1] - b[0]) > (a[1] - a[0]) for b in spans)]
-    letters = sorted({chr(ord("A") + i) for _, _, i in kept})
+    given = [a for a in kept if not _DENIED_BEFORE.search(first, max(0, a[0] - 40), a[0])]
+    letters = sorted({chr(ord("A") + i) for _, _, i in given})
     if len(letters) == 1:
         return Found(letters[0], "option text")
     if len(letters) > 1:

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import orjson
 
+from orcinus.verifiers.denials import affirmed, is_denied
 from orcinus.verifiers.text import (
     Found,
     cleaned,
@@ -29,9 +31,12 @@ _OPENER = re.compile(
 )
 _QUOTED = re.compile(r"\"([^\"\n]{1,80})\"|'([^'\n]{1,80})'")
 _ANOTHER_QUOTE = re.compile(r"\s*(?:,|;|&|\band\b|\bor\b|\s)+[\"']")
+_EITHER = re.compile(r"\W*(?:or|and|/)\W*|\W*or (?:maybe|perhaps|possibly)\W*", re.IGNORECASE)
 _STATED = re.compile(r"^.*(?::|\bis\b|\bare\b|\bwas\b)\s+(\S.*?)[.!]?$")
 _SPELT = re.compile(r"\w{1,3}(?:[\s,]+\w{1,3})+")
 _BULLET = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s+(\S.*?)\s*$", re.MULTILINE)
+_SET_AGAINST = re.compile(r"(?:,\s+and\s+not|\s*\(\s*not)\s.*\Z")
+"""Narrower than for other answers: "not" and "rather" may be items."""
 _SEPARATORS = re.compile(r"\s*(?:,|;|<|>|→|->|\n)\s*(?:and\s+)?|\s+and\s+")
 
 
@@ -73,12 +78,11 @@ def find_exact(response: str, choices: Sequence[str] | None, *, brackets: bool =
     if place.rule == "text" and (quotes := _QUOTED.findall(line)) and len(line.split()) > 3:
         return Found("".join(quotes[-1]), "quoted in the last line")
     if place.rule == "text" and len(line.split()) > 3 and (stated := _STATED.search(line)):
-        return Found(tidy(stated.group(1)), "stated in the last line")
+        return Found(tidy(affirmed(stated.group(1))), "stated in the last line")
     if place.rule == "marker":
         if (quoted := _QUOTED.match(line)) and not _ANOTHER_QUOTE.match(line, quoted.end()):
             return Found("".join(filter(None, quoted.groups())), "marker: quoted")
-        line = _REST.split(line, maxsplit=1)[0]
-        line = _first_sentence(line)
+        line = affirmed(_first_sentence(_REST.split(line, maxsplit=1)[0]))
     return Found(tidy(line), place.rule if place.rule != "text" else "last line")
 
 
@@ -93,21 +97,28 @@ def _first_sentence(line: str) -> str:
 
 
 def _among(text: str, rule: str, choices: Sequence[str]) -> Found | None:
-    parts = sentences(text) if rule == "text" else [text]
-    for part in reversed(parts):
-        hits = []
-        for choice in choices:
-            hits += [
-                (match.start(), choice)
-                for match in re.finditer(rf"(?<!\w){re.escape(choice)}(?!\w)", part, re.IGNORECASE)
-            ]
-        if hits:
-            hits.sort()
-            at, choice = hits[0] if rule != "text" else hits[-1]
-            if part[max(0, at - 4) : at].casefold() == "not " and len(choices) == 2:
-                choice = next(other for other in choices if other != choice)
-            return Found(choice, rule)
+    """The known word that an announcement gives first, or that the last sentence with one ends on; of two words, what denies one gives the other."""
+    for part in reversed(sentences(text) if rule == "text" else [text]):
+        hits = sorted(
+            (match.start(), match.end(), choice)
+            for choice in choices
+            for match in re.finditer(rf"(?<!\w){re.escape(choice)}(?!\w)", part, re.IGNORECASE)
+        )
+        if not hits:
+            continue
+        given = [hit for hit in hits if not is_denied(part, hit[0])]
+        if given:
+            return _first_or_last(given, part, rule)
+        if len(choices) == 2:
+            return Found(next(choice for choice in choices if choice != hits[0][2]), f"{rule}: the other is denied")
     return None
+
+
+def _first_or_last(hits: Sequence[tuple[int, int, str]], part: str, rule: str) -> Found:
+    for (_, end, first), (start, _, second) in pairwise(hits):
+        if first != second and _EITHER.fullmatch(part[end:start]):
+            return Found(f"{first}, {second}", f"{rule}: two words", several=True)
+    return Found(hits[0 if rule != "text" else -1][2], rule)
 
 
 def _row_of_brackets(text: str, rule: str) -> Found:
@@ -189,7 +200,7 @@ def _items(text: str) -> list[str]:
     bullets = _BULLET.findall(stripped)
     if len(bullets) > 1:
         return [tidy(item) for item in bullets]
-    line = (sentences(first_line(stripped)) or [""])[0].rstrip(".")
+    line = _SET_AGAINST.sub("", (sentences(first_line(stripped)) or [""])[0]).rstrip(".")
     parts = [tidy(part) for part in _SEPARATORS.split(line)] if _SEPARATORS.search(line) else line.split()
     return [word for part in parts for word in part.split()]
 

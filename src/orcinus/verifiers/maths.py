@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
+from orcinus.verifiers.denials import affirmed
 from orcinus.verifiers.text import Found, cleaned, first_line, last_line, refused, statement
 
 _UNITS = re.compile(
@@ -33,6 +34,7 @@ def find_math(response: str, *, cut_off: bool = False) -> Found:
     if place.rule == "text" and refused(text):
         return Found(None, "refused")
     line = place.text if place.rule == "boxed" else first_line(place.text) if place.rule != "text" else last_line(text)
+    line = affirmed(line) if place.rule != "boxed" else line
     formulas = re.findall(r"\$([^$]+)\$", line)
     answer = (formulas[0] if place.rule == "marker" else formulas[-1]) if formulas else line.rstrip(".")
     return Found(answer.strip(), place.rule) if answer.strip() else Found(None, "the answer is announced but not given")
