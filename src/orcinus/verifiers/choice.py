@@ -37,6 +37,7 @@ _DENIED_AFTER = re.compile(
 _OR_ANOTHER = re.compile(
     r"[)\].\"'*]*\s*(?:,|/|&|\bor\b|\band\b|\bor maybe\b)+\s*(?:also\s+|maybe\s+|possibly\s+|option\s+)*[(\[\"'*]*([A-Z])(?![\w'])"
 )
+_BESIDE_A_LETTER = re.compile(r"\s+(?:or|and|nor|/)\s+(?:maybe\s+|option\s+)?[A-Z](?![\w'])")
 _NEXT_OPTION = re.compile(r"[\s,;.]*\(([A-Z])\)\s*\w")
 _TRIGGER = re.compile(r"\b(?:among|from|between)\s+\(?[A-Z]\)?\s+(?:through|to|and|-)\s+\(?[A-Z]\)?,?", re.IGNORECASE)
 _UNDECIDED = re.compile(
@@ -137,7 +138,12 @@ def _named(sentence: str, last: str) -> list[str]:
     matches = bracketed or [
         match
         for match in _ALONE.finditer(sentence)
-        if match.group(1) <= last and not (match.group(1) in "AI" and sentence[match.end() : match.end() + 1] == " ")
+        if match.group(1) <= last
+        and (
+            match.group(1) not in "AI"
+            or sentence[match.end() : match.end() + 1] != " "
+            or _BESIDE_A_LETTER.match(sentence, match.end())
+        )
     ]
     for match in matches:
         denied = _DENIED_BEFORE.search(sentence, max(0, match.start() - 40), match.start()) or _DENIED_AFTER.match(

@@ -85,7 +85,7 @@ _PLAIN = {
     "”": '"',
 }
 """One spelling of signs; blanks of all kinds become one by NFKC."""
-_EMPHASIS = re.compile(r"\*\*|__|`+")
+_EMPHASIS = re.compile(r"\*\*|__+|`+")
 
 
 def without_thinking(text: str) -> str:
