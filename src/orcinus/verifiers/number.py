@@ -67,11 +67,14 @@ _RANGE = re.compile(
     re.IGNORECASE,
 )
 _DENIED = re.compile(rf"{DENIAL}\s+(?:be\s+|the\s+|equal\s+(?:to\s+)?)*[$€£]?\Z", re.IGNORECASE)
+_BRACKETED = re.compile(r"\([^()]*\)")
 _YEAR = re.compile(r"\b(?:in|since|by|until|of|year)\s+\Z", re.IGNORECASE)
 _RESULT = re.compile(r"=\s*([-+]?[$€£]?\s?[\d,]*\.?\d+)(?!\s*[-+*/x×÷^(\d])")
 _VERB = re.compile(
     r"\b(?:is|are|was|were|be|been|equals?|has|have|had|needs?|left|costs?|makes?|gets?)\b", re.IGNORECASE
 )
+_CONCLUDES = re.compile(r"\s*(?:therefore|thus|hence|so|in total|altogether|in all|as a result|this means)\b", re.IGNORECASE)
+_WORDS_OF_AN_ANSWER = 5
 _NEAR = 1000
 """Characters from an announcement on, or before the end, in which the number is looked for."""
 
@@ -165,7 +168,7 @@ def find_number(response: str, *, cut_off: bool = False) -> Found:
         if below.answer is not None:
             return Found(below.answer, f"heading: {below.rule}", below.several)
     elif place.rule != "text":
-        found = _in_statement(place.text, text)
+        found = _concluded(place.text, text) or _in_statement(place.text, text)
         if found is not None:
             return Found(found.answer, f"{place.rule}: {found.rule}", found.several)
         if place.rule != "marker":
@@ -175,6 +178,14 @@ def find_number(response: str, *, cut_off: bool = False) -> Found:
     if place.rule == "text" and refused(text):
         return Found(None, "refused")
     return _in_text(text, text)
+
+
+def _concluded(tail: str, text: str) -> Found | None:
+    """The number of a last sentence that concludes, where what was announced is a story: "Ann had 5 and 3 came. Therefore, she has 8." """
+    parts = sentences(tail[-_NEAR:])
+    if len(parts) < 2 or len(parts[0].split()) <= _WORDS_OF_AN_ANSWER or not _CONCLUDES.match(parts[-1]):
+        return None
+    return _result_of(parts[-1], text)
 
 
 def _in_statement(tail: str, text: str) -> Found | None:
@@ -226,6 +237,9 @@ def _result_of(sentence: str, text: str) -> Found | None:
         return Found(words[0].group(), "number in words")
     if len(matches) == 1:
         return Found(matches[0].group().strip(), "the only number")
+    matches = _outside_brackets(matches, sentence)
+    if len(matches) == 1:
+        return Found(matches[0].group().strip(), "the only number outside brackets")
     if either := _alternatives(matches, sentence):
         return Found(either, "two numbers", several=True)
     if _RANGE.search(sentence):
@@ -233,6 +247,12 @@ def _result_of(sentence: str, text: str) -> Found | None:
     if matches[0].start() <= 1:
         return Found(matches[0].group().strip(), "first number")
     return _among(matches, sentence, text)
+
+
+def _outside_brackets(matches: "list[re.Match[str]]", sentence: str) -> "list[re.Match[str]]":
+    """The numbers that are not between brackets behind others: those explain, "30 apples (10 for Ann and 20 for Bob)"."""
+    spans = [match.span() for match in _BRACKETED.finditer(sentence, matches[0].end())] if "(" in sentence else []
+    return [match for match in matches if not any(start <= match.start() < end for start, end in spans)]
 
 
 def _alternatives(matches: "list[re.Match[str]]", sentence: str) -> str | None:
