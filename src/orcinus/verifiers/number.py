@@ -67,13 +67,17 @@ _RANGE = re.compile(
     re.IGNORECASE,
 )
 _DENIED = re.compile(rf"{DENIAL}\s+(?:be\s+|the\s+|equal\s+(?:to\s+)?)*[$€£]?\Z", re.IGNORECASE)
+_NEEDS = re.compile(r"\b(?:needs?|needed|uses?|used|takes?|took|requires?|required)\b", re.IGNORECASE)
+_PURPOSE = re.compile(r"\bto\s+(?!be\b|an?\b|the\b|equal\b|about\b|exactly\b)[a-z]{3,}\b")
 _BRACKETED = re.compile(r"\([^()]*\)")
 _YEAR = re.compile(r"\b(?:in|since|by|until|of|year)\s+\Z", re.IGNORECASE)
 _RESULT = re.compile(r"=\s*([-+]?[$€£]?\s?[\d,]*\.?\d+)(?!\s*[-+*/x×÷^(\d])")
 _VERB = re.compile(
     r"\b(?:is|are|was|were|be|been|equals?|has|have|had|needs?|left|costs?|makes?|gets?)\b", re.IGNORECASE
 )
-_CONCLUDES = re.compile(r"\s*(?:therefore|thus|hence|so|in total|altogether|in all|as a result|this means)\b", re.IGNORECASE)
+_CONCLUDES = re.compile(
+    r"\s*(?:therefore|thus|hence|so|in total|altogether|in all|as a result|this means)\b", re.IGNORECASE
+)
 _WORDS_OF_AN_ANSWER = 5
 _NEAR = 1000
 """Characters from an announcement on, or before the end, in which the number is looked for."""
@@ -237,9 +241,9 @@ def _result_of(sentence: str, text: str) -> Found | None:
         return Found(words[0].group(), "number in words")
     if len(matches) == 1:
         return Found(matches[0].group().strip(), "the only number")
-    matches = _outside_brackets(matches, sentence)
+    matches = _before_a_purpose(_outside_brackets(matches, sentence), sentence)
     if len(matches) == 1:
-        return Found(matches[0].group().strip(), "the only number outside brackets")
+        return Found(matches[0].group().strip(), "the only number that is not explained")
     if either := _alternatives(matches, sentence):
         return Found(either, "two numbers", several=True)
     if _RANGE.search(sentence):
@@ -253,6 +257,12 @@ def _outside_brackets(matches: "list[re.Match[str]]", sentence: str) -> "list[re
     """The numbers that are not between brackets behind others: those explain, "30 apples (10 for Ann and 20 for Bob)"."""
     spans = [match.span() for match in _BRACKETED.finditer(sentence, matches[0].end())] if "(" in sentence else []
     return [match for match in matches if not any(start <= match.start() < end for start, end in spans)]
+
+
+def _before_a_purpose(matches: "list[re.Match[str]]", sentence: str) -> "list[re.Match[str]]":
+    """Without the numbers of a purpose that follows: "needs 310 ounces to make 8 batches"."""
+    purpose = _NEEDS.search(sentence, 0, matches[0].start()) and _PURPOSE.search(sentence, matches[0].end())
+    return [match for match in matches if match.start() < purpose.start()] if purpose else matches
 
 
 def _alternatives(matches: "list[re.Match[str]]", sentence: str) -> str | None:
