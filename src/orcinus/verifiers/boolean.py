@@ -3,14 +3,24 @@
 import re
 
 from orcinus.verifiers.denials import is_denied
-from orcinus.verifiers.text import Found, cleaned, refused, sentences, statement, without_emphasis, without_latex_text
+from orcinus.verifiers.text import (
+    Found,
+    cleaned,
+    corrected,
+    refused,
+    sentences,
+    statement,
+    without_emphasis,
+    without_latex_text,
+)
 
-_WORD = re.compile(r"(?<![\w'-])(yes|no|true|false)(?![\w'-])", re.IGNORECASE)
-_VALUES = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+_WORD = re.compile(r"(?<![\w'-])(yes|yep|yeah|no|nope|true|false)(?![\w'-])", re.IGNORECASE)
+_VALUES = {"yes": "yes", "yep": "yes", "yeah": "yes", "true": "yes", "no": "no", "nope": "no", "false": "no"}
 _OPPOSITE = {"yes": "no", "no": "yes"}
 _BOTH = re.compile(r"\byes\s+(?:and|or)\s+no\b|\btrue\s+(?:and|or)\s+false\b|\byes\s*/\s*no\b", re.IGNORECASE)
 _REWRITING = re.compile(r"(?:[=(]|\bnot)\s*not\s+\Z")
 """A step of a computation, "= not False", states nothing yet."""
+_QUESTION = re.compile(r"\A\W*(?:yes or no|true or false)\s*[:?]", re.IGNORECASE)
 _IDIOM = re.compile(
     r"\bno (?:doubt|matter|one|longer|more|way)\b,?|\bthere (?:is|are|was|were) no\b|\b(?:has|have|had) no\b",
     re.IGNORECASE,
@@ -30,8 +40,11 @@ def find_bool(response: str, *, cut_off: bool = False) -> Found:
     text, why = cleaned(response)
     if not text:
         return Found(None, why)
-    text = without_emphasis(text)
+    text = _QUESTION.sub(" ", without_emphasis(text))
     place = statement(text)
+    mended = corrected(place.text)
+    if mended and (found := _last((sentences(mended) or [""])[-1])):
+        return Found(found.answer, f"corrected: {found.rule}", found.several)
     if place.rule != "text":
         tail = without_latex_text(place.text)
         first = (sentences(tail) or [""])[0]
@@ -44,7 +57,7 @@ def find_bool(response: str, *, cut_off: bool = False) -> Found:
         return Found(None, "cut off before an answer was announced")
     parts = sentences(text)
     opening = parts[0] if parts else ""
-    start = re.match(r"\W*(yes|no|true|false)(?=[\s.,;:!]|\Z)", text, re.IGNORECASE)
+    start = re.match(r"\W*(yes|yep|yeah|no|nope|true|false)(?=[\s.,;:!]|\Z)", text, re.IGNORECASE)
     if start and not _IDIOM.match(opening) and not _BOTH.search(opening):
         return Found(_VALUES[start.group(1).casefold()], "first word")
     for sentence in reversed(parts[-2:]):

@@ -11,6 +11,7 @@ from orcinus.verifiers.denials import DENIAL
 from orcinus.verifiers.text import (
     Found,
     cleaned,
+    corrected,
     last_line,
     refused,
     sentences,
@@ -25,9 +26,9 @@ _LEAD = re.compile(
 )
 _AT_START = re.compile(r"\(\s*([A-Za-z])\s*\)|([A-Za-z])(?=\s*(?:[).:,;\]}*\"'`$\\?!<]|-\s|\Z|\n))|([B-HJ-Z])(?=\s)")
 _IN_BRACKETS = re.compile(r"[(\[]\s*([A-Z])\s*[)\]]")
-_ALONE = re.compile(r"(?<![\w'(\[\\-])([A-Z])(?=[).:,;\]\s]|\Z)(?!\s*')")
+_ALONE = re.compile(r"(?<![\w'(\[\\-])([A-Z])(?=[).:,;!\]\s]|\Z)(?!\s*')")
 _DENIED_BEFORE = re.compile(
-    rf"(?:{DENIAL}|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\bexcept)\s+(?:be\s+|option\s+|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
+    rf"(?:{DENIAL}|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\bexcept|\ball but|\beverything but)\s+(?:be\s+|option\s+|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
     re.IGNORECASE,
 )
 _DENIED_AFTER = re.compile(
@@ -38,6 +39,11 @@ _OR_ANOTHER = re.compile(
     r"[)\].\"'*]*\s*(?:,|/|&|\bor\b|\band\b|\bor maybe\b)+\s*(?:also\s+|maybe\s+|possibly\s+|option\s+)*[(\[\"'*]*([A-Z])(?![\w'])"
 )
 _BESIDE_A_LETTER = re.compile(r"\s+(?:or|and|nor|/)\s+(?:maybe\s+|option\s+)?[A-Z](?![\w'])")
+_LABEL = re.compile(r"\W*([A-Z])\b[^\w\n]+\S")
+_GAP = 12
+"""Characters at most between two options of a listing, a letter and marks among them."""
+_SAYS_MORE = re.compile(r"(?!(?:answer|options?|choices?|the|are|is)\b)\b\w+", re.IGNORECASE)
+"""A word that does not just announce the options."""
 _NEXT_OPTION = re.compile(r"[\s,;.]*\(([A-Z])\)\s*\w")
 _TRIGGER = re.compile(r"\b(?:among|from|between)\s+\(?[A-Z]\)?\s+(?:through|to|and|-)\s+\(?[A-Z]\)?,?", re.IGNORECASE)
 _UNDECIDED = re.compile(
@@ -61,7 +67,12 @@ def find_choice(response: str, choices: Sequence[str] | None, *, cut_off: bool =
         text = _TRIGGER.sub(" ", text)
     last = chr(ord("A") + (len(choices) if choices else 26) - 1)
     options = tuple(choices or ())
+    if len(options) > 1 and (text := _without_listing(text, options)) == "":
+        return Found(", ".join(map(chr, range(ord("A"), ord(last) + 1))), "all options repeated", several=True)
     place = statement(text)
+    mended = corrected(place.text)
+    if mended and (found := _in_text(mended, last, options)):
+        return Found(found.answer, f"corrected: {found.rule}", found.several)
     if place.rule != "text":
         found = _in_statement(without_latex_text(place.text), last, options)
         if found is not None:
@@ -77,6 +88,42 @@ def find_choice(response: str, choices: Sequence[str] | None, *, cut_off: bool =
     if place.rule != "text":
         return Found(None, "the answer is announced but not given")
     return Found(None, "refused" if refused(text) else "no option is named")
+
+
+def _without_listing(text: str, options: tuple[str, ...]) -> str:
+    """The text without all options one after the other, as a question lists them; empty where nothing else is said."""
+    if not _stand_in_a_row(text, options):
+        return text
+    rest = _listing(options).sub(" ", text)
+    return "" if rest != text and not _SAYS_MORE.search(rest) else rest
+
+
+def _stand_in_a_row(text: str, options: tuple[str, ...]) -> bool:
+    """Whether all options follow each other closely somewhere; looked at first, since the pattern costs more than all the rest."""
+    start = text.find(options[0].rstrip("."))
+    while start >= 0:
+        end = start + len(options[0])
+        for option in options[1:]:
+            at = text.find(option.rstrip("."), end - 1, end + len(option) + _GAP)
+            if at < 0:
+                break
+            end = at + len(option)
+        else:
+            return True
+        start = text.find(options[0].rstrip("."), start + 1)
+    return False
+
+
+@lru_cache(maxsize=4096)
+def _listing(options: tuple[str, ...]) -> "re.Pattern[str]":
+    """All options in order, each with its letter or without."""
+    items = (rf"(?:{chr(ord('A') + i)}\b\W+)?{re.escape(option.rstrip('.'))}" for i, option in enumerate(options))
+    return re.compile(
+        r"(?<!\w)(?:(?:answer\s+)?(?:options|choices)\s*(?:are)?\W*)?"
+        + r"\W+(?:and\s+|or\s+)?".join(items)
+        + r"(?!\w)",
+        re.IGNORECASE,
+    )
 
 
 def _in_statement(tail: str, last: str, options: tuple[str, ...]) -> Found | None:
@@ -173,6 +220,8 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> Found | None:
             if line is text and len(text) > 1 and text[1:2] == " ":
                 continue
             return Found(letter, rule)
+    if _ends_in_a_listing(text, options):
+        return Found(", ".join(map(chr, range(ord("A"), ord(last) + 1))), "all options repeated", several=True)
     parts = sentences(text)
     for sentence in reversed(parts[-3:]):
         named = _named(sentence, last)
@@ -192,6 +241,17 @@ def _lists_options(text: str, last: str) -> bool:
     starts = re.findall(r"(?:^|\n|\s)\(?([A-Z])[).:]\s", text)
     listed = sorted({letter for letter in starts if letter <= last})
     return len(listed) > 1 and listed[-1] == last
+
+
+def _ends_in_a_listing(text: str, options: tuple[str, ...]) -> bool:
+    """Whether the last lines go through all options, each behind its letter, in whatever words."""
+    lines = [line for line in text.splitlines() if line.strip()][-len(options) :]
+    labels = [match.group(1) for line in lines if (match := _LABEL.match(line))]
+    return (
+        len(options) > 1
+        and len(labels) == len(options) == len(set(labels))
+        and max(labels) == chr(ord("A") + len(options) - 1)
+    )
 
 
 def _exact_option(text: str, options: tuple[str, ...]) -> str | None:

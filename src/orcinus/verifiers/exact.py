@@ -10,6 +10,7 @@ from orcinus.verifiers.denials import affirmed, is_denied
 from orcinus.verifiers.text import (
     Found,
     cleaned,
+    corrected,
     first_line,
     last_line,
     refused,
@@ -34,10 +35,18 @@ _ANOTHER_QUOTE = re.compile(r"\s*(?:,|;|&|\band\b|\bor\b|\s)+[\"']")
 _EITHER = re.compile(r"\W*(?:or|and|/)\W*|\W*or (?:maybe|perhaps|possibly)\W*", re.IGNORECASE)
 _STATED = re.compile(r"^.*(?::|\bis\b|\bare\b|\bwas\b)\s+(\S.*?)[.!]?$")
 _SPELT = re.compile(r"\w{1,3}(?:[\s,]+\w{1,3})+")
-_BULLET = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s+(\S.*?)\s*$", re.MULTILINE)
+_BULLET = re.compile(r"^\s*(?:\d+[.)]|[-*•]|\|\s*\d+\s*\|)\s+(\S.*?)\s*\|?\s*$", re.MULTILINE)
+_SHORT_LINE = re.compile(r"\s*[^\s.:,;]+(?:[ -][^\s.:,;]+)?[.\s]*")
+_IS_THE_ANSWER = re.compile(
+    r"\A\W*(\S.*?)\W*\s(?:is|are|was|were)\s+(?:the|my)\s+(?:final\s+|correct\s+|right\s+)*answers?\W*\Z", re.IGNORECASE
+)
+_CLOSES = re.compile(
+    r"\b(?:sequence|answer|closing|brackets?|parenthes[ie]s|output|result)\b[^\n]*?(?::|\bis\b|\bare\b)\s*([^:\n]*)\Z",
+    re.IGNORECASE,
+)
 _SET_AGAINST = re.compile(r"(?:,\s+and\s+not|\s*\(\s*not)\s.*\Z")
 """Narrower than for other answers: "not" and "rather" may be items."""
-_SEPARATORS = re.compile(r"\s*(?:,|;|<|>|→|->|\n)\s*(?:and\s+)?|\s+and\s+")
+_SEPARATORS = re.compile(r"\s*(?:,|;|<|>|→|->|\||\n)\s*(?:and\s+)?|\s+and\s+")
 
 
 def is_brackets(text: str) -> bool:
@@ -73,8 +82,12 @@ def find_exact(response: str, choices: Sequence[str] | None, *, brackets: bool =
     if brackets:
         return _row_of_brackets(place.text, place.rule)
     line = first_line(without_latex_text(place.text)) if place.rule != "text" else last_line(text)
+    if mended := corrected(line):
+        line = mended
     if not line:
         return Found(None, "the answer is announced but not given")
+    if place.rule == "text" and (said := _IS_THE_ANSWER.match(line)):
+        return Found(tidy(said[1]), "said to be the answer")
     if place.rule == "text" and (quotes := _QUOTED.findall(line)) and len(line.split()) > 3:
         return Found("".join(quotes[-1]), "quoted in the last line")
     if place.rule == "text" and len(line.split()) > 3 and (stated := _STATED.search(line)):
@@ -123,6 +136,8 @@ def _first_or_last(hits: Sequence[tuple[int, int, str]], part: str, rule: str) -
 
 def _row_of_brackets(text: str, rule: str) -> Found:
     lines = [first_line(text), last_line(text)] if rule != "text" else [text, last_line(text)]
+    if rule == "text" and (closes := _CLOSES.search(last_line(text))):
+        lines.append(closes[1])
     for line in lines:
         row = line.strip(" .`'\"$*")
         if is_brackets(row):
@@ -167,7 +182,7 @@ def find_list(response: str, *, cut_off: bool = False) -> Found:
         return Found(None, "cut off before an answer was announced")
     if place.rule == "text" and refused(text):
         return Found(None, "refused")
-    items = _items(place.text if place.rule != "text" else _end_of(text))
+    items = _items(without_latex_text(place.text) if place.rule != "text" else _end_of(text))
     return Found(" ".join(items), place.rule) if items else Found(None, "no items are listed")
 
 
@@ -185,9 +200,22 @@ def _end_of(text: str) -> str:
     """The part that lists: bullets, else the last line, from its colon on."""
     if _BULLET.search(text):
         return text
+    if len(lines := _short_lines(text)) > 1:
+        return "\n".join(lines)
     line = last_line(text)
     after = line.rpartition(":")[2].strip()
     return after or line
+
+
+def _short_lines(text: str) -> list[str]:
+    """The last lines, as far up as each is one word or two: a list without marks."""
+    lines: list[str] = []
+    for line in reversed(text.splitlines()):
+        if line.strip():
+            if not _SHORT_LINE.fullmatch(line):
+                break
+            lines.insert(0, line)
+    return lines
 
 
 def _items(text: str) -> list[str]:
@@ -200,6 +228,9 @@ def _items(text: str) -> list[str]:
     bullets = _BULLET.findall(stripped)
     if len(bullets) > 1:
         return [tidy(item) for item in bullets]
+    lines = _short_lines(stripped)
+    if len(lines) > 1 and lines[0] == stripped.splitlines()[0]:
+        return [word for line in lines for word in tidy(line).split()]
     line = _SET_AGAINST.sub("", (sentences(first_line(stripped)) or [""])[0]).rstrip(".")
     parts = [tidy(part) for part in _SEPARATORS.split(line)] if _SEPARATORS.search(line) else line.split()
     return [word for part in parts for word in part.split()]

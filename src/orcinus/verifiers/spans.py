@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from orcinus.verifiers.exact import find_exact, listed
-from orcinus.verifiers.number import find_number, reference_value, same_number, value_of
+from orcinus.verifiers.number import find_number, names_number, value_of
 from orcinus.verifiers.text import Found
 
 Spans = tuple[str, ...]
@@ -60,8 +60,7 @@ def same_spans(answer: str, reference: str) -> bool:
     if _MONTH.search(theirs) and _parts_of_date(ours) == _parts_of_date(theirs):
         return True
     if _BARE_NUMBER.fullmatch(reference) and _STARTS_WITH_NUMBER.match(ours):
-        value, right = value_of(ours), reference_value(reference)
-        return value is not None and right is not None and same_number(value, right) and len(readings(ours)) == 1
+        return names_number(ours, reference) and len(readings(ours)) == 1
     return any(exact_match(some, others) for some in readings(ours) for others in readings(theirs))
 
 
