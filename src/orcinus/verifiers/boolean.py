@@ -21,6 +21,7 @@ _BOTH = re.compile(r"\byes\s+(?:and|or)\s+no\b|\btrue\s+(?:and|or)\s+false\b|\by
 _REWRITING = re.compile(r"(?:[=(]|\bnot)\s*not\s+\Z")
 """A step of a computation, "= not False", states nothing yet."""
 _QUESTION = re.compile(r"\A\W*(?:yes or no|true or false)\s*[:?]", re.IGNORECASE)
+_RESULT = re.compile(r"=\s*(yes|no|true|false)\W*\Z", re.IGNORECASE)
 _IDIOM = re.compile(
     r"\bno (?:doubt|matter|one|longer|more|way)\b,?|\bthere (?:is|are|was|were) no\b|\b(?:has|have|had) no\b",
     re.IGNORECASE,
@@ -85,6 +86,8 @@ def _first(text: str) -> Found | None:
 
 
 def _last(sentence: str) -> Found | None:
+    if result := _RESULT.search(sentence):
+        sentence = result[1]
     if _BOTH.search(sentence):
         return Found("yes, no", "both", several=True)
     words = _words(sentence)

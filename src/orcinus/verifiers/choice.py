@@ -36,15 +36,23 @@ _DENIED_AFTER = re.compile(
     re.IGNORECASE,
 )
 _OR_ANOTHER = re.compile(
-    r"[)\].\"'*]*\s*(?:,|/|&|\bor\b|\band\b|\bor maybe\b)+\s*(?:also\s+|maybe\s+|possibly\s+|option\s+)*[(\[\"'*]*([A-Z])(?![\w'])"
+    r"[)\].\"'*]*\s*(?:,|/|&|\bor\b|\band\b|\bor maybe\b|\bor,[^,.()\n]{1,40},)+\s*(?:also\s+|maybe\s+|possibly\s+|option\s+)*[(\[\"'*]*([A-Z])(?![\w'])"
 )
 _BESIDE_A_LETTER = re.compile(r"\s+(?:or|and|nor|/)\s+(?:maybe\s+|option\s+)?[A-Z](?![\w'])")
-_LABEL = re.compile(r"\W*([A-Z])\b[^\w\n]+\S")
+_LABEL = re.compile(r"\W*([A-Z])\b[).:\]*\s-]+\S")
 _GAP = 12
 """Characters at most between two options of a listing, a letter and marks among them."""
+_FORMULA = re.compile(r"\\[()\[\]]")
+_IS_CHOSEN = re.compile(
+    r"\s+(?:is|was|seems|looks|must\s+be|would\s+be)\s+(?:clearly\s+|definitely\s+)?(?:the\s+)?(?:correct|right|best|answer|most|only)\b"
+)
+_IS_A_LETTER = re.compile(r"\b(?:option|choice|answer|letter)\s+\Z", re.IGNORECASE)
+_PREFERENCE = re.compile(r",?\s+(?:but|yet|though|however)\b,?", re.IGNORECASE)
+_SAID_RIGHT = re.compile(r"\W*(?:✅|✓|✔|☑|(?:is\s+|this\s+is\s+)?(?:correct|right|true|yes)\b)", re.IGNORECASE)
+_SAID_WRONG = re.compile(r"\W*(?:❌|✗|✘|✖|☒|(?:is\s+|this\s+is\s+)?(?:incorrect|wrong|false|no|not)\b)", re.IGNORECASE)
 _SAYS_MORE = re.compile(r"(?!(?:answer|options?|choices?|the|are|is)\b)\b\w+", re.IGNORECASE)
 """A word that does not just announce the options."""
-_NEXT_OPTION = re.compile(r"[\s,;.]*\(([A-Z])\)\s*\w")
+_NEXT_OPTION = re.compile(r"(?:(?!\n\s*\n)[\s,;.])*\(([A-Z])\)\s*\w")
 _TRIGGER = re.compile(r"\b(?:among|from|between)\s+\(?[A-Z]\)?\s+(?:through|to|and|-)\s+\(?[A-Z]\)?,?", re.IGNORECASE)
 _UNDECIDED = re.compile(
     r"\A\s*(?:unknown|not known|unclear|none\b(?! of)|cannot be determined|uncertain)", re.IGNORECASE
@@ -63,7 +71,9 @@ def find_choice(response: str, choices: Sequence[str] | None, *, cut_off: bool =
     if not text:
         return Found(None, why)
     text = without_emphasis(text)
-    if "through" in text or "among" in text:
+    if "\\" in text:
+        text = without_latex_text(_FORMULA.sub(" ", text))
+    if "through" in text or "mong" in text or "etween" in text:
         text = _TRIGGER.sub(" ", text)
     last = chr(ord("A") + (len(choices) if choices else 26) - 1)
     options = tuple(choices or ())
@@ -190,6 +200,8 @@ def _named(sentence: str, last: str) -> list[str]:
             match.group(1) not in "AI"
             or sentence[match.end() : match.end() + 1] != " "
             or _BESIDE_A_LETTER.match(sentence, match.end())
+            or _IS_CHOSEN.match(sentence, match.end())
+            or _IS_A_LETTER.search(sentence, 0, match.start())
         )
     ]
     for match in matches:
@@ -220,14 +232,20 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> Found | None:
             if line is text and len(text) > 1 and text[1:2] == " ":
                 continue
             return Found(letter, rule)
-    if _ends_in_a_listing(text, options):
-        return Found(", ".join(map(chr, range(ord("A"), ord(last) + 1))), "all options repeated", several=True)
+    if rows := _rows_of_a_listing(text, options):
+        right = [letter for letter, rest in rows if _SAID_RIGHT.match(rest)]
+        if len(right) == 1 and sum(bool(_SAID_WRONG.match(rest)) for _, rest in rows) == len(rows) - 1:
+            return Found(right[0], "the only option called right")
+        return Found(", ".join(letter for letter, _ in rows), "all options repeated", several=True)
     parts = sentences(text)
     for sentence in reversed(parts[-3:]):
         named = _named(sentence, last)
         if len(named) == 1:
             return Found(named[0], "letter in the last sentence")
         if len(named) > 1:
+            preferred = _named(_PREFERENCE.split(sentence)[-1], last)
+            if len(preferred) == 1:
+                return Found(preferred[0], "letter behind a preference")
             return Found(", ".join(named), "several options", several=True)
     for sentence in reversed(parts[-2:]):
         found = _option_text(sentence, options)
@@ -243,15 +261,15 @@ def _lists_options(text: str, last: str) -> bool:
     return len(listed) > 1 and listed[-1] == last
 
 
-def _ends_in_a_listing(text: str, options: tuple[str, ...]) -> bool:
-    """Whether the last lines go through all options, each behind its letter, in whatever words."""
+def _rows_of_a_listing(text: str, options: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Letter and rest of the last lines, where they go through all options, in whatever words; else none."""
     lines = [line for line in text.splitlines() if line.strip()][-len(options) :]
-    labels = [match.group(1) for line in lines if (match := _LABEL.match(line))]
-    return (
-        len(options) > 1
-        and len(labels) == len(options) == len(set(labels))
-        and max(labels) == chr(ord("A") + len(options) - 1)
+    rows = [(match[1], line[match.end() - 1 :]) for line in lines if (match := _LABEL.match(line))]
+    letters = {letter for letter, _ in rows}
+    whole = (
+        len(options) > 1 and len(rows) == len(options) == len(letters) and max(letters) == chr(ord("@") + len(options))
     )
+    return rows if whole else []
 
 
 def _exact_option(text: str, options: tuple[str, ...]) -> str | None:

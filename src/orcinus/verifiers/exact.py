@@ -35,8 +35,10 @@ _ANOTHER_QUOTE = re.compile(r"\s*(?:,|;|&|\band\b|\bor\b|\s)+[\"']")
 _EITHER = re.compile(r"\W*(?:or|and|/)\W*|\W*or (?:maybe|perhaps|possibly)\W*", re.IGNORECASE)
 _STATED = re.compile(r"^.*(?::|\bis\b|\bare\b|\bwas\b)\s+(\S.*?)[.!]?$")
 _SPELT = re.compile(r"\w{1,3}(?:[\s,]+\w{1,3})+")
-_BULLET = re.compile(r"^\s*(?:\d+[.)]|[-*•]|\|\s*\d+\s*\|)\s+(\S.*?)\s*\|?\s*$", re.MULTILINE)
+_BULLET = re.compile(r"^\s*(?:\(?\d+[.)]|[a-z][.)]|[-*•]|\|\s*\d+\s*\|)\s+(\S.*?)\s*\|?\s*$", re.MULTILINE)
 _SHORT_LINE = re.compile(r"\s*[^\s.:,;]+(?:[ -][^\s.:,;]+)?[.\s]*")
+_INLINE_NUMBER = re.compile(r"(?:\A|\s)\(?\d+[.)]\s+")
+_ORDER_IS = re.compile(r"\b(?:order|sorted|list|words)\b.*?\b(?:is|are)\s+(\S.*)\Z", re.IGNORECASE)
 _IS_THE_ANSWER = re.compile(
     r"\A\W*(\S.*?)\W*\s(?:is|are|was|were)\s+(?:the|my)\s+(?:final\s+|correct\s+|right\s+)*answers?\W*\Z", re.IGNORECASE
 )
@@ -46,7 +48,7 @@ _CLOSES = re.compile(
 )
 _SET_AGAINST = re.compile(r"(?:,\s+and\s+not|\s*\(\s*not)\s.*\Z")
 """Narrower than for other answers: "not" and "rather" may be items."""
-_SEPARATORS = re.compile(r"\s*(?:,|;|<|>|→|->|\||\n)\s*(?:and\s+)?|\s+and\s+")
+_SEPARATORS = re.compile(r"\s*(?:,|;|<|>|→|->|\||\s/\s|\n)\s*(?:and\s+)?|\s+and\s+")
 
 
 def is_brackets(text: str) -> bool:
@@ -139,10 +141,12 @@ def _row_of_brackets(text: str, rule: str) -> Found:
     if rule == "text" and (closes := _CLOSES.search(last_line(text))):
         lines.append(closes[1])
     for line in lines:
-        row = line.strip(" .`'\"$*")
+        row = line.replace(",", " ").strip(" .`'\"$*")
         if is_brackets(row):
             return Found(row, rule)
-    found = re.findall(r"(?<![\w])[()\[\]{}<>](?:[\s()\[\]{}<>]*[()\[\]{}<>])?(?=\s*[.`\"']*\s*\Z)", lines[0])
+    found = re.findall(
+        r"(?<![\w])[()\[\]{}<>](?:[\s()\[\]{}<>]*[()\[\]{}<>])?(?=\s*[.`\"']*\s*\Z)", lines[0].replace(",", " ")
+    )
     return (
         Found(found[-1], f"{rule}: end of the line")
         if found and rule != "text"
@@ -203,8 +207,9 @@ def _end_of(text: str) -> str:
     if len(lines := _short_lines(text)) > 1:
         return "\n".join(lines)
     line = last_line(text)
-    after = line.rpartition(":")[2].strip()
-    return after or line
+    after = line.rpartition(":")[2].strip() or line
+    said = _ORDER_IS.search(after)
+    return said[1] if said else after
 
 
 def _short_lines(text: str) -> list[str]:
@@ -228,6 +233,8 @@ def _items(text: str) -> list[str]:
     bullets = _BULLET.findall(stripped)
     if len(bullets) > 1:
         return [tidy(item) for item in bullets]
+    if len(numbered := _INLINE_NUMBER.split(first_line(stripped))) > 2 and not numbered[0].strip():
+        return [word for part in numbered for word in tidy(part).rstrip(",;").split()]
     lines = _short_lines(stripped)
     if len(lines) > 1 and lines[0] == stripped.splitlines()[0]:
         return [word for line in lines for word in tidy(line).split()]

@@ -59,7 +59,7 @@ def same_math(answer: str, reference: str) -> bool:
 
 
 def _words(text: str) -> str:
-    return " ".join(without_latex_text(text).replace("$", "").casefold().split()).strip(" .")
+    return " ".join(without_latex_text(text).replace("$", "").casefold().split()).strip(" .()")
 
 
 def _terms(text: str) -> list[str]:

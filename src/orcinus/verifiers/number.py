@@ -9,6 +9,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from orcinus.verifiers.denials import DENIAL
+from orcinus.verifiers.maths import value_of as expression_value
 from orcinus.verifiers.text import (
     Found,
     cleaned,
@@ -29,7 +30,7 @@ NUMBER = re.compile(
       | (?P<mixed>\d+)[\ -](?P<mn>\d+)/(?P<md>\d+)(?![\d/])
       | (?P<num>{_DIGITS})(?:[eE](?P<exp>[-+]?\d{{1,3}})(?!\w))?(?:\s?/\s?(?P<den>\d+(?:\.\d+)?)(?![\d/]))?
     )(?!\d|\.\d|:\d\d\b|(?:st|nd|rd|th)\b)(?P<percent>\s?\\?%)?
-    (?:\s*(?:×|x|\*|\\times)\s*10\s?\^\s?\{{?(?P<power>[-+]?\d{{1,3}})\}}?|\s?(?P<scale>thousand|million|billion|trillion|dozen|[kK])\b|\s+(?P<half>and\s+a\s+half)\b)?""",
+    (?:\s*(?:×|x|\*|\\times)\s*10\s?\^\s?\{{?(?P<power>[-+]?\d{{1,3}})\}}?|\s?\^\s?\{{?(?P<raised>\d{{1,3}})\}}?|\s?(?P<scale>thousand|million|billion|trillion|dozen|[kK])\b|\s+(?P<half>and\s+a\s+half)\b)?""",
     re.VERBOSE,
 )
 _SMALL = {
@@ -109,11 +110,16 @@ _ALL_NUMBERS = re.compile(
 _SHORT_FRACTION = re.compile(r"\\[dtc]?frac\s*(\d)\s*(\d)")
 _NEGATIVE = re.compile(r"(?:\bnegative|(?:\A|\b(?:is|was|equals|be)\s+|[=:]\s*)\bminus)\s+(?=[$\d.])", re.IGNORECASE)
 _SCALE = re.compile(r"\s?(?:thousand|million|billion|trillion|dozen|quarters|(?<=\d)[kK])\b", re.IGNORECASE)
+_UNDERLINE = re.compile(r"(?<!\w)_+|_+(?!\w)")
+_LABEL = re.compile(r"\s*(?:\W*(?:step|part|question|problem|case)\s+\d+\s*[:.)]|\d+[.)]\s)\s*(?=\S)", re.IGNORECASE)
+_TOTAL = re.compile(r"\btotal\s+of\s+(?:about\s+|exactly\s+|only\s+)?\Z", re.IGNORECASE)
+_CALCULATION = re.compile(r"[\s$]*\d[\d.,]*(?:(?:\s*[+*×]\s*|\s+[-/÷x]\s+)\$?\d[\d.,]*)+[\s.$]*")
 _BRACKETED = re.compile(r"\([^()]*\)")
 _YEAR = re.compile(r"\b(?:in|since|by|until|of|year)\s+\Z", re.IGNORECASE)
 _RESULT = re.compile(r"=\s*([-+]?[$€£]?\s?[\d,]*\.?\d+)(?!\s*[-+*/x×÷^(\d])")
 _VERB = re.compile(
-    r"\b(?:is|are|was|were|be|been|equals?|has|have|had|needs?|left|costs?|makes?|gets?)\b", re.IGNORECASE
+    r"\b(?:is|are|was|were|be|been|equals?|has|have|had|needs?|left|costs?|makes?|gets?|holds?|contains?|weighs?)\b",
+    re.IGNORECASE,
 )
 _CONCLUDES = re.compile(
     r"\s*(?:therefore|thus|hence|so|in total|altogether|in all|as a result|this means)\b", re.IGNORECASE
@@ -153,6 +159,8 @@ def _prepared(text: str) -> str:
             .replace("\\,", "")
             .replace("{,}", ",")
         )
+    if "_" in text:
+        text = _UNDERLINE.sub(" ", text)
     return _NEGATIVE.sub("-", text) if "negative" in text or "minus" in text else text
 
 
@@ -175,6 +183,8 @@ def _of_match(match: "re.Match[str]") -> Fraction | None:
         return None
     if groups["power"]:
         value *= Fraction(10) ** int(groups["power"])
+    if groups["raised"]:
+        value = value ** int(groups["raised"])
     if groups["scale"]:
         value *= _SCALES[groups["scale"].casefold()]
     if groups["half"]:
@@ -305,6 +315,13 @@ def _holds_number_word(text: str) -> bool:
     return not _NUMBER_WORDS.isdisjoint(text.lower().encode().translate(_LETTERS).split())
 
 
+def _calculated(sentence: str) -> str | None:
+    """What a calculation without a result comes to."""
+    text = sentence.strip(" .$\n").replace("$", "").replace(",", "")
+    value = expression_value(text.replace("×", "*").replace("x", "*").replace("÷", "/"))
+    return None if value is None else f"{value:.12g}"
+
+
 def _is_denied(match: "re.Match[str]", sentence: str) -> bool:
     start = match.start()
     return _DENIED.search(sentence, max(0, start - _BEFORE), start) is not None
@@ -318,6 +335,10 @@ def _result_of(sentence: str, text: str) -> Found | None:
         if match is not None:
             return Found(match.group().strip(), "result of the equation")
         sentence = head
+    if _CALCULATION.fullmatch(sentence) and (comes_to := _calculated(sentence)) is not None:
+        return Found(comes_to, "a calculation")
+    if label := _LABEL.match(sentence):
+        sentence = sentence[label.end() :]
     matches = []
     if _holds_digit(sentence):
         matches = [match for match in NUMBER.finditer(sentence) if not _is_denied(match, sentence)]
@@ -380,6 +401,8 @@ def _among(matches: "list[re.Match[str]]", sentence: str, text: str) -> Found:
         for match, own in zip(matches, values, strict=True):
             if own is not None and own == value:
                 return Found(match.group().strip(), "a result computed before")
+    if totals := [match for match in matches if _TOTAL.search(sentence, 0, match.start())]:
+        return Found(totals[-1].group().strip(), "a total")
     priced = [match for match in matches if match["currency"]]
     if len(priced) == 1:
         return Found(priced[0].group().strip(), "the only amount of money")
