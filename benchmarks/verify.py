@@ -92,7 +92,8 @@ def kind_of(row: dict[str, Any], outcome: Outcome) -> str:
     """Why the two verdicts differ, as far as a rule can tell."""
     answer, reason = outcome.answer or "", outcome.reason
     if "hidden second call" in str(row.get("label_kind")):
-        return "official verdict from a second call: the answer need not be in the text"
+        held = "another answer" if answer else "no answer"
+        return f"official verdict from a second call, {held} in the text"
     if row.get("label_kind") is None:
         return "ours differs from a reader's verdict"
     if outcome.value is None:
@@ -107,12 +108,16 @@ def kind_of(row: dict[str, Any], outcome: Outcome) -> str:
     if "option text" in reason:
         return "official reads no option's text"
     if row["answer_type"] != "number":
-        return "other"
+        return "ours reads an answer from a text that announces none" if ":" not in reason else "other"
     if "/" in answer:
         return "official takes the first number of a fraction"
     if "equation" in reason or "computed" in reason:
         return "official takes the first number of a calculation"
-    return "official compares numbers as texts or floats" if _same_but_written_otherwise(row, answer) else "other"
+    return (
+        "official compares numbers as texts or floats"
+        if _same_but_written_otherwise(row, answer)
+        else "official takes another number of the answer"
+    )
 
 
 def _same_but_written_otherwise(row: dict[str, Any], answer: str) -> bool:

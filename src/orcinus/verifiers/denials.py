@@ -22,12 +22,12 @@ _BEFORE = re.compile(
 )
 _WINDOW = 80
 _NOT_BUT = re.compile(
-    r"\A\s*(?:not|neither)\s+(?!only\b|just\b|merely\b|simply\b)[^.;\n]*?,?\s+but\s+(?:rather\s+)?", re.IGNORECASE
+    r"\A\s*(?:not|neither)\s(?!only\b|just\b|merely\b|simply\b)[^.;\n]{1,80}?\sbut\s+(?:rather\s+)?", re.IGNORECASE
 )
-_NOT_THEN = re.compile(r"\A\s*not\s+[^,;\n]*[,;]\s*(?:it|that|this)(?:'s|\s+is)\s+", re.IGNORECASE)
-_RATHER_THAN = re.compile(r"\A\s*(?:rather\s+than|instead\s+of)\s+[^,\n]*,\s*", re.IGNORECASE)
+_NOT_THEN = re.compile(r"\A\s*not\s[^,;\n]{1,80}[,;]\s*(?:it|that|this)(?:'s|\s+is)\s+", re.IGNORECASE)
+_RATHER_THAN = re.compile(r"\A\s*(?:rather\s+than|instead\s+of)\s[^,\n]{1,80},\s*", re.IGNORECASE)
 _CONTRAST = re.compile(
-    r"(?:,?\s+(?:and|but)\s+not|,\s*not|,\s*never|,?\s+rather\s+than|,?\s+instead\s+of|,?\s+as\s+opposed\s+to|\s*\(\s*not)\s.*\Z",
+    r"(?:,?\s(?:and|but)\s+not|,\s*not|,\s*never|,?\srather\s+than|,?\sinstead\s+of|,?\sas\s+opposed\s+to|\(\s*not)\s.*\Z",
     re.IGNORECASE | re.DOTALL,
 )
 _WORDS = ("not", "neither", "never", "rather", "instead", "opposed")

@@ -39,8 +39,9 @@ _BULLET = re.compile(r"^\s*(?:\(?\d+[.)]|[a-z][.)]|[-*•]|\|\s*\d+\s*\|)\s+(\S.
 _SHORT_LINE = re.compile(r"\s*[^\s.:,;]+(?:[ -][^\s.:,;]+)?[.\s]*")
 _INLINE_NUMBER = re.compile(r"(?:\A|\s)\(?\d+[.)]\s+")
 _ORDER_IS = re.compile(r"\b(?:order|sorted|list|words)\b.*?\b(?:is|are)\s+(\S.*)\Z", re.IGNORECASE)
+_LONGEST_ITEM = 80
 _IS_THE_ANSWER = re.compile(
-    r"\A\W*(\S.*?)\W*\s(?:is|are|was|were)\s+(?:the|my)\s+(?:final\s+|correct\s+|right\s+)*answers?\W*\Z", re.IGNORECASE
+    r"\s(?:is|are|was|were) (?:the|my) (?:(?:final|correct|right) )*answers?\W*\Z", re.IGNORECASE
 )
 _CLOSES = re.compile(
     r"\b(?:sequence|answer|closing|brackets?|parenthes[ie]s|output|result)\b[^\n]*?(?::|\bis\b|\bare\b)\s*([^:\n]*)\Z",
@@ -88,8 +89,8 @@ def find_exact(response: str, choices: Sequence[str] | None, *, brackets: bool =
         line = mended
     if not line:
         return Found(None, "the answer is announced but not given")
-    if place.rule == "text" and (said := _IS_THE_ANSWER.match(line)):
-        return Found(tidy(said[1]), "said to be the answer")
+    if place.rule == "text" and (said := _IS_THE_ANSWER.search(line)):
+        return Found(tidy(line[: said.start()]), "said to be the answer")
     if place.rule == "text" and (quotes := _QUOTED.findall(line)) and len(line.split()) > 3:
         return Found("".join(quotes[-1]), "quoted in the last line")
     if place.rule == "text" and len(line.split()) > 3 and (stated := _STATED.search(line)):
@@ -217,7 +218,7 @@ def _short_lines(text: str) -> list[str]:
     lines: list[str] = []
     for line in reversed(text.splitlines()):
         if line.strip():
-            if not _SHORT_LINE.fullmatch(line):
+            if len(line) > _LONGEST_ITEM or not _SHORT_LINE.fullmatch(line):
                 break
             lines.insert(0, line)
     return lines

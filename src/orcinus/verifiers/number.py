@@ -30,7 +30,7 @@ NUMBER = re.compile(
       | (?P<mixed>\d+)[\ -](?P<mn>\d+)/(?P<md>\d+)(?![\d/])
       | (?P<num>{_DIGITS})(?:[eE](?P<exp>[-+]?\d{{1,3}})(?!\w))?(?:\s?/\s?(?P<den>\d+(?:\.\d+)?)(?![\d/]))?
     )(?!\d|\.\d|:\d\d\b|(?:st|nd|rd|th)\b)(?P<percent>\s?\\?%)?
-    (?:\s*(?:×|x|\*|\\times)\s*10\s?\^\s?\{{?(?P<power>[-+]?\d{{1,3}})\}}?|\s?\^\s?\{{?(?P<raised>\d{{1,3}})\}}?|\s?(?P<scale>thousand|million|billion|trillion|dozen|[kK])\b|\s+(?P<half>and\s+a\s+half)\b)?""",
+    (?:\s*(?:×|x|\*|\\times)\s*10\s?\^\s?\{{?(?P<power>[-+]?\d{{1,3}})\}}?|\s?\^\s?\{{?(?P<raised>\d{{1,2}})\}}?|\s?(?P<scale>thousand|million|billion|trillion|dozen|[kK])\b|\s+(?P<half>and\s+a\s+half)\b)?""",
     re.VERBOSE,
 )
 _SMALL = {
