@@ -99,7 +99,7 @@ def kind_of(row: dict[str, Any], outcome: Outcome) -> str:
     if outcome.value is None:
         return "official takes no answer for one"
     if row["correct"]:
-        named = ("two", "several", "a range", "both")
+        named = ("two", "several", "a range", "both", "nothing but numbers")
         if any(word in reason for word in named):
             return "official takes the first of two answers"
         return "official takes the first number of a calculation" if "equation" in reason else "other"

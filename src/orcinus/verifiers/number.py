@@ -112,7 +112,9 @@ _NEGATIVE = re.compile(r"(?:\bnegative|(?:\A|\b(?:is|was|equals|be)\s+|[=:]\s*)\
 _SCALE = re.compile(r"\s?(?:thousand|million|billion|trillion|dozen|quarters|(?<=\d)[kK])\b", re.IGNORECASE)
 _UNDERLINE = re.compile(r"(?<!\w)_+|_+(?!\w)")
 _LABEL = re.compile(r"\s*(?:\W*(?:step|part|question|problem|case)\s+\d+\s*[:.)]|\d+[.)]\s)\s*(?=\S)", re.IGNORECASE)
-_TOTAL = re.compile(r"\btotal\s+of\s+(?:about\s+|exactly\s+|only\s+)?\Z", re.IGNORECASE)
+_TOTAL = re.compile(
+    r"\b(?:for|is|makes|has|have|are|was)\s+a\s+total\s+of\s+(?:about\s+|exactly\s+|only\s+)?\Z", re.IGNORECASE
+)
 _CALCULATION = re.compile(r"[\s$]*\d[\d.,]*(?:(?:\s*[+*×]\s*|\s+[-/÷x]\s+)\$?\d[\d.,]*)+[\s.$]*")
 _BRACKETED = re.compile(r"\([^()]*\)")
 _YEAR = re.compile(r"\b(?:in|since|by|until|of|year)\s+\Z", re.IGNORECASE)
@@ -124,7 +126,7 @@ _VERB = re.compile(
 _CONCLUDES = re.compile(
     r"\s*(?:therefore|thus|hence|so|in total|altogether|in all|as a result|this means)\b", re.IGNORECASE
 )
-_WORDS_OF_AN_ANSWER = 5
+_WORDS_OF_AN_ANSWER = 3
 _BEFORE = 40
 """Characters before a number in which a word that denies it is looked for."""
 _NEAR = 1000
@@ -395,14 +397,14 @@ def _alternatives(matches: "list[re.Match[str]]", sentence: str) -> str | None:
 
 def _among(matches: "list[re.Match[str]]", sentence: str, text: str) -> Found:
     """Of several numbers in a sentence the one that answers: a result computed before, an amount, what the verb says."""
+    if totals := [match for match in matches if _TOTAL.search(sentence, 0, match.start())]:
+        return Found(totals[-1].group().strip(), "a total")
     values = [_of_match(match) for match in matches]
     for result in reversed(_RESULT.findall(text)):
         value = value_of(result)
         for match, own in zip(matches, values, strict=True):
             if own is not None and own == value:
                 return Found(match.group().strip(), "a result computed before")
-    if totals := [match for match in matches if _TOTAL.search(sentence, 0, match.start())]:
-        return Found(totals[-1].group().strip(), "a total")
     priced = [match for match in matches if match["currency"]]
     if len(priced) == 1:
         return Found(priced[0].group().strip(), "the only amount of money")
