@@ -1,8 +1,9 @@
 """Verdicts a second on one core, and agreement with the sources, on recorded outputs of real models.
 
     python -m benchmarks.verify [--truth DIR] [--quick] [--json]
+    python -m benchmarks.verify --disagreements FILE.jsonl      only the list of every row on which the source's verdict and ours differ
 
-Beside each source's rate stands that of math-verify on the numbers, in the same run, where it is installed.
+Beside the rate of the numbers stands that of math-verify, in the same run, where it is installed.
 """
 
 import argparse
@@ -11,12 +12,20 @@ import json
 import statistics
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from orcinus.verifiers.judging import judge
+from orcinus.verifiers.number import reference_value, value_of
+from orcinus.verifiers.text import Outcome
 
 PEER_ROWS = 300
+END_OF_TEXT = 300
+"""Characters of a response that are written beside a disagreement."""
 
 
 def load(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -52,8 +61,80 @@ def agreement(rows: list[dict[str, Any]], name: str) -> dict[str, float]:
         * sum((v == 1.0) == bool(r["correct"]) for v, r in zip(values, read, strict=True))
         / max(1, len(read)),
         "none": sum(v is None for v in values),
+        "format_ok": 100 * sum(v is not None for v in values) / max(1, len(read)),
         "wrongly_right": sum(v == 1.0 and not r["correct"] for v, r in zip(values, read, strict=True)),
     }
+
+
+def disagreements(sources: dict[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Every row, contested ones too, on which the source's verdict and ours differ, with what seems to be why."""
+    for source, rows in sources.items():
+        for row in rows:
+            outcome = judge(row["response"], row["answer_type"], row["choices"], row["reference"])
+            if row.get("policy") or (outcome.value == 1.0) == bool(row["correct"]):
+                continue
+            yield {
+                "source": source,
+                "id": row["id"],
+                "kind": kind_of(row, outcome),
+                "official": float(row["correct"]),
+                "ours": outcome.value,
+                "official_answer": row.get("extracted"),
+                "answer": outcome.answer,
+                "reference": row["reference"],
+                "reason": outcome.reason,
+                "contested": bool(row.get("contested")),
+                "response": row["response"][-END_OF_TEXT:],
+            }
+
+
+def kind_of(row: dict[str, Any], outcome: Outcome) -> str:
+    """Why the two verdicts differ, as far as a rule can tell."""
+    answer, reason = outcome.answer or "", outcome.reason
+    if "hidden second call" in str(row.get("label_kind")):
+        held = "another answer" if answer else "no answer"
+        return f"official verdict from a second call, {held} in the text"
+    if row.get("label_kind") is None:
+        return "ours differs from a reader's verdict"
+    if outcome.value is None:
+        return "official takes no answer for one"
+    if row["correct"]:
+        named = ("two", "several", "a range", "both", "nothing but numbers")
+        if any(word in reason for word in named):
+            return "official takes the first of two answers"
+        return "official takes the first number of a calculation" if "equation" in reason else "other"
+    if "words" in reason:
+        return "official reads no number words"
+    if "option text" in reason:
+        return "official reads no option's text"
+    if row["answer_type"] != "number":
+        return "ours reads an answer from a text that announces none" if ":" not in reason else "other"
+    if "/" in answer:
+        return "official takes the first number of a fraction"
+    if "equation" in reason or "computed" in reason:
+        return "official takes the first number of a calculation"
+    return (
+        "official compares numbers as texts or floats"
+        if _same_but_written_otherwise(row, answer)
+        else "official takes another number of the answer"
+    )
+
+
+def _same_but_written_otherwise(row: dict[str, Any], answer: str) -> bool:
+    """Whether the source found the same number: 40000 for "40,000", or one that differs in the last digit of a float."""
+    theirs, right = value_of(str(row.get("extracted"))), reference_value(row["reference"])
+    ours = value_of(answer)
+    return theirs is not None and right is not None and theirs == ours and abs(theirs - right) <= abs(right) / 9_999
+
+
+def write_disagreements(sources: dict[str, list[dict[str, Any]]], path: Path) -> Counter[str]:
+    """Write them as JSON Lines, and count them by kind."""
+    kinds: Counter[str] = Counter()
+    with path.open("wb") as file:
+        for row in disagreements(sources):
+            file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+            kinds[row["kind"]] += 1
+    return kinds
 
 
 def peer_rate(rows: list[dict[str, Any]]) -> float | None:
@@ -73,10 +154,15 @@ def main() -> None:
     parser.add_argument("--truth", type=Path, default=Path("../shared/data/truth"))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--disagreements", type=Path, metavar="FILE.jsonl")
     arguments = parser.parse_args()
     if not arguments.truth.is_dir():
         sys.exit(f"{arguments.truth}: the recorded outputs are not there; give their folder with --truth")
     sources = load(arguments.truth)
+    if arguments.disagreements:
+        for kind, count in write_disagreements(sources, arguments.disagreements).most_common():
+            print(f"{count:5,}  {kind}")
+        return
     ruled = {name: [r for r in rows if r["answer_type"] != "free"] for name, rows in sources.items()}
     everything = [row for rows in ruled.values() for row in rows]
     took = seconds(everything, 3 if arguments.quick else 7)
@@ -95,7 +181,7 @@ def main() -> None:
         return
     for name, row in figures["agreement"].items():
         print(
-            f"{name:34s} n {row['n']:5,}  agree {row['agree']:6.2f} %  none {row['none']:4,}  wrongly right {row['wrongly_right']}"
+            f"{name:34s} n {row['n']:5,}  agree {row['agree']:6.2f} %  answer found {row['format_ok']:6.2f} %  wrongly right {row['wrongly_right']}"
         )
     print(f"\n{len(everything):,} rows: {figures['verdicts_per_second']:,.0f} verdicts a second on one core")
     if peer is not None:

@@ -18,6 +18,7 @@ from orcinus.runtime import Runtime, Silent
 from orcinus.store import tables
 from orcinus.store.ledger import Ledger
 from orcinus.types import Messages, Sampling
+from orcinus.verifiers import VERSION
 
 JUDGE = {"kind": "function", "function": "tests.test_judges:judge"}
 
@@ -68,7 +69,7 @@ def test_the_judge_decides_where_rules_find_nothing(finished: Path) -> None:
     judged = list(tables.read_judged(folder / "attempts.parquet"))
     for item in judged:
         number = int(item.attempt.example_id)
-        expected = (1.0, "number@1") if number % 2 else (1.0 if number % 4 == 0 else None, "judge@1")
+        expected = (1.0, f"number@{VERSION}") if number % 2 else (1.0 if number % 4 == 0 else None, "judge@1")
         assert (item.verdict.value, item.verdict.verifier) == expected, number
     summary = summary_of(folder)["summary"]
     assert summary["unjudged"] == sum(int(item.attempt.example_id) % 4 == 2 for item in judged) > 0

@@ -69,9 +69,9 @@ def scores_by_rule(
         if item.attempt.finish != "error"
     ]
     found: dict[str, dict[str, float | int]] = {}
-    for name in official.RULES:
+    for name in official.NAMES:
         pairs = [
-            (official.found_by_rule(name, example, item.attempt.text)[1], item.verdict.value or 0.0)
+            (official.points(name, example, item.attempt.text), item.verdict.value or 0.0)
             for item, example in answered
             if official.is_made_for(name, example)
         ]

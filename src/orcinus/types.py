@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 Role = Literal["system", "developer", "user", "assistant"]
 Finish = Literal["stop", "length", "refusal", "error"]
-AnswerType = Literal["choice", "bool", "number", "math", "list", "exact", "json", "program", "free"]
+AnswerType = Literal["choice", "bool", "number", "math", "list", "exact", "spans", "json", "program", "free"]
 Split = Literal["probe", "teach", "held_out", "retention"]
 
 
@@ -41,8 +41,8 @@ class Example:
     choices: tuple[str, ...] | None = None
     """The option texts in order (A, B, …); None when the task is not multiple choice."""
     reference: str | tuple[str, ...] | None = None
-    """The right answer: an option letter for ``choice``; the words in order for ``list``; for ``exact`` a tuple means any
-    one of them is right. None when there is none, and then only a judge or a proxy can give a verdict."""
+    """The right answer: an option letter for ``choice``; the words in order for ``list``; for ``exact`` and ``spans`` a tuple
+    means any one of them is right. None when there is none, and then only a judge or a proxy can give a verdict."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Whatever the source said besides: licence, collection, difficulty, passage id. JSON values only."""
 

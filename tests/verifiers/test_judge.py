@@ -16,8 +16,8 @@ from orcinus.errors import BudgetError
 from orcinus.judges import Comparison, Judge, Pair, Rating, compare, given_by_judge, rate, settle, tally
 from orcinus.store.ledger import Ledger
 from orcinus.types import Attempt, Completion, Example, Finish, Judged, Messages, Sampling, Verdict
+from orcinus.verifiers import VERSION, verify
 from orcinus.verifiers import judge as inquiries
-from orcinus.verifiers import verify
 from orcinus.verifiers.judge import Inquiry, read, reference_text
 
 T = TypeVar("T")
@@ -314,7 +314,7 @@ def test_the_fallback_is_asked_about_none_alone(tmp_path: Path) -> None:
     asked = Asked(tmp_path, says("RIGHT"))
     found = asked.settle(example, "The answer is 42.", "The answer is 41.", "No idea, some product.")
     assert [item.verdict.value for item in found] == [1.0, 0.0, 1.0]
-    assert [item.verdict.verifier for item in found] == ["number@1", "number@1", "judge@1"]
+    assert [item.verdict.verifier for item in found] == [f"number@{VERSION}", f"number@{VERSION}", "judge@1"]
     assert len(asked.calls) == 1
     assert block(asked.calls[0], "answer") == "No idea, some product."
     assert "judge-model" in found[2].verdict.reason
@@ -383,5 +383,5 @@ def test_own_instructions_replace_ours_and_not_the_protection() -> None:
 
 
 def test_a_verdict_that_exists_is_not_open() -> None:
-    settled = Verdict(attempt_id="a", verifier="number@1", value=0.0, answer="41", reason="")
+    settled = Verdict(attempt_id="a", verifier=f"number@{VERSION}", value=0.0, answer="41", reason="")
     assert not inquiries.is_open(by_rule("judge_fallback"), made("41"), settled)

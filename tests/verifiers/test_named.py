@@ -42,7 +42,7 @@ def test_a_task_is_judged_by_the_verifier_it_names(tmp_path: Path) -> None:
     (example,) = read_task(RecordsConfig(path=str(path), verifier="shouting"), tmp_path)
     assert [asyncio.run(verify(example, attempt(text))).value for text in ("HEY", "hey")] == [1.0, 0.0]
     (plain,) = read_task(RecordsConfig(path=str(path)), tmp_path)
-    assert asyncio.run(verify(plain, attempt("x"))).verifier == "exact@1"
+    assert asyncio.run(verify(plain, attempt("x"))).verifier == "exact@2"
 
 
 def test_an_unknown_verifier_is_answered_with_the_known_ones() -> None:

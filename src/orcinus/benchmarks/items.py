@@ -143,8 +143,8 @@ def _drop(row: Fields) -> Iterator[Item]:
                     id=str(pair["query_id"]),
                     question=str(pair["question"]),
                     passage=str(entry["passage"]),
-                    reference=_distinct(map(_drop_answer, answers)),
-                    meta={"passage_id": name},
+                    reference=_distinct(" and ".join(_drop_spans(answer)) for answer in answers),
+                    meta={"passage_id": name, "spans": [spans for answer in answers if (spans := _drop_spans(answer))]},
                 )
         return
     spans = row["answers_spans"]["spans"]
@@ -157,14 +157,15 @@ def _drop(row: Fields) -> Iterator[Item]:
     )
 
 
-def _drop_answer(answer: Fields) -> str:
-    """An answer of DROP as a text: a number, spans joined by "and", or a date."""
+def _drop_spans(answer: Fields) -> list[str]:
+    """An answer of DROP: a number, spans, or a date."""
     if answer.get("number"):
-        return str(answer["number"])
+        return [str(answer["number"])]
     if answer.get("spans"):
-        return " and ".join(map(str, answer["spans"]))
+        return [str(span) for span in answer["spans"]]
     date = answer.get("date") or {}
-    return " ".join(str(date[part]) for part in ("day", "month", "year") if date.get(part))
+    text = " ".join(str(date[part]) for part in ("day", "month", "year") if date.get(part))
+    return [text] if text else []
 
 
 def _distinct(texts: Iterator[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from orcinus.verifiers import official as official
 from orcinus.verifiers.ifeval import follows_all
 from orcinus.verifiers.judge import left_to_judge
 
-VERSION = 1
+VERSION = 2
 """Raised when a rule changes, so that verdicts say which rules they were made by."""
 
 

@@ -2,11 +2,26 @@
 
 import re
 
-from orcinus.verifiers.text import Found, cleaned, refused, sentences, statement, without_emphasis, without_latex_text
+from orcinus.verifiers.denials import is_denied
+from orcinus.verifiers.text import (
+    Found,
+    cleaned,
+    corrected,
+    refused,
+    sentences,
+    statement,
+    without_emphasis,
+    without_latex_text,
+)
 
-_WORD = re.compile(r"(?<![\w'-])(yes|no|true|false)(?![\w'-])", re.IGNORECASE)
-_VALUES = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+_WORD = re.compile(r"(?<![\w'-])(yes|yep|yeah|no|nope|true|false)(?![\w'-])", re.IGNORECASE)
+_VALUES = {"yes": "yes", "yep": "yes", "yeah": "yes", "true": "yes", "no": "no", "nope": "no", "false": "no"}
+_OPPOSITE = {"yes": "no", "no": "yes"}
 _BOTH = re.compile(r"\byes\s+(?:and|or)\s+no\b|\btrue\s+(?:and|or)\s+false\b|\byes\s*/\s*no\b", re.IGNORECASE)
+_REWRITING = re.compile(r"(?:[=(]|\bnot)\s*not\s+\Z")
+"""A step of a computation, "= not False", states nothing yet."""
+_QUESTION = re.compile(r"\A\W*(?:yes or no|true or false)\s*[:?]", re.IGNORECASE)
+_RESULT = re.compile(r"=\s*(yes|no|true|false)\W*\Z", re.IGNORECASE)
 _IDIOM = re.compile(
     r"\bno (?:doubt|matter|one|longer|more|way)\b,?|\bthere (?:is|are|was|were) no\b|\b(?:has|have|had) no\b",
     re.IGNORECASE,
@@ -26,8 +41,11 @@ def find_bool(response: str, *, cut_off: bool = False) -> Found:
     text, why = cleaned(response)
     if not text:
         return Found(None, why)
-    text = without_emphasis(text)
+    text = _QUESTION.sub(" ", without_emphasis(text))
     place = statement(text)
+    mended = corrected(place.text)
+    if mended and (found := _last((sentences(mended) or [""])[-1])):
+        return Found(found.answer, f"corrected: {found.rule}", found.several)
     if place.rule != "text":
         tail = without_latex_text(place.text)
         first = (sentences(tail) or [""])[0]
@@ -38,9 +56,9 @@ def find_bool(response: str, *, cut_off: bool = False) -> Found:
             return Found(found.answer, f"{place.rule}: {found.rule}", found.several)
     if cut_off:
         return Found(None, "cut off before an answer was announced")
-    opening = (sentences(text) or [""])[0]
     parts = sentences(text)
-    start = re.match(r"\W*(yes|no|true|false)(?=[\s.,;:!]|\Z)", text, re.IGNORECASE)
+    opening = parts[0] if parts else ""
+    start = re.match(r"\W*(yes|yep|yeah|no|nope|true|false)(?=[\s.,;:!]|\Z)", text, re.IGNORECASE)
     if start and not _IDIOM.match(opening) and not _BOTH.search(opening):
         return Found(_VALUES[start.group(1).casefold()], "first word")
     for sentence in reversed(parts[-2:]):
@@ -52,7 +70,12 @@ def find_bool(response: str, *, cut_off: bool = False) -> Found:
 
 def _words(text: str) -> list[str]:
     plain = _IDIOM.sub(" ", text) if "no " in text.casefold() or "No " in text else text
-    return [_VALUES[word.casefold()] for word in _WORD.findall(plain)]
+    words = []
+    for match in _WORD.finditer(plain):
+        word = _VALUES[match.group().casefold()]
+        denied = is_denied(plain, match.start()) and not _REWRITING.search(plain, 0, match.start())
+        words.append(_OPPOSITE[word] if denied else word)
+    return words
 
 
 def _first(text: str) -> Found | None:
@@ -63,6 +86,8 @@ def _first(text: str) -> Found | None:
 
 
 def _last(sentence: str) -> Found | None:
+    if result := _RESULT.search(sentence):
+        sentence = result[1]
     if _BOTH.search(sentence):
         return Found("yes, no", "both", several=True)
     words = _words(sentence)

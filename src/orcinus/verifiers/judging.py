@@ -7,6 +7,7 @@ No answer found is None, never 0.0; two answers are one wrong answer.
 """
 
 from collections.abc import Sequence
+from json import JSONDecoder
 
 import orjson
 
@@ -15,8 +16,9 @@ from orcinus.verifiers.boolean import find_bool, truth_of
 from orcinus.verifiers.choice import find_choice
 from orcinus.verifiers.exact import find_exact, find_list, is_brackets, same_list, same_text
 from orcinus.verifiers.maths import find_expression, find_math, is_puzzle, same_math, solves_puzzle
-from orcinus.verifiers.number import find_number, reference_value, same_number, value_of
+from orcinus.verifiers.number import find_number, names_number
 from orcinus.verifiers.programs import final_program, passes, printed_by
+from orcinus.verifiers.spans import find_spans, same_spans
 from orcinus.verifiers.text import Found, Outcome, cleaned
 
 Reference = str | tuple[str, ...] | None
@@ -72,7 +74,7 @@ def find_answer(
     *,
     cut_off: bool = False,
 ) -> Found:
-    """The final answer in a text. Of the reference only its form is looked at: whether it is a row of brackets."""
+    """The final answer in a text. Of the reference only its form is looked at: a row of brackets, or bare numbers."""
     match answer_type:
         case "choice":
             return find_choice(response, choices, cut_off=cut_off)
@@ -84,6 +86,8 @@ def find_answer(
             return find_math(response, cut_off=cut_off)
         case "list":
             return find_list(response, cut_off=cut_off)
+        case "spans":
+            return find_spans(response, reference, cut_off=cut_off)
         case "json":
             return _find_json(response)
         case _:
@@ -104,10 +108,11 @@ def _is_right(answer: str, answer_type: AnswerType, reference: Reference) -> boo
         case "bool":
             return answer == truth_of(reference)
         case "number":
-            value, right = value_of(answer), reference_value(reference)
-            return value is not None and right is not None and same_number(value, right)
+            return names_number(answer, reference)
         case "math":
             return same_math(answer, reference)
+        case "spans":
+            return same_spans(answer, reference)
         case "json":
             return bool(orjson.loads(answer) == orjson.loads(reference))
         case _:
@@ -115,7 +120,7 @@ def _is_right(answer: str, answer_type: AnswerType, reference: Reference) -> boo
 
 
 def _find_json(response: str) -> Found:
-    """The last JSON value of a text: a fenced block, or what stands between the outermost braces."""
+    """The last JSON value of a text: a fenced block, what stands between the outermost braces, or the last object that is whole."""
     text, why = cleaned(response)
     if not text:
         return Found(None, why)
@@ -125,9 +130,25 @@ def _find_json(response: str) -> Found:
     end = max(text.rfind("}"), text.rfind("]"))
     if 0 <= start < end:
         candidates.append(text[start : end + 1])
+    if last := _last_object(text):
+        candidates.append(last)
     for candidate in candidates:
         try:
             return Found(orjson.dumps(orjson.loads(candidate)).decode(), "json")
         except orjson.JSONDecodeError:
             continue
     return Found(None, "no JSON value is given")
+
+
+def _last_object(text: str) -> str | None:
+    """The last object that stands in no other."""
+    decoder, at, last = JSONDecoder(), text.find("{"), None
+    while at >= 0:
+        try:
+            _, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            end = at + 1
+        else:
+            last = text[at:end]
+        at = text.find("{", end)
+    return last

@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from orcinus.verifiers.text import Found, cleaned, first_line, last_line, refused, statement
+from orcinus.verifiers.denials import affirmed
+from orcinus.verifiers.text import Found, cleaned, first_line, last_line, refused, statement, without_latex_text
 
 _UNITS = re.compile(
     r"\\?(?:text|mbox|mathrm)\s*\{[^{}]*\}|\b(?:units?|dollars?|degrees?|cm|inches|meters?|feet|hours?|minutes?|days?)\b|\^\\circ|\\circ|°|\\%|%|\\\$|\$"
@@ -19,6 +20,8 @@ _SPACES = re.compile(r"\\[,;:! ]|~|\\quad|\\qquad|\\left|\\right|\\displaystyle|
 _SHORT_FRAC = re.compile(r"\\[dtc]?frac\s*(?:(\d)\s*(\d)|\{([^{}]*)\}\s*(\d)|(\d)\s*\{([^{}]*)\})")
 _SHORT_SQRT = re.compile(r"\\sqrt\s*(\w)")
 _LEFT_SIDE = re.compile(r"\A[a-zA-Z](?:\([a-z]\))?(?:=|\\in)")
+_REASON = re.compile(r"[.;]\s+(?=[A-Z])|,?\s+(?:because|since)\s")
+_TERM = re.compile(r"[+-]?[^+-]+")
 _TOLERANCE = 1e-9
 
 
@@ -33,6 +36,8 @@ def find_math(response: str, *, cut_off: bool = False) -> Found:
     if place.rule == "text" and refused(text):
         return Found(None, "refused")
     line = place.text if place.rule == "boxed" else first_line(place.text) if place.rule != "text" else last_line(text)
+    if place.rule != "boxed":
+        line = affirmed(_REASON.split(line, maxsplit=1)[0])
     formulas = re.findall(r"\$([^$]+)\$", line)
     answer = (formulas[0] if place.rule == "marker" else formulas[-1]) if formulas else line.rstrip(".")
     return Found(answer.strip(), place.rule) if answer.strip() else Found(None, "the answer is announced but not given")
@@ -41,7 +46,9 @@ def find_math(response: str, *, cut_off: bool = False) -> Found:
 def same_math(answer: str, reference: str) -> bool:
     """Whether two expressions mean the same."""
     first, second = normal_form(answer), normal_form(reference)
-    if first == second:
+    if not first or not second:  # nothing but words: \\text{east}
+        return _words(answer) == _words(reference)
+    if first == second or _terms(first) == _terms(second):
         return True
     if _same_parts(first, second):
         return True
@@ -49,6 +56,17 @@ def same_math(answer: str, reference: str) -> bool:
     if a is not None and b is not None:
         return math.isclose(a, b, rel_tol=_TOLERANCE, abs_tol=1e-12)
     return _library_says_same(answer, reference)
+
+
+def _words(text: str) -> str:
+    return " ".join(without_latex_text(text).replace("$", "").casefold().split()).strip(" .()")
+
+
+def _terms(text: str) -> list[str]:
+    """The terms of a sum without brackets, in one order: 1+x^2 and x^2+1 have the same."""
+    if any(sign in text for sign in "({[,=<>|\\"):
+        return [text]
+    return sorted(term if term[0] in "+-" else f"+{term}" for term in _TERM.findall(text))
 
 
 @lru_cache(maxsize=8192)

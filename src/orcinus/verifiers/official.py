@@ -7,8 +7,10 @@
     lm_eval_bbh_flexible    the same task: the first letter in brackets, the first number, the first yes or no
     agieval_first_capital   AGIEval zero-shot: the first capital letter that names an option
     agieval_few_shot        AGIEval few-shot: the letter behind "answer is"
+    drop_em                 DROP (Dua et al. 2019): the same spans after its normalisation, in any order; the best of the annotators' answers
+    drop_f1                 DROP: shared words of the spans, paired one to one; fractions of a point, so no verdict but ``points`` alone
 
-They are poorer than ours (``judging.py``) and know nothing of refusals or negations; that is what they are for. An output in which a rule
+DROP's program is given spans and not texts: where the answer stands is found by our rules. The others are poorer than ours (``judging.py``) and know nothing of refusals or negations; that is what they are for. An output in which a rule
 finds nothing is wrong by that rule, as in the sources, and ``None`` here, so that the two are told apart.
 """
 
@@ -17,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from orcinus import registry
 from orcinus.types import AnswerType, Attempt, Example, Verdict
+from orcinus.verifiers.spans import Spans, exact_match, f1, find_spans, readings
 
 Rule = Callable[[str, Example], str | None]
 """The answer that a rule finds in a text."""
@@ -97,6 +100,11 @@ def agieval_few_shot(text: str, example: Example) -> str | None:
     return match[1] if match and match[1] in _letters(example) else agieval_first_capital(text, example)
 
 
+def drop_answer(text: str, example: Example) -> str | None:
+    """The answer by our rules for spans."""
+    return find_spans(text, example.reference).answer
+
+
 def _letters(example: Example) -> str:
     return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(example.choices or "ABCDE")]
 
@@ -109,25 +117,24 @@ RULES: Mapping[str, tuple[Rule, tuple[AnswerType, ...]]] = {
     "lm_eval_bbh_flexible": (lm_eval_bbh_flexible, ("choice", "bool", "number")),
     "agieval_first_capital": (agieval_first_capital, ("choice",)),
     "agieval_few_shot": (agieval_few_shot, ("choice",)),
+    "drop_em": (drop_answer, ("spans",)),
 }
 """By name the rule and the answer types it is made for."""
-
-
-_OWN_COMPARISON = ("lm_eval_bbh_strict", "lm_eval_bbh_flexible")
-"""Rules that give the reference itself where the answer is right."""
+DROP_F1 = "drop_f1"
+NAMES = (*RULES, DROP_F1)
+"""All that ``points`` knows."""
 
 
 def is_made_for(name: str, example: Example) -> bool:
     """Whether a rule says anything of answers to ``example``: it is made for their type, and there is a reference."""
-    return example.answer_type in RULES[name][1] and example.reference is not None
+    types = ("spans",) if name == DROP_F1 else RULES[name][1]
+    return example.answer_type in types and example.reference is not None
 
 
 def found_by_rule(name: str, example: Example, text: str) -> tuple[str | None, bool]:
     """What a rule that is made for ``example`` finds in ``text``, and whether that is right by it."""
     found = RULES[name][0](text, example)
-    if name in _OWN_COMPARISON:
-        return found, found == _reference_text(example)
-    return found, found is not None and _equal(found, example)
+    return found, found is not None and _COMPARISONS.get(name, _equal)(found, example)
 
 
 def by_rule(name: str, example: Example, attempt: Attempt) -> Verdict | None:
@@ -137,6 +144,30 @@ def by_rule(name: str, example: Example, attempt: Attempt) -> Verdict | None:
     found, right = found_by_rule(name, example, attempt.text)
     value = None if found is None else float(right)
     return Verdict(attempt_id=attempt.id, verifier=f"{name}@1", value=value, answer=found, reason=name)
+
+
+def points(name: str, example: Example, text: str) -> float:
+    """What an answer to an example that the rule is made for adds to a published mean, 0 to 1."""
+    if name != DROP_F1:
+        return float(found_by_rule(name, example, text)[1])
+    found = drop_answer(text, example)
+    return 0.0 if found is None else max(f1(some, gold) for some in readings(found) for gold in _annotated(example))
+
+
+def _same_spans(found: str, example: Example) -> bool:
+    return any(exact_match(some, gold) for some in readings(found) for gold in _annotated(example))
+
+
+def _annotated(example: Example) -> list[Spans]:
+    """The annotators' answers as spans: as the source gives them (``meta["spans"]``), or as the references read."""
+    if given := example.meta.get("spans"):
+        return [tuple(spans) for spans in given]
+    references = example.reference if isinstance(example.reference, tuple) else (str(example.reference),)
+    return [reading for reference in references for reading in readings(reference)]
+
+
+def _same_text(found: str, example: Example) -> bool:
+    return found == _reference_text(example)
 
 
 def _equal(found: str, example: Example) -> bool:
@@ -149,6 +180,13 @@ def _equal(found: str, example: Example) -> bool:
     return found in (
         reference.replace(",", "") if example.answer_type == "number" else reference for reference in references
     )
+
+
+_COMPARISONS: Mapping[str, Callable[[str, Example], bool]] = {
+    "lm_eval_bbh_strict": _same_text,  # these two rules give the reference itself where the answer is right
+    "lm_eval_bbh_flexible": _same_text,
+    "drop_em": _same_spans,
+}
 
 
 def _verifier(name: str) -> Callable[[Example, Attempt], Awaitable[Verdict]]:

@@ -10,9 +10,7 @@ from orcinus.verifiers.sandbox import has_sandbox, run_program
 from orcinus.verifiers.text import Outcome, without_thinking
 
 _BLOCK = re.compile(r"```[ \t]*(python|py|python3)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
-_LAST_BLOCK = re.compile(
-    r"```[ \t]*(?:python|py|python3)[ \t]*\n((?:(?!```).)*)(?:```)?\s*\Z", re.DOTALL | re.IGNORECASE
-)
+_HEAD = re.compile(r"```[ \t]*(?:python|py|python3)[ \t]*\n", re.IGNORECASE)
 _MISSING = ("ModuleNotFoundError", "NotImplementedError")
 """Errors of a program that may be right, but not in this sandbox."""
 
@@ -21,8 +19,11 @@ def final_program(text: str) -> str | None:
     """The program that a text ends with: its answer is what the program prints. None where the text goes on after it."""
     if "```" not in text:
         return None
-    found = _LAST_BLOCK.search(without_thinking(text))
-    return found[1] if found and "print" in found[1] else None
+    text = without_thinking(text).rstrip().removesuffix("```")
+    start = text.rfind("```")  # a pattern for the whole block costs more than all the rest of a verdict
+    head = _HEAD.match(text, start) if start >= 0 else None
+    program = text[head.end() :] if head else ""
+    return program if "print" in program else None
 
 
 def printed_by(program: str) -> tuple[str | None, str]:
