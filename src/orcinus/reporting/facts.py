@@ -84,6 +84,8 @@ class Facts:
     """The instructions that the teacher wrote, and how each did."""
     funnel: Funnel
     curves: tuple[Curve, ...]
+    mixes: tuple[Mapping[str, Any], ...]
+    """Shares of a source that trials chose, by arm and stage: the keys of ``trials.Choice`` and ``arm``."""
     arms: Mapping[str, Mapping[str, Any]]
     """By arm, by task (and ``_micro``, ``_macro``): a score."""
     comparisons: tuple[dict[str, Any], ...]
@@ -141,6 +143,7 @@ def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, s
         skills=tuple(drafts),
         funnel=_funnel(inputs, records),
         curves=tuple(_curves(inputs, records)),
+        mixes=tuple(_mixes(records)),
         arms=scores["arms"],
         comparisons=tuple(scores["comparisons"]),
         samples=scores.get("samples", {}),
@@ -367,6 +370,12 @@ def _curves(inputs: Mapping[str, Path], records: Mapping[str, Mapping[str, Any]]
         rows = [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
         stages = tuple({"name": name, **facts} for name, facts in records[role]["summary"]["stages"].items())
         yield Curve(arm=arm, points=tuple(_thinned(_one_after_another(rows))), stages=stages)
+
+
+def _mixes(records: Mapping[str, Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+    for role, arm in (("train", "after"), ("train_answer_only", "answer_only")):
+        for choice in records[role]["summary"].get("mix", ()) if role in records else ():
+            yield {"arm": arm, **choice}
 
 
 def _one_after_another(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
