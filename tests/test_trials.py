@@ -140,6 +140,13 @@ def test_the_report_shows_every_share(finished: Path) -> None:
     assert mix == {"arm": "after", **choice_of(finished)}
 
 
+def test_the_report_warns_where_no_trial_student_gained(finished: Path, tmp_path: Path) -> None:
+    warned = "none of whom is clearly better than the one before the stage"
+    assert warned not in (finished / "report.md").read_text(encoding="utf-8")
+    nothing_right = run(write(tmp_path, {"shares": [1, 0.75], "per_task": 10}))
+    assert warned in (nothing_right / "report.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("fatal", ["train mixed", "ask stage-2-share-0.75"])
 def test_a_run_killed_among_its_trials_goes_on_to_the_same_student(fatal: str, finished: Path, tmp_path: Path) -> None:
     recipe = write(tmp_path)

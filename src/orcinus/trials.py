@@ -29,6 +29,10 @@ from orcinus.store import tables
 from orcinus.training.config import MixConfig
 from orcinus.types import Example, Judged, Request, Strategy
 
+NO_GAIN = (
+    "no trial student is clearly better than the one before the stage, so that the trials may tell which share costs least and not which "
+    "teaches most; a larger mix.trial tells more"
+)
 Learn = Callable[[float, Path], Awaitable[Mapping[str, Any]]]
 """(share, folder) → what the trial student did; leaves it in the folder ``model`` names."""
 
@@ -141,6 +145,8 @@ async def choose_share(
     choice = weigh(mix, before, answers, facts, stage=stage, number=number, seed=context.seed)
     write_atomically(context.out / f"mix-{number}.json", orjson.dumps(asdict(choice), option=orjson.OPT_INDENT_2))
     context.progress.note(f"stage {stage}: share {choice.share:g}, {choice.reason}")
+    if not any(trial.gain_low > 0 for trial in choice.trials):
+        context.progress.note(f"stage {stage}: {NO_GAIN}")
     return choice
 
 

@@ -301,6 +301,12 @@ def _warnings(
         if row["task"] is not None and row["b"] != "teacher" and row["high"] < 0 and row["p_holm"] < 0.05:
             yield f"On {row['task']} training made the student worse than the {ARMS[row['b']]} by {points(-row['difference'])[1:]} points (p after Holm {_p(row['p_holm'])})."
     yield from _blind(scores.get("retention", ()))
+    for mix in _mixes(records):
+        if not any(trial["gain_low"] > 0 for trial in mix["trials"]):
+            yield (
+                f"The share of stage {mix['stage']} ({ARMS[mix['arm']]}) was chosen among trial students none of whom is clearly better than the one "
+                "before the stage: the trials may tell which share costs least and not which teaches most. A larger mix.trial tells more."
+            )
     skipped = records["sample"]["summary"].get("skipped") or {}
     for source, number in skipped.items():
         yield f"{number:,} rows of {source} could not be used and were left out; dropped.parquet of the sample step lists them."
