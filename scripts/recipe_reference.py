@@ -32,7 +32,7 @@ from orcinus.tasks.gym import GymConfig
 from orcinus.tasks.mixing import Mixture
 from orcinus.tasks.procedural import ProceduralConfig
 from orcinus.tasks.records import RecordsConfig
-from orcinus.training.config import LoraConfig, StageConfig, TrainConfig
+from orcinus.training.config import LessonFilter, LoraConfig, MixConfig, StageConfig, TrainConfig
 from orcinus.training.scratch import ScratchConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "recipe.md"
@@ -70,6 +70,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`erase:`", EraseConfig),
     ("`train:`", TrainConfig),
     ("… an item of its `stages:`", StageConfig),
+    ("… its `mix:`", MixConfig),
+    ("… its `of:`", LessonFilter),
     ("… its `lora:`", LoraConfig),
     ("`evaluate:`", EvaluateConfig),
     ("… its `decide:`", DecideConfig),

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from orcinus.choosing import Array, believe, best, choose_each, next_wave
+from orcinus import stats
+from orcinus.choosing import Array, believe, best, choose_each, first_near_best, next_wave
 
 
 def drawn(accuracies: Array, n: int, seed: int) -> dict[str, Array]:
@@ -116,3 +119,37 @@ def test_the_surer_one_wants_to_be_the_fewer_leave_and_the_more_of_those_are_rig
     loose, strict = (choose_each(right, 4, truth.mean(0), 0, sure=sure) == 1 for sure in (0.5, 0.9))
     assert 0 < strict.sum() < 0.7 * loose.sum()
     assert (~suited[strict]).mean() > (~suited[loose]).mean() + 0.03
+
+
+OUTCOMES = st.integers(2, 5).flatmap(
+    lambda c: st.integers(2, 60).flatmap(
+        lambda n: st.lists(st.lists(st.sampled_from((0.0, 1.0)), min_size=n, max_size=n), min_size=c, max_size=c)
+    )
+)
+
+
+@given(OUTCOMES)
+def test_no_candidate_is_chosen_that_is_significantly_worse_than_the_best(rows: list[list[float]]) -> None:
+    outcomes = np.array(rows)
+    chosen, best_one = outcomes[first_near_best(outcomes, errors=1.0)], outcomes[outcomes.mean(1).argmax()]
+    assert stats.mcnemar(best_one, chosen) > 0.05
+
+
+@given(OUTCOMES)
+def test_the_first_candidate_stays_where_none_is_better(rows: list[list[float]]) -> None:
+    outcomes = np.array(rows)
+    outcomes[0] = outcomes[outcomes.mean(1).argmax()]
+    assert first_near_best(outcomes, errors=0.0) == 0
+    assert first_near_best(np.stack([outcomes[0]] * 3), errors=1.0) == 0
+
+
+def test_a_later_candidate_is_chosen_where_it_is_clearly_better() -> None:
+    poor, good = np.tile([0.0, 0.0, 1.0], 20), np.tile([0.0, 1.0, 1.0], 20)
+    assert first_near_best(np.stack([poor, poor, good, good]), errors=1.0) == 2
+
+
+def test_luck_seldom_moves_the_choice_and_less_so_with_more_errors() -> None:
+    rng = np.random.default_rng(3)
+    alike = [(rng.random((4, 100)) < 0.5).astype(float) for _ in range(1000)]
+    left = {errors: sum(first_near_best(rows, errors=errors) != 0 for rows in alike) for errors in (0.0, 1.0, 2.0)}
+    assert left[2.0] < 100 < left[1.0] < 450 < left[0.0]

@@ -74,7 +74,7 @@ def arms_of(recipe: Recipe) -> dict[str, dict[str, dict[str, Any]]]:
     arms["no system message"] = {"erase": {"mode": "empty"}}
     arms["unverified"] = {"curate": {"keep": "all"}}
     if recipe.assistant is not None:
-        last = recipe.train.stages[-1].model_copy(update={"teachers": (), "replay": 0.0})
+        last = recipe.train.stages[-1].model_copy(update={"teachers": (), "replay": 0.0, "mix": None})
         arms["mixed, one stage"] = {"train": {"stages": (last.model_copy(update={"name": "mixed"}),)}}
         alone = last.model_copy(update={"name": "teacher only", "teachers": ("teacher",)})
         arms["teacher only"] = {"train": {"stages": (alone,)}}

@@ -215,7 +215,7 @@ Rule = Callable[[Taught, Surroundings], str | None]
 def untaught(taught: Taught, _: Surroundings) -> str | None:
     """No stage learnt it."""
     if not taught.taken:
-        return "no stage of train.stages takes it"
+        return "no stage of train.stages takes it, by its filters or its share of a mix"
     return None if taught.fits else f"it has {taught.tokens:,} tokens, more than train.context_length, and was dropped"
 
 

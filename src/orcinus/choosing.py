@@ -217,6 +217,22 @@ def choose_each(right: Array, asked: int, prior: Array, default: int, *, sure: f
     return chosen
 
 
+def first_near_best(outcomes: Array, *, errors: float) -> int:
+    """The first candidate that is not told apart from the best one (one-standard-error rule, paired: Breiman et al. 1984, section 3.4.3).
+
+    The best of several observed means is partly luck. So the first candidate, which one would take unmeasured, is left only for one that
+    beats it by more than the noise; what is returned is never behind the best by more than that.
+
+    Args:
+        outcomes: (C, n) candidates in order of preference, on the same n examples, 2 or more; no NaN.
+        errors: Standard errors of the paired difference that count as noise.
+    """
+    best = outcomes[outcomes.mean(1).argmax()]
+    behind = best - outcomes
+    error = behind.std(1, ddof=1) / np.sqrt(outcomes.shape[1])
+    return int(np.flatnonzero(behind.mean(1) <= errors * error + 1e-12)[0])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wave:
     """What to ask next: by group, the strategies that are still in the running."""

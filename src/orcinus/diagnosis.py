@@ -102,6 +102,9 @@ def _open_run(source: Path, run_dir: Path) -> _Run:
     inputs = {role: run_dir / name for role, name in record["inputs"].items()}
     trained = summary_of(inputs["train"])
     settings = {key: value for key, value in trained["config"].items() if key in TrainConfig.model_fields}
+    train = TrainConfig.model_validate(settings)
+    for choice in trained["summary"].get("mix", ()):
+        train = train.with_share(choice["number"] - 1, choice["share"])
     erased = run_dir / trained["inputs"]["erase"]
     read = summary_of(erased)["inputs"]
     is_recipe = source.is_file()
@@ -113,7 +116,7 @@ def _open_run(source: Path, run_dir: Path) -> _Run:
         evaluated=evaluated,
         inputs=inputs,
         settings=record["config"],
-        train=TrainConfig.model_validate(settings),
+        train=train,
         erased=erased,
         kept=tuple(run_dir / read[role] / "kept.parquet" for role in ("curate_assistant", "curate") if role in read),
     )

@@ -79,13 +79,13 @@ def steps_of(recipe: Recipe, base: Path) -> list[Step]:
         assisted = {"teach_assistant": helped, "curate_assistant": kept}
         read_by_erase["curate_assistant"] = kept
     erased = build.erase(read_by_erase, "explanation")
-    trained = build.train(erased, made, "explanation")
+    trained = build.train(erased, sampled, made, "explanation")
     inputs = {"sample": sampled, "assign": assigned, "train": trained, **made}
     read = {"sample": sampled, "probe": probed, "assign": chosen, "teach": taught, "curate": curated, "erase": erased}
     read |= assisted
     if "answer_only" in recipe.evaluate.arms:
         erased_answers = build.erase(read_by_erase, "answer_only")
-        trained_answers = build.train(erased_answers, made, "answer_only")
+        trained_answers = build.train(erased_answers, sampled, made, "answer_only")
         inputs["train_answer_only"] = trained_answers
         read |= {"erase_answer_only": erased_answers, "train_answer_only": trained_answers}
     if assigned is not chosen:
@@ -242,17 +242,23 @@ class _Builder:
         config = {**_dump(self._recipe.erase), "strategies": self._texts, "arm": content}
         return self._step(_arm_name("erase", content), erase, config, inputs, action)
 
-    def train(self, erased: Step, made: Mapping[str, Step], content: Content) -> Step:
+    def train(self, erased: Step, sampled: Step, made: Mapping[str, Step], content: Content) -> Step:
+        generic = erase.generic_text(self._recipe.erase)
+
         async def action(context: StepContext) -> dict[str, Any]:
-            return await train.train(self._recipe.train.at(self._base), self._student_at(context), context)
+            return await train.train(self._recipe.train.at(self._base), self._student_at(context), generic, context)
 
         config = {**_dump(self._recipe.train), "model": self._identity("student"), "arm": content}
+        asked: dict[str, Step] = {}
+        if self._recipe.train.open_mixes:
+            config |= {"generic": generic, **self._judge_identity()}
+            asked = {"sample": sampled}
         if any(stage.on_policy is not None for stage in self._recipe.train.stages):
             config["on_policy"] = [
                 None if stage.on_policy is None else local_identity(stage.on_policy.teacher, self._base)
                 for stage in self._recipe.train.stages
             ]
-        return self._step(_arm_name("train", content), train, config, {"erase": erased, **made}, action)
+        return self._step(_arm_name("train", content), train, config, {"erase": erased, **asked, **made}, action)
 
     def evaluate(self, inputs: Mapping[str, Step]) -> Step:
         generic = erase.generic_text(self._recipe.erase)
@@ -321,7 +327,7 @@ def student_config(recipe: Recipe, base: Path, folder: Path | None) -> LocalConf
     Args:
         recipe: Whose student.
         base: The recipe's own folder.
-        folder: A finished ``student`` or ``train`` step; None for the recipe's own.
+        folder: A finished ``student`` or ``train`` step, or a model's own folder; None for the recipe's own.
     """
     student = recipe.student
     if not isinstance(student, LocalConfig | ScratchConfig):
@@ -329,13 +335,9 @@ def student_config(recipe: Recipe, base: Path, folder: Path | None) -> LocalConf
     settings = student if isinstance(student, LocalConfig) else student.local()
     if folder is None:
         return settings.at(base)
-    return settings.model_copy(
-        update={
-            "path": str((folder / summary_of(folder)["summary"]["model"]).resolve()),
-            "revision": None,
-            "adapter": None,
-        }
-    )
+    is_model = (folder / "config.json").exists()
+    model = folder if is_model else folder / summary_of(folder)["summary"]["model"]
+    return settings.model_copy(update={"path": str(model.resolve()), "revision": None, "adapter": None})
 
 
 class Models:

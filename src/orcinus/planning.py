@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
+from orcinus import trials
 from orcinus.asking import SamplingConfig, requests_for
 from orcinus.completers.endpoint import EndpointConfig, Price
 from orcinus.method import Models, run_recipe, steps_of, student_config
@@ -18,11 +19,13 @@ from orcinus.pipeline import Step
 from orcinus.recipe import Recipe, SelfConfig
 from orcinus.runtime import Progress, Runtime, StepContext
 from orcinus.steps import evaluate, probe, teach, train
+from orcinus.steps.erase import generic_text
 from orcinus.steps.skills import SkillsConfig, read_skills
 from orcinus.store import tables
 from orcinus.store.assigned import Assigned
 from orcinus.store.ledger import Ledger, attempt_id
 from orcinus.strategies import by_name, messages_of, suits
+from orcinus.training.config import MixConfig
 from orcinus.training.launch import command
 from orcinus.training.scratch import ScratchConfig
 from orcinus.types import Example, Request, Split, Strategy
@@ -103,6 +106,11 @@ def _on_several_machines(
     recipe: Recipe, base: Path, run_dir: Path, steps: Mapping[str, Step], runtime: Runtime, nodes: int
 ) -> str:
     """The command that each machine is given; the job it reads is written as soon as there are lessons."""
+    if recipe.train.open_mixes:
+        return (
+            f"Training on {nodes} machines: trials, which choose the shares of a mix, are not made there; run them here once, then say the "
+            "single share that was chosen."
+        )
     step = steps["train"]
     folder, erased = step.folder(run_dir), step.inputs["erase"]
     if not erased.is_done(run_dir):
@@ -217,6 +225,14 @@ class _Estimator:
             notes.append(
                 "The judge rates every answer and every step that is decided among; these calls are not in the figures."
             )
+        arms = sum(name.startswith("train") for name in self._steps)
+        for name, mix in self._open_mixes():
+            n = len(trials.probe_examples(mix, self._context))
+            notes.append(
+                f"Stage {name}: its share is chosen by {len(mix.shares)} trial students for each trained student ({arms} of them), each trained on "
+                f"{mix.trial:.0%} of the stage ({arms * len(mix.shares) * mix.trial:g} times the stage besides) and asked {n:,} probe examples, "
+                "as is the student before the stage."
+            )
         if self._recipe.budget.usd is not None:
             spent = self._ledger.spent(self._recipe.name)[0]
             notes.append(f"Budget: ${self._recipe.budget.usd:,.2f}, of which ${spent:,.2f} is spent.")
@@ -239,6 +255,8 @@ class _Estimator:
         if name == "teach-assistant":
             requests = self._teach(self._recipe.assist)
             return [_Asking(role="assistant", requests=requests, exact=self._assigned is not None)]
+        if name.startswith("train") and (mixes := self._open_mixes()):
+            return [_Asking(role="student", requests=self._trials(mixes), exact=False)]
         if name == "evaluate":
             arms = [self._arm(arm, "held_out") for arm in self._recipe.evaluate.arms]
             return arms + [self._arm(arm, "retention") for arm in evaluate.RETENTION_ARMS if self._recipe.retention]
@@ -304,6 +322,17 @@ class _Estimator:
                 yield from requests_for(example, strategy, config.sampling_of(arm), seed=self._recipe.seed)
 
         return _Asking(role=role, requests=requests(), exact=prompted and self._assigned is not None)
+
+    def _open_mixes(self) -> list[tuple[str, MixConfig]]:
+        """By stage the shares that trials will choose among."""
+        train = self._recipe.train
+        return [(train.stages[place].name, mix) for place, mix in train.open_mixes.items()]
+
+    def _trials(self, mixes: Sequence[tuple[str, MixConfig]]) -> Iterator[Request]:
+        for _, mix in mixes:
+            examples = trials.probe_examples(mix, self._context)
+            for _ in (None, *mix.shares):
+                yield from trials.requests(mix, examples, generic_text(self._recipe.erase), self._recipe.seed)
 
     def _longest(self) -> Strategy:
         """The strategy with the longest message: an upper bound for prompts while the choice is open."""

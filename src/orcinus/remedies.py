@@ -81,6 +81,8 @@ def _teach_all(training: Training, items: Sequence[Failure], known: Known, _: Su
             "These lessons were too long for a row of training and were never learnt: make rows longer.",
             f"train: {{context_length: {-(-longest // 64) * 64}}}",
         )
+    if any(stage.offers(known[items[0].lesson].lesson) for stage in training.config.stages):
+        return "The share of a stage's mix leaves these lessons out; another single share would bring them in.", ""
     return (
         "No stage takes these lessons: widen the filters of train.stages, or add a stage that takes all.",
         _stages([*training.config.stages, StageConfig(name="all")]),
@@ -196,6 +198,6 @@ _REMEDIES: Mapping[Cause, Callable[..., Remedy]] = {
 
 def _stages(stages: Sequence[StageConfig]) -> str:
     """``train.stages`` as YAML, defaults left out."""
-    rows = [stage.model_dump(mode="json", exclude_defaults=True) | {"name": stage.name} for stage in stages]
+    rows = [{"name": stage.name} | stage.model_dump(mode="json", exclude_defaults=True) for stage in stages]
     lines = [yaml.safe_dump(row, default_flow_style=True, width=10_000, sort_keys=False).strip() for row in rows]
     return "\n".join(["train:", "  stages:", *(f"    - {line}" for line in lines)])

@@ -77,7 +77,7 @@ class OpenCompleter(Protocol):
 
         Args:
             role: Whose model.
-            folder: The folder of a finished step that made a student, to open in place of the recipe's own.
+            folder: The folder of a finished step that made a student, or of a model, to open in place of the recipe's own.
         """
         ...
 

@@ -10,9 +10,10 @@ import torch
 from transformers import AutoTokenizer
 
 from orcinus.completers.chat import Chat
+from orcinus.errors import ConfigError
 from orcinus.store import tables
-from orcinus.training.config import StageConfig
-from orcinus.training.curriculum import lessons_of_stage
+from orcinus.training.config import LessonFilter, MixConfig, StageConfig
+from orcinus.training.curriculum import lessons_of_stage, portions, repeats
 from orcinus.training.lessons import tokenize_lessons
 from orcinus.training.loss import response_loss
 from orcinus.training.packing import best_fit, fill
@@ -153,3 +154,57 @@ def test_a_later_stage_shows_a_share_of_the_earlier_ones_again() -> None:
     }
     assert all(item.strategy == "step_by_step" for item in lessons_of_stage(stages, 2, lambda: iter(lessons), seed=0))
     assert len(list(lessons_of_stage(stages, 0, lambda: iter(lessons), seed=0))) == 1000
+
+
+@pytest.mark.parametrize(
+    ("own", "source", "share", "expected"),
+    [
+        (100, 100, 0.5, (1.0, 1.0)),
+        (100, 300, 0.25, (1.0, 1 / 9)),
+        (300, 100, 0.5, (1 / 3, 1.0)),
+        (100, 100, 0.0, (1.0, 0.0)),
+        (100, 100, 1.0, (0.0, 1.0)),
+    ],
+)
+def test_portions_hold_the_share(own: int, source: int, share: float, expected: tuple[float, float]) -> None:
+    assert portions(own, source, share) == pytest.approx(expected)
+
+
+def mixed(share: float, **settings: Any) -> StageConfig:
+    return StageConfig(
+        name="mixed", mix=MixConfig(of=LessonFilter(strategies=("step_by_step",)), shares=(share,)), **settings
+    )
+
+
+def test_a_stage_draws_the_share_of_its_source_and_is_as_long_whatever_it_is() -> None:
+    lessons = [
+        replace(lesson(*CONVERSATIONS[0], number), strategy="direct" if number % 4 else "step_by_step")
+        for number in range(4000)
+    ]
+    smaller: set[str] = set()
+    for share in (0.05, 0.1, 0.2):
+        found = list(lessons_of_stage((mixed(share),), 0, lambda: iter(lessons), seed=0))
+        of_source = {item.id for item in found if item.strategy == "step_by_step"}
+        assert len(of_source) / len(found) == pytest.approx(share, abs=0.02)
+        assert smaller < of_source
+        smaller = of_source
+        assert len(found) * repeats(mixed(share), lambda: iter(lessons)) == pytest.approx(4000, rel=0.02)
+    none, only = (list(lessons_of_stage((mixed(s),), 0, lambda: iter(lessons), seed=0)) for s in (0, 1))
+    assert {item.strategy for item in none} == {"direct"}
+    assert {item.strategy for item in only} == {"step_by_step"}
+
+
+def test_a_source_may_lie_outside_the_stages_filters_and_replay_goes_beside_it() -> None:
+    strategies = ("direct", "step_by_step", "decompose")
+    lessons = [replace(lesson(*CONVERSATIONS[0], n), strategy=strategies[n % 3]) for n in range(6000)]
+    stages = (StageConfig(name="first", strategies=("decompose",)), mixed(0.25, strategies=("direct",), replay=0.2))
+    found = list(lessons_of_stage(stages, 1, lambda: iter(lessons), seed=0))
+    counts = {name: sum(item.strategy == name for item in found) / len(found) for name in strategies}
+    assert counts == pytest.approx({"direct": 0.6, "step_by_step": 0.2, "decompose": 0.2}, abs=0.02)
+
+
+def test_a_share_that_is_not_chosen_yet_is_not_trained_with() -> None:
+    stage = StageConfig(mix=MixConfig(of=LessonFilter(strategies=("direct",)), shares=(0, 1)))
+    lessons = [replace(lesson(*CONVERSATIONS[0], n), strategy=("direct", "decompose")[n % 2]) for n in range(4)]
+    with pytest.raises(ConfigError, match="chosen by trials"):
+        list(lessons_of_stage((stage,), 0, lambda: iter(lessons), seed=0))

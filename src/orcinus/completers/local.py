@@ -66,7 +66,9 @@ class Local:
         self._config = config
         self._device = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
         self._identity = local_identity(config, Path())
-        self._queue: queue.SimpleQueue[_Row | None] = queue.SimpleQueue()
+        # Not SimpleQueue, whose timed get can wait for ever when the time runs out between two looks: CPython 3.11.7 hangs in a loop of
+        # `get(timeout=1e-7)` within seconds, and this decoder did on a busy machine.
+        self._queue: queue.Queue[_Row | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._chat: Chat
         self._model: Any = None
@@ -143,7 +145,8 @@ class Local:
                 self._closing = True
                 break
             waiting.append(row)
-            deadline = deadline or time.monotonic() + GATHER_S
+            if deadline is None:
+                deadline = time.monotonic() + GATHER_S
         if len(waiting) > size:
             waiting.sort(key=_length)
 

@@ -84,6 +84,8 @@ class Facts:
     """The instructions that the teacher wrote, and how each did."""
     funnel: Funnel
     curves: tuple[Curve, ...]
+    mixes: tuple[Mapping[str, Any], ...]
+    """Shares of a source that trials chose, by arm and stage: the keys of ``trials.Choice`` and ``arm``."""
     arms: Mapping[str, Mapping[str, Any]]
     """By arm, by task (and ``_micro``, ``_macro``): a score."""
     comparisons: tuple[dict[str, Any], ...]
@@ -143,6 +145,7 @@ def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, s
         skills=tuple(drafts),
         funnel=_funnel(inputs, records),
         curves=tuple(_curves(inputs, records)),
+        mixes=tuple(_mixes(records)),
         arms=scores["arms"],
         comparisons=tuple(scores["comparisons"]),
         samples=scores.get("samples", {}),
@@ -301,6 +304,12 @@ def _warnings(
         if row["task"] is not None and row["b"] != "teacher" and row["high"] < 0 and row["p_holm"] < 0.05:
             yield f"On {row['task']} training made the student worse than the {ARMS[row['b']]} by {points(-row['difference'])[1:]} points (p after Holm {_p(row['p_holm'])})."
     yield from _blind(scores.get("retention", ()))
+    for mix in _mixes(records):
+        if not any(trial["gain_low"] > 0 for trial in mix["trials"]):
+            yield (
+                f"The share of stage {mix['stage']} ({ARMS[mix['arm']]}) was chosen among trial students none of whom is clearly better than the one "
+                "before the stage: the trials may tell which share costs least and not which teaches most. A larger mix.trial tells more."
+            )
     skipped = records["sample"]["summary"].get("skipped") or {}
     for source, number in skipped.items():
         yield f"{number:,} rows of {source} could not be used and were left out; dropped.parquet of the sample step lists them."
@@ -370,6 +379,12 @@ def _curves(inputs: Mapping[str, Path], records: Mapping[str, Mapping[str, Any]]
         rows = [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
         stages = tuple({"name": name, **facts} for name, facts in records[role]["summary"]["stages"].items())
         yield Curve(arm=arm, points=tuple(_thinned(_one_after_another(rows))), stages=stages)
+
+
+def _mixes(records: Mapping[str, Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+    for role, arm in (("train", "after"), ("train_answer_only", "answer_only")):
+        for choice in records[role]["summary"].get("mix", ()) if role in records else ():
+            yield {"arm": arm, **choice}
 
 
 def _one_after_another(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:

@@ -39,6 +39,8 @@ class TrainJob(Config):
     seed: int
     micro_batch: int | None
     device: str
+    first: int = 0
+    """Place of the first stage to learn; ``student`` has learnt those before it."""
 
     def write(self) -> Path:
         """``job.json`` in the step's folder."""

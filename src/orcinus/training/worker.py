@@ -29,6 +29,7 @@ def main(path: Path) -> int:
             seed=job.seed,
             micro_batch=job.micro_batch,
             device=job.device,
+            first=job.first,
             on_start=lambda what, total: say("start", what=what, total=total),
             on_step=lambda: say("step"),
         )
