@@ -51,6 +51,8 @@ class _Row:
     started: float = field(default_factory=time.perf_counter)
     written: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    ended: bool = False
+    """Its last token was the one that ends a turn: written, and no part of the text."""
     finish: Finish | None = None
 
 
@@ -239,7 +241,7 @@ class Local:
         """Append each row's token, or end the row."""
         for row, token in zip(rows, chosen, strict=True):
             if token in self._stops:
-                row.finish = "stop"
+                row.finish, row.ended = "stop", True
                 continue
             row.written.append(token)
             if row.sampling.stop and self._stop_text(row) is not None:
@@ -275,7 +277,7 @@ class Local:
             Completion(
                 text=text,
                 finish=row.finish or "stop",
-                usage=Usage(tokens_in=len(row.prompt), tokens_out=len(row.written)),
+                usage=Usage(tokens_in=len(row.prompt), tokens_out=len(row.written) + row.ended),
                 reasoning=reasoning,
                 logprobs=tuple(row.logprobs) if row.sampling.logprobs else None,
                 latency_s=time.perf_counter() - row.started,
