@@ -2,12 +2,14 @@
 
 from orcinus.stats.paired import (
     Compared,
+    Outcome,
     binomial_at_least,
     compare,
     holm,
     mcnemar,
     minimum_detectable_difference,
     minimum_detectable_drop,
+    outcome,
     paired_difference,
     sign_flip,
 )
@@ -15,6 +17,7 @@ from orcinus.stats.scores import clustered_interval, item_means, macro_score, pa
 
 __all__ = [
     "Compared",
+    "Outcome",
     "binomial_at_least",
     "clustered_interval",
     "compare",
@@ -24,6 +27,7 @@ __all__ = [
     "mcnemar",
     "minimum_detectable_difference",
     "minimum_detectable_drop",
+    "outcome",
     "paired_difference",
     "pass_at_k",
     "score",

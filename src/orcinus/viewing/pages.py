@@ -17,6 +17,7 @@ from orcinus.errors import ConfigError, OrcinusError
 from orcinus.following import live
 from orcinus.lineage import example_of, fate_of_trace, lessons_of, scores_of, trace_lesson
 from orcinus.reporting import words
+from orcinus.reporting.models import model_name, model_names
 from orcinus.reporting.pages import SHORT, dot_plot
 from orcinus.viewing.index import FILTERS, ROWS_PER_PAGE, Asked
 from orcinus.viewing.server import REPORT_POLICY
@@ -82,6 +83,7 @@ class _Pages:
         self._templates.filters.update(
             percent=words.percent,
             points=words.points,
+            model=model_name,
             count=words.count,
             chance=words.chance,
             dollars=words.dollars,
@@ -121,6 +123,7 @@ class _Pages:
             "run.html.j2",
             run=self._workspace.overview(folder),
             status=self._workspace.status(folder),
+            names=model_names(folder),
             scores=scores,
             plot=None if scores is None else dot_plot(scores["arms"]),
             report=(folder / "report.html").exists(),
@@ -129,7 +132,10 @@ class _Pages:
     def run_live(self, request: Request) -> Response:
         folder = self._workspace.folder(request.path_params["run"])
         return self._page(
-            "run-live.html.j2", run=self._workspace.overview(folder), status=self._workspace.status(folder)
+            "run-live.html.j2",
+            run=self._workspace.overview(folder),
+            status=self._workspace.status(folder),
+            names=model_names(folder),
         )
 
     def report(self, request: Request) -> Response:
@@ -191,6 +197,7 @@ class _Pages:
             "attempt.html.j2",
             run=run,
             judged=judged,
+            names=model_names(folder),
             example=example_of(folder, attempt.task, attempt.example_id),
             table=f"{step}/{file}",
             row=row,
@@ -216,7 +223,7 @@ class _Pages:
     def lesson(self, request: Request) -> Response:
         folder = self._workspace.folder(request.path_params["run"])
         found = trace_lesson(folder, request.path_params["lesson"])
-        return self._page("lesson.html.j2", run=folder.name, found=found)
+        return self._page("lesson.html.j2", run=folder.name, found=found, names=model_names(folder))
 
 
 def asked_of(query: Mapping[str, str]) -> Asked:
