@@ -181,9 +181,9 @@ class _Pages:
             filters=FILTERS,
             values=index.values,
             orders=ORDERS,
-            first=ROWS_PER_PAGE * asked.page + 1,
-            before=link(asked.page - 1) if asked.page else None,
-            after=link(asked.page + 1) if ROWS_PER_PAGE * (asked.page + 1) < found.count else None,
+            first=ROWS_PER_PAGE * found.page + 1,
+            before=link(found.page - 1) if found.page else None,
+            after=link(found.page + 1) if ROWS_PER_PAGE * (found.page + 1) < found.count else None,
             under_way=live(folder),
         )
 
