@@ -268,9 +268,9 @@ def _compared(row: Mapping[str, Any]) -> str:
     found = row["outcome"]
     edge = (row["low"] > 0 or row["high"] < 0) and found == "not told apart"
     return (
-        f"On the same {row['n']:,} items that is {found} {'from' if found == 'not told apart' else 'than'} the {ARMS[row['b']]}: "
-        f"{points(row['difference'])} points "
-        f"({points(row['low'])} to {points(row['high'])}; p {_p(row['p_value'])}; {row['repairs']} repaired, {row['regressions']} lost)."
+        f"{found.capitalize()} {'from' if found == 'not told apart' else 'than'} the {ARMS[row['b']]}: {points(row['difference'])} points "
+        f"({points(row['low'])} to {points(row['high'])}; p {_p(row['p_value'])}; of {row['n']:,} questions that both answered "
+        f"{row['repairs']:,} repaired, {row['regressions']:,} lost)."
         + (" The interval leaves out zero, the exact test does not: too close to call." if edge else "")
     )
 
