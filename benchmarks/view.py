@@ -131,6 +131,7 @@ def step(run: Path, name: str, inputs: dict[str, str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     record = {
         "name": name,
+        "config": {},
         "inputs": {role: f"{made}-00000000" for role, made in inputs.items()},
         "summary": {},
         "seconds": 1.0,

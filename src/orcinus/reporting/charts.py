@@ -138,7 +138,7 @@ def differences(rows: Sequence[tuple[str, float, float, float]], *, title: str) 
 
 def _dot(axes: "Axes", y: float, mean: float, low: float, high: float, colour: str) -> None:
     axes.plot([low, high], [y, y], color=colour, linewidth=1.6, solid_capstyle="round")
-    axes.plot([mean], [y], "o", color=colour, markersize=5)
+    axes.plot([mean], [y], "o", color=colour, markersize=5, clip_on=False)
 
 
 @contextmanager

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import orjson
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -32,6 +35,7 @@ from orcinus.viewing.workspace import (
 
 MOST_COMPARED = 6
 """Runs beside each other; more do not fit."""
+KEPT_PLOTS = 32
 ORDERS = {
     "first": "in order",
     "longest": "longest first",
@@ -125,7 +129,7 @@ class _Pages:
             status=self._workspace.status(folder),
             names=model_names(folder),
             scores=scores,
-            plot=None if scores is None else dot_plot(scores["arms"]),
+            plot=None if scores is None else _plot(orjson.dumps(scores["arms"])),
             report=(folder / "report.html").exists(),
         )
 
@@ -235,6 +239,12 @@ def asked_of(query: Mapping[str, str]) -> Asked:
         order=order if order in ORDERS else "first",  # type: ignore[arg-type]
         page=_number(query.get("page")),
     )
+
+
+@lru_cache(maxsize=KEPT_PLOTS)
+def _plot(arms: bytes) -> Markup:
+    """Scores as JSON drawn; drawing takes longer than the rest of the page, and a run's scores seldom change."""
+    return dot_plot(orjson.loads(arms))
 
 
 def _number(text: str | None) -> int:
