@@ -376,7 +376,8 @@ def main() -> None:
     for kind, row in figures["pages"].items():
         late = "" if row["p95_ms"] < TARGET_MS else "   over the target"
         print(
-            f"{kind:36s} median {row['median_ms']:7.1f} ms   p95 {row['p95_ms']:7.1f} ms   processor {row['cpu_ms']:6.1f} ms{late}"
+            f"{kind:36s} median {row['median_ms']:7.1f} ms   p95 {row['p95_ms']:7.1f} ms   processor {row['cpu_ms']:6.1f} ms   "
+            f"whole at once {row['whole']:4.0%}{late}"
         )
     print(
         f"\n{figures['rows']:,} attempts ({figures['run_mb']:,.0f} MB of tables): first page after {figures['opened_s']:.1f} s, "

@@ -56,7 +56,7 @@
     if (shown(control) && !named(control)) faults.push(`no name: ${control.outerHTML.slice(0, 80)}`);
   for (const head of document.querySelectorAll("thead"))
     if (head.querySelector("td")) faults.push(`a cell without a role heads a column: ${head.innerText}`);
-  const ids = [...document.querySelectorAll("main [id]:not(svg *)")].map((e) => e.id);
+  const ids = [...document.querySelectorAll("[id]")].map((e) => e.id);
   if (new Set(ids).size < ids.length) faults.push("an id stands twice");
   return faults;
 })()

@@ -38,7 +38,7 @@ _NOT_FOR_PAGES = re.compile(
     r'<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>| xmlns(?::\w+)?="[^"]*"', re.DOTALL
 )
 """Rules for the whole page, who made it, and name spaces: HTML knows SVG, and a report holds no address."""
-_OWN_IDS = re.compile(r' id="[A-Za-z]+_\d+"')
+_OWN_IDS = re.compile(r' id="[A-Za-z][\w.]*_\d+"')
 """Names of parts that nothing refers to; with two charts on a page they would stand there twice."""
 _INLINE = re.compile(r'style="([^"]*)"')
 _FONT_SIZE = re.compile(r"[\d.]+px")
@@ -116,7 +116,7 @@ def _twice(draw: Callable[["Axes", int], None], *, height_in: float, title: str)
     """The chart for wide pages and the one for phones, of which a page shows one."""
     found = Markup()
     for kind, width_in, longest in (("broad", WIDTH_IN, LONGEST_NAME), ("slim", NARROW_IN, LONGEST_NARROW)):
-        with _drawn(height_in=height_in, width_in=width_in) as (figure, axes):
+        with _drawn(height_in=height_in, width_in=width_in, salt=title) as (figure, axes):
             draw(axes, longest)
             found += Markup('<div class="{}">{}</div>').format(kind, _for_page(figure, title))
     return found
@@ -124,7 +124,7 @@ def _twice(draw: Callable[["Axes", int], None], *, height_in: float, title: str)
 
 def differences(rows: Sequence[tuple[str, float, float, float]], *, title: str) -> str:
     """(name, difference, low, high) in 0..1 as a file of its own, in points around zero."""
-    with _drawn(height_in=0.9 + 0.26 * len(rows)) as (figure, axes):
+    with _drawn(height_in=0.9 + 0.26 * len(rows), salt=title) as (figure, axes):
         for y, (_, mean, low, high) in enumerate(rows):
             _dot(axes, y, 100 * mean, 100 * low, 100 * high, COLOURS["mark"])
         axes.axvline(0, color=COLOURS["soft"], linewidth=1)
@@ -142,13 +142,13 @@ def _dot(axes: "Axes", y: float, mean: float, low: float, high: float, colour: s
 
 
 @contextmanager
-def _drawn(*, height_in: float, width_in: float = WIDTH_IN) -> "Iterator[tuple[Figure, Axes]]":
+def _drawn(*, height_in: float, salt: str, width_in: float = WIDTH_IN) -> "Iterator[tuple[Figure, Axes]]":
     """A figure with one pair of axes, in our settings, without any window or global state."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    # Parts that are drawn again and again are referred to by name: one that belongs to a chart that is not shown draws nothing.
-    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": f"orcinus-{width_in}"}):
+    # Parts that are drawn again and again are referred to by id, which may stand only once on a page.
+    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": f"{salt} {width_in}"}):
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         axes = figure.add_subplot()
         axes.grid(axis="x")
