@@ -341,6 +341,7 @@ class _Estimator:
         if not requests:
             return
         judging, judge = self._recipe.judging, self._model("judge")
+        instructions = {str(kind): text for kind, text in judging.instructions.items()}
         answers: Sequence[Attempt | None] = [None] * len(requests)
         if asking.exact and model is not None:
             answers = self._ledger.recall(requests, [attempt_id(request, model) for request in requests], model)
@@ -352,9 +353,9 @@ class _Estimator:
                 counted.sure += verifier != "judge_fallback"
                 counted.maybe += verifier == "judge_fallback"
                 counted.unwritten += 1
-                counted.characters += _length(inquiry_about(request.example, "", kind, judging.instructions))
+                counted.characters += _length(inquiry_about(request.example, "", kind, instructions))
             elif is_open(request.example, answer, await verify(request.example, answer)):
-                inquiry = inquiry_about(request.example, answer.text, kind, judging.instructions)
+                inquiry = inquiry_about(request.example, answer.text, kind, instructions)
                 sampling = judging.sampling.sampling(0, self._recipe.seed)
                 asked = judge_request(request.example, inquiry, sampling)
                 if judge is not None and self._ledger.known([attempt_id(asked, judge)]):

@@ -36,7 +36,7 @@ CHUNK = 1 << 17
 """Attempts that are looked through for words before a page may be told how far the search is."""
 PATIENCE_S = 1.0
 """How long a search waits for the index of words; those of a few thousand attempts are made by then."""
-SEARCH_S = 0.1
+SEARCH_S = 0.08
 """How long a page waits for a search."""
 I64 = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -253,6 +253,7 @@ class AttemptIndex:
         """Attempts, from the first on, whose words can be looked for."""
         self._known = _Known([])
         self._searches: OrderedDict[str, _Search] = OrderedDict()
+        self._latest: _Search | None = None
         with _connected(self._words, write=True) as words:
             words.execute("CREATE VIRTUAL TABLE words USING fts5(question, answer, content='', columnsize=0)")
 
@@ -323,8 +324,8 @@ class AttemptIndex:
             search = self._searches.setdefault(query, _Search(query))
             self._searches.move_to_end(query)
             if len(self._searches) > KEPT_SEARCHES:
-                _, oldest = self._searches.popitem(last=False)
-                oldest.upto = self._known.total  # so that its thread ends
+                self._searches.popitem(last=False)
+            self._latest = search
             if search.upto < self.searchable and (search.thread is None or not search.thread.is_alive()):
                 search.thread = threading.Thread(target=self._look_through, args=(search,), name="search", daemon=True)
                 search.thread.start()
@@ -336,7 +337,8 @@ class AttemptIndex:
 
     def _look_through(self, search: _Search) -> None:
         with _connected(self._words) as words:
-            while search.upto < self.searchable and not self._closed.is_set():
+            # Another search takes the processor over; this one goes on where it was when its page asks again.
+            while search is self._latest and search.upto < self.searchable and not self._closed.is_set():
                 # The start of a word stands for many words, which are put together anew for every chunk.
                 end = self.searchable if "*" in search.query else min(search.upto + CHUNK, self.searchable)
                 # One text of a million numbers comes back in a fifth of the time of a million rows.
