@@ -36,7 +36,7 @@ CHUNK = 1 << 17
 """Attempts that are looked through for words before a page may be told how far the search is."""
 PATIENCE_S = 1.0
 """How long a search waits for the index of words; those of a few thousand attempts are made by then."""
-SEARCH_S = 0.08
+SEARCH_S = 0.12
 """How long a page waits for a search."""
 I64 = NDArray[np.int64]
 Flags = NDArray[np.bool_]
