@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from orcinus.errors import ConfigError
 from orcinus.lineage import finished_steps, scores_of
 from orcinus.method import run_recipe, steps_of
 from orcinus.pipeline import summary_of
-from orcinus.planning import plan_recipe
+from orcinus.planning import Plan, plan_recipe
 from orcinus.recipe import load_recipe
 from orcinus.runtime import Runtime, Silent
 from orcinus.store import tables
@@ -128,13 +130,53 @@ def test_a_recipe_without_a_judge_has_the_steps_it_had(tmp_path: Path) -> None:
     assert teach[0].fingerprint != teach[1].fingerprint
 
 
-def test_the_plan_names_the_calls_of_the_judge(tmp_path: Path) -> None:
-    recipe = write(tmp_path, judge={"kind": "endpoint", "model": "mine", "base_urls": ["http://127.0.0.1:1/v1"]})
-    flags = Runtime(workspace=tmp_path / "runs", ledger_path=tmp_path / "runs" / "ledger.sqlite")
-    plan = asyncio.run(plan_recipe(load_recipe(recipe), recipe, flags, Silent()))
-    calls = sum(row.calls or 0 for row in plan.rows)
-    assert any(note.startswith(f"Up to {calls:,} answers") for note in plan.notes), plan.notes
-    assert any("judge.price" in note for note in plan.notes)
+ENDPOINT = {"kind": "endpoint", "model": "mine", "base_urls": ["http://127.0.0.1:1/v1"]}
+
+
+def planned(recipe: Path) -> Plan:
+    flags = Runtime(workspace=recipe.parent / "runs", ledger_path=recipe.parent / "runs" / "ledger.sqlite")
+    return asyncio.run(plan_recipe(load_recipe(recipe), recipe, flags, Silent()))
+
+
+@pytest.mark.parametrize("verifier", ["judge_fallback", "judge"])
+def test_the_plan_counts_the_calls_of_the_judge(tmp_path: Path, verifier: str) -> None:
+    """Each answer is one call: surely where only a judge judges, at most where rules come first."""
+    task = {"path": "give.jsonl", "answer_type": "number", "verifier": verifier}
+    judging = {"sampling": {"max_tokens": 100}}
+    priced = {**ENDPOINT, "price": {"input": 1.0, "output": 5.0}}
+    plan = planned(write(tmp_path, tasks=[task], judge=priced, judging=judging))
+    rows = {row.step: row for row in plan.rows}
+    for step in ("probe", "teach", "evaluate"):
+        asked, judged = rows[step], rows[f"{step} (judge)"]
+        assert judged.calls == asked.calls
+        assert judged.tokens_out_high == 100 * (judged.calls or 0)
+        assert (judged.tokens_in or 0) > (asked.tokens_out_high or 0), "what is judged is read"
+        assert judged.usd_high == pytest.approx(((judged.tokens_in or 0) + 5 * (judged.tokens_out_high or 0)) / 1e6)
+        assert (judged.usd_low == 0) == (verifier == "judge_fallback")
+    assert any(note.startswith("A judge's calls are at most") for note in plan.notes)
+
+
+def test_the_plan_says_where_a_judge_has_no_price(tmp_path: Path) -> None:
+    assert any("judge.price" in note for note in planned(write(tmp_path, judge=ENDPOINT)).notes)
+
+
+def test_a_plan_without_a_judge_has_no_line_of_one(tmp_path: Path) -> None:
+    plan = planned(write(tmp_path, judge=None, tasks=[{"path": "give.jsonl"}]))
+    assert not [row.step for row in plan.rows if "judge" in row.step]
+
+
+def test_of_known_answers_the_plan_counts_those_that_rules_left_open(tmp_path: Path) -> None:
+    recipe = write(tmp_path)
+    (taught,) = finished_steps(run(recipe, until="teach"), "teach")
+    left = [i for i in tables.read_judged(taught / "attempts.parquet") if int(i.attempt.example_id) % 2 == 0]
+    shutil.rmtree(taught)
+    rows = {row.step: row for row in planned(recipe).rows}
+    assert rows["teach"].calls == 0
+    assert (rows["teach (judge)"].calls, rows["teach (judge)"].known_calls) == (0, len(left))
+    with sqlite3.connect(tmp_path / "runs" / "ledger.sqlite") as ledger:
+        ledger.execute("DELETE FROM attempts WHERE strategy = 'judge: verdict'")
+    (again,) = [row for row in planned(recipe).rows if row.step == "teach (judge)"]
+    assert (again.calls, again.known_calls) == (len(left), 0)
 
 
 @pytest.mark.parametrize(

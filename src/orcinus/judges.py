@@ -244,7 +244,7 @@ async def _settled(items: Sequence[tuple[Example, Judged]], judge: Judge) -> tup
     inquiries = []
     for example, item in (items[i] for i in places):
         kind = BY_MODEL[example.meta["verifier"]]
-        inquiries.append((example, inquiry_about(example, item.attempt, kind, judge.instructions)))
+        inquiries.append((example, inquiry_about(example, item.attempt.text, kind, judge.instructions)))
     replies = await _ask(inquiries, judge)
     settled = [item for _, item in items]
     for i, (_, inquiry), reply in zip(places, inquiries, replies, strict=True):
@@ -270,10 +270,7 @@ async def _readings(inquiries: Sequence[tuple[Example, Inquiry]], judge: Judge) 
 
 async def _ask(inquiries: Sequence[tuple[Example, Inquiry]], judge: Judge) -> list[Judged]:
     """The judge's replies, one for each inquiry."""
-    requests = [
-        Request(example=example, strategy=f"judge: {inquiry.kind}", messages=inquiry.messages, sampling=judge.sampling)
-        for example, inquiry in inquiries
-    ]
+    requests = [judge_request(example, inquiry, judge.sampling) for example, inquiry in inquiries]
     replies = attempt_all(
         requests,
         judge.completer,
@@ -285,6 +282,11 @@ async def _ask(inquiries: Sequence[tuple[Example, Inquiry]], judge: Judge) -> li
         budget=judge.budget,
     )
     return [reply async for reply in replies]
+
+
+def judge_request(example: Example, inquiry: Inquiry, sampling: Sampling) -> Request:
+    """An inquiry as it is sent."""
+    return Request(example=example, strategy=f"judge: {inquiry.kind}", messages=inquiry.messages, sampling=sampling)
 
 
 async def _unjudged(example: Example, attempt: Attempt) -> Verdict:

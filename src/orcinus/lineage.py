@@ -3,7 +3,7 @@
 Each step's folder is read once, and only the rows of the one example; nothing is recomputed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,11 +128,13 @@ def _curated(run_dir: Path, column: str, identity: str) -> Iterator[Event]:
     """What the latest curation, of the assistant's and of the teacher's traces, said of those whose ``column`` starts with ``identity``."""
     for folder in (*_latest(run_dir, "curate-assistant"), *_latest(run_dir, "curate")):
         yield from _drop_events(folder / "drops.parquet", "curate", column, identity)
-        for row in _rows(folder / "kept.parquet", column if column == "example_id" else "id", identity):
-            judged = tables.judged_of(row)
-            attempt = judged.attempt
-            what = f"kept: {attempt.strategy}, verdict {judged.verdict.value}"
-            yield Event(step="curate", task=attempt.task, example=attempt.example_id, trace=attempt.id, what=what)
+        known_by = column if column == "example_id" else "id"
+        # A trace's texts are most of its row and are not asked for here.
+        for row in _rows(
+            folder / "kept.parquet", known_by, identity, ["id", "task", "example_id", "strategy", "value"]
+        ):
+            what = f"kept: {row['strategy']}, verdict {row['value']}"
+            yield Event(step="curate", task=row["task"], example=row["example_id"], trace=row["id"], what=what)
 
 
 def _drop_events(path: Path, step: str, column: str, identity: str) -> Iterator[Event]:
@@ -161,7 +163,9 @@ def lessons_of(run_dir: Path, attempt_id: str) -> tuple[str, ...]:
     found: list[str] = []
     for done in sorted(run_dir.glob("erase*-*/_done")):
         path = done.parent / "lessons.parquet"
-        found += [row["id"] for row in tables.rows_where(path, "attempt_id", lambda ids: pc.equal(ids, attempt_id))]
+        found += [
+            row["id"] for row in tables.rows_where(path, "attempt_id", lambda ids: pc.equal(ids, attempt_id), ["id"])
+        ]
     return tuple(dict.fromkeys(found))
 
 
@@ -205,8 +209,8 @@ def _example(sampled: Path, task: str, example_id: str) -> Example:
     raise ConfigError(f"{sampled}: there is no example {task}/{example_id}")
 
 
-def _rows(path: Path, column: str, prefix: str) -> Iterator[dict[str, Any]]:
-    yield from tables.rows_where(path, column, lambda ids: pc.starts_with(ids, prefix))
+def _rows(path: Path, column: str, prefix: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    yield from tables.rows_where(path, column, lambda ids: pc.starts_with(ids, prefix), columns)
 
 
 def _of_example(path: Path, task: str, example_id: str, id_column: str) -> Iterator[dict[str, Any]]:

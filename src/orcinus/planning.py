@@ -14,6 +14,7 @@ from pathlib import Path
 from orcinus import trials
 from orcinus.asking import SamplingConfig, requests_for
 from orcinus.completers.endpoint import EndpointConfig, Price
+from orcinus.judges import judge_request
 from orcinus.method import Models, run_recipe, steps_of, student_config
 from orcinus.pipeline import Step
 from orcinus.recipe import Recipe, SelfConfig
@@ -28,8 +29,9 @@ from orcinus.strategies import by_name, messages_of, suits
 from orcinus.training.config import MixConfig
 from orcinus.training.launch import command
 from orcinus.training.scratch import ScratchConfig
-from orcinus.types import Example, Request, Split, Strategy
-from orcinus.verifiers.judge import BY_MODEL
+from orcinus.types import Attempt, Example, Request, Split, Strategy
+from orcinus.verifiers import verify
+from orcinus.verifiers.judge import BY_MODEL, Inquiry, Kind, inquiry_about, is_open, rating, reference_text
 
 CHARACTERS_PER_TOKEN = 4
 """For prompts of a model that has answered nothing yet."""
@@ -45,10 +47,11 @@ class PlannedStep:
     """One line of the plan; None where a step asks no model."""
 
     step: str
+    """``teach (judge)`` is what a judge is asked about the answers of ``teach``, as the ledger books it."""
     state: str
     """``done``, ``to do``, or ``to do again`` when the recipe has changed since."""
     calls: int | None = None
-    """Calls that will be made."""
+    """Calls that will be made; of a judge at most."""
     known_calls: int | None = None
     """Calls that the ledger answers."""
     tokens_in: int | None = None
@@ -76,6 +79,21 @@ class _Asking:
     """The very requests that will be made, so that the ledger can be asked for them."""
 
 
+@dataclass(slots=True, kw_only=True)
+class _Inquiries:
+    """What a judge would be asked about the answers of one step."""
+
+    kind: Kind = "verdict"
+    sure: int = 0
+    maybe: int = 0
+    """Only where rules find no verdict, or a trace is left to rate."""
+    known: int = 0
+    characters: int = 0
+    """Of all prompts that are to be sent, but for answers that are not there yet."""
+    unwritten: int = 0
+    """Of those answers."""
+
+
 async def plan_recipe(
     recipe: Recipe, recipe_path: Path, runtime: Runtime, progress: Progress, *, nodes: int = 1
 ) -> Plan:
@@ -93,7 +111,7 @@ async def plan_recipe(
     try:
         with Ledger(runtime.ledger_path) as ledger:
             estimator = _Estimator(recipe, run_dir, steps, models, ledger, runtime, progress)
-            rows = [estimator.row(step) for step in steps.values()]
+            rows = [row for step in steps.values() for row in await estimator.rows(step)]
             notes += estimator.notes()
         if nodes > 1:
             notes.append(_on_several_machines(recipe, base, run_dir, steps, runtime, nodes))
@@ -158,29 +176,27 @@ class _Estimator:
         select = steps.get("select")
         self._selected = select.folder(run_dir) if select is not None and select.is_done(run_dir) else None
         self._guessed: set[str] = set()
-        self._for_judge = 0
+        self._judges = False
 
-    def row(self, step: Step) -> PlannedStep:
-        """The plan's line for ``step``."""
+    async def rows(self, step: Step) -> list[PlannedStep]:
+        """The plan's lines for ``step``: its own, and its judge's where it has one."""
         if step.is_done(self._run_dir):
-            return PlannedStep(step=step.name, state="done")
+            return [PlannedStep(step=step.name, state="done")]
         before = any(self._run_dir.glob(f"{step.name}-*/_done"))
-        state = "to do again" if before else "to do"
-        askings = self._askings(step.name)
-        if not askings:
-            return PlannedStep(step=step.name, state=state)
-        parts = [self._estimate(asking) for asking in askings]
-        return PlannedStep(
-            step=step.name,
-            state=state,
-            calls=sum(part.calls or 0 for part in parts),
-            known_calls=sum(part.known_calls or 0 for part in parts),
-            tokens_in=sum(part.tokens_in or 0 for part in parts),
-            tokens_out_low=sum(part.tokens_out_low or 0 for part in parts),
-            tokens_out_high=sum(part.tokens_out_high or 0 for part in parts),
-            usd_low=sum(part.usd_low or 0.0 for part in parts),
-            usd_high=sum(part.usd_high or 0.0 for part in parts),
-        )
+        line = PlannedStep(step=step.name, state="to do again" if before else "to do")
+        parts: list[PlannedStep] = []
+        judged: list[PlannedStep] = []
+        for asking in self._askings(step.name):
+            part, inquiries, written = await self._estimate(asking)
+            parts.append(part)
+            judged += [self._judging(item, written) for item in inquiries]
+        if step.name in ("curate", "curate-assistant") and self._recipe.curate.quality is not None:
+            judged.append(self._rating(step.name.replace("curate", "teach"), self._recipe.curate.quality.labelled))
+        rows = [_summed(line, parts) if parts else line]
+        if sum((part.calls or 0) + (part.known_calls or 0) for part in judged):
+            self._judges = True
+            rows.append(_summed(replace(line, step=f"{step.name} (judge)"), judged))
+        return rows
 
     def notes(self) -> list[str]:
         """What a reader should know about the figures."""
@@ -207,13 +223,9 @@ class _Estimator:
                 notes.append(
                     f"No price is known for {model_config.model}: its dollars are shown as 0. Set {role}.price: {{input: …, output: …}}."
                 )
-        if self._for_judge:
+        if self._judges:
             notes.append(
-                f"Up to {self._for_judge:,} answers of steps to do may go to the judge, one call each; these calls are not in the figures."
-            )
-        if self._recipe.curate.quality is not None:
-            notes.append(
-                f"The judge rates up to {self._recipe.curate.quality.labelled:,} traces for curate.quality, one call each; these calls are not in the figures."
+                "A judge's calls are at most: `judge_fallback` asks it only where rules find no answer, and curation may leave fewer traces to rate."
             )
         decide = self._recipe.evaluate.decide
         if decide is not None and "rebase" in decide.by:
@@ -338,39 +350,100 @@ class _Estimator:
         """The strategy with the longest message: an upper bound for prompts while the choice is open."""
         return max(self._strategies, key=lambda strategy: max(map(len, messages_of(strategy)), default=0))
 
-    def _estimate(self, asking: _Asking) -> PlannedStep:
+    async def _estimate(self, asking: _Asking) -> tuple[PlannedStep, list[_Inquiries], tuple[float, float]]:
+        """What the calls are, what a judge is asked of the answers, and how long an answer is (low, high; in tokens)."""
         model = self._model(asking.role)
         measured = self._ledger.mean_tokens(model) if model is not None else None
         calls = known = prompt_characters = bound = 0
+        by_kind: dict[Kind, _Inquiries] = {}
         while batch := list(islice(asking.requests, BATCH)):
             if asking.exact and model is not None:
                 known += self._ledger.known([attempt_id(request, model) for request in batch])
             calls += len(batch)
-            self._for_judge += sum(request.example.meta.get("verifier") in BY_MODEL for request in batch)
+            await self._inquire(
+                [r for r in batch if r.example.meta.get("verifier") in BY_MODEL], asking, model, by_kind
+            )
             prompt_characters += sum(len(message.content) for request in batch for message in request.messages)
             bound += sum(request.sampling.max_tokens for request in batch)
-        share = (calls - known) / calls if calls else 0.0
-        if measured is None:
-            if calls:
-                self._guessed.add(model or f"the {asking.role}")
-            tokens_in = prompt_characters / CHARACTERS_PER_TOKEN
-            low, high = LOW_SHARE * bound, float(bound)
-        else:
-            mean_in, mean_out, deviation = measured
-            error = SPREAD * deviation / max(1, calls) ** 0.5
-            tokens_in = mean_in * calls
-            low, high = max(0.0, mean_out - error) * calls, min(float(bound), (mean_out + error) * calls)
-        price = self._price(asking.role)
+        if measured is None and calls:
+            self._guessed.add(model or f"the {asking.role}")
+        tokens_in = prompt_characters / CHARACTERS_PER_TOKEN if measured is None else measured[0] * calls
+        low, high = _written(measured, calls, bound)
+        left = (calls - known) / calls if calls else 0.0
+        part = self._line(asking.role, calls - known, known, left * tokens_in, (left * low, left * high))
+        return part, list(by_kind.values()), (low / max(1, calls), high / max(1, calls))
+
+    async def _inquire(
+        self, requests: Sequence[Request], asking: _Asking, model: str | None, by_kind: dict[Kind, _Inquiries]
+    ) -> None:
+        """Count what a judge is asked about the answers to ``requests``: exactly where the ledger has them."""
+        if not requests:
+            return
+        judging, judge = self._recipe.judging, self._model("judge")
+        instructions = {str(kind): text for kind, text in judging.instructions.items()}
+        answers: Sequence[Attempt | None] = [None] * len(requests)
+        if asking.exact and model is not None:
+            answers = self._ledger.recall(requests, [attempt_id(request, model) for request in requests], model)
+        for request, answer in zip(requests, answers, strict=True):
+            verifier = request.example.meta["verifier"]
+            kind = BY_MODEL[verifier]
+            counted = by_kind.setdefault(kind, _Inquiries(kind=kind))
+            if answer is None:
+                counted.sure += verifier != "judge_fallback"
+                counted.maybe += verifier == "judge_fallback"
+                counted.unwritten += 1
+                counted.characters += _length(inquiry_about(request.example, "", kind, instructions))
+            elif is_open(request.example, answer, await verify(request.example, answer)):
+                inquiry = inquiry_about(request.example, answer.text, kind, instructions)
+                sampling = judging.sampling.sampling(0, self._recipe.seed)
+                asked = judge_request(request.example, inquiry, sampling)
+                if judge is not None and self._ledger.known([attempt_id(asked, judge)]):
+                    counted.known += 1
+                else:
+                    counted.sure += 1
+                    counted.characters += _length(inquiry)
+
+    def _rating(self, teaching: str, labelled: int) -> PlannedStep:
+        """The ratings of traces that ``curate.quality`` learns from."""
+        (asking,) = self._askings(teaching)
+        model = self._model(asking.role)
+        measured = self._ledger.mean_tokens(model) if model is not None else None
+        requests = list(islice(asking.requests, labelled))
+        inquiries = _Inquiries(kind="rating", maybe=len(requests), unwritten=len(requests))
+        task = self._recipe.judging.instructions.get("rating")
+        for request in requests:
+            reference = reference_text(request.example)
+            inquiries.characters += _length(rating(request.example.prompt, "", reference, task=task))
+        low, high = _written(measured, len(requests), sum(request.sampling.max_tokens for request in requests))
+        return self._judging(inquiries, (low / max(1, len(requests)), high / max(1, len(requests))))
+
+    def _judging(self, asked: _Inquiries, written: tuple[float, float]) -> PlannedStep:
+        """The line of a judge that is asked about answers of so many tokens."""
+        model = self._model("judge")
+        measured = self._ledger.mean_tokens(model, judging=asked.kind) if model is not None else None
+        calls = asked.sure + asked.maybe
+        if measured is None and calls:
+            self._guessed.add(model or "the judge")
+        tokens_in = asked.characters / CHARACTERS_PER_TOKEN + asked.unwritten * written[1]
+        low, high = _written(measured, calls, calls * self._recipe.judging.sampling.max_tokens)
+        return self._line("judge", calls, asked.known, tokens_in, (low, high), sure=asked.sure / max(1, calls))
+
+    def _line(
+        self, role: str, calls: int, known: int, tokens_in: float, written: tuple[float, float], *, sure: float = 1.0
+    ) -> PlannedStep:
+        """Calls, tokens and dollars; ``sure`` is the share of the calls that the lower end counts."""
+        price = self._price(role)
+        low, high = sure * written[0], written[1]
         return PlannedStep(
             step="",
             state="",
-            calls=calls - known,
+            calls=calls,
             known_calls=known,
-            tokens_in=round(share * tokens_in),
-            tokens_out_low=round(share * low),
-            tokens_out_high=round(share * high),
-            usd_low=share * (tokens_in * price.input + low * price.output) / 1e6,
-            usd_high=share * (tokens_in * price.input + high * price.output) / 1e6,
+            tokens_in=round(tokens_in),
+            tokens_out_low=round(low),
+            tokens_out_high=round(high),
+            usd_low=(sure * tokens_in * price.input + low * price.output) / 1e6,
+            usd_high=(tokens_in * price.input + high * price.output) / 1e6,
         )
 
     def _model(self, role: str) -> str | None:
@@ -381,9 +454,37 @@ class _Estimator:
         return self._models.open(role).model
 
     def _price(self, role: str) -> Price:
-        model = {"teacher": self._recipe.teacher, "assistant": self._recipe.assistant}.get(role)
+        recipe = self._recipe
+        model = {"teacher": recipe.teacher, "assistant": recipe.assistant, "judge": recipe.judge}.get(role)
         if not isinstance(model, EndpointConfig):
             return Price()
         price = model.known_price() or Price()
         factor = price.batch if model.batch is not None else 1.0
         return Price(input=factor * price.input, output=factor * price.output)
+
+
+def _written(measured: tuple[float, float, float] | None, calls: int, bound: int) -> tuple[float, float]:
+    """Low and high end of the tokens that ``calls`` answers have, which may have ``bound`` at most."""
+    if measured is None:
+        return LOW_SHARE * bound, float(bound)
+    _, mean, deviation = measured
+    error = SPREAD * deviation / max(1, calls) ** 0.5
+    return max(0.0, mean - error) * calls, min(float(bound), (mean + error) * calls)
+
+
+def _summed(line: PlannedStep, parts: Sequence[PlannedStep]) -> PlannedStep:
+    """``line`` with the figures of its parts together."""
+    return replace(
+        line,
+        calls=sum(part.calls or 0 for part in parts),
+        known_calls=sum(part.known_calls or 0 for part in parts),
+        tokens_in=sum(part.tokens_in or 0 for part in parts),
+        tokens_out_low=sum(part.tokens_out_low or 0 for part in parts),
+        tokens_out_high=sum(part.tokens_out_high or 0 for part in parts),
+        usd_low=sum(part.usd_low or 0.0 for part in parts),
+        usd_high=sum(part.usd_high or 0.0 for part in parts),
+    )
+
+
+def _length(inquiry: Inquiry) -> int:
+    return sum(len(message.content) for message in inquiry.messages)

@@ -106,3 +106,27 @@ def test_randomised_signs_agree_with_the_exact_test_on_right_and_wrong() -> None
     assert stats.sign_flip(a, a, seed=1) == 1.0
     means = np.clip(b + random.choice([0.0, 0.25], 80), 0, 1)
     assert stats.sign_flip(means, b, seed=1) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p_value", "expected"),
+    [
+        (0.01, 0.2, 0.01, "better"),
+        (-0.2, -0.01, 0.01, "worse"),
+        (-0.01, 0.2, 0.01, "not told apart"),
+        (0.01, 0.2, 0.054, "not told apart"),
+        (0.01, 0.2, 0.05, "not told apart"),
+        (0.0, 0.2, 0.01, "not told apart"),
+    ],
+)
+def test_a_difference_needs_both_interval_and_test(low: float, high: float, p_value: float, expected: str) -> None:
+    assert stats.outcome(low, high, p_value) == expected
+
+
+@given(pairs)
+def test_what_is_called_better_is_so_by_interval_and_by_test(rows: list[tuple[int, int]]) -> None:
+    a, b = zip(*rows, strict=True)
+    found = stats.compare(a, b, seed=0)
+    word = stats.outcome(found.low, found.high, found.p_value)
+    assert (word == "better") == (found.low > 0 and found.p_value < 0.05)
+    assert (word == "worse") == (found.high < 0 and found.p_value < 0.05)

@@ -94,7 +94,7 @@ def test_ratings_that_cannot_be_learnt_drop_nothing(tmp_path: Path) -> None:
     assert tables.count_rows(folder / "kept.parquet") == found["kept"]
 
 
-def test_quality_without_a_judge_is_refused_and_the_plan_names_its_calls(tmp_path: Path) -> None:
+def test_quality_without_a_judge_is_refused_and_the_plan_counts_its_calls(tmp_path: Path) -> None:
     alone = write_recipe(tmp_path / "alone.yaml", curate={"quality": {}})
     with pytest.raises(ConfigError, match=r"quality learns from a judge's ratings, and the recipe has no judge"):
         load_recipe(alone)
@@ -105,4 +105,5 @@ def test_quality_without_a_judge_is_refused_and_the_plan_names_its_calls(tmp_pat
     )
     flags = Runtime(workspace=tmp_path / "runs", ledger_path=tmp_path / "runs" / "ledger.sqlite")
     plan = asyncio.run(plan_recipe(load_recipe(path), path, flags, Silent()))
-    assert any("rates up to 60 traces for curate.quality" in note for note in plan.notes)
+    (rated,) = [row for row in plan.rows if row.step == "curate (judge)"]
+    assert (rated.calls, rated.tokens_out_low) == (60, 0)

@@ -336,7 +336,7 @@ def test_claims_are_compared_with_the_text_that_was_given(tmp_path: Path) -> Non
     apart = replace(QUESTION, meta={"verifier": "grounded", "context": "Rain fell."})
     (found,) = Asked(tmp_path, says("SUPPORTED")).settle(apart, "It rained.")
     assert found.verdict.value == 1.0
-    assert "Rain fell." in inquiries.inquiry_about(apart, made("It rained."), "groundedness", {}).messages[-1].content
+    assert "Rain fell." in inquiries.inquiry_about(apart, "It rained.", "groundedness", {}).messages[-1].content
 
 
 @pytest.mark.parametrize(("text", "finish"), [("half an ans", "length"), ("I may not.", "refusal"), ("", "error"), (" \n", "stop")])  # fmt: skip

@@ -104,12 +104,14 @@ class Tab:
         """Type into what has the focus."""
         self.tell("Input.insertText", text=text)
 
+    def key(self, name: str, code: int, text: str = "") -> None:
+        """Press a key."""
+        for kind in ("keyDown", "keyUp"):
+            self.tell("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code, text=text)
+
     def enter(self) -> None:
         """Press the enter key."""
-        for kind in ("keyDown", "keyUp"):
-            self.tell(
-                "Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r"
-            )
+        self.key("Enter", 13, "\r")
 
     def look(self, *, width: int, height: int = 900, dark: bool = False) -> None:
         """Set the size of the window and the colours that the user prefers."""

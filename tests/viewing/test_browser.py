@@ -8,6 +8,22 @@ import pytest
 from tests.viewing.browser import Tab, browsing
 
 WIDTHS = {"wide": 1200, "phone": 390}
+FAULTS = (Path(__file__).parent / "accessible.js").read_text(encoding="utf-8")
+AT_WORST = """
+    for (const e of document.querySelectorAll("details")) e.open = true;
+    for (const e of document.querySelectorAll("td.cell")) e.style.setProperty("--share", 1);
+"""
+"""All that can be opened is open, and the map of strategies is as dark as it can be."""
+PAGES = {
+    "runs": "",
+    "run": "runs/small",
+    "report": "runs/small/report",
+    "attempts": "runs/small/attempts?words=answer",
+    "nothing": "runs/small/attempts?words=nowhere",
+    "lessons": "runs/small/lessons",
+    "compared": "compare?run=small&run=longer",
+    "problem": "runs/nobody",
+}
 
 
 @pytest.fixture
@@ -83,21 +99,65 @@ def test_even_unescaped_a_script_would_not_run(tab: Tab, address: str) -> None:
     assert any("Content Security Policy" in problem for problem in tab.problems)
 
 
+def deeper(tab: Tab, address: str) -> dict[str, str]:
+    """The pages, with an attempt's and a lesson's."""
+    found = {}
+    for name in ("attempts", "lessons"):
+        tab.open(address + PAGES[name])
+        found[f"one of {name}"] = tab.value("document.querySelector('.rows a').href").removeprefix(address)
+    return {**PAGES, **found}
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", WIDTHS)
-def test_pages_fit_the_window(tab: Tab, address: str, size: str, dark: bool, tmp_path: Path) -> None:
+def test_pages_fit_the_window_and_can_be_read(tab: Tab, address: str, size: str, dark: bool, tmp_path: Path) -> None:
     pictures = Path(os.environ.get("ORCINUS_PICTURES", tmp_path))
     tab.look(width=WIDTHS[size], dark=dark)
-    for name, path in (
-        ("runs", ""),
-        ("run", "runs/small"),
-        ("attempts", "runs/small/attempts?words=answer"),
-        ("lessons", "runs/small/lessons"),
-        ("compared", "compare?run=small&run=longer"),
-    ):
+    for name, path in deeper(tab, address).items():
         tab.open(address + path)
         assert tab.value("document.documentElement.scrollWidth") <= WIDTHS[size], name
         background = tab.value("getComputedStyle(document.body).backgroundColor")
         assert background == ("rgb(20, 24, 31)" if dark else "rgb(255, 255, 255)")
+        tab.value(AT_WORST)
+        assert tab.value(FAULTS) == [], name
         tab.picture(pictures / f"{name}-{size}-{'dark' if dark else 'light'}.png")
-    assert tab.problems == []
+    assert [problem for problem in tab.problems if "404" not in problem] == []
+
+
+def test_a_chart_has_one_form_for_wide_pages_and_one_for_phones(tab: Tab, address: str) -> None:
+    shown = "[...document.querySelectorAll('svg')].filter(e => e.checkVisibility()).length"
+    for width, form in ((1200, "broad"), (390, "slim")):
+        tab.look(width=width)
+        tab.open(address + PAGES["report"])
+        assert tab.value(shown) == tab.value(f"document.querySelectorAll('.{form} svg').length") == 2
+
+
+def test_a_reader_without_a_mouse_sees_where_they_are_and_gets_everywhere(tab: Tab, address: str) -> None:
+    tab.open(address + PAGES["attempts"])
+    reachable = "a[href], button, input, select, summary"
+    expected = tab.value(f"document.querySelectorAll({reachable!r}).length")
+    seen = []
+    for _ in range(expected):
+        tab.key("Tab", 9)
+        seen.append(tab.value("[...document.querySelectorAll('*')].indexOf(document.activeElement)"))
+        assert tab.value("getComputedStyle(document.activeElement).outlineStyle !== 'none'"), seen
+    assert seen == sorted(set(seen)), "in the order of the page"
+    tab.open(address)
+    tab.key("Tab", 9)
+    tab.key("Tab", 9)
+    tab.key(" ", 32, " ")
+    tab.until("document.querySelectorAll('input:checked').length === 1")
+    tab.open(address + PAGES["report"])
+    tab.value("document.querySelector('summary').focus()")
+    tab.enter()
+    tab.until("document.querySelector('details').open")
+
+
+def test_a_printed_report_is_dark_on_light_and_whole(tab: Tab, address: str) -> None:
+    """Also for a reader who prefers dark pages; nothing that is wider than the paper is cut off."""
+    tab.look(width=700, dark=True)
+    tab.open(address + PAGES["report"])
+    tab.tell("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    assert tab.value("getComputedStyle(document.body).color") == "rgb(29, 36, 51)"
+    assert tab.value("[...document.querySelectorAll('.wide')].every(e => e.scrollWidth <= innerWidth)")
+    assert tab.value("getComputedStyle(document.querySelector('.bar i')).printColorAdjust") == "exact"

@@ -30,7 +30,7 @@ def found_ids(index: AttemptIndex, **asked: object) -> list[str]:
     while True:
         found = index.find(Asked(**asked, page=len(pages) // ROWS_PER_PAGE))  # type: ignore[arg-type]
         pages += [row["id"] for row in found.rows]
-        if len(found.rows) < ROWS_PER_PAGE:
+        if len(found.rows) < ROWS_PER_PAGE or len(pages) == found.count:
             assert len(pages) == found.count
             return pages
 

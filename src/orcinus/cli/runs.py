@@ -398,9 +398,11 @@ def status(
     """Show how far a run is, also while it runs."""
     from orcinus.cli.ledger import line_of
     from orcinus.completers.batch import journaled
+    from orcinus.reporting.models import model_name, model_names
     from orcinus.status import run_status
 
-    found = run_status(flags.run_folder(run, runs), ledger or runs / "ledger.sqlite")
+    run_dir = flags.run_folder(run, runs)
+    found = run_status(run_dir, ledger or runs / "ledger.sqlite")
     if as_json:
         flags.print_json(found)
         return
@@ -411,9 +413,10 @@ def status(
     for row in found.steps:
         table.add_row(row.step, row.state, row.time, escape(row.summary))
     console.print(table)
+    names = model_names(run_dir)
     for spend in found.spend:
         console.print(
-            f"{spend.step}: {spend.calls:,} calls to {spend.model}, {spend.tokens_in:,} tokens in, "
+            f"{spend.step}: {spend.calls:,} calls to {model_name(spend.model, names)}, {spend.tokens_in:,} tokens in, "
             f"{spend.tokens_out:,} out, ${spend.cost_usd:,.4f}",
             markup=False,
         )

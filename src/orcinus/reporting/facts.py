@@ -8,8 +8,10 @@ from typing import Any
 
 import orjson
 
+from orcinus import stats
 from orcinus.lineage import finished_steps
 from orcinus.pipeline import summary_of
+from orcinus.reporting.models import model_name, model_names
 from orcinus.reporting.words import ARMS, percent, points
 from orcinus.retention import SIZE
 from orcinus.store import tables
@@ -107,6 +109,8 @@ class Facts:
     seed: int
     steps: tuple[tuple[str, str], ...]
     """(folder, fingerprint)."""
+    models: Mapping[str, str]
+    """By identity the name of each model in a folder, of which the identity is only a hash."""
     card: Card
 
 
@@ -133,10 +137,12 @@ def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, s
     recipe_path = inputs["sample"].parent / "recipe.yaml"
     text = recipe_path.read_text(encoding="utf-8") if recipe_path.exists() else ""
     evaluated = records["evaluate"]
+    models = model_names(inputs["sample"].parent)
+    comparisons = tuple(_with_outcome(row) for row in scores["comparisons"])
     return Facts(
         run=run,
         description=str(_parsed(text).get("description", "")),
-        headline=(*_headline(scores), *_cost_of_training(scores.get("retention", ()))),
+        headline=(*_headline(scores["arms"], comparisons), *_cost_of_training(scores.get("retention", ()))),
         warnings=tuple(_warnings(scores, records, spend)),
         tasks=tuple({"task": task, **counts} for task, counts in records["sample"]["summary"]["tasks"].items()),
         strategies=tuple(strategy["name"] for strategy in records["probe"]["config"]["strategies"]),
@@ -147,7 +153,7 @@ def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, s
         curves=tuple(_curves(inputs, records)),
         mixes=tuple(_mixes(records)),
         arms=scores["arms"],
-        comparisons=tuple(scores["comparisons"]),
+        comparisons=comparisons,
         samples=scores.get("samples", {}),
         decided=scores.get("decided", {}),
         rules=_turned(scores.get("rules", {})),
@@ -161,7 +167,8 @@ def gather(inputs: Mapping[str, Path], *, spend: Sequence[SpendRow], run: str, s
         commit=evaluated["commit"],
         seed=seed,
         steps=tuple((folder.name, records[role]["fingerprint"]) for role, folder in inputs.items()),
-        card=_card(inputs["erase"] / "lessons.parquet", _parsed(text), spend),
+        models=models,
+        card=_card(inputs["erase"] / "lessons.parquet", _parsed(text), spend, models),
     )
 
 
@@ -190,7 +197,7 @@ def _turned(by_arm: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]
     return rules
 
 
-def _card(lessons: Path, recipe: Mapping[str, Any], spend: Sequence[SpendRow]) -> Card:
+def _card(lessons: Path, recipe: Mapping[str, Any], spend: Sequence[SpendRow], models: Mapping[str, str]) -> Card:
     teachers, licences, systems = Counter[str](), Counter[str](), Counter[str]()
     for row in tables.read_rows(lessons, ["teacher", "meta", "messages"]):
         teachers[row["teacher"]] += 1
@@ -200,7 +207,7 @@ def _card(lessons: Path, recipe: Mapping[str, Any], spend: Sequence[SpendRow]) -
     student = recipe.get("student")
     return Card(
         base=str(student.get("path", "")) if isinstance(student, dict) else "",
-        teachers=tuple(teachers),
+        teachers=tuple(model_name(teacher, models) for teacher in teachers),
         licences=tuple(licences.most_common()),
         system=max(systems, key=systems.__getitem__, default=""),
         usd=sum(row.cost_usd for row in spend),
@@ -214,9 +221,14 @@ def _parsed(text: str) -> Mapping[str, Any]:
     return recipe if isinstance(recipe, dict) else {}
 
 
-def _headline(scores: Mapping[str, Any]) -> Iterable[str]:
+def _with_outcome(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A comparison with what it may be said to show; of a single task after Holm's correction."""
+    p_value = row["p_value"] if row["task"] is None else row["p_holm"]
+    return {**row, "outcome": stats.outcome(row["low"], row["high"], p_value)}
+
+
+def _headline(arms: Mapping[str, Any], comparisons: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     """The result in sentences, the same whether it pleases or not."""
-    arms = scores["arms"]
     if "after" not in arms:
         return
     after = arms["after"]["_macro"]
@@ -224,7 +236,7 @@ def _headline(scores: Mapping[str, Any]) -> Iterable[str]:
         f"After training on explanations the student answers {percent(after['mean'])} of the held-out questions right "
         f"(mean of tasks; 95 % interval {percent(after['low'])} to {percent(after['high'])})."
     )
-    for row in scores["comparisons"]:
+    for row in comparisons:
         if row["task"] is None:
             yield _compared(row)
 
@@ -259,15 +271,13 @@ def _blind(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 
 
 def _compared(row: Mapping[str, Any]) -> str:
-    if row["low"] > 0:
-        word = "better than"
-    elif row["high"] < 0:
-        word = "worse than"
-    else:
-        word = "not told apart from"
+    found = row["outcome"]
+    edge = (row["low"] > 0 or row["high"] < 0) and found == "not told apart"
     return (
-        f"On the same {row['n']:,} items that is {word} the {ARMS[row['b']]}: {points(row['difference'])} points "
-        f"({points(row['low'])} to {points(row['high'])}; p {_p(row['p_value'])}; {row['repairs']} repaired, {row['regressions']} lost)."
+        f"{found.capitalize()} {'from' if found == 'not told apart' else 'than'} the {ARMS[row['b']]}: {points(row['difference'])} points "
+        f"({points(row['low'])} to {points(row['high'])}; p {_p(row['p_value'])}; of {row['n']:,} questions that both answered "
+        f"{row['repairs']:,} repaired, {row['regressions']:,} lost)."
+        + (" The interval leaves out zero, the exact test does not: too close to call." if edge else "")
     )
 
 

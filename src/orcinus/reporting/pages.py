@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from orcinus.reporting import charts, words
 from orcinus.reporting.facts import Facts
+from orcinus.reporting.models import model_name
 from orcinus.types import Assignment
 
 JSON_FORMAT = 1
@@ -149,7 +150,14 @@ def _spend(facts: Facts) -> list[dict[str, Any]]:
     for item in facts.spend:
         row = rows.setdefault(
             (item.step, item.model),
-            {"step": item.step, "model": item.model, "calls": 0, "tokens_in": 0, "tokens_out": 0, "usd": 0.0},
+            {
+                "step": item.step,
+                "model": model_name(item.model, facts.models),
+                "calls": 0,
+                "tokens_in": 0,
+                "tokens_out": 0,
+                "usd": 0.0,
+            },
         )
         row["calls"] += item.calls
         row["tokens_in"] += item.tokens_in

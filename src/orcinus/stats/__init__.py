@@ -3,12 +3,14 @@
 from orcinus.stats.deciding import DECIDERS, Candidate, balanced, majority
 from orcinus.stats.paired import (
     Compared,
+    Outcome,
     binomial_at_least,
     compare,
     holm,
     mcnemar,
     minimum_detectable_difference,
     minimum_detectable_drop,
+    outcome,
     paired_difference,
     sign_flip,
 )
@@ -18,6 +20,7 @@ __all__ = [
     "DECIDERS",
     "Candidate",
     "Compared",
+    "Outcome",
     "balanced",
     "binomial_at_least",
     "clustered_interval",
@@ -29,6 +32,7 @@ __all__ = [
     "mcnemar",
     "minimum_detectable_difference",
     "minimum_detectable_drop",
+    "outcome",
     "paired_difference",
     "pass_at_k",
     "score",

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -199,6 +200,26 @@ def minimum_detectable_drop(n: int, *, repairs: float = 0.0, size: float = 0.05,
         middle = (low + high) / 2
         low, high = (low, middle) if found(middle) else (middle, high)
     return high
+
+
+Outcome = Literal["better", "worse", "not told apart"]
+
+
+def outcome(low: float, high: float, p_value: float, *, level: float = LEVEL) -> Outcome:
+    """What a comparison may be said to show: a difference only where interval and test both find one.
+
+    Near the edge the two disagree, the exact test being the more careful one: of 300 items 16 better and 6 worse give a bootstrap
+    interval that ends above zero, and p = 0.053.
+
+    Args:
+        low: Lower bound of the difference.
+        high: Upper bound.
+        p_value: Of the test that there is no difference; corrected where several were made.
+        level: Coverage of the interval; the test's size is what is left of one.
+    """
+    if p_value + level >= 1:
+        return "not told apart"
+    return "better" if low > 0 else "worse" if high < 0 else "not told apart"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -335,14 +335,20 @@ class Ledger:
             for model, ordered in by_model.items()
         ]
 
-    def mean_tokens(self, model: str) -> tuple[float, float, float] | None:
-        """Mean tokens in, mean and standard deviation of tokens out of a model's answered calls; None before the first."""
+    def mean_tokens(self, model: str, *, judging: str | None = None) -> tuple[float, float, float] | None:
+        """Mean tokens in, mean and standard deviation of tokens out of a model's answered calls; None before the first.
+
+        Args:
+            model: Its identity.
+            judging: Of its calls as a judge, those of this kind; None leaves all of them out.
+        """
         row = self._reader.execute(
             """
             SELECT count(*), avg(tokens_in), avg(tokens_out), avg(tokens_out * tokens_out) - avg(tokens_out) * avg(tokens_out)
-            FROM attempts WHERE model = ? AND error IS NULL
+            FROM attempts WHERE model = ?1 AND error IS NULL
+                AND iif(?2 IS NULL, strategy NOT GLOB 'judge: *', strategy = 'judge: ' || ?2)
             """,
-            (model,),
+            (model, judging),
         ).fetchone()
         return None if not row[0] else (float(row[1]), float(row[2]), max(float(row[3]), 0.0) ** 0.5)
 

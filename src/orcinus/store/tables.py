@@ -230,15 +230,21 @@ def _batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.Record
         yield from file.iter_batches(ROWS_PER_BATCH, columns=columns)
 
 
-def rows_where(path: Path, column: str, test: Callable[[pa.ChunkedArray], pa.ChunkedArray]) -> Iterator[dict[str, Any]]:
+def rows_where(
+    path: Path,
+    column: str,
+    test: Callable[[pa.ChunkedArray], pa.ChunkedArray],
+    columns: Sequence[str] | None = None,
+) -> Iterator[dict[str, Any]]:
     """The rows whose value in ``column`` passes ``test``, in order.
 
-    Of all rows only that column is read, and it is kept for the next question; whole rows only where one passes.
+    Of all rows only that column is read, and it is kept for the next question; more only where one passes.
 
     Args:
         path: The table.
         column: A column of texts.
         test: From the column to true or false for each row.
+        columns: What of a row is wanted; None is all.
 
     Raises:
         StoreError: The table is missing or is no Parquet file.
@@ -248,7 +254,7 @@ def rows_where(path: Path, column: str, test: Callable[[pa.ChunkedArray], pa.Chu
         column_read = _column(path, column, stat.st_mtime_ns, stat.st_size)
     except (OSError, pa.ArrowInvalid) as error:
         raise _unreadable(path, error) from error
-    yield from rows_at(path, pc.indices_nonzero(test(column_read)).to_pylist())
+    yield from rows_at(path, pc.indices_nonzero(test(column_read)).to_pylist(), columns)
 
 
 @lru_cache(maxsize=KEPT_COLUMNS)
@@ -256,7 +262,7 @@ def _column(path: Path, column: str, stamp: int, size: int) -> pa.ChunkedArray:
     return ds.dataset(path).to_table(columns=[column])[column]
 
 
-def rows_at(path: Path, numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
+def rows_at(path: Path, numbers: Sequence[int], columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
     """The rows with these numbers, which ascend from 0; only the row groups that hold them are read.
 
     Raises:
@@ -276,7 +282,7 @@ def rows_at(path: Path, numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
         groups = np.searchsorted(starts, numbers, "right") - 1
         for group in np.unique(groups):
             wanted = np.asarray(numbers)[groups == group] - starts[group]
-            yield from file.read_row_group(int(group)).take(pa.array(wanted)).to_pylist()
+            yield from file.read_row_group(int(group), columns).take(pa.array(wanted)).to_pylist()
 
 
 def count_rows(path: Path) -> int:

@@ -108,18 +108,18 @@ def groundedness(text: str, answer: str, *, task: str | None = None) -> Inquiry:
     return _inquiry("groundedness", [("text", text), ("answer", answer)], task=task)
 
 
-def inquiry_about(example: Example, attempt: Attempt, kind: Kind, tasks: Mapping[str, str]) -> Inquiry:
-    """What to ask about an attempt at an example.
+def inquiry_about(example: Example, answer: str, kind: Kind, tasks: Mapping[str, str]) -> Inquiry:
+    """What to ask about an answer to an example.
 
     Args:
         example: Grounded tasks have their text in ``meta.context``, or else in the question.
-        attempt: Whose text is judged.
+        answer: The text that is judged.
         kind: ``verdict`` or ``groundedness``.
         tasks: Instructions in place of ours, by kind.
     """
     if kind == "groundedness":
-        return groundedness(str(example.meta.get("context") or example.prompt), attempt.text, task=tasks.get(kind))
-    return verdict(example.prompt, attempt.text, reference_text(example), task=tasks.get(kind))
+        return groundedness(str(example.meta.get("context") or example.prompt), answer, task=tasks.get(kind))
+    return verdict(example.prompt, answer, reference_text(example), task=tasks.get(kind))
 
 
 def reference_text(example: Example) -> str | None:

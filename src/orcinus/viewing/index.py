@@ -1,21 +1,23 @@
 """A run's attempts, filtered, sorted and searched in a fraction of a second however many there are.
 
-    the run's finished tables ──columns to filter and sort by──► DuckDB     (a file; what a list shows of an attempt)
-                              ──words of question and answer───► SQLite FTS5 (an index of words; no text is kept)
+    the run's finished tables ──DuckDB: what a list shows of an attempt──► Arrow files      (mapped into memory, read by number)
+                              ──columns to filter and sort by────────────► NumPy arrays     (a byte or two for each attempt)
+                              ──words of question and answer─────────────► SQLite FTS5      (an index of words; no text is kept)
 
-Both are files in a temporary folder. Reading a million texts for one word takes seconds with two cores, whatever reads them;
-an index of words answers in milliseconds and is made once, in the background (figures: ``python -m benchmarks.view``).
+The files lie in a temporary folder. Reading a million texts for one word takes seconds with two cores, whatever reads them; an index
+of words answers in milliseconds and is made once, in the background (figures: ``python -m benchmarks.view``). A search that takes
+longer than a page may wait goes on in the background too: the page shows what was found in the first attempts so far.
 A whole attempt is read from the run's own table, by its number.
 """
 
 import re
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -25,48 +27,30 @@ from numpy.typing import NDArray
 
 from orcinus.store import tables
 
-if TYPE_CHECKING:
-    import duckdb
-
 ROWS_PER_PAGE = 50
 PREVIEW_CHARACTERS = 200
 MEMORY = "1GB"
 """What DuckDB may use: a training run beside it needs the rest."""
 KEPT_SEARCHES = 16
-I64 = NDArray[np.int64]
+CHUNK = 1 << 17
+"""Attempts that are looked through for words before a page may be told how far the search is."""
 PATIENCE_S = 1.0
 """How long a search waits for the index of words; those of a few thousand attempts are made by then."""
+SEARCH_S = 0.12
+"""How long a page waits for a search."""
+I64 = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 Order = Literal["first", "longest", "shortest", "dearest"]
-_ORDER: Mapping[Order, str] = {
-    "first": "n",
-    "longest": "tokens_out DESC, n",
-    "shortest": "tokens_out, n",
-    "dearest": "cost_usd DESC, n",
-}
 FILTERS = ("step", "role", "task", "strategy", "finish", "verdict")
 """The columns with few values, which a reader picks one of."""
-_COLUMNS = (
-    "folder, file, row, id, example_id, step, role, task, strategy, model, sample, finish, verdict, answer, "
-    "tokens_out, cost_usd, question, preview"
-)
-_CREATE = """
-    CREATE TABLE attempts (
-        n BIGINT, folder VARCHAR, file VARCHAR, row BIGINT, id VARCHAR, example_id VARCHAR, step VARCHAR, role VARCHAR,
-        task VARCHAR, strategy VARCHAR, model VARCHAR, sample INTEGER, finish VARCHAR, verdict VARCHAR, answer VARCHAR,
-        tokens_out BIGINT, cost_usd DOUBLE,
-        question VARCHAR USING COMPRESSION uncompressed, preview VARCHAR USING COMPRESSION uncompressed
-    )
-"""
-"""``n`` is the row's number from 0. Fifty rows from all over a million: 60 ms where texts are compressed, 40 ms where not."""
 _FILL = f"""
-    INSERT INTO attempts
-    SELECT $first + file_row_number, $folder, $file, file_row_number, id, example_id, $step, $role,
-        task, strategy, model, sample, finish,
-        CASE WHEN value IS NULL THEN 'not judged' WHEN value >= 1 THEN 'right' WHEN value <= 0 THEN 'wrong' ELSE 'partly' END,
-        left(answer, {PREVIEW_CHARACTERS}), tokens_out, cost_usd,
-        left(messages[-1].content, {PREVIEW_CHARACTERS}), left(coalesce(error, text), {PREVIEW_CHARACTERS})
-    FROM read_parquet($path, file_row_number = true)
+    SELECT id, example_id, task, strategy, finish,
+        CASE WHEN value IS NULL THEN 'not judged' WHEN value >= 1 THEN 'right' WHEN value <= 0 THEN 'wrong' ELSE 'partly' END
+            AS verdict,
+        coalesce(tokens_out, 0)::BIGINT AS tokens_out, coalesce(cost_usd, 0)::DOUBLE AS cost_usd,
+        left(messages[-1].content, {PREVIEW_CHARACTERS}) AS question, left(coalesce(error, text), {PREVIEW_CHARACTERS}) AS preview
+    FROM read_parquet($path)
 """
 
 
@@ -105,21 +89,121 @@ class Found:
     """One page of attempts."""
 
     rows: tuple[dict[str, Any], ...]
+    page: int
+    """Which page it is: the last one where a later one was asked for."""
     count: int
     """How many there are on all pages."""
     searched: int
-    """In how many attempts words have been looked for, as far as the index of words is made."""
+    """In how many attempts, from the first on, words have been looked for."""
+    indexed: int
+    """In how many they can be."""
     total: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """Rows that follow each other in one table."""
+
+    source: Source
+    first: int
+    """The first one's number among all attempts."""
+    row: int
+    """Its number in its table."""
+    shown: pa.RecordBatch
+    """What a list shows; mapped from a file."""
+
+
 class _Known:
     """What is known of all attempts together; another one whenever a table is taken in."""
 
-    total: int
-    values: Mapping[str, Sequence[tuple[str, int]]]
-    orders: Mapping[Order, I64]
-    """The numbers of all attempts in each order."""
+    def __init__(self, parts: Sequence[_Part]) -> None:
+        self.parts = tuple(parts)
+        self.starts = np.array([part.first for part in parts], dtype=np.int64)
+        self.total = parts[-1].first + len(parts[-1].shown) if parts else 0
+        self._codes: dict[str, NDArray[np.uint16]] = {}
+        self.values: dict[str, list[tuple[str, int]]] = {}
+        """The values of each of ``FILTERS``, and how many attempts have them."""
+        self._code_of: dict[str, dict[str, int]] = {}
+        for name in FILTERS:
+            self._code(name)
+        tokens = np.concatenate([np.array([], np.int64), *(part.shown["tokens_out"].to_numpy() for part in parts)])
+        cost = np.concatenate([np.array([]), *(part.shown["cost_usd"].to_numpy() for part in parts)])
+        # Sorting a million numbers takes longer than a page may: it is done once, and a page picks from what is sorted.
+        self._orders: Mapping[Order, I64] = {
+            "longest": np.argsort(-tokens, kind="stable"),
+            "shortest": np.argsort(tokens, kind="stable"),
+            "dearest": np.argsort(-cost, kind="stable"),
+        }
+
+    def _code(self, name: str) -> None:
+        columns = [_column(part, name) for part in self.parts]
+        encoded = pa.chunked_array(columns, pa.string()).dictionary_encode().unify_dictionaries()
+        names: list[str] = encoded.chunk(0).dictionary.to_pylist() if columns else []
+        codes = np.concatenate(
+            [np.array([], np.uint16), *(c.indices.to_numpy().astype(np.uint16) for c in encoded.chunks)]
+        )
+        counts = np.bincount(codes, minlength=len(names)).tolist()
+        self._codes[name] = codes
+        self._code_of[name] = {value: code for code, value in enumerate(names)}
+        self.values[name] = sorted(zip(names, counts, strict=True))
+
+    def having(self, name: str, value: str) -> Flags:
+        """Which attempts have a value in one of ``FILTERS``."""
+        code = self._code_of[name].get(value)
+        return np.zeros(self.total, bool) if code is None else self._codes[name] == code
+
+    def in_order(self, wanted: Flags | None, order: Order) -> I64:
+        """The numbers of the attempts that are wanted; None wants all."""
+        if order == "first":
+            return np.arange(self.total) if wanted is None else np.flatnonzero(wanted)
+        numbers = self._orders[order]
+        return numbers if wanted is None else numbers[wanted[numbers]]
+
+    def starting(self, identity: str) -> Flags:
+        """Which attempts have an id, or one of their example, that starts so."""
+        found = [
+            pc.or_(pc.starts_with(part.shown["id"], identity), pc.starts_with(part.shown["example_id"], identity))
+            for part in self.parts
+        ]
+        return np.concatenate([np.array([], bool), *(flags.to_numpy(zero_copy_only=False) for flags in found)])
+
+    def of_example(self, task: str, example_id: str) -> list[int]:
+        """The numbers of the attempts at an example."""
+        found: list[int] = []
+        for part in self.parts:
+            at_it = np.flatnonzero(pc.equal(part.shown["example_id"], example_id).to_numpy(zero_copy_only=False))
+            found += [part.first + i for i in at_it.tolist() if part.shown["task"][i].as_py() == task]
+        return found
+
+    def row(self, number: int) -> dict[str, Any]:
+        """What a list shows of an attempt."""
+        part = self.parts[int(np.searchsorted(self.starts, number, "right")) - 1]
+        place, source = number - part.first, part.source
+        return {
+            "folder": source.path.parent.name,
+            "file": source.path.stem,
+            "row": part.row + place,
+            "step": source.step,
+            "role": source.role,
+            **part.shown.slice(place, 1).to_pylist()[0],
+        }
+
+
+def _column(part: _Part, name: str) -> pa.Array:
+    if name in ("step", "role"):
+        return pa.repeat(pa.scalar(getattr(part.source, name), pa.string()), len(part.shown))
+    return pc.fill_null(part.shown[name].cast(pa.string()), "")
+
+
+class _Search:
+    """The attempts that have some words, looked for from the first on until all that are indexed have been looked through."""
+
+    def __init__(self, query: str) -> None:
+        self.query = query
+        self.found = np.array([], dtype=np.int64)
+        """Ascending."""
+        self.upto = 0
+        self.thread: threading.Thread | None = None
 
 
 def sources_of(run_dir: Path) -> tuple[Source, ...]:
@@ -158,74 +242,66 @@ class AttemptIndex:
     """The attempts of one run. Give it a folder of its own; close it, and then delete the folder."""
 
     def __init__(self, folder: Path) -> None:
-        import duckdb
-
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         self._words = folder / "words.sqlite"
-        self._duck = duckdb.connect(str(folder / "attempts.duckdb"), config={"memory_limit": MEMORY})
-        self._duck.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false")
-        self._duck.execute(_CREATE)
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._maker: threading.Thread | None = None
         self.sources: tuple[Source, ...] = ()
         self.searchable = 0
         """Attempts, from the first on, whose words can be looked for."""
-        self._known = _Known(total=0, values={}, orders=dict.fromkeys(_ORDER, np.array([], dtype=np.int64)))
-        self._matches = lru_cache(maxsize=KEPT_SEARCHES)(self._match)
+        self._known = _Known([])
+        self._searches: OrderedDict[str, _Search] = OrderedDict()
+        self._latest: _Search | None = None
         with _connected(self._words, write=True) as words:
-            words.execute("CREATE VIRTUAL TABLE words USING fts5(question, answer, content='')")
+            words.execute("CREATE VIRTUAL TABLE words USING fts5(question, answer, content='', columnsize=0)")
 
     def close(self) -> None:
-        """Stop making the index of words, and close."""
+        """Stop making the index of words, and searching in it."""
         self._closed.set()
-        if self._maker is not None:
-            self._maker.join()
-        self._duck.close()
+        for thread in (self._maker, *(search.thread for search in self._searches.values())):
+            if thread is not None:
+                thread.join()
 
     def grows_to(self, sources: Sequence[Source]) -> bool:
         """Take in the tables that are new. False when one that was taken in is there no more: then another index is needed."""
         with self._lock:
             if tuple(sources[: len(self.sources)]) != self.sources:
                 return False
-            total = self._known.total
-            for source in sources[len(self.sources) :]:
-                self._duck.execute(
-                    _FILL,
-                    {
-                        "first": total,
-                        "folder": source.path.parent.name,
-                        "file": source.path.stem,
-                        "step": source.step,
-                        "role": source.role,
-                        "path": str(source.path),
-                    },
-                )
-                total += tables.count_rows(source.path)
-                self.sources += (source,)
-            if total > self._known.total:
-                self._known = self._look(total)
-            if self.searchable < total and (self._maker is None or not self._maker.is_alive()):
+            if new := sources[len(self.sources) :]:
+                parts = list(self._known.parts)
+                for source in new:
+                    parts += self._take_in(source, sum(len(part.shown) for part in parts))
+                self._known = _Known(parts)
+                self.sources = tuple(sources)
+            if self.searchable < self._known.total and (self._maker is None or not self._maker.is_alive()):
                 self._maker = threading.Thread(target=self._make_words, name="words", daemon=True)
                 self._maker.start()
             return True
+
+    def _take_in(self, source: Source, first: int) -> Iterator[_Part]:
+        """Write what a list shows of a table's attempts to a file that is mapped into memory."""
+        import duckdb
+
+        path = self._folder / f"shown-{first}.arrow"
+        with duckdb.connect(config={"memory_limit": MEMORY}) as duck:
+            duck.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false")
+            reader = duck.sql(_FILL, params={"path": str(source.path)}).to_arrow_reader(tables.ROWS_PER_BATCH)
+            with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, reader.schema) as writer:
+                for batch in reader:
+                    writer.write_batch(batch)
+        mapped = pa.ipc.open_file(pa.memory_map(str(path)))
+        row = 0
+        for number in range(mapped.num_record_batches):
+            shown = mapped.get_batch(number)
+            yield _Part(source=source, first=first + row, row=row, shown=shown)
+            row += len(shown)
 
     @property
     def values(self) -> Mapping[str, Sequence[tuple[str, int]]]:
         """The values of each of ``FILTERS``, and how many attempts have them."""
         return self._known.values
-
-    def _look(self, total: int) -> "_Known":
-        values = {
-            name: self._duck.execute(f"SELECT {name}, count(*) FROM attempts GROUP BY 1 ORDER BY 1").fetchall()
-            for name in FILTERS
-        }
-        # Sorting a million rows takes longer than a page may: it is done once, and a page picks from what is sorted.
-        orders = {
-            order: self._duck.execute(f"SELECT n FROM attempts ORDER BY {by}").fetchnumpy()["n"]
-            for order, by in _ORDER.items()
-        }
-        return _Known(total=total, values=values, orders=orders)
 
     def _make_words(self) -> None:
         """Read what is not yet in the index of words; ends when all is, or when the index is closed."""
@@ -242,72 +318,73 @@ class AttemptIndex:
                             self.searchable = first + rows
                         first += rows
 
-    def _match(self, query: str, searchable: int) -> I64:
-        """The numbers of those of the first ``searchable`` attempts that have these words."""
+    def _search(self, query: str) -> tuple[I64, int]:
+        """The numbers of the attempts that have these words, as far as was looked within ``SEARCH_S``, and how far that was."""
+        with self._lock:
+            search = self._searches.setdefault(query, _Search(query))
+            self._searches.move_to_end(query)
+            if len(self._searches) > KEPT_SEARCHES:
+                self._searches.popitem(last=False)
+            self._latest = search
+            if search.upto < self.searchable and (search.thread is None or not search.thread.is_alive()):
+                search.thread = threading.Thread(target=self._look_through, args=(search,), name="search", daemon=True)
+                search.thread.start()
+        if search.thread is not None:
+            search.thread.join(SEARCH_S)
+        upto = search.upto
+        found = search.found
+        return found[found < upto], upto
+
+    def _look_through(self, search: _Search) -> None:
         with _connected(self._words) as words:
-            # One text of a million numbers comes back in a fifth of the time of a million rows.
-            (numbers,) = words.execute("SELECT group_concat(rowid) FROM words WHERE words MATCH ?", (query,)).fetchone()
-        found = np.fromstring(numbers or "", dtype=np.int64, sep=",")
-        return found[found < searchable]
+            # Another search takes the processor over; this one goes on where it was when its page asks again.
+            while search is self._latest and search.upto < self.searchable and not self._closed.is_set():
+                # The start of a word stands for many words, which are put together anew for every chunk.
+                end = self.searchable if "*" in search.query else min(search.upto + CHUNK, self.searchable)
+                # One text of a million numbers comes back in a fifth of the time of a million rows.
+                (numbers,) = words.execute(
+                    "SELECT group_concat(rowid) FROM words WHERE words MATCH ? AND rowid >= ? AND rowid < ?",
+                    (search.query, search.upto, end),
+                ).fetchone()
+                search.found = np.concatenate([search.found, np.fromstring(numbers or "", dtype=np.int64, sep=",")])
+                search.upto = end
 
     def find(self, asked: Asked) -> Found:
         """The attempts that meet every condition, one page of them."""
         known = self._known
-        wanted = np.ones(known.total, dtype=bool)
+        conditions = [known.having(name, value) for name in FILTERS if (value := getattr(asked, name))]
+        if asked.identity:
+            conditions.append(known.starting(asked.identity))
         searched = known.total
-        conditions, values = _conditions(asked)
-        cursor = self._duck.cursor()
-        if conditions:
-            cursor.execute(f"SELECT n FROM attempts WHERE {' AND '.join(conditions)}", values)
-            wanted &= _flags(cursor.fetchnumpy()["n"], known.total)
         if query := query_of(asked.words):
             if self._maker is not None:
                 self._maker.join(PATIENCE_S)
-            searched = min(self.searchable, known.total)
-            wanted &= _flags(self._matches(query, searched), known.total)
+            numbers, searched = self._search(query)
+            searched = min(searched, known.total)
+            conditions.append(_flags(numbers, known.total))
         elif asked.words:
-            wanted[:] = False
-        ordered = known.orders[asked.order]
-        numbers = ordered[wanted[ordered]]
-        first = ROWS_PER_PAGE * asked.page
-        rows = self._rows(cursor, numbers[first : first + ROWS_PER_PAGE].tolist())
-        return Found(rows=tuple(rows), count=len(numbers), searched=searched, total=known.total)
+            conditions.append(np.zeros(known.total, bool))
+        wanted = None
+        for condition in conditions:
+            wanted = condition if wanted is None else wanted & condition
+        ordered = known.in_order(wanted, asked.order)
+        page = min(asked.page, max(0, len(ordered) - 1) // ROWS_PER_PAGE)
+        first = ROWS_PER_PAGE * page
+        rows = tuple(map(known.row, ordered[first : first + ROWS_PER_PAGE].tolist()))
+        indexed = min(self.searchable, known.total)
+        return Found(rows=rows, page=page, count=len(ordered), searched=searched, indexed=indexed, total=known.total)
 
     def of_example(self, task: str, example_id: str) -> list[dict[str, Any]]:
         """All attempts at one example, in the order of the steps."""
-        cursor = self._duck.cursor()
-        numbers = cursor.execute(
-            "SELECT n FROM attempts WHERE example_id = ? AND task = ? ORDER BY n", (example_id, task)
-        ).fetchall()
-        return self._rows(cursor, [n for (n,) in numbers])
-
-    @staticmethod
-    def _rows(cursor: "duckdb.DuckDBPyConnection", numbers: Sequence[int]) -> list[dict[str, Any]]:
-        # As a join: by a list of values DuckDB would read every row (200 ms and more for fifty of a million).
-        cursor.execute(f"SELECT n, {_COLUMNS} FROM attempts WHERE n IN (SELECT unnest(?::BIGINT[]))", (list(numbers),))
-        names = [column[0] for column in cursor.description or ()]
-        found = {row[0]: dict(zip(names, row, strict=True)) for row in cursor.fetchall()}
-        return [found[n] for n in numbers]
+        known = self._known
+        return [known.row(number) for number in known.of_example(task, example_id)]
 
 
-def _flags(numbers: I64, total: int) -> NDArray[np.bool_]:
+def _flags(numbers: I64, total: int) -> Flags:
     """Which of ``total`` attempts have one of these numbers."""
     flags = np.zeros(total, dtype=bool)
     flags[numbers[numbers < total]] = True
     return flags
-
-
-def _conditions(asked: Asked) -> tuple[list[str], list[Any]]:
-    conditions: list[str] = []
-    values: list[Any] = []
-    for name in FILTERS:
-        if value := getattr(asked, name):
-            conditions.append(f"{name} = ?")
-            values.append(value)
-    if asked.identity:
-        conditions.append("(starts_with(id, ?) OR starts_with(example_id, ?))")
-        values += [asked.identity, asked.identity]
-    return conditions, values
 
 
 class _connected:

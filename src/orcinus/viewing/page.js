@@ -20,7 +20,8 @@ async function refresh(part) {
 
 for (const part of document.querySelectorAll("[data-src]")) setInterval(refresh, MILLISECONDS, part);
 
-if (document.querySelector("[data-again]")) setTimeout(() => location.reload(), MILLISECONDS);
+const again = document.querySelector("[data-again]");
+if (again) setTimeout(() => location.reload(), Number(again.dataset.again));
 
 for (const form of document.querySelectorAll("form.filters")) {
   form.addEventListener("change", (event) => {

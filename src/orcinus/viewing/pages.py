@@ -3,11 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import orjson
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -17,6 +20,7 @@ from orcinus.errors import ConfigError, OrcinusError
 from orcinus.following import live
 from orcinus.lineage import example_of, fate_of_trace, lessons_of, scores_of, trace_lesson
 from orcinus.reporting import words
+from orcinus.reporting.models import model_name, model_names
 from orcinus.reporting.pages import SHORT, dot_plot
 from orcinus.viewing.index import FILTERS, ROWS_PER_PAGE, Asked
 from orcinus.viewing.server import REPORT_POLICY
@@ -31,6 +35,7 @@ from orcinus.viewing.workspace import (
 
 MOST_COMPARED = 6
 """Runs beside each other; more do not fit."""
+KEPT_PLOTS = 32
 ORDERS = {
     "first": "in order",
     "longest": "longest first",
@@ -82,6 +87,7 @@ class _Pages:
         self._templates.filters.update(
             percent=words.percent,
             points=words.points,
+            model=model_name,
             count=words.count,
             chance=words.chance,
             dollars=words.dollars,
@@ -121,15 +127,19 @@ class _Pages:
             "run.html.j2",
             run=self._workspace.overview(folder),
             status=self._workspace.status(folder),
+            names=model_names(folder),
             scores=scores,
-            plot=None if scores is None else dot_plot(scores["arms"]),
+            plot=None if scores is None else _plot(orjson.dumps(scores["arms"])),
             report=(folder / "report.html").exists(),
         )
 
     def run_live(self, request: Request) -> Response:
         folder = self._workspace.folder(request.path_params["run"])
         return self._page(
-            "run-live.html.j2", run=self._workspace.overview(folder), status=self._workspace.status(folder)
+            "run-live.html.j2",
+            run=self._workspace.overview(folder),
+            status=self._workspace.status(folder),
+            names=model_names(folder),
         )
 
     def report(self, request: Request) -> Response:
@@ -175,9 +185,9 @@ class _Pages:
             filters=FILTERS,
             values=index.values,
             orders=ORDERS,
-            first=ROWS_PER_PAGE * asked.page + 1,
-            before=link(asked.page - 1) if asked.page else None,
-            after=link(asked.page + 1) if ROWS_PER_PAGE * (asked.page + 1) < found.count else None,
+            first=ROWS_PER_PAGE * found.page + 1,
+            before=link(found.page - 1) if found.page else None,
+            after=link(found.page + 1) if ROWS_PER_PAGE * (found.page + 1) < found.count else None,
             under_way=live(folder),
         )
 
@@ -191,6 +201,7 @@ class _Pages:
             "attempt.html.j2",
             run=run,
             judged=judged,
+            names=model_names(folder),
             example=example_of(folder, attempt.task, attempt.example_id),
             table=f"{step}/{file}",
             row=row,
@@ -216,7 +227,7 @@ class _Pages:
     def lesson(self, request: Request) -> Response:
         folder = self._workspace.folder(request.path_params["run"])
         found = trace_lesson(folder, request.path_params["lesson"])
-        return self._page("lesson.html.j2", run=folder.name, found=found)
+        return self._page("lesson.html.j2", run=folder.name, found=found, names=model_names(folder))
 
 
 def asked_of(query: Mapping[str, str]) -> Asked:
@@ -228,6 +239,12 @@ def asked_of(query: Mapping[str, str]) -> Asked:
         order=order if order in ORDERS else "first",  # type: ignore[arg-type]
         page=_number(query.get("page")),
     )
+
+
+@lru_cache(maxsize=KEPT_PLOTS)
+def _plot(arms: bytes) -> Markup:
+    """Scores as JSON drawn; drawing takes longer than the rest of the page, and a run's scores seldom change."""
+    return dot_plot(orjson.loads(arms))
 
 
 def _number(text: str | None) -> int:

@@ -57,6 +57,8 @@ class Paired:
     repairs: int
     """Questions where the second does better."""
     regressions: int
+    outcome: stats.Outcome
+    """Of this arm alone."""
 
 
 class Workspace:
@@ -225,4 +227,10 @@ def _values(run_dir: Path, arm: str) -> dict[tuple[str, str, str], float]:
 
 def _compared(arm: str, first: Any, second: Any) -> Paired:
     compared = stats.compare(second, first, seed=0)
-    return Paired(arm=arm, first=float(first.mean()), second=float(second.mean()), **asdict(compared))
+    return Paired(
+        arm=arm,
+        first=float(first.mean()),
+        second=float(second.mean()),
+        outcome=stats.outcome(compared.low, compared.high, compared.p_value),
+        **asdict(compared),
+    )
