@@ -42,7 +42,7 @@ class Example:
     """The option texts in order (A, B, …); None when the task is not multiple choice."""
     reference: str | tuple[str, ...] | None = None
     """The right answer: an option letter for ``choice``; the words in order for ``list``; for ``exact`` and ``spans`` a tuple
-    means any one of them is right. None when there is none, and then only a judge or a proxy can give a verdict."""
+    means any one of them is right; for ``json`` a value, or a JSON Schema (with its ``$schema``) that allows the right ones. None when there is none, and then only a judge or a proxy can give a verdict."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Whatever the source said besides: licence, collection, difficulty, passage id. JSON values only."""
 

@@ -1,4 +1,4 @@
-"""Task files behind URLs, read from real servers on this machine: S3 (moto's), HTTP. Needs ``orcinus[s3]`` and ``moto[server]``."""
+"""Task files behind URLs, read from real servers on this machine: S3 (moto's), HTTP. Needs ``orcinus[s3]``, ``moto[s3]`` and ``flask-cors``."""
 
 import gzip
 import io
@@ -47,7 +47,7 @@ FILES = {
 def s3() -> Iterator[dict[str, str]]:
     """The environment of a user whose bucket ``tasks`` holds ``FILES``."""
     pytest.importorskip("s3fs", reason="needs the extra s3")
-    server = pytest.importorskip("moto.server", reason="needs moto[server]").ThreadedMotoServer(port=0)
+    server = pytest.importorskip("moto.server", reason="needs moto[s3] and flask-cors").ThreadedMotoServer(port=0)
     import boto3
 
     server.start()

@@ -47,7 +47,8 @@ class RecordsConfig(Config):
     columns for ``prompt`` are joined by a blank line; for ``choices`` they are the options; for ``meta`` they are kept.
     ``orcinus tasks inspect PATH`` shows which column became what, and a mapping to paste where it finds no prompt."""
     answer_type: AnswerType | None = None
-    """How answers are compared; None takes it from the rows, or else from what the first references look like."""
+    """How answers are compared; None takes it from the rows, or else from what the first references look like. With ``json`` a reference
+    is a value, or a JSON Schema (with its ``$schema``; ``pip install 'orcinus[schema]'``)."""
     verifier: str | None = None
     """Name of a verifier registered under ``verifiers.NAME`` in the entry-point group ``orcinus``; None judges by the answer type.
     With a ``judge:`` in the recipe also ``judge_fallback`` (the judge is asked where the rules find no verdict), ``judge`` (about every answer)

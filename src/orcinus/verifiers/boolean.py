@@ -29,6 +29,13 @@ _IDIOM = re.compile(
 _UNDECIDED = re.compile(
     r"\A\W*(?:not (?:known|certain|clear|sure)|unknown|uncertain|unclear|cannot be determined)", re.IGNORECASE
 )
+_JUDGED = re.compile(
+    r"(?:\A|\b(?:statement|claim|assertion|sentence|proposition|conclusion|that|this|it)(?: is| was|'s) (?P<denied>not )?)"
+    r"(?:indeed |entirely |completely )?(?P<word>correct|incorrect|right|wrong)[.!]?\Z",
+    re.IGNORECASE,
+)
+"""Said of the question itself; looked for where neither yes nor no is said."""
+_OPEN = re.compile(r"\b(?:whether|if)\b", re.IGNORECASE)
 
 
 def truth_of(word: str) -> str | None:
@@ -65,7 +72,12 @@ def find_bool(response: str, *, cut_off: bool = False) -> Found:
         found = _last(sentence)
         if found is not None:
             return found
-    return Found(None, "refused" if refused(text) else "neither yes nor no is said")
+    if refused(text):
+        return Found(None, "refused")
+    if parts and (judged := _JUDGED.search(parts[-1].strip())) and not _OPEN.search(parts[-1]):
+        right = judged["word"].casefold() in ("correct", "right")
+        return Found("yes" if right != bool(judged["denied"]) else "no", "said to be right or wrong")
+    return Found(None, "neither yes nor no is said")
 
 
 def _words(text: str) -> list[str]:

@@ -7,19 +7,17 @@ No answer found is None, never 0.0; two answers are one wrong answer.
 """
 
 from collections.abc import Sequence
-from json import JSONDecoder
-
-import orjson
 
 from orcinus.types import AnswerType
 from orcinus.verifiers.boolean import find_bool, truth_of
 from orcinus.verifiers.choice import find_choice
 from orcinus.verifiers.exact import find_exact, find_list, is_brackets, same_list, same_text
+from orcinus.verifiers.json_values import find_json, same_json
 from orcinus.verifiers.maths import find_expression, find_math, is_puzzle, same_math, solves_puzzle
 from orcinus.verifiers.number import find_number, names_number
 from orcinus.verifiers.programs import final_program, passes, printed_by
 from orcinus.verifiers.spans import find_spans, same_spans
-from orcinus.verifiers.text import Found, Outcome, cleaned
+from orcinus.verifiers.text import Found, Outcome
 
 Reference = str | tuple[str, ...] | None
 
@@ -89,7 +87,7 @@ def find_answer(
         case "spans":
             return find_spans(response, reference, cut_off=cut_off)
         case "json":
-            return _find_json(response)
+            return find_json(response)
         case _:
             brackets = isinstance(reference, str) and is_brackets(reference)
             return find_exact(response, choices, brackets=brackets, cut_off=cut_off)
@@ -114,41 +112,6 @@ def _is_right(answer: str, answer_type: AnswerType, reference: Reference) -> boo
         case "spans":
             return same_spans(answer, reference)
         case "json":
-            return bool(orjson.loads(answer) == orjson.loads(reference))
+            return same_json(answer, reference)
         case _:
             return same_text(answer, reference)
-
-
-def _find_json(response: str) -> Found:
-    """The last JSON value of a text: a fenced block, what stands between the outermost braces, or the last object that is whole."""
-    text, why = cleaned(response)
-    if not text:
-        return Found(None, why)
-    blocks = text.split("```")
-    candidates = [block.removeprefix("json").strip() for block in blocks[1::2]][::-1]
-    start = min((at for at in (text.find("{"), text.find("[")) if at >= 0), default=-1)
-    end = max(text.rfind("}"), text.rfind("]"))
-    if 0 <= start < end:
-        candidates.append(text[start : end + 1])
-    if last := _last_object(text):
-        candidates.append(last)
-    for candidate in candidates:
-        try:
-            return Found(orjson.dumps(orjson.loads(candidate)).decode(), "json")
-        except orjson.JSONDecodeError:
-            continue
-    return Found(None, "no JSON value is given")
-
-
-def _last_object(text: str) -> str | None:
-    """The last object that stands in no other."""
-    decoder, at, last = JSONDecoder(), text.find("{"), None
-    while at >= 0:
-        try:
-            _, end = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            end = at + 1
-        else:
-            last = text[at:end]
-        at = text.find("{", end)
-    return last
