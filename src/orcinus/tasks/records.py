@@ -39,7 +39,8 @@ class RecordsConfig(Config):
     path: str
     """A file, a folder, a glob, a URL (``s3://…``, ``https://…``; extra ``s3``) or a Hugging Face data set (``hf:owner/name``,
     ``hf:owner/name/subset@split``, or the folder of ``save_to_disk``). JSONL, JSON, CSV, TSV, Parquet or Arrow; plain, gzip, zstd, bz2 or xz.
-    Keys of a store come from the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, …)."""
+    Keys of a store come from the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, …).
+    What lies behind a URL is taken to stay the same: give a changed file another name."""
     name: str | None = None
     """Name of the task; None takes it from the rows, or else from the file."""
     columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
