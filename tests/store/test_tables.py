@@ -151,11 +151,11 @@ def test_traces_find_their_examples_and_few_examples_are_held(tmp_path: Path) ->
     write_examples(tmp_path / "e.parquet", tables.ROWS_PER_BATCH + 100)
     numbers = [1, 1, 3, 701, 701, tables.ROWS_PER_BATCH + 7]
     gc.collect()
-    before = sum(isinstance(item, Example) for item in gc.get_objects())
+    before = sum(type(item) is Example for item in gc.get_objects())
     found, most = [], 0
     for example, judged in tables.with_examples(traces(numbers), tmp_path / "e.parquet"):
         found.append((int(example.id), int(judged.attempt.example_id)))
-        most = max(most, sum(isinstance(item, Example) for item in gc.get_objects()) - before)
+        most = max(most, sum(type(item) is Example for item in gc.get_objects()) - before)
     assert found == [(number, number) for number in numbers]
     assert most <= 2
 
