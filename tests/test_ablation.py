@@ -38,7 +38,7 @@ def test_the_arms_of_a_recipe(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_arms_on_the_same_items(tmp_path: Path) -> None:
     write_recipe(tmp_path / "r.yaml")
-    arms = ("answers only", "all direct", "teacher's best strategy", "longest strategy")
+    arms = ("all direct", "teacher's best strategy")
     options = [part for arm in arms for part in ("--arm", arm)]
     done = orcinus("ablate", "r.yaml", "--seeds", "1", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -62,7 +62,7 @@ def test_arms_can_have_the_same_number_of_response_tokens(tmp_path: Path) -> Non
         {"name": "teacher", "teachers": ["teacher"], "epochs": 1, "learning_rate": 0.003},
     ]
     path.write_text(yaml.safe_dump(recipe))
-    arms = ("answers only", "mixed, one stage", "teacher only")
+    arms = ("answers only", "mixed, one stage")
     options = [part for arm in arms for part in ("--arm", arm)]
     done = orcinus("ablate", "r.yaml", "--seeds", "1", "--equal", "tokens", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -73,7 +73,7 @@ def test_arms_can_have_the_same_number_of_response_tokens(tmp_path: Path) -> Non
         name = "train-answer_only" if "answers" in folder.name else "train"
         facts = summary_of(finished_steps(folder, name)[0])["summary"]["stages"]
         learnt[folder.name] = sum(stage["learnt_tokens"] for stage in facts.values())
-    assert len(learnt) == 4
+    assert len(learnt) == 3
     assert max(learnt.values()) < 1.25 * min(learnt.values())
 
 
