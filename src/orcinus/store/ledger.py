@@ -30,6 +30,10 @@ from orcinus.fingerprint import canonical, fingerprint, hashed
 from orcinus.store import tables
 from orcinus.types import Attempt, Request, Usage
 
+FEW = 8
+GATHER_S = 0.01
+"""Where fewer wait, a commit waits so long for more to share its sync: their calls count as in flight until then. An evaluation of 64 calls in flight
+on an idle machine takes 0.34 instead of 0.56 CPU-seconds per 1,000; 0.004 s gave 0.47, 0.002 s 0.51 (two runs each)."""
 COMMIT_LIMIT = 512
 """Attempts in one transaction at most; about 2 MiB."""
 BUSY_TIMEOUT_S = 60.0
@@ -215,6 +219,8 @@ class Ledger:
         connection = self._connect()
         try:
             while (first := self._queue.get()) is not None:
+                if self._queue.qsize() < FEW:
+                    time.sleep(GATHER_S)
                 batch, last = self._drain(first)
                 self._commit_batch(connection, batch)
                 if last:

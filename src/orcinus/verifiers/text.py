@@ -163,7 +163,7 @@ def _plain(text: str) -> str:
 def corrected(text: str) -> str | None:
     """What follows the last word of an answer's own correction, "(A). Wait, actually (B)"; None where there is none."""
     lower = text.casefold()
-    if not any(word in lower for word in _CORRECTING):
+    if not any(map(lower.__contains__, _CORRECTING)):
         return None
     near = text[-_NEAR_THE_END:]
     ends = [match.end() for match in _CORRECTION.finditer(near)]
