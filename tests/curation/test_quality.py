@@ -41,13 +41,13 @@ def test_what_the_judge_prefers_is_learnt_and_extends_to_other_texts() -> None:
 def test_labels_by_chance_are_no_better_than_chance() -> None:
     made, _ = texts(100, 2)
     found = []
-    for seed in range(8):
+    for seed in range(20):
         good = np.random.default_rng(seed).random(100) < 0.5
         worth = validated(made, good, [str(i) for i in range(100)], seed=0)
         assert worth is not None
         found.append(worth)
     assert abs(np.mean([worth.area.value for worth in found]) - 0.5) < 0.05  # pooled over folds it would be below
-    assert sum(worth.clear for worth in found) <= 1
+    assert sum(worth.clear for worth in found) <= 2
 
 
 def test_what_is_known_of_an_example_does_not_help_with_its_other_traces() -> None:
