@@ -27,3 +27,12 @@ def test_the_names_come_sorted() -> None:
     for name in ("b", "a"):
         registry.register(name, dict)
     assert list(registry) == ["a", "b"]
+
+
+def test_a_recipe_names_what_a_factory_makes_or_a_function() -> None:
+    rules = Registry("rules")
+    rules.register("upper", lambda: str.upper)
+    assert rules.named("upper")("a") == "A"
+    assert rules.named("operator:neg")(2) == -2
+    with pytest.raises(ConfigError, match="no rules named 'lower'; known: upper"):
+        rules.named("lower")

@@ -66,7 +66,7 @@ class JudgingConfig(Config):
 def first_by_hash(
     examples: Iterable[Example], salt: str, group_of: Callable[[Example], str], count: int | None
 ) -> dict[str, list[Example]]:
-    """Of each group the examples with the smallest hashes, in the hashes' order: which are asked never depends on how a file was sorted.
+    """Of each group, sorted by name, the examples with the smallest hashes, in the hashes' order: which are asked never depends on how a file was sorted.
 
     Args:
         examples: Read as a stream.
@@ -82,7 +82,7 @@ def first_by_hash(
             _keep_first(of_group, count)
     for of_group in drawn.values():
         _keep_first(of_group, count)
-    return {group: [example for _, _, example in of_group] for group, of_group in drawn.items()}
+    return {group: [example for _, _, example in of_group] for group, of_group in sorted(drawn.items())}
 
 
 def _keep_first(drawn: list[tuple[float, str, Example]], count: int | None) -> None:

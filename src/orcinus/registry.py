@@ -46,6 +46,14 @@ class Registry:
             raise ConfigError(f"no {self.kind} named {name!r}; known: {', '.join(sorted(self._factories)) or 'none'}")
         return self._factories[name]
 
+    def named(self, name: str) -> Any:
+        """What a recipe names: what a registered factory makes, or the function at ``package.module:name``.
+
+        Raises:
+            ConfigError: There is neither.
+        """
+        return function_named(name) if ":" in name else self.get(name)()
+
     def __iter__(self) -> Iterator[str]:
         self._read_entry_points()
         return iter(sorted(self._factories))

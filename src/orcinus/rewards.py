@@ -53,16 +53,6 @@ Rewarding = Callable[[Sequence[Written]], Awaitable[list[Worth]]]
 """Rewards many at once."""
 
 
-def function_of(name: str) -> Reward:
-    """The reward function that is registered as ``name``, or stands at ``module:name``.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    found: Reward = registry.function_named(name) if ":" in name else registry.rewards.get(name)
-    return found
-
-
 def open_reward(name: str, context: StepContext, *, step: str) -> Rewarding:
     """The reward of that name.
 
@@ -89,7 +79,7 @@ def open_reward(name: str, context: StepContext, *, step: str) -> Rewarding:
             ]
 
         return by_judge
-    function = function_of(name)
+    function: Reward = registry.rewards.named(name)
 
     async def by_function(items: Sequence[Written]) -> list[Worth]:
         return [Worth(value=await _called(function, item, name)) for item in items]

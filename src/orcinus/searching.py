@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from orcinus import stats
+from orcinus import registry, stats
 from orcinus.asking import SamplingConfig
 from orcinus.attempts import attempt_all
 from orcinus.completers.continuing import GO_ON, WHOLE
@@ -24,7 +24,7 @@ from orcinus.errors import ConfigError, StepError
 from orcinus.fingerprint import stable_fraction
 from orcinus.judges import judge_of, settle
 from orcinus.protocols import Completer, Continuing
-from orcinus.rewards import BUILT_IN, Rewarding, Worth, Written, function_of, open_reward
+from orcinus.rewards import BUILT_IN, Rewarding, Worth, Written, open_reward
 from orcinus.runtime import StepContext
 from orcinus.stats import DECIDERS, Candidate
 from orcinus.store import tables
@@ -71,7 +71,7 @@ class DecideConfig(Config):
     @classmethod
     def _reward_is_there(cls, value: str) -> str:
         if value not in BUILT_IN:
-            function_of(value)
+            registry.rewards.named(value)
         return value
 
     @property

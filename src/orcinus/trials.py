@@ -11,6 +11,7 @@ training would move the trial students too. The chosen share's own figures flatt
 import shutil
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,10 @@ import numpy as np
 import orjson
 
 from orcinus import stats
-from orcinus.asking import requests_for
+from orcinus.asking import first_by_hash, requests_for
 from orcinus.choosing import first_near_best
 from orcinus.durable import write_atomically
 from orcinus.errors import StepError
-from orcinus.fingerprint import stable_fraction
 from orcinus.measuring import measure
 from orcinus.runtime import StepContext
 from orcinus.store import tables
@@ -152,15 +152,9 @@ async def choose_share(
 
 def probe_examples(mix: MixConfig, context: StepContext) -> list[Example]:
     """The examples that trial students are asked: of each task's probe split those with the smallest hash that can be judged."""
-    by_task: dict[str, list[Example]] = {}
-    for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", "probe"):
-        if example.reference is not None or context.judging is not None:
-            by_task.setdefault(example.task, []).append(example)
-    chosen: list[Example] = []
-    for _, examples in sorted(by_task.items()):
-        examples.sort(key=lambda item: (stable_fraction("mix", item.task, item.id), item.id))
-        chosen += examples[: mix.per_task]
-    return chosen
+    examples = tables.read_examples(context.inputs["sample"] / "examples.parquet", "probe")
+    judgeable = (item for item in examples if item.reference is not None or context.judging is not None)
+    return list(chain(*first_by_hash(judgeable, "mix", lambda item: item.task, mix.per_task).values()))
 
 
 def requests(mix: MixConfig, examples: Iterable[Example], generic: str, seed: int) -> Iterator[Request]:

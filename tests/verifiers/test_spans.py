@@ -1,13 +1,15 @@
 """Spans as answers: what is found, what counts as the same, and DROP's own exact match and F1."""
 
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
 import pytest
 from tests.conftest import read_jsonl
+from tests.verifiers.test_official import attempt
 
 from orcinus.measuring import scores_by_rule
-from orcinus.types import Attempt, Example, Judged, Sampling, Verdict
+from orcinus.types import Example, Judged, Verdict
 from orcinus.verifiers.judging import judge
 from orcinus.verifiers.official import NAMES, RULES, points
 from orcinus.verifiers.spans import Spans, exact_match, f1, normalised
@@ -101,21 +103,6 @@ def example(reference: str | tuple[str, ...], **meta: object) -> Example:
     return Example(id="d", task="drop", prompt="?", answer_type="spans", reference=reference, meta=meta)
 
 
-def attempt(text: str) -> Attempt:
-    return Attempt(
-        id="a",
-        example_id="d",
-        task="drop",
-        strategy="s",
-        model="m",
-        messages=(),
-        sampling=Sampling(),
-        sample=0,
-        text=text,
-        finish="stop",
-    )
-
-
 def test_the_best_of_the_annotators_answers_counts() -> None:
     question = example(("Bears", "Chicago Bears"), spans=[["Bears"], ["Chicago Bears"]])
     assert points("drop_f1", question, "The answer is the Chicago Bears.") == 1.0
@@ -131,7 +118,10 @@ def test_spans_of_the_source_count_before_a_reading_of_the_reference() -> None:
 
 
 def test_f1_stands_in_the_report_as_a_mean_and_never_is_a_verdict() -> None:
-    question, asked = example("Chicago Bears"), attempt("The answer is the Bears.")
+    question, asked = (
+        example("Chicago Bears"),
+        replace(attempt("The answer is the Bears."), task="drop", example_id="d"),
+    )
     verdict = Verdict(attempt_id="a", verifier="spans@1", value=0.0, answer="the Bears", reason="marker")
     rules = scores_by_rule([Judged(attempt=asked, verdict=verdict)], {("drop", "d"): question})
     assert rules["drop_f1"] == {"n": 1, "mean": 0.67, "ours": 0.0}

@@ -24,7 +24,6 @@ from orcinus.errors import ConfigError, StepError
 from orcinus.fingerprint import stable_fraction
 from orcinus.grounds import evidence_of, outcomes, paired_p, proxy_of, written
 from orcinus.measuring import measure
-from orcinus.protocols import Chooser
 from orcinus.proxies import AGREEMENT, TEACHER, by_agreement, by_teacher
 from orcinus.runtime import StepContext
 from orcinus.store import tables
@@ -84,7 +83,7 @@ class AssignConfig(Config):
     @classmethod
     def _chooser_is_there(cls, value: str | None) -> str | None:
         if value is not None:
-            _rule(value)
+            registry.choosers.named(value)
         return value
 
     @model_validator(mode="after")
@@ -238,14 +237,9 @@ def _choose(config: AssignConfig, belief: Belief, costs: Array, names: Sequence[
     return best(belief, costs, margin=config.margin)
 
 
-def _rule(name: str) -> Chooser:
-    rule: Chooser = registry.function_named(name) if ":" in name else registry.choosers.get(name)()
-    return rule
-
-
 def _chosen_by(chooser: str, group: str, items: Sequence[Judged], names: Sequence[str]) -> Assignment:
     """What the user's rule chose, with our evidence."""
-    chosen: object = _rule(chooser)(items)
+    chosen: object = registry.choosers.named(chooser)(items)
     if not isinstance(chosen, Assignment) or chosen.strategy not in [*names, None]:
         gave = repr(chosen.strategy if isinstance(chosen, Assignment) else chosen)
         raise ConfigError(

@@ -92,7 +92,7 @@ class CurateConfig(Config):
     @classmethod
     def _filters_are_registered(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            _named(name)
+            registry.filters.named(name)
         return value
 
     @model_validator(mode="after")
@@ -335,14 +335,8 @@ def curate_rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[s
         score = registry.function_named(config.toxicity.function)
         rules["toxic"] = filters.toxic(score, config.toxicity.function, config.toxicity.limit)
     for name in config.filters:
-        rules[name] = _named(name)
+        rules[name] = registry.filters.named(name)
     return rules
-
-
-def _named(name: str) -> filters.Rule:
-    """A registered filter, or a function by its place."""
-    rule: filters.Rule = registry.function_named(name) if ":" in name else registry.filters.get(name)()
-    return rule
 
 
 def _first_reason(rules: dict[str, filters.Rule], example: Example, judged: Judged) -> tuple[str, str] | None:

@@ -143,9 +143,8 @@ async def _retention(
 def chosen(config: EvaluateConfig, context: StepContext, split: Split = "held_out") -> Iterator[Example]:
     """The items of a split that are asked: of each task those with the smallest hash, whatever their order."""
     examples = tables.read_examples(context.inputs["sample"] / "examples.parquet", split)
-    by_task = first_by_hash(examples, "evaluate", lambda example: example.task, config.per_task)
-    for task in sorted(by_task):
-        yield from by_task[task]
+    for of_task in first_by_hash(examples, "evaluate", lambda example: example.task, config.per_task).values():
+        yield from of_task
 
 
 def _requests(

@@ -15,11 +15,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from orcinus.asking import SamplingConfig, requests_for
+from orcinus.asking import SamplingConfig, first_by_hash, requests_for
 from orcinus.choosing import Array, believe, next_wave
 from orcinus.config import Config
 from orcinus.errors import StepError
-from orcinus.fingerprint import stable_fraction
 from orcinus.judges import judged_attempts
 from orcinus.runtime import StepContext
 from orcinus.store import tables
@@ -84,13 +83,9 @@ async def probe(
 
 
 def probe_examples(context: StepContext) -> dict[str, list[Example]]:
-    """By task the probe examples in the order of their hashes: which are asked never depends on how a file was sorted."""
-    by_task: dict[str, list[Example]] = {}
-    for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", "probe"):
-        by_task.setdefault(example.task, []).append(example)
-    for examples in by_task.values():
-        examples.sort(key=lambda item: (stable_fraction("probe", item.task, item.id), item.id))
-    return dict(sorted(by_task.items()))
+    """By task the probe examples in the order of their hashes."""
+    examples = tables.read_examples(context.inputs["sample"] / "examples.parquet", "probe")
+    return first_by_hash(examples, "probe", lambda example: example.task, None)
 
 
 class _Waves:
