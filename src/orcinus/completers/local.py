@@ -28,7 +28,7 @@ from orcinus.completers.chat import Chat
 from orcinus.completers.continuing import goes_on, is_whole
 from orcinus.completers.local_config import LocalConfig, local_identity
 from orcinus.completers.replies import split_thinking
-from orcinus.completers.slots import SlotCache, fits
+from orcinus.completers.slots import SlotCache, cache_keyword, fits
 from orcinus.errors import CompleterError, ConfigError, MissingExtraError
 from orcinus.types import Completion, Finish, Messages, Sampling, Usage
 
@@ -198,14 +198,15 @@ class Local:
         tokens_BT, mask_BT = _left_padded([row.prompt for row in rows], self._device)
         positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
         cache = DynamicCache(config=self._model.config)
+        cache_argument = cache_keyword(self._model)
         while rows:
             out = self._model(
                 input_ids=tokens_BT,
                 attention_mask=mask_BT,
                 position_ids=positions_BT,
-                past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
+                **{cache_argument: cache},
             )
             chosen = self._choose(out.logits[:, -1].float(), rows)
             self._take(rows, chosen)

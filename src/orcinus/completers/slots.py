@@ -14,6 +14,7 @@ Shapes: S slots, P tokens of a shared beginning, n of them in use, T tokens of t
 """
 
 from collections.abc import Iterator, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ class SlotCache(Cache):
         self.keys_LSHWD = torch.zeros(shape, **options)
         self.values_LSHWD = torch.zeros(shape, **options)
         self.slots, self.width = slots, width
-        self._model = model
+        self._model, self._cache_keyword = model, cache_keyword(model)
         self._rows: torch.Tensor = torch.empty(0, dtype=torch.long)
         self._positions: torch.Tensor | None = None
         self._seen = 0
@@ -179,11 +180,16 @@ class SlotCache(Cache):
             input_ids=tokens,
             attention_mask=bias.expand(len(tokens), -1, -1, -1),
             position_ids=positions,
-            past_key_values=self,
             use_cache=True,
             logits_to_keep=1,
+            **{self._cache_keyword: self},
         ).logits
         return logits
+
+
+def cache_keyword(model: Any) -> str:
+    """Return the name of the forward pass's cache argument: ``cache`` since Transformers 5.24, ``past_key_values`` before."""
+    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
 
 
 def _common(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
