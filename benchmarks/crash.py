@@ -19,13 +19,23 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.loopback import TEXTS, replies
-from orcinus.store.ledger import Ledger
+from orcinus.runs.ledger import Ledger
 
 CONCURRENCY = 64
 
 
 def client(url: str, count: int, ledger: Path) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "benchmarks.engine", "--client", "patient", "--url", url, "--count", str(count)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.engine",
+        "--client",
+        "patient",
+        "--url",
+        url,
+        "--count",
+        str(count),
+    ]
     command += ["--ledger", str(ledger), "--concurrency", str(CONCURRENCY)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
@@ -55,7 +65,8 @@ def run(folder: Path, calls: int, kills: int) -> dict[str, Any]:
         server.kill()
         server.wait()
     expected = [
-        json.loads(answer.partition(b"\r\n\r\n")[2])["choices"][0]["message"]["content"] for answer in replies()
+        json.loads(answer.partition(b"\r\n\r\n")[2])["choices"][0]["message"]["content"]
+        for answer in replies()
     ]
     with Ledger(ledger) as kept:
         broken = list(kept.verify())

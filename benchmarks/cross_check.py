@@ -22,15 +22,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orcinus.benchmarks.reading import ASKED
-from orcinus.completers.chat_server import serve_forever
-from orcinus.completers.scripted import Scripted
-from orcinus.fingerprint import stable_fraction
-from orcinus.store import tables
-from orcinus.types import Messages, Sampling
+from orcinus.core.fingerprint import stable_fraction
+from orcinus.core.types import Messages, Sampling
+from orcinus.models.function import Scripted
+from orcinus.models.server.chat_api import serve_forever
+from orcinus.runs import tables
+from orcinus.tasks.benchmarks.reading import ASKED
 from orcinus.verifiers.official import by_rule
 
-BBH_TASKS = ("date_understanding", "navigate", "object_counting", "formal_fallacies", "dyck_languages", "word_sorting")
+BBH_TASKS = (
+    "date_understanding",
+    "navigate",
+    "object_counting",
+    "formal_fallacies",
+    "dyck_languages",
+    "word_sorting",
+)
 RULES: Mapping[str, Mapping[str, str]] = {
     "bbh": {"strict-match": "lm_eval_bbh_strict", "flexible-extract": "lm_eval_bbh_flexible"},
     "gsm8k": {"strict-match": "gsm8k_hash", "flexible-extract": "lm_eval_flexible"},
@@ -65,16 +72,20 @@ def load_items(data: Path) -> dict[str, list[dict[str, str]]]:
     """By task the questions as they are sent, with the right answer and a wrong one."""
     items: dict[str, list[dict[str, str]]] = {}
     for task in BBH_TASKS:
-        rows = json.loads((data / "raw" / "BIG-Bench-Hard" / "bbh" / f"{task}.json").read_text(encoding="utf-8"))[
-            "examples"
-        ]
+        rows = json.loads(
+            (data / "raw" / "BIG-Bench-Hard" / "bbh" / f"{task}.json").read_text(encoding="utf-8")
+        )["examples"]
         unique = list({row["input"]: row for row in rows}.values())[:ITEMS]
         items[task] = [
-            {"input": row["input"], "target": row["target"], "wrong": wrong_of(row["target"])} for row in unique
+            {"input": row["input"], "target": row["target"], "wrong": wrong_of(row["target"])}
+            for row in unique
         ]
     with gzip.open(data / "tasks" / "gsm8k_test.jsonl.gz", "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file][:ITEMS]
-    items["gsm8k"] = [{"input": r["prompt"], "target": r["reference"], "wrong": wrong_of(r["reference"])} for r in rows]
+    items["gsm8k"] = [
+        {"input": r["prompt"], "target": r["reference"], "wrong": wrong_of(r["reference"])}
+        for r in rows
+    ]
     return items
 
 
@@ -97,7 +108,12 @@ def model(items: Mapping[str, Sequence[Mapping[str, str]]]) -> Scripted:
 
     def reply(messages: Messages, sampling: Sampling) -> str:
         text = messages[-1].content
-        question = text.removeprefix("Q: ").removesuffix("\nA:").removeprefix("Question: ").removesuffix("\nAnswer:")
+        question = (
+            text.removeprefix("Q: ")
+            .removesuffix("\nA:")
+            .removeprefix("Question: ")
+            .removesuffix("\nAnswer:")
+        )
         row = known[question]
         return answer(question, row["target"], row["wrong"])
 
@@ -111,10 +127,14 @@ def write_data(items: Mapping[str, Sequence[Mapping[str, str]]], folder: Path) -
     for task, rows in items.items():
         if task == "gsm8k":
             plain = [{"question": row["input"], "answer": f"#### {row['target']}"} for row in rows]
-            (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in plain), encoding="utf-8")
+            (folder / "test.jsonl").write_text(
+                "".join(json.dumps(row) + "\n" for row in plain), encoding="utf-8"
+            )
         else:
             plain = [{"input": row["input"], "target": row["target"]} for row in rows]
-            (folder / "bbh" / f"{task}.json").write_text(json.dumps({"examples": plain}), encoding="utf-8")
+            (folder / "bbh" / f"{task}.json").write_text(
+                json.dumps({"examples": plain}), encoding="utf-8"
+            )
         (folder / "rows" / f"{task}.jsonl").write_text(
             "".join(json.dumps(row) + "\n" for row in plain), encoding="utf-8"
         )
@@ -127,11 +147,18 @@ def theirs(peers: Path | None, url: str, folder: Path) -> dict[tuple[str, str], 
         raise SystemExit("lm_eval is not installed; name its folder with --peers DIR")
     python = Path(program).parent / "python"
     where = subprocess.run(
-        [python, "-c", "import lm_eval; print(lm_eval.__path__[0])"], capture_output=True, text=True, check=True
+        [python, "-c", "import lm_eval; print(lm_eval.__path__[0])"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     tasks = Path(where.stdout.strip().splitlines()[-1]) / "tasks"
     for name in (*BBH_TASKS, "gsm8k"):
-        source = tasks / "gsm8k" / "gsm8k.yaml" if name == "gsm8k" else tasks / "bbh" / "zeroshot" / f"{name}.yaml"
+        source = (
+            tasks / "gsm8k" / "gsm8k.yaml"
+            if name == "gsm8k"
+            else tasks / "bbh" / "zeroshot" / f"{name}.yaml"
+        )
         rows = folder / "rows" / f"{name}.jsonl"
         lines = [
             f"include: {source}",
@@ -147,7 +174,15 @@ def theirs(peers: Path | None, url: str, folder: Path) -> dict[tuple[str, str], 
         (folder / f"cross_{name}.yaml").write_text("\n".join(lines), encoding="utf-8")
     arguments = f"model=cross-check,base_url={url}/chat/completions,num_concurrent=16,max_retries=1"
     wanted = ",".join(f"cross_{name}" for name in (*BBH_TASKS, "gsm8k"))
-    command = [program, "--model", "local-chat-completions", "--model_args", arguments, "--tasks", wanted]
+    command = [
+        program,
+        "--model",
+        "local-chat-completions",
+        "--model_args",
+        arguments,
+        "--tasks",
+        wanted,
+    ]
     command += [
         "--include_path",
         str(folder),
@@ -201,11 +236,17 @@ def ours(url: str, folder: Path) -> dict[tuple[str, str], dict[str, float]]:
     subprocess.run([sys.executable, "-c", code, *flags], check=True, capture_output=True)
     found: dict[tuple[str, str], dict[str, float]] = {}
     for name in ("bbh", "gsm8k"):
-        examples = {e.id: e for e in tables.read_examples(folder / "ours" / f"items-{name}.parquet")}
+        examples = {
+            e.id: e for e in tables.read_examples(folder / "ours" / f"items-{name}.parquet")
+        }
         for judged in tables.read_judged(folder / "ours" / f"attempts-{name}.parquet"):
             example = examples[judged.attempt.example_id]
             sent = judged.attempt.messages[-1].content
-            question = example.meta[ASKED] if name == "gsm8k" else sent.removeprefix("Q: ").removesuffix("\nA:")
+            question = (
+                example.meta[ASKED]
+                if name == "gsm8k"
+                else sent.removeprefix("Q: ").removesuffix("\nA:")
+            )
             values = {"ours": judged.verdict.value or 0.0}
             for filter_name, rule_name in RULES["gsm8k" if name == "gsm8k" else "bbh"].items():
                 rule = by_rule(rule_name, example, judged.attempt)
@@ -216,7 +257,8 @@ def ours(url: str, folder: Path) -> dict[tuple[str, str], dict[str, float]]:
 
 
 def compare(
-    a: Mapping[tuple[str, str], Mapping[str, float]], b: Mapping[tuple[str, str], Mapping[str, float]]
+    a: Mapping[tuple[str, str], Mapping[str, float]],
+    b: Mapping[tuple[str, str], Mapping[str, float]],
 ) -> dict[str, Any]:
     """By task the means, and how often each pair of rules disagrees in which way of answering."""
     tables_: dict[str, Any] = {}
@@ -230,7 +272,11 @@ def compare(
         pairs += [("ours", rule) for rule in RULES["bbh"]]
         differences = {
             f"{first} against {second}": dict(
-                Counter(f"{way}: {row[first]:.0f}/{row[second]:.0f}" for way, row in rows if row[first] != row[second])
+                Counter(
+                    f"{way}: {row[first]:.0f}/{row[second]:.0f}"
+                    for way, row in rows
+                    if row[first] != row[second]
+                )
             )
             for first, second in pairs
         }
@@ -247,7 +293,9 @@ async def serve(data: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--json", action="store_true")
@@ -256,8 +304,18 @@ def main() -> None:
     if arguments.serve:
         asyncio.run(serve(arguments.data))
         return
-    command = [sys.executable, "-m", "benchmarks.cross_check", "--serve", "--data", str(arguments.data)]
-    with tempfile.TemporaryDirectory() as name, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.cross_check",
+        "--serve",
+        "--data",
+        str(arguments.data),
+    ]
+    with (
+        tempfile.TemporaryDirectory() as name,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server,
+    ):
         assert server.stdout is not None
         try:
             url = server.stdout.readline().strip()
@@ -271,12 +329,16 @@ def main() -> None:
         return
     for task, row in found.items():
         print(
-            f"{task} (n = {row['n']}): " + ", ".join(f"{rule} {100 * mean:.1f}" for rule, mean in row["means"].items())
+            f"{task} (n = {row['n']}): "
+            + ", ".join(f"{rule} {100 * mean:.1f}" for rule, mean in row["means"].items())
         )
         for pair, counts in row["differences"].items():
             print(
                 f"    {pair}: "
-                + (", ".join(f"{what} × {count}" for what, count in counts.items()) or "the same on every item")
+                + (
+                    ", ".join(f"{what} × {count}" for what, count in counts.items())
+                    or "the same on every item"
+                )
             )
 
 

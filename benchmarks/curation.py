@@ -28,12 +28,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orcinus import demo
-from orcinus.curation.near import SHINGLE, originals_of
-from orcinus.runtime import Runtime, Silent, StepContext
-from orcinus.steps.sample import SampleConfig, sample
-from orcinus.store import tables
-from orcinus.tasks.records import Records, RecordsConfig
+from orcinus.pipeline import demo
+from orcinus.runs import tables
+from orcinus.runs.context import Runtime, Silent, StepContext
+from orcinus.tasks.duplicates.near import SHINGLE, originals_of
+from orcinus.tasks.files.records import Records, RecordsConfig
+from orcinus.tasks.sample import SampleConfig, sample
 from orcinus.training.packing import best_fit, fill
 
 VOCABULARY = 50_000
@@ -60,11 +60,15 @@ class Texts:
     def edited(self, text: list[str]) -> list[str]:
         """A near copy: some words replaced."""
         copy = list(text)
-        for place in self._random.integers(0, len(copy), 1 + self._random.integers(0, max(1, len(copy) // 25))):
+        for place in self._random.integers(
+            0, len(copy), 1 + self._random.integers(0, max(1, len(copy) // 25))
+        ):
             copy[place] = f"edit{self._random.integers(10**9)}"
         return copy
 
-    def chunk(self, count: int, passages: list[list[str]], *, copies: float) -> tuple[list[list[str]], dict[int, int]]:
+    def chunk(
+        self, count: int, passages: list[list[str]], *, copies: float
+    ) -> tuple[list[list[str]], dict[int, int]]:
         """``count`` texts, and which one each near copy is of."""
         texts = self.fresh(count)
         copy_of = {}
@@ -115,7 +119,11 @@ def whole_path(folder: Path) -> dict[str, Any]:
     """Sample, remove, split, pack; the figures of this process."""
     started = time.perf_counter()
     opened = [
-        (name, Records(RecordsConfig(path=f"{name}.parquet", name=name, answer_type="exact"), folder), role)
+        (
+            name,
+            Records(RecordsConfig(path=f"{name}.parquet", name=name, answer_type="exact"), folder),
+            role,
+        )
         for name, role in (("pool", "pool"), ("evaluation", "evaluation"))
     ]
     nothing = cast(Any, None)
@@ -162,14 +170,18 @@ def write_run(folder: Path, count: int) -> None:
     texts = Texts(seed=count)
     passages = texts.fresh(EVALUATION)
     pq.write_table(table(passages, 0), folder / "evaluation.parquet")
-    schema = pa.schema([(name, pa.string()) for name in ("id", "system_prompt", "question", "response")])
+    schema = pa.schema(
+        [(name, pa.string()) for name in ("id", "system_prompt", "question", "response")]
+    )
     with pq.ParquetWriter(folder / "pool.parquet", schema, compression="zstd") as writer:
         for start in range(0, count, CHUNK):
             rows, _ = texts.chunk(min(CHUNK, count - start), passages, copies=0.05)
             answers = texts.fresh(len(rows))
             columns = {
                 "id": [str(start + number) for number in range(len(rows))],
-                "system_prompt": [f"You explain in manner {number % 16}." for number in range(len(rows))],
+                "system_prompt": [
+                    f"You explain in manner {number % 16}." for number in range(len(rows))
+                ],
                 "question": [" ".join(row) for row in rows],
                 "response": [" ".join(row) for row in answers],
             }
@@ -177,9 +189,15 @@ def write_run(folder: Path, count: int) -> None:
     recipe = {
         "name": "steps",
         "tasks": [{"path": "pool.parquet", "name": "pool"}],
-        "evaluation": [{"path": "evaluation.parquet", "name": "evaluation", "answer_type": "exact"}],
+        "evaluation": [
+            {"path": "evaluation.parquet", "name": "evaluation", "answer_type": "exact"}
+        ],
         "strategies": ["recorded"],
-        "student": {"kind": "local", "path": str(Path(demo.__file__).parent / "base"), "chat_template": "chatml"},
+        "student": {
+            "kind": "local",
+            "path": str(Path(demo.__file__).parent / "base"),
+            "chat_template": "chatml",
+        },
         "teacher": {"kind": "answered"},
         "sample": {"probe": 0.01, "held_out": 0.01, "near_duplicates": SIMILARITY},
         "probe": {"per_task": 2, "sampling": {"max_tokens": 1}},
@@ -192,10 +210,9 @@ def write_run(folder: Path, count: int) -> None:
 def one_step(folder: Path, verb: str) -> dict[str, float]:
     """The figures of this process, which runs one step of the run in ``folder``."""
     # Not above: the other processes' peaks would hold what a whole run imports.
-    from orcinus.lineage import finished_steps
-    from orcinus.method import run_recipe
-    from orcinus.pipeline import summary_of
-    from orcinus.recipe import load_recipe
+    from orcinus.pipeline.recipe_file import load_recipe
+    from orcinus.pipeline.run import run_recipe
+    from orcinus.runs.folders import finished_steps, summary_of
 
     flags = Runtime(workspace=folder / "runs", ledger_path=folder / "runs" / "ledger.sqlite")
     path = folder / "recipe.yaml"
@@ -256,16 +273,24 @@ def datatrove(texts: list[str]) -> list[bool]:
     config = MinhashConfig(n_grams=SHINGLE)
     documents = [Document(text=text, id=str(number)) for number, text in enumerate(texts)]
     with tempfile.TemporaryDirectory() as folder:
-        signatures, buckets, removed = (f"{folder}/{name}" for name in ("signatures", "buckets", "removed"))
+        signatures, buckets, removed = (
+            f"{folder}/{name}" for name in ("signatures", "buckets", "removed")
+        )
         MinhashDedupSignature(signatures, config).run(documents, 0, 1)
         for bucket in range(config.num_buckets):
-            MinhashDedupBuckets(signatures, buckets, config=config).run(None, bucket, config.num_buckets)
+            MinhashDedupBuckets(signatures, buckets, config=config).run(
+                None, bucket, config.num_buckets
+            )
         MinhashDedupCluster(buckets, removed, config=config).run(None, 0, 1)
         kept = {document.id for document in MinhashDedupFilter(removed).run(documents, 0, 1)}
     return [str(number) not in kept for number in range(len(texts))]
 
 
-ENGINES: dict[str, Callable[[list[str]], list[bool]]] = {"ours": ours, "datatrove": datatrove, "datasketch": datasketch}
+ENGINES: dict[str, Callable[[list[str]], list[bool]]] = {
+    "ours": ours,
+    "datatrove": datatrove,
+    "datasketch": datasketch,
+}
 
 
 def _runs(words: list[str]) -> list[tuple[str, ...]]:
@@ -276,7 +301,11 @@ def near_alone(engine: str, count: int) -> dict[str, float]:
     """Rows a second and recall of one engine."""
     words, copy_of = Texts(seed=7).chunk(count, [], copies=0.2)
     texts = [" ".join(row) for row in words]
-    similar = [place for place, source in copy_of.items() if _similarity(words[place], words[source]) >= SIMILARITY]
+    similar = [
+        place
+        for place, source in copy_of.items()
+        if _similarity(words[place], words[source]) >= SIMILARITY
+    ]
     ENGINES[engine](texts[:200])  # imports and tables
     started = time.perf_counter()
     removed = ENGINES[engine](texts)
@@ -288,7 +317,9 @@ def near_alone(engine: str, count: int) -> dict[str, float]:
         "rows_per_s": count / seconds,
         "recall": found / len(similar),
         "copies": len(similar),
-        "removed_without_copy": sum(flag for place, flag in enumerate(removed) if place not in planted),
+        "removed_without_copy": sum(
+            flag for place, flag in enumerate(removed) if place not in planted
+        ),
     }
 
 
@@ -324,7 +355,8 @@ def run(sizes: list[int], step_sizes: list[int], near_rows: int) -> dict[str, An
     return {
         "rows": large,
         "rows_per_s": paths[large]["rows_per_s"],
-        "exponent": math.log(paths[large]["seconds"] / paths[small]["seconds"]) / math.log(large / small)
+        "exponent": math.log(paths[large]["seconds"] / paths[small]["seconds"])
+        / math.log(large / small)
         if large > small
         else None,
         "peak_gib": max(path["peak_gib"] for path in paths.values()),
@@ -341,11 +373,21 @@ def run(sizes: list[int], step_sizes: list[int], near_rows: int) -> dict[str, An
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="10,000 and 100,000 rows, some minutes")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="10,000 and 100,000 rows, some minutes"
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rows", type=int, nargs="+", default=None)
-    parser.add_argument("--steps", type=int, nargs="*", default=None, help="sizes of the run whose steps are measured")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        nargs="*",
+        default=None,
+        help="sizes of the run whose steps are measured",
+    )
     for name in ("write", "write-run", "step", "path", "engine"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -362,7 +404,9 @@ def main() -> None:
     elif arguments.engine:
         print(json.dumps(near_alone(arguments.engine, arguments.rows[0])))
     else:
-        sizes = arguments.rows or ([10_000, 100_000] if arguments.quick else [50_000, 500_000, 5_000_000])
+        sizes = arguments.rows or (
+            [10_000, 100_000] if arguments.quick else [50_000, 500_000, 5_000_000]
+        )
         default = [10_000, 50_000] if arguments.quick else [100_000, 500_000]
         step_sizes = default if arguments.steps is None else arguments.steps
         figures = run(sizes, step_sizes, 4000 if arguments.quick else 20_000)

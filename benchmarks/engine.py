@@ -25,13 +25,13 @@ import orjson
 import uvloop
 from pyreqwest.client import ClientBuilder
 
-from orcinus.attempts import attempt_all
-from orcinus.completers.endpoint import Endpoint, EndpointConfig
-from orcinus.completers.wire import Patience
-from orcinus.protocols import Verifier
-from orcinus.store.ledger import Ledger
-from orcinus.types import Attempt, Example, Message, Request, Sampling, Verdict
-from orcinus.verifiers import by_answer_type
+from orcinus.core.protocols import Verifier
+from orcinus.core.types import Attempt, Example, Message, Request, Sampling, Verdict
+from orcinus.models.attempts import attempt_all
+from orcinus.models.remote.endpoint import Endpoint, EndpointConfig
+from orcinus.models.remote.wire import Patience
+from orcinus.runs.ledger import Ledger
+from orcinus.verifiers.verify import by_answer_type
 
 SYSTEM = "Work through the problem in small numbered steps, each following from the ones before. Then give the answer."
 BODY = (
@@ -45,11 +45,21 @@ CONCURRENCY = 256
 def requests(count: int) -> Iterator[Request]:
     for number in range(count):
         example = Example(
-            id=str(number), task="bench", prompt=f"{BODY}Case {number}.", answer_type="number", reference="42"
+            id=str(number),
+            task="bench",
+            prompt=f"{BODY}Case {number}.",
+            answer_type="number",
+            reference="42",
         )
-        messages = (Message(role="system", content=SYSTEM), Message(role="user", content=example.prompt))
+        messages = (
+            Message(role="system", content=SYSTEM),
+            Message(role="user", content=example.prompt),
+        )
         yield Request(
-            example=example, strategy="step_by_step", messages=messages, sampling=Sampling(max_tokens=512, seed=0)
+            example=example,
+            strategy="step_by_step",
+            messages=messages,
+            sampling=Sampling(max_tokens=512, seed=0),
         )
 
 
@@ -72,7 +82,9 @@ async def bare(url: str, count: int) -> None:
                         "max_tokens": 512,
                     }
                 )
-                response = await client.post(url + "/chat/completions").body_bytes(body).build().send()
+                response = (
+                    await client.post(url + "/chat/completions").body_bytes(body).build().send()
+                )
                 reply = orjson.loads(bytes(await response.bytes()))
                 assert reply["choices"][0]["message"]["content"]
 
@@ -93,7 +105,9 @@ async def full(
     patience: Patience = Patience(),  # noqa: B008 (frozen)
 ) -> tuple[int, int]:
     """Our engine; how many answers came, and how many of them were recalled."""
-    endpoint = Endpoint(EndpointConfig(model="loopback", base_urls=(url,), patience=patience), secrets={})
+    endpoint = Endpoint(
+        EndpointConfig(model="loopback", base_urls=(url,), patience=patience), secrets={}
+    )
     seen = recalled = 0
     with Ledger(path) as ledger:
         async for judged in attempt_all(
@@ -117,7 +131,11 @@ def client(arguments: argparse.Namespace) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     # A recall is so short that making its request would be a quarter of it.
-    asked = list(requests(arguments.count)) if arguments.client == "recall" else requests(arguments.count)
+    asked = (
+        list(requests(arguments.count))
+        if arguments.client == "recall"
+        else requests(arguments.count)
+    )
     start, cpu = time.perf_counter(), time.process_time()
     if arguments.client == "bare":
         uvloop.run(bare(arguments.url, arguments.count))
@@ -125,7 +143,9 @@ def client(arguments: argparse.Namespace) -> None:
     else:
         verify = unjudged if arguments.client == "recall" else by_answer_type
         # For a server that misbehaves on purpose (benchmarks.crash): ask until it answers.
-        patience = Patience(tries=40, first_pause_s=0.01) if arguments.client == "patient" else Patience()
+        patience = (
+            Patience(tries=40, first_pause_s=0.01) if arguments.client == "patient" else Patience()
+        )
         seen, recalled = uvloop.run(
             full(arguments.url, asked, arguments.ledger, arguments.concurrency, verify, patience)
         )
@@ -143,8 +163,20 @@ def client(arguments: argparse.Namespace) -> None:
     )
 
 
-def measure(kind: str, url: str, count: int, ledger: Path, concurrency: int = CONCURRENCY) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.engine", "--client", kind, "--url", url, "--count", str(count)]
+def measure(
+    kind: str, url: str, count: int, ledger: Path, concurrency: int = CONCURRENCY
+) -> dict[str, float]:
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.engine",
+        "--client",
+        kind,
+        "--url",
+        url,
+        "--count",
+        str(count),
+    ]
     command += ["--ledger", str(ledger), "--concurrency", str(concurrency)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -164,7 +196,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
-    for name, kind in (("client", str), ("url", str), ("count", int), ("ledger", Path), ("concurrency", int)):
+    for name, kind in (
+        ("client", str),
+        ("url", str),
+        ("count", int),
+        ("ledger", Path),
+        ("concurrency", int),
+    ):
         parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.client:
@@ -179,8 +217,12 @@ def main() -> None:
     print(
         f"full path against the bare client: {figures['vs_bare_client']:.2f} of its calls a second ({figures['per_second']:,.0f})"
     )
-    print(f"CPU of the client: {figures['cpu_s_per_1000']:.2f} s per 1,000 calls; memory {figures['rss_mib']:.0f} MiB")
-    print(f"with a latency of one second: {figures['latency_efficiency']:.1%} of concurrency ÷ latency")
+    print(
+        f"CPU of the client: {figures['cpu_s_per_1000']:.2f} s per 1,000 calls; memory {figures['rss_mib']:.0f} MiB"
+    )
+    print(
+        f"with a latency of one second: {figures['latency_efficiency']:.1%} of concurrency ÷ latency"
+    )
     print(
         f"recalled from the ledger: {figures['recalls_per_s']:,.0f} a second, judged again {figures['recalled_and_judged_per_s']:,.0f}"
     )
@@ -193,8 +235,12 @@ def run(folder: Path, count: int, pairs: int) -> dict[str, Any]:
         for number in range(pairs):
             first = measure("bare", url, count, folder / "none")
             rows.append((first, measure("full", url, count, folder / f"{number}.sqlite")))
-        recall = [measure("recall", url, count, folder / f"{number}.sqlite") for number in range(pairs)]
-        rejudge = [measure("full", url, count, folder / f"{number}.sqlite") for number in range(pairs)]
+        recall = [
+            measure("recall", url, count, folder / f"{number}.sqlite") for number in range(pairs)
+        ]
+        rejudge = [
+            measure("full", url, count, folder / f"{number}.sqlite") for number in range(pairs)
+        ]
         assert all(row["recalled"] == count for row in recall + rejudge)
     finally:
         server.kill()
@@ -209,7 +255,9 @@ def run(folder: Path, count: int, pairs: int) -> dict[str, Any]:
     return {
         "calls": count,
         "pairs": pairs,
-        "vs_bare_client": statistics.median(ours["per_second"] / theirs["per_second"] for theirs, ours in rows),
+        "vs_bare_client": statistics.median(
+            ours["per_second"] / theirs["per_second"] for theirs, ours in rows
+        ),
         "per_second": statistics.median(ours["per_second"] for _, ours in rows),
         "cpu_s_per_1000": statistics.median(ours["cpu_s_per_1000"] for _, ours in rows),
         "bare_cpu_s_per_1000": statistics.median(theirs["cpu_s_per_1000"] for theirs, _ in rows),

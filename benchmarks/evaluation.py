@@ -84,20 +84,49 @@ def write_questions(folder: Path, count: int) -> Path:
     with path.open("w", encoding="utf-8") as file:
         for n in range(count):
             target = "42" if n % 2 else "7"
-            row = {"question": QUESTION.format(n=n), "answer": f"Counting.\n#### {target}", "target": target}
+            row = {
+                "question": QUESTION.format(n=n),
+                "answer": f"Counting.\n#### {target}",
+                "target": target,
+            }
             file.write(json.dumps(row) + "\n")
     return path
 
 
-def command_of(tool: str, peers: Path | None, url: str, folder: Path, file: Path) -> list[str] | None:
+def command_of(
+    tool: str, peers: Path | None, url: str, folder: Path, file: Path
+) -> list[str] | None:
     """How ``tool`` is asked to evaluate ``file``; None where it is not installed."""
     if tool == "orcinus":
         evaluate = "import sys; from orcinus.cli import main; sys.argv[0] = 'orcinus'; main()"
-        flags = ["--model", url, "--served-as", "loopback", "--benchmark", "gsm8k", "--data", str(folder)]
-        return [sys.executable, "-c", evaluate, "evaluate", *flags, "--runs", str(folder / "runs"), "--json"]
+        flags = [
+            "--model",
+            url,
+            "--served-as",
+            "loopback",
+            "--benchmark",
+            "gsm8k",
+            "--data",
+            str(folder),
+        ]
+        return [
+            sys.executable,
+            "-c",
+            evaluate,
+            "evaluate",
+            *flags,
+            "--runs",
+            str(folder / "runs"),
+            "--json",
+        ]
     if tool == "bare aiohttp loop":
         python = sys.executable if peers is None else str(peers / "python")
-        known = subprocess.run([python, "-c", "import aiohttp"], capture_output=True, check=False).returncode == 0
+        known = (
+            subprocess.run(
+                [python, "-c", "import aiohttp"], capture_output=True, check=False
+            ).returncode
+            == 0
+        )
         return [python, __file__, "--bare", url, str(file)] if known else None
     name = "lm_eval" if tool == "lm-evaluation-harness" else "inspect"
     program = shutil.which(name, path=None if peers is None else str(peers))
@@ -106,11 +135,27 @@ def command_of(tool: str, peers: Path | None, url: str, folder: Path, file: Path
     if name == "lm_eval":
         (folder / "task.yaml").write_text(LM_EVAL_TASK.format(file=file), encoding="utf-8")
         arguments = f"model=loopback,base_url={url}/chat/completions,num_concurrent={IN_FLIGHT},max_retries=3"
-        flags = ["--model", "local-chat-completions", "--model_args", arguments, "--tasks", "loopback_gsm8k"]
+        flags = [
+            "--model",
+            "local-chat-completions",
+            "--model_args",
+            arguments,
+            "--tasks",
+            "loopback_gsm8k",
+        ]
         flags += ["--include_path", str(folder), "--apply_chat_template", "--log_samples"]
         return [program, *flags, "--output_path", str(folder / "out")]
     (folder / "loopback_task.py").write_text(INSPECT_TASK.format(file=str(file)), encoding="utf-8")
-    flags = ["--model", "openai/loopback", "--model-base-url", url, "-M", "responses_api=false", "--display", "none"]
+    flags = [
+        "--model",
+        "openai/loopback",
+        "--model-base-url",
+        url,
+        "-M",
+        "responses_api=false",
+        "--display",
+        "none",
+    ]
     flags += ["--max-connections", str(IN_FLIGHT), "--log-dir", str(folder / "logs")]
     return [program, "eval", "loopback_task.py", *flags]
 
@@ -118,9 +163,15 @@ def command_of(tool: str, peers: Path | None, url: str, folder: Path, file: Path
 def cpu_seconds(command: Sequence[str], folder: Path) -> float:
     """User and system time of a command and all it starts."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "cache"), "OPENAI_API_KEY": "none"}
+    offline = {
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_CACHE": str(folder / "cache"),
+        "OPENAI_API_KEY": "none",
+    }
     environment = {**os.environ, **offline, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise SystemExit(f"{command[0]} ended with {done.returncode}: {done.stderr[-2000:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -133,12 +184,21 @@ async def bare(url: str, file: Path) -> None:
 
     lines = iter(file.read_text(encoding="utf-8").splitlines())
     headers = {"content-type": "application/json"}
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers) as session:
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), headers=headers
+    ) as session:
 
         async def worker() -> None:
             for line in lines:
                 messages = [{"role": "user", "content": json.loads(line)["question"]}]
-                body = json.dumps({"model": "loopback", "messages": messages, "temperature": 0.0, "max_tokens": 1024})
+                body = json.dumps(
+                    {
+                        "model": "loopback",
+                        "messages": messages,
+                        "temperature": 0.0,
+                        "max_tokens": 1024,
+                    }
+                )
                 async with session.post(f"{url}/chat/completions", data=body) as response:
                     assert json.loads(await response.read())["choices"][0]["message"]["content"]
 
@@ -176,14 +236,21 @@ def run(peers: Path | None, rounds: int) -> dict[str, Any]:
                 figures = measure(tool, peers, url)
                 if figures is not None:
                     rows.append(figures)
-                    print(f"round {number + 1}, {tool}: {figures['per_1000']:.2f}", file=sys.stderr, flush=True)
+                    print(
+                        f"round {number + 1}, {tool}: {figures['per_1000']:.2f}",
+                        file=sys.stderr,
+                        flush=True,
+                    )
     load.append(os.getloadavg()[0])
     tools = {
         tool: {
             "per_1000": spread([row["per_1000"] for row in rows]),
             "start_up": spread([row["start_up"] for row in rows]),
             "times_ours": spread(
-                [row["per_1000"] / ours["per_1000"] for row, ours in zip(rows, found["orcinus"], strict=True)]
+                [
+                    row["per_1000"] / ours["per_1000"]
+                    for row, ours in zip(rows, found["orcinus"], strict=True)
+                ]
             ),
         }
         for tool, rows in found.items()
@@ -193,7 +260,9 @@ def run(peers: Path | None, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="One round.")
@@ -208,7 +277,9 @@ def main() -> None:
         print(json.dumps(found))
         return
     load = ", ".join(f"{value:.1f}" for value in found["load"])
-    print(f"rounds: {found['rounds']}; load of {found['cores']} cores before each and at the end: {load}")
+    print(
+        f"rounds: {found['rounds']}; load of {found['cores']} cores before each and at the end: {load}"
+    )
     for tool in SIZES:
         if tool not in found["tools"]:
             print(f"{tool:24} not installed")

@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from orcinus.completers.chat import Chat
-from orcinus.completers.local import Local
-from orcinus.completers.local_config import LocalConfig
-from orcinus.strategies import built_in
-from orcinus.training.scratch import ScratchConfig
-from orcinus.training.student import make_student
-from orcinus.types import Message, Messages, Sampling
+from orcinus.core.types import Message, Messages, Sampling
+from orcinus.models.local.chat_format import Chat
+from orcinus.models.local.config import LocalConfig
+from orcinus.models.local.huggingface import Local
+from orcinus.models.scratch import ScratchConfig
+from orcinus.strategies.library import built_in
+from orcinus.training.scratch_model import make_student
 
 BATCH = 32
 WORDS = "the small student reads a question and writes an answer word by word until it is done with it".split()  # noqa: SIM905
@@ -34,14 +34,18 @@ WORDS = "the small student reads a question and writes an answer word by word un
 
 def questions(count: int) -> list[tuple[Messages, int]]:
     """(conversation, tokens to write): one of three strategies, 10 to 200 words; 8 to 256 tokens."""
-    strategies = [built_in()[name].system for name in ("direct", "explain_then_answer", "step_by_step")]
+    strategies = [
+        built_in()[name].system for name in ("direct", "explain_then_answer", "step_by_step")
+    ]
     draw = random.Random(3)
     asked: list[tuple[Messages, int]] = []
     for number in range(count):
         words = int(min(200, max(10, draw.lognormvariate(math.log(40), 0.7))))
         question = Message(role="user", content=" ".join(draw.choice(WORDS) for _ in range(words)))
         system = Message(role="system", content=strategies[number % len(strategies)])
-        asked.append(((system, question), int(min(256, max(8, draw.lognormvariate(math.log(48), 0.9))))))
+        asked.append(
+            ((system, question), int(min(256, max(8, draw.lognormvariate(math.log(48), 0.9)))))
+        )
     return asked
 
 
@@ -61,15 +65,21 @@ def generated(folder: Path, asked: list[tuple[Messages, int]]) -> tuple[float, l
         for i, prompt in enumerate(part):
             ids[i, width - len(prompt) :] = torch.tensor(prompt)
             mask[i, width - len(prompt) :] = 1
-        out = model.generate(ids, attention_mask=mask, max_new_tokens=max(bounds), do_sample=False, eos_token_id=[])
-        written += [row[width : width + bound].tolist() for row, bound in zip(out, bounds, strict=True)]
+        out = model.generate(
+            ids, attention_mask=mask, max_new_tokens=max(bounds), do_sample=False, eos_token_id=[]
+        )
+        written += [
+            row[width : width + bound].tolist() for row, bound in zip(out, bounds, strict=True)
+        ]
     took = time.perf_counter() - start
     return sum(bound for _, bound in asked) / took, written
 
 
 def ours(folder: Path, asked: list[tuple[Messages, int]]) -> tuple[float, list[str]]:
     async def go() -> tuple[float, list[str]]:
-        model = Local(LocalConfig(path=str(folder), chat_template="chatml", dtype="float32"), device="cpu")
+        model = Local(
+            LocalConfig(path=str(folder), chat_template="chatml", dtype="float32"), device="cpu"
+        )
         await model.complete((Message(role="user", content="warm"),), Sampling(max_tokens=2))
         model._stops = frozenset()
         start = time.perf_counter()
@@ -94,7 +104,9 @@ def main() -> None:
         folder = Path(name) / "model"
         hidden, layers = (256, 4) if arguments.quick else (512, 6)
         size = ScratchConfig(layers=layers, hidden=hidden, heads=8, vocabulary=4096, context=1024)
-        facts = make_student(size, [message.content for messages, _ in asked for message in messages], folder)
+        facts = make_student(
+            size, [message.content for messages, _ in asked for message in messages], folder
+        )
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         rows = []
         for _ in range(pairs):

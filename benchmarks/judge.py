@@ -27,16 +27,16 @@ import numpy as np
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from orcinus.completers.opening import open_completer
-from orcinus.completers.scripted import Scripted
-from orcinus.errors import OrcinusError
-from orcinus.judges import Comparison, Judge, Pair, compare, tally
-from orcinus.protocols import Completer
-from orcinus.recipe import JudgeConfig
-from orcinus.stats import clustered_interval, paired_difference, wilson
-from orcinus.store.ledger import Ledger
-from orcinus.types import Example, Messages, Sampling
-from orcinus.verifiers.judge import comparison, rating, read
+from orcinus.core.errors import OrcinusError
+from orcinus.core.protocols import Completer
+from orcinus.core.stats import clustered_interval, paired_difference, wilson
+from orcinus.core.types import Example, Messages, Sampling
+from orcinus.models.configs import JudgeConfig
+from orcinus.models.function import Scripted
+from orcinus.models.open import open_completer
+from orcinus.runs.ledger import Ledger
+from orcinus.verifiers.judge import Comparison, Judge, Pair, compare, tally
+from orcinus.verifiers.judge_prompts import comparison, rating, read
 
 PEOPLE = {0: 1.0, 1: 0.0, 2: 0.5}
 """The labels of Auto-J's test pairs (its README: 0 the first is preferred, 1 the second, 2 a tie) as values of the first answer."""
@@ -56,7 +56,13 @@ def share(hits: Sequence[bool], questions: Sequence[object]) -> Row:
         low, high = wilson((mean or 0.0) * groups, groups)
     else:
         _, low, high = clustered_interval(hits, questions)
-    return {"share": mean, "n": n, "questions": groups, "low": max(0.0, low), "high": min(1.0, high)}
+    return {
+        "share": mean,
+        "n": n,
+        "questions": groups,
+        "low": max(0.0, low),
+        "high": min(1.0, high),
+    }
 
 
 def gap(values: Sequence[float]) -> Row:
@@ -98,8 +104,12 @@ def replayed(reviews: Sequence[Row], critiques: Sequence[Row]) -> Row:
         "replies": len(reviews) + len(critiques),
         "read_as_verdict_without_one": alone,
         "read_with_our_line": right,
-        "two_scores_as_recorded": sum(two_scores(row["review"]) == row["scores"] for row in reviews),
-        "boxed_as_recorded": sum(boxed_rating(row["response"]) == row["meta"]["pred_score"] for row in critiques),
+        "two_scores_as_recorded": sum(
+            two_scores(row["review"]) == row["scores"] for row in reviews
+        ),
+        "boxed_as_recorded": sum(
+            boxed_rating(row["response"]) == row["meta"]["pred_score"] for row in critiques
+        ),
     }
 
 
@@ -113,14 +123,26 @@ def gpt4_reviews(reviews: Sequence[Row]) -> Row:
     for row in reviews:
         first_place[row["item"], row["model_1"]].append(row["scores"][0])
         second_place[row["item"], row["model_2"]].append(row["scores"][1])
-    again = [(abs(a - b), key[0]) for key, found in first_place.items() for a, b in combinations(found, 2)]
-    both = [float(np.mean(first_place[key]) - np.mean(second_place[key])) for key in first_place if key in second_place]
+    again = [
+        (abs(a - b), key[0])
+        for key, found in first_place.items()
+        for a, b in combinations(found, 2)
+    ]
+    both = [
+        float(np.mean(first_place[key]) - np.mean(second_place[key]))
+        for key in first_place
+        if key in second_place
+    ]
     questions, repeated = [row["item"] for row in reviews], [question for _, question in again]
     return {
         "ties": share([row["scores"][0] == row["scores"][1] for row in reviews], questions),
-        "second_preferred": share([row["scores"][1] > row["scores"][0] for row in reviews], questions),
+        "second_preferred": share(
+            [row["scores"][1] > row["scores"][0] for row in reviews], questions
+        ),
         "same_answer_rated_the_same": share([difference == 0 for difference, _ in again], repeated),
-        "same_answer_rated_within_one": share([difference <= 1 for difference, _ in again], repeated),
+        "same_answer_rated_within_one": share(
+            [difference <= 1 for difference, _ in again], repeated
+        ),
         "same_answer_first_minus_second_place": gap(both),
     }
 
@@ -128,7 +150,11 @@ def gpt4_reviews(reviews: Sequence[Row]) -> Row:
 def gpt4_preferences(rows: Sequence[Row]) -> Row:
     """Near ties, the control of a model against itself, and how often the longer answer is preferred."""
     same = [row for row in rows if row["generator_1"] == row["generator_2"]]
-    other = [row for row in rows if row["generator_1"] != row["generator_2"] and row["len_1"] != row["len_2"]]
+    other = [
+        row
+        for row in rows
+        if row["generator_1"] != row["generator_2"] and row["len_1"] != row["len_2"]
+    ]
     behind = [row for row in other if row["len_2"] > row["len_1"]]
 
     def of(part: Sequence[Row], hit: Callable[[Row], bool]) -> Row:
@@ -137,7 +163,9 @@ def gpt4_preferences(rows: Sequence[Row]) -> Row:
     return {
         "control_is_a_tie": of(same, lambda row: row["preference"] == 1.5),
         "near_ties": of(other, lambda row: abs(row["preference"] - 1.5) < 0.05),
-        "longer_preferred": of(other, lambda row: (row["preference"] > 1.5) == (row["len_2"] > row["len_1"])),
+        "longer_preferred": of(
+            other, lambda row: (row["preference"] > 1.5) == (row["len_2"] > row["len_1"])
+        ),
         "longer_preferred_where_it_is_the_second": of(behind, lambda row: row["preference"] > 1.5),
     }
 
@@ -182,19 +210,35 @@ def echo(messages: Messages, sampling: Sampling) -> str:
     return blocks(messages)[1]
 
 
-FLOORS: dict[str, Callable[[Messages, Sampling], str]] = {"longer": longer, "always first": always_first, "echo": echo}
+FLOORS: dict[str, Callable[[Messages, Sampling], str]] = {
+    "longer": longer,
+    "always first": always_first,
+    "echo": echo,
+}
 
 
 def pairs_of_people(rows: Sequence[Row]) -> tuple[list[Pair], list[float]]:
-    pairs = [_pair(row["id"], row["task"], row["prompt"], row["response 1"], row["response 2"]) for row in rows]
+    pairs = [
+        _pair(row["id"], row["task"], row["prompt"], row["response 1"], row["response 2"])
+        for row in rows
+    ]
     return pairs, [PEOPLE[row["label"]] for row in rows]
 
 
 def pairs_of_gpt4(reviews: Sequence[Row], answers: Sequence[Row]) -> tuple[list[Pair], list[float]]:
     texts = {(row["id"], row["model"]): row["response"] for row in answers}
-    known = [row for row in reviews if all((row["item"], row[m]) in texts for m in ("model_1", "model_2"))]
+    known = [
+        row
+        for row in reviews
+        if all((row["item"], row[m]) in texts for m in ("model_1", "model_2"))
+    ]
     pairs = [
-        _pair(row["id"], row["task"], row["instruction"], *(texts[row["item"], row[m]] for m in ("model_1", "model_2")))
+        _pair(
+            row["id"],
+            row["task"],
+            row["instruction"],
+            *(texts[row["item"], row[m]] for m in ("model_1", "model_2")),
+        )
         for row in known
     ]
     return pairs, [0.5 + 0.5 * float(np.sign(row["scores"][0] - row["scores"][1])) for row in known]
@@ -205,21 +249,33 @@ def _pair(identity: str, task: str, prompt: str, first: str, second: str) -> Pai
     return Pair(example=example, first=first, second=second)
 
 
-async def agreement(pairs: Sequence[Pair], labels: Sequence[float], completer: Completer, ledger: Ledger) -> Row:
+async def agreement(
+    pairs: Sequence[Pair], labels: Sequence[float], completer: Completer, ledger: Ledger
+) -> Row:
     """A judge's comparisons in both orders beside the recorded labels."""
     judge = Judge(completer=completer, ledger=ledger, run="benchmark", step="judge", concurrency=16)
     found = await compare(pairs, judge)
-    rows = [(item, label, pair.example.prompt) for item, label, pair in zip(found, labels, pairs, strict=True)]
+    rows = [
+        (item, label, pair.example.prompt)
+        for item, label, pair in zip(found, labels, pairs, strict=True)
+    ]
 
-    def of(part: Sequence[tuple[Comparison, float, str]], hit: Callable[[Comparison, float], bool]) -> Row:
-        return share([hit(item, label) for item, label, _ in part], [question for _, _, question in part])
+    def of(
+        part: Sequence[tuple[Comparison, float, str]], hit: Callable[[Comparison, float], bool]
+    ) -> Row:
+        return share(
+            [hit(item, label) for item, label, _ in part], [question for _, _, question in part]
+        )
 
     return {
         **asdict(tally(found)),
-        "consistent": of([r for r in rows if r[0].consistent is not None], lambda item, _: bool(item.consistent)),
+        "consistent": of(
+            [r for r in rows if r[0].consistent is not None], lambda item, _: bool(item.consistent)
+        ),
         "agree_of_all": of(rows, lambda item, label: item.value == label),
         "agree_where_both_decide": of(
-            [r for r in rows if r[0].value in (0.0, 1.0) and r[1] != 0.5], lambda item, label: item.value == label
+            [r for r in rows if r[0].value in (0.0, 1.0) and r[1] != 0.5],
+            lambda item, label: item.value == label,
         ),
         "agree_of_all_asked_once": of(rows, lambda item, label: item.orders[0] == label),
     }
@@ -230,18 +286,25 @@ def judges_of(path: Path | None) -> dict[str, Completer]:
         name: Scripted(function, model=f"floor: {name}") for name, function in FLOORS.items()
     }
     if path is not None:
-        config = TypeAdapter(JudgeConfig).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
-        opened = open_completer(config, base=path.resolve().parent, device="auto", secrets=dict(os.environ))
+        config = TypeAdapter(JudgeConfig).validate_python(
+            yaml.safe_load(path.read_text(encoding="utf-8"))
+        )
+        opened = open_completer(
+            config, base=path.resolve().parent, device="auto", secrets=dict(os.environ)
+        )
         judges[opened.model] = opened
     return judges
 
 
-async def agreements(sets: dict[str, tuple[list[Pair], list[float]]], model: Path | None, path: Path) -> Row:
+async def agreements(
+    sets: dict[str, tuple[list[Pair], list[float]]], model: Path | None, path: Path
+) -> Row:
     figures: Row = {}
     with Ledger(path) as ledger:
         for name, completer in judges_of(model).items():
             figures[name] = {
-                label: await agreement(pairs, labels, completer, ledger) for label, (pairs, labels) in sets.items()
+                label: await agreement(pairs, labels, completer, ledger)
+                for label, (pairs, labels) in sets.items()
             }
             await completer.aclose()
     return figures
@@ -255,26 +318,34 @@ def said(figure: Row) -> str:
         return "none"
     if "mean" in figure:
         return f"{figure['mean']:+.2f} ({figure['low']:+.2f} … {figure['high']:+.2f}), n = {figure['n']:,}"
-    return (
-        f"{100 * figure['share']:.1f} % ({100 * figure['low']:.1f} – {100 * figure['high']:.1f}), n = {figure['n']:,}"
-    )
+    return f"{100 * figure['share']:.1f} % ({100 * figure['low']:.1f} – {100 * figure['high']:.1f}), n = {figure['n']:,}"
 
 
 def show(title: str, figures: Row) -> None:
     print(f"\n{title}")
     for name, figure in figures.items():
-        print(f"  {name.replace('_', ' '):42s} {said(figure) if isinstance(figure, dict) else figure}")
+        print(
+            f"  {name.replace('_', ' '):42s} {said(figure) if isinstance(figure, dict) else figure}"
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data/judge"))
-    parser.add_argument("--judge", type=Path, help="a YAML file with a model, as under judge: in a recipe")
-    parser.add_argument("--ledger", type=Path, help="where the judge's replies are kept; a temporary file otherwise")
+    parser.add_argument(
+        "--judge", type=Path, help="a YAML file with a model, as under judge: in a recipe"
+    )
+    parser.add_argument(
+        "--ledger", type=Path, help="where the judge's replies are kept; a temporary file otherwise"
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if not arguments.data.is_dir():
-        sys.exit(f"{arguments.data}: the recorded judgements are not there; give their folder with --data")
+        sys.exit(
+            f"{arguments.data}: the recorded judgements are not there; give their folder with --data"
+        )
     teacher = arguments.data.parent / "teacher"
     reviews = rows_of(arguments.data / "vicuna80_gpt4_reviews.jsonl.gz")
     people = rows_of(arguments.data / "autoj_pairwise_human.jsonl.gz")
@@ -292,9 +363,14 @@ def main() -> None:
     figures: Row = {
         "replayed": replayed(reviews, critiques),
         "gpt4_reviews": gpt4_reviews(reviews),
-        "gpt4_preferences": gpt4_preferences(rows_of(arguments.data / "alpaca_eval_gpt4turbo.jsonl.gz")),
+        "gpt4_preferences": gpt4_preferences(
+            rows_of(arguments.data / "alpaca_eval_gpt4turbo.jsonl.gz")
+        ),
         "people": {
-            **{f"label {value:g}": count for value, count in sorted(Counter(sets["people (autoj)"][1]).items())},
+            **{
+                f"label {value:g}": count
+                for value, count in sorted(Counter(sets["people (autoj)"][1]).items())
+            },
             "pairs_that_gpt4_rated_on_both_sides": rated_and_compared(people, critiques),
         },
         "judges": judges,

@@ -41,7 +41,12 @@ FAULTS = ("429", "500", "reset", "truncated", "garbage")
 
 
 def http(status: str, body: bytes, *headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", "content-type: application/json", f"content-length: {len(body)}", *headers]
+    lines = [
+        f"HTTP/1.1 {status}",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+        *headers,
+    ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
@@ -50,12 +55,22 @@ def replies() -> list[bytes]:
     draw = random.Random(7)
     made = []
     for number in range(TEXTS):
-        text = f"Solution {number}.\n" + " ".join(draw.choice(WORDS) for _ in range(270)) + "\nThe answer is 42."
+        text = (
+            f"Solution {number}.\n"
+            + " ".join(draw.choice(WORDS) for _ in range(270))
+            + "\nThe answer is 42."
+        )
         body = {
             "id": f"chatcmpl-{number}",
             "object": "chat.completion",
             "model": "loopback",
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": text},
+                    "finish_reason": "stop",
+                }
+            ],
             "usage": {"prompt_tokens": 210, "completion_tokens": 300, "total_tokens": 510},
         }
         made.append(http("200 OK", json.dumps(body).encode()))
@@ -91,7 +106,9 @@ class Teacher(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's has its methods and not its class
+        self._transport = cast(
+            asyncio.WriteTransport, transport
+        )  # uvloop's has its methods and not its class
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -104,12 +121,17 @@ class Teacher(asyncio.Protocol):
             length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
             if len(self._buffer) < end + 4 + length:
                 return
-            body, self._buffer = self._buffer[end + 4 : end + 4 + length], self._buffer[end + 4 + length :]
+            body, self._buffer = (
+                self._buffer[end + 4 : end + 4 + length],
+                self._buffer[end + 4 + length :],
+            )
             if head.startswith(b"get "):
                 self._write(self._shared.stats())
                 continue
             found = CASE.search(body)
-            asyncio.get_running_loop().call_later(self._shared.latency_s, self._answer, int(found[1]) if found else 0)
+            asyncio.get_running_loop().call_later(
+                self._shared.latency_s, self._answer, int(found[1]) if found else 0
+            )
 
     def _answer(self, case: int) -> None:
         shared = self._shared

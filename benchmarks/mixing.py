@@ -21,11 +21,16 @@ from typing import Any
 
 import numpy as np
 
-from orcinus.curation.text import mixed
+from orcinus.tasks.duplicates.ngrams import mixed
+from orcinus.tasks.duplicates.seen import hash_of
 from orcinus.tasks.mixing import U64, Mixer, Mixture
-from orcinus.tasks.seen import hash_of
 
-COLLECTIONS = {"cot": (18, 150_000), "niv2": (1560, 5_000_000), "flan2021": (142, 28_900_000), "t0": (193, 85_700_000)}
+COLLECTIONS = {
+    "cot": (18, 150_000),
+    "niv2": (1560, 5_000_000),
+    "flan2021": (142, 28_900_000),
+    "t0": (193, 85_700_000),
+}
 """Tasks and queries."""
 ORCA = {
     "cot": Mixture(),
@@ -41,7 +46,9 @@ def sizes(shrink: int) -> dict[tuple[str, str], int]:
     found = {}
     for collection, (tasks, rows) in COLLECTIONS.items():
         share = np.random.default_rng(len(collection)).lognormal(0, 1.5, tasks)
-        for number, count in enumerate(np.ceil(share / share.sum() * rows / shrink).astype(int).tolist()):
+        for number, count in enumerate(
+            np.ceil(share / share.sum() * rows / shrink).astype(int).tolist()
+        ):
             found[collection, f"{collection}-{number}"] = count
     return found
 
@@ -51,7 +58,11 @@ def listing(counts: dict[tuple[str, str], int]) -> Iterator[tuple[str, str, U64]
     for (collection, task), count in counts.items():
         start = np.uint64(hash_of(task))
         for at in range(0, count, CHUNK):
-            yield collection, task, mixed(np.arange(at, min(at + CHUNK, count), dtype=np.uint64) + start)
+            yield (
+                collection,
+                task,
+                mixed(np.arange(at, min(at + CHUNK, count), dtype=np.uint64) + start),
+            )
 
 
 def chosen(counts: dict[tuple[str, str], int], mixtures: dict[str, Mixture]) -> dict[str, Any]:
@@ -78,7 +89,9 @@ def chosen(counts: dict[tuple[str, str], int], mixtures: dict[str, Mixture]) -> 
 def literal(counts: dict[tuple[str, str], int], total: int) -> dict[str, Any]:
     """Algorithm 1 as it is printed."""
     started = time.perf_counter()
-    left = [list(zip([task] * count, range(count), strict=True)) for (_, task), count in counts.items()]
+    left = [
+        list(zip([task] * count, range(count), strict=True)) for (_, task), count in counts.items()
+    ]
     draw = random.Random(0)
     found = 0
     while found < total and left:
@@ -124,7 +137,9 @@ def alone(what: str, shrink: int) -> dict[str, Any]:
 
 
 def run(shrink: int) -> dict[str, Any]:
-    figures = {what: measured(what, shrink) for what in ("nothing", "million", "temperature", "orca")}
+    figures = {
+        what: measured(what, shrink) for what in ("nothing", "million", "temperature", "orca")
+    }
     small = max(20, shrink)
     return {
         **figures,
@@ -148,7 +163,9 @@ def described(figures: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="a twentieth of it")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--alone", help=argparse.SUPPRESS)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orcinus.choosing import believe, best, next_wave
+from orcinus.strategies.choosing import believe, best, next_wave
 
 Array = NDArray[np.float64]
 COSTS = np.array([[3.0, 100.0]])
@@ -34,7 +34,9 @@ def load(folder: Path) -> dict[str, Array]:
     verdicts = []
     for name in ("bbh_codex_direct", "bbh_codex_cot"):
         with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
-            verdicts.append({(row["task"], row["id"]): float(row["correct"]) for row in map(json.loads, file)})
+            verdicts.append(
+                {(row["task"], row["id"]): float(row["correct"]) for row in map(json.loads, file)}
+            )
     shared = sorted(verdicts[0].keys() & verdicts[1].keys())
     return {
         task: np.array([[verdict[key] for key in shared if key[0] == task] for verdict in verdicts])
@@ -58,7 +60,9 @@ class Trial:
     def probes(self, n: int) -> dict[str, Array]:
         return {task: values[:, :n] for task, values in self.pool.items()}
 
-    def adaptive(self, n: int, *, first: int, wave: int, hopeless: float, seed: int) -> tuple[dict[str, Array], int]:
+    def adaptive(
+        self, n: int, *, first: int, wave: int, hopeless: float, seed: int
+    ) -> tuple[dict[str, Array], int]:
         """Probes with the calls of n a task and strategy, given out in waves."""
         budget = 2 * n * len(self.pool)
         asked = {task: np.full_like(values, np.nan) for task, values in self.pool.items()}
@@ -78,7 +82,12 @@ class Trial:
         while True:
             room = {task: self.pool[task].shape[1] - sizes[task] for task in asked}
             plan = next_wave(
-                believe(trimmed(asked)), budget=budget - spent, size=wave, room=room, hopeless=hopeless, seed=seed
+                believe(trimmed(asked)),
+                budget=budget - spent,
+                size=wave,
+                room=room,
+                hopeless=hopeless,
+                seed=seed,
             )
             if not plan.strategies:
                 return trimmed(asked), spent
@@ -121,7 +130,9 @@ def ours(trial: "Trial", n: int) -> tuple[NDArray[np.int64], Array, float]:
 Chooser = Callable[[Mapping[str, Array]], tuple[NDArray[np.int64], Array]]
 
 
-def measured(results: Iterator[tuple[NDArray[np.int64], Array, Array]], whole: Array) -> dict[str, float]:
+def measured(
+    results: Iterator[tuple[NDArray[np.int64], Array, Array]], whole: Array
+) -> dict[str, float]:
     """Held-out macro accuracy (%), wrong choices (%), and how much too high the chosen strategy's estimate is (points)."""
     macro, wrong, bias = [], [], []
     for chosen, estimate, truth in results:
@@ -159,7 +170,8 @@ def run(data: Mapping[str, Array], seeds: int) -> dict[str, object]:
             name: 100 * float(np.mean([trial.truth[:, s].mean() for trial in trials]))
             for s, name in enumerate(("direct", "step_by_step"))
         },
-        "best_per_task": 100 * float(np.mean([trial.truth[rows, whole.argmax(1)].mean() for trial in trials])),
+        "best_per_task": 100
+        * float(np.mean([trial.truth[rows, whole.argmax(1)].mean() for trial in trials])),
         "naive": {n: smaller[n] for n in (5, 10, 20, 50)},
         "shrunk": {n: static(shrunk, n) for n in (5, 10, 20, 50)},
         "ours": {**mine, "probes_per_task_and_strategy": probes},
@@ -178,7 +190,9 @@ def table(figures: Mapping[str, Any]) -> str:
         "| choice | probes | held-out macro % | wrong choices % | estimate too high by |",
         "|---|---:|---:|---:|---:|",
     ]
-    lines += [f"| always {name} | 0 | {value:.2f} | | |" for name, value in figures["always"].items()]
+    lines += [
+        f"| always {name} | 0 | {value:.2f} | | |" for name, value in figures["always"].items()
+    ]
     for kind in ("naive", "shrunk"):
         lines += [
             f"| {kind} | {n} | {row['macro']:.2f} | {row['wrong']:.1f} | {row['bias_points']:+.2f} |"
@@ -186,7 +200,9 @@ def table(figures: Mapping[str, Any]) -> str:
         ]
     mine = figures["ours"]
     probes = mine["probes_per_task_and_strategy"]
-    lines.append(f"| ours | {probes:.1f} | {mine['macro']:.2f} | {mine['wrong']:.1f} | {mine['bias_points']:+.2f} |")
+    lines.append(
+        f"| ours | {probes:.1f} | {mine['macro']:.2f} | {mine['wrong']:.1f} | {mine['bias_points']:+.2f} |"
+    )
     lines.append(f"| best per task, known | | {figures['best_per_task']:.2f} | 0 | |")
     return "\n".join(lines)
 
@@ -199,11 +215,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if not arguments.truth.is_dir():
-        sys.exit(f"{arguments.truth}: the recorded outcomes are not there; give their folder with --truth")
+        sys.exit(
+            f"{arguments.truth}: the recorded outcomes are not there; give their folder with --truth"
+        )
     figures = run(load(arguments.truth), 100 if arguments.quick else arguments.seeds)
     if not arguments.json:
         print(table(figures))
-        print(f"\n{figures['tasks']} tasks, {figures['questions']} questions, {figures['seeds']} seeds")
+        print(
+            f"\n{figures['tasks']} tasks, {figures['questions']} questions, {figures['seeds']} seeds"
+        )
         print(
             f"calls for as few wrong choices as the naive choice: {figures['calls_vs_naive']:.2f}, {figures['calls_vs_naive_is']}"
         )

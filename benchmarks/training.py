@@ -29,13 +29,15 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback
 
 if TYPE_CHECKING:
-    from orcinus.training.lessons import TokenizedLessons
+    from orcinus.training.tokens import TokenizedLessons
 
 VARIANTS = ("trl_bfd", "trl_rows", "trl_compact", "ours")
 ROWS = 4
 
 
-def lessons(count: int, context: int, vocabulary: int, responses: int) -> list[tuple[list[int], int]]:
+def lessons(
+    count: int, context: int, vocabulary: int, responses: int
+) -> list[tuple[list[int], int]]:
     """(tokens, prompt length) of lessons with a lognormal spread of lengths, ``responses`` to each prompt."""
     draw = np.random.default_rng(0)
     made = []
@@ -43,7 +45,9 @@ def lessons(count: int, context: int, vocabulary: int, responses: int) -> list[t
         length = int(np.clip(draw.lognormal(np.log(context / 4), 0.6), 32, context))
         prompt = draw.integers(3, vocabulary, int(length * draw.uniform(0.4, 0.8))).tolist()
         for _ in range(responses):
-            answer = int(np.clip((length - len(prompt)) * draw.lognormal(0, 0.3), 1, context - len(prompt)))
+            answer = int(
+                np.clip((length - len(prompt)) * draw.lognormal(0, 0.3), 1, context - len(prompt))
+            )
             made.append((prompt + draw.integers(3, vocabulary, answer).tolist(), len(prompt)))
     return made
 
@@ -78,14 +82,19 @@ class Clock(TrainerCallback):
 
 
 def with_trl(
-    variant: str, model: Any, data: list[tuple[list[int], int]], context: int, steps: int, folder: str
+    variant: str,
+    model: Any,
+    data: list[tuple[list[int], int]],
+    context: int,
+    steps: int,
+    folder: str,
 ) -> float:
     """Logical tokens a second of TRL."""
     trl: Any = importlib.import_module("trl")
     datasets: Any = importlib.import_module("datasets")
     from transformers import PreTrainedTokenizerFast
 
-    from orcinus.training.student import make_tokenizer
+    from orcinus.training.scratch_model import make_tokenizer
 
     if variant == "trl_compact":
         # Its response-only loss, which it keeps for GPUs.
@@ -94,7 +103,9 @@ def with_trl(
     dataset = datasets.Dataset.from_dict(
         {
             "input_ids": [tokens for tokens, _ in data],
-            "completion_mask": [[0] * prompt + [1] * (len(tokens) - prompt) for tokens, prompt in data],
+            "completion_mask": [
+                [0] * prompt + [1] * (len(tokens) - prompt) for tokens, prompt in data
+            ],
         }
     )
     batch = ROWS if variant == "trl_bfd" else 1
@@ -118,7 +129,11 @@ def with_trl(
     )
     clock = Clock()
     trainer = trl.SFTTrainer(
-        model=model, args=config, train_dataset=dataset, processing_class=tokenizer, callbacks=[clock]
+        model=model,
+        args=config,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        callbacks=[clock],
     )
     packed = trainer.train_dataset
     lengths = [len(row) for row in packed["input_ids"]]
@@ -127,9 +142,12 @@ def with_trl(
     return rate(clock.times, statistics.mean(lengths))
 
 
-def with_ours(model: Any, data: list[tuple[list[int], int]], context: int, steps: int, folder: str) -> float:
+def with_ours(
+    model: Any, data: list[tuple[list[int], int]], context: int, steps: int, folder: str
+) -> float:
     """Logical tokens a second of our trainer."""
-    from orcinus.training.trainer import PackedRows, train_stage
+    from orcinus.training.batches import PackedRows
+    from orcinus.training.trainer import train_stage
 
     tokenized = tokenized_of(data)
     rows = PackedRows(tokenized, context=context, epochs=1, seed=0)
@@ -144,7 +162,12 @@ def with_ours(model: Any, data: list[tuple[list[int], int]], context: int, steps
         epochs=1,
         seed=0,
         share_prompts=True,
-        arguments={"learning_rate": 1e-4, "use_cpu": True, "max_steps": steps, "save_strategy": "no"},
+        arguments={
+            "learning_rate": 1e-4,
+            "use_cpu": True,
+            "max_steps": steps,
+            "save_strategy": "no",
+        },
         work=Path(folder) / "work",
         loss_log=Path(folder) / "loss.jsonl",
         on_start=lambda _: None,
@@ -154,7 +177,7 @@ def with_ours(model: Any, data: list[tuple[list[int], int]], context: int, steps
 
 
 def tokenized_of(data: list[tuple[list[int], int]]) -> "TokenizedLessons":
-    from orcinus.training.lessons import TokenizedLessons
+    from orcinus.training.tokens import TokenizedLessons
 
     lengths = np.array([len(tokens) for tokens, _ in data])
     starts = np.cumsum(lengths) - lengths
@@ -170,7 +193,8 @@ def tokenized_of(data: list[tuple[list[int], int]]) -> "TokenizedLessons":
 def max_relative_error() -> float:
     """The largest error of the loss or of a parameter's gradient, relative to its largest entry; packed alone and with shared prompts."""
     from orcinus.training import attention
-    from orcinus.training.trainer import PackedRows, collate, response_only_forward
+    from orcinus.training.batches import PackedRows, collate
+    from orcinus.training.trainer import response_only_forward
 
     model = model_of(2, 500, 128).double()
     worst = 0.0
@@ -191,7 +215,9 @@ def max_relative_error() -> float:
         model.zero_grad()
         rows = PackedRows(tokenized_of(data), context=128, epochs=1, seed=0)
         batch = collate([rows[i] for i in range(len(rows))])
-        found = response_only_forward(model, **{key: value for key, value in batch.items() if key != "labels"})["loss"]
+        found = response_only_forward(
+            model, **{key: value for key, value in batch.items() if key != "labels"}
+        )["loss"]
         torch.autograd.backward(found)
         errors = [abs(float(found.detach()) - expected) / expected]
         for parameter, gradient in zip(model.parameters(), gradients, strict=True):
@@ -220,7 +246,9 @@ def flop_per_token(model: Any, data: list[tuple[list[int], int]]) -> float:
     """What a logical token takes at the least: six for each weight of the layers, and of the vocabulary where it is a response. Attention left out."""
     head = model.lm_head.weight.numel()
     body = (
-        sum(parameter.numel() for parameter in model.parameters()) - head - model.get_input_embeddings().weight.numel()
+        sum(parameter.numel() for parameter in model.parameters())
+        - head
+        - model.get_input_embeddings().weight.numel()
     )
     tokens = sum(len(lesson) for lesson, _ in data)
     return float(6 * (body + head * (1 - sum(prompt for _, prompt in data) / tokens)))
@@ -230,7 +258,9 @@ def one(arguments: argparse.Namespace) -> None:
     """Measure one variant in this process."""
     torch.set_num_threads(1)
     context = arguments.context
-    data = lessons(ROWS * 12 * (arguments.steps + 1), context, arguments.vocabulary, arguments.responses)
+    data = lessons(
+        ROWS * 12 * (arguments.steps + 1), context, arguments.vocabulary, arguments.responses
+    )
     model = model_of(arguments.layers, arguments.vocabulary, context)
     with tempfile.TemporaryDirectory() as folder:
         if arguments.variant == "ours":
@@ -245,7 +275,15 @@ def one(arguments: argparse.Namespace) -> None:
 def measure(
     variant: str, layers: int, vocabulary: int, context: int, steps: int, responses: int = 1
 ) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.training", "--variant", variant, "--layers", str(layers)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.training",
+        "--variant",
+        variant,
+        "--layers",
+        str(layers),
+    ]
     command += ["--vocabulary", str(vocabulary), "--context", str(context), "--steps", str(steps)]
     command += ["--responses", str(responses)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
@@ -269,11 +307,19 @@ def main() -> None:
         return
     if importlib.util.find_spec("trl") is None:
         sys.exit("this benchmark stands beside TRL: pip install trl")
-    settings = [(2, 32_000, 256, 2)] if arguments.quick else [(12, 32_000, 1024, 3), (12, 128_256, 1024, 3)]
+    settings = (
+        [(2, 32_000, 256, 2)]
+        if arguments.quick
+        else [(12, 32_000, 1024, 3), (12, 128_256, 1024, 3)]
+    )
     figures: dict[str, Any] = {}
     for layers, vocabulary, context, steps in settings:
-        variants = [variant for variant in VARIANTS if not (arguments.quick and variant == "trl_rows")]
-        found = {variant: measure(variant, layers, vocabulary, context, steps) for variant in variants}
+        variants = [
+            variant for variant in VARIANTS if not (arguments.quick and variant == "trl_rows")
+        ]
+        found = {
+            variant: measure(variant, layers, vocabulary, context, steps) for variant in variants
+        }
         ours = found["ours"]
         best = max(variants[:-1], key=lambda variant: found[variant]["tokens_per_s"])
         figures[str(vocabulary)] = {
@@ -294,8 +340,12 @@ def main() -> None:
         variant: measure(variant, layers, vocabulary, context, steps, responses=4)
         for variant in ("trl_compact", "ours")
     }
-    figures["shared_prompt"] = {variant: figure["tokens_per_s"] for variant, figure in shared.items()}
-    figures["shared_prompt_vs_trl_best"] = shared["ours"]["tokens_per_s"] / shared["trl_compact"]["tokens_per_s"]
+    figures["shared_prompt"] = {
+        variant: figure["tokens_per_s"] for variant, figure in shared.items()
+    }
+    figures["shared_prompt_vs_trl_best"] = (
+        shared["ours"]["tokens_per_s"] / shared["trl_compact"]["tokens_per_s"]
+    )
     figures["max_relative_error"] = max_relative_error()
     if arguments.json:
         print(json.dumps(figures))

@@ -19,9 +19,9 @@ from typing import Any
 
 import orjson
 
-from orcinus.verifiers.judging import judge
-from orcinus.verifiers.number import reference_value, value_of
-from orcinus.verifiers.text import Outcome
+from orcinus.verifiers.answers.number import reference_value, value_of
+from orcinus.verifiers.answers.text import Outcome
+from orcinus.verifiers.rules import judge
 
 PEER_ROWS = 300
 END_OF_TEXT = 300
@@ -34,13 +34,19 @@ def load(folder: Path) -> dict[str, list[dict[str, Any]]]:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             rows = [json.loads(line) for line in file]
         for row in rows:
-            row["reference"] = tuple(row["reference"]) if isinstance(row["reference"], list) else str(row["reference"])
+            row["reference"] = (
+                tuple(row["reference"])
+                if isinstance(row["reference"], list)
+                else str(row["reference"])
+            )
         sources[path.name.removesuffix(".jsonl.gz")] = rows
     return sources
 
 
 def judged(rows: list[dict[str, Any]]) -> list[float | None]:
-    return [judge(r["response"], r["answer_type"], r["choices"], r["reference"]).value for r in rows]
+    return [
+        judge(r["response"], r["answer_type"], r["choices"], r["reference"]).value for r in rows
+    ]
 
 
 def seconds(rows: list[dict[str, Any]], rounds: int) -> float:
@@ -53,7 +59,9 @@ def seconds(rows: list[dict[str, Any]], rounds: int) -> float:
 
 
 def agreement(rows: list[dict[str, Any]], name: str) -> dict[str, float]:
-    read = [r for r in rows if not r.get("policy") and (name.startswith("ad") or not r.get("contested"))]
+    read = [
+        r for r in rows if not r.get("policy") and (name.startswith("ad") or not r.get("contested"))
+    ]
     values = judged(read)
     return {
         "n": len(read),
@@ -62,7 +70,9 @@ def agreement(rows: list[dict[str, Any]], name: str) -> dict[str, float]:
         / max(1, len(read)),
         "none": sum(v is None for v in values),
         "format_ok": 100 * sum(v is not None for v in values) / max(1, len(read)),
-        "wrongly_right": sum(v == 1.0 and not r["correct"] for v, r in zip(values, read, strict=True)),
+        "wrongly_right": sum(
+            v == 1.0 and not r["correct"] for v, r in zip(values, read, strict=True)
+        ),
     }
 
 
@@ -102,13 +112,17 @@ def kind_of(row: dict[str, Any], outcome: Outcome) -> str:
         named = ("two", "several", "a range", "both", "nothing but numbers")
         if any(word in reason for word in named):
             return "official takes the first of two answers"
-        return "official takes the first number of a calculation" if "equation" in reason else "other"
+        return (
+            "official takes the first number of a calculation" if "equation" in reason else "other"
+        )
     if "words" in reason:
         return "official reads no number words"
     if "option text" in reason:
         return "official reads no option's text"
     if row["answer_type"] != "number":
-        return "ours reads an answer from a text that announces none" if ":" not in reason else "other"
+        return (
+            "ours reads an answer from a text that announces none" if ":" not in reason else "other"
+        )
     if "/" in answer:
         return "official takes the first number of a fraction"
     if "equation" in reason or "computed" in reason:
@@ -124,7 +138,12 @@ def _same_but_written_otherwise(row: dict[str, Any], answer: str) -> bool:
     """Whether the source found the same number: 40000 for "40,000", or one that differs in the last digit of a float."""
     theirs, right = value_of(str(row.get("extracted"))), reference_value(row["reference"])
     ours = value_of(answer)
-    return theirs is not None and right is not None and theirs == ours and abs(theirs - right) <= abs(right) / 9_999
+    return (
+        theirs is not None
+        and right is not None
+        and theirs == ours
+        and abs(theirs - right) <= abs(right) / 9_999
+    )
 
 
 def write_disagreements(sources: dict[str, list[dict[str, Any]]], path: Path) -> Counter[str]:
@@ -157,13 +176,17 @@ def main() -> None:
     parser.add_argument("--disagreements", type=Path, metavar="FILE.jsonl")
     arguments = parser.parse_args()
     if not arguments.truth.is_dir():
-        sys.exit(f"{arguments.truth}: the recorded outputs are not there; give their folder with --truth")
+        sys.exit(
+            f"{arguments.truth}: the recorded outputs are not there; give their folder with --truth"
+        )
     sources = load(arguments.truth)
     if arguments.disagreements:
         for kind, count in write_disagreements(sources, arguments.disagreements).most_common():
             print(f"{count:5,}  {kind}")
         return
-    ruled = {name: [r for r in rows if r["answer_type"] != "free"] for name, rows in sources.items()}
+    ruled = {
+        name: [r for r in rows if r["answer_type"] != "free"] for name, rows in sources.items()
+    }
     everything = [row for rows in ruled.values() for row in rows]
     took = seconds(everything, 3 if arguments.quick else 7)
     numbers = [row for row in everything if row["answer_type"] == "number"]
@@ -183,7 +206,9 @@ def main() -> None:
         print(
             f"{name:34s} n {row['n']:5,}  agree {row['agree']:6.2f} %  answer found {row['format_ok']:6.2f} %  wrongly right {row['wrongly_right']}"
         )
-    print(f"\n{len(everything):,} rows: {figures['verdicts_per_second']:,.0f} verdicts a second on one core")
+    print(
+        f"\n{len(everything):,} rows: {figures['verdicts_per_second']:,.0f} verdicts a second on one core"
+    )
     if peer is not None:
         print(f"numbers: {rate_numbers / peer:.0f} times the rate of math-verify in this run")
 

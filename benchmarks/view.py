@@ -31,8 +31,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orcinus.store import tables
-from orcinus.types import Assignment, Evidence, Score
+from orcinus.core.types import Assignment, Evidence, Score
+from orcinus.runs import tables
 
 TARGET_MS = 200.0
 TIMES = 40
@@ -41,7 +41,8 @@ LAST = 10**8
 TASKS = [f"task-{number:02d}" for number in range(20)]
 STRATEGIES = ["direct", "explain_then_answer", "step_by_step", "decompose"]
 SYSTEM = (
-    "Work through the problem in small numbered steps, each following from the ones before. Then give the answer. " * 2
+    "Work through the problem in small numbered steps, each following from the ones before. Then give the answer. "
+    * 2
 )
 WORDS = np.array(re.findall(r"\S+", " ".join(topics.values())), dtype=object)
 """65,000 running words of English prose and code: what Python ships as the text of its help."""
@@ -51,7 +52,9 @@ GROUP = tables.ROWS_PER_BATCH
 
 def texts(draw: np.random.Generator, count: int, median_words: int) -> list[str]:
     """Texts of log-normal length, put together from short runs of real prose, with a number here and there."""
-    runs = np.maximum(1, (draw.lognormal(np.log(median_words), 0.6, count) / RUN_OF_WORDS).astype(int)).clip(max=400)
+    runs = np.maximum(
+        1, (draw.lognormal(np.log(median_words), 0.6, count) / RUN_OF_WORDS).astype(int)
+    ).clip(max=400)
     starts = draw.integers(0, len(WORDS) - RUN_OF_WORDS, runs.sum())
     words = WORDS[(starts[:, None] + np.arange(RUN_OF_WORDS)).ravel()]
     ends = np.cumsum(runs) * RUN_OF_WORDS
@@ -65,16 +68,21 @@ def texts(draw: np.random.Generator, count: int, median_words: int) -> list[str]
 def messages(questions: list[str]) -> pa.Array:
     count = len(questions)
     content = [text for question in questions for text in (SYSTEM, question)]
-    turns = pa.StructArray.from_arrays([pa.array(["system", "user"] * count), pa.array(content)], ["role", "content"])
+    turns = pa.StructArray.from_arrays(
+        [pa.array(["system", "user"] * count), pa.array(content)], ["role", "content"]
+    )
     return pa.ListArray.from_arrays(pa.array(np.arange(0, 2 * count + 1, 2), pa.int32()), turns)
 
 
-def attempts(draw: np.random.Generator, first: int, examples: np.ndarray, model: str, sample: int) -> pa.Table:
+def attempts(
+    draw: np.random.Generator, first: int, examples: np.ndarray, model: str, sample: int
+) -> pa.Table:
     """A row group of attempts at the examples with these numbers."""
     count = len(examples)
     answers = [str(number) for number in draw.integers(0, 1000, count)]
     written = [
-        f"{text}\nThe answer is {answer}." for text, answer in zip(texts(draw, count, 140), answers, strict=True)
+        f"{text}\nThe answer is {answer}."
+        for text, answer in zip(texts(draw, count, 140), answers, strict=True)
     ]
     values = draw.choice([1.0, 0.0, np.nan], count, p=[0.6, 0.3, 0.1])
     constant: dict[str, Any] = {
@@ -104,7 +112,9 @@ def attempts(draw: np.random.Generator, first: int, examples: np.ndarray, model:
     }
     return pa.table(
         [
-            pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(count, field.type)
+            pa.array(columns[field.name], field.type)
+            if field.name in columns
+            else pa.nulls(count, field.type)
             for field in tables.JUDGED
         ],
         schema=tables.JUDGED,
@@ -112,7 +122,15 @@ def attempts(draw: np.random.Generator, first: int, examples: np.ndarray, model:
 
 
 SAMPLING = orjson.dumps(
-    {"temperature": 0.0, "top_p": 1.0, "max_tokens": 512, "stop": [], "seed": None, "logprobs": False, "extra": {}}
+    {
+        "temperature": 0.0,
+        "top_p": 1.0,
+        "max_tokens": 512,
+        "stop": [],
+        "seed": None,
+        "logprobs": False,
+        "extra": {},
+    }
 ).decode()
 
 
@@ -159,7 +177,10 @@ def make_run(run: Path, rows: int) -> None:
     def examples() -> Iterator[pa.Table]:
         for numbers in groups(0, total):
             size = len(numbers)
-            splits = ["teach" if n < taught else "probe" if n < taught + probed else "held_out" for n in numbers]
+            splits = [
+                "teach" if n < taught else "probe" if n < taught + probed else "held_out"
+                for n in numbers
+            ]
             columns: dict[str, Any] = {
                 "id": [f"{n:07d}" for n in numbers],
                 "task": [TASKS[n % len(TASKS)] for n in numbers],
@@ -175,9 +196,14 @@ def make_run(run: Path, rows: int) -> None:
     sampled = step(run, "sample", {})
     table(sampled / "examples.parquet", examples())
     table(sampled / "dropped.parquet", iter([tables.DROPS.empty_table()]))
-    table(step(run, "probe", {"sample": "sample"}) / "attempts.parquet", asked(taught, probed, "student", 4))
+    table(
+        step(run, "probe", {"sample": "sample"}) / "attempts.parquet",
+        asked(taught, probed, "student", 4),
+    )
     assigned = step(run, "assign", {"sample": "sample", "probe": "probe"})
-    score = Score(mean=0.5, n=100, n_none=0, n_error=0, low=0.4, high=0.6, format_ok=1.0, mean_given_ok=0.5)
+    score = Score(
+        mean=0.5, n=100, n_none=0, n_error=0, low=0.4, high=0.6, format_ok=1.0, mean_given_ok=0.5
+    )
     evidence = tuple(Evidence(strategy=name, score=score, tokens_out=100.0) for name in STRATEGIES)
     with tables.TableWriter(assigned / "assignments.parquet", tables.ASSIGNMENTS) as writer:
         for task in TASKS:
@@ -201,12 +227,20 @@ def make_run(run: Path, rows: int) -> None:
         # The first trace of each example is kept, the second is a repetition: whole row groups, of which half are either.
         half = -(-taught // GROUP)
         table(curated / "kept.parquet", (file.read_row_group(group) for group in range(half)))
-        table(curated / "drops.parquet", (drops(file.read_row_group(group)) for group in range(half, 2 * half)))
-        table(erased / "lessons.parquet", (lessons(file.read_row_group(group)) for group in range(half)))
+        table(
+            curated / "drops.parquet",
+            (drops(file.read_row_group(group)) for group in range(half, 2 * half)),
+        )
+        table(
+            erased / "lessons.parquet",
+            (lessons(file.read_row_group(group)) for group in range(half)),
+        )
     evaluated = step(run, "evaluate", {"sample": "sample", "assign": "assign"})
     arms = ("before", "prompted", "answer_only", "after", "teacher")
     by_task = {name: asdict(score) for name in ("_micro", "_macro", *TASKS)}
-    (evaluated / "scores.json").write_bytes(orjson.dumps({"arms": dict.fromkeys(arms, by_task), "comparisons": []}))
+    (evaluated / "scores.json").write_bytes(
+        orjson.dumps({"arms": dict.fromkeys(arms, by_task), "comparisons": []})
+    )
     for arm in arms:
         table(evaluated / f"attempts-{arm}.parquet", asked(taught + probed, held_out, arm, 1))
     (run / "recipe.yaml").write_text(f"name: {run.name}\n", encoding="utf-8")
@@ -235,7 +269,10 @@ def lessons(rows: pa.Table) -> pa.Table:
         "weight": pa.array([1.0] * count),
         "meta": pa.array(["{}"] * count),
     }
-    columns = [made.get(name, rows[name] if name in rows.column_names else None) for name in tables.LESSONS.names]
+    columns = [
+        made.get(name, rows[name] if name in rows.column_names else None)
+        for name in tables.LESSONS.names
+    ]
     return pa.table(columns, schema=tables.LESSONS)
 
 
@@ -248,7 +285,9 @@ def kinds(run: Path, rows: int) -> dict[str, Callable[[random.Random], str]]:
     common = sorted(counts, key=counts.__getitem__)[-30:]
     middling = [word for word, count in counts.items() if 20 <= count <= 40]
     rare = [word for word, count in counts.items() if count == 1]
-    lesson_ids = pq.read_table(run / "erase-00000000" / "lessons.parquet", columns=["id"])["id"].to_pylist()
+    lesson_ids = pq.read_table(run / "erase-00000000" / "lessons.parquet", columns=["id"])[
+        "id"
+    ].to_pylist()
     name = run.name
 
     def listed(**asked: object) -> str:
@@ -266,9 +305,13 @@ def kinds(run: Path, rows: int) -> dict[str, Callable[[random.Random], str]]:
         "attempts, last page": lambda draw: listed(page=LAST),
         "filter by task and verdict": lambda draw: listed(task=draw.choice(TASKS), verdict="wrong"),
         "filter and sort by length": lambda draw: listed(
-            strategy=draw.choice(STRATEGIES), step=draw.choice(["probe", "teach", "evaluate"]), order="longest"
+            strategy=draw.choice(STRATEGIES),
+            step=draw.choice(["probe", "teach", "evaluate"]),
+            order="longest",
         ),
-        "all sorted by cost, some page": lambda draw: listed(order="dearest", page=draw.randrange(rows // 50)),
+        "all sorted by cost, some page": lambda draw: listed(
+            order="dearest", page=draw.randrange(rows // 50)
+        ),
         "by id": lambda draw: listed(identity=draw.choice(lesson_ids).removeprefix("lesson-")[:20]),
         "a number": lambda draw: listed(words=draw.randrange(10**6)),
         "a rare word": lambda draw: listed(words=draw.choice(rare)),
@@ -293,8 +336,12 @@ def kinds(run: Path, rows: int) -> dict[str, Callable[[random.Random], str]]:
         "a common word, filtered and sorted": lambda draw: listed(
             words=draw.choice(common), task=draw.choice(TASKS), verdict="wrong", order="longest"
         ),
-        "one attempt": lambda draw: f"runs/{name}/attempts/teach-00000000/attempts/{draw.randrange(6 * rows // 10)}",
-        "lessons, some page": lambda draw: f"runs/{name}/lessons?page={draw.randrange(3 * rows // 10 // 50)}",
+        "one attempt": lambda draw: (
+            f"runs/{name}/attempts/teach-00000000/attempts/{draw.randrange(6 * rows // 10)}"
+        ),
+        "lessons, some page": lambda draw: (
+            f"runs/{name}/lessons?page={draw.randrange(3 * rows // 10 // 50)}"
+        ),
         "one lesson's history": lambda draw: f"runs/{name}/lessons/{draw.choice(lesson_ids)}",
     }
 
@@ -310,7 +357,9 @@ def fetch(url: str) -> tuple[float, str]:
 def cpu_s(process: int) -> float:
     """Seconds of processor time that a process has used, by the kernel's clock of hundredths; NaN where there is no /proc."""
     try:
-        fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        fields = (
+            Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        )
     except OSError:
         return float("nan")
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -362,7 +411,9 @@ def measure(workspace: Path, rows: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--keep", type=Path, help="make the run here, or use the one that is here, and leave it")
+    parser.add_argument(
+        "--keep", type=Path, help="make the run here, or use the one that is here, and leave it"
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if arguments.keep is not None:

@@ -9,18 +9,20 @@ import asyncio
 import sys
 from pathlib import Path
 
-from orcinus import stats
-from orcinus.asking import SamplingConfig, requests_for
-from orcinus.completers.local import Local
-from orcinus.completers.local_config import LocalConfig
-from orcinus.demo import recipe_path
-from orcinus.measuring import measure
-from orcinus.runtime import Runtime, Silent, StepContext
-from orcinus.searching import DecideConfig, Decided, decide
-from orcinus.store import tables
-from orcinus.store.ledger import Ledger
-from orcinus.strategies import built_in
-from orcinus.tasks import short
+from orcinus.core import stats
+from orcinus.core.sampling import SamplingConfig
+from orcinus.evaluation.decide import decide
+from orcinus.evaluation.decisions import DecideConfig, Decided
+from orcinus.models.local.config import LocalConfig
+from orcinus.models.local.huggingface import Local
+from orcinus.pipeline.demo import recipe_path
+from orcinus.runs import tables
+from orcinus.runs.context import Runtime, Silent, StepContext
+from orcinus.runs.ledger import Ledger
+from orcinus.strategies.library import built_in
+from orcinus.strategies.prompts import requests_for
+from orcinus.tasks.generators import short
+from orcinus.verifiers.measure import measure
 
 FAMILIES = ("sums", "largest", "parity", "logic", "item")
 SEED = 0
@@ -33,11 +35,19 @@ SAMPLING = SamplingConfig(samples=16, temperature=0.7, max_tokens=96)
 
 async def measured(folder: Path, ways: DecideConfig) -> list[Decided]:
     """Ask everything, or recall it."""
-    examples = [e for f in FAMILIES for e in short.examples(f, task=f, count=ITEMS, seed=1001, size=SIZE)]
+    examples = [
+        e for f in FAMILIES for e in short.examples(f, task=f, count=ITEMS, seed=1001, size=SIZE)
+    ]
     sampling = ways.sampling(SAMPLING)
-    requests = [r for e in examples for r in requests_for(e, built_in()["step_by_step"], sampling, seed=SEED)]
+    requests = [
+        r
+        for e in examples
+        for r in requests_for(e, built_in()["step_by_step"], sampling, seed=SEED)
+    ]
     with recipe_path() as recipe, Ledger(folder / "ledger.sqlite") as ledger:
-        model = Local(LocalConfig(path=str(recipe.parent / "base"), chat_template="chatml"), device="cpu")
+        model = Local(
+            LocalConfig(path=str(recipe.parent / "base"), chat_template="chatml"), device="cpu"
+        )
         context = StepContext(
             out=folder,
             inputs={},
@@ -49,9 +59,13 @@ async def measured(folder: Path, ways: DecideConfig) -> list[Decided]:
             completer=lambda role, folder=None: model,
         )
         path = folder / "attempts.parquet"
-        judged = await measure(requests, model, path, context, step="evaluate", what="samples", total=None)
+        judged = await measure(
+            requests, model, path, context, step="evaluate", what="samples", total=None
+        )
         try:
-            return await decide(ways, sampling, requests, judged, model, context, step="evaluate", name="demo")
+            return await decide(
+                ways, sampling, requests, judged, model, context, step="evaluate", name="demo"
+            )
         finally:
             await model.aclose()
 
@@ -59,7 +73,9 @@ async def measured(folder: Path, ways: DecideConfig) -> list[Decided]:
 def main() -> None:
     """Print the table, and every way against one answer and against REBASE at the same n, paired by item."""
     folder = Path(sys.argv[1])
-    ways = WAYS.model_copy(update={"temperature": float(sys.argv[2])}) if len(sys.argv) > 2 else WAYS
+    ways = (
+        WAYS.model_copy(update={"temperature": float(sys.argv[2])}) if len(sys.argv) > 2 else WAYS
+    )
     rows = asyncio.run(measured(folder, ways))
     print("| decided by | n | right | 95 % interval | tokens written | tokens read | calls |")
     print("|---|---:|---:|---:|---:|---:|---:|")
@@ -78,7 +94,9 @@ def main() -> None:
                 a, b = means[f"{by} of {n}"], means[other]
                 found = stats.compare([a[key] for key in a], [b[key] for key in a], seed=SEED)
                 points = f"{100 * found.difference:+.1f} ({100 * found.low:+.1f} … {100 * found.high:+.1f})"
-                print(f"{by} of {n} against {other}: {points}, p = {found.p_value:.3f}, n = {found.n}")
+                print(
+                    f"{by} of {n} against {other}: {points}, p = {found.p_value:.3f}, n = {found.n}"
+                )
 
 
 if __name__ == "__main__":

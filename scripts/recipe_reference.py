@@ -10,30 +10,31 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from orcinus.asking import JudgingConfig, SamplingConfig
-from orcinus.completers.answered import AnsweredConfig
-from orcinus.completers.endpoint import EndpointConfig, Limits, Patience, Price
-from orcinus.completers.local_config import LocalConfig
-from orcinus.completers.replay import ReplayConfig
-from orcinus.completers.scripted import ScriptedConfig
-from orcinus.curation.selectors import Balanced, Diverse, Matched, Teachable
-from orcinus.recipe import BudgetConfig, Recipe, StrategyConfig
-from orcinus.searching import DecideConfig
-from orcinus.steps.assign import AssignConfig
-from orcinus.steps.curate import CurateConfig, QualityConfig, ToxicityConfig
-from orcinus.steps.erase import EraseConfig
-from orcinus.steps.evaluate import EvaluateConfig
-from orcinus.steps.probe import ProbeConfig
-from orcinus.steps.report import ReportConfig
-from orcinus.steps.sample import SampleConfig
-from orcinus.steps.select import SelectConfig, SelectorConfig
-from orcinus.steps.teach import TeachConfig
-from orcinus.tasks.gym import GymConfig
+from orcinus.core.sampling import JudgingConfig, SamplingConfig
+from orcinus.evaluation.decisions import DecideConfig
+from orcinus.evaluation.evaluate import EvaluateConfig
+from orcinus.lessons.curate import CurateConfig, QualityConfig, ToxicityConfig
+from orcinus.lessons.erase import EraseConfig
+from orcinus.lessons.select import SelectConfig, SelectorConfig
+from orcinus.lessons.selectors import Balanced, Diverse, Matched, Teachable
+from orcinus.lessons.teach import TeachConfig
+from orcinus.models.function import ScriptedConfig
+from orcinus.models.local.config import LocalConfig
+from orcinus.models.recorded import ReplayConfig
+from orcinus.models.recorded_rows import AnsweredConfig
+from orcinus.models.remote.endpoint import EndpointConfig, Limits, Patience, Price
+from orcinus.models.scratch import ScratchConfig
+from orcinus.pipeline.recipe import Recipe, StrategyConfig
+from orcinus.reports.report import ReportConfig
+from orcinus.runs.budget import BudgetConfig
+from orcinus.strategies.assign import AssignConfig
+from orcinus.strategies.probe import ProbeConfig
+from orcinus.tasks.files.records import RecordsConfig
+from orcinus.tasks.generators.gym import GymConfig
+from orcinus.tasks.generators.procedural import ProceduralConfig
 from orcinus.tasks.mixing import Mixture
-from orcinus.tasks.procedural import ProceduralConfig
-from orcinus.tasks.records import RecordsConfig
+from orcinus.tasks.sample import SampleConfig
 from orcinus.training.config import LessonFilter, LoraConfig, MixConfig, StageConfig, TrainConfig
-from orcinus.training.scratch import ScratchConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "recipe.md"
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
@@ -107,8 +108,14 @@ def default_of(value: Any) -> str:
     if value in ((), {}, ""):
         return "empty"
     if isinstance(value, tuple):
-        return "one stage" if isinstance(value[0], BaseModel) else f"`[{', '.join(map(str, value))}]`"
-    return "`" + (str(value).lower() if isinstance(value, bool) else str(value).replace("\n", "\\n")) + "`"
+        return (
+            "one stage" if isinstance(value[0], BaseModel) else f"`[{', '.join(map(str, value))}]`"
+        )
+    return (
+        "`"
+        + (str(value).lower() if isinstance(value, bool) else str(value).replace("\n", "\\n"))
+        + "`"
+    )
 
 
 def cell(text: str) -> str:

@@ -1,6 +1,6 @@
 """Train the demo's base student: a language model that has met easy questions of the demo's kinds, and is shipped with it.
 
-    python scripts/train_demo_base.py src/orcinus/demo/base --minutes 7 8
+    python scripts/train_demo_base.py src/orcinus/pipeline/demo/base --minutes 7 8
     python scripts/train_demo_base.py runs/bbh-base --recipe docs/experiments/bbh.yaml --minutes 25 25 --layers 4 --vocabulary 900
 
 First it learns to work step by step, then to do so, or otherwise, as a strategy's message says. (All strategies at once do not
@@ -21,17 +21,17 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from orcinus.completers.chat import Chat
-from orcinus.strategies import built_in, generic_messages
-from orcinus.tasks.opening import open_task
-from orcinus.tasks.procedural import ProceduralConfig, draw
-from orcinus.tasks.records import RecordsConfig
-from orcinus.tasks.short import draw_example, explain
-from orcinus.training.scratch import ScratchConfig
-from orcinus.training.student import make_student
-from orcinus.types import Message, Messages
+from orcinus.core.types import Message, Messages
+from orcinus.models.local.chat_format import Chat
+from orcinus.models.scratch import ScratchConfig
+from orcinus.strategies.library import built_in, generic_messages
+from orcinus.tasks.files.records import RecordsConfig
+from orcinus.tasks.generators.procedural import ProceduralConfig, draw
+from orcinus.tasks.generators.short import draw_example, explain
+from orcinus.tasks.open import open_task
+from orcinus.training.scratch_model import make_student
 
-DEMO = Path(__file__).parents[1] / "src/orcinus/demo/demo.yaml"
+DEMO = Path(__file__).parents[1] / "src/orcinus/pipeline/demo/demo.yaml"
 STRATEGIES = {"direct": 1, "explain_then_answer": 1, "step_by_step": 3, "decompose": 3}
 """The strategies it knows, and how often each is met."""
 WITHOUT_STRATEGY = 0.2
@@ -50,9 +50,13 @@ def asked_by(recipe: Path) -> tuple[dict[str, tuple[int, int]], set[str]]:
     tasks = [ProceduralConfig(**task) for task in content["tasks"]]
     left_out = {example.prompt for task in tasks for example in draw(task)}
     for source in content.get("evaluation", []):
-        left_out |= {example.prompt for example in open_task(RecordsConfig(**source), recipe.parent)[1]()}
+        left_out |= {
+            example.prompt for example in open_task(RecordsConfig(**source), recipe.parent)[1]()
+        }
     # The demo's sizes are 3 … 6, and its base has met 2 … 5.
-    return {task.generator: (min(2, task.size[0]), max(2, task.size[1] - 1)) for task in tasks}, left_out
+    return {
+        task.generator: (min(2, task.size[0]), max(2, task.size[1] - 1)) for task in tasks
+    }, left_out
 
 
 def examples(random: Random, recipe: Path, *, full: bool) -> Iterator[tuple[Messages, str]]:
@@ -74,7 +78,10 @@ def examples(random: Random, recipe: Path, *, full: bool) -> Iterator[tuple[Mess
             if random.random() < WITHOUT_STRATEGY:
                 strategy, system = "direct", random.choice(generic)
         turns = [Message(role="system", content=system)] if system else []
-        yield (*turns, Message(role="user", content=example.prompt)), explain(example.prompt, strategy)
+        yield (
+            (*turns, Message(role="user", content=example.prompt)),
+            explain(example.prompt, strategy),
+        )
 
 
 def texts(recipe: Path) -> Iterator[str]:
@@ -89,7 +96,9 @@ def texts(recipe: Path) -> Iterator[str]:
         yield completion
 
 
-def batches(chat: Chat, recipe: Path, seed: int, *, full: bool) -> Iterator[dict[str, torch.Tensor]]:
+def batches(
+    chat: Chat, recipe: Path, seed: int, *, full: bool
+) -> Iterator[dict[str, torch.Tensor]]:
     """Padded batches (B, T) of tokens and labels, questions masked, in random order."""
     random = Random(seed)
     source = examples(random, recipe, full=full)
@@ -124,7 +133,9 @@ def optimizers(model: Any, rate: float) -> list[torch.optim.Optimizer]:
     ]
 
 
-def train(model: Any, stream: Iterator[dict[str, torch.Tensor]], minutes: float, rate: float) -> None:
+def train(
+    model: Any, stream: Iterator[dict[str, torch.Tensor]], minutes: float, rate: float
+) -> None:
     """Train for a time; the rates fall linearly to a twentieth after the first 30 % of it."""
     optimizer_list, decay_from = optimizers(model, rate), 0.3
     base = [group["lr"] for optimizer in optimizer_list for group in optimizer.param_groups]
@@ -144,7 +155,10 @@ def train(model: Any, stream: Iterator[dict[str, torch.Tensor]], minutes: float,
         step += 1
         recent.append(loss.item())
         if step % 200 == 0:
-            print(f"{step} steps, {step * BATCH} examples, loss {sum(recent[-200:]) / 200:.4f}", flush=True)
+            print(
+                f"{step} steps, {step * BATCH} examples, loss {sum(recent[-200:]) / 200:.4f}",
+                flush=True,
+            )
 
 
 def main() -> None:
@@ -158,7 +172,11 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(0)
     size = ScratchConfig(
-        layers=arguments.layers, hidden=arguments.hidden, heads=4, vocabulary=arguments.vocabulary, context=512
+        layers=arguments.layers,
+        hidden=arguments.hidden,
+        heads=4,
+        vocabulary=arguments.vocabulary,
+        context=512,
     )
     print(json.dumps(make_student(size, texts(arguments.recipe), arguments.out)), flush=True)
     model: Any = AutoModelForCausalLM.from_pretrained(arguments.out, dtype=torch.float32)

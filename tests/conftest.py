@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from orcinus.tasks import short
-from orcinus.training.scratch import ScratchConfig
+from orcinus.models.scratch import ScratchConfig
+from orcinus.tasks.generators import short
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: more threads than cores slow each other
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # tests run side by side: more threads than cores slow each other
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -34,11 +36,15 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def tiny_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder: one layer, a tokenizer learnt from sums."""
-    from orcinus.training.student import make_student
+    from orcinus.training.scratch_model import make_student
 
     folder = tmp_path_factory.mktemp("student") / "model"
     config = ScratchConfig(layers=1, hidden=32, heads=2, vocabulary=320, context=512)
-    make_student(config, [e.prompt for e in short.examples("sums", task="sums", count=50, seed=0, size=(2, 4))], folder)
+    make_student(
+        config,
+        [e.prompt for e in short.examples("sums", task="sums", count=50, seed=0, size=(2, 4))],
+        folder,
+    )
     return folder
 
 
@@ -56,8 +62,15 @@ def write_recipe(path: Path, **changes: Any) -> Path:
             {"generator": "logic", "count": 60, "size": [3, 4]},
         ],
         "strategies": ["direct", "step_by_step"],
-        "student": {"kind": "scratch", "layers": 1, "hidden": 32, "heads": 2, "vocabulary": 400, "context": 256},
-        "teacher": {"kind": "function", "function": "orcinus.tasks.short:teacher"},
+        "student": {
+            "kind": "scratch",
+            "layers": 1,
+            "hidden": 32,
+            "heads": 2,
+            "vocabulary": 400,
+            "context": 256,
+        },
+        "teacher": {"kind": "function", "function": "orcinus.pipeline.demo.teacher:teacher"},
         "probe": {"per_task": 4, "sampling": {"max_tokens": 8}},
         "assign": {"confirm": 2},
         "teach": {"sampling": {"max_tokens": 64}},

@@ -42,13 +42,23 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         path = unquote(urlsplit(self.path).path)
         if (match := _API.fullmatch(path)) and (self._root / match["repo"]).is_dir():
-            self._send(json.dumps(self._about(match, body)).encode(), {"content-type": "application/json"})
-        elif (match := _FILE.fullmatch(path)) and (file := self._root / match["repo"] / match["path"]).is_file():
+            self._send(
+                json.dumps(self._about(match, body)).encode(), {"content-type": "application/json"}
+            )
+        elif (match := _FILE.fullmatch(path)) and (
+            file := self._root / match["repo"] / match["path"]
+        ).is_file():
             content = file.read_bytes()
-            self._send(content, {"x-repo-commit": COMMIT, "etag": f'"{hashlib.sha1(content).hexdigest()}"'})
+            self._send(
+                content, {"x-repo-commit": COMMIT, "etag": f'"{hashlib.sha1(content).hexdigest()}"'}
+            )
         else:
             repo = self._root / (match["repo"] if match else "")
-            self._send(b"", {"x-error-code": "EntryNotFound" if repo.is_dir() else "RepoNotFound"}, status=404)
+            self._send(
+                b"",
+                {"x-error-code": "EntryNotFound" if repo.is_dir() else "RepoNotFound"},
+                status=404,
+            )
 
     do_HEAD = do_POST = do_GET
 
@@ -63,7 +73,14 @@ class _Handler(BaseHTTPRequestHandler):
             asked = set(json.loads(body)["paths"])
             return [entry for entry in entries if entry["path"] in asked]
         siblings = [{"rfilename": name} for name, path in files.items() if path.is_file()]
-        return {"id": match["repo"], "sha": COMMIT, "siblings": siblings, "private": False, "tags": [], "downloads": 0}
+        return {
+            "id": match["repo"],
+            "sha": COMMIT,
+            "siblings": siblings,
+            "private": False,
+            "tags": [],
+            "downloads": 0,
+        }
 
     def _send(self, content: bytes, headers: dict[str, str], status: int = 200) -> None:
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
@@ -72,7 +89,11 @@ class _Handler(BaseHTTPRequestHandler):
             headers |= {"content-range": f"bytes {start}-{end}/{len(content)}"}
             content, status = content[start : end + 1], 206
         self.send_response(status)
-        for name, value in {**headers, "content-length": str(len(content)), "accept-ranges": "bytes"}.items():
+        for name, value in {
+            **headers,
+            "content-length": str(len(content)),
+            "accept-ranges": "bytes",
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":

@@ -5,17 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from orcinus.tasks import short
+from orcinus.tasks.generators import short
 
-TASKS = {"boolean_expressions": (2, 5), "navigate": (3, 7), "web_of_lies": (4, 5), "object_counting": (3, 8)}
+TASKS = {
+    "boolean_expressions": (2, 5),
+    "navigate": (3, 7),
+    "web_of_lies": (4, 5),
+    "object_counting": (3, 8),
+}
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_real_items_are_solved(task: str, shared_data: Path) -> None:
-    items = json.loads((shared_data / "raw" / "BIG-Bench-Hard" / "bbh" / f"{task}.json").read_bytes())["examples"]
+    items = json.loads(
+        (shared_data / "raw" / "BIG-Bench-Hard" / "bbh" / f"{task}.json").read_bytes()
+    )["examples"]
     assert len(items) > 90
     for item in items:
-        assert short.explain(item["input"], "step_by_step").endswith(f"The answer is {item['target']}.")
+        assert short.explain(item["input"], "step_by_step").endswith(
+            f"The answer is {item['target']}."
+        )
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -24,7 +33,9 @@ def test_what_is_drawn_can_be_read_back_and_has_both_answers(task: str) -> None:
     for example in drawn:
         assert short.explain(example.prompt, "direct") == f"The answer is {example.reference}."
         for strategy in ("step_by_step", "explain_then_answer", "decompose"):
-            assert short.explain(example.prompt, strategy).endswith(f"The answer is {example.reference}.")
+            assert short.explain(example.prompt, strategy).endswith(
+                f"The answer is {example.reference}."
+            )
     answers = [example.reference for example in drawn]
     assert max(answers.count(answer) for answer in set(answers)) < 0.75 * len(answers)
 

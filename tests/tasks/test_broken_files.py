@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from orcinus.cli import main
-from orcinus.errors import ConfigError, DataError
-from orcinus.tasks import rows
-from orcinus.tasks.opening import content_of
-from orcinus.tasks.records import Records, RecordsConfig, Skipped, read_task
-from orcinus.tasks.sources import FORMATS
+from orcinus.core.errors import ConfigError, DataError
+from orcinus.tasks.files import rows
+from orcinus.tasks.files.records import Records, RecordsConfig, Skipped, read_task
+from orcinus.tasks.files.sources import FORMATS
+from orcinus.tasks.open import content_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,9 @@ def zstd(content: bytes) -> bytes:
 
 def second(name: str, bad: bytes, says: str) -> Broken:
     """A JSONL file whose second row of three is bad."""
-    return Broken(name, "t.jsonl", A + bad.rstrip(b"\n") + b"\n" + C, says, place=":2", good=2, bad=1)
+    return Broken(
+        name, "t.jsonl", A + bad.rstrip(b"\n") + b"\n" + C, says, place=":2", good=2, bad=1
+    )
 
 
 def changed(name: str, says: str, **changes: Any) -> Broken:
@@ -241,7 +243,9 @@ def kinds(table: list[Broken]) -> pytest.MarkDecorator:
 
 
 @pytest.fixture
-def inspect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def inspect(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     """``orcinus tasks inspect`` → exit code, standard output, standard error."""
 
     def call(*arguments: object) -> tuple[int, str, str]:
@@ -271,7 +275,9 @@ def test_a_bad_row_is_one_line_with_its_place(broken: Broken, tmp_path: Path, in
 
 
 @kinds(ROWS)
-def test_bad_rows_that_are_skipped_are_counted_and_listed(broken: Broken, tmp_path: Path, inspect: Any) -> None:
+def test_bad_rows_that_are_skipped_are_counted_and_listed(
+    broken: Broken, tmp_path: Path, inspect: Any
+) -> None:
     path = written(broken, tmp_path)
     code, printed, error = inspect(path, "--skip-bad", "--json")
     found = json.loads(printed)
@@ -285,7 +291,9 @@ def test_bad_rows_that_are_skipped_are_counted_and_listed(broken: Broken, tmp_pa
 
 @kinds(FILES)
 @pytest.mark.parametrize("flags", [(), ("--skip-bad",)], ids=["strict", "skip-bad"])
-def test_a_broken_file_is_one_line(broken: Broken, flags: tuple[str, ...], tmp_path: Path, inspect: Any) -> None:
+def test_a_broken_file_is_one_line(
+    broken: Broken, flags: tuple[str, ...], tmp_path: Path, inspect: Any
+) -> None:
     path = written(broken, tmp_path)
     code, printed, error = inspect(path, *flags)
     assert (code, error.count("\n"), printed) == (2, 1, ""), error
@@ -293,7 +301,9 @@ def test_a_broken_file_is_one_line(broken: Broken, flags: tuple[str, ...], tmp_p
     assert broken.says in error
 
 
-@pytest.mark.parametrize(("file", "content"), [row[1:] for row in SOUND], ids=[row[0] for row in SOUND])
+@pytest.mark.parametrize(
+    ("file", "content"), [row[1:] for row in SOUND], ids=[row[0] for row in SOUND]
+)
 def test_what_only_looks_broken_is_read(file: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / file
     path.write_bytes(content)
@@ -310,11 +320,15 @@ def test_what_only_looks_broken_is_read(file: str, content: bytes, tmp_path: Pat
 def test_a_folder_without_task_files(tmp_path: Path, inspect: Any) -> None:
     (tmp_path / "notes.txt").write_text("x", encoding="utf-8")
     code, _, error = inspect(tmp_path)
-    assert (code, error) == (2, f"orcinus: {tmp_path}: no file in it ends in {', '.join(FORMATS)}\n")
+    assert (code, error) == (
+        2,
+        f"orcinus: {tmp_path}: no file in it ends in {', '.join(FORMATS)}\n",
+    )
 
 
 @pytest.mark.parametrize(
-    "name", ["nothing.jsonl", "*.jsonl", "no/such/folder/t.jsonl", "x" * 300, "~nobody-at-all/t.jsonl"]
+    "name",
+    ["nothing.jsonl", "*.jsonl", "no/such/folder/t.jsonl", "x" * 300, "~nobody-at-all/t.jsonl"],
 )
 def test_a_path_to_nothing(name: str, tmp_path: Path, inspect: Any) -> None:
     code, _, error = inspect(name if name.startswith("~") else tmp_path / name)
@@ -322,7 +336,9 @@ def test_a_path_to_nothing(name: str, tmp_path: Path, inspect: Any) -> None:
     assert "no such file" in error or "File name too long" in error or "home directory" in error
 
 
-@pytest.mark.parametrize("path", ["", "t.jsonl", "*.jsonl"], ids=["in a folder", "by name", "by glob"])
+@pytest.mark.parametrize(
+    "path", ["", "t.jsonl", "*.jsonl"], ids=["in a folder", "by name", "by glob"]
+)
 def test_a_link_to_nothing_is_not_passed_over(path: str, tmp_path: Path, inspect: Any) -> None:
     (tmp_path / "a.jsonl").write_bytes(A)
     (tmp_path / "t.jsonl").symlink_to("gone.jsonl")
@@ -359,7 +375,9 @@ def test_what_a_file_says_cannot_write_to_the_terminal(tmp_path: Path, inspect: 
     assert r"no prompt among the columns a\x1b[31m b, reference" in error
 
 
-def test_only_the_first_of_the_bad_rows_are_shown_unless_all_are_asked_for(tmp_path: Path, inspect: Any) -> None:
+def test_only_the_first_of_the_bad_rows_are_shown_unless_all_are_asked_for(
+    tmp_path: Path, inspect: Any
+) -> None:
     path = tmp_path / "t.jsonl"
     path.write_bytes(A + b"x\n" * 30)
     shown, listed = (inspect(path, *flags)[1] for flags in ((), ("--skip-bad",)))
@@ -372,16 +390,21 @@ def test_a_recipe_that_skips_bad_rows_still_wants_a_good_one(tmp_path: Path) -> 
     path = tmp_path / "t.jsonl"
     path.write_bytes(b"x\n" * 3)
     with pytest.raises(
-        DataError, match=r"none of its 3 rows can be used, the first for this: .*t\.jsonl:1: not valid JSON"
+        DataError,
+        match=r"none of its 3 rows can be used, the first for this: .*t\.jsonl:1: not valid JSON",
     ):
         list(Records(RecordsConfig(path=str(path), skip_bad=True), Path())())
 
 
 def test_a_broken_row_decides_no_layout(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    path.write_bytes(line({"instruction": 5, "output": []}) + line({"conversations": "x"}) + line(CHAT))
+    path.write_bytes(
+        line({"instruction": 5, "output": []}) + line({"conversations": "x"}) + line(CHAT)
+    )
     skipped = Skipped()
-    assert [e.prompt for e in read_task(RecordsConfig(path=str(path)), Path(), skipped)] == ["Hello?"]
+    assert [e.prompt for e in read_task(RecordsConfig(path=str(path)), Path(), skipped)] == [
+        "Hello?"
+    ]
     assert skipped.count == 2
 
 
@@ -405,7 +428,11 @@ def test_a_json_list_is_the_same_whatever_is_read_at_a_time(
     size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = [
-        {"prompt": f'é{"x" * 50} \\ " ]}} {i}', "reference": -1.5e-7 * i, "meta": {"a": [True, None]}}
+        {
+            "prompt": f'é{"x" * 50} \\ " ]}} {i}',
+            "reference": -1.5e-7 * i,
+            "meta": {"a": [True, None]},
+        }
         for i in range(20)
     ]
     path = tmp_path / "t.json"

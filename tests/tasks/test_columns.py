@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from orcinus.tasks.columns import advice, as_yaml, guess
-from orcinus.tasks.layouts import LAYOUTS, Draft, Layout, columns_read, draft_of
-from orcinus.tasks.records import RecordsConfig, read_task
+from orcinus.tasks.files.columns import advice, as_yaml, guess
+from orcinus.tasks.files.layouts import LAYOUTS, Draft, Layout, columns_read, draft_of
+from orcinus.tasks.files.records import RecordsConfig, read_task
 
 OPTIONS = "Which?\nOptions:\n(A) u\n(B) v"
 ROWS: dict[Layout, dict[str, Any]] = {
@@ -39,7 +39,10 @@ def test_what_is_said_of_a_column_is_what_happens_when_it_changes(layout: Layout
         after = parts_of(draft_of(changed, layout))
         # BIG-Bench Hard guesses a list's type from the target, and keeps a copy of it: neither is a column's own part.
         moved = {part for part in before if before[part] != after[part]} - {"answer_type", "meta"}
-        said = {part for part, columns in read.items() if column in columns} - {"answer_type", "meta"}
+        said = {part for part, columns in read.items() if column in columns} - {
+            "answer_type",
+            "meta",
+        }
         assert moved == said, column
         assert bool(before["meta"] != after["meta"]) or column not in read.get("meta", ())
 
@@ -47,7 +50,11 @@ def test_what_is_said_of_a_column_is_what_happens_when_it_changes(layout: Layout
 def other(value: Any) -> Any:
     """Another value of the same kind."""
     if isinstance(value, str):
-        return value.replace("(A) u", "(A) w").replace("Which", "What") if "Options" in value else value + "2"
+        return (
+            value.replace("(A) u", "(A) w").replace("Which", "What")
+            if "Options" in value
+            else value + "2"
+        )
     if isinstance(value, list):
         if value and isinstance(value[0], dict):
             return [{**turn, "value": turn["value"] + "2"} for turn in value]

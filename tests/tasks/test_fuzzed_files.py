@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.tasks.test_broken_files import AGIEVAL, ALPACA, BBH, CHAT, CHOICE, good, parquet, zstd
 
-from orcinus.errors import OrcinusError
-from orcinus.tasks.layouts import CARRIED, CHOICES, ID, PROMPT, REFERENCE, TASK
-from orcinus.tasks.records import RecordsConfig, Skipped, read_task
-from orcinus.types import Example
+from orcinus.core.errors import OrcinusError
+from orcinus.core.types import Example
+from orcinus.tasks.files.layouts import CARRIED, CHOICES, ID, PROMPT, REFERENCE, TASK
+from orcinus.tasks.files.records import RecordsConfig, Skipped, read_task
 
 ROWS: list[dict[str, Any]] = [
     good(1),
@@ -44,7 +44,11 @@ FUZZ = settings(
     deadline=None,
     database=None,
     max_examples=200,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example, HealthCheck.data_too_large],
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.large_base_example,
+        HealthCheck.data_too_large,
+    ],
 )
 
 
@@ -98,16 +102,41 @@ def json_rows() -> st.SearchStrategy[dict[str, Any]]:
     )
     scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
     values = st.recursive(
-        scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=3), max_leaves=6
+        scalars,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=3),
+        max_leaves=6,
     )
-    sources = [good(1), CHOICE, AGIEVAL, ALPACA, BBH, CHAT, {"Definition": ["a"], "input": "b", "output": ["c"]}]
+    sources = [
+        good(1),
+        CHOICE,
+        AGIEVAL,
+        ALPACA,
+        BBH,
+        CHAT,
+        {"Definition": ["a"], "input": "b", "output": ["c"]},
+    ]
     sources += [
         {"inputs": "a", "targets": "b"},
         {"id": "cot.1", "system_prompt": "s", "question": "q", "response": "r"},
     ]
-    names = sorted({*PROMPT, *REFERENCE, *CHOICES, *ID, *TASK, *CARRIED, "answer_type", "meta", "messages", "passage"})
+    names = sorted(
+        {
+            *PROMPT,
+            *REFERENCE,
+            *CHOICES,
+            *ID,
+            *TASK,
+            *CARRIED,
+            "answer_type",
+            "meta",
+            "messages",
+            "passage",
+        }
+    )
     changes = st.dictionaries(st.sampled_from(names) | st.text(max_size=3), values, max_size=4)
-    return st.builds(lambda source, change: {**source, **change}, st.sampled_from(sources) | st.just({}), changes)
+    return st.builds(
+        lambda source, change: {**source, **change}, st.sampled_from(sources) | st.just({}), changes
+    )
 
 
 @FUZZ
@@ -120,7 +149,9 @@ def test_arbitrary_bytes(name: str, content: bytes) -> None:
 @given(
     name=st.sampled_from(["jsonl", "json", "csv", "tsv"]),
     content=st.lists(
-        st.sampled_from([*'{}[],:"\\\n\r\t 1eE-.', "prompt", '"prompt":', "NaN", "\\ud800", "null", "é", "\x00"])
+        st.sampled_from(
+            [*'{}[],:"\\\n\r\t 1eE-.', "prompt", '"prompt":', "NaN", "\\ud800", "null", "é", "\x00"]
+        )
     ),
 )
 def test_arbitrary_marks_of_the_formats(name: str, content: list[str]) -> None:

@@ -9,12 +9,12 @@ pytest.importorskip("reasoning_gym", reason="needs the extra gym")
 
 from tests.conftest import write_recipe
 
-from orcinus.errors import ConfigError
-from orcinus.recipe import load_recipe
-from orcinus.tasks.gym import GymConfig, draw_gym
-from orcinus.tasks.opening import content_of
-from orcinus.types import Attempt, Example, Sampling
-from orcinus.verifiers import verify
+from orcinus.core.errors import ConfigError
+from orcinus.core.types import Attempt, Example, Sampling
+from orcinus.pipeline.recipe_file import load_recipe
+from orcinus.tasks.generators.gym import GymConfig, draw_gym
+from orcinus.tasks.open import content_of
+from orcinus.verifiers.verify import verify
 
 
 def value(example: Example, text: str) -> float | None:
@@ -45,7 +45,9 @@ def test_each_generators_own_answer_is_right_and_another_is_wrong(name: str) -> 
 
 
 def test_another_right_answer_than_the_reference_is_right() -> None:
-    [example] = draw_gym(GymConfig(gym="countdown", count=1, settings={"min_numbers": 3, "max_numbers": 3}))
+    [example] = draw_gym(
+        GymConfig(gym="countdown", count=1, settings={"min_numbers": 3, "max_numbers": 3})
+    )
     assert isinstance(example.reference, str)
     assert value(example, f"The answer is ({example.reference})") == 1.0
 
@@ -59,18 +61,24 @@ def test_a_question_with_many_right_answers_has_no_reference_and_is_judged_all_t
 
 def test_the_same_settings_draw_the_same_and_others_others() -> None:
     def drawn(**settings: int) -> list[str]:
-        return [example.prompt for example in draw_gym(GymConfig(gym="chain_sum", count=4, **settings))]  # type: ignore[arg-type]
+        return [
+            example.prompt for example in draw_gym(GymConfig(gym="chain_sum", count=4, **settings))
+        ]  # type: ignore[arg-type]
 
     assert drawn() == drawn()
     assert drawn() != drawn(seed=9)
 
 
 def test_what_reasoning_gym_does_not_know_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no generator named 'count_down'; did you mean 'countdown'"):
+    with pytest.raises(
+        ConfigError, match="no generator named 'count_down'; did you mean 'countdown'"
+    ):
         list(draw_gym(GymConfig(gym="count_down")))
     with pytest.raises(ConfigError, match=r"chain_sum: its settings are refused: .*terms"):
         list(draw_gym(GymConfig(gym="chain_sum", settings={"terms": 3})))
-    recipe = load_recipe(write_recipe(tmp_path / "r.yaml", tasks=[{"gym": "chain_sum", "count": 20}]))
+    recipe = load_recipe(
+        write_recipe(tmp_path / "r.yaml", tasks=[{"gym": "chain_sum", "count": 20}])
+    )
     assert "version" in content_of(recipe.tasks[0], tmp_path)
     with pytest.raises(ConfigError, match=r"unknown key 'tasks.0.cuont'; did you mean 'count'"):
         load_recipe(write_recipe(tmp_path / "r.yaml", tasks=[{"gym": "chain_sum", "cuont": 20}]))

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.pipeline.test_run import orcinus
 from tests.tasks.hub_server import hub
-from tests.test_run import orcinus
 
-from orcinus.errors import ConfigError
-from orcinus.tasks.records import RecordsConfig, read_task
+from orcinus.core.errors import ConfigError
+from orcinus.tasks.files.records import RecordsConfig, read_task
 
 datasets = pytest.importorskip("datasets", reason="needs the extra hub")
 SUBSETS = """---
@@ -27,7 +27,10 @@ configs:
 
 def rows(path: Path, count: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = (json.dumps({"question": f"What is {n} + 1?", "answer": str(n + 1)}) + "\n" for n in range(count))
+    text = (
+        json.dumps({"question": f"What is {n} + 1?", "answer": str(n + 1)}) + "\n"
+        for n in range(count)
+    )
     path.write_text("".join(text), encoding="utf-8")
 
 
@@ -44,7 +47,12 @@ class User:
 
     def inspects(self, path: str, **variables: str) -> Any:
         return orcinus(
-            "tasks", "inspect", path, "--json", cwd=self.home.parent, variables={**self.variables, **variables}
+            "tasks",
+            "inspect",
+            path,
+            "--json",
+            cwd=self.home.parent,
+            variables={**self.variables, **variables},
         )
 
 
@@ -81,8 +89,14 @@ def test_a_data_set_of_the_hub_is_streamed(path: str, task: str, count: int, use
     [
         ("hf:owner/none", "Dataset 'owner/none' doesn't exist on the Hub or cannot be accessed"),
         ("hf:owner/sums@dev", "Bad split: dev. Available splits: ['train', 'test']"),
-        ("hf:owner/several", "it has several subsets; name one, hf:owner/several/SUBSET: 'algebra', 'geometry'"),
-        ("hf:owner/several/logic@test", "BuilderConfig 'logic' not found. Available: ['algebra', 'geometry']"),
+        (
+            "hf:owner/several",
+            "it has several subsets; name one, hf:owner/several/SUBSET: 'algebra', 'geometry'",
+        ),
+        (
+            "hf:owner/several/logic@test",
+            "BuilderConfig 'logic' not found. Available: ['algebra', 'geometry']",
+        ),
         ("hf:sums", "not an address of the form hf:owner/name/subset@split"),
     ],
 )
@@ -130,6 +144,7 @@ def test_a_saved_data_set_is_read_as_one_task(folder: str, saved: Path) -> None:
 
 def test_of_a_saved_data_set_with_splits_one_must_be_named(saved: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"splits: a data set of several splits \(test, train\); name one: .*/splits/test"
+        ConfigError,
+        match=r"splits: a data set of several splits \(test, train\); name one: .*/splits/test",
     ):
         list(read_task(RecordsConfig(path="splits"), saved))

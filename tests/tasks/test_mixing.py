@@ -9,19 +9,23 @@ import pytest
 from scipy.stats import chi2_contingency
 
 from orcinus.tasks import mixing
+from orcinus.tasks.duplicates.seen import hash_of
 from orcinus.tasks.mixing import LARGEST, Mixer, Mixture, shares
-from orcinus.tasks.seen import hash_of
 
 DRAWS = 2500
 
 
-def algorithm_1(sizes: Mapping[str, int], total: int, random: Random, temperature: float | None = None) -> Counter[str]:
+def algorithm_1(
+    sizes: Mapping[str, int], total: int, random: Random, temperature: float | None = None
+) -> Counter[str]:
     """As the paper prints it: a task, then a query of it, again and again; a task without queries is struck off."""
     left = dict(sizes)
     drawn: Counter[str] = Counter()
     while drawn.total() < total:
         alive = [task for task in left if left[task]]
-        weights = [1.0 if temperature is None else sizes[task] ** (1 / temperature) for task in alive]
+        weights = [
+            1.0 if temperature is None else sizes[task] ** (1 / temperature) for task in alive
+        ]
         [task] = random.choices(alive, weights)
         left[task] -= 1
         drawn[task] += 1
@@ -29,11 +33,15 @@ def algorithm_1(sizes: Mapping[str, int], total: int, random: Random, temperatur
 
 
 @pytest.mark.parametrize("temperature", [None, 1.0, 2.0])
-def test_shares_are_distributed_as_the_literal_algorithm_distributes_them(temperature: float | None) -> None:
+def test_shares_are_distributed_as_the_literal_algorithm_distributes_them(
+    temperature: float | None,
+) -> None:
     sizes, total = {"a": 1, "b": 2, "c": 4, "d": 9}, 7
     mixture = Mixture(total=total, temperature=temperature)
     random = Random(1)
-    ours = Counter(tuple(sorted(shares(sizes, mixture, seed=seed).items())) for seed in range(DRAWS))
+    ours = Counter(
+        tuple(sorted(shares(sizes, mixture, seed=seed).items())) for seed in range(DRAWS)
+    )
     theirs = Counter(
         tuple((task, drawn[task]) for task in sizes)
         for drawn in (algorithm_1(sizes, total, random, temperature) for _ in range(DRAWS))
@@ -45,7 +53,9 @@ def test_shares_are_distributed_as_the_literal_algorithm_distributes_them(temper
 
 
 def test_large_tasks_get_equal_shares_and_small_ones_are_used_up() -> None:
-    found = shares({"small": 40, **{f"large{i}": 10**8 for i in range(9)}}, Mixture(total=90_040), seed=3)
+    found = shares(
+        {"small": 40, **{f"large{i}": 10**8 for i in range(9)}}, Mixture(total=90_040), seed=3
+    )
     assert found.pop("small") == 40
     assert sum(found.values()) == 90_000
     assert all(abs(count - 10_000) < 500 for count in found.values())
@@ -53,8 +63,14 @@ def test_large_tasks_get_equal_shares_and_small_ones_are_used_up() -> None:
 
 def test_a_cap_comes_before_the_draw() -> None:
     assert shares({"a": 1000, "b": 20}, Mixture(per_task=300), seed=0) == {"a": 300, "b": 20}
-    assert shares({"a": 1000, "b": 20}, Mixture(per_task=300, total=320), seed=0) == {"a": 300, "b": 20}
-    assert shares({"a": 10**6, "b": 10**6}, Mixture(per_task=10, total=10**4), seed=0) == {"a": 10, "b": 10}
+    assert shares({"a": 1000, "b": 20}, Mixture(per_task=300, total=320), seed=0) == {
+        "a": 300,
+        "b": 20,
+    }
+    assert shares({"a": 10**6, "b": 10**6}, Mixture(per_task=10, total=10**4), seed=0) == {
+        "a": 10,
+        "b": 10,
+    }
 
 
 def test_nothing_wanted_is_nothing_taken() -> None:
@@ -64,9 +80,12 @@ def test_nothing_wanted_is_nothing_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    "mixture", [Mixture(total=900), Mixture(total=900, temperature=2), Mixture(total=900, per_task=70)]
+    "mixture",
+    [Mixture(total=900), Mixture(total=900, temperature=2), Mixture(total=900, per_task=70)],
 )
-def test_forgetting_on_the_way_changes_nothing(mixture: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forgetting_on_the_way_changes_nothing(
+    mixture: Mixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [(f"t{n % 7 if n % 11 else 7}", hash_of(str(n))) for n in range(60_000)]
     every = Mixer(mixture, seed=5)
     for row in rows:
@@ -74,7 +93,9 @@ def test_forgetting_on_the_way_changes_nothing(mixture: Mixture, monkeypatch: py
     assert every._buffered == len(rows)
     monkeypatch.setattr(mixing, "_BUFFERED_AT_LEAST", 2000)
     Random(0).shuffle(rows)
-    rows.sort(key=lambda row: row[0] == "t3")  # a task that comes last, when others were pruned without it
+    rows.sort(
+        key=lambda row: row[0] == "t3"
+    )  # a task that comes last, when others were pruned without it
     few = Mixer(mixture, seed=5)
     for row in rows:
         few.add(*row)

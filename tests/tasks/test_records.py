@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from orcinus.errors import ConfigError, DataError
-from orcinus.tasks.records import RecordsConfig, Skipped, read_task
-from orcinus.types import Example
+from orcinus.core.errors import ConfigError, DataError
+from orcinus.core.types import Example
+from orcinus.tasks.files.records import RecordsConfig, Skipped, read_task
 
 
 def read(path: Path, **config: Any) -> list[Example]:
@@ -23,7 +23,11 @@ def rows(path: Path, *items: dict[str, Any]) -> Path:
 
 
 def test_plain_rows(tmp_path: Path) -> None:
-    path = rows(tmp_path / "sums.jsonl", {"question": "17 + 25?", "answer": "42"}, {"question": "1 + 1?", "answer": 2})
+    path = rows(
+        tmp_path / "sums.jsonl",
+        {"question": "17 + 25?", "answer": "42"},
+        {"question": "1 + 1?", "answer": 2},
+    )
     found = read(path)
     assert [(e.task, e.prompt, e.answer_type, e.reference) for e in found] == [
         ("sums", "17 + 25?", "number", "42"),
@@ -47,17 +51,34 @@ def test_formats_and_compression(tmp_path: Path) -> None:
 
 
 def test_bigbench_hard_and_agieval_layouts(tmp_path: Path) -> None:
-    text = json.dumps({"canary": "x", "examples": [{"input": "Is it?\nOptions:\n(A) yes\n(B) no", "target": "(B)"}]})
+    text = json.dumps(
+        {
+            "canary": "x",
+            "examples": [{"input": "Is it?\nOptions:\n(A) yes\n(B) no", "target": "(B)"}],
+        }
+    )
     (tmp_path / "bbh.json").write_text(text, encoding="utf-8")
     (example,) = read(tmp_path / "bbh.json")
-    assert (example.answer_type, example.choices, example.reference) == ("choice", ("yes", "no"), "B")
+    assert (example.answer_type, example.choices, example.reference) == (
+        "choice",
+        ("yes", "no"),
+        "B",
+    )
     row = {"passage": "P.", "question": "Q?", "options": ["(A)one", "(B)two"], "label": "A"}
     (example,) = read(rows(tmp_path / "agi.jsonl", row))
-    assert (example.prompt.startswith("P.\n\nQ?"), example.choices, example.reference) == (True, ("one", "two"), "A")
+    assert (example.prompt.startswith("P.\n\nQ?"), example.choices, example.reference) == (
+        True,
+        ("one", "two"),
+        "A",
+    )
 
 
 BAD: list[tuple[str, bytes, str]] = [
-    ("broken line", b'{"prompt": "a", "reference": "1"}\n' * 36 + b'{"prompt": "a"\n', r"t\.jsonl:37: not valid JSON"),
+    (
+        "broken line",
+        b'{"prompt": "a", "reference": "1"}\n' * 36 + b'{"prompt": "a"\n',
+        r"t\.jsonl:37: not valid JSON",
+    ),
     ("empty file", b"", r"t\.jsonl: the file holds no rows"),
     (
         "no reference",
@@ -80,7 +101,11 @@ BAD: list[tuple[str, bytes, str]] = [
         r"t\.jsonl:1: .*'C' is not among",
     ),
     ("not UTF-8", b'{"prompt": "caf\xe9", "reference": "1"}\n', r"t\.jsonl:1: not UTF-8 at byte"),
-    ("no prompt", b'{"text1": "a", "reference": "1"}\n', r"t\.jsonl:1: no prompt among the columns"),
+    (
+        "no prompt",
+        b'{"text1": "a", "reference": "1"}\n',
+        r"t\.jsonl:1: no prompt among the columns",
+    ),
     ("a list", b"[1, 2]\n", r"t\.jsonl:1: a row must be an object"),
     ("empty prompt", b'{"prompt": "  ", "reference": "1"}\n', r"t\.jsonl:1: the prompt is empty"),
     (
@@ -91,8 +116,12 @@ BAD: list[tuple[str, bytes, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("content", "message"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
-def test_bad_rows_are_refused_with_file_and_line(tmp_path: Path, content: bytes, message: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"), [row[1:] for row in BAD], ids=[row[0] for row in BAD]
+)
+def test_bad_rows_are_refused_with_file_and_line(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
     path = tmp_path / "t.jsonl"
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
@@ -101,7 +130,9 @@ def test_bad_rows_are_refused_with_file_and_line(tmp_path: Path, content: bytes,
 
 def test_bad_rows_can_be_left_out(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    path.write_bytes(b'{"prompt": "a", "reference": "1"}\nnonsense\n{"prompt": "b", "reference": "2"}\n')
+    path.write_bytes(
+        b'{"prompt": "a", "reference": "1"}\nnonsense\n{"prompt": "b", "reference": "2"}\n'
+    )
     assert [e.prompt for e in read(path, skip_bad=True)] == ["a", "b"]
 
 
@@ -111,7 +142,9 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.shared
-def test_every_shared_task_is_read_but_for_rows_that_are_broken_in_the_sources(shared_data: Path) -> None:
+def test_every_shared_task_is_read_but_for_rows_that_are_broken_in_the_sources(
+    shared_data: Path,
+) -> None:
     refused, examples = set(), 0
     for path in sorted((shared_data / "tasks").glob("*.jsonl.gz")):
         skipped = Skipped()
@@ -127,7 +160,18 @@ def test_files_behind_urls_are_read_one_by_glob_and_by_folder() -> None:
     store = fsspec.filesystem("memory")
     rows = [f'{{"question": "What is {n} + 1?", "answer": {n + 1}}}\n' for n in range(4)]
     store.pipe("/bucket/a.jsonl.gz", gzip.compress("".join(rows[:2]).encode()))
-    store.pipe("/bucket/b.jsonl.zst", pa.compress("".join(rows[2:]).encode(), codec="zstd", asbytes=True))
+    store.pipe(
+        "/bucket/b.jsonl.zst", pa.compress("".join(rows[2:]).encode(), codec="zstd", asbytes=True)
+    )
     store.pipe("/bucket/notes.txt", b"nothing")
-    for path, count in (("memory://bucket/a.jsonl.gz", 2), ("memory://bucket/*.jsonl.*", 4), ("memory://bucket/", 4)):
-        assert [e.reference for e in read_task(RecordsConfig(path=path), Path())] == ["1", "2", "3", "4"][:count]
+    for path, count in (
+        ("memory://bucket/a.jsonl.gz", 2),
+        ("memory://bucket/*.jsonl.*", 4),
+        ("memory://bucket/", 4),
+    ):
+        assert [e.reference for e in read_task(RecordsConfig(path=path), Path())] == [
+            "1",
+            "2",
+            "3",
+            "4",
+        ][:count]

@@ -14,22 +14,26 @@ from urllib.request import Request, urlopen
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.test_run import orcinus
+from tests.pipeline.test_run import orcinus
 
-from orcinus.errors import ConfigError
-from orcinus.tasks.records import RecordsConfig, read_task
-from orcinus.tasks.sources import format_of, shown, stem_of
+from orcinus.core.errors import ConfigError
+from orcinus.tasks.files.records import RecordsConfig, read_task
+from orcinus.tasks.files.sources import format_of, shown, stem_of
 
 SECRET = "wJalrXUtnFEMI0K7MDENG0bPxRfiCYEXAMPLEKEY"
 
 
 def lines(*numbers: int) -> bytes:
-    return b"".join(b'{"question": "What is %d + 1?", "answer": %d}\n' % (n, n + 1) for n in numbers)
+    return b"".join(
+        b'{"question": "What is %d + 1?", "answer": %d}\n' % (n, n + 1) for n in numbers
+    )
 
 
 def parquet(*numbers: int) -> bytes:
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([json.loads(line) for line in lines(*numbers).splitlines()]), sink)
+    pq.write_table(
+        pa.Table.from_pylist([json.loads(line) for line in lines(*numbers).splitlines()]), sink
+    )
     return sink.getvalue()
 
 
@@ -47,7 +51,9 @@ FILES = {
 def s3() -> Iterator[dict[str, str]]:
     """The environment of a user whose bucket ``tasks`` holds ``FILES``."""
     pytest.importorskip("s3fs", reason="needs the extra s3")
-    server = pytest.importorskip("moto.server", reason="needs moto[s3] and flask-cors").ThreadedMotoServer(port=0)
+    server = pytest.importorskip(
+        "moto.server", reason="needs moto[s3] and flask-cors"
+    ).ThreadedMotoServer(port=0)
     import boto3
 
     server.start()
@@ -94,10 +100,16 @@ def refused(path: str, cwd: Path, variables: Mapping[str, str]) -> str:
         ("s3://tasks/sums/", 5000),
     ],
 )
-def test_files_in_a_bucket_are_read(path: str, rows: int, s3: dict[str, str], tmp_path: Path) -> None:
+def test_files_in_a_bucket_are_read(
+    path: str, rows: int, s3: dict[str, str], tmp_path: Path
+) -> None:
     found = inspected(path, tmp_path, s3)
     assert (found["rows"], found["unusable"]) == (rows, 0)
-    assert all(file.startswith("s3://tasks/sums/") for reading in found["readings"] for file in reading["files"])
+    assert all(
+        file.startswith("s3://tasks/sums/")
+        for reading in found["readings"]
+        for file in reading["files"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,7 +121,9 @@ def test_files_in_a_bucket_are_read(path: str, rows: int, s3: dict[str, str], tm
         ("s3://no-such-bucket/a.jsonl", "s3://no-such-bucket/a.jsonl: cannot be "),
     ],
 )
-def test_what_is_not_in_a_bucket_is_one_line(path: str, says: str, s3: dict[str, str], tmp_path: Path) -> None:
+def test_what_is_not_in_a_bucket_is_one_line(
+    path: str, says: str, s3: dict[str, str], tmp_path: Path
+) -> None:
     error = refused(path, tmp_path, s3)
     assert error.startswith(f"orcinus: {says}")
     assert says.endswith("matches no file") or "there is no such file" in error
@@ -127,7 +141,12 @@ def test_a_wrong_key_is_one_line_without_the_secret(s3: dict[str, str], tmp_path
     def check_after(requests: str) -> None:
         plain = {"content-type": "text/plain"}
         urlopen(
-            Request(f"{s3['AWS_ENDPOINT_URL']}/moto-api/reset-auth", requests.encode(), plain, method="POST")
+            Request(
+                f"{s3['AWS_ENDPOINT_URL']}/moto-api/reset-auth",
+                requests.encode(),
+                plain,
+                method="POST",
+            )
         ).close()
 
     check_after("0")
@@ -144,7 +163,9 @@ def test_no_key_at_all_is_one_line(s3: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_a_store_that_cannot_be_reached_is_one_line(s3: dict[str, str], tmp_path: Path) -> None:
-    error = refused("s3://tasks/sums/a.jsonl", tmp_path, {**s3, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
+    error = refused(
+        "s3://tasks/sums/a.jsonl", tmp_path, {**s3, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    )
     assert "can it be reached from here?" in error
 
 
@@ -186,9 +207,12 @@ def test_files_on_a_web_server_are_read(path: str, rows: int, http: str, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("path", "says"), [("/nothing.jsonl", "there is no such file"), ("/sums/*.csv", "matches no file")]
+    ("path", "says"),
+    [("/nothing.jsonl", "there is no such file"), ("/sums/*.csv", "matches no file")],
 )
-def test_what_is_not_on_a_web_server_is_one_line(path: str, says: str, http: str, tmp_path: Path) -> None:
+def test_what_is_not_on_a_web_server_is_one_line(
+    path: str, says: str, http: str, tmp_path: Path
+) -> None:
     assert says in refused(http + path, tmp_path, {})
 
 
@@ -203,7 +227,9 @@ def test_passwords_and_signatures_of_a_url_are_not_shown(http: str, tmp_path: Pa
 
 
 def test_a_scheme_that_nobody_knows_is_one_line() -> None:
-    with pytest.raises(ConfigError, match=r"nosuch://a/b\.jsonl: cannot be opened: ValueError: Protocol not known"):
+    with pytest.raises(
+        ConfigError, match=r"nosuch://a/b\.jsonl: cannot be opened: ValueError: Protocol not known"
+    ):
         list(read_task(RecordsConfig(path="nosuch://a/b.jsonl"), Path()))
 
 

@@ -2,12 +2,13 @@
 
 import pytest
 
-from orcinus.errors import DataError
-from orcinus.strategies import built_in, conversation
-from orcinus.tasks import short
-from orcinus.tasks.procedural import ProceduralConfig, draw
-from orcinus.types import Sampling
-from orcinus.verifiers.judging import judge
+from orcinus.core.errors import DataError
+from orcinus.core.types import Sampling
+from orcinus.strategies.library import built_in
+from orcinus.strategies.prompts import conversation
+from orcinus.tasks.generators import short
+from orcinus.tasks.generators.procedural import ProceduralConfig, draw
+from orcinus.verifiers.rules import judge
 
 
 @pytest.mark.parametrize("family", sorted(short.FAMILIES))
@@ -15,7 +16,10 @@ def test_every_explanation_ends_in_the_right_answer(family: str) -> None:
     for example in draw(ProceduralConfig(generator=family, count=40, size=(3, 6))):
         for strategy in built_in():
             text = short.explain(example.prompt, strategy)
-            assert judge(text, example.answer_type, None, example.reference).value == 1.0, (example.prompt, text)
+            assert judge(text, example.answer_type, None, example.reference).value == 1.0, (
+                example.prompt,
+                text,
+            )
 
 
 def test_more_examples_do_not_change_the_first() -> None:
@@ -31,10 +35,19 @@ def test_a_family_that_runs_dry_says_so() -> None:
 
 def test_the_teacher_is_wrong_now_and_then_and_always_on_the_same_questions() -> None:
     examples = list(draw(ProceduralConfig(generator="sums", count=400)))
-    answers = [short.teacher(conversation(built_in()["direct"].system, e, ()), Sampling()) for e in examples]
-    wrong = [judge(a, "number", None, e.reference).value == 0.0 for a, e in zip(answers, examples, strict=True)]
+    answers = [
+        short.teacher(conversation(built_in()["direct"].system, e, ()), Sampling())
+        for e in examples
+    ]
+    wrong = [
+        judge(a, "number", None, e.reference).value == 0.0
+        for a, e in zip(answers, examples, strict=True)
+    ]
     assert 0.01 < sum(wrong) / len(wrong) < 0.08
-    assert answers == [short.teacher(conversation(built_in()["direct"].system, e, ()), Sampling()) for e in examples]
+    assert answers == [
+        short.teacher(conversation(built_in()["direct"].system, e, ()), Sampling())
+        for e in examples
+    ]
 
 
 def test_a_question_of_no_family_is_a_lookup_error() -> None:

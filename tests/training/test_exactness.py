@@ -22,8 +22,9 @@ from transformers import (
 from transformers.masking_utils import eager_mask
 
 from orcinus.training import attention
-from orcinus.training.lessons import TokenizedLessons
-from orcinus.training.trainer import PackedRows, collate, response_only_forward, train_stage
+from orcinus.training.batches import PackedRows, collate
+from orcinus.training.tokens import TokenizedLessons
+from orcinus.training.trainer import response_only_forward, train_stage
 
 SIZES: Mapping[str, Any] = {
     "vocab_size": 97,
@@ -85,12 +86,20 @@ def lessons_of(*, samples: int) -> TokenizedLessons:
     """Lessons of 12 prompts with ``samples`` responses each, in no order, of unequal weights."""
     draw = np.random.default_rng(1)
     prompts = [draw.integers(3, 97, length).tolist() for length in draw.integers(1, 30, 12)]
-    made = [(prompt, draw.integers(3, 97, draw.integers(1, 25)).tolist()) for prompt in prompts for _ in range(samples)]
+    made = [
+        (prompt, draw.integers(3, 97, draw.integers(1, 25)).tolist())
+        for prompt in prompts
+        for _ in range(samples)
+    ]
     draw.shuffle(made)
     lengths = np.array([len(prompt) + len(response) for prompt, response in made])
     return TokenizedLessons(
-        tokens=np.array([token for prompt, response in made for token in (*prompt, *response)], np.uint32),
-        index=np.stack([np.cumsum(lengths) - lengths, lengths, [len(prompt) for prompt, _ in made]], axis=1),
+        tokens=np.array(
+            [token for prompt, response in made for token in (*prompt, *response)], np.uint32
+        ),
+        index=np.stack(
+            [np.cumsum(lengths) - lengths, lengths, [len(prompt) for prompt, _ in made]], axis=1
+        ),
         weights=draw.uniform(0.5, 2, len(made)).astype(np.float32),
         ids=pa.chunked_array([list(map(str, range(len(made))))]),
         too_long=0,
@@ -111,7 +120,9 @@ def padded(model: Any, lessons: TokenizedLessons) -> torch.Tensor:
         labels[i, prompt : len(tokens)] = ids[i, prompt : len(tokens)]
     mask = torch.arange(width) < torch.from_numpy(lessons.lengths.copy())[:, None]
     logits = model(input_ids=ids, attention_mask=mask.long()).logits[:, :-1]
-    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels[:, 1:], reduction="none")
+    losses = torch.nn.functional.cross_entropy(
+        logits.transpose(1, 2), labels[:, 1:], reduction="none"
+    )
     return (losses.sum(1) * torch.from_numpy(lessons.weights).double()).sum()
 
 
@@ -123,7 +134,9 @@ def packed(model: Any, lessons: TokenizedLessons, *, share_prompts: bool) -> tor
     rows = PackedRows(lessons, context=128, epochs=1, seed=0, share_prompts=share_prompts)
     assert len(rows) < len(lessons)
     batch = collate([rows[i] for i in range(len(rows))])
-    loss: torch.Tensor = response_only_forward(base, **{k: v for k, v in batch.items() if k != "labels"})["loss"]
+    loss: torch.Tensor = response_only_forward(
+        base, **{k: v for k, v in batch.items() if k != "labels"}
+    )["loss"]
     return loss
 
 
@@ -141,7 +154,9 @@ def test_loss_and_gradients_are_those_of_padded_batches(
 ) -> None:
     model, lessons = model_of(CONFIGS[name]), lessons_of(samples=samples)
     if lora:
-        model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+        model = get_peft_model(
+            model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+        )
         model = model.double()
     base = model.get_base_model() if lora else model
     expected_loss = padded(base, lessons)
@@ -190,7 +205,13 @@ def _trained(micro_batch: int, folder: Path) -> list[torch.Tensor]:
         epochs=1,
         seed=0,
         share_prompts=True,
-        arguments={"learning_rate": 1e-2, "use_cpu": True, "optim": "sgd", "save_strategy": "no", "max_grad_norm": 0},
+        arguments={
+            "learning_rate": 1e-2,
+            "use_cpu": True,
+            "optim": "sgd",
+            "save_strategy": "no",
+            "max_grad_norm": 0,
+        },
         work=folder / "work",
         loss_log=folder / "loss.jsonl",
         on_start=lambda _: None,

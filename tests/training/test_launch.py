@@ -10,16 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.conftest import write_recipe
-from tests.test_run import orcinus
+from tests.pipeline.test_run import orcinus
 from tests.training.test_training import lesson
 
-from orcinus.completers.local_config import LocalConfig
-from orcinus.errors import ConfigError, StepError
-from orcinus.store import tables
+from orcinus.core.errors import ConfigError, StepError
+from orcinus.core.types import Message
+from orcinus.models.local.config import LocalConfig
+from orcinus.runs import tables
 from orcinus.training.config import StageConfig, TrainConfig
 from orcinus.training.curriculum import train_curriculum
-from orcinus.training.launch import TrainJob, launch
-from orcinus.types import Message
+from orcinus.training.distributed.launch import TrainJob, launch
 
 
 @pytest.fixture
@@ -28,7 +28,9 @@ def lessons(tmp_path: Path) -> Path:
     with tables.TableWriter(path, tables.LESSONS) as writer:
         for number in range(40):
             question = (Message(role="user", content=f"Add {number} and 1."),)
-            writer.write(tables.lesson_row(lesson(question, f"The answer is {number + 1}.", number)))
+            writer.write(
+                tables.lesson_row(lesson(question, f"The answer is {number + 1}.", number))
+            )
     return path
 
 
@@ -92,7 +94,9 @@ FSDP = {
 
 
 @pytest.mark.parametrize(
-    ("lora", "trainer"), [(False, {}), (False, FSDP), (True, FSDP)], ids=["replicated", "sharded", "sharded, lora"]
+    ("lora", "trainer"),
+    [(False, {}), (False, FSDP), (True, FSDP)],
+    ids=["replicated", "sharded", "sharded, lora"],
 )
 def test_two_processes_leave_what_one_leaves(
     tiny_student: Path,
@@ -110,7 +114,9 @@ def test_two_processes_leave_what_one_leaves(
     expected = alone(one)
     found, told = together(two, monkeypatch)
     assert told[0][0] == "train lessons"
-    assert told.count("step") == sum(stage["optimizer_steps"] for stage in expected["stages"].values())
+    assert told.count("step") == sum(
+        stage["optimizer_steps"] for stage in expected["stages"].values()
+    )
     assert found["model"] == expected["model"] == "stage-2"
     for name, stage in expected["stages"].items():
         assert found["stages"][name]["last_loss"] == pytest.approx(stage["last_loss"], rel=1e-4)
@@ -129,7 +135,8 @@ def test_a_mistake_of_the_users_is_told_as_in_one_process(
 ) -> None:
     wrong = job(tiny_student, lessons, tmp_path / "a", nonsense=True)
     with pytest.raises(
-        ConfigError, match=r"train.trainer.nonsense: Hugging Face's TrainingArguments has no such field"
+        ConfigError,
+        match=r"train.trainer.nonsense: Hugging Face's TrainingArguments has no such field",
     ):
         together(wrong, monkeypatch)
 
@@ -139,7 +146,8 @@ def test_workers_that_die_are_told_of(
 ) -> None:
     good = job(tiny_student, lessons, tmp_path / "a")
     monkeypatch.setattr(
-        "orcinus.training.launch.command", lambda path, processes: ["-c", "import sys; sys.exit('no memory')"]
+        "orcinus.training.launch.command",
+        lambda path, processes: ["-c", "import sys; sys.exit('no memory')"],
     )
     with pytest.raises(StepError, match="ended without a result; their last words: no memory"):
         together(good, monkeypatch)
@@ -166,13 +174,20 @@ def test_an_interrupt_leaves_no_worker_behind(
             await task
 
     asyncio.run(interrupted())
-    left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if _runs(path, str(tmp_path / "a" / "job.json"))]
+    left = [
+        path
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if _runs(path, str(tmp_path / "a" / "job.json"))
+    ]
     assert left == []
 
 
 def _runs(path: Path, text: str) -> bool:
     try:
-        return text in path.read_text(encoding="utf-8", errors="replace") and int(path.parent.name) != os.getpid()
+        return (
+            text in path.read_text(encoding="utf-8", errors="replace")
+            and int(path.parent.name) != os.getpid()
+        )
     except OSError:
         return False
 

@@ -10,15 +10,16 @@ from tests.conftest import write_recipe
 from tests.training.test_training import lesson
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from orcinus import registry
-from orcinus.completers.chat import Chat
-from orcinus.errors import ConfigError
-from orcinus.recipe import load_recipe
+from orcinus.core import registry
+from orcinus.core.errors import ConfigError
+from orcinus.core.types import Lesson, Message
+from orcinus.models.local.chat_format import Chat
+from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.training import attention
-from orcinus.training.lessons import TokenizedLessons, tokenize_lessons
-from orcinus.training.objectives import AnswerUpweight, LessonWeight, Plain
-from orcinus.training.trainer import PackedRows, collate, response_only_forward
-from orcinus.types import Lesson, Message
+from orcinus.training.batches import PackedRows, collate
+from orcinus.training.objectives.weights import AnswerUpweight, LessonWeight, Plain
+from orcinus.training.tokens import TokenizedLessons, tokenize_lessons
+from orcinus.training.trainer import response_only_forward
 
 
 def made(number: int, completion: str, weight: float = 1.0, **meta: Any) -> Lesson:
@@ -30,7 +31,13 @@ def made(number: int, completion: str, weight: float = 1.0, **meta: Any) -> Less
 LESSONS = [
     made(0, "17 + 25 = 42. The answer is 42.", weight=2.0, difficulty=3, pass_rate=0.0),
     made(1, "Seven, I think", weight=0.5, pass_rate=0.75),
-    made(2, "First this. So the answer is seven and some more.", weight=1.0, difficulty=5, pass_rate=1.0),
+    made(
+        2,
+        "First this. So the answer is seven and some more.",
+        weight=1.0,
+        difficulty=5,
+        pass_rate=1.0,
+    ),
 ]
 
 
@@ -40,7 +47,9 @@ def chat(tiny_student: Path) -> Chat:
 
 
 def tokenized(chat: Chat, folder: Path, *evidence: str) -> TokenizedLessons:
-    return tokenize_lessons(LESSONS, chat, folder, context=512, truncation="drop", evidence=evidence)
+    return tokenize_lessons(
+        LESSONS, chat, folder, context=512, truncation="drop", evidence=evidence
+    )
 
 
 def forward(lessons: TokenizedLessons, student: Path, objective: Any) -> Mapping[str, Any]:
@@ -66,7 +75,9 @@ def test_the_answers_tokens_are_those_after_its_announcement(chat: Chat, tmp_pat
     assert ends[2].strip().startswith("seven")
 
 
-def test_an_answer_weighs_as_often_as_it_is_said_to(chat: Chat, tmp_path: Path, tiny_student: Path) -> None:
+def test_an_answer_weighs_as_often_as_it_is_said_to(
+    chat: Chat, tmp_path: Path, tiny_student: Path
+) -> None:
     lessons = tokenized(chat, tmp_path, "answer")
     out = forward(lessons, tiny_student, AnswerUpweight(factor=3.0))
     losses, batch = out["losses"], out["batch"]
@@ -106,24 +117,34 @@ class Hard:
         return 0.01 * (hidden_ND**2).sum()
 
 
-def test_an_objective_sees_stored_numbers_and_the_students_own(chat: Chat, tmp_path: Path, tiny_student: Path) -> None:
+def test_an_objective_sees_stored_numbers_and_the_students_own(
+    chat: Chat, tmp_path: Path, tiny_student: Path
+) -> None:
     objective = Hard()
     out = forward(tokenized(chat, tmp_path, *objective.evidence), tiny_student, objective)
     assert torch.allclose(objective.seen["logprobs"], -out["losses"])
-    by_lesson = {int(n): objective.seen["pass_rate"][objective.seen["lesson"] == n] for n in objective.seen["lesson"]}
+    by_lesson = {
+        int(n): objective.seen["pass_rate"][objective.seen["lesson"] == n]
+        for n in objective.seen["lesson"]
+    }
     assert sorted(float(values[0]) for values in by_lesson.values()) == [0.0, 0.75, 1.0]
     assert all((values == values[0]).all() for values in by_lesson.values())
     assert objective.seen["difficulty"].isnan().any()
-    weighted = (out["losses"] * (1 - objective.seen["pass_rate"]) * (1 - (-out["losses"]).exp())).sum()
+    weighted = (
+        out["losses"] * (1 - objective.seen["pass_rate"]) * (1 - (-out["losses"]).exp())
+    ).sum()
     assert out["loss"] > weighted
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in out["model"].parameters())
 
 
 def test_a_recipe_names_its_objective(tmp_path: Path) -> None:
     train = {"objective": {"name": "answer_upweight", "settings": {"factor": 2}}}
-    assert load_recipe(write_recipe(tmp_path / "a.yaml", train=train)).train.objective.settings == {"factor": 2}
+    assert load_recipe(write_recipe(tmp_path / "a.yaml", train=train)).train.objective.settings == {
+        "factor": 2
+    }
     with pytest.raises(
-        ConfigError, match=r"no objectives named 'nothing'; known: answer_upweight, lesson_weight, plain"
+        ConfigError,
+        match=r"no objectives named 'nothing'; known: answer_upweight, lesson_weight, plain",
     ):
         load_recipe(write_recipe(tmp_path / "b.yaml", train={"objective": {"name": "nothing"}}))
     wrong = {"name": "plain", "settings": {"factor": 2}}

@@ -6,22 +6,24 @@ from typing import Any
 import pytest
 import torch
 from tests.conftest import write_recipe
-from tests.test_run import orcinus
+from tests.pipeline.test_run import orcinus
 from tests.training.test_training import lesson
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from orcinus.completers.chat import Chat
-from orcinus.completers.local_config import LocalConfig
-from orcinus.errors import ConfigError
-from orcinus.lineage import finished_steps
-from orcinus.store import tables
+from orcinus.core.errors import ConfigError
+from orcinus.core.types import Message
+from orcinus.models.local.chat_format import Chat
+from orcinus.models.local.config import LocalConfig
+from orcinus.runs import tables
+from orcinus.runs.folders import finished_steps
 from orcinus.training import on_policy
 from orcinus.training.config import OnPolicyConfig, StageConfig, TrainConfig
 from orcinus.training.curriculum import train_curriculum
 from orcinus.training.on_policy import check_vocabulary, reverse_kl
-from orcinus.types import Message
 
-QUESTIONS = [(Message(role="user", content=f"Add {number} and {number + 1}."),) for number in range(24)]
+QUESTIONS = [
+    (Message(role="user", content=f"Add {number} and {number + 1}."),) for number in range(24)
+]
 
 
 @pytest.mark.parametrize("caps", [(None, None), (5.0, 3.0)])
@@ -35,14 +37,20 @@ def test_the_chunked_divergence_is_pytorchs(
         torch.randn(50, 6, dtype=torch.float64),
     )
     weight.requires_grad_()
-    theirs, their_weight = torch.randn(17, 9, dtype=torch.float64), torch.randn(50, 9, dtype=torch.float64)
+    theirs, their_weight = (
+        torch.randn(17, 9, dtype=torch.float64),
+        torch.randn(50, 9, dtype=torch.float64),
+    )
 
     def logprobs(h: torch.Tensor, w: torch.Tensor, cap: float | None) -> torch.Tensor:
         logits = h @ w.T
         return (logits if cap is None else cap * torch.tanh(logits / cap)).log_softmax(1)
 
     expected = torch.nn.functional.kl_div(
-        logprobs(theirs, their_weight, caps[1]), logprobs(hidden, weight, caps[0]), log_target=True, reduction="none"
+        logprobs(theirs, their_weight, caps[1]),
+        logprobs(hidden, weight, caps[0]),
+        log_target=True,
+        reduction="none",
     ).sum(1)
     found = reverse_kl(hidden, weight, theirs, their_weight, softcaps=caps)
     torch.testing.assert_close(found, expected)
@@ -114,7 +122,9 @@ def test_a_student_learns_from_the_teachers_probabilities_alone(
     student, teacher = pair
     on = OnPolicyConfig(teacher=LocalConfig(path=str(teacher)), max_tokens=12)
     stage = StageConfig(epochs=12, learning_rate=1e-2, on_policy=on)
-    config = TrainConfig.model_validate({"stages": (stage,), "context_length": 128, "batch_tokens": 256, "lora": lora})
+    config = TrainConfig.model_validate(
+        {"stages": (stage,), "context_length": 128, "batch_tokens": 256, "lora": lora}
+    )
     facts = train(config, student, written(tmp_path, "never learnt"), tmp_path)["stages"]["lessons"]
     assert facts["last_loss"] < loss_left * facts["first_loss"]
     assert agreement(student, teacher) < 0.2
@@ -143,7 +153,10 @@ def test_a_recipe_may_end_with_a_stage_on_policy(tmp_path: Path) -> None:
             "name": "on policy",
             "epochs": 1,
             "learning_rate": 0.001,
-            "on_policy": {"teacher": {"kind": "local", "path": str(made.relative_to(tmp_path))}, "max_tokens": 8},
+            "on_policy": {
+                "teacher": {"kind": "local", "path": str(made.relative_to(tmp_path))},
+                "max_tokens": 8,
+            },
         },
     ]
     write_recipe(path, train={"context_length": 128, "batch_tokens": 512, "stages": stages})

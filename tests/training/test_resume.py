@@ -68,7 +68,14 @@ def test_a_stage_that_is_cut_off_goes_on_bit_for_bit(tmp_path: Path) -> None:
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     one = trained(tmp_path / "one", optim="sgd", max_grad_norm=0)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+    ]
     done = subprocess.run(
         [*command, "-m", "tests.training.test_resume", str(tmp_path / "two")],
         cwd=REPOSITORY,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from orcinus.types import AnswerType
-from orcinus.verifiers.judging import Reference, judge
+from orcinus.core.types import AnswerType
+from orcinus.verifiers.rules import Reference, judge
 
 PLACES = ("the bank", "a department store", "the mall", "New York", "a museum")
 NUMBERS = ("12", "15", "18", "20", "none of these")
@@ -25,7 +25,13 @@ ROWS: list[tuple[AnswerType, tuple[str, ...] | None, Reference, str, float | Non
     ("choice", NUMBERS, "B", "\\boxed{(B)}", 1.0),
     ("choice", NUMBERS, "B", "\\[ \\boxed{\\text{B. } 15} \\]", 1.0),
     ("choice", NUMBERS, "B", "\\fbox{B}", 1.0),
-    ("choice", NUMBERS, "B", "| Option | Verdict |\n|---|---|\n| A | wrong |\n| B | right |\n\nAnswer: B", 1.0),
+    (
+        "choice",
+        NUMBERS,
+        "B",
+        "| Option | Verdict |\n|---|---|\n| A | wrong |\n| B | right |\n\nAnswer: B",
+        1.0,
+    ),
     ("choice", NUMBERS, "B", '```json\n{"reasoning": "(A) is too small", "answer": "B"}\n```', 1.0),
     ("choice", NUMBERS, "B", '{"answer": {"letter": "B"}}', 1.0),
     ("choice", NUMBERS, "B", "{'answer': 'B'}", 1.0),
@@ -45,7 +51,13 @@ ROWS: list[tuple[AnswerType, tuple[str, ...] | None, Reference, str, float | Non
     ("choice", NUMBERS, "B", "The answer is (A)... actually (B).", 1.0),
     ("choice", NUMBERS, "A", "The answer is (A). Actually no, (B) is correct.", 0.0),
     ("choice", NUMBERS, "B", "The answer is (A). Actually no, (B) is correct.", 1.0),
-    ("choice", NUMBERS, "B", "The answer is (A).\n\nHmm, let me re-check. 7 + 8 = 15.\n\nSo it should be (B).", 1.0),
+    (
+        "choice",
+        NUMBERS,
+        "B",
+        "The answer is (A).\n\nHmm, let me re-check. 7 + 8 = 15.\n\nSo it should be (B).",
+        1.0,
+    ),
     ("choice", NUMBERS, "B", "I choose B because A is wrong.", 1.0),
     ("choice", NUMBERS, "B", "B is correct.", 1.0),
     ("choice", NUMBERS, "B", "Option B is the best choice.", 1.0),
@@ -67,19 +79,37 @@ ROWS: list[tuple[AnswerType, tuple[str, ...] | None, Reference, str, float | Non
     ("choice", NUMBERS, "B", "The answer would have to be (B).", 1.0),
     ("choice", NUMBERS, "B", "The best answer is therefore (B) 15.", 1.0),
     ("choice", NUMBERS, "B", "Therefore, the correct choice is: (B)", 1.0),
-    ("choice", NUMBERS, "B", "A) 12\nB) 15\nC) 18\nD) 20\nE) none of these\n\nThe answer is B) 15.", 1.0),
+    (
+        "choice",
+        NUMBERS,
+        "B",
+        "A) 12\nB) 15\nC) 18\nD) 20\nE) none of these\n\nThe answer is B) 15.",
+        1.0,
+    ),
     ("choice", NUMBERS, "B", "A) 12 B) 15 C) 18 D) 20 E) none of these", 0.0),
     ("choice", NUMBERS, "E", "A) 12\nB) 15\nC) 18\nD) 20\nE) none of these", 0.0),
     ("choice", NUMBERS, "A", "A. 12\nB. 15\nC. 18\nD. 20\nE. none of these", 0.0),
     ("choice", NUMBERS, "E", "The options are A, B, C, D, and E.", 0.0),
-    ("choice", NUMBERS, "A", "Options: (A) 12, (B) 15, (C) 18, (D) 20, (E) none of these. Answer:", 0.0),
+    (
+        "choice",
+        NUMBERS,
+        "A",
+        "Options: (A) 12, (B) 15, (C) 18, (D) 20, (E) none of these. Answer:",
+        0.0,
+    ),
     ("choice", NUMBERS, "E", "- A: 12\n- B: 15\n- C: 18\n- D: 20\n- E: none of these", 0.0),
     ("choice", NUMBERS, "E", "**A** 12\n**B** 15\n**C** 18\n**D** 20\n**E** none of these", 0.0),
     ("choice", NUMBERS, "D", "12, 15, 18, 20, none of these", 0.0),
     ("choice", NUMBERS, "E", "12\n15\n18\n20\nnone of these", 0.0),
     ("choice", NUMBERS, "B", "Answer Choices: (A) 12 (B) 15 (C) 18 (D) 20 (E) none of these", 0.0),
     ("choice", NUMBERS, "A", "Answer Choices: (A) 12 (B) 15 (C) 18 (D) 20 (E) none of these", 0.0),
-    ("choice", NUMBERS, "A", "The answer choices are: (A) 12 (B) 15 (C) 18 (D) 20 (E) none of these", 0.0),
+    (
+        "choice",
+        NUMBERS,
+        "A",
+        "The answer choices are: (A) 12 (B) 15 (C) 18 (D) 20 (E) none of these",
+        0.0,
+    ),
     ("choice", NUMBERS, "A", "Options: A. 12, B. 15, C. 18, D. 20, E. none of these", 0.0),
     ("choice", NUMBERS, "B", "The answer is (B) or (C).", 0.0),
     ("choice", NUMBERS, "B", "The answer is B/C.", 0.0),
@@ -254,7 +284,13 @@ ROWS: list[tuple[AnswerType, tuple[str, ...] | None, Reference, str, float | Non
     ("list", None, ("ant", "bee", "cow"), "<answer>ant bee cow</answer>", 1.0),
     ("list", None, ("ant", "bee", "cow"), "\\boxed{\\text{ant bee cow}}", 1.0),
     ("list", None, ("ant", "bee", "cow"), "\\boxed{ant, bee, cow}", 1.0),
-    ("list", None, ("ant", "bee", "cow"), "The answer is ant bee cow. I sorted them by first letter.", 1.0),
+    (
+        "list",
+        None,
+        ("ant", "bee", "cow"),
+        "The answer is ant bee cow. I sorted them by first letter.",
+        1.0,
+    ),
     ("list", None, ("ant", "bee", "cow"), "| 1 | ant |\n| 2 | bee |\n| 3 | cow |", 1.0),
     ("exact", None, "] )", "The answer is ] ).", 1.0),
     ("exact", None, "] )", "] )\n", 1.0),
@@ -276,7 +312,13 @@ ROWS: list[tuple[AnswerType, tuple[str, ...] | None, Reference, str, float | Non
     ("exact", None, "Paris", "The answer is Paris, because it is the capital.", 1.0),
     ("exact", None, "Paris", "Paris.", 1.0),
     ("exact", None, "Paris", "Ｐａｒｉｓ", 1.0),
-    ("exact", None, "yn", 'The last letters are "y" and "n". Concatenating them: "yn". So the answer is yn.', 1.0),
+    (
+        "exact",
+        None,
+        "yn",
+        'The last letters are "y" and "n". Concatenating them: "yn". So the answer is yn.',
+        1.0,
+    ),
     ("exact", None, "yn", "y, n", 1.0),
     ("exact", None, "yn", '"yn" is the answer.', 1.0),
     ("exact", None, "Paris", "Lyon. Wait, actually Paris.", 1.0),
@@ -345,7 +387,13 @@ ROWS: list[tuple[AnswerType, tuple[str, ...] | None, Reference, str, float | Non
     ("choice", WAITING, "A", "Wait for your date.", 1.0),
     ("choice", NUMBERS, "B", "The answer is (B). Actually, this follows from 7 + 8 = 15.", 1.0),
     ("choice", NUMBERS, "B", "The answer is (B). (A) is actually too small.", 1.0),
-    ("choice", NUMBERS, "B", "(A) is wrong because 12 < 15, no, the sum is 15. The answer is (B).", 1.0),
+    (
+        "choice",
+        NUMBERS,
+        "B",
+        "(A) is wrong because 12 < 15, no, the sum is 15. The answer is (B).",
+        1.0,
+    ),
     ("choice", NUMBERS, "B", "The answer is (B), no doubt.", 1.0),
     ("choice", NUMBERS, "B", "Is it (A)? No, it's (B).", 1.0),
     ("choice", NUMBERS, "B", "Could be (A), but more likely (B).", 1.0),
@@ -395,9 +443,27 @@ ROWS: list[tuple[AnswerType, tuple[str, ...] | None, Reference, str, float | Non
         "The answer is (B) 15\n\n(A) 12 is wrong since the carry is missing.\n(C) 18 is wrong too.",
         1.0,
     ),
-    ("choice", NUMBERS, "B", "(A) Incorrect.\n(B) Correct.\n(C) Incorrect.\n(D) Incorrect.\n(E) Incorrect.", 1.0),
-    ("choice", NUMBERS, "C", "(A) Incorrect.\n(B) Correct.\n(C) Incorrect.\n(D) Incorrect.\n(E) Incorrect.", 0.0),
-    ("choice", NUMBERS, "E", "(A) Incorrect.\n(B) Correct.\n(C) Incorrect.\n(D) Incorrect.\n(E) Incorrect.", 0.0),
+    (
+        "choice",
+        NUMBERS,
+        "B",
+        "(A) Incorrect.\n(B) Correct.\n(C) Incorrect.\n(D) Incorrect.\n(E) Incorrect.",
+        1.0,
+    ),
+    (
+        "choice",
+        NUMBERS,
+        "C",
+        "(A) Incorrect.\n(B) Correct.\n(C) Incorrect.\n(D) Incorrect.\n(E) Incorrect.",
+        0.0,
+    ),
+    (
+        "choice",
+        NUMBERS,
+        "E",
+        "(A) Incorrect.\n(B) Correct.\n(C) Incorrect.\n(D) Incorrect.\n(E) Incorrect.",
+        0.0,
+    ),
     ("choice", NUMBERS, "B", "A ❌\nB ✅\nC ❌\nD ❌\nE ❌", 1.0),
     ("choice", NUMBERS, "E", "A: no\nB: yes\nC: no\nD: no\nE: no", 0.0),
     ("choice", NUMBERS, "B", "Answer: B. 15\nAnswer: B. 15", 1.0),
@@ -512,7 +578,13 @@ ROWS: list[tuple[AnswerType, tuple[str, ...] | None, Reference, str, float | Non
     ("bool", None, "yes", "Yes and no? The answer is yes.", 1.0),
     ("bool", None, "no", "It is tempting to say yes. But the answer is no.", 1.0),
     ("bool", None, "yes", "not False = True", 1.0),
-    ("bool", None, "yes", "not ( False ) and True = True and True = True. So the answer is True.", 1.0),
+    (
+        "bool",
+        None,
+        "yes",
+        "not ( False ) and True = True and True = True. So the answer is True.",
+        1.0,
+    ),
     ("bool", None, "no", "True and False = False", 1.0),
     ("bool", None, "yes", "You do return to the start. The answer is Yes", 1.0),
     ("bool", None, "no", "No, that isn't true.", 1.0),
@@ -528,8 +600,20 @@ ROWS: list[tuple[AnswerType, tuple[str, ...] | None, Reference, str, float | Non
     ("exact", VALIDITY, "valid", "The argument is deductively valid.", 1.0),
     ("exact", VALIDITY, "invalid", "deductively invalid", 1.0),
     ("exact", VALIDITY, "valid", '"valid"', 1.0),
-    ("exact", VALIDITY, "invalid", "Therefore the argument is not deductively valid; it is invalid.", 1.0),
-    ("exact", VALIDITY, "invalid", "The argument is valid only if P. P fails. So it is invalid.", 1.0),
+    (
+        "exact",
+        VALIDITY,
+        "invalid",
+        "Therefore the argument is not deductively valid; it is invalid.",
+        1.0,
+    ),
+    (
+        "exact",
+        VALIDITY,
+        "invalid",
+        "The argument is valid only if P. P fails. So it is invalid.",
+        1.0,
+    ),
     ("exact", VALIDITY, "valid", "valid.", 1.0),
     ("exact", VALIDITY, "valid", "Validity: valid", 1.0),
     ("exact", VALIDITY, "valid", "The answer: valid", 1.0),
@@ -548,14 +632,32 @@ ROWS: list[tuple[AnswerType, tuple[str, ...] | None, Reference, str, float | Non
     ("exact", None, "> > )", "> > )", 1.0),
     ("exact", None, "> > )", "&gt; &gt; )", None),
     ("exact", None, "] ) }", "＞", 0.0),
-    ("list", None, ("ant", "bee", "cow"), "Answer: ant, bee, cow\n\nI compared the first letters.", 1.0),
+    (
+        "list",
+        None,
+        ("ant", "bee", "cow"),
+        "Answer: ant, bee, cow\n\nI compared the first letters.",
+        1.0,
+    ),
     ("list", None, ("ant", "bee", "cow"), "ant,bee,cow", 1.0),
     ("list", None, ("ant", "bee", "cow"), "1. ant 2. bee 3. cow", 1.0),
     ("list", None, ("ant", "bee", "cow"), "(1) ant\n(2) bee\n(3) cow", 1.0),
     ("list", None, ("ant", "bee", "cow"), "a. ant\nb. bee\nc. cow", 1.0),
-    ("list", None, ("ant", "bee", "cow"), "First letters: ant: a, bee: b, cow: c. So the answer is ant bee cow", 1.0),
+    (
+        "list",
+        None,
+        ("ant", "bee", "cow"),
+        "First letters: ant: a, bee: b, cow: c. So the answer is ant bee cow",
+        1.0,
+    ),
     ("list", None, ("ant", "bee", "cow"), 'So, sorted alphabetically: "ant", "bee", "cow"', 1.0),
-    ("list", None, ("ant", "bee", "cow"), "Sorted: cow bee ant. Wait, that is descending. Sorted: ant bee cow", 1.0),
+    (
+        "list",
+        None,
+        ("ant", "bee", "cow"),
+        "Sorted: cow bee ant. Wait, that is descending. Sorted: ant bee cow",
+        1.0,
+    ),
     ("list", None, ("ant", "bee", "cow"), "The words in order are ant, bee and cow.", 1.0),
     ("list", None, ("ant", "bee", "cow"), "ANT BEE COW", 1.0),
     ("list", None, ("ant", "bee", "cow"), "ant bee cow ant bee cow", 0.0),
@@ -564,8 +666,20 @@ ROWS: list[tuple[AnswerType, tuple[str, ...] | None, Reference, str, float | Non
     ("list", None, ("ant", "bee", "cow"), "ant / bee / cow", 1.0),
     ("math", None, "\\frac{3}{4}", "\\boxed{\\frac{3}{4}}.", 1.0),
     ("math", None, "\\frac{3}{4}", "$\\frac{3}{4}$", 1.0),
-    ("math", None, "\\frac{3}{4}", "The final answer is $\\frac{3}{4}$. I hope it is correct.", 1.0),
-    ("math", None, "\\frac{3}{4}", "Final Answer: The final answer is $\\boxed{\\frac{3}{4}}$.", 1.0),
+    (
+        "math",
+        None,
+        "\\frac{3}{4}",
+        "The final answer is $\\frac{3}{4}$. I hope it is correct.",
+        1.0,
+    ),
+    (
+        "math",
+        None,
+        "\\frac{3}{4}",
+        "Final Answer: The final answer is $\\boxed{\\frac{3}{4}}$.",
+        1.0,
+    ),
     ("math", None, "\\frac{3}{4}", "75\\%", 0.0),
     ("math", None, "\\frac{3}{4}", "3/4", 1.0),
     ("math", None, "\\frac{3}{4}", "0.75", 1.0),
@@ -586,7 +700,13 @@ ROWS: list[tuple[AnswerType, tuple[str, ...] | None, Reference, str, float | Non
     ("math", None, "10000", "10,000", 1.0),
     ("math", None, "10000", "10^4", 1.0),
     ("math", None, "\\frac{\\pi}{2}", "\\pi/2", 1.0),
-    ("math", None, "\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", 1.0),
+    (
+        "math",
+        None,
+        "\\begin{pmatrix}1\\\\2\\end{pmatrix}",
+        "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}",
+        1.0,
+    ),
     ("math", None, "C", "\\text{(C)}", 1.0),
     ("math", None, "\\text{Yes}", "yes", 1.0),
     ("math", None, "-2", "−2", 1.0),
@@ -596,7 +716,11 @@ ROWS: list[tuple[AnswerType, tuple[str, ...] | None, Reference, str, float | Non
 
 @pytest.mark.parametrize(("kind", "choices", "reference", "text", "value"), ROWS)
 def test_verdict(
-    kind: AnswerType, choices: tuple[str, ...] | None, reference: Reference, text: str, value: float | None
+    kind: AnswerType,
+    choices: tuple[str, ...] | None,
+    reference: Reference,
+    text: str,
+    value: float | None,
 ) -> None:
     outcome = judge(text, kind, choices, reference)
     assert outcome.value == value, outcome
@@ -615,11 +739,16 @@ def test_verdict(
     ],
 )
 @pytest.mark.parametrize("between", ["\n", " ", ", "])
-@pytest.mark.parametrize("before", ["", "Options: ", "Answer Choices: ", "The options are:\n", "Answer:\n"])
-def test_all_options_repeated_are_never_right(options: tuple[str, ...], layout: str, between: str, before: str) -> None:
+@pytest.mark.parametrize(
+    "before", ["", "Options: ", "Answer Choices: ", "The options are:\n", "Answer:\n"]
+)
+def test_all_options_repeated_are_never_right(
+    options: tuple[str, ...], layout: str, between: str, before: str
+) -> None:
     letters = [chr(ord("A") + i) for i in range(len(options))]
     listing = between.join(
-        layout.format(letter=letter, text=text) for letter, text in zip(letters, options, strict=True)
+        layout.format(letter=letter, text=text)
+        for letter, text in zip(letters, options, strict=True)
     )
     for end in ("", "\n", ".", "\n\nAnswer:"):
         for letter in letters:

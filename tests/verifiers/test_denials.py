@@ -2,9 +2,9 @@
 
 import pytest
 
-from orcinus.types import AnswerType
-from orcinus.verifiers.denials import affirmed, is_denied
-from orcinus.verifiers.judging import Reference, judge
+from orcinus.core.types import AnswerType
+from orcinus.verifiers.answers.denials import affirmed, is_denied
+from orcinus.verifiers.rules import Reference, judge
 
 VALIDITY = ("valid", "invalid")
 COLOURS = ("red", "dark red", "blue", "none of these")
@@ -26,10 +26,18 @@ RIGHT: list[tuple[AnswerType, Reference, str]] = [
     ("exact", "invalid", "It is not deductively valid."),
     ("exact", "invalid", "The argument is not a valid one."),
     ("exact", "invalid", "The answer is neither sound nor valid."),
-    ("exact", "valid", "The argument is valid. It would be invalid if the premise failed. The answer is valid."),
+    (
+        "exact",
+        "valid",
+        "The argument is valid. It would be invalid if the premise failed. The answer is valid.",
+    ),
     ("exact", "invalid", "The argument is, despite appearances of being valid, invalid."),
     ("exact", "valid", "I would not say the argument is invalid."),
-    ("exact", "invalid", "An argument is valid if it follows. Here it does not, so the argument is invalid."),
+    (
+        "exact",
+        "invalid",
+        "An argument is valid if it follows. Here it does not, so the argument is invalid.",
+    ),
     ("exact", "invalid", "The conclusion doesn't follow, so invalid."),
     ("exact", "invalid", "**Invalid** (and not valid)"),
     ("exact", "invalid", "NOT VALID"),
@@ -125,7 +133,9 @@ def test_wrong(kind: AnswerType, reference: Reference, text: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "reference", "text"), NOT_JUDGED)
-def test_what_is_only_denied_is_no_answer(kind: AnswerType, reference: Reference, text: str) -> None:
+def test_what_is_only_denied_is_no_answer(
+    kind: AnswerType, reference: Reference, text: str
+) -> None:
     assert value(kind, reference, text) is None
 
 

@@ -3,8 +3,8 @@
 import orjson
 import pytest
 
-from orcinus.errors import DataError
-from orcinus.verifiers.judging import judge
+from orcinus.core.errors import DataError
+from orcinus.verifiers.rules import judge
 
 SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -38,6 +38,8 @@ def test_a_schema_that_is_none_is_named() -> None:
 
 
 def test_nothing_that_a_schema_names_is_fetched() -> None:
-    away = orjson.dumps({"$schema": SCHEMA["$schema"], "$ref": "http://127.0.0.1:9/schema.json"}).decode()
+    away = orjson.dumps(
+        {"$schema": SCHEMA["$schema"], "$ref": "http://127.0.0.1:9/schema.json"}
+    ).decode()
     with pytest.raises(DataError, match="names a schema that is not in it"):
         judge("{}", "json", None, away)

@@ -8,16 +8,22 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from orcinus import registry
-from orcinus.tasks.records import RecordsConfig, read_task
-from orcinus.types import Attempt, Example, Sampling, Verdict
-from orcinus.verifiers import named, verify
+from orcinus.core import registry
+from orcinus.core.types import Attempt, Example, Sampling, Verdict
+from orcinus.tasks.files.records import RecordsConfig, read_task
+from orcinus.verifiers.verify import named, verify
 
 
 async def shouting(example: Example, attempt: Attempt) -> Verdict:
     """Right when it shouts."""
     value = float(attempt.text.isupper())
-    return Verdict(attempt_id=attempt.id, verifier="shouting@1", value=value, answer=attempt.text, reason="case")
+    return Verdict(
+        attempt_id=attempt.id,
+        verifier="shouting@1",
+        value=value,
+        answer=attempt.text,
+        reason="case",
+    )
 
 
 @pytest.fixture
@@ -40,11 +46,16 @@ def test_a_task_is_judged_by_the_verifier_it_names(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text(json.dumps({"prompt": "Shout!", "reference": "x"}) + "\n", encoding="utf-8")
     (example,) = read_task(RecordsConfig(path=str(path), verifier="shouting"), tmp_path)
-    assert [asyncio.run(verify(example, attempt(text))).value for text in ("HEY", "hey")] == [1.0, 0.0]
+    assert [asyncio.run(verify(example, attempt(text))).value for text in ("HEY", "hey")] == [
+        1.0,
+        0.0,
+    ]
     (plain,) = read_task(RecordsConfig(path=str(path)), tmp_path)
     assert asyncio.run(verify(plain, attempt("x"))).verifier == "exact@2"
 
 
 def test_an_unknown_verifier_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValidationError, match=r"no verifiers named 'shoutin'; known: .*answer_type"):
+    with pytest.raises(
+        ValidationError, match=r"no verifiers named 'shoutin'; known: .*answer_type"
+    ):
         RecordsConfig(path="t.jsonl", verifier="shoutin")

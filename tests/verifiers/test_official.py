@@ -5,11 +5,18 @@ from pathlib import Path
 import pytest
 from tests.conftest import read_jsonl
 
-from orcinus.types import Attempt, Example, Sampling
-from orcinus.verifiers import named
+from orcinus.core.types import Attempt, Example, Sampling
 from orcinus.verifiers.official import RULES, by_rule
+from orcinus.verifiers.verify import named
 
-CHOICE = Example(id="c", task="t", prompt="?", answer_type="choice", choices=("one", "two", "three"), reference="B")
+CHOICE = Example(
+    id="c",
+    task="t",
+    prompt="?",
+    answer_type="choice",
+    choices=("one", "two", "three"),
+    reference="B",
+)
 NUMBER = Example(id="n", task="t", prompt="?", answer_type="number", reference="1,234")
 
 
@@ -48,7 +55,9 @@ def attempt(text: str) -> Attempt:
         ("agieval_few_shot", CHOICE, "A short thought: the answer is B", "B", 1.0),
     ],
 )
-def test_what_a_rule_finds(rule: str, example: Example, text: str, answer: str | None, value: float | None) -> None:
+def test_what_a_rule_finds(
+    rule: str, example: Example, text: str, answer: str | None, value: float | None
+) -> None:
     verdict = by_rule(rule, example, attempt(text))
     assert verdict is not None
     assert (verdict.answer, verdict.value) == (answer, value)

@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from orcinus.verifiers import sandbox
-from orcinus.verifiers.judging import judge
 from orcinus.verifiers.programs import final_program, passes
+from orcinus.verifiers.rules import judge
 from orcinus.verifiers.sandbox import run_program
 
 REACHING_OUT = {
@@ -59,7 +59,9 @@ TAKING_TOO_MUCH = {
 
 
 @pytest.mark.parametrize("program", REACHING_OUT.values(), ids=REACHING_OUT.keys())
-def test_no_program_reaches_the_host(program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_program_reaches_the_host(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ORCINUS_TEST_SECRET", "hunter2")
     target = tmp_path / "made"
     ran = run_program(program.replace("TARGET", str(target)))
@@ -101,7 +103,9 @@ def test_the_workers_end_with_the_process() -> None:
     )
     if not sys.platform.startswith("linux"):
         pytest.skip("looks into /proc")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     workers = done.stdout.split()
     assert workers
     deadline = time.monotonic() + 10
@@ -137,7 +141,9 @@ def test_what_a_final_program_prints_is_the_answer() -> None:
         ("print(1 / 4)", "math", r"\frac{1}{4}"),
     ],
 )
-def test_a_program_can_answer_every_type(program: str, answer_type: str, reference: str | tuple[str, ...]) -> None:
+def test_a_program_can_answer_every_type(
+    program: str, answer_type: str, reference: str | tuple[str, ...]
+) -> None:
     choices = ("one", "two") if answer_type == "choice" else None
     assert judge(f"```python\n{program}\n```", answer_type, choices, reference).value == 1.0  # type: ignore[arg-type]
 
@@ -188,7 +194,9 @@ def test_programs_of_a_real_model_print_what_was_recorded(shared_data: Path) -> 
         with gzip.open(shared_data / "truth" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
             for line in lines:
                 found = re.search(
-                    r"```python\n(.*?)```\s*```output\n(.*?)```", orjson.loads(line)["response"], re.DOTALL
+                    r"```python\n(.*?)```\s*```output\n(.*?)```",
+                    orjson.loads(line)["response"],
+                    re.DOTALL,
                 )
                 if found:
                     run += 1

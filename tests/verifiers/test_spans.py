@@ -8,11 +8,11 @@ import pytest
 from tests.conftest import read_jsonl
 from tests.verifiers.test_official import attempt
 
-from orcinus.measuring import scores_by_rule
-from orcinus.types import Example, Judged, Verdict
-from orcinus.verifiers.judging import judge
+from orcinus.core.types import Example, Judged, Verdict
+from orcinus.evaluation.scores import scores_by_rule
+from orcinus.verifiers.answers.spans import Spans, exact_match, f1, normalised
 from orcinus.verifiers.official import NAMES, RULES, points
-from orcinus.verifiers.spans import Spans, exact_match, f1, normalised
+from orcinus.verifiers.rules import judge
 
 RIGHT: list[tuple[str | tuple[str, ...], str]] = [
     ("Ann Lee and Bob", "Ann ran first and Bob second. So the answer is both Bob and Ann Lee."),
@@ -53,7 +53,9 @@ def test_wrong(reference: str | tuple[str, ...], text: str) -> None:
     assert outcome.value == 0.0, outcome
 
 
-@pytest.mark.parametrize("text", ["", "I'm sorry, but I cannot help with that.", "<think>The answer is the Bears."])
+@pytest.mark.parametrize(
+    "text", ["", "I'm sorry, but I cannot help with that.", "<think>The answer is the Bears."]
+)
 def test_what_cannot_be_judged_is_none(text: str) -> None:
     assert judge(text, "spans", None, "Bears").value is None
 
@@ -85,11 +87,18 @@ def test_normalised_as_by_the_authors(span: str, form: str) -> None:
         (("a", "b c"), ("b c", "x"), False, 0.5),
         (("Ann", "Bob"), ("Bob", "Ann"), True, 1.0),
         (("Ann and Bob",), ("Ann", "Bob"), False, 0.25),
-        (("24 yards",), ("25 yards",), False, 0.0),  # shared words do not count beside another number
+        (
+            ("24 yards",),
+            ("25 yards",),
+            False,
+            0.0,
+        ),  # shared words do not count beside another number
         (("yards",), ("yards gained",), False, 0.67),
     ],
 )
-def test_exact_match_and_f1_by_the_authors_rule(answer: Spans, reference: Spans, em: bool, points: float) -> None:
+def test_exact_match_and_f1_by_the_authors_rule(
+    answer: Spans, reference: Spans, em: bool, points: float
+) -> None:
     assert exact_match(answer, reference) is em
     assert f1(answer, reference) == points
 
@@ -100,7 +109,9 @@ def test_f1_pairs_spans_the_best_way_round() -> None:
 
 
 def example(reference: str | tuple[str, ...], **meta: object) -> Example:
-    return Example(id="d", task="drop", prompt="?", answer_type="spans", reference=reference, meta=meta)
+    return Example(
+        id="d", task="drop", prompt="?", answer_type="spans", reference=reference, meta=meta
+    )
 
 
 def test_the_best_of_the_annotators_answers_counts() -> None:
@@ -122,7 +133,9 @@ def test_f1_stands_in_the_report_as_a_mean_and_never_is_a_verdict() -> None:
         example("Chicago Bears"),
         replace(attempt("The answer is the Bears."), task="drop", example_id="d"),
     )
-    verdict = Verdict(attempt_id="a", verifier="spans@1", value=0.0, answer="the Bears", reason="marker")
+    verdict = Verdict(
+        attempt_id="a", verifier="spans@1", value=0.0, answer="the Bears", reason="marker"
+    )
     rules = scores_by_rule([Judged(attempt=asked, verdict=verdict)], {("drop", "d"): question})
     assert rules["drop_f1"] == {"n": 1, "mean": 0.67, "ours": 0.0}
     assert set(NAMES) - set(RULES) == {"drop_f1"}
@@ -141,6 +154,11 @@ def test_every_reference_of_drop_is_right_in_a_sentence(shared_data: Path) -> No
                 f"**Answer:** {answer.title()}",
             ):
                 count += 1
-                if judge(text, "spans", None, reference if len(reference) > 1 else reference[0]).value != 1.0:
+                if (
+                    judge(
+                        text, "spans", None, reference if len(reference) > 1 else reference[0]
+                    ).value
+                    != 1.0
+                ):
                     wrong.append((text, reference))
     assert len(wrong) <= 0.005 * count, wrong[:30]  # clauses of a sentence and more as a span

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import read_jsonl
 
-from orcinus.verifiers.judging import judge
+from orcinus.verifiers.rules import judge
 
 pytestmark = pytest.mark.shared
 KNOWN_BELOW = {
@@ -20,7 +20,9 @@ def agreement(path: Path, *, contested: bool) -> tuple[float, list[str]]:
     for row in read_jsonl(path):
         if row.get("policy") or (row.get("contested") and not contested):
             continue
-        reference = tuple(row["reference"]) if isinstance(row["reference"], list) else str(row["reference"])
+        reference = (
+            tuple(row["reference"]) if isinstance(row["reference"], list) else str(row["reference"])
+        )
         outcome = judge(row["response"], row["answer_type"], row["choices"], reference)
         rows += 1
         if (outcome.value == 1.0) == bool(row["correct"]):

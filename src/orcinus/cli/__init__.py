@@ -7,8 +7,8 @@ import os
 import sys
 
 from orcinus.cli.app import app
-from orcinus.cli.runs import Interrupted
-from orcinus.errors import OrcinusError, one_line
+from orcinus.cli.options import Interrupted
+from orcinus.core.errors import OrcinusError, one_line
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -37,7 +37,9 @@ def main() -> None:
         if error.errno is None:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        _say(f"{where}{error.strerror}; what has arrived is kept, and the same command goes on from here")
+        _say(
+            f"{where}{error.strerror}; what has arrived is kept, and the same command goes on from here"
+        )
         raise SystemExit(EXIT_BAD_INPUT) from None
 
 

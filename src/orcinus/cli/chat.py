@@ -5,23 +5,25 @@ from typing import Annotated
 import typer
 
 from orcinus.cli import options as flags
-from orcinus.cli.runs import run_async
+from orcinus.cli.options import run_async
 
 QUIT = {"", "quit", "exit"}
 
 
 def chat(
     run: flags.RunArgument,
-    question: Annotated[str | None, typer.Argument(help="One question; without it you are asked for them.")] = None,
+    question: Annotated[
+        str | None, typer.Argument(help="One question; without it you are asked for them.")
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 512,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
     runs: flags.Runs = flags.DEFAULT_RUNS,
     device: flags.Device = "auto",
 ) -> None:
     """Ask the student that a run trained; each question stands by itself."""
-    from orcinus.completers.opening import open_completer
-    from orcinus.trained import question_to, trained_student
-    from orcinus.types import Sampling
+    from orcinus.core.types import Sampling
+    from orcinus.models.open import open_completer
+    from orcinus.models.roles import question_to, trained_student
 
     folder = flags.run_folder(run, runs)
     config, before = trained_student(folder)
@@ -48,9 +50,9 @@ def serve(
     device: flags.Device = "auto",
 ) -> None:
     """Serve the student that a run trained as an OpenAI-compatible endpoint, until interrupted."""
-    from orcinus.completers.chat_server import serve_forever
-    from orcinus.completers.opening import open_completer
-    from orcinus.trained import trained_student
+    from orcinus.models.open import open_completer
+    from orcinus.models.roles import trained_student
+    from orcinus.models.server.chat_api import serve_forever
 
     folder = flags.run_folder(run, runs)
     config, before = trained_student(folder)
@@ -59,7 +61,11 @@ def serve(
     def on_ready(url: str) -> None:
         typer.echo(f"serving the student of {folder.name} at {url}; stop with Ctrl-C")
 
-    run_async(serve_forever(model, host=host, port=port, on_ready=on_ready, name=folder.name, before=before))
+    run_async(
+        serve_forever(
+            model, host=host, port=port, on_ready=on_ready, name=folder.name, before=before
+        )
+    )
 
 
 def _asked() -> str:

@@ -8,19 +8,26 @@ import typer
 from rich.table import Table
 
 from orcinus.cli import options as flags
-from orcinus.errors import ConfigError
+from orcinus.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from orcinus.completers.batch import Batch
+    from orcinus.models.remote.batch import Batch
 
-app = typer.Typer(no_args_is_help=True, help="Look into the memory of every paid call.", pretty_exceptions_enable=False)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Look into the memory of every paid call.",
+    pretty_exceptions_enable=False,
+)
 LedgerArgument = Annotated[Path, typer.Argument(metavar="[LEDGER]", help="The ledger's file.")]
 DEFAULT_LEDGER = flags.DEFAULT_RUNS / "ledger.sqlite"
 
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise ConfigError(f"{path}: there is no such ledger; runs make theirs in RUNS/ledger.sqlite")
+        raise ConfigError(
+            f"{path}: there is no such ledger; runs make theirs in RUNS/ledger.sqlite"
+        )
     return path
 
 
@@ -31,7 +38,7 @@ def spend(
     as_json: flags.AsJson = False,
 ) -> None:
     """Show what was spent by run, step, model and task; errors by class; how long replies took."""
-    from orcinus.store.ledger import Ledger
+    from orcinus.runs.ledger import Ledger
 
     with Ledger(_existing(path), read_only=True) as ledger:
         rows, errors, latencies = ledger.spend(run), ledger.errors(), ledger.latencies()
@@ -54,9 +61,13 @@ def spend(
         )
         table.add_row(row.run, row.step, row.model, row.task, *numbers)
     console.print(table)
-    console.print(f"total ${sum(row.cost_usd for row in rows):,.4f} for {sum(row.calls for row in rows):,} calls")
+    console.print(
+        f"total ${sum(row.cost_usd for row in rows):,.4f} for {sum(row.calls for row in rows):,} calls"
+    )
     for model, kind, count in errors:
-        console.print(f"{model}: {count:,} attempts end in {kind}; the next run asks them again", markup=False)
+        console.print(
+            f"{model}: {count:,} attempts end in {kind}; the next run asks them again", markup=False
+        )
     for item in latencies:
         console.print(
             f"{item.model}: half of {item.calls:,} replies within {item.p50_s:.2f} s, 90 % within {item.p90_s:.2f} s, "
@@ -68,7 +79,7 @@ def spend(
 @app.command()
 def verify(path: LedgerArgument = DEFAULT_LEDGER) -> None:
     """Derive every fingerprint anew and list what does not match."""
-    from orcinus.store.ledger import Ledger
+    from orcinus.runs.ledger import Ledger
 
     with Ledger(_existing(path), read_only=True) as ledger:
         problems = list(ledger.verify())
@@ -82,10 +93,12 @@ def verify(path: LedgerArgument = DEFAULT_LEDGER) -> None:
 @app.command()
 def export(
     out: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="Where to write it.")],
-    path: Annotated[Path, typer.Option("--ledger", metavar="LEDGER", help="The ledger's file.")] = DEFAULT_LEDGER,
+    path: Annotated[
+        Path, typer.Option("--ledger", metavar="LEDGER", help="The ledger's file.")
+    ] = DEFAULT_LEDGER,
 ) -> None:
     """Write every call, what was sent and what came back, to a Parquet file."""
-    from orcinus.store.ledger import Ledger
+    from orcinus.runs.ledger import Ledger
 
     with Ledger(_existing(path), read_only=True) as ledger:
         typer.echo(f"{out}: {ledger.export(out):,} calls")
@@ -95,18 +108,23 @@ def export(
 def batches(
     path: LedgerArgument = DEFAULT_LEDGER,
     cancel: Annotated[
-        str | None, typer.Option(metavar="ID", help="Ask the provider to stop this one; what is answered is kept.")
+        str | None,
+        typer.Option(
+            metavar="ID", help="Ask the provider to stop this one; what is answered is kept."
+        ),
     ] = None,
     as_json: flags.AsJson = False,
 ) -> None:
     """List the batches sent to providers, and how far they are as far as this machine has seen."""
-    from orcinus.completers.batch import journaled
+    from orcinus.models.remote.batch import journaled
 
     found = journaled(path.parent / "batches")
     if cancel is not None:
         chosen = [batch for batch in found if cancel in (batch.state.batch_id, batch.state.key)]
         if not chosen:
-            raise ConfigError(f"{cancel}: there is no such batch; orcinus ledger batches lists them")
+            raise ConfigError(
+                f"{cancel}: there is no such batch; orcinus ledger batches lists them"
+            )
         _cancel(chosen[0])
     if as_json:
         flags.print_json([batch.state for batch in found])
@@ -130,7 +148,7 @@ def _cancel(batch: "Batch") -> None:
     import asyncio
     import os
 
-    from orcinus.completers.batch import cancel
+    from orcinus.models.remote.batch import cancel
 
     if batch.state.progress != "sent":
         raise ConfigError(
@@ -142,8 +160,8 @@ def _cancel(batch: "Batch") -> None:
 @app.command()
 def compact(path: LedgerArgument = DEFAULT_LEDGER) -> None:
     """Give unused space back to the disk, and drop batches whose answers are all in the ledger."""
-    from orcinus.completers.batch import clear
-    from orcinus.store.ledger import Ledger
+    from orcinus.models.remote.batch import clear
+    from orcinus.runs.ledger import Ledger
 
     with Ledger(_existing(path)) as ledger:
         cleared = clear(path.parent / "batches", ledger.known)

@@ -1,32 +1,67 @@
 """Flags that several commands share, and the runtime they make."""
 
+import asyncio
 import os
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 
-from orcinus.errors import ConfigError
+from orcinus.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from orcinus.runtime import Runtime
+    from orcinus.runs.context import Runtime
+
+
+T = TypeVar("T")
+
+
+class Interrupted(Exception):
+    """The user pressed Ctrl-C."""
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` on the fastest event loop there is. Ctrl-C becomes ``Interrupted``, which Typer lets through."""
+    try:
+        import uvloop
+    except ImportError:
+        runner: Callable[[Coroutine[Any, Any, T]], T] = asyncio.run
+    else:
+        runner = uvloop.run
+    try:
+        return runner(work)
+    except KeyboardInterrupt:
+        raise Interrupted from None
+
 
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its name under --runs.")]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run's folder, or its name under --runs.")
+]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of the runs.")]
 LedgerPath = Annotated[
-    Path | None, typer.Option("--ledger", metavar="PATH", help="The ledger, if not RUNS/ledger.sqlite.")
+    Path | None,
+    typer.Option("--ledger", metavar="PATH", help="The ledger, if not RUNS/ledger.sqlite."),
 ]
 Concurrency = Annotated[int, typer.Option(min=1, help="Calls in flight to a remote model.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 … or auto.")]
 MicroBatch = Annotated[int | None, typer.Option(min=1, help="Packed rows in one forward pass.")]
-Processes = Annotated[int, typer.Option(min=1, help="Training processes on this machine, usually one for each GPU.")]
+Processes = Annotated[
+    int, typer.Option(min=1, help="Training processes on this machine, usually one for each GPU.")
+]
 Executor = Annotated[
-    str, typer.Option("--executor", metavar="local|ray[:ADDRESS]", help="Where heavy work on rows is done.")
+    str,
+    typer.Option(
+        "--executor", metavar="local|ray[:ADDRESS]", help="Where heavy work on rows is done."
+    ),
 ]
 Replicas = Annotated[
-    int, typer.Option(min=0, help="Copies of a local model on the Ray cluster; 0 keeps it in this process.")
+    int,
+    typer.Option(
+        min=0, help="Copies of a local model on the Ray cluster; 0 keeps it in this process."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
 
@@ -49,11 +84,15 @@ def runtime(
     Raises:
         ConfigError: There is no such executor, or replicas without a Ray cluster.
     """
-    from orcinus.executors.opening import open_executor
-    from orcinus.runtime import Runtime  # brings the ledger and Arrow, which a --help must not wait for
+    from orcinus.runs.context import (
+        Runtime,  # brings the ledger and Arrow, which a --help must not wait for
+    )
+    from orcinus.runs.executors.open import open_executor
 
     if replicas and executor == "local":
-        raise ConfigError(f"--replicas {replicas} needs a Ray cluster: add --executor ray, or ray:ADDRESS")
+        raise ConfigError(
+            f"--replicas {replicas} needs a Ray cluster: add --executor ray, or ray:ADDRESS"
+        )
     return Runtime(
         workspace=runs,
         ledger_path=ledger or runs / "ledger.sqlite",
@@ -95,4 +134,8 @@ def print_json(value: Any) -> None:
     """One JSON object on one line."""
     import orjson
 
-    typer.echo(orjson.dumps(value, option=orjson.OPT_SERIALIZE_DATACLASS | orjson.OPT_NON_STR_KEYS).decode())
+    typer.echo(
+        orjson.dumps(
+            value, option=orjson.OPT_SERIALIZE_DATACLASS | orjson.OPT_NON_STR_KEYS
+        ).decode()
+    )

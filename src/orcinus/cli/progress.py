@@ -6,7 +6,14 @@ from typing import Any
 
 import orjson
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -120,7 +127,11 @@ class Lines(_Counter):
         of = f" of {self.total:,}" if self.total is not None else ""
         money = f", ${self.cost_usd:,.4f}" if self.cost_usd else ""
         known = f" ({self.recalled:,} from the ledger)" if self.recalled else ""
-        print(f"{self.what}: {self.done:,}{of}{known}, {self.rate():,.1f}/s{money}", file=sys.stderr, flush=True)
+        print(
+            f"{self.what}: {self.done:,}{of}{known}, {self.rate():,.1f}/s{money}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 class Events(_Counter):

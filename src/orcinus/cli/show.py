@@ -7,12 +7,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from orcinus.lineage import Lineage
-from orcinus.reporting.words import ARMS, chance, points
-from orcinus.types import Judged
+from orcinus.core.types import Judged
+from orcinus.reports.words import ARMS, chance, points
+from orcinus.runs.lineage import Lineage
 
 if TYPE_CHECKING:
-    from orcinus.reporting.diagnosed import Diagnosis
+    from orcinus.evaluation.diagnosis.tables import Diagnosis
 
 
 def print_scores(console: Console, scores: dict[str, Any]) -> None:
@@ -23,8 +23,12 @@ def print_scores(console: Console, scores: dict[str, Any]) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for arm, by_task in scores["arms"].items():
         macro, micro = by_task["_macro"], by_task["_micro"]
-        interval = "–" if macro["low"] is None else f"{100 * macro['low']:.1f} – {100 * macro['high']:.1f}"
-        table.add_row(ARMS[arm], _percent(macro["mean"]), interval, f"{micro['n']:,}", f"{micro['n_none']:,}")
+        interval = (
+            "–" if macro["low"] is None else f"{100 * macro['low']:.1f} – {100 * macro['high']:.1f}"
+        )
+        table.add_row(
+            ARMS[arm], _percent(macro["mean"]), interval, f"{micro['n']:,}", f"{micro['n_none']:,}"
+        )
     console.print(table)
     console.print()
     against = Table(box=None, pad_edge=False, header_style="bold")
@@ -51,8 +55,8 @@ def _percent(share: float | None) -> str:
 
 def print_diagnosis(console: Console, found: "Diagnosis") -> None:
     """What the student fails and why, where it is right, and what to do next; narrow enough for 60 columns."""
-    from orcinus.causes import OUTCOMES
-    from orcinus.reporting.diagnosed import summary
+    from orcinus.evaluation.diagnosis.causes import OUTCOMES
+    from orcinus.reports.diagnosis import summary
 
     console.print(summary(found), style="bold", markup=False)
     for note in found.notes:
@@ -84,7 +88,9 @@ def print_diagnosis(console: Console, found: "Diagnosis") -> None:
         table.add_row(name, f"{part.n:,}", _percent(part.before), _percent(part.after), interval)
     console.print(table)
     for i, item in enumerate(found.advice, 1):
-        console.print(f"{i}. {item.words} ({item.failures} of {found.failed} failures)", markup=False)
+        console.print(
+            f"{i}. {item.words} ({item.failures} of {found.failed} failures)", markup=False
+        )
         for line in (*item.edit.splitlines(), item.command):
             console.print(f"   {line}", style="cyan", markup=False, soft_wrap=True)
 
@@ -92,7 +98,11 @@ def print_diagnosis(console: Console, found: "Diagnosis") -> None:
 def print_lineage(console: Console, found: Lineage) -> None:
     """A lesson's history, from the example to what the student was given."""
     example, assignment, trace = found.example, found.assignment, found.trace
-    _panel(console, f"Example {example.task} / {example.id}", f"{example.prompt}\n\nreference: {example.reference}")
+    _panel(
+        console,
+        f"Example {example.task} / {example.id}",
+        f"{example.prompt}\n\nreference: {example.reference}",
+    )
     if assignment is not None:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in ("strategy", "accuracy", "n", "format ok", "tokens"):
@@ -100,11 +110,23 @@ def print_lineage(console: Console, found: Lineage) -> None:
         for item in assignment.evidence:
             name = f"→ {item.strategy}" if item.strategy == assignment.strategy else item.strategy
             score = item.score
-            table.add_row(name, _percent(score.mean), str(score.n), _percent(score.format_ok), f"{item.tokens_out:.0f}")
-        console.print(Panel(table, title=f"The student's probe of {assignment.group}", title_align="left"))
+            table.add_row(
+                name,
+                _percent(score.mean),
+                str(score.n),
+                _percent(score.format_ok),
+                f"{item.tokens_out:.0f}",
+            )
+        console.print(
+            Panel(table, title=f"The student's probe of {assignment.group}", title_align="left")
+        )
         console.print(f"chosen: {assignment.strategy}; {assignment.reason}", markup=False)
     for judged in found.probe:
-        _panel(console, f"The student under {judged.attempt.strategy}: {_verdict(judged)}", judged.attempt.text)
+        _panel(
+            console,
+            f"The student under {judged.attempt.strategy}: {_verdict(judged)}",
+            judged.attempt.text,
+        )
     _panel(
         console,
         f"The teacher {trace.attempt.model} under {trace.attempt.strategy}: {_verdict(trace)}",
@@ -116,9 +138,15 @@ def print_lineage(console: Console, found: Lineage) -> None:
         console.print(f"dropped {drop.attempt_id} by {drop.filter}: {drop.reason}", markup=False)
     lesson = found.lesson
     given = "\n".join(f"[{message.role}] {message.content}" for message in lesson.messages)
-    _panel(console, f"Lesson {lesson.id}, prompt {lesson.erased}", f"{given}\n[assistant] {lesson.completion}")
+    _panel(
+        console,
+        f"Lesson {lesson.id}, prompt {lesson.erased}",
+        f"{given}\n[assistant] {lesson.completion}",
+    )
     licence = example.meta.get("licence") or "not stated"
-    console.print(f"cost ${trace.attempt.cost_usd:.6f}; licence of the example: {licence}", markup=False)
+    console.print(
+        f"cost ${trace.attempt.cost_usd:.6f}; licence of the example: {licence}", markup=False
+    )
 
 
 def _verdict(judged: Judged) -> str:

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from orcinus.config import Config
-from orcinus.tasks.seen import hash_of
+from orcinus.core.config import Config
+from orcinus.tasks.duplicates.seen import hash_of
 
 U64 = npt.NDArray[np.uint64]
 F64 = npt.NDArray[np.float64]
@@ -95,7 +95,9 @@ class Mixer:
             if count == self._sizes[task]:
                 found[task] = LARGEST
             else:
-                found[task] = int(np.partition(self._keys(task), count - 1)[count - 1]) if count else -1
+                found[task] = (
+                    int(np.partition(self._keys(task), count - 1)[count - 1]) if count else -1
+                )
         return found
 
     def _keys(self, task: str) -> U64:

@@ -80,12 +80,16 @@ def _attend(
     distance_TS = places[seen - length :, None] - places
     seen_TS = (distance_TS >= 0) & (distance_TS < (sliding_window or seen))
     if softcap is None:
-        return scaled_dot_product_attention(q, k, v, seen_TS, scale=scaling, dropout_p=dropout, enable_gqa=grouped)
+        return scaled_dot_product_attention(
+            q, k, v, seen_TS, scale=scaling, dropout_p=dropout, enable_gqa=grouped
+        )
     if grouped:
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     scores = q @ k.transpose(2, 3) * (q.shape[3] ** -0.5 if scaling is None else scaling)
     scores = (softcap * torch.tanh(scores / softcap)).masked_fill(~seen_TS, float("-inf"))
-    weights = torch.nn.functional.dropout(scores.softmax(3, dtype=_softmax_dtype(q)).to(q.dtype), dropout)
+    weights = torch.nn.functional.dropout(
+        scores.softmax(3, dtype=_softmax_dtype(q)).to(q.dtype), dropout
+    )
     return weights @ v
 
 

@@ -6,12 +6,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator
 
-from orcinus import registry
-from orcinus.asking import SamplingConfig
-from orcinus.completers.local_config import LocalConfig
-from orcinus.config import Config
-from orcinus.training import objectives as objectives
-from orcinus.types import Lesson
+from orcinus.core import registry
+from orcinus.core.config import Config
+from orcinus.core.sampling import SamplingConfig
+from orcinus.core.types import Lesson
+from orcinus.models.local.config import LocalConfig
 
 
 class OnPolicyConfig(Config):
@@ -37,7 +36,11 @@ class LessonFilter(Config):
     def fits(self, lesson: Lesson) -> bool:
         """Whether ``lesson`` is one of them."""
         return (
-            (not self.teachers or lesson.teacher in self.teachers or lesson.meta.get("role") in self.teachers)
+            (
+                not self.teachers
+                or lesson.teacher in self.teachers
+                or lesson.meta.get("role") in self.teachers
+            )
             and (not self.strategies or lesson.strategy in self.strategies)
             and (not self.tasks or lesson.task in self.tasks)
         )
@@ -181,7 +184,11 @@ class TrainConfig(Config):
             stage
             if stage.on_policy is None
             else stage.model_copy(
-                update={"on_policy": stage.on_policy.model_copy(update={"teacher": stage.on_policy.teacher.at(base)})}
+                update={
+                    "on_policy": stage.on_policy.model_copy(
+                        update={"teacher": stage.on_policy.teacher.at(base)}
+                    )
+                }
             )
             for stage in self.stages
         )
@@ -191,11 +198,17 @@ class TrainConfig(Config):
     def open_mixes(self) -> dict[int, MixConfig]:
         """By the stage's place the mixes whose share is still to be chosen."""
         mixes = {place: stage.mix for place, stage in enumerate(self.stages)}
-        return {place: mix for place, mix in mixes.items() if mix is not None and len(mix.shares) > 1}
+        return {
+            place: mix for place, mix in mixes.items() if mix is not None and len(mix.shares) > 1
+        }
 
     def with_share(self, place: int, share: float) -> Self:
         """The same with the share of the stage at ``place`` chosen."""
-        stages = (*self.stages[:place], self.stages[place].at_share(share), *self.stages[place + 1 :])
+        stages = (
+            *self.stages[:place],
+            self.stages[place].at_share(share),
+            *self.stages[place + 1 :],
+        )
         return self.model_copy(update={"stages": stages})
 
     @field_validator("objective")
@@ -205,7 +218,9 @@ class TrainConfig(Config):
         try:
             made(**value.settings)
         except TypeError as error:
-            raise ValueError(f"objective {value.name!r} cannot be made with {dict(value.settings)}: {error}") from error
+            raise ValueError(
+                f"objective {value.name!r} cannot be made with {dict(value.settings)}: {error}"
+            ) from error
         return value
 
     @field_validator("trainer")
@@ -219,5 +234,7 @@ class TrainConfig(Config):
             "gradient_accumulation_steps",
         }
         if clash := sorted(ours & set(value)):
-            raise ValueError(f"{clash[0]} is set by other keys of train: epochs, learning_rate, batch_tokens")
+            raise ValueError(
+                f"{clash[0]} is set by other keys of train: epochs, learning_rate, batch_tokens"
+            )
         return value

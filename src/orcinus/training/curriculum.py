@@ -7,7 +7,7 @@ A finished stage is not run again; an interrupted one goes on from its last chec
 
 import inspect
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,22 +16,22 @@ from typing import Any
 import orjson
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
+from transformers import TrainingArguments
 
-from orcinus import registry
-from orcinus.completers.chat import FALLBACKS, Chat
-from orcinus.completers.local import quiet, stop_tokens
-from orcinus.completers.local_config import LocalConfig
-from orcinus.errors import ConfigError, StepError, StoreError
-from orcinus.executors.local import LOCAL
-from orcinus.fingerprint import stable_fraction
-from orcinus.protocols import Executor
-from orcinus.store import tables
+from orcinus.core import registry
+from orcinus.core.errors import ConfigError, StepError, StoreError
+from orcinus.core.protocols import Executor
+from orcinus.models.local.chat_format import Chat
+from orcinus.models.local.config import LocalConfig
+from orcinus.models.local.huggingface import quiet, stop_tokens
+from orcinus.runs import tables
+from orcinus.runs.executors.local import LOCAL
 from orcinus.training import processes
-from orcinus.training.config import LoraConfig, OnPolicyConfig, StageConfig, TrainConfig
-from orcinus.training.lessons import TokenizedLessons, tokenize_lessons
+from orcinus.training.checkpoints import load_for_training, save_student, with_lora
+from orcinus.training.config import OnPolicyConfig, StageConfig, TrainConfig
+from orcinus.training.stages import lessons_of_stage, repeats
+from orcinus.training.tokens import TokenizedLessons, tokenize_lessons
 from orcinus.training.trainer import StageResult, train_stage
-from orcinus.types import Lesson
 
 
 def train_curriculum(
@@ -80,12 +80,24 @@ def train_curriculum(
         if not (folder / "_done").exists():
             try:
                 result = _train_one(
-                    config, number - 1, source, lessons, folder, seed, micro_batch, device, executor, on_start, on_step
+                    config,
+                    number - 1,
+                    source,
+                    lessons,
+                    folder,
+                    seed,
+                    micro_batch,
+                    device,
+                    executor,
+                    on_start,
+                    on_step,
                 )
             except (SafetensorError, RuntimeError) as error:
                 if not _is_full_disk(error):
                     raise
-                raise StoreError(f"{folder}: cannot be written: no space left on the device; free some") from error
+                raise StoreError(
+                    f"{folder}: cannot be written: no space left on the device; free some"
+                ) from error
             if processes.is_first():
                 (folder / "_done").write_bytes(orjson.dumps(result))
             processes.wait_for(folder / "_done")
@@ -189,93 +201,13 @@ def _tokenize(
         executor=executor,
     )
     if len(tokenized) == 0:
-        why = f"{tokenized.too_long} are longer than context_length" if tokenized.too_long else "its filters take none"
+        why = (
+            f"{tokenized.too_long} are longer than context_length"
+            if tokenized.too_long
+            else "its filters take none"
+        )
         raise StepError(f"stage {stage.name!r} has no lesson: {why}")
     return tokenized
-
-
-def lessons_of_stage(
-    stages: Sequence[StageConfig], place: int, read: Callable[[], Iterator[Lesson]], seed: int
-) -> Iterator[Lesson]:
-    """The lessons that the stage at ``place`` takes, of a source only its share, and as many of earlier stages' as its replay wants.
-
-    Args:
-        stages: The curriculum.
-        place: Of the stage.
-        read: Reads all lessons from the start.
-        seed: Of the draw; the same lessons come again whatever their order, and of a smaller portion none that a larger one has not.
-
-    Raises:
-        ConfigError: The stage's share is not chosen yet.
-        StepError: The source, or what it is mixed with, has no lesson.
-    """
-    stage, earlier = stages[place], stages[:place]
-    of_own, of_source = _portions_of(stage, read)
-
-    def drawn(lesson: Lesson) -> bool:
-        portion = of_source if stage.from_source(lesson) else of_own
-        chosen = portion == 1 or stable_fraction("mix", str(seed), stage.name, lesson.id) < portion
-        return chosen and stage.offers(lesson)
-
-    share = 0.0
-    if stage.replay and earlier:
-        own = seen_before = 0
-        for lesson in read():
-            own += drawn(lesson)
-            seen_before += not stage.offers(lesson) and any(other.takes(lesson) for other in earlier)
-        share = stage.replay / (1 - stage.replay) * own / seen_before if seen_before else 0.0
-    for lesson in read():
-        again = not stage.offers(lesson) and stable_fraction("replay", str(seed), stage.name, lesson.id) < share
-        if drawn(lesson) or (again and any(other.takes(lesson) for other in earlier)):
-            yield lesson
-
-
-def portions(own: int, source: int, share: float) -> tuple[float, float]:
-    """Of the stage's own lessons and of the source's, the portions that together hold ``share`` of the source; one of them is whole.
-
-    Args:
-        own: Lessons of the stage's own, 1 or more.
-        source: Lessons of the source, 1 or more.
-        share: Of the source among all that are learnt, 0 … 1.
-    """
-    if share == 1:
-        return 0.0, 1.0
-    wanted = share / (1 - share) * own
-    return (1.0, wanted / source) if wanted <= source else (source / wanted, 1.0)
-
-
-def repeats(stage: StageConfig, read: Callable[[], Iterator[Lesson]]) -> float:
-    """How many times more often the drawn lessons come, so that the stage is as long as with all of them; 1 where nothing is mixed."""
-    if stage.mix is None:
-        return 1.0
-    own, source = _counts(stage, read)
-    of_own, of_source = portions(own, source, _share(stage))
-    return (own + source) / (of_own * own + of_source * source)
-
-
-def _portions_of(stage: StageConfig, read: Callable[[], Iterator[Lesson]]) -> tuple[float, float]:
-    return (1.0, 1.0) if stage.mix is None else portions(*_counts(stage, read), _share(stage))
-
-
-def _counts(stage: StageConfig, read: Callable[[], Iterator[Lesson]]) -> tuple[int, int]:
-    """How many lessons are the stage's own, and how many the source has."""
-    own = source = 0
-    for lesson in read():
-        from_source = stage.from_source(lesson)
-        source += from_source
-        own += not from_source and stage.fits(lesson)
-    if not own or not source:
-        missing = "own lesson to mix the source with" if source else "lesson of its mix.of"
-        raise StepError(f"stage {stage.name!r} has no {missing}; mend its filters, or leave mix out")
-    return own, source
-
-
-def _share(stage: StageConfig) -> float:
-    if stage.mix is None or len(stage.mix.shares) != 1:
-        raise ConfigError(
-            f"train.stages: the share of stage {stage.name!r} is chosen by trials, which `orcinus run` makes; here it needs a single one in mix.shares"
-        )
-    return stage.mix.shares[0]
 
 
 def _facts(result: StageResult, lessons: TokenizedLessons) -> dict[str, Any]:
@@ -288,78 +220,11 @@ def _facts(result: StageResult, lessons: TokenizedLessons) -> dict[str, Any]:
     }
 
 
-def load_for_training(source: LocalConfig) -> tuple[Any, Any]:
-    """The model with its weights as they are stored, and its tokenizer with a padding token.
-
-    Raises:
-        ConfigError: The path is no causal language model.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source.path, revision=source.revision)
-        model = AutoModelForCausalLM.from_pretrained(
-            source.path, revision=source.revision, dtype="auto" if torch.cuda.is_available() else torch.float32
-        )
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ConfigError(f"{source.path}: cannot be loaded as a causal language model: {first}") from error
-    if tokenizer.pad_token_id is None:
-        # As the papers did (a [[PAD]] of its own); the row it adds to the embedding is never learnt from.
-        tokenizer.add_special_tokens({"pad_token": "[[PAD]]"})
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        model.config.pad_token_id = tokenizer.pad_token_id
-    return model, tokenizer
-
-
-def with_lora(model: Any, config: LoraConfig) -> Any:
-    """``model`` with fresh low-rank adapters, everything else frozen."""
-    from peft import LoraConfig as PeftLoraConfig
-    from peft import get_peft_model
-
-    targets = config.targets if isinstance(config.targets, str) else list(config.targets)
-    return get_peft_model(
-        model,
-        PeftLoraConfig(
-            r=config.rank,
-            lora_alpha=config.alpha,  # type: ignore[arg-type]  # a scale; nothing in peft needs it whole
-            lora_dropout=config.dropout,
-            target_modules=targets,
-            task_type="CAUSAL_LM",
-        ),
-    )
-
-
-def save_student(
-    model: Any, tokenizer: Any, source: LocalConfig, folder: Path, gathered: Mapping[str, Any] | None = None
-) -> None:
-    """A plain model folder (adapters merged, and kept beside it in ``adapter``) with tokenizer and chat template.
-
-    Args:
-        model: What was trained.
-        tokenizer: The student's.
-        source: What it was loaded from.
-        folder: Replaced as a whole.
-        gathered: All weights on the CPU, where the model's own are spread over processes.
-    """
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    if hasattr(model, "merge_and_unload"):
-        model.save_pretrained(part / "adapter", state_dict=gathered)
-        if gathered is not None:
-            from peft import PeftModel
-
-            model, gathered = PeftModel.from_pretrained(load_for_training(source)[0], part / "adapter"), None
-        model = model.merge_and_unload()
-    if not tokenizer.chat_template:
-        tokenizer.chat_template = FALLBACKS[source.chat_template]
-    model.save_pretrained(part, state_dict=gathered)
-    tokenizer.save_pretrained(part)
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
-
-
 def _arguments(config: TrainConfig, stage: StageConfig, device: str) -> dict[str, Any]:
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-    bf16 = config.precision == "bfloat16" or (config.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
+    bf16 = config.precision == "bfloat16" or (
+        config.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported()
+    )
     return {
         "learning_rate": stage.learning_rate,
         "lr_scheduler_type": stage.schedule,
@@ -376,4 +241,6 @@ def _check_arguments(config: TrainConfig) -> None:
     known = set(inspect.signature(TrainingArguments).parameters)
     for name in config.trainer:
         if name not in known:
-            raise ConfigError(f"train.trainer.{name}: Hugging Face's TrainingArguments has no such field")
+            raise ConfigError(
+                f"train.trainer.{name}: Hugging Face's TrainingArguments has no such field"
+            )

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from orcinus.errors import ConfigError
+from orcinus.core.errors import ConfigError
 from orcinus.training import attention
+from orcinus.training.batches import collate
 from orcinus.training.loss import CHUNK_LOGITS
-from orcinus.training.trainer import LessonTrainer, collate
+from orcinus.training.trainer import LessonTrainer
 
 
 def reverse_kl(
@@ -47,7 +48,13 @@ def reverse_kl(
         part = slice(start, start + chunk)
         parts.append(
             torch.utils.checkpoint.checkpoint(
-                _kl_of_chunk, student_ND[part], student_VD, teacher_ND[part], teacher_VD, softcaps, use_reentrant=False
+                _kl_of_chunk,
+                student_ND[part],
+                student_VD,
+                teacher_ND[part],
+                teacher_VD,
+                softcaps,
+                use_reentrant=False,
             )
         )
     return torch.cat(parts)
@@ -66,7 +73,9 @@ def _kl_of_chunk(
     return (mine_nV.exp() * (mine_nV - theirs_nV)).sum(1)
 
 
-def _logprobs(hidden_nD: torch.Tensor, weight_VD: torch.Tensor, softcap: float | None) -> torch.Tensor:
+def _logprobs(
+    hidden_nD: torch.Tensor, weight_VD: torch.Tensor, softcap: float | None
+) -> torch.Tensor:
     logits = (hidden_nD @ weight_VD.T).to(torch.promote_types(hidden_nD.dtype, torch.float32))
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
@@ -98,7 +107,11 @@ class OnPolicyTrainer(LessonTrainer):
         )
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
     ) -> Any:
         """The mean reverse KL over the response tokens of this micro-batch's own samples."""
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -137,17 +150,24 @@ class OnPolicyTrainer(LessonTrainer):
         training = base.training
         base.eval()
         try:
-            written = base.generate(input_ids=ids, attention_mask=mask, generation_config=self._writing)[:, width:]
+            written = base.generate(
+                input_ids=ids, attention_mask=mask, generation_config=self._writing
+            )[:, width:]
         finally:
             base.train(training)
             base.forward = forward
             base.set_attn_implementation(attention.NAME)
-        return [_row(prompt, response, self._writing) for prompt, response in zip(prompts, written, strict=True)]
+        return [
+            _row(prompt, response, self._writing)
+            for prompt, response in zip(prompts, written, strict=True)
+        ]
 
 
 def _row(prompt: torch.Tensor, response: torch.Tensor, writing: Any) -> dict[str, Any]:
     """One prompt and its response up to the end of the turn, as a packed row of one lesson."""
-    ends = torch.isin(response, torch.tensor(writing.eos_token_id, device=response.device)).nonzero()
+    ends = torch.isin(
+        response, torch.tensor(writing.eos_token_id, device=response.device)
+    ).nonzero()
     length = int(ends[0, 0]) + 1 if len(ends) else len(response)
     tokens = torch.cat([prompt, response[:length]]).cpu().numpy()
     return {"tokens": tokens, "units": [(len(prompt), length)], "weights": [1.0], "evidence": {}}

@@ -39,7 +39,9 @@ class Groups:
 
     def first(self, count: int) -> "Groups":
         """The first ``count`` groups."""
-        return Groups(members=self.members[: self.offsets[count]], offsets=self.offsets[: count + 1])
+        return Groups(
+            members=self.members[: self.offsets[count]], offsets=self.offsets[: count + 1]
+        )
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -52,7 +54,9 @@ class Groups:
         return (self[i] for i in range(len(self)))
 
 
-def best_fit(lengths: Sequence[int] | npt.NDArray[np.integer], capacity: int, *, seed: int) -> Groups:
+def best_fit(
+    lengths: Sequence[int] | npt.NDArray[np.integer], capacity: int, *, seed: int
+) -> Groups:
     """Rows of indices into ``lengths``.
 
     Args:
@@ -65,7 +69,9 @@ def best_fit(lengths: Sequence[int] | npt.NDArray[np.integer], capacity: int, *,
     """
     sizes = np.asarray(lengths, dtype=np.int64)
     if sizes.size and (sizes.min() < 1 or sizes.max() > capacity):
-        raise ValueError(f"lengths must lie in 1 … {capacity}, and they lie in {sizes.min()} … {sizes.max()}")
+        raise ValueError(
+            f"lengths must lie in 1 … {capacity}, and they lie in {sizes.min()} … {sizes.max()}"
+        )
     random = np.random.default_rng(seed)
     shuffled = random.permutation(sizes.size)
     order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
@@ -95,4 +101,8 @@ def best_fit(lengths: Sequence[int] | npt.NDArray[np.integer], capacity: int, *,
 
 def fill(rows: Groups, lengths: Sequence[int] | npt.NDArray[np.integer], capacity: int) -> float:
     """Share of the rows' room that lessons take, 0 … 1."""
-    return float(np.asarray(lengths, dtype=np.int64)[rows.members].sum()) / (len(rows) * capacity) if len(rows) else 0.0
+    return (
+        float(np.asarray(lengths, dtype=np.int64)[rows.members].sum()) / (len(rows) * capacity)
+        if len(rows)
+        else 0.0
+    )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 import torch
-from torch.utils.data import Dataset, SequentialSampler
+from torch.utils.data import SequentialSampler
 from transformers import (
     PreTrainedModel,
     PrinterCallback,
@@ -26,116 +26,14 @@ from transformers import (
     TrainingArguments,
 )
 
-from orcinus.errors import StepError
+from orcinus.core.errors import StepError
 from orcinus.training import attention, processes
-from orcinus.training.lessons import TokenizedLessons
+from orcinus.training.batches import PackedRows, collate
 from orcinus.training.loss import response_loss
-from orcinus.training.objectives import LessonWeight
-from orcinus.training.packing import Groups, best_fit
+from orcinus.training.objectives.weights import LessonWeight
+from orcinus.training.tokens import TokenizedLessons
 
 LESSON_WEIGHT = LessonWeight()
-
-
-class PackedRows(Dataset[dict[str, Any]]):
-    """The rows of all epochs in the order in which they are learnt; each epoch is packed and shuffled anew."""
-
-    def __init__(
-        self, lessons: TokenizedLessons, *, context: int, epochs: float, seed: int, share_prompts: bool = True
-    ) -> None:
-        self._lessons = lessons
-        self._units = lessons.units(context) if share_prompts else Groups.of(np.arange(len(lessons)))
-        """Lessons with one prompt among them."""
-        lengths = lessons.lengths_of(self._units)
-        packed = []
-        for epoch in range(math.ceil(epochs)):
-            rows = best_fit(lengths, context, seed=seed * 1009 + epoch)
-            share = min(1.0, epochs - epoch)
-            packed.append(rows.first(math.ceil(share * len(rows))))
-        self._rows = Groups.joined(packed)
-        """Units of each row."""
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        parts, units, weights = [], [], []
-        evidence: dict[str, list[float]] = {name: [] for name in self._lessons.evidence}
-        for unit in map(self._units.__getitem__, self._rows[number]):
-            lessons = [self._lessons.lesson(i) for i in unit]
-            first, prompt = lessons[0]
-            parts += [first, *(tokens[prompt:] for tokens, _ in lessons[1:])]
-            units.append((prompt, *(len(tokens) - prompt for tokens, _ in lessons)))
-            weights += [float(self._lessons.weights[i]) for i in unit]
-            for name, values in evidence.items():
-                values += [float(self._lessons.evidence[name][i]) for i in unit]
-        tokens = np.concatenate(parts).astype(np.int64)
-        return {"tokens": tokens, "units": units, "weights": weights, "evidence": evidence}
-
-    def response_tokens(self) -> int:
-        """Response tokens of all rows."""
-        of_lesson = self._lessons.index[:, 1] - self._lessons.index[:, 2]
-        of_unit = np.add.reduceat(of_lesson[self._units.members], self._units.offsets[:-1])
-        return int(of_unit[self._rows.members].sum())
-
-    def ids(self, first: int, last: int) -> list[str]:
-        """The ids of the lessons in a range of rows."""
-        rows = (self._rows[row] for row in range(first, min(last, len(self))))
-        return [self._lessons.ids[i].as_py() for row in rows for unit in row for i in self._units[unit]]
-
-
-def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Packed rows as one row of a batch: tokens, positions that restart, and where the response tokens are.
-
-    Returns:
-        ``input_ids`` and ``position_ids`` (1, T); ``labels`` (1, T) with -100 outside responses, by which the Trainer counts
-        tokens over a global batch; ``units``, the lengths of prompts and responses; ``response`` (N,), the positions of response
-        tokens, ``predictors`` (N,), the positions that predict them, ``weights`` (N,), ``lesson`` (N,), the number of the lesson
-        in the micro-batch, and ``evidence``, (N,) each.
-    """
-    tokens_T = torch.from_numpy(np.concatenate([row["tokens"] for row in rows]))
-    units = [unit for row in rows for unit in row["units"]]
-    lesson_weights = [weight for row in rows for weight in row["weights"]]
-    of_lessons = {
-        name: np.array([value for row in rows for value in row["evidence"][name]], np.float32)
-        for name in rows[0].get("evidence", {})
-    }
-    positions, response, predictors, sizes, from_end = [], [], [], [], []
-    start = 0
-    for prompt, *lengths in units:
-        positions.append(np.arange(prompt))
-        last_of_prompt = start + prompt - 1
-        start += prompt
-        for length in lengths:
-            places = np.arange(start, start + length)
-            positions.append(np.arange(prompt, prompt + length))
-            # The first token of a sequence has nothing before it to be predicted from, even where there is no prompt.
-            learnt = places if prompt else places[1:]
-            before = learnt - 1
-            if prompt and length:
-                before[0] = last_of_prompt
-            response.append(learnt)
-            predictors.append(before)
-            sizes.append(len(learnt))
-            from_end.append(np.arange(len(learnt), 0, -1))
-            start += length
-    response_N = torch.from_numpy(np.concatenate(response))
-    lesson = np.repeat(np.arange(len(sizes)), sizes)
-    evidence = {name: values[lesson] for name, values in of_lessons.items()}
-    if "answer" in evidence:
-        evidence["answer"] = (np.concatenate(from_end) <= evidence["answer"]).astype(np.float32)
-    labels_T = torch.full_like(tokens_T, -100)
-    labels_T[response_N] = tokens_T[response_N]
-    return {
-        "input_ids": tokens_T[None],
-        "position_ids": torch.from_numpy(np.concatenate(positions))[None],
-        "labels": labels_T[None],
-        "units": units,
-        "response": response_N,
-        "predictors": torch.from_numpy(np.concatenate(predictors)),
-        "weights": torch.from_numpy(np.array(lesson_weights, np.float32)[lesson]),
-        "lesson": torch.from_numpy(lesson),
-        "evidence": {name: torch.from_numpy(values) for name, values in evidence.items()},
-    }
 
 
 def response_only_forward(
@@ -160,7 +58,11 @@ def response_only_forward(
         ``loss``: weighted sum over response tokens; ``losses`` (N,): each token's own, for logging.
     """
     hidden_TD = model.model(
-        input_ids=input_ids, position_ids=position_ids, attention_mask=None, use_cache=False, units=units
+        input_ids=input_ids,
+        position_ids=position_ids,
+        attention_mask=None,
+        use_cache=False,
+        units=units,
     ).last_hidden_state[0]
     projection: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     dtype = torch.float64 if hidden_TD.dtype == torch.float64 else torch.float32
@@ -174,7 +76,9 @@ def response_only_forward(
         plain = hidden_ND.detach(), projection.weight.detach()
         logprobs_N = -response_loss(*plain, targets_N, weights_N, softcap=softcap)[1]
     weights_N = objective(batch, logprobs_N, known).detach().to(dtype)
-    total, losses_N = response_loss(hidden_ND, projection.weight, targets_N, weights_N, softcap=softcap)
+    total, losses_N = response_loss(
+        hidden_ND, projection.weight, targets_N, weights_N, softcap=softcap
+    )
     if (auxiliary := getattr(objective, "auxiliary", None)) is not None:
         total = total + auxiliary(hidden_ND, batch, known)
     return {"loss": total, "losses": losses_N}
@@ -187,7 +91,11 @@ class LessonTrainer(Trainer):
         return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
     ) -> Any:
         """The mean over all response tokens of the global batch, however it is split into micro-batches."""
         inputs = {key: value for key, value in inputs.items() if key != "labels"}
@@ -219,7 +127,12 @@ class _LossLog(TrainerCallback):
         self.broken_at: int | None = None
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Any = None,
+        **_: Any,
     ) -> None:
         if "loss" not in (logs or {}):
             return
@@ -229,7 +142,12 @@ class _LossLog(TrainerCallback):
             control.should_training_stop = True
             control.should_save = False
             return
-        row = {"stage": self._stage, "optimizer_step": state.global_step, "loss": loss, "lr": logs["learning_rate"]}
+        row = {
+            "stage": self._stage,
+            "optimizer_step": state.global_step,
+            "loss": loss,
+            "lr": logs["learning_rate"],
+        }
         if state.is_world_process_zero:
             with self._path.open("ab") as file:
                 file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
@@ -286,7 +204,9 @@ def train_stage(
     base.set_attn_implementation(attention.NAME)
     plain_forward = base.forward
     base.forward = partial(response_only_forward, base, objective=objective)
-    rows = PackedRows(lessons, context=context, epochs=epochs, seed=seed, share_prompts=share_prompts)
+    rows = PackedRows(
+        lessons, context=context, epochs=epochs, seed=seed, share_prompts=share_prompts
+    )
     accumulation = max(1, rows_per_step // (micro_batch * processes.count()))
     log = _LossLog(loss_log, name, on_step)
     trainer = (kind or LessonTrainer)(
@@ -343,7 +263,11 @@ def train_stage(
 
 def _losses(loss_log: Path, stage: str) -> list[float]:
     """The losses of a stage by optimizer step, those before an interruption included; a step done twice counts as done last."""
-    lines = [orjson.loads(line) for line in loss_log.read_bytes().splitlines()] if loss_log.exists() else []
+    lines = (
+        [orjson.loads(line) for line in loss_log.read_bytes().splitlines()]
+        if loss_log.exists()
+        else []
+    )
     by_step = {line["optimizer_step"]: line["loss"] for line in lines if line["stage"] == stage}
     return [by_step[step] for step in sorted(by_step)]
 

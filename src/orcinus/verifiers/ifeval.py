@@ -6,8 +6,8 @@ The example carries them in ``meta``: ``instructions``, their names, and ``argum
 from functools import cache
 from types import ModuleType
 
-from orcinus.errors import ConfigError, MissingExtraError
-from orcinus.types import Attempt, Example, Verdict
+from orcinus.core.errors import ConfigError, MissingExtraError
+from orcinus.core.types import Attempt, Example, Verdict
 
 NAME = "ifeval@1"
 
@@ -25,7 +25,9 @@ def library() -> ModuleType:
     except ImportError as error:
         raise MissingExtraError("IFEval's checks", "ifeval") from error
     except (OSError, LookupError, RuntimeError) as error:
-        raise ConfigError(f"IFEval's checks cannot start: {' '.join(str(error).split())[:200]}") from error
+        raise ConfigError(
+            f"IFEval's checks cannot start: {' '.join(str(error).split())[:200]}"
+        ) from error
     module: ModuleType = utils
     return module
 
@@ -38,11 +40,18 @@ async def follows_all(example: Example, attempt: Attempt) -> Verdict:
     checks = library()
     names = list(example.meta["instructions"])
     asked = checks.InputExample(
-        key=0, instruction_id_list=names, prompt=example.prompt, kwargs=list(example.meta["arguments"])
+        key=0,
+        instruction_id_list=names,
+        prompt=example.prompt,
+        kwargs=list(example.meta["arguments"]),
     )
     followed = checks.test_instruction_following_strict(asked, attempt.text).follow_instruction_list
     missed = [name for name, ok in zip(names, followed, strict=True) if not ok]
     reason = f"misses {', '.join(missed)}" if missed else "follows all instructions"
     return Verdict(
-        attempt_id=attempt.id, verifier=NAME, value=float(not missed), answer=attempt.text[:80], reason=reason
+        attempt_id=attempt.id,
+        verifier=NAME,
+        value=float(not missed),
+        answer=attempt.text[:80],
+        reason=reason,
     )

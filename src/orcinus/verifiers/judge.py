@@ -1,203 +1,332 @@
-"""What a model that judges is asked, and how its reply is read. Nothing here asks a model; ``judges.py`` does.
+"""Models that judge: asked like any other, through ``attempt_all`` and the ledger, so that no judgement is paid for twice.
 
-    <<<4f1c09a2be77 answer                        VERDICT 4f1c09a2be77: RIGHT
-    … the judged text …                   ──►     read only as the last line, only with this request's code
-    4f1c09a2be77 answer>>>
+    rate        (question, answer)              → 7.0 of 1 … 10
+    compare     (question, answer, answer)      → win, tie or loss, from both orders; the orders disagree: a tie, and counted
+    settle      attempts that rules left None   → right or wrong, or supported by the text or not
 
-The code is a hash of all that is judged, drawn again until it stands nowhere in it. So a text can neither close its own block nor hold
-a line that would be read as its verdict, and a judge that quotes it, or repeats its own instructions, has given no verdict. What a code
-cannot prevent is a judge that is talked into a wrong verdict; the instructions speak against that, and are only words.
-
-The texts are data: ``judge.yaml``.
+A reply that cannot be read is None, with the reason. A judge is a proxy: its verdicts say so, and the report counts them.
 """
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from itertools import count
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
-import yaml
+from orcinus.core.protocols import Completer, Gathering
+from orcinus.core.sampling import JudgingConfig
+from orcinus.core.types import Attempt, Example, Judged, Request, Sampling, Verdict
+from orcinus.models.attempts import MIN_WINDOW, attempt_all
+from orcinus.runs.budget import Budget
+from orcinus.runs.context import StepContext
+from orcinus.runs.ledger import Ledger
+from orcinus.verifiers.judge_prompts import (
+    BY_MODEL,
+    VALUES,
+    VERSION,
+    Inquiry,
+    Reading,
+    Scale,
+    comparison,
+    inquiry_about,
+    is_open,
+    rating,
+    read,
+    reference_text,
+)
+from orcinus.verifiers.verify import verify
 
-from orcinus.fingerprint import fingerprint
-from orcinus.types import Attempt, Example, Finish, Message, Messages, Verdict
-
-VERSION = 1
-"""Raised when what is asked, or how it is read, changes."""
-Kind = Literal["rating", "comparison", "verdict", "groundedness"]
-Scale = tuple[int, int]
-"""Lowest and highest rating."""
-
-BY_MODEL: Mapping[str, Kind] = {"judge": "verdict", "judge_fallback": "verdict", "grounded": "groundedness"}
-"""The verifiers that leave what they cannot judge to a model, and what it is asked."""
-VALUES: Mapping[str, float] = {"RIGHT": 1.0, "WRONG": 0.0, "SUPPORTED": 1.0, "UNSUPPORTED": 0.0}
-"""Of the words of a verdict; any other word is None."""
-
-_CODE_LENGTH = 12
-_VERDICT = re.compile(r"[\s*_`]*VERDICT +([0-9a-f]+) *: *([A-Za-z]+|[0-9]+(?:\.[0-9]+)?)[\s*_`.]*")
+NAME = f"judge@{VERSION}"
+"""The verifier that verdicts of a judge name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inquiry:
-    """One question to a judge."""
+class Judge:
+    """A model in the role of a judge, and where its calls are booked."""
 
-    kind: Kind
-    messages: Messages
-    code: str
-    """Stands in the fences and in the verdict's line, and nowhere in what is judged."""
-    scale: Scale | None = None
-    """Of a rating."""
+    completer: Completer
+    ledger: Ledger
+    run: str
+    step: str
+    sampling: Sampling = field(default_factory=lambda: Sampling(max_tokens=1024))
+    concurrency: int = 64
+    budget: Budget | None = None
+    instructions: Mapping[str, str] = field(default_factory=dict)
+    """In place of ours, by the kind of judgement."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a judge's reply says."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two answers to one question."""
 
-    word: str | None
-    """One of the kind's words, or a number in decimal digits; None when the reply gives no verdict."""
+    example: Example
+    first: str
+    second: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What a judge said of a pair, asked in both orders."""
+
+    value: float | None
+    """Of the pair's first answer: 1.0 wins, 0.5 ties, 0.0 loses; None when one of the two replies could not be read."""
+    consistent: bool | None
+    """Whether both orders came to the same; if not, ``value`` is a tie."""
+    orders: tuple[float | None, float | None]
+    """What each order said of the pair's first answer: shown first, then shown second."""
     reason: str
-    """Why there is no verdict; empty when there is."""
+    """Why there is no value; empty when there is one."""
 
 
-@cache
-def _texts() -> dict[str, Any]:
-    text = files("orcinus.verifiers").joinpath("judge.yaml").read_text(encoding="utf-8")
-    data: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    return data
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rating:
+    """What a judge thinks of one answer."""
+
+    value: float | None
+    """On the scale that was asked for."""
+    reason: str
+    """Why there is no value; empty when there is one."""
+    reply: Attempt
+    """What the judge wrote, and what it used."""
 
 
-def prompts_identity() -> str:
-    """A hash of all that decides what a judge is told and how it is read."""
-    return fingerprint([VERSION, _texts()])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Comparisons, counted."""
+
+    n: int
+    wins: int
+    ties: int
+    """The inconsistent ones included."""
+    losses: int
+    unreadable: int
+    """In no count above."""
+    inconsistent: int
+    for_first_place: int
+    """Of the inconsistent ones, where each order preferred the answer it showed first."""
+    for_second_place: int
 
 
-def rating(
-    question: str, answer: str, reference: str | None = None, *, scale: Scale = (1, 10), task: str | None = None
-) -> Inquiry:
-    """Ask how good one answer is.
+async def rate(
+    items: Sequence[tuple[Example, str]], judge: Judge, *, scale: Scale = (1, 10)
+) -> list[Rating]:
+    """Rate one answer to each example, the reference shown where there is one."""
+    task = judge.instructions.get("rating")
+    inquiries = [
+        (example, rating(example.prompt, answer, reference_text(example), scale=scale, task=task))
+        for example, answer in items
+    ]
+    ratings = []
+    for (_, inquiry), reply in zip(inquiries, await _ask(inquiries, judge), strict=True):
+        found = _read(inquiry, reply)
+        value = None if found.word is None else float(found.word)
+        ratings.append(Rating(value=value, reason=found.reason, reply=reply.attempt))
+    return ratings
+
+
+async def compare(pairs: Sequence[Pair], judge: Judge) -> list[Comparison]:
+    """Compare the two answers of each pair in both orders, the reference shown where there is one."""
+    task = judge.instructions.get("comparison")
+    inquiries = []
+    for pair in pairs:
+        reference = reference_text(pair.example)
+        for first, second in ((pair.first, pair.second), (pair.second, pair.first)):
+            inquiry = comparison(pair.example.prompt, first, second, reference, task=task)
+            inquiries.append((pair.example, inquiry))
+    readings = await _readings(inquiries, judge)
+    return [
+        _compared(there, back) for there, back in zip(readings[::2], readings[1::2], strict=True)
+    ]
+
+
+def _compared(there: Reading, back: Reading) -> Comparison:
+    for_shown_first = {"FIRST": 1.0, "TIE": 0.5, "SECOND": 0.0}
+    shown_first = None if there.word is None else for_shown_first[there.word]
+    shown_second = None if back.word is None else 1.0 - for_shown_first[back.word]
+    orders = shown_first, shown_second
+    if shown_first is None or shown_second is None:
+        return Comparison(
+            value=None, consistent=None, orders=orders, reason=there.reason or back.reason
+        )
+    consistent = shown_first == shown_second
+    return Comparison(
+        value=shown_first if consistent else 0.5, consistent=consistent, orders=orders, reason=""
+    )
+
+
+def tally(comparisons: Iterable[Comparison]) -> Tally:
+    """Count wins, ties, losses, and what the order of the answers did."""
+    found = list(comparisons)
+    values = [item.value for item in found]
+    turned = [item.orders for item in found if item.consistent is False]
+    return Tally(
+        n=len(found),
+        wins=values.count(1.0),
+        ties=values.count(0.5),
+        losses=values.count(0.0),
+        unreadable=values.count(None),
+        inconsistent=len(turned),
+        for_first_place=sum((a or 0.0) > (b or 0.0) for a, b in turned),
+        for_second_place=sum((a or 0.0) < (b or 0.0) for a, b in turned),
+    )
+
+
+async def settle(items: Sequence[tuple[Example, Judged]], judge: Judge) -> list[Judged]:
+    """The attempts, those that their task leaves to a judge (``verifier: judge``, ``judge_fallback``, ``grounded``) with its verdict.
+
+    What rules have judged stays as it is, and so do refused, failed, cut-off and empty answers: there is nothing to judge.
+    """
+    return (await _settled(items, judge))[0]
+
+
+def given_by_judge(judged: Iterable[Judged]) -> tuple[int, int]:
+    """How many verdicts a judge gave, and of how many answers it was asked in vain (unreadable, unsure, failed)."""
+    values = [item.verdict.value for item in judged if item.verdict.verifier == NAME]
+    return len(values) - values.count(None), values.count(None)
+
+
+async def judged_attempts(
+    requests: Iterable[Request], completer: Completer, context: StepContext, *, step: str
+) -> AsyncIterator[Judged]:
+    """Ask every request and judge the answers: by rules, and by the recipe's judge where a task leaves it to one.
+
+    With a judge a window of requests is answered before it is judged: the two are never under way at once, so that a cap
+    stops either with nothing in flight.
 
     Args:
-        question: What was asked.
-        answer: What is judged.
-        reference: The right answer, when it is known.
-        scale: Lowest and highest rating.
-        task: An instruction in place of ours.
+        requests: Read lazily.
+        completer: The model.
+        context: The step's.
+        step: Under which spending is booked; the judge's under ``STEP (judge)``.
+
+    Yields:
+        One Judged for each request, in their order.
+
+    Raises:
+        OrcinusError: As ``attempt_all``.
     """
-    return _inquiry(
-        "rating", [("question", question), ("reference", reference), ("answer", answer)], task=task, scale=scale
+    if context.judging is None:
+        async for item in _attempts(requests, completer, context, step):
+            yield item
+        return
+    judge = judge_of(context.judging, context, step=step)
+    window = max(MIN_WINDOW, completer.at_once) if isinstance(completer, Gathering) else MIN_WINDOW
+    iterator = iter(requests)
+    while part := list(islice(iterator, window)):
+        answered = [item async for item in _attempts(part, completer, context, step)]
+        settled, replies = await _settled(
+            [(r.example, item) for r, item in zip(part, answered, strict=True)], judge
+        )
+        context.progress.advance(
+            0, cost_usd=sum(reply.attempt.cost_usd for reply in replies if not reply.recalled)
+        )
+        for item in settled:
+            yield item
+
+
+def judge_of(judging: JudgingConfig, context: StepContext, *, step: str) -> Judge:
+    """The recipe's judge, its spending booked under ``STEP (judge)``."""
+    return Judge(
+        completer=context.completer("judge"),
+        ledger=context.ledger,
+        run=context.run,
+        step=f"{step} (judge)",
+        sampling=judging.sampling.sampling(0, context.seed),
+        concurrency=context.runtime.concurrency,
+        budget=context.budget,
+        instructions={str(kind): text for kind, text in judging.instructions.items()},
     )
 
 
-def comparison(
-    question: str, first: str, second: str, reference: str | None = None, *, task: str | None = None
-) -> Inquiry:
-    """Ask which of two answers is better. One order says little: ``judges.compare`` asks both."""
-    blocks = [("question", question), ("reference", reference), ("first answer", first), ("second answer", second)]
-    return _inquiry("comparison", blocks, task=task)
-
-
-def verdict(question: str, answer: str, reference: str | None = None, *, task: str | None = None) -> Inquiry:
-    """Ask whether an answer is right."""
-    return _inquiry("verdict", [("question", question), ("reference", reference), ("answer", answer)], task=task)
-
-
-def groundedness(text: str, answer: str, *, task: str | None = None) -> Inquiry:
-    """Ask whether everything that ``answer`` claims is supported by ``text``."""
-    return _inquiry("groundedness", [("text", text), ("answer", answer)], task=task)
-
-
-def inquiry_about(example: Example, answer: str, kind: Kind, tasks: Mapping[str, str]) -> Inquiry:
-    """What to ask about an answer to an example.
-
-    Args:
-        example: Grounded tasks have their text in ``meta.context``, or else in the question.
-        answer: The text that is judged.
-        kind: ``verdict`` or ``groundedness``.
-        tasks: Instructions in place of ours, by kind.
-    """
-    if kind == "groundedness":
-        return groundedness(str(example.meta.get("context") or example.prompt), answer, task=tasks.get(kind))
-    return verdict(example.prompt, answer, reference_text(example), task=tasks.get(kind))
-
-
-def reference_text(example: Example) -> str | None:
-    """The right answer in words: of an option its letter and its text."""
-    reference = example.reference
-    if isinstance(reference, tuple):
-        between = " " if example.answer_type == "list" else "\nor: "
-        return between.join(reference)
-    if reference is not None and example.choices is not None:
-        place = "ABCDEFGHIJKLMNOPQRSTUVWXYZ".find(reference.strip("() .").upper() or "?")
-        if 0 <= place < len(example.choices):
-            return f"({reference.strip('() .').upper()}) {example.choices[place]}"
-    return reference
-
-
-def _inquiry(
-    kind: Kind, blocks: list[tuple[str, str | None]], *, task: str | None = None, scale: Scale | None = None
-) -> Inquiry:
-    texts = _texts()
-    known = [(name, text) for name, text in blocks if text is not None]
-    code = next(code for code in _codes(kind, known) if not any(code in text.casefold() for _, text in known))
-    low, high = scale or (0, 0)
-    own = texts["kinds"][kind]
-    if task is None:
-        referenced = any(name == "reference" for name, _ in known)
-        task = own["task"] if referenced else own.get("task_without_reference", own["task"])
-        task = task.replace("{low}", str(low)).replace("{high}", str(high))
-    shown = "\n\n".join(f"<<<{code} {name}\n{text}\n{code} {name}>>>" for name, text in known)
-    line = texts["line"].format(code=code, form=own["form"].format(low=low, high=high))
-    return Inquiry(
-        kind=kind,
-        messages=(
-            Message(role="system", content=f"{task}\n\n{texts['material']}"),
-            Message(role="user", content=f"{shown}\n\n{texts['closing']}\n\n{line}"),
-        ),
-        code=code,
-        scale=scale,
+def _attempts(
+    requests: Iterable[Request], completer: Completer, context: StepContext, step: str
+) -> AsyncIterator[Judged]:
+    return attempt_all(
+        requests,
+        completer,
+        ledger=context.ledger,
+        verify=verify,
+        run=context.run,
+        step=step,
+        concurrency=context.runtime.concurrency,
+        budget=context.budget,
     )
 
 
-def _codes(kind: Kind, blocks: list[tuple[str, str]]) -> Iterator[str]:
-    for salt in count():
-        yield fingerprint([VERSION, salt, kind, blocks]).removeprefix("b2")[:_CODE_LENGTH]
+async def _settled(
+    items: Sequence[tuple[Example, Judged]], judge: Judge
+) -> tuple[list[Judged], list[Judged]]:
+    """The attempts with the judge's verdicts, and its replies."""
+    places = [
+        i for i, (example, item) in enumerate(items) if is_open(example, item.attempt, item.verdict)
+    ]
+    inquiries = []
+    for example, item in (items[i] for i in places):
+        kind = BY_MODEL[example.meta["verifier"]]
+        inquiries.append(
+            (example, inquiry_about(example, item.attempt.text, kind, judge.instructions))
+        )
+    replies = await _ask(inquiries, judge)
+    settled = [item for _, item in items]
+    for i, (_, inquiry), reply in zip(places, inquiries, replies, strict=True):
+        settled[i] = replace(
+            settled[i], verdict=_verdict(settled[i], _read(inquiry, reply), reply.attempt)
+        )
+    return settled, replies
 
 
-def read(inquiry: Inquiry, reply: str, finish: Finish = "stop") -> Reading:
-    """The verdict in a judge's reply: its last line, if that is a verdict with the inquiry's code and nothing else."""
-    if finish != "stop":
-        why = {"length": "the reply was cut off", "refusal": "the judge refused", "error": "no reply came"}
-        return Reading(None, why[finish])
-    lines = reply.rstrip().splitlines()
-    found = _VERDICT.fullmatch(lines[-1]) if lines else None
-    if found is None:
-        return Reading(None, "the last line of the reply is no verdict")
-    code, word = found[1], found[2].upper()
-    if code != inquiry.code:
-        return Reading(None, "the verdict has another request's code")
-    if inquiry.scale is not None:
-        low, high = inquiry.scale
-        if word.isalpha() or not low <= float(word) <= high:
-            return Reading(None, f"{word} is not on the scale from {low} to {high}")
-    elif word not in _texts()["kinds"][inquiry.kind]["words"]:
-        return Reading(None, f"{word} is no verdict of the kind {inquiry.kind}")
-    return Reading(word, "")
-
-
-def is_open(example: Example, attempt: Attempt, found: Verdict) -> bool:
-    """Whether a model is to judge an attempt: its task says so, rules have no verdict, and there is a whole answer to judge."""
-    return (
-        found.value is None
-        and example.meta.get("verifier") in BY_MODEL
-        and attempt.finish == "stop"
-        and bool(attempt.text.strip())
+def _verdict(item: Judged, reading: Reading, reply: Attempt) -> Verdict:
+    said = (
+        f"the judge says {reading.word}"
+        if reading.word
+        else f"no verdict of the judge: {reading.reason}"
+    )
+    return Verdict(
+        attempt_id=item.attempt.id,
+        verifier=NAME,
+        value=None if reading.word is None else VALUES.get(reading.word),
+        answer=item.verdict.answer,
+        reason=f"{said} ({reply.model}, {reply.id})",
     )
 
 
-async def left_to_judge(example: Example, attempt: Attempt) -> Verdict:
-    """No verdict: what a task says whose answers only a model judges."""
-    why = {"stop": "left to the judge", "length": "cut off", "refusal": "refused", "error": "no answer came"}
-    reason = why[attempt.finish] if attempt.text.strip() or attempt.finish != "stop" else "the answer is empty"
-    return Verdict(attempt_id=attempt.id, verifier=f"left_to_judge@{VERSION}", value=None, answer=None, reason=reason)
+async def _readings(inquiries: Sequence[tuple[Example, Inquiry]], judge: Judge) -> list[Reading]:
+    replies = await _ask(inquiries, judge)
+    return [_read(inquiry, reply) for (_, inquiry), reply in zip(inquiries, replies, strict=True)]
+
+
+async def _ask(inquiries: Sequence[tuple[Example, Inquiry]], judge: Judge) -> list[Judged]:
+    """The judge's replies, one for each inquiry."""
+    requests = [judge_request(example, inquiry, judge.sampling) for example, inquiry in inquiries]
+    replies = attempt_all(
+        requests,
+        judge.completer,
+        ledger=judge.ledger,
+        verify=_unjudged,
+        run=judge.run,
+        step=judge.step,
+        concurrency=judge.concurrency,
+        budget=judge.budget,
+    )
+    return [reply async for reply in replies]
+
+
+def judge_request(example: Example, inquiry: Inquiry, sampling: Sampling) -> Request:
+    """An inquiry as it is sent."""
+    return Request(
+        example=example,
+        strategy=f"judge: {inquiry.kind}",
+        messages=inquiry.messages,
+        sampling=sampling,
+    )
+
+
+async def _unjudged(example: Example, attempt: Attempt) -> Verdict:
+    """A judge's own reply is read, not judged."""
+    return Verdict(
+        attempt_id=attempt.id, verifier=NAME, value=None, answer=None, reason="a judge's reply"
+    )
+
+
+def _read(inquiry: Inquiry, reply: Judged) -> Reading:
+    found = read(inquiry, reply.attempt.text, reply.attempt.finish)
+    error = reply.attempt.error
+    return found if error is None else Reading(None, f"{found.reason} ({error})")

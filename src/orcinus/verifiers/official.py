@@ -17,9 +17,9 @@ finds nothing is wrong by that rule, as in the sources, and ``None`` here, so th
 import re
 from collections.abc import Awaitable, Callable, Mapping
 
-from orcinus import registry
-from orcinus.types import AnswerType, Attempt, Example, Verdict
-from orcinus.verifiers.spans import Spans, exact_match, f1, find_spans, readings
+from orcinus.core import registry
+from orcinus.core.types import AnswerType, Attempt, Example, Verdict
+from orcinus.verifiers.answers.spans import Spans, exact_match, f1, find_spans, readings
 
 Rule = Callable[[str, Example], str | None]
 """The answer that a rule finds in a text."""
@@ -86,7 +86,11 @@ def _reference_text(example: Example) -> str:
     """The reference as BIG-Bench Hard writes it."""
     if example.answer_type == "choice":
         return f"({example.reference})"
-    return " ".join(example.reference) if isinstance(example.reference, tuple) else str(example.reference)
+    return (
+        " ".join(example.reference)
+        if isinstance(example.reference, tuple)
+        else str(example.reference)
+    )
 
 
 def agieval_first_capital(text: str, example: Example) -> str | None:
@@ -97,7 +101,11 @@ def agieval_first_capital(text: str, example: Example) -> str | None:
 def agieval_few_shot(text: str, example: Example) -> str | None:
     """The letter behind "answer is", or else the first capital letter."""
     match = _ANSWER_IS.search(text)
-    return match[1] if match and match[1] in _letters(example) else agieval_first_capital(text, example)
+    return (
+        match[1]
+        if match and match[1] in _letters(example)
+        else agieval_first_capital(text, example)
+    )
 
 
 def drop_answer(text: str, example: Example) -> str | None:
@@ -143,7 +151,9 @@ def by_rule(name: str, example: Example, attempt: Attempt) -> Verdict | None:
         return None
     found, right = found_by_rule(name, example, attempt.text)
     value = None if found is None else float(right)
-    return Verdict(attempt_id=attempt.id, verifier=f"{name}@1", value=value, answer=found, reason=name)
+    return Verdict(
+        attempt_id=attempt.id, verifier=f"{name}@1", value=value, answer=found, reason=name
+    )
 
 
 def points(name: str, example: Example, text: str) -> float:
@@ -151,7 +161,11 @@ def points(name: str, example: Example, text: str) -> float:
     if name != DROP_F1:
         return float(found_by_rule(name, example, text)[1])
     found = drop_answer(text, example)
-    return 0.0 if found is None else max(f1(some, gold) for some in readings(found) for gold in _annotated(example))
+    return (
+        0.0
+        if found is None
+        else max(f1(some, gold) for some in readings(found) for gold in _annotated(example))
+    )
 
 
 def _same_spans(found: str, example: Example) -> bool:
@@ -162,7 +176,9 @@ def _annotated(example: Example) -> list[Spans]:
     """The annotators' answers as spans: as the source gives them (``meta["spans"]``), or as the references read."""
     if given := example.meta.get("spans"):
         return [tuple(spans) for spans in given]
-    references = example.reference if isinstance(example.reference, tuple) else (str(example.reference),)
+    references = (
+        example.reference if isinstance(example.reference, tuple) else (str(example.reference),)
+    )
     return [reading for reference in references for reading in readings(reference)]
 
 
@@ -172,13 +188,19 @@ def _same_text(found: str, example: Example) -> bool:
 
 def _equal(found: str, example: Example) -> bool:
     """As the sources compare: text with text, a letter with or without brackets."""
-    references = example.reference if isinstance(example.reference, tuple) else (str(example.reference),)
+    references = (
+        example.reference if isinstance(example.reference, tuple) else (str(example.reference),)
+    )
     if example.answer_type == "list":
         references = (" ".join(references),)
     if example.answer_type == "choice":
-        found, references = found.strip("() "), tuple(reference.strip("(). ") for reference in references)
+        found, references = (
+            found.strip("() "),
+            tuple(reference.strip("(). ") for reference in references),
+        )
     return found in (
-        reference.replace(",", "") if example.answer_type == "number" else reference for reference in references
+        reference.replace(",", "") if example.answer_type == "number" else reference
+        for reference in references
     )
 
 
@@ -194,8 +216,14 @@ def _verifier(name: str) -> Callable[[Example, Attempt], Awaitable[Verdict]]:
         verdict = by_rule(name, example, attempt)
         if verdict is not None:
             return verdict
-        why = "there is no reference" if example.reference is None else f"{name} is not made for {example.answer_type}"
-        return Verdict(attempt_id=attempt.id, verifier=f"{name}@1", value=None, answer=None, reason=why)
+        why = (
+            "there is no reference"
+            if example.reference is None
+            else f"{name} is not made for {example.answer_type}"
+        )
+        return Verdict(
+            attempt_id=attempt.id, verifier=f"{name}@1", value=None, answer=None, reason=why
+        )
 
     return verify
 

@@ -6,10 +6,12 @@ answer type ``program``: the text's program runs with the reference, a few asser
 
 import re
 
+from orcinus.verifiers.answers.text import Outcome, without_thinking
 from orcinus.verifiers.sandbox import has_sandbox, run_program
-from orcinus.verifiers.text import Outcome, without_thinking
 
-_BLOCK = re.compile(r"```[ \t]*(python|py|python3)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
+_BLOCK = re.compile(
+    r"```[ \t]*(python|py|python3)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE
+)
 _HEAD = re.compile(r"```[ \t]*(?:python|py|python3)[ \t]*\n", re.IGNORECASE)
 _MISSING = ("ModuleNotFoundError", "NotImplementedError")
 """Errors of a program that may be right, but not in this sandbox."""
@@ -20,7 +22,9 @@ def final_program(text: str) -> str | None:
     if "```" not in text:
         return None
     text = without_thinking(text).rstrip().removesuffix("```")
-    start = text.rfind("```")  # a pattern for the whole block costs more than all the rest of a verdict
+    start = text.rfind(
+        "```"
+    )  # a pattern for the whole block costs more than all the rest of a verdict
     head = _HEAD.match(text, start) if start >= 0 else None
     program = text[head.end() :] if head else ""
     return program if "print" in program else None
@@ -48,7 +52,13 @@ def passes(text: str, tests: str) -> Outcome:
         1.0 when nothing fails, 0.0 when something does; None when there is no program, or one that needs what the sandbox lacks.
     """
     blocks = [found[2] for found in _BLOCK.finditer(without_thinking(text))]
-    program = blocks[-1] if blocks else text if re.search(r"^(?:def|class|import|from) ", text, re.MULTILINE) else None
+    program = (
+        blocks[-1]
+        if blocks
+        else text
+        if re.search(r"^(?:def|class|import|from) ", text, re.MULTILINE)
+        else None
+    )
     if program is None:
         return Outcome(None, None, "no program is given")
     if not has_sandbox():

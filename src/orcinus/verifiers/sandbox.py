@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from importlib.util import find_spec
 from typing import Any
 
-from orcinus.errors import MissingExtraError
+from orcinus.core.errors import MissingExtraError
 
 SECONDS = 2.0
 """Time a program may run. Runs that end at all end within milliseconds: 2,600 programs a second passed through one worker."""

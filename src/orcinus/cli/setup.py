@@ -1,0 +1,66 @@
+"""Commands that prepare: init, doctor, schema."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from orcinus.cli import options as flags
+from orcinus.cli.options import run_async
+
+if TYPE_CHECKING:
+    pass
+
+
+def init(
+    path: Annotated[Path, typer.Argument(metavar="RECIPE", help="Where to write it.")] = Path(
+        "recipe.yaml"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+) -> None:
+    """Write a commented recipe to start from."""
+    from orcinus.pipeline.scaffold import write_recipe
+
+    write_recipe(path, force=force)
+    typer.echo(f"wrote {path}; edit its tasks, student and teacher, then: orcinus plan {path}")
+
+
+def doctor(
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="[RECIPE]", help="Also look at its endpoints and keys.")
+    ] = None,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Show what is installed, devices, endpoints, keys and disk."""
+    import os
+
+    from orcinus.pipeline.doctor import examine
+    from orcinus.pipeline.recipe_file import load_recipe
+
+    findings = run_async(
+        examine(runs, load_recipe(recipe) if recipe is not None else None, os.environ)
+    )
+    if as_json:
+        flags.print_json(findings)
+    else:
+        colours = {"ok": "green", "missing": "yellow", "problem": "red"}
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for finding in findings:
+            table.add_row(
+                f"[{colours[finding.state]}]{finding.state}[/]",
+                finding.what,
+                escape(finding.detail),
+            )
+        flags.out_console().print(table)
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(2)
+
+
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    from orcinus.pipeline.recipe import Recipe
+
+    flags.print_json(Recipe.model_json_schema())

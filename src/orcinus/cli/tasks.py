@@ -1,0 +1,197 @@
+"""Commands about data: judge a file, look at tasks, serve recorded outputs."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from orcinus.cli import options as flags
+from orcinus.cli.options import run_async
+from orcinus.core.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from orcinus.tasks.files.records import RecordsConfig
+    from orcinus.tasks.inspection import Inspection, Reading
+
+
+SHOWN_ROWS = 20
+"""Rows that cannot be used are listed up to so many, and all with --skip-bad."""
+
+tasks_app = typer.Typer(no_args_is_help=True, help="Look at tasks.", pretty_exceptions_enable=False)
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Put this module's commands into ``app``."""
+    app.command(rich_help_panel="Results")(verify)
+    app.add_typer(tasks_app, name="tasks", rich_help_panel="Start")
+    app.command(name="serve-replay", rich_help_panel="Look")(serve_replay)
+
+
+def verify(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.jsonl",
+            help="Rows {id, answer_type, choices, reference, response}; plain or gzip.",
+        ),
+    ],
+) -> None:
+    """Judge recorded responses: one row {id, value, answer, reason} each, in order."""
+    import orjson
+
+    from orcinus.evaluation.verify_file import verify_file
+
+    for row in verify_file(file):
+        sys.stdout.buffer.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.flush()
+
+
+@tasks_app.command("inspect")
+def inspect(
+    path: Annotated[
+        str,
+        typer.Argument(metavar="PATH", help="A file, a folder, a glob, a URL or hf:owner/name."),
+    ],
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PART=COLUMN[,COLUMN]",
+            help="Which column holds what, as columns: has it in a recipe: prompt=Question; may be given several times.",
+        ),
+    ] = None,
+    skip_bad: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad",
+            help="Rows that cannot be used are all listed and no error, as with skip_bad: true in a recipe.",
+        ),
+    ] = False,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Show what was understood of task files: layout, columns, counts, lengths, answer types, examples, and what looks wrong."""
+    from orcinus.tasks.inspection import inspect_task
+
+    report = inspect_task(_task(path, column or ()), Path())
+    if as_json:
+        flags.print_json(report)
+    else:
+        _print_inspection(report, SHOWN_ROWS if not skip_bad else len(report.unusable_rows))
+    if report.unusable and not skip_bad:
+        raise DataError(
+            f"{report.unusable_rows[0]} ({report.unusable:,} of {report.rows:,} rows cannot be used; --skip-bad allows it here)"
+        )
+
+
+def _task(path: str, columns: Sequence[str]) -> "RecordsConfig":
+    from pydantic import ValidationError
+
+    from orcinus.tasks.files.records import RecordsConfig
+
+    mapping: dict[str, str | tuple[str, ...]] = {}
+    for text in columns:
+        part, equals, names = text.partition("=")
+        if not equals or not names:
+            raise ConfigError(f"--column {text}: write PART=COLUMN, such as prompt=Question")
+        several = tuple(name.strip() for name in names.split(","))
+        mapping[part.strip()] = several if len(several) > 1 else several[0]
+    try:
+        return RecordsConfig(path=path, columns=mapping)
+    except ValidationError as error:
+        raise ConfigError(
+            "--column: " + error.errors()[0]["msg"].removeprefix("Value error, ")
+        ) from error
+
+
+def _print_reading(console: Console, reading: "Reading") -> None:
+    from orcinus.tasks.files.layouts import LAYOUTS
+
+    files = reading.files
+    named = files[0] if len(files) == 1 else f"{len(files):,} files ({files[0]} … {files[-1]})"
+    console.print(f"{named} ({reading.rows:,} rows)", style="bold", markup=False, soft_wrap=True)
+    console.print(f"  layout: {reading.layout} ({LAYOUTS[reading.layout]})", markup=False)
+    for part, columns in reading.columns.items():
+        shown = (
+            column if rows == reading.rows else f"{column} (in {rows:,} rows)"
+            for column, rows in columns.items()
+        )
+        console.print(f"  {part:<12}← {', '.join(shown)}", markup=False, soft_wrap=True)
+    if reading.unused:
+        console.print(
+            f"  {'not used':<12}: {', '.join(reading.unused)}", markup=False, soft_wrap=True
+        )
+    console.print()
+
+
+def _print_inspection(report: "Inspection", shown_rows: int) -> None:
+    console = flags.out_console()
+    for reading in report.readings:
+        _print_reading(console, reading)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in (
+        "task",
+        "examples",
+        "answer type",
+        "prompt length (median, longest)",
+        "options",
+        "without reference",
+    ):
+        table.add_column(column)
+    for task in report.tasks:
+        table.add_row(
+            escape(task.name),
+            f"{task.count:,}",
+            ", ".join(f"{kind} {count:,}" for kind, count in task.answer_types.items()),
+            f"{task.prompt_median:,}, {task.prompt_longest:,}",
+            task.options,
+            f"{task.without_reference:,}",
+        )
+    console.print(table)
+    for example in report.examples:
+        console.print(
+            f"\n{example.task} / {example.id} → {example.reference}", style="bold", markup=False
+        )
+        console.print(example.prompt, markup=False)
+    if report.unusable:
+        console.print(
+            f"\n{report.unusable:,} of {report.rows:,} rows cannot be used:", style="bold"
+        )
+    for row in report.unusable_rows[:shown_rows]:
+        console.print(row, style="yellow", markup=False, soft_wrap=True)
+    if report.unusable > shown_rows:
+        console.print(f"… and {report.unusable - shown_rows:,} more", style="yellow")
+    for problem in report.problems:
+        console.print(problem, style="yellow", markup=False)
+
+
+def serve_replay(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[STRATEGY=]FILE…",
+            help="Recorded outputs {prompt, response, …}, under a strategy or any.",
+        ),
+    ],
+    model: Annotated[str, typer.Option(help="The model's name.")] = "replay",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8123,
+) -> None:
+    """Serve recorded outputs as an OpenAI-compatible endpoint, until interrupted."""
+    from orcinus.models.recorded import ANY, Recordings, Replay
+    from orcinus.models.server.chat_api import serve_forever
+
+    by_strategy: dict[str, tuple[str, ...]] = {}
+    for text in files:
+        strategy, equals, path = text.partition("=")
+        name, file = (strategy, path) if equals else (ANY, text)
+        by_strategy[name] = (*by_strategy.get(name, ()), file)
+    replay = Replay(Recordings.read(by_strategy, Path()), model=model)
+
+    def on_ready(url: str) -> None:
+        typer.echo(f"serving {model} at {url}; stop with Ctrl-C")
+
+    run_async(serve_forever(replay, host=host, port=port, on_ready=on_ready))

@@ -1,0 +1,102 @@
+"""Everything that orcinus raises on purpose.
+
+    OrcinusError
+    ├── ConfigError (ValueError)        the recipe or a flag is wrong: nothing was spent
+    ├── DataError (ValueError)          a file of the user's is wrong: says file and line
+    ├── MissingExtraError (ImportError) an optional dependency is not installed: says the pip line
+    ├── BudgetError                     the budget is used up: what is paid for is kept
+    ├── BusyError                       another process works on this run
+    ├── StoreError (OSError)            the ledger or a table could not be read or written
+    ├── StepError (RuntimeError)        a step cannot go on (nothing to train on, training diverged)
+    └── CompleterError                  one call failed: caught in attempts.py alone and recorded as data
+
+The command line shows any of these as one line and exits with code 2.
+"""
+
+from typing import Literal
+
+ErrorClass = Literal[
+    "connection",
+    "timeout",
+    "rate_limit",
+    "server",
+    "bad_request",
+    "auth",
+    "not_found",
+    "content_filter",
+    "bad_reply",
+]
+
+
+def one_line(text: str, longest: int = 2000) -> str:
+    """``text`` as one line that any terminal and file can hold: blanks joined, what cannot be printed escaped, cut at ``longest``."""
+    line = " ".join(text.split())
+    if len(line) > longest:
+        line = line[: longest - 1] + "…"
+    return (
+        line
+        if line.isprintable()
+        else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    )
+
+
+class OrcinusError(Exception):
+    """Base of all errors that a user can do something about."""
+
+
+class ConfigError(OrcinusError, ValueError):
+    """The recipe, a flag or a name is wrong."""
+
+
+class DataError(OrcinusError, ValueError):
+    """A file from outside cannot be used as it is."""
+
+
+class MissingExtraError(OrcinusError, ImportError):
+    """A feature needs an extra that is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs more packages: pip install 'orcinus[{extra}]'")
+
+
+class BudgetError(OrcinusError):
+    """The next call could pass the budget."""
+
+
+class BusyError(OrcinusError):
+    """Another process holds the run's lock."""
+
+
+class StoreError(OrcinusError, OSError):
+    """The ledger or a table could not be read or written."""
+
+
+class StepError(OrcinusError, RuntimeError):
+    """A step cannot go on."""
+
+
+class CompleterError(OrcinusError):
+    """One call to a model failed.
+
+    Args:
+        kind: The class of the failure, for counting.
+        message: One line, without secrets.
+        permanent: Asking the same again cannot help.
+        fatal: No call to this model can succeed (wrong key, unknown model): the step stops.
+        retry_after_s: How long the server asked to wait, when it did.
+    """
+
+    def __init__(
+        self,
+        kind: ErrorClass,
+        message: str,
+        *,
+        permanent: bool = False,
+        fatal: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind: ErrorClass = kind
+        self.permanent = permanent
+        self.fatal = fatal
+        self.retry_after_s = retry_after_s

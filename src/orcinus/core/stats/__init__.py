@@ -1,0 +1,50 @@
+"""Statistics on verdicts: intervals, paired tests, and the choice of a strategy. Pure functions; nothing here asks a model."""
+
+from orcinus.core.stats.deciding import DECIDERS, Candidate, balanced, majority
+from orcinus.core.stats.paired import (
+    Compared,
+    Outcome,
+    binomial_at_least,
+    compare,
+    holm,
+    mcnemar,
+    minimum_detectable_difference,
+    minimum_detectable_drop,
+    outcome,
+    paired_difference,
+    sign_flip,
+)
+from orcinus.core.stats.scores import (
+    clustered_interval,
+    item_means,
+    macro_score,
+    pass_at_k,
+    score,
+    score_samples,
+    wilson,
+)
+
+__all__ = [
+    "DECIDERS",
+    "Candidate",
+    "Compared",
+    "Outcome",
+    "balanced",
+    "binomial_at_least",
+    "clustered_interval",
+    "compare",
+    "holm",
+    "item_means",
+    "macro_score",
+    "majority",
+    "mcnemar",
+    "minimum_detectable_difference",
+    "minimum_detectable_drop",
+    "outcome",
+    "paired_difference",
+    "pass_at_k",
+    "score",
+    "score_samples",
+    "sign_flip",
+    "wilson",
+]

@@ -1,0 +1,377 @@
+"""Evaluation without a recipe: any model on benchmarks, in several layouts and under several system messages.
+
+    benchmarks × layouts × system messages ──model──► attempts-NAME.parquet, items-NAME.parquet, scores.json, report.md, report.html
+
+Asked through the engine and the ledger like everything else: what is interrupted goes on, what was asked is not asked again, and
+a budget is a hard cap. A *condition* is one layout under one system message.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+import orjson
+
+from orcinus.core import stats
+from orcinus.core.errors import ConfigError
+from orcinus.core.files import write_atomically
+from orcinus.core.protocols import Completer
+from orcinus.core.sampling import JudgingConfig
+from orcinus.core.types import Example, Judged, Request, Strategy
+from orcinus.evaluation.conditions import STEP, Settings, _conditions, _sampling
+from orcinus.evaluation.contamination import _flagged
+from orcinus.evaluation.conversations import _rated
+from orcinus.evaluation.decide import decide
+from orcinus.evaluation.scores import scores_by_rule, scores_by_task
+from orcinus.models.attempts import collecting_seldom
+from orcinus.models.configs import ModelConfig
+from orcinus.models.open import open_completer
+from orcinus.reports import benchmarks as pages
+from orcinus.runs import tables
+from orcinus.runs.budget import Budget
+from orcinus.runs.context import Progress, Runtime, StepContext
+from orcinus.runs.folders import locked, provenance
+from orcinus.runs.ledger import Ledger
+from orcinus.strategies.prompts import requests_for
+from orcinus.tasks.benchmarks.published import published
+from orcinus.tasks.benchmarks.reading import Read, read_benchmark
+from orcinus.tasks.benchmarks.specs import Benchmark
+from orcinus.verifiers.ifeval import library
+from orcinus.verifiers.judge import given_by_judge
+from orcinus.verifiers.measure import measure
+
+ORCA2_SIX = ("agieval", "bbh_orca", "drop", "crass", "race", "gsm8k")
+"""The six sets of Orca 2's mean."""
+
+
+async def evaluate_model(
+    settings: Settings,
+    model: ModelConfig,
+    judge: ModelConfig | None,
+    out: Path,
+    runtime: Runtime,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Ask ``model`` the benchmarks, and write the folder ``out``.
+
+    Args:
+        settings: What is asked.
+        model: Who.
+        judge: Who rates, where a benchmark needs it.
+        out: Where to; its name is the run's name in the ledger.
+        runtime: Where and how fast.
+        progress: Is told how far it is.
+
+    Returns:
+        What stands in ``scores.json``.
+
+    Raises:
+        OrcinusError: Something a user can mend; what is paid for is kept, and the same command goes on.
+    """
+    _check(settings, model, judge)
+    read = {benchmark.name: _read(benchmark, settings) for benchmark in settings.benchmarks}
+    with locked(out), Ledger(runtime.ledger_path) as ledger, collecting_seldom():
+        opened: dict[str, Completer] = {}
+
+        def completer(role: str, folder: Path | None = None) -> Completer:
+            config = model if role == "model" else judge
+            if config is None:
+                raise ConfigError(f"there is no model in the role {role!r}")
+            if role not in opened:
+                opened[role] = open_completer(
+                    config, base=Path(), device=runtime.device, secrets=runtime.secrets
+                )
+            return opened[role]
+
+        budget = Budget(
+            usd=settings.budget.usd, tokens=settings.budget.tokens, ledger=ledger, run=out.name
+        )
+        context = StepContext(
+            out=out,
+            inputs={},
+            run=out.name,
+            seed=settings.seed,
+            ledger=ledger,
+            runtime=runtime,
+            progress=progress,
+            completer=completer,
+            budget=budget,
+        )
+        try:
+            if settings.decide is not None:
+                settings.decide.require(completer("model"))
+            found = {
+                b.name: await _one(b, read[b.name], settings, context, judge)
+                for b in settings.benchmarks
+            }
+            name = completer("model").model
+        finally:
+            for item in opened.values():
+                await item.aclose()
+    scores = _together(settings, name, found)
+    write_atomically(out / "scores.json", orjson.dumps(scores, option=orjson.OPT_INDENT_2))
+    write_atomically(out / "report.md", pages.markdown(scores).encode())
+    write_atomically(out / "report.html", pages.html(scores).encode())
+    return scores
+
+
+def _check(settings: Settings, model: ModelConfig, judge: ModelConfig | None) -> None:
+    """Refuse, before anything is asked, what could not be finished."""
+    names = [benchmark.name for benchmark in settings.benchmarks]
+    for benchmark in settings.benchmarks:
+        if names.count(benchmark.name) > 1:
+            raise ConfigError(f"the benchmark {benchmark.name} is named twice")
+        if benchmark.needs == "judge" and judge is None:
+            raise ConfigError(f"{benchmark.name} is scored by a judge; name one with --judge")
+        if benchmark.needs == "library":
+            library()
+        if settings.decide is not None:
+            if benchmark.rated:
+                raise ConfigError(
+                    f"{benchmark.name} is rated answer by answer; there is nothing to --decide"
+                )
+            _sampling(benchmark, settings)
+    if (
+        settings.decide is not None
+        and settings.decide.rewarded
+        and settings.decide.reward == "judge"
+        and judge is None
+    ):
+        raise ConfigError("the reward is judge; name one with --judge")
+    for layout in settings.layouts:
+        if layout != "all" and not any(
+            layout in benchmark.layouts for benchmark in settings.benchmarks
+        ):
+            known = sorted(
+                {name for benchmark in settings.benchmarks for name in benchmark.layouts}
+            )
+            raise ConfigError(f"no layout {layout!r}; {', '.join(names)} have: {', '.join(known)}")
+    for role, config in (("model", model), ("judge", judge)):
+        if (
+            settings.budget.usd is not None
+            and config is not None
+            and config.kind == "endpoint"
+            and not config.known_price()
+        ):
+            raise ConfigError(
+                f"a budget in dollars, but no price is known for {config.model}; give the {role} as a YAML file with price:, or a budget in tokens"
+            )
+
+
+def _read(benchmark: Benchmark, settings: Settings) -> Read:
+    wanted = tuple(benchmark.layouts) if "all" in settings.layouts else settings.layouts
+    layouts = [name for name in wanted if name in benchmark.layouts]
+    return read_benchmark(
+        benchmark,
+        settings.data,
+        layouts=tuple(dict.fromkeys(layouts)),
+        shots=settings.shots,
+        limit=settings.limit,
+    )
+
+
+async def _one(
+    benchmark: Benchmark,
+    read: Read,
+    settings: Settings,
+    context: StepContext,
+    judge: ModelConfig | None,
+) -> dict[str, Any]:
+    """All conditions of one benchmark, and what is made of them."""
+    items = next(iter(read.by_layout.values()))
+    flagged = _flagged(items, settings)
+    with tables.TableWriter(
+        context.out / f"items-{benchmark.name}.parquet", tables.EXAMPLES
+    ) as writer:
+        for item in items:
+            meta = {
+                **item.meta,
+                "contaminated": (item.task, item.id) in flagged if settings.learnt_from else None,
+            }
+            writer.write(tables.example_row(replace(item, meta=meta), "held_out"))
+    content: dict[str, Any] = {
+        "title": benchmark.title,
+        "about": benchmark.about,
+        "url": benchmark.url,
+        "licence": benchmark.licence,
+        "items": len(items),
+        "subsets": len(benchmark.subsets) - len(read.missing),
+        "missing": list(read.missing),
+        "skipped": list(read.skipped),
+        "sampling": _sampling(benchmark, settings).model_dump(mode="json"),
+        "layouts": {name: benchmark.layout(name) for name in read.by_layout},
+        "published": [asdict(cell) for cell in published(benchmark.published)],
+    }
+    if benchmark.rated:
+        return content | {"ratings": await _rated(benchmark, read, settings, context)}
+    if benchmark.needs == "judge":
+        context = replace(context, judging=_judging(benchmark))
+    requests = list(_requests(benchmark, read, settings))
+    judged = await measure(
+        requests,
+        context.completer("model"),
+        context.out / f"attempts-{benchmark.name}.parquet",
+        context,
+        step=STEP,
+        what=benchmark.name,
+        total=len(requests),
+    )
+    by_name: dict[str, list[Judged]] = {}
+    asked: dict[str, list[Request]] = {}
+    for request, answer in zip(
+        requests, judged, strict=True
+    ):  # two conditions that send the same words share an attempt
+        by_name.setdefault(request.strategy, []).append(answer)
+        asked.setdefault(request.strategy, []).append(request)
+    examples = {
+        layout: {(item.task, item.id): item for item in laid_out}
+        for layout, laid_out in read.by_layout.items()
+    }
+    conditions = {
+        condition.name: asdict(condition)
+        | _condition(
+            by_name[condition.name], examples[condition.layout], flagged, bool(settings.learnt_from)
+        )
+        | {
+            "decided": await _decided(
+                benchmark, settings, asked[condition.name], by_name[condition.name], context
+            )
+        }
+        for condition in _conditions(read, settings)
+    }
+    first = next(iter(conditions))
+    return content | {
+        "conditions": conditions,
+        "against_first": _against(by_name, first, settings.seed),
+        "systems": _spread(
+            [c for c in conditions.values() if c["layout"] == conditions[first]["layout"]]
+        ),
+        "layouts_spread": _spread([c for c in conditions.values() if c["system"] == 1]),
+    }
+
+
+async def _decided(
+    benchmark: Benchmark,
+    settings: Settings,
+    requests: Sequence[Request],
+    judged: Sequence[Judged],
+    context: StepContext,
+) -> list[dict[str, Any]]:
+    """What several tries come to together under one condition."""
+    if settings.decide is None:
+        return []
+    rows = await decide(
+        settings.decide,
+        _sampling(benchmark, settings),
+        requests,
+        judged,
+        context.completer("model"),
+        context,
+        step=STEP,
+        name=f"{benchmark.name}-{requests[0].strategy.replace('/', '-')}",
+    )
+    return [asdict(row) for row in rows]
+
+
+def _judging(benchmark: Benchmark) -> JudgingConfig:
+    if benchmark.judge_task is None:
+        return JudgingConfig()
+    kind: Literal["verdict", "groundedness"] = (
+        "groundedness" if benchmark.verifier == "grounded" else "verdict"
+    )
+    return JudgingConfig(instructions={kind: benchmark.judge_task})
+
+
+def _requests(benchmark: Benchmark, read: Read, settings: Settings) -> Iterator[Request]:
+    sampling = _sampling(benchmark, settings)
+    for condition in _conditions(read, settings):
+        strategy = Strategy(name=condition.name, system=settings.systems[condition.system - 1])
+        for example in read.by_layout[condition.layout]:
+            yield from requests_for(example, strategy, sampling, seed=settings.seed)
+
+
+def _condition(
+    judged: Sequence[Judged],
+    examples: Mapping[tuple[str, str], Example],
+    flagged: set[tuple[str, str]],
+    looked: bool,
+) -> dict[str, Any]:
+    """What one condition scored: by task, over all, by published rules, and without flagged items."""
+    clean = [item for item in judged if (item.attempt.task, item.attempt.example_id) not in flagged]
+    together = stats.score_samples(judged)
+    return {
+        "scores": scores_by_task(judged),
+        "rules": scores_by_rule(judged, examples),
+        "clean": scores_by_task(clean) if looked else None,
+        "flagged": len(flagged) if looked else None,
+        "judge": dict(zip(("given", "in_vain"), given_by_judge(judged), strict=True)),
+        "samples": None if together is None else asdict(together),
+        "tokens_out": fmean([item.attempt.usage.tokens_out for item in judged]),
+        "cost_usd": sum(item.attempt.cost_usd for item in judged),
+    }
+
+
+def _spread(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """How far the mean of tasks moves between conditions on the same items; None with a single one."""
+    means = [m for c in conditions if (m := c["scores"]["_macro"]["mean"]) is not None]
+    if len(means) < 2:
+        return None
+    return {
+        "n": len(means),
+        "mean": fmean(means),
+        "sd": stdev(means),
+        "low": min(means),
+        "high": max(means),
+        "spread": max(means) - min(means),
+    }
+
+
+def _against(
+    by_name: Mapping[str, Sequence[Judged]], first: str, seed: int
+) -> list[dict[str, Any]]:
+    """Every condition against the first, paired by item, Holm's correction over them."""
+    if len(by_name) < 2:
+        return []
+    base = stats.item_means(by_name[first])
+    rows: list[dict[str, Any]] = []
+    for name, judged in by_name.items():
+        values = stats.item_means(judged)
+        keys = [key for key in base if key in values]
+        if name != first and keys:
+            compared = stats.compare(
+                [values[key] for key in keys], [base[key] for key in keys], seed=seed
+            )
+            rows.append({"condition": name, **asdict(compared)})
+    corrected = stats.holm([row["p_value"] for row in rows])
+    return [row | {"p_holm": float(p)} for row, p in zip(rows, corrected, strict=True)]
+
+
+def _together(
+    settings: Settings, model: str, found: Mapping[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Everything that the report shows."""
+    first = {
+        name: next(iter(content["conditions"].values()))
+        for name, content in found.items()
+        if "conditions" in content
+    }
+    means = {name: content["scores"]["_macro"]["mean"] for name, content in first.items()}
+    known = [mean for mean in means.values() if mean is not None]
+    six = [means.get(name) for name in ORCA2_SIX]
+    return {
+        "model": model,
+        "date": datetime.now(UTC).date().isoformat(),
+        "seed": settings.seed,
+        "shots": settings.shots,
+        "limit": settings.limit,
+        "learnt_from": list(settings.learnt_from),
+        "overlap": settings.overlap,
+        "systems": list(settings.systems),
+        "macro": fmean(known) if known else None,
+        "orca2_six": fmean([mean for mean in six if mean is not None]) if None not in six else None,
+        "benchmarks": dict(found),
+        **provenance(),
+    }

@@ -1,0 +1,206 @@
+"""Prompt erasing: the teacher saw a strategy, the student will not (Orca 2, arXiv:2311.11045, section 3).
+
+    in:   system "Work through the problem in small numbered steps …"   user "What is 17 + 25?"   assistant "1. 17 + 25 = 42 …"
+    out:  system "You are a careful AI assistant …"                     user "What is 17 + 25?"   assistant "1. 17 + 25 = 42 …"
+
+Kept traces go in, lessons come out. The same step makes the answer-only lessons of the baseline: same questions, same
+system message, but the completion is the bare answer.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from orcinus.core.config import Config
+from orcinus.core.errors import ConfigError, StepError
+from orcinus.core.fingerprint import fingerprint, stable_fraction
+from orcinus.core.types import Example, Judged, Lesson, Strategy
+from orcinus.lessons.few_shot import FewShotConfig, _Solved
+from orcinus.runs import tables
+from orcinus.runs.context import StepContext
+from orcinus.strategies.library import by_name, generic_messages
+from orcinus.strategies.prompts import conversation, system_in
+
+VERSION = 1
+Mode = Literal["generic", "empty", "paraphrase", "kept"]
+Layout = Literal["as_written", "think", "text_only"]
+
+
+class EraseConfig(Config):
+    """What the student is given where the teacher was given a strategy."""
+
+    mode: Mode = "generic"
+    """generic: one message for all; empty: no system message; paraphrase: one of several generic messages, drawn for each
+    lesson; kept: the strategy stays (the ablation, not the method)."""
+    message: str = "cautious"
+    """Name of a built-in generic message, or the text of your own."""
+    keep_probability: float = 0.0
+    """Share of lessons whose strategy is kept, so that the student can still be steered by one. 0 … 1."""
+    layout: Layout = "as_written"
+    """as_written: the trace as it is, with its separate reasoning if it has one; think: the explanation as reasoning (the
+    ``<think>`` part of the student's chat template), then only the answer; text_only: without separate reasoning."""
+    few_shot: FewShotConfig | None = None
+    """Further lessons that show solved questions before the question, as Orca 2's 55,000 few-shot rows."""
+
+
+def generic_text(config: EraseConfig) -> str:
+    """The system message a student meets at evaluation: what ``config`` puts in most lessons."""
+    if config.mode in ("empty", "kept"):
+        return ""
+    return generic_messages().get(config.message, config.message)
+
+
+def erased_system(config: EraseConfig, told: str, key: str, seed: int) -> tuple[str, str]:
+    """The system message of one lesson and the name of how it came about.
+
+    Args:
+        config: How to erase.
+        told: The system message that the teacher was given.
+        key: Identity of the trace, so that a draw never depends on the order of lessons.
+        seed: Another seed draws anew.
+    """
+    if config.mode == "kept" or stable_fraction("keep", str(seed), key) < config.keep_probability:
+        return told, "kept"
+    if config.mode == "paraphrase":
+        names = sorted(generic_messages())
+        name = names[int(stable_fraction("paraphrase", str(seed), key) * len(names))]
+        return generic_messages()[name], name
+    return generic_text(config), config.mode
+
+
+def answer_only(example: Example, judged: Judged) -> str:
+    """The completion of the answer-only baseline: the reference, or the teacher's own answer where there is none."""
+    reference = example.reference
+    if isinstance(reference, tuple):
+        answer = " ".join(reference) if example.answer_type == "list" else reference[0]
+    else:
+        answer = (
+            reference if reference is not None else (judged.verdict.answer or judged.attempt.text)
+        )
+    return f"The answer is {answer}."
+
+
+def laid_out(judged: Judged, layout: Layout) -> tuple[str | None, str]:
+    """(separate reasoning, visible answer) of a trace."""
+    text, reasoning = judged.attempt.text, judged.attempt.reasoning
+    if layout == "text_only":
+        return None, text
+    if layout == "as_written" or reasoning is not None or judged.verdict.answer is None:
+        return reasoning, text
+    explanation, cue, answer = text.rpartition("The answer is")
+    if cue and explanation.strip() and "\n" not in answer.strip():
+        return explanation.strip(), cue + answer.rstrip()
+    return text.strip(), f"The answer is {judged.verdict.answer}."
+
+
+def lesson_of(
+    judged: Judged,
+    example: Example,
+    strategy: Strategy,
+    *,
+    config: EraseConfig,
+    content: Literal["explanation", "answer_only"],
+    seed: int,
+) -> Lesson:
+    """The lesson that ``judged``, a kept trace, becomes."""
+    attempt = judged.attempt
+    system, erased = erased_system(config, system_in(attempt.messages), attempt.id, seed)
+    kept = erased == "kept"
+    messages = conversation(system, example, strategy.demonstrations if kept else ())
+    if content == "explanation":
+        reasoning, completion = laid_out(judged, config.layout)
+    else:
+        reasoning, completion = None, answer_only(example, judged)
+    return Lesson(
+        id=fingerprint([attempt.id, messages, completion], length=16),
+        example_id=attempt.example_id,
+        task=attempt.task,
+        strategy=attempt.strategy,
+        messages=messages,
+        completion=completion,
+        reasoning=reasoning,
+        teacher=attempt.model,
+        attempt_id=attempt.id,
+        erased=erased,
+        meta={
+            "value": judged.verdict.value,
+            "cost_usd": attempt.cost_usd,
+            "licence": example.meta.get("licence"),
+            "difficulty": example.meta.get("difficulty"),
+        },
+    )
+
+
+def leaked_strategy(lesson: Lesson, told: str) -> bool:
+    """Whether the student could still read what the teacher was told in a lesson whose prompt is erased."""
+    words = " ".join(told.split())
+    texts = (
+        *(message.content for message in lesson.messages),
+        lesson.reasoning or "",
+        lesson.completion,
+    )
+    seen = " ".join(" ".join(texts).split())
+    return lesson.erased != "kept" and len(words) > 0 and words in seen
+
+
+async def erase(
+    config: EraseConfig,
+    strategies: tuple[Strategy, ...],
+    context: StepContext,
+    *,
+    content: Literal["explanation", "answer_only"] = "explanation",
+) -> dict[str, Any]:
+    """Turn ``curate``'s kept traces into ``lessons.parquet``.
+
+    Returns:
+        Counts of lessons by task, strategy and way of erasing.
+
+    Raises:
+        ConfigError: The configuration cannot erase anything.
+        StepError: There is no trace to make a lesson of.
+    """
+    if not 0 <= config.keep_probability <= 1:
+        raise ConfigError(
+            f"erase.keep_probability is {config.keep_probability}, but a probability lies in 0 … 1"
+        )
+    known = by_name(strategies)
+    counts: dict[str, dict[str, int]] = {"task": {}, "strategy": {}, "erased": {}}
+    leaks = few_shot = 0
+    solved = _Solved(config.few_shot, context.seed) if config.few_shot else None
+    with tables.TableWriter(context.out / "lessons.parquet", tables.LESSONS) as writer:
+        for role, example, judged in _traces(context.inputs):
+            strategy = known[judged.attempt.strategy]
+            lesson = lesson_of(
+                judged, example, strategy, config=config, content=content, seed=context.seed
+            )
+            lesson = replace(lesson, meta={**lesson.meta, "role": role})
+            if leaked_strategy(lesson, system_in(judged.attempt.messages)):
+                leaks += 1
+                continue
+            writer.write(tables.lesson_row(lesson))
+            for kind, value in (
+                ("task", lesson.task),
+                ("strategy", lesson.strategy),
+                ("erased", lesson.erased),
+            ):
+                counts[kind][value] = counts[kind].get(value, 0) + 1
+            if solved is not None and (more := solved.few_shot(lesson)) is not None:
+                writer.write(tables.lesson_row(more))
+                few_shot += 1
+    if writer.rows == 0:
+        raise StepError(
+            "no trace was kept, so there is nothing to learn from; see the drops in the curate step's folder"
+        )
+    return {"lessons": writer.rows, "leaks": leaks, "few_shot": few_shot, **counts}
+
+
+def _traces(inputs: Mapping[str, Path]) -> Iterator[tuple[str, Example, Judged]]:
+    """Who wrote each kept trace, its example and the trace; the assistant's before the teacher's."""
+    for role, step in (("assistant", "curate_assistant"), ("teacher", "curate")):
+        if step in inputs:
+            kept = tables.read_judged(inputs[step] / "kept.parquet")
+            for example, judged in tables.with_examples(
+                kept, inputs["sample"] / "examples.parquet"
+            ):
+                yield role, example, judged

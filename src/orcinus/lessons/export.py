@@ -1,0 +1,236 @@
+"""Lessons in the layouts that other trainers read.
+
+One file of JSON Lines:
+
+messages   {"messages": [{"role": "system", …}, {"role": "user", …}, {"role": "assistant", …}]}
+sharegpt   {"conversations": [{"from": "system", …}, {"from": "human", …}, {"from": "gpt", …}]}
+alpaca     {"system": …, "instruction": …, "input": "", "output": …}
+trl        {"prompt": [messages …], "completion": [{"role": "assistant", …}]}
+
+A folder with what the trainer wants beside the rows:
+
+axolotl         lessons.jsonl (messages) and a dataset section for its YAML
+llama-factory   lessons.jsonl (sharegpt, the system message in a column of its own) and dataset_info.json
+dataset         a Hugging Face dataset: Parquet with provenance in every row, and a card with licences and a warning of the teacher's terms
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import orjson
+import yaml
+
+from orcinus.core.errors import ConfigError
+from orcinus.core.files import write_atomically
+from orcinus.core.types import Lesson
+from orcinus.runs import tables
+
+Layout = Literal["messages", "sharegpt", "alpaca", "trl"]
+Folder = Literal["axolotl", "llama-factory", "dataset"]
+_SHAREGPT_ROLES = {"system": "system", "developer": "system", "user": "human", "assistant": "gpt"}
+
+
+def _answer(lesson: Lesson) -> str:
+    return (
+        lesson.completion
+        if lesson.reasoning is None
+        else f"<think>\n{lesson.reasoning}\n</think>\n\n{lesson.completion}"
+    )
+
+
+def _given(lesson: Lesson) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in lesson.messages]
+
+
+def _messages(lesson: Lesson) -> dict[str, Any]:
+    return {"messages": [*_given(lesson), {"role": "assistant", "content": _answer(lesson)}]}
+
+
+def _sharegpt(lesson: Lesson) -> dict[str, Any]:
+    turns = [{"from": _SHAREGPT_ROLES[m.role], "value": m.content} for m in lesson.messages]
+    return {"conversations": [*turns, {"from": "gpt", "value": _answer(lesson)}]}
+
+
+def _alpaca(lesson: Lesson) -> dict[str, Any]:
+    system = "\n".join(m.content for m in lesson.messages if m.role in ("system", "developer"))
+    turns = [m for m in lesson.messages if m.role in ("user", "assistant")]
+    history = [[turns[i].content, turns[i + 1].content] for i in range(0, len(turns) - 1, 2)]
+    row = {
+        "system": system,
+        "instruction": turns[-1].content,
+        "input": "",
+        "output": _answer(lesson),
+    }
+    return row | ({"history": history} if history else {})
+
+
+def _trl(lesson: Lesson) -> dict[str, Any]:
+    return {
+        "prompt": _given(lesson),
+        "completion": [{"role": "assistant", "content": _answer(lesson)}],
+    }
+
+
+LAYOUTS: Mapping[str, Callable[[Lesson], dict[str, Any]]] = {
+    "messages": _messages,
+    "sharegpt": _sharegpt,
+    "alpaca": _alpaca,
+    "trl": _trl,
+}
+
+
+def export_lessons(lessons: Path, layout: str, out: Path, *, name: str) -> int:
+    """Write the lessons of a ``lessons.parquet`` to ``out``, a file or a folder as the layout is, and return how many there are.
+
+    Args:
+        lessons: The table.
+        layout: One of ``Layout`` or ``Folder``.
+        out: Where to. A folder is made; files of the same names in it are replaced.
+        name: Of the run, for what a trainer calls the data.
+
+    Raises:
+        ConfigError: There is no such layout.
+        StoreError: It cannot be written.
+    """
+    if layout in LAYOUTS:
+        return _write_lines(tables.read_lessons(lessons), LAYOUTS[layout], out)
+    if layout not in FOLDERS:
+        raise ConfigError(
+            f"no layout named {layout!r}; known: {', '.join((*get_args(Layout), *get_args(Folder)))}"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    return FOLDERS[layout](lessons, out, name)
+
+
+def _write_lines(
+    lessons: Iterable[Lesson], convert: Callable[[Lesson], dict[str, Any]], out: Path
+) -> int:
+    count = 0
+    part = out.with_name(out.name + ".part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("wb") as file:
+        for lesson in lessons:
+            file.write(orjson.dumps(convert(lesson), option=orjson.OPT_APPEND_NEWLINE))
+            count += 1
+    part.replace(out)
+    return count
+
+
+def _to_axolotl(lessons: Path, out: Path, name: str) -> int:
+    count = _write_lines(tables.read_lessons(lessons), _messages, out / "lessons.jsonl")
+    section = {
+        "datasets": [
+            {
+                "path": str((out / "lessons.jsonl").resolve()),
+                "ds_type": "json",
+                "type": "chat_template",
+                "field_messages": "messages",
+                "message_property_mappings": {"role": "role", "content": "content"},
+                "roles_to_train": ["assistant"],
+                "train_on_eos": "turn",
+            }
+        ]
+    }
+    write_atomically(out / "axolotl.yaml", yaml.safe_dump(section, sort_keys=False).encode())
+    return count
+
+
+def _to_llama_factory(lessons: Path, out: Path, name: str) -> int:
+    def row(lesson: Lesson) -> dict[str, Any]:
+        turns = _sharegpt(lesson)["conversations"]
+        system = "\n".join(turn["value"] for turn in turns if turn["from"] == "system")
+        return {
+            "conversations": [turn for turn in turns if turn["from"] != "system"],
+            "system": system,
+        }
+
+    count = _write_lines(tables.read_lessons(lessons), row, out / "lessons.jsonl")
+    info = {
+        name: {
+            "file_name": "lessons.jsonl",
+            "formatting": "sharegpt",
+            "columns": {"messages": "conversations", "system": "system"},
+            "tags": {
+                "role_tag": "from",
+                "content_tag": "value",
+                "user_tag": "human",
+                "assistant_tag": "gpt",
+            },
+        }
+    }
+    write_atomically(out / "dataset_info.json", orjson.dumps(info, option=orjson.OPT_INDENT_2))
+    return count
+
+
+def _to_dataset(lessons: Path, out: Path, name: str) -> int:
+    (out / "data").mkdir(exist_ok=True)
+    teachers, licences, strategies = Counter[str](), Counter[str](), Counter[str]()
+    with tables.TableWriter(out / "data" / "train.parquet", tables.EXPORTED) as writer:
+        for lesson in tables.read_lessons(lessons):
+            licence = lesson.meta.get("licence") or "not stated"
+            teachers[lesson.teacher] += 1
+            licences[str(licence)] += 1
+            strategies[lesson.strategy] += 1
+            writer.write(
+                {
+                    **_messages(lesson),
+                    "id": lesson.id,
+                    "task": lesson.task,
+                    "example_id": lesson.example_id,
+                    "strategy": lesson.strategy,
+                    "teacher": lesson.teacher,
+                    "licence": licence,
+                    "weight": lesson.weight,
+                }
+            )
+    write_atomically(
+        out / "README.md", _card(name, writer.rows, teachers, licences, strategies).encode()
+    )
+    return writer.rows
+
+
+def _card(
+    name: str, rows: int, teachers: Counter[str], licences: Counter[str], strategies: Counter[str]
+) -> str:
+    """The dataset card, in the form of the Hugging Face hub."""
+
+    def table(title: str, counts: Counter[str]) -> str:
+        lines = [f"| {title} | lessons |", "|---|---:|"]
+        cells = (
+            (key.replace("|", "\\|").replace("\n", " "), number)
+            for key, number in counts.most_common()
+        )
+        return "\n".join([*lines, *(f"| {key} | {number:,} |" for key, number in cells)])
+
+    return f"""---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train.parquet
+tags: [orcinus, explanation-distillation, synthetic]
+---
+
+# {name}
+
+{rows:,} lessons for supervised fine-tuning, made with orcinus: a teacher's explanations of questions, in the strategy that had worked best for the student on
+each kind of question. The instruction for the strategy is not in `messages`; the column `strategy` says which one it was.
+
+Written by a model, checked against references where there are any. **Before you publish or train on it**: the terms of the teacher's provider may forbid
+training other models on its outputs, and each source's licence holds for its questions.
+
+{table("teacher", teachers)}
+
+{table("licence of the questions", licences)}
+
+{table("strategy", strategies)}
+"""
+
+
+FOLDERS: Mapping[str, Callable[[Path, Path, str], int]] = {
+    "axolotl": _to_axolotl,
+    "llama-factory": _to_llama_factory,
+    "dataset": _to_dataset,
+}

@@ -1,0 +1,73 @@
+"""Lessons whose prompt shows solved examples first."""
+
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from orcinus.core.config import Config
+from orcinus.core.fingerprint import fingerprint, stable_fraction
+from orcinus.core.types import Lesson, Message
+
+POOL = 16
+"""Solved questions of a task that are kept at hand for few-shot lessons."""
+
+
+class FewShotConfig(Config):
+    """Lessons made of lessons: some questions of the same task with their answers, then the question (Orca 2, section 4.1)."""
+
+    share: float = Field(default=0.1, gt=0, le=1)
+    """Of how many lessons a few-shot one is made besides."""
+    shots: tuple[int, int] = (3, 5)
+    """Fewest and most solved questions, drawn for each lesson."""
+    form: Literal["prompt", "turns"] = "prompt"
+    """prompt: all in one message, as in Orca 2; turns: as earlier turns of the conversation."""
+
+    @field_validator("shots")
+    @classmethod
+    def _shots_are_a_range(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not 1 <= value[0] <= value[1] <= POOL:
+            raise ValueError(f"is {list(value)}, but must be a fewest and a most, 1 … {POOL}")
+        return value
+
+
+class _Solved:
+    """Lessons of each task, to make few-shot lessons of."""
+
+    def __init__(self, config: FewShotConfig, seed: int) -> None:
+        self._config, self._seed = config, seed
+        self._pools: dict[str, list[Lesson]] = {}
+
+    def few_shot(self, lesson: Lesson) -> Lesson | None:
+        """``lesson`` after solved questions of its task; None when it is not drawn, or too few are known yet."""
+        pool = self._pools.setdefault(lesson.task, [])
+        others = [other for other in pool if other.example_id != lesson.example_id]
+        if len(pool) < POOL:
+            pool.append(lesson)
+        fewest, most = self._config.shots
+        shots = min(
+            fewest + int(self._fraction("shots", lesson) * (most - fewest + 1)), len(others)
+        )
+        if shots < fewest or self._fraction("few-shot", lesson) >= self._config.share:
+            return None
+        drawn = sorted(
+            others, key=lambda other: stable_fraction(str(self._seed), lesson.id, other.id)
+        )[:shots]
+        *before, question = lesson.messages
+        if self._config.form == "turns":
+            turns = [
+                (other.messages[-1], Message(role="assistant", content=other.completion))
+                for other in drawn
+            ]
+            messages = (*before, *(message for turn in turns for message in turn), question)
+        else:
+            solved = [f"{other.messages[-1].content}\n{other.completion}" for other in drawn]
+            messages = (
+                *before,
+                Message(role="user", content="\n\n".join([*solved, question.content])),
+            )
+        identity = fingerprint([lesson.attempt_id, messages, lesson.completion], length=16)
+        return replace(lesson, id=identity, messages=messages, meta={**lesson.meta, "shots": shots})
+
+    def _fraction(self, what: str, lesson: Lesson) -> float:
+        return stable_fraction(what, str(self._seed), lesson.id)

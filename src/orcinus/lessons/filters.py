@@ -1,0 +1,220 @@
+"""Reasons to drop a teacher's trace: each filter is a function of (example, attempt, verdict), and says why or says None.
+
+wrong       the verdict is 0.0                     refused    the teacher declined
+unjudged    no verdict could be made               truncated  it stopped at the token limit
+empty       nothing was written                    leak       it repeats the words of the strategy's prompt
+error       no answer came                         loop       the same lines or words again and again
+too_long    more tokens than a lesson may have     length     fewer or more words than wanted
+toxic       a function of yours scores it so       language   it is not in a wanted language
+
+By name in ``curate.filters``: ``boilerplate`` (speaks of itself as a language model), ``personal_data``, ``label_agreement`` (a stored
+answer without the dataset's label in it). Figures on recorded outputs: docs/design/004-curation.md.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+from orcinus.core import registry
+from orcinus.core.types import Attempt, Example, Strategy, Verdict
+from orcinus.lessons.personal_data import personal_data
+from orcinus.strategies.prompts import system_in
+
+Reason = str | None
+Rule = Callable[[Example, Attempt, Verdict], Reason]
+
+LEAK_WORDS = 8
+"""A run of so many words of the strategy's message in an answer is a leak; shorter ones occur in any text."""
+LOOP_LINES = 6
+"""The same line so often, and as half of all lines, is a model that has lost its way; less often it is a list or a chorus."""
+LOOP_WORDS = 8
+LOOP_SHARE = 0.5
+"""Of an answer's runs of ``LOOP_WORDS`` words so many repeat earlier ones."""
+LONGEST_WORD = 200
+"""Letters; a longer word is looked through for repetition too: scripts without blanks, or the same letters without end."""
+SHORT = 600
+"""Characters: a refusal is no longer, and what begins like one and goes on is an answer."""
+_WORD = re.compile(r"\w+")
+_CANNOT = (
+    r"(?:can(?:no|['’])t|cannot|won['’]t|am (?:not able|unable) to|['’]m (?:not able|unable) to|do(?:n['’]t| not) feel comfortable)"
+    r"(?! (?:emphasi|stress|overstate|wait|believe|imagine|help (?:but|feel|think)))"
+)
+_REFUSED = re.compile(
+    rf"\A\W*(?:i(?:['’]m| am)(?: very| really| deeply)? sorry\b(?! to hear| about| for (?:your|the|being|not)\b)|my apologies\b(?! for)"
+    rf"|i apologi[sz]e\b(?! for)|sorry,? (?:but )?i\b|(?:unfortunately,? )?i {_CANNOT}|as an ai\b)",
+    re.IGNORECASE,
+)
+_OF_ITSELF = re.compile(
+    r"\b(?:as|i(?:['’]m| am)(?: only| just)?) an? (?:large |ai )*(?:language model|ai assistant|ai\b(?=,| and | so | developed| created| trained))"
+    r"|\bmy (?:knowledge|training)(?: data)? (?:cut-?off|only (?:goes|extends)|ends)|\b(?:as of|until) my (?:last|latest) (?:knowledge |training )?(?:update|cut-?off)",
+    re.IGNORECASE,
+)
+_OF_MODELS = re.compile(
+    r"\b(?:ai|artificial intelligence|language models?|chat ?gpt|chatbot|assistant)\b",
+    re.IGNORECASE,
+)
+
+
+def errors(_: Example, attempt: Attempt, __: Verdict) -> Reason:
+    """No answer came."""
+    return f"no answer came: {attempt.error}" if attempt.finish == "error" else None
+
+
+def empty(_: Example, attempt: Attempt, __: Verdict) -> Reason:
+    """Nothing was written."""
+    return None if attempt.text.strip() else "nothing was written"
+
+
+def refused(_: Example, attempt: Attempt, __: Verdict) -> Reason:
+    """The teacher declined to answer."""
+    if attempt.finish == "refusal" or (len(attempt.text) < SHORT and _REFUSED.search(attempt.text)):
+        return "the teacher declined to answer"
+    return None
+
+
+def truncated(_: Example, attempt: Attempt, __: Verdict) -> Reason:
+    """The trace stops in the middle."""
+    return f"cut off at {attempt.usage.tokens_out} tokens" if attempt.finish == "length" else None
+
+
+def loops(_: Example, attempt: Attempt, __: Verdict) -> Reason:
+    """The same line, or the same words, again and again."""
+    lines = [line.strip() for line in attempt.text.splitlines() if line.strip()]
+    if len(lines) >= LOOP_LINES:
+        line, times = Counter(lines).most_common(1)[0]
+        if times >= LOOP_LINES and 2 * times >= len(lines) and len(line) > 10:
+            return f"one line stands {times} times"
+    return _repeated(_words(attempt.text))
+
+
+def _repeated(words: list[str]) -> Reason:
+    """Why ``words`` are a loop. Nothing is counted in a text most of whose words are new, as in nearly all."""
+    if words and len(longest := max(words, key=len)) > LONGEST_WORD:
+        words = list(longest)
+    if len(words) < 4 * LOOP_WORDS or 2 * len(set(words)) > len(words):
+        return None
+    runs = list(zip(*(words[k:] for k in range(LOOP_WORDS)), strict=False))
+    share = 1 - len(set(runs)) / len(runs)
+    if share < LOOP_SHARE:
+        return None
+    return f"{share:.0%} of its runs of {LOOP_WORDS} words repeat earlier ones"
+
+
+def boilerplate(example: Example, attempt: Attempt, _: Verdict) -> Reason:
+    """It speaks of itself as a language model, which the student is not taught to say; unless it is asked about that."""
+    said = _OF_ITSELF.search(attempt.text)
+    if said is None or _OF_MODELS.search(example.prompt):
+        return None
+    return f"speaks of itself as a model: {said.group()!r}"
+
+
+def wrong(_: Example, __: Attempt, verdict: Verdict) -> Reason:
+    """The final answer is not the reference."""
+    return f"answered {verdict.answer!r:.80}" if verdict.value == 0.0 else None
+
+
+def unjudged(example: Example, __: Attempt, verdict: Verdict) -> Reason:
+    """No verdict could be made, though there is a reference to compare with."""
+    return verdict.reason if verdict.value is None and example.reference is not None else None
+
+
+def too_long(limit: int) -> Rule:
+    """A filter for traces of more than ``limit`` written tokens."""
+
+    def rule(_: Example, attempt: Attempt, __: Verdict) -> Reason:
+        return f"{attempt.usage.tokens_out} tokens" if attempt.usage.tokens_out > limit else None
+
+    return rule
+
+
+def length(at_least: int | None, at_most: int | None) -> Rule:
+    """A filter for traces with fewer or more words than wanted; a word is what stands between blanks."""
+
+    def rule(_: Example, attempt: Attempt, __: Verdict) -> Reason:
+        words = len(attempt.text.split())
+        if at_least is not None and words < at_least:
+            return f"{words} words, fewer than {at_least}"
+        if at_most is not None and words > at_most:
+            return f"{words} words, more than {at_most}"
+        return None
+
+    return rule
+
+
+def toxic(score: Callable[[str], float], name: str, limit: float) -> Rule:
+    """A filter for traces that ``score`` gives ``limit`` or more.
+
+    Args:
+        score: Of a text, 0.0 harmless to 1.0.
+        name: What to call it in the reason.
+        limit: From which on a trace is dropped.
+    """
+
+    def rule(_: Example, attempt: Attempt, __: Verdict) -> Reason:
+        found = score(attempt.text)
+        return f"{name} scores it {found:.2f}, {limit:g} or more" if found >= limit else None
+
+    return rule
+
+
+def label_agreement(example: Example, attempt: Attempt, verdict: Verdict) -> Reason:
+    """A stored answer without the dataset's label in it: what SlimOrca left out of OpenOrca, by containment in place of a judge.
+
+    Only where the rules came to no verdict of their own: their reading of an answer is stricter and stands.
+    """
+    if verdict.value is not None or example.reference is None:
+        return None
+    labels = (example.reference,) if isinstance(example.reference, str) else example.reference
+    answer = _spaced(attempt.text)
+    if any(_spaced(label) in answer for label in labels):
+        return None
+    return f"the label {labels[0]!r:.80} is not in the answer"
+
+
+def _spaced(text: str) -> str:
+    """The words in small letters between single blanks, so that only whole words are found."""
+    return f" {' '.join(_words(text))} "
+
+
+def leaks(strategies: Mapping[str, Strategy]) -> Rule:
+    """A filter for traces that repeat the words of their strategy's message, so that erasing it would be in vain."""
+    told = {
+        name: _words(strategy.system) for name, strategy in strategies.items() if strategy.system
+    }
+    known = {
+        name: (_runs(words, LEAK_WORDS), _runs(words, LEAK_WORDS // 2))
+        for name, words in told.items()
+    }
+
+    def rule(_: Example, attempt: Attempt, __: Verdict) -> Reason:
+        if attempt.strategy in known:
+            runs, blocks = known[attempt.strategy]
+        else:  # a message drawn for each question
+            own = _words(system_in(attempt.messages))
+            runs, blocks = _runs(own, LEAK_WORDS), _runs(own, LEAK_WORDS // 2)
+        said = _words(attempt.text)
+        # Whatever has eight words in common has one of the answer's blocks of four, from its beginning, in common.
+        if blocks.isdisjoint(zip(*(iter(said),) * (LEAK_WORDS // 2), strict=False)):
+            return None
+        shared = runs & _runs(said, LEAK_WORDS)
+        return f"repeats the strategy's words {' '.join(min(shared))!r}" if shared else None
+
+    return rule
+
+
+@lru_cache(maxsize=1)
+def _words(text: str) -> list[str]:
+    """The words in small letters; those of the last text are remembered, since several filters ask for them."""
+    return _WORD.findall(text.casefold())
+
+
+def _runs(words: list[str], n: int) -> frozenset[tuple[str, ...]]:
+    return frozenset(zip(*(words[k:] for k in range(n)), strict=False))
+
+
+registry.filters.register("boilerplate", lambda: boilerplate)
+registry.filters.register(
+    "personal_data", lambda: lambda _, attempt, __: personal_data(attempt.text)
+)
+registry.filters.register("label_agreement", lambda: label_agreement)

@@ -1,0 +1,236 @@
+"""Selecting: of the teach split what is worth teaching to this student.
+
+    teach split ──student asked k times, where a selector wants to know──► pass rates ──selectors, one after the other──► examples.parquet
+
+What is left out is in ``dropped.parquet`` with the selector's name. The other splits pass as they are: what the student is measured on
+is not selected.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from math import isnan, nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from orcinus.core import registry
+from orcinus.core.config import Config
+from orcinus.core.errors import StepError
+from orcinus.core.protocols import Selector
+from orcinus.core.sampling import SamplingConfig
+from orcinus.core.types import Example, Judged, Request, Strategy
+from orcinus.lessons import selectors as selectors
+from orcinus.runs import tables
+from orcinus.runs.assigned import Assigned
+from orcinus.runs.context import StepContext
+from orcinus.strategies.library import by_name
+from orcinus.strategies.prompts import requests_for
+from orcinus.tasks.duplicates.seen import hash_of
+from orcinus.verifiers.judge import judged_attempts
+
+VERSION = 1
+F64 = npt.NDArray[np.float64]
+
+
+class SelectorConfig(Config):
+    """One selector with its settings, which stand beside its name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+
+    name: str
+    """``teachable``, ``matched``, ``balanced``, ``diverse``, or one registered as ``selectors.NAME`` in the entry-point group ``orcinus``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_name_may_stand_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _it_can_be_made(self) -> "SelectorConfig":
+        self.open()
+        return self
+
+    def open(self) -> Selector:
+        """The selector.
+
+        Raises:
+            ConfigError: Nothing has that name.
+            ValueError: The settings are not its.
+        """
+        factory = registry.selectors.get(self.name)
+        try:
+            selector: Selector = factory(**(self.model_extra or {}))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join([self.name, *map(str, first["loc"])])
+            raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+        except TypeError as error:
+            raise ValueError(f"{self.name}: {error}") from error
+        return selector
+
+
+class SelectConfig(Config):
+    """What of the teach split is taught."""
+
+    by: tuple[SelectorConfig, ...] = Field(min_length=1)
+    """Selectors, each with its settings (``{name: teachable, low: 0.2, high: 0.8}``); each chooses among what the ones before it took."""
+    sampling: SamplingConfig = SamplingConfig(samples=4, temperature=0.7)
+    """How the student is asked each question of the teach split under its assigned strategy, where a selector needs its pass rate
+    (``teachable``). As dear as so many answers to each question."""
+
+    @field_validator("sampling")
+    @classmethod
+    def _more_than_one_answer(cls, value: SamplingConfig) -> SamplingConfig:
+        if value.samples < 2 or value.temperature == 0:
+            raise ValueError(
+                "needs at least 2 samples at a temperature over 0: one answer is no pass rate"
+            )
+        return value
+
+    @property
+    def needs_pass_rate(self) -> bool:
+        """Whether the student is asked."""
+        return any(getattr(item.open(), "needs_pass_rate", False) for item in self.by)
+
+
+async def select(
+    config: SelectConfig, strategies: tuple[Strategy, ...], context: StepContext
+) -> dict[str, Any]:
+    """Write ``examples.parquet``: the splits of ``sample``, of the teach split only what is selected.
+
+    Returns:
+        ``examples``: how many there were; ``kept``; ``dropped``: counts by selector; ``pass_rate``: the mean, where it was measured.
+
+    Raises:
+        StepError: Nothing is selected.
+    """
+    path = context.inputs["sample"] / "examples.parquet"
+    rates = await _pass_rates(config, strategies, context) if config.needs_pass_rate else None
+    pool = _Pool(path, rates)
+    context.progress.start("select", len(config.by))
+    for number, item in enumerate(config.by, 1):
+        pool.narrow(item.open()(pool), number)
+        context.progress.advance()
+    names = [item.name for item in config.by]
+    dropped: Counter[str] = Counter()
+    with (
+        tables.TableWriter(context.out / "examples.parquet", tables.EXAMPLES) as kept,
+        tables.TableWriter(context.out / "dropped.parquet", tables.DROPS) as drops,
+    ):
+        for row in tables.read_rows(path):
+            if row["split"] != "teach":
+                kept.write(row)
+        for example, by in pool.all():
+            if by == 0:
+                kept.write(tables.example_row(example, "teach"))
+                continue
+            name = names[by - 1]
+            dropped[name] += 1
+            rate = example.meta.get("pass_rate")
+            reason = (
+                "not taken" if rate is None else f"not taken; the student is right in {rate:.0%}"
+            )
+            drops.write(
+                tables.drop_row(
+                    tables.Drop(
+                        attempt_id="",
+                        example_id=example.id,
+                        task=example.task,
+                        filter=name,
+                        reason=reason,
+                    )
+                )
+            )
+    left = len(pool) - dropped.total()
+    if left == 0:
+        raise StepError(
+            f"of {len(pool)} examples none is selected; loosen select.by ({dict(dropped)})"
+        )
+    measured = np.empty(0) if rates is None else rates[~np.isnan(rates)]
+    return {
+        "examples": len(pool),
+        "kept": left,
+        "dropped": dict(dropped),
+        **({"pass_rate": float(measured.mean())} if len(measured) else {}),
+    }
+
+
+class _Pool:
+    """The teach split, as often as one goes through it, without what was left out."""
+
+    def __init__(self, path: Path, rates: F64 | None) -> None:
+        self._path, self._rates = path, rates
+        size = sum(1 for row in tables.read_rows(path, ["split"]) if row["split"] == "teach")
+        self._left_out_by = np.zeros(size, np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._left_out_by)
+
+    def __iter__(self) -> Iterator[Example]:
+        return (example for example, by in self.all() if by == 0)
+
+    def all(self) -> Iterator[tuple[Example, int]]:
+        """Each example, and the number of the selector that left it out; 0 if none did."""
+        for place, example in enumerate(tables.read_examples(self._path, "teach")):
+            rate = nan if self._rates is None else float(self._rates[place])
+            if not isnan(rate):
+                example = replace(example, meta={**example.meta, "pass_rate": rate})
+            yield example, int(self._left_out_by[place])
+
+    def narrow(self, chosen: Iterable[Example], number: int) -> None:
+        """Leave out what is not in ``chosen``."""
+        taken = np.unique(np.fromiter((_identity(example) for example in chosen), np.uint64))
+        every = np.fromiter((_identity(example) for example, _ in self.all()), np.uint64, len(self))
+        self._left_out_by[(self._left_out_by == 0) & ~np.isin(every, taken)] = number
+
+
+def _identity(example: Example) -> int:
+    return hash_of(example.task, example.id)
+
+
+async def _pass_rates(
+    config: SelectConfig, strategies: tuple[Strategy, ...], context: StepContext
+) -> F64:
+    """By place in the teach split the share of right answers; NaN where no strategy is assigned, or no answer came."""
+    samples = config.sampling.samples
+    asked = np.array([bool(requests) for requests in _asked(config, strategies, context)], np.bool_)
+    rates = np.full(len(asked), nan)
+    places = iter(np.flatnonzero(asked).tolist())
+    context.progress.start("ask the student what to select", samples * int(asked.sum()))
+    requests = (request for several in _asked(config, strategies, context) for request in several)
+    answers: list[Judged] = []
+    with tables.TableWriter(context.out / "attempts.parquet", tables.JUDGED) as writer:
+        async for judged in judged_attempts(
+            requests, context.completer("student"), context, step="select"
+        ):
+            writer.write(tables.judged_row(judged))
+            context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
+            answers.append(judged)
+            if len(answers) == samples:
+                rates[next(places)] = _share_right(answers)
+                answers.clear()
+    return rates
+
+
+def _share_right(answers: Sequence[Judged]) -> float:
+    """Of the answers that came; one that could not be judged is not right."""
+    came = [item for item in answers if item.attempt.finish != "error"]
+    return sum(item.verdict.value or 0.0 for item in came) / len(came) if came else nan
+
+
+def _asked(
+    config: SelectConfig, strategies: tuple[Strategy, ...], context: StepContext
+) -> Iterator[list[Request]]:
+    """For each example of the teach split the requests to the student; none where no strategy is assigned."""
+    assigned, known = Assigned.read(context.inputs["assign"]), by_name(strategies)
+    for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", "teach"):
+        name = assigned.strategy_of(example.task, example.id)
+        yield (
+            []
+            if name is None
+            else list(requests_for(example, known[name], config.sampling, seed=context.seed))
+        )

@@ -1,0 +1,106 @@
+"""Teaching: the teacher explains every example of the ``teach`` split under the strategy assigned to its group.
+
+    assignment (sums → step_by_step)  ×  "What is 17 + 25?"  ──teacher──►  a trace, judged against the reference
+
+Sampling k > 1 explanations of one example gives curation something to choose from.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import Field
+
+from orcinus.core.config import Config
+from orcinus.core.errors import StepError
+from orcinus.core.fingerprint import stable_fraction
+from orcinus.core.sampling import SamplingConfig
+from orcinus.core.types import Example, Request, Strategy
+from orcinus.runs import tables
+from orcinus.runs.assigned import Assigned
+from orcinus.runs.context import StepContext
+from orcinus.strategies.library import by_name
+from orcinus.strategies.prompts import requests_for
+from orcinus.verifiers.judge import judged_attempts
+
+VERSION = 1
+Role = Literal["teacher", "assistant"]
+
+
+class TeachConfig(Config):
+    """How the teacher is asked."""
+
+    sampling: SamplingConfig = SamplingConfig(max_tokens=1024)
+    """How the teacher writes, and how many explanations of each example."""
+    share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the teach split that is asked, drawn by a hash: Orca's GPT-4 explained a fifth of what its assistant did."""
+
+
+async def teach(
+    config: TeachConfig,
+    strategies: tuple[Strategy, ...],
+    context: StepContext,
+    *,
+    role: Role = "teacher",
+) -> dict[str, Any]:
+    """Ask the teacher, or its assistant, and write its judged traces to ``attempts.parquet``.
+
+    Returns:
+        Counts of attempts, of verdicts by value and of examples left out because no strategy was assigned.
+
+    Raises:
+        StepError: No example has a strategy, or not one trace arrived.
+        BudgetError: The cap is reached; what is paid for is in the ledger, and the next run goes on from there.
+    """
+    assigned = Assigned.read(context.inputs["assign"])
+    total = sum(1 for _ in _requests(config, strategies, assigned, context))
+    if total == 0:
+        raise StepError(
+            "no example of the teach split has a strategy: see assignments.parquet in the assign step's folder"
+        )
+    context.progress.start("teach" if role == "teacher" else "teach with the assistant", total)
+    counts: Counter[str] = Counter()
+    first_error = None
+    with tables.TableWriter(context.out / "attempts.parquet", tables.JUDGED) as writer:
+        async for judged in judged_attempts(
+            _requests(config, strategies, assigned, context),
+            context.completer(role),
+            context,
+            step="teach",
+        ):
+            judged = judged.instead or judged
+            writer.write(tables.judged_row(judged))
+            context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
+            first_error = first_error or judged.attempt.error
+            counts["error" if judged.attempt.finish == "error" else str(judged.verdict.value)] += 1
+        if counts["error"] == total:
+            raise StepError(
+                f"the {role} answered none of {total} requests; the first error: {first_error}"
+            )
+    return {
+        "attempts": total,
+        "right": counts["1.0"],
+        "wrong": counts["0.0"],
+        "unjudged": counts["None"],
+        "errors": counts["error"],
+    }
+
+
+def chosen(config: TeachConfig, context: StepContext) -> Iterator[Example]:
+    """The examples that are asked. Of two shares the smaller is part of the greater: a teacher explains what its assistant did."""
+    for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", "teach"):
+        if (
+            config.share == 1
+            or stable_fraction("teach", str(context.seed), example.task, example.id) < config.share
+        ):
+            yield example
+
+
+def _requests(
+    config: TeachConfig, strategies: tuple[Strategy, ...], assigned: Assigned, context: StepContext
+) -> Iterator[Request]:
+    known = by_name(strategies)
+    for example in chosen(config, context):
+        name = assigned.strategy_of(example.task, example.id)
+        if name is not None:
+            yield from requests_for(example, known[name], config.sampling, seed=context.seed)

@@ -1,0 +1,28 @@
+"""The kinds of model a recipe may name in each role."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from orcinus.core.config import Config
+from orcinus.models.function import ScriptedConfig
+from orcinus.models.local.config import LocalConfig
+from orcinus.models.recorded import ReplayConfig
+from orcinus.models.recorded_rows import AnsweredConfig
+from orcinus.models.remote.endpoint import EndpointConfig
+from orcinus.models.scratch import ScratchConfig
+
+
+class SelfConfig(Config):
+    """The student teaches itself: its own right answers under the strategy that suits it best, the instruction erased."""
+
+    kind: Literal["self"] = "self"
+
+
+ModelConfig = EndpointConfig | LocalConfig | ReplayConfig | ScriptedConfig
+JudgeConfig = Annotated[ModelConfig, Field(discriminator="kind")]
+TeacherConfig = Annotated[ModelConfig | SelfConfig | AnsweredConfig, Field(discriminator="kind")]
+StudentConfig = Annotated[
+    LocalConfig | ScratchConfig | EndpointConfig | ReplayConfig | ScriptedConfig,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,391 @@
+"""A Hugging Face causal language model in this process, decoding hundreds of questions at once.
+
+Whoever calls ``complete`` waits in a queue; one thread takes what waits, longest first, reads prompts in batches and writes token
+by token, in slots that are filled again as rows end (``slots.py``). Models with windows or other layers than full attention
+are decoded batch by batch with Transformers' own cache, where a row that ends leaves the batch. Greedy answers do not depend on what else is in the batch,
+and a sampled answer depends on its own seed alone.
+
+Shapes: B rows, T positions, V vocabulary.
+"""
+
+import asyncio
+import hashlib
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.cache_utils import DynamicCache
+
+from orcinus.core.errors import CompleterError, ConfigError, MissingExtraError
+from orcinus.core.types import Completion, Finish, Messages, Sampling, Usage
+from orcinus.models.continuation import goes_on, is_whole
+from orcinus.models.local.chat_format import Chat
+from orcinus.models.local.config import LocalConfig, local_identity
+from orcinus.models.local.slots import SlotCache, cache_keyword, fits
+from orcinus.models.remote.replies import split_thinking
+
+REFILL = 8
+"""Free slots are filled when they are an eighth of all: reading prompts one at a time would cost as much as it gains."""
+GATHER_S = 0.005
+"""How long the decoder waits for more questions before it starts on those it has."""
+
+
+@dataclass(slots=True)
+class _Row:
+    """One question while it is being answered."""
+
+    prompt: list[int]
+    begun: int
+    """Tokens at the prompt's end that are the beginning of the answer."""
+    sampling: Sampling
+    future: "Future[Completion]"
+    random: Random
+    started: float = field(default_factory=time.perf_counter)
+    written: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    ended: bool = False
+    """Its last token was the one that ends a turn: written, and no part of the text."""
+    finish: Finish | None = None
+
+
+class Local:
+    """The Completer of a ``LocalConfig``."""
+
+    def __init__(self, config: LocalConfig, *, device: str = "auto") -> None:
+        """Find the model; its weights are read at the first question.
+
+        Raises:
+            ConfigError: The path is no model.
+        """
+        self._config = config
+        self._device = (
+            "cuda"
+            if device == "auto" and torch.cuda.is_available()
+            else device.replace("auto", "cpu")
+        )
+        self._identity = local_identity(config, Path())
+        # Not SimpleQueue, whose timed get can wait for ever when the time runs out between two looks: CPython 3.11.7 hangs in a loop of
+        # `get(timeout=1e-7)` within seconds, and this decoder did on a busy machine.
+        self._queue: queue.Queue[_Row | None] = queue.Queue()
+        self._thread: threading.Thread | None = None
+        self._chat: Chat
+        self._model: Any = None
+        self._stops: frozenset[int] = frozenset()
+        self._closing = False
+
+    @property
+    def model(self) -> str:
+        """Hash of the weights, or hub id and revision."""
+        return self._identity
+
+    @property
+    def continues(self) -> bool:
+        """It can go on with a text."""
+        return True
+
+    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
+        """Answer, together with whatever else is being asked."""
+        if self._thread is None:
+            self._chat, self._model, self._stops = load(self._config, self._device)
+            self._thread = threading.Thread(target=self._decode_loop, name="decoder", daemon=True)
+            self._thread.start()
+        prompt, begun = (
+            self._chat.begun(messages) if goes_on(sampling) else (self._chat.prompt(messages), 0)
+        )
+        row = _Row(
+            prompt=prompt,
+            begun=begun,
+            sampling=sampling,
+            future=Future(),
+            random=Random(_seed(messages, sampling)),
+        )
+        self._queue.put(row)
+        return await asyncio.wrap_future(row.future)
+
+    async def aclose(self) -> None:
+        """Stop the decoder and free the model."""
+        if self._thread is not None:
+            self._queue.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+            self._model = None
+            self._closing = False
+
+    def _decode_loop(self) -> None:
+        waiting: list[_Row] = []
+        while not self._closing:
+            self._gather(waiting, wait=True)
+            batch: list[_Row] = []
+            try:
+                if fits(self._model):
+                    self._answer_in_slots(waiting, batch)
+                elif waiting:
+                    batch.extend(self._next_batch(waiting))
+                    self._answer(batch)
+            except Exception as error:  # noqa: BLE001 (handed to whoever waits for these answers)
+                for row in batch:
+                    if not row.future.done():
+                        row.future.set_exception(_as_completer_error(error))
+
+    def _gather(self, waiting: list[_Row], *, wait: bool) -> None:
+        """Move what has been asked to ``waiting``, in order of length.
+
+        Args:
+            waiting: Gets the new questions.
+            wait: Wait for one if there is none, and then a little for more.
+        """
+        deadline = (None if not waiting else time.monotonic() + GATHER_S) if wait else 0.0
+        size = len(waiting)
+        while True:
+            try:
+                row = self._queue.get(
+                    timeout=None if deadline is None else max(0.0, deadline - time.monotonic())
+                )
+            except queue.Empty:
+                break
+            if row is None:
+                self._closing = True
+                break
+            waiting.append(row)
+            if deadline is None:
+                deadline = time.monotonic() + GATHER_S
+        if len(waiting) > size:
+            waiting.sort(key=_length)
+
+    def _next_batch(self, waiting: list[_Row]) -> list[_Row]:
+        """The longest questions that fit together: what is left over is shorter and fits with what comes."""
+        batch: list[_Row] = []
+        while waiting and (
+            not batch or _length(batch[0]) * (len(batch) + 1) <= self._config.batch_tokens
+        ):
+            batch.append(waiting.pop())
+        return batch
+
+    @torch.inference_mode()
+    def _answer_in_slots(self, waiting: list[_Row], rows: list[_Row]) -> None:
+        """Write until nobody waits; a row that ends gives its slot to the next question.
+
+        Args:
+            waiting: In order of length; taken from its end.
+            rows: The rows being written, for whoever must tell them of a failure.
+        """
+        if not waiting:
+            return
+        width = _length(waiting[-1])
+        cache = SlotCache(
+            self._model, min(len(waiting), max(1, self._config.batch_tokens // width)), width
+        )
+        while True:
+            free = cache.slots - len(rows)
+            if waiting and free >= max(1, cache.slots // REFILL) and _length(waiting[-1]) <= width:
+                new = [waiting.pop() for _ in range(min(free, len(waiting)))]
+                rows += new
+                cache.read(range(len(rows) - len(new), len(rows)), [row.prompt for row in new])
+            if not rows:
+                return
+            fed = [row.written[-1] if row.written else row.prompt[-1] for row in rows]
+            positions = [len(row.prompt) + len(row.written) - 1 for row in rows]
+            self._take(rows, self._choose(cache.step(fed, positions).float(), rows))
+            for i in range(len(rows) - 1, -1, -1):
+                if rows[i].finish is not None:
+                    self._deliver(rows[i])
+                    if i < len(rows) - 1:
+                        cache.move(len(rows) - 1, i)
+                        rows[i] = rows[-1]
+                    rows.pop()
+            if cache.slots > len(rows):
+                self._gather(waiting, wait=False)
+
+    @torch.inference_mode()
+    def _answer(self, rows: list[_Row]) -> None:
+        """Write until every row has ended."""
+        tokens_BT, mask_BT = _left_padded([row.prompt for row in rows], self._device)
+        positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
+        cache = DynamicCache(config=self._model.config)
+        cache_argument = cache_keyword(self._model)
+        while rows:
+            out = self._model(
+                input_ids=tokens_BT,
+                attention_mask=mask_BT,
+                position_ids=positions_BT,
+                use_cache=True,
+                logits_to_keep=1,
+                **{cache_argument: cache},
+            )
+            chosen = self._choose(out.logits[:, -1].float(), rows)
+            self._take(rows, chosen)
+            going = [i for i, row in enumerate(rows) if row.finish is None]
+            for row in rows:
+                if row.finish is not None:
+                    self._deliver(row)
+            if not going:
+                return
+            last_position_B1 = positions_BT[:, -1:]
+            if len(going) < len(rows):
+                keep = torch.tensor(going, device=self._device)
+                cache.batch_select_indices(keep)
+                mask_BT, last_position_B1 = mask_BT[keep], last_position_B1[keep]
+                rows = [rows[i] for i in going]
+            tokens_BT = torch.tensor([[chosen[i]] for i in going], device=self._device)
+            mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], dim=1)
+            positions_BT = last_position_B1 + 1
+
+    def _choose(self, logits_BV: torch.Tensor, rows: Sequence[_Row]) -> list[int]:
+        """The next token of each row."""
+        chosen: list[int] = logits_BV.argmax(1).tolist()
+        for i, row in enumerate(rows):
+            if row.sampling.temperature > 0:
+                chosen[i] = _draw(logits_BV[i], row.sampling, row.random)
+        if any(row.sampling.logprobs for row in rows):
+            logprobs_BV = logits_BV.log_softmax(1)
+            for i, row in enumerate(rows):
+                row.logprobs.append(float(logprobs_BV[i, chosen[i]]))
+        return chosen
+
+    def _take(self, rows: Sequence[_Row], chosen: Sequence[int]) -> None:
+        """Append each row's token, or end the row."""
+        for row, token in zip(rows, chosen, strict=True):
+            if token in self._stops:
+                row.finish, row.ended = "stop", True
+                continue
+            row.written.append(token)
+            if row.sampling.stop and self._stop_text(row) is not None:
+                row.finish = "stop"
+            elif len(row.written) >= row.sampling.max_tokens:
+                row.finish = "length"
+
+    def _text(self, row: _Row) -> str:
+        """What was written; after a beginning what it adds to that, for a tokenizer may drop a blank that comes first."""
+        before = row.prompt[len(row.prompt) - row.begun :]
+        return self._decoded(before + row.written)[len(self._decoded(before)) if before else 0 :]
+
+    def _decoded(self, tokens: list[int]) -> str:
+        return str(self._chat.tokenizer.decode(tokens, skip_special_tokens=True))
+
+    def _stop_text(self, row: _Row) -> int | None:
+        """Where what was written is cut for its first stop text, before or, where that is wanted, behind it; None when there is none."""
+        text = self._text(row)
+        found = [(text.find(stop), len(stop)) for stop in row.sampling.stop if stop in text]
+        if not found:
+            return None
+        start, length = min(found)
+        return start + length if is_whole(row.sampling) else start
+
+    def _deliver(self, row: _Row) -> None:
+        text = self._text(row)
+        if row.sampling.stop and (cut := self._stop_text(row)) is not None:
+            text = text[:cut]
+        reasoning, text = split_thinking(text)
+        if not is_whole(row.sampling):
+            text = text.strip()
+        row.future.set_result(
+            Completion(
+                text=text,
+                finish=row.finish or "stop",
+                usage=Usage(tokens_in=len(row.prompt), tokens_out=len(row.written) + row.ended),
+                reasoning=reasoning,
+                logprobs=tuple(row.logprobs) if row.sampling.logprobs else None,
+                latency_s=time.perf_counter() - row.started,
+            )
+        )
+
+
+def load(config: LocalConfig, device: str) -> tuple[Chat, Any, frozenset[int]]:
+    """The model on ``device``, its chat format, and the tokens that end an answer.
+
+    Raises:
+        ConfigError: It cannot be read as a causal language model.
+    """
+    quiet()
+    dtype = torch.float32 if config.dtype == "auto" and device == "cpu" else config.dtype
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(config.path, revision=config.revision)
+        model = AutoModelForCausalLM.from_pretrained(
+            config.path, revision=config.revision, dtype=dtype
+        )
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"{config.path}: cannot be loaded as a causal language model: {first}"
+        ) from error
+    if config.adapter is not None:
+        model = _with_adapter(model, config.adapter)
+    model.to(torch.device(device)).eval()  # type: ignore[arg-type]  # the decorator hides the signature
+    return Chat(tokenizer, fallback=config.chat_template), model, stop_tokens(model, tokenizer)
+
+
+def quiet() -> None:
+    """Keep Transformers' own progress bars off the terminal."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _with_adapter(model: Any, adapter: str) -> Any:
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise MissingExtraError("a LoRA adapter", "train") from error
+    return PeftModel.from_pretrained(model, adapter).merge_and_unload()
+
+
+def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that ends an answer, by the generation configuration and the tokenizer."""
+    configured = model.generation_config.eos_token_id
+    stops = set(configured if isinstance(configured, list) else [configured])
+    stops |= {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")}
+    return frozenset(
+        token for token in stops if token is not None and token != tokenizer.unk_token_id
+    )
+
+
+def _length(row: _Row) -> int:
+    """Tokens that a row can come to."""
+    return len(row.prompt) + row.sampling.max_tokens
+
+
+def _left_padded(
+    prompts: Sequence[Sequence[int]], device: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts with their ends aligned, and the mask of what is not padding; both (B, T)."""
+    width = max(map(len, prompts))
+    tokens_BT = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask_BT = torch.zeros(len(prompts), width, dtype=torch.long)
+    for i, prompt in enumerate(prompts):
+        tokens_BT[i, width - len(prompt) :] = torch.tensor(prompt)
+        mask_BT[i, width - len(prompt) :] = 1
+    return tokens_BT.to(device), mask_BT.to(device)
+
+
+def _draw(logits_V: torch.Tensor, sampling: Sampling, random: Random) -> int:
+    """One token by nucleus sampling, from the row's own stream of random numbers."""
+    probabilities_V, order_V = (
+        (logits_V.double() / sampling.temperature).softmax(0).sort(descending=True)
+    )
+    cumulative_V = probabilities_V.cumsum(0)
+    kept = int((cumulative_V < sampling.top_p).sum()) + 1
+    cumulative_V = cumulative_V[:kept]
+    place = int(torch.searchsorted(cumulative_V, random.random() * float(cumulative_V[-1])))
+    return int(order_V[min(place, kept - 1)])
+
+
+def _seed(messages: Messages, sampling: Sampling) -> int:
+    """The same question with the same seed draws the same answer, whatever else is asked beside it."""
+    text = repr((sampling.seed, [(message.role, message.content) for message in messages]))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+
+
+def _as_completer_error(error: Exception) -> Exception:
+    if isinstance(error, torch.OutOfMemoryError):
+        return CompleterError(
+            "server", f"out of memory; lower the student's batch_tokens: {error}", fatal=True
+        )
+    return error

@@ -1,0 +1,64 @@
+"""From a model's configuration to a Completer."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from orcinus.core.config import Config
+from orcinus.core.errors import ConfigError, MissingExtraError
+from orcinus.core.protocols import Completer
+from orcinus.models.function import ScriptedConfig, open_scripted
+from orcinus.models.local.config import LocalConfig
+from orcinus.models.recorded import Recordings, Replay, ReplayConfig
+from orcinus.models.remote.batch import BatchEndpoint
+from orcinus.models.remote.endpoint import Endpoint, EndpointConfig
+
+
+def open_completer(
+    config: Config,
+    *,
+    base: Path,
+    device: str,
+    secrets: Mapping[str, str],
+    journal: Path | None = None,
+    replicas: int = 0,
+) -> Completer:
+    """The model that ``config`` describes.
+
+    Args:
+        config: One of the kinds of model.
+        base: Where relative paths start.
+        device: For a model in this process.
+        secrets: The environment, in which configurations name keys.
+        journal: Folder for what a batch interface must remember; None asks call by call.
+        replicas: Copies of a local model on the Ray cluster that this process is connected to; 0 keeps it in this process.
+
+    Raises:
+        ConfigError: A key is not set, or the model is not there.
+        MissingExtraError: A model in this process needs the extra ``train``.
+    """
+    match config:
+        case EndpointConfig() if config.batch is not None and journal is not None:
+            return BatchEndpoint(config, secrets=secrets, journal=journal)
+        case EndpointConfig():
+            return Endpoint(config, secrets=secrets)
+        case LocalConfig():
+            if find_spec("torch") is None or find_spec("transformers") is None:
+                raise MissingExtraError("a model in this process", "train")
+            if replicas:
+                from orcinus.models.local.replicas import Replicas
+
+                return Replicas(config.at(base), replicas=replicas, device=device)
+            from orcinus.models.local.server_process import Served, server_command
+
+            command = server_command(config, device)
+            if command is not None:
+                return Served(config.at(base), command)
+            from orcinus.models.local.huggingface import Local
+
+            return Local(config.at(base), device=device)
+        case ReplayConfig():
+            return Replay(Recordings.read(config.files, base), model=config.model)
+        case ScriptedConfig():
+            return open_scripted(config)
+    raise ConfigError(f"a {type(config).__name__} is no model that can be asked")

@@ -1,0 +1,143 @@
+"""Recorded outputs as a model: what a real model once answered, looked up by question and strategy.
+
+    {"task": "bbh_navigate", "id": "bbh_navigate-00007", "prompt": "If you follow …", "response": "We start at …"}
+
+The question is the last user message, whatever its blanks; the strategy is the built-in one whose text is the system message.
+A question that was not recorded is an error of the request, never an invented answer.
+"""
+
+import gzip
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import orjson
+from pydantic import Field, field_validator
+
+from orcinus.core.config import Config
+from orcinus.core.errors import CompleterError, DataError
+from orcinus.core.types import Completion, Messages, Sampling, Usage
+from orcinus.strategies.library import built_in
+
+ANY = "*"
+"""Stands for every strategy that has no file of its own."""
+CHARACTERS_PER_TOKEN = 4
+"""Recordings have no token counts; this is the usual estimate for English text."""
+
+
+class ReplayConfig(Config):
+    """Files of recorded outputs."""
+
+    kind: Literal["replay"] = "replay"
+    model: str
+    """The name of the model that was recorded."""
+    files: Mapping[str, tuple[str, ...]] = Field(min_length=1)
+    """Strategy → JSONL files (plain or gzip); ``"*"`` is for every other strategy."""
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _one_file_may_stand_alone(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {
+                name: (paths,) if isinstance(paths, str) else paths for name, paths in value.items()
+            }
+        return value
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the answers."""
+        return {
+            "model": self.model,
+            "files": {name: list(paths) for name, paths in self.files.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Recordings:
+    """Outputs by strategy and question."""
+
+    by_strategy: Mapping[str, Mapping[str, str]]
+
+    @classmethod
+    def read(cls, files: Mapping[str, tuple[str, ...]], base: Path) -> Self:
+        """Read all files; relative paths start at ``base``.
+
+        Raises:
+            DataError: A file is missing or a row is no recording; says file and line.
+        """
+        return cls(
+            {
+                name: dict(row for path in paths for row in _rows(base / path))
+                for name, paths in files.items()
+            }
+        )
+
+    def find(self, strategy: str, question: str) -> str | None:
+        """What was answered to ``question`` under ``strategy``."""
+        answers = self.by_strategy.get(strategy) or self.by_strategy.get(ANY) or {}
+        return answers.get(_normal(question))
+
+
+class Replay:
+    """The Completer of recorded outputs."""
+
+    def __init__(self, recordings: Recordings, *, model: str) -> None:
+        self._recordings = recordings
+        self._model = model
+
+    @property
+    def model(self) -> str:
+        """The name of the recorded model."""
+        return self._model
+
+    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
+        """Look the answer up."""
+        strategy, question = strategy_of(messages), messages[-1].content
+        text = self._recordings.find(strategy, question)
+        if text is None:
+            raise CompleterError(
+                "not_found",
+                f"{self._model} has no recorded answer under {strategy!r} to {question[:60]!r}",
+                permanent=True,
+            )
+        tokens_in = sum(len(message.content) for message in messages) // CHARACTERS_PER_TOKEN
+        return Completion(
+            text=text,
+            finish="stop",
+            usage=Usage(tokens_in=tokens_in, tokens_out=len(text) // CHARACTERS_PER_TOKEN),
+        )
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+def strategy_of(messages: Messages) -> str:
+    """The built-in strategy whose text is the system message; ``"*"`` for any other."""
+    system = _normal(messages[0].content) if messages[0].role in ("system", "developer") else ""
+    for strategy in built_in().values():
+        if _normal(strategy.system) == system:
+            return strategy.name
+    return ANY
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str]]:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                yield _row(line, path, number)
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: recorded outputs cannot be read: {error}") from error
+
+
+def _row(line: bytes, path: Path, number: int) -> tuple[str, str]:
+    try:
+        row = orjson.loads(line)
+        return _normal(row["prompt"]), str(row["response"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path}:{number}: a recording needs a prompt and a response: {error!r}"
+        ) from error
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.split())

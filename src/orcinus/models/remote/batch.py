@@ -1,0 +1,560 @@
+"""The provider's batch interface as a model: slower, cheaper, and as durable as single calls.
+
+    requests that arrive ─► gathered ─► journal ─► uploaded ─► created ─► polled ─► downloaded ─► answers, each to who asked
+
+Each batch has a folder in the journal, written before anything is sent:
+
+    requests.jsonl   what is asked, by the attempts' own ids
+    state.json       the file's and the batch's id at the provider, once known, and how far it is
+    output.jsonl, errors.jsonl   what came back
+
+A process that starts again takes up what is in its journal: a batch that is under way is polled, one that came back is read from the
+disk, one that was about to be sent is looked for at the provider, where it would carry its key as metadata, and forgotten when it
+is not there. So an interrupted upload never becomes two batches, and requests find by their ids what earlier processes asked.
+"""
+
+import asyncio
+import hashlib
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import orjson
+from pyreqwest.multipart import FormBuilder, PartBuilder
+
+from orcinus.core.errors import CompleterError, StoreError
+from orcinus.core.files import write_atomically
+from orcinus.core.types import Completion, Messages, Sampling, WorstCase
+from orcinus.models.remote.endpoint import BatchConfig, Endpoint, EndpointConfig
+from orcinus.models.remote.replies import parse_replies
+from orcinus.models.remote.wire import refusal
+
+MAX_FILE_BYTES = 150 * 2**20
+"""Providers take files of 200 MB."""
+MAX_OUTPUT_BYTES = 4 * 2**30
+MAX_QUEUE_PAUSE_S = 600.0
+"""Longest pause before a batch that the provider had no room for is tried again."""
+Progress = Literal["prepared", "sent", "ended", "refused"]
+_ENDED = {"completed", "failed", "expired", "cancelled"}
+
+
+@dataclass(slots=True, kw_only=True)
+class BatchState:
+    """How far one batch is; ``state.json``."""
+
+    key: str
+    model: str
+    config: dict[str, Any]
+    """Of the endpoint, to look after the batch without the recipe. Names of environment variables, no secrets."""
+    requests: int
+    created: float
+    progress: Progress = "prepared"
+    file_id: str | None = None
+    batch_id: str | None = None
+    status: str = ""
+    """In the provider's words."""
+    answered: int = 0
+    why: str = ""
+    """Why it was refused or ended early."""
+
+
+class Batch:
+    """One batch's folder in the journal."""
+
+    def __init__(self, folder: Path, state: BatchState) -> None:
+        self.folder, self.state = folder, state
+
+    @classmethod
+    def prepare(
+        cls, journal: Path, config: EndpointConfig, bodies: Mapping[str, Mapping[str, Any]]
+    ) -> "Batch":
+        """A new folder with ``bodies`` (by id), durable before anything is sent."""
+        state = BatchState(
+            key=uuid.uuid4().hex,
+            model=config.model,
+            config=config.model_dump(mode="json"),
+            requests=len(bodies),
+            created=time.time(),
+        )
+        batch = cls(journal / state.key, state)
+        batch.folder.mkdir(parents=True)
+        lines = (
+            orjson.dumps(
+                {
+                    "custom_id": identity,
+                    "method": "POST",
+                    "url": "/v1/chat/completions",
+                    "body": body,
+                }
+            )
+            for identity, body in bodies.items()
+        )
+        write_atomically(batch.folder / "requests.jsonl", b"\n".join(lines) + b"\n")
+        batch.save()
+        return batch
+
+    def save(self, **changes: Any) -> None:
+        """Note ``changes`` durably."""
+        for name, value in changes.items():
+            setattr(self.state, name, value)
+        write_atomically(
+            self.folder / "state.json", orjson.dumps(asdict(self.state), option=orjson.OPT_INDENT_2)
+        )
+
+    def ids(self) -> list[str]:
+        """The ids of what is asked, in order."""
+        return [row["custom_id"] for row in _rows(self.folder / "requests.jsonl")]
+
+    def answers(self) -> Iterator[tuple[str, Completion | CompleterError]]:
+        """What came back for each id that anything came back for."""
+        for name in ("output.jsonl", "errors.jsonl"):
+            for row in _rows(self.folder / name):
+                if isinstance(row.get("custom_id"), str):
+                    yield row["custom_id"], _outcome(row)
+
+
+def journaled(journal: Path) -> list[Batch]:
+    """All batches of a journal, the oldest first.
+
+    Raises:
+        StoreError: A folder's state cannot be read.
+    """
+    batches = []
+    for path in sorted(journal.glob("*/state.json")):
+        try:
+            batches.append(Batch(path.parent, BatchState(**orjson.loads(path.read_bytes()))))
+        except (OSError, orjson.JSONDecodeError, TypeError) as error:
+            raise StoreError(
+                f"{path}: not readable as a batch's state: {error}; move the folder away to go on"
+            ) from error
+    return sorted(batches, key=lambda batch: batch.state.created)
+
+
+class BatchEndpoint:
+    """The Completer of an ``EndpointConfig`` with ``batch``."""
+
+    def __init__(
+        self, config: EndpointConfig, *, secrets: Mapping[str, str], journal: Path
+    ) -> None:
+        """Make it ready; nothing is read or connected yet.
+
+        Args:
+            config: Which model, where. Of several base URLs the first is used.
+            secrets: The environment, in which the configuration names keys.
+            journal: Folder for the batches; shared by all runs with one ledger.
+
+        Raises:
+            ConfigError: A named variable is not set.
+        """
+        self.config = config
+        self._batch_config = config.batch or BatchConfig()
+        self._endpoint = Endpoint(config, secrets=secrets)
+        self._provider = _Provider(self._endpoint)
+        self._journal = journal
+        self._waiting: dict[str, asyncio.Future[Completion]] = {}
+        self._early: dict[str, Completion] = {}
+        """Answers of earlier batches that nobody has asked for yet."""
+        self._under_way: set[str] = set()
+        """Ids in batches that earlier processes sent."""
+        self._gathered: dict[str, dict[str, Any]] = {}
+        self._newcomer = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._started = False
+
+    @property
+    def model(self) -> str:
+        """The name the endpoint knows it by."""
+        return self.config.model
+
+    @property
+    def at_once(self) -> int:
+        """How many calls should be in flight: two batches' worth, so that one is gathered while another is under way."""
+        return 2 * self._batch_config.size
+
+    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
+        """Ask without an id of one's own: what is sent is the id."""
+        body = orjson.dumps(self._endpoint.body(messages, sampling), option=orjson.OPT_SORT_KEYS)
+        return await self.complete_as(
+            hashlib.blake2b(body, digest_size=16).hexdigest(), messages, sampling
+        )
+
+    async def complete_as(
+        self, identity: str, messages: Messages, sampling: Sampling
+    ) -> Completion:
+        """Ask, or take up what an earlier process asked under the same id.
+
+        Raises:
+            CompleterError: No answer came, also not in a later batch where that could help.
+        """
+        if not self._started:
+            self._started = True
+            self._take_up_journal()
+        for tried in range(1, self.config.patience.tries + 1):
+            if identity in self._early:
+                return self._early.pop(identity)
+            try:
+                return await self._wait_for(identity, messages, sampling)
+            except CompleterError as error:
+                if error.permanent or error.fatal or tried == self.config.patience.tries:
+                    raise
+        raise AssertionError("unreachable: the last try raises")
+
+    def worst_case(self, messages: Messages, sampling: Sampling) -> WorstCase:
+        """That of a single call, at the batch's price."""
+        worst = self._endpoint.worst_case(messages, sampling)
+        return WorstCase(usd=worst.usd * self._endpoint.price.batch, tokens=worst.tokens)
+
+    async def aclose(self) -> None:
+        """Stop looking; batches that are under way go on at the provider and are taken up by the next process."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self._endpoint.aclose()
+
+    async def _wait_for(self, identity: str, messages: Messages, sampling: Sampling) -> Completion:
+        if identity not in self._waiting:
+            self._waiting[identity] = asyncio.get_running_loop().create_future()
+            if identity not in self._under_way:
+                self._gathered[identity] = self._endpoint.body(messages, sampling)
+                self._newcomer.set()
+                if len(self._gathered) == 1:
+                    self._spawn(self._gather())
+        return await asyncio.shield(self._waiting[identity])
+
+    async def _gather(self) -> None:
+        """Send what has gathered once it fills a batch, or once nothing more comes."""
+        while len(self._gathered) < self._batch_config.size:
+            self._newcomer.clear()
+            try:
+                await asyncio.wait_for(self._newcomer.wait(), self._batch_config.linger_s)
+            except TimeoutError:
+                break
+        while self._gathered:
+            bodies, self._gathered = _first(self._gathered, self._batch_config.size)
+            try:
+                batch = Batch.prepare(self._journal, self.config, bodies)
+            except OSError as error:  # a full disk: nothing was sent
+                self._end(
+                    list(bodies), {}, StoreError(f"{self._journal}: cannot be written: {error}")
+                )
+            else:
+                self._spawn(self._carry(batch, list(bodies)))
+
+    def _take_up_journal(self) -> None:
+        for batch in journaled(self._journal):
+            if (
+                batch.state.model != self.model
+                or batch.state.config["base_urls"][0] != self.config.base_urls[0]
+            ):
+                continue
+            if batch.state.progress == "ended":
+                self._early.update(
+                    (identity, self._priced(outcome))
+                    for identity, outcome in batch.answers()
+                    if isinstance(outcome, Completion)
+                )
+            elif batch.state.progress != "refused":
+                ids = batch.ids()
+                self._under_way.update(ids)
+                self._spawn(self._carry(batch, ids, found=True))
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, batch: Batch, ids: list[str], *, found: bool = False) -> None:
+        """One batch from the journal to the provider and back; whoever waits gets an answer or a reason.
+
+        Args:
+            batch: The batch.
+            ids: Of its requests.
+            found: An earlier process wrote it into the journal: it is not sent, since nobody may want it any more.
+        """
+        try:
+            if (
+                found
+                and batch.state.progress == "prepared"
+                and not await self._provider.adopt(batch)
+            ):
+                shutil.rmtree(batch.folder)
+                raise CompleterError("server", "the batch was never sent")
+            pause_s = self._batch_config.poll_s
+            while not await self._provider.collect(batch, self._batch_config):
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, MAX_QUEUE_PAUSE_S)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 (handed to whoever waits)
+            self._end(ids, {}, error)
+        else:
+            lost = CompleterError(
+                "server", f"batch {batch.state.batch_id} {batch.state.status} without this answer"
+            )
+            self._end(ids, dict(batch.answers()), lost)
+
+    def _end(
+        self,
+        ids: list[str],
+        outcomes: Mapping[str, Completion | CompleterError],
+        otherwise: Exception,
+    ) -> None:
+        for identity in ids:
+            self._under_way.discard(identity)
+            outcome = outcomes.get(identity, otherwise)
+            future = self._waiting.pop(identity, None)
+            if isinstance(outcome, Completion):
+                outcome = self._priced(outcome)
+                if future is None or future.done():
+                    self._early[identity] = outcome
+                else:
+                    future.set_result(outcome)
+            elif future is not None and not future.done():
+                future.set_exception(outcome)
+
+    def _priced(self, completion: Completion) -> Completion:
+        return self._endpoint.priced(completion, 0.0, factor=self._endpoint.price.batch)
+
+
+class _Provider:
+    """The four exchanges of a batch: upload, create, look, download."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._base = endpoint.config.base_urls[0].rstrip("/")
+
+    async def adopt(self, batch: Batch) -> bool:
+        """Whether the provider has the batch, although no process lived to note it."""
+        found = await self._find(batch.state.key)
+        if found is not None:
+            batch.save(progress="sent", batch_id=found["id"], status=str(found.get("status")))
+        return found is not None
+
+    async def collect(self, batch: Batch, config: BatchConfig) -> bool:
+        """Send the batch if it is not sent yet, wait for its end, and bring home what there is.
+
+        Returns:
+            False when the provider has no room for it now.
+        """
+        if batch.state.progress == "prepared":
+            if batch.state.file_id is None:
+                batch.save(file_id=await self._upload(batch))
+            made = await self._create(batch, config)
+            batch.save(progress="sent", batch_id=made["id"], status=str(made.get("status")))
+        while True:
+            seen = await self._insist("GET", f"/batches/{batch.state.batch_id}")
+            status = str(seen.get("status"))
+            answered = (seen.get("request_counts") or {}).get("completed") or 0
+            if (status, answered) != (batch.state.status, batch.state.answered):
+                batch.save(status=status, answered=answered)
+            if status in _ENDED:
+                break
+            await asyncio.sleep(config.poll_s)
+        why = _failure(seen)
+        if status == "failed" and not seen.get("output_file_id"):
+            if "limit" in why:  # of tokens or requests waiting at the provider
+                batch.save(progress="prepared", why=why)
+                return False
+            batch.save(progress="refused", why=why)
+            raise CompleterError(
+                "bad_request",
+                f"batch {batch.state.batch_id} failed: {why}",
+                permanent=True,
+                fatal=True,
+            )
+        for name, file_id in (
+            ("output", seen.get("output_file_id")),
+            ("errors", seen.get("error_file_id")),
+        ):
+            if file_id:
+                content = await self._insist_bytes("GET", f"/files/{file_id}/content")
+                write_atomically(batch.folder / f"{name}.jsonl", content)
+        batch.save(progress="ended", why=why)
+        return True
+
+    async def cancel(self, batch: Batch) -> None:
+        """Ask the provider to stop; what it has answered is paid for and can be collected."""
+        seen = await self._insist("POST", f"/batches/{batch.state.batch_id}/cancel", body=b"{}")
+        batch.save(status=str(seen.get("status")))
+
+    async def _find(self, key: str) -> dict[str, Any] | None:
+        """The batch with this key, if an interrupted process had got as far as making it."""
+        after = ""
+        while True:
+            page = await self._insist("GET", f"/batches?limit=100{after}")
+            rows = [row for row in page.get("data") or [] if isinstance(row, dict)]
+            for row in rows:
+                if (row.get("metadata") or {}).get("orcinus") == key and row.get(
+                    "status"
+                ) != "failed":
+                    return row
+            if not page.get("has_more") or not rows:
+                return None
+            after = f"&after={rows[-1]['id']}"
+
+    async def _upload(self, batch: Batch) -> str:
+        content = (batch.folder / "requests.jsonl").read_bytes()
+
+        def form() -> FormBuilder:
+            part = PartBuilder.from_bytes(content).file_name(f"orcinus-{batch.state.key}.jsonl")
+            return (
+                FormBuilder().text("purpose", "batch").part("file", part.mime("application/jsonl"))
+            )
+
+        return str((await self._insist("POST", "/files", form=form))["id"])
+
+    async def _create(self, batch: Batch, config: BatchConfig) -> dict[str, Any]:
+        """Create the batch. When the reply is lost the batch may exist: it is looked for before it is made again."""
+        body = {
+            "input_file_id": batch.state.file_id,
+            "endpoint": "/v1/chat/completions",
+            "completion_window": config.window,
+            "metadata": {"orcinus": batch.state.key},
+        }
+        patience = self._endpoint.config.patience
+        for tried in range(1, patience.tries + 1):
+            try:
+                return await self._once("POST", "/batches", body=orjson.dumps(body))
+            except CompleterError as error:
+                if error.permanent or tried == patience.tries:
+                    raise
+                await asyncio.sleep(patience.pause_s(error, tried))
+                if (found := await self._find(batch.state.key)) is not None:
+                    return found
+        raise AssertionError("unreachable: the last try raises")
+
+    async def _insist(self, method: str, path: str, **what: Any) -> dict[str, Any]:
+        return _object(await self._insist_bytes(method, path, **what), path)
+
+    async def _once(self, method: str, path: str, *, body: bytes) -> dict[str, Any]:
+        content, _ = await self._endpoint.wire.exchange(method, self._base + path, body=body)
+        return _object(content, path)
+
+    async def _insist_bytes(
+        self, method: str, path: str, *, body: bytes | None = None, form: Any = None
+    ) -> bytes:
+        patience = self._endpoint.config.patience
+        for tried in range(1, patience.tries + 1):
+            try:
+                content, _ = await self._endpoint.wire.exchange(
+                    method,
+                    self._base + path,
+                    body=body,
+                    form=form() if form else None,
+                    limit=MAX_OUTPUT_BYTES,
+                )
+                return content
+            except CompleterError as error:
+                if error.permanent or tried == patience.tries:
+                    raise
+                await asyncio.sleep(patience.pause_s(error, tried))
+        raise AssertionError("unreachable: the last try raises")
+
+
+def clear(journal: Path, known: Callable[[list[str]], int]) -> int:
+    """Delete the batches of which nothing is needed any more, and return how many these were.
+
+    Args:
+        journal: The folder of batches.
+        known: How many of the ids are safe in the ledger.
+    """
+    cleared = 0
+    for batch in journaled(journal):
+        answered = [
+            identity for identity, outcome in batch.answers() if isinstance(outcome, Completion)
+        ]
+        parts = [answered[at : at + 500] for at in range(0, len(answered), 500)]
+        if batch.state.progress in ("ended", "refused") and all(
+            known(part) == len(part) for part in parts
+        ):
+            shutil.rmtree(batch.folder)
+            cleared += 1
+    return cleared
+
+
+async def cancel(batch: Batch, *, secrets: Mapping[str, str]) -> None:
+    """Ask the provider to stop ``batch``.
+
+    Raises:
+        CompleterError: It refused, or it cannot be reached.
+        ConfigError: A key is not set.
+    """
+    endpoint = Endpoint(EndpointConfig(**batch.state.config), secrets=secrets)
+    try:
+        await _Provider(endpoint).cancel(batch)
+    finally:
+        await endpoint.aclose()
+
+
+def _outcome(row: Mapping[str, Any]) -> Completion | CompleterError:
+    """The answer in a line of the output or of the error file, or why there is none."""
+    response, error = row.get("response"), row.get("error")
+    if isinstance(response, dict):
+        status, body = response.get("status_code"), orjson.dumps(response.get("body"))
+        if status != 200:
+            failed = refusal(status if isinstance(status, int) else 500, body)
+            # One line's 404 says nothing about the other lines of a batch that was accepted.
+            return CompleterError(
+                failed.kind, str(failed).partition(": ")[2], permanent=failed.permanent
+            )
+        try:
+            return parse_replies(body)[0]
+        except CompleterError as unreadable:
+            return unreadable
+    said = error if isinstance(error, dict) else {}
+    words = f"{said.get('code') or ''} {said.get('message') or 'no answer and no reason'}".strip()
+    return CompleterError("server", f"in the batch: {words}"[:300])
+
+
+def _failure(seen: Mapping[str, Any]) -> str:
+    """What the provider says went wrong with the batch as a whole."""
+    rows = (seen.get("errors") or {}).get("data") or []
+    said = [
+        f"{row.get('code') or ''} {row.get('message') or ''}".strip()
+        for row in rows
+        if isinstance(row, dict)
+    ]
+    return "; ".join(said)[:300]
+
+
+def _first(
+    gathered: dict[str, dict[str, Any]], count: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What goes into the next batch, bounded in number and bytes, and the rest."""
+    size, taken = 0, 0
+    for body in gathered.values():
+        size += len(orjson.dumps(body)) + 200
+        if taken == count or (taken and size > MAX_FILE_BYTES):
+            break
+        taken += 1
+    rows = list(gathered.items())
+    return dict(rows[:taken]), dict(rows[taken:])
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file's lines; a line that is none is passed over, so that its request counts as unanswered."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                row = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                continue
+            if isinstance(row, dict):
+                yield row
+
+
+def _object(content: bytes, path: str) -> dict[str, Any]:
+    try:
+        seen = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise CompleterError("bad_reply", f"{path}: not valid JSON ({error})") from error
+    if not isinstance(seen, dict):
+        raise CompleterError("bad_reply", f"{path}: not a JSON object")
+    return cast("dict[str, Any]", seen)

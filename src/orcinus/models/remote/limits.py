@@ -1,0 +1,111 @@
+"""Keeping within what a server allows: requests and tokens a minute, and as many calls in flight as it bears."""
+
+import asyncio
+import time
+
+from orcinus.core.types import Messages
+
+MIN_IN_FLIGHT = 1.0
+GROWTH = 1.0
+"""Calls more in flight for each round of answers without a refusal (additive increase)."""
+CUT = 0.5
+"""Factor after a refusal (multiplicative decrease)."""
+SECONDS_BETWEEN_CUTS = 1.0
+"""Refusals that arrive together are one sign, not many."""
+SLOWER = 2.0
+"""While answers take this many times as long as they did at best, more calls would only queue at the server."""
+SMOOTHING = 0.05
+
+
+class Rate:
+    """A token bucket: at most ``per_minute`` units in any minute, a sixth of them at once."""
+
+    def __init__(self, per_minute: float) -> None:
+        self._per_s = per_minute / 60
+        self._size = per_minute / 6
+        self._level = self._size
+        self._at = time.monotonic()
+
+    async def take(self, units: float) -> None:
+        """Wait until ``units`` may be used; more than the bucket holds are paid off afterwards."""
+        now = time.monotonic()
+        self._level = min(self._size, self._level + (now - self._at) * self._per_s)
+        self._at = now
+        self._level -= units
+        if self._level < 0:
+            await asyncio.sleep(-self._level / self._per_s)
+
+    def learn(self, *, level: float, size: float, per_s: float) -> None:
+        """Take over what the server says of its own bucket."""
+        self._level, self._size, self._per_s, self._at = level, size, per_s, time.monotonic()
+
+    def give_back(self, units: float) -> None:
+        """Units that were taken for the worst case and not used."""
+        self._level = min(self._size, self._level + units)
+
+
+class InFlight:
+    """How many calls one server gets at a time: grows while it answers, halves when it refuses."""
+
+    def __init__(self, start: float) -> None:
+        self.limit = start
+        self._start = start
+        self.count = 0
+        self._waiting: list[asyncio.Future[None]] = []
+        self._last_cut = 0.0
+        self._pace: float | None = None
+        self._best_pace = float("inf")
+
+    @property
+    def free(self) -> float:
+        """How many more calls fit now."""
+        return self.limit - self.count
+
+    async def enter(self) -> None:
+        """Wait for a place."""
+        while self.count >= self.limit:
+            place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(place)
+            try:
+                await place
+            finally:
+                if place in self._waiting:
+                    self._waiting.remove(place)
+        self.count += 1
+
+    def leave(self) -> None:
+        """A call has ended."""
+        self.count -= 1
+        self._wake()
+
+    def answered(self, pace: float) -> None:
+        """A call was answered: there may be room for more, unless answers have become slow.
+
+        Args:
+            pace: Seconds for each unit of work of the call, so that long answers do not count as slow ones.
+        """
+        self._pace = pace if self._pace is None else self._pace + SMOOTHING * (pace - self._pace)
+        self._best_pace = min(self._best_pace, self._pace)
+        if self._pace <= SLOWER * self._best_pace:
+            self.limit = min(self._start, self.limit + GROWTH / max(self.limit, 1.0))
+        self._wake()
+
+    def refused(self) -> None:
+        """The server said that it is too much."""
+        now = time.monotonic()
+        if now - self._last_cut >= SECONDS_BETWEEN_CUTS:
+            self._last_cut = now
+            self.limit = max(MIN_IN_FLIGHT, self.limit * CUT)
+
+    def _wake(self) -> None:
+        free = int(self.limit) - self.count
+        while self._waiting and free > 0:
+            place = self._waiting.pop(0)
+            if not place.done():
+                place.set_result(None)
+                free -= 1
+
+
+def prompt_bound(messages: Messages) -> int:
+    """Tokens that a prompt can have at most: a token covers at least one byte, and a turn's frame is a handful."""
+    return sum(len(message.content.encode()) + 16 for message in messages)

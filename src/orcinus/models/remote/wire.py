@@ -1,0 +1,258 @@
+"""One HTTP exchange with a provider: bounded, classified, with secrets kept out of everything that is written down."""
+
+import random
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+
+import orjson
+from pydantic import Field
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import (
+    ConnectError,
+    ConnectTimeoutError,
+    PyreqwestError,
+    ReadTimeoutError,
+    RequestTimeoutError,
+)
+from pyreqwest.multipart import FormBuilder
+from pyreqwest.response import Response
+
+from orcinus.core.config import Config
+from orcinus.core.errors import CompleterError, ConfigError, ErrorClass
+
+MAX_BODY_BYTES = 64 * 2**20
+"""No answer of a language model is longer; a body that does not end is cut here."""
+MAX_PAUSE_S = 60.0
+MIN_SECRET = 8
+"""Shorter values stand in texts by chance: replacing them would garble every message."""
+_RETRIED = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
+_CLASSES: Mapping[int, ErrorClass] = {
+    401: "auth",
+    403: "auth",
+    404: "not_found",
+    408: "timeout",
+    429: "rate_limit",
+}
+
+
+class Patience(Config):
+    """How long to wait, and how often to try."""
+
+    connect_s: float = Field(default=20.0, gt=0)
+    silence_s: float = Field(default=300.0, gt=0)
+    """Longest time without a byte; until the first one the model is thinking."""
+    total_s: float = Field(default=900.0, gt=0)
+    """Longest time for one try."""
+    tries: int = Field(default=6, ge=1)
+    """How often one request is asked before it is recorded as an error."""
+    first_pause_s: float = Field(default=0.5, gt=0)
+    """Pause before the second try; it doubles with each further one."""
+
+    def pause_s(self, error: CompleterError, tried: int) -> float:
+        """How long to wait after the ``tried``-th try: as the server asked, or longer each time; never all at the same moment."""
+        if error.retry_after_s is not None:
+            return min(error.retry_after_s, MAX_PAUSE_S) * random.uniform(1.0, 1.2)
+        pause: float = min(self.first_pause_s * 2.0 ** (tried - 1), MAX_PAUSE_S)
+        return pause * random.uniform(0.5, 1.5)
+
+
+class Wire:
+    """A connection pool with a provider's headers. Opens on first use."""
+
+    def __init__(
+        self,
+        *,
+        headers: Mapping[str, str],
+        secret_headers_env: Mapping[str, str],
+        api_key_env: str | None,
+        patience: Patience,
+        secrets: Mapping[str, str],
+    ) -> None:
+        """Take keys from the environment; nothing is connected yet.
+
+        Raises:
+            ConfigError: A named variable is not set.
+        """
+        self._headers = {"content-type": "application/json", **headers}
+        self._api_key_env = api_key_env
+        self._patience = patience
+        self._secrets: list[bytes] = []
+        if api_key_env is not None:
+            self._headers["authorization"] = f"Bearer {self._secret(api_key_env, secrets)}"
+        for header, variable in secret_headers_env.items():
+            self._headers[header] = self._secret(variable, secrets)
+        self._client: Client | None = None
+
+    async def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        form: FormBuilder | None = None,
+        limit: int | None = None,
+    ) -> tuple[bytes, Response]:
+        """One try.
+
+        Args:
+            method: The HTTP verb.
+            url: Where.
+            body: What to send, or
+            form: a form with files.
+            limit: Most bytes that an answer may have; None is what an answer of a language model can have.
+
+        Returns:
+            The body of a 200 reply, and the reply for its headers.
+
+        Raises:
+            CompleterError: There was none; it says of what class and whether asking again can help.
+        """
+        request = self._connected().request(method, url)
+        if body is not None:
+            request = request.body_bytes(body)
+        if form is not None:
+            request = request.multipart(form)
+        try:
+            async with request.build_streamed() as response:
+                content = await _bounded_body(response, limit or MAX_BODY_BYTES)
+        except (ConnectError, ConnectTimeoutError) as error:
+            raise CompleterError(
+                "connection", f"{url} cannot be reached: {_first_line(error)}"
+            ) from error
+        except (ReadTimeoutError, RequestTimeoutError) as error:
+            raise CompleterError(
+                "timeout", f"{url} did not answer in time: {_first_line(error)}"
+            ) from error
+        except PyreqwestError as error:
+            raise CompleterError("connection", f"{url} broke off: {_first_line(error)}") from error
+        if response.status == 200:
+            return content, response
+        for (
+            secret
+        ) in self._secrets:  # some servers repeat the key they refuse, and errors are written down
+            content = content.replace(secret, b"[secret]")
+        raise refusal(
+            response.status,
+            content,
+            api_key_env=self._api_key_env,
+            retry_after_s=_retry_after(response),
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    def _secret(self, variable: str, secrets: Mapping[str, str]) -> str:
+        value = secrets.get(variable, "").strip()
+        if not value:
+            raise ConfigError(
+                f"the environment variable {variable} is not set, and the recipe takes a key from it: export {variable}=…"
+            )
+        if len(value) >= MIN_SECRET:
+            self._secrets.append(value.encode())
+        return value
+
+    def _connected(self) -> Client:
+        if self._client is None:
+            patience = self._patience
+            self._client = (
+                ClientBuilder()
+                .default_headers(self._headers)
+                .connect_timeout(timedelta(seconds=patience.connect_s))
+                .read_timeout(timedelta(seconds=patience.silence_s))
+                .timeout(timedelta(seconds=patience.total_s))
+                .build()
+            )
+        return self._client
+
+
+def refusal(
+    status: int,
+    content: bytes,
+    *,
+    api_key_env: str | None = None,
+    retry_after_s: float | None = None,
+) -> CompleterError:
+    """The error that an HTTP status other than 200 means, with the provider's words from ``content``."""
+    said = _error_text(content)
+    kind: ErrorClass = _CLASSES.get(status, "server" if status >= 500 else "bad_request")
+    if "content_filter" in said or "content_policy" in said:
+        kind = "content_filter"
+    if status == 401:
+        key = f" (key from {api_key_env})" if api_key_env else " (the recipe names no api_key_env)"
+        return CompleterError("auth", f"HTTP 401: {said}{key}", permanent=True, fatal=True)
+    fatal = status in (403, 404) and kind != "content_filter"
+    return CompleterError(
+        kind,
+        f"HTTP {status}: {said}",
+        permanent=status not in _RETRIED,
+        fatal=fatal,
+        retry_after_s=retry_after_s,
+    )
+
+
+async def _bounded_body(response: Response, limit: int) -> bytes:
+    """The whole body, or an error as soon as it is longer than any answer can be."""
+    length = response.get_header("content-length")
+    if length is not None and length.isdigit() and int(length) <= limit:
+        return bytes(await response.bytes())
+    parts, size = [], 0
+    reader = response.body_reader
+    while (part := await reader.read_chunk()) is not None:
+        size += len(part)
+        if size > limit:
+            raise CompleterError("bad_reply", f"longer than {limit // 2**20} MiB")
+        parts.append(bytes(part))
+    return b"".join(parts)
+
+
+def _error_text(content: bytes) -> str:
+    try:
+        error = orjson.loads(content)["error"]
+        said = (
+            f"{error.get('code') or error.get('type') or ''} {error['message']}"
+            if isinstance(error, dict)
+            else str(error)
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        said = content[:200].decode("utf-8", "replace")
+    return " ".join(said.split())[:300] or "no reason given"
+
+
+def _retry_after(response: Response) -> float | None:
+    for header, scale in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        value = response.get_header(header)
+        try:
+            if value is not None and float(value) >= 0:
+                return float(value) * scale
+        except ValueError:
+            continue  # an HTTP date: rare, and our own pauses do as well
+    return None
+
+
+_DURATION = re.compile(
+    r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
+)
+
+
+def duration_of(text: str) -> float:
+    """Seconds of ``6m0s``, ``1.5s``, ``20ms`` or ``3``; 0 for anything else."""
+    text = text.strip().lower()
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        match = _DURATION.fullmatch(text)
+    scales = (3600.0, 60.0, 1.0, 1e-3)
+    return (
+        sum(float(part) * scale for part, scale in zip(match.groups(), scales, strict=True) if part)
+        if match
+        else 0.0
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

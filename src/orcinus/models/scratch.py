@@ -1,0 +1,32 @@
+"""The settings of a student made from scratch, without importing torch."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from orcinus.core.config import Config
+from orcinus.models.local.config import LocalConfig
+
+
+class ScratchConfig(Config):
+    """A new Llama-style student with random weights and a byte-level BPE tokenizer of its own."""
+
+    kind: Literal["scratch"] = "scratch"
+    layers: int = Field(default=4, ge=1)
+    hidden: int = Field(default=128, ge=8)
+    """Width; a multiple of ``heads``."""
+    heads: int = Field(default=4, ge=1)
+    vocabulary: int = Field(default=2048, ge=300)
+    """Tokens at most: 256 bytes, the special ones, and merges learnt from the prompts."""
+    context: int = Field(default=2048, ge=64)
+    """Longest sequence it can read, in tokens."""
+    seed: int = 0
+    """Seed of the weights."""
+
+    def local(self) -> LocalConfig:
+        """How the finished student is opened; its path is filled in by whoever made it."""
+        return LocalConfig(path="", dtype="float32", chat_template="chatml")
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the student."""
+        return dict(self.model_dump(mode="json"))

@@ -1,0 +1,256 @@
+"""A model behind a real HTTP endpoint: recorded outputs, so that the whole network path runs offline, or a trained student.
+
+Speaks enough of the OpenAI chat API for the ``openai`` package to use it unchanged: ``/v1/chat/completions`` (also as a
+stream), ``/v1/models``, errors in its shape. Listens on this machine only, unless told otherwise; asks for no key.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from orcinus.core.errors import CompleterError
+from orcinus.core.protocols import Completer, Continuing
+from orcinus.core.types import Completion, Message, Messages, Sampling
+from orcinus.models.continuation import GO_ON, goes_on
+from orcinus.models.server.sockets import serving
+
+MAX_REQUEST_BYTES = 16 * 2**20
+DEFAULT_MAX_TOKENS = 1024
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    413: "Content Too Large",
+}
+
+
+class _Refused(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    model: Completer
+    name: str
+    before: Messages
+
+
+@asynccontextmanager
+async def chat_server(
+    model: Completer,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    name: str | None = None,
+    before: Messages = (),
+) -> AsyncIterator[str]:
+    """Serve while the block runs.
+
+    Args:
+        model: Who answers.
+        host: The address to listen on.
+        port: The port; 0 for any that is free.
+        name: What the model is called here; None takes its own name.
+        before: Turns that stand before a conversation that brings no system message of its own.
+
+    Yields:
+        The base URL, up to and including ``/v1``.
+    """
+    served = _Served(model, name or model.model, before)
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await _answer_one(reader, writer, served):
+            pass
+
+    async with serving(converse, host=host, port=port, limit=MAX_REQUEST_BYTES) as chosen:
+        yield f"http://{host}:{chosen}/v1"
+
+
+async def serve_forever(
+    model: Completer,
+    *,
+    host: str,
+    port: int,
+    on_ready: Callable[[str], None],
+    name: str | None = None,
+    before: Messages = (),
+) -> None:
+    """Serve until cancelled; ``on_ready`` is told the base URL."""
+    try:
+        async with chat_server(model, host=host, port=port, name=name, before=before) as url:
+            on_ready(url)
+            await asyncio.Event().wait()
+    finally:
+        await model.aclose()
+
+
+async def _answer_one(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, served: _Served
+) -> bool:
+    """Answer one request; False when the connection is to be closed."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    request_line, *header_lines = head.decode("latin-1").split("\r\n")
+    headers = {
+        name.strip().lower(): value.strip()
+        for name, _, value in (line.partition(":") for line in header_lines)
+    }
+    keep = headers.get("connection", "").lower() != "close"
+    try:
+        method, path = request_line.split(" ")[:2]
+        length = int(headers.get("content-length", "0"))
+        if length > MAX_REQUEST_BYTES:
+            keep = False
+            raise _Refused(413, "the request is too large")
+        body = await reader.readexactly(length)
+        reply, stream = await _route(method, path.partition("?")[0], body, served)
+        if stream:
+            await _send_stream(writer, reply)
+        else:
+            await _send(writer, 200, reply)
+    except _Refused as refused:
+        await _send(writer, refused.status, _error(str(refused)))
+    except ValueError as error:
+        keep = False
+        await _send(writer, 400, _error(f"not an HTTP request: {error}"))
+    return keep
+
+
+async def _route(
+    method: str, path: str, body: bytes, served: _Served
+) -> tuple[dict[str, Any], bool]:
+    if path == "/v1/models" and method == "GET":
+        return {
+            "object": "list",
+            "data": [{"id": served.name, "object": "model", "owned_by": "orcinus"}],
+        }, False
+    if path != "/v1/chat/completions":
+        raise _Refused(404, f"there is no {path} here; POST /v1/chat/completions")
+    if method != "POST":
+        raise _Refused(405, f"{path} takes POST")
+    messages, sampling, stream = _parse(body)
+    able = isinstance(served.model, Continuing) and served.model.continues
+    if goes_on(sampling) and not (able and messages[-1].role == "assistant"):
+        why = (
+            "the last message is not the assistant's"
+            if able
+            else f"{served.name} cannot go on with a text"
+        )
+        raise _Refused(400, f"continue_final_message: {why}")
+    if messages[0].role not in ("system", "developer"):
+        messages = (*served.before, *messages)
+    try:
+        completion = await served.model.complete(messages, sampling)
+    except CompleterError as error:
+        # 400 and not 404: the endpoint and the model are there, this question is not.
+        raise _Refused(400, str(error)) from error
+    return _chat_completion(served.name, completion), stream
+
+
+def _parse(body: bytes) -> tuple[Messages, Sampling, bool]:
+    """What is asked, how it is to be answered, and whether as a stream."""
+    try:
+        asked = orjson.loads(body)
+        messages = tuple(
+            Message(role=item["role"], content=_content(item["content"]))
+            for item in asked["messages"]
+        )
+        stop = asked.get("stop") or ()
+        sampling = Sampling(
+            temperature=float(asked.get("temperature") or 0.0),
+            top_p=float(asked.get("top_p") or 1.0),
+            max_tokens=int(
+                asked.get("max_completion_tokens") or asked.get("max_tokens") or DEFAULT_MAX_TOKENS
+            ),
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            seed=asked.get("seed"),
+            logprobs=bool(asked.get("logprobs")),
+            extra={name: bool(asked[name]) for name in GO_ON if name in asked},
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _Refused(400, f"not a chat request: {error!r}") from error
+    if not messages:
+        raise _Refused(400, "messages is empty")
+    return messages, sampling, bool(asked.get("stream"))
+
+
+def _content(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(part["text"] for part in content)
+
+
+def _chat_completion(model: str, completion: Completion) -> dict[str, Any]:
+    usage = completion.usage
+    return {
+        "id": f"chatcmpl-{time.monotonic_ns():x}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": completion.text, "refusal": None},
+                "logprobs": None
+                if completion.logprobs is None
+                else {"content": _tokens(completion.logprobs)},
+                "finish_reason": completion.finish,
+            }
+        ],
+        "usage": {
+            "prompt_tokens": usage.tokens_in,
+            "completion_tokens": usage.tokens_out,
+            "total_tokens": usage.tokens_in + usage.tokens_out,
+        },
+    }
+
+
+def _tokens(logprobs: Sequence[float]) -> list[dict[str, Any]]:
+    """A number for each token, in the interface's form; which token it was is not said."""
+    return [
+        {"token": "", "logprob": value, "bytes": None, "top_logprobs": []} for value in logprobs
+    ]
+
+
+def _error(message: str) -> dict[str, Any]:
+    return {
+        "error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+    }
+
+
+async def _send(writer: asyncio.StreamWriter, status: int, reply: dict[str, Any]) -> None:
+    body = orjson.dumps(reply)
+    head = f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    await writer.drain()
+
+
+async def _send_stream(writer: asyncio.StreamWriter, reply: dict[str, Any]) -> None:
+    """The reply as two server-sent events: the text, then the end with the usage."""
+    choice = reply["choices"][0]
+    common = {key: reply[key] for key in ("id", "created", "model")} | {
+        "object": "chat.completion.chunk"
+    }
+    events = [
+        common | {"choices": [{"index": 0, "delta": choice["message"], "finish_reason": None}]},
+        common
+        | {
+            "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}],
+            "usage": reply["usage"],
+        },
+    ]
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+    encoded = body.encode()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {len(encoded)}\r\n\r\n"
+    writer.write(head.encode() + encoded)
+    await writer.drain()

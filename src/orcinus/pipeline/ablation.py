@@ -1,0 +1,274 @@
+"""Ablation: one recipe, its parts switched one at a time, the same seeds, the same held-out items, paired.
+
+    orcinus ablate recipe.yaml --seeds 3      best, fixed strategies, random, kept, empty, unverified … → one table, one page
+
+Every arm is the recipe with a few keys changed, run in a folder of its own; what arms have in common (the probe, the teacher's
+answers) is in the ledger, so that it is paid for once.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+
+from orcinus.core import stats
+from orcinus.core.errors import ConfigError
+from orcinus.core.files import write_atomically
+from orcinus.pipeline.recipe import Recipe
+from orcinus.pipeline.run import run_recipe
+from orcinus.runs import tables
+from orcinus.runs.context import Progress, Runtime
+from orcinus.runs.folders import finished_steps, summary_of
+
+BASE = "best, erased"
+"""The recipe as it is: every other arm is compared with it."""
+ANSWERS_ONLY = "answers only"
+Equal = Literal["examples", "tokens"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmResult:
+    """One arm over all seeds."""
+
+    arm: str
+    mean: float
+    """Accuracy of the trained student, mean over seeds and held-out items."""
+    by_seed: tuple[float, ...]
+    difference: float | None
+    """Against the recipe as it is, paired by seed and item; None for the recipe itself."""
+    low: float | None
+    high: float | None
+    """Bounds of its 95 % bootstrap interval over items."""
+    p_value: float | None
+    """Exact McNemar test over all seeds' items, corrected over arms (Holm)."""
+    answer_tokens: float
+    """Mean tokens the trained student writes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ablation:
+    """All arms, and how much they rest on."""
+
+    rows: tuple[ArmResult, ...]
+    seeds: tuple[int, ...]
+    items: int
+    untrained: float
+    equal: Equal
+
+
+def arms_of(recipe: Recipe) -> dict[str, dict[str, dict[str, Any]]]:
+    """The arms by name: which keys of which section each changes."""
+    names = [strategy.name for strategy in recipe.resolved_strategies()]
+    arms: dict[str, dict[str, dict[str, Any]]] = {BASE: {}, ANSWERS_ONLY: {}}
+    for name in names:
+        arms[f"all {name}"] = {"assign": {"fixed": name}}
+    if len(names) > 1:
+        arms["teacher's best strategy"] = {"assign": {"whose": "teacher"}}
+        arms["longest strategy"] = {"assign": {"fixed": "longest"}}
+        arms["random strategy"] = {"assign": {"fixed": "random"}}
+    arms["prompt kept"] = {"erase": {"mode": "kept"}}
+    arms["no system message"] = {"erase": {"mode": "empty"}}
+    arms["unverified"] = {"curate": {"keep": "all"}}
+    if recipe.assistant is not None:
+        last = recipe.train.stages[-1].model_copy(
+            update={"teachers": (), "replay": 0.0, "mix": None}
+        )
+        arms["mixed, one stage"] = {
+            "train": {"stages": (last.model_copy(update={"name": "mixed"}),)}
+        }
+        alone = last.model_copy(update={"name": "teacher only", "teachers": ("teacher",)})
+        arms["teacher only"] = {"train": {"stages": (alone,)}}
+    return arms
+
+
+def variant(
+    recipe: Recipe,
+    name: str,
+    changes: Mapping[str, Mapping[str, Any]],
+    seed: int,
+    tokens: int | None = None,
+) -> Recipe:
+    """The recipe of one arm and seed: a run of its own.
+
+    Only that arm's trained student is evaluated; with the recipe as it is also the untrained one and the one trained on answers.
+
+    Args:
+        recipe: As it is.
+        name: Of the arm.
+        changes: By section, the keys that the arm changes.
+        seed: Of the run.
+        tokens: Response tokens to learn from over all stages; None leaves the recipe's epochs.
+    """
+    update: dict[str, Any] = {
+        section: getattr(recipe, section).model_copy(update=dict(keys))
+        for section, keys in changes.items()
+    }
+    evaluated = {BASE: ("before", "answer_only", "after"), ANSWERS_ONLY: ("answer_only",)}.get(
+        name, ("after",)
+    )
+    update["evaluate"] = recipe.evaluate.model_copy(update={"arms": evaluated})
+    if tokens is not None:
+        train = update.get("train", recipe.train)
+        share = tokens // len(train.stages)
+        stages = tuple(stage.model_copy(update={"tokens": max(1, share)}) for stage in train.stages)
+        update["train"] = train.model_copy(update={"stages": stages})
+    slug = "".join(character if character.isalnum() else "-" for character in name)
+    equal = "-equal-tokens" if tokens is not None else ""
+    return recipe.model_copy(
+        update={**update, "name": f"{recipe.name}-{slug}{equal}-{seed}", "seed": seed}
+    )
+
+
+async def ablate(
+    recipe: Recipe,
+    recipe_path: Path,
+    runtime: Runtime,
+    progress: Progress,
+    *,
+    seeds: Sequence[int],
+    only: Sequence[str],
+    equal: Equal = "examples",
+) -> Ablation:
+    """Run every arm with every seed, and compare.
+
+    Args:
+        recipe: The base arm.
+        recipe_path: Its file, where relative paths start.
+        runtime: Where and how fast.
+        progress: Is told how far it is.
+        seeds: Of the whole run, sampling included.
+        only: Names of arms to run besides the base; empty runs all.
+        equal: What arms have the same of: passes over their examples, or response tokens learnt from.
+
+    Raises:
+        ConfigError: An arm of ``only`` does not exist.
+        OrcinusError: A run cannot be done; what is done is kept, and the same command goes on.
+    """
+    arms = arms_of(recipe)
+    for name in only:
+        if name not in arms:
+            raise ConfigError(f"no arm named {name!r}; known: {', '.join(arms)}")
+    chosen = [name for name in arms if not only or name in only or name == BASE]
+    values: dict[str, dict[tuple[int, str, str], float]] = {name: {} for name in chosen}
+    tokens: dict[str, list[int]] = {name: [] for name in chosen}
+    untrained: list[float] = []
+    for seed in seeds:
+        budget: int | None = None
+        base_dir = runtime.workspace
+        for name in chosen:
+            progress.note(f"arm {name}, seed {seed}")
+            if name == ANSWERS_ONLY and equal == "examples":
+                run_dir = base_dir  # trained and asked beside the base arm
+            else:
+                made = variant(recipe, name, arms[name], seed, budget)
+                run_dir = await run_recipe(made, recipe_path, runtime, progress, until="evaluate")
+            folder = finished_steps(run_dir, "evaluate")[0]
+            asked = "answer_only" if name == ANSWERS_ONLY else "after"
+            for judged in tables.read_judged(folder / f"attempts-{asked}.parquet"):
+                key = (seed, judged.attempt.task, judged.attempt.example_id)
+                values[name][key] = judged.verdict.value or 0.0
+                tokens[name].append(judged.attempt.usage.tokens_out)
+            if name == BASE:
+                base_dir = run_dir
+                untrained.append(
+                    orjson.loads((folder / "scores.json").read_bytes())["arms"]["before"]["_micro"][
+                        "mean"
+                    ]
+                )
+                budget = _tokens_learnt(run_dir) if equal == "tokens" else None
+    result = Ablation(
+        rows=tuple(_compared(values, tokens, seeds)),
+        seeds=tuple(seeds),
+        items=len(values[BASE]) // len(seeds),
+        untrained=float(np.mean(untrained)),
+        equal=equal,
+    )
+    stem = f"{recipe.name}-ablation" + ("-equal-tokens" if equal == "tokens" else "")
+    for suffix, content in (
+        ("json", orjson.dumps(result, option=orjson.OPT_INDENT_2)),
+        ("md", markdown(result).encode()),
+        ("svg", plot(result).encode()),
+    ):
+        write_atomically(runtime.workspace / f"{stem}.{suffix}", content)
+    return result
+
+
+def _tokens_learnt(run_dir: Path) -> int:
+    """Response tokens that a run's student learnt from over all stages, each pass counted."""
+    facts = summary_of(finished_steps(run_dir, "train")[0])["summary"]["stages"]
+    return sum(stage["learnt_tokens"] for stage in facts.values())
+
+
+def _compared(
+    values: Mapping[str, Mapping[tuple[int, str, str], float]],
+    tokens: Mapping[str, Sequence[int]],
+    seeds: Sequence[int],
+) -> Iterable[ArmResult]:
+    """Each arm against the base, on the items that both have; items are drawn together over seeds."""
+    base = values[BASE]
+    found: dict[str, tuple[float, float, float]] = {}
+    raw: list[float] = []
+    for name, mine in values.items():
+        if name != BASE:
+            keys = sorted(base.keys() & mine.keys())
+            a, b = np.array([mine[key] for key in keys]), np.array([base[key] for key in keys])
+            found[name] = stats.paired_difference(a, b, seed=0, clusters=[key[1:] for key in keys])
+            raw.append(stats.mcnemar(a, b))
+    corrected = dict(zip(found, stats.holm(raw), strict=True))
+    for name, mine in values.items():
+        by_seed = tuple(
+            float(np.mean([v for (s, _, _), v in mine.items() if s == seed])) for seed in seeds
+        )
+        difference, low, high = found.get(name, (None, None, None))
+        yield ArmResult(
+            arm=name,
+            mean=float(np.mean(list(mine.values()))),
+            by_seed=by_seed,
+            difference=difference,
+            low=low,
+            high=high,
+            p_value=float(corrected[name]) if name in corrected else None,
+            answer_tokens=float(np.mean(tokens[name])),
+        )
+
+
+def markdown(result: Ablation) -> str:
+    """The table, as it came out."""
+    from orcinus.reports.words import chance, percent, points
+
+    lines = [
+        f"{len(result.seeds)} seeds ({', '.join(map(str, result.seeds))}), {result.items} held-out items each. "
+        f"Untrained {percent(result.untrained)}. Every arm learns from the same "
+        + (
+            "number of response tokens." if result.equal == "tokens" else "examples, as many times."
+        ),
+        "",
+        "| arm | accuracy | by seed | against the recipe | 95 % interval | p (Holm) | tokens an answer |",
+        "|---|---:|---|---:|---:|---:|---:|",
+    ]
+    for row in sorted(result.rows, key=lambda row: -row.mean):
+        by_seed = ", ".join(percent(value, 0) for value in row.by_seed)
+        if row.difference is None or row.low is None or row.high is None:
+            against, interval = "–", "–"
+        else:
+            against, interval = points(row.difference), f"{points(row.low)} … {points(row.high)}"
+        lines.append(
+            f"| {row.arm} | {percent(row.mean)} | {by_seed} | {against} | {interval} | {chance(row.p_value)} | {row.answer_tokens:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def plot(result: Ablation) -> str:
+    """The differences with their intervals as an SVG that stands alone, the best arm on top."""
+    from orcinus.reports.charts import differences
+
+    rows = [
+        row for row in sorted(result.rows, key=lambda row: -row.mean) if row.difference is not None
+    ]
+    return differences(
+        [(row.arm, row.difference or 0.0, row.low or 0.0, row.high or 0.0) for row in rows],
+        title=f"Accuracy against “{BASE}” in points, 95 % intervals; {len(result.seeds)} seeds, {result.items} items each",
+    )

@@ -1,0 +1,108 @@
+"""The pipeline: a recipe becomes steps, a step becomes a folder, and what is done is not done again.
+
+    Step = name + version + config + inputs → fingerprint → runs/NAME/probe-3f2a91c0/ {step.json, tables, _done}
+
+A step's fingerprint holds everything that can change its result, the fingerprints of its inputs included; so editing the
+recipe re-runs what depends on the edit and nothing else. A folder without ``_done`` is an interrupted step: it is entered
+again, and finds its paid replies in the ledger.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from orcinus.core.files import write_atomically
+from orcinus.core.fingerprint import canonical, fingerprint
+from orcinus.runs.context import StepContext
+from orcinus.runs.folders import provenance
+
+Action = Callable[[StepContext], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A unit of the pipeline: configuration and inputs in, a folder out."""
+
+    name: str
+    """Verb, and arm where there are several: ``train``, ``train-answer_only``."""
+    version: int
+    """Raised whenever the step's code gives another result for the same inputs."""
+    config: Mapping[str, Any]
+    """Everything besides the inputs that can change the result. JSON values only."""
+    inputs: Mapping[str, "Step"]
+    """The steps it reads, by the role they play for it."""
+    action: Action
+    """Does the work in ``context.out`` and returns a summary of JSON values."""
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        identity = {
+            "name": self.name,
+            "version": self.version,
+            "config": canonical(self.config),
+            "inputs": {role: step.fingerprint for role, step in self.inputs.items()},
+        }
+        object.__setattr__(self, "fingerprint", fingerprint(identity))
+
+    def folder(self, run_dir: Path) -> Path:
+        """Where the step's results are."""
+        return run_dir / f"{self.name}-{self.fingerprint[2:10]}"
+
+    def is_done(self, run_dir: Path) -> bool:
+        """Whether the results are complete."""
+        return (self.folder(run_dir) / "_done").exists()
+
+
+async def run_steps(
+    steps: Sequence[Step],
+    run_dir: Path,
+    open_context: Callable[[Step, Path], StepContext],
+    *,
+    close: Callable[[], Awaitable[None]],
+) -> None:
+    """Run ``steps`` in order, skipping what is done.
+
+    Args:
+        steps: In an order in which inputs come first.
+        run_dir: The run's folder; the caller holds its lock.
+        open_context: Builds a step's context for its folder.
+        close: Called after each step, to close its models.
+    """
+    for step in steps:
+        folder = step.folder(run_dir)
+        if step.is_done(run_dir):
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        context = open_context(step, folder)
+        started, clock = datetime.now(UTC), time.monotonic()
+        try:
+            summary = await step.action(context)
+        finally:
+            await close()
+        record = {
+            "name": step.name,
+            "version": step.version,
+            "fingerprint": step.fingerprint,
+            "config": step.config,
+            "inputs": {role: source.folder(run_dir).name for role, source in step.inputs.items()},
+            "summary": summary,
+            "started": started.isoformat(timespec="seconds"),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - clock, 3),
+            **provenance(),
+        }
+        write_atomically(folder / "step.json", orjson.dumps(record, option=orjson.OPT_INDENT_2))
+        write_atomically(folder / "_done", step.fingerprint.encode())
+
+
+def ancestors(step: Step) -> list[Step]:
+    """``step`` and everything it needs, inputs first."""
+    order: list[Step] = []
+    for source in step.inputs.values():
+        order += [item for item in ancestors(source) if item not in order]
+    return [*order, step]

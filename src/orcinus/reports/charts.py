@@ -1,0 +1,205 @@
+"""Charts as SVG that follows the page's colours, light or dark: scores with intervals, curves, differences.
+
+Drawn by Matplotlib. Its colours are stand-ins that become the page's variables afterwards, or, in a file that stands alone, what
+they are in light.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+WIDTH_IN = 7.6
+NARROW_IN = 4.2
+"""Of what phones are shown: there a chart of full width would have letters of half their size, or be cut off."""
+LONGEST_NAME = 30
+LONGEST_NARROW = 16
+COLOURS: Mapping[str, str] = {
+    "ink": "#1d2433",
+    "soft": "#5b6475",
+    "line": "#dfe3ea",
+    "mark": "#0e7491",
+    "before": "#7c8698",
+    "prompted": "#b7791f",
+    "answer_only": "#b83280",
+    "after": "#0e7490",
+    "teacher": "#4a5568",
+}
+"""The page's variables with their values in light; every value stands for one variable only."""
+_NOT_FOR_PAGES = re.compile(
+    r'<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>| xmlns(?::\w+)?="[^"]*"',
+    re.DOTALL,
+)
+"""Rules for the whole page, who made it, and name spaces: HTML knows SVG, and a report holds no address."""
+_OWN_IDS = re.compile(r' id="[A-Za-z][\w.]*_\d+"')
+"""Names of parts that nothing refers to; with two charts on a page they would stand there twice."""
+_INLINE = re.compile(r'style="([^"]*)"')
+_FONT_SIZE = re.compile(r"[\d.]+px")
+_SETTINGS: dict[Any, Any] = {
+    "font.size": 9.5,
+    "font.family": "sans-serif",
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a task may be named $x$
+    "text.color": COLOURS["ink"],
+    "axes.edgecolor": COLOURS["line"],
+    "axes.labelcolor": COLOURS["soft"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "xtick.color": COLOURS["soft"],
+    "ytick.color": COLOURS["ink"],
+    "ytick.major.size": 0,
+    "grid.color": COLOURS["line"],
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dot:
+    """A score with its interval, all in 0..1."""
+
+    colour: str
+    """One of ``COLOURS``."""
+    mean: float
+    low: float
+    high: float
+
+
+def dots(groups: Sequence[tuple[str, Sequence[Dot]]], *, title: str) -> Markup:
+    """Dots with intervals, a block of rows for each group, on an axis from 0 to 100 %; for wide pages and for phones."""
+    rows = sum(len(items) for _, items in groups)
+
+    def draw(axes: "Axes", longest: int) -> None:
+        y, ticks = 0.0, []
+        for _, items in groups:
+            ticks.append(y + (len(items) - 1) / 2)
+            for dot in items:
+                _dot(axes, y, 100 * dot.mean, 100 * dot.low, 100 * dot.high, COLOURS[dot.colour])
+                y += 1
+            y += 0.7
+        axes.set_yticks(ticks, [_shortened(name, longest) for name, _ in groups])
+        axes.set_ylim(y - 0.4, -0.8)
+        axes.set_xlim(-1, 101)
+        axes.set_xticks(range(0, 101, 25), [f"{share} %" for share in range(0, 101, 25)])
+
+    return _twice(draw, height_in=0.5 + 0.17 * rows + 0.12 * len(groups), title=title)
+
+
+def lines(
+    series: Sequence[tuple[str, str, Sequence[tuple[float, float]]]],
+    *,
+    title: str,
+    across: str,
+    up: str,
+) -> Markup:
+    """Curves of (colour, label, points) from zero upwards; for wide pages and for phones."""
+    if not any(points for _, _, points in series):
+        return Markup("")
+
+    def draw(axes: "Axes", longest: int) -> None:
+        for colour, label, points in series:
+            xs, ys = zip(*points, strict=True)
+            axes.plot(xs, ys, color=COLOURS[colour], linewidth=1.5, label=label)
+        axes.legend(frameon=False)
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(left=0)
+        axes.grid(axis="y")
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
+
+    return _twice(draw, height_in=2.7, title=title)
+
+
+def _twice(draw: Callable[["Axes", int], None], *, height_in: float, title: str) -> Markup:
+    """The chart for wide pages and the one for phones, of which a page shows one."""
+    found = Markup()
+    for kind, width_in, longest in (
+        ("broad", WIDTH_IN, LONGEST_NAME),
+        ("slim", NARROW_IN, LONGEST_NARROW),
+    ):
+        with _drawn(height_in=height_in, width_in=width_in, salt=title) as (figure, axes):
+            draw(axes, longest)
+            found += Markup('<div class="{}">{}</div>').format(kind, _for_page(figure, title))
+    return found
+
+
+def differences(rows: Sequence[tuple[str, float, float, float]], *, title: str) -> str:
+    """(name, difference, low, high) in 0..1 as a file of its own, in points around zero."""
+    with _drawn(height_in=0.9 + 0.26 * len(rows), salt=title) as (figure, axes):
+        for y, (_, mean, low, high) in enumerate(rows):
+            _dot(axes, y, 100 * mean, 100 * low, 100 * high, COLOURS["mark"])
+        axes.axvline(0, color=COLOURS["soft"], linewidth=1)
+        axes.set_yticks(range(len(rows)), [_shortened(name, LONGEST_NAME) for name, *_ in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlabel("points")
+        axes.set_title(title, fontsize=9.5, loc="left", color=COLOURS["soft"])
+        figure.patch.set_facecolor("white")
+        return _svg(figure, transparent=False)
+
+
+def _dot(axes: "Axes", y: float, mean: float, low: float, high: float, colour: str) -> None:
+    axes.plot([low, high], [y, y], color=colour, linewidth=1.6, solid_capstyle="round")
+    axes.plot([mean], [y], "o", color=colour, markersize=5, clip_on=False)
+
+
+@contextmanager
+def _drawn(
+    *, height_in: float, salt: str, width_in: float = WIDTH_IN
+) -> "Iterator[tuple[Figure, Axes]]":
+    """A figure with one pair of axes, in our settings, without any window or global state."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    # Parts that are drawn again and again are referred to by id, which may stand only once on a page.
+    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": f"{salt} {width_in}"}):
+        figure = Figure(figsize=(width_in, height_in), layout="constrained")
+        axes = figure.add_subplot()
+        axes.grid(axis="x")
+        axes.set_axisbelow(True)
+        yield figure, axes
+
+
+def _svg(figure: "Figure", *, transparent: bool) -> str:
+    buffer = StringIO()
+    figure.savefig(buffer, format="svg", transparent=transparent, metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def _for_page(figure: "Figure", title: str) -> Markup:
+    """The figure as part of a page: its title for those who do not see it, its colours those of the page."""
+    text = _svg(figure, transparent=True)
+    text = _NOT_FOR_PAGES.sub("", text[text.index("<svg") :]).replace("xlink:href", "href")
+    text = _OWN_IDS.sub("", _INLINE.sub(_as_attributes, text))
+    for name, colour in COLOURS.items():
+        text = text.replace(colour, f"var(--{name})")
+    opening, _, rest = text.partition(">")
+    opening = re.sub(r' (?:width|height)="[^"]*"', "", opening)
+    return Markup(
+        f'{opening} role="img" aria-label="{escape(title)}"><title>{escape(title)}</title>{rest}'
+    )
+
+
+def _as_attributes(style: re.Match[str]) -> str:
+    """An inline style as attributes, which a page may have that allows no inline style; the typeface is the page's."""
+    found = dict(part.strip().split(": ", 1) for part in style[1].split(";") if ": " in part)
+    font = _FONT_SIZE.search(found.pop("font", ""))
+    if font is not None:
+        found["font-size"] = font[0]
+    return " ".join(f'{name}="{value}"' for name, value in found.items())
+
+
+def _shortened(name: str, longest: int) -> str:
+    """A name that fits beside the axis: its start and its end tell tasks apart."""
+    return (
+        name
+        if len(name) <= longest
+        else f"{name[: longest // 3]}…{name[longest // 3 + 1 - longest :]}"
+    )

@@ -1,0 +1,95 @@
+"""Read and lock the folders that steps leave."""
+
+import fcntl
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from orcinus.core.errors import BusyError, ConfigError, StoreError
+
+
+def finished_steps(run_dir: Path, name: str) -> list[Path]:
+    """The folders of the finished steps called ``name`` (``erase``, ``erase-answer_only``), the latest first.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    folders = [
+        path.parent
+        for path in run_dir.glob(f"{name}-*/_done")
+        if path.parent.name.rpartition("-")[0] == name
+    ]
+    if not folders:
+        raise ConfigError(f"{run_dir}: no finished {name} step; run the recipe first")
+    return sorted(folders, key=lambda folder: (folder / "_done").stat().st_mtime, reverse=True)
+
+
+def scores_of(run_dir: Path) -> dict[str, Any] | None:
+    """What the latest evaluation of a run found; None before there was one."""
+    try:
+        latest = finished_steps(run_dir, "evaluate")[0]
+    except ConfigError:
+        return None
+    scores: dict[str, Any] = orjson.loads((latest / "scores.json").read_bytes())
+    return scores
+
+
+_REPORTED_PACKAGES = ("orcinus", "torch", "transformers", "peft", "pyarrow", "numpy")
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    """What a finished step said about itself: the content of its ``step.json``."""
+    try:
+        record: dict[str, Any] = orjson.loads((folder / "step.json").read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise StoreError(
+            f"{folder / 'step.json'}: cannot be read ({error}); delete the folder to run the step again"
+        ) from error
+    return record
+
+
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Hold the run's folder for this process.
+
+    Raises:
+        BusyError: Another process holds it.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / ".lock").open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            raise BusyError(
+                f"{run_dir}: process {owner} works on this run; wait for it, or give the run another name"
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def provenance() -> dict[str, Any]:
+    """Versions of what takes part in a result, and the commit of the working folder if it is a git checkout."""
+    versions = {}
+    for package in _REPORTED_PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    try:
+        git = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+        commit = git.stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        commit = None
+    return {"versions": versions, "commit": commit}

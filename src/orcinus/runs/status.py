@@ -1,0 +1,119 @@
+"""How far a run is, read from its folder and the ledger while another process may be writing both."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal, TypeGuard
+
+import orjson
+
+from orcinus.runs.folders import summary_of
+from orcinus.runs.ledger import Ledger, SpendRow
+
+SHOWN_VALUES = 6
+"""A summary with more values than these is a table, and stands in the report."""
+State = Literal["done", "started"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStatus:
+    """One step's folder."""
+
+    step: str
+    state: State
+    time: str
+    """How long it took; empty while it is not done."""
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStatus:
+    """A run's folder and what it spent."""
+
+    run: str
+    steps: tuple[StepStatus, ...]
+    spend: tuple[SpendRow, ...]
+
+
+def run_status(run_dir: Path, ledger_path: Path) -> RunStatus:
+    """The state of the run in ``run_dir``."""
+    folders = [path for path in run_dir.iterdir() if path.is_dir() and "-" in path.name]
+    folders.sort(
+        key=lambda folder: (
+            (folder / "_done").stat().st_mtime if (folder / "_done").exists() else float("inf")
+        )
+    )
+    spend: tuple[SpendRow, ...] = ()
+    if ledger_path.exists():
+        with Ledger(ledger_path, read_only=True) as ledger:
+            spend = tuple(_over_tasks(ledger.spend(run_dir.name)))
+    return RunStatus(run=run_dir.name, steps=tuple(map(_step_status, folders)), spend=spend)
+
+
+def _over_tasks(rows: list[SpendRow]) -> Iterator[SpendRow]:
+    """Spending by step and model."""
+    for (step, model), group in groupby(sorted(rows, key=_step_and_model), key=_step_and_model):
+        items = list(group)
+        yield SpendRow(
+            run=items[0].run,
+            step=step,
+            model=model,
+            task="",
+            calls=sum(item.calls for item in items),
+            errors=sum(item.errors for item in items),
+            tokens_in=sum(item.tokens_in for item in items),
+            tokens_out=sum(item.tokens_out for item in items),
+            cost_usd=sum(item.cost_usd for item in items),
+        )
+
+
+def _step_and_model(row: SpendRow) -> tuple[str, str]:
+    return row.step, row.model
+
+
+def _step_status(folder: Path) -> StepStatus:
+    name = folder.name.rpartition("-")[0]
+    if not (folder / "_done").exists():
+        return StepStatus(step=name, state="started", time="", summary=_last_loss(folder))
+    record = summary_of(folder)
+    return StepStatus(
+        step=name,
+        state="done",
+        time=f"{record['seconds']:.1f} s",
+        summary=_words(record["summary"]),
+    )
+
+
+def _words(summary: Mapping[str, Any]) -> str:
+    """The plain numbers and short texts of a summary, in a line."""
+    parts = []
+    for key, value in summary.items():
+        if isinstance(value, bool | int | str):
+            parts.append(f"{key} {value:,}" if type(value) is int else f"{key} {value}")
+        elif isinstance(value, float):
+            parts.append(f"{key} {value:.3f}")
+        elif _is_small_table(value):
+            parts.append(
+                f"{key} " + ", ".join(f"{name} {item:.3g}" for name, item in value.items())
+            )
+    return "; ".join(parts)
+
+
+def _is_small_table(value: object) -> TypeGuard[dict[str, float]]:
+    return (
+        isinstance(value, dict)
+        and 0 < len(value) <= SHOWN_VALUES
+        and all(isinstance(item, int | float) for item in value.values())
+    )
+
+
+def _last_loss(folder: Path) -> str:
+    path = folder / "loss.jsonl"
+    if not path.exists():
+        return ""
+    lines = path.read_bytes().splitlines()
+    if not lines:
+        return ""
+    row = orjson.loads(lines[-1])
+    return f"stage {row['stage']}, optimizer step {row['optimizer_step']}, loss {row['loss']:.3f}"

@@ -1,0 +1,515 @@
+"""Parquet tables between steps: one schema for each record, written in bounded memory.
+
+A table appears under its name only when it is complete (written beside, then renamed), so that a reader never sees half of one.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from orcinus.core.errors import StoreError
+from orcinus.core.types import (
+    Assignment,
+    Attempt,
+    Evidence,
+    Example,
+    Judged,
+    Lesson,
+    Message,
+    Messages,
+    Sampling,
+    Score,
+    Split,
+    Usage,
+    Verdict,
+)
+
+ROWS_PER_BATCH = 4096
+"""Rows held in memory by a reader or writer: about 16 MiB of attempts."""
+
+KEPT_COLUMNS = 16
+"""Columns that are kept to find rows by: those of ids, about 30 MB each for a million rows."""
+
+_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+EXAMPLES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("task", pa.string()),
+        ("split", pa.string()),
+        ("prompt", pa.string()),
+        ("answer_type", pa.string()),
+        ("choices", pa.list_(pa.string())),
+        ("reference", pa.string()),  # JSON: a string, a list of strings or null
+        ("meta", pa.string()),  # JSON
+    ]
+)
+JUDGED = pa.schema(
+    [
+        ("id", pa.string()),
+        ("example_id", pa.string()),
+        ("task", pa.string()),
+        ("strategy", pa.string()),
+        ("model", pa.string()),
+        ("messages", _MESSAGES),
+        ("sampling", pa.string()),  # JSON
+        ("sample", pa.int32()),
+        ("text", pa.string()),
+        ("finish", pa.string()),
+        ("reasoning", pa.string()),
+        ("tokens_in", pa.int64()),
+        ("tokens_out", pa.int64()),
+        ("tokens_cached", pa.int64()),
+        ("tokens_reasoning", pa.int64()),
+        ("logprobs", pa.list_(pa.float32())),
+        ("cost_usd", pa.float64()),
+        ("error", pa.string()),
+        ("permanent", pa.bool_()),
+        ("verifier", pa.string()),
+        ("value", pa.float64()),
+        ("answer", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+ASSIGNMENTS = pa.schema(
+    [
+        ("group", pa.string()),
+        ("strategy", pa.string()),
+        ("evidence", pa.string()),  # JSON
+        ("runner_up", pa.string()),
+        ("p_value", pa.float64()),
+        ("reason", pa.string()),
+        ("learnable", pa.bool_()),
+        ("proxy", pa.string()),
+    ]
+)
+LESSONS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("example_id", pa.string()),
+        ("task", pa.string()),
+        ("strategy", pa.string()),
+        ("messages", _MESSAGES),
+        ("completion", pa.string()),
+        ("reasoning", pa.string()),
+        ("teacher", pa.string()),
+        ("attempt_id", pa.string()),
+        ("erased", pa.string()),
+        ("weight", pa.float64()),
+        ("meta", pa.string()),  # JSON
+    ]
+)
+EXPORTED = pa.schema(
+    [
+        ("id", pa.string()),
+        ("messages", _MESSAGES),
+        ("task", pa.string()),
+        ("example_id", pa.string()),
+        ("strategy", pa.string()),
+        ("teacher", pa.string()),
+        ("licence", pa.string()),
+        ("weight", pa.float64()),
+    ]
+)
+DROPS = pa.schema(
+    [
+        ("attempt_id", pa.string()),
+        ("example_id", pa.string()),
+        ("task", pa.string()),
+        ("filter", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+
+CALLS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("run", pa.string()),
+        ("step", pa.string()),
+        ("task", pa.string()),
+        ("example_id", pa.string()),
+        ("strategy", pa.string()),
+        ("model", pa.string()),
+        ("sample", pa.int32()),
+        ("messages", _MESSAGES),
+        ("sampling", pa.string()),  # JSON
+        ("text", pa.string()),
+        ("finish", pa.string()),
+        ("reasoning", pa.string()),
+        ("tokens_in", pa.int64()),
+        ("tokens_out", pa.int64()),
+        ("cost_usd", pa.float64()),
+        ("latency_s", pa.float64()),
+        ("error", pa.string()),
+        ("created", pa.float64()),
+    ]
+)
+"""The whole ledger, as it is exported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """Something that curation left out, and why."""
+
+    attempt_id: str
+    example_id: str
+    task: str
+    filter: str
+    """Name of the filter that dropped it."""
+    reason: str
+
+
+class TableWriter:
+    """Writes rows to ``path`` in batches; the file appears when the ``with`` block ends without an error."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        self.rows = 0
+        self._schema = schema
+        self._part = path.with_suffix(".part")
+        self._buffer: list[dict[str, Any]] = []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = pq.ParquetWriter(self._part, schema, compression="zstd")
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Add one row, keyed by column."""
+        self._buffer.append(row)
+        self.rows += 1
+        if len(self._buffer) >= ROWS_PER_BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._buffer:
+            self._writer.write_batch(pa.RecordBatch.from_pylist(self._buffer, schema=self._schema))
+            self._buffer.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._flush()
+        self._writer.close()
+        if kind is None:
+            with self._part.open("rb") as part:
+                os.fsync(part.fileno())
+            self._part.replace(self.path)
+        else:
+            self._part.unlink(missing_ok=True)
+
+
+def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a table in order, a batch in memory at a time.
+
+    Raises:
+        StoreError: The table is missing or is no Parquet file.
+    """
+    for batch in _batches(path, columns):
+        yield from batch.to_pylist()
+
+
+def _batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    try:
+        file = pq.ParquetFile(path, pre_buffer=False)  # else the whole file is read ahead and kept
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
+    with file:
+        yield from file.iter_batches(ROWS_PER_BATCH, columns=columns)
+
+
+def rows_where(
+    path: Path,
+    column: str,
+    test: Callable[[pa.ChunkedArray], pa.ChunkedArray],
+    columns: Sequence[str] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """The rows whose value in ``column`` passes ``test``, in order.
+
+    Of all rows only that column is read, and it is kept for the next question; more only where one passes.
+
+    Args:
+        path: The table.
+        column: A column of texts.
+        test: From the column to true or false for each row.
+        columns: What of a row is wanted; None is all.
+
+    Raises:
+        StoreError: The table is missing or is no Parquet file.
+    """
+    try:
+        stat = path.stat()
+        column_read = _column(path, column, stat.st_mtime_ns, stat.st_size)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
+    yield from rows_at(path, pc.indices_nonzero(test(column_read)).to_pylist(), columns)
+
+
+@lru_cache(maxsize=KEPT_COLUMNS)
+def _column(path: Path, column: str, stamp: int, size: int) -> pa.ChunkedArray:
+    return ds.dataset(path).to_table(columns=[column])[column]
+
+
+def rows_at(
+    path: Path, numbers: Sequence[int], columns: Sequence[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The rows with these numbers, which ascend from 0; only the row groups that hold them are read.
+
+    Raises:
+        StoreError: The table is missing, is no Parquet file or has fewer rows.
+    """
+    if not numbers:
+        return
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
+    with file:
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        if numbers[-1] >= starts[-1]:
+            raise StoreError(
+                f"{path}: has {starts[-1]:,} rows, and none with the number {numbers[-1]:,}"
+            )
+        groups = np.searchsorted(starts, numbers, "right") - 1
+        for group in np.unique(groups):
+            wanted = np.asarray(numbers)[groups == group] - starts[group]
+            yield from file.read_row_group(int(group), columns).take(pa.array(wanted)).to_pylist()
+
+
+def count_rows(path: Path) -> int:
+    """Rows of a table, from its footer alone."""
+    return int(pq.read_metadata(path).num_rows)
+
+
+def _unreadable(path: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"{path}: cannot be read as a table ({error}); delete its step folder to make it again"
+    )
+
+
+def _dumps(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _messages_row(messages: Messages) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def _messages(row: Iterable[Mapping[str, Any]]) -> Messages:
+    return tuple(Message(role=item["role"], content=item["content"]) for item in row)
+
+
+def _tuple_or_text(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def example_row(example: Example, split: Split) -> dict[str, Any]:
+    """An ``EXAMPLES`` row."""
+    return {
+        "id": example.id,
+        "task": example.task,
+        "split": split,
+        "prompt": example.prompt,
+        "answer_type": example.answer_type,
+        "choices": None if example.choices is None else list(example.choices),
+        "reference": _dumps(example.reference),
+        "meta": _dumps(dict(example.meta)),
+    }
+
+
+def example_of(row: Mapping[str, Any]) -> Example:
+    """The Example of an ``EXAMPLES`` row."""
+    return Example(
+        id=row["id"],
+        task=row["task"],
+        prompt=row["prompt"],
+        answer_type=row["answer_type"],
+        choices=_tuple_or_text(row["choices"]),
+        reference=_tuple_or_text(orjson.loads(row["reference"])),
+        meta=orjson.loads(row["meta"]),
+    )
+
+
+def read_examples(path: Path, split: Split | None = None) -> Iterator[Example]:
+    """The examples of a table, or those of one split."""
+    for batch in _batches(path):
+        chosen = batch if split is None else batch.filter(pc.equal(batch["split"], split))
+        yield from map(example_of, chosen.to_pylist())
+
+
+def judged_row(judged: Judged) -> dict[str, Any]:
+    """A ``JUDGED`` row. Latency and time stay in the ledger, so that a table depends on the replies alone."""
+    attempt, verdict = judged.attempt, judged.verdict
+    return {
+        "id": attempt.id,
+        "example_id": attempt.example_id,
+        "task": attempt.task,
+        "strategy": attempt.strategy,
+        "model": attempt.model,
+        "messages": _messages_row(attempt.messages),
+        "sampling": _dumps(attempt.sampling),
+        "sample": attempt.sample,
+        "text": attempt.text,
+        "finish": attempt.finish,
+        "reasoning": attempt.reasoning,
+        "tokens_in": attempt.usage.tokens_in,
+        "tokens_out": attempt.usage.tokens_out,
+        "tokens_cached": attempt.usage.tokens_cached,
+        "tokens_reasoning": attempt.usage.tokens_reasoning,
+        "logprobs": None if attempt.logprobs is None else list(attempt.logprobs),
+        "cost_usd": attempt.cost_usd,
+        "error": attempt.error,
+        "permanent": attempt.permanent,
+        "verifier": verdict.verifier,
+        "value": verdict.value,
+        "answer": verdict.answer,
+        "reason": verdict.reason,
+    }
+
+
+def sampling_of(text: str) -> Sampling:
+    """The Sampling of its JSON text."""
+    fields = orjson.loads(text)
+    return Sampling(**{**fields, "stop": tuple(fields["stop"])})
+
+
+def judged_of(row: Mapping[str, Any]) -> Judged:
+    """The attempt and verdict of a ``JUDGED`` row."""
+    attempt = Attempt(
+        id=row["id"],
+        example_id=row["example_id"],
+        task=row["task"],
+        strategy=row["strategy"],
+        model=row["model"],
+        messages=_messages(row["messages"]),
+        sampling=sampling_of(row["sampling"]),
+        sample=row["sample"],
+        text=row["text"],
+        finish=row["finish"],
+        reasoning=row["reasoning"],
+        usage=Usage(
+            tokens_in=row["tokens_in"],
+            tokens_out=row["tokens_out"],
+            tokens_cached=row["tokens_cached"],
+            tokens_reasoning=row["tokens_reasoning"],
+        ),
+        logprobs=_tuple_or_text(row["logprobs"]),
+        cost_usd=row["cost_usd"],
+        error=row["error"],
+        permanent=row["permanent"],
+    )
+    verdict = Verdict(
+        attempt_id=row["id"],
+        verifier=row["verifier"],
+        value=row["value"],
+        answer=row["answer"],
+        reason=row["reason"],
+    )
+    return Judged(attempt=attempt, verdict=verdict)
+
+
+def read_judged(path: Path) -> Iterator[Judged]:
+    """The attempts and verdicts of a table."""
+    return map(judged_of, read_rows(path))
+
+
+def with_examples(traces: Iterable[Judged], examples: Path) -> Iterator[tuple[Example, Judged]]:
+    """Each trace with its example of the ``teach`` split. The two tables are read side by side, so that one example is held and not all.
+
+    Args:
+        traces: In the order of the examples, as ``teach`` and ``curate`` write them; several of one example stand together.
+        examples: The table of the examples.
+
+    Raises:
+        StoreError: A trace's example does not come after those of the traces before it.
+    """
+    coming = read_examples(examples, "teach")
+    example = None
+    for judged in traces:
+        key = judged.attempt.task, judged.attempt.example_id
+        while example is None or (example.task, example.id) != key:
+            example = next(coming, None)
+            if example is None:
+                raise StoreError(
+                    f"{examples}: the example {key[0]}/{key[1]} of a trace is not there, or not in the order of the traces; "
+                    "delete the folders of the steps teach and curate to make them again"
+                )
+        yield example, judged
+
+
+def assignment_row(assignment: Assignment) -> dict[str, Any]:
+    """An ``ASSIGNMENTS`` row."""
+    return {
+        **asdict(assignment),
+        "evidence": _dumps([asdict(item) for item in assignment.evidence]),
+    }
+
+
+def assignment_of(row: Mapping[str, Any]) -> Assignment:
+    """The Assignment of an ``ASSIGNMENTS`` row."""
+    evidence = tuple(
+        Evidence(
+            strategy=item["strategy"],
+            score=Score(**item["score"]),
+            tokens_out=item["tokens_out"],
+            held_out=None if item["held_out"] is None else Score(**item["held_out"]),
+        )
+        for item in orjson.loads(row["evidence"])
+    )
+    return Assignment(**{**row, "evidence": evidence})
+
+
+def read_assignments(path: Path) -> Iterator[Assignment]:
+    """The assignments of a table."""
+    return map(assignment_of, read_rows(path))
+
+
+def lesson_row(lesson: Lesson) -> dict[str, Any]:
+    """A ``LESSONS`` row."""
+    return {
+        "id": lesson.id,
+        "example_id": lesson.example_id,
+        "task": lesson.task,
+        "strategy": lesson.strategy,
+        "messages": _messages_row(lesson.messages),
+        "completion": lesson.completion,
+        "reasoning": lesson.reasoning,
+        "teacher": lesson.teacher,
+        "attempt_id": lesson.attempt_id,
+        "erased": lesson.erased,
+        "weight": lesson.weight,
+        "meta": _dumps(dict(lesson.meta)),
+    }
+
+
+def lesson_of(row: Mapping[str, Any]) -> Lesson:
+    """The Lesson of a ``LESSONS`` row."""
+    return Lesson(
+        **{**row, "messages": _messages(row["messages"]), "meta": orjson.loads(row["meta"])}
+    )
+
+
+def read_lessons(path: Path) -> Iterator[Lesson]:
+    """The lessons of a table."""
+    return map(lesson_of, read_rows(path))
+
+
+def drop_row(drop: Drop) -> dict[str, Any]:
+    """A ``DROPS`` row."""
+    return asdict(drop)

@@ -1,0 +1,513 @@
+"""Choosing: for each group of examples the strategy that suits the student (Orca 2, section 3).
+
+    probe's attempts ──believe──► accuracies, shrunk towards what all groups show ──► assignments.parquet
+    the chosen strategy on fresh probe examples ──student──► what it is really worth
+
+The winner of many noisy means looks better than it is. So the choice is made on shrunk means (see ``choosing.py``), and then
+measured again on examples that had no part in it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator, model_validator
+
+from orcinus.core import registry, stats
+from orcinus.core.config import Config
+from orcinus.core.draw import first_by_hash
+from orcinus.core.errors import ConfigError, StepError
+from orcinus.core.fingerprint import stable_fraction
+from orcinus.core.sampling import SamplingConfig
+from orcinus.core.types import Assignment, Example, Judged, Request, Score, Split, Strategy
+from orcinus.runs import tables
+from orcinus.runs.assigned import GROUPS
+from orcinus.runs.context import StepContext
+from orcinus.strategies.choosing import Array, Belief, believe, best, choose_each
+from orcinus.strategies.clusters import grouping
+from orcinus.strategies.evidence import evidence_of, outcomes, paired_p, proxy_of, written
+from orcinus.strategies.library import by_name
+from orcinus.strategies.prompts import requests_for, suits
+from orcinus.strategies.pseudo_labels import AGREEMENT, TEACHER, by_agreement, by_teacher
+from orcinus.verifiers.measure import measure
+
+VERSION = 1
+
+
+class AssignConfig(Config):
+    """How a strategy is chosen."""
+
+    by: Literal["task", "category", "cluster", "example"] = "task"
+    """What gets a strategy of its own: a task, each ``meta.category`` of a task that was probed often enough, each cluster of
+    questions with the same words, whatever their task, or each example of the teach split, which is then asked under every
+    strategy (``each``): an upper bound, and dear."""
+    each: SamplingConfig = SamplingConfig(samples=4, temperature=0.7)
+    """With ``by: example`` how the student is asked the teach split, and how often each question under each strategy."""
+    sure: float = Field(default=0.8, ge=0.5, lt=1)
+    """With ``by: example`` the chance to be better from which an example leaves its task's strategy for another."""
+    clusters: int | None = Field(default=None, ge=1)
+    """How many clusters; None takes the number that separates best, with at least ``smallest`` probe examples in each on average."""
+    margin: float = Field(default=0.01, ge=0, le=1)
+    """Accuracy that is given up for a cheaper strategy: within it strategies are tied."""
+    floor: float = Field(default=0.0, ge=0, le=1)
+    """A group whose best strategy is believed to be under it is not yet learnable."""
+    below_floor: str = "best"
+    """What such a group is taught with: ``best`` (its own best all the same), ``skip`` (nothing), or the name of a strategy."""
+    whose: Literal["student", "teacher"] = "student"
+    """Who is probed: the student, as Orca 2 says, or for comparison the teacher, whose best strategies need not be the student's."""
+    fixed: str | None = None
+    """One strategy for all groups, ``random`` for one drawn for each, or ``longest`` for the one under which most is written, without
+    regard to what is right: for comparisons."""
+    chooser: str | None = None
+    """A rule of yours in place of ours, given a group's judged attempts: registered as ``choosers.NAME`` in the entry-point group ``orcinus``,
+    or ``package.module:function``. ``margin``, ``floor`` and ``below_floor`` are then its own business."""
+    confirm: int = Field(default=10, ge=0)
+    """Fresh probe examples of a group on which the chosen strategy is measured again; 0 leaves it out."""
+    proxy: Literal["agreement", "teacher", "none"] = "agreement"
+    """What counts as right where a task has no references: the answer that most of the student's attempts come to, or the teacher's,
+    which is then asked the probed questions. With ``none`` such tasks are chosen for as if all attempts were wrong, which leaves the
+    cheapest strategy. (A task's ``verifier: judge`` asks a judge instead.)"""
+    smallest: int = Field(default=5, ge=1)
+    """Probe examples that a category or cluster needs to be a group; those of smaller ones stay with their task."""
+
+    @field_validator("each")
+    @classmethod
+    def _each_is_sampled(cls, value: SamplingConfig) -> SamplingConfig:
+        if value.samples < 2 or value.temperature == 0:
+            raise ValueError(
+                "needs at least 2 samples at a temperature over 0: one answer does not tell skill from luck"
+            )
+        return value
+
+    @field_validator("chooser")
+    @classmethod
+    def _chooser_is_there(cls, value: str | None) -> str | None:
+        if value is not None:
+            registry.choosers.named(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_way_of_choosing(self) -> "AssignConfig":
+        if self.chooser is not None and self.fixed is not None:
+            raise ValueError(
+                "chooser and fixed exclude each other: the one chooses, the other does not"
+            )
+        return self
+
+
+async def assign(
+    config: AssignConfig,
+    strategies: tuple[Strategy, ...],
+    sampling: SamplingConfig,
+    context: StepContext,
+) -> dict[str, Any]:
+    """Choose, and write ``assignments.parquet``, with ``groups.parquet`` where groups are finer than tasks.
+
+    Args:
+        config: How to choose.
+        strategies: The recipe's.
+        sampling: How the student was asked in the probe, to ask it alike again.
+        context: With inputs ``sample`` and ``probe``.
+
+    Returns:
+        ``groups``: how many; ``chosen``: groups by strategy; ``unlearnable``: groups under the floor; with ``by: example`` also
+        ``each``: what choosing for single examples is worth, on answers that had no part in the choice.
+
+    Raises:
+        ConfigError: A strategy is named that the recipe does not have.
+        StepError: There is no usable attempt.
+    """
+    _check(config, strategies)
+    judged = [
+        item
+        for item in tables.read_judged(context.inputs["probe"] / "attempts.parquet")
+        if item.attempt.finish != "error"
+    ]
+    if not judged:
+        raise StepError("the probe has no answer to choose by")
+    asked = {(item.attempt.task, item.attempt.example_id) for item in judged}
+    by_key = {(e.task, e.id): e for e in _examples(context) if (e.task, e.id) in asked}
+    if config.proxy == "agreement":
+        judged = by_agreement(judged, by_key)
+    elif config.proxy == "teacher":
+        judged = by_teacher(
+            judged, by_key, await _teachers(judged, by_key, strategies, sampling, context)
+        )
+    group_of = grouping(
+        by_key.values(),
+        lambda: _examples(context),
+        by="task" if config.by == "example" else config.by,
+        count=config.clusters,
+        smallest=config.smallest,
+        seed=context.seed,
+    )
+    by_group: dict[str, list[Judged]] = {}
+    for item in judged:
+        by_group.setdefault(
+            group_of(by_key[item.attempt.task, item.attempt.example_id]), []
+        ).append(item)
+    by_group = dict(sorted(by_group.items()))
+    names = [strategy.name for strategy in strategies]
+    belief = believe({group: outcomes(items, names) for group, items in by_group.items()})
+    costs = written(by_group, names)
+    if config.chooser is not None:
+        assignments = [
+            _chosen_by(config.chooser, group, items, names) for group, items in by_group.items()
+        ]
+    else:
+        chosen = _choose(config, belief, costs, names, context.seed)
+        assignments = [
+            _assignment(config, belief, costs, names, g, chosen, items)
+            for g, items in enumerate(by_group.values())
+        ]
+    assignments = await _confirmed(
+        config, assignments, strategies, sampling, group_of, by_group, context
+    )
+    assignments += _unprobed(_examples(context), group_of, assignments, names[_winner(belief)])
+    individual: dict[str, Any] = {}
+    of_examples: dict[tuple[str, str], Assignment] = {}
+    if config.by == "example":
+        of_examples, individual = await _by_example(
+            config, assignments, belief, strategies, context
+        )
+        assignments += of_examples.values()
+    with tables.TableWriter(context.out / "assignments.parquet", tables.ASSIGNMENTS) as writer:
+        for assignment in assignments:
+            writer.write(tables.assignment_row(assignment))
+    if config.by != "task":  # groups are finer than tasks
+        with tables.TableWriter(context.out / "groups.parquet", GROUPS) as writer:
+            for example in _examples(context):
+                own = of_examples.get((example.task, example.id))
+                group = group_of(example) if own is None else own.group
+                writer.write({"task": example.task, "example_id": example.id, "group": group})
+    used = [assignment.strategy or "none" for assignment in assignments]
+    return {
+        "groups": len(assignments),
+        "chosen": {name: used.count(name) for name in dict.fromkeys(used)},
+        "unlearnable": sum(not assignment.learnable for assignment in assignments),
+        **individual,
+    }
+
+
+async def _teachers(
+    judged: Sequence[Judged],
+    examples: Mapping[tuple[str, str], Example],
+    strategies: Sequence[Strategy],
+    sampling: SamplingConfig,
+    context: StepContext,
+) -> list[Judged]:
+    """The teacher's answers to the probed questions that have no reference, under the most thorough strategy."""
+    probed = dict.fromkeys((item.attempt.task, item.attempt.example_id) for item in judged)
+    thorough = max(strategies, key=lambda strategy: strategy.cost_rank)
+    once = sampling.model_copy(update={"samples": 1, "temperature": 0.0})
+    requests = [
+        request
+        for key in probed
+        if examples[key].reference is None
+        for request in requests_for(examples[key], thorough, once, seed=context.seed)
+    ]
+    if not requests:
+        return []
+    return await measure(
+        requests,
+        context.completer("teacher"),
+        context.out / "teacher.parquet",
+        context,
+        step="assign",
+        what="ask the teacher what is right",
+        total=len(requests),
+    )
+
+
+def _check(config: AssignConfig, strategies: Sequence[Strategy]) -> None:
+    known = [strategy.name for strategy in strategies]
+    for key, value, also in (
+        ("fixed", config.fixed, [None, "random", "longest"]),
+        ("below_floor", config.below_floor, ["best", "skip"]),
+    ):
+        if value not in [*known, *also]:
+            raise ConfigError(
+                f"assign.{key} is {value!r}, which is none of the recipe's strategies: {', '.join(known)}"
+            )
+
+
+def _examples(context: StepContext, split: Split | None = None) -> Iterator[Example]:
+    return tables.read_examples(context.inputs["sample"] / "examples.parquet", split)
+
+
+def _winner(belief: Belief) -> int:
+    """The strategy that is best over all groups, of those that were asked in the most groups."""
+    reach = (belief.counts > 0).sum(0)
+    return int(np.where(reach == reach.max(), belief.mean.mean(0), -1.0).argmax())
+
+
+def _choose(
+    config: AssignConfig, belief: Belief, costs: Array, names: Sequence[str], seed: int
+) -> NDArray[np.int64]:
+    if config.fixed == "random":
+        drawn = [stable_fraction("random strategy", str(seed), group) for group in belief.groups]
+        return np.array([int(fraction * len(names)) for fraction in drawn])
+    if config.fixed == "longest":
+        longest: NDArray[np.int64] = np.where(np.isfinite(costs), costs, -1.0).argmax(1)
+        return longest
+    if config.fixed is not None:
+        return np.full(len(belief.groups), names.index(config.fixed))
+    return best(belief, costs, margin=config.margin)
+
+
+def _chosen_by(
+    chooser: str, group: str, items: Sequence[Judged], names: Sequence[str]
+) -> Assignment:
+    """What the user's rule chose, with our evidence."""
+    chosen: object = registry.choosers.named(chooser)(items)
+    if not isinstance(chosen, Assignment) or chosen.strategy not in [*names, None]:
+        gave = repr(chosen.strategy if isinstance(chosen, Assignment) else chosen)
+        raise ConfigError(
+            f"assign.chooser: {chooser} gave {gave:.60} for {group!r}; it must give an Assignment of one of {', '.join(names)}, or of None to leave the group out"
+        )
+    evidence = evidence_of(items, sorted(names, key=lambda name: name != chosen.strategy))
+    return replace(chosen, group=group, evidence=evidence, proxy=proxy_of(items))
+
+
+def _assignment(
+    config: AssignConfig,
+    belief: Belief,
+    costs: Array,
+    names: Sequence[str],
+    g: int,
+    chosen: NDArray[np.int64],
+    items: Sequence[Judged],
+) -> Assignment:
+    """The assignment of group ``g`` with its evidence, the chosen strategy first."""
+    mine = int(chosen[g])
+    means = np.where(belief.counts[g] > 0, belief.mean[g], -1.0)
+    order = sorted(range(len(names)), key=lambda s: (s != mine, -means[s]))
+    asked = [s for s in order if belief.counts[g, s] > 0]
+    rivals = [s for s in asked if s != mine]
+    against = _winner(belief) if _winner(belief) in rivals else (rivals[0] if rivals else None)
+    learnable = bool(means[mine] >= config.floor)
+    strategy: str | None = names[mine]
+    if not learnable and config.below_floor != "best":
+        strategy = None if config.below_floor == "skip" else config.below_floor
+    proxy = proxy_of(items)
+    return Assignment(
+        group=belief.groups[g],
+        strategy=strategy,
+        evidence=evidence_of(items, [names[s] for s in order]),
+        runner_up=names[rivals[0]] if rivals else None,
+        p_value=None if against is None else paired_p(items, names[mine], names[against]),
+        reason=_reason(config, belief, names, g, mine, learnable, against, proxy),
+        learnable=learnable,
+        proxy=proxy,
+    )
+
+
+def _reason(
+    config: AssignConfig,
+    belief: Belief,
+    names: Sequence[str],
+    g: int,
+    mine: int,
+    learnable: bool,
+    against: int | None,
+    proxy: str | None,
+) -> str:
+    if config.fixed is not None:
+        fixed_by = {"random": "drawn at random", "longest": "the one under which most is written"}
+        return fixed_by.get(config.fixed, "fixed by the recipe")
+    words = {AGREEMENT: "agreement with the majority", TEACHER: "agreement with the teacher"}
+    word = words.get(proxy or "", "accuracy")
+    believed = f"believed {word} {belief.mean[g, mine]:.0%} from {belief.counts[g, mine]} examples"
+    top = int(np.where(belief.counts[g] > 0, belief.mean[g], -1.0).argmax())
+    if not learnable:
+        what = {"best": "taught with its best all the same", "skip": "left out"}.get(
+            config.below_floor, f"taught with {config.below_floor}"
+        )
+        return f"{believed}, under the floor of {config.floor:.0%}: not yet learnable, {what}"
+    if mine != top:
+        return f"{believed}, within {config.margin:.0%} of {names[top]} and cheaper"
+    if against is None:
+        return f"{believed}; the only strategy"
+    winner = _winner(belief)
+    if mine == winner:
+        return f"{believed}; also the best over all groups"
+    return f"{believed}, against {belief.mean[g, winner]:.0%} with {names[winner]}, the best over all groups"
+
+
+async def _confirmed(
+    config: AssignConfig,
+    assignments: Sequence[Assignment],
+    strategies: Sequence[Strategy],
+    sampling: SamplingConfig,
+    group_of: Callable[[Example], str],
+    by_group: Mapping[str, Sequence[Judged]],
+    context: StepContext,
+) -> list[Assignment]:
+    """The assignments with the chosen strategy measured again on probe examples that had no part in choosing."""
+    used = {(i.attempt.task, i.attempt.example_id) for items in by_group.values() for i in items}
+    unused = (
+        example for example in _examples(context, "probe") if (example.task, example.id) not in used
+    )
+    fresh = first_by_hash(unused, "probe", group_of, config.confirm)
+    known = by_name(strategies)
+
+    def requests() -> Iterator[Request]:
+        for assignment in assignments:
+            if assignment.strategy is not None:
+                for example in fresh.get(assignment.group, []):
+                    yield from requests_for(
+                        example, known[assignment.strategy], sampling, seed=context.seed
+                    )
+
+    asked = list(requests())
+    if not asked:
+        return list(assignments)
+    found = await measure(
+        asked,
+        context.completer(config.whose),
+        context.out / "confirm.parquet",
+        context,
+        step="assign",
+        what="confirm the choice",
+        total=len(asked),
+    )
+    again: dict[str, list[Judged]] = {}
+    for request, judged in zip(asked, found, strict=True):
+        again.setdefault(group_of(request.example), []).append(judged)
+    scores = {group: stats.score(items) for group, items in again.items()}
+    return [_with_held_out(assignment, scores.get(assignment.group)) for assignment in assignments]
+
+
+def _with_held_out(assignment: Assignment, score: Score | None) -> Assignment:
+    evidence = tuple(
+        replace(item, held_out=score) if item.strategy == assignment.strategy else item
+        for item in assignment.evidence
+    )
+    return replace(assignment, evidence=evidence)
+
+
+def _unprobed(
+    examples: Iterable[Example],
+    group_of: Callable[[Example], str],
+    assignments: Sequence[Assignment],
+    winner: str,
+) -> list[Assignment]:
+    """Groups that have no probe example get the strategy that is best over all."""
+    known = {assignment.group for assignment in assignments}
+    left = sorted(set(map(group_of, examples)) - known)
+    return [
+        Assignment(
+            group=group,
+            strategy=winner,
+            evidence=(),
+            runner_up=None,
+            p_value=None,
+            reason="never probed: the strategy that is best over all groups",
+        )
+        for group in left
+    ]
+
+
+async def _by_example(
+    config: AssignConfig,
+    assignments: Sequence[Assignment],
+    belief: Belief,
+    strategies: Sequence[Strategy],
+    context: StepContext,
+) -> tuple[dict[tuple[str, str], Assignment], dict[str, Any]]:
+    """The assignments of the teach examples that another strategy suits better than their task's, and what that is worth."""
+    requests = list(each_requests(config, assignments, strategies, context))
+    if config.fixed is not None or not requests:
+        return {}, {}
+    found = await measure(
+        requests,
+        context.completer(config.whose),
+        context.out / "each.parquet",
+        context,
+        step="assign",
+        what="ask each example",
+        total=len(requests),
+    )
+    names = [strategy.name for strategy in strategies]
+    by_task: dict[str, list[Judged]] = {}
+    for judged in found:
+        by_task.setdefault(judged.attempt.task, []).append(judged)
+    chosen: dict[tuple[str, str], Assignment] = {}
+    alone: list[float] = []
+    as_group: list[float] = []
+    half = config.each.samples // 2
+    for assignment in assignments:
+        items = by_task.get(assignment.group)
+        if items is None or assignment.strategy is None:
+            continue
+        prior = belief.mean[belief.groups.index(assignment.group)]
+        default = names.index(assignment.strategy)
+        rows = {
+            key: row
+            for row, key in enumerate(dict.fromkeys(item.attempt.example_id for item in items))
+        }
+        ids = list(rows)
+        values = np.full((len(ids), len(names), config.each.samples), np.nan)
+        for item in items:
+            at = (
+                rows[item.attempt.example_id],
+                names.index(item.attempt.strategy),
+                item.attempt.sample,
+            )
+            values[at] = item.verdict.value or 0.0
+        picked = choose_each(values.sum(2), config.each.samples, prior, default, sure=config.sure)
+        for row in np.flatnonzero(picked != default):
+            mine = [item for item in items if item.attempt.example_id == ids[row]]
+            chosen[assignment.group, ids[row]] = _individual(
+                assignment.group, ids[row], names, int(picked[row]), mine
+            )
+        tried = (
+            choose_each(values[:, :, :half].sum(2), half, prior, default, sure=config.sure)
+            if half > 1
+            else picked
+        )
+        later = values[:, :, half:].mean(2)
+        alone += later[np.arange(len(ids)), tried].tolist()
+        as_group += later[:, default].tolist()
+    worth: dict[str, Any] = {"examples": len(alone), "left_their_task": len(chosen)}
+    if half > 1:
+        difference, low, high = stats.paired_difference(
+            np.array(alone), np.array(as_group), seed=context.seed
+        )
+        worth |= {"alone": float(np.mean(alone)), "by_task": float(np.mean(as_group))}
+        worth |= {"difference": difference, "low": low, "high": high}
+    return chosen, {"each": worth}
+
+
+def each_requests(
+    config: AssignConfig,
+    assignments: Sequence[Assignment],
+    strategies: Sequence[Strategy],
+    context: StepContext,
+) -> Iterator[Request]:
+    """Every teach example of a task that was probed, under every strategy that was."""
+    probed = {
+        a.group: {evidence.strategy for evidence in a.evidence}
+        for a in assignments
+        if a.evidence and a.strategy
+    }
+    for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", "teach"):
+        for strategy in strategies:
+            if strategy.name in probed.get(example.task, ()) and suits(strategy, example):
+                yield from requests_for(example, strategy, config.each, seed=context.seed)
+
+
+def _individual(
+    task: str, example_id: str, names: Sequence[str], mine: int, items: Sequence[Judged]
+) -> Assignment:
+    evidence = evidence_of(items, sorted(names, key=lambda name: name != names[mine]))
+    return Assignment(
+        group=f"{task}#{example_id}",
+        strategy=names[mine],
+        evidence=evidence,
+        runner_up=None,
+        p_value=None,
+        reason=f"measured on this example: {evidence[0].score.mean:.0%} of {evidence[0].score.n} answers right",
+    )

@@ -1,0 +1,117 @@
+"""The built-in strategies and system messages, read from ``strategies.yaml``, and how a strategy becomes messages.
+
+    question: system "Work through the problem in small numbered steps …"   user "What is 17 + 25?"
+
+The texts are data: a recipe can replace any of them or add its own.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from orcinus.core.errors import ConfigError
+from orcinus.core.types import Example, Strategy
+
+
+@cache
+def _texts() -> dict[str, Any]:
+    text = files("orcinus.strategies").joinpath("strategies.yaml").read_text(encoding="utf-8")
+    data: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return data
+
+
+@cache
+def built_in() -> Mapping[str, Strategy]:
+    """The built-in strategies by name, cheapest first."""
+    cue = _texts()["answer_cue"]
+    known = {
+        name: Strategy(
+            name=name,
+            system=entry["system"] + (f" {cue}" if entry.get("cue", True) else ""),
+            source=entry["source"],
+            cost_rank=entry["cost_rank"],
+            answer_types=tuple(entry.get("answer_types", ())),
+        )
+        for name, entry in _texts()["strategies"].items()
+    }
+    for name, entry in _texts()["strategies"].items():
+        if "fallback" in entry:
+            known[name] = replace(known[name], fallback=known[entry["fallback"]])
+    return dict(sorted(known.items(), key=lambda item: item[1].cost_rank))
+
+
+@cache
+def drawn() -> Mapping[str, Strategy]:
+    """The built-in strategies whose message is not the same for all examples: ``orca`` and ``recorded``."""
+    return {
+        name: Strategy(name=name, system="", **entry) for name, entry in _texts()["drawn"].items()
+    }
+
+
+def resolve(names: list[str], own: Mapping[str, Strategy]) -> tuple[Strategy, ...]:
+    """The strategies called ``names``, the user's ``own`` before the built-in ones.
+
+    Raises:
+        ConfigError: A name is unknown; the message lists the known ones.
+    """
+    known = {**built_in(), **drawn(), **own}
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"no strategy named {name!r}; known: {', '.join(known)}")
+    return tuple(known[name] for name in names)
+
+
+def by_name(strategies: Iterable[Strategy]) -> dict[str, Strategy]:
+    """The strategies by name, with those they fall back on."""
+    listed = {strategy.name: strategy for strategy in strategies}
+    return {s.fallback.name: s.fallback for s in listed.values() if s.fallback is not None} | listed
+
+
+def skill_texts() -> Mapping[str, str]:
+    """What a teacher is told that writes an instruction for one kind of question: ``system``, ``draft``, ``revise``, ``form``."""
+    texts: Mapping[str, str] = _texts()["skill"]
+    return texts
+
+
+def answer_cue() -> str:
+    """The sentence that asks for the answer in a form that verifiers find."""
+    return str(_texts()["answer_cue"])
+
+
+def generic_messages() -> Mapping[str, str]:
+    """The system messages that stand in for an erased strategy: ``cautious`` and its paraphrases ``cautious-1`` …"""
+    generic = _texts()["generic"]
+    return {
+        "cautious": generic["cautious"],
+        **{f"cautious-{i}": text for i, text in enumerate(generic["paraphrases"], 1)},
+    }
+
+
+def orca_messages(example: Example) -> tuple[str, ...]:
+    """Those of Orca's sixteen system messages that go with an example (Orca, arXiv:2306.02707, Figure 6), in our words.
+
+    They follow from its collection, ``cot``, ``niv2``, ``t0`` or ``flan2021``; of Flan 2021 questions with options have their own. An example
+    of another collection, or of none, has those of ``t0``, which presuppose nothing.
+    """
+    sets: Mapping[str, Sequence[int]] = _texts()["collections"]
+    collection = str(example.meta.get("collection"))
+    numbers = sets.get(f"{collection}_choice") if example.answer_type == "choice" else None
+    return tuple(
+        _texts()["system_messages"][number]
+        for number in numbers or sets.get(collection, sets["t0"])
+    )
+
+
+def messages_of(strategy: Strategy) -> tuple[str, ...]:
+    """All system messages that a strategy can have; none that come from rows."""
+    match strategy.system_from:
+        case "strategy":
+            return (strategy.system,)
+        case "row":
+            return ()
+        case "collection":
+            return tuple(_texts()["system_messages"].values())

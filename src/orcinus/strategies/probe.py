@@ -1,0 +1,211 @@
+"""Probing: the student answers the probe examples under every strategy, and every answer is judged.
+
+    wave 1: some examples × all strategies        wave 2 …: more examples where the choice is still open
+    ──student──► attempts.parquet
+
+All strategies of a wave get the same examples, so that they can be compared pair by pair. Where ``adaptive``, a strategy that has
+hardly a chance left is not asked again for a task, and a task whose choice is clear leaves its calls to one whose choice is
+not (successive elimination). Orca 2 says only that the choice was "guided by the performance of Orca"; how to measure it is ours.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from orcinus.core.config import Config
+from orcinus.core.draw import first_by_hash
+from orcinus.core.errors import StepError
+from orcinus.core.sampling import SamplingConfig
+from orcinus.core.types import Example, Judged, Request, Strategy
+from orcinus.runs import tables
+from orcinus.runs.context import StepContext
+from orcinus.strategies.choosing import Array, believe, next_wave
+from orcinus.strategies.prompts import requests_for, suits
+from orcinus.verifiers.judge import judged_attempts
+
+VERSION = 1
+Role = Literal["student", "teacher"]
+
+
+class ProbeConfig(Config):
+    """How the student is measured."""
+
+    per_task: int | None = Field(default=50, ge=1)
+    """Probe examples of a task that are asked under each strategy, chosen by a hash; with ``adaptive`` the average over tasks
+    and strategies. None asks all."""
+    adaptive: bool = True
+    """Ask in waves, where they tell most. False asks every task the same."""
+    wave: int = Field(default=8, ge=1)
+    """Examples that a task gets in one wave, after a first wave of half of ``per_task``."""
+    reserve: int = Field(default=10, ge=0)
+    """Probe examples of a task that are left unasked, to measure the chosen strategy again (``assign.confirm``); at most half."""
+    hopeless: float = Field(default=0.02, ge=0, lt=0.5)
+    """Chance to be the best under which a strategy is not asked again for a task."""
+    sampling: SamplingConfig = SamplingConfig()
+    """How the student writes, and how many answers to each question."""
+
+
+async def probe(
+    config: ProbeConfig,
+    strategies: tuple[Strategy, ...],
+    context: StepContext,
+    *,
+    role: Role = "student",
+) -> dict[str, Any]:
+    """Ask the student (the ``role`` teacher for comparison), and write its judged attempts to ``attempts.parquet``.
+
+    Returns:
+        ``attempts`` and ``errors``; ``accuracy``: by strategy over all that was asked; ``saved``: calls that asking every
+        task the same would have made besides.
+
+    Raises:
+        StepError: There is no probe example, or the student answered none.
+    """
+    examples = probe_examples(context)
+    if not examples:
+        raise StepError("no probe example; raise sample.probe, or add examples to the tasks")
+    waves = _Waves(config, strategies, examples, context.seed)
+    context.progress.start(f"probe the {role}", waves.expected_calls())
+    first_error: str | None = None
+    with tables.TableWriter(context.out / "attempts.parquet", tables.JUDGED) as writer:
+        while requests := waves.next():
+            async for judged in judged_attempts(
+                requests, context.completer(role), context, step="probe"
+            ):
+                writer.write(tables.judged_row(judged))
+                waves.take(judged)
+                context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
+                first_error = first_error or judged.attempt.error
+        if not waves.answered.total():
+            raise StepError(
+                f"the {role} answered none of {waves.errors} requests; the first error: {first_error}"
+            )
+    return {
+        "attempts": waves.answered.total() + waves.errors,
+        "errors": waves.errors,
+        "saved": waves.saved(),
+        "accuracy": {
+            s.name: waves.right[s.name] / max(1, waves.answered[s.name]) for s in strategies
+        },
+    }
+
+
+def probe_examples(context: StepContext) -> dict[str, list[Example]]:
+    """By task the probe examples in the order of their hashes."""
+    examples = tables.read_examples(context.inputs["sample"] / "examples.parquet", "probe")
+    return first_by_hash(examples, "probe", lambda example: example.task, None)
+
+
+class _Waves:
+    """Which requests to make next, given the verdicts so far."""
+
+    def __init__(
+        self,
+        config: ProbeConfig,
+        strategies: Sequence[Strategy],
+        examples: Mapping[str, list[Example]],
+        seed: int,
+    ) -> None:
+        self.right: Counter[str] = Counter()
+        self.answered: Counter[str] = Counter()
+        self.errors = 0
+        self._config, self._strategies, self._seed = config, strategies, seed
+        self._examples = {
+            task: items[: max(len(items) // 2, len(items) - config.reserve)]
+            for task, items in examples.items()
+        }
+        self._rows = {strategy.name: s for s, strategy in enumerate(strategies)}
+        self._columns = {
+            (task, item.id): i
+            for task, items in self._examples.items()
+            for i, item in enumerate(items)
+        }
+        self._sums = {
+            task: np.zeros((len(strategies), len(items))) for task, items in self._examples.items()
+        }
+        self._counts = {
+            task: np.zeros((len(strategies), len(items))) for task, items in self._examples.items()
+        }
+        self._reached = dict.fromkeys(self._examples, 0)
+        self._budget = self.expected_calls()
+        self._started = False
+
+    def expected_calls(self) -> int:
+        """Calls of asking every task the same; waves never make more."""
+        return self._config.sampling.samples * sum(
+            suits(strategy, example)
+            for items in self._examples.values()
+            for example in items[: self._config.per_task]
+            for strategy in self._strategies
+        )
+
+    def saved(self) -> int:
+        """How many of the expected calls were not needed."""
+        return self._budget
+
+    def next(self) -> list[Request]:
+        """The requests of the next wave; empty when nothing more is to be asked."""
+        adaptive = (
+            self._config.adaptive
+            and self._config.per_task is not None
+            and len(self._strategies) > 1
+        )
+        everyone = tuple(range(len(self._strategies)))
+        if not self._started:
+            self._started = True
+            limit = self._config.per_task
+            first = None if limit is None else max(1, limit // 2) if adaptive else limit
+            return [r for task in self._examples for r in self._requests(task, everyone, first)]
+        if not adaptive:
+            return []
+        wave = next_wave(
+            believe(self._outcomes()),
+            budget=self._budget // self._config.sampling.samples,
+            size=self._config.wave,
+            room={task: len(items) - self._reached[task] for task, items in self._examples.items()},
+            hopeless=self._config.hopeless,
+            seed=self._seed,
+        )
+        return [
+            r
+            for task, running in wave.strategies.items()
+            for r in self._requests(task, running, self._config.wave)
+        ]
+
+    def _requests(self, task: str, running: Sequence[int], count: int | None) -> Iterator[Request]:
+        start = self._reached[task]
+        chosen = self._examples[task][start : None if count is None else start + count]
+        self._reached[task] += len(chosen)
+        for s in running:
+            for example in chosen:
+                if suits(self._strategies[s], example):
+                    self._budget -= self._config.sampling.samples
+                    yield from requests_for(
+                        example, self._strategies[s], self._config.sampling, seed=self._seed
+                    )
+
+    def take(self, judged: Judged) -> None:
+        """Count one verdict."""
+        attempt = judged.attempt
+        if attempt.finish == "error":
+            self.errors += 1
+            return
+        self.answered[attempt.strategy] += 1
+        self.right[attempt.strategy] += judged.verdict.value == 1.0
+        at = self._rows[attempt.strategy], self._columns[attempt.task, attempt.example_id]
+        self._sums[attempt.task][at] += judged.verdict.value or 0.0
+        self._counts[attempt.task][at] += 1
+
+    def _outcomes(self) -> dict[str, Array]:
+        return {
+            task: np.divide(
+                sums,
+                self._counts[task],
+                out=np.full(sums.shape, np.nan),
+                where=self._counts[task] > 0,
+            )
+            for task, sums in self._sums.items()
+        }

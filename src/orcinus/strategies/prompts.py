@@ -1,0 +1,87 @@
+"""Turn an example and a strategy into the messages of a request."""
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from itertools import repeat
+
+from orcinus.core.fingerprint import stable_fraction
+from orcinus.core.sampling import SamplingConfig
+from orcinus.core.types import Example, Message, Messages, Request, Strategy
+from orcinus.strategies.library import orca_messages
+
+
+def suits(strategy: Strategy, example: Example) -> bool:
+    """Whether a strategy is meant for an example: for its answer type, and for its task or ``task/category``."""
+    if strategy.answer_types and example.answer_type not in strategy.answer_types:
+        return False
+    names = (example.task, f"{example.task}/{example.meta.get('category', '')}")
+    return not strategy.groups or any(
+        fnmatchcase(name, pattern) for pattern in strategy.groups for name in names
+    )
+
+
+def system_of(strategy: Strategy, example: Example, *, seed: int) -> str:
+    """The system message under which ``example`` is asked.
+
+    Args:
+        strategy: Whose message it is, or which says where it comes from.
+        example: The same one always draws the same message.
+        seed: Another seed draws anew.
+    """
+    match strategy.system_from:
+        case "strategy":
+            return strategy.system
+        case "row":
+            return str(example.meta.get("system") or "")
+        case "collection":
+            messages = orca_messages(example)
+            return messages[
+                int(stable_fraction("orca", str(seed), example.task, example.id) * len(messages))
+            ]
+
+
+def system_in(messages: Messages) -> str:
+    """The system message that a conversation begins with; empty where it has none."""
+    return messages[0].content if messages and messages[0].role == "system" else ""
+
+
+def ask(example: Example, strategy: Strategy, *, seed: int = 0) -> Messages:
+    """The messages that put ``example`` to a model under ``strategy``."""
+    return conversation(system_of(strategy, example, seed=seed), example, strategy.demonstrations)
+
+
+def conversation(
+    system: str, example: Example, demonstrations: tuple[tuple[str, str], ...] = ()
+) -> Messages:
+    """``system`` (none when empty), the demonstrations as earlier turns, then the question."""
+    turns = [Message(role="system", content=system)] if system else []
+    for prompt, answer in demonstrations:
+        turns += [Message(role="user", content=prompt), Message(role="assistant", content=answer)]
+    return (*turns, Message(role="user", content=example.prompt))
+
+
+def requests_for(
+    example: Example, strategy: Strategy, config: SamplingConfig, *, seed: int, first: int = 0
+) -> Iterator[Request]:
+    """The k requests that put ``example`` to a model under ``strategy``.
+
+    Args:
+        example: The question.
+        strategy: Whose system message and demonstrations are shown.
+        config: k and how to sample.
+        seed: Of the first sample; the others count up from it.
+        first: Index of the first sample, to ask for more of what was asked before.
+    """
+    messages = ask(example, strategy, seed=seed)
+    instead: Iterator[Request | None] = repeat(None)
+    if strategy.fallback is not None:
+        instead = iter(requests_for(example, strategy.fallback, config, seed=seed, first=first))
+    for sample in range(first, first + config.samples):
+        yield Request(
+            example=example,
+            strategy=strategy.name,
+            messages=messages,
+            sampling=config.sampling(sample, seed),
+            sample=sample,
+            fallback=next(instead),
+        )

@@ -1,0 +1,209 @@
+"""Overlap with texts that must stay unseen: whole texts, shared runs of n words, and most of a text's runs of three words.
+
+    Overlap([("svamp/17", "Dan has 4 dollars. …")], n=13, fuzzy=0.6).mark(examples, prompt_of)  →  (example, why or None) …
+
+The 13-gram rule is GPT-3's (Brown et al. 2020, appendix C); a text shorter than n words counts as one run. A word changed in every
+thirteen escapes it, and most runs of three words do not: of recorded questions in which a tenth of the words was changed at random it
+finds 42 % by a share of 0.3, the fuzzy rule 81 % by one of 0.6 (docs/design/004-curation.md). A run that several of the texts have in
+common is the wording of their template and tells nothing: it is left out.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from orcinus.core.protocols import Executor
+from orcinus.runs.executors.local import LOCAL
+from orcinus.tasks.duplicates.ngrams import I64, ngrams, normal
+from orcinus.tasks.duplicates.seen import hash_of
+
+T = TypeVar("T")
+ROWS_PER_BATCH = 2048
+TEMPLATE_TEXTS = 3
+"""A run that so many texts share belongs to their template. BIG-Bench Hard asks 250 questions in the same words."""
+FUZZY_WORDS = 3
+FUZZY_RUNS = 8
+"""A text with fewer runs of three words of its own is too short to be told by them."""
+_SLOTS = 1 << 22
+
+
+class Overlap:
+    """Texts that must stay unseen, by name, and what of them another text holds."""
+
+    def __init__(
+        self, texts: Iterable[tuple[str, str]], *, n: int | None, fuzzy: float | None = None
+    ) -> None:
+        """Read the texts once.
+
+        Args:
+            texts: (name, text) of each.
+            n: Words in a run of which one is enough; None compares whole texts only.
+            fuzzy: The share of a text's runs of three words that is enough; None does not look at them.
+        """
+        self._fuzzy = fuzzy
+        self._names: list[str] = []
+        self._whole: dict[int, int] = {}
+        words, threes = _Runs(n), _Runs(FUZZY_WORDS if fuzzy is not None else None)
+        for batch in batched(texts, ROWS_PER_BATCH):
+            for at, (_, text) in enumerate(batch, len(self._names)):
+                self._whole.setdefault(hash_of(normal(text)), at)
+            for runs in (words, threes):
+                runs.add([text for _, text in batch], len(self._names))
+            self._names += [name for name, _ in batch]
+        self._words, self._threes = words.index(len(self._names)), threes.index(len(self._names))
+
+    def mark(
+        self, items: Iterable[T], text_of: Callable[[T], str], *, executor: Executor = LOCAL
+    ) -> Iterator[tuple[T, str | None]]:
+        """The ``items`` in order, each with how it overlaps and with which text most, or None; their texts alone go to ``executor``."""
+        if not self._names:
+            yield from ((item, None) for item in items)
+            return
+        waiting: deque[list[T]] = (
+            deque()
+        )  # not itertools.tee, which lets go of 57 batches at a time
+
+        def sent() -> Iterator[list[str]]:
+            for batch in batched(items, ROWS_PER_BATCH):
+                waiting.append(batch)
+                yield [text_of(item) for item in batch]
+
+        for found in executor.map(self.reasons, sent()):
+            yield from zip(waiting.popleft(), found, strict=True)
+
+    def reasons(self, texts: Sequence[str]) -> list[str | None]:
+        """How each of ``texts`` overlaps, or None: a pure function of a shard."""
+        reasons: list[str | None] = [None] * len(texts)
+        if self._threes is not None and self._fuzzy is not None:
+            rows, owners, counts = self._threes.shared(texts)
+            shares = np.where(
+                self._threes.sizes[owners] < FUZZY_RUNS, 0, counts / self._threes.sizes[owners]
+            )
+            for row, owner, share in _best(rows, owners, shares):
+                if share >= self._fuzzy:
+                    reasons[row] = (
+                        f"has {share:.0%} of the runs of {FUZZY_WORDS} words of {self._names[owner]}"
+                    )
+        if self._words is not None:
+            for row, owner, count in _best(*self._words.shared(texts)):
+                plural = "s" if count > 1 else ""
+                reasons[row] = (
+                    f"shares {count:.0f} run{plural} of {self._words.n} words with {self._names[owner]}"
+                )
+        for row, text in enumerate(texts):
+            twin = self._whole.get(hash_of(normal(text)))
+            if twin is not None:
+                reasons[row] = f"is the text of {self._names[twin]}"
+        return reasons
+
+
+def touched(texts: Sequence[str], seen: Iterable[str], *, n: int) -> list[bool]:
+    """Which of ``texts`` share a run of ``n`` words with any text of ``seen``; what three of ``texts`` have in common is their template.
+
+    Args:
+        texts: Evaluation items; a shorter one counts as one run.
+        seen: What a model has learnt from, read as a stream.
+        n: Words of a run.
+    """
+    grams = ngrams(texts, n)
+    runs, counts = np.unique(
+        np.concatenate(
+            [np.unique(grams.of(i)) for i in range(len(texts))] or [np.empty(0, np.uint64)]
+        ),
+        return_counts=True,
+    )
+    runs = runs[counts < TEMPLATE_TEXTS]
+    hit = np.zeros(len(runs), bool)
+    for batch in batched(seen, ROWS_PER_BATCH):
+        hit |= np.isin(runs, ngrams(batch, n).hashes)
+    marked = np.isin(grams.hashes, runs[hit])
+    return [bool(count) for count in np.bincount(grams.rows[marked], minlength=len(texts))]
+
+
+class _Runs:
+    """The distinct runs of each text, gathered."""
+
+    def __init__(self, n: int | None) -> None:
+        self._n = n
+        self._hashes: list[npt.NDArray[np.uint64]] = []
+        self._owners: list[npt.NDArray[np.int32]] = []
+
+    def add(self, texts: Sequence[str], first: int) -> None:
+        """Take further texts, the first of which has the number ``first``."""
+        if self._n is None:
+            return
+        grams = ngrams(texts, self._n)
+        for i in range(len(texts)):
+            hashes = np.unique(grams.of(i))
+            self._hashes.append(hashes)
+            self._owners.append(np.full(len(hashes), first + i, np.int32))
+
+    def index(self, texts: int) -> "_Index | None":
+        """What tells the ``texts`` that were taken; None where nothing was asked for."""
+        if self._n is None or not self._hashes:
+            return None
+        return _Index(self._n, np.concatenate(self._hashes), np.concatenate(self._owners), texts)
+
+
+class _Index:
+    """Which texts a run of words belongs to. 12 bytes a run."""
+
+    def __init__(
+        self, n: int, hashes: npt.NDArray[np.uint64], owners: npt.NDArray[np.int32], texts: int
+    ) -> None:
+        self.n = n
+        order = np.argsort(hashes, kind="stable")
+        hashes, owners = hashes[order], owners[order]
+        _, counts = np.unique(hashes, return_counts=True)
+        own = np.repeat(counts < TEMPLATE_TEXTS, counts)
+        self._hashes, self._owners = hashes[own], owners[own]
+        self.sizes = np.bincount(self._owners, minlength=texts)
+        """How many runs of its own each text has."""
+        # Nearly all runs of other texts are strangers: one look into a table of a few MiB is enough to know.
+        self._known = np.zeros(_SLOTS, np.bool_)
+        self._known[_slot(self._hashes)] = True
+
+    def shared(self, texts: Sequence[str]) -> tuple[I64, I64, I64]:
+        """(number of one of ``texts``, number of one of ours, how many runs they share), for all that share any."""
+        grams = ngrams(texts, self.n)
+        maybe = np.flatnonzero(self._known[_slot(grams.hashes)])
+        hashes = grams.hashes[maybe]
+        rows = np.searchsorted(grams.offsets, maybe, "right") - 1
+        first, last = (np.searchsorted(self._hashes, hashes, side) for side in ("left", "right"))
+        found = [np.empty(0, np.int64)]
+        for k in range(TEMPLATE_TEXTS - 1):
+            held = np.flatnonzero(first + k < last)
+            found.append(rows[held] * len(self._hashes) + first[held] + k)
+        row, place = np.divmod(np.unique(np.concatenate(found)), max(1, len(self._hashes)))
+        pairs, counts = np.unique(row * len(self.sizes) + self._owners[place], return_counts=True)
+        row, owner = np.divmod(pairs, len(self.sizes))
+        return row, owner, counts
+
+
+def _slot(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    return hashes & np.uint64(_SLOTS - 1)
+
+
+def _best(
+    rows: I64, owners: I64, values: npt.NDArray[np.generic]
+) -> Iterator[tuple[int, int, float]]:
+    """Of each row the owner with the largest value, the first of equals."""
+    order = np.lexsort((owners, -values.astype(float), rows))
+    _, first = np.unique(rows[order], return_index=True)
+    for i in order[first]:
+        yield int(rows[i]), int(owners[i]), float(values[i])
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The ``items`` in lists of ``size``, the last one shorter."""
+    batch: list[T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,330 @@
+r"""A Draft becomes an Example, or is refused with the reason.
+
+    Draft(prompt="Which is even?", choices=["3", "4"], reference="4")
+    Example(prompt="Which is even?\\nOptions:\\n(A) 3\\n(B) 4", choices=("3", "4"), reference="B", answer_type="choice")
+
+A right option given as text or number becomes its letter. Where two options read the same, only a letter can decide (AQuA has
+such questions), so a text is then refused.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, get_args
+
+import orjson
+
+from orcinus.core.fingerprint import fingerprint
+from orcinus.core.types import AnswerType, Example
+from orcinus.tasks.files.layouts import Draft, Unusable, text_of
+from orcinus.tasks.files.rows import kind_of
+
+_TYPES = get_args(AnswerType)
+_YES_NO = {"yes", "no", "true", "false"}
+_NUMBER = re.compile(
+    r"[-+−]?[$€£]?\s?[-+−]?(\d[\d,]*(\.\d*)?|\.\d+)(e[-+]?\d+)?\s?%?", re.IGNORECASE
+)
+_LETTER = re.compile(r"\s*\(?([A-Za-z])[).:]?\s*")
+_DEEPEST = 32
+"""Levels of objects and lists in ``meta``; orjson writes 254."""
+_WORDS_OF_AN_ANSWER = 12
+"""A longer reference is prose, which no rule can compare."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What the recipe and the file say for every row of a file."""
+
+    task: str
+    own_task: bool
+    """A row may name its own task."""
+    answer_type: AnswerType
+    forced_type: bool
+    """The recipe sets the answer type: rows do not."""
+    prompt_layout: str
+    unlabelled: bool
+    meta: Mapping[str, Any]
+
+
+def build(draft: Draft, defaults: Defaults) -> Example:
+    """The Example of ``draft``.
+
+    Raises:
+        Unusable: Something is missing or contradicts itself; the text says what to do.
+    """
+    prompt = text_of(draft.prompt, "prompt")
+    task = (
+        text_of(draft.task, "task")
+        if defaults.own_task and draft.task not in (None, "")
+        else defaults.task
+    )
+    answer_type = _answer_type(draft, defaults)
+    choices, labels = _choices(draft.choices)
+    reference = _reference(
+        _by_label(draft.reference, labels), answer_type, choices, defaults.unlabelled
+    )
+    if answer_type == "choice" and choices is not None and not shows_options(prompt, choices):
+        prompt = with_options(prompt, choices, defaults.prompt_layout)
+    meta = {**_plain_object(draft.meta, "meta"), **defaults.meta}
+    return Example(
+        id=_identity(draft.id, task, prompt, reference),
+        task=task,
+        prompt=prompt,
+        answer_type=answer_type,
+        choices=choices,
+        reference=reference,
+        meta=meta,
+    )
+
+
+def infer_answer_type(drafts: Sequence[Draft]) -> AnswerType:
+    """The answer type that all references of the first rows share, where neither rows nor recipe name one."""
+    references = [draft.reference for draft in drafts if draft.reference not in (None, "", [])]
+    if any(_has_options(draft.choices) for draft in drafts):
+        return "choice"
+    if not references:
+        return "free"
+    if all(
+        isinstance(item, bool) or (isinstance(item, str) and item.strip().casefold() in _YES_NO)
+        for item in references
+    ):
+        return "bool"
+    if all(_is_number(item) for item in references):
+        return "number"
+    if all(isinstance(item, str) and ("\\" in item or "$" in item) for item in references):
+        return "math"
+    longest = max(len(str(item).split()) for item in references)
+    return "free" if longest > _WORDS_OF_AN_ANSWER else "exact"
+
+
+def shows_options(prompt: str, choices: Sequence[str]) -> bool:
+    """Whether ``prompt`` already lists every option after its letter."""
+    at = 0
+    for i, choice in enumerate(choices):
+        if choice not in prompt:  # spares most rows the pattern, which costs twenty times as much
+            return False
+        letter = chr(ord("A") + i)
+        pattern = rf"(?:\({letter}\)|\b{letter}[.):])\s*{re.escape(choice)}"
+        match = re.compile(pattern).search(prompt, at)
+        if match is None:
+            return False
+        at = match.end()
+    return True
+
+
+def with_options(prompt: str, choices: Sequence[str], layout: str) -> str:
+    """``prompt`` with its options written as ``layout`` says."""
+    options = "\n".join(f"({chr(ord('A') + i)}) {choice}" for i, choice in enumerate(choices))
+    before, _, after = layout.partition("{prompt}")
+    return (
+        (before + prompt + after.replace("{options}", options))
+        if "{options}" in after
+        else before.replace("{options}", options) + prompt + after
+    )
+
+
+def _answer_type(draft: Draft, defaults: Defaults) -> AnswerType:
+    own = draft.answer_type
+    if defaults.forced_type or own in (None, ""):
+        return defaults.answer_type
+    if own not in _TYPES:
+        raise Unusable(f"no answer type {own!r:.60}; known: {', '.join(_TYPES)}")
+    known: AnswerType = own
+    return known
+
+
+def _has_options(value: Any) -> bool:
+    return value is not None and value != [] and value != "" and value != {}
+
+
+def _choices(value: Any) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """The options, and the labels that the row itself gives them (``{"text": […], "label": ["1", "2"]}``, ``{"A": …, "B": …}``)."""
+    labels: Any = ()
+    if not _has_options(value):
+        return None, ()
+    if isinstance(value, str):
+        value = _choices_in_text(value)
+    if isinstance(value, Mapping):
+        labels, value = (
+            (value.get("label", ()), value["text"])
+            if "text" in value
+            else (list(value), list(value.values()))
+        )
+    if not isinstance(value, list | tuple) or len(value) < 2:
+        raise Unusable(f"the choices are {value!r:.60}; they must be a list of two options or more")
+    if len(value) > 26:
+        raise Unusable(f"{len(value)} choices; at most 26 have letters")
+    choices = tuple(
+        text_of(item, f"option {chr(ord('A') + i)}").strip() for i, item in enumerate(value)
+    )
+    if not isinstance(labels, list | tuple) or len(labels) not in (0, len(choices)):
+        raise Unusable(
+            f"the labels of the {len(choices)} choices are {labels!r:.60}; give one for each"
+        )
+    return choices, tuple(text_of(label, "label of a choice") for label in labels)
+
+
+def _by_label(reference: Any, labels: Sequence[str]) -> Any:
+    """The letter of the option whose label ``reference`` is: in ARC some questions' options are called 1 to 4."""
+    if isinstance(reference, str | int) and labels.count(label := str(reference).strip()) == 1:
+        return chr(ord("A") + labels.index(label))
+    return reference
+
+
+def _choices_in_text(value: str) -> Any:
+    """Options in one cell of a CSV file: a JSON list, or separated by newlines, ``|`` or ``;``."""
+    if value.lstrip().startswith(("[", "{")):
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            raise Unusable(f"the choices {value[:40]!r} are no JSON list ({error.msg})") from error
+    separator = next((mark for mark in ("\n", "|", ";") if mark in value), None)
+    parts = [part.strip() for part in value.split(separator)] if separator else [value]
+    return [part for part in parts if part]
+
+
+def _reference(
+    value: Any, answer_type: AnswerType, choices: tuple[str, ...] | None, unlabelled: bool
+) -> str | tuple[str, ...] | None:
+    if value is None or value == "" or value == []:
+        if unlabelled or answer_type in ("free", "program"):
+            return None
+        raise Unusable(
+            f"no reference, but the answer type is {answer_type}; name its column with columns: {{reference: …}}, or set unlabelled: true"
+        )
+    if answer_type == "choice":
+        many = isinstance(value, list | tuple)
+        letters = tuple(_letter(item, choices) for item in (value if many else (value,)))
+        return letters if many and len(letters) > 1 else letters[0]
+    if isinstance(value, list | tuple):
+        texts = tuple(_reference_text(item, answer_type) for item in value)
+        return texts if answer_type == "list" or len(texts) > 1 else texts[0]
+    if answer_type == "list" and isinstance(value, str):
+        return tuple(text_of(value, "reference").split())
+    return _reference_text(value, answer_type)
+
+
+def _reference_text(value: Any, answer_type: AnswerType) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return orjson.dumps(_plain_value(value, "the reference")).decode()
+    text = text_of(value, "reference").strip()
+    if answer_type == "number":
+        text = _after_hashes(text)
+        if not any(character.isdigit() for character in text):
+            raise Unusable(
+                f"the reference {text[:60]!r} holds no number, but the answer type is number; set answer_type: in the recipe"
+            )
+    if answer_type == "bool" and text.casefold().rstrip(".") not in _YES_NO:
+        raise Unusable(
+            f"the reference {text[:60]!r} is not yes, no, true or false; set answer_type: in the recipe"
+        )
+    return text
+
+
+def _letter(value: Any, choices: tuple[str, ...] | None) -> str:
+    """The letter of the right option, given as letter, text, or a zero-based index (as Hugging Face data sets have it)."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _letter_of_index(value, choices)
+    text = text_of(value, "reference").strip()
+    same = [i for i, choice in enumerate(choices or ()) if choice == text]
+    same = same or [i for i, choice in enumerate(choices or ()) if _loose(choice) == _loose(text)]
+    if len(same) == 1:
+        return chr(ord("A") + same[0])
+    match = _LETTER.fullmatch(text)
+    if match and not same:
+        return _checked_letter(match.group(1).upper(), text, choices)
+    if len(same) > 1:
+        raise Unusable(
+            f"the reference {text[:60]!r} is the text of {len(same)} options; give its letter"
+        )
+    if choices is not None and len(text) <= 2 and text.isdecimal() and int(text) < len(choices):
+        return chr(ord("A") + int(text))
+    raise Unusable(
+        f"the reference {text[:60]!r} is not among the choices {_shown(choices)}; give a letter or an option's text"
+    )
+
+
+def _letter_of_index(index: int, choices: tuple[str, ...] | None) -> str:
+    if choices is not None and str(index) in choices:
+        return chr(ord("A") + choices.index(str(index)))
+    if choices is None or not 0 <= index < len(choices):
+        raise Unusable(
+            f"the reference {index} is no index of the choices {_shown(choices)}; the first option is 0"
+        )
+    return chr(ord("A") + index)
+
+
+def _checked_letter(letter: str, text: str, choices: tuple[str, ...] | None) -> str:
+    if choices is not None and ord(letter) - ord("A") >= len(choices):
+        raise Unusable(
+            f"the reference {text!r} is not among the choices {_shown(choices)}; give a letter or an option's text"
+        )
+    return letter
+
+
+def _shown(choices: tuple[str, ...] | None) -> str:
+    if choices is None:
+        return "(none given)"
+    last = chr(ord("A") + len(choices) - 1)
+    return f"A–{last} ({', '.join(choice[:20] for choice in choices[:3])}{', …' if len(choices) > 3 else ''})"
+
+
+def _loose(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(".")
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if not isinstance(value, str):
+        return isinstance(value, int)
+    return _NUMBER.fullmatch(_after_hashes(value).strip()) is not None
+
+
+def _after_hashes(text: str) -> str:
+    """What follows ``####`` on the last line, as GSM8K's solutions have it; without one, ``text``."""
+    _, mark, answer = text.rpartition("####")
+    answer = answer.strip()
+    return answer if mark and answer and "\n" not in answer else text
+
+
+def _identity(given: Any, task: str, prompt: str, reference: str | tuple[str, ...] | None) -> str:
+    if given is None or given == "":
+        return fingerprint([task, prompt, reference], length=16)
+    return text_of(given, "id")
+
+
+def _plain_object(value: Mapping[str, Any], what: str, depth: int = 0) -> dict[str, Any]:
+    """``value`` with JSON values only: dates and the like as text."""
+    return {str(key): _plain_value(item, what, depth + 1) for key, item in value.items()}
+
+
+def _plain_value(value: Any, what: str, depth: int = 0) -> Any:
+    if isinstance(value, str):
+        return value if not value or value.isspace() else text_of(value, f"text in {what}")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if value.bit_length() < 64 else str(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth >= _DEEPEST:
+        raise Unusable(f"{what} is nested more than {_DEEPEST} deep; leave it out, or make it flat")
+    if isinstance(value, Mapping):
+        return _plain_object(value, what, depth)
+    if isinstance(value, list | tuple):
+        return [_plain_value(item, what, depth + 1) for item in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return float(value)
+    raise Unusable(
+        f"{what} holds {kind_of(value)}, which has no place in JSON; leave the column out"
+    )

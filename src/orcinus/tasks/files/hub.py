@@ -1,0 +1,65 @@
+"""Data sets of the Hugging Face hub, streamed through the ``datasets`` library; with HF_HUB_OFFLINE those that it has in its cache.
+
+hf:openai/gsm8k            hf:cais/mmlu/abstract_algebra@test            hf:owner/name@train
+"""
+
+import logging
+import re
+from collections.abc import Iterator
+
+from orcinus.core.errors import DataError, MissingExtraError
+from orcinus.tasks.files.rows import Row
+from orcinus.tasks.files.sources import reason
+
+_ADDRESS = re.compile(
+    r"hf:(?P<repo>[^/@\s]+/[^/@\s]+)(?:/(?P<subset>[^@\s]+))?(?:@(?P<split>\S+))?"
+)
+
+
+def is_hub(path: str) -> bool:
+    """Whether ``path`` names a data set of the hub and no file."""
+    return path.startswith("hf:") and not path.startswith("hf://")
+
+
+def read_hub(path: str) -> Iterator[Row]:
+    """The rows of a hub data set, one at a time.
+
+    Raises:
+        DataError: The address is not well formed, or the data set cannot be opened.
+        MissingExtraError: The ``datasets`` library is not installed.
+    """
+    match = _ADDRESS.fullmatch(path)
+    if match is None:
+        raise DataError(f"{path}: not an address of the form hf:owner/name/subset@split")
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError("reading a Hugging Face data set", "hub") from error
+    # It tries six times in 23 seconds and writes about each; our one line at the end is enough.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    offline = datasets.config.HF_HUB_OFFLINE
+    subset, stem = match["subset"], match["subset"] or match["repo"].split("/")[1]
+    try:
+        # Offline only what an earlier load_dataset has prepared can be read, and that is not streamed.
+        rows = datasets.load_dataset(
+            match["repo"], subset, split=match["split"] or "train", streaming=not offline
+        )
+        for number, fields in enumerate(rows, 1):
+            yield Row(where=f"{path}: row {number}", stem=stem, fields=fields)
+    except Exception as error:
+        raise DataError(
+            f"{path}: cannot be read from the hub: {_said(error, match['repo'], offline)}"
+        ) from error
+
+
+def _said(error: Exception, repo: str, offline: bool) -> str:
+    """What the library says, in the words of a recipe, with what to do."""
+    text = reason(error)
+    if "Config name is missing" in text:
+        names = text.partition("[")[2].partition("]")[0]
+        return f"it has several subsets; name one, hf:{repo}/SUBSET: {names}"
+    if offline:
+        return f"{text}; HF_HUB_OFFLINE is set: unset it, or name files on this machine as path:"
+    if isinstance(error, ConnectionError):
+        return f"{text}; is this machine online? files on it can be named as path:"
+    return text

@@ -1,0 +1,519 @@
+r"""The layouts in which public and private task files come, and how each becomes a Draft.
+
+    BIG-Bench Hard  {"input": "Which statement is …\\nOptions:\\n(A) …", "target": "(A)"}
+    AGIEval         {"passage": …, "question": …, "options": ["(A)…", …], "label": "C"}
+    OpenOrca        {"id": "niv2.242684", "system_prompt": …, "question": …, "response": …}
+    anything else   {"question": …, "choices": [...], "answer": …}, or whatever the recipe's ``columns`` say
+
+A layout is seen from the names of the fields. One Draft later becomes one Example (``records.py``).
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from orcinus.tasks.files.rows import kind_of
+
+Columns = Mapping[str, str | tuple[str, ...]]
+Layout = Literal[
+    "native", "bbh", "agieval", "openorca", "chat", "alpaca", "flan", "superni", "plain"
+]
+
+LAYOUTS: Mapping[Layout, str] = {
+    "native": "a column named prompt",
+    "plain": "columns of the usual names",
+    "bbh": "BIG-Bench Hard",
+    "agieval": "AGIEval",
+    "openorca": "OpenOrca",
+    "chat": "ShareGPT, SlimOrca or messages",
+    "alpaca": "Alpaca",
+    "flan": "FLAN v2",
+    "superni": "Super-NaturalInstructions",
+}
+"""What each layout is known as."""
+PROMPT = ("prompt", "question", "instruction", "query", "problem", "input", "inputs", "text")
+REFERENCE = (
+    "reference",
+    "answer",
+    "target",
+    "label",
+    "answerKey",
+    "gold",
+    "solution",
+    "output",
+    "targets",
+    "response",
+)
+CHOICES = ("choices", "options", "endings", "candidates")
+ID = ("id", "uid", "qid", "question_id", "example_id", "idx")
+TASK = ("task", "task_name", "subject", "_task_name")
+CARRIED = (
+    "licence",
+    "license",
+    "collection",
+    "difficulty",
+    "level",
+    "subject",
+    "category",
+    "tags",
+    "passage_id",
+    "verbosity",
+    "source",
+)
+"""Fields that are kept in ``meta`` wherever they are found."""
+FLAN_COLLECTIONS = {
+    "cot": "cot",
+    "niv2": "niv2",
+    "t0": "t0",
+    "flan": "flan2021",
+    "flan2021": "flan2021",
+    "dialog": "dialog",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What a row says, before anything is checked."""
+
+    prompt: Any
+    id: Any = None
+    task: Any = None
+    choices: Any = None
+    reference: Any = None
+    answer_type: Any = None
+    system: str | None = None
+    """The system message of a row that is already answered."""
+    response: str | None = None
+    """The answer some model gave, of a row that is already answered."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Unusable(ValueError):
+    """A row does not fit its layout; the text says why and what to do."""
+
+
+class NoPrompt(Unusable):
+    """None of the columns has a name under which a prompt is looked for."""
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_EXACT_UP_TO = 2**53
+"""Above it a float cannot hold every whole number."""
+
+
+def text_of(value: Any, what: str) -> str:
+    """``value`` as text: it is one, or a number.
+
+    Args:
+        value: As the row has it.
+        what: Its part in an example, for the message.
+
+    Raises:
+        Unusable: It is neither, or empty, or damaged.
+    """
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        text = _digits(value, what)
+    else:
+        found = "missing" if value is None else f"{kind_of(value)}, not a text"
+        raise Unusable(f"the {what} is {found}; give a text, or name another column with columns:")
+    if not text.strip():
+        raise Unusable(
+            f"the {what} is empty; fill it, or set skip_bad: true to leave such rows out"
+        )
+    if not text.isascii() and _SURROGATE.search(text):
+        raise Unusable(
+            f"the {what} holds half a character (a lone surrogate); it was damaged when the file was made"
+        )
+    return text
+
+
+def _digits(value: float, what: str) -> str:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise Unusable(
+                f"the {what} is {value}, which is no number; leave it out, or write what is meant"
+            )
+        if abs(value) >= _EXACT_UP_TO:
+            raise Unusable(
+                f"the {what} is {value}, a number too large to be read exactly; write it in quotes"
+            )
+    return str(value)
+
+
+def _part(value: Any, what: str) -> str:
+    """As ``text_of``, but it may be missing."""
+    return "" if value is None or value == "" else text_of(value, what)
+
+
+def names_of(fields: Mapping[str, Any]) -> str:
+    """The columns of a row, for messages."""
+    names = [str(name)[:40] for name in fields]
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
+def layout_of(fields: Mapping[str, Any]) -> Layout:
+    """The layout that a row with these field names has."""
+    names = set(fields)
+    for layout, needed in _SIGNS:
+        if needed <= names:
+            return layout
+    return "plain"
+
+
+_SIGNS: tuple[tuple[Layout, set[str]], ...] = (
+    ("chat", {"conversations"}),
+    ("chat", {"messages"}),
+    ("openorca", {"system_prompt", "question", "response"}),
+    ("flan", {"inputs", "targets"}),
+    ("superni", {"Definition", "input", "output"}),
+    ("agieval", {"passage", "question", "options", "label"}),
+    ("alpaca", {"instruction", "input", "output"}),
+    ("alpaca", {"instruction", "output"}),
+    ("bbh", {"input", "target"}),
+    ("native", {"prompt"}),
+)
+
+
+def draft_of(fields: Mapping[str, Any], layout: Layout) -> Draft:
+    """Read one row.
+
+    Raises:
+        Unusable: The row does not fit the layout.
+    """
+    return _CONVERTERS[layout](fields)
+
+
+def mapped(fields: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
+    """``fields`` with the recipe's column mapping applied: what it names goes under our own names.
+
+    Raises:
+        Unusable: A named column is not there.
+    """
+    if not columns:
+        return fields
+    found = dict(fields)
+    for name, source in columns.items():
+        if name == "meta":
+            extra = {column: _column(fields, column) for column in _several(source)}
+            found["meta"] = {
+                **(fields["meta"] if isinstance(fields.get("meta"), dict) else {}),
+                **extra,
+            }
+        elif isinstance(source, str):
+            found[name] = _column(fields, source)
+        elif name == "choices":
+            found[name] = [
+                value for column in source if (value := _column(fields, column)) not in (None, "")
+            ]
+        else:
+            parts = (_part(_column(fields, column), f"column {column!r}") for column in source)
+            found[name] = "\n\n".join(filter(None, parts))
+    return found
+
+
+def _several(source: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (source,) if isinstance(source, str) else source
+
+
+def _column(fields: Mapping[str, Any], path: str) -> Any:
+    if path in fields:
+        return fields[path]
+    value: Any = fields
+    for part in path.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise Unusable(f"no column {path!r}; there are: {names_of(fields)}")
+        value = value[part]
+    return value
+
+
+def _first(fields: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    for name in names:
+        if (value := fields.get(name)) is not None:
+            return value
+    return None
+
+
+def _carried(fields: Mapping[str, Any]) -> dict[str, Any]:
+    own = fields.get("meta")
+    meta = {name: fields[name] for name in CARRIED if fields.get(name) is not None}
+    if "license" in meta:
+        meta.setdefault("licence", meta.pop("license"))
+    return {**meta, **(own if isinstance(own, Mapping) else {})}
+
+
+def _plain(fields: Mapping[str, Any]) -> Draft:
+    prompt_name = next((name for name in PROMPT if fields.get(name) is not None), None)
+    if prompt_name is None:
+        raise NoPrompt(f"no prompt among the columns {names_of(fields)}")
+    return Draft(
+        prompt=fields[prompt_name],
+        id=_first(fields, ID),
+        task=_first(fields, TASK),
+        choices=_first(fields, CHOICES),
+        reference=_first(fields, REFERENCE),
+        answer_type=fields.get("answer_type"),
+        system=fields.get("system"),
+        response=fields.get("response"),
+        meta=_carried(fields),
+    )
+
+
+def _bbh(fields: Mapping[str, Any]) -> Draft:
+    prompt, target = text_of(fields["input"], "input"), fields["target"]
+    return Draft(
+        prompt=prompt,
+        id=_first(fields, ID),
+        choices=options_in(prompt),
+        reference=target,
+        answer_type="list" if isinstance(target, str) and _rearranges(target, prompt) else None,
+        meta=_carried(fields) | {"target_raw": target},
+    )
+
+
+def _rearranges(target: str, prompt: str) -> bool:
+    """Whether the answer is words of the question in another order (word sorting)."""
+    words = target.split()
+    return (
+        len(words) > 1
+        and all(word.isalpha() for word in words)
+        and set(words) <= set(prompt.split())
+    )
+
+
+def _agieval(fields: Mapping[str, Any]) -> Draft:
+    parts = [_part(fields.get(name), name) for name in ("passage", "question")]
+    options = fields.get("options") or None
+    label = fields.get("label")
+    return Draft(
+        prompt="\n\n".join(filter(None, parts)),
+        id=_first(fields, ID),
+        choices=[_unlettered(option) for option in options]
+        if isinstance(options, list)
+        else options,
+        reference=label if label is not None else fields.get("answer"),
+        answer_type=None if options else "math",
+        meta=_carried(fields),
+    )
+
+
+def _unlettered(option: Any) -> Any:
+    return _LABEL.sub("", option, count=1) if isinstance(option, str) else option
+
+
+def _openorca(fields: Mapping[str, Any]) -> Draft:
+    identity = fields.get("id")
+    return Draft(
+        prompt=fields["question"],
+        id=identity,
+        reference=fields.get("reference"),
+        answer_type=fields.get("answer_type") or "free",
+        system=_part(fields.get("system_prompt"), "system_prompt"),
+        response=fields.get("response"),
+        meta=_carried(fields) | _collection(str(identity).partition(".")[0]),
+    )
+
+
+def _collection(name: str) -> dict[str, str]:
+    known = FLAN_COLLECTIONS.get(name.lower())
+    return {} if known is None else {"collection": known}
+
+
+_CHAT_ROLES = {
+    "system": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+}
+
+
+def _chat(fields: Mapping[str, Any]) -> Draft:
+    """One exchange: an optional system message, a question, its answer. Longer conversations have no single question."""
+    turns = fields.get("conversations") or fields.get("messages")
+    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
+        raise Unusable("the conversation is no list of turns {from, value} or {role, content}")
+    said: dict[str, list[str]] = {"system": [], "user": [], "assistant": []}
+    for turn in turns:
+        role = _CHAT_ROLES.get(str(turn.get("from", turn.get("role"))))
+        if role is None:
+            raise Unusable(
+                f"a turn of the conversation is by {turn.get('from', turn.get('role'))!r:.60}; known: {', '.join(_CHAT_ROLES)}"
+            )
+        if role == "user" and said["assistant"]:
+            raise Unusable(
+                "the conversation goes on after an answer; only one question with one answer makes an example"
+            )
+        said[role].append(_part(turn.get("value", turn.get("content")), f"turn of {role}"))
+    if len(said["user"]) != 1 or len(said["assistant"]) > 1:
+        raise Unusable(
+            f"a conversation with {len(said['user'])} questions and {len(said['assistant'])} answers; only one of each makes an example"
+        )
+    return Draft(
+        prompt=said["user"][0],
+        id=_first(fields, ID),
+        task=_first(fields, TASK),
+        reference=fields.get("reference"),
+        answer_type=fields.get("answer_type") or "free",
+        system="\n".join(said["system"]),
+        response=said["assistant"][0] if said["assistant"] else None,
+        meta=_carried(fields),
+    )
+
+
+def _alpaca(fields: Mapping[str, Any]) -> Draft:
+    parts = [_part(fields["instruction"], "instruction"), _part(fields.get("input"), "input")]
+    return Draft(
+        prompt="\n\n".join(filter(None, parts)),
+        id=_first(fields, ID),
+        task=_first(fields, TASK),
+        choices=_first(fields, CHOICES),
+        reference=fields.get("reference", fields["output"]),
+        answer_type=fields.get("answer_type"),
+        system=_part(fields.get("system"), "system"),
+        response=_part(fields["output"], "output"),
+        meta=_carried(fields),
+    )
+
+
+def _flan(fields: Mapping[str, Any]) -> Draft:
+    """A row of the FLAN-v2 collection. Orca asked zero-shot queries only, so few-shot templates are refused."""
+    template = str(fields.get("template_type", fields.get("_template_type", "")) or "")
+    if template.startswith("fs"):
+        raise Unusable(
+            f"a few-shot template ({template}); only zero-shot queries are used (Orca, section 3.1)"
+        )
+    source = str(fields.get("task_source", fields.get("_task_source", "")) or "")
+    prompt, target = text_of(fields["inputs"], "inputs"), fields["targets"]
+    options = options_in(prompt)
+    return Draft(
+        prompt=prompt,
+        id=_first(fields, ID),
+        task=fields.get("task_name", fields.get("_task_name", fields.get("task"))),
+        choices=options,
+        reference=target,
+        meta=_carried(fields) | _collection(source) | ({"template": template} if template else {}),
+    )
+
+
+def _superni(fields: Mapping[str, Any]) -> Draft:
+    definition = fields["Definition"]
+    lines = definition if isinstance(definition, list) else [definition]
+    text = "\n".join(text_of(line, "Definition") for line in lines)
+    return Draft(
+        prompt=f"{text}\n\n{_part(fields['input'], 'input')}",
+        id=_first(fields, ID),
+        reference=fields["output"],
+        meta=_carried(fields) | {"collection": "niv2", "definition": text},
+    )
+
+
+_SAME_EVERYWHERE = (("id", ID), *(("meta", (name,)) for name in (*CARRIED, "meta")))
+_TYPED = (("answer_type", ("answer_type",)), ("task", TASK))
+_TURNS = ("conversations", "messages")
+_BY_NAME = (
+    ("prompt", PROMPT),
+    ("choices", CHOICES),
+    ("reference", REFERENCE),
+    ("system", ("system",)),
+)
+_READ: Mapping[Layout, tuple[tuple[str, tuple[str, ...]], ...]] = {
+    "native": (*_BY_NAME, *_TYPED, ("response", ("response",))),
+    "plain": (*_BY_NAME, *_TYPED, ("response", ("response",))),
+    "bbh": (("prompt", ("input",)), ("choices", ("input",)), ("reference", ("target",))),
+    "agieval": (
+        ("prompt", ("passage",)),
+        ("prompt", ("question",)),
+        ("choices", ("options",)),
+        ("reference", ("label", "answer")),
+    ),
+    "openorca": (
+        ("prompt", ("question",)),
+        ("reference", ("reference",)),
+        ("answer_type", ("answer_type",)),
+        ("system", ("system_prompt",)),
+        ("response", ("response",)),
+    ),
+    "chat": (
+        ("prompt", _TURNS),
+        ("reference", ("reference",)),
+        ("system", _TURNS),
+        ("response", _TURNS),
+        *_TYPED,
+    ),
+    "alpaca": (
+        ("prompt", ("instruction",)),
+        ("prompt", ("input",)),
+        ("choices", CHOICES),
+        ("reference", ("reference", "output")),
+        ("system", ("system",)),
+        ("response", ("output",)),
+        *_TYPED,
+    ),
+    "flan": (
+        ("prompt", ("inputs",)),
+        ("choices", ("inputs",)),
+        ("reference", ("targets",)),
+        ("task", ("task_name", "_task_name", "task")),
+        ("meta", ("template_type", "_template_type")),
+        ("meta", ("task_source", "_task_source")),
+    ),
+    "superni": (("prompt", ("Definition",)), ("prompt", ("input",)), ("reference", ("output",))),
+}
+"""Each part of a Draft and the columns it may come from, of which the first that holds something is read; a part that stands twice is joined.
+What the converters above do, for showing it: a test changes each column and looks which part changes."""
+
+
+def columns_read(
+    fields: Mapping[str, Any], layout: Layout, draft: Draft, columns: Columns
+) -> dict[str, tuple[str, ...]]:
+    """Which columns of a row each part of its ``draft`` came from.
+
+    Args:
+        fields: The row as the file has it.
+        layout: The layout in which it was read.
+        draft: What came of it.
+        columns: The recipe's mapping.
+    """
+    own = mapped(fields, columns)
+    found: dict[str, tuple[str, ...]] = {}
+    for part, alternatives in (*_READ[layout], *_SAME_EVERYWHERE):
+        name = next((name for name in alternatives if own.get(name) not in (None, "")), None)
+        if name is not None and (part == "meta" or getattr(draft, part) not in (None, "")):
+            found[part] = (*found.get(part, ()), *_several(columns.get(name, name)))
+    return found
+
+
+_CONVERTERS: Mapping[Layout, Callable[[Mapping[str, Any]], Draft]] = {
+    "native": _plain,
+    "plain": _plain,
+    "bbh": _bbh,
+    "agieval": _agieval,
+    "openorca": _openorca,
+    "chat": _chat,
+    "alpaca": _alpaca,
+    "flan": _flan,
+    "superni": _superni,
+}
+
+_LABEL = re.compile(r"^\s*\(?([A-Za-z])[).:]\s*")
+_OPTION_LINE = re.compile(r"\s*\(?([A-Z])[).:](.*)")
+_OPTIONS_CUE = re.compile(
+    r"^[^\S\n]*(?:options|answer choices|choices|choose from)[^\S\n]*[-:]?[^\S\n]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def options_in(prompt: str) -> list[str] | None:
+    """The lettered options at the end of a prompt, in order; None when there are none."""
+    cues = list(_OPTIONS_CUE.finditer(prompt))
+    lines = prompt[cues[-1].end() :].strip("\n").splitlines() if cues else []
+    found = [match for line in lines if (match := _OPTION_LINE.match(line))]
+    letters = [match.group(1) for match in found]
+    if len(found) < 2 or letters != [chr(ord("A") + i) for i in range(len(found))]:
+        return None
+    return [match.group(2).strip() for match in found]

@@ -1,0 +1,316 @@
+"""Tasks from files: your rows, and the public ones in their own layouts, become Examples.
+
+    {"question": "What is 17 + 25?", "answer": "42"}
+    Example(id="b2…", task="sums", prompt="What is 17 + 25?", answer_type="number", reference="42", meta={})
+
+Whatever is wrong with a row is one line with file, line and what to do. ``Example.prompt`` is always the complete text that a
+model is shown: options that are not in it are written under it as ``(A) …`` lines.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from orcinus.core import registry
+from orcinus.core.config import Config
+from orcinus.core.errors import DataError, one_line
+from orcinus.core.types import AnswerType, Example
+from orcinus.tasks.duplicates.seen import SeenHashes, hash_of
+from orcinus.tasks.files.columns import advice
+from orcinus.tasks.files.examples import Defaults, build, infer_answer_type
+from orcinus.tasks.files.hub import is_hub, read_hub
+from orcinus.tasks.files.layouts import (
+    Draft,
+    Layout,
+    NoPrompt,
+    Unusable,
+    draft_of,
+    layout_of,
+    mapped,
+    names_of,
+)
+from orcinus.tasks.files.rows import Report, Row, read_rows, strict
+from orcinus.tasks.files.sources import find_sources, shown
+
+_ROWS_TO_INFER_FROM = 64
+_LISTED_AT_MOST = 1000
+_TWINS_LOOKED_UP = 3
+"""For so many rows it is said where their id was used first: each time the files are read again up to there."""
+_COLUMNS = (
+    "id",
+    "task",
+    "prompt",
+    "choices",
+    "reference",
+    "answer_type",
+    "system",
+    "response",
+    "meta",
+)
+
+
+class RecordsConfig(Config):
+    """A task, or several, in files."""
+
+    path: str
+    """A file, a folder, a glob, a URL (``s3://…``, ``https://…``; extra ``s3``) or a Hugging Face data set (``hf:owner/name``,
+    ``hf:owner/name/subset@split``, or the folder of ``save_to_disk``). JSONL, JSON, CSV, TSV, Parquet or Arrow; plain, gzip, zstd, bz2 or xz.
+    Keys of a store come from the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, …).
+    What lies behind a URL is taken to stay the same: give a changed file another name."""
+    name: str | None = None
+    """Name of the task; None takes it from the rows, or else from the file."""
+    columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    """Which column holds what, where the names are not the usual ones: ``{prompt: problem, reference: solution}``. Several
+    columns for ``prompt`` are joined by a blank line; for ``choices`` they are the options; for ``meta`` they are kept.
+    ``orcinus tasks inspect PATH`` shows which column became what, and a mapping to paste where it finds no prompt."""
+    answer_type: AnswerType | None = None
+    """How answers are compared; None takes it from the rows, or else from what the first references look like. With ``json`` a reference
+    is a value, or a JSON Schema (with its ``$schema``; ``pip install 'orcinus[schema]'``)."""
+    verifier: str | None = None
+    """Name of a verifier registered under ``verifiers.NAME`` in the entry-point group ``orcinus``; None judges by the answer type.
+    With a ``judge:`` in the recipe also ``judge_fallback`` (the judge is asked where the rules find no verdict), ``judge`` (about every answer)
+    and ``grounded`` (whether the question, or ``meta.context``, supports all that the answer claims)."""
+    layout: Layout | None = None
+    """None sees it from the names of the columns."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most so many examples, the first ones."""
+    licence: str | None = None
+    """Kept with every example and lesson."""
+    collection: str | None = None
+    """The collection the task belongs to, for quotas and for Orca's system messages: ``cot``, ``niv2``, ``t0``, ``flan2021``."""
+    prompt_layout: str = "{prompt}\nOptions:\n{options}"
+    """How options are written under a question that does not show them."""
+    unlabelled: bool = False
+    """The rows have no right answers: only a judge or a proxy can give verdicts."""
+    answered: bool = False
+    """Keep the rows' own answers and system messages as ``meta.response`` and ``meta.system``; ``teacher: {kind: answered}`` sets it, and a
+    row without an answer is then refused."""
+    skip_bad: bool = False
+    """Leave out rows that cannot be used, instead of stopping at the first. The report counts them, and ``dropped.parquet`` of the
+    sample step lists them with file, row and reason. ``orcinus tasks inspect --skip-bad`` lists them beforehand."""
+
+    @field_validator("columns")
+    @classmethod
+    def _columns_are_ours(
+        cls, value: dict[str, str | tuple[str, ...]]
+    ) -> dict[str, str | tuple[str, ...]]:
+        for name in value:
+            if name not in _COLUMNS:
+                raise ValueError(f"{name!r} is no part of an example; known: {', '.join(_COLUMNS)}")
+        return value
+
+    @field_validator("verifier")
+    @classmethod
+    def _verifier_is_registered(cls, value: str | None) -> str | None:
+        if value is not None:
+            registry.verifiers.get(value)
+        return value
+
+    @field_validator("prompt_layout")
+    @classmethod
+    def _layout_has_both_places(cls, value: str) -> str:
+        if "{prompt}" not in value or "{options}" not in value:
+            raise ValueError("the layout must hold {prompt} and {options}")
+        return value
+
+
+class Skipped:
+    """Takes note of the rows that were left out."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.lines: list[str] = []
+        """What was wrong, of the first thousand."""
+
+    def __call__(self, message: str) -> None:
+        """Note one row."""
+        self.count += 1
+        if len(self.lines) < _LISTED_AT_MOST:
+            self.lines.append(one_line(message))
+
+    def reasons(self) -> list[str]:
+        """What was wrong with each row, and after a thousand how many more there are."""
+        more = self.count - len(self.lines)
+        return self.lines + ([f"{more:,} rows more cannot be used"] if more else [])
+
+    def refuse_all(self, path: str) -> DataError:
+        """The error for a source without a row that can be used."""
+        first = (
+            f"none of its {self.count:,} rows can be used, the first for this: {self.lines[0]}"
+            if self.lines
+            else "no rows"
+        )
+        return DataError(f"{shown(path)}: {first}")
+
+
+class Records:
+    """The examples of one configured source; call it for a fresh pass."""
+
+    def __init__(self, config: RecordsConfig, base: Path) -> None:
+        self._config = config
+        self._base = base
+        self.skipped = Skipped()
+        """The rows left out by the latest pass."""
+
+    def __call__(self) -> Iterator[Example]:
+        """All examples in the files' order.
+
+        Raises:
+            ConfigError: There is no such file.
+            DataError: A row or a file cannot be used, or no row at all.
+        """
+        self.skipped = Skipped()
+        examples = read_task(
+            self._config, self._base, self.skipped if self._config.skip_bad else strict
+        )
+        first = next(examples, None)
+        if first is None:
+            raise self.skipped.refuse_all(self._config.path)
+        yield first
+        yield from examples
+
+
+def sources_of(config: RecordsConfig, base: Path) -> list[str]:
+    """The files and URLs of ``config``; empty for a Hugging Face data set.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    return [] if is_hub(config.path) else find_sources(config.path, base)
+
+
+def read_task(config: RecordsConfig, base: Path, report: Report | None = None) -> Iterator[Example]:
+    """The examples of ``config`` in a stable order, read as a stream.
+
+    Args:
+        config: Where they are and how they are laid out.
+        base: Where a relative path starts.
+        report: Told of each row that cannot be used; None stops at the first one, unless ``skip_bad`` is set.
+
+    Raises:
+        ConfigError: There is no such file.
+        DataError: A row or a file cannot be used; says file, line and what to do.
+    """
+    if report is None:
+        report = Skipped() if config.skip_bad else strict
+    return (read.example for read in read_with_sources(config, base, report))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """An example and where it came from."""
+
+    source: str
+    """The file."""
+    row: Row
+    layout: Layout
+    """As which the row was read."""
+    draft: Draft
+    example: Example
+
+
+def read_with_sources(config: RecordsConfig, base: Path, report: Report) -> Iterator[Read]:
+    """As ``read_task``, each example with its row and how that was understood."""
+    return islice(_unique(config, base, report), config.limit)
+
+
+def _with_answer(draft: Draft, example: Example) -> Example:
+    """``example`` with the answer of its row. A long text that is both answer and reference is no reference to judge by.
+
+    Raises:
+        Unusable: There is no answer.
+    """
+    if not draft.response or not draft.response.strip():
+        raise Unusable("no answer to take as a trace; name its column with columns: {response: …}")
+    same = example.answer_type == "free" and example.reference == draft.response.strip()
+    return replace(
+        example,
+        reference=None if same else example.reference,
+        meta={**example.meta, "response": draft.response, "system": draft.system or ""},
+    )
+
+
+def _unique(config: RecordsConfig, base: Path, report: Report) -> Iterator[Read]:
+    """The examples, refusing an id that a row gives a second time. Rows without an id are told apart by their content."""
+    seen = SeenHashes()
+    twins = 0
+    for read in _examples(config, base, report):
+        example = read.example
+        if read.draft.id is None or seen.add(hash_of(example.task, example.id)):
+            yield read
+            continue
+        twins += 1
+        before = f" ({_first_use(config, base, example)})" if twins <= _TWINS_LOOKED_UP else ""
+        report(
+            f"{read.row.where}: the id {example.id!r:.60} is used before in task {example.task!r:.60}{before}; make ids unique or leave them out"
+        )
+
+
+def _first_use(config: RecordsConfig, base: Path, twin: Example) -> str:
+    for read in _examples(config, base, Skipped()):
+        if (read.example.task, read.example.id) == (twin.task, twin.id):
+            return read.row.where
+    return "in a row left out"
+
+
+def _examples(config: RecordsConfig, base: Path, report: Report) -> Iterator[Read]:
+    if is_hub(config.path):
+        yield from _file_examples(config, config.path, read_hub(config.path), report)
+        return
+    for source in find_sources(config.path, base):
+        yield from _file_examples(config, source, read_rows(source, report), report)
+
+
+def _file_examples(
+    config: RecordsConfig, source: str, rows: Iterator[Row], report: Report
+) -> Iterator[Read]:
+    drafts = _drafts(config, rows, report)
+    first = list(islice(drafts, _ROWS_TO_INFER_FROM))
+    answer_type = config.answer_type or infer_answer_type([draft for _, _, draft in first])
+    if not first:
+        return
+    said = {key: getattr(config, key) for key in ("licence", "collection", "verifier")}
+    defaults = Defaults(
+        task=config.name or first[0][0].stem,
+        answer_type=answer_type,
+        own_task=config.name is None,
+        prompt_layout=config.prompt_layout,
+        unlabelled=config.unlabelled,
+        forced_type=config.answer_type is not None,
+        meta={key: value for key, value in said.items() if value is not None},
+    )
+    for row, layout, draft in chain(first, drafts):
+        try:
+            example = build(draft, defaults)
+            if config.answered:
+                example = _with_answer(draft, example)
+        except Unusable as error:
+            report(f"{row.where}: {error}")
+        else:
+            yield Read(source=source, row=row, layout=layout, draft=draft, example=example)
+
+
+def _drafts(
+    config: RecordsConfig, rows: Iterator[Row], report: Report
+) -> Iterator[tuple[Row, Layout, Draft]]:
+    """Each row read in the layout of the first row that fits one."""
+    known: Layout | None = config.layout or ("plain" if config.columns else None)
+    fitted = False
+    for row in rows:
+        layout = known or layout_of(row.fields)
+        try:
+            draft = draft_of(mapped(row.fields, config.columns), layout)
+        except NoPrompt as error:
+            report(f"{row.where}: {error}" + ("" if fitted else f"; {advice(row.fields)}"))
+        except Unusable as error:
+            report(f"{row.where}: {error}")
+        except KeyError as error:
+            report(
+                f"{row.where}: no column {error} as the layout {layout!r} has it, there are: {names_of(row.fields)}; set layout: or columns: in the recipe"
+            )
+        else:
+            known, fitted = layout, True
+            yield row, layout, draft

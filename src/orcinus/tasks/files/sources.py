@@ -1,0 +1,278 @@
+"""The files that a task's ``path`` names, and their bytes: plain or compressed, local or remote.
+
+    find_sources("data/*.jsonl", base)  →  ["…/data/sums.jsonl", "…/data/logic.jsonl"]
+    with open_source("…/sums.jsonl.gz") as file: …
+
+What a file is compressed with is seen from its first bytes, so that a wrong name does no harm.
+"""
+
+import gzip
+import io
+import lzma
+import os
+import re
+from bz2 import BZ2File
+from collections.abc import Iterator
+from contextlib import contextmanager
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+
+from orcinus.core.errors import ConfigError, DataError, MissingExtraError, OrcinusError, one_line
+
+FORMATS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+}
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".xz": "xz"}
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ": "xz"}
+_BESIDE_A_DATA_SET = ("dataset_info.json", "state.json")
+"""What ``Dataset.save_to_disk`` and LLaMA-Factory write beside the rows."""
+_SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}")
+
+
+def find_sources(path: str, base: Path) -> list[str]:
+    """The files that ``path`` names: a file, a folder (all files in it), a glob, or a URL such as ``s3://…``, a folder's ending in ``/``.
+
+    Args:
+        path: As the recipe has it.
+        base: Where a relative path starts.
+
+    Raises:
+        ConfigError: There is no such file, or it is none that can be read.
+    """
+    if "://" in path:
+        return _remote_sources(path)
+    try:
+        full = base / Path(path).expanduser()
+        found = _local_sources(full)
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    if not found:
+        what = (
+            f"no file in it ends in {', '.join(FORMATS)}"
+            if full.is_dir()
+            else "there is no such file"
+        )
+        raise ConfigError(f"{full}: {what}")
+    for source in found:
+        _refuse_special(Path(source))
+    return found
+
+
+def _local_sources(full: Path) -> list[str]:
+    if full.is_dir():
+        names = sorted(item.name for item in full.iterdir() if not item.is_dir())
+        if "dataset_dict.json" in names:
+            splits = sorted(item.name for item in full.iterdir() if item.is_dir())
+            raise ConfigError(
+                f"{full}: a data set of several splits ({', '.join(splits)}); name one: {full / splits[0]}"
+            )
+        beside = _BESIDE_A_DATA_SET if "dataset_info.json" in names else ()
+        return [
+            str(full / name) for name in names if format_of(name) is not None and name not in beside
+        ]
+    if full.exists() or full.is_symlink():
+        return [str(full)]
+    if has_magic(str(full)):
+        return sorted(item for item in glob(str(full), recursive=True) if not Path(item).is_dir())
+    return []
+
+
+def _refuse_special(path: Path) -> None:
+    """A pipe would be waited for without end, and a link to nothing passed over."""
+    if path.is_symlink() and not path.exists():
+        raise ConfigError(
+            f"{path}: a link to {os.readlink(path)}, where there is nothing; mend or remove it"
+        )
+    if not path.is_file():
+        raise ConfigError(
+            f"{path}: no plain file but a pipe or a device; write the rows into a file"
+        )
+
+
+def _remote_sources(path: str) -> list[str]:
+    folder = path.endswith("/")
+    if not folder and not has_magic(
+        path if not path.startswith("http") else path.partition("?")[0]
+    ):
+        return [path]
+    with _remote_errors(path, "cannot be listed"):
+        found = sorted(file.full_name for file in _fsspec().open_files(path + "*" * folder, "rb"))
+    if folder:
+        found = [name for name in found if format_of(name) is not None]
+    if not found:
+        raise ConfigError(f"{shown(path)}: matches no file")
+    return found
+
+
+@contextmanager
+def _remote_errors(source: str, what: str) -> Iterator[None]:
+    """Each store's library has exceptions of its own, most of them no OSError: all become one line.
+
+    Raises:
+        ConfigError: Instead of whatever was raised.
+    """
+    try:
+        yield
+    except OrcinusError:
+        raise
+    except ImportError as error:
+        raise ConfigError(f"{shown(source)}: {what}: {reason(error)}") from error
+    except Exception as error:
+        raise ConfigError(f"{shown(source)}: {what}: {_said(error, source)}") from error
+
+
+def _said(error: BaseException, source: str) -> str:
+    """What a store's library says, without what must not be shown, and with what to do."""
+    kinds = [type(error).__name__]
+    cause = error.__cause__
+    while cause is not None:
+        kinds.append(type(cause).__name__)
+        cause = cause.__cause__
+    text = reason(error).replace(source, shown(source))
+    hint = next((hint for part, hint in _HINTS if any(part in kind for kind in kinds)), None)
+    said = kinds[0] if text in (shown(source), kinds[0]) else f"{kinds[0]}: {text}"
+    return f"{said}; {hint}" if hint else said
+
+
+_HINTS = (
+    ("Connect", "is the address right, and can it be reached from here?"),
+    (
+        "NoCredentials",
+        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile in AWS_PROFILE",
+    ),
+    ("PermissionError", "may this key read it?"),
+    ("FileNotFound", "there is no such file"),
+)
+"""What to do about an exception, by a part of its name."""
+
+
+def shown(source: str) -> str:
+    """``source`` for messages: of a URL neither the password nor the query, which may be a signature."""
+    scheme, mark, rest = source.partition("://")
+    if not mark:
+        return source
+    host, slash, path = (rest.partition("?")[0] if scheme in ("http", "https") else rest).partition(
+        "/"
+    )
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _fsspec() -> Any:
+    try:
+        import fsspec
+    except ImportError as error:
+        raise MissingExtraError("reading tasks from a URL", "hub") from error
+    return fsspec
+
+
+def stem_of(source: str) -> str:
+    """The name of ``source`` without folders, extensions and the marks of compression; bytes that are no UTF-8 become �.
+
+    Shards of one data set, ``train-00000-of-00002``, have one name: that before the numbers, or the folder's where it is only ``data``.
+    """
+    folder, _, name = shown(source).rstrip("/").rpartition("/")
+    while (dot := name.rfind(".")) > 0 and name[dot:].lower() in {*_COMPRESSIONS, *FORMATS}:
+        name = name[:dot]
+    if match := _SHARD.fullmatch(name):
+        name = folder.rpartition("/")[2] if match[1] == "data" and folder else match[1]
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def format_of(source: str) -> str | None:
+    """The format that the name of ``source`` says, if it says one."""
+    name = shown(source).lower()
+    for ending in _COMPRESSIONS:
+        name = name.removesuffix(ending)
+    return next((kind for ending, kind in FORMATS.items() if name.endswith(ending)), None)
+
+
+@contextmanager
+def open_source(source: str) -> Iterator[io.BufferedReader]:
+    """The decompressed bytes of ``source``.
+
+    Raises:
+        DataError: It is an archive.
+        ConfigError: It cannot be opened or read at its URL.
+        OSError: It cannot be opened here.
+    """
+    with _raw(source) as raw:
+        head = raw.peek(8)
+        if head.startswith(b"PK\x03\x04"):
+            raise DataError(f"{source}: a zip archive; unpack it, or compress with gzip or zstd")
+        with _decompressed(
+            raw, next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
+        ) as file:
+            yield file
+
+
+@contextmanager
+def _raw(source: str) -> Iterator[io.BufferedReader]:
+    if "://" not in source:
+        with Path(source).open("rb") as file:
+            yield file
+        return
+    with _remote_errors(source, "cannot be opened"):
+        remote = _fsspec().open(source, "rb").open()
+    with io.BufferedReader(cast(Any, _Remote(remote, source))) as file:
+        yield file
+
+
+class _Remote(io.RawIOBase):
+    """A remote file whose errors, whatever its library calls them, are our own."""
+
+    def __init__(self, file: Any, source: str) -> None:
+        self._file = file
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self._file.seekable())
+
+    def readinto(self, buffer: Any) -> int:
+        with _remote_errors(self._source, "cannot be read"):
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with _remote_errors(self._source, "cannot be read"):
+            return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def _decompressed(raw: io.BufferedReader, compression: str | None) -> io.BufferedReader:
+    """All of these can ``peek``, which is what the readers need."""
+    match compression:
+        case "gzip":
+            return cast(io.BufferedReader, gzip.open(raw))
+        case "zstd":
+            return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
+        case "bz2":
+            return cast(io.BufferedReader, BZ2File(raw))
+        case "xz":
+            return cast(io.BufferedReader, lzma.open(raw))
+        case _:
+            return raw
+
+
+def reason(error: BaseException) -> str:
+    """What a library says went wrong, in one line."""
+    return one_line(str(error), 300) or type(error).__name__

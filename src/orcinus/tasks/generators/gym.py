@@ -1,0 +1,121 @@
+"""Tasks of reasoning-gym: more than a hundred generators of questions, each with a rule of its own for what is right.
+
+    {gym: countdown, count: 300, settings: {min_numbers: 3}}   →   "Find a way to make 42 from 7, 2, 3 …"
+
+Example i depends on the generator, its settings, the seed and i alone. The rule needs what the generator knew, which is drawn again from
+these rather than kept (see ``verifiers/gym.py``).
+"""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+import orjson
+from pydantic import Field
+
+from orcinus.core.config import Config
+from orcinus.core.errors import ConfigError, MissingExtraError
+from orcinus.core.types import AnswerType, Example
+from orcinus.tasks.files.examples import infer_answer_type
+from orcinus.tasks.files.layouts import Draft
+
+VERIFIER = "reasoning_gym"
+_INFERRED_FROM = 64
+
+
+class GymConfig(Config):
+    """A task of reasoning-gym (extra ``gym``); answers are judged by the generator's own rule."""
+
+    gym: str
+    """Name of the generator, such as ``countdown``."""
+    name: str | None = None
+    """Name of the task; None takes the generator's."""
+    count: int = Field(default=300, ge=1)
+    """How many examples are drawn; ``sample`` keeps one of those that are equal."""
+    seed: int = 0
+    """Another seed draws other examples."""
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+    """The generator's own settings, such as ``{min_terms: 3}``."""
+    collection: str | None = None
+    """The collection the task belongs to, for quotas."""
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the examples.
+
+        Raises:
+            MissingExtraError: reasoning-gym is not installed.
+        """
+        try:
+            return {**self.model_dump(mode="json"), "version": version("reasoning-gym")}
+        except PackageNotFoundError as error:
+            raise MissingExtraError("a task of reasoning-gym", "gym") from error
+
+
+def draw_gym(config: GymConfig) -> Iterator[Example]:
+    """The examples of ``config`` in a stable order.
+
+    Raises:
+        ConfigError: There is no such generator, or the settings are not its.
+        MissingExtraError: reasoning-gym is not installed.
+    """
+    made = {
+        "name": config.gym,
+        "seed": config.seed,
+        "size": config.count,
+        "settings": dict(config.settings),
+    }
+    generator = open_gym(orjson.dumps(made))
+    task = config.name or config.gym
+    known = range(min(_INFERRED_FROM, config.count))
+    drafts = [
+        Draft(prompt=entry["question"], reference=entry["answer"])
+        for entry in map(generator.__getitem__, known)
+    ]
+    found = infer_answer_type(drafts)
+    answer_type: AnswerType = found if found in ("number", "bool") else "exact"
+    extra = {} if config.collection is None else {"collection": config.collection}
+    for place in range(config.count):
+        entry = generator[place]
+        yield Example(
+            id=f"{config.gym}-{config.seed}-{place}",
+            task=task,
+            prompt=str(entry["question"]).strip(),
+            answer_type=answer_type,
+            reference=None if entry["answer"] is None else str(entry["answer"]),
+            meta={"verifier": VERIFIER, "gym": made, "place": place, **extra},
+        )
+
+
+@lru_cache(maxsize=64)
+def open_gym(made: bytes) -> Any:
+    """The data set of reasoning-gym that a JSON object of name, seed, size and settings describes.
+
+    Raises:
+        ConfigError: There is no such generator, or the settings are not its.
+        MissingExtraError: reasoning-gym is not installed.
+    """
+    if find_spec("reasoning_gym") is None:
+        raise MissingExtraError("a task of reasoning-gym", "gym")
+    import reasoning_gym
+    from reasoning_gym.factory import DATASETS
+
+    given = orjson.loads(made)
+    if given["name"] not in DATASETS:
+        near = get_close_matches(given["name"], DATASETS, n=1)
+        hint = (
+            f"did you mean {near[0]!r}?"
+            if near
+            else f"there are {len(DATASETS)}, such as countdown and chain_sum"
+        )
+        raise ConfigError(f"reasoning-gym has no generator named {given['name']!r}; {hint}")
+    try:
+        return reasoning_gym.create_dataset(
+            given["name"], seed=given["seed"], size=given["size"], **given["settings"]
+        )
+    except (TypeError, ValueError, AssertionError) as error:
+        raise ConfigError(
+            f"reasoning-gym's {given['name']}: its settings are refused: {error}"
+        ) from error

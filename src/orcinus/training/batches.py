@@ -1,0 +1,124 @@
+"""Packed rows as training batches."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from orcinus.training.packing import Groups, best_fit
+from orcinus.training.tokens import TokenizedLessons
+
+
+class PackedRows(Dataset[dict[str, Any]]):
+    """The rows of all epochs in the order in which they are learnt; each epoch is packed and shuffled anew."""
+
+    def __init__(
+        self,
+        lessons: TokenizedLessons,
+        *,
+        context: int,
+        epochs: float,
+        seed: int,
+        share_prompts: bool = True,
+    ) -> None:
+        self._lessons = lessons
+        self._units = (
+            lessons.units(context) if share_prompts else Groups.of(np.arange(len(lessons)))
+        )
+        """Lessons with one prompt among them."""
+        lengths = lessons.lengths_of(self._units)
+        packed = []
+        for epoch in range(math.ceil(epochs)):
+            rows = best_fit(lengths, context, seed=seed * 1009 + epoch)
+            share = min(1.0, epochs - epoch)
+            packed.append(rows.first(math.ceil(share * len(rows))))
+        self._rows = Groups.joined(packed)
+        """Units of each row."""
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        parts, units, weights = [], [], []
+        evidence: dict[str, list[float]] = {name: [] for name in self._lessons.evidence}
+        for unit in map(self._units.__getitem__, self._rows[number]):
+            lessons = [self._lessons.lesson(i) for i in unit]
+            first, prompt = lessons[0]
+            parts += [first, *(tokens[prompt:] for tokens, _ in lessons[1:])]
+            units.append((prompt, *(len(tokens) - prompt for tokens, _ in lessons)))
+            weights += [float(self._lessons.weights[i]) for i in unit]
+            for name, values in evidence.items():
+                values += [float(self._lessons.evidence[name][i]) for i in unit]
+        tokens = np.concatenate(parts).astype(np.int64)
+        return {"tokens": tokens, "units": units, "weights": weights, "evidence": evidence}
+
+    def response_tokens(self) -> int:
+        """Response tokens of all rows."""
+        of_lesson = self._lessons.index[:, 1] - self._lessons.index[:, 2]
+        of_unit = np.add.reduceat(of_lesson[self._units.members], self._units.offsets[:-1])
+        return int(of_unit[self._rows.members].sum())
+
+    def ids(self, first: int, last: int) -> list[str]:
+        """The ids of the lessons in a range of rows."""
+        rows = (self._rows[row] for row in range(first, min(last, len(self))))
+        return [
+            self._lessons.ids[i].as_py() for row in rows for unit in row for i in self._units[unit]
+        ]
+
+
+def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Packed rows as one row of a batch: tokens, positions that restart, and where the response tokens are.
+
+    Returns:
+        ``input_ids`` and ``position_ids`` (1, T); ``labels`` (1, T) with -100 outside responses, by which the Trainer counts
+        tokens over a global batch; ``units``, the lengths of prompts and responses; ``response`` (N,), the positions of response
+        tokens, ``predictors`` (N,), the positions that predict them, ``weights`` (N,), ``lesson`` (N,), the number of the lesson
+        in the micro-batch, and ``evidence``, (N,) each.
+    """
+    tokens_T = torch.from_numpy(np.concatenate([row["tokens"] for row in rows]))
+    units = [unit for row in rows for unit in row["units"]]
+    lesson_weights = [weight for row in rows for weight in row["weights"]]
+    of_lessons = {
+        name: np.array([value for row in rows for value in row["evidence"][name]], np.float32)
+        for name in rows[0].get("evidence", {})
+    }
+    positions, response, predictors, sizes, from_end = [], [], [], [], []
+    start = 0
+    for prompt, *lengths in units:
+        positions.append(np.arange(prompt))
+        last_of_prompt = start + prompt - 1
+        start += prompt
+        for length in lengths:
+            places = np.arange(start, start + length)
+            positions.append(np.arange(prompt, prompt + length))
+            # The first token of a sequence has nothing before it to be predicted from, even where there is no prompt.
+            learnt = places if prompt else places[1:]
+            before = learnt - 1
+            if prompt and length:
+                before[0] = last_of_prompt
+            response.append(learnt)
+            predictors.append(before)
+            sizes.append(len(learnt))
+            from_end.append(np.arange(len(learnt), 0, -1))
+            start += length
+    response_N = torch.from_numpy(np.concatenate(response))
+    lesson = np.repeat(np.arange(len(sizes)), sizes)
+    evidence = {name: values[lesson] for name, values in of_lessons.items()}
+    if "answer" in evidence:
+        evidence["answer"] = (np.concatenate(from_end) <= evidence["answer"]).astype(np.float32)
+    labels_T = torch.full_like(tokens_T, -100)
+    labels_T[response_N] = tokens_T[response_N]
+    return {
+        "input_ids": tokens_T[None],
+        "position_ids": torch.from_numpy(np.concatenate(positions))[None],
+        "labels": labels_T[None],
+        "units": units,
+        "response": response_N,
+        "predictors": torch.from_numpy(np.concatenate(predictors)),
+        "weights": torch.from_numpy(np.array(lesson_weights, np.float32)[lesson]),
+        "lesson": torch.from_numpy(lesson),
+        "evidence": {name: torch.from_numpy(values) for name, values in evidence.items()},
+    }

@@ -1,0 +1,36 @@
+"""A new student from scratch: a tokenizer learnt from the sampled prompts and the strategies' words, random weights.
+
+For experiments and for showing that every part runs where no pretrained weights can be had; such a student knows nothing.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+from orcinus.core.types import Strategy
+from orcinus.models.scratch import ScratchConfig
+from orcinus.runs import tables
+from orcinus.runs.context import StepContext
+from orcinus.strategies.library import generic_messages, messages_of
+
+VERSION = 1
+
+
+async def student(
+    config: ScratchConfig, strategies: tuple[Strategy, ...], context: StepContext
+) -> dict[str, Any]:
+    """Make the student in ``context.out / "model"``.
+
+    Returns:
+        ``model``: the folder's name; ``parameters``: how many it has; ``vocabulary``: size of its tokenizer.
+    """
+    from orcinus.training.scratch_model import make_student
+
+    def texts() -> Iterator[str]:
+        yield from (text for strategy in strategies for text in messages_of(strategy))
+        yield from generic_messages().values()
+        for example in tables.read_examples(context.inputs["sample"] / "examples.parquet"):
+            yield example.prompt
+
+    facts = await asyncio.to_thread(make_student, config, texts(), context.out / "model")
+    return {"model": "model", **facts}

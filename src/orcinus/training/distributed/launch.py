@@ -1,0 +1,162 @@
+"""Training in several processes, on one machine or on many: torchrun starts workers, rank 0 says how far they are.
+
+    train step ──job.json──► torchrun ──► worker rank 0 … n-1 ──► stage-1/ stage-2/ …      as one process would leave them
+
+The same job file starts the same training by hand on several machines that share the run's folder; ``orcinus plan`` prints the line.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+
+from orcinus.core.config import Config
+from orcinus.core.errors import ConfigError, OrcinusError, StepError, StoreError
+from orcinus.core.files import write_atomically
+from orcinus.models.local.config import LocalConfig
+from orcinus.training.config import TrainConfig
+
+MARK = "orcinus-worker "
+"""Starts the lines of rank 0 that are meant for the process that launched it."""
+GRACE_S = 40
+"""Seconds until torchrun is killed; it gives its workers 30 of its own."""
+_KINDS: dict[str, type[OrcinusError]] = {
+    kind.__name__: kind for kind in (ConfigError, StepError, StoreError)
+}
+
+
+class TrainJob(Config):
+    """One train step, as a worker reads it."""
+
+    config: TrainConfig
+    student: LocalConfig
+    lessons: Path
+    out: Path
+    seed: int
+    micro_batch: int | None
+    device: str
+    first: int = 0
+    """Place of the first stage to learn; ``student`` has learnt those before it."""
+
+    def write(self) -> Path:
+        """``job.json`` in the step's folder."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        path = self.out / "job.json"
+        write_atomically(
+            path, orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
+        )
+        return path
+
+
+def command(job: Path, *, processes: int, nodes: int = 1) -> list[str]:
+    """What starts the workers: on this machine, or for ``nodes`` machines, with the first one's address left to fill in."""
+    where = (
+        ["--standalone"]
+        if nodes == 1
+        else [
+            "--nnodes",
+            str(nodes),
+            "--rdzv-backend",
+            "c10d",
+            "--rdzv-endpoint",
+            "FIRST_HOST:29500",
+        ]
+    )
+    return [
+        "-m",
+        "torch.distributed.run",
+        *where,
+        "--nproc-per-node",
+        str(processes),
+        "-m",
+        "orcinus.training.distributed.worker",
+        str(job),
+    ]
+
+
+async def launch(
+    job: TrainJob,
+    *,
+    processes: int,
+    on_start: Callable[[str, int | None], None],
+    on_step: Callable[[], None],
+) -> dict[str, Any]:
+    """Train in ``processes`` processes on this machine.
+
+    Returns:
+        What ``train_curriculum`` returns.
+
+    Raises:
+        ConfigError: As in one process.
+        StepError: As in one process, or the workers ended without a result; says their last words.
+        StoreError: As in one process.
+    """
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))} | dict(
+        os.environ
+    )
+    workers = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *command(job.write(), processes=processes),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=threads,
+        start_new_session=True,
+        limit=2**20,
+    )
+    result: dict[str, Any] | None = None
+    failure: OrcinusError | None = None
+    stdout, stderr = (
+        cast(asyncio.StreamReader, workers.stdout),
+        cast(asyncio.StreamReader, workers.stderr),
+    )
+    said = asyncio.create_task(_last_lines(stderr))
+    try:
+        async for line in stdout:
+            text = line.decode(errors="replace")
+            if not text.startswith(MARK):
+                continue
+            event = orjson.loads(text.removeprefix(MARK))
+            if event["event"] == "start":
+                on_start(event["what"], event["total"])
+            elif event["event"] == "step":
+                on_step()
+            elif event["event"] == "done":
+                result = event["result"]
+            else:
+                failure = _KINDS.get(event["kind"], StepError)(event["message"])
+        await workers.wait()
+    finally:
+        await asyncio.shield(_end(workers))
+        last_words = await said
+    if failure is not None:
+        raise failure
+    if result is None or workers.returncode != 0:
+        raise StepError(
+            f"the {processes} training processes ended without a result; their last words: {last_words}"
+        )
+    return result
+
+
+async def _end(workers: asyncio.subprocess.Process) -> None:
+    """Whatever happened, an interrupt included, no worker is left behind: torchrun ends its own when it is asked to end."""
+    if workers.returncode is None:
+        workers.terminate()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(workers.wait(), GRACE_S)
+    with suppress(ProcessLookupError):
+        os.killpg(workers.pid, signal.SIGKILL)
+    await workers.wait()
+
+
+async def _last_lines(stream: asyncio.StreamReader) -> str:
+    lines: list[str] = []
+    async for line in stream:
+        if text := line.decode(errors="replace").strip():
+            lines = [*lines[-4:], text[:300]]
+    return " | ".join(lines) or "none"

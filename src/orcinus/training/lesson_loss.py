@@ -1,0 +1,62 @@
+"""What a student thinks of lessons: the mean loss of each one's response, as training reckons it, without learning from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from orcinus.core.types import Lesson
+from orcinus.models.local.config import LocalConfig
+from orcinus.models.local.huggingface import load
+from orcinus.training.loss import response_loss
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LessonLoss:
+    """One lesson as one model sees it."""
+
+    tokens: int
+    """Prompt and response."""
+    response_tokens: int
+    loss: float | None
+    """Nats per response token; None when the lesson is longer than a row of training."""
+
+
+@torch.inference_mode()
+def lesson_losses(
+    student: LocalConfig, lessons: Sequence[Lesson], *, context: int, device: str
+) -> list[LessonLoss]:
+    """The loss of each lesson, one at a time.
+
+    Args:
+        student: Whose loss.
+        lessons: Few: each is a forward pass of its own.
+        context: Tokens of a row of training.
+        device: ``auto``, ``cpu``, ``cuda`` …
+    """
+    device = (
+        "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
+    )
+    chat, model, _ = load(student, device)
+    projection = model.get_output_embeddings().weight
+    softcap = getattr(model.config, "final_logit_softcapping", None)
+    found = []
+    for lesson in lessons:
+        tokens, prompt = chat.lesson(lesson.messages, lesson.completion, lesson.reasoning)
+        loss = None
+        first = max(1, prompt)
+        if first < len(tokens) <= context:
+            tokens_1T = torch.tensor([tokens], device=device)
+            hidden_TD = model.model(input_ids=tokens_1T, use_cache=False).last_hidden_state[0]
+            total, _ = response_loss(
+                hidden_TD[first - 1 : -1],
+                projection,
+                tokens_1T[0, first:],
+                torch.ones(len(tokens) - first, device=device),
+                softcap=softcap,
+            )
+            loss = float(total) / (len(tokens) - first)
+        found.append(
+            LessonLoss(tokens=len(tokens), response_tokens=len(tokens) - prompt, loss=loss)
+        )
+    return found

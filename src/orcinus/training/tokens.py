@@ -1,0 +1,245 @@
+"""Lessons as tokens on disk: written once as they stream by, read through memory maps, five million as easily as five.
+
+tokens.u32      all lessons' tokens, one after the other
+index.npy       a row a lesson: where it starts, how many tokens it has, how many of them are the prompt
+weights.npy     a weight a lesson
+evidence.npz    further numbers a lesson, as the objective wants them
+ids.parquet     the lessons' ids
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orcinus.core.protocols import Executor
+from orcinus.core.types import Lesson
+from orcinus.models.local.chat_format import Chat
+from orcinus.runs.executors.local import LOCAL
+from orcinus.training.packing import I64, Groups
+from orcinus.verifiers.answers.text import after_marker
+
+Truncation = Literal["drop", "keep_tail"]
+LESSONS_PER_SHARD = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizedLessons:
+    """Lessons as one model's tokens."""
+
+    tokens: npt.NDArray[np.uint32]
+    index: npt.NDArray[np.int64]
+    """(lessons, 3): start, length, prompt length."""
+    weights: npt.NDArray[np.float32]
+    ids: pa.ChunkedArray
+    """The lessons' ids, to name them when something goes wrong."""
+    too_long: int
+    """How many did not fit and were dropped or cut."""
+    evidence: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """By name, a number a lesson. ``answer`` is how many of its last tokens are the final answer."""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each lesson."""
+        return self.index[:, 1]
+
+    @property
+    def response_tokens(self) -> int:
+        """Tokens of all lessons that are learnt."""
+        return int((self.index[:, 1] - self.index[:, 2]).sum())
+
+    def lesson(self, number: int) -> tuple[npt.NDArray[np.uint32], int]:
+        """The tokens of a lesson, and how many of them are the prompt."""
+        start, length, prompt = self.index[number]
+        return self.tokens[start : start + length], int(prompt)
+
+    def units(self, context: int) -> Groups:
+        """The lessons, those with the same prompt together as far as they fit into ``context`` tokens; in the order of their first."""
+        first = np.arange(len(self), dtype=np.int64)  # of each lesson the first one of its unit
+        for same in self._with_one_prompt():
+            leader = room = -1
+            for number in same:
+                _, length, prompt = self.index[number].tolist()
+                if room < length - prompt:
+                    leader, room = number, context - length
+                else:
+                    first[number] = leader
+                    room -= length - prompt
+        _, unit_of = np.unique(first, return_inverse=True)
+        return Groups.of(unit_of)
+
+    def _with_one_prompt(self) -> Iterator[list[int]]:
+        """The numbers of lessons that share their prompt with others, together."""
+        prompts = np.empty(len(self), "S16")
+        for number, (start, _, prompt) in enumerate(self.index):
+            text = self.tokens[start : start + prompt].tobytes()
+            prompts[number] = hashlib.blake2b(text, digest_size=16).digest()
+        order = np.argsort(prompts, kind="stable")
+        order = order[self.index[order, 2] > 0]
+        new = np.flatnonzero(prompts[order[1:]] != prompts[order[:-1]]) + 1
+        bounds = np.concatenate([[0], new, [len(order)]])
+        for at in np.flatnonzero(np.diff(bounds) > 1):
+            yield order[bounds[at] : bounds[at + 1]].tolist()
+
+    def lengths_of(self, units: Groups) -> I64:
+        """Tokens of each unit: its lessons share their prompt."""
+        responses = self.index[units.members, 1] - self.index[units.members, 2]
+        lengths: I64 = (
+            np.add.reduceat(responses, units.offsets[:-1])
+            + self.index[units.members[units.offsets[:-1]], 2]
+        )
+        return lengths
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Open what ``tokenize_lessons`` wrote."""
+        facts = orjson.loads((folder / "facts.json").read_bytes())
+        index = np.load(folder / "index.npy", mmap_mode="r")
+        path = folder / "tokens.u32"
+        tokens = (
+            np.memmap(path, dtype=np.uint32, mode="r")
+            if path.stat().st_size
+            else np.empty(0, np.uint32)
+        )
+        return cls(
+            tokens=tokens,
+            index=index,
+            weights=np.load(folder / "weights.npy"),
+            ids=pq.read_table(folder / "ids.parquet")["id"],
+            too_long=facts["too_long"],
+            evidence=dict(np.load(folder / "evidence.npz")),
+        )
+
+
+def tokenize_lessons(
+    lessons: Iterable[Lesson],
+    chat: Chat,
+    folder: Path,
+    *,
+    context: int,
+    truncation: Truncation,
+    evidence: Sequence[str] = (),
+    executor: Executor = LOCAL,
+) -> TokenizedLessons:
+    """Write the tokens of ``lessons`` to ``folder``, unless an interrupted run left them there whole.
+
+    Args:
+        lessons: In the order in which they are numbered.
+        chat: The student's chat format.
+        folder: Made if need be.
+        context: Tokens of the longest lesson that fits.
+        truncation: A longer one is dropped, or loses the start of its prompt; an answer is never cut.
+        evidence: Names of numbers to keep with each lesson: of its ``meta`` (nan where it has none), or ``answer``.
+        executor: Where the lessons become tokens.
+    """
+    if not (folder / "facts.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        tokenize = _Tokenizing(
+            chat=chat, context=context, truncation=truncation, evidence=tuple(evidence)
+        )
+        _write(executor.map(tokenize, _shards(lessons)), folder, evidence)
+    return TokenizedLessons.read(folder)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Shard:
+    """Some lessons' tokens, one after the other."""
+
+    tokens: list[int] = field(default_factory=list)
+    lengths: list[tuple[int, int]] = field(default_factory=list)
+    """Of each lesson: all tokens, and those of the prompt."""
+    weights: list[float] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    numbers: list[list[float]] = field(default_factory=list)
+    """Of each lesson, as the objective wants them."""
+    too_long: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tokenizing:
+    """Lessons to tokens: a pure function of a shard. Not for threads: a tokenizer is switched between text and control."""
+
+    chat: Chat
+    context: int
+    truncation: Truncation
+    evidence: tuple[str, ...]
+
+    def __call__(self, lessons: Sequence[Lesson]) -> _Shard:
+        shard = _Shard()
+        for lesson in lessons:
+            tokens, prompt = self.chat.lesson(lesson.messages, lesson.completion, lesson.reasoning)
+            surplus = len(tokens) - self.context
+            if surplus > 0:
+                shard.too_long += 1
+                if self.truncation == "drop" or surplus >= prompt:
+                    continue
+                tokens, prompt = tokens[surplus:], prompt - surplus
+            shard.tokens += tokens
+            shard.lengths.append((len(tokens), prompt))
+            shard.weights.append(lesson.weight)
+            shard.ids.append(lesson.id)
+            shard.numbers.append([_number(name, lesson, self.chat) for name in self.evidence])
+        return shard
+
+
+def _shards(lessons: Iterable[Lesson]) -> Iterator[list[Lesson]]:
+    iterator = iter(lessons)
+    while shard := list(islice(iterator, LESSONS_PER_SHARD)):
+        yield shard
+
+
+def _write(shards: Iterable[_Shard], folder: Path, evidence: Sequence[str]) -> None:
+    lengths, weights, ids, numbers, too_long = [np.empty((0, 2), np.int64)], [], [], [], 0
+    with (folder / "tokens.u32").open("wb") as file:
+        for shard in shards:
+            np.asarray(shard.tokens, np.uint32).tofile(file)
+            lengths.append(np.asarray(shard.lengths, np.int64).reshape(-1, 2))
+            weights.append(np.asarray(shard.weights, np.float32))
+            ids.append(pa.array(shard.ids, pa.string()))
+            numbers.append(
+                np.asarray(shard.numbers, np.float32).reshape(len(shard.ids), len(evidence))
+            )
+            too_long += shard.too_long
+    length, prompt = np.concatenate(lengths).T
+    np.save(folder / "index.npy", np.stack([np.cumsum(length) - length, length, prompt], axis=1))
+    np.save(folder / "weights.npy", np.concatenate([np.empty(0, np.float32), *weights]))
+    columns = np.concatenate([np.empty((0, len(evidence)), np.float32), *numbers]).T
+    kept: dict[str, Any] = dict(zip(evidence, columns, strict=True))
+    np.savez(folder / "evidence.npz", **kept)
+    pq.write_table(pa.table({"id": pa.chunked_array(ids, pa.string())}), folder / "ids.parquet")
+    (folder / "facts.json").write_bytes(
+        orjson.dumps({"too_long": too_long})
+    )  # the last one: all are whole
+
+
+def _number(name: str, lesson: Lesson, chat: Chat) -> float:
+    if name == "answer":
+        return _answer_tokens(lesson, chat)
+    value = lesson.meta.get(name)
+    return float("nan") if value is None else float(value)
+
+
+def _answer_tokens(lesson: Lesson, chat: Chat) -> int:
+    """How many of a lesson's last tokens are the final answer and the end of the turn; 0 where no answer is announced."""
+    answer = after_marker(lesson.completion)
+    if not answer or not answer.strip():
+        return 0
+    whole, _ = chat.lesson(lesson.messages, lesson.completion, lesson.reasoning)
+    before, _ = chat.lesson(
+        lesson.messages, lesson.completion.removesuffix(answer), lesson.reasoning
+    )
+    shared = next(
+        (i for i, (a, b) in enumerate(zip(whole, before, strict=False)) if a != b), len(before)
+    )
+    return len(whole) - shared

@@ -1,0 +1,353 @@
+"""The letter of the chosen option.
+
+Letters count before texts, what is denied or ruled out does not count, and whoever names two answers has named none.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from orcinus.verifiers.answers.denials import DENIAL
+from orcinus.verifiers.answers.text import (
+    Found,
+    cleaned,
+    corrected,
+    last_line,
+    refused,
+    sentences,
+    statement,
+    without_emphasis,
+    without_latex_text,
+)
+
+_LEAD = re.compile(
+    r"[\s\"'\[{*_`$:]*(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|letter|answer)\s*(?:is\s*)?)?[\s\"'\[{*_`$:]*",
+    re.IGNORECASE,
+)
+_AT_START = re.compile(
+    r"\(\s*([A-Za-z])\s*\)|([A-Za-z])(?=\s*(?:[).:,;\]}*\"'`$\\?!<]|-\s|\Z|\n))|([B-HJ-Z])(?=\s)"
+)
+_IN_BRACKETS = re.compile(r"[(\[]\s*([A-Z])\s*[)\]]")
+_ALONE = re.compile(r"(?<![\w'(\[\\-])([A-Z])(?=[).:,;!\]\s]|\Z)(?!\s*')")
+_DENIED_BEFORE = re.compile(
+    rf"(?:{DENIAL}|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\bexcept|\ball but|\beverything but)\s+(?:be\s+|option\s+|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
+    re.IGNORECASE,
+)
+_DENIED_AFTER = re.compile(
+    r"[)\]\"']*\s*(?:(?:is|are|was|cannot be|can't be|seems?|looks?)\s+(?:\w+ly\s+)?(?:not\b|wrong|incorrect|false|ruled out|eliminated|out\b|impossible|implausible|weak)|isn't|does(?:n't| not)|\?)",
+    re.IGNORECASE,
+)
+_OR_ANOTHER = re.compile(
+    r"[)\].\"'*]*\s*(?:,|/|&|\bor\b|\band\b|\bor maybe\b|\bor,[^,.()\n]{1,40},)+\s*(?:also\s+|maybe\s+|possibly\s+|option\s+)*[(\[\"'*]*([A-Z])(?![\w'])"
+)
+_BESIDE_A_LETTER = re.compile(r"\s+(?:or|and|nor|/)\s+(?:maybe\s+|option\s+)?[A-Z](?![\w'])")
+_LABEL = re.compile(r"\W*([A-Z])\b[).:\]*\s-]+\S")
+_GAP = 12
+"""Characters at most between two options of a listing, a letter and marks among them."""
+_FORMULA = re.compile(r"\\[()\[\]]")
+_IS_CHOSEN = re.compile(
+    r"\s+(?:is|was|seems|looks|must\s+be|would\s+be)\s+(?:clearly\s+|definitely\s+)?(?:the\s+)?(?:correct|right|best|answer|most|only)\b"
+)
+_IS_A_LETTER = re.compile(r"\b(?:option|choice|answer|letter)\s+\Z", re.IGNORECASE)
+_PREFERENCE = re.compile(r",?\s+(?:but|yet|though|however)\b,?", re.IGNORECASE)
+_SAID_RIGHT = re.compile(
+    r"\W*(?:✅|✓|✔|☑|(?:is\s+|this\s+is\s+)?(?:correct|right|true|yes)\b)", re.IGNORECASE
+)
+_SAID_WRONG = re.compile(
+    r"\W*(?:❌|✗|✘|✖|☒|(?:is\s+|this\s+is\s+)?(?:incorrect|wrong|false|no|not)\b)", re.IGNORECASE
+)
+_SAYS_MORE = re.compile(r"(?!(?:answer|options?|choices?|the|are|is)\b)\b\w+", re.IGNORECASE)
+"""A word that does not just announce the options."""
+_NEXT_OPTION = re.compile(r"(?:(?!\n\s*\n)[\s,;.])*\(([A-Z])\)\s*\w")
+_TRIGGER = re.compile(
+    r"\b(?:among|from|between)\s+\(?[A-Z]\)?\s+(?:through|to|and|-)\s+\(?[A-Z]\)?,?", re.IGNORECASE
+)
+_UNDECIDED = re.compile(
+    r"\A\s*(?:unknown|not known|unclear|none\b(?! of)|cannot be determined|uncertain)",
+    re.IGNORECASE,
+)
+
+
+def find_choice(response: str, choices: Sequence[str] | None, *, cut_off: bool = False) -> Found:
+    """The chosen option's letter.
+
+    Args:
+        response: What the model wrote.
+        choices: The options' texts; without them only letters are understood.
+        cut_off: It stopped at the token limit, so that only an announced answer counts.
+    """
+    text, why = cleaned(response)
+    if not text:
+        return Found(None, why)
+    text = without_emphasis(text)
+    if "\\" in text:
+        text = without_latex_text(_FORMULA.sub(" ", text))
+    if "through" in text or "mong" in text or "etween" in text:
+        text = _TRIGGER.sub(" ", text)
+    last = chr(ord("A") + (len(choices) if choices else 26) - 1)
+    options = tuple(choices or ())
+    if len(options) > 1 and (text := _without_listing(text, options)) == "":
+        return Found(
+            ", ".join(map(chr, range(ord("A"), ord(last) + 1))),
+            "all options repeated",
+            several=True,
+        )
+    place = statement(text)
+    mended = corrected(place.text)
+    if mended and (found := _in_text(mended, last, options)):
+        return Found(found.answer, f"corrected: {found.rule}", found.several)
+    if place.rule != "text":
+        found = _in_statement(without_latex_text(place.text), last, options)
+        if found is not None:
+            return Found(found.answer, f"{place.rule}: {found.rule}", found.several)
+        if not place.text or place.rule not in ("marker", "heading"):
+            return Found(None, "the answer is announced but not given")
+        # The last announcement gave no option ("the answer is clear"): the text may still end in one.
+    if cut_off:
+        return Found(None, "cut off before an answer was announced")
+    found = _in_text(text, last, options)
+    if found is not None:
+        return found
+    if place.rule != "text":
+        return Found(None, "the answer is announced but not given")
+    return Found(None, "refused" if refused(text) else "no option is named")
+
+
+def _without_listing(text: str, options: tuple[str, ...]) -> str:
+    """The text without all options one after the other, as a question lists them; empty where nothing else is said."""
+    if not _stand_in_a_row(text, options):
+        return text
+    rest = _listing(options).sub(" ", text)
+    return "" if rest != text and not _SAYS_MORE.search(rest) else rest
+
+
+def _stand_in_a_row(text: str, options: tuple[str, ...]) -> bool:
+    """Whether all options follow each other closely somewhere; looked at first, since the pattern costs more than all the rest."""
+    start = text.find(options[0].rstrip("."))
+    while start >= 0:
+        end = start + len(options[0])
+        for option in options[1:]:
+            at = text.find(option.rstrip("."), end - 1, end + len(option) + _GAP)
+            if at < 0:
+                break
+            end = at + len(option)
+        else:
+            return True
+        start = text.find(options[0].rstrip("."), start + 1)
+    return False
+
+
+@lru_cache(maxsize=4096)
+def _listing(options: tuple[str, ...]) -> "re.Pattern[str]":
+    """All options in order, each with its letter or without."""
+    items = (
+        rf"(?:{chr(ord('A') + i)}\b\W+)?{re.escape(option.rstrip('.'))}"
+        for i, option in enumerate(options)
+    )
+    return re.compile(
+        r"(?<!\w)(?:(?:answer\s+)?(?:options|choices)\s*(?:are)?\W*)?"
+        + r"\W+(?:and\s+|or\s+)?".join(items)
+        + r"(?!\w)",
+        re.IGNORECASE,
+    )
+
+
+def _in_statement(tail: str, last: str, options: tuple[str, ...]) -> Found | None:
+    """The option at the start of what follows an announcement; else one in its first sentence."""
+    if not tail:
+        return None
+    lead = _LEAD.match(tail)
+    at = lead.end() if lead else 0
+    match = _AT_START.match(tail, at)
+    letter = match and _letter(match, last)
+    if match and letter:
+        text_wins = (
+            _exact_option(tail[at:].strip(), options) if not tail[at:].startswith("(") else None
+        )
+        if text_wins is not None:
+            return Found(text_wins, "option text")
+        rest = tail[match.end() :]
+        other = _OR_ANOTHER.match(rest)
+        if (
+            other
+            and "A" <= other.group(1) <= last
+            and other.group(1) != letter
+            and not _is_word(other, rest)
+        ):
+            return Found(f"{letter}, {other.group(1)}", "two options", several=True)
+        also = _listed_next(rest, letter, last, options)
+        if also is not None:
+            return Found(f"{letter}, {also}", "two options", several=True)
+        return Found(letter, "letter")
+    first = sentences(tail)[0] if sentences(tail) else tail
+    if _UNDECIDED.match(first):
+        return None
+    named = _named(first, last)
+    if len(named) == 1:
+        return Found(named[0], "letter in the sentence")
+    if len(named) > 1:
+        return Found(", ".join(named), "two options", several=True)
+    return _option_text(tail, options)
+
+
+def _listed_next(rest: str, letter: str, last: str, options: tuple[str, ...]) -> str | None:
+    """Another option that stands right after the text of the first: "(B) show (C) concert venue"."""
+    if ord(letter) - ord("A") >= len(options):
+        return None
+    match = _patterns(options)[ord(letter) - ord("A")].match(rest.lstrip(" ).:"))
+    following = _NEXT_OPTION.match(rest.lstrip(" ).:"), match.end()) if match else None
+    return following.group(1) if following and letter != following.group(1) <= last else None
+
+
+def _is_word(match: "re.Match[str]", text: str) -> bool:
+    """Whether what looks like a second letter is the article or the pronoun: "(B), a store", "B and I think"."""
+    letter, end = match.group(1), match.end(1)
+    return letter in "AI" and text[end : end + 1] == " " and text[end + 1 : end + 2].isalpha()
+
+
+def _letter(match: "re.Match[str]", last: str) -> str | None:
+    letter = next(group for group in match.groups() if group).upper()
+    return letter if letter <= last else None
+
+
+def _named(sentence: str, last: str) -> list[str]:
+    """The letters a sentence names without denying them, in order, each once."""
+    found: list[str] = []
+    bracketed = [match for match in _IN_BRACKETS.finditer(sentence) if match.group(1) <= last]
+    # Without brackets, A and I at the head of words are the article and the pronoun.
+    matches = bracketed or [
+        match
+        for match in _ALONE.finditer(sentence)
+        if match.group(1) <= last
+        and (
+            match.group(1) not in "AI"
+            or sentence[match.end() : match.end() + 1] != " "
+            or _BESIDE_A_LETTER.match(sentence, match.end())
+            or _IS_CHOSEN.match(sentence, match.end())
+            or _IS_A_LETTER.search(sentence, 0, match.start())
+        )
+    ]
+    for match in matches:
+        denied = _DENIED_BEFORE.search(
+            sentence, max(0, match.start() - 40), match.start()
+        ) or _DENIED_AFTER.match(sentence, match.end())
+        if not denied and match.group(1) not in found:
+            found.append(match.group(1))
+    return found
+
+
+def _in_text(text: str, last: str, options: tuple[str, ...]) -> Found | None:
+    """The option of a text that announces none: a bare one, or what the last sentence settles on."""
+    exact = _exact_option(text, options)
+    if exact is not None:
+        return Found(exact, "option text alone")
+    for line, rule in ((text, "letter alone"), (last_line(text), "letter in the last line")):
+        at = _LEAD.match(line)
+        match = _AT_START.match(line, at.end() if at else 0)
+        letter = match and _letter(match, last)
+        if (
+            match
+            and letter
+            and (match.group(1) or match.group(2))
+            and not _lists_options(text, last)
+        ):
+            rest = line[match.end() :]
+            other = _OR_ANOTHER.match(rest)
+            if (
+                other
+                and "A" <= other.group(1) <= last
+                and other.group(1) != letter
+                and not _is_word(other, rest)
+            ):
+                return Found(f"{letter}, {other.group(1)}", "two options", several=True)
+            if _DENIED_AFTER.match(line, match.end()):
+                continue
+            if line is text and len(text) > 1 and text[1:2] == " ":
+                continue
+            return Found(letter, rule)
+    if rows := _rows_of_a_listing(text, options):
+        right = [letter for letter, rest in rows if _SAID_RIGHT.match(rest)]
+        if (
+            len(right) == 1
+            and sum(bool(_SAID_WRONG.match(rest)) for _, rest in rows) == len(rows) - 1
+        ):
+            return Found(right[0], "the only option called right")
+        return Found(", ".join(letter for letter, _ in rows), "all options repeated", several=True)
+    parts = sentences(text)
+    for sentence in reversed(parts[-3:]):
+        named = _named(sentence, last)
+        if len(named) == 1:
+            return Found(named[0], "letter in the last sentence")
+        if len(named) > 1:
+            preferred = _named(_PREFERENCE.split(sentence)[-1], last)
+            if len(preferred) == 1:
+                return Found(preferred[0], "letter behind a preference")
+            return Found(", ".join(named), "several options", several=True)
+    for sentence in reversed(parts[-2:]):
+        found = _option_text(sentence, options)
+        if found is not None:
+            return found
+    return None
+
+
+def _lists_options(text: str, last: str) -> bool:
+    """Whether a text goes through the options one after the other, as one that repeats the question does."""
+    starts = re.findall(r"(?:^|\n|\s)\(?([A-Z])[).:]\s", text)
+    listed = sorted({letter for letter in starts if letter <= last})
+    return len(listed) > 1 and listed[-1] == last
+
+
+def _rows_of_a_listing(text: str, options: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Letter and rest of the last lines, where they go through all options, in whatever words; else none."""
+    lines = [line for line in text.splitlines() if line.strip()][-len(options) :]
+    rows = [(match[1], line[match.end() - 1 :]) for line in lines if (match := _LABEL.match(line))]
+    letters = {letter for letter, _ in rows}
+    whole = (
+        len(options) > 1
+        and len(rows) == len(options) == len(letters)
+        and max(letters) == chr(ord("@") + len(options))
+    )
+    return rows if whole else []
+
+
+def _exact_option(text: str, options: tuple[str, ...]) -> str | None:
+    loose = _loose(text)
+    same = [i for i, option in enumerate(options) if _loose(option) == loose]
+    return chr(ord("A") + same[0]) if len(same) == 1 else None
+
+
+def _loose(text: str) -> str:
+    return " ".join(text.casefold().split()).strip(" .\"'$*()")
+
+
+def _option_text(text: str, options: tuple[str, ...]) -> Found | None:
+    """The option whose words a sentence holds; a longer one is not mistaken for a shorter one within it."""
+    if not options:
+        return None
+    first = sentences(text)[0] if sentences(text) else text
+    spans: list[tuple[int, int, int]] = []
+    for i, pattern in enumerate(_patterns(options)):
+        match = pattern.search(first)
+        if match:
+            spans.append((match.start(), match.end(), i))
+    kept = [
+        a
+        for a in spans
+        if not any(b[0] <= a[0] and a[1] <= b[1] and (b[1] - b[0]) > (a[1] - a[0]) for b in spans)
+    ]
+    given = [a for a in kept if not _DENIED_BEFORE.search(first, max(0, a[0] - 40), a[0])]
+    letters = sorted({chr(ord("A") + i) for _, _, i in given})
+    if len(letters) == 1:
+        return Found(letters[0], "option text")
+    if len(letters) > 1:
+        return Found(", ".join(letters), "several option texts", several=True)
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _patterns(options: tuple[str, ...]) -> tuple["re.Pattern[str]", ...]:
+    def pattern(option: str) -> str:
+        words = r"\s+".join(re.escape(word) for word in option.strip().rstrip(".").split())
+        return rf"(?<![\w.])(?:{words})(?![\w])(?!\.\d)" if words else r"(?!)"
+
+    return tuple(re.compile(pattern(option), re.IGNORECASE) for option in options)

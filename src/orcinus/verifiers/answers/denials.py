@@ -1,0 +1,51 @@
+"""What a text rules out beside its answer: "invalid, and not valid", "not London but Paris", "blue rather than red".
+
+affirmed("Paris, and not London")             →  "Paris"
+affirmed("not London but Paris")              →  "Paris"
+is_denied("It is not deductively valid", 22)  →  True
+"""
+
+import re
+
+DENIAL = (
+    r"(?:\bnot|n't|\bcannot|\bnor|\bneither|\bnever|\bno\s+longer|\brather\s+than|\binstead\s+of|\bas\s+opposed\s+to"
+    r"|\banything\s+but|\bfar\s+from)"
+)
+"""Words that deny what follows them. "Not only" and "nothing but" affirm."""
+_BEFORE = re.compile(
+    DENIAL
+    + r"""\s+(?:
+        (?:(?!only\b)\w+ly\s+ | be\s+ | being\s+ | been\s+ | an?\s+ | the\s+ | option\s+ | answer\s+)*
+      | (?:say|think|believe|call|consider|conclude|mean|(?:the\s+case|true|correct)\s+that)\b[^.,;:\n]{0,40}\s
+    )[("'*`\[]*\Z""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_WINDOW = 80
+_NOT_BUT = re.compile(
+    r"\A\s*(?:not|neither)\s(?!only\b|just\b|merely\b|simply\b)[^.;\n]{1,80}?\sbut\s+(?:rather\s+)?",
+    re.IGNORECASE,
+)
+_NOT_THEN = re.compile(
+    r"\A\s*not\s[^,;\n]{1,80}[,;]\s*(?:it|that|this)(?:'s|\s+is)\s+", re.IGNORECASE
+)
+_RATHER_THAN = re.compile(r"\A\s*(?:rather\s+than|instead\s+of)\s[^,\n]{1,80},\s*", re.IGNORECASE)
+_CONTRAST = re.compile(
+    r"(?:,?\s(?:and|but)\s+not|,\s*not|,\s*never|,?\srather\s+than|,?\sinstead\s+of|,?\sas\s+opposed\s+to|\(\s*not)\s.*\Z",
+    re.IGNORECASE | re.DOTALL,
+)
+_WORDS = ("not", "neither", "never", "rather", "instead", "opposed")
+
+
+def affirmed(answer: str) -> str:
+    """An answer without what it sets itself against; as it is where it does nothing else."""
+    lower = answer.casefold()
+    if not any(word in lower for word in _WORDS):
+        return answer
+    for pattern in (_NOT_BUT, _NOT_THEN, _RATHER_THAN, _CONTRAST):
+        answer = pattern.sub("", answer) or answer
+    return answer
+
+
+def is_denied(text: str, at: int) -> bool:
+    """Whether what stands at ``at`` follows a word that denies it, in the same clause."""
+    return _BEFORE.search(text, max(0, at - _WINDOW), at) is not None

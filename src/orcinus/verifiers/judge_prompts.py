@@ -1,0 +1,253 @@
+"""What a model that judges is asked, and how its reply is read. Nothing here asks a model; ``judges.py`` does.
+
+    <<<4f1c09a2be77 answer                        VERDICT 4f1c09a2be77: RIGHT
+    … the judged text …                   ──►     read only as the last line, only with this request's code
+    4f1c09a2be77 answer>>>
+
+The code is a hash of all that is judged, drawn again until it stands nowhere in it. So a text can neither close its own block nor hold
+a line that would be read as its verdict, and a judge that quotes it, or repeats its own instructions, has given no verdict. What a code
+cannot prevent is a judge that is talked into a wrong verdict; the instructions speak against that, and are only words.
+
+The texts are data: ``judge.yaml``.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import count
+from typing import Any, Literal
+
+import yaml
+
+from orcinus.core.fingerprint import fingerprint
+from orcinus.core.types import Attempt, Example, Finish, Message, Messages, Verdict
+
+VERSION = 1
+"""Raised when what is asked, or how it is read, changes."""
+Kind = Literal["rating", "comparison", "verdict", "groundedness"]
+Scale = tuple[int, int]
+"""Lowest and highest rating."""
+
+BY_MODEL: Mapping[str, Kind] = {
+    "judge": "verdict",
+    "judge_fallback": "verdict",
+    "grounded": "groundedness",
+}
+"""The verifiers that leave what they cannot judge to a model, and what it is asked."""
+VALUES: Mapping[str, float] = {"RIGHT": 1.0, "WRONG": 0.0, "SUPPORTED": 1.0, "UNSUPPORTED": 0.0}
+"""Of the words of a verdict; any other word is None."""
+
+_CODE_LENGTH = 12
+_VERDICT = re.compile(r"[\s*_`]*VERDICT +([0-9a-f]+) *: *([A-Za-z]+|[0-9]+(?:\.[0-9]+)?)[\s*_`.]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inquiry:
+    """One question to a judge."""
+
+    kind: Kind
+    messages: Messages
+    code: str
+    """Stands in the fences and in the verdict's line, and nowhere in what is judged."""
+    scale: Scale | None = None
+    """Of a rating."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a judge's reply says."""
+
+    word: str | None
+    """One of the kind's words, or a number in decimal digits; None when the reply gives no verdict."""
+    reason: str
+    """Why there is no verdict; empty when there is."""
+
+
+@cache
+def _texts() -> dict[str, Any]:
+    text = files("orcinus.verifiers").joinpath("judge.yaml").read_text(encoding="utf-8")
+    data: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return data
+
+
+def prompts_identity() -> str:
+    """A hash of all that decides what a judge is told and how it is read."""
+    return fingerprint([VERSION, _texts()])
+
+
+def rating(
+    question: str,
+    answer: str,
+    reference: str | None = None,
+    *,
+    scale: Scale = (1, 10),
+    task: str | None = None,
+) -> Inquiry:
+    """Ask how good one answer is.
+
+    Args:
+        question: What was asked.
+        answer: What is judged.
+        reference: The right answer, when it is known.
+        scale: Lowest and highest rating.
+        task: An instruction in place of ours.
+    """
+    return _inquiry(
+        "rating",
+        [("question", question), ("reference", reference), ("answer", answer)],
+        task=task,
+        scale=scale,
+    )
+
+
+def comparison(
+    question: str, first: str, second: str, reference: str | None = None, *, task: str | None = None
+) -> Inquiry:
+    """Ask which of two answers is better. One order says little: ``judges.compare`` asks both."""
+    blocks = [
+        ("question", question),
+        ("reference", reference),
+        ("first answer", first),
+        ("second answer", second),
+    ]
+    return _inquiry("comparison", blocks, task=task)
+
+
+def verdict(
+    question: str, answer: str, reference: str | None = None, *, task: str | None = None
+) -> Inquiry:
+    """Ask whether an answer is right."""
+    return _inquiry(
+        "verdict", [("question", question), ("reference", reference), ("answer", answer)], task=task
+    )
+
+
+def groundedness(text: str, answer: str, *, task: str | None = None) -> Inquiry:
+    """Ask whether everything that ``answer`` claims is supported by ``text``."""
+    return _inquiry("groundedness", [("text", text), ("answer", answer)], task=task)
+
+
+def inquiry_about(example: Example, answer: str, kind: Kind, tasks: Mapping[str, str]) -> Inquiry:
+    """What to ask about an answer to an example.
+
+    Args:
+        example: Grounded tasks have their text in ``meta.context``, or else in the question.
+        answer: The text that is judged.
+        kind: ``verdict`` or ``groundedness``.
+        tasks: Instructions in place of ours, by kind.
+    """
+    if kind == "groundedness":
+        return groundedness(
+            str(example.meta.get("context") or example.prompt), answer, task=tasks.get(kind)
+        )
+    return verdict(example.prompt, answer, reference_text(example), task=tasks.get(kind))
+
+
+def reference_text(example: Example) -> str | None:
+    """The right answer in words: of an option its letter and its text."""
+    reference = example.reference
+    if isinstance(reference, tuple):
+        between = " " if example.answer_type == "list" else "\nor: "
+        return between.join(reference)
+    if reference is not None and example.choices is not None:
+        place = "ABCDEFGHIJKLMNOPQRSTUVWXYZ".find(reference.strip("() .").upper() or "?")
+        if 0 <= place < len(example.choices):
+            return f"({reference.strip('() .').upper()}) {example.choices[place]}"
+    return reference
+
+
+def _inquiry(
+    kind: Kind,
+    blocks: list[tuple[str, str | None]],
+    *,
+    task: str | None = None,
+    scale: Scale | None = None,
+) -> Inquiry:
+    texts = _texts()
+    known = [(name, text) for name, text in blocks if text is not None]
+    code = next(
+        code
+        for code in _codes(kind, known)
+        if not any(code in text.casefold() for _, text in known)
+    )
+    low, high = scale or (0, 0)
+    own = texts["kinds"][kind]
+    if task is None:
+        referenced = any(name == "reference" for name, _ in known)
+        task = own["task"] if referenced else own.get("task_without_reference", own["task"])
+        task = task.replace("{low}", str(low)).replace("{high}", str(high))
+    shown = "\n\n".join(f"<<<{code} {name}\n{text}\n{code} {name}>>>" for name, text in known)
+    line = texts["line"].format(code=code, form=own["form"].format(low=low, high=high))
+    return Inquiry(
+        kind=kind,
+        messages=(
+            Message(role="system", content=f"{task}\n\n{texts['material']}"),
+            Message(role="user", content=f"{shown}\n\n{texts['closing']}\n\n{line}"),
+        ),
+        code=code,
+        scale=scale,
+    )
+
+
+def _codes(kind: Kind, blocks: list[tuple[str, str]]) -> Iterator[str]:
+    for salt in count():
+        yield fingerprint([VERSION, salt, kind, blocks]).removeprefix("b2")[:_CODE_LENGTH]
+
+
+def read(inquiry: Inquiry, reply: str, finish: Finish = "stop") -> Reading:
+    """The verdict in a judge's reply: its last line, if that is a verdict with the inquiry's code and nothing else."""
+    if finish != "stop":
+        why = {
+            "length": "the reply was cut off",
+            "refusal": "the judge refused",
+            "error": "no reply came",
+        }
+        return Reading(None, why[finish])
+    lines = reply.rstrip().splitlines()
+    found = _VERDICT.fullmatch(lines[-1]) if lines else None
+    if found is None:
+        return Reading(None, "the last line of the reply is no verdict")
+    code, word = found[1], found[2].upper()
+    if code != inquiry.code:
+        return Reading(None, "the verdict has another request's code")
+    if inquiry.scale is not None:
+        low, high = inquiry.scale
+        if word.isalpha() or not low <= float(word) <= high:
+            return Reading(None, f"{word} is not on the scale from {low} to {high}")
+    elif word not in _texts()["kinds"][inquiry.kind]["words"]:
+        return Reading(None, f"{word} is no verdict of the kind {inquiry.kind}")
+    return Reading(word, "")
+
+
+def is_open(example: Example, attempt: Attempt, found: Verdict) -> bool:
+    """Whether a model is to judge an attempt: its task says so, rules have no verdict, and there is a whole answer to judge."""
+    return (
+        found.value is None
+        and example.meta.get("verifier") in BY_MODEL
+        and attempt.finish == "stop"
+        and bool(attempt.text.strip())
+    )
+
+
+async def left_to_judge(example: Example, attempt: Attempt) -> Verdict:
+    """No verdict: what a task says whose answers only a model judges."""
+    why = {
+        "stop": "left to the judge",
+        "length": "cut off",
+        "refusal": "refused",
+        "error": "no answer came",
+    }
+    reason = (
+        why[attempt.finish]
+        if attempt.text.strip() or attempt.finish != "stop"
+        else "the answer is empty"
+    )
+    return Verdict(
+        attempt_id=attempt.id,
+        verifier=f"left_to_judge@{VERSION}",
+        value=None,
+        answer=None,
+        reason=reason,
+    )

@@ -1,0 +1,114 @@
+"""What an answer, finished or not, is held to be worth: a number from 0 to 1 that needs no reference, for choosing and for tree search.
+
+logprob             exp(mean log-probability of the model's own tokens)         costs nothing beside the answer
+judge               the judge's rating from 1 to 10, (rating - 1) / 9            a call for each different text
+module:function     (example, text) -> number from 0 to 1, or a coroutine of one; also by a registered name
+"""
+
+import inspect
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from orcinus.core import registry
+from orcinus.core.errors import StepError
+from orcinus.core.protocols import Reward
+from orcinus.core.sampling import JudgingConfig
+from orcinus.core.types import Attempt, Example
+from orcinus.runs.context import StepContext
+from orcinus.verifiers.judge import judge_of, rate
+
+BUILT_IN = ("logprob", "judge")
+LOW, HIGH = SCALE = (1, 10)
+PROMISE = (
+    f"You are rating a solution that may be unfinished. Rate from {LOW} to {HIGH} how likely it is that the solution, gone on with from where "
+    f"it stands, ends in the right answer: {HIGH} where every step so far is right, {LOW} where a step is wrong. Judge the steps and not the style."
+)
+"""The judge's instruction, unless ``judging.instructions.rating`` says another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What is to be rewarded."""
+
+    example: Example
+    text: str
+    """From the answer's first word on."""
+    logprobs: tuple[float, ...] | None
+    """Of its tokens, where the model gave them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """A reward, and what it took."""
+
+    value: float | None
+    """From 0 to 1; None when the judge gave no rating that can be read."""
+    reply: Attempt | None = None
+    """The judge's call."""
+
+
+Rewarding = Callable[[Sequence[Written]], Awaitable[list[Worth]]]
+"""Rewards many at once."""
+
+
+def open_reward(name: str, context: StepContext, *, step: str) -> Rewarding:
+    """The reward of that name.
+
+    Args:
+        name: ``logprob``, ``judge``, a registered name, or ``module:function``.
+        context: Of the step; its judge is asked.
+        step: Under which spending is booked, the judge's as ``STEP (judge)``.
+
+    Raises:
+        ConfigError: There is no such reward, or no judge.
+    """
+    if name == "logprob":
+        return _by_logprob
+    if name == "judge":
+        judge = judge_of(context.judging or JudgingConfig(), context, step=step)
+        judge = replace(judge, instructions={"rating": PROMISE, **judge.instructions})
+
+        async def by_judge(items: Sequence[Written]) -> list[Worth]:
+            # Without the reference: at test time nobody has one.
+            shown = [(replace(item.example, reference=None), item.text) for item in items]
+            return [
+                Worth(
+                    value=None if r.value is None else (r.value - LOW) / (HIGH - LOW), reply=r.reply
+                )
+                for r in await rate(shown, judge, scale=SCALE)
+            ]
+
+        return by_judge
+    function: Reward = registry.rewards.named(name)
+
+    async def by_function(items: Sequence[Written]) -> list[Worth]:
+        return [Worth(value=await _called(function, item, name)) for item in items]
+
+    return by_function
+
+
+async def _by_logprob(items: Sequence[Written]) -> list[Worth]:
+    return [Worth(value=_mean_probability(item)) for item in items]
+
+
+def _mean_probability(item: Written) -> float:
+    """The geometric mean of the probabilities of a text's tokens."""
+    if item.logprobs is None:
+        raise StepError(
+            "reward: logprob needs the log-probability of each token, and the model gives none; "
+            "take another reward, or a server that answers logprobs: true"
+        )
+    return (
+        math.exp(min(0.0, math.fsum(item.logprobs) / len(item.logprobs))) if item.logprobs else 0.0
+    )
+
+
+async def _called(function: Reward, item: Written, name: str) -> float:
+    value: Any = function(item.example, item.text)
+    if inspect.isawaitable(value):
+        value = await value
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise StepError(f"reward: {name} gives {value!r}; a reward is a number from 0 to 1")
+    return float(value)

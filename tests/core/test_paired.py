@@ -1,0 +1,141 @@
+"""Paired comparisons against scipy, enumeration and simulation."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as oracle
+
+from orcinus.core import stats
+from orcinus.core.stats.paired import binomial_two_sided
+
+pairs = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=200)
+
+
+@given(pairs)
+def test_mcnemar_is_the_binomial_test_on_what_differs(rows: list[tuple[int, int]]) -> None:
+    a, b = zip(*rows, strict=True)
+    wins, losses = sum(x > y for x, y in rows), sum(x < y for x, y in rows)
+    expected = oracle.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    assert stats.mcnemar(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_ten_thousand_discordant_pairs_do_not_overflow() -> None:
+    assert binomial_two_sided(5200, 4800) == pytest.approx(
+        oracle.binomtest(5200, 10_000).pvalue, rel=1e-6
+    )
+
+
+def test_mcnemar_refuses_what_is_not_right_or_wrong() -> None:
+    with pytest.raises(ValueError, match="0 or 1"):
+        stats.mcnemar([0.5], [1.0])
+
+
+@pytest.mark.parametrize(("a", "b"), [([], []), ([1.0], [1.0, 0.0])])
+def test_unpaired_rows_are_refused(a: list[float], b: list[float]) -> None:
+    with pytest.raises(ValueError, match="equally long"):
+        stats.paired_difference(a, b, seed=0)
+
+
+def test_the_bootstrap_interval_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.random(80) < 0.7).astype(float), (rng.random(80) < 0.5).astype(float)
+    difference, low, high = stats.paired_difference(a, b, seed=1)
+    expected = oracle.bootstrap((a - b,), np.mean, method="percentile", rng=2).confidence_interval
+    assert difference == pytest.approx((a - b).mean())
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.015)
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    a, b = [1, 1, 0, 1, 0, 1], [0, 1, 0, 1, 1, 0]
+    assert stats.paired_difference(a, b, seed=3) == stats.paired_difference(a, b, seed=3)
+
+
+def test_clusters_are_drawn_whole() -> None:
+    rng = np.random.default_rng(5)
+    a = np.repeat((rng.random(40) < 0.6).astype(float), 8)
+    b = np.zeros_like(a)
+    clusters = np.repeat(np.arange(40), 8).tolist()
+    _, low, high = stats.paired_difference(a, b, seed=0, clusters=clusters)
+    _, low_once, high_once = stats.paired_difference(a[::8], b[::8], seed=0)
+    assert (low, high) == pytest.approx((low_once, high_once), abs=0.02)
+
+
+def test_clusters_of_unequal_size_give_the_mean_over_all_members() -> None:
+    difference, low, high = stats.paired_difference(
+        [1, 1, 1, 0], [0, 0, 0, 0], seed=0, clusters=["p", "p", "p", "q"]
+    )
+    assert difference == 0.75
+    assert (low, high) == (0.0, 1.0)
+
+
+def test_holm_agrees_with_its_definition() -> None:
+    assert stats.holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert stats.holm([0.9, 0.8]).tolist() == pytest.approx([1.0, 1.0])
+    assert stats.holm([]).tolist() == []
+
+
+def test_holm_keeps_the_chance_of_any_false_alarm_below_the_level() -> None:
+    rng = np.random.default_rng(6)
+    alarms = sum(bool((stats.holm(rng.random(10)) < 0.05).any()) for _ in range(2000))
+    assert alarms / 2000 < 0.065
+
+
+def test_the_minimum_detectable_difference_is_found_as_often_as_promised() -> None:
+    n, discordant = 300, 0.3
+    difference = stats.minimum_detectable_difference(n, discordant=discordant)
+    rng = np.random.default_rng(7)
+    shares = [(discordant + difference) / 2, (discordant - difference) / 2, 1 - discordant]
+    found = sum(
+        binomial_two_sided(int(w), int(x)) < 0.05
+        for w, x, _ in rng.multinomial(n, shares, size=2000)
+    )
+    # The exact test is a little more cautious than the normal formula behind the size.
+    assert 0.72 <= found / 2000 <= 0.83
+
+
+def test_more_examples_detect_smaller_differences_and_too_few_none() -> None:
+    sizes = [stats.minimum_detectable_difference(n) for n in (10, 100, 1000)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert stats.minimum_detectable_difference(2, discordant=0.2) == 0.2
+
+
+@pytest.mark.parametrize(("n", "discordant"), [(0, 0.3), (10, 0.0), (10, 1.5)])
+def test_an_impossible_design_is_refused(n: int, discordant: float) -> None:
+    with pytest.raises(ValueError, match="needs n >= 1"):
+        stats.minimum_detectable_difference(n, discordant=discordant)
+
+
+def test_randomised_signs_agree_with_the_exact_test_on_right_and_wrong() -> None:
+    random = np.random.default_rng(0)
+    a, b = (random.random(80) < 0.6).astype(float), (random.random(80) < 0.45).astype(float)
+    assert stats.sign_flip(a, b, seed=1) == pytest.approx(stats.mcnemar(a, b), abs=0.02)
+    assert stats.sign_flip(a, a, seed=1) == 1.0
+    means = np.clip(b + random.choice([0.0, 0.25], 80), 0, 1)
+    assert stats.sign_flip(means, b, seed=1) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p_value", "expected"),
+    [
+        (0.01, 0.2, 0.01, "better"),
+        (-0.2, -0.01, 0.01, "worse"),
+        (-0.01, 0.2, 0.01, "not told apart"),
+        (0.01, 0.2, 0.054, "not told apart"),
+        (0.01, 0.2, 0.05, "not told apart"),
+        (0.0, 0.2, 0.01, "not told apart"),
+    ],
+)
+def test_a_difference_needs_both_interval_and_test(
+    low: float, high: float, p_value: float, expected: str
+) -> None:
+    assert stats.outcome(low, high, p_value) == expected
+
+
+@given(pairs)
+def test_what_is_called_better_is_so_by_interval_and_by_test(rows: list[tuple[int, int]]) -> None:
+    a, b = zip(*rows, strict=True)
+    found = stats.compare(a, b, seed=0)
+    word = stats.outcome(found.low, found.high, found.p_value)
+    assert (word == "better") == (found.low > 0 and found.p_value < 0.05)
+    assert (word == "worse") == (found.high < 0 and found.p_value < 0.05)

@@ -1,0 +1,228 @@
+"""Evaluation without a recipe: paid once, conditions compared on the same items, and everything that stands in its folder."""
+
+import asyncio
+import importlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.test_bad_input import fails
+
+from orcinus.core.errors import BudgetError, ConfigError
+from orcinus.core.types import Messages, Sampling
+from orcinus.evaluation.benchmarks import evaluate_model
+from orcinus.evaluation.conditions import Settings
+from orcinus.evaluation.decisions import DecideConfig
+from orcinus.models.function import ScriptedConfig
+from orcinus.runs import tables
+from orcinus.runs.budget import BudgetConfig
+from orcinus.runs.context import Runtime, Silent
+from orcinus.runs.ledger import Ledger
+from orcinus.tasks.benchmarks.specs import load
+
+calls: list[Messages] = []
+
+
+def model(messages: Messages, sampling: Sampling) -> str:
+    """Adds rightly, unless it is told to be brief or asked in words that it does not know."""
+    calls.append(messages)
+    text = messages[-1].content
+    if messages[0].role == "system" and "brief" in messages[0].content:
+        return "<script>alert()</script>"
+    numbers = [int(word) for word in re.findall(r"\d+", text)]
+    return f"The answer is {sum(numbers) + (1 if 'Finish with' in text else 0)}."
+
+
+def judge(messages: Messages, sampling: Sampling) -> str:
+    """Rates first turns 4 and later ones 8."""
+    request = messages[-1].content
+    line = request.splitlines()[-1].partition(":")[0]
+    return f"{line}: {8 if 'ASSISTANT:' in request else 4}"
+
+
+def asked() -> list[Messages]:
+    """What the model was asked: it lives in the module as the package names it, which pytest's own copy is not."""
+    found: list[Messages] = importlib.import_module("tests.evaluation.test_benchmarks").calls
+    return found
+
+
+MODEL = ScriptedConfig(function="tests.evaluation.test_benchmarks:model")
+JUDGE = ScriptedConfig(function="tests.evaluation.test_benchmarks:judge")
+
+
+def sums(folder: Path) -> Path:
+    rows = [
+        {"question": f"What is {i} + {i + 1}?", "answer": f"Add.\n#### {2 * i + 1}"}
+        for i in range(20)
+    ]
+    (folder / "data").mkdir(exist_ok=True)
+    (folder / "data" / "test.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+    )
+    return folder / "data"
+
+
+def run(folder: Path, **changes: Any) -> dict[str, Any]:
+    settings = Settings(**{"benchmarks": (load("gsm8k"),), "data": folder / "data", **changes})
+    runtime = Runtime(workspace=folder, ledger_path=folder / "ledger.sqlite")
+    return asyncio.run(evaluate_model(settings, MODEL, JUDGE, folder / "out", runtime, Silent()))
+
+
+def test_a_model_is_scored_and_its_answers_are_kept(tmp_path: Path) -> None:
+    sums(tmp_path)
+    found = run(tmp_path)
+    scores = found["benchmarks"]["gsm8k"]["conditions"]["plain/1"]["scores"]
+    assert scores["_micro"]["mean"] == scores["_macro"]["mean"] == found["macro"] == 1.0
+    assert len(list(tables.read_judged(tmp_path / "out" / "attempts-gsm8k.parquet"))) == 20
+    assert json.loads((tmp_path / "out" / "scores.json").read_bytes())["macro"] == 1.0
+
+
+def test_an_answer_in_which_a_published_rule_finds_nothing_counts_as_wrong_by_it(
+    tmp_path: Path,
+) -> None:
+    sums(tmp_path)
+    rules = run(tmp_path)["benchmarks"]["gsm8k"]["conditions"]["plain/1"]["rules"]
+    assert rules["lm_eval_flexible"] == {"n": 20, "mean": 1.0, "ours": 1.0}
+    assert rules["gsm8k_hash"] == {"n": 20, "mean": 0.0, "ours": 1.0}
+    assert "agieval_few_shot" not in rules
+
+
+def test_nothing_is_asked_twice(tmp_path: Path) -> None:
+    sums(tmp_path)
+    first = run(tmp_path)
+    asked().clear()
+    assert run(tmp_path) == first
+    assert asked() == []
+
+
+def test_layouts_and_system_messages_are_conditions_on_the_same_items(tmp_path: Path) -> None:
+    sums(tmp_path)
+    found = run(tmp_path, layouts=("plain", "cued"), systems=("", "Be brief."))["benchmarks"][
+        "gsm8k"
+    ]
+    means = {name: c["scores"]["_macro"]["mean"] for name, c in found["conditions"].items()}
+    assert means == {"plain/1": 1.0, "plain/2": 0.0, "cued/1": 0.0, "cued/2": 0.0}
+    assert found["layouts_spread"]["spread"] == 1.0
+    assert found["systems"]["sd"] == pytest.approx(0.5**0.5)
+    assert [row["difference"] for row in found["against_first"]] == [-1.0, -1.0, -1.0]
+    assert all(row["n"] == 20 and row["p_holm"] < 0.001 for row in found["against_first"])
+
+
+def test_two_conditions_that_send_the_same_words_share_their_calls_and_are_both_scored(
+    tmp_path: Path,
+) -> None:
+    sums(tmp_path)
+    benchmark = load("gsm8k").model_copy(update={"layouts": {"a": "{question}", "b": "{question}"}})
+    asked().clear()
+    conditions = run(tmp_path, benchmarks=(benchmark,), layouts=("all",))["benchmarks"]["gsm8k"][
+        "conditions"
+    ]
+    assert len(asked()) == 20
+    assert [c["scores"]["_micro"]["n"] for c in conditions.values()] == [20, 20]
+
+
+def test_items_that_the_model_has_learnt_from_are_flagged(tmp_path: Path) -> None:
+    sums(tmp_path)
+    (tmp_path / "learnt.jsonl").write_text(
+        json.dumps({"messages": [{"content": "What is 3 + 4?"}]}), encoding="utf-8"
+    )
+    condition = run(tmp_path, learnt_from=(str(tmp_path / "learnt.jsonl"),))["benchmarks"]["gsm8k"][
+        "conditions"
+    ]["plain/1"]
+    assert condition["flagged"] == 1
+    assert condition["clean"]["_micro"]["n"] == 19
+    items = list(tables.read_examples(tmp_path / "out" / "items-gsm8k.parquet"))
+    assert [item.prompt for item in items if item.meta["contaminated"]] == ["What is 3 + 4?"]
+
+
+def test_the_second_turn_is_asked_after_the_first_answer_and_rated_with_it(tmp_path: Path) -> None:
+    questions = [
+        {"question_id": i, "category": "c", "turns": [f"{i} and 1?", f"{i} and 2?"]}
+        for i in range(3)
+    ]
+    folder = tmp_path / "data" / "mt_bench"
+    folder.mkdir(parents=True)
+    (folder / "question.jsonl").write_text(
+        "".join(json.dumps(q) + "\n" for q in questions), encoding="utf-8"
+    )
+    rating = run(tmp_path, benchmarks=(load("mt_bench"),))["benchmarks"]["mt_bench"]["ratings"][
+        "plain/1"
+    ]
+    assert (rating["mean"], rating["by_turn"], rating["n"]) == (6.0, {"1": 4.0, "2": 8.0}, 6)
+    second = next(
+        iter(tables.read_judged(tmp_path / "out" / "attempts-mt_bench-turn2.parquet"))
+    ).attempt
+    assert [m.content for m in second.messages] == ["0 and 1?", "The answer is 1.", "0 and 2?"]
+
+
+def test_a_budget_stops_the_asking_and_what_is_paid_for_is_kept(tmp_path: Path) -> None:
+    sums(tmp_path)
+    with pytest.raises(BudgetError):
+        run(tmp_path, budget=BudgetConfig(tokens=900), sampling={"max_tokens": 800})
+    with Ledger(tmp_path / "ledger.sqlite", read_only=True) as ledger:
+        kept = sum(row.calls for row in ledger.spend("out"))
+    assert 0 < kept < 20
+    asked().clear()
+    run(tmp_path, sampling={"max_tokens": 800})
+    assert len(asked()) == 20 - kept
+
+
+def test_a_benchmark_that_needs_a_judge_is_refused_without_one(tmp_path: Path) -> None:
+    runtime = Runtime(workspace=tmp_path, ledger_path=tmp_path / "ledger.sqlite")
+    settings = Settings(benchmarks=(load("mt_bench"),), data=tmp_path)
+    with pytest.raises(ConfigError, match="mt_bench is scored by a judge"):
+        asyncio.run(evaluate_model(settings, MODEL, None, tmp_path / "out", runtime, Silent()))
+
+
+def test_what_a_model_or_a_user_wrote_is_escaped_in_the_page(tmp_path: Path) -> None:
+    sums(tmp_path)
+    run(tmp_path, systems=("<b>brief</b>",))
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<b>brief" not in page
+    assert "&lt;b&gt;brief" in page
+
+
+def test_several_tries_are_decided_and_the_report_says_at_which_cost(tmp_path: Path) -> None:
+    sums(tmp_path)
+    ways = DecideConfig(by=("majority", "best_of_n"), reward="judge", at=(2,))
+    found = run(
+        tmp_path,
+        decide=ways,
+        sampling={"samples": 2, "temperature": 0.5},
+        systems=("", "Be brief."),
+    )
+    rows = found["benchmarks"]["gsm8k"]["conditions"]["plain/1"]["decided"]
+    assert [
+        (row["by"], row["score"]["mean"], row["calls"], row["reward_calls"]) for row in rows
+    ] == [
+        ("majority", 1.0, 2.0, 0.0),
+        ("best_of_n", 1.0, 2.0, 1.0),
+    ]
+    assert "| plain/2 | best_of_n | 2 | 0.0 % |" in (tmp_path / "out" / "report.md").read_text(
+        encoding="utf-8"
+    )
+    assert "<td>best_of_n</td>" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert (tmp_path / "out" / "decided-gsm8k-plain-1.parquet").is_file()
+
+
+def test_published_figures_stand_beside_and_are_called_not_comparable(tmp_path: Path) -> None:
+    sums(tmp_path)
+    run(tmp_path)
+    report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "| Orca-2-13B | 59.14 |" in report
+    assert "not comparable" in report
+
+
+def test_evaluate_without_model_or_recipe_is_one_line(tmp_path: Path) -> None:
+    fails(tmp_path, "evaluate", says="give a recipe, or both --model and --benchmark")
+    fails(
+        tmp_path,
+        "evaluate",
+        "--model",
+        "m:f",
+        "--benchmark",
+        "gsm9k",
+        says="no benchmark named 'gsm9k'; known: aci_bench",
+    )

@@ -1,0 +1,244 @@
+"""The rules that say why a lesson is failed: each on a case made for it, and not on its neighbour."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orcinus.core.types import Attempt, Example, Finish, Judged, Lesson, Sampling, Verdict
+from orcinus.evaluation.diagnosis.causes import (
+    Cause,
+    Claim,
+    Surroundings,
+    Taught,
+    contradicts,
+    explain,
+    falls,
+    is_falling,
+    is_lucky,
+    outcome_of,
+)
+
+EXAMPLE = Example(id="e", task="sums", prompt="Add 1 2.", answer_type="number", reference="3")
+WAY, OTHER = ("step_by_step", "marker"), ("direct", "boxed")
+
+
+def judged(
+    answer: str | None, *, text: str = "The answer is 3.", finish: Finish = "stop", right: str = "3"
+) -> Judged:
+    attempt = Attempt(
+        id="a",
+        example_id="e",
+        task="sums",
+        strategy="erased",
+        model="m",
+        messages=(),
+        sampling=Sampling(),
+        sample=0,
+        text=text,
+        finish=finish,
+    )
+    value = None if answer is None else float(answer == right)
+    return Judged(
+        attempt=attempt,
+        verdict=Verdict(attempt_id="a", verifier="v", value=value, answer=answer, reason="r"),
+    )
+
+
+RIGHT, WRONG = judged("3"), judged("4")
+LESSON = Lesson(
+    id="b2lesson",
+    example_id="e",
+    task="sums",
+    strategy="step_by_step",
+    messages=(),
+    completion="The answer is 3.",
+    reasoning=None,
+    teacher="t",
+    attempt_id="t",
+    erased="generic",
+)
+TAUGHT = Taught(
+    lesson=LESSON,
+    example=EXAMPLE,
+    value=1.0,
+    answer="3",
+    way=WAY,
+    group="sums",
+    level=1,
+    attempts={"before": judged("5"), "one": WRONG},
+    response_tokens=20,
+    loss_before=2.0,
+    loss_after=0.1,
+)
+AROUND = Surroundings(
+    ways={"sums": {WAY: 9}},
+    right_by_way={("sums", WAY): (5, 9)},
+    right_by_level={},
+    trend={},
+    lucky=frozenset(),
+    falling=False,
+    max_tokens=100,
+)
+CASES: tuple[tuple[Cause, dict[str, Any], dict[str, Any]], ...] = (
+    ("unexplained", {}, {}),
+    ("untaught", {"taken": False}, {}),
+    ("untaught", {"fits": False, "tokens": 900}, {}),
+    ("contradiction", {"value": 0.0, "answer": "4"}, {}),
+    ("contradiction", {"value": None}, {}),
+    ("contradiction", {"rivals": (("other", "4"),)}, {}),
+    (
+        "conflict",
+        {},
+        {
+            "ways": {"sums": {WAY: 4, OTHER: 9}},
+            "right_by_way": {("sums", WAY): (1, 4), ("sums", OTHER): (8, 9)},
+        },
+    ),
+    ("forgetting", {"attempts": {"before": RIGHT, "one": WRONG}}, {}),
+    ("forgetting", {"attempts": {"before": judged("5"), "one": RIGHT, "two": WRONG}}, {}),
+    (
+        "truncation",
+        {"attempts": {"one": judged(None, text="3 +", finish="length")}, "response_tokens": 90},
+        {},
+    ),
+    ("optimisation", {"loss_after": 1.5}, {}),
+    ("format", {"attempts": {"one": judged(None, text="three")}}, {}),
+    (
+        "prerequisite",
+        {},
+        {"right_by_level": {("sums", 0): (9, 9), ("sums", 1): (1, 9)}, "trend": {"sums": 0.001}},
+    ),
+    ("prerequisite", {}, {"right_by_level": {("sums", 0): (1, 9), ("sums", 1): (1, 9)}}),
+    ("belief", {"attempts": {"before": WRONG, "one": WRONG}}, {}),
+    ("optimisation", {}, {"right_by_level": {("sums", 1): (8, 9)}}),
+    ("optimisation", {}, {"falling": True}),
+)
+
+
+@pytest.mark.parametrize(("cause", "of_lesson", "of_all"), CASES)
+def test_each_cause_is_recognised(
+    cause: Cause, of_lesson: dict[str, Any], of_all: dict[str, Any]
+) -> None:
+    assert explain(replace(TAUGHT, **of_lesson), replace(AROUND, **of_all)).causes == (cause,)
+
+
+NEIGHBOURS: tuple[tuple[Cause, dict[str, Any], dict[str, Any]], ...] = (
+    # As many lessons are taught this way as the other, or it does no worse.
+    (
+        "conflict",
+        {},
+        {
+            "ways": {"sums": {WAY: 9, OTHER: 9}},
+            "right_by_way": {("sums", WAY): (1, 9), ("sums", OTHER): (9, 9)},
+        },
+    ),
+    (
+        "conflict",
+        {},
+        {
+            "ways": {"sums": {WAY: 4, OTHER: 9}},
+            "right_by_way": {("sums", WAY): (2, 4), ("sums", OTHER): (4, 9)},
+        },
+    ),
+    # It may have been a guess.
+    (
+        "forgetting",
+        {"attempts": {"before": RIGHT, "one": WRONG}},
+        {"lucky": frozenset({("before", "sums")})},
+    ),
+    # The lesson is short: the student rambles.
+    ("truncation", {"attempts": {"one": judged(None, text="3 +", finish="length")}}, {}),
+    # The words are not learnt yet, so that nothing is known of the form or of what is missing.
+    ("format", {"attempts": {"one": judged(None, text="three")}, "loss_after": 1.5}, {}),
+    (
+        "prerequisite",
+        {"loss_after": 1.5},
+        {"right_by_level": {("sums", 0): (1, 9), ("sums", 1): (1, 9)}},
+    ),
+    # Others as difficult are right.
+    (
+        "prerequisite",
+        {},
+        {"right_by_level": {("sums", 0): (9, 9), ("sums", 1): (7, 9)}, "trend": {"sums": 0.001}},
+    ),
+)
+
+
+@pytest.mark.parametrize(("cause", "of_lesson", "of_all"), NEIGHBOURS)
+def test_no_cause_is_seen_where_it_is_not(
+    cause: Cause, of_lesson: dict[str, Any], of_all: dict[str, Any]
+) -> None:
+    assert cause not in explain(replace(TAUGHT, **of_lesson), replace(AROUND, **of_all)).causes
+
+
+@pytest.mark.parametrize(
+    ("expected", "attempt"),
+    [
+        ("right", RIGHT),
+        ("wrong", WRONG),
+        ("no answer", judged(None, text="three")),
+        ("cut off", judged(None, text="1 + 2", finish="length")),
+        ("loop", judged(None, text="1 + 2 = 3, " * 30, finish="length")),
+        ("refusal", judged(None, text="I'm sorry, but I can't help with that.")),
+        ("failed call", judged(None, finish="error")),
+    ],
+)
+def test_what_became_of_an_attempt(expected: str, attempt: Judged) -> None:
+    assert outcome_of(EXAMPLE, attempt) == expected
+
+
+def test_what_has_no_reference_is_not_failed() -> None:
+    assert outcome_of(replace(EXAMPLE, reference=None), judged(None)) == "not judged"
+
+
+def claim(
+    lesson: str,
+    question: str,
+    answer: str,
+    reference: str | None = None,
+    value: float | None = None,
+) -> Claim:
+    return Claim(lesson=lesson, question=question, answer=answer, value=value, reference=reference)
+
+
+@pytest.mark.parametrize(
+    ("expected", "a", "b"),
+    [
+        (True, claim("1", "Who was first?", "Ann"), claim("2", "who was FIRST?", "Bob")),
+        (
+            True,
+            claim("1", "Who was first of all?", "Ann"),
+            claim("2", "Who was the first of all?", "Bob"),
+        ),
+        (False, claim("1", "Who was first?", "Ann"), claim("2", "Who was first?", "ann")),
+        (False, claim("1", "Add 3 and 4 to 5.", "12"), claim("2", "Add 3 and 4 to 6.", "13")),
+        (False, claim("1", "Is it so?", "a", "a"), claim("2", "Is it not so?", "b", "b")),
+        (False, claim("1", "Add 1 1.", "2", "2", 1.0), claim("2", "Add 1 1.", "2.0", "2", 1.0)),
+    ],
+)
+def test_lessons_contradict_each_other_only_on_the_same_question(
+    expected: bool, a: Claim, b: Claim
+) -> None:
+    assert contradicts(a, b) is contradicts(b, a) is expected
+
+
+def test_accuracy_falls_with_difficulty_only_downwards() -> None:
+    levels = [0] * 10 + [1] * 10 + [2] * 10
+    right = [True] * 10 + [True, False] * 5 + [False] * 10
+    assert falls(levels, right) < 0.001
+    assert falls(levels, right[::-1]) > 0.999
+    assert falls(levels, [True] * 30) == 1.0
+
+
+def test_right_answers_at_chance_are_no_knowledge() -> None:
+    true_or_false = replace(EXAMPLE, answer_type="bool")
+    assert is_lucky([(true_or_false, RIGHT), (true_or_false, WRONG)] * 20)
+    assert not is_lucky([(true_or_false, RIGHT)] * 20)
+    assert not is_lucky([(EXAMPLE, RIGHT), (EXAMPLE, WRONG)])
+
+
+def test_a_loss_that_still_falls_is_told_from_one_that_does_not() -> None:
+    assert is_falling([1 / (i + 1) for i in range(20)])
+    assert not is_falling([0.5] * 20)
+    assert not is_falling([2.0, 1.0])

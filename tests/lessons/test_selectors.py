@@ -1,0 +1,92 @@
+"""Selectors: what each takes, and that it takes the same whatever the order."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from orcinus.core.errors import ConfigError
+from orcinus.core.types import Example
+from orcinus.lessons.selectors import Balanced, Diverse, Matched, Teachable
+
+
+def example(number: int, **meta: Any) -> Example:
+    return Example(
+        id=str(number),
+        task="t",
+        prompt=f"Question {number}",
+        answer_type="exact",
+        reference="x",
+        meta=meta,
+    )
+
+
+def ids(examples: Sequence[Example]) -> list[int]:
+    return [int(item.id) for item in examples]
+
+
+def test_the_teachable_band_leaves_out_too_hard_too_easy_and_unmeasured() -> None:
+    pool = [example(n, pass_rate=n / 4) for n in range(5)] + [example(5)]
+    assert ids(list(Teachable()(pool))) == [1, 2, 3]
+    assert ids(list(Teachable(low=0, high=0.25)(pool))) == [0, 1]
+    with pytest.raises(ValidationError, match=r"low 0.9 is over high 0.1"):
+        Teachable(low=0.9, high=0.1)
+
+
+def test_verbosity_must_fit_difficulty() -> None:
+    levels = [(2, 3), (2, 8), (9, 9), ("5", "6.5"), (None, 1), (4, None)]
+    pool = [example(n, difficulty=hard, verbosity=long) for n, (hard, long) in enumerate(levels)]
+    assert ids(list(Matched()(pool))) == [0, 2, 3]
+    assert ids(list(Matched(hardest=7, within=1)(pool))) == [0]
+    with pytest.raises(ConfigError, match=r"meta.difficulty of t/7 is 'hard', not a number"):
+        list(Matched()([example(7, difficulty="hard", verbosity=1)]))
+
+
+def test_tags_are_balanced_and_the_rarest_tag_counts() -> None:
+    pool = [
+        example(n, tags=["algebra"] if n % 10 else ["algebra", "topology"]) for n in range(1000)
+    ]
+    taken = list(Balanced(by="tags", total=180)(pool))
+    assert len(taken) == 180
+    rare = sum("topology" in item.meta["tags"] for item in taken)
+    assert 60 < rare <= 100
+    assert ids(taken) == sorted(ids(taken))
+    assert set(ids(list(Balanced(by="tags", total=180)(pool[::-1])))) == set(ids(taken))
+
+
+def test_a_limit_for_each_value_takes_rows_without_one_as_a_value_too() -> None:
+    pool = [example(n, level=n % 3) for n in range(90)] + [example(n) for n in range(90, 100)]
+    taken = Counter(item.meta.get("level") for item in Balanced(by="level", per_value=7)(pool))
+    assert taken == {0: 7, 1: 7, 2: 7, None: 7}
+
+
+def test_what_limits_nothing_is_refused() -> None:
+    for make in (lambda: Balanced(by="tags"), Diverse):
+        with pytest.raises(ValidationError, match="takes everything; set per_"):
+            make()
+
+
+def test_of_each_cluster_of_words_as_many() -> None:
+    kinds = {"fruit": "apple pear plum cherry", "metal": "iron zinc copper tin"}
+    pool = []
+    for n in range(300):
+        kind = "metal" if n % 10 == 0 else "fruit"
+        words = kinds[kind].split()
+        prompt = f"{words[n % 4]} and {words[(n // 4) % 4]} and {words[(n // 16) % 4]}"
+        pool.append(replace(example(n, kind=kind), prompt=prompt))
+    taken = list(Diverse(clusters=2, per_cluster=20)(pool))
+    assert Counter(item.meta["kind"] for item in taken) == {"fruit": 20, "metal": 20}
+
+
+def test_of_each_group_of_near_repetitions_one() -> None:
+    text = " ".join(f"word{n}" for n in range(60))
+    pool = [replace(example(n), prompt=f"{text} {n}") for n in range(20)]
+    pool += [
+        replace(example(n), prompt=" ".join(f"w{n}x{k}" for k in range(30))) for n in range(20, 30)
+    ]
+    taken = list(Diverse(similarity=0.7, per_cluster=1)(pool))
+    assert len(taken) == 11
+    assert sum(int(item.id) < 20 for item in taken) == 1

@@ -1,0 +1,253 @@
+"""The batch interface against a provider that behaves, fails, forgets to answer and is not heard."""
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.models.batch_server import Provider, answer, handler
+
+from orcinus.core.errors import BudgetError, CompleterError, StoreError
+from orcinus.core.types import Attempt, Example, Judged, Message, Request, Sampling, Verdict
+from orcinus.models.attempts import attempt_all
+from orcinus.models.remote.batch import BatchEndpoint, cancel, clear, journaled
+from orcinus.models.remote.endpoint import BatchConfig, EndpointConfig, Price
+from orcinus.models.remote.wire import Patience
+from orcinus.runs.budget import Budget
+from orcinus.runs.ledger import Ledger
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@contextmanager
+def serve(provider: Provider) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler(provider)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+def configured(url: str, *, size: int = 50, tries: int = 30) -> EndpointConfig:
+    return EndpointConfig(
+        model="teacher",
+        base_urls=(url,),
+        batch=BatchConfig(size=size, linger_s=0.05, poll_s=0.02),
+        patience=Patience(tries=tries, first_pause_s=0.001),
+        price=Price(input=1.0, output=10.0, batch=0.5),
+    )
+
+
+def requests(count: int) -> Iterator[Request]:
+    for number in range(count):
+        example = Example(id=str(number), task="t", prompt=f"question {number}", answer_type="free")
+        yield Request(
+            example=example,
+            strategy="direct",
+            messages=(Message(role="user", content=example.prompt),),
+            sampling=Sampling(max_tokens=100),
+        )
+
+
+async def unjudged(example: Example, attempt: Attempt) -> Verdict:
+    return Verdict(attempt_id=attempt.id, verifier="none@1", value=None, answer=None, reason="")
+
+
+async def ask(
+    config: EndpointConfig, folder: Path, count: int, *, usd: float | None = None
+) -> list[Judged]:
+    completer = BatchEndpoint(config, secrets={}, journal=folder / "batches")
+    with Ledger(folder / "ledger.sqlite") as ledger:
+        budget = Budget(ledger=ledger, run="r", usd=usd, tokens=None)
+        try:
+            calls = attempt_all(
+                requests(count),
+                completer,
+                ledger=ledger,
+                verify=unjudged,
+                run="r",
+                step="teach",
+                budget=budget,
+            )
+            return [judged async for judged in calls]
+        finally:
+            await completer.aclose()
+
+
+def right(url: str, number: int) -> str:
+    """What the provider answers to question ``number``."""
+    body = {
+        "model": "teacher",
+        "messages": [{"role": "user", "content": f"question {number}"}],
+        "temperature": 0.0,
+        "max_tokens": 100,
+    }
+    return str(answer(body)["choices"][0]["message"]["content"])
+
+
+def test_every_request_gets_its_own_answer_at_half_the_price(tmp_path: Path) -> None:
+    provider = Provider()
+    with serve(provider) as url:
+        found = asyncio.run(ask(configured(url), tmp_path, 120))
+        assert [item.attempt.text for item in found] == [
+            right(url, number) for number in range(120)
+        ]
+        assert found[0].attempt.cost_usd == pytest.approx(0.5 * (20 * 1.0 + 100 * 10.0) / 1e6)
+        assert len(provider.batches) >= 3
+        again = asyncio.run(ask(configured(url), tmp_path, 120))
+    assert all(item.recalled for item in again)
+    assert set(provider.worked_on.values()) == {1}
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert clear(tmp_path / "batches", ledger.known) == len(provider.batches)
+        assert not list(ledger.verify())
+
+
+def test_what_failed_or_expired_is_asked_again_and_the_rest_is_not(tmp_path: Path) -> None:
+    provider = Provider(fail=0.2, expire=0.2)
+    with serve(provider) as url:
+        found = asyncio.run(ask(configured(url), tmp_path, 100))
+    assert [item.attempt.text for item in found] == [right(url, number) for number in range(100)]
+    assert set(provider.worked_on.values()) == {1}
+    assert len(provider.batches) > 3
+
+
+def test_a_request_that_cannot_be_answered_is_recorded_and_not_asked_again(tmp_path: Path) -> None:
+    provider = Provider()
+    with serve(provider) as url:
+        config = configured(url)
+        config = config.model_copy(update={"model": "impossible"})
+        found = asyncio.run(ask(config, tmp_path, 3))
+        batches = len(provider.batches)
+        assert all("this cannot be answered" in (item.attempt.error or "") for item in found)
+        assert all(item.recalled for item in asyncio.run(ask(config, tmp_path, 3)))
+    assert len(provider.batches) == batches
+
+
+def test_lost_replies_make_no_second_batch(tmp_path: Path) -> None:
+    provider = Provider(lose=0.3)
+    with serve(provider) as url:
+        found = asyncio.run(ask(configured(url, size=10), tmp_path, 300))
+    assert [item.attempt.text for item in found] == [right(url, number) for number in range(300)]
+    assert set(provider.worked_on.values()) == {1}
+
+
+def test_a_provider_without_room_is_asked_again_later(tmp_path: Path) -> None:
+    provider = Provider()
+    provider.refuse_next = ["token_limit_exceeded", "token_limit_exceeded"]
+    with serve(provider) as url:
+        found = asyncio.run(ask(configured(url), tmp_path, 10))
+    assert all(item.attempt.error is None for item in found)
+    assert len(provider.batches) == 3
+
+
+def test_a_batch_that_is_refused_stops_the_step_with_the_provider_s_words(tmp_path: Path) -> None:
+    provider = Provider()
+    provider.refuse_next = ["model_not_found"]
+    with serve(provider) as url:
+        with pytest.raises(
+            CompleterError, match="batch_0 failed: model_not_found as the test wants"
+        ):
+            asyncio.run(ask(configured(url), tmp_path, 10))
+        assert all(
+            item.attempt.error is None for item in asyncio.run(ask(configured(url), tmp_path, 10))
+        )
+
+
+def test_the_answers_of_a_batch_that_is_stopped_are_kept(tmp_path: Path) -> None:
+    provider = Provider(seconds=0.5)
+
+    async def go(url: str) -> list[Judged]:
+        asking = asyncio.create_task(ask(configured(url, size=100), tmp_path, 100))
+        while not [
+            batch for batch in journaled(tmp_path / "batches") if batch.state.progress == "sent"
+        ]:
+            await asyncio.sleep(0.01)
+        await cancel(journaled(tmp_path / "batches")[0], secrets={})
+        return await asking
+
+    with serve(provider) as url:
+        found = asyncio.run(go(url))
+    assert all(item.attempt.error is None for item in found)
+    assert provider.batches["batch_0"]["status"] == "cancelled"
+    assert set(provider.worked_on.values()) == {1}
+
+
+def test_a_journal_that_cannot_be_written_stops_the_step(tmp_path: Path) -> None:
+    (tmp_path / "batches").write_text("in the way")
+    provider = Provider()
+    with serve(provider) as url, pytest.raises(StoreError, match="batches: cannot be written"):
+        asyncio.run(ask(configured(url), tmp_path, 3))
+    assert not provider.batches
+
+
+def test_the_budget_holds_for_batches_too(tmp_path: Path) -> None:
+    provider = Provider()
+    with serve(provider) as url, pytest.raises(BudgetError):
+        asyncio.run(ask(configured(url), tmp_path, 100, usd=0.02))
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert 0.0 < ledger.spent("r")[0] <= 0.02
+
+
+def test_kills_at_random_moments_pay_nothing_twice(tmp_path: Path) -> None:
+    server = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "tests.models.batch_server",
+            "--lose",
+            "0.05",
+            "--fail",
+            "0.1",
+            "--seconds",
+            "0.6",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    chance = random.Random(0)
+    try:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        kills, done = 0, None
+        while done != 0:
+            client = subprocess.Popen(
+                [sys.executable, "-m", "tests.models.test_batch", url, str(tmp_path)],
+                cwd=REPOSITORY,
+            )
+            # Start-up takes about half a second; then the kills fall anywhere from the gathering to the last commit.
+            try:
+                done = client.wait(timeout=0.4 + 1.6 * chance.random() if kills < 12 else 60)
+            except subprocess.TimeoutExpired:
+                client.kill()
+                client.wait()
+                kills += 1
+        with urllib.request.urlopen(f"{url}/counts") as reply:
+            worked_on = json.loads(reply.read())
+    finally:
+        server.kill()
+        server.communicate()
+    assert kills >= 3
+    assert len(worked_on) == 400
+    assert set(worked_on.values()) == {1}, f"{kills} kills"
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert ledger.spend("r")[0].calls >= 400
+        assert not list(ledger.verify())
+
+
+def client(url: str, folder: str) -> None:
+    """What is killed."""
+    found: Any = asyncio.run(ask(configured(f"{url}/v1", size=40), Path(folder), 400))
+    assert all(item.attempt.error is None for item in found)
+
+
+if __name__ == "__main__":
+    client(*sys.argv[1:])

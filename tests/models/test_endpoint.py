@@ -1,0 +1,335 @@
+"""Endpoints over real HTTP: the replay server as teacher, the openai SDK as another client, and servers that misbehave."""
+
+import asyncio
+import gc
+import json
+import time
+import warnings
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import openai
+import pytest
+
+from orcinus.core.errors import CompleterError, ConfigError
+from orcinus.core.types import Completion, Message, Messages, Sampling
+from orcinus.models.recorded import Recordings, Replay
+from orcinus.models.remote.endpoint import Endpoint, EndpointConfig, Limits, Price
+from orcinus.models.remote.limits import InFlight
+from orcinus.models.remote.wire import Patience, duration_of
+from orcinus.models.server.chat_api import chat_server
+from orcinus.models.server.sockets import serving
+from orcinus.strategies.library import built_in
+
+REPLAY = Replay(
+    Recordings(
+        {"direct": {"2 + 2?": "4"}, "step_by_step": {"2 + 2?": "One more than 3. The answer is 4."}}
+    ),
+    model="m",
+)
+QUESTION: Messages = (
+    Message(role="system", content=built_in()["step_by_step"].system),
+    Message(role="user", content="2 + 2?"),
+)
+QUICK = Patience(tries=3, first_pause_s=0.01)
+
+
+@pytest.fixture(autouse=True)
+def _forgive_half_open_connections() -> Iterator[None]:
+    """A loop may end between accepting a connection and serving it, and Python 3.11 has no way to wait for that."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+def endpoint(url: str, **config: Any) -> Endpoint:
+    return Endpoint(
+        EndpointConfig(model="m", base_urls=(url,), **{"patience": QUICK, **config}), secrets={}
+    )
+
+
+async def complete(model: Endpoint, messages: Messages = QUESTION) -> Completion:
+    try:
+        return await model.complete(messages, Sampling(max_tokens=50))
+    finally:
+        await model.aclose()
+
+
+def test_recorded_answers_over_http() -> None:
+    async def go() -> Completion:
+        async with chat_server(REPLAY) as url:
+            return await complete(endpoint(url, price=Price(input=1.0, output=2.0)))
+
+    found = asyncio.run(go())
+    assert found.text == "One more than 3. The answer is 4."
+    assert found.finish == "stop"
+    assert found.usage.tokens_out > 0
+    assert found.cost_usd == pytest.approx(
+        (found.usage.tokens_in + 2 * found.usage.tokens_out) / 1e6
+    )
+
+
+def test_the_openai_sdk_works_against_the_replay_server_unchanged() -> None:
+    async def go() -> tuple[str, str, list[str]]:
+        async with chat_server(REPLAY) as url:
+            client = openai.AsyncOpenAI(base_url=url, api_key="none")
+            messages: Any = [{"role": m.role, "content": m.content} for m in QUESTION]
+            plain = await client.chat.completions.create(model="m", messages=messages)
+            stream = await client.chat.completions.create(model="m", messages=messages, stream=True)
+            parts = [
+                chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices
+            ]
+            models = [model.id async for model in client.models.list()]
+            with pytest.raises(openai.BadRequestError):
+                await client.chat.completions.create(
+                    model="m", messages=[{"role": "user", "content": "?"}]
+                )
+            await client.close()
+            return plain.choices[0].message.content or "", "".join(parts), models
+
+    plain, streamed, models = asyncio.run(go())
+    assert plain == streamed == "One more than 3. The answer is 4."
+    assert models == ["m"]
+
+
+def test_an_unrecorded_question_is_a_permanent_error() -> None:
+    async def go() -> None:
+        async with chat_server(REPLAY) as url:
+            await complete(endpoint(url), (Message(role="user", content="3 + 3?"),))
+
+    with pytest.raises(CompleterError) as caught:
+        asyncio.run(go())
+    assert caught.value.permanent
+
+
+def test_nobody_listens() -> None:
+    with pytest.raises(
+        CompleterError, match=r"connection: http://127\.0\.0\.1:9/v1/.* cannot be reached"
+    ):
+        asyncio.run(complete(endpoint("http://127.0.0.1:9/v1")))
+
+
+def test_a_missing_key_is_named_before_anything_is_asked() -> None:
+    with pytest.raises(ConfigError, match="TEACHER_KEY"):
+        endpoint("http://127.0.0.1:9/v1", api_key_env="TEACHER_KEY")
+
+
+Script = list[tuple[int, dict[str, str], bytes]]
+OK = json.dumps(
+    {
+        "choices": [{"message": {"content": "4"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 1},
+    }
+).encode()
+
+
+async def scripted(script: Script, use: Callable[[str], Awaitable[Any]]) -> tuple[Any, list[bytes]]:
+    """Serve one scripted reply after the other (the last one for ever), and note what was asked."""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(
+                int(line.split(b":")[1])
+                for line in head.lower().split(b"\r\n")
+                if b"content-length" in line
+            )
+            asked.append(head + await reader.readexactly(length))
+            status, headers, body = script[min(len(asked), len(script)) - 1]
+            lines = [
+                f"HTTP/1.1 {status} X",
+                f"content-length: {len(body)}",
+                *(f"{k}: {v}" for k, v in headers.items()),
+            ]
+            writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+            await writer.drain()
+
+    async with serving(serve) as port:
+        return await use(f"http://127.0.0.1:{port}/v1"), asked
+
+
+def test_a_busy_server_is_asked_again_after_the_pause_it_wants() -> None:
+    script: Script = [(429, {"retry-after": "0"}, b"{}"), (503, {}, b"oops"), (200, {}, OK)]
+    found, asked = asyncio.run(scripted(script, lambda url: complete(endpoint(url))))
+    assert found.text == "4"
+    assert found.usage.tokens_in == 7
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "fatal"),
+    [
+        (401, b'{"error": {"message": "bad key"}}', True),
+        (400, b'{"error": {"message": "too long"}}', False),
+    ],
+)
+def test_what_cannot_help_is_not_tried_again(status: int, body: bytes, fatal: bool) -> None:
+    async def go(url: str) -> CompleterError:
+        with pytest.raises(CompleterError) as caught:
+            await complete(endpoint(url))
+        return caught.value
+
+    error, asked = asyncio.run(scripted([(status, {}, body)], go))
+    assert (error.permanent, error.fatal, len(asked)) == (True, fatal, 1)
+
+
+def test_the_key_is_sent_and_never_shown() -> None:
+    async def go(url: str) -> CompleterError:
+        config = EndpointConfig(model="m", base_urls=(url,), api_key_env="KEY", patience=QUICK)
+        model = Endpoint(config, secrets={"KEY": "sk-very-secret"})
+        assert "sk-very-secret" not in repr(model.config)
+        with pytest.raises(CompleterError) as caught:
+            await complete(model)
+        return caught.value
+
+    error, asked = asyncio.run(
+        scripted([(401, {}, b'{"error": {"message": "wrong key sk-very-secret"}}')], go)
+    )
+    assert b"Bearer sk-very-secret" in asked[0]
+    assert "sk-very-secret" not in str(error)
+
+
+def test_garbage_is_an_error_and_no_answer() -> None:
+    for body in (b"", b"<html>", b'{"choices": []}', b"[1]"):
+
+        async def go(url: str) -> None:
+            with pytest.raises(CompleterError):
+                await complete(endpoint(url, limits=Limits(in_flight=2)))
+
+        asyncio.run(scripted([(200, {}, body)], go))
+
+
+def test_a_server_whose_minute_is_used_up_is_left_to_rest() -> None:
+    used_up = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "300ms"}
+
+    async def go(url: str) -> float:
+        model = endpoint(url)
+        await model.complete(QUESTION, Sampling())
+        start = time.monotonic()
+        await model.complete(QUESTION, Sampling())
+        await model.aclose()
+        return time.monotonic() - start
+
+    waited, asked = asyncio.run(scripted([(200, used_up, OK), (200, {}, OK)], go))
+    assert waited >= 0.25
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("6m0s", 360.0), ("1.5s", 1.5), ("20ms", 0.02), ("3", 3.0), ("1h2m", 3720.0), ("soon", 0.0)],
+)
+def test_durations_as_servers_write_them(text: str, seconds: float) -> None:
+    assert duration_of(text) == pytest.approx(seconds)
+
+
+def test_a_body_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orcinus.models.remote.wire.MAX_BODY_BYTES", 100_000)
+    sent = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        while sent < 50_000_000:
+            writer.write(b"2710\r\n" + b"x" * 10_000 + b"\r\n")
+            sent += 10_000
+            await writer.drain()
+
+    async def go() -> None:
+        async with serving(serve) as port:
+            await complete(endpoint(f"http://127.0.0.1:{port}/v1", patience=Patience(tries=1)))
+
+    with pytest.raises(CompleterError, match="longer than"):
+        asyncio.run(go())
+    assert sent < 50_000_000
+
+
+def test_samples_of_one_question_share_a_call_and_its_prompt() -> None:
+    choices = [
+        {"message": {"content": text}, "finish_reason": "stop"} for text in ("four", "4", "it is 4")
+    ]
+    reply = json.dumps(
+        {"choices": choices, "usage": {"prompt_tokens": 90, "completion_tokens": 31}}
+    ).encode()
+
+    async def ask(url: str) -> list[Completion | BaseException]:
+        model = endpoint(url, choices_per_call=3)
+        unseeded = Sampling(temperature=1.0, max_tokens=50)
+        found = await asyncio.gather(
+            *(model.complete(QUESTION, unseeded) for _ in range(4)), return_exceptions=True
+        )
+        await model.aclose()
+        return found
+
+    found, asked = asyncio.run(scripted([(200, {}, reply)], ask))
+    assert [item.text for item in found] == ["four", "4", "it is 4", "four"]
+    assert sum(item.usage.tokens_in for item in found[:3]) == 90
+    assert sum(item.usage.tokens_out for item in found[:3]) == 31
+    assert sorted(json.loads(body.partition(b"\r\n\r\n")[2])["n"] for body in asked) == [1, 3]
+
+
+def test_choices_that_nobody_asked_for_are_left() -> None:
+    choices = [{"message": {"content": text}, "finish_reason": "stop"} for text in ("four", "five")]
+    reply = json.dumps(
+        {"choices": choices, "usage": {"prompt_tokens": 9, "completion_tokens": 4}}
+    ).encode()
+    found, _ = asyncio.run(scripted([(200, {}, reply)], lambda url: complete(endpoint(url))))
+    assert (found.text, found.usage.tokens_out) == ("four", 4)
+
+
+def test_choices_that_do_not_come_are_errors_of_their_samples_alone() -> None:
+    async def ask(url: str) -> list[Completion | BaseException]:
+        model = endpoint(url, choices_per_call=2)
+        found = await asyncio.gather(
+            *(model.complete(QUESTION, Sampling(max_tokens=50)) for _ in range(2)),
+            return_exceptions=True,
+        )
+        await model.aclose()
+        return found
+
+    (first, second), _ = asyncio.run(scripted([(200, {}, OK)], ask))
+    assert first.text == "4"
+    assert isinstance(second, CompleterError)
+    assert "2 choices were asked for, 1 came" in str(second)
+
+    (first, second), asked = asyncio.run(scripted([(400, {}, b"{}")], ask))
+    assert isinstance(first, CompleterError)
+    assert isinstance(second, CompleterError)
+    assert len(asked) == 1
+
+
+def test_the_rate_is_learned_from_what_the_server_says_remains() -> None:
+    headers = {
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "2",
+        "x-ratelimit-reset-requests": "5.8s",
+    }
+
+    async def ask(url: str) -> float:
+        model = endpoint(url)
+        await model.complete(QUESTION, Sampling(max_tokens=50))
+        started = time.monotonic()
+        await asyncio.gather(*(model.complete(QUESTION, Sampling(max_tokens=50)) for _ in range(6)))
+        await model.aclose()
+        return time.monotonic() - started
+
+    # It fills up at 10 a second: of six calls two fit at once, and the last one 0.4 s later.
+    seconds, asked = asyncio.run(scripted([(200, headers, OK)], ask))
+    assert len(asked) == 7
+    assert seconds >= 0.35
+
+
+def test_calls_in_flight_grow_while_answers_stay_fast_and_halve_when_refused() -> None:
+    calls = InFlight(64)
+    calls.refused()
+    assert calls.limit == 32
+    for _ in range(500):
+        calls.answered(0.01)
+    grown = calls.limit
+    assert 38 < grown < 64
+    for _ in range(500):
+        calls.answered(0.05)
+    assert calls.limit - grown < 2

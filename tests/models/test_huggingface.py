@@ -1,0 +1,195 @@
+"""Models in this process: the same answers whatever else is asked, and those of Transformers' own generate."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from orcinus.core.errors import ConfigError
+from orcinus.core.types import Completion, Message, Messages, Sampling
+from orcinus.models.continuation import GO_ON, WHOLE
+from orcinus.models.local.chat_format import Chat
+from orcinus.models.local.config import LocalConfig
+from orcinus.models.local.huggingface import Local
+from orcinus.models.local.slots import SlotCache
+from orcinus.strategies.library import built_in
+
+PROMPTS = ["Add 1 2.", "Add 3 4 5 6 7 8.", "Add 9 9 9.", "What?", "Add 1 2 3 4 5 6 7 8 9 1 2 3."]
+
+
+def answer(folder: Path, prompts: list[str], sampling: Sampling, **config: int) -> list[Completion]:
+    async def go() -> list[Completion]:
+        model = Local(LocalConfig(path=str(folder), chat_template="chatml", **config), device="cpu")  # type: ignore[arg-type]
+        try:
+            return await asyncio.gather(
+                *(model.complete((Message(role="user", content=p),), sampling) for p in prompts)
+            )
+        finally:
+            await model.aclose()
+
+    return asyncio.run(go())
+
+
+def test_greedy_answers_are_those_of_generate(tiny_student: Path) -> None:
+    ours = answer(tiny_student, PROMPTS, Sampling(max_tokens=12))
+    tokenizer: Any = AutoTokenizer.from_pretrained(tiny_student)
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_student, dtype=torch.float32)
+    chat = Chat(tokenizer, fallback="chatml")
+    for prompt, found in zip(PROMPTS, ours, strict=True):
+        ids = torch.tensor([chat.prompt((Message(role="user", content=prompt),))])
+        out = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False
+        )
+        expected = tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip()
+        assert found.text == expected
+
+
+def test_what_prompts_begin_with_is_read_once_and_changes_no_answer(
+    tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systems = [strategy.system for strategy in built_in().values() if len(strategy.system) > 60][:2]
+    conversations: list[Messages] = [
+        (Message(role="system", content=system), Message(role="user", content=prompt))
+        for prompt in PROMPTS
+        for system in systems
+    ]
+    tokenizer: Any = AutoTokenizer.from_pretrained(tiny_student)
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_student, dtype=torch.float32)
+    chat = Chat(tokenizer, fallback="chatml")
+    read = 0
+    forward = SlotCache._forward
+
+    def counted(
+        self: SlotCache, tokens: torch.Tensor, positions: torch.Tensor, allowed: torch.Tensor
+    ) -> torch.Tensor:
+        nonlocal read
+        read += tokens.numel() if tokens.shape[1] > 1 else 0
+        return forward(self, tokens, positions, allowed)
+
+    monkeypatch.setattr(SlotCache, "_forward", counted)
+
+    async def go() -> list[Completion]:
+        asked = Local(LocalConfig(path=str(tiny_student), chat_template="chatml"), device="cpu")
+        try:
+            return await asyncio.gather(
+                *(asked.complete(c, Sampling(max_tokens=12)) for c in conversations)
+            )
+        finally:
+            await asked.aclose()
+
+    found = asyncio.run(go())
+    for conversation, answered in zip(conversations, found, strict=True):
+        ids = torch.tensor([chat.prompt(conversation)])
+        out = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False
+        )
+        assert (
+            answered.text
+            == tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip()
+        )
+    assert read < 0.7 * sum(len(chat.prompt(conversation)) for conversation in conversations)
+
+
+def test_a_beginning_that_is_copied_leaves_the_same_keys_and_values(
+    tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_student, dtype=torch.float64).eval()
+    draw = torch.Generator().manual_seed(0)
+    beginning = torch.randint(5, 200, (40,), generator=draw).tolist()
+    prompts = [
+        beginning + torch.randint(5, 200, (n,), generator=draw).tolist() for n in (3, 9, 10, 30)
+    ]
+    caches = []
+    with torch.inference_mode():
+        for longest_apart in (16, 10_000):
+            monkeypatch.setattr("orcinus.models.local.slots.MIN_SHARED", longest_apart)
+            caches.append(SlotCache(model, len(prompts), 80))
+            caches[-1].read(range(len(prompts)), prompts)
+    assert caches[0]._kept
+    assert not caches[1]._kept
+    for slot, prompt in enumerate(prompts):
+        for mine, plain in (
+            (caches[0].keys_LSHWD, caches[1].keys_LSHWD),
+            (caches[0].values_LSHWD, caches[1].values_LSHWD),
+        ):
+            used = slice(len(prompt) - 1)
+            torch.testing.assert_close(
+                mine[:, slot, :, used], plain[:, slot, :, used], rtol=1e-6, atol=1e-6
+            )
+
+
+def test_answers_do_not_depend_on_what_else_is_asked(tiny_student: Path) -> None:
+    for sampling in (
+        Sampling(max_tokens=10),
+        Sampling(max_tokens=10, temperature=1.0, top_p=0.9, seed=3),
+    ):
+        together = answer(tiny_student, PROMPTS, sampling)
+        alone = [answer(tiny_student, [prompt], sampling)[0] for prompt in PROMPTS]
+        small = answer(tiny_student, PROMPTS, sampling, batch_tokens=80)
+        assert [c.text for c in together] == [c.text for c in alone] == [c.text for c in small]
+
+
+def test_seeds_draw_different_answers_and_each_the_same_again(tiny_student: Path) -> None:
+    def drawn(seed: int) -> str:
+        return answer(
+            tiny_student, PROMPTS[:1], Sampling(max_tokens=16, temperature=1.0, seed=seed)
+        )[0].text
+
+    assert drawn(1) == drawn(1)
+    assert len({drawn(seed) for seed in range(4)}) > 1
+
+
+def test_what_is_counted(tiny_student: Path) -> None:
+    (found,) = answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=5, logprobs=True))
+    assert found.usage.tokens_out <= 5
+    assert found.finish in ("stop", "length")
+    assert found.logprobs is not None
+    assert all(value <= 0 for value in found.logprobs)
+
+
+def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no model, for it has no config\.json"):
+        Local(LocalConfig(path=str(tmp_path)), device="cpu")
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ConfigError, match="cannot be loaded as a causal language model"):
+        answer(tmp_path, PROMPTS[:1], Sampling())
+
+
+def test_an_answer_begun_is_gone_on_with_as_if_it_had_been_written_in_one_go(
+    tiny_student: Path,
+) -> None:
+    whole = replace(Sampling(max_tokens=24), extra=WHOLE)
+    question = Message(role="user", content=PROMPTS[1])
+
+    async def go() -> tuple[Completion, list[Completion]]:
+        model = Local(LocalConfig(path=str(tiny_student), chat_template="chatml"), device="cpu")
+        try:
+            straight = await model.complete((question,), whole)
+            parts = [await model.complete((question,), replace(whole, max_tokens=8))]
+            for _ in range(2):
+                begun = Message(role="assistant", content="".join(part.text for part in parts))
+                parts.append(
+                    await model.complete(
+                        (question, begun), replace(whole, max_tokens=8, extra=GO_ON)
+                    )
+                )
+            return straight, parts
+        finally:
+            await model.aclose()
+
+    straight, parts = asyncio.run(go())
+    assert "".join(part.text for part in parts) == straight.text
+    assert parts[1].usage.tokens_in == parts[0].usage.tokens_in + 8
+
+
+def test_a_stop_text_is_kept_where_the_whole_reply_is_wanted(tiny_student: Path) -> None:
+    [free] = answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=12, extra=WHOLE))
+    stop = free.text[3:5]
+    [cut] = answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=12, stop=(stop,)))
+    [kept] = answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=12, stop=(stop,), extra=WHOLE))
+    end = free.text.index(stop) + len(stop)
+    assert (kept.text, cut.text) == (free.text[:end], free.text[: end - len(stop)].strip())

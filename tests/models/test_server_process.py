@@ -1,0 +1,133 @@
+"""A model behind a server of its own: the same answers, started once, and gone whatever happens."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orcinus.core.errors import StepError
+from orcinus.core.types import Message, Sampling
+from orcinus.models.local.config import LocalConfig
+from orcinus.models.local.huggingface import Local
+from orcinus.models.local.server_process import Served, server_command
+from orcinus.models.open import open_completer
+from orcinus.pipeline import demo
+
+BASE = Path(demo.__file__).parent / "base"
+SERVER = """
+import asyncio, os, sys
+from pathlib import Path
+from orcinus.models.server.chat_api import serve_forever
+from orcinus.models.local.huggingface import Local
+from orcinus.models.local.config import LocalConfig
+Path(sys.argv[3]).write_text(str(os.getpid()))
+model = Local(LocalConfig(path=sys.argv[1], chat_template="chatml"), device="cpu")
+asyncio.run(serve_forever(model, host="127.0.0.1", port=int(sys.argv[2]), on_ready=lambda url: None, name="student"))
+"""
+QUESTIONS = [(Message(role="user", content=f"Add {n} 7 2."),) for n in range(8)]
+SAMPLING = Sampling(max_tokens=24)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> LocalConfig:
+    script = tmp_path / "server.py"
+    script.write_text(SERVER, encoding="utf-8")
+    command = f"{sys.executable} {script} {{path}} {{port}} {tmp_path / 'pid'}"
+    return LocalConfig(path=str(BASE), chat_template="chatml", server=command)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        return (
+            Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+            != "Z"
+        )
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def is_gone(process: int) -> bool:
+    deadline = time.monotonic() + 20
+    while is_alive(process) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not is_alive(process)
+
+
+def test_a_served_model_answers_as_in_this_process_and_is_the_same_model(
+    config: LocalConfig, tmp_path: Path
+) -> None:
+    async def answers() -> tuple[list[str], list[str], bool]:
+        here = Local(config, device="cpu")
+        there = open_completer(config, base=tmp_path, device="cpu", secrets={})
+        assert isinstance(there, Served)
+        same = here.model == there.model
+        served = [
+            c.text for c in await asyncio.gather(*(there.complete(q, SAMPLING) for q in QUESTIONS))
+        ]
+        own = [
+            c.text for c in await asyncio.gather(*(here.complete(q, SAMPLING) for q in QUESTIONS))
+        ]
+        await here.aclose()
+        await there.aclose()
+        await there.aclose()
+        return own, served, same
+
+    own, served, same = asyncio.run(answers())
+    assert own == served
+    assert len(set(own)) > 4
+    assert same
+    assert is_gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_server_that_does_not_start_is_told_of_with_its_last_words(config: LocalConfig) -> None:
+    broken = config.model_copy(
+        update={"server": f"{sys.executable} -c \"raise SystemExit('no memory left')\" {{port}}"}
+    )
+
+    async def ask() -> None:
+        model = Served(broken, broken.server)
+        try:
+            await model.complete(QUESTIONS[0], SAMPLING)
+        finally:
+            await model.aclose()
+
+    with pytest.raises(StepError, match=r"ended before it answered: .*: no memory left"):
+        asyncio.run(ask())
+
+
+def test_the_server_ends_with_a_process_that_is_killed(config: LocalConfig, tmp_path: Path) -> None:
+    script = (
+        "import asyncio, sys\nfrom orcinus.models.local.config import LocalConfig\nfrom orcinus.models.local.server_process import Served\n"
+        "from orcinus.types import Message, Sampling\n"
+        "config = LocalConfig.model_validate_json(sys.argv[1])\n"
+        "async def go():\n"
+        "    await Served(config, config.server).complete((Message(role='user', content='Add 1 2.'),), Sampling(max_tokens=2))\n"
+        "    print('asked', flush=True)\n    await asyncio.sleep(60)\n"
+        "asyncio.run(go())"
+    )
+    starter = subprocess.Popen(
+        [sys.executable, "-c", script, config.model_dump_json()], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert starter.stdout is not None
+        assert starter.stdout.readline() == "asked\n"
+        server = int((tmp_path / "pid").read_text())
+        assert is_alive(server)
+    finally:
+        os.kill(starter.pid, signal.SIGKILL)
+        starter.communicate()
+    assert is_gone(server)
+
+
+def test_without_a_gpu_a_model_runs_in_this_process() -> None:
+    assert server_command(LocalConfig(path=str(BASE)), "cpu") is None
+    assert server_command(LocalConfig(path=str(BASE), server="none"), "cuda") is None
+    assert (
+        server_command(LocalConfig(path=str(BASE), server="serve {path} {port}"), "cpu")
+        == "serve {path} {port}"
+    )

@@ -1,0 +1,171 @@
+"""Recipes: what is wrong is one line with file, line, key, and the nearest key there is."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.conftest import write_recipe
+
+from orcinus.core.errors import ConfigError
+from orcinus.pipeline.recipe_file import load_recipe
+
+GOOD = """\
+name: r
+tasks:
+  - {path: a.jsonl}
+student: {kind: local, path: x/y}
+teacher: {kind: function, function: "m:f"}
+"""
+BAD = [
+    (
+        "a misspelt key",
+        GOOD + "probes: {per_task: 3}\n",
+        r":6: unknown key 'probes'; did you mean 'probe'\?",
+    ),
+    (
+        "a misspelt key inside",
+        GOOD + "train:\n  stages:\n    - {epoch: 3}\n",
+        r":8: unknown key 'train.stages.0.epoch'; did you mean 'epochs'\?",
+    ),
+    (
+        "a missing key",
+        "name: r\ntasks: [{path: a}]\nstudent: {kind: local, path: x}\n",
+        r"the key 'teacher' is missing",
+    ),
+    ("a wrong type", GOOD + "seed: many\n", r":6: seed: "),
+    ("out of range", GOOD + "sample: {probe: 0.7, held_out: 0.5}\n", r"leave nothing to teach"),
+    (
+        "an unknown strategy",
+        GOOD + "strategies: [direkt]\n",
+        r"no strategy named 'direkt'; known: ",
+    ),
+    ("a strategy twice", GOOD + "strategies: [direct, direct]\n", r"'direct' is named twice"),
+    ("a key twice", GOOD + "name: again\n", r":6: the key 'name' is given twice"),
+    ("no YAML", "name: [r\n", r":2: not valid YAML"),
+    ("an empty file", "", r"the file is empty"),
+    ("a list", "- a\n", r"a recipe is a mapping"),
+    ("a bad name", GOOD.replace("name: r", "name: ../r"), r":1: name: "),
+    (
+        "an untrainable student",
+        GOOD.replace("{kind: local, path: x/y}", '{kind: function, function: "m:f"}'),
+        r"cannot be trained",
+    ),
+    ("an unknown kind", GOOD.replace("kind: local", "kind: lokal"), r":4: student"),
+    (
+        "an unknown generator",
+        GOOD.replace("path: a.jsonl", "generator: summs"),
+        r"no generator named 'summs'; known: ",
+    ),
+]
+
+
+def test_a_good_recipe(tmp_path: Path) -> None:
+    recipe = load_recipe(write_recipe(tmp_path / "r.yaml"))
+    assert recipe.name == "small"
+    assert [strategy.name for strategy in recipe.resolved_strategies()] == [
+        "direct",
+        "step_by_step",
+    ]
+
+
+@pytest.mark.parametrize(("text", "message"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
+def test_bad_recipes(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+    assert re.search(message, str(caught.value)), str(caught.value)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="orcinus init"):
+        load_recipe(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(__file__).parents[2].glob("recipes/*.yaml")), ids=lambda p: p.name
+)
+def test_shipped_recipes_are_well_formed(path: Path) -> None:
+    assert load_recipe(path).name
+
+
+def test_a_budget_in_dollars_needs_a_price(tmp_path: Path) -> None:
+    endpoint = {
+        "kind": "endpoint",
+        "model": "my-own-model",
+        "base_urls": ["http://localhost:8000/v1"],
+    }
+    budget = {"usd": 5}
+    with pytest.raises(ConfigError, match="no price is known for my-own-model"):
+        load_recipe(write_recipe(tmp_path / "r.yaml", teacher=endpoint, budget=budget))
+    load_recipe(
+        write_recipe(
+            tmp_path / "r.yaml",
+            teacher={**endpoint, "price": {"input": 0, "output": 0}},
+            budget=budget,
+        )
+    )
+    load_recipe(
+        write_recipe(
+            tmp_path / "r.yaml", teacher={**endpoint, "model": "gpt-4o-mini"}, budget=budget
+        )
+    )
+
+
+MODELS = "student: {kind: scratch}\nteacher: {kind: function, function: 'orcinus.pipeline.demo.teacher:teacher'}\n"
+TASKS = "tasks:\n  - path: ok.jsonl\n"
+MISTAKES: list[tuple[str, str, str]] = [
+    ("wrong indentation", "name: a\ntasks:\n  - path: ok.jsonl\n   name: x\n", ":4: not valid YAML: .* indented wrongly"),
+    ("a tab", "name: a\ntasks:\n\t- path: ok.jsonl\n", ":3: not valid YAML: .*; indent with spaces, not with tabs"),
+    ("a colon in a text", "name: a\ndescription: Is it: good?\n", ":2: .*; put a text that holds ': ' in quotes"),
+    ("a path of Windows", 'name: a\ntasks:\n  - path: "C:\\Users\\t"\n', ":3: .*; .* use single quotes"),
+    ("two documents", "name: a\n---\nname: b\n", ":2: .*; only one recipe a file"),
+    ("a NUL byte", "name: a\n# \0\n", ":2: not valid YAML: it holds '.x00'; remove it"),
+    ("a tag of Python", "name: !!python/object:os.system a\n", ":1: could not .*; a recipe holds plain values"),
+    ("merged keys", "name: a\ntasks:\n  - <<: {path: x}\n", ":3: merging with << is not supported"),
+    ("a list as a key", "name: a\n? [x]\n: 3\n", ":2: a key must be a text"),
+    ("an anchor in itself", "name: a\ntasks: &t\n  - *t\n", ":2: nested too deep, or an anchor that holds itself"),
+    ("a date", f"name: 2024-01-05\n{TASKS}{MODELS}", ":1: name: .* reads this as a date; put it in quotes"),
+    ("no date", f"name: 2024-13-45\n{TASKS}{MODELS}", ":1: '2024-13-45': .*; put it in quotes"),
+    ("yes", f"name: yes\n{TASKS}{MODELS}", ":1: name: .* true or false .as yes, no, on and off.; put it in quotes"),
+    ("a number", f"name: 12\n{TASKS}{MODELS}", ":1: name: .* the number 12; put it in quotes"),
+    ("columns by number", f"name: a\n{TASKS}    columns: {{prompt: 0}}\n{MODELS}", r":4: tasks\.0\.columns\.prompt: must be a text"),
+    ("maybe", f"name: a\n{TASKS}    skip_bad: maybe\n{MODELS}", r":4: tasks\.0\.skip_bad: must be true or false, this is the text"),
+    ("ten", f"name: a\n{TASKS}    limit: ten\n{MODELS}", r":4: tasks\.0\.limit: must be a whole number, this is the text 'ten'"),
+    ("a text for a list", f"name: a\ntasks: ok.jsonl\n{MODELS}", ":2: tasks: must be a list, this is the text 'ok.jsonl'; put - before"),
+    ("one task without a dash", f"name: a\ntasks: {{path: ok.jsonl}}\n{MODELS}", ":2: tasks: must be a list, this is keys with values"),
+    ("a list of texts", f"name: a\ntasks: [ok.jsonl]\n{MODELS}", r":2: tasks\.0: must be keys with values"),
+    ("no tasks", f"name: a\ntasks:\n{MODELS}", ":2: tasks: must be a list, this is nothing"),
+    ("a model's name", f"name: a\n{TASKS}student: gpt2\nteacher: {{kind: self}}\n", ":4: student: must be keys with values"),
+    ("a misspelt kind", f"name: a\n{TASKS}student: {{kind: locla}}\nteacher: {{kind: self}}\n", ":4: student: no kind 'locla'; did you mean 'local'"),
+    ("no kind", f"name: a\n{TASKS}student: {{path: x}}\nteacher: {{kind: self}}\n", ":4: student: the key 'kind' is missing"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [row[1:] for row in MISTAKES], ids=[row[0] for row in MISTAKES]
+)
+def test_a_mistake_is_answered_with_its_line_and_what_to_do(
+    text: str, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"^{re.escape(str(path))}{says}") as caught:
+        load_recipe(path)
+    assert "\n" not in str(caught.value)
+    assert "<unicode string>" not in str(caught.value)
+
+
+def test_a_recipe_in_utf_16_is_named_so(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_bytes("name: a\n".encode("utf-16"))
+    with pytest.raises(ConfigError, match="UTF-16; save it as UTF-8"):
+        load_recipe(path)
+
+
+def test_a_recipe_with_a_byte_order_mark_and_windows_line_ends_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + f"name: a\n{TASKS}{MODELS}".replace("\n", "\r\n").encode())
+    assert load_recipe(path).name == "a"

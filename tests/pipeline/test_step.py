@@ -1,0 +1,116 @@
+"""Steps: identity, skipping, resuming, locking."""
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from orcinus.core.errors import BusyError, StoreError
+from orcinus.pipeline.step import Step, ancestors, run_steps
+from orcinus.runs.context import StepContext
+from orcinus.runs.folders import locked, summary_of
+
+
+class Calls:
+    """Counts how often each step ran, and can make one fail."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.fail: str | None = None
+
+    def step(self, name: str, inputs: Mapping[str, Step] | None = None, **config: Any) -> Step:
+        async def action(_: StepContext) -> dict[str, Any]:
+            self.names.append(name)
+            if self.fail == name:
+                raise RuntimeError("power")
+            return {"said": name}
+
+        return Step(name=name, version=1, config=config, inputs=inputs or {}, action=action)
+
+
+def run(steps: list[Step], run_dir: Path) -> None:
+    async def nothing() -> None:
+        pass
+
+    asyncio.run(
+        run_steps(steps, run_dir, lambda step, folder: cast(StepContext, None), close=nothing)
+    )
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
+    calls = Calls()
+    first = calls.step("sample", n=1)
+    steps = [first, calls.step("probe", {"sample": first})]
+    run(steps, tmp_path)
+    run(steps, tmp_path)
+    assert calls.names == ["sample", "probe"]
+    assert summary_of(steps[1].folder(tmp_path))["summary"] == {"said": "probe"}
+    assert summary_of(steps[1].folder(tmp_path))["inputs"] == {
+        "sample": first.folder(tmp_path).name
+    }
+
+
+def test_a_changed_step_runs_again_with_all_that_depend_on_it_and_no_other(tmp_path: Path) -> None:
+    calls = Calls()
+    for n in (1, 2):
+        sample = calls.step("sample")
+        probe = calls.step("probe", {"sample": sample}, n=n)
+        run([sample, probe, calls.step("assign", {"probe": probe})], tmp_path)
+    assert calls.names == ["sample", "probe", "assign", "probe", "assign"]
+
+
+def test_an_interrupted_step_is_entered_again(tmp_path: Path) -> None:
+    calls = Calls()
+    sample = calls.step("sample")
+    steps = [sample, calls.step("probe", {"sample": sample})]
+    calls.fail = "probe"
+    with pytest.raises(RuntimeError, match="power"):
+        run(steps, tmp_path)
+    calls.fail = None
+    run(steps, tmp_path)
+    assert calls.names == ["sample", "probe", "probe"]
+
+
+def test_ancestors_come_before_what_needs_them_and_once() -> None:
+    calls = Calls()
+    sample = calls.step("sample")
+    probe = calls.step("probe", {"sample": sample})
+    assign = calls.step("assign", {"sample": sample, "probe": probe})
+    assert [step.name for step in ancestors(assign)] == ["sample", "probe", "assign"]
+
+
+def test_two_processes_cannot_work_on_one_run(tmp_path: Path) -> None:
+    script = f"""
+        from pathlib import Path
+        from orcinus.pipeline import locked
+        with locked(Path({str(tmp_path)!r})):
+            print("held", flush=True)
+            input()
+    """
+    holder = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with (
+        pytest.raises(BusyError, match=f"process {holder.pid} works on this run"),
+        locked(tmp_path),
+    ):
+        pass
+    holder.communicate("\n")
+    with locked(tmp_path):
+        pass
+
+
+def test_a_damaged_step_record_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "step.json").write_bytes(b"{")
+    with pytest.raises(StoreError, match=r"step\.json: cannot be read .* delete the folder"):
+        summary_of(tmp_path)

@@ -1,0 +1,166 @@
+"""The ledger: what was committed is there after a kill, whole, readable while it grows, and by the next version."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from orcinus.core.errors import StoreError
+from orcinus.core.types import Attempt, Example, Message, Request, Sampling, Usage
+from orcinus.runs import ledger as module
+from orcinus.runs.ledger import Ledger, attempt_id
+
+
+def request(number: int) -> Request:
+    return Request(
+        example=Example(id=str(number), task="t", prompt="p", answer_type="number"),
+        strategy="direct",
+        messages=(Message(role="user", content=f"{number}?"),),
+        sampling=Sampling(max_tokens=5),
+    )
+
+
+def attempt(item: Request, text: str = "42", error: str | None = None) -> Attempt:
+    return Attempt(
+        id=attempt_id(item, "m"),
+        example_id=item.example.id,
+        task="t",
+        strategy="direct",
+        model="m",
+        messages=item.messages,
+        sampling=item.sampling,
+        sample=0,
+        text=text,
+        finish="error" if error else "stop",
+        usage=Usage(tokens_in=3, tokens_out=1),
+        cost_usd=0.5,
+        error=error,
+    )
+
+
+def commit(path: Path, *attempts: tuple[Request, Attempt]) -> None:
+    async def go() -> None:
+        with Ledger(path) as ledger:
+            await asyncio.gather(
+                *(ledger.commit(made, item, run="r", step="teach") for item, made in attempts)
+            )
+
+    asyncio.run(go())
+
+
+def test_what_was_committed_comes_back_as_it_was(tmp_path: Path) -> None:
+    pairs = [(request(i), attempt(request(i), f"ü {i}")) for i in range(700)]
+    commit(tmp_path / "l.sqlite", *pairs)
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        ids = [made.id for _, made in pairs]
+        assert ledger.recall([item for item, _ in pairs], ids, "m") == [made for _, made in pairs]
+        assert list(ledger.verify()) == []
+        assert ledger.spent("r") == (350.0, 2800)
+
+
+def test_an_answer_replaces_an_error_and_never_the_other_way_round(tmp_path: Path) -> None:
+    item = request(1)
+    commit(tmp_path / "l.sqlite", (item, attempt(item, "", "timeout: x")))
+    commit(tmp_path / "l.sqlite", (item, attempt(item, "yes")))
+    commit(tmp_path / "l.sqlite", (item, attempt(item, "", "timeout: y")))
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        (found,) = ledger.recall([item], [attempt_id(item, "m")], "m")
+        assert found is not None
+        assert (found.text, found.error) == ("yes", None)
+        assert ledger.spent("r")[0] == 1.5  # each call was paid for
+
+
+def test_a_row_that_was_changed_is_found(tmp_path: Path) -> None:
+    commit(tmp_path / "l.sqlite", (request(1), attempt(request(1))))
+    with sqlite3.connect(tmp_path / "l.sqlite") as connection:
+        connection.execute(
+            "UPDATE attempts SET request = replace(CAST(request AS TEXT), '1?', '2?')"
+        )
+    connection.close()
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        (problem,) = ledger.verify()
+    assert "fingerprint" in problem
+
+
+def test_a_newer_schema_is_refused_and_an_older_one_brought_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(tmp_path / "l.sqlite", (request(1), attempt(request(1))))
+    monkeypatch.setattr(
+        module, "MIGRATIONS", (*module.MIGRATIONS, "ALTER TABLE attempts ADD COLUMN note TEXT")
+    )
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        assert ledger.known([attempt_id(request(1), "m")]) == 1
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match="newer orcinus"), Ledger(tmp_path / "l.sqlite"):
+        pass
+
+
+def test_a_file_that_is_no_ledger(tmp_path: Path) -> None:
+    (tmp_path / "l.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreError), Ledger(tmp_path / "l.sqlite"):
+        pass
+
+
+WRITER = textwrap.dedent(
+    """
+    import asyncio, sys
+    from pathlib import Path
+    from orcinus.store.ledger import Ledger
+    from tests.runs.test_ledger import attempt, request
+
+    async def go():
+        with Ledger(Path(sys.argv[1])) as ledger:
+            for i in range(1_000_000):
+                item = request(i)
+                await ledger.commit(attempt(item), item, run="r", step="teach")
+                print(i, flush=True)
+
+    asyncio.run(go())
+    """
+)
+
+
+def test_a_second_process_reads_while_one_writes_and_a_kill_loses_nothing_committed(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "l.sqlite"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert writer.stdout is not None
+    for _ in range(50):
+        last = int(writer.stdout.readline())
+    with Ledger(path, read_only=True) as reader:
+        before = len(list(reader.attempts()))
+        time.sleep(0.3)
+        assert len(list(reader.attempts())) > before >= 50
+    writer.send_signal(signal.SIGKILL)
+    rest, _ = writer.communicate()
+    lines = [line for line in rest.splitlines() if line.strip().isdigit()]
+    last = max([last, *(int(line) for line in lines)])
+    with Ledger(path) as ledger:
+        assert len(list(ledger.attempts())) >= last + 1
+        assert list(ledger.verify()) == []
+
+
+def test_everything_can_be_had_as_parquet(tmp_path: Path) -> None:
+    commit(tmp_path / "l.sqlite", *((request(i), attempt(request(i))) for i in range(10)))
+    with Ledger(tmp_path / "l.sqlite", read_only=True) as ledger:
+        assert ledger.export(tmp_path / "l.parquet") == 10
+    table = pq.read_table(tmp_path / "l.parquet").to_pylist()
+    assert table[3]["example_id"] == "3"
+    assert table[3]["text"] == "42"
+    assert table[3]["messages"] == [{"role": "user", "content": "3?"}]

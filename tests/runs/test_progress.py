@@ -1,0 +1,64 @@
+"""How far a run is, as another process reads it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from orcinus.runs.context import Silent
+from orcinus.runs.progress import followed, live, state_of
+
+
+def test_what_is_told_can_be_read_beside_the_run(tmp_path: Path) -> None:
+    with followed(Silent(), tmp_path) as progress:
+        progress.start("probe", 40)
+        found = live(tmp_path)
+        assert found is not None
+        assert (found.what, found.done, found.total, found.seconds_left) == ("probe", 0, 40, None)
+    assert live(tmp_path) is None
+
+
+def test_rates_do_not_count_what_came_from_the_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orcinus.following.SECONDS_BETWEEN_WRITES", 0.0)
+    with followed(Silent(), tmp_path) as progress:
+        progress.start("teach", 100)
+        progress.advance(30, cost_usd=9.0, recalled=True)
+        progress.advance(10, cost_usd=0.5)
+        found = live(tmp_path)
+    assert found is not None
+    assert (found.done, found.recalled, found.cost_usd) == (40, 30, 0.5)
+    assert found.per_second == pytest.approx(10 / (found.updated - found.started))
+
+
+def test_a_run_that_failed_leaves_its_last_word(tmp_path: Path) -> None:
+    def fail() -> None:
+        with followed(Silent(), tmp_path) as progress:
+            progress.start("teach", 100)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    found = live(tmp_path)
+    assert found is not None
+    assert found.what == "teach"
+
+
+def test_a_run_is_running_while_its_process_is(tmp_path: Path) -> None:
+    assert state_of(tmp_path) == "stopped"
+    (tmp_path / ".lock").write_text(str(os.getpid()), encoding="utf-8")
+    with followed(Silent(), tmp_path):
+        assert state_of(tmp_path) == "running"
+        (tmp_path / ".lock").write_text("999999999", encoding="utf-8")
+        assert state_of(tmp_path) == "stopped"
+    (tmp_path / "report-1").mkdir()
+    (tmp_path / "report-1" / "_done").touch()
+    assert state_of(tmp_path) == "finished"
+
+
+def test_a_folder_that_cannot_be_written_stops_no_run(tmp_path: Path) -> None:
+    with followed(Silent(), tmp_path / "gone") as progress:
+        progress.start("probe", 1)
+        progress.advance()
+    assert live(tmp_path / "gone") is None

@@ -1,0 +1,195 @@
+"""Tables between steps: what is written is what is read, and half a table is never seen."""
+
+import gc
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from orcinus.core.errors import StoreError
+from orcinus.core.types import (
+    Assignment,
+    Attempt,
+    Evidence,
+    Example,
+    Judged,
+    Lesson,
+    Message,
+    Sampling,
+    Score,
+    Usage,
+    Verdict,
+)
+from orcinus.runs import tables
+
+MESSAGES = (Message(role="system", content="Think."), Message(role="user", content="17 + 25?"))
+EXAMPLE = Example(
+    id="1",
+    task="sums",
+    prompt="17 + 25?",
+    answer_type="choice",
+    choices=("41", "42"),
+    reference=("B", "b"),
+    meta={"licence": "MIT", "n": [1, None]},
+)
+JUDGED = Judged(
+    attempt=Attempt(
+        id="b2aa",
+        example_id="1",
+        task="sums",
+        strategy="direct",
+        model="m",
+        messages=MESSAGES,
+        sampling=Sampling(temperature=0.7, stop=("\n",), extra={"min_p": 0.1}),
+        sample=3,
+        text="The answer is (B).",
+        finish="stop",
+        reasoning="17 + 25 = 42",
+        usage=Usage(tokens_in=9, tokens_out=5, tokens_cached=2, tokens_reasoning=1),
+        logprobs=(-0.5, -0.25),
+        cost_usd=0.001,
+    ),
+    verdict=Verdict(
+        attempt_id="b2aa", verifier="choice@1", value=None, answer=None, reason="no option named"
+    ),
+)
+SCORE = Score(
+    mean=0.5, n=2, n_none=1, n_error=0, low=0.1, high=0.9, format_ok=0.5, mean_given_ok=1.0
+)
+ASSIGNMENT = Assignment(
+    group="sums",
+    strategy="direct",
+    evidence=(Evidence(strategy="direct", score=SCORE, tokens_out=4.0, held_out=SCORE),),
+    runner_up=None,
+    p_value=None,
+    reason="only one",
+)
+LESSON = Lesson(
+    id="b2bb",
+    example_id="1",
+    task="sums",
+    strategy="direct",
+    messages=MESSAGES,
+    completion="42",
+    reasoning=None,
+    teacher="m",
+    attempt_id="b2aa",
+    erased="generic",
+    meta={"licence": None},
+)
+
+
+def test_examples_come_back_as_they_were(tmp_path: Path) -> None:
+    with tables.TableWriter(tmp_path / "t.parquet", tables.EXAMPLES) as writer:
+        writer.write(tables.example_row(EXAMPLE, "probe"))
+    assert list(tables.read_examples(tmp_path / "t.parquet")) == [EXAMPLE]
+    assert list(tables.read_examples(tmp_path / "t.parquet", "teach")) == []
+
+
+def test_attempts_and_verdicts_come_back_as_they_were(tmp_path: Path) -> None:
+    with tables.TableWriter(tmp_path / "t.parquet", tables.JUDGED) as writer:
+        writer.write(tables.judged_row(JUDGED))
+    assert list(tables.read_judged(tmp_path / "t.parquet")) == [JUDGED]
+
+
+def test_assignments_come_back_as_they_were(tmp_path: Path) -> None:
+    with tables.TableWriter(tmp_path / "t.parquet", tables.ASSIGNMENTS) as writer:
+        writer.write(tables.assignment_row(ASSIGNMENT))
+    assert list(tables.read_assignments(tmp_path / "t.parquet")) == [ASSIGNMENT]
+
+
+def test_lessons_come_back_as_they_were(tmp_path: Path) -> None:
+    with tables.TableWriter(tmp_path / "t.parquet", tables.LESSONS) as writer:
+        writer.write(tables.lesson_row(LESSON))
+    assert list(tables.read_lessons(tmp_path / "t.parquet")) == [LESSON]
+
+
+def test_a_table_larger_than_a_batch_keeps_its_order(tmp_path: Path) -> None:
+    n = 2 * tables.ROWS_PER_BATCH + 7
+    drops = (
+        tables.Drop(attempt_id=str(i), example_id="1", task="t", filter="wrong", reason="r")
+        for i in range(n)
+    )
+    with tables.TableWriter(tmp_path / "t.parquet", tables.DROPS) as writer:
+        for drop in drops:
+            writer.write(tables.drop_row(drop))
+    assert [row["attempt_id"] for row in tables.read_rows(tmp_path / "t.parquet")] == [
+        str(i) for i in range(n)
+    ]
+    assert tables.count_rows(tmp_path / "t.parquet") == n
+
+
+def test_an_interrupted_table_is_not_there(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError, match="power"),
+        tables.TableWriter(tmp_path / "t.parquet", tables.DROPS),
+    ):
+        raise RuntimeError("power")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_table_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").write_bytes(b"no table")
+    with pytest.raises(StoreError, match=r"t\.parquet: cannot be read .* delete its step folder"):
+        list(tables.read_rows(tmp_path / "t.parquet"))
+
+
+def test_a_table_is_read_in_less_memory_than_it_takes(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    with tables.TableWriter(path, tables.DROPS) as writer:
+        for i in range(16 * tables.ROWS_PER_BATCH):
+            row = tables.Drop(
+                attempt_id=str(i),
+                example_id="1",
+                task="t",
+                filter="wrong",
+                reason=secrets.token_hex(250),
+            )
+            writer.write(tables.drop_row(row))
+    before = pa.total_allocated_bytes()
+    assert (
+        max(pa.total_allocated_bytes() - before for _ in tables.read_rows(path))
+        < path.stat().st_size / 2
+    )
+
+
+def write_examples(path: Path, count: int) -> None:
+    with tables.TableWriter(path, tables.EXAMPLES) as writer:
+        for i in range(count):
+            writer.write(
+                tables.example_row(replace(EXAMPLE, id=str(i)), "teach" if i % 2 else "probe")
+            )
+
+
+def traces(numbers: Sequence[int]) -> Iterator[Judged]:
+    return (
+        replace(JUDGED, attempt=replace(JUDGED.attempt, example_id=str(number)))
+        for number in numbers
+    )
+
+
+def test_traces_find_their_examples_and_few_examples_are_held(tmp_path: Path) -> None:
+    write_examples(tmp_path / "e.parquet", tables.ROWS_PER_BATCH + 100)
+    numbers = [1, 1, 3, 701, 701, tables.ROWS_PER_BATCH + 7]
+    gc.collect()
+    before = sum(type(item) is Example for item in gc.get_objects())
+    found, most = [], 0
+    for example, judged in tables.with_examples(traces(numbers), tmp_path / "e.parquet"):
+        found.append((int(example.id), int(judged.attempt.example_id)))
+        most = max(most, sum(type(item) is Example for item in gc.get_objects()) - before)
+    assert found == [(number, number) for number in numbers]
+    assert most <= 2
+
+
+@pytest.mark.parametrize("numbers", [[3, 1], [2], [9999]])
+def test_a_trace_out_of_the_order_of_the_examples_is_an_error(
+    tmp_path: Path, numbers: list[int]
+) -> None:
+    write_examples(tmp_path / "e.parquet", 10)
+    with pytest.raises(
+        StoreError, match=rf"e\.parquet: the example sums/{numbers[-1]} of a trace is not there"
+    ):
+        list(tables.with_examples(traces(numbers), tmp_path / "e.parquet"))

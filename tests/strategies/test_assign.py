@@ -1,0 +1,302 @@
+"""Choosing for groups finer than tasks, and without references."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from orcinus.core.errors import ConfigError
+from orcinus.core.sampling import SamplingConfig
+from orcinus.core.types import (
+    Assignment,
+    Attempt,
+    Example,
+    Judged,
+    Messages,
+    Sampling,
+    Usage,
+    Verdict,
+)
+from orcinus.models.function import Scripted
+from orcinus.runs import tables
+from orcinus.runs.assigned import Assigned
+from orcinus.runs.context import Runtime, Silent, StepContext
+from orcinus.runs.ledger import Ledger
+from orcinus.strategies.assign import AssignConfig, assign
+from orcinus.strategies.library import built_in
+from orcinus.tasks.generators.procedural import ProceduralConfig, draw
+
+Answered = Callable[[Example, str], tuple[str | None, float | None]]
+"""(answer, verdict) of the student for an example under a strategy."""
+
+
+def judged(example: Example, strategy: str, answer: str | None, value: float | None) -> Judged:
+    identity = f"{example.task}/{example.id}/{strategy}"
+    return Judged(
+        attempt=Attempt(
+            id=identity,
+            example_id=example.id,
+            task=example.task,
+            strategy=strategy,
+            model="m",
+            messages=(),
+            sampling=Sampling(),
+            sample=0,
+            text=answer or "",
+            finish="stop",
+            usage=Usage(tokens_out=5 if strategy == "direct" else 40),
+        ),
+        verdict=Verdict(attempt_id=identity, verifier="v@1", value=value, answer=answer, reason=""),
+    )
+
+
+def chosen(
+    config: AssignConfig,
+    examples: Sequence[Example],
+    answered: Answered,
+    folder: Path,
+    names: Sequence[str] = ("direct", "step_by_step"),
+    teacher: Callable[[Messages, Sampling], str] | None = None,
+) -> tuple[dict[str, Assignment], dict[tuple[str, str], str]]:
+    """The assignments by group, and the group of each example where groups are finer than tasks."""
+    strategies = tuple(strategy for name, strategy in built_in().items() if name in names)
+    with tables.TableWriter(folder / "sample" / "examples.parquet", tables.EXAMPLES) as writer:
+        for example in examples:
+            writer.write(tables.example_row(example, "probe"))
+    with tables.TableWriter(folder / "probe" / "attempts.parquet", tables.JUDGED) as writer:
+        for example in examples:
+            for strategy in strategies:
+                writer.write(
+                    tables.judged_row(
+                        judged(example, strategy.name, *answered(example, strategy.name))
+                    )
+                )
+    with Ledger(folder / "ledger.sqlite") as ledger:
+        context = StepContext(
+            out=folder,
+            inputs={"sample": folder / "sample", "probe": folder / "probe"},
+            run="r",
+            seed=0,
+            ledger=ledger,
+            runtime=Runtime(workspace=folder, ledger_path=folder / "ledger.sqlite"),
+            progress=Silent(),
+            completer=lambda role, folder=None: Scripted(cast(Any, teacher), model=role),
+        )
+        asyncio.run(assign(config, strategies, SamplingConfig(), context))
+    groups = {}
+    if (folder / "groups.parquet").exists():
+        groups = {
+            (row["task"], row["example_id"]): row["group"]
+            for row in tables.read_rows(folder / "groups.parquet")
+        }
+    return {
+        item.group: item for item in tables.read_assignments(folder / "assignments.parquet")
+    }, groups
+
+
+def test_a_task_of_two_kinds_is_told_apart_by_its_words(tmp_path: Path) -> None:
+    examples, kinds = [], {}
+    for kind in ("sums", "largest"):
+        for number, example in enumerate(
+            draw(ProceduralConfig(generator=kind, count=30, size=(3, 5)))
+        ):
+            made = Example(
+                id=f"{kind}{number}",
+                task="mixed",
+                prompt=example.prompt,
+                answer_type="number",
+                reference="1",
+            )
+            examples.append(made)
+            kinds[made.id] = kind
+
+    def answered(example: Example, strategy: str) -> tuple[str, float]:
+        return "1", float((kinds[example.id] == "sums") == (strategy == "step_by_step"))
+
+    found, groups = chosen(AssignConfig(by="cluster", confirm=0), examples, answered, tmp_path)
+    for example in examples:
+        strategy = found[groups["mixed", example.id]].strategy
+        assert strategy == ("step_by_step" if kinds[example.id] == "sums" else "direct")
+    assert all(name.startswith("cluster ") for name in found)
+
+
+def test_without_references_agreement_stands_in_and_is_named(tmp_path: Path) -> None:
+    examples = [
+        Example(id=str(number), task="t", prompt=f"{number}?", answer_type="number")
+        for number in range(12)
+    ]
+
+    def answered(example: Example, strategy: str) -> tuple[str, None]:
+        return {"direct": f"1{example.id}", "step_by_step": f"{example.id}.0"}.get(
+            strategy, example.id
+        ), None
+
+    names = ("direct", "step_by_step", "explain_then_answer")
+    found, _ = chosen(AssignConfig(confirm=0), examples, answered, tmp_path / "three", names)
+    assert found["t"].strategy != "direct"
+    assert found["t"].proxy == "agreement"
+    assert "agreement with the majority" in found["t"].reason
+    assert {item.strategy: item.score.mean for item in found["t"].evidence}["direct"] == 0.0
+
+    alone, _ = chosen(
+        AssignConfig(confirm=0, proxy="none"), examples, answered, tmp_path / "none", names
+    )
+    assert alone["t"].proxy is None
+    two, _ = chosen(AssignConfig(confirm=0), examples, answered, tmp_path / "two", names[:2])
+    assert two["t"].proxy is None, "two answers are no majority"
+
+
+def shortest(items: Sequence[Judged]) -> Assignment:
+    """A user's rule: what writes least."""
+    by_length = sorted(items, key=lambda item: item.attempt.usage.tokens_out)
+    return Assignment(
+        group="",
+        strategy=by_length[0].attempt.strategy,
+        evidence=(),
+        runner_up=None,
+        p_value=None,
+        reason="shortest",
+    )
+
+
+def unheard_of(items: Sequence[Judged]) -> Assignment:
+    """A user's rule that names no strategy of the recipe."""
+    return replace(shortest(items), strategy="telepathy")
+
+
+def test_a_rule_of_the_users_chooses_and_our_evidence_stands_beside_it(tmp_path: Path) -> None:
+    examples = list(draw(ProceduralConfig(generator="sums", count=8, size=(2, 3))))
+
+    def answered(example: Example, strategy: str) -> tuple[str, float]:
+        return "1", float(strategy == "step_by_step")
+
+    found, _ = chosen(
+        AssignConfig(confirm=0, chooser=f"{__name__}:shortest"),
+        examples,
+        answered,
+        tmp_path / "own",
+    )
+    assert (found["sums"].strategy, found["sums"].reason) == ("direct", "shortest")
+    assert [(e.strategy, e.score.mean) for e in found["sums"].evidence] == [
+        ("direct", 0.0),
+        ("step_by_step", 1.0),
+    ]
+    with pytest.raises(
+        ConfigError,
+        match="gave 'telepathy' for 'sums'; it must give an Assignment of one of direct",
+    ):
+        chosen(
+            AssignConfig(confirm=0, chooser=f"{__name__}:unheard_of"),
+            examples,
+            answered,
+            tmp_path / "none",
+        )
+
+
+def test_a_chooser_that_is_not_there_is_refused_before_anything_runs() -> None:
+    with pytest.raises(ValueError, match="no choosers named 'nobody'"):
+        AssignConfig(chooser="nobody")
+    with pytest.raises(ValueError, match="exclude each other"):
+        AssignConfig(chooser=f"{__name__}:shortest", fixed="direct")
+
+
+def test_the_longest_strategy_is_the_one_under_which_most_is_written(tmp_path: Path) -> None:
+    examples = list(draw(ProceduralConfig(generator="sums", count=8, size=(2, 3))))
+
+    def answered(example: Example, strategy: str) -> tuple[str, float]:
+        return "1", float(strategy == "direct")
+
+    measured, _ = chosen(AssignConfig(confirm=0), examples, answered, tmp_path / "measured")
+    longest, _ = chosen(
+        AssignConfig(confirm=0, fixed="longest"), examples, answered, tmp_path / "longest"
+    )
+    assert measured["sums"].strategy == "direct"
+    assert longest["sums"].strategy == "step_by_step"
+
+
+def test_without_references_the_teachers_answer_can_stand_in(tmp_path: Path) -> None:
+    """The teacher agrees with the strategy that most attempts do not agree with."""
+    examples = [
+        Example(id=str(number), task="t", prompt=f"{number}?", answer_type="number")
+        for number in range(12)
+    ]
+    names = ("direct", "explain_then_answer", "step_by_step")
+
+    def answered(example: Example, strategy: str) -> tuple[str, None]:
+        return (f"1{example.id}" if strategy == "step_by_step" else example.id), None
+
+    def teacher(messages: Messages, sampling: Sampling) -> str:
+        return f"The answer is 1{messages[-1].content.rstrip('?')}."
+
+    majority, _ = chosen(AssignConfig(confirm=0), examples, answered, tmp_path / "majority", names)
+    assert majority["t"].strategy != "step_by_step"
+    found, _ = chosen(
+        AssignConfig(confirm=0, proxy="teacher"),
+        examples,
+        answered,
+        tmp_path / "teacher",
+        names,
+        teacher,
+    )
+    assert (found["t"].strategy, found["t"].proxy) == ("step_by_step", "teacher")
+    assert found["t"].evidence[0].score.mean == 1.0
+    assert "agreement with the teacher" in found["t"].reason
+
+
+def test_single_examples_get_the_strategy_that_works_on_them(tmp_path: Path) -> None:
+    """A student that is right step by step on even questions only, and directly on odd ones only."""
+    examples = list(draw(ProceduralConfig(generator="sums", count=60, size=(2, 3))))
+    even = {example.prompt: int(example.id.rpartition("-")[2]) % 2 == 0 for example in examples}
+    right = {example.prompt: str(example.reference) for example in examples}
+    stepwise = built_in()["step_by_step"].system
+
+    def student(messages: Messages, sampling: Sampling) -> str:
+        prompt = messages[-1].content
+        suited = even[prompt] == (messages[0].content == stepwise)
+        return f"The answer is {right[prompt] if suited else 'unknown, 0'}."
+
+    strategies = tuple(built_in()[name] for name in ("direct", "step_by_step"))
+    probe, teach = examples[:20], examples[20:]
+    with tables.TableWriter(tmp_path / "sample" / "examples.parquet", tables.EXAMPLES) as writer:
+        for example in probe:
+            writer.write(tables.example_row(example, "probe"))
+        for example in teach:
+            writer.write(tables.example_row(example, "teach"))
+    with tables.TableWriter(tmp_path / "probe" / "attempts.parquet", tables.JUDGED) as writer:
+        for example in probe:
+            for strategy in strategies:
+                value = float(even[example.prompt] == (strategy.name == "step_by_step"))
+                writer.write(tables.judged_row(judged(example, strategy.name, "1", value)))
+    asked: list[Messages] = []
+
+    def counting(messages: Messages, sampling: Sampling) -> str:
+        asked.append(messages)
+        return student(messages, sampling)
+
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        context = StepContext(
+            out=tmp_path,
+            inputs={"sample": tmp_path / "sample", "probe": tmp_path / "probe"},
+            run="r",
+            seed=0,
+            ledger=ledger,
+            runtime=Runtime(workspace=tmp_path, ledger_path=tmp_path / "ledger.sqlite"),
+            progress=Silent(),
+            completer=lambda role, folder=None: Scripted(counting, model="m"),
+        )
+        config = AssignConfig(by="example", confirm=0)
+        summary = asyncio.run(assign(config, strategies, SamplingConfig(), context))
+        calls = len(asked)
+        asyncio.run(assign(config, strategies, SamplingConfig(), context))
+    assert calls == len(teach) * 2 * 4
+    assert len(asked) == calls
+    assigned = Assigned.read(tmp_path)
+    for example in teach:
+        expected = "step_by_step" if even[example.prompt] else "direct"
+        assert assigned.strategy_of(example.task, example.id) == expected
+    assert summary["each"]["alone"] == 1.0
+    assert summary["each"]["by_task"] < 0.7
+    assert summary["each"]["low"] > 0.3

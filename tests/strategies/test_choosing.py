@@ -1,0 +1,179 @@
+"""Choosing strategies: shrinkage, ties, waves, on outcomes drawn from known accuracies."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orcinus.core import stats
+from orcinus.strategies.choosing import (
+    Array,
+    believe,
+    best,
+    choose_each,
+    first_near_best,
+    next_wave,
+)
+
+
+def drawn(accuracies: Array, n: int, seed: int) -> dict[str, Array]:
+    """(G, S) accuracies → outcomes of n examples a group that share their difficulty across strategies."""
+    rng = np.random.default_rng(seed)
+    return {
+        f"g{g}": (
+            rng.random(n)[None, :] * 0.5 + rng.random((len(row), n)) * 0.5 < row[:, None]
+        ).astype(float)
+        for g, row in enumerate(accuracies)
+    }
+
+
+def true_means(accuracies: Array) -> Array:
+    return np.stack([values.mean(1) for values in drawn(accuracies, 20_000, 99).values()])
+
+
+ACCURACIES = np.random.default_rng(5).beta(4, 4, (20, 1)) + np.random.default_rng(6).normal(
+    0, 0.12, (20, 3)
+)
+ACCURACIES = np.clip(ACCURACIES + np.array([0.0, 0.1, -0.1]), 0.02, 0.98)
+
+
+def test_shrunk_means_are_closer_to_the_truth_than_observed_ones() -> None:
+    truth = true_means(ACCURACIES)
+    shrunk = observed = 0.0
+    for seed in range(20):
+        belief = believe(drawn(ACCURACIES, 10, seed))
+        shrunk += float(((belief.mean - truth) ** 2).mean())
+        observed += float(((belief.observed - truth) ** 2).mean())
+    assert shrunk < 0.9 * observed
+
+
+def test_the_choice_is_better_than_that_of_the_best_observed_mean() -> None:
+    truth = true_means(ACCURACIES)
+    rows = np.arange(len(truth))
+    costs = np.ones(truth.shape)
+    ours = naive = 0.0
+    for seed in range(40):
+        belief = believe(drawn(ACCURACIES, 8, seed))
+        ours += truth[rows, best(belief, costs)].mean()
+        naive += truth[rows, belief.observed.argmax(1)].mean()
+    assert ours > naive
+
+
+def test_much_evidence_overrules_what_other_groups_show() -> None:
+    outcomes = {f"g{i}": np.array([[0.0] * 40, [1.0] * 40]) for i in range(5)}
+    outcomes["odd"] = np.array([[1.0] * 60, [0.0] * 60])
+    belief = believe(outcomes)
+    assert best(belief, np.ones((6, 2))).tolist() == [1, 1, 1, 1, 1, 0]
+
+
+def test_a_tie_goes_to_the_cheaper_strategy() -> None:
+    belief = believe({"g": np.array([[1.0, 0.0] * 20, [1.0, 0.0] * 20])})
+    assert best(belief, np.array([[90.0, 10.0]]), margin=0.01).tolist() == [1]
+    assert best(belief, np.array([[10.0, 90.0]]), margin=0.01).tolist() == [0]
+
+
+def test_what_was_never_asked_is_never_chosen() -> None:
+    values = np.array([[0.1] * 10, [np.nan] * 10])
+    other = np.array([[0.1] * 10, [1.0] * 10])
+    belief = believe({"g": values, "h": other})
+    assert best(belief, np.ones((2, 2)))[0] == 0
+
+
+def test_a_wave_goes_where_the_choice_is_open() -> None:
+    clear = np.array([[1.0] * 30, [0.0] * 30])
+    open_ = np.array([[1.0, 0.0] * 5, [0.0, 1.0] * 5])
+    belief = believe({"clear": clear, "open": open_})
+    room = {"clear": 50, "open": 50}
+    wave = next_wave(belief, budget=100, size=5, room=room, hopeless=0.02, seed=0)
+    assert wave.strategies == {"open": (0, 1)}
+    assert next_wave(belief, budget=3, size=5, room=room, hopeless=0.02, seed=0).strategies == {}
+    assert (
+        next_wave(belief, budget=100, size=5, room={"open": 0}, hopeless=0.02, seed=0).strategies
+        == {}
+    )
+
+
+def test_no_group_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one group"):
+        believe({})
+
+
+def answers(truth: np.ndarray, asked: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.binomial(asked, truth).astype(float)
+
+
+def test_examples_that_are_alike_stay_with_their_group() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.tile([0.6, 0.5], (400, 1))
+    right = answers(truth, 4, rng)
+    chosen = choose_each(right, 4, np.array([0.6, 0.5]), 0, sure=0.8)
+    assert (right.argmax(1) == 1).mean() > 0.25  # what the best observed mean would do
+    assert (chosen == 1).mean() < 0.02
+
+
+def test_examples_that_differ_get_the_strategy_that_suits_them() -> None:
+    rng = np.random.default_rng(0)
+    suited = rng.random(400) < 0.5
+    truth = np.where(suited[:, None], [0.9, 0.1], [0.1, 0.9])
+    chosen = choose_each(answers(truth, 4, rng), 4, truth.mean(0), 0, sure=0.8)
+    worth = truth[np.arange(400), chosen].mean()
+    assert worth > truth[:, 0].mean() + 0.3
+
+
+def test_a_strategy_that_an_example_was_not_asked_under_is_not_its_own() -> None:
+    right = np.array([[2.0, np.nan], [1.0, np.nan], [3.0, 4.0], [0.0, 4.0]])
+    assert (choose_each(right, 4, np.array([0.5, 0.9]), 0, sure=0.5)[:2] == 0).all()
+
+
+def test_the_surer_one_wants_to_be_the_fewer_leave_and_the_more_of_those_are_right_to() -> None:
+    rng = np.random.default_rng(1)
+    suited = rng.random(2000) < 0.5
+    truth = np.where(suited[:, None], [0.7, 0.4], [0.4, 0.7])
+    right = answers(truth, 4, rng)
+    loose, strict = (choose_each(right, 4, truth.mean(0), 0, sure=sure) == 1 for sure in (0.5, 0.9))
+    assert 0 < strict.sum() < 0.7 * loose.sum()
+    assert (~suited[strict]).mean() > (~suited[loose]).mean() + 0.03
+
+
+OUTCOMES = st.integers(2, 5).flatmap(
+    lambda c: st.integers(2, 60).flatmap(
+        lambda n: st.lists(
+            st.lists(st.sampled_from((0.0, 1.0)), min_size=n, max_size=n), min_size=c, max_size=c
+        )
+    )
+)
+
+
+@given(OUTCOMES)
+def test_no_candidate_is_chosen_that_is_significantly_worse_than_the_best(
+    rows: list[list[float]],
+) -> None:
+    outcomes = np.array(rows)
+    chosen, best_one = (
+        outcomes[first_near_best(outcomes, errors=1.0)],
+        outcomes[outcomes.mean(1).argmax()],
+    )
+    assert stats.mcnemar(best_one, chosen) > 0.05
+
+
+@given(OUTCOMES)
+def test_the_first_candidate_stays_where_none_is_better(rows: list[list[float]]) -> None:
+    outcomes = np.array(rows)
+    outcomes[0] = outcomes[outcomes.mean(1).argmax()]
+    assert first_near_best(outcomes, errors=0.0) == 0
+    assert first_near_best(np.stack([outcomes[0]] * 3), errors=1.0) == 0
+
+
+def test_a_later_candidate_is_chosen_where_it_is_clearly_better() -> None:
+    poor, good = np.tile([0.0, 0.0, 1.0], 20), np.tile([0.0, 1.0, 1.0], 20)
+    assert first_near_best(np.stack([poor, poor, good, good]), errors=1.0) == 2
+
+
+def test_luck_seldom_moves_the_choice_and_less_so_with_more_errors() -> None:
+    rng = np.random.default_rng(3)
+    alike = [(rng.random((4, 100)) < 0.5).astype(float) for _ in range(1000)]
+    left = {
+        errors: sum(first_near_best(rows, errors=errors) != 0 for rows in alike)
+        for errors in (0.0, 1.0, 2.0)
+    }
+    assert left[2.0] < 100 < left[1.0] < 450 < left[0.0]

@@ -1,0 +1,190 @@
+"""The split of the pool: what is removed, and why."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from orcinus.core.types import Example
+from orcinus.runs import tables
+from orcinus.runs.context import Runtime, Silent, StepContext
+from orcinus.tasks.files.records import Records, RecordsConfig
+from orcinus.tasks.sample import Opened, SampleConfig, sample
+
+WORDS = np.array([f"word{number}" for number in range(2000)])
+
+
+def example(identity: str, prompt: str) -> Example:
+    return Example(id=identity, task="t", prompt=prompt, answer_type="exact", reference="x")
+
+
+def text(seed: int, words: int = 120) -> list[str]:
+    return list(WORDS[np.random.default_rng(seed).integers(0, len(WORDS), words)])
+
+
+def edited(words: list[str], edits: int) -> str:
+    """With ``edits`` words changed, far from each other: each takes up to five runs of five with it."""
+    changed = list(words)
+    for place in np.linspace(5, len(words) - 5, edits).astype(int):
+        changed[place] = "changed"
+    return " ".join(changed)
+
+
+def run(
+    config: SampleConfig, folder: Path, pool: Sequence[Example], evaluation: Sequence[Example]
+) -> dict[str, Any]:
+    opened = [
+        ("pool", lambda: iter(pool), "pool"),
+        ("evaluation", lambda: iter(evaluation), "evaluation"),
+    ]
+    return run_opened(config, folder, opened)
+
+
+def run_opened(config: SampleConfig, folder: Path, opened: Sequence[Opened]) -> dict[str, Any]:
+    folder.mkdir()
+    context = StepContext(
+        out=folder,
+        inputs={},
+        run="r",
+        seed=0,
+        ledger=cast(Any, None),
+        runtime=Runtime(workspace=folder, ledger_path=folder / "ledger.sqlite"),
+        progress=Silent(),
+        completer=cast(Any, None),
+    )
+    return asyncio.run(sample(config, opened, context))
+
+
+def reasons(folder: Path) -> dict[str, tuple[str, str]]:
+    rows = tables.read_rows(folder / "dropped.parquet")
+    return {row["example_id"]: (row["filter"], row["reason"]) for row in rows}
+
+
+def test_near_repetitions_go_and_the_first_one_stays(tmp_path: Path) -> None:
+    first, other, asked = text(1), text(2), text(3)
+    pool = [
+        example("first", " ".join(first)),
+        example("other", " ".join(other)),
+        example("near", edited(first, 2)),
+        example("far", edited(first, 16)),
+        example("leaked", edited(asked, 2)),
+        example("same", " ".join(first).upper()),
+    ]
+    evaluation = [example("asked", " ".join(asked))]
+    config = SampleConfig(probe=0, held_out=0, ngram=None, near_duplicates=0.8)
+    found = run(config, tmp_path / "near", pool, evaluation)
+    assert reasons(tmp_path / "near") == {
+        "near": ("near_duplicate", "is nearly t/first"),
+        "leaked": ("evaluation", "is nearly the evaluation item t/asked"),
+        "same": ("duplicate", "the same question stands earlier"),
+    }
+    assert found["dropped"] == {"near_duplicate": 1, "evaluation": 1, "duplicate": 1}
+    run(SampleConfig(probe=0, held_out=0, ngram=None), tmp_path / "equal", pool, evaluation)
+    assert set(reasons(tmp_path / "equal")) == {"same"}
+
+
+def test_quotas_are_filled_from_what_is_left_without_near_repetitions(tmp_path: Path) -> None:
+    groups = [
+        [example(f"{group}-{edits}", edited(text(group), edits)) for edits in (1, 2)]
+        for group in range(20)
+    ]
+    pool = [item for group in groups for item in group]
+    config = SampleConfig(probe=0, held_out=0, per_task=15, near_duplicates=0.8)
+    found = run(config, tmp_path / "r", pool, [])
+    kept = [item.id for item in tables.read_examples(tmp_path / "r" / "examples.parquet")]
+    assert len({identity.split("-")[0] for identity in kept}) == len(kept) == 15
+    assert found["dropped"] == {"near_duplicate": 20, "quota": 5}
+
+
+def questions(task: str, count: int, collection: str | None = None) -> list[Example]:
+    meta = {} if collection is None else {"collection": collection}
+    return [
+        replace(example(f"{task}-{n}", f"{task} {n}"), task=task, meta=meta) for n in range(count)
+    ]
+
+
+def test_of_each_task_exactly_so_many_are_taught_and_as_large_a_share_probed(
+    tmp_path: Path,
+) -> None:
+    pool = questions("large", 3000) + questions("small", 50)
+    found = run(SampleConfig(per_task=300, ngram=None), tmp_path / "r", pool, [])["tasks"]
+    assert found["large"]["teach"] == 300
+    assert 70 < found["large"]["probe"] < 130
+    assert sum(found["small"].values()) == 50
+
+
+def test_collections_have_quotas_of_their_own_as_in_orca(tmp_path: Path) -> None:
+    pool = [
+        *questions("reasons", 40, "cot"),
+        *(item for n in range(5) for item in questions(f"instructions{n}", 20 + 30 * n, "niv2")),
+        *questions("huge", 2000, "t0"),
+        *questions("tiny", 10, "t0"),
+        *questions("talk", 30, "dialog"),
+        *questions("mine", 90),
+    ]
+    quotas = {"cot": {}, "niv2": {"per_task": 60}, "t0": {"total": 500}, "dialog": {"total": 0}}
+    config = SampleConfig.model_validate(
+        {"probe": 0, "held_out": 0, "ngram": None, "total": 25, "collections": quotas}
+    )
+    found = run(config, tmp_path / "r", pool, [])["tasks"]
+    taught = {task: count["teach"] for task, count in found.items()}
+    assert taught == {
+        "reasons": 40,
+        **{f"instructions{n}": min(60, 20 + 30 * n) for n in range(5)},
+        "huge": 490,
+        "tiny": 10,
+        "mine": 25,
+    }
+
+
+def test_the_order_of_the_files_does_not_change_what_is_taken(tmp_path: Path) -> None:
+    pool = questions("a", 400) + questions("b", 700) + questions("c", 15)
+    config = SampleConfig(ngram=None, total=200)
+    taken = []
+    for name, items in (("there", pool), ("back", pool[::-1])):
+        run(config, tmp_path / name, items, [])
+        rows = tables.read_rows(tmp_path / name / "examples.parquet")
+        taken.append({(row["id"], row["split"]) for row in rows})
+    assert taken[0] == taken[1]
+    assert sum(split == "teach" for _, split in taken[0]) == 200
+
+
+def test_rows_that_cannot_be_used_are_counted_and_listed(tmp_path: Path) -> None:
+    opened: list[Opened] = []
+    for name in ("a.jsonl", "b.jsonl"):
+        rows = [f'{{"prompt": "{name} {i}?", "reference": "{i}"}}' for i in range(20)]
+        (tmp_path / name).write_text(
+            "\n".join([*rows, "broken", "{}", *rows[:2]]), encoding="utf-8"
+        )
+        records = Records(RecordsConfig(path=name, name="t", skip_bad=True), tmp_path)
+        opened.append(("t", records, "pool"))
+    found = run_opened(SampleConfig(), tmp_path / "out", opened)
+    assert sum(sum(count.values()) for count in found["tasks"].values()) == 40
+    assert (found["skipped"], found["dropped"]) == ({"t": 4}, {"duplicate": 4})
+    dropped = tables.read_rows(tmp_path / "out" / "dropped.parquet")
+    places = [row["reason"].split(": ")[0] for row in dropped if row["filter"] == "unusable"]
+    assert places == [
+        f"{tmp_path / name}:{line}" for name in ("a.jsonl", "b.jsonl") for line in (21, 22)
+    ]
+
+
+def test_a_copy_of_an_evaluation_item_with_words_changed_is_removed_and_the_item_named(
+    tmp_path: Path,
+) -> None:
+    asked, other = text(3, 60), text(4, 60)
+    pool = [example("changed", edited(asked, 6)), example("other", " ".join(other))]
+    run(SampleConfig(), tmp_path / "plain", pool, [example("asked", " ".join(asked))])
+    assert "changed" not in reasons(tmp_path / "plain")
+    found = run(
+        SampleConfig(fuzzy_overlap=0.6),
+        tmp_path / "fuzzy",
+        pool,
+        [example("asked", " ".join(asked))],
+    )
+    assert reasons(tmp_path / "fuzzy") == {
+        "changed": ("evaluation", found["for_example"]["evaluation"])
+    }
+    assert found["for_example"]["evaluation"].endswith(" of the runs of 3 words of t/asked")
