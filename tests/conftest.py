@@ -70,7 +70,7 @@ def write_recipe(path: Path, **changes: Any) -> Path:
             "vocabulary": 400,
             "context": 256,
         },
-        "teacher": {"kind": "function", "function": "orcinus.pipeline.demo.teacher:teacher"},
+        "teacher": {"kind": "function", "function": "orcinus.pipeline.demo:teacher"},
         "probe": {"per_task": 4, "sampling": {"max_tokens": 8}},
         "assign": {"confirm": 2},
         "teach": {"sampling": {"max_tokens": 64}},

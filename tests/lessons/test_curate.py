@@ -10,6 +10,7 @@ from tests.conftest import write_recipe
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.types import Messages, Sampling
+from orcinus.pipeline import demo
 from orcinus.pipeline.plan import plan_recipe
 from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.pipeline.run import run_recipe
@@ -17,17 +18,16 @@ from orcinus.runs import tables
 from orcinus.runs.context import Runtime, Silent
 from orcinus.runs.folders import finished_steps, summary_of
 from orcinus.runs.lineage import fate
-from orcinus.tasks.generators import short
 
 
 def teacher(messages: Messages, sampling: Sampling) -> str:
-    """Explains as ``short.teacher`` does; every other trace in a tone of its own."""
+    """Explains as ``demo.teacher`` does; every other trace in a tone of its own."""
     tone = (
         "This was easy stuff, whatever."
         if sum(map(ord, messages[-1].content)) % 2
         else "Each step follows from the one before."
     )
-    return f"{tone}\n{short.teacher(messages, sampling)}"
+    return f"{tone}\n{demo.teacher(messages, sampling)}"
 
 
 def judge(messages: Messages, sampling: Sampling) -> str:

@@ -55,7 +55,7 @@ def test_two_arms_on_the_same_items(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_arms_can_have_the_same_number_of_response_tokens(tmp_path: Path) -> None:
-    assistant = {"kind": "function", "function": "orcinus.pipeline.demo.teacher:teacher"}
+    assistant = {"kind": "function", "function": "orcinus.pipeline.demo:teacher"}
     path = write_recipe(tmp_path / "r.yaml", assistant=assistant)
     recipe = yaml.safe_load(path.read_text())
     recipe["train"]["stages"] = [

@@ -114,7 +114,7 @@ def test_a_budget_in_dollars_needs_a_price(tmp_path: Path) -> None:
     )
 
 
-MODELS = "student: {kind: scratch}\nteacher: {kind: function, function: 'orcinus.pipeline.demo.teacher:teacher'}\n"
+MODELS = "student: {kind: scratch}\nteacher: {kind: function, function: 'orcinus.pipeline.demo:teacher'}\n"
 TASKS = "tasks:\n  - path: ok.jsonl\n"
 MISTAKES: list[tuple[str, str, str]] = [
     ("wrong indentation", "name: a\ntasks:\n  - path: ok.jsonl\n   name: x\n", ":4: not valid YAML: .* indented wrongly"),

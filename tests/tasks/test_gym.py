@@ -61,9 +61,8 @@ def test_a_question_with_many_right_answers_has_no_reference_and_is_judged_all_t
 
 def test_the_same_settings_draw_the_same_and_others_others() -> None:
     def drawn(**settings: int) -> list[str]:
-        return [
-            example.prompt for example in draw_gym(GymConfig(gym="chain_sum", count=4, **settings))
-        ]  # type: ignore[arg-type]
+        config = GymConfig(gym="chain_sum", count=4, **settings)  # type: ignore[arg-type]
+        return [example.prompt for example in draw_gym(config)]
 
     assert drawn() == drawn()
     assert drawn() != drawn(seed=9)

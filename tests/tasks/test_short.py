@@ -4,6 +4,7 @@ import pytest
 
 from orcinus.core.errors import DataError
 from orcinus.core.types import Sampling
+from orcinus.pipeline import demo
 from orcinus.strategies.library import built_in
 from orcinus.strategies.prompts import conversation
 from orcinus.tasks.generators import short
@@ -36,8 +37,7 @@ def test_a_family_that_runs_dry_says_so() -> None:
 def test_the_teacher_is_wrong_now_and_then_and_always_on_the_same_questions() -> None:
     examples = list(draw(ProceduralConfig(generator="sums", count=400)))
     answers = [
-        short.teacher(conversation(built_in()["direct"].system, e, ()), Sampling())
-        for e in examples
+        demo.teacher(conversation(built_in()["direct"].system, e, ()), Sampling()) for e in examples
     ]
     wrong = [
         judge(a, "number", None, e.reference).value == 0.0
@@ -45,8 +45,7 @@ def test_the_teacher_is_wrong_now_and_then_and_always_on_the_same_questions() ->
     ]
     assert 0.01 < sum(wrong) / len(wrong) < 0.08
     assert answers == [
-        short.teacher(conversation(built_in()["direct"].system, e, ()), Sampling())
-        for e in examples
+        demo.teacher(conversation(built_in()["direct"].system, e, ()), Sampling()) for e in examples
     ]
 
 

@@ -1,22 +1,34 @@
-"""The student that a run made: where its weights are, and the system message it was trained with."""
+"""Open the model that plays each role in a run: student, teacher, assistant, judge."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orcinus.core.errors import ConfigError
-from orcinus.core.fingerprint import fingerprint
 from orcinus.core.protocols import Completer
 from orcinus.core.types import Message, Messages
-from orcinus.models.configs import ModelConfig, SelfConfig, StudentConfig
+from orcinus.models.configs import ModelConfig, SelfConfig, StudentConfig, TeacherConfig
 from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.open import open_completer
 from orcinus.models.recorded_rows import Answered, AnsweredConfig
 from orcinus.models.scratch import ScratchConfig
-from orcinus.pipeline.recipe import Recipe
 from orcinus.runs import tables
 from orcinus.runs.context import Runtime
 from orcinus.runs.folders import finished_steps, summary_of
-from orcinus.tasks.open import content_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roles:
+    """The models of a run by role, and the folder that their relative paths start from."""
+
+    student: StudentConfig
+    teacher: TeacherConfig
+    assistant: ModelConfig | None = None
+    judge: ModelConfig | None = None
+    base: Path
+    answers: str = ""
+    """Hash of the tasks' rows where the teacher's answers are in them (``kind: answered``): part of
+    that teacher's identity, so that the ledger does not recall an answer that has changed since."""
 
 
 def identity_of(config: StudentConfig | ModelConfig | AnsweredConfig, base: Path) -> dict[str, Any]:
@@ -26,22 +38,21 @@ def identity_of(config: StudentConfig | ModelConfig | AnsweredConfig, base: Path
     return {"kind": config.kind, **config.identity()}
 
 
-def student_config(recipe: Recipe, base: Path, folder: Path | None) -> LocalConfig:
+def student_config(roles: Roles, folder: Path | None) -> LocalConfig:
     """Where the student's weights are: in the folder of a step that made them, or where the recipe says.
 
     Args:
-        recipe: Whose student.
-        base: The recipe's own folder.
+        roles: The run's models.
         folder: A finished ``student`` or ``train`` step, or a model's own folder; None for the recipe's own.
     """
-    student = recipe.student
+    student = roles.student
     if not isinstance(student, LocalConfig | ScratchConfig):
         raise ConfigError(
             f"student: a model of kind {student.kind!r} cannot be trained; use kind local or scratch"
         )
     settings = student if isinstance(student, LocalConfig) else student.local()
     if folder is None:
-        return settings.at(base)
+        return settings.at(roles.base)
     is_model = (folder / "config.json").exists()
     model = folder if is_model else folder / summary_of(folder)["summary"]["model"]
     return settings.model_copy(
@@ -50,22 +61,22 @@ def student_config(recipe: Recipe, base: Path, folder: Path | None) -> LocalConf
 
 
 class Models:
-    """Opens the recipe's models on demand and closes what it opened."""
+    """Opens a run's models on demand and closes what it opened."""
 
-    def __init__(self, recipe: Recipe, base: Path, runtime: Runtime) -> None:
-        self._recipe, self._base, self._runtime = recipe, base, runtime
+    def __init__(self, roles: Roles, runtime: Runtime) -> None:
+        self._roles, self._runtime = roles, runtime
         self._open: dict[tuple[str, Path | None], Completer] = {}
 
     def open(self, role: str, folder: Path | None = None) -> Completer:
         """The model of ``role``; see ``OpenCompleter``."""
-        if role == "teacher" and isinstance(self._recipe.teacher, SelfConfig):
+        if role == "teacher" and isinstance(self._roles.teacher, SelfConfig):
             role = "student"
-        if role == "teacher" and isinstance(self._recipe.teacher, AnsweredConfig):
-            return Answered(model=self._answered_by(self._recipe.teacher))
+        if role == "teacher" and isinstance(self._roles.teacher, AnsweredConfig):
+            return Answered(model=f"{self._roles.teacher.model}@{self._roles.answers}")
         if (role, folder) not in self._open:
             self._open[role, folder] = open_completer(
                 self._config(role, folder),
-                base=self._base,
+                base=self._roles.base,
                 device=self._runtime.device,
                 secrets=self._runtime.secrets,
                 journal=self._runtime.batch_journal,
@@ -73,20 +84,15 @@ class Models:
             )
         return self._open[role, folder]
 
-    def _answered_by(self, teacher: AnsweredConfig) -> str:
-        """The model's name with a hash of the rows, so that the ledger does not recall an answer that was changed since."""
-        rows = [content_of(task, self._base) for task in self._recipe.tasks]
-        return f"{teacher.model}@{fingerprint(rows, length=8)}"
-
     def _config(self, role: str, folder: Path | None) -> ModelConfig:
         if role == "student":
-            return student_config(self._recipe, self._base, folder)
-        if role == "teacher" and not isinstance(self._recipe.teacher, SelfConfig | AnsweredConfig):
-            return self._recipe.teacher
-        if role == "assistant" and self._recipe.assistant is not None:
-            return self._recipe.assistant
-        if role == "judge" and self._recipe.judge is not None:
-            return self._recipe.judge
+            return student_config(self._roles, folder)
+        if role == "teacher" and not isinstance(self._roles.teacher, SelfConfig | AnsweredConfig):
+            return self._roles.teacher
+        if role == "assistant" and self._roles.assistant is not None:
+            return self._roles.assistant
+        if role == "judge" and self._roles.judge is not None:
+            return self._roles.judge
         raise ConfigError(f"the recipe has no model in the role {role!r}")
 
     async def aclose(self) -> None:

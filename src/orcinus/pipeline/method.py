@@ -367,7 +367,7 @@ class _Builder:
         return {"judge": identity_of(recipe.judge, self._base), "judging": judging}
 
     def _student_at(self, context: StepContext) -> LocalConfig:
-        return student_config(self._recipe, self._base, context.inputs.get("student"))
+        return student_config(self._recipe.roles(self._base), context.inputs.get("student"))
 
 
 def _dump(config: Any) -> dict[str, Any]:

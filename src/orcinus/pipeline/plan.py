@@ -41,7 +41,7 @@ async def plan_recipe(
     base = recipe_path.resolve().parent
     run_dir = await run_recipe(recipe, recipe_path, runtime, progress, until="sample")
     steps = {step.name: step for step in steps_of(recipe, base)}
-    models = Models(recipe, base, runtime)
+    models = Models(recipe.roles(base), runtime)
     notes = ["The student's calls run on this machine and cost no dollars."]
     rows = []
     try:
@@ -75,7 +75,7 @@ def _on_several_machines(
     if not erased.is_done(run_dir):
         return f"Training on {nodes} machines: first `orcinus erase`, then plan again; the command needs the lessons."
     made = step.inputs.get("student")
-    student = student_config(recipe, base, None if made is None else made.folder(run_dir))
+    student = student_config(recipe.roles(base), None if made is None else made.folder(run_dir))
     job = train.job_of(
         recipe.train.at(base), student, erased.folder(run_dir), folder, recipe.seed, runtime
     )

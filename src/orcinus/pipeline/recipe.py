@@ -12,11 +12,13 @@ wrong is one line with the file, the line, the key and, for a misspelt key, the 
 
 from collections.abc import Container, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from orcinus.core.config import Config
+from orcinus.core.fingerprint import fingerprint
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import AnswerType, Strategy
 from orcinus.evaluation.evaluate import EvaluateConfig
@@ -34,6 +36,7 @@ from orcinus.models.configs import (
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.recorded_rows import AnsweredConfig
 from orcinus.models.remote.endpoint import EndpointConfig
+from orcinus.models.roles import Roles
 from orcinus.models.scratch import ScratchConfig
 from orcinus.reports.report import ReportConfig
 from orcinus.runs.budget import BudgetConfig
@@ -44,6 +47,7 @@ from orcinus.strategies.skills import SkillsConfig
 from orcinus.tasks.files.records import RecordsConfig
 from orcinus.tasks.generators.gym import GymConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig
+from orcinus.tasks.open import content_of
 from orcinus.tasks.sample import SampleConfig
 from orcinus.training.config import TrainConfig
 from orcinus.verifiers.judge_prompts import BY_MODEL
@@ -262,6 +266,20 @@ class Recipe(Config):
         object.__setattr__(self, "tasks", answered)
         object.__setattr__(self, "strategies", ("recorded",))
         return self
+
+    def roles(self, base: Path) -> Roles:
+        """Return the models by role; ``base`` is the recipe's own folder."""
+        answers = ""
+        if isinstance(self.teacher, AnsweredConfig):
+            answers = fingerprint([content_of(task, base) for task in self.tasks], length=8)
+        return Roles(
+            student=self.student,
+            teacher=self.teacher,
+            assistant=self.assistant,
+            judge=self.judge,
+            base=base,
+            answers=answers,
+        )
 
     def resolved_strategies(self) -> tuple[Strategy, ...]:
         """The strategies with their texts, in the recipe's order."""

@@ -58,7 +58,7 @@ async def run_recipe(
         Ledger(runtime.ledger_path) as ledger,
     ):
         write_atomically(run_dir / "recipe.yaml", recipe_path.read_bytes())
-        models = Models(recipe, base, runtime)
+        models = Models(recipe.roles(base), runtime)
         budget = Budget(
             usd=recipe.budget.usd, tokens=recipe.budget.tokens, ledger=ledger, run=recipe.name
         )

@@ -9,6 +9,7 @@ from orcinus.core.errors import ConfigError
 from orcinus.core.types import Example
 from orcinus.tasks.files.records import Records, RecordsConfig, sources_of
 from orcinus.tasks.files.sources import shown
+from orcinus.tasks.generators import gym_verifier as gym_verifier
 from orcinus.tasks.generators.gym import GymConfig, draw_gym
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 

@@ -5,7 +5,6 @@ from orcinus.core.protocols import Verifier as Verifier
 from orcinus.core.types import Attempt as Attempt
 from orcinus.core.types import Example as Example
 from orcinus.core.types import Verdict as Verdict
-from orcinus.tasks.generators import gym_verifier as gym_verifier
 from orcinus.verifiers.ifeval import follows_all
 from orcinus.verifiers.judge_prompts import left_to_judge
 from orcinus.verifiers.verify import by_answer_type

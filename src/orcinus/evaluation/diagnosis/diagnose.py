@@ -225,7 +225,7 @@ def _examples(run: _Run, keys: set[Key]) -> dict[Key, Example]:
 def _students(run: _Run) -> tuple[dict[str, LocalConfig], list[str]]:
     """The students by arm, in the order of training, and a note where the untrained one is not found."""
     folder, notes = run.inputs["train"], []
-    trained = student_config(run.recipe, Path(), folder)
+    trained = student_config(run.recipe.roles(Path()), folder)
     stages = {
         name: trained.model_copy(update={"path": str((folder / f"stage-{number}").resolve())})
         for number, name in enumerate(stage_names(run.train), 1)
@@ -242,11 +242,11 @@ def _students(run: _Run) -> tuple[dict[str, LocalConfig], list[str]]:
 def _untrained(run: _Run) -> LocalConfig | None:
     """The student before training, if it is where the recipe says and still the same."""
     if "student" in run.inputs:
-        return student_config(run.recipe, Path(), run.inputs["student"])
+        return student_config(run.recipe.roles(Path()), run.inputs["student"])
     identity = summary_of(run.inputs["train"])["config"]["model"]["model"]
     for base in (run.base,) if run.base is not None else (Path(), run.folder):
         try:
-            config = student_config(run.recipe, base, None)
+            config = student_config(run.recipe.roles(base), None)
             if local_identity(config, base) == identity:
                 return config
         except ConfigError:
@@ -265,7 +265,7 @@ async def _asked(
     """Every student's attempts at the examples under the erased message, once each."""
     sampling = SamplingConfig.model_validate({**run.settings["sampling"], "samples": 1})
     erased = Strategy(name="erased", system=run.settings["generic"], source="prompt erasing")
-    models = Models(run.recipe, run.base or Path(), runtime)
+    models = Models(run.recipe.roles(run.base or Path()), runtime)
     recipe = run.recipe
     context = StepContext(
         out=run.folder / FOLDER,

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from orcinus.core import stats
 from orcinus.core.types import Example, Judged
@@ -105,13 +107,14 @@ def slices_of(
         levels, names = causes.levels([value for _, value in chosen])
         of = {(e.task, e.id): level for (e, _), level in zip(chosen, levels, strict=True)}
         for level, name in enumerate(names):
-            yield from _slice(
-                items, by, name, by_arm, lambda key, of=of, level=level: of.get(key) == level
-            )  # type: ignore[misc]
+            yield from _slice(items, by, name, by_arm, partial(_is_at, of, level))
     for name in sorted(set(strategies.values())):
-        yield from _slice(
-            items, "strategy", name, by_arm, lambda key, name=name: strategies[key] == name
-        )  # type: ignore[misc]
+        yield from _slice(items, "strategy", name, by_arm, partial(_is_at, strategies, name))
+
+
+def _is_at(places: Mapping[Key, Any], wanted: Any, key: Key) -> bool:
+    """Return whether the item ``key`` has the value ``wanted`` in ``places``."""
+    return bool(places.get(key) == wanted)
 
 
 def in_words(

@@ -5,6 +5,9 @@ from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from orcinus.pipeline.demo.teacher import assistant as assistant
+from orcinus.pipeline.demo.teacher import teacher as teacher
+
 
 @contextmanager
 def recipe_path() -> Iterator[Path]:

@@ -3,7 +3,7 @@
     {gym: countdown, count: 300, settings: {min_numbers: 3}}   →   "Find a way to make 42 from 7, 2, 3 …"
 
 Example i depends on the generator, its settings, the seed and i alone. The rule needs what the generator knew, which is drawn again from
-these rather than kept (see ``verifiers/gym.py``).
+these rather than kept (see ``gym_verifier.py``).
 """
 
 from collections.abc import Iterator, Mapping
