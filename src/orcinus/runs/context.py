@@ -1,12 +1,13 @@
 """Where a recipe runs and what a step is handed. Nothing here may change a result."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from orcinus.core.protocols import Completer, Executor
 from orcinus.core.sampling import JudgingConfig
+from orcinus.core.types import Request
 from orcinus.runs.budget import Budget
 from orcinus.runs.executors.local import LOCAL
 from orcinus.runs.ledger import Ledger
@@ -80,6 +81,19 @@ class OpenCompleter(Protocol):
             folder: The folder of a finished step that made a student, or of a model, to open in place of the recipe's own.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """The calls that a step would make to one model, before any is made: what ``plan`` counts."""
+
+    role: str
+    """Who is asked: ``student``, ``teacher``, ``assistant`` or ``judge``."""
+    requests: Iterable[Request]
+    """Made lazily, once."""
+    exact: bool
+    """True where these are the very requests that the step will send, so that the ledger can say which
+    it knows; False where they are as many, and as long, as the step can send at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
