@@ -11,6 +11,7 @@ from orcinus.cli import options as flags
 from orcinus.cli.options import run_async
 from orcinus.cli.progress import progress_for
 from orcinus.core.errors import ConfigError
+from orcinus.runs import layout
 
 if TYPE_CHECKING:
     pass
@@ -29,7 +30,7 @@ def status(
     from orcinus.runs.status import run_status
 
     run_dir = flags.run_folder(run, runs)
-    found = run_status(run_dir, ledger or runs / "ledger.sqlite")
+    found = run_status(run_dir, ledger or runs / layout.LEDGER)
     if as_json:
         flags.print_json(found)
         return
@@ -47,7 +48,7 @@ def status(
             f"{spend.tokens_out:,} out, ${spend.cost_usd:,.4f}",
             markup=False,
         )
-    for batch in journaled((ledger or runs / "ledger.sqlite").parent / "batches"):
+    for batch in journaled((ledger or runs / layout.LEDGER).parent / layout.BATCHES):
         if batch.state.progress in ("prepared", "sent"):
             console.print(
                 f"under way at the provider: {line_of(batch)}", markup=False, soft_wrap=True

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from orcinus.cli import options as flags
 from orcinus.core.errors import ConfigError
+from orcinus.runs import layout
 
 if TYPE_CHECKING:
     from orcinus.models.remote.batch import Batch
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 LedgerArgument = Annotated[Path, typer.Argument(metavar="[LEDGER]", help="The ledger's file.")]
-DEFAULT_LEDGER = flags.DEFAULT_RUNS / "ledger.sqlite"
+DEFAULT_LEDGER = flags.DEFAULT_RUNS / layout.LEDGER
 
 
 def _existing(path: Path) -> Path:
@@ -118,7 +119,7 @@ def batches(
     """List the batches sent to providers, and how far they are as far as this machine has seen."""
     from orcinus.models.remote.batch import journaled
 
-    found = journaled(path.parent / "batches")
+    found = journaled(path.parent / layout.BATCHES)
     if cancel is not None:
         chosen = [batch for batch in found if cancel in (batch.state.batch_id, batch.state.key)]
         if not chosen:
@@ -164,7 +165,7 @@ def compact(path: LedgerArgument = DEFAULT_LEDGER) -> None:
     from orcinus.runs.ledger import Ledger
 
     with Ledger(_existing(path)) as ledger:
-        cleared = clear(path.parent / "batches", ledger.known)
+        cleared = clear(path.parent / layout.BATCHES, ledger.known)
         before, after = ledger.compact()
     dropped = f"; {cleared:,} finished batches dropped" if cleared else ""
     typer.echo(f"{path}: {before:,} bytes before, {after:,} after{dropped}")

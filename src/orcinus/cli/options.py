@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from orcinus.core.errors import ConfigError
+from orcinus.runs import layout
 
 if TYPE_CHECKING:
     from orcinus.runs.context import Runtime
@@ -95,7 +96,7 @@ def runtime(
         )
     return Runtime(
         workspace=runs,
-        ledger_path=ledger or runs / "ledger.sqlite",
+        ledger_path=ledger or runs / layout.LEDGER,
         concurrency=concurrency,
         device=device,
         micro_batch=micro_batch,
@@ -113,7 +114,7 @@ def run_folder(run: Path, runs: Path) -> Path:
         ConfigError: There is no such run.
     """
     for folder in (run, runs / run):
-        if (folder / "recipe.yaml").is_file():
+        if (folder / layout.RECIPE).is_file():
             return folder
     known = sorted(path.parent.name for path in runs.glob("*/recipe.yaml"))
     hint = f"known under {runs}: {', '.join(known)}" if known else f"there is none under {runs} yet"

@@ -13,6 +13,7 @@ from orcinus.cli.inspect import explain
 from orcinus.cli.options import run_async
 from orcinus.cli.progress import progress_for
 from orcinus.core.errors import ConfigError
+from orcinus.runs import layout
 
 if TYPE_CHECKING:
     from orcinus.runs.context import Runtime
@@ -179,10 +180,10 @@ def report(
         run_dir = execute(source, "report", runtime, as_json=as_json)
     else:
         run_dir = flags.run_folder(source, runs)
-        with Ledger(ledger or run_dir.parent / "ledger.sqlite", read_only=True) as opened:
+        with Ledger(ledger or run_dir.parent / layout.LEDGER, read_only=True) as opened:
             facts = facts_of_run(run_dir, opened.spend(run_dir.name))
         for name in wanted:
-            write_atomically(run_dir / f"report.{name}", FORMATS[name](facts).encode())
+            write_atomically(run_dir / layout.report(name), FORMATS[name](facts).encode())
     if not as_json and (wanted != ["html"] or not source.is_file()):
         for name in wanted:
             typer.echo(f"{run_dir / f'report.{name}'}")
@@ -203,7 +204,7 @@ def demo(
         runtime = flags.runtime(runs=runs, concurrency=512, device=device)
         run_dir = execute(path, None, runtime, as_json=as_json)
     if open_report and flags.out_console().is_terminal:
-        webbrowser.open((run_dir / "report.html").resolve().as_uri())
+        webbrowser.open((run_dir / layout.report("html")).resolve().as_uri())
 
 
 def plan(
@@ -302,12 +303,13 @@ def export(
     """Write the lessons in a layout that other trainers read."""
     from orcinus.lessons.export import LAYOUTS, export_lessons
     from orcinus.runs.folders import finished_steps
+    from orcinus.runs.layout import LESSONS
 
     folder = flags.run_folder(run, runs)
     target = out or folder / (
         f"lessons-{layout}.jsonl" if layout in LAYOUTS else f"lessons-{layout}"
     )
-    lessons = finished_steps(folder, "erase")[0] / "lessons.parquet"
+    lessons = finished_steps(folder, "erase")[0] / LESSONS
     count = export_lessons(lessons, layout, target, name=folder.name)
     typer.echo(f"{count:,} lessons in {target}")
 
@@ -325,7 +327,7 @@ def _print_result(run_dir: Path, until: str | None) -> None:
     scores = scores_of(run_dir)
     if until in (None, "evaluate", "report") and scores is not None:
         print_scores(flags.out_console(), scores)
-    report = run_dir / "report.html"
+    report = run_dir / layout.report("html")
     typer.echo(
         f"report: {report}" if until in (None, "report") and report.exists() else f"run: {run_dir}"
     )

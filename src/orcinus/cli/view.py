@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from orcinus.cli import options as flags
+from orcinus.runs import layout
 
 
 def view(
@@ -36,6 +37,6 @@ def view(
 
     chosen = [flags.run_folder(path, runs) for path in run or ()]
     with Workspace(
-        runs, chosen, ledger or (runs / "ledger.sqlite" if not chosen else None)
+        runs, chosen, ledger or (runs / layout.LEDGER if not chosen else None)
     ) as workspace:
         serve(workspace, port=port, on_ready=on_ready)

@@ -30,7 +30,7 @@ from orcinus.models.attempts import collecting_seldom
 from orcinus.models.configs import ModelConfig
 from orcinus.models.open import open_completer
 from orcinus.reports import benchmarks as pages
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.budget import Budget
 from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.folders import locked, provenance
@@ -112,9 +112,9 @@ async def evaluate_model(
             for item in opened.values():
                 await item.aclose()
     scores = _together(settings, name, found)
-    write_atomically(out / "scores.json", orjson.dumps(scores, option=orjson.OPT_INDENT_2))
-    write_atomically(out / "report.md", pages.markdown(scores).encode())
-    write_atomically(out / "report.html", pages.html(scores).encode())
+    write_atomically(out / layout.SCORES, orjson.dumps(scores, option=orjson.OPT_INDENT_2))
+    write_atomically(out / layout.report("md"), pages.markdown(scores).encode())
+    write_atomically(out / layout.report("html"), pages.html(scores).encode())
     return scores
 
 
@@ -141,14 +141,14 @@ def _check(settings: Settings, model: ModelConfig, judge: ModelConfig | None) ->
         and judge is None
     ):
         raise ConfigError("the reward is judge; name one with --judge")
-    for layout in settings.layouts:
-        if layout != "all" and not any(
-            layout in benchmark.layouts for benchmark in settings.benchmarks
+    for chosen in settings.layouts:
+        if chosen != "all" and not any(
+            chosen in benchmark.layouts for benchmark in settings.benchmarks
         ):
             known = sorted(
                 {name for benchmark in settings.benchmarks for name in benchmark.layouts}
             )
-            raise ConfigError(f"no layout {layout!r}; {', '.join(names)} have: {', '.join(known)}")
+            raise ConfigError(f"no layout {chosen!r}; {', '.join(names)} have: {', '.join(known)}")
     for role, config in (("model", model), ("judge", judge)):
         if (
             settings.budget.usd is not None
@@ -184,7 +184,7 @@ async def _one(
     items = next(iter(read.by_layout.values()))
     flagged = _flagged(items, settings)
     with tables.TableWriter(
-        context.out / f"items-{benchmark.name}.parquet", tables.EXAMPLES
+        context.out / layout.benchmark_items(benchmark.name), tables.EXAMPLES
     ) as writer:
         for item in items:
             meta = {
@@ -213,7 +213,7 @@ async def _one(
     judged = await measure(
         requests,
         context.completer("model"),
-        context.out / f"attempts-{benchmark.name}.parquet",
+        context.out / layout.attempts(benchmark.name),
         context,
         step=STEP,
         what=benchmark.name,

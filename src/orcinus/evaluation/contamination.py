@@ -6,6 +6,7 @@ from typing import Any
 
 from orcinus.core.types import Example
 from orcinus.evaluation.conditions import Settings
+from orcinus.runs import layout
 from orcinus.runs.folders import finished_steps
 from orcinus.tasks.benchmarks.reading import ASKED
 from orcinus.tasks.duplicates.overlap import touched
@@ -26,8 +27,8 @@ def _flagged(items: Sequence[Example], settings: Settings) -> set[tuple[str, str
 def _learnt(paths: Iterable[str]) -> Iterator[str]:
     """All texts of runs' lessons, or of files of any layout."""
     for path in paths:
-        run = (Path(path) / "recipe.yaml").is_file()
-        source = str(finished_steps(Path(path), "erase")[0] / "lessons.parquet") if run else path
+        run = (Path(path) / layout.RECIPE).is_file()
+        source = str(finished_steps(Path(path), "erase")[0] / layout.LESSONS) if run else path
         for file in find_sources(source, Path()):
             for row in read_rows(file):
                 yield from _texts(row.fields)

@@ -8,6 +8,7 @@ from typing import Any
 from orcinus.core import stats
 from orcinus.core.types import Example, Judged, Message, Request, Strategy
 from orcinus.evaluation.conditions import STEP, Condition, Settings, _conditions, _sampling
+from orcinus.runs import layout
 from orcinus.runs.context import StepContext
 from orcinus.strategies.prompts import requests_for
 from orcinus.tasks.benchmarks.reading import Read
@@ -66,7 +67,7 @@ async def _rated(
         replies = await measure(
             requests,
             context.completer("model"),
-            context.out / f"attempts-{benchmark.name}-turn{number}.parquet",
+            context.out / layout.attempts_of_turn(benchmark.name, number),
             context,
             step=STEP,
             what=f"{benchmark.name}, turn {number}",

@@ -10,7 +10,7 @@ from orcinus.core.stats import DECIDERS
 from orcinus.core.types import Judged, Request
 from orcinus.evaluation.decisions import DecideConfig, Decided, _candidate, _Decision, _written
 from orcinus.evaluation.tree_search import _Search
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.context import StepContext
 from orcinus.verifiers.rewards import Rewarding, Worth, open_reward
 
@@ -60,7 +60,7 @@ async def decide(
     for n in widths if "rebase" in config.by else ():
         context.progress.start(f"{name}: rebase of {n}", None)
         found["rebase", n] = await search.decisions(roots, n)
-    with tables.TableWriter(context.out / f"decided-{name}.parquet", tables.JUDGED) as writer:
+    with tables.TableWriter(context.out / layout.decided(name), tables.JUDGED) as writer:
         for (by, n), decisions in found.items():
             for item in decisions:
                 attempt = replace(item.judged.attempt, strategy=f"{by} of {n}")

@@ -28,7 +28,7 @@ from orcinus.evaluation.decide import decide
 from orcinus.evaluation.decisions import DecideConfig
 from orcinus.evaluation.retention import compare_retention
 from orcinus.evaluation.scores import scores_by_rule, scores_by_task
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.assigned import Assigned
 from orcinus.runs.context import StepContext
 from orcinus.strategies.library import by_name
@@ -97,7 +97,7 @@ async def evaluate(
         outcomes[arm] = await measure(
             requests,
             completer,
-            context.out / f"attempts-{arm}.parquet",
+            context.out / layout.attempts(arm),
             context,
             step="evaluate",
             what=f"evaluate {arm}",
@@ -141,7 +141,7 @@ async def evaluate(
         }
     if watched := list(chosen(config, context, "retention")):
         content["retention"] = await _retention(watched, config, strategies, generic, context)
-    (context.out / "scores.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    (context.out / layout.SCORES).write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
     return {
         "items": len(examples),
         "macro": {arm: scores[arm]["_macro"]["mean"] for arm in config.arms},
@@ -161,7 +161,7 @@ async def _retention(
         await measure(
             _requests(arm, examples, config, strategies, generic, context),
             _completer(arm, context),
-            context.out / f"retention-{arm}.parquet",
+            context.out / layout.retention(arm),
             context,
             step="evaluate",
             what=f"retention {arm}",
@@ -176,7 +176,7 @@ def chosen(
     config: EvaluateConfig, context: StepContext, split: Split = "held_out"
 ) -> Iterator[Example]:
     """The items of a split that are asked: of each task those with the smallest hash, whatever their order."""
-    examples = tables.read_examples(context.inputs["sample"] / "examples.parquet", split)
+    examples = tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, split)
     for of_task in first_by_hash(
         examples, "evaluate", lambda example: example.task, config.per_task
     ).values():

@@ -23,7 +23,7 @@ from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import Example, Judged, Strategy
 from orcinus.lessons import filters, quality
 from orcinus.lessons.language import languages
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.context import StepContext
 from orcinus.strategies.library import by_name
 from orcinus.tasks.duplicates.near import originals_of
@@ -125,14 +125,14 @@ async def curate(
         StepError: Nothing is kept.
     """
     found: dict[str, Any] = {}
-    with tables.TableWriter(context.out / "drops.parquet", tables.DROPS) as table:
+    with tables.TableWriter(context.out / layout.DROPS, tables.DROPS) as table:
         drops = _Drops(table)
         if config.quality is None:
             traces, kept, tasks = _by_rules(
-                config, strategies, context, context.out / "kept.parquet", drops
+                config, strategies, context, context.out / layout.KEPT, drops
             )
         else:
-            passed = context.out / "passed.parquet"
+            passed = context.out / layout.PASSED
             traces, kept, tasks = _by_rules(config, strategies, context, passed, drops)
             if kept:
                 found["quality"] = await _by_quality(
@@ -189,7 +189,7 @@ def _by_rules(
     drops: _Drops,
 ) -> tuple[int, int, Counter[str]]:
     """Write what passes every filter to ``out``: (traces seen, traces written, these by task)."""
-    path = context.inputs["sample"] / "examples.parquet"
+    path = context.inputs["sample"] / layout.EXAMPLES
     unseen = chain(tables.read_examples(path, "held_out"), tables.read_examples(path, "retention"))
     held_out = Overlap(
         ((f"{example.task}/{example.id}", example.prompt) for example in unseen),
@@ -200,9 +200,7 @@ def _by_rules(
     traces, per_task = 0, Counter[str]()
     seen = SeenHashes()
     groups, kept_groups = _groups(config, context), dict[int, str]()
-    context.progress.start(
-        "curate", tables.count_rows(context.inputs["teach"] / "attempts.parquet")
-    )
+    context.progress.start("curate", tables.count_rows(context.inputs["teach"] / layout.ATTEMPTS))
     with tables.TableWriter(out, tables.JUDGED) as kept:
         marked = held_out.mark(
             _traces(context), lambda trace: trace[1].attempt.text, executor=context.runtime.executor
@@ -287,7 +285,7 @@ async def _by_quality(
     if classifier is None:
         context.progress.note(f"quality: {_doubt(found)}; every trace is kept")
     kept_by_task = Counter[str]()
-    with tables.TableWriter(context.out / "kept.parquet", tables.JUDGED) as kept:
+    with tables.TableWriter(context.out / layout.KEPT, tables.JUDGED) as kept:
         for batch in batched(tables.read_judged(passed), _BATCH):
             scores = (
                 np.zeros(len(batch))
@@ -315,8 +313,8 @@ def _doubt(found: Mapping[str, Any]) -> str:
 
 def _traces(context: StepContext, path: Path | None = None) -> Iterator[tuple[Example, Judged]]:
     """``teach``'s traces, or those of another table made of them, each with its example."""
-    traces = tables.read_judged(path or context.inputs["teach"] / "attempts.parquet")
-    return tables.with_examples(traces, context.inputs["sample"] / "examples.parquet")
+    traces = tables.read_judged(path or context.inputs["teach"] / layout.ATTEMPTS)
+    return tables.with_examples(traces, context.inputs["sample"] / layout.EXAMPLES)
 
 
 def _drawn(path: Path, count: int, context: StepContext) -> Iterator[tuple[Example, Judged]]:

@@ -17,7 +17,7 @@ from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.fingerprint import fingerprint, stable_fraction
 from orcinus.core.types import Example, Judged, Lesson, Strategy
 from orcinus.lessons.few_shot import FewShotConfig, _Solved
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.context import StepContext
 from orcinus.strategies.library import by_name, generic_messages
 from orcinus.strategies.prompts import conversation, system_in
@@ -168,7 +168,7 @@ async def erase(
     counts: dict[str, dict[str, int]] = {"task": {}, "strategy": {}, "erased": {}}
     leaks = few_shot = 0
     solved = _Solved(config.few_shot, context.seed) if config.few_shot else None
-    with tables.TableWriter(context.out / "lessons.parquet", tables.LESSONS) as writer:
+    with tables.TableWriter(context.out / layout.LESSONS, tables.LESSONS) as writer:
         for role, example, judged in _traces(context.inputs):
             strategy = known[judged.attempt.strategy]
             lesson = lesson_of(
@@ -199,8 +199,6 @@ def _traces(inputs: Mapping[str, Path]) -> Iterator[tuple[str, Example, Judged]]
     """Who wrote each kept trace, its example and the trace; the assistant's before the teacher's."""
     for role, step in (("assistant", "curate_assistant"), ("teacher", "curate")):
         if step in inputs:
-            kept = tables.read_judged(inputs[step] / "kept.parquet")
-            for example, judged in tables.with_examples(
-                kept, inputs["sample"] / "examples.parquet"
-            ):
+            kept = tables.read_judged(inputs[step] / layout.KEPT)
+            for example, judged in tables.with_examples(kept, inputs["sample"] / layout.EXAMPLES):
                 yield role, example, judged

@@ -24,7 +24,7 @@ from orcinus.core.protocols import Selector
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Example, Judged, Request, Strategy
 from orcinus.lessons import selectors as selectors
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.assigned import Assigned
 from orcinus.runs.context import StepContext
 from orcinus.strategies.library import by_name
@@ -108,7 +108,7 @@ async def select(
     Raises:
         StepError: Nothing is selected.
     """
-    path = context.inputs["sample"] / "examples.parquet"
+    path = context.inputs["sample"] / layout.EXAMPLES
     rates = await _pass_rates(config, strategies, context) if config.needs_pass_rate else None
     pool = _Pool(path, rates)
     context.progress.start("select", len(config.by))
@@ -118,8 +118,8 @@ async def select(
     names = [item.name for item in config.by]
     dropped: Counter[str] = Counter()
     with (
-        tables.TableWriter(context.out / "examples.parquet", tables.EXAMPLES) as kept,
-        tables.TableWriter(context.out / "dropped.parquet", tables.DROPS) as drops,
+        tables.TableWriter(context.out / layout.EXAMPLES, tables.EXAMPLES) as kept,
+        tables.TableWriter(context.out / layout.DROPPED, tables.DROPS) as drops,
     ):
         for row in tables.read_rows(path):
             if row["split"] != "teach":
@@ -203,7 +203,7 @@ async def _pass_rates(
     context.progress.start("ask the student what to select", samples * int(asked.sum()))
     requests = (request for several in _asked(config, strategies, context) for request in several)
     answers: list[Judged] = []
-    with tables.TableWriter(context.out / "attempts.parquet", tables.JUDGED) as writer:
+    with tables.TableWriter(context.out / layout.ATTEMPTS, tables.JUDGED) as writer:
         async for judged in judged_attempts(
             requests, context.completer("student"), context, step="select"
         ):
@@ -227,7 +227,7 @@ def _asked(
 ) -> Iterator[list[Request]]:
     """For each example of the teach split the requests to the student; none where no strategy is assigned."""
     assigned, known = Assigned.read(context.inputs["assign"]), by_name(strategies)
-    for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", "teach"):
+    for example in tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "teach"):
         name = assigned.strategy_of(example.task, example.id)
         yield (
             []

@@ -16,7 +16,7 @@ from orcinus.core.errors import StepError
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Example, Request, Strategy
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.assigned import Assigned
 from orcinus.runs.context import StepContext
 from orcinus.strategies.library import by_name
@@ -61,7 +61,7 @@ async def teach(
     context.progress.start("teach" if role == "teacher" else "teach with the assistant", total)
     counts: Counter[str] = Counter()
     first_error = None
-    with tables.TableWriter(context.out / "attempts.parquet", tables.JUDGED) as writer:
+    with tables.TableWriter(context.out / layout.ATTEMPTS, tables.JUDGED) as writer:
         async for judged in judged_attempts(
             _requests(config, strategies, assigned, context),
             context.completer(role),
@@ -88,7 +88,7 @@ async def teach(
 
 def chosen(config: TeachConfig, context: StepContext) -> Iterator[Example]:
     """The examples that are asked. Of two shares the smaller is part of the greater: a teacher explains what its assistant did."""
-    for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", "teach"):
+    for example in tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "teach"):
         if (
             config.share == 1
             or stable_fraction("teach", str(context.seed), example.task, example.id) < config.share

@@ -12,7 +12,7 @@ from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.open import open_completer
 from orcinus.models.recorded_rows import Answered, AnsweredConfig
 from orcinus.models.scratch import ScratchConfig
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.context import Runtime
 from orcinus.runs.folders import finished_steps, summary_of
 
@@ -111,7 +111,7 @@ def trained_student(run_dir: Path) -> tuple[LocalConfig, Messages]:
     folder = finished_steps(run_dir, "train")[0]
     record = summary_of(folder)
     config = LocalConfig(path=str((folder / record["summary"]["model"]).resolve()))
-    lesson = next(tables.read_lessons(run_dir / record["inputs"]["erase"] / "lessons.parquet"))
+    lesson = next(tables.read_lessons(run_dir / record["inputs"]["erase"] / layout.LESSONS))
     return config, tuple(message for message in lesson.messages[:1] if message.role == "system")
 
 

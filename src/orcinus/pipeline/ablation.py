@@ -19,7 +19,7 @@ from orcinus.core.errors import ConfigError
 from orcinus.core.files import write_atomically
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.run import run_recipe
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.context import Progress, Runtime
 from orcinus.runs.folders import finished_steps, summary_of
 
@@ -167,14 +167,14 @@ async def ablate(
                 run_dir = await run_recipe(made, recipe_path, runtime, progress, until="evaluate")
             folder = finished_steps(run_dir, "evaluate")[0]
             asked = "answer_only" if name == ANSWERS_ONLY else "after"
-            for judged in tables.read_judged(folder / f"attempts-{asked}.parquet"):
+            for judged in tables.read_judged(folder / layout.attempts(asked)):
                 key = (seed, judged.attempt.task, judged.attempt.example_id)
                 values[name][key] = judged.verdict.value or 0.0
                 tokens[name].append(judged.attempt.usage.tokens_out)
             if name == BASE:
                 base_dir = run_dir
                 untrained.append(
-                    orjson.loads((folder / "scores.json").read_bytes())["arms"]["before"]["_micro"][
+                    orjson.loads((folder / layout.SCORES).read_bytes())["arms"]["before"]["_micro"][
                         "mean"
                     ]
                 )

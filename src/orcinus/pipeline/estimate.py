@@ -16,7 +16,7 @@ from orcinus.models.roles import Models
 from orcinus.models.scratch import ScratchConfig
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.step import Step
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.assigned import Assigned
 from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.ledger import Ledger, attempt_id
@@ -134,7 +134,7 @@ class _Estimator:
         """The plan's lines for ``step``: its own, and its judge's where it has one."""
         if step.is_done(self._run_dir):
             return [PlannedStep(step=step.name, state="done")]
-        before = any(self._run_dir.glob(f"{step.name}-*/_done"))
+        before = any(self._run_dir.glob(f"{step.name}-*/{layout.DONE}"))
         line = PlannedStep(step=step.name, state="to do again" if before else "to do")
         parts: list[PlannedStep] = []
         judged: list[PlannedStep] = []
@@ -275,7 +275,7 @@ class _Estimator:
         """What tests of skills ask at most, were every group to go through all rounds; drafts are a few calls beside it."""
         by_task: dict[str, list[Example]] = {}
         for example in tables.read_examples(
-            self._context.inputs["sample"] / "examples.parquet", "teach"
+            self._context.inputs["sample"] / layout.EXAMPLES, "teach"
         ):
             by_task.setdefault(example.task, []).append(example)
         for examples in by_task.values():
@@ -288,7 +288,7 @@ class _Estimator:
 
     def _each(self) -> Iterator[Request]:
         if self._recipe.assign.by == "example":
-            path = self._context.inputs["sample"] / "examples.parquet"
+            path = self._context.inputs["sample"] / layout.EXAMPLES
             for strategy in self._strategies:
                 yield from self._asked(
                     list(tables.read_examples(path, "teach")), self._recipe.assign.each, strategy
@@ -296,7 +296,7 @@ class _Estimator:
 
     def _teach_split(self, config: SamplingConfig) -> Iterator[Request]:
         yield from self._explained(
-            tables.read_examples(self._context.inputs["sample"] / "examples.parquet", "teach"),
+            tables.read_examples(self._context.inputs["sample"] / layout.EXAMPLES, "teach"),
             config,
         )
 

@@ -10,6 +10,7 @@ from orcinus.models.roles import Models
 from orcinus.pipeline.method import VERBS, steps_of
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.step import Step, run_steps
+from orcinus.runs import layout
 from orcinus.runs.budget import Budget
 from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.folders import locked, summary_of
@@ -57,7 +58,7 @@ async def run_recipe(
         followed(progress, run_dir) as told,
         Ledger(runtime.ledger_path) as ledger,
     ):
-        write_atomically(run_dir / "recipe.yaml", recipe_path.read_bytes())
+        write_atomically(run_dir / layout.RECIPE, recipe_path.read_bytes())
         models = Models(recipe.roles(base), runtime)
         budget = Budget(
             usd=recipe.budget.usd, tokens=recipe.budget.tokens, ledger=ledger, run=recipe.name
@@ -96,11 +97,11 @@ async def run_recipe(
 def _publish(report: Step, run_dir: Path) -> None:
     """The report where a user looks for it, and the model card in the student's folder."""
     made = report.folder(run_dir)
-    for name in ("report.html", "report.md", "report.json"):
+    for name in map(layout.report, ("html", "md", "json")):
         write_atomically(run_dir / name, (made / name).read_bytes())
     trained = report.inputs["train"].folder(run_dir)
     student = trained / summary_of(trained)["summary"]["model"]
-    write_atomically(student / "README.md", (made / "model-card.md").read_bytes())
+    write_atomically(student / layout.STUDENT_CARD, (made / layout.MODEL_CARD).read_bytes())
 
 
 def _verb(step: Step) -> str:

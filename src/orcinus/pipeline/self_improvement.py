@@ -20,6 +20,7 @@ from orcinus.models.local.config import LocalConfig
 from orcinus.models.scratch import ScratchConfig
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.run import run_recipe
+from orcinus.runs import layout
 from orcinus.runs.context import Progress, Runtime
 from orcinus.runs.folders import finished_steps, summary_of
 
@@ -83,7 +84,7 @@ async def improve(
 
 
 def _round(number: int, run_dir: Path) -> Round:
-    scores = orjson.loads((finished_steps(run_dir, "evaluate")[0] / "scores.json").read_bytes())
+    scores = orjson.loads((finished_steps(run_dir, "evaluate")[0] / layout.SCORES).read_bytes())
     taught = summary_of(finished_steps(run_dir, "teach")[0])["summary"]
     curated = summary_of(finished_steps(run_dir, "curate")[0])["summary"]
     paired = [row for row in scores["comparisons"] if row["task"] is None and row["b"] == "before"]

@@ -18,6 +18,7 @@ import orjson
 
 from orcinus.core.files import write_atomically
 from orcinus.core.fingerprint import canonical, fingerprint
+from orcinus.runs import layout
 from orcinus.runs.context import StepContext
 from orcinus.runs.folders import provenance
 
@@ -55,7 +56,7 @@ class Step:
 
     def is_done(self, run_dir: Path) -> bool:
         """Whether the results are complete."""
-        return (self.folder(run_dir) / "_done").exists()
+        return (self.folder(run_dir) / layout.DONE).exists()
 
 
 async def run_steps(
@@ -96,8 +97,8 @@ async def run_steps(
             "seconds": round(time.monotonic() - clock, 3),
             **provenance(),
         }
-        write_atomically(folder / "step.json", orjson.dumps(record, option=orjson.OPT_INDENT_2))
-        write_atomically(folder / "_done", step.fingerprint.encode())
+        write_atomically(folder / layout.STEP, orjson.dumps(record, option=orjson.OPT_INDENT_2))
+        write_atomically(folder / layout.DONE, step.fingerprint.encode())
 
 
 def ancestors(step: Step) -> list[Step]:

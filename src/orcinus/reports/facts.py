@@ -13,7 +13,7 @@ from orcinus.core.types import Assignment, Example, Judged
 from orcinus.evaluation.retention import SIZE
 from orcinus.reports.model_names import model_name, model_names
 from orcinus.reports.words import ARMS, percent, points
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.folders import finished_steps, summary_of
 from orcinus.runs.ledger import SpendRow
 
@@ -126,16 +126,16 @@ def gather(
         examples: How many questions to show with all answers.
     """
     records = {role: summary_of(folder) for role, folder in inputs.items()}
-    scores = orjson.loads((inputs["evaluate"] / "scores.json").read_bytes())
+    scores = orjson.loads((inputs["evaluate"] / layout.SCORES).read_bytes())
     last = inputs.get("skills", inputs["assign"])
     each = records["assign"]["summary"].get("each")
     assignments = [
         assignment
-        for assignment in tables.read_assignments(last / "assignments.parquet")
+        for assignment in tables.read_assignments(last / layout.ASSIGNMENTS)
         if not (each and "#" in assignment.group)
     ]
-    drafts = orjson.loads((last / "skills.json").read_bytes()) if "skills" in inputs else []
-    recipe_path = inputs["sample"].parent / "recipe.yaml"
+    drafts = orjson.loads((last / layout.SKILLS).read_bytes()) if "skills" in inputs else []
+    recipe_path = inputs["sample"].parent / layout.RECIPE
     text = recipe_path.read_text(encoding="utf-8") if recipe_path.exists() else ""
     evaluated = records["evaluate"]
     models = model_names(inputs["sample"].parent)
@@ -175,7 +175,7 @@ def gather(
         seed=seed,
         steps=tuple((folder.name, records[role]["fingerprint"]) for role, folder in inputs.items()),
         models=models,
-        card=_card(inputs["erase"] / "lessons.parquet", _parsed(text), spend, models),
+        card=_card(inputs["erase"] / layout.LESSONS, _parsed(text), spend, models),
     )
 
 
@@ -416,7 +416,7 @@ def _curves(
     for role, arm in (("train", "after"), ("train_answer_only", "answer_only")):
         if role not in inputs:
             continue
-        path = inputs[role] / "loss.jsonl"
+        path = inputs[role] / layout.LOSS
         rows = (
             [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
         )
@@ -449,7 +449,7 @@ def _traces(inputs: Mapping[str, Path], arms: Sequence[str], wanted: int) -> Ite
     """Held-out questions with every arm's answer: what training lost first, then repaired, then still wrong, task by task."""
     answers: dict[tuple[str, str], dict[str, Judged]] = {}
     for arm in arms:
-        for judged in tables.read_judged(inputs["evaluate"] / f"attempts-{arm}.parquet"):
+        for judged in tables.read_judged(inputs["evaluate"] / layout.attempts(arm)):
             if judged.attempt.sample == 0:
                 answers.setdefault((judged.attempt.task, judged.attempt.example_id), {})[arm] = (
                     judged
@@ -469,7 +469,7 @@ def _traces(inputs: Mapping[str, Path], arms: Sequence[str], wanted: int) -> Ite
         chosen += picked[: max(1, wanted * share // 9)]
     known = {
         (e.task, e.id): e
-        for e in tables.read_examples(inputs["sample"] / "examples.parquet", "held_out")
+        for e in tables.read_examples(inputs["sample"] / layout.EXAMPLES, "held_out")
     }
     for key in chosen:
         yield Trace(
@@ -488,7 +488,7 @@ def _interest(by_arm: Mapping[str, Judged]) -> int:
 def _first_lessons(folder: Path, wanted: int) -> Iterable[Any]:
     """A lesson of each task and strategy, so that a reader sees what was learnt from."""
     seen: set[tuple[str, str]] = set()
-    for lesson in tables.read_lessons(folder / "lessons.parquet"):
+    for lesson in tables.read_lessons(folder / layout.LESSONS):
         if (lesson.task, lesson.strategy) not in seen:
             seen.add((lesson.task, lesson.strategy))
             yield lesson

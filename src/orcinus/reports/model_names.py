@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orcinus.core.errors import ConfigError
 from orcinus.reports.words import ARMS
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.folders import finished_steps, summary_of
 
 _FOLDER = re.compile(r"folder:([0-9a-f]{8})[0-9a-f]*")
@@ -43,15 +43,15 @@ def _asked(run_dir: Path) -> Iterator[tuple[Path, str]]:
     """The tables of attempts of finished steps, with whose they are; of a model that had two roles the first here counts."""
     for folder in _finished(run_dir, "evaluate"):
         for arm in ("before", "teacher", "after", "answer_only"):
-            yield folder / f"attempts-{arm}.parquet", ARMS[arm]
+            yield folder / layout.attempts(arm), ARMS[arm]
     for folder in _finished(run_dir, "assign"):
         student = summary_of(folder)["config"].get("whose", "student") == "student"
         for probe in _finished(run_dir, "probe"):
-            yield probe / "attempts.parquet", ARMS["before" if student else "teacher"]
+            yield probe / layout.ATTEMPTS, ARMS["before" if student else "teacher"]
     for folder in _finished(run_dir, "teach"):
-        yield folder / "attempts.parquet", ARMS["teacher"]
+        yield folder / layout.ATTEMPTS, ARMS["teacher"]
     for folder in _finished(run_dir, "teach-assistant"):
-        yield folder / "attempts.parquet", "assistant"
+        yield folder / layout.ATTEMPTS, "assistant"
 
 
 def _finished(run_dir: Path, step: str) -> list[Path]:

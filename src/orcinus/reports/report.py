@@ -6,6 +6,7 @@ from pydantic import Field
 
 from orcinus.core.config import Config
 from orcinus.core.files import write_atomically
+from orcinus.runs import layout
 from orcinus.runs.context import StepContext
 
 VERSION = 2
@@ -36,6 +37,6 @@ async def report(config: ReportConfig, context: StepContext) -> dict[str, Any]:
         examples=config.examples,
     )
     for name, page in FORMATS.items():
-        write_atomically(context.out / f"report.{name}", page(facts).encode())
-    write_atomically(context.out / "model-card.md", model_card(facts).encode())
+        write_atomically(context.out / layout.report(name), page(facts).encode())
+    write_atomically(context.out / layout.MODEL_CARD, model_card(facts).encode())
     return {"headline": list(facts.headline), "warnings": list(facts.warnings)}

@@ -8,7 +8,7 @@ from typing import Self
 import pyarrow as pa
 
 from orcinus.core.types import Assignment
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 
 GROUPS = pa.schema([("task", pa.string()), ("example_id", pa.string()), ("group", pa.string())])
 """Schema of ``groups.parquet``, which stands beside the assignments when groups are finer than tasks."""
@@ -26,9 +26,9 @@ class Assigned:
     def read(cls, folder: Path) -> Self:
         """What a finished ``assign`` step left in its folder."""
         assignments = {
-            item.group: item for item in tables.read_assignments(folder / "assignments.parquet")
+            item.group: item for item in tables.read_assignments(folder / layout.ASSIGNMENTS)
         }
-        path = folder / "groups.parquet"
+        path = folder / layout.GROUPS
         rows = tables.read_rows(path) if path.exists() else ()
         return cls(
             by_group=assignments,

@@ -8,6 +8,7 @@ from typing import Protocol
 from orcinus.core.protocols import Completer, Executor
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import Request
+from orcinus.runs import layout
 from orcinus.runs.budget import Budget
 from orcinus.runs.executors.local import LOCAL
 from orcinus.runs.ledger import Ledger
@@ -67,7 +68,7 @@ class Runtime:
     @property
     def batch_journal(self) -> Path:
         """Where batches under way at a provider are remembered: beside the ledger, into which their answers go."""
-        return self.ledger_path.parent / "batches"
+        return self.ledger_path.parent / layout.BATCHES
 
 
 class OpenCompleter(Protocol):

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from orcinus.core.errors import BusyError, ConfigError, StoreError
+from orcinus.runs import layout
 
 
 def finished_steps(run_dir: Path, name: str) -> list[Path]:
@@ -22,12 +23,12 @@ def finished_steps(run_dir: Path, name: str) -> list[Path]:
     """
     folders = [
         path.parent
-        for path in run_dir.glob(f"{name}-*/_done")
+        for path in run_dir.glob(f"{name}-*/{layout.DONE}")
         if path.parent.name.rpartition("-")[0] == name
     ]
     if not folders:
         raise ConfigError(f"{run_dir}: no finished {name} step; run the recipe first")
-    return sorted(folders, key=lambda folder: (folder / "_done").stat().st_mtime, reverse=True)
+    return sorted(folders, key=lambda folder: (folder / layout.DONE).stat().st_mtime, reverse=True)
 
 
 def scores_of(run_dir: Path) -> dict[str, Any] | None:
@@ -36,7 +37,7 @@ def scores_of(run_dir: Path) -> dict[str, Any] | None:
         latest = finished_steps(run_dir, "evaluate")[0]
     except ConfigError:
         return None
-    scores: dict[str, Any] = orjson.loads((latest / "scores.json").read_bytes())
+    scores: dict[str, Any] = orjson.loads((latest / layout.SCORES).read_bytes())
     return scores
 
 
@@ -46,7 +47,7 @@ _REPORTED_PACKAGES = ("orcinus", "torch", "transformers", "peft", "pyarrow", "nu
 def summary_of(folder: Path) -> dict[str, Any]:
     """What a finished step said about itself: the content of its ``step.json``."""
     try:
-        record: dict[str, Any] = orjson.loads((folder / "step.json").read_bytes())
+        record: dict[str, Any] = orjson.loads((folder / layout.STEP).read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         raise StoreError(
             f"{folder / 'step.json'}: cannot be read ({error}); delete the folder to run the step again"
@@ -62,7 +63,7 @@ def locked(run_dir: Path) -> Iterator[None]:
         BusyError: Another process holds it.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / ".lock").open("a+", encoding="utf-8") as lock:
+    with (run_dir / layout.LOCK).open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.types import Assignment, Example, Judged, Lesson
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.assigned import Assigned
 from orcinus.runs.folders import finished_steps, summary_of
 
@@ -47,13 +47,13 @@ def trace_lesson(run_dir: Path, lesson_id: str | None = None) -> Lineage:
         ConfigError: No lesson, or more than one, has such an id.
     """
     erased = finished_steps(run_dir, "erase")
-    erased += [path.parent for path in sorted(run_dir.glob("erase-answer_only-*/_done"))]
+    erased += [path.parent for path in sorted(run_dir.glob(f"erase-answer_only-*/{layout.DONE}"))]
     if lesson_id is None:
-        lesson_id = next(tables.read_lessons(erased[0] / "lessons.parquet")).id
+        lesson_id = next(tables.read_lessons(erased[0] / layout.LESSONS)).id
     found = [
         (folder, row)
         for folder in erased
-        for row in _rows(folder / "lessons.parquet", "id", lesson_id)
+        for row in _rows(folder / layout.LESSONS, "id", lesson_id)
     ]
     distinct = {row["id"] for _, row in found}
     if not distinct:
@@ -71,19 +71,19 @@ def trace_lesson(run_dir: Path, lesson_id: str | None = None) -> Lineage:
     curated = _inputs_of(curate)
     taught = _inputs_of(curated["teach"])
     assigned = _inputs_of(taught["assign"])
-    traces = list(_judged(curated["teach"] / "attempts.parquet", lesson))
+    traces = list(_judged(curated["teach"] / layout.ATTEMPTS, lesson))
     assignments = Assigned.read(taught["assign"])
     return Lineage(
         lesson=lesson,
         example=_example(inputs["sample"], lesson.task, lesson.example_id),
-        probe=tuple(_judged(assigned["probe"] / "attempts.parquet", lesson)),
+        probe=tuple(_judged(assigned["probe"] / layout.ATTEMPTS, lesson)),
         assignment=assignments.assignment_of(lesson.task, lesson.example_id),
         trace=next(judged for judged in traces if judged.attempt.id == lesson.attempt_id),
         siblings=tuple(judged for judged in traces if judged.attempt.id != lesson.attempt_id),
         drops=tuple(
             tables.Drop(**row)
             for row in _of_example(
-                curate / "drops.parquet", lesson.task, lesson.example_id, "example_id"
+                curate / layout.DROPS, lesson.task, lesson.example_id, "example_id"
             )
         ),
     )
@@ -113,14 +113,14 @@ def fate(run_dir: Path, identity: str) -> tuple[Event, ...]:
     """
     events: list[Event] = []
     sampled = finished_steps(run_dir, "sample")[0]
-    for row in _rows(sampled / "examples.parquet", "id", identity):
+    for row in _rows(sampled / layout.EXAMPLES, "id", identity):
         what = _SPLITS[row["split"]]
         events.append(
             Event(step="sample", task=row["task"], example=row["id"], trace="", what=what)
         )
-    events += _drop_events(sampled / "dropped.parquet", "sample", "example_id", identity)
+    events += _drop_events(sampled / layout.DROPPED, "sample", "example_id", identity)
     for folder in _latest(run_dir, "select"):
-        events += _drop_events(folder / "dropped.parquet", "select", "example_id", identity)
+        events += _drop_events(folder / layout.DROPPED, "select", "example_id", identity)
     for column in ("example_id", "attempt_id"):
         events += _curated(run_dir, column, identity)
     if not events:
@@ -138,11 +138,11 @@ def fate_of_trace(run_dir: Path, attempt_id: str) -> tuple[Event, ...]:
 def _curated(run_dir: Path, column: str, identity: str) -> Iterator[Event]:
     """What the latest curation, of the assistant's and of the teacher's traces, said of those whose ``column`` starts with ``identity``."""
     for folder in (*_latest(run_dir, "curate-assistant"), *_latest(run_dir, "curate")):
-        yield from _drop_events(folder / "drops.parquet", "curate", column, identity)
+        yield from _drop_events(folder / layout.DROPS, "curate", column, identity)
         known_by = column if column == "example_id" else "id"
         # A trace's texts are most of its row and are not asked for here.
         for row in _rows(
-            folder / "kept.parquet",
+            folder / layout.KEPT,
             known_by,
             identity,
             ["id", "task", "example_id", "strategy", "value"],
@@ -181,8 +181,8 @@ def example_of(run_dir: Path, task: str, example_id: str) -> Example:
 def lessons_of(run_dir: Path, attempt_id: str) -> tuple[str, ...]:
     """Ids of the lessons that were made of a teacher's attempt; empty before the run has made lessons."""
     found: list[str] = []
-    for done in sorted(run_dir.glob("erase*-*/_done")):
-        path = done.parent / "lessons.parquet"
+    for done in sorted(run_dir.glob(f"erase*-*/{layout.DONE}")):
+        path = done.parent / layout.LESSONS
         found += [
             row["id"]
             for row in tables.rows_where(
@@ -205,7 +205,7 @@ def _inputs_of(folder: Path) -> dict[str, Path]:
 
 
 def _example(sampled: Path, task: str, example_id: str) -> Example:
-    for row in _of_example(sampled / "examples.parquet", task, example_id, "id"):
+    for row in _of_example(sampled / layout.EXAMPLES, task, example_id, "id"):
         return tables.example_of(row)
     raise ConfigError(f"{sampled}: there is no example {task}/{example_id}")
 

@@ -13,10 +13,10 @@ from typing import Literal
 
 import orjson
 
+from orcinus.runs import layout
 from orcinus.runs.context import Progress
 
 SECONDS_BETWEEN_WRITES = 0.5
-FILE = "progress.json"
 RunState = Literal["running", "finished", "stopped"]
 
 
@@ -52,18 +52,18 @@ class Live:
 def live(run_dir: Path) -> Live | None:
     """How far the run's present phase is, or was when it was killed; None when nothing is under way."""
     try:
-        return Live(**orjson.loads((run_dir / FILE).read_bytes()))
+        return Live(**orjson.loads((run_dir / layout.PROGRESS).read_bytes()))
     except (OSError, orjson.JSONDecodeError, TypeError):
         return None
 
 
 def state_of(run_dir: Path) -> RunState:
     """Whether a process of this machine works on the run, and if not, whether the run is at its end."""
-    if (run_dir / FILE).exists() and _works_on(run_dir):
+    if (run_dir / layout.PROGRESS).exists() and _works_on(run_dir):
         return "running"
     return (
         "finished"
-        if any(run_dir.glob("report-*/_done")) and not (run_dir / FILE).exists()
+        if any(run_dir.glob(f"report-*/{layout.DONE}")) and not (run_dir / layout.PROGRESS).exists()
         else "stopped"
     )
 
@@ -71,7 +71,7 @@ def state_of(run_dir: Path) -> RunState:
 def _works_on(run_dir: Path) -> bool:
     """Whether the process that last held the run's lock is alive. Trying the lock would take it from a run that starts just now."""
     try:
-        os.kill(int((run_dir / ".lock").read_text(encoding="utf-8")), 0)
+        os.kill(int((run_dir / layout.LOCK).read_text(encoding="utf-8")), 0)
     except PermissionError:
         return True
     except (OSError, ValueError):
@@ -82,9 +82,9 @@ def _works_on(run_dir: Path) -> bool:
 @contextmanager
 def followed(progress: Progress, run_dir: Path) -> Iterator[Progress]:
     """``progress``, that also leaves how far it is in the run's folder while the block runs; a killed run leaves its last word."""
-    told = _Told(progress, run_dir / FILE)
+    told = _Told(progress, run_dir / layout.PROGRESS)
     yield told
-    (run_dir / FILE).unlink(missing_ok=True)
+    (run_dir / layout.PROGRESS).unlink(missing_ok=True)
 
 
 class _Told:

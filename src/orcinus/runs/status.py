@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeGuard
 
 import orjson
 
+from orcinus.runs import layout
 from orcinus.runs.folders import summary_of
 from orcinus.runs.ledger import Ledger, SpendRow
 
@@ -41,7 +42,9 @@ def run_status(run_dir: Path, ledger_path: Path) -> RunStatus:
     folders = [path for path in run_dir.iterdir() if path.is_dir() and "-" in path.name]
     folders.sort(
         key=lambda folder: (
-            (folder / "_done").stat().st_mtime if (folder / "_done").exists() else float("inf")
+            (folder / layout.DONE).stat().st_mtime
+            if (folder / layout.DONE).exists()
+            else float("inf")
         )
     )
     spend: tuple[SpendRow, ...] = ()
@@ -74,7 +77,7 @@ def _step_and_model(row: SpendRow) -> tuple[str, str]:
 
 def _step_status(folder: Path) -> StepStatus:
     name = folder.name.rpartition("-")[0]
-    if not (folder / "_done").exists():
+    if not (folder / layout.DONE).exists():
         return StepStatus(step=name, state="started", time="", summary=_last_loss(folder))
     record = summary_of(folder)
     return StepStatus(
@@ -109,7 +112,7 @@ def _is_small_table(value: object) -> TypeGuard[dict[str, float]]:
 
 
 def _last_loss(folder: Path) -> str:
-    path = folder / "loss.jsonl"
+    path = folder / layout.LOSS
     if not path.exists():
         return ""
     lines = path.read_bytes().splitlines()

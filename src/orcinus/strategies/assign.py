@@ -22,7 +22,7 @@ from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Assignment, Example, Judged, Request, Score, Split, Strategy
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.assigned import GROUPS
 from orcinus.runs.context import StepContext
 from orcinus.strategies.choosing import Array, Belief, believe, best, choose_each
@@ -122,7 +122,7 @@ async def assign(
     _check(config, strategies)
     judged = [
         item
-        for item in tables.read_judged(context.inputs["probe"] / "attempts.parquet")
+        for item in tables.read_judged(context.inputs["probe"] / layout.ATTEMPTS)
         if item.attempt.finish != "error"
     ]
     if not judged:
@@ -173,11 +173,11 @@ async def assign(
             config, assignments, belief, strategies, context
         )
         assignments += of_examples.values()
-    with tables.TableWriter(context.out / "assignments.parquet", tables.ASSIGNMENTS) as writer:
+    with tables.TableWriter(context.out / layout.ASSIGNMENTS, tables.ASSIGNMENTS) as writer:
         for assignment in assignments:
             writer.write(tables.assignment_row(assignment))
     if config.by != "task":  # groups are finer than tasks
-        with tables.TableWriter(context.out / "groups.parquet", GROUPS) as writer:
+        with tables.TableWriter(context.out / layout.GROUPS, GROUPS) as writer:
             for example in _examples(context):
                 own = of_examples.get((example.task, example.id))
                 group = group_of(example) if own is None else own.group
@@ -213,7 +213,7 @@ async def _teachers(
     return await measure(
         requests,
         context.completer("teacher"),
-        context.out / "teacher.parquet",
+        context.out / layout.PSEUDO_LABELS,
         context,
         step="assign",
         what="ask the teacher what is right",
@@ -234,7 +234,7 @@ def _check(config: AssignConfig, strategies: Sequence[Strategy]) -> None:
 
 
 def _examples(context: StepContext, split: Split | None = None) -> Iterator[Example]:
-    return tables.read_examples(context.inputs["sample"] / "examples.parquet", split)
+    return tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, split)
 
 
 def _winner(belief: Belief) -> int:
@@ -367,7 +367,7 @@ async def _confirmed(
     found = await measure(
         asked,
         context.completer(config.whose),
-        context.out / "confirm.parquet",
+        context.out / layout.CONFIRMATION,
         context,
         step="assign",
         what="confirm the choice",
@@ -424,7 +424,7 @@ async def _by_example(
     found = await measure(
         requests,
         context.completer(config.whose),
-        context.out / "each.parquet",
+        context.out / layout.EACH_EXAMPLE,
         context,
         step="assign",
         what="ask each example",
@@ -493,7 +493,7 @@ def each_requests(
         for a in assignments
         if a.evidence and a.strategy
     }
-    for example in tables.read_examples(context.inputs["sample"] / "examples.parquet", "teach"):
+    for example in tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "teach"):
         for strategy in strategies:
             if strategy.name in probed.get(example.task, ()) and suits(strategy, example):
                 yield from requests_for(example, strategy, config.each, seed=context.seed)

@@ -20,7 +20,7 @@ from orcinus.core.draw import first_by_hash
 from orcinus.core.errors import StepError
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Example, Judged, Request, Strategy
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.context import StepContext
 from orcinus.strategies.choosing import Array, believe, next_wave
 from orcinus.strategies.prompts import requests_for, suits
@@ -70,7 +70,7 @@ async def probe(
     waves = _Waves(config, strategies, examples, context.seed)
     context.progress.start(f"probe the {role}", waves.expected_calls())
     first_error: str | None = None
-    with tables.TableWriter(context.out / "attempts.parquet", tables.JUDGED) as writer:
+    with tables.TableWriter(context.out / layout.ATTEMPTS, tables.JUDGED) as writer:
         while requests := waves.next():
             async for judged in judged_attempts(
                 requests, context.completer(role), context, step="probe"
@@ -95,7 +95,7 @@ async def probe(
 
 def probe_examples(context: StepContext) -> dict[str, list[Example]]:
     """By task the probe examples in the order of their hashes."""
-    examples = tables.read_examples(context.inputs["sample"] / "examples.parquet", "probe")
+    examples = tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "probe")
     return first_by_hash(examples, "probe", lambda example: example.task, None)
 
 

@@ -21,7 +21,7 @@ from orcinus.core.config import Config
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Assignment, Evidence, Example, Judged, Request, Strategy
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.assigned import Assigned
 from orcinus.runs.context import StepContext
 from orcinus.strategies.library import answer_cue, by_name, skill_texts
@@ -116,19 +116,19 @@ async def skills(
         systems = await _write(config, open_groups, number, context)
         await _test(config, open_groups, systems, number, sampling, context)
     drafts = [draft for group in groups for draft in group.drafts]
-    (context.out / "skills.json").write_bytes(orjson.dumps(drafts, option=orjson.OPT_INDENT_2))
+    (context.out / layout.SKILLS).write_bytes(orjson.dumps(drafts, option=orjson.OPT_INDENT_2))
     better = {
         group.assignment.group: _assignment(group)
         for group in groups
         if group.drafts and group.drafts[-1].accepted
     }
     final = [better.get(name, assignment) for name, assignment in assigned.by_group.items()]
-    with tables.TableWriter(context.out / "assignments.parquet", tables.ASSIGNMENTS) as writer:
+    with tables.TableWriter(context.out / layout.ASSIGNMENTS, tables.ASSIGNMENTS) as writer:
         for assignment in final:
             writer.write(tables.assignment_row(assignment))
     if assigned.groups:
-        (context.out / "groups.parquet").write_bytes(
-            (context.inputs["assign"] / "groups.parquet").read_bytes()
+        (context.out / layout.GROUPS).write_bytes(
+            (context.inputs["assign"] / layout.GROUPS).read_bytes()
         )
     kept = [draft for draft in drafts if draft.accepted]
     used = [assignment.strategy or "none" for assignment in final]
@@ -145,7 +145,7 @@ async def skills(
 
 def read_skills(folder: Path) -> tuple[Strategy, ...]:
     """The strategies that a finished ``skills`` step accepted; none where the folder is another step's."""
-    path = folder / "skills.json"
+    path = folder / layout.SKILLS
     drafts = [Draft(**row) for row in orjson.loads(path.read_bytes())] if path.exists() else []
     return tuple(_strategy(draft) for draft in drafts if draft.accepted)
 
@@ -166,13 +166,13 @@ def _groups(
     examples: dict[tuple[str, str], Example] = {}
     pool: list[Example] = []
     for split in ("probe", "teach"):
-        found = list(tables.read_examples(context.inputs["sample"] / "examples.parquet", split))
+        found = list(tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, split))
         examples |= {(example.task, example.id): example for example in found}
         pool += sorted(found, key=lambda e: (stable_fraction("skills", e.task, e.id), e.id))
     cases: dict[str, list[tuple[Example, Judged]]] = {}
     seen: set[tuple[str, str]] = set()
-    confirmed = context.inputs["assign"] / "confirm.parquet"
-    for judged in tables.read_judged(context.inputs["probe"] / "attempts.parquet"):
+    confirmed = context.inputs["assign"] / layout.CONFIRMATION
+    for judged in tables.read_judged(context.inputs["probe"] / layout.ATTEMPTS):
         key = judged.attempt.task, judged.attempt.example_id
         seen.add(key)
         assignment = assigned.assignment_of(*key)
@@ -229,7 +229,7 @@ async def _write(
     written = await measure(
         requests,
         context.completer("teacher"),
-        context.out / f"written-{number}.parquet",
+        context.out / layout.skills_written(number),
         context,
         step="skills",
         what=f"write skills, round {number}",
@@ -307,7 +307,7 @@ async def _test(
     answered = await measure(
         requests(),
         context.completer("student"),
-        context.out / f"tested-{number}.parquet",
+        context.out / layout.skills_tested(number),
         context,
         step="skills",
         what=f"test skills, round {number}",

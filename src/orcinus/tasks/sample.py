@@ -19,7 +19,7 @@ from orcinus.core.errors import DataError, StepError
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.protocols import Executor
 from orcinus.core.types import Example, Split
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.context import StepContext
 from orcinus.tasks.duplicates.near import originals_of
 from orcinus.tasks.duplicates.ngrams import I64, normal
@@ -91,8 +91,8 @@ async def sample(
     dropped: Counter[str] = Counter()
     first: dict[str, str] = {}
     with (
-        tables.TableWriter(context.out / "examples.parquet", tables.EXAMPLES) as kept,
-        tables.TableWriter(context.out / "dropped.parquet", tables.DROPS) as drops,
+        tables.TableWriter(context.out / layout.EXAMPLES, tables.EXAMPLES) as kept,
+        tables.TableWriter(context.out / layout.DROPPED, tables.DROPS) as drops,
     ):
 
         def keep(example: Example, split: Split) -> None:

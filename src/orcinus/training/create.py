@@ -9,7 +9,7 @@ from typing import Any
 
 from orcinus.core.types import Strategy
 from orcinus.models.scratch import ScratchConfig
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.context import StepContext
 from orcinus.strategies.library import generic_messages, messages_of
 
@@ -29,8 +29,8 @@ async def student(
     def texts() -> Iterator[str]:
         yield from (text for strategy in strategies for text in messages_of(strategy))
         yield from generic_messages().values()
-        for example in tables.read_examples(context.inputs["sample"] / "examples.parquet"):
+        for example in tables.read_examples(context.inputs["sample"] / layout.EXAMPLES):
             yield example.prompt
 
-    facts = await asyncio.to_thread(make_student, config, texts(), context.out / "model")
+    facts = await asyncio.to_thread(make_student, config, texts(), context.out / layout.MODEL)
     return {"model": "model", **facts}

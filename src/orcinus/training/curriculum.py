@@ -24,7 +24,7 @@ from orcinus.core.protocols import Executor
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.huggingface import quiet, stop_tokens
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.executors.local import LOCAL
 from orcinus.training import processes
 from orcinus.training.checkpoints import load_for_training, save_student, with_lora
@@ -76,8 +76,8 @@ def train_curriculum(
     facts: dict[str, Any] = {}
     source = student
     for number, stage in enumerate(config.stages[first:], first + 1):
-        folder = out / f"stage-{number}"
-        if not (folder / "_done").exists():
+        folder = out / layout.stage(number)
+        if not (folder / layout.DONE).exists():
             try:
                 result = _train_one(
                     config,
@@ -99,9 +99,9 @@ def train_curriculum(
                     f"{folder}: cannot be written: no space left on the device; free some"
                 ) from error
             if processes.is_first():
-                (folder / "_done").write_bytes(orjson.dumps(result))
-            processes.wait_for(folder / "_done")
-        facts[stage.name] = orjson.loads((folder / "_done").read_bytes())
+                (folder / layout.DONE).write_bytes(orjson.dumps(result))
+            processes.wait_for(folder / layout.DONE)
+        facts[stage.name] = orjson.loads((folder / layout.DONE).read_bytes())
         source = student.model_copy(update={"path": str(folder), "revision": None, "adapter": None})
     return {"model": f"stage-{len(config.stages)}", "stages": facts}
 
@@ -151,7 +151,7 @@ def _train_one(
         kind=kind,
         arguments=_arguments(config, stage, device),
         work=work / "trainer",
-        loss_log=folder.parent / "loss.jsonl",
+        loss_log=folder.parent / layout.LOSS,
         on_start=lambda total: on_start(f"train {stage.name}", total),
         on_step=on_step,
     )
@@ -190,7 +190,7 @@ def _tokenize(
     stage = config.stages[place]
     chosen = lessons_of_stage(config.stages, place, lambda: tables.read_lessons(lessons), seed)
     if not processes.is_first():
-        processes.wait_for(folder / "facts.json")
+        processes.wait_for(folder / layout.TOKEN_FACTS)
     tokenized = tokenize_lessons(
         chosen,
         chat,

@@ -23,7 +23,7 @@ from orcinus.core.draw import first_by_hash
 from orcinus.core.errors import StepError
 from orcinus.core.files import write_atomically
 from orcinus.core.types import Example, Judged, Request, Strategy
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.context import StepContext
 from orcinus.strategies.choosing import first_near_best
 from orcinus.strategies.prompts import requests_for
@@ -115,7 +115,7 @@ async def choose_share(
             f"stage {stage!r} chooses its share on the probe split, which has {len(examples)} examples that can be judged; raise sample.probe, "
             "or say a single share"
         )
-    folder = context.out / "trials"
+    folder = context.out / layout.TRIALS
 
     async def asked(student: Path | None, name: str) -> list[Judged]:
         completer = context.completer("student", student)
@@ -145,7 +145,7 @@ async def choose_share(
         answers.append(list(tables.read_judged(folder / f"{name}.parquet")))
     choice = weigh(mix, before, answers, facts, stage=stage, number=number, seed=context.seed)
     write_atomically(
-        context.out / f"mix-{number}.json", orjson.dumps(asdict(choice), option=orjson.OPT_INDENT_2)
+        context.out / layout.mix(number), orjson.dumps(asdict(choice), option=orjson.OPT_INDENT_2)
     )
     context.progress.note(f"stage {stage}: share {choice.share:g}, {choice.reason}")
     if not any(trial.gain_low > 0 for trial in choice.trials):
@@ -155,7 +155,7 @@ async def choose_share(
 
 def probe_examples(mix: MixConfig, context: StepContext) -> list[Example]:
     """The examples that trial students are asked: of each task's probe split those with the smallest hash that can be judged."""
-    examples = tables.read_examples(context.inputs["sample"] / "examples.parquet", "probe")
+    examples = tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "probe")
     judgeable = (
         item for item in examples if item.reference is not None or context.judging is not None
     )

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from orcinus.core.protocols import Executor
 from orcinus.core.types import Lesson
 from orcinus.models.local.chat_format import Chat
+from orcinus.runs import layout
 from orcinus.runs.executors.local import LOCAL
 from orcinus.training.packing import I64, Groups
 from orcinus.verifiers.answers.text import after_marker
@@ -104,9 +105,9 @@ class TokenizedLessons:
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Open what ``tokenize_lessons`` wrote."""
-        facts = orjson.loads((folder / "facts.json").read_bytes())
-        index = np.load(folder / "index.npy", mmap_mode="r")
-        path = folder / "tokens.u32"
+        facts = orjson.loads((folder / layout.TOKEN_FACTS).read_bytes())
+        index = np.load(folder / layout.TOKEN_INDEX, mmap_mode="r")
+        path = folder / layout.TOKENS
         tokens = (
             np.memmap(path, dtype=np.uint32, mode="r")
             if path.stat().st_size
@@ -115,10 +116,10 @@ class TokenizedLessons:
         return cls(
             tokens=tokens,
             index=index,
-            weights=np.load(folder / "weights.npy"),
-            ids=pq.read_table(folder / "ids.parquet")["id"],
+            weights=np.load(folder / layout.LESSON_WEIGHTS),
+            ids=pq.read_table(folder / layout.LESSON_IDS)["id"],
             too_long=facts["too_long"],
-            evidence=dict(np.load(folder / "evidence.npz")),
+            evidence=dict(np.load(folder / layout.LESSON_NUMBERS)),
         )
 
 
@@ -143,7 +144,7 @@ def tokenize_lessons(
         evidence: Names of numbers to keep with each lesson: of its ``meta`` (nan where it has none), or ``answer``.
         executor: Where the lessons become tokens.
     """
-    if not (folder / "facts.json").exists():
+    if not (folder / layout.TOKEN_FACTS).exists():
         folder.mkdir(parents=True, exist_ok=True)
         tokenize = _Tokenizing(
             chat=chat, context=context, truncation=truncation, evidence=tuple(evidence)
@@ -201,7 +202,7 @@ def _shards(lessons: Iterable[Lesson]) -> Iterator[list[Lesson]]:
 
 def _write(shards: Iterable[_Shard], folder: Path, evidence: Sequence[str]) -> None:
     lengths, weights, ids, numbers, too_long = [np.empty((0, 2), np.int64)], [], [], [], 0
-    with (folder / "tokens.u32").open("wb") as file:
+    with (folder / layout.TOKENS).open("wb") as file:
         for shard in shards:
             np.asarray(shard.tokens, np.uint32).tofile(file)
             lengths.append(np.asarray(shard.lengths, np.int64).reshape(-1, 2))
@@ -212,13 +213,15 @@ def _write(shards: Iterable[_Shard], folder: Path, evidence: Sequence[str]) -> N
             )
             too_long += shard.too_long
     length, prompt = np.concatenate(lengths).T
-    np.save(folder / "index.npy", np.stack([np.cumsum(length) - length, length, prompt], axis=1))
-    np.save(folder / "weights.npy", np.concatenate([np.empty(0, np.float32), *weights]))
+    np.save(
+        folder / layout.TOKEN_INDEX, np.stack([np.cumsum(length) - length, length, prompt], axis=1)
+    )
+    np.save(folder / layout.LESSON_WEIGHTS, np.concatenate([np.empty(0, np.float32), *weights]))
     columns = np.concatenate([np.empty((0, len(evidence)), np.float32), *numbers]).T
     kept: dict[str, Any] = dict(zip(evidence, columns, strict=True))
-    np.savez(folder / "evidence.npz", **kept)
-    pq.write_table(pa.table({"id": pa.chunked_array(ids, pa.string())}), folder / "ids.parquet")
-    (folder / "facts.json").write_bytes(
+    np.savez(folder / layout.LESSON_NUMBERS, **kept)
+    pq.write_table(pa.table({"id": pa.chunked_array(ids, pa.string())}), folder / layout.LESSON_IDS)
+    (folder / layout.TOKEN_FACTS).write_bytes(
         orjson.dumps({"too_long": too_long})
     )  # the last one: all are whole
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from orcinus.core.errors import MissingExtraError
 from orcinus.models.local.config import LocalConfig
+from orcinus.runs import layout
 from orcinus.runs.context import Runtime, StepContext
 from orcinus.training.config import MixConfig, TrainConfig
 from orcinus.training.distributed.launch import TrainJob, launch
@@ -113,7 +114,7 @@ def job_of(
     return TrainJob(
         config=config,
         student=student,
-        lessons=(erased / "lessons.parquet").resolve(),
+        lessons=(erased / layout.LESSONS).resolve(),
         out=out.resolve(),
         seed=seed,
         micro_batch=runtime.micro_batch,

@@ -40,7 +40,7 @@ from orcinus.models.roles import Models, student_config
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.reports.diagnosis import markdown
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.assigned import Assigned
 from orcinus.runs.budget import Budget
 from orcinus.runs.context import Progress, Runtime, StepContext
@@ -106,8 +106,8 @@ async def diagnose(
     with locked(run_dir), Ledger(runtime.ledger_path) as ledger:
         found = await _diagnose(run, runtime, progress, ledger, lessons)
     content = orjson.dumps(found, option=orjson.OPT_INDENT_2)
-    write_atomically(run_dir / "diagnosis.json", content)
-    write_atomically(run_dir / "diagnosis.md", markdown(found).encode())
+    write_atomically(run_dir / layout.DIAGNOSIS, content)
+    write_atomically(run_dir / layout.DIAGNOSIS_PAGE, markdown(found).encode())
     return found
 
 
@@ -127,7 +127,7 @@ def _open_run(source: Path, run_dir: Path) -> _Run:
     is_recipe = source.is_file()
     return _Run(
         folder=run_dir,
-        recipe=load_recipe(source if is_recipe else run_dir / "recipe.yaml"),
+        recipe=load_recipe(source if is_recipe else run_dir / layout.RECIPE),
         base=source.resolve().parent if is_recipe else None,
         command=f"orcinus run {source if is_recipe else 'RECIPE'}",
         evaluated=evaluated,
@@ -136,7 +136,7 @@ def _open_run(source: Path, run_dir: Path) -> _Run:
         train=train,
         erased=erased,
         kept=tuple(
-            run_dir / read[role] / "kept.parquet"
+            run_dir / read[role] / layout.KEPT
             for role in ("curate_assistant", "curate")
             if role in read
         ),
@@ -197,9 +197,7 @@ def _drawn(run: _Run, wanted: int) -> tuple[list[Lesson], int]:
     """The lessons with the smallest hashes, one of each question, and how many there are; few-shot ones are left out."""
     ranks: dict[Key, tuple[float, str]] = {}
     total = 0
-    for row in tables.read_rows(
-        run.erased / "lessons.parquet", ["id", "task", "example_id", "meta"]
-    ):
+    for row in tables.read_rows(run.erased / layout.LESSONS, ["id", "task", "example_id", "meta"]):
         total += 1
         if orjson.loads(row["meta"]).get("shots"):
             continue
@@ -208,15 +206,13 @@ def _drawn(run: _Run, wanted: int) -> tuple[list[Lesson], int]:
         ranks[key] = min(rank, ranks.get(key, rank))
     chosen = {identity for _, identity in sorted(ranks.values())[:wanted]}
     lessons = [
-        lesson
-        for lesson in tables.read_lessons(run.erased / "lessons.parquet")
-        if lesson.id in chosen
+        lesson for lesson in tables.read_lessons(run.erased / layout.LESSONS) if lesson.id in chosen
     ]
     return list({lesson.id: lesson for lesson in lessons}.values()), total
 
 
 def _examples(run: _Run, keys: set[Key]) -> dict[Key, Example]:
-    path = run.inputs["sample"] / "examples.parquet"
+    path = run.inputs["sample"] / layout.EXAMPLES
     return {
         (e.task, e.id): e for e in tables.read_examples(path, "teach") if (e.task, e.id) in keys
     }
@@ -227,7 +223,7 @@ def _students(run: _Run) -> tuple[dict[str, LocalConfig], list[str]]:
     folder, notes = run.inputs["train"], []
     trained = student_config(run.recipe.roles(Path()), folder)
     stages = {
-        name: trained.model_copy(update={"path": str((folder / f"stage-{number}").resolve())})
+        name: trained.model_copy(update={"path": str((folder / layout.stage(number)).resolve())})
         for number, name in enumerate(stage_names(run.train), 1)
     }
     before = _untrained(run)
@@ -295,7 +291,7 @@ async def _asked(
                         for r in requests_for(example, erased, sampling, seed=run.seed)
                     ),
                     completer,
-                    context.out / f"attempts-{number}.parquet",
+                    context.out / layout.attempts(number),
                     context,
                     step="diagnose",
                     what=f"diagnose {arm}",
@@ -310,7 +306,7 @@ async def _asked(
 
 def _held_out(run: _Run) -> dict[str, list[Pair]]:
     """The evaluation's attempts before and after, one of each question."""
-    path = run.inputs["sample"] / "examples.parquet"
+    path = run.inputs["sample"] / layout.EXAMPLES
     known = {(e.task, e.id): e for e in tables.read_examples(path, "held_out")}
     return {
         arm: [
@@ -319,7 +315,7 @@ def _held_out(run: _Run) -> dict[str, list[Pair]]:
             if j.attempt.sample == 0
         ]
         for arm in ("before", "after")
-        if (table := run.evaluated / f"attempts-{arm}.parquet").exists()
+        if (table := run.evaluated / layout.attempts(arm)).exists()
     }
 
 
@@ -392,7 +388,7 @@ def _with_losses(
 
 def _with_rivals(run: _Run, taught: Sequence[Taught]) -> list[Taught]:
     """The lessons with those, among all of the run, that teach another answer to the same question."""
-    rows = list(_grouped(run.erased / "lessons.parquet", {item.lesson.id for item in taught}))
+    rows = list(_grouped(run.erased / layout.LESSONS, {item.lesson.id for item in taught}))
     examples = _examples(run, {(row["task"], row["example_id"]) for _, row in rows})
     wanted = {row["attempt_id"] for _, row in rows}
     answers = {trace["id"]: trace["answer"] for trace in _kept(run) if trace["id"] in wanted}
@@ -506,7 +502,7 @@ def _lucky(taught: Sequence[Taught]) -> Iterator[tuple[str, str]]:
 
 def _losses(run: _Run) -> list[float]:
     """The losses of the last stage by optimizer step."""
-    path = run.inputs["train"] / "loss.jsonl"
+    path = run.inputs["train"] / layout.LOSS
     rows = [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
     last = run.train.stages[-1].name
     by_step = {row["optimizer_step"]: row["loss"] for row in rows if row["stage"] == last}

@@ -29,6 +29,7 @@ from orcinus.reports.viewer.workspace import (
     lessons_page,
     paired,
 )
+from orcinus.runs import layout
 from orcinus.runs.folders import scores_of
 from orcinus.runs.lineage import example_of, fate_of_trace, lessons_of, trace_lesson
 from orcinus.runs.progress import live
@@ -143,7 +144,7 @@ class _Pages:
             names=model_names(folder),
             scores=scores,
             plot=None if scores is None else _plot(orjson.dumps(scores["arms"])),
-            report=(folder / "report.html").exists(),
+            report=(folder / layout.report("html")).exists(),
         )
 
     def run_live(self, request: Request) -> Response:
@@ -158,7 +159,7 @@ class _Pages:
     def report(self, request: Request) -> Response:
         folder = self._workspace.folder(request.path_params["run"])
         try:
-            content = (folder / "report.html").read_bytes()
+            content = (folder / layout.report("html")).read_bytes()
         except FileNotFoundError:
             raise ConfigError(f"{folder.name}: there is no report yet") from None
         return HTMLResponse(content, headers={"content-security-policy": REPORT_POLICY})

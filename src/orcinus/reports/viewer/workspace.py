@@ -14,7 +14,7 @@ from orcinus.core import stats
 from orcinus.core.errors import ConfigError
 from orcinus.core.types import Judged
 from orcinus.reports.viewer.index import AttemptIndex, sources_of
-from orcinus.runs import tables
+from orcinus.runs import layout, tables
 from orcinus.runs.folders import finished_steps, scores_of
 from orcinus.runs.ledger import Ledger, SpendRow
 from orcinus.runs.progress import Live, RunState, live, state_of
@@ -114,7 +114,7 @@ class Workspace:
             state=state_of(run_dir),
             live=live(run_dir),
             scores=_scores(run_dir),
-            steps=sum(1 for _ in run_dir.glob("*/_done")),
+            steps=sum(1 for _ in run_dir.glob(f"*/{layout.DONE}")),
             cost_usd=sum(row.cost_usd for row in spend),
             calls=sum(row.calls for row in spend),
             changed=_changed(run_dir),
@@ -145,7 +145,7 @@ class Workspace:
             return opened.spend(run_dir.name)
 
     def _ledger_of(self, run_dir: Path) -> Path:
-        return self._ledger or run_dir.parent / "ledger.sqlite"
+        return self._ledger or run_dir.parent / layout.LEDGER
 
 
 def _scores(run_dir: Path) -> dict[str, Any] | None:
@@ -157,7 +157,7 @@ def _scores(run_dir: Path) -> dict[str, Any] | None:
 
 
 def _changed(run_dir: Path) -> float:
-    return max((path.stat().st_mtime for path in run_dir.glob("*/_done")), default=0.0)
+    return max((path.stat().st_mtime for path in run_dir.glob(f"*/{layout.DONE}")), default=0.0)
 
 
 def attempt_at(run_dir: Path, folder: str, file: str, row: int) -> Judged:
@@ -183,7 +183,7 @@ def lessons_page(run_dir: Path, page: int) -> tuple[list[dict[str, Any]], int]:
     Raises:
         ConfigError: The run has no lessons yet.
     """
-    path = finished_steps(run_dir, "erase")[0] / "lessons.parquet"
+    path = finished_steps(run_dir, "erase")[0] / layout.LESSONS
     count = tables.count_rows(path)
     first = min(page * LESSONS_PER_PAGE, count)
     return list(tables.rows_at(path, range(first, min(first + LESSONS_PER_PAGE, count)))), count
@@ -197,7 +197,7 @@ def assigned_strategies(run_dir: Path) -> dict[str, str]:
         return {}
     return {
         item.group: item.strategy or "–"
-        for item in tables.read_assignments(folder / "assignments.parquet")
+        for item in tables.read_assignments(folder / layout.ASSIGNMENTS)
     }
 
 
@@ -231,7 +231,7 @@ def _values(run_dir: Path, arm: str) -> dict[tuple[str, str, str], float]:
     """By (task, id, question) the mean value of an arm's answers; what could not be judged is not right, errors are left out."""
     import duckdb
 
-    path = finished_steps(run_dir, "evaluate")[0] / f"attempts-{arm}.parquet"
+    path = finished_steps(run_dir, "evaluate")[0] / layout.attempts(arm)
     with duckdb.connect() as connection:
         rows = connection.execute(
             "SELECT task, example_id, messages[-1].content, avg(coalesce(value, 0)) FROM read_parquet(?) "

@@ -20,6 +20,7 @@ from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError, OrcinusError, StepError, StoreError
 from orcinus.core.files import write_atomically
 from orcinus.models.local.config import LocalConfig
+from orcinus.runs import layout
 from orcinus.training.config import TrainConfig
 
 MARK = "orcinus-worker "
@@ -47,7 +48,7 @@ class TrainJob(Config):
     def write(self) -> Path:
         """``job.json`` in the step's folder."""
         self.out.mkdir(parents=True, exist_ok=True)
-        path = self.out / "job.json"
+        path = self.out / layout.JOB
         write_atomically(
             path, orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
         )
