@@ -9,7 +9,6 @@ from typing import Any, cast
 import pytest
 
 from orcinus.core.errors import ConfigError
-from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import (
     Assignment,
     Attempt,
@@ -27,6 +26,7 @@ from orcinus.runs.context import Runtime, Silent, StepContext
 from orcinus.runs.ledger import Ledger
 from orcinus.strategies.assign import AssignConfig, assign
 from orcinus.strategies.library import built_in
+from orcinus.strategies.probe import ProbeConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 
 Answered = Callable[[Example, str], tuple[str | None, float | None]]
@@ -85,7 +85,7 @@ def chosen(
             progress=Silent(),
             completer=lambda role, folder=None: Scripted(cast(Any, teacher), model=role),
         )
-        asyncio.run(assign(config, strategies, SamplingConfig(), context))
+        asyncio.run(assign(config, strategies, ProbeConfig(), context))
     groups = {}
     if (folder / "groups.parquet").exists():
         groups = {
@@ -288,9 +288,9 @@ def test_single_examples_get_the_strategy_that_works_on_them(tmp_path: Path) -> 
             completer=lambda role, folder=None: Scripted(counting, model="m"),
         )
         config = AssignConfig(by="example", confirm=0)
-        summary = asyncio.run(assign(config, strategies, SamplingConfig(), context))
+        summary = asyncio.run(assign(config, strategies, ProbeConfig(), context))
         calls = len(asked)
-        asyncio.run(assign(config, strategies, SamplingConfig(), context))
+        asyncio.run(assign(config, strategies, ProbeConfig(), context))
     assert calls == len(teach) * 2 * 4
     assert len(asked) == calls
     assigned = Assigned.read(tmp_path)

@@ -32,7 +32,7 @@ from orcinus.runs import layout, tables
 from orcinus.runs.assigned import Assigned
 from orcinus.runs.context import StepContext
 from orcinus.strategies.library import by_name
-from orcinus.strategies.prompts import requests_for
+from orcinus.strategies.prompts import erased_strategy, requests_for
 from orcinus.verifiers.judge import given_by_judge
 from orcinus.verifiers.measure import measure
 
@@ -191,7 +191,7 @@ def _requests(
     generic: str,
     context: StepContext,
 ) -> Iterator[Request]:
-    erased = Strategy(name="erased", system=generic, source="prompt erasing")
+    erased = erased_strategy(generic)
     known = by_name(strategies)
     assigned = Assigned.read(context.inputs["assign"]) if arm in ("prompted", "teacher") else None
     for example in examples:

@@ -6,9 +6,9 @@ teach's attempts ──errors, refusals, truncation, loops, leaks, wrong──�
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,17 +20,18 @@ from orcinus.core.config import Config
 from orcinus.core.errors import StepError
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.sampling import JudgingConfig
-from orcinus.core.types import Example, Judged, Strategy
+from orcinus.core.types import Example, Judged, Request, Strategy
 from orcinus.lessons import filters, quality
 from orcinus.lessons.language import languages
 from orcinus.runs import layout, tables
-from orcinus.runs.context import StepContext
+from orcinus.runs.context import Asking, StepContext
 from orcinus.strategies.library import by_name
 from orcinus.tasks.duplicates.near import originals_of
 from orcinus.tasks.duplicates.ngrams import I64, normal
 from orcinus.tasks.duplicates.overlap import Overlap, batched
 from orcinus.tasks.duplicates.seen import SeenHashes, hash_of
-from orcinus.verifiers.judge import judge_of, rate
+from orcinus.verifiers.judge import judge_of, judge_request, rate
+from orcinus.verifiers.judge_prompts import rating, reference_text
 
 VERSION = 2
 _BATCH = 1024
@@ -155,6 +156,30 @@ async def curate(
     }
 
 
+def requests(
+    config: CurateConfig, context: StepContext, *, taught: Iterable[Request]
+) -> list[Asking]:
+    """List the ratings that ``quality`` asks the judge for: at most, as rules may leave fewer traces.
+
+    Args:
+        config: What is kept.
+        context: With the recipe's ``judging``.
+        taught: The requests of ``teach``, whose replies are rated. Each listed request shows the judge
+            the question and the reference; the trace, which is not written yet, comes on top.
+    """
+    if config.quality is None:
+        return []
+    judging = context.judging or JudgingConfig()
+    task, sampling = judging.instructions.get("rating"), judging.sampling.sampling(0, context.seed)
+    asked = (
+        judge_request(
+            example, rating(example.prompt, "", reference_text(example), task=task), sampling
+        )
+        for example in (request.example for request in islice(taught, config.quality.labelled))
+    )
+    return [Asking(role="judge", requests=asked, exact=False)]
+
+
 class _Drops:
     """Writes down what is left out, and counts."""
 
@@ -256,7 +281,7 @@ async def _by_quality(
     judge = judge_of(context.judging or JudgingConfig(), context, step=booked_as)
     items = [(example, judged.attempt.text) for example, judged in chosen]
     context.progress.start("curate: the judge rates", len(items))
-    ratings = [rating.value for rating in await rate(items, judge)]
+    ratings = [found.value for found in await rate(items, judge)]
     rated = [
         (judged.attempt, value)
         for (_, judged), value in zip(chosen, ratings, strict=True)

@@ -7,8 +7,9 @@ is not selected.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,8 @@ from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Example, Judged, Request, Strategy
 from orcinus.lessons import selectors as selectors
 from orcinus.runs import layout, tables
-from orcinus.runs.assigned import Assigned
-from orcinus.runs.context import StepContext
-from orcinus.strategies.library import by_name
-from orcinus.strategies.prompts import requests_for
+from orcinus.runs.context import Asking, StepContext
+from orcinus.strategies.prompts import chosen_strategy, requests_for
 from orcinus.tasks.duplicates.seen import hash_of
 from orcinus.verifiers.judge import judged_attempts
 
@@ -159,6 +158,21 @@ async def select(
     }
 
 
+def requests(
+    config: SelectConfig, strategies: tuple[Strategy, ...], context: StepContext
+) -> list[Asking]:
+    """List the calls that measure the student's pass rates; none where no selector needs them.
+
+    The arguments are those of ``select``. Before there is an assignment, every example is listed under
+    the strategy with the longest message.
+    """
+    if not config.needs_pass_rate:
+        return []
+    assign = context.inputs.get("assign")
+    asked = _requests_by_example(config, chosen_strategy(strategies, assign), context)
+    return [Asking(role="student", requests=chain.from_iterable(asked), exact=assign is not None)]
+
+
 class _Pool:
     """The teach split, as often as one goes through it, without what was left out."""
 
@@ -197,15 +211,18 @@ async def _pass_rates(
 ) -> F64:
     """By place in the teach split the share of right answers; NaN where no strategy is assigned, or no answer came."""
     samples = config.sampling.samples
-    asked = np.array([bool(requests) for requests in _asked(config, strategies, context)], np.bool_)
+    strategy_of = chosen_strategy(strategies, context.inputs["assign"])
+    asked = np.array(
+        [bool(several) for several in _requests_by_example(config, strategy_of, context)], np.bool_
+    )
     rates = np.full(len(asked), nan)
     places = iter(np.flatnonzero(asked).tolist())
     context.progress.start("ask the student what to select", samples * int(asked.sum()))
-    requests = (request for several in _asked(config, strategies, context) for request in several)
+    to_ask = chain.from_iterable(_requests_by_example(config, strategy_of, context))
     answers: list[Judged] = []
     with tables.TableWriter(context.out / layout.ATTEMPTS, tables.JUDGED) as writer:
         async for judged in judged_attempts(
-            requests, context.completer("student"), context, step="select"
+            to_ask, context.completer("student"), context, step="select"
         ):
             writer.write(tables.judged_row(judged))
             context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
@@ -222,15 +239,14 @@ def _share_right(answers: Sequence[Judged]) -> float:
     return sum(item.verdict.value or 0.0 for item in came) / len(came) if came else nan
 
 
-def _asked(
-    config: SelectConfig, strategies: tuple[Strategy, ...], context: StepContext
+def _requests_by_example(
+    config: SelectConfig, strategy_of: Callable[[Example], Strategy | None], context: StepContext
 ) -> Iterator[list[Request]]:
-    """For each example of the teach split the requests to the student; none where no strategy is assigned."""
-    assigned, known = Assigned.read(context.inputs["assign"]), by_name(strategies)
+    """Yield each teach example's requests to the student; an empty list where no strategy is assigned."""
     for example in tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "teach"):
-        name = assigned.strategy_of(example.task, example.id)
+        strategy = strategy_of(example)
         yield (
             []
-            if name is None
-            else list(requests_for(example, known[name], config.sampling, seed=context.seed))
+            if strategy is None
+            else list(requests_for(example, strategy, config.sampling, seed=context.seed))
         )

@@ -6,7 +6,7 @@ Sampling k > 1 explanations of one example gives curation something to choose fr
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from pydantic import Field
@@ -17,10 +17,8 @@ from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Example, Request, Strategy
 from orcinus.runs import layout, tables
-from orcinus.runs.assigned import Assigned
-from orcinus.runs.context import StepContext
-from orcinus.strategies.library import by_name
-from orcinus.strategies.prompts import requests_for
+from orcinus.runs.context import Asking, StepContext
+from orcinus.strategies.prompts import chosen_strategy, requests_for
 from orcinus.verifiers.judge import judged_attempts
 
 VERSION = 1
@@ -52,8 +50,8 @@ async def teach(
         StepError: No example has a strategy, or not one trace arrived.
         BudgetError: The cap is reached; what is paid for is in the ledger, and the next run goes on from there.
     """
-    assigned = Assigned.read(context.inputs["assign"])
-    total = sum(1 for _ in _requests(config, strategies, assigned, context))
+    strategy_of = chosen_strategy(strategies, context.inputs["assign"])
+    total = sum(1 for _ in _requests(config, strategy_of, context))
     if total == 0:
         raise StepError(
             "no example of the teach split has a strategy: see assignments.parquet in the assign step's folder"
@@ -63,7 +61,7 @@ async def teach(
     first_error = None
     with tables.TableWriter(context.out / layout.ATTEMPTS, tables.JUDGED) as writer:
         async for judged in judged_attempts(
-            _requests(config, strategies, assigned, context),
+            _requests(config, strategy_of, context),
             context.completer(role),
             context,
             step="teach",
@@ -86,6 +84,23 @@ async def teach(
     }
 
 
+def requests(
+    config: TeachConfig,
+    strategies: tuple[Strategy, ...],
+    context: StepContext,
+    *,
+    role: Role = "teacher",
+) -> list[Asking]:
+    """List the calls to the teacher, or to its assistant.
+
+    The arguments are those of ``teach``. Before there is an assignment, every example is listed under
+    the strategy with the longest message.
+    """
+    assign = context.inputs.get("assign")
+    asked = _requests(config, chosen_strategy(strategies, assign), context)
+    return [Asking(role=role, requests=asked, exact=assign is not None)]
+
+
 def chosen(config: TeachConfig, context: StepContext) -> Iterator[Example]:
     """The examples that are asked. Of two shares the smaller is part of the greater: a teacher explains what its assistant did."""
     for example in tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "teach"):
@@ -97,10 +112,9 @@ def chosen(config: TeachConfig, context: StepContext) -> Iterator[Example]:
 
 
 def _requests(
-    config: TeachConfig, strategies: tuple[Strategy, ...], assigned: Assigned, context: StepContext
+    config: TeachConfig, strategy_of: Callable[[Example], Strategy | None], context: StepContext
 ) -> Iterator[Request]:
-    known = by_name(strategies)
     for example in chosen(config, context):
-        name = assigned.strategy_of(example.task, example.id)
-        if name is not None:
-            yield from requests_for(example, known[name], config.sampling, seed=context.seed)
+        strategy = strategy_of(example)
+        if strategy is not None:
+            yield from requests_for(example, strategy, config.sampling, seed=context.seed)

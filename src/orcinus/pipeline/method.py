@@ -185,7 +185,9 @@ class _Builder:
         sampling = self._recipe.probe.sampling
 
         async def action(context: StepContext) -> dict[str, Any]:
-            return await assign.assign(self._recipe.assign, self._strategies, sampling, context)
+            return await assign.assign(
+                self._recipe.assign, self._strategies, self._recipe.probe, context
+            )
 
         config = {
             **_dump(self._recipe.assign),

@@ -24,12 +24,13 @@ from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Assignment, Example, Judged, Request, Score, Split, Strategy
 from orcinus.runs import layout, tables
 from orcinus.runs.assigned import GROUPS
-from orcinus.runs.context import StepContext
+from orcinus.runs.context import Asking, StepContext
 from orcinus.strategies.choosing import Array, Belief, believe, best, choose_each
 from orcinus.strategies.clusters import grouping
 from orcinus.strategies.evidence import evidence_of, outcomes, paired_p, proxy_of, written
 from orcinus.strategies.library import by_name
-from orcinus.strategies.prompts import requests_for, suits
+from orcinus.strategies.probe import ProbeConfig, probe_examples
+from orcinus.strategies.prompts import longest, requests_for, suits
 from orcinus.strategies.pseudo_labels import AGREEMENT, TEACHER, by_agreement, by_teacher
 from orcinus.verifiers.measure import measure
 
@@ -100,7 +101,7 @@ class AssignConfig(Config):
 async def assign(
     config: AssignConfig,
     strategies: tuple[Strategy, ...],
-    sampling: SamplingConfig,
+    probe: ProbeConfig,
     context: StepContext,
 ) -> dict[str, Any]:
     """Choose, and write ``assignments.parquet``, with ``groups.parquet`` where groups are finer than tasks.
@@ -108,7 +109,7 @@ async def assign(
     Args:
         config: How to choose.
         strategies: The recipe's.
-        sampling: How the student was asked in the probe, to ask it alike again.
+        probe: How the student was probed, to ask it alike again.
         context: With inputs ``sample`` and ``probe``.
 
     Returns:
@@ -133,7 +134,7 @@ async def assign(
         judged = by_agreement(judged, by_key)
     elif config.proxy == "teacher":
         judged = by_teacher(
-            judged, by_key, await _teachers(judged, by_key, strategies, sampling, context)
+            judged, by_key, await _teachers(judged, by_key, strategies, probe.sampling, context)
         )
     group_of = grouping(
         by_key.values(),
@@ -163,7 +164,7 @@ async def assign(
             for g, items in enumerate(by_group.values())
         ]
     assignments = await _confirmed(
-        config, assignments, strategies, sampling, group_of, by_group, context
+        config, assignments, strategies, probe.sampling, group_of, by_group, context
     )
     assignments += _unprobed(_examples(context), group_of, assignments, names[_winner(belief)])
     individual: dict[str, Any] = {}
@@ -191,6 +192,49 @@ async def assign(
     }
 
 
+def requests(
+    config: AssignConfig,
+    strategies: tuple[Strategy, ...],
+    probe: ProbeConfig,
+    context: StepContext,
+) -> list[Asking]:
+    """List the calls that confirm the choice, and those to a teacher that stands in for references.
+
+    The arguments are those of ``assign``. The calls are upper bounds: what is chosen, and which of the
+    probe's examples are left to confirm it, is known only after the probe.
+    """
+    examples, bound = probe_examples(context), longest(strategies)
+    fresh = (
+        (example, bound)
+        for items in examples.values()
+        for example in items[len(items) - min(len(items) // 2, probe.reserve, config.confirm) :]
+    )
+    confirming = _requests_of(fresh, probe.sampling, context.seed)
+    askings = [Asking(role=config.whose, requests=confirming, exact=False)]
+    if config.proxy == "teacher":
+        probed = (example for items in examples.values() for example in items)
+        asked = _teacher_requests(probed, strategies, probe.sampling, context.seed)
+        askings.append(Asking(role="teacher", requests=asked, exact=False))
+    return askings
+
+
+def _requests_of(
+    pairs: Iterable[tuple[Example, Strategy]], sampling: SamplingConfig, seed: int
+) -> Iterator[Request]:
+    for example, strategy in pairs:
+        yield from requests_for(example, strategy, sampling, seed=seed)
+
+
+def _teacher_requests(
+    probed: Iterable[Example], strategies: Sequence[Strategy], sampling: SamplingConfig, seed: int
+) -> Iterator[Request]:
+    """Yield one request for each probed question without a reference, under the most thorough strategy."""
+    thorough = max(strategies, key=lambda strategy: strategy.cost_rank)
+    once = sampling.model_copy(update={"samples": 1, "temperature": 0.0})
+    open_questions = ((example, thorough) for example in probed if example.reference is None)
+    return _requests_of(open_questions, once, seed)
+
+
 async def _teachers(
     judged: Sequence[Judged],
     examples: Mapping[tuple[str, str], Example],
@@ -200,24 +244,19 @@ async def _teachers(
 ) -> list[Judged]:
     """The teacher's answers to the probed questions that have no reference, under the most thorough strategy."""
     probed = dict.fromkeys((item.attempt.task, item.attempt.example_id) for item in judged)
-    thorough = max(strategies, key=lambda strategy: strategy.cost_rank)
-    once = sampling.model_copy(update={"samples": 1, "temperature": 0.0})
-    requests = [
-        request
-        for key in probed
-        if examples[key].reference is None
-        for request in requests_for(examples[key], thorough, once, seed=context.seed)
-    ]
-    if not requests:
+    asked = list(
+        _teacher_requests((examples[key] for key in probed), strategies, sampling, context.seed)
+    )
+    if not asked:
         return []
     return await measure(
-        requests,
+        asked,
         context.completer("teacher"),
         context.out / layout.PSEUDO_LABELS,
         context,
         step="assign",
         what="ask the teacher what is right",
-        total=len(requests),
+        total=len(asked),
     )
 
 
@@ -352,16 +391,13 @@ async def _confirmed(
     )
     fresh = first_by_hash(unused, "probe", group_of, config.confirm)
     known = by_name(strategies)
-
-    def requests() -> Iterator[Request]:
-        for assignment in assignments:
-            if assignment.strategy is not None:
-                for example in fresh.get(assignment.group, []):
-                    yield from requests_for(
-                        example, known[assignment.strategy], sampling, seed=context.seed
-                    )
-
-    asked = list(requests())
+    pairs = (
+        (example, known[assignment.strategy])
+        for assignment in assignments
+        if assignment.strategy is not None
+        for example in fresh.get(assignment.group, [])
+    )
+    asked = list(_requests_of(pairs, sampling, context.seed))
     if not asked:
         return list(assignments)
     found = await measure(

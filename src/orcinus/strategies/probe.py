@@ -21,7 +21,7 @@ from orcinus.core.errors import StepError
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Example, Judged, Request, Strategy
 from orcinus.runs import layout, tables
-from orcinus.runs.context import StepContext
+from orcinus.runs.context import Asking, StepContext
 from orcinus.strategies.choosing import Array, believe, next_wave
 from orcinus.strategies.prompts import requests_for, suits
 from orcinus.verifiers.judge import judged_attempts
@@ -93,6 +93,21 @@ async def probe(
     }
 
 
+def requests(
+    config: ProbeConfig,
+    strategies: tuple[Strategy, ...],
+    context: StepContext,
+    *,
+    role: Role = "student",
+) -> list[Asking]:
+    """List the calls of the probe; an adaptive one makes at most as many.
+
+    The arguments are those of ``probe``.
+    """
+    waves = _Waves(config, strategies, probe_examples(context), context.seed)
+    return [Asking(role=role, requests=waves.evenly(), exact=not waves.adaptive)]
+
+
 def probe_examples(context: StepContext) -> dict[str, list[Example]]:
     """By task the probe examples in the order of their hashes."""
     examples = tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "probe")
@@ -146,20 +161,28 @@ class _Waves:
         """How many of the expected calls were not needed."""
         return self._budget
 
-    def next(self) -> list[Request]:
-        """The requests of the next wave; empty when nothing more is to be asked."""
-        adaptive = (
+    @property
+    def adaptive(self) -> bool:
+        """Whether verdicts decide what is asked next."""
+        return (
             self._config.adaptive
             and self._config.per_task is not None
             and len(self._strategies) > 1
         )
-        everyone = tuple(range(len(self._strategies)))
+
+    def evenly(self) -> Iterator[Request]:
+        """Yield the requests that ask every task the same."""
+        return self._of_all_tasks(self._config.per_task)
+
+    def next(self) -> list[Request]:
+        """The requests of the next wave; empty when nothing more is to be asked."""
         if not self._started:
             self._started = True
             limit = self._config.per_task
-            first = None if limit is None else max(1, limit // 2) if adaptive else limit
-            return [r for task in self._examples for r in self._requests(task, everyone, first)]
-        if not adaptive:
+            return list(
+                self._of_all_tasks(max(1, limit // 2) if self.adaptive and limit else limit)
+            )
+        if not self.adaptive:
             return []
         wave = next_wave(
             believe(self._outcomes()),
@@ -174,6 +197,11 @@ class _Waves:
             for task, running in wave.strategies.items()
             for r in self._requests(task, running, self._config.wave)
         ]
+
+    def _of_all_tasks(self, count: int | None) -> Iterator[Request]:
+        everyone = tuple(range(len(self._strategies)))
+        for task in self._examples:
+            yield from self._requests(task, everyone, count)
 
     def _requests(self, task: str, running: Sequence[int], count: int | None) -> Iterator[Request]:
         start = self._reached[task]

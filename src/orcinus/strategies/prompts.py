@@ -1,13 +1,15 @@
 """Turn an example and a strategy into the messages of a request."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from itertools import repeat
+from pathlib import Path
 
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Example, Message, Messages, Request, Strategy
-from orcinus.strategies.library import orca_messages
+from orcinus.runs.assigned import Assigned
+from orcinus.strategies.library import by_name, messages_of, orca_messages
 
 
 def suits(strategy: Strategy, example: Example) -> bool:
@@ -18,6 +20,41 @@ def suits(strategy: Strategy, example: Example) -> bool:
     return not strategy.groups or any(
         fnmatchcase(name, pattern) for pattern in strategy.groups for name in names
     )
+
+
+def longest(strategies: Sequence[Strategy]) -> Strategy:
+    """Return the strategy with the longest system message: the upper bound while none is assigned."""
+    return max(strategies, key=lambda s: max(map(len, messages_of(s)), default=0))
+
+
+def chosen_strategy(
+    strategies: Sequence[Strategy], assign: Path | None
+) -> Callable[[Example], Strategy | None]:
+    """Return the function that gives each example its strategy.
+
+    Args:
+        strategies: The recipe's strategies, and the skills that were written for it.
+        assign: Folder of the finished ``assign`` or ``skills`` step. Before there is one, None gives
+            every example the ``longest`` strategy, so that a plan has an upper bound.
+
+    Returns:
+        A function that returns None for an example that is left out of teaching.
+    """
+    if assign is None:
+        bound = longest(strategies)
+        return lambda example: bound
+    assigned, known = Assigned.read(assign), by_name(strategies)
+
+    def strategy_of(example: Example) -> Strategy | None:
+        name = assigned.strategy_of(example.task, example.id)
+        return None if name is None else known[name]
+
+    return strategy_of
+
+
+def erased_strategy(system: str) -> Strategy:
+    """Return the strategy that shows a student only ``system``, as its lessons do after erasing."""
+    return Strategy(name="erased", system=system, source="prompt erasing")
 
 
 def system_of(strategy: Strategy, example: Example, *, seed: int) -> str:

@@ -8,6 +8,7 @@ pair, on examples that had no part in writing it; every test uses examples of it
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,9 +24,9 @@ from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Assignment, Evidence, Example, Judged, Request, Strategy
 from orcinus.runs import layout, tables
 from orcinus.runs.assigned import Assigned
-from orcinus.runs.context import StepContext
+from orcinus.runs.context import Asking, StepContext
 from orcinus.strategies.library import answer_cue, by_name, skill_texts
-from orcinus.strategies.prompts import conversation, requests_for
+from orcinus.strategies.prompts import conversation, longest, requests_for
 from orcinus.verifiers.measure import measure
 
 VERSION = 1
@@ -141,6 +142,30 @@ async def skills(
         "chosen": {name: used.count(name) for name in dict.fromkeys(used)},
         "unlearnable": sum(not assignment.learnable for assignment in final),
     }
+
+
+def requests(
+    config: SkillsConfig,
+    strategies: tuple[Strategy, ...],
+    sampling: SamplingConfig,
+    context: StepContext,
+) -> list[Asking]:
+    """List the calls of the tests: at most, as if every task went through all rounds.
+
+    The arguments are those of ``skills``. The drafts, a few calls to the teacher, are not listed: their
+    prompts show what the probe finds.
+    """
+    by_task: dict[str, list[Example]] = defaultdict(list)
+    for example in tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "teach"):
+        if len(by_task[example.task]) < config.test * config.rounds:
+            by_task[example.task].append(example)
+    bound = longest(strategies)
+    tested = (
+        request
+        for examples in by_task.values()
+        for request in _test_requests(examples, (bound, bound), sampling, context.seed)
+    )
+    return [Asking(role="student", requests=tested, exact=False)]
 
 
 def read_skills(folder: Path) -> tuple[Strategy, ...]:
@@ -295,17 +320,16 @@ async def _test(
                 (group, Strategy(name="draft", system=f"{system} {answer_cue()}"), examples)
             )
 
-    def requests() -> Iterator[Request]:
-        for group, draft, examples in tried:
-            for example in examples:
-                for strategy in (group.old, draft):
-                    yield from requests_for(example, strategy, sampling, seed=context.seed)
-
+    asked = (
+        request
+        for group, draft, examples in tried
+        for request in _test_requests(examples, (group.old, draft), sampling, context.seed)
+    )
     total = 2 * sampling.samples * sum(len(examples) for _, _, examples in tried)
     if not total:
         return
     answered = await measure(
-        requests(),
+        asked,
         context.completer("student"),
         context.out / layout.skills_tested(number),
         context,
@@ -325,6 +349,18 @@ async def _test(
             examples,
             by_example,
         )
+
+
+def _test_requests(
+    examples: Iterable[Example],
+    pair: tuple[Strategy, Strategy],
+    sampling: SamplingConfig,
+    seed: int,
+) -> Iterator[Request]:
+    """Yield the requests that put each example under both strategies of a ``pair``."""
+    for example in examples:
+        for strategy in pair:
+            yield from requests_for(example, strategy, sampling, seed=seed)
 
 
 def _note(

@@ -22,11 +22,11 @@ from orcinus.core import stats
 from orcinus.core.draw import first_by_hash
 from orcinus.core.errors import StepError
 from orcinus.core.files import write_atomically
-from orcinus.core.types import Example, Judged, Request, Strategy
+from orcinus.core.types import Example, Judged, Request
 from orcinus.runs import layout, tables
 from orcinus.runs.context import StepContext
 from orcinus.strategies.choosing import first_near_best
-from orcinus.strategies.prompts import requests_for
+from orcinus.strategies.prompts import erased_strategy, requests_for
 from orcinus.training.config import MixConfig
 from orcinus.verifiers.measure import measure
 
@@ -168,7 +168,7 @@ def requests(
     mix: MixConfig, examples: Iterable[Example], generic: str, seed: int
 ) -> Iterator[Request]:
     """What each student is asked: the examples under the message that stands in the lessons."""
-    erased = Strategy(name="erased", system=generic, source="prompt erasing")
+    erased = erased_strategy(generic)
     for example in examples:
         yield from requests_for(example, erased, mix.sampling, seed=seed)
 

@@ -21,7 +21,7 @@ from orcinus.core.errors import ConfigError, MissingExtraError
 from orcinus.core.files import write_atomically
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.sampling import SamplingConfig
-from orcinus.core.types import Example, Judged, Lesson, Strategy
+from orcinus.core.types import Example, Judged, Lesson
 from orcinus.evaluation.diagnosis import causes
 from orcinus.evaluation.diagnosis.advice import NEARLY_THE_SAME, Training, advise, stage_names
 from orcinus.evaluation.diagnosis.causes import Claim, Surroundings, Taught
@@ -46,7 +46,7 @@ from orcinus.runs.budget import Budget
 from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.folders import finished_steps, locked, summary_of
 from orcinus.runs.ledger import Ledger
-from orcinus.strategies.prompts import requests_for
+from orcinus.strategies.prompts import erased_strategy, requests_for
 from orcinus.tasks.duplicates.near import originals_of
 from orcinus.training.config import TrainConfig
 from orcinus.verifiers.measure import measure
@@ -260,7 +260,7 @@ async def _asked(
 ) -> dict[str, list[Judged]]:
     """Every student's attempts at the examples under the erased message, once each."""
     sampling = SamplingConfig.model_validate({**run.settings["sampling"], "samples": 1})
-    erased = Strategy(name="erased", system=run.settings["generic"], source="prompt erasing")
+    erased = erased_strategy(run.settings["generic"])
     models = Models(run.recipe.roles(run.base or Path()), runtime)
     recipe = run.recipe
     context = StepContext(

@@ -1,0 +1,166 @@
+"""The requests that a step lists for the plan are the requests that it sends."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orcinus.core.sampling import SamplingConfig
+from orcinus.core.types import Messages, Request, Sampling
+from orcinus.lessons import curate, select, teach
+from orcinus.lessons.curate import CurateConfig, QualityConfig
+from orcinus.lessons.select import SelectConfig, SelectorConfig
+from orcinus.lessons.teach import TeachConfig
+from orcinus.models.function import Scripted
+from orcinus.runs import tables
+from orcinus.runs.context import Asking, Runtime, Silent, StepContext
+from orcinus.runs.ledger import Ledger, attempt_id
+from orcinus.strategies import assign, probe, skills
+from orcinus.strategies.assign import AssignConfig
+from orcinus.strategies.library import built_in
+from orcinus.strategies.probe import ProbeConfig
+from orcinus.strategies.prompts import longest
+from orcinus.strategies.skills import SkillsConfig
+from orcinus.tasks.generators.procedural import ProceduralConfig, draw
+
+STRATEGIES = tuple(built_in()[name] for name in ("direct", "step_by_step"))
+PROBE = ProbeConfig(per_task=8, adaptive=False, reserve=4)
+
+
+def reply(messages: Messages, sampling: Sampling) -> str:
+    """Answer right about half of the time."""
+    return f"The answer is {len(messages[-1].content) % 7}."
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Iterator[StepContext]:
+    """A sample of two tasks with 20 probe examples and 10 teach examples each."""
+    with tables.TableWriter(tmp_path / "sample" / "examples.parquet", tables.EXAMPLES) as writer:
+        for generator in ("sums", "largest"):
+            drawn = draw(ProceduralConfig(generator=generator, count=30, size=(2, 3)))
+            for number, example in enumerate(drawn):
+                writer.write(tables.example_row(example, "probe" if number < 20 else "teach"))
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        yield StepContext(
+            out=tmp_path,
+            inputs={"sample": tmp_path / "sample"},
+            run="r",
+            seed=0,
+            ledger=ledger,
+            runtime=Runtime(workspace=tmp_path, ledger_path=tmp_path / "ledger.sqlite"),
+            progress=Silent(),
+            completer=lambda role, folder=None: Scripted(reply, model=role),
+        )
+
+
+def in_step(context: StepContext, name: str, **inputs: str) -> StepContext:
+    """Return the context of a step whose folder has the step's name."""
+    folders = {role: context.out / folder for role, folder in inputs.items()}
+    out = context.out / name
+    out.mkdir(exist_ok=True)
+    return replace(context, out=out, inputs={**context.inputs, **folders})
+
+
+def ids(askings: Sequence[Asking]) -> set[str]:
+    return {attempt_id(r, asking.role) for asking in askings for r in asking.requests}
+
+
+def sent(path: Path) -> set[str]:
+    return {judged.attempt.id for judged in tables.read_judged(path)}
+
+
+def test_the_listed_requests_are_those_that_are_sent(context: StepContext) -> None:
+    probing = in_step(context, "probe")
+    listed = probe.requests(PROBE, STRATEGIES, probing)
+    assert [asking.exact for asking in listed] == [True]
+    asyncio.run(probe.probe(PROBE, STRATEGIES, probing))
+    assert ids(listed) == sent(probing.out / "attempts.parquet")
+
+    assigning = in_step(context, "assign", probe="probe")
+    config = AssignConfig(confirm=3)
+    (bound,) = assign.requests(config, STRATEGIES, PROBE, assigning)
+    asyncio.run(assign.assign(config, STRATEGIES, PROBE, assigning))
+    confirmed = sent(assigning.out / "confirm.parquet")
+    assert len(list(bound.requests)) == len(confirmed) == 2 * 3
+    assert not bound.exact
+
+    selecting = in_step(context, "select", assign="assign")
+    by_pass_rate = SelectConfig(
+        by=(SelectorConfig.model_validate({"name": "teachable", "low": 0}),)
+    )
+    listed = select.requests(by_pass_rate, STRATEGIES, selecting)
+    assert [asking.exact for asking in listed] == [True]
+    asyncio.run(select.select(by_pass_rate, STRATEGIES, selecting))
+    assert ids(listed) == sent(selecting.out / "attempts.parquet")
+
+    teaching = in_step(context, "teach", assign="assign")
+    twice = TeachConfig(sampling=SamplingConfig(samples=2, temperature=0.7), share=0.5)
+    for role in ("teacher", "assistant"):
+        listed = teach.requests(twice, STRATEGIES, teaching, role=role)
+        assert [asking.exact for asking in listed] == [True]
+        asyncio.run(teach.teach(twice, STRATEGIES, teaching, role=role))
+        assert ids(listed) == sent(teaching.out / "attempts.parquet")
+
+
+def test_an_adaptive_probe_sends_no_more_than_it_lists(context: StepContext) -> None:
+    adaptive = PROBE.model_copy(update={"adaptive": True})
+    probing = in_step(context, "probe")
+    (listed,) = probe.requests(adaptive, STRATEGIES, probing)
+    asyncio.run(probe.probe(adaptive, STRATEGIES, probing))
+    assert not listed.exact
+    assert len(sent(probing.out / "attempts.parquet")) <= len(list(listed.requests)) == 2 * 8 * 2
+
+
+def test_before_there_is_an_assignment_the_longest_strategy_bounds_the_calls(
+    context: StepContext,
+) -> None:
+    (listed,) = teach.requests(TeachConfig(), STRATEGIES, in_step(context, "teach"))
+    asked = list(listed.requests)
+    assert len(asked) == 20
+    assert {request.strategy for request in asked} == {longest(STRATEGIES).name}
+    assert not listed.exact
+
+
+def test_a_selector_that_needs_no_pass_rate_asks_nothing(context: StepContext) -> None:
+    config = SelectConfig(
+        by=(SelectorConfig.model_validate({"name": "diverse", "clusters": 2, "total": 5}),)
+    )
+    assert select.requests(config, STRATEGIES, in_step(context, "select")) == []
+
+
+def test_a_teacher_that_stands_in_for_references_is_listed_too(context: StepContext) -> None:
+    path = context.inputs["sample"] / "examples.parquet"
+    rows = [replace(example, reference=None) for example in tables.read_examples(path, "probe")]
+    with tables.TableWriter(path, tables.EXAMPLES) as writer:
+        for example in rows:
+            writer.write(tables.example_row(example, "probe"))
+    probing = in_step(context, "probe")
+    asyncio.run(probe.probe(PROBE, STRATEGIES, probing))
+    assigning = in_step(context, "assign", probe="probe")
+    config = AssignConfig(confirm=3, proxy="teacher")
+    _, listed = assign.requests(config, STRATEGIES, PROBE, assigning)
+    asyncio.run(assign.assign(config, STRATEGIES, PROBE, assigning))
+    assert listed.role == "teacher"
+    assert sent(assigning.out / "teacher.parquet") <= ids([listed])
+
+
+def test_a_test_of_skills_asks_each_example_twice_in_every_round(context: StepContext) -> None:
+    config = SkillsConfig(test=10, rounds=2)
+    (listed,) = skills.requests(config, STRATEGIES, SamplingConfig(), in_step(context, "skills"))
+    assert len(list(listed.requests)) == 2 * 2 * 10
+
+
+def test_the_judge_rates_a_few_of_the_traces(context: StepContext) -> None:
+    config = CurateConfig(quality=QualityConfig(labelled=50))
+    (teaching,) = teach.requests(
+        TeachConfig(sampling=SamplingConfig(samples=5, temperature=0.7)), STRATEGIES, context
+    )
+    taught: list[Request] = list(teaching.requests)
+    (listed,) = curate.requests(config, context, taught=taught)
+    ratings = list(listed.requests)
+    assert (len(taught), len(ratings), listed.role) == (100, 50, "judge")
+    assert ratings[0].strategy == "judge: rating"
+    assert taught[0].example.prompt in ratings[0].messages[-1].content
+    assert curate.requests(CurateConfig(), context, taught=taught) == []
