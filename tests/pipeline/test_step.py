@@ -87,7 +87,7 @@ def test_ancestors_come_before_what_needs_them_and_once() -> None:
 def test_two_processes_cannot_work_on_one_run(tmp_path: Path) -> None:
     script = f"""
         from pathlib import Path
-        from orcinus.pipeline import locked
+        from orcinus.runs.folders import locked
         with locked(Path({str(tmp_path)!r})):
             print("held", flush=True)
             input()

@@ -114,7 +114,7 @@ WRITER = textwrap.dedent(
     """
     import asyncio, sys
     from pathlib import Path
-    from orcinus.store.ledger import Ledger
+    from orcinus.runs.ledger import Ledger
     from tests.runs.test_ledger import attempt, request
 
     async def go():
@@ -133,7 +133,8 @@ def test_a_second_process_reads_while_one_writes_and_a_kill_loses_nothing_commit
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "l.sqlite"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(path)],
         stdout=subprocess.PIPE,

@@ -21,7 +21,7 @@ def test_what_is_told_can_be_read_beside_the_run(tmp_path: Path) -> None:
 def test_rates_do_not_count_what_came_from_the_ledger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orcinus.following.SECONDS_BETWEEN_WRITES", 0.0)
+    monkeypatch.setattr("orcinus.runs.progress.SECONDS_BETWEEN_WRITES", 0.0)
     with followed(Silent(), tmp_path) as progress:
         progress.start("teach", 100)
         progress.advance(30, cost_usd=9.0, recalled=True)

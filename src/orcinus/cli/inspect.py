@@ -85,7 +85,7 @@ def diagnose(
     else:
         print_diagnosis(flags.out_console(), found)
         flags.out_console().print(
-            f"also in {run_dir / 'diagnosis.md'}, .json", markup=False, soft_wrap=True
+            f"also in {run_dir / layout.DIAGNOSIS_PAGE}, .json", markup=False, soft_wrap=True
         )
 
 

@@ -50,7 +50,7 @@ def summary_of(folder: Path) -> dict[str, Any]:
         record: dict[str, Any] = orjson.loads((folder / layout.STEP).read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         raise StoreError(
-            f"{folder / 'step.json'}: cannot be read ({error}); delete the folder to run the step again"
+            f"{folder / layout.STEP}: cannot be read ({error}); delete the folder to run the step again"
         ) from error
     return record
 
