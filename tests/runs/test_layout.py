@@ -15,7 +15,7 @@ USED_ELSEWHERE = {"README.md", "recipe.yaml", "batches", "model", "trials"}
 def test_no_other_module_spells_a_file_name_of_a_run() -> None:
     names = {value for name, value in vars(layout).items() if name.isupper()} - USED_ELSEWHERE
     spelt = [
-        f"{path.relative_to(SOURCE)}:{node.lineno} {node.value}"
+        f"{path.relative_to(SOURCE)}:{node.lineno} {node.value!r}"
         for path in SOURCE.rglob("*.py")
         if path.name != "layout.py"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
