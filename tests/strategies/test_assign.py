@@ -21,7 +21,6 @@ from orcinus.core.types import (
 )
 from orcinus.models.function import Scripted
 from orcinus.runs import tables
-from orcinus.runs.assigned import Assigned
 from orcinus.runs.context import Runtime, Silent, StepContext
 from orcinus.runs.ledger import Ledger
 from orcinus.strategies.assign import AssignConfig, assign
@@ -246,57 +245,7 @@ def test_without_references_the_teachers_answer_can_stand_in(tmp_path: Path) -> 
     assert "agreement with the teacher" in found["t"].reason
 
 
-def test_single_examples_get_the_strategy_that_works_on_them(tmp_path: Path) -> None:
-    """A student that is right step by step on even questions only, and directly on odd ones only."""
-    examples = list(draw(ProceduralConfig(generator="sums", count=60, size=(2, 3))))
-    even = {example.prompt: int(example.id.rpartition("-")[2]) % 2 == 0 for example in examples}
-    right = {example.prompt: str(example.reference) for example in examples}
-    stepwise = built_in()["step_by_step"].system
-
-    def student(messages: Messages, sampling: Sampling) -> str:
-        prompt = messages[-1].content
-        suited = even[prompt] == (messages[0].content == stepwise)
-        return f"The answer is {right[prompt] if suited else 'unknown, 0'}."
-
-    strategies = tuple(built_in()[name] for name in ("direct", "step_by_step"))
-    probe, teach = examples[:20], examples[20:]
-    with tables.TableWriter(tmp_path / "sample" / "examples.parquet", tables.EXAMPLES) as writer:
-        for example in probe:
-            writer.write(tables.example_row(example, "probe"))
-        for example in teach:
-            writer.write(tables.example_row(example, "teach"))
-    with tables.TableWriter(tmp_path / "probe" / "attempts.parquet", tables.JUDGED) as writer:
-        for example in probe:
-            for strategy in strategies:
-                value = float(even[example.prompt] == (strategy.name == "step_by_step"))
-                writer.write(tables.judged_row(judged(example, strategy.name, "1", value)))
-    asked: list[Messages] = []
-
-    def counting(messages: Messages, sampling: Sampling) -> str:
-        asked.append(messages)
-        return student(messages, sampling)
-
-    with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        context = StepContext(
-            out=tmp_path,
-            inputs={"sample": tmp_path / "sample", "probe": tmp_path / "probe"},
-            run="r",
-            seed=0,
-            ledger=ledger,
-            runtime=Runtime(workspace=tmp_path, ledger_path=tmp_path / "ledger.sqlite"),
-            progress=Silent(),
-            completer=lambda role, folder=None: Scripted(counting, model="m"),
-        )
-        config = AssignConfig(by="example", confirm=0)
-        summary = asyncio.run(assign(config, strategies, ProbeConfig(), context))
-        calls = len(asked)
-        asyncio.run(assign(config, strategies, ProbeConfig(), context))
-    assert calls == len(teach) * 2 * 4
-    assert len(asked) == calls
-    assigned = Assigned.read(tmp_path)
-    for example in teach:
-        expected = "step_by_step" if even[example.prompt] else "direct"
-        assert assigned.strategy_of(example.task, example.id) == expected
-    assert summary["each"]["alone"] == 1.0
-    assert summary["each"]["by_task"] < 0.7
-    assert summary["each"]["low"] > 0.3
+@pytest.mark.parametrize("keys", [{"by": "example"}, {"sure": 0.9}, {"each": {"samples": 2}}])
+def test_choosing_for_single_examples_is_answered_with_what_to_use(keys: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"was removed.*use `by: cluster` or `by: category`"):
+        AssignConfig.model_validate(keys)

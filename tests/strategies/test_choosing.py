@@ -10,7 +10,6 @@ from orcinus.strategies.choosing import (
     Array,
     believe,
     best,
-    choose_each,
     first_near_best,
     next_wave,
 )
@@ -96,43 +95,6 @@ def test_a_wave_goes_where_the_choice_is_open() -> None:
 def test_no_group_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one group"):
         believe({})
-
-
-def answers(truth: np.ndarray, asked: int, rng: np.random.Generator) -> np.ndarray:
-    return rng.binomial(asked, truth).astype(float)
-
-
-def test_examples_that_are_alike_stay_with_their_group() -> None:
-    rng = np.random.default_rng(0)
-    truth = np.tile([0.6, 0.5], (400, 1))
-    right = answers(truth, 4, rng)
-    chosen = choose_each(right, 4, np.array([0.6, 0.5]), 0, sure=0.8)
-    assert (right.argmax(1) == 1).mean() > 0.25  # what the best observed mean would do
-    assert (chosen == 1).mean() < 0.02
-
-
-def test_examples_that_differ_get_the_strategy_that_suits_them() -> None:
-    rng = np.random.default_rng(0)
-    suited = rng.random(400) < 0.5
-    truth = np.where(suited[:, None], [0.9, 0.1], [0.1, 0.9])
-    chosen = choose_each(answers(truth, 4, rng), 4, truth.mean(0), 0, sure=0.8)
-    worth = truth[np.arange(400), chosen].mean()
-    assert worth > truth[:, 0].mean() + 0.3
-
-
-def test_a_strategy_that_an_example_was_not_asked_under_is_not_its_own() -> None:
-    right = np.array([[2.0, np.nan], [1.0, np.nan], [3.0, 4.0], [0.0, 4.0]])
-    assert (choose_each(right, 4, np.array([0.5, 0.9]), 0, sure=0.5)[:2] == 0).all()
-
-
-def test_the_surer_one_wants_to_be_the_fewer_leave_and_the_more_of_those_are_right_to() -> None:
-    rng = np.random.default_rng(1)
-    suited = rng.random(2000) < 0.5
-    truth = np.where(suited[:, None], [0.7, 0.4], [0.4, 0.7])
-    right = answers(truth, 4, rng)
-    loose, strict = (choose_each(right, 4, truth.mean(0), 0, sure=sure) == 1 for sure in (0.5, 0.9))
-    assert 0 < strict.sum() < 0.7 * loose.sum()
-    assert (~suited[strict]).mean() > (~suited[loose]).mean() + 0.03
 
 
 OUTCOMES = st.integers(2, 5).flatmap(

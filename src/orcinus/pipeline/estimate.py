@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 from orcinus.core.sampling import SamplingConfig
@@ -219,7 +219,7 @@ class _Estimator:
             return [
                 _Asking(
                     role=self._recipe.assign.whose,
-                    requests=chain(self._confirm(), self._each()),
+                    requests=self._confirm(),
                     exact=False,
                 )
             ]
@@ -284,14 +284,6 @@ class _Estimator:
                     examples[: config.test * config.rounds],
                     self._recipe.probe.sampling,
                     self._longest(),
-                )
-
-    def _each(self) -> Iterator[Request]:
-        if self._recipe.assign.by == "example":
-            path = self._context.inputs["sample"] / layout.EXAMPLES
-            for strategy in self._strategies:
-                yield from self._asked(
-                    list(tables.read_examples(path, "teach")), self._recipe.assign.each, strategy
                 )
 
     def _teach_split(self, config: SamplingConfig) -> Iterator[Request]:

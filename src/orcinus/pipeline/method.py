@@ -191,6 +191,7 @@ class _Builder:
 
         config = {
             **_dump(self._recipe.assign),
+            **assign.IDENTITY_OF_REMOVED_KEYS,
             "strategies": self._texts,
             "sampling": _dump(sampling),
             "model": self._identity(self._recipe.assign.whose),

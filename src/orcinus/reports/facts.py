@@ -79,8 +79,6 @@ class Facts:
     tasks: tuple[dict[str, Any], ...]
     strategies: tuple[str, ...]
     assignments: tuple[Assignment, ...]
-    each: Mapping[str, Any] | None
-    """What choosing for single examples was worth; None where groups were chosen for."""
     skills: tuple[Mapping[str, Any], ...]
     """The instructions that the teacher wrote, and how each did."""
     funnel: Funnel
@@ -128,11 +126,12 @@ def gather(
     records = {role: summary_of(folder) for role, folder in inputs.items()}
     scores = orjson.loads((inputs["evaluate"] / layout.SCORES).read_bytes())
     last = inputs.get("skills", inputs["assign"])
-    each = records["assign"]["summary"].get("each")
+    # Runs from before 0.2 may hold assignments of single examples, "TASK#ID": thousands of rows.
+    single = "each" in records["assign"]["summary"]
     assignments = [
         assignment
         for assignment in tables.read_assignments(last / layout.ASSIGNMENTS)
-        if not (each and "#" in assignment.group)
+        if not (single and "#" in assignment.group)
     ]
     drafts = orjson.loads((last / layout.SKILLS).read_bytes()) if "skills" in inputs else []
     recipe_path = inputs["sample"].parent / layout.RECIPE
@@ -154,7 +153,6 @@ def gather(
         ),
         strategies=tuple(strategy["name"] for strategy in records["probe"]["config"]["strategies"]),
         assignments=tuple(assignments),
-        each=each,
         skills=tuple(drafts),
         funnel=_funnel(inputs, records),
         curves=tuple(_curves(inputs, records)),

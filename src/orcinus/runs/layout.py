@@ -72,8 +72,6 @@ PSEUDO_LABELS = "teacher.parquet"
 """The teacher's attempts at examples without a reference, from which pseudo-labels are made."""
 CONFIRMATION = "confirm.parquet"
 """Fresh attempts that confirm the chosen strategies."""
-EACH_EXAMPLE = "each.parquet"
-"""Attempts under every strategy, where each example gets its own."""
 SKILLS = "skills.json"
 """The skills that were drafted, with their trial scores."""
 

@@ -25,29 +25,30 @@ from orcinus.core.types import Assignment, Example, Judged, Request, Score, Spli
 from orcinus.runs import layout, tables
 from orcinus.runs.assigned import GROUPS
 from orcinus.runs.context import Asking, StepContext
-from orcinus.strategies.choosing import Array, Belief, believe, best, choose_each
+from orcinus.strategies.choosing import Array, Belief, believe, best
 from orcinus.strategies.clusters import grouping
 from orcinus.strategies.evidence import evidence_of, outcomes, paired_p, proxy_of, written
 from orcinus.strategies.library import by_name
 from orcinus.strategies.probe import ProbeConfig, probe_examples
-from orcinus.strategies.prompts import longest, requests_for, suits
+from orcinus.strategies.prompts import longest, requests_for
 from orcinus.strategies.pseudo_labels import AGREEMENT, TEACHER, by_agreement, by_teacher
 from orcinus.verifiers.measure import measure
 
 VERSION = 1
+IDENTITY_OF_REMOVED_KEYS: Mapping[str, Any] = {
+    "each": SamplingConfig(samples=4, temperature=0.7).model_dump(mode="json"),
+    "sure": 0.8,
+}
+"""The defaults of the keys that only the removed ``by: example`` read. They stay in the fingerprint of
+the step, so that runs finished before stay valid and no student is trained again."""
 
 
 class AssignConfig(Config):
     """How a strategy is chosen."""
 
-    by: Literal["task", "category", "cluster", "example"] = "task"
-    """What gets a strategy of its own: a task, each ``meta.category`` of a task that was probed often enough, each cluster of
-    questions with the same words, whatever their task, or each example of the teach split, which is then asked under every
-    strategy (``each``): an upper bound, and dear."""
-    each: SamplingConfig = SamplingConfig(samples=4, temperature=0.7)
-    """With ``by: example`` how the student is asked the teach split, and how often each question under each strategy."""
-    sure: float = Field(default=0.8, ge=0.5, lt=1)
-    """With ``by: example`` the chance to be better from which an example leaves its task's strategy for another."""
+    by: Literal["task", "category", "cluster"] = "task"
+    """What gets a strategy of its own: a task, each ``meta.category`` of a task, or each cluster of
+    questions with similar words, whatever their task."""
     clusters: int | None = Field(default=None, ge=1)
     """How many clusters; None takes the number that separates best, with at least ``smallest`` probe examples in each on average."""
     margin: float = Field(default=0.01, ge=0, le=1)
@@ -73,12 +74,15 @@ class AssignConfig(Config):
     smallest: int = Field(default=5, ge=1)
     """Probe examples that a category or cluster needs to be a group; those of smaller ones stay with their task."""
 
-    @field_validator("each")
+    @model_validator(mode="before")
     @classmethod
-    def _each_is_sampled(cls, value: SamplingConfig) -> SamplingConfig:
-        if value.samples < 2 or value.temperature == 0:
+    def _refuse_single_examples(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and (
+            value.get("by") == "example" or IDENTITY_OF_REMOVED_KEYS.keys() & value.keys()
+        ):
             raise ValueError(
-                "needs at least 2 samples at a temperature over 0: one answer does not tell skill from luck"
+                "`by: example` was removed, and its keys `each` and `sure` with it; "
+                "use `by: cluster` or `by: category`"
             )
         return value
 
@@ -113,8 +117,7 @@ async def assign(
         context: With inputs ``sample`` and ``probe``.
 
     Returns:
-        ``groups``: how many; ``chosen``: groups by strategy; ``unlearnable``: groups under the floor; with ``by: example`` also
-        ``each``: what choosing for single examples is worth, on answers that had no part in the choice.
+        ``groups``: how many; ``chosen``: groups by strategy; ``unlearnable``: groups under the floor.
 
     Raises:
         ConfigError: A strategy is named that the recipe does not have.
@@ -139,7 +142,7 @@ async def assign(
     group_of = grouping(
         by_key.values(),
         lambda: _examples(context),
-        by="task" if config.by == "example" else config.by,
+        by=config.by,
         count=config.clusters,
         smallest=config.smallest,
         seed=context.seed,
@@ -167,28 +170,19 @@ async def assign(
         config, assignments, strategies, probe.sampling, group_of, by_group, context
     )
     assignments += _unprobed(_examples(context), group_of, assignments, names[_winner(belief)])
-    individual: dict[str, Any] = {}
-    of_examples: dict[tuple[str, str], Assignment] = {}
-    if config.by == "example":
-        of_examples, individual = await _by_example(
-            config, assignments, belief, strategies, context
-        )
-        assignments += of_examples.values()
     with tables.TableWriter(context.out / layout.ASSIGNMENTS, tables.ASSIGNMENTS) as writer:
         for assignment in assignments:
             writer.write(tables.assignment_row(assignment))
     if config.by != "task":  # groups are finer than tasks
         with tables.TableWriter(context.out / layout.GROUPS, GROUPS) as writer:
             for example in _examples(context):
-                own = of_examples.get((example.task, example.id))
-                group = group_of(example) if own is None else own.group
-                writer.write({"task": example.task, "example_id": example.id, "group": group})
+                row = {"task": example.task, "example_id": example.id, "group": group_of(example)}
+                writer.write(row)
     used = [assignment.strategy or "none" for assignment in assignments]
     return {
         "groups": len(assignments),
         "chosen": {name: used.count(name) for name in dict.fromkeys(used)},
         "unlearnable": sum(not assignment.learnable for assignment in assignments),
-        **individual,
     }
 
 
@@ -444,106 +438,3 @@ def _unprobed(
         )
         for group in left
     ]
-
-
-async def _by_example(
-    config: AssignConfig,
-    assignments: Sequence[Assignment],
-    belief: Belief,
-    strategies: Sequence[Strategy],
-    context: StepContext,
-) -> tuple[dict[tuple[str, str], Assignment], dict[str, Any]]:
-    """The assignments of the teach examples that another strategy suits better than their task's, and what that is worth."""
-    requests = list(each_requests(config, assignments, strategies, context))
-    if config.fixed is not None or not requests:
-        return {}, {}
-    found = await measure(
-        requests,
-        context.completer(config.whose),
-        context.out / layout.EACH_EXAMPLE,
-        context,
-        step="assign",
-        what="ask each example",
-        total=len(requests),
-    )
-    names = [strategy.name for strategy in strategies]
-    by_task: dict[str, list[Judged]] = {}
-    for judged in found:
-        by_task.setdefault(judged.attempt.task, []).append(judged)
-    chosen: dict[tuple[str, str], Assignment] = {}
-    alone: list[float] = []
-    as_group: list[float] = []
-    half = config.each.samples // 2
-    for assignment in assignments:
-        items = by_task.get(assignment.group)
-        if items is None or assignment.strategy is None:
-            continue
-        prior = belief.mean[belief.groups.index(assignment.group)]
-        default = names.index(assignment.strategy)
-        rows = {
-            key: row
-            for row, key in enumerate(dict.fromkeys(item.attempt.example_id for item in items))
-        }
-        ids = list(rows)
-        values = np.full((len(ids), len(names), config.each.samples), np.nan)
-        for item in items:
-            at = (
-                rows[item.attempt.example_id],
-                names.index(item.attempt.strategy),
-                item.attempt.sample,
-            )
-            values[at] = item.verdict.value or 0.0
-        picked = choose_each(values.sum(2), config.each.samples, prior, default, sure=config.sure)
-        for row in np.flatnonzero(picked != default):
-            mine = [item for item in items if item.attempt.example_id == ids[row]]
-            chosen[assignment.group, ids[row]] = _individual(
-                assignment.group, ids[row], names, int(picked[row]), mine
-            )
-        tried = (
-            choose_each(values[:, :, :half].sum(2), half, prior, default, sure=config.sure)
-            if half > 1
-            else picked
-        )
-        later = values[:, :, half:].mean(2)
-        alone += later[np.arange(len(ids)), tried].tolist()
-        as_group += later[:, default].tolist()
-    worth: dict[str, Any] = {"examples": len(alone), "left_their_task": len(chosen)}
-    if half > 1:
-        difference, low, high = stats.paired_difference(
-            np.array(alone), np.array(as_group), seed=context.seed
-        )
-        worth |= {"alone": float(np.mean(alone)), "by_task": float(np.mean(as_group))}
-        worth |= {"difference": difference, "low": low, "high": high}
-    return chosen, {"each": worth}
-
-
-def each_requests(
-    config: AssignConfig,
-    assignments: Sequence[Assignment],
-    strategies: Sequence[Strategy],
-    context: StepContext,
-) -> Iterator[Request]:
-    """Every teach example of a task that was probed, under every strategy that was."""
-    probed = {
-        a.group: {evidence.strategy for evidence in a.evidence}
-        for a in assignments
-        if a.evidence and a.strategy
-    }
-    for example in tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "teach"):
-        for strategy in strategies:
-            if strategy.name in probed.get(example.task, ()) and suits(strategy, example):
-                yield from requests_for(example, strategy, config.each, seed=context.seed)
-
-
-def _individual(
-    task: str, example_id: str, names: Sequence[str], mine: int, items: Sequence[Judged]
-) -> Assignment:
-    evidence = evidence_of(items, sorted(names, key=lambda name: name != names[mine]))
-    return Assignment(
-        group=f"{task}#{example_id}",
-        strategy=names[mine],
-        evidence=evidence,
-        runner_up=None,
-        p_value=None,
-        reason=f"measured on this example: {evidence[0].score.mean:.0%} of {evidence[0].score.n} answers right",
-    )

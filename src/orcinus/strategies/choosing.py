@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 Array = NDArray[np.float64]
 
@@ -204,44 +203,6 @@ def best(belief: Belief, costs: Array, *, margin: float = 0.0) -> NDArray[np.int
     chosen: NDArray[np.int64] = np.where(
         priced == priced.min(1, keepdims=True), means, -2.0
     ).argmax(1)
-    return chosen
-
-
-def choose_each(
-    right: Array, asked: int, prior: Array, default: int, *, sure: float
-) -> NDArray[np.int64]:
-    """The strategy of each single example, from few answers to it and what its group shows.
-
-    Each example's chances are Beta distributed around its group's means, as widely as the examples differ by more than chance
-    (beta-binomial, method of moments). An example leaves its group's strategy only when another is better with the chance ``sure``:
-    with four answers a strategy, the best observed one is mostly luck.
-
-    Args:
-        right: (n, S) right answers of ``asked``; NaN where a strategy is not meant for the example.
-        asked: Answers to each question under each strategy, at least 2.
-        prior: (S,) the group's means.
-        default: The group's strategy.
-        sure: Chance to be better from which an example leaves it.
-
-    Returns:
-        (n,) strategies.
-    """
-    prior = np.clip(prior, 0.01, 0.99)
-    shares = right / asked
-    possible = np.nanmean(shares) * (1 - np.nanmean(shares))
-    within = np.nanmean(shares * (1 - shares), axis=0) / (asked - 1)
-    between = (
-        float(np.nanmean(np.nanvar(shares, axis=0, ddof=1) - within)) if len(shares) > 1 else 0.0
-    )
-    alike = min(max(between / possible if possible > 0 else 0.0, 0.01), 0.99)
-    strength = 1 / alike - 1
-    mean = (strength * prior + right) / (strength + asked)
-    variance = mean * (1 - mean) / (strength + asked + 1)
-    best = np.where(np.isnan(mean), -1.0, mean).argmax(1)
-    rows = np.arange(len(mean))
-    surplus = mean[rows, best] - mean[:, default]
-    chance = norm.cdf(surplus / np.sqrt(variance[rows, best] + variance[:, default]))
-    chosen: NDArray[np.int64] = np.where((surplus > 0) & (chance >= sure), best, default)
     return chosen
 
 
