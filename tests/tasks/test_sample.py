@@ -1,6 +1,7 @@
 """The split of the pool: what is removed, and why."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 from orcinus.core.types import Example
 from orcinus.runs import tables
 from orcinus.runs.context import Runtime, Silent, StepContext
+from orcinus.runs.executors.local import LOCAL
 from orcinus.tasks.files.records import Records, RecordsConfig
-from orcinus.tasks.sample import Opened, SampleConfig, sample
+from orcinus.tasks.sample import Opened, Pool, Removal, SampleConfig, sample
 
 WORDS = np.array([f"word{number}" for number in range(2000)])
 
@@ -188,3 +190,22 @@ def test_a_copy_of_an_evaluation_item_with_words_changed_is_removed_and_the_item
         "changed": ("evaluation", found["for_example"]["evaluation"])
     }
     assert found["for_example"]["evaluation"].endswith(" of the runs of 3 words of t/asked")
+
+
+def test_the_pool_decides_about_every_example_once_and_the_same_again() -> None:
+    near = [example(f"near{group}", edited(text(group), 2)) for group in range(10)]
+    originals = [example(f"first{group}", " ".join(text(group))) for group in range(30)]
+    pool = [*originals, *near, *originals[:5], *questions("other", 40)]
+    asked = [example(f"asked{group}", edited(text(group), 2)) for group in (20, 21, 21)]
+    opened: list[Opened] = [
+        ("pool", lambda: iter(pool), "pool"),
+        ("retention", lambda: iter(asked), "retention"),
+    ]
+    config = SampleConfig(near_duplicates=0.8, per_task=15)
+    decided = Pool(config, opened, seed=0, executor=LOCAL)
+    first, again = list(decided.decisions()), list(decided.decisions())
+    assert first == again
+    assert sorted(item.id for item, _ in first) == sorted(item.id for item in asked + pool)
+    removals = Counter(out.filter for _, out in first if isinstance(out, Removal))
+    assert removals.keys() == {"duplicate", "near_duplicate", "evaluation", "quota"}
+    assert (removals["near_duplicate"], removals["duplicate"]) == (10, 6)
