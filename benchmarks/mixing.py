@@ -70,7 +70,9 @@ def chosen(counts: dict[tuple[str, str], int], mixtures: dict[str, Mixture]) -> 
     started = time.perf_counter()
     mixers = {name: Mixer(mixture, seed=0) for name, mixture in mixtures.items()}
     for collection, task, keys in listing(counts):
-        mixers[collection if collection in mixers else ""].add_many(task, keys)
+        mixer = mixers[collection if collection in mixers else ""]
+        for key in keys.tolist():
+            mixer.add(task, key)
     limits = {task: limit for mixer in mixers.values() for task, limit in mixer.limits().items()}
     taken: dict[str, int] = {}
     for _, task, keys in listing(counts):

@@ -21,7 +21,7 @@ from orcinus.runs.context import Runtime, Silent, StepContext
 from orcinus.runs.ledger import Ledger
 from orcinus.strategies.library import built_in
 from orcinus.strategies.prompts import requests_for
-from orcinus.tasks.generators import short
+from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 from orcinus.verifiers.measure import measure
 
 FAMILIES = ("sums", "largest", "parity", "logic", "item")
@@ -36,7 +36,9 @@ SAMPLING = SamplingConfig(samples=16, temperature=0.7, max_tokens=96)
 async def measured(folder: Path, ways: DecideConfig) -> list[Decided]:
     """Ask everything, or recall it."""
     examples = [
-        e for f in FAMILIES for e in short.examples(f, task=f, count=ITEMS, seed=1001, size=SIZE)
+        e
+        for f in FAMILIES
+        for e in draw(ProceduralConfig(generator=f, count=ITEMS, seed=1001, size=SIZE))
     ]
     sampling = ways.sampling(SAMPLING)
     requests = [

@@ -26,8 +26,7 @@ from orcinus.models.local.chat_format import Chat
 from orcinus.models.scratch import ScratchConfig
 from orcinus.strategies.library import built_in, generic_messages
 from orcinus.tasks.files.records import RecordsConfig
-from orcinus.tasks.generators.procedural import ProceduralConfig, draw
-from orcinus.tasks.generators.short import draw_example, explain
+from orcinus.tasks.generators.procedural import GENERATORS, ProceduralConfig, draw, explain
 from orcinus.tasks.open import open_task
 from orcinus.training.scratch_model import make_student
 
@@ -68,7 +67,7 @@ def examples(random: Random, recipe: Path, *, full: bool) -> Iterator[tuple[Mess
     while True:
         number += 1
         family = random.choice(families)
-        example = draw_example(family, number, task="base", seed=1000, size=sizes[family])
+        example = GENERATORS[family].make(number, task="base", seed=1000, size=sizes[family])
         if example.prompt in left_out:
             continue
         strategy, system = "step_by_step", ""

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from orcinus.models.scratch import ScratchConfig
-from orcinus.tasks.generators import short
+from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
@@ -42,7 +42,7 @@ def tiny_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = ScratchConfig(layers=1, hidden=32, heads=2, vocabulary=320, context=512)
     make_student(
         config,
-        [e.prompt for e in short.examples("sums", task="sums", count=50, seed=0, size=(2, 4))],
+        [e.prompt for e in draw(ProceduralConfig(generator="sums", count=50, size=(2, 4)))],
         folder,
     )
     return folder

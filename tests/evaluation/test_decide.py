@@ -36,7 +36,7 @@ from orcinus.runs.context import Runtime, Silent, StepContext
 from orcinus.runs.ledger import Ledger
 from orcinus.strategies.library import built_in
 from orcinus.strategies.prompts import requests_for
-from orcinus.tasks.generators import short
+from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 from orcinus.verifiers.measure import measure
 
 STEPS = 4
@@ -371,7 +371,7 @@ def test_an_answer_that_reaches_its_longest_ends_there(tmp_path: Path) -> None:
 DEMO = [
     e
     for family in ("sums", "logic")
-    for e in short.examples(family, task=family, count=3, seed=5, size=(3, 4))
+    for e in draw(ProceduralConfig(generator=family, count=3, seed=5, size=(3, 4)))
 ]
 STEPWISE = built_in()["step_by_step"]
 DEMO_SAMPLING = SamplingConfig(samples=4, temperature=0.7, max_tokens=64)

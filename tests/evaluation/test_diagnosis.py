@@ -20,7 +20,7 @@ from orcinus.runs.context import Runtime, Silent
 from orcinus.runs.folders import finished_steps
 from orcinus.runs.ledger import Ledger
 from orcinus.runs.status import run_status
-from orcinus.tasks.generators import short
+from orcinus.tasks.generators.procedural import explain
 
 BASE: dict[str, Any] = {
     "kind": "local",
@@ -33,7 +33,7 @@ LARGEST: dict[str, Any] = {"generator": "largest", "count": 60, "size": [3, 4]}
 
 def of_two_minds(messages: Messages, sampling: Sampling) -> str:
     """A teacher that is right when first asked, and wrong on half of the questions when asked again."""
-    return short.explain(messages[-1].content, "step_by_step", errors=0.5 if sampling.seed else 0.0)
+    return explain(messages[-1].content, "step_by_step", errors=0.5 if sampling.seed else 0.0)
 
 
 def run(folder: Path, train: dict[str, Any], **changes: Any) -> tuple[Path, Runtime]:

@@ -16,12 +16,12 @@ from orcinus.runs import tables
 from orcinus.runs.folders import finished_steps
 from orcinus.runs.ledger import Ledger
 from orcinus.strategies.library import generic_messages, orca_messages
-from orcinus.tasks.generators import short
+from orcinus.tasks.generators.procedural import ProceduralConfig, draw, explain
 
 
 def questions() -> Iterator[Example]:
     for family in ("sums", "logic"):
-        yield from short.examples(family, task=family, count=60, seed=0, size=(2, 3))
+        yield from draw(ProceduralConfig(generator=family, count=60, size=(2, 3)))
 
 
 def write(path: Path, rows: Iterator[Mapping[str, Any]]) -> None:
@@ -79,7 +79,7 @@ def answered_rows() -> Iterator[dict[str, str]]:
             "id": f"cot.{number}",
             "system_prompt": f"You explain in manner {number % 3}.",
             "question": example.prompt,
-            "response": short.explain(example.prompt, "step_by_step"),
+            "response": explain(example.prompt, "step_by_step"),
         }
 
 

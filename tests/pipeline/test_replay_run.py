@@ -14,8 +14,7 @@ from tests.models.batch_server import Provider, handler
 from tests.pipeline.test_run import orcinus
 
 from orcinus.runs.ledger import Ledger
-from orcinus.tasks.generators import short
-from orcinus.tasks.generators.procedural import ProceduralConfig, draw
+from orcinus.tasks.generators.procedural import ProceduralConfig, draw, explain
 
 SECRET = "sk-0123456789-very-secret"
 
@@ -25,7 +24,7 @@ def replay_url(tmp_path: Path) -> Iterator[str]:
     rows = []
     for generator, size in (("sums", (2, 3)), ("logic", (3, 4))):
         for example in draw(ProceduralConfig(generator=generator, count=60, size=size)):
-            answer = short.explain(example.prompt, "step_by_step")
+            answer = explain(example.prompt, "step_by_step")
             rows.append(
                 {
                     "task": generator,

@@ -22,7 +22,7 @@ from orcinus.runs.executors.local import LOCAL
 from orcinus.runs.executors.open import open_executor
 from orcinus.tasks.duplicates.near import originals_of
 from orcinus.tasks.duplicates.overlap import Overlap
-from orcinus.tasks.generators import short
+from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 from orcinus.training.tokens import tokenize_lessons
 
 BASE = Path(demo.__file__).parent / "base"
@@ -49,7 +49,7 @@ def executor(cluster: Any) -> Executor:
     return open_executor(f"ray:{cluster.address}")
 
 
-TEXTS = [e.prompt for e in short.examples("sums", task="sums", count=3000, seed=0, size=(6, 9))]
+TEXTS = [e.prompt for e in draw(ProceduralConfig(generator="sums", count=3000, size=(6, 9)))]
 
 
 def test_results_come_in_the_order_of_the_shards(executor: Executor) -> None:

@@ -13,7 +13,7 @@ from orcinus.runs import tables
 from orcinus.runs.context import Runtime, Silent
 from orcinus.runs.folders import finished_steps
 from orcinus.runs.lineage import trace_lesson
-from orcinus.tasks.generators.short import explain
+from orcinus.tasks.generators.procedural import explain
 from orcinus.verifiers.programs import final_program
 
 

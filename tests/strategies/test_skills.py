@@ -31,7 +31,7 @@ from orcinus.runs.folders import finished_steps
 from orcinus.runs.ledger import Ledger
 from orcinus.strategies.library import built_in
 from orcinus.strategies.skills import SkillsConfig, instruction_in, read_skills, skills
-from orcinus.tasks.generators import short
+from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 
 DIRECT = built_in()["direct"]
 GROUPS = ("helped", "harmed", "unmoved")
@@ -218,7 +218,7 @@ def test_in_a_run_the_teacher_explains_with_the_instruction_and_the_student_neve
     tmp_path: Path,
 ) -> None:
     registry.verifiers.register("instructed", lambda: _right_when_instructed)
-    drawn = short.examples("sums", task="sums", count=120, seed=0, size=(2, 3))
+    drawn = draw(ProceduralConfig(generator="sums", count=120, size=(2, 3)))
     rows = [
         orjson.dumps({"prompt": e.prompt, "reference": e.reference, "answer_type": "number"})
         for e in drawn

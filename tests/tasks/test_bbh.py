@@ -1,11 +1,11 @@
-"""Questions in the wording of BIG-Bench Hard: the same code solves the real ones, and draws none of them."""
+"""Questions in the wording of BIG-Bench Hard, drawn and solved; the same code solves real ones."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from orcinus.tasks.generators import short
+from orcinus.tasks.generators.procedural import ProceduralConfig, draw, explain
 
 TASKS = {
     "boolean_expressions": (2, 5),
@@ -22,26 +22,22 @@ def test_the_real_items_are_solved(task: str, shared_data: Path) -> None:
     )["examples"]
     assert len(items) > 90
     for item in items:
-        assert short.explain(item["input"], "step_by_step").endswith(
-            f"The answer is {item['target']}."
-        )
+        assert explain(item["input"], "step_by_step").endswith(f"The answer is {item['target']}.")
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_what_is_drawn_can_be_read_back_and_has_both_answers(task: str) -> None:
-    drawn = list(short.examples(task, task=task, count=300, seed=3, size=TASKS[task]))
+    drawn = list(draw(ProceduralConfig(generator=task, count=300, seed=3, size=TASKS[task])))
     for example in drawn:
-        assert short.explain(example.prompt, "direct") == f"The answer is {example.reference}."
+        assert explain(example.prompt, "direct") == f"The answer is {example.reference}."
         for strategy in ("step_by_step", "explain_then_answer", "decompose"):
-            assert short.explain(example.prompt, strategy).endswith(
-                f"The answer is {example.reference}."
-            )
+            assert explain(example.prompt, strategy).endswith(f"The answer is {example.reference}.")
     answers = [example.reference for example in drawn]
     assert max(answers.count(answer) for answer in set(answers)) < 0.75 * len(answers)
 
 
 def test_a_way_back_leads_back() -> None:
-    drawn = short.examples("navigate", task="navigate", count=300, seed=0, size=(3, 6))
+    drawn = draw(ProceduralConfig(generator="navigate", count=300, size=(3, 6)))
     assert sum(example.reference == "Yes" for example in drawn) > 60
 
 
@@ -54,7 +50,8 @@ def test_a_way_back_leads_back() -> None:
         ),
         ("True is", "it is True. The answer is True."),
         (
-            "Question: Ann lies. Bob says Ann lies. Cid says Bob tells the truth. Does Cid tell the truth?",
+            "Question: Ann lies. Bob says Ann lies. Cid says Bob tells the truth. "
+            "Does Cid tell the truth?",
             "Ann false, Bob true, Cid true. The answer is Yes.",
         ),
         (
@@ -62,11 +59,11 @@ def test_a_way_back_leads_back() -> None:
             "flute 1, pigs 1, violin 2. The answer is 2.",
         ),
         (
-            "If you follow these instructions, do you return to the starting point? Take 3 steps. Turn around. Take 3 steps."
-            "\nOptions:\n- Yes\n- No",
+            "If you follow these instructions, do you return to the starting point? "
+            "Take 3 steps. Turn around. Take 3 steps.\nOptions:\n- Yes\n- No",
             "3 to 0 3, facing south, 3 to 0 0, at 0 0. The answer is Yes.",
         ),
     ],
 )
 def test_the_steps_of_each_kind(prompt: str, steps: str) -> None:
-    assert short.explain(prompt, "step_by_step") == steps
+    assert explain(prompt, "step_by_step") == steps

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping
 from random import Random
 
-import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
 
@@ -104,16 +103,6 @@ def test_forgetting_on_the_way_changes_nothing(
     assert limits == every.limits()
     taken = Counter(task for task, key in rows if key <= limits[task])
     assert taken == Counter(shares(Counter(task for task, _ in rows), mixture, seed=5))
-
-
-def test_many_at_once_are_as_one_by_one() -> None:
-    keys = {task: np.array([hash_of(task, str(n)) for n in range(500)], np.uint64) for task in "ab"}
-    one, many = Mixer(Mixture(total=300), seed=0), Mixer(Mixture(total=300), seed=0)
-    for task, values in keys.items():
-        many.add_many(task, values)
-        for value in values.tolist():
-            one.add(task, value)
-    assert one.limits() == many.limits()
 
 
 def test_further_tasks_leave_the_order_within_a_task() -> None:

@@ -1,4 +1,4 @@
-"""The demo's questions: solvable, explained in every strategy, the same on every machine."""
+"""The demo's questions: each is solved and explained in every strategy, the same everywhere."""
 
 import pytest
 
@@ -7,16 +7,15 @@ from orcinus.core.types import Sampling
 from orcinus.pipeline import demo
 from orcinus.strategies.library import built_in
 from orcinus.strategies.prompts import conversation
-from orcinus.tasks.generators import short
-from orcinus.tasks.generators.procedural import ProceduralConfig, draw
+from orcinus.tasks.generators.procedural import GENERATORS, ProceduralConfig, draw, explain
 from orcinus.verifiers.rules import judge
 
 
-@pytest.mark.parametrize("family", sorted(short.FAMILIES))
-def test_every_explanation_ends_in_the_right_answer(family: str) -> None:
-    for example in draw(ProceduralConfig(generator=family, count=40, size=(3, 6))):
+@pytest.mark.parametrize("generator", sorted(GENERATORS))
+def test_every_explanation_ends_in_the_right_answer(generator: str) -> None:
+    for example in draw(ProceduralConfig(generator=generator, count=40, size=(3, 6))):
         for strategy in built_in():
-            text = short.explain(example.prompt, strategy)
+            text = explain(example.prompt, strategy)
             assert judge(text, example.answer_type, None, example.reference).value == 1.0, (
                 example.prompt,
                 text,
@@ -29,12 +28,12 @@ def test_more_examples_do_not_change_the_first() -> None:
     assert few != list(draw(ProceduralConfig(generator="sums", count=5, seed=1)))
 
 
-def test_a_family_that_runs_dry_says_so() -> None:
+def test_too_few_different_questions_are_an_error() -> None:
     with pytest.raises(DataError, match="only 12 different ones"):
         list(draw(ProceduralConfig(generator="logic", count=500, size=(2, 2))))
 
 
-def test_the_teacher_is_wrong_now_and_then_and_always_on_the_same_questions() -> None:
+def test_the_teacher_is_sometimes_wrong_and_always_on_the_same_questions() -> None:
     examples = list(draw(ProceduralConfig(generator="sums", count=400)))
     answers = [
         demo.teacher(conversation(built_in()["direct"].system, e, ()), Sampling()) for e in examples
@@ -49,6 +48,6 @@ def test_the_teacher_is_wrong_now_and_then_and_always_on_the_same_questions() ->
     ]
 
 
-def test_a_question_of_no_family_is_a_lookup_error() -> None:
+def test_a_question_that_no_generator_asks_is_a_lookup_error() -> None:
     with pytest.raises(LookupError):
-        short.explain("What is love?", "direct")
+        explain("What is love?", "direct")

@@ -78,15 +78,6 @@ class Mixer:
             if self._buffered >= self._prune_at:
                 self._prune()
 
-    def add_many(self, task: str, keys: U64) -> None:
-        """Rows of ``task``: 64-bit hashes, all different."""
-        self._sizes[task] = self._sizes.get(task, 0) + len(keys)
-        keys = keys[keys <= np.uint64(self._largest.get(task, LARGEST))]
-        self._kept.setdefault(task, []).append(keys)
-        self._buffered += len(keys)
-        if self._buffered >= self._prune_at:
-            self._prune()
-
     def limits(self) -> dict[str, int]:
         """By task the largest key that is taken; -1 where none is."""
         wanted = shares(self._sizes, self._mixture, seed=self._seed)

@@ -2,7 +2,7 @@
 
 from orcinus.core.types import Messages, Sampling
 from orcinus.strategies.library import built_in
-from orcinus.tasks.generators.short import explain
+from orcinus.tasks.generators.procedural import explain
 
 TEACHER_ERRORS = 0.04
 """Share of questions on which the demo's teacher is wrong, so that verification has something to find."""

@@ -1,9 +1,10 @@
-"""Tasks of reasoning-gym: more than a hundred generators of questions, each with a rule of its own for what is right.
+"""Tasks of reasoning-gym: over a hundred generators, each with its own scoring rule.
 
-    {gym: countdown, count: 300, settings: {min_numbers: 3}}   →   "Find a way to make 42 from 7, 2, 3 …"
+    {gym: countdown, count: 300, settings: {min_numbers: 3}}   →   "Find a way to make 42 from 7, …"
 
-Example i depends on the generator, its settings, the seed and i alone. The rule needs what the generator knew, which is drawn again from
-these rather than kept (see ``gym_verifier.py``).
+Example i depends on the generator, its settings, the seed and i alone. To score an answer, the same
+question is drawn again, because the scoring rule needs what the generator knows of it (see
+``gym_verifier.py``).
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,26 +25,27 @@ from orcinus.tasks.files.layouts import Draft
 
 VERIFIER = "reasoning_gym"
 _INFERRED_FROM = 64
+"""Examples. The answer type is inferred from the first ones."""
 
 
 class GymConfig(Config):
     """A task of reasoning-gym (extra ``gym``); answers are judged by the generator's own rule."""
 
     gym: str
-    """Name of the generator, such as ``countdown``."""
+    """Name of the generator, e.g. ``countdown``."""
     name: str | None = None
     """Name of the task; None takes the generator's."""
     count: int = Field(default=300, ge=1)
-    """How many examples are drawn; ``sample`` keeps one of those that are equal."""
+    """How many examples are drawn; ``sample`` drops repeated questions."""
     seed: int = 0
     """Another seed draws other examples."""
     settings: Mapping[str, Any] = Field(default_factory=dict)
-    """The generator's own settings, such as ``{min_terms: 3}``."""
+    """The generator's own settings, e.g. ``{min_terms: 3}``."""
     collection: str | None = None
     """The collection the task belongs to, for quotas."""
 
     def identity(self) -> dict[str, Any]:
-        """What decides the examples.
+        """Return what decides the examples.
 
         Raises:
             MissingExtraError: reasoning-gym is not installed.
@@ -55,10 +57,10 @@ class GymConfig(Config):
 
 
 def draw_gym(config: GymConfig) -> Iterator[Example]:
-    """The examples of ``config`` in a stable order.
+    """Yield the examples of ``config`` in a stable order.
 
     Raises:
-        ConfigError: There is no such generator, or the settings are not its.
+        ConfigError: There is no such generator, or it refuses the settings.
         MissingExtraError: reasoning-gym is not installed.
     """
     made = {
@@ -91,10 +93,10 @@ def draw_gym(config: GymConfig) -> Iterator[Example]:
 
 @lru_cache(maxsize=64)
 def open_gym(made: bytes) -> Any:
-    """The data set of reasoning-gym that a JSON object of name, seed, size and settings describes.
+    """Return the reasoning-gym data set for a JSON object of name, seed, size and settings.
 
     Raises:
-        ConfigError: There is no such generator, or the settings are not its.
+        ConfigError: There is no such generator, or it refuses the settings.
         MissingExtraError: reasoning-gym is not installed.
     """
     if find_spec("reasoning_gym") is None:
@@ -108,7 +110,7 @@ def open_gym(made: bytes) -> Any:
         hint = (
             f"did you mean {near[0]!r}?"
             if near
-            else f"there are {len(DATASETS)}, such as countdown and chain_sum"
+            else f"there are {len(DATASETS)}, e.g. countdown and chain_sum"
         )
         raise ConfigError(f"reasoning-gym has no generator named {given['name']!r}; {hint}")
     try:

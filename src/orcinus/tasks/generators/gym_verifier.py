@@ -1,4 +1,7 @@
-"""The verdicts of reasoning-gym: each generator knows which answers to its questions are right, often more than one."""
+"""Judge answers to reasoning-gym tasks with the rule of the generator that made the question.
+
+Many of these questions have more than one right answer; the generator's rule knows them all.
+"""
 
 from functools import lru_cache
 from typing import Any
@@ -14,7 +17,7 @@ VERSION = 1
 
 
 async def by_generator(example: Example, attempt: Attempt) -> Verdict:
-    """Whether the generator gives the found answer all points; some of the points are none."""
+    """Judge an answer by its generator: right for full points, wrong for fewer."""
     value = answer = None
     if attempt.finish in ("error", "refusal"):
         reason = "no answer came" if attempt.finish == "error" else "refused"
@@ -38,7 +41,7 @@ async def by_generator(example: Example, attempt: Attempt) -> Verdict:
 
 @lru_cache(maxsize=1024)
 def _entry(made: bytes, place: int) -> Any:
-    """What the generator drew, and knows of it."""
+    """Draw a question again, with what the generator knows of it."""
     return open_gym(made)[place]
 
 

@@ -1,43 +1,53 @@
-"""Tasks that a program draws: as many examples as one wants, none of them seen before, each with its right answer.
+"""Tasks drawn by a program: any number of new examples, each with its right answer.
 
     {generator: sums, count: 300, size: [4, 7]}   →   "Add 4 7 2 9 5." …
 
-Example i depends on (generator, seed, i) alone, so that a larger count only adds examples.
+Example i depends on (generator, seed, i) alone, so that a larger count only adds examples. A new
+generator is a ``Generator`` in a file of its own and an entry in ``GENERATORS``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import Field, field_validator
 
 from orcinus.core.config import Config
+from orcinus.core.errors import DataError
 from orcinus.core.types import Example
-from orcinus.tasks.generators import short
+from orcinus.tasks.generators.bbh import BBH
+from orcinus.tasks.generators.generator import Generator
+from orcinus.tasks.generators.short import SHORT
 
 VERSION = 1
 """Raised when a generator draws other examples for the same settings."""
+
+GENERATORS: Mapping[str, Generator] = {generator.name: generator for generator in (*SHORT, *BBH)}
+"""The built-in generators by name."""
+
+_REPEATS_IN_A_ROW = 1000
+"""Draws. After this many repeats in a row there is hardly a new question left."""
 
 
 class ProceduralConfig(Config):
     """A task drawn by a program."""
 
     generator: str
-    """What is drawn; the known ones are listed when the name is wrong."""
+    """Name of the generator; a wrong name is answered with the known ones."""
     name: str | None = None
     """Name of the task; None takes the generator's."""
     count: int = Field(default=300, ge=1)
     """How many examples, all different."""
     size: tuple[int, int] = (4, 6)
-    """Least and greatest size of a question: how many numbers, letters, words."""
+    """Smallest and largest size of a question: how many numbers, letters or words."""
     seed: int = 0
     """Another seed draws other examples."""
 
     @field_validator("generator")
     @classmethod
     def _generator_is_known(cls, value: str) -> str:
-        if value not in short.FAMILIES:
+        if value not in GENERATORS:
             raise ValueError(
-                f"no generator named {value!r}; known: {', '.join(sorted(short.FAMILIES))}"
+                f"no generator named {value!r}; known: {', '.join(sorted(GENERATORS))}"
             )
         return value
 
@@ -49,17 +59,48 @@ class ProceduralConfig(Config):
         return value
 
     def identity(self) -> dict[str, Any]:
-        """What decides the examples."""
+        """Return what decides the examples."""
         return {**self.model_dump(mode="json"), "version": VERSION}
 
 
 def draw(config: ProceduralConfig) -> Iterator[Example]:
-    """The examples of ``config`` in a stable order.
+    """Yield the first ``config.count`` different examples of a generator, in a stable order.
 
     Raises:
-        DataError: There are not so many different ones.
+        DataError: The sizes allow fewer.
     """
-    name = config.name or config.generator
-    return short.examples(
-        config.generator, task=name, count=config.count, seed=config.seed, size=config.size
-    )
+    generator = GENERATORS[config.generator]
+    task = config.name or config.generator
+    seen: set[str] = set()
+    number = repeats = 0
+    while len(seen) < config.count:
+        example = generator.make(number, seed=config.seed, size=config.size, task=task)
+        number += 1
+        if example.prompt not in seen:
+            seen.add(example.prompt)
+            repeats = 0
+            yield example
+        elif (repeats := repeats + 1) >= _REPEATS_IN_A_ROW:
+            raise DataError(
+                f"task {task}: of {config.count} examples only {len(seen)} different ones were "
+                "found; lower count or raise size"
+            )
+
+
+def explain(prompt: str, strategy: str, *, errors: float = 0.0) -> str:
+    """Return the explanation of a built-in generator's question, ending in the answer.
+
+    Args:
+        prompt: The question.
+        strategy: The name of a strategy; one without an explanation of its own here is answered
+            step by step.
+        errors: Share of questions to answer wrongly, chosen by a hash of their text.
+
+    Raises:
+        LookupError: No generator asks this.
+    """
+    for generator in GENERATORS.values():
+        explanation = generator.explain(prompt, strategy, errors=errors)
+        if explanation is not None:
+            return explanation
+    raise LookupError(f"no generator asks {prompt!r}")
