@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 from orcinus.core import stats
+from orcinus.core.results import DecisionScore
 from orcinus.core.sampling import SamplingConfig
 from orcinus.evaluation.decide import decide
-from orcinus.evaluation.decisions import DecideConfig, Decided
+from orcinus.evaluation.decisions import DecideConfig
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.huggingface import Local
 from orcinus.pipeline.demo import recipe_path
@@ -33,7 +34,7 @@ WAYS = DecideConfig(by=("majority", "best_of_n", "weighted", "rebase"), separato
 SAMPLING = SamplingConfig(samples=16, temperature=0.7, max_tokens=96)
 
 
-async def measured(folder: Path, ways: DecideConfig) -> list[Decided]:
+async def measured(folder: Path, ways: DecideConfig) -> list[DecisionScore]:
     """Ask everything, or recall it."""
     examples = [
         e

@@ -11,17 +11,21 @@ import pytest
 from tests.cli.test_bad_input import fails
 
 from orcinus.core.errors import BudgetError, ConfigError
+from orcinus.core.results import RuleScore
 from orcinus.core.types import Messages, Sampling
+from orcinus.evaluation.benchmark_scores import ModelScores
 from orcinus.evaluation.benchmarks import evaluate_model
 from orcinus.evaluation.conditions import Settings
 from orcinus.evaluation.decisions import DecideConfig
 from orcinus.models.function import ScriptedConfig
+from orcinus.pipeline.benchmarks import evaluate_and_report
 from orcinus.runs import tables
 from orcinus.runs.budget import BudgetConfig
 from orcinus.runs.context import Runtime, Silent
 from orcinus.runs.ledger import Ledger
 from orcinus.tasks.benchmarks.specs import load
 
+WRITTEN = Path(__file__).parent / "written"
 calls: list[Messages] = []
 
 
@@ -64,17 +68,30 @@ def sums(folder: Path) -> Path:
     return folder / "data"
 
 
-def run(folder: Path, **changes: Any) -> dict[str, Any]:
+def conversations(data: Path) -> None:
+    questions = [
+        {"question_id": i, "category": "c", "turns": [f"{i} and 1?", f"{i} and 2?"]}
+        for i in range(3)
+    ]
+    folder = data / "mt_bench"
+    folder.mkdir(parents=True)
+    (folder / "question.jsonl").write_text(
+        "".join(json.dumps(q) + "\n" for q in questions), encoding="utf-8"
+    )
+
+
+def run(folder: Path, **changes: Any) -> ModelScores:
     settings = Settings(**{"benchmarks": (load("gsm8k"),), "data": folder / "data", **changes})
     runtime = Runtime(workspace=folder, ledger_path=folder / "ledger.sqlite")
-    return asyncio.run(evaluate_model(settings, MODEL, JUDGE, folder / "out", runtime, Silent()))
+    out = folder / "out"
+    return asyncio.run(evaluate_and_report(settings, MODEL, JUDGE, out, runtime, Silent()))
 
 
 def test_a_model_is_scored_and_its_answers_are_kept(tmp_path: Path) -> None:
     sums(tmp_path)
     found = run(tmp_path)
-    scores = found["benchmarks"]["gsm8k"]["conditions"]["plain/1"]["scores"]
-    assert scores["_micro"]["mean"] == scores["_macro"]["mean"] == found["macro"] == 1.0
+    accuracy = found.benchmarks["gsm8k"].conditions["plain/1"].score.accuracy
+    assert accuracy.micro.mean == accuracy.macro.mean == found.macro == 1.0
     assert len(list(tables.read_judged(tmp_path / "out" / "attempts-gsm8k.parquet"))) == 20
     assert json.loads((tmp_path / "out" / "scores.json").read_bytes())["macro"] == 1.0
 
@@ -83,10 +100,35 @@ def test_an_answer_in_which_a_published_rule_finds_nothing_counts_as_wrong_by_it
     tmp_path: Path,
 ) -> None:
     sums(tmp_path)
-    rules = run(tmp_path)["benchmarks"]["gsm8k"]["conditions"]["plain/1"]["rules"]
-    assert rules["lm_eval_flexible"] == {"n": 20, "mean": 1.0, "ours": 1.0}
-    assert rules["gsm8k_hash"] == {"n": 20, "mean": 0.0, "ours": 1.0}
+    rules = run(tmp_path).benchmarks["gsm8k"].conditions["plain/1"].score.rules
+    assert rules["lm_eval_flexible"] == RuleScore(n=20, mean=1.0, ours=1.0)
+    assert rules["gsm8k_hash"] == RuleScore(n=20, mean=0.0, ours=1.0)
     assert "agieval_few_shot" not in rules
+
+
+def test_the_file_of_scores_keeps_its_keys(tmp_path: Path) -> None:
+    """The fixture was written when results were dictionaries, by the settings below."""
+    data = tmp_path / "data"
+    (data / "gsm8k").mkdir(parents=True)
+    sums(tmp_path).joinpath("test.jsonl").rename(data / "gsm8k" / "test.jsonl")
+    conversations(data)
+    (tmp_path / "learnt.jsonl").write_text(
+        json.dumps({"messages": [{"content": "What is 3 + 4?"}]}), encoding="utf-8"
+    )
+    run(
+        tmp_path,
+        benchmarks=(load("gsm8k"), load("mt_bench")),
+        layouts=("plain", "cued"),
+        learnt_from=(str(tmp_path / "learnt.jsonl"),),
+        sampling={"samples": 2, "temperature": 0.5},
+    )
+    written = json.loads((tmp_path / "out" / "scores.json").read_bytes())
+    for benchmark in written["benchmarks"].values():
+        benchmark["published"] = benchmark["published"][:1]
+    earlier = json.loads((WRITTEN / "benchmark-scores.json").read_bytes())
+    assert written.keys() == earlier.keys()
+    for key in ("model", "seed", "macro", "systems", "benchmarks"):
+        assert written[key] == earlier[key]
 
 
 def test_nothing_is_asked_twice(tmp_path: Path) -> None:
@@ -99,15 +141,15 @@ def test_nothing_is_asked_twice(tmp_path: Path) -> None:
 
 def test_layouts_and_system_messages_are_conditions_on_the_same_items(tmp_path: Path) -> None:
     sums(tmp_path)
-    found = run(tmp_path, layouts=("plain", "cued"), systems=("", "Be brief."))["benchmarks"][
-        "gsm8k"
-    ]
-    means = {name: c["scores"]["_macro"]["mean"] for name, c in found["conditions"].items()}
+    found = run(tmp_path, layouts=("plain", "cued"), systems=("", "Be brief.")).benchmarks["gsm8k"]
+    means = {name: c.score.accuracy.macro.mean for name, c in found.conditions.items()}
     assert means == {"plain/1": 1.0, "plain/2": 0.0, "cued/1": 0.0, "cued/2": 0.0}
-    assert found["layouts_spread"]["spread"] == 1.0
-    assert found["systems"]["sd"] == pytest.approx(0.5**0.5)
-    assert [row["difference"] for row in found["against_first"]] == [-1.0, -1.0, -1.0]
-    assert all(row["n"] == 20 and row["p_holm"] < 0.001 for row in found["against_first"])
+    assert found.layouts_spread is not None
+    assert found.layouts_spread.spread == 1.0
+    assert found.systems is not None
+    assert found.systems.sd == pytest.approx(0.5**0.5)
+    assert [row.difference for row in found.against_first] == [-1.0, -1.0, -1.0]
+    assert all(row.n == 20 and row.p_holm < 0.001 for row in found.against_first)
 
 
 def test_two_conditions_that_send_the_same_words_share_their_calls_and_are_both_scored(
@@ -116,11 +158,9 @@ def test_two_conditions_that_send_the_same_words_share_their_calls_and_are_both_
     sums(tmp_path)
     benchmark = load("gsm8k").model_copy(update={"layouts": {"a": "{question}", "b": "{question}"}})
     asked().clear()
-    conditions = run(tmp_path, benchmarks=(benchmark,), layouts=("all",))["benchmarks"]["gsm8k"][
-        "conditions"
-    ]
+    found = run(tmp_path, benchmarks=(benchmark,), layouts=("all",)).benchmarks["gsm8k"]
     assert len(asked()) == 20
-    assert [c["scores"]["_micro"]["n"] for c in conditions.values()] == [20, 20]
+    assert [c.score.accuracy.micro.n for c in found.conditions.values()] == [20, 20]
 
 
 def test_items_that_the_model_has_learnt_from_are_flagged(tmp_path: Path) -> None:
@@ -128,29 +168,21 @@ def test_items_that_the_model_has_learnt_from_are_flagged(tmp_path: Path) -> Non
     (tmp_path / "learnt.jsonl").write_text(
         json.dumps({"messages": [{"content": "What is 3 + 4?"}]}), encoding="utf-8"
     )
-    condition = run(tmp_path, learnt_from=(str(tmp_path / "learnt.jsonl"),))["benchmarks"]["gsm8k"][
-        "conditions"
-    ]["plain/1"]
-    assert condition["flagged"] == 1
-    assert condition["clean"]["_micro"]["n"] == 19
+    found = run(tmp_path, learnt_from=(str(tmp_path / "learnt.jsonl"),)).benchmarks["gsm8k"]
+    condition = found.conditions["plain/1"]
+    assert condition.flagged == 1
+    assert condition.clean is not None
+    assert condition.clean.micro.n == 19
     items = list(tables.read_examples(tmp_path / "out" / "items-gsm8k.parquet"))
     assert [item.prompt for item in items if item.meta["contaminated"]] == ["What is 3 + 4?"]
 
 
 def test_the_second_turn_is_asked_after_the_first_answer_and_rated_with_it(tmp_path: Path) -> None:
-    questions = [
-        {"question_id": i, "category": "c", "turns": [f"{i} and 1?", f"{i} and 2?"]}
-        for i in range(3)
-    ]
-    folder = tmp_path / "data" / "mt_bench"
-    folder.mkdir(parents=True)
-    (folder / "question.jsonl").write_text(
-        "".join(json.dumps(q) + "\n" for q in questions), encoding="utf-8"
-    )
-    rating = run(tmp_path, benchmarks=(load("mt_bench"),))["benchmarks"]["mt_bench"]["ratings"][
-        "plain/1"
-    ]
-    assert (rating["mean"], rating["by_turn"], rating["n"]) == (6.0, {"1": 4.0, "2": 8.0}, 6)
+    conversations(tmp_path / "data")
+    ratings = run(tmp_path, benchmarks=(load("mt_bench"),)).benchmarks["mt_bench"].ratings
+    assert ratings is not None
+    rating = ratings["plain/1"]
+    assert (rating.mean, rating.by_turn, rating.n) == (6.0, {"1": 4.0, "2": 8.0}, 6)
     second = next(
         iter(tables.read_judged(tmp_path / "out" / "attempts-mt_bench-turn2.parquet"))
     ).attempt
@@ -193,10 +225,8 @@ def test_several_tries_are_decided_and_the_report_says_at_which_cost(tmp_path: P
         sampling={"samples": 2, "temperature": 0.5},
         systems=("", "Be brief."),
     )
-    rows = found["benchmarks"]["gsm8k"]["conditions"]["plain/1"]["decided"]
-    assert [
-        (row["by"], row["score"]["mean"], row["calls"], row["reward_calls"]) for row in rows
-    ] == [
+    rows = found.benchmarks["gsm8k"].conditions["plain/1"].score.decided
+    assert [(row.by, row.score.mean, row.calls, row.reward_calls) for row in rows] == [
         ("majority", 1.0, 2.0, 0.0),
         ("best_of_n", 1.0, 2.0, 1.0),
     ]

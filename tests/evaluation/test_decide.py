@@ -17,10 +17,11 @@ from tests.conftest import write_recipe
 from orcinus.core.errors import BudgetError, ConfigError, StepError
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.protocols import Completer
+from orcinus.core.results import DecisionScore
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Completion, Example, Finish, Messages, Sampling, Strategy, Usage
 from orcinus.evaluation.decide import decide
-from orcinus.evaluation.decisions import DecideConfig, Decided
+from orcinus.evaluation.decisions import DecideConfig
 from orcinus.models.function import Scripted
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.huggingface import Local
@@ -108,7 +109,7 @@ async def search(
     strategy: Strategy = PLAIN,
     judge: Completer | None = None,
     tokens: int | None = None,
-) -> dict[tuple[str, int], Decided]:
+) -> dict[tuple[str, int], DecisionScore]:
     """Ask the samples, then decide; by way and number."""
     sampling = config.sampling(sampling)
     requests = [
@@ -136,7 +137,7 @@ async def search(
         return {(row.by, row.n): row for row in rows}
 
 
-def run(*arguments: Any, **more: Any) -> dict[tuple[str, int], Decided]:
+def run(*arguments: Any, **more: Any) -> dict[tuple[str, int], DecisionScore]:
     """``search`` in a loop of its own."""
     return asyncio.run(search(*arguments, **more))
 
@@ -387,7 +388,7 @@ def demo_student() -> Local:
         )
 
 
-async def search_the_demo(folder: Path, *, served: bool) -> dict[tuple[str, int], Decided]:
+async def search_the_demo(folder: Path, *, served: bool) -> dict[tuple[str, int], DecisionScore]:
     """By the student in this process, or behind a server."""
     student = demo_student()
     settings: Any = {"examples": DEMO, "sampling": DEMO_SAMPLING, "strategy": STEPWISE}

@@ -19,10 +19,11 @@ from tests.conftest import write_recipe
 from transformers import AutoTokenizer
 
 from orcinus.core.types import Message
+from orcinus.evaluation.scores import latest_scores
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import folder_identity
 from orcinus.runs import tables
-from orcinus.runs.folders import finished_steps, scores_of, summary_of
+from orcinus.runs.folders import finished_steps, summary_of
 from orcinus.runs.ledger import Ledger
 from orcinus.runs.lineage import trace_lesson
 from orcinus.runs.status import run_status
@@ -177,10 +178,10 @@ def test_looking_at_a_run(finished: Path) -> None:
     status = run_status(finished / "runs" / "small", finished / "runs" / "ledger.sqlite")
     assert {step.state for step in status.steps} == {"done"}
     assert sum(row.calls for row in status.spend if row.step == "teach") > 0
-    scores = scores_of(finished / "runs" / "small")
+    scores = latest_scores(finished / "runs" / "small")
     assert scores is not None
-    assert set(scores["arms"]) == {"before", "prompted", "answer_only", "after", "teacher"}
-    assert scores["arms"]["teacher"]["_micro"]["mean"] > 0.8
+    assert set(scores.arms) == {"before", "prompted", "answer_only", "after", "teacher"}
+    assert (scores.arms["teacher"].accuracy.micro.mean or 0.0) > 0.8
     plan = orcinus("plan", "recipe.yaml", "--json", cwd=finished)
     assert {row["state"] for row in json.loads(plan.stdout)["rows"]} == {"done"}
     for layout in ("messages", "sharegpt", "alpaca", "trl"):

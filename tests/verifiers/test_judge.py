@@ -12,13 +12,14 @@ from tests.conftest import write_recipe
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.types import Messages, Sampling
+from orcinus.evaluation.scores import latest_scores
 from orcinus.pipeline.method import steps_of
 from orcinus.pipeline.plan import Plan, plan_recipe
 from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.pipeline.run import run_recipe
 from orcinus.runs import tables
 from orcinus.runs.context import Runtime, Silent
-from orcinus.runs.folders import finished_steps, scores_of, summary_of
+from orcinus.runs.folders import finished_steps, summary_of
 from orcinus.runs.ledger import Ledger
 from orcinus.verifiers.verify import VERSION
 
@@ -107,17 +108,19 @@ def test_its_replies_are_in_the_ledger_and_booked_as_its_own(finished: Path) -> 
 
 
 def test_the_report_says_how_many_verdicts_are_a_judges(finished: Path) -> None:
-    scores = scores_of(finished)
+    scores = latest_scores(finished)
     assert scores is not None
-    counts = scores["judge"]["teacher"]
-    assert counts["given"] > 0
-    assert counts["in_vain"] == scores["arms"]["teacher"]["_micro"]["n_none"] > 0
+    teacher = scores.arms["teacher"]
+    counts, micro = teacher.judge, teacher.accuracy.micro
+    assert counts is not None
+    assert counts.given > 0
+    assert counts.no_verdict == micro.n_none > 0
     page = (finished / "report.md").read_text(encoding="utf-8")
     assert (
         "A proxy: these verdicts were given by a judge, the model tests.verifiers.test_judge:judge"
         in page
     )
-    assert f"{counts['given']} of {scores['arms']['teacher']['_micro']['n']} (teacher)" in page
+    assert f"{counts.given} of {micro.n} (teacher)" in page
 
 
 def calls(finished: Path, model: str) -> int:

@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import read_jsonl
 from tests.verifiers.test_official import attempt
 
+from orcinus.core.results import RuleScore
 from orcinus.core.types import Example, Judged, Verdict
 from orcinus.evaluation.scores import scores_by_rule
 from orcinus.verifiers.answers.spans import Spans, exact_match, f1, normalised
@@ -137,7 +138,7 @@ def test_f1_stands_in_the_report_as_a_mean_and_never_is_a_verdict() -> None:
         attempt_id="a", verifier="spans@1", value=0.0, answer="the Bears", reason="marker"
     )
     rules = scores_by_rule([Judged(attempt=asked, verdict=verdict)], {("drop", "d"): question})
-    assert rules["drop_f1"] == {"n": 1, "mean": 0.67, "ours": 0.0}
+    assert rules["drop_f1"] == RuleScore(n=1, mean=0.67, ours=0.0)
     assert set(NAMES) - set(RULES) == {"drop_f1"}
 
 

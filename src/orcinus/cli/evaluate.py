@@ -15,6 +15,8 @@ from orcinus.cli.runs import execute
 from orcinus.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from orcinus.core.types import Score
+    from orcinus.evaluation.benchmark_scores import ModelScores
     from orcinus.evaluation.decisions import DecideConfig
     from orcinus.models.configs import ModelConfig
 
@@ -139,8 +141,9 @@ def evaluate(
         raise ConfigError(
             "give a recipe, or both --model and --benchmark; orcinus benchmarks lists what there is"
         )
-    from orcinus.evaluation.benchmarks import evaluate_model
     from orcinus.evaluation.conditions import Settings, system_message
+    from orcinus.evaluation.scores import benchmark_content
+    from orcinus.pipeline.benchmarks import evaluate_and_report
     from orcinus.runs.budget import BudgetConfig
     from orcinus.tasks.benchmarks.specs import load
 
@@ -176,11 +179,14 @@ def evaluate(
     runtime = flags.runtime(runs=runs, ledger=ledger, concurrency=concurrency, device=device)
     progress = progress_for(flags.error_console(), as_json=as_json)
     try:
-        scores = run_async(evaluate_model(settings, asked, judged_by, folder, runtime, progress))
+        scores = run_async(
+            evaluate_and_report(settings, asked, judged_by, folder, runtime, progress)
+        )
     finally:
         progress.close()
     if as_json:
-        flags.print_json({"event": "done", "folder": str(folder), "scores": scores})
+        content = benchmark_content(scores)
+        flags.print_json({"event": "done", "folder": str(folder), "scores": content})
     else:
         _print(scores)
         typer.echo(f"report: {folder / 'report.html'}")
@@ -305,73 +311,62 @@ def _slug(model: "ModelConfig") -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "model"
 
 
-def _print(scores: dict[str, Any]) -> None:
+def _print(scores: "ModelScores") -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("benchmark", no_wrap=True)
     table.add_column("layout/system", no_wrap=True)
     for column in ("mean", "95 % interval", "n", "answer found"):
         table.add_column(column, justify="right", no_wrap=True)
-    for name, found in scores["benchmarks"].items():
-        for condition, content in found.get("conditions", {}).items():
-            macro, micro = content["scores"]["_macro"], content["scores"]["_micro"]
-            interval = (
-                "–"
-                if macro["low"] is None
-                else f"{100 * macro['low']:.1f} – {100 * macro['high']:.1f}"
-            )
-            found_in = _percent(micro["format_ok"])
+    failed = 0
+    for name, found in scores.benchmarks.items():
+        for condition, content in found.conditions.items():
+            macro, micro = content.score.accuracy.macro, content.score.accuracy.micro
+            failed += micro.n_error
             table.add_row(
                 name,
                 escape(condition),
-                _percent(macro["mean"]),
-                interval,
-                f"{micro['n']:,}",
-                found_in,
+                _percent(macro.mean),
+                _interval(macro),
+                f"{micro.n:,}",
+                _percent(micro.format_ok),
             )
-        for condition, content in found.get("ratings", {}).items():
-            rated = content["mean"] is not None
-            mean = f"{content['mean']:.2f} of 10" if rated else "–"
-            interval = f"{content['low']:.2f} – {content['high']:.2f}" if rated else "–"
-            table.add_row(name, escape(condition), mean, interval, f"{content['n']:,}", "")
+        for condition, rating in (found.ratings or {}).items():
+            failed += rating.unanswered
+            mean, interval = "–", "–"
+            if rating.mean is not None:
+                mean = f"{rating.mean:.2f} of 10"
+                interval = f"{rating.low:.2f} – {rating.high:.2f}"
+            table.add_row(name, escape(condition), mean, interval, f"{rating.n:,}", "")
     flags.out_console().print(table)
     _print_decided(scores)
-    failed = sum(
-        content["scores"]["_micro"]["n_error"]
-        for b in scores["benchmarks"].values()
-        for content in b.get("conditions", {}).values()
-    ) + sum(
-        content["unanswered"]
-        for b in scores["benchmarks"].values()
-        for content in b.get("ratings", {}).values()
-    )
     if failed:
         typer.echo(
             f"{failed:,} questions have no answer, for their calls failed; the same command asks them again"
         )
 
 
-def _print_decided(scores: dict[str, Any]) -> None:
+def _print_decided(scores: "ModelScores") -> None:
     """What fits a terminal; tokens read and the judge's part stand in the report."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("benchmark", "layout/system", "decided by"):
         table.add_column(column, no_wrap=True)
     for column in ("right", "95 % interval", "tokens", "calls", "dollars"):
         table.add_column(column, justify="right", no_wrap=True)
-    for name, found in scores["benchmarks"].items():
-        for condition, content in found.get("conditions", {}).items():
-            for row in content["decided"]:
-                score = row["score"]
-                interval = (
-                    "–"
-                    if score["low"] is None
-                    else f"{100 * score['low']:.1f} – {100 * score['high']:.1f}"
-                )
-                way, right = f"{row['by']} of {row['n']}", _percent(score["mean"])
-                figures = f"{row['tokens_out']:,.0f}", f"{row['calls']:,.1f}", f"{row['usd']:.4f}"
-                table.add_row(name, escape(condition), way, right, interval, *figures)
+    for name, found in scores.benchmarks.items():
+        for condition, content in found.conditions.items():
+            for row in content.score.decided:
+                way, right = f"{row.by} of {row.n}", _percent(row.score.mean)
+                figures = f"{row.tokens_out:,.0f}", f"{row.calls:,.1f}", f"{row.usd:.4f}"
+                table.add_row(name, escape(condition), way, right, _interval(row.score), *figures)
     if table.row_count:
         typer.echo("\nSeveral tries, decided; written tokens, calls and dollars for one question:")
         flags.out_console().print(table)
+
+
+def _interval(score: "Score") -> str:
+    if score.low is None or score.high is None:
+        return "–"
+    return f"{100 * score.low:.1f} – {100 * score.high:.1f}"
 
 
 def _percent(share: float | None) -> str:

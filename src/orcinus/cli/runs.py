@@ -315,16 +315,18 @@ def export(
 
 
 def _result(run_dir: Path) -> dict[str, Any]:
-    from orcinus.runs.folders import scores_of
+    from orcinus.evaluation.scores import latest_scores, scores_content
 
-    return {"event": "done", "run": str(run_dir), "scores": scores_of(run_dir)}
+    scores = latest_scores(run_dir)
+    content = None if scores is None else scores_content(scores)
+    return {"event": "done", "run": str(run_dir), "scores": content}
 
 
 def _print_result(run_dir: Path, until: str | None) -> None:
     from orcinus.cli.show import print_scores
-    from orcinus.runs.folders import scores_of
+    from orcinus.evaluation.scores import latest_scores
 
-    scores = scores_of(run_dir)
+    scores = latest_scores(run_dir)
     if until in (None, "evaluate", "report") and scores is not None:
         print_scores(flags.out_console(), scores)
     report = run_dir / layout.report("html")

@@ -1,6 +1,6 @@
 """Records as a reader sees them in a terminal."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.panel import Panel
@@ -12,22 +12,23 @@ from orcinus.reports.words import ARMS, chance, points
 from orcinus.runs.lineage import Lineage
 
 if TYPE_CHECKING:
+    from orcinus.core.results import Scores
     from orcinus.evaluation.diagnosis.tables import Diagnosis
 
 
-def print_scores(console: Console, scores: dict[str, Any]) -> None:
+def print_scores(console: Console, scores: "Scores") -> None:
     """The headline table: every arm's accuracy, and ``after`` against each."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("held-out questions right", ratio=1)
     for column in ("mean", "95 % interval", "n", "no answer"):
         table.add_column(column, justify="right", no_wrap=True)
-    for arm, by_task in scores["arms"].items():
-        macro, micro = by_task["_macro"], by_task["_micro"]
-        interval = (
-            "–" if macro["low"] is None else f"{100 * macro['low']:.1f} – {100 * macro['high']:.1f}"
-        )
+    for arm, found in scores.arms.items():
+        macro, micro = found.accuracy.macro, found.accuracy.micro
+        interval = "–"
+        if macro.low is not None and macro.high is not None:
+            interval = f"{100 * macro.low:.1f} – {100 * macro.high:.1f}"
         table.add_row(
-            ARMS[arm], _percent(macro["mean"]), interval, f"{micro['n']:,}", f"{micro['n_none']:,}"
+            ARMS[arm], _percent(macro.mean), interval, f"{micro.n:,}", f"{micro.n_none:,}"
         )
     console.print(table)
     console.print()
@@ -35,15 +36,15 @@ def print_scores(console: Console, scores: dict[str, Any]) -> None:
     against.add_column("trained on explanations against", ratio=1)
     for column in ("points", "95 % interval", "repaired", "lost", "p"):
         against.add_column(column, justify="right", no_wrap=True)
-    for row in scores["comparisons"]:
-        if row["task"] is None:
+    for row in scores.comparisons:
+        if row.task is None:
             against.add_row(
-                ARMS[row["b"]],
-                points(row["difference"]),
-                f"{points(row['low'])} … {points(row['high'])}",
-                f"{row['repairs']:,}",
-                f"{row['regressions']:,}",
-                chance(row["p_value"]),
+                ARMS[row.b],
+                points(row.difference),
+                f"{points(row.low)} … {points(row.high)}",
+                f"{row.repairs:,}",
+                f"{row.regressions:,}",
+                chance(row.p_value),
             )
     if against.row_count:
         console.print(against)

@@ -7,29 +7,33 @@ a budget is a hard cap. A *condition* is one layout under one system message.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Literal
-
-import orjson
+from typing import Literal
 
 from orcinus.core import stats
 from orcinus.core.errors import ConfigError
-from orcinus.core.files import write_atomically
 from orcinus.core.protocols import Completer
+from orcinus.core.results import Comparison, DecisionScore
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import Example, Judged, Request, Strategy
-from orcinus.evaluation.conditions import STEP, Settings, _conditions, _sampling
+from orcinus.evaluation.benchmark_scores import (
+    BenchmarkScore,
+    ConditionScore,
+    ModelScores,
+    Spread,
+)
+from orcinus.evaluation.comparisons import compare_items, correct_for_number
+from orcinus.evaluation.conditions import STEP, Condition, Settings, _conditions, _sampling
 from orcinus.evaluation.contamination import _flagged
 from orcinus.evaluation.conversations import _rated
 from orcinus.evaluation.decide import decide
-from orcinus.evaluation.scores import scores_by_rule, scores_by_task
+from orcinus.evaluation.scores import score_arm, scores_by_task, write_benchmark_scores
 from orcinus.models.attempts import collecting_seldom
 from orcinus.models.configs import ModelConfig
 from orcinus.models.open import open_completer
-from orcinus.reports import benchmarks as pages
 from orcinus.runs import layout, tables
 from orcinus.runs.budget import Budget
 from orcinus.runs.context import Progress, Runtime, StepContext
@@ -40,7 +44,6 @@ from orcinus.tasks.benchmarks.published import published
 from orcinus.tasks.benchmarks.reading import Read, read_benchmark
 from orcinus.tasks.benchmarks.specs import Benchmark
 from orcinus.verifiers.ifeval import library
-from orcinus.verifiers.judge import given_by_judge
 from orcinus.verifiers.measure import measure
 
 ORCA2_SIX = ("agieval", "bbh_orca", "drop", "crass", "race", "gsm8k")
@@ -54,7 +57,7 @@ async def evaluate_model(
     out: Path,
     runtime: Runtime,
     progress: Progress,
-) -> dict[str, Any]:
+) -> ModelScores:
     """Ask ``model`` the benchmarks, and write the folder ``out``.
 
     Args:
@@ -66,7 +69,7 @@ async def evaluate_model(
         progress: Is told how far it is.
 
     Returns:
-        What stands in ``scores.json``.
+        The results, which are also in ``scores.json``.
 
     Raises:
         OrcinusError: Something a user can mend; what is paid for is kept, and the same command goes on.
@@ -111,10 +114,8 @@ async def evaluate_model(
         finally:
             for item in opened.values():
                 await item.aclose()
-    scores = _together(settings, name, found)
-    write_atomically(out / layout.SCORES, orjson.dumps(scores, option=orjson.OPT_INDENT_2))
-    write_atomically(out / layout.report("md"), pages.markdown(scores).encode())
-    write_atomically(out / layout.report("html"), pages.html(scores).encode())
+    scores = _model_scores(settings, name, found)
+    write_benchmark_scores(out, scores)
     return scores
 
 
@@ -179,7 +180,7 @@ async def _one(
     settings: Settings,
     context: StepContext,
     judge: ModelConfig | None,
-) -> dict[str, Any]:
+) -> BenchmarkScore:
     """All conditions of one benchmark, and what is made of them."""
     items = next(iter(read.by_layout.values()))
     flagged = _flagged(items, settings)
@@ -192,21 +193,21 @@ async def _one(
                 "contaminated": (item.task, item.id) in flagged if settings.learnt_from else None,
             }
             writer.write(tables.example_row(replace(item, meta=meta), "held_out"))
-    content: dict[str, Any] = {
-        "title": benchmark.title,
-        "about": benchmark.about,
-        "url": benchmark.url,
-        "licence": benchmark.licence,
-        "items": len(items),
-        "subsets": len(benchmark.subsets) - len(read.missing),
-        "missing": list(read.missing),
-        "skipped": list(read.skipped),
-        "sampling": _sampling(benchmark, settings).model_dump(mode="json"),
-        "layouts": {name: benchmark.layout(name) for name in read.by_layout},
-        "published": [asdict(cell) for cell in published(benchmark.published)],
-    }
+    result = BenchmarkScore(
+        title=benchmark.title,
+        about=benchmark.about,
+        url=benchmark.url,
+        licence=benchmark.licence,
+        items=len(items),
+        subsets=len(benchmark.subsets) - len(read.missing),
+        missing=tuple(read.missing),
+        skipped=tuple(read.skipped),
+        sampling=_sampling(benchmark, settings),
+        layouts={name: benchmark.layout(name) for name in read.by_layout},
+        published=tuple(published(benchmark.published)),
+    )
     if benchmark.rated:
-        return content | {"ratings": await _rated(benchmark, read, settings, context)}
+        return replace(result, ratings=await _rated(benchmark, read, settings, context))
     if benchmark.needs == "judge":
         context = replace(context, judging=_judging(benchmark))
     requests = list(_requests(benchmark, read, settings))
@@ -231,26 +232,25 @@ async def _one(
         for layout, laid_out in read.by_layout.items()
     }
     conditions = {
-        condition.name: asdict(condition)
-        | _condition(
-            by_name[condition.name], examples[condition.layout], flagged, bool(settings.learnt_from)
-        )
-        | {
-            "decided": await _decided(
+        condition.name: _condition_score(
+            condition,
+            by_name[condition.name],
+            examples[condition.layout],
+            flagged if settings.learnt_from else None,
+            await _decided(
                 benchmark, settings, asked[condition.name], by_name[condition.name], context
-            )
-        }
+            ),
+        )
         for condition in _conditions(read, settings)
     }
     first = next(iter(conditions))
-    return content | {
-        "conditions": conditions,
-        "against_first": _against(by_name, first, settings.seed),
-        "systems": _spread(
-            [c for c in conditions.values() if c["layout"] == conditions[first]["layout"]]
-        ),
-        "layouts_spread": _spread([c for c in conditions.values() if c["system"] == 1]),
-    }
+    return replace(
+        result,
+        conditions=conditions,
+        against_first=_against(by_name, first, settings.seed),
+        systems=_spread([c for c in conditions.values() if c.layout == conditions[first].layout]),
+        layouts_spread=_spread([c for c in conditions.values() if c.system == 1]),
+    )
 
 
 async def _decided(
@@ -259,11 +259,11 @@ async def _decided(
     requests: Sequence[Request],
     judged: Sequence[Judged],
     context: StepContext,
-) -> list[dict[str, Any]]:
+) -> list[DecisionScore]:
     """What several tries come to together under one condition."""
     if settings.decide is None:
         return []
-    rows = await decide(
+    return await decide(
         settings.decide,
         _sampling(benchmark, settings),
         requests,
@@ -273,7 +273,6 @@ async def _decided(
         step=STEP,
         name=f"{benchmark.name}-{requests[0].strategy.replace('/', '-')}",
     )
-    return [asdict(row) for row in rows]
 
 
 def _judging(benchmark: Benchmark) -> JudgingConfig:
@@ -293,85 +292,80 @@ def _requests(benchmark: Benchmark, read: Read, settings: Settings) -> Iterator[
             yield from requests_for(example, strategy, sampling, seed=settings.seed)
 
 
-def _condition(
+def _condition_score(
+    condition: Condition,
     judged: Sequence[Judged],
     examples: Mapping[tuple[str, str], Example],
-    flagged: set[tuple[str, str]],
-    looked: bool,
-) -> dict[str, Any]:
-    """What one condition scored: by task, over all, by published rules, and without flagged items."""
-    clean = [item for item in judged if (item.attempt.task, item.attempt.example_id) not in flagged]
-    together = stats.score_samples(judged)
-    return {
-        "scores": scores_by_task(judged),
-        "rules": scores_by_rule(judged, examples),
-        "clean": scores_by_task(clean) if looked else None,
-        "flagged": len(flagged) if looked else None,
-        "judge": dict(zip(("given", "in_vain"), given_by_judge(judged), strict=True)),
-        "samples": None if together is None else asdict(together),
-        "tokens_out": fmean([item.attempt.usage.tokens_out for item in judged]),
-        "cost_usd": sum(item.attempt.cost_usd for item in judged),
-    }
+    flagged: set[tuple[str, str]] | None,
+    decided: Sequence[DecisionScore],
+) -> ConditionScore:
+    """Score one condition; ``flagged`` is None when contamination was not checked."""
+    clean = None
+    if flagged is not None:
+        clean = scores_by_task(
+            [i for i in judged if (i.attempt.task, i.attempt.example_id) not in flagged]
+        )
+    return ConditionScore(
+        layout=condition.layout,
+        system=condition.system,
+        score=score_arm(judged, examples, decided=decided, has_judge=True),
+        clean=clean,
+        flagged=None if flagged is None else len(flagged),
+        tokens_out=fmean([item.attempt.usage.tokens_out for item in judged]),
+        cost_usd=sum(item.attempt.cost_usd for item in judged),
+    )
 
 
-def _spread(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """How far the mean of tasks moves between conditions on the same items; None with a single one."""
-    means = [m for c in conditions if (m := c["scores"]["_macro"]["mean"]) is not None]
+def _spread(conditions: Sequence[ConditionScore]) -> Spread | None:
+    """Measure how far the mean of tasks moves between conditions; None with a single one."""
+    means = [m for c in conditions if (m := c.score.accuracy.macro.mean) is not None]
     if len(means) < 2:
         return None
-    return {
-        "n": len(means),
-        "mean": fmean(means),
-        "sd": stdev(means),
-        "low": min(means),
-        "high": max(means),
-        "spread": max(means) - min(means),
-    }
+    return Spread(
+        n=len(means),
+        mean=fmean(means),
+        sd=stdev(means),
+        low=min(means),
+        high=max(means),
+        spread=max(means) - min(means),
+    )
 
 
 def _against(
     by_name: Mapping[str, Sequence[Judged]], first: str, seed: int
-) -> list[dict[str, Any]]:
-    """Every condition against the first, paired by item, Holm's correction over them."""
-    if len(by_name) < 2:
-        return []
+) -> tuple[Comparison, ...]:
+    """Compare every condition with the first, paired by item, with Holm's correction."""
     base = stats.item_means(by_name[first])
-    rows: list[dict[str, Any]] = []
-    for name, judged in by_name.items():
-        values = stats.item_means(judged)
-        keys = [key for key in base if key in values]
-        if name != first and keys:
-            compared = stats.compare(
-                [values[key] for key in keys], [base[key] for key in keys], seed=seed
-            )
-            rows.append({"condition": name, **asdict(compared)})
-    corrected = stats.holm([row["p_value"] for row in rows])
-    return [row | {"p_holm": float(p)} for row, p in zip(rows, corrected, strict=True)]
+    rows = [
+        compare_items(name, first, stats.item_means(judged), base, seed=seed)
+        for name, judged in by_name.items()
+        if name != first
+    ]
+    return correct_for_number([row for row in rows if row is not None])
 
 
-def _together(
-    settings: Settings, model: str, found: Mapping[str, dict[str, Any]]
-) -> dict[str, Any]:
-    """Everything that the report shows."""
-    first = {
-        name: next(iter(content["conditions"].values()))
-        for name, content in found.items()
-        if "conditions" in content
+def _model_scores(
+    settings: Settings, model: str, found: Mapping[str, BenchmarkScore]
+) -> ModelScores:
+    """Put the benchmarks together, with the settings that the results depend on."""
+    means = {
+        name: next(iter(score.conditions.values())).score.accuracy.macro.mean
+        for name, score in found.items()
+        if score.conditions
     }
-    means = {name: content["scores"]["_macro"]["mean"] for name, content in first.items()}
     known = [mean for mean in means.values() if mean is not None]
     six = [means.get(name) for name in ORCA2_SIX]
-    return {
-        "model": model,
-        "date": datetime.now(UTC).date().isoformat(),
-        "seed": settings.seed,
-        "shots": settings.shots,
-        "limit": settings.limit,
-        "learnt_from": list(settings.learnt_from),
-        "overlap": settings.overlap,
-        "systems": list(settings.systems),
-        "macro": fmean(known) if known else None,
-        "orca2_six": fmean([mean for mean in six if mean is not None]) if None not in six else None,
-        "benchmarks": dict(found),
+    return ModelScores(
+        model=model,
+        date=datetime.now(UTC).date().isoformat(),
+        seed=settings.seed,
+        shots=settings.shots,
+        limit=settings.limit,
+        learnt_from=settings.learnt_from,
+        overlap=settings.overlap,
+        systems=settings.systems,
+        macro=fmean(known) if known else None,
+        orca2_six=fmean([mean for mean in six if mean is not None]) if None not in six else None,
+        benchmarks=found,
         **provenance(),
-    }
+    )

@@ -1,12 +1,12 @@
 """Ask and rate benchmarks of several turns."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any
 
 from orcinus.core import stats
 from orcinus.core.types import Example, Judged, Message, Request, Strategy
+from orcinus.evaluation.benchmark_scores import RatingScore
 from orcinus.evaluation.conditions import STEP, Condition, Settings, _conditions, _sampling
 from orcinus.runs import layout
 from orcinus.runs.context import StepContext
@@ -31,7 +31,7 @@ class _Turn:
 
 async def _rated(
     benchmark: Benchmark, read: Read, settings: Settings, context: StepContext
-) -> dict[str, Any]:
+) -> dict[str, RatingScore]:
     """Conversations, turn after turn, each answer rated by the judge with the conversation before it."""
     sampling = _sampling(benchmark, settings)
     open_turns = [
@@ -95,12 +95,11 @@ async def _rated(
     ratings = await rate([(_conversation(turn), reply.attempt.text) for turn, reply in said], judge)
     rows = [(turn, rating.value) for (turn, _), rating in zip(said, ratings, strict=True)]
     return {
-        condition.name: asdict(condition)
-        | _ratings([row for row in rows if row[0].condition == condition])
-        | {
-            "unanswered": sum(turn.condition == condition for turn, _ in answered)
-            - sum(t.condition == condition for t, _ in said)
-        }
+        condition.name: _rating_score(
+            condition,
+            [row for row in rows if row[0].condition == condition],
+            answers=sum(turn.condition == condition for turn, _ in answered),
+        )
         for condition in _conditions(read, settings)
     }
 
@@ -130,29 +129,30 @@ def _conversation(turn: _Turn) -> Example:
     return replace(turn.example, prompt=prompt, reference=reference or None)
 
 
-def _ratings(rows: Sequence[tuple[_Turn, float | None]]) -> dict[str, Any]:
-    """Means of ratings with an interval that knows that turns of one conversation belong together."""
+def _rating_score(
+    condition: Condition, rows: Sequence[tuple[_Turn, float | None]], *, answers: int
+) -> RatingScore:
+    """Average the ratings of a condition; the turns of one conversation are one cluster."""
     known = [(turn, value) for turn, value in rows if value is not None]
-    content: dict[str, Any] = {
-        "n": len(rows),
-        "n_none": len(rows) - len(known),
-        "mean": None,
-        "low": None,
-        "high": None,
-    }
-    if not known:
-        return content | {"by_turn": {}, "by_category": {}}
-    values = [value for _, value in known]
-    mean, low, high = stats.clustered_interval(values, [turn.example.id for turn, _ in known])
     by_turn: dict[str, list[float]] = {}
     by_category: dict[str, list[float]] = {}
     for turn, value in known:
         by_turn.setdefault(str(turn.turn), []).append(value)
         by_category.setdefault(str(turn.example.meta.get("category", "")), []).append(value)
-    return content | {
-        "mean": mean,
-        "low": max(1.0, low),
-        "high": min(10.0, high),
-        "by_turn": {name: fmean(found) for name, found in by_turn.items()},
-        "by_category": {name: fmean(found) for name, found in sorted(by_category.items()) if name},
-    }
+    mean = low = high = None
+    if known:
+        values = [value for _, value in known]
+        mean, low, high = stats.clustered_interval(values, [turn.example.id for turn, _ in known])
+        low, high = max(1.0, low), min(10.0, high)
+    return RatingScore(
+        layout=condition.layout,
+        system=condition.system,
+        n=len(rows),
+        n_none=len(rows) - len(known),
+        unanswered=answers - len(rows),
+        mean=mean,
+        low=low,
+        high=high,
+        by_turn={name: fmean(found) for name, found in by_turn.items()},
+        by_category={name: fmean(found) for name, found in sorted(by_category.items()) if name},
+    )

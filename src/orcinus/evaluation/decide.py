@@ -5,10 +5,11 @@ from dataclasses import replace
 
 from orcinus.core import stats
 from orcinus.core.protocols import Completer
+from orcinus.core.results import DecisionScore
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.stats import DECIDERS
 from orcinus.core.types import Judged, Request
-from orcinus.evaluation.decisions import DecideConfig, Decided, _candidate, _Decision, _written
+from orcinus.evaluation.decisions import DecideConfig, _candidate, _Decision, _written
 from orcinus.evaluation.tree_search import _Search
 from orcinus.runs import layout, tables
 from orcinus.runs.context import StepContext
@@ -25,7 +26,7 @@ async def decide(
     *,
     step: str,
     name: str,
-) -> list[Decided]:
+) -> list[DecisionScore]:
     """Decide in every way and at every number that the configuration names, and write ``decided-NAME.parquet``.
 
     Args:
@@ -68,7 +69,7 @@ async def decide(
     return [_summed(by, n, decisions) for (by, n), decisions in found.items()]
 
 
-def _summed(by: str, n: int, decisions: Sequence[_Decision]) -> Decided:
+def _summed(by: str, n: int, decisions: Sequence[_Decision]) -> DecisionScore:
     calls = [attempt for item in decisions for attempt in item.calls]
     # Equal texts share a rating.
     replies = [
@@ -77,7 +78,7 @@ def _summed(by: str, n: int, decisions: Sequence[_Decision]) -> Decided:
         for reply in {w.reply.id: w.reply for w in item.worths if w.reply is not None}.values()
     ]
     count = max(1, len(decisions))
-    return Decided(
+    return DecisionScore(
         by=by,
         n=n,
         score=stats.score(item.judged for item in decisions),

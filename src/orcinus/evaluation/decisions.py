@@ -12,7 +12,7 @@ from orcinus.core.errors import ConfigError
 from orcinus.core.protocols import Completer, Continuing
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.stats import Candidate
-from orcinus.core.types import Attempt, Example, Judged, Score
+from orcinus.core.types import Attempt, Example, Judged
 from orcinus.verifiers.rewards import BUILT_IN, Worth, Written
 
 By = Literal["majority", "best_of_n", "weighted", "rebase"]
@@ -95,30 +95,6 @@ class DecideConfig(Config):
                 f"decide: rebase goes on with half-written answers, and {completer.model} is not known to do so; for a server that heeds "
                 "continue_final_message (vLLM, orcinus serve) say continues: true in the model's YAML, else take weighted or best_of_n"
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decided:
-    """What one way of deciding among n came to, and what it cost. A call counts as if no other line shared it."""
-
-    by: str
-    n: int
-    score: Score
-    """Over all items; where fewer than all samples are decided among, over every group of n of them."""
-    tokens_out: float
-    """Written tokens a question."""
-    tokens_in: float
-    """Read tokens a question; a search reads its beginning with every step."""
-    calls: float
-    """Of the model, a question."""
-    usd: float
-    """Of model and judge, a question."""
-    reward_calls: float
-    """Of the judge, a question."""
-    reward_tokens: float
-    """In and out, of the judge, a question."""
-    unrated: int
-    """Ratings that could not be read; they count as the lowest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,55 +10,23 @@ that nobody had looked for, and a student that refuses everything is no better. 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from orcinus.core import stats
+from orcinus.core.results import FALSE_ALARMS, RetentionScore
 from orcinus.core.types import Example, Judged
 from orcinus.lessons.filters import refused
 
-SIZE = 0.05
-"""Chance of a false alarm over all rows together."""
 Key = tuple[str, str]
 Value = Callable[[Judged], float | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retained:
-    """One thing that must not suffer, before and after, on the same items."""
-
-    kind: Literal["task", "harmful", "harmless"]
-    what: str
-    """The task, or what is wanted of marked requests."""
-    n: int
-    before: float
-    after: float
-    """Share right; of marked requests the share that is refused, or answered."""
-    difference: float
-    low: float
-    high: float
-    """Bounds of the 95 % bootstrap interval of ``difference``, over items."""
-    repairs: int
-    regressions: int
-    """Items that got better, and worse."""
-    p_value: float
-    """One-sided: the chance of as many losses if training cost nothing."""
-    p_holm: float
-    """Corrected for the number of rows."""
-    detectable: float | None
-    """The smallest loss that would be found with a chance of 80 %; None when even a total one would be missed."""
-
-    @property
-    def lost(self) -> bool:
-        """Whether training cost something here."""
-        return self.p_holm < SIZE
-
-
 def compare_retention(
     examples: Iterable[Example], before: Sequence[Judged], after: Sequence[Judged], *, seed: int
-) -> tuple[Retained, ...]:
+) -> tuple[RetentionScore, ...]:
     """Compare the student with itself, task by task, and its refusals of marked requests.
 
     Args:
@@ -148,7 +116,7 @@ def _row(
     before: list[float],
     after: list[float],
     seed: int,
-) -> Retained | None:
+) -> RetentionScore | None:
     if not before:
         return None
     first, second = np.array(before), np.array(after)
@@ -159,7 +127,7 @@ def _row(
     else:
         both_ways = stats.sign_flip(second, first, seed=seed)
         p_value = both_ways / 2 if difference < 0 else 1 - both_ways / 2
-    return Retained(
+    return RetentionScore(
         kind=kind,
         what=what,
         n=len(before),
@@ -176,5 +144,7 @@ def _row(
     )
 
 
-def _detectable(row: Retained, rows: int) -> float | None:
-    return stats.minimum_detectable_drop(row.n, repairs=row.repairs / row.n, size=SIZE / rows)
+def _detectable(row: RetentionScore, rows: int) -> float | None:
+    return stats.minimum_detectable_drop(
+        row.n, repairs=row.repairs / row.n, size=FALSE_ALARMS / rows
+    )

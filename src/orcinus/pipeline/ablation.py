@@ -17,6 +17,7 @@ import orjson
 from orcinus.core import stats
 from orcinus.core.errors import ConfigError
 from orcinus.core.files import write_atomically
+from orcinus.evaluation.scores import read_scores
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.run import run_recipe
 from orcinus.runs import layout, tables
@@ -173,11 +174,7 @@ async def ablate(
                 tokens[name].append(judged.attempt.usage.tokens_out)
             if name == BASE:
                 base_dir = run_dir
-                untrained.append(
-                    orjson.loads((folder / layout.SCORES).read_bytes())["arms"]["before"]["_micro"][
-                        "mean"
-                    ]
-                )
+                untrained.append(read_scores(folder).arms["before"].accuracy.micro.mean or 0.0)
                 budget = _tokens_learnt(run_dir) if equal == "tokens" else None
     result = Ablation(
         rows=tuple(_compared(values, tokens, seeds)),

@@ -15,12 +15,13 @@ from typing import Any
 import orjson
 
 from orcinus.core.files import write_atomically
+from orcinus.core.types import Score
+from orcinus.evaluation.scores import read_scores
 from orcinus.models.configs import SelfConfig
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.scratch import ScratchConfig
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.run import run_recipe
-from orcinus.runs import layout
 from orcinus.runs.context import Progress, Runtime
 from orcinus.runs.folders import finished_steps, summary_of
 
@@ -36,8 +37,8 @@ class Round:
     right: int
     """Of the student's own answers to the questions it learns from."""
     lessons: int
-    before: dict[str, Any]
-    after: dict[str, Any]
+    before: Score
+    after: Score
     """Scores on the held-out items."""
     p_value: float | None
     """Paired test of after against before."""
@@ -77,26 +78,26 @@ async def improve(
         run_dir = await run_recipe(made, recipe_path, runtime, progress, until="evaluate")
         found.append(_round(number, run_dir))
         _write(recipe, found, runtime)
-        if (found[-1].after["mean"] or 0.0) <= (found[-1].before["mean"] or 0.0):
+        if (found[-1].after.mean or 0.0) <= (found[-1].before.mean or 0.0):
             break
         student = _trained(run_dir, student)
     return tuple(found)
 
 
 def _round(number: int, run_dir: Path) -> Round:
-    scores = orjson.loads((finished_steps(run_dir, "evaluate")[0] / layout.SCORES).read_bytes())
+    scores = read_scores(finished_steps(run_dir, "evaluate")[0])
     taught = summary_of(finished_steps(run_dir, "teach")[0])["summary"]
     curated = summary_of(finished_steps(run_dir, "curate")[0])["summary"]
-    paired = [row for row in scores["comparisons"] if row["task"] is None and row["b"] == "before"]
+    paired = [row for row in scores.comparisons if row.task is None and row.b == "before"]
     return Round(
         round=number,
         run=run_dir.name,
         sampled=taught["attempts"],
         right=taught["right"],
         lessons=curated["kept"],
-        before=scores["arms"]["before"]["_micro"],
-        after=scores["arms"]["after"]["_micro"],
-        p_value=paired[0]["p_value"] if paired else None,
+        before=scores.arms["before"].accuracy.micro,
+        after=scores.arms["after"].accuracy.micro,
+        p_value=paired[0].p_value if paired else None,
     )
 
 
@@ -127,8 +128,8 @@ def markdown(rounds: Iterable[Round]) -> str:
         "|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {item.round} | {item.right:,} of {item.sampled:,} | {item.lessons:,} | {percent(item.before['mean'])} | "
-        f"{percent(item.after['mean'])} | {percent(item.after['low'])} – {percent(item.after['high'])} | {item.after['n']:,} | "
+        f"| {item.round} | {item.right:,} of {item.sampled:,} | {item.lessons:,} | {percent(item.before.mean)} | "
+        f"{percent(item.after.mean)} | {percent(item.after.low)} – {percent(item.after.high)} | {item.after.n:,} | "
         f"{chance(item.p_value)} |"
         for item in rounds
     ]

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from orcinus.core import stats
+from orcinus.core.results import FALSE_ALARMS
 from orcinus.core.types import Assignment, Example, Judged
-from orcinus.evaluation.retention import SIZE
 from orcinus.reports.model_names import model_name, model_names
 from orcinus.reports.words import ARMS, percent, points
 from orcinus.runs import layout, tables
@@ -91,11 +91,11 @@ class Facts:
     samples: Mapping[str, Mapping[str, Any]]
     """By arm what k answers to each question are worth together; empty when each was asked once."""
     decided: Mapping[str, Sequence[Mapping[str, Any]]]
-    """By arm what each way of deciding among several tries came to and cost: rows of ``searching.Decided``."""
+    """By arm what each way of deciding among several tries came to and cost: rows of ``results.DecisionScore``."""
     rules: Mapping[str, Mapping[str, Mapping[str, float]]]
     """By published rule, by arm: how many answers it is made for, its mean over them, and ours."""
     retention: tuple[Mapping[str, Any], ...]
-    """What training must not cost, before and after: rows of ``retention.Retained``."""
+    """What training must not cost, before and after: rows of ``results.RetentionScore``."""
     spend: tuple[SpendRow, ...]
     seconds: tuple[tuple[str, float], ...]
     traces: tuple[Trace, ...]
@@ -250,7 +250,7 @@ def _headline(arms: Mapping[str, Any], comparisons: Sequence[Mapping[str, Any]])
 
 def _cost_of_training(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     """What training cost on tasks that must not suffer; also said when no loss was found."""
-    lost = [row for row in rows if row["p_holm"] < SIZE]
+    lost = [row for row in rows if row["p_holm"] < FALSE_ALARMS]
     for row in lost:
         yield (
             f"Warning: training cost something. {_name(row)} fell from {percent(row['before'])} to {percent(row['after'])} "
@@ -270,7 +270,7 @@ def _blind(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     """Where so few items were asked that "no loss was found" says little."""
     for row in rows:
         seen = row["detectable"]
-        if row["p_holm"] >= SIZE and (seen is None or seen > NOTICEABLE):
+        if row["p_holm"] >= FALSE_ALARMS and (seen is None or seen > NOTICEABLE):
             limit = (
                 "Not even a total loss"
                 if seen is None
