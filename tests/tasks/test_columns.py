@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from orcinus.tasks.files.columns import advice, as_yaml, guess
-from orcinus.tasks.files.layouts import LAYOUTS, Draft, Layout, columns_read, draft_of
+from orcinus.tasks.files.layouts import LAYOUTS, Layout, RowDraft, columns_read, draft_of
 from orcinus.tasks.files.records import RecordsConfig, read_task
 
 OPTIONS = "Which?\nOptions:\n(A) u\n(B) v"
@@ -25,8 +25,8 @@ ROWS: dict[Layout, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def parts_of(draft: Draft) -> dict[str, Any]:
-    return {name: getattr(draft, name) for name in Draft.__dataclass_fields__}
+def parts_of(draft: RowDraft) -> dict[str, Any]:
+    return {name: getattr(draft, name) for name in RowDraft.__dataclass_fields__}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

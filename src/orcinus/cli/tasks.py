@@ -16,7 +16,7 @@ from orcinus.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from orcinus.tasks.files.records import RecordsConfig
-    from orcinus.tasks.inspection import Inspection, Reading
+    from orcinus.tasks.inspection import FileReading, Inspection
 
 
 SHOWN_ROWS = 20
@@ -107,7 +107,7 @@ def _task(path: str, columns: Sequence[str]) -> "RecordsConfig":
         ) from error
 
 
-def _print_reading(console: Console, reading: "Reading") -> None:
+def _print_reading(console: Console, reading: "FileReading") -> None:
     from orcinus.tasks.files.layouts import LAYOUTS
 
     files = reading.files

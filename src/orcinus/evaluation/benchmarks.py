@@ -41,7 +41,7 @@ from orcinus.runs.folders import locked, provenance
 from orcinus.runs.ledger import Ledger
 from orcinus.strategies.prompts import requests_for
 from orcinus.tasks.benchmarks.published import published
-from orcinus.tasks.benchmarks.reading import Read, read_benchmark
+from orcinus.tasks.benchmarks.reading import BenchmarkItems, read_benchmark
 from orcinus.tasks.benchmarks.specs import Benchmark
 from orcinus.verifiers.ifeval import library
 from orcinus.verifiers.measure import measure
@@ -162,7 +162,7 @@ def _check(settings: Settings, model: ModelConfig, judge: ModelConfig | None) ->
             )
 
 
-def _read(benchmark: Benchmark, settings: Settings) -> Read:
+def _read(benchmark: Benchmark, settings: Settings) -> BenchmarkItems:
     wanted = tuple(benchmark.layouts) if "all" in settings.layouts else settings.layouts
     layouts = [name for name in wanted if name in benchmark.layouts]
     return read_benchmark(
@@ -176,7 +176,7 @@ def _read(benchmark: Benchmark, settings: Settings) -> Read:
 
 async def _one(
     benchmark: Benchmark,
-    read: Read,
+    read: BenchmarkItems,
     settings: Settings,
     context: StepContext,
     judge: ModelConfig | None,
@@ -284,7 +284,7 @@ def _judging(benchmark: Benchmark) -> JudgingConfig:
     return JudgingConfig(instructions={kind: benchmark.judge_task})
 
 
-def _requests(benchmark: Benchmark, read: Read, settings: Settings) -> Iterator[Request]:
+def _requests(benchmark: Benchmark, read: BenchmarkItems, settings: Settings) -> Iterator[Request]:
     sampling = _sampling(benchmark, settings)
     for condition in _conditions(read, settings):
         strategy = Strategy(name=condition.name, system=settings.systems[condition.system - 1])

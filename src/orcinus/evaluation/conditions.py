@@ -11,7 +11,7 @@ from orcinus.core.sampling import SamplingConfig
 from orcinus.evaluation.decisions import DecideConfig
 from orcinus.runs.budget import BudgetConfig
 from orcinus.strategies.library import generic_messages
-from orcinus.tasks.benchmarks.reading import Read
+from orcinus.tasks.benchmarks.reading import BenchmarkItems
 from orcinus.tasks.benchmarks.specs import Benchmark
 
 STEP = "evaluate"
@@ -63,7 +63,7 @@ def _sampling(benchmark: Benchmark, settings: Settings) -> SamplingConfig:
     return sampling if settings.decide is None else settings.decide.sampling(sampling)
 
 
-def _conditions(read: Read, settings: Settings) -> Iterator[Condition]:
+def _conditions(read: BenchmarkItems, settings: Settings) -> Iterator[Condition]:
     for layout in read.by_layout:
         for number in range(1, len(settings.systems) + 1):
             yield Condition(layout=layout, system=number)

@@ -11,7 +11,7 @@ from orcinus.evaluation.conditions import STEP, Condition, Settings, _conditions
 from orcinus.runs import layout
 from orcinus.runs.context import StepContext
 from orcinus.strategies.prompts import requests_for
-from orcinus.tasks.benchmarks.reading import Read
+from orcinus.tasks.benchmarks.reading import BenchmarkItems
 from orcinus.tasks.benchmarks.specs import Benchmark
 from orcinus.verifiers.judge import Judge, rate
 from orcinus.verifiers.measure import measure
@@ -30,7 +30,7 @@ class _Turn:
 
 
 async def _rated(
-    benchmark: Benchmark, read: Read, settings: Settings, context: StepContext
+    benchmark: Benchmark, read: BenchmarkItems, settings: Settings, context: StepContext
 ) -> dict[str, RatingScore]:
     """Conversations, turn after turn, each answer rated by the judge with the conversation before it."""
     sampling = _sampling(benchmark, settings)

@@ -11,7 +11,7 @@ from orcinus.core.types import Example
 from orcinus.tasks.duplicates.ngrams import normal
 from orcinus.tasks.files.columns import Guess, as_yaml, guess
 from orcinus.tasks.files.layouts import Layout, columns_read
-from orcinus.tasks.files.records import Read, RecordsConfig, Skipped, read_with_sources
+from orcinus.tasks.files.records import RecordsConfig, Skipped, SourcedExample, read_with_sources
 from orcinus.tasks.files.sources import shown
 
 SHOWN_EXAMPLES = 10
@@ -52,7 +52,7 @@ class TaskSummary:
 
 
 @dataclass(slots=True, kw_only=True)
-class Reading:
+class FileReading:
     """How some files were read: all of them in one layout, from the same columns."""
 
     layout: Layout
@@ -77,7 +77,7 @@ class Reading:
 class Inspection:
     """What there is, and what looks wrong."""
 
-    readings: tuple[Reading, ...]
+    readings: tuple[FileReading, ...]
     """How the files were understood; those that were read alike together."""
     tasks: tuple[TaskSummary, ...]
     examples: tuple[Example, ...]
@@ -105,7 +105,7 @@ def inspect_task(config: RecordsConfig, base: Path) -> Inspection:
     skipped = Skipped()
     tasks: dict[str, TaskSummary] = {}
     first: dict[str, list[Example]] = {}
-    files: dict[tuple[str, str], Reading] = {}
+    files: dict[tuple[str, str], FileReading] = {}
     seen: Counter[str] = Counter()
     canary = 0
     for read in read_with_sources(config, base, skipped):
@@ -114,7 +114,7 @@ def inspect_task(config: RecordsConfig, base: Path) -> Inspection:
             start.append(example)
         _count(tasks.setdefault(example.task, TaskSummary(example.task)), example)
         reading = files.setdefault(
-            (read.source, read.layout), Reading(layout=read.layout, files=[shown(read.source)])
+            (read.source, read.layout), FileReading(layout=read.layout, files=[shown(read.source)])
         )
         _note(reading, read, config)
         seen[normal(example.prompt)] += 1
@@ -142,7 +142,7 @@ def inspect_task(config: RecordsConfig, base: Path) -> Inspection:
     )
 
 
-def _note(reading: Reading, read: Read, config: RecordsConfig) -> None:
+def _note(reading: FileReading, read: SourcedExample, config: RecordsConfig) -> None:
     parts = columns_read(read.row.fields, read.layout, read.draft, config.columns)
     for part, columns in parts.items():
         reading.columns.setdefault(part, Counter()).update(columns)
@@ -158,9 +158,9 @@ def _note(reading: Reading, read: Read, config: RecordsConfig) -> None:
     reading.rows += 1
 
 
-def _alike(files: Iterable[Reading]) -> tuple[Reading, ...]:
-    """Files that were read from the same columns in the same layout become one Reading."""
-    found: dict[str, Reading] = {}
+def _alike(files: Iterable[FileReading]) -> tuple[FileReading, ...]:
+    """Files that were read from the same columns in the same layout become one FileReading."""
+    found: dict[str, FileReading] = {}
     for one in files:
         key = repr(
             (
@@ -169,7 +169,7 @@ def _alike(files: Iterable[Reading]) -> tuple[Reading, ...]:
                 sorted(one.unused),
             )
         )
-        whole = found.setdefault(key, Reading(layout=one.layout, files=[], guessed=one.guessed))
+        whole = found.setdefault(key, FileReading(layout=one.layout, files=[], guessed=one.guessed))
         whole.files += one.files
         whole.rows += one.rows
         whole.seen += one.seen
@@ -178,7 +178,7 @@ def _alike(files: Iterable[Reading]) -> tuple[Reading, ...]:
     return tuple(found.values())
 
 
-def _overlooked(reading: Reading) -> Iterator[str]:
+def _overlooked(reading: FileReading) -> Iterator[str]:
     """Columns that were not used though they look like what is missing."""
     for part, columns in reading.guessed.items():
         names = ", ".join([columns] if isinstance(columns, str) else columns)

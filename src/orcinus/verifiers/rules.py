@@ -1,6 +1,6 @@
 """A text becomes a verdict: find the final answer as the example's answer type says, and compare it with the reference.
 
-    find_answer("… So the answer is (B).", "choice", choices)  →  Found("B", "marker: letter")
+    find_answer("… So the answer is (B).", "choice", choices)  →  FoundAnswer("B", "marker: letter")
     judge(…, reference="B")                                     →  Outcome(1.0, "B", "marker: letter")
 
 No answer found is None, never 0.0; two answers are one wrong answer.
@@ -22,7 +22,7 @@ from orcinus.verifiers.answers.maths import (
 )
 from orcinus.verifiers.answers.number import find_number, names_number
 from orcinus.verifiers.answers.spans import find_spans, same_spans
-from orcinus.verifiers.answers.text import Found, Outcome
+from orcinus.verifiers.answers.text import FoundAnswer, Outcome
 from orcinus.verifiers.programs import final_program, passes, printed_by
 
 Reference = str | tuple[str, ...] | None
@@ -79,7 +79,7 @@ def find_answer(
     reference: Reference = None,
     *,
     cut_off: bool = False,
-) -> Found:
+) -> FoundAnswer:
     """The final answer in a text. Of the reference only its form is looked at: a row of brackets, or bare numbers."""
     match answer_type:
         case "choice":

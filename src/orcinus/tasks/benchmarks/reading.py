@@ -20,7 +20,7 @@ from orcinus.tasks.benchmarks.items import READERS, Item
 from orcinus.tasks.benchmarks.specs import Benchmark
 from orcinus.tasks.files.examples import Defaults, build, infer_answer_type
 from orcinus.tasks.files.hub import read_hub
-from orcinus.tasks.files.layouts import Draft, Unusable
+from orcinus.tasks.files.layouts import RowDraft, Unusable
 from orcinus.tasks.files.rows import Row, read_rows
 from orcinus.tasks.files.sources import stem_of
 
@@ -31,7 +31,7 @@ ASKED = "asked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
+class BenchmarkItems:
     """What came of reading a benchmark."""
 
     by_layout: Mapping[str, list[Example]]
@@ -49,7 +49,7 @@ def read_benchmark(
     layouts: Sequence[str] = (),
     shots: int = 0,
     limit: int | None = None,
-) -> Read:
+) -> BenchmarkItems:
     """The items of ``benchmark`` under each of ``layouts``.
 
     Args:
@@ -85,7 +85,9 @@ def read_benchmark(
             by_layout[name] += _examples(benchmark, subset, items, text, before, skipped)
     if not any(by_layout.values()):
         raise DataError(_nothing(benchmark, data, skipped))
-    return Read(by_layout=by_layout, skipped=tuple(dict.fromkeys(skipped)), missing=tuple(missing))
+    return BenchmarkItems(
+        by_layout=by_layout, skipped=tuple(dict.fromkeys(skipped)), missing=tuple(missing)
+    )
 
 
 def task_name(benchmark: Benchmark, subset: str) -> str:
@@ -243,7 +245,7 @@ def _examples(
     answer = benchmark.shots.answer if benchmark.shots is not None else ""
     shown = [_laid_out(item, layout, "") + " " + _answer(item, answer) for item in before.items]
     drafts = [
-        Draft(prompt="", choices=item.choices, reference=item.reference)
+        RowDraft(prompt="", choices=item.choices, reference=item.reference)
         for item in items[:_ROWS_TO_INFER_FROM]
     ]
     said = benchmark.answer_type or benchmark.answer_types.get(subset)
@@ -278,7 +280,7 @@ def _examples(
         if identity in seen:
             continue  # the source holds it twice
         seen.add(identity)
-        draft = Draft(
+        draft = RowDraft(
             prompt=prompt,
             id=identity,
             choices=item.choices,

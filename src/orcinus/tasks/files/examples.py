@@ -1,6 +1,6 @@
-r"""A Draft becomes an Example, or is refused with the reason.
+r"""A RowDraft becomes an Example, or is refused with the reason.
 
-    Draft(prompt="Which is even?", choices=["3", "4"], reference="4")
+    RowDraft(prompt="Which is even?", choices=["3", "4"], reference="4")
     Example(prompt="Which is even?\\nOptions:\\n(A) 3\\n(B) 4", choices=("3", "4"), reference="B", answer_type="choice")
 
 A right option given as text or number becomes its letter. Where two options read the same, only a letter can decide (AQuA has
@@ -19,7 +19,7 @@ import orjson
 
 from orcinus.core.fingerprint import fingerprint
 from orcinus.core.types import AnswerType, Example
-from orcinus.tasks.files.layouts import Draft, Unusable, text_of
+from orcinus.tasks.files.layouts import RowDraft, Unusable, text_of
 from orcinus.tasks.files.rows import kind_of
 
 _TYPES = get_args(AnswerType)
@@ -49,7 +49,7 @@ class Defaults:
     meta: Mapping[str, Any]
 
 
-def build(draft: Draft, defaults: Defaults) -> Example:
+def build(draft: RowDraft, defaults: Defaults) -> Example:
     """The Example of ``draft``.
 
     Raises:
@@ -80,7 +80,7 @@ def build(draft: Draft, defaults: Defaults) -> Example:
     )
 
 
-def infer_answer_type(drafts: Sequence[Draft]) -> AnswerType:
+def infer_answer_type(drafts: Sequence[RowDraft]) -> AnswerType:
     """The answer type that all references of the first rows share, where neither rows nor recipe name one."""
     references = [draft.reference for draft in drafts if draft.reference not in (None, "", [])]
     if any(_has_options(draft.choices) for draft in drafts):
@@ -126,7 +126,7 @@ def with_options(prompt: str, choices: Sequence[str], layout: str) -> str:
     )
 
 
-def _answer_type(draft: Draft, defaults: Defaults) -> AnswerType:
+def _answer_type(draft: RowDraft, defaults: Defaults) -> AnswerType:
     own = draft.answer_type
     if defaults.forced_type or own in (None, ""):
         return defaults.answer_type

@@ -1,11 +1,11 @@
-r"""The layouts in which public and private task files come, and how each becomes a Draft.
+r"""The layouts in which public and private task files come, and how each becomes a RowDraft.
 
     BIG-Bench Hard  {"input": "Which statement is …\\nOptions:\\n(A) …", "target": "(A)"}
     AGIEval         {"passage": …, "question": …, "options": ["(A)…", …], "label": "C"}
     OpenOrca        {"id": "niv2.242684", "system_prompt": …, "question": …, "response": …}
     anything else   {"question": …, "choices": [...], "answer": …}, or whatever the recipe's ``columns`` say
 
-A layout is seen from the names of the fields. One Draft later becomes one Example (``records.py``).
+A layout is seen from the names of the fields. One RowDraft later becomes one Example (``records.py``).
 """
 
 import math
@@ -74,7 +74,7 @@ FLAN_COLLECTIONS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class RowDraft:
     """What a row says, before anything is checked."""
 
     prompt: Any
@@ -178,7 +178,7 @@ _SIGNS: tuple[tuple[Layout, set[str]], ...] = (
 )
 
 
-def draft_of(fields: Mapping[str, Any], layout: Layout) -> Draft:
+def draft_of(fields: Mapping[str, Any], layout: Layout) -> RowDraft:
     """Read one row.
 
     Raises:
@@ -245,11 +245,11 @@ def _carried(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {**meta, **(own if isinstance(own, Mapping) else {})}
 
 
-def _plain(fields: Mapping[str, Any]) -> Draft:
+def _plain(fields: Mapping[str, Any]) -> RowDraft:
     prompt_name = next((name for name in PROMPT if fields.get(name) is not None), None)
     if prompt_name is None:
         raise NoPrompt(f"no prompt among the columns {names_of(fields)}")
-    return Draft(
+    return RowDraft(
         prompt=fields[prompt_name],
         id=_first(fields, ID),
         task=_first(fields, TASK),
@@ -262,9 +262,9 @@ def _plain(fields: Mapping[str, Any]) -> Draft:
     )
 
 
-def _bbh(fields: Mapping[str, Any]) -> Draft:
+def _bbh(fields: Mapping[str, Any]) -> RowDraft:
     prompt, target = text_of(fields["input"], "input"), fields["target"]
-    return Draft(
+    return RowDraft(
         prompt=prompt,
         id=_first(fields, ID),
         choices=options_in(prompt),
@@ -284,11 +284,11 @@ def _rearranges(target: str, prompt: str) -> bool:
     )
 
 
-def _agieval(fields: Mapping[str, Any]) -> Draft:
+def _agieval(fields: Mapping[str, Any]) -> RowDraft:
     parts = [_part(fields.get(name), name) for name in ("passage", "question")]
     options = fields.get("options") or None
     label = fields.get("label")
-    return Draft(
+    return RowDraft(
         prompt="\n\n".join(filter(None, parts)),
         id=_first(fields, ID),
         choices=[_unlettered(option) for option in options]
@@ -304,9 +304,9 @@ def _unlettered(option: Any) -> Any:
     return _LABEL.sub("", option, count=1) if isinstance(option, str) else option
 
 
-def _openorca(fields: Mapping[str, Any]) -> Draft:
+def _openorca(fields: Mapping[str, Any]) -> RowDraft:
     identity = fields.get("id")
-    return Draft(
+    return RowDraft(
         prompt=fields["question"],
         id=identity,
         reference=fields.get("reference"),
@@ -332,7 +332,7 @@ _CHAT_ROLES = {
 }
 
 
-def _chat(fields: Mapping[str, Any]) -> Draft:
+def _chat(fields: Mapping[str, Any]) -> RowDraft:
     """One exchange: an optional system message, a question, its answer. Longer conversations have no single question."""
     turns = fields.get("conversations") or fields.get("messages")
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
@@ -353,7 +353,7 @@ def _chat(fields: Mapping[str, Any]) -> Draft:
         raise Unusable(
             f"a conversation with {len(said['user'])} questions and {len(said['assistant'])} answers; only one of each makes an example"
         )
-    return Draft(
+    return RowDraft(
         prompt=said["user"][0],
         id=_first(fields, ID),
         task=_first(fields, TASK),
@@ -365,9 +365,9 @@ def _chat(fields: Mapping[str, Any]) -> Draft:
     )
 
 
-def _alpaca(fields: Mapping[str, Any]) -> Draft:
+def _alpaca(fields: Mapping[str, Any]) -> RowDraft:
     parts = [_part(fields["instruction"], "instruction"), _part(fields.get("input"), "input")]
-    return Draft(
+    return RowDraft(
         prompt="\n\n".join(filter(None, parts)),
         id=_first(fields, ID),
         task=_first(fields, TASK),
@@ -380,7 +380,7 @@ def _alpaca(fields: Mapping[str, Any]) -> Draft:
     )
 
 
-def _flan(fields: Mapping[str, Any]) -> Draft:
+def _flan(fields: Mapping[str, Any]) -> RowDraft:
     """A row of the FLAN-v2 collection. Orca asked zero-shot queries only, so few-shot templates are refused."""
     template = str(fields.get("template_type", fields.get("_template_type", "")) or "")
     if template.startswith("fs"):
@@ -390,7 +390,7 @@ def _flan(fields: Mapping[str, Any]) -> Draft:
     source = str(fields.get("task_source", fields.get("_task_source", "")) or "")
     prompt, target = text_of(fields["inputs"], "inputs"), fields["targets"]
     options = options_in(prompt)
-    return Draft(
+    return RowDraft(
         prompt=prompt,
         id=_first(fields, ID),
         task=fields.get("task_name", fields.get("_task_name", fields.get("task"))),
@@ -400,11 +400,11 @@ def _flan(fields: Mapping[str, Any]) -> Draft:
     )
 
 
-def _superni(fields: Mapping[str, Any]) -> Draft:
+def _superni(fields: Mapping[str, Any]) -> RowDraft:
     definition = fields["Definition"]
     lines = definition if isinstance(definition, list) else [definition]
     text = "\n".join(text_of(line, "Definition") for line in lines)
-    return Draft(
+    return RowDraft(
         prompt=f"{text}\n\n{_part(fields['input'], 'input')}",
         id=_first(fields, ID),
         reference=fields["output"],
@@ -464,12 +464,12 @@ _READ: Mapping[Layout, tuple[tuple[str, tuple[str, ...]], ...]] = {
     ),
     "superni": (("prompt", ("Definition",)), ("prompt", ("input",)), ("reference", ("output",))),
 }
-"""Each part of a Draft and the columns it may come from, of which the first that holds something is read; a part that stands twice is joined.
+"""Each part of a RowDraft and the columns it may come from, of which the first that holds something is read; a part that stands twice is joined.
 What the converters above do, for showing it: a test changes each column and looks which part changes."""
 
 
 def columns_read(
-    fields: Mapping[str, Any], layout: Layout, draft: Draft, columns: Columns
+    fields: Mapping[str, Any], layout: Layout, draft: RowDraft, columns: Columns
 ) -> dict[str, tuple[str, ...]]:
     """Which columns of a row each part of its ``draft`` came from.
 
@@ -488,7 +488,7 @@ def columns_read(
     return found
 
 
-_CONVERTERS: Mapping[Layout, Callable[[Mapping[str, Any]], Draft]] = {
+_CONVERTERS: Mapping[Layout, Callable[[Mapping[str, Any]], RowDraft]] = {
     "native": _plain,
     "plain": _plain,
     "bbh": _bbh,

@@ -23,9 +23,9 @@ from orcinus.tasks.files.columns import advice
 from orcinus.tasks.files.examples import Defaults, build, infer_answer_type
 from orcinus.tasks.files.hub import is_hub, read_hub
 from orcinus.tasks.files.layouts import (
-    Draft,
     Layout,
     NoPrompt,
+    RowDraft,
     Unusable,
     draft_of,
     layout_of,
@@ -200,7 +200,7 @@ def read_task(config: RecordsConfig, base: Path, report: Report | None = None) -
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
+class SourcedExample:
     """An example and where it came from."""
 
     source: str
@@ -208,16 +208,18 @@ class Read:
     row: Row
     layout: Layout
     """As which the row was read."""
-    draft: Draft
+    draft: RowDraft
     example: Example
 
 
-def read_with_sources(config: RecordsConfig, base: Path, report: Report) -> Iterator[Read]:
+def read_with_sources(
+    config: RecordsConfig, base: Path, report: Report
+) -> Iterator[SourcedExample]:
     """As ``read_task``, each example with its row and how that was understood."""
     return islice(_unique(config, base, report), config.limit)
 
 
-def _with_answer(draft: Draft, example: Example) -> Example:
+def _with_answer(draft: RowDraft, example: Example) -> Example:
     """``example`` with the answer of its row. A long text that is both answer and reference is no reference to judge by.
 
     Raises:
@@ -233,7 +235,7 @@ def _with_answer(draft: Draft, example: Example) -> Example:
     )
 
 
-def _unique(config: RecordsConfig, base: Path, report: Report) -> Iterator[Read]:
+def _unique(config: RecordsConfig, base: Path, report: Report) -> Iterator[SourcedExample]:
     """The examples, refusing an id that a row gives a second time. Rows without an id are told apart by their content."""
     seen = SeenHashes()
     twins = 0
@@ -256,7 +258,7 @@ def _first_use(config: RecordsConfig, base: Path, twin: Example) -> str:
     return "in a row left out"
 
 
-def _examples(config: RecordsConfig, base: Path, report: Report) -> Iterator[Read]:
+def _examples(config: RecordsConfig, base: Path, report: Report) -> Iterator[SourcedExample]:
     if is_hub(config.path):
         yield from _file_examples(config, config.path, read_hub(config.path), report)
         return
@@ -266,7 +268,7 @@ def _examples(config: RecordsConfig, base: Path, report: Report) -> Iterator[Rea
 
 def _file_examples(
     config: RecordsConfig, source: str, rows: Iterator[Row], report: Report
-) -> Iterator[Read]:
+) -> Iterator[SourcedExample]:
     drafts = _drafts(config, rows, report)
     first = list(islice(drafts, _ROWS_TO_INFER_FROM))
     answer_type = config.answer_type or infer_answer_type([draft for _, _, draft in first])
@@ -290,12 +292,14 @@ def _file_examples(
         except Unusable as error:
             report(f"{row.where}: {error}")
         else:
-            yield Read(source=source, row=row, layout=layout, draft=draft, example=example)
+            yield SourcedExample(
+                source=source, row=row, layout=layout, draft=draft, example=example
+            )
 
 
 def _drafts(
     config: RecordsConfig, rows: Iterator[Row], report: Report
-) -> Iterator[tuple[Row, Layout, Draft]]:
+) -> Iterator[tuple[Row, Layout, RowDraft]]:
     """Each row read in the layout of the first row that fits one."""
     known: Layout | None = config.layout or ("plain" if config.columns else None)
     fitted = False

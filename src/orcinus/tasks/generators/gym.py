@@ -21,7 +21,7 @@ from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError, MissingExtraError
 from orcinus.core.types import AnswerType, Example
 from orcinus.tasks.files.examples import infer_answer_type
-from orcinus.tasks.files.layouts import Draft
+from orcinus.tasks.files.layouts import RowDraft
 
 VERIFIER = "reasoning_gym"
 _INFERRED_FROM = 64
@@ -73,7 +73,7 @@ def draw_gym(config: GymConfig) -> Iterator[Example]:
     task = config.name or config.gym
     known = range(min(_INFERRED_FROM, config.count))
     drafts = [
-        Draft(prompt=entry["question"], reference=entry["answer"])
+        RowDraft(prompt=entry["question"], reference=entry["answer"])
         for entry in map(generator.__getitem__, known)
     ]
     found = infer_answer_type(drafts)

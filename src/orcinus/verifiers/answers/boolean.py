@@ -4,7 +4,7 @@ import re
 
 from orcinus.verifiers.answers.denials import is_denied
 from orcinus.verifiers.answers.text import (
-    Found,
+    FoundAnswer,
     cleaned,
     corrected,
     refused,
@@ -54,43 +54,43 @@ def truth_of(word: str) -> str | None:
     return _VALUES.get(word.strip().casefold().rstrip("."))
 
 
-def find_bool(response: str, *, cut_off: bool = False) -> Found:
+def find_bool(response: str, *, cut_off: bool = False) -> FoundAnswer:
     """``yes`` or ``no``; ``true`` and ``false`` mean the same."""
     text, why = cleaned(response)
     if not text:
-        return Found(None, why)
+        return FoundAnswer(None, why)
     text = _QUESTION.sub(" ", without_emphasis(text))
     place = statement(text)
     mended = corrected(place.text)
     if mended and (found := _last((sentences(mended) or [""])[-1])):
-        return Found(found.answer, f"corrected: {found.rule}", found.several)
+        return FoundAnswer(found.answer, f"corrected: {found.rule}", found.several)
     if place.rule != "text":
         tail = without_latex_text(place.text)
         first = (sentences(tail) or [""])[0]
         if _UNDECIDED.match(first):
-            return Found(None, "undecided")
+            return FoundAnswer(None, "undecided")
         found = _first(first) or _first(tail)
         if found is not None:
-            return Found(found.answer, f"{place.rule}: {found.rule}", found.several)
+            return FoundAnswer(found.answer, f"{place.rule}: {found.rule}", found.several)
     if cut_off:
-        return Found(None, "cut off before an answer was announced")
+        return FoundAnswer(None, "cut off before an answer was announced")
     parts = sentences(text)
     opening = parts[0] if parts else ""
     start = re.match(r"\W*(yes|yep|yeah|no|nope|true|false)(?=[\s.,;:!]|\Z)", text, re.IGNORECASE)
     if start and not _IDIOM.match(opening) and not _BOTH.search(opening):
-        return Found(_VALUES[start.group(1).casefold()], "first word")
+        return FoundAnswer(_VALUES[start.group(1).casefold()], "first word")
     for sentence in reversed(parts[-2:]):
         found = _last(sentence)
         if found is not None:
             return found
     if refused(text):
-        return Found(None, "refused")
+        return FoundAnswer(None, "refused")
     if parts and (judged := _JUDGED.search(parts[-1].strip())) and not _OPEN.search(parts[-1]):
         right = judged["word"].casefold() in ("correct", "right")
-        return Found(
+        return FoundAnswer(
             "yes" if right != bool(judged["denied"]) else "no", "said to be right or wrong"
         )
-    return Found(None, "neither yes nor no is said")
+    return FoundAnswer(None, "neither yes nor no is said")
 
 
 def _words(text: str) -> list[str]:
@@ -103,17 +103,17 @@ def _words(text: str) -> list[str]:
     return words
 
 
-def _first(text: str) -> Found | None:
+def _first(text: str) -> FoundAnswer | None:
     if _BOTH.search(text):
-        return Found("yes, no", "both", several=True)
+        return FoundAnswer("yes, no", "both", several=True)
     words = _words(text)
-    return Found(words[0], "first word") if words else None
+    return FoundAnswer(words[0], "first word") if words else None
 
 
-def _last(sentence: str) -> Found | None:
+def _last(sentence: str) -> FoundAnswer | None:
     if result := _RESULT.search(sentence):
         sentence = result[1]
     if _BOTH.search(sentence):
-        return Found("yes, no", "both", several=True)
+        return FoundAnswer("yes, no", "both", several=True)
     words = _words(sentence)
-    return Found(words[-1], "last sentence") if words else None
+    return FoundAnswer(words[-1], "last sentence") if words else None

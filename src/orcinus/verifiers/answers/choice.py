@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from orcinus.verifiers.answers.denials import DENIAL
 from orcinus.verifiers.answers.text import (
-    Found,
+    FoundAnswer,
     cleaned,
     corrected,
     last_line,
@@ -68,7 +68,9 @@ _UNDECIDED = re.compile(
 )
 
 
-def find_choice(response: str, choices: Sequence[str] | None, *, cut_off: bool = False) -> Found:
+def find_choice(
+    response: str, choices: Sequence[str] | None, *, cut_off: bool = False
+) -> FoundAnswer:
     """The chosen option's letter.
 
     Args:
@@ -78,7 +80,7 @@ def find_choice(response: str, choices: Sequence[str] | None, *, cut_off: bool =
     """
     text, why = cleaned(response)
     if not text:
-        return Found(None, why)
+        return FoundAnswer(None, why)
     text = without_emphasis(text)
     if "\\" in text:
         text = without_latex_text(_FORMULA.sub(" ", text))
@@ -87,7 +89,7 @@ def find_choice(response: str, choices: Sequence[str] | None, *, cut_off: bool =
     last = chr(ord("A") + (len(choices) if choices else 26) - 1)
     options = tuple(choices or ())
     if len(options) > 1 and (text := _without_listing(text, options)) == "":
-        return Found(
+        return FoundAnswer(
             ", ".join(map(chr, range(ord("A"), ord(last) + 1))),
             "all options repeated",
             several=True,
@@ -95,22 +97,22 @@ def find_choice(response: str, choices: Sequence[str] | None, *, cut_off: bool =
     place = statement(text)
     mended = corrected(place.text)
     if mended and (found := _in_text(mended, last, options)):
-        return Found(found.answer, f"corrected: {found.rule}", found.several)
+        return FoundAnswer(found.answer, f"corrected: {found.rule}", found.several)
     if place.rule != "text":
         found = _in_statement(without_latex_text(place.text), last, options)
         if found is not None:
-            return Found(found.answer, f"{place.rule}: {found.rule}", found.several)
+            return FoundAnswer(found.answer, f"{place.rule}: {found.rule}", found.several)
         if not place.text or place.rule not in ("marker", "heading"):
-            return Found(None, "the answer is announced but not given")
+            return FoundAnswer(None, "the answer is announced but not given")
         # The last announcement gave no option ("the answer is clear"): the text may still end in one.
     if cut_off:
-        return Found(None, "cut off before an answer was announced")
+        return FoundAnswer(None, "cut off before an answer was announced")
     found = _in_text(text, last, options)
     if found is not None:
         return found
     if place.rule != "text":
-        return Found(None, "the answer is announced but not given")
-    return Found(None, "refused" if refused(text) else "no option is named")
+        return FoundAnswer(None, "the answer is announced but not given")
+    return FoundAnswer(None, "refused" if refused(text) else "no option is named")
 
 
 def _without_listing(text: str, options: tuple[str, ...]) -> str:
@@ -152,7 +154,7 @@ def _listing(options: tuple[str, ...]) -> "re.Pattern[str]":
     )
 
 
-def _in_statement(tail: str, last: str, options: tuple[str, ...]) -> Found | None:
+def _in_statement(tail: str, last: str, options: tuple[str, ...]) -> FoundAnswer | None:
     """The option at the start of what follows an announcement; else one in its first sentence."""
     if not tail:
         return None
@@ -165,7 +167,7 @@ def _in_statement(tail: str, last: str, options: tuple[str, ...]) -> Found | Non
             _exact_option(tail[at:].strip(), options) if not tail[at:].startswith("(") else None
         )
         if text_wins is not None:
-            return Found(text_wins, "option text")
+            return FoundAnswer(text_wins, "option text")
         rest = tail[match.end() :]
         other = _OR_ANOTHER.match(rest)
         if (
@@ -174,19 +176,19 @@ def _in_statement(tail: str, last: str, options: tuple[str, ...]) -> Found | Non
             and other.group(1) != letter
             and not _is_word(other, rest)
         ):
-            return Found(f"{letter}, {other.group(1)}", "two options", several=True)
+            return FoundAnswer(f"{letter}, {other.group(1)}", "two options", several=True)
         also = _listed_next(rest, letter, last, options)
         if also is not None:
-            return Found(f"{letter}, {also}", "two options", several=True)
-        return Found(letter, "letter")
+            return FoundAnswer(f"{letter}, {also}", "two options", several=True)
+        return FoundAnswer(letter, "letter")
     first = sentences(tail)[0] if sentences(tail) else tail
     if _UNDECIDED.match(first):
         return None
     named = _named(first, last)
     if len(named) == 1:
-        return Found(named[0], "letter in the sentence")
+        return FoundAnswer(named[0], "letter in the sentence")
     if len(named) > 1:
-        return Found(", ".join(named), "two options", several=True)
+        return FoundAnswer(", ".join(named), "two options", several=True)
     return _option_text(tail, options)
 
 
@@ -236,11 +238,11 @@ def _named(sentence: str, last: str) -> list[str]:
     return found
 
 
-def _in_text(text: str, last: str, options: tuple[str, ...]) -> Found | None:
+def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | None:
     """The option of a text that announces none: a bare one, or what the last sentence settles on."""
     exact = _exact_option(text, options)
     if exact is not None:
-        return Found(exact, "option text alone")
+        return FoundAnswer(exact, "option text alone")
     for line, rule in ((text, "letter alone"), (last_line(text), "letter in the last line")):
         at = _LEAD.match(line)
         match = _AT_START.match(line, at.end() if at else 0)
@@ -259,30 +261,32 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> Found | None:
                 and other.group(1) != letter
                 and not _is_word(other, rest)
             ):
-                return Found(f"{letter}, {other.group(1)}", "two options", several=True)
+                return FoundAnswer(f"{letter}, {other.group(1)}", "two options", several=True)
             if _DENIED_AFTER.match(line, match.end()):
                 continue
             if line is text and len(text) > 1 and text[1:2] == " ":
                 continue
-            return Found(letter, rule)
+            return FoundAnswer(letter, rule)
     if rows := _rows_of_a_listing(text, options):
         right = [letter for letter, rest in rows if _SAID_RIGHT.match(rest)]
         if (
             len(right) == 1
             and sum(bool(_SAID_WRONG.match(rest)) for _, rest in rows) == len(rows) - 1
         ):
-            return Found(right[0], "the only option called right")
-        return Found(", ".join(letter for letter, _ in rows), "all options repeated", several=True)
+            return FoundAnswer(right[0], "the only option called right")
+        return FoundAnswer(
+            ", ".join(letter for letter, _ in rows), "all options repeated", several=True
+        )
     parts = sentences(text)
     for sentence in reversed(parts[-3:]):
         named = _named(sentence, last)
         if len(named) == 1:
-            return Found(named[0], "letter in the last sentence")
+            return FoundAnswer(named[0], "letter in the last sentence")
         if len(named) > 1:
             preferred = _named(_PREFERENCE.split(sentence)[-1], last)
             if len(preferred) == 1:
-                return Found(preferred[0], "letter behind a preference")
-            return Found(", ".join(named), "several options", several=True)
+                return FoundAnswer(preferred[0], "letter behind a preference")
+            return FoundAnswer(", ".join(named), "several options", several=True)
     for sentence in reversed(parts[-2:]):
         found = _option_text(sentence, options)
         if found is not None:
@@ -320,7 +324,7 @@ def _loose(text: str) -> str:
     return " ".join(text.casefold().split()).strip(" .\"'$*()")
 
 
-def _option_text(text: str, options: tuple[str, ...]) -> Found | None:
+def _option_text(text: str, options: tuple[str, ...]) -> FoundAnswer | None:
     """The option whose words a sentence holds; a longer one is not mistaken for a shorter one within it."""
     if not options:
         return None
@@ -338,9 +342,9 @@ def _option_text(text: str, options: tuple[str, ...]) -> Found | None:
     given = [a for a in kept if not _DENIED_BEFORE.search(first, max(0, a[0] - 40), a[0])]
     letters = sorted({chr(ord("A") + i) for _, _, i in given})
     if len(letters) == 1:
-        return Found(letters[0], "option text")
+        return FoundAnswer(letters[0], "option text")
     if len(letters) > 1:
-        return Found(", ".join(letters), "several option texts", several=True)
+        return FoundAnswer(", ".join(letters), "several option texts", several=True)
     return None
 
 

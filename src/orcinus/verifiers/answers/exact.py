@@ -8,7 +8,7 @@ import orjson
 
 from orcinus.verifiers.answers.denials import affirmed, is_denied
 from orcinus.verifiers.answers.text import (
-    Found,
+    FoundAnswer,
     cleaned,
     corrected,
     first_line,
@@ -61,7 +61,7 @@ def is_brackets(text: str) -> bool:
 
 def find_exact(
     response: str, choices: Sequence[str] | None, *, brackets: bool = False, cut_off: bool = False
-) -> Found:
+) -> FoundAnswer:
     """The answer's own words.
 
     Args:
@@ -72,19 +72,19 @@ def find_exact(
     """
     text, why = cleaned(response)
     if not text:
-        return Found(None, why)
+        return FoundAnswer(None, why)
     if not brackets:
         text = without_emphasis(text)
     place = statement(text)
     if place.rule == "text" and cut_off:
-        return Found(None, "cut off before an answer was announced")
+        return FoundAnswer(None, "cut off before an answer was announced")
     if place.rule == "text" and refused(text):
-        return Found(None, "refused")
+        return FoundAnswer(None, "refused")
     if choices:
         return (
             _among(place.text, place.rule, choices)
             or _among(text, "text", choices)
-            or Found(None, "no known word is said")
+            or FoundAnswer(None, "no known word is said")
         )
     if brackets:
         return _row_of_brackets(place.text, place.rule)
@@ -92,18 +92,18 @@ def find_exact(
     if mended := corrected(line):
         line = mended
     if not line:
-        return Found(None, "the answer is announced but not given")
+        return FoundAnswer(None, "the answer is announced but not given")
     if place.rule == "text" and (said := _IS_THE_ANSWER.search(line)):
-        return Found(tidy(line[: said.start()]), "said to be the answer")
+        return FoundAnswer(tidy(line[: said.start()]), "said to be the answer")
     if place.rule == "text" and (quotes := _QUOTED.findall(line)) and len(line.split()) > 3:
-        return Found("".join(quotes[-1]), "quoted in the last line")
+        return FoundAnswer("".join(quotes[-1]), "quoted in the last line")
     if place.rule == "text" and len(line.split()) > 3 and (stated := _STATED.search(line)):
-        return Found(tidy(affirmed(stated.group(1))), "stated in the last line")
+        return FoundAnswer(tidy(affirmed(stated.group(1))), "stated in the last line")
     if place.rule == "marker":
         if (quoted := _QUOTED.match(line)) and not _ANOTHER_QUOTE.match(line, quoted.end()):
-            return Found("".join(filter(None, quoted.groups())), "marker: quoted")
+            return FoundAnswer("".join(filter(None, quoted.groups())), "marker: quoted")
         line = affirmed(_first_sentence(_REST.split(line, maxsplit=1)[0]))
-    return Found(tidy(line), place.rule if place.rule != "text" else "last line")
+    return FoundAnswer(tidy(line), place.rule if place.rule != "text" else "last line")
 
 
 def _first_sentence(line: str) -> str:
@@ -116,7 +116,7 @@ def _first_sentence(line: str) -> str:
     return first
 
 
-def _among(text: str, rule: str, choices: Sequence[str]) -> Found | None:
+def _among(text: str, rule: str, choices: Sequence[str]) -> FoundAnswer | None:
     """The known word that an announcement gives first, or that the last sentence with one ends on; of two words, what denies one gives the other."""
     for part in reversed(sentences(text) if rule == "text" else [text]):
         hits = sorted(
@@ -130,36 +130,36 @@ def _among(text: str, rule: str, choices: Sequence[str]) -> Found | None:
         if given:
             return _first_or_last(given, part, rule)
         if len(choices) == 2:
-            return Found(
+            return FoundAnswer(
                 next(choice for choice in choices if choice != hits[0][2]),
                 f"{rule}: the other is denied",
             )
     return None
 
 
-def _first_or_last(hits: Sequence[tuple[int, int, str]], part: str, rule: str) -> Found:
+def _first_or_last(hits: Sequence[tuple[int, int, str]], part: str, rule: str) -> FoundAnswer:
     for (_, end, first), (start, _, second) in pairwise(hits):
         if first != second and _EITHER.fullmatch(part[end:start]):
-            return Found(f"{first}, {second}", f"{rule}: two words", several=True)
-    return Found(hits[0 if rule != "text" else -1][2], rule)
+            return FoundAnswer(f"{first}, {second}", f"{rule}: two words", several=True)
+    return FoundAnswer(hits[0 if rule != "text" else -1][2], rule)
 
 
-def _row_of_brackets(text: str, rule: str) -> Found:
+def _row_of_brackets(text: str, rule: str) -> FoundAnswer:
     lines = [first_line(text), last_line(text)] if rule != "text" else [text, last_line(text)]
     if rule == "text" and (closes := _CLOSES.search(last_line(text))):
         lines.append(closes[1])
     for line in lines:
         row = line.replace(",", " ").strip(" .`'\"$*")
         if is_brackets(row):
-            return Found(row, rule)
+            return FoundAnswer(row, rule)
     found = re.findall(
         r"(?<![\w])[()\[\]{}<>](?:[\s()\[\]{}<>]*[()\[\]{}<>])?(?=\s*[.`\"']*\s*\Z)",
         lines[0].replace(",", " "),
     )
     return (
-        Found(found[-1], f"{rule}: end of the line")
+        FoundAnswer(found[-1], f"{rule}: end of the line")
         if found and rule != "text"
-        else Found(None, "no row of brackets alone")
+        else FoundAnswer(None, "no row of brackets alone")
     )
 
 
@@ -184,19 +184,23 @@ def _loose(text: str) -> str:
     return " ".join(tidy(text).casefold().split())
 
 
-def find_list(response: str, *, cut_off: bool = False) -> Found:
+def find_list(response: str, *, cut_off: bool = False) -> FoundAnswer:
     """The items of a list, joined by blanks."""
     text, why = cleaned(response)
     if not text:
-        return Found(None, why)
+        return FoundAnswer(None, why)
     text = without_emphasis(text)
     place = statement(text)
     if place.rule == "text" and cut_off:
-        return Found(None, "cut off before an answer was announced")
+        return FoundAnswer(None, "cut off before an answer was announced")
     if place.rule == "text" and refused(text):
-        return Found(None, "refused")
+        return FoundAnswer(None, "refused")
     items = _items(without_latex_text(place.text) if place.rule != "text" else _end_of(text))
-    return Found(" ".join(items), place.rule) if items else Found(None, "no items are listed")
+    return (
+        FoundAnswer(" ".join(items), place.rule)
+        if items
+        else FoundAnswer(None, "no items are listed")
+    )
 
 
 def listed(response: str, *, cut_off: bool = False) -> list[str]:

@@ -11,14 +11,14 @@ from typing import Any
 import orjson
 
 from orcinus.core.errors import DataError, MissingExtraError
-from orcinus.verifiers.answers.text import Found, cleaned
+from orcinus.verifiers.answers.text import FoundAnswer, cleaned
 
 
-def find_json(response: str) -> Found:
+def find_json(response: str) -> FoundAnswer:
     """The last JSON value of a text: a fenced block, what stands between the outermost braces, or the last object that is whole."""
     text, why = cleaned(response)
     if not text:
-        return Found(None, why)
+        return FoundAnswer(None, why)
     blocks = text.split("```")
     candidates = [block.removeprefix("json").strip() for block in blocks[1::2]][::-1]
     start = min((at for at in (text.find("{"), text.find("[")) if at >= 0), default=-1)
@@ -29,10 +29,10 @@ def find_json(response: str) -> Found:
         candidates.append(last)
     for candidate in candidates:
         try:
-            return Found(orjson.dumps(orjson.loads(candidate)).decode(), "json")
+            return FoundAnswer(orjson.dumps(orjson.loads(candidate)).decode(), "json")
         except orjson.JSONDecodeError:
             continue
-    return Found(None, "no JSON value is given")
+    return FoundAnswer(None, "no JSON value is given")
 
 
 def _last_object(text: str) -> str | None:

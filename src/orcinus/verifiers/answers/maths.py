@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from orcinus.verifiers.answers.denials import affirmed
 from orcinus.verifiers.answers.text import (
-    Found,
+    FoundAnswer,
     cleaned,
     first_line,
     last_line,
@@ -33,16 +33,16 @@ _TERM = re.compile(r"[+-]?[^+-]+")
 _TOLERANCE = 1e-9
 
 
-def find_math(response: str, *, cut_off: bool = False) -> Found:
+def find_math(response: str, *, cut_off: bool = False) -> FoundAnswer:
     """The final expression, as it was written."""
     text, why = cleaned(response)
     if not text:
-        return Found(None, why)
+        return FoundAnswer(None, why)
     place = statement(text)
     if place.rule == "text" and cut_off:
-        return Found(None, "cut off before an answer was announced")
+        return FoundAnswer(None, "cut off before an answer was announced")
     if place.rule == "text" and refused(text):
-        return Found(None, "refused")
+        return FoundAnswer(None, "refused")
     line = (
         place.text
         if place.rule == "boxed"
@@ -57,9 +57,9 @@ def find_math(response: str, *, cut_off: bool = False) -> Found:
         (formulas[0] if place.rule == "marker" else formulas[-1]) if formulas else line.rstrip(".")
     )
     return (
-        Found(answer.strip(), place.rule)
+        FoundAnswer(answer.strip(), place.rule)
         if answer.strip()
-        else Found(None, "the answer is announced but not given")
+        else FoundAnswer(None, "the answer is announced but not given")
     )
 
 
@@ -232,17 +232,17 @@ def is_puzzle(reference: object) -> bool:
     return isinstance(reference, str) and _PUZZLE.fullmatch(reference) is not None
 
 
-def find_expression(response: str) -> Found:
+def find_expression(response: str) -> FoundAnswer:
     """The announced arithmetic expression, without what it comes to."""
     text, why = cleaned(response)
     if not text:
-        return Found(None, why)
+        return FoundAnswer(None, why)
     line = first_line(statement(text).text).partition("=")[0]
     match = _EXPRESSION.search(line.replace("×", "*").replace("÷", "/"))
     return (
-        Found(match.group().strip(), "expression")
+        FoundAnswer(match.group().strip(), "expression")
         if match
-        else Found(None, "no arithmetic expression is given")
+        else FoundAnswer(None, "no arithmetic expression is given")
     )
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from orcinus.verifiers.answers.denials import DENIAL
 from orcinus.verifiers.answers.maths import value_of as expression_value
 from orcinus.verifiers.answers.text import (
-    Found,
+    FoundAnswer,
     cleaned,
     corrected,
     refused,
@@ -259,32 +259,32 @@ def names_number(answer: str, reference: str) -> bool:
     )
 
 
-def find_number(response: str, *, cut_off: bool = False) -> Found:
+def find_number(response: str, *, cut_off: bool = False) -> FoundAnswer:
     """The final number, as it was written."""
     text, why = cleaned(response)
     if not text:
-        return Found(None, why)
+        return FoundAnswer(None, why)
     text = _prepared(without_emphasis(text))
     place = statement(text)
     mended = corrected(place.text) if place.rule != "text" else None
     if mended and (after := _in_text(mended, text)).answer is not None:
-        return Found(after.answer, f"corrected: {after.rule}", after.several)
+        return FoundAnswer(after.answer, f"corrected: {after.rule}", after.several)
     if place.rule in ("heading", "text") and (first := _explained(place.text)):
-        return Found(first, f"{place.rule}: the first line, explained below")
+        return FoundAnswer(first, f"{place.rule}: the first line, explained below")
     if place.rule == "heading":
         below = _in_text(place.text, text)
         if below.answer is not None:
-            return Found(below.answer, f"heading: {below.rule}", below.several)
+            return FoundAnswer(below.answer, f"heading: {below.rule}", below.several)
     elif place.rule != "text":
         found = _concluded(place.text, text) or _in_statement(place.text, text)
         if found is not None:
-            return Found(found.answer, f"{place.rule}: {found.rule}", found.several)
+            return FoundAnswer(found.answer, f"{place.rule}: {found.rule}", found.several)
         if place.rule != "marker":
-            return Found(None, "the answer is announced but holds no number")
+            return FoundAnswer(None, "the answer is announced but holds no number")
     if cut_off:
-        return Found(None, "cut off before an answer was announced")
+        return FoundAnswer(None, "cut off before an answer was announced")
     if place.rule == "text" and refused(text):
-        return Found(None, "refused")
+        return FoundAnswer(None, "refused")
     return _in_text(text, text)
 
 
@@ -295,7 +295,7 @@ def _explained(text: str) -> str | None:
     return number.group().strip() if number else None
 
 
-def _concluded(tail: str, text: str) -> Found | None:
+def _concluded(tail: str, text: str) -> FoundAnswer | None:
     """The number of a last sentence that concludes, where what was announced is a story.
 
     "Ann had 5 and 3 came. Therefore, she has 8".
@@ -310,7 +310,7 @@ def _concluded(tail: str, text: str) -> Found | None:
     return _result_of(parts[-1], text)
 
 
-def _in_statement(tail: str, text: str) -> Found | None:
+def _in_statement(tail: str, text: str) -> FoundAnswer | None:
     """The number after an announcement, in its first sentence that has one."""
     for sentence in sentences(tail[:_NEAR])[:3]:
         found = _result_of(sentence, text)
@@ -319,13 +319,13 @@ def _in_statement(tail: str, text: str) -> Found | None:
     return None
 
 
-def _in_text(part: str, text: str) -> Found:
+def _in_text(part: str, text: str) -> FoundAnswer:
     """The number that the end of a text comes to."""
     for sentence in reversed(sentences(part[-_NEAR:])[-4:]):
         found = _result_of(sentence, text)
         if found is not None:
             return found
-    return Found(None, "no number is given")
+    return FoundAnswer(None, "no number is given")
 
 
 def _holds_digit(text: str) -> bool:
@@ -349,16 +349,16 @@ def _is_denied(match: "re.Match[str]", sentence: str) -> bool:
     return _DENIED.search(sentence, max(0, start - _BEFORE), start) is not None
 
 
-def _result_of(sentence: str, text: str) -> Found | None:
+def _result_of(sentence: str, text: str) -> FoundAnswer | None:
     """The number that a sentence of ``text`` comes to: behind its last equals sign, or the one that answers."""
     if "=" in sentence:
         head, _, result = sentence.rpartition("=")
         match = NUMBER.search(result)
         if match is not None:
-            return Found(match.group().strip(), "result of the equation")
+            return FoundAnswer(match.group().strip(), "result of the equation")
         sentence = head
     if _CALCULATION.fullmatch(sentence) and (comes_to := _calculated(sentence)) is not None:
-        return Found(comes_to, "a calculation")
+        return FoundAnswer(comes_to, "a calculation")
     if label := _LABEL.match(sentence):
         sentence = sentence[label.end() :]
     matches = []
@@ -374,26 +374,26 @@ def _result_of(sentence: str, text: str) -> Found | None:
             and sentence[: words[0].start()].strip() != ""
         ):
             return None
-        return Found(words[0].group(), "number in words")
+        return FoundAnswer(words[0].group(), "number in words")
     if len(matches) == 1:
-        return Found(matches[0].group().strip(), "the only number")
+        return FoundAnswer(matches[0].group().strip(), "the only number")
     matches = _before_a_purpose(_outside_brackets(matches, sentence), sentence)
     if len(matches) == 1:
-        return Found(matches[0].group().strip(), "the only number that is not explained")
+        return FoundAnswer(matches[0].group().strip(), "the only number that is not explained")
     if _ALL_NUMBERS.fullmatch(sentence) and len({_of_match(match) for match in matches}) > 1:
-        return Found(
+        return FoundAnswer(
             ", ".join(match.group().strip() for match in matches),
             "nothing but numbers",
             several=True,
         )
     if either := _alternatives(matches, sentence):
-        return Found(either, "two numbers", several=True)
+        return FoundAnswer(either, "two numbers", several=True)
     if _RANGE.search(sentence):
-        return Found(
+        return FoundAnswer(
             " to ".join(match.group().strip() for match in matches[:2]), "a range", several=True
         )
     if matches[0].start() <= 1:
-        return Found(matches[0].group().strip(), "first number")
+        return FoundAnswer(matches[0].group().strip(), "first number")
     return _among(matches, sentence, text)
 
 
@@ -437,29 +437,29 @@ def _alternatives(matches: "list[re.Match[str]]", sentence: str) -> str | None:
     return None
 
 
-def _among(matches: "list[re.Match[str]]", sentence: str, text: str) -> Found:
+def _among(matches: "list[re.Match[str]]", sentence: str, text: str) -> FoundAnswer:
     """Of several numbers in a sentence the one that answers: a result computed before, an amount, what the verb says."""
     if totals := [match for match in matches if _TOTAL.search(sentence, 0, match.start())]:
-        return Found(totals[-1].group().strip(), "a total")
+        return FoundAnswer(totals[-1].group().strip(), "a total")
     values = [_of_match(match) for match in matches]
     for result in reversed(_RESULT.findall(text)):
         value = value_of(result)
         for match, own in zip(matches, values, strict=True):
             if own is not None and own == value:
-                return Found(match.group().strip(), "a result computed before")
+                return FoundAnswer(match.group().strip(), "a result computed before")
     priced = [match for match in matches if match["currency"]]
     if len(priced) == 1:
-        return Found(priced[0].group().strip(), "the only amount of money")
+        return FoundAnswer(priced[0].group().strip(), "the only amount of money")
     for verb in reversed(list(_VERB.finditer(sentence))):
         after = next((match for match in matches if match.start() >= verb.end()), None)
         if after is not None:
-            return Found(after.group().strip(), "number after the verb")
+            return FoundAnswer(after.group().strip(), "number after the verb")
     undated = [
         match
         for match in matches
         if not (_YEAR.search(sentence, 0, match.start()) and len(match.group().strip()) == 4)
     ]
-    return Found(
+    return FoundAnswer(
         (undated or matches)[0 if "," not in sentence else -1].group().strip(),
         "number in the sentence",
     )

@@ -1,6 +1,6 @@
 """Spans of a text, numbers and dates as answers: DROP (Dua et al. 2019, arXiv:1903.00161).
 
-    find_spans("… So both Ann Lee and Bob scored.")      →  Found("Ann Lee and Bob", …)
+    find_spans("… So both Ann Lee and Bob scored.")      →  FoundAnswer("Ann Lee and Bob", …)
     same_spans("Bob and Ann Lee", "Ann Lee and Bob")     →  True: spans in any order
     exact_match(("the Bears",), ("Bears",))              →  True: by the authors' rule
     f1(("Bears",), ("Chicago Bears",))                   →  0.67: by the authors' rule
@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from orcinus.verifiers.answers.exact import find_exact, listed
 from orcinus.verifiers.answers.number import find_number, names_number, value_of
-from orcinus.verifiers.answers.text import Found
+from orcinus.verifiers.answers.text import FoundAnswer
 
 Spans = tuple[str, ...]
 
@@ -43,7 +43,7 @@ _OF_DATE = re.compile(r"\d+|[a-z]{3,}")
 
 def find_spans(
     response: str, reference: str | Sequence[str] | None = None, *, cut_off: bool = False
-) -> Found:
+) -> FoundAnswer:
     """The final answer: spans as the text wrote them, items of a JSON list or of bullets joined by "; ".
 
     Args:
@@ -55,7 +55,11 @@ def find_spans(
     if answers and all(map(_BARE_NUMBER.fullmatch, answers)):
         return find_number(response, cut_off=cut_off)
     items = listed(response, cut_off=cut_off)
-    return Found("; ".join(items), "list") if items else find_exact(response, None, cut_off=cut_off)
+    return (
+        FoundAnswer("; ".join(items), "list")
+        if items
+        else find_exact(response, None, cut_off=cut_off)
+    )
 
 
 def same_spans(answer: str, reference: str) -> bool:

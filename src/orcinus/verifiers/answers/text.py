@@ -22,7 +22,7 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundAnswer:
     """What a finder understood."""
 
     answer: str | None
