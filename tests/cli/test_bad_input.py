@@ -43,7 +43,14 @@ def test_a_broken_line_37(tmp_path: Path) -> None:
 
 def test_an_unreachable_endpoint(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "r.yaml", teacher=ENDPOINT)
-    fails(tmp_path, "teach", recipe, says="127.0.0.1:9/v1/chat/completions cannot be reached")
+    fails(
+        tmp_path,
+        "run",
+        recipe,
+        "--until",
+        "teach",
+        says="127.0.0.1:9/v1/chat/completions cannot be reached",
+    )
 
 
 class _Unauthorised(BaseHTTPRequestHandler):
@@ -69,8 +76,10 @@ def test_a_wrong_key(tmp_path: Path) -> None:
         recipe = write_recipe(tmp_path / "r.yaml", teacher=teacher)
         fails(
             tmp_path,
-            "teach",
+            "run",
             recipe,
+            "--until",
+            "teach",
             says="HTTP 401: Incorrect API key provided (key from KEY)",
             variables={"KEY": "sk-wrong-0123456789"},
         )
@@ -79,7 +88,7 @@ def test_a_wrong_key(tmp_path: Path) -> None:
 
 def test_a_key_that_is_not_set(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "r.yaml", teacher={**ENDPOINT, "api_key_env": "NO_SUCH_KEY"})
-    fails(tmp_path, "teach", recipe, says="NO_SUCH_KEY")
+    fails(tmp_path, "run", recipe, "--until", "teach", says="NO_SUCH_KEY")
 
 
 def test_a_student_that_is_no_model(tmp_path: Path) -> None:
@@ -120,7 +129,7 @@ def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
 def test_a_run_that_is_not_there(tmp_path: Path) -> None:
     for command in (
         ["status", "nothing"],
-        ["trace", "abc"],
+        ["show", "abc"],
         ["export", "nothing", "--format", "messages"],
     ):
         done = orcinus(*command, cwd=tmp_path)
@@ -176,4 +185,4 @@ def test_ctrl_c_is_one_line_and_the_next_run_goes_on(tmp_path: Path) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert said.splitlines()[-1].startswith("orcinus: interrupted; what has arrived is kept")
-    assert orcinus("probe", "r.yaml", cwd=tmp_path).returncode == 0
+    assert orcinus("run", "r.yaml", "--until", "probe", cwd=tmp_path).returncode == 0

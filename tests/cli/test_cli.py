@@ -3,10 +3,16 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+import typer
 from tests.conftest import write_recipe
 from tests.pipeline.test_run import orcinus
+
+from orcinus.cli.app import app
+from orcinus.cli.run import Step
+from orcinus.pipeline.method import VERBS
 
 HEAVY = ("torch", "transformers", "pyarrow", "scipy", "numpy")
 
@@ -27,3 +33,37 @@ def test_flags_of_the_executor_reach_the_command(command: str, tmp_path: Path) -
         done = orcinus(command, "r.yaml", *flags, cwd=tmp_path)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert says in done.stderr
+
+
+def commands() -> dict[str, Any]:
+    """Return the commands that help lists, by name."""
+    group: Any = typer.main.get_command(app)
+    return {name: command for name, command in group.commands.items() if not command.hidden}
+
+
+def test_every_command_shows_an_example() -> None:
+    without = [
+        name
+        for name, command in commands().items()
+        if not hasattr(command, "commands") and "$ orcinus" not in (command.epilog or "")
+    ]
+    assert without == []
+
+
+def test_run_stops_after_any_step_of_the_method() -> None:
+    assert get_args(Step) == VERBS
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (["probe", "r.yaml", "--device", "cpu"], "orcinus run r.yaml --device cpu --until probe"),
+        (["trace", "abc", "--run", "small"], "orcinus show abc --run small"),
+        (["curate", "r.yaml", "--explain", "7"], "orcinus show ID"),
+    ],
+)
+def test_an_old_name_answers_with_the_new_one(old: list[str], new: str, tmp_path: Path) -> None:
+    done = orcinus(*old, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"{new}\n")
+    assert done.stderr.count("\n") == 1

@@ -245,8 +245,9 @@ def test_published_figures_stand_beside_and_are_called_not_comparable(tmp_path: 
     assert "not comparable" in report
 
 
-def test_evaluate_without_model_or_recipe_is_one_line(tmp_path: Path) -> None:
-    fails(tmp_path, "evaluate", says="give a recipe, or both --model and --benchmark")
+def test_evaluate_without_a_model_is_one_line(tmp_path: Path) -> None:
+    fails(tmp_path, "evaluate", says="give both --model and --benchmark")
+    fails(tmp_path, "evaluate", "r.yaml", says="orcinus run r.yaml --until evaluate")
     fails(
         tmp_path,
         "evaluate",

@@ -169,7 +169,7 @@ def test_the_diagnosis_fits_a_narrow_screen_and_is_kept(forgetful: tuple[Path, D
 
 def test_a_run_that_was_not_evaluated_is_one_clear_line(tmp_path: Path) -> None:
     write_recipe(tmp_path / "r.yaml")
-    assert orcinus("sample", "r.yaml", cwd=tmp_path).returncode == 0
+    assert orcinus("run", "r.yaml", "--until", "sample", cwd=tmp_path).returncode == 0
     done = orcinus("diagnose", "small", cwd=tmp_path)
     assert done.returncode == 2
     assert "no finished evaluate step; run the recipe first" in done.stderr

@@ -28,7 +28,7 @@ def test_the_band_is_measured_on_the_student_and_only_its_examples_are_taught(
         tmp_path / "recipe.yaml",
         select={"by": selectors, "sampling": {"samples": 2, "temperature": 1, "max_tokens": 4}},
     )
-    done = orcinus("erase", "recipe.yaml", cwd=tmp_path)
+    done = orcinus("run", "recipe.yaml", "--until", "erase", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run_dir = tmp_path / "runs" / "small"
     (sampled,), (selected,), (erased,), (taught,) = (
@@ -63,7 +63,7 @@ def test_the_band_is_measured_on_the_student_and_only_its_examples_are_taught(
         there = [e.id for e in tables.read_examples(selected / "examples.parquet", split)]
         assert there == [e.id for e in tables.read_examples(sampled / "examples.parquet", split)]
     gone = next(iter(drops))[1]
-    shown = orcinus("explain", gone, "--run", "small", cwd=tmp_path)
+    shown = orcinus("show", gone, "--run", "small", cwd=tmp_path)
     assert "left out by" in shown.stdout, shown.stderr
     assert tables.count_rows(erased / "lessons.parquet") <= len(kept)
 

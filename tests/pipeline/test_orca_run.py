@@ -55,7 +55,7 @@ def test_orcas_messages_are_drawn_by_collection_and_stay_with_the_lesson(tmp_pat
         strategies=["orca"],
         erase={"mode": "kept"},
     )
-    done = orcinus("erase", recipe, cwd=tmp_path)
+    done = orcinus("run", recipe, "--until", "erase", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lessons = lessons_of(tmp_path)
     for task, collection in collections.items():
@@ -93,7 +93,8 @@ def test_answered_rows_are_learnt_from_and_no_teacher_is_asked(tmp_path: Path, m
         erase={"mode": mode},
         strategies=["recorded"],
     )
-    done = orcinus("erase" if mode == "generic" else "run", "recipe.yaml", cwd=tmp_path)
+    until = ("--until", "erase") if mode == "generic" else ()
+    done = orcinus("run", "recipe.yaml", *until, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = {row["question"]: row for row in answered_rows()}
     lessons = lessons_of(tmp_path)
@@ -121,7 +122,7 @@ def test_a_changed_answer_is_not_recalled_from_the_ledger(tmp_path: Path) -> Non
             tmp_path / "orca.jsonl",
             ({**row, "response": row["response"] + suffix} for row in answered_rows()),
         )
-        done = orcinus("erase", "recipe.yaml", cwd=tmp_path)
+        done = orcinus("run", "recipe.yaml", "--until", "erase", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     latest = finished_steps(tmp_path / "runs" / "small", "erase")[0]
     assert all(

@@ -37,7 +37,7 @@ def test_a_small_recipe_learns_from_its_assistant_and_then_from_its_teacher(
     assert 0 < len(by_role["teacher"]) < len(by_role["assistant"])
     kept = {item.erased for item in lessons}
     assert kept == ({"kept"} if name == "orca-1-small" else {"generic"})
-    traced = orcinus("trace", by_role["assistant"][0].id, cwd=tmp_path)
+    traced = orcinus("show", by_role["assistant"][0].id, cwd=tmp_path)
     assert traced.returncode == 0, traced.stderr
     assert "short:assistant" in traced.stdout
     train = finished_steps(run_dir, "train")[0]

@@ -87,7 +87,7 @@ def test_a_cap_that_is_reached_stops_cleanly_and_raising_it_goes_on(
         "price": {"input": 1.0, "output": 2.0},
     }
     write_recipe(tmp_path / "recipe.yaml", teacher=teacher, budget={"usd": 0.001})
-    done = orcinus("teach", "recipe.yaml", cwd=tmp_path)
+    done = orcinus("run", "recipe.yaml", "--until", "teach", cwd=tmp_path)
     assert done.returncode == 2
     assert "raise the recipe's budget" in done.stderr
     with Ledger(tmp_path / "runs" / "ledger.sqlite", read_only=True) as ledger:
@@ -95,7 +95,7 @@ def test_a_cap_that_is_reached_stops_cleanly_and_raising_it_goes_on(
         known = sum(row.calls for row in ledger.spend("small") if row.model == "m")
     assert 0 < first <= 0.001
     write_recipe(tmp_path / "recipe.yaml", teacher=teacher, budget={"usd": 1.0})
-    done = orcinus("teach", "recipe.yaml", cwd=tmp_path)
+    done = orcinus("run", "recipe.yaml", "--until", "teach", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     with Ledger(tmp_path / "runs" / "ledger.sqlite", read_only=True) as ledger:
         assert sum(row.calls for row in ledger.spend("small") if row.model == "m") > known
@@ -115,7 +115,7 @@ def test_a_teacher_that_is_asked_in_batches(tmp_path: Path) -> None:
             "batch": {"size": 30, "linger_s": 0.1, "poll_s": 0.05},
         }
         write_recipe(tmp_path / "recipe.yaml", teacher=teacher, budget={"usd": 1.0})
-        done = orcinus("teach", "recipe.yaml", cwd=tmp_path)
+        done = orcinus("run", "recipe.yaml", "--until", "teach", cwd=tmp_path)
         server.shutdown()
     assert done.returncode == 0, done.stderr
     assert set(provider.worked_on.values()) == {1}

@@ -169,7 +169,7 @@ def test_a_lesson_is_traced_back_to_its_example(finished: Path) -> None:
     bare = next(tables.read_lessons(answers / "lessons.parquet"))
     assert trace_lesson(run_dir, bare.id).lesson == bare
     assert trace_lesson(run_dir).lesson == lesson
-    shown = orcinus("trace", lesson.id, cwd=finished)
+    shown = orcinus("show", lesson.id, cwd=finished)
     assert shown.returncode == 0, shown.stderr
     assert lesson.completion[:20] in shown.stdout
 
@@ -219,7 +219,7 @@ def test_the_report_of_a_finished_run_is_written_in_the_formats_asked_for(finish
         (run_dir / f"report.{name}").write_bytes(content)
 
 
-def test_what_became_of_an_example_can_be_asked(finished: Path) -> None:
+def test_show_finds_examples_traces_and_the_students_attempts(finished: Path) -> None:
     run_dir = finished / "runs" / "small"
     (curated,) = finished_steps(run_dir, "curate")
     dropped = list(tables.read_rows(curated / "drops.parquet"))
@@ -229,14 +229,18 @@ def test_what_became_of_an_example_can_be_asked(finished: Path) -> None:
         (kept.id, "kept: "),
         *(((dropped[0]["attempt_id"], f"left out by {dropped[0]['filter']}"),) if dropped else ()),
     ):
-        done = orcinus("explain", identity, "--run", "small", cwd=finished)
+        done = orcinus("show", identity, "--run", "small", cwd=finished)
         assert done.returncode == 0, done.stderr
         assert says in done.stdout
-        same = orcinus("curate", "recipe.yaml", "--explain", identity, cwd=finished)
-        assert (same.returncode, same.stdout) == (0, done.stdout), same.stderr
-    nobody = orcinus("explain", "nobody", "--run", "small", cwd=finished)
-    assert nobody.returncode == 2
-    assert "neither an example nor a trace" in nobody.stderr
+    (probed,) = finished_steps(run_dir, "probe")
+    attempt = next(tables.read_judged(probed / "attempts.parquet")).attempt
+    done = orcinus("show", attempt.id, "--run", "small", "--json", cwd=finished)
+    found = json.loads(done.stdout)
+    assert (found["kind"], found["example"]["id"]) == ("attempt", attempt.example_id)
+    assert found["attempts"][0]["attempt"]["text"] == attempt.text
+    unknown = orcinus("show", "nobody", "--run", "small", cwd=finished)
+    assert unknown.returncode == 2
+    assert "neither an example nor a trace" in unknown.stderr
 
 
 def test_lessons_come_back_through_the_libraries_that_read_them(

@@ -197,11 +197,11 @@ def test_a_run_in_two_processes_and_the_command_for_two_machines(tmp_path: Path)
     recipe = write_recipe(tmp_path / "recipe.yaml")
     early = orcinus("plan", recipe, "--nodes", "2", cwd=tmp_path)
     assert "first `orcinus erase`" in " ".join(early.stdout.split())
-    assert orcinus("erase", recipe, cwd=tmp_path).returncode == 0
+    assert orcinus("run", recipe, "--until", "erase", cwd=tmp_path).returncode == 0
     planned = orcinus("plan", recipe, "--nodes", "2", "--processes", "8", cwd=tmp_path)
     assert "--nnodes 2" in " ".join(planned.stdout.split())
     [written] = (tmp_path / "runs" / "small").glob("train-*/job.json")
     assert json.loads(written.read_bytes())["config"]["context_length"] == 128
-    done = orcinus("train", recipe, "--processes", "2", cwd=tmp_path)
+    done = orcinus("run", recipe, "--until", "train", "--processes", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "runs" / "small").glob("train-*/stage-1/model.safetensors"))

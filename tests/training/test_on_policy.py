@@ -144,8 +144,8 @@ def test_another_vocabulary_is_refused(tiny_student: Path) -> None:
 @pytest.mark.slow
 def test_a_recipe_may_end_with_a_stage_on_policy(tmp_path: Path) -> None:
     path = write_recipe(tmp_path / "recipe.yaml")
-    assert orcinus("student", path, cwd=tmp_path).returncode in (0, 2)
-    assert orcinus("train", path, cwd=tmp_path).returncode == 0
+    assert orcinus("run", path, "--until", "student", cwd=tmp_path).returncode in (0, 2)
+    assert orcinus("run", path, "--until", "train", cwd=tmp_path).returncode == 0
     made = finished_steps(tmp_path / "runs" / "small", "train")[0] / "stage-1"
     stages = [
         {"name": "lessons", "epochs": 1, "learning_rate": 0.003},
@@ -160,6 +160,6 @@ def test_a_recipe_may_end_with_a_stage_on_policy(tmp_path: Path) -> None:
         },
     ]
     write_recipe(path, train={"context_length": 128, "batch_tokens": 512, "stages": stages})
-    done = orcinus("train", path, cwd=tmp_path)
+    done = orcinus("run", path, "--until", "train", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "runs" / "small").glob("train-*/stage-2/model.safetensors"))

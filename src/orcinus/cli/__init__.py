@@ -1,4 +1,6 @@
-"""The command line: parse, call the library, print. The only place that prints, reads the environment or exits.
+"""The command line: parse, call the library, print.
+
+This is the only place that prints, reads the environment or exits.
 
 Library modules are imported inside the commands, so that ``orcinus --help`` answers at once.
 """
@@ -12,14 +14,17 @@ from orcinus.core.errors import OrcinusError, one_line
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+RESUME = "what has arrived is kept; run the same command to resume"
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is one line and exit code 2, what is our defect is a traceback."""
-    # Commands import slow libraries that would otherwise look for a hub at start.
+    """Run the command line.
+
+    An error that the user can fix is one line and exit code 2; a defect of ours is a traceback.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Threads that wait for each other by spinning are up to fifty times slower when another process has their cores (measured:
-    # a probe of 200 s in place of 4 s); sleeping costs nothing that can be measured on an idle machine.
+    # Threads that spin while they wait are up to fifty times slower when another process has
+    # their cores (measured: a probe took 200 s in place of 4 s). Sleeping costs nothing measurable.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
@@ -27,19 +32,17 @@ def main() -> None:
         _say(str(error))
         raise SystemExit(EXIT_BAD_INPUT) from None
     except Interrupted:
-        _say("interrupted; what has arrived is kept, and the same command goes on from here")
+        _say(f"interrupted; {RESUME}")
         raise SystemExit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
-        # The reader of our output has gone away (`orcinus verify … | head`): nothing is wrong.
+        # The reader has closed the pipe (`orcinus verify … | head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except OSError as error:
         if error.errno is None:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        _say(
-            f"{where}{error.strerror}; what has arrived is kept, and the same command goes on from here"
-        )
+        _say(f"{where}{error.strerror}; {RESUME}")
         raise SystemExit(EXIT_BAD_INPUT) from None
 
 

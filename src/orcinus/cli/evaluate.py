@@ -1,4 +1,4 @@
-"""Evaluation: of a recipe's student as one of its steps, or of any model on benchmarks without a recipe."""
+"""Commands that score any model on benchmarks: evaluate, benchmarks."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,6 @@ from rich.table import Table
 from orcinus.cli import options as flags
 from orcinus.cli.options import run_async
 from orcinus.cli.progress import progress_for
-from orcinus.cli.runs import execute
 from orcinus.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,87 +20,78 @@ if TYPE_CHECKING:
     from orcinus.models.configs import ModelConfig
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Put this module's commands into ``app``."""
-    app.command(rich_help_panel="Results")(evaluate)
-    app.command(rich_help_panel="Results")(benchmarks)
-
-
 def evaluate(
-    recipe: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[RECIPE]", help="A recipe: compare its student with its baselines."
-        ),
-    ] = None,
+    recipe: Annotated[Path | None, typer.Argument(hidden=True)] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help="Without a recipe: a URL up to /v1, a model folder, a hub id, module:function, or a YAML file."
+            help="A URL up to /v1, a model folder, a hub id, module:function, or a YAML file."
         ),
     ] = None,
     benchmark: Annotated[
         list[str] | None,
         typer.Option(
-            help="Names (orcinus benchmarks lists them) or YAML files; several by commas."
+            help="Names (`orcinus benchmarks` lists them) or YAML files, separated by commas."
         ),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the benchmarks' files; the hub if not given."),
+        typer.Option(metavar="DIR", help="Folder of the benchmarks' files. Default: the hub."),
     ] = None,
     served_as: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the model at its URL.")
     ] = None,
     api_key_env: Annotated[
-        str | None, typer.Option(metavar="VARIABLE", help="Where the URL's key is.")
+        str | None, typer.Option(metavar="VARIABLE", help="Variable that holds the URL's key.")
     ] = None,
-    judge: Annotated[str | None, typer.Option(help="Who rates open answers, as --model.")] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="The model that rates open answers, given as --model is.")
+    ] = None,
     judge_served_as: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the judge at its URL.")
     ] = None,
     layouts: Annotated[
         str | None,
-        typer.Option(help="Prompt layouts by commas, or 'all'; each one's first if not given."),
+        typer.Option(help="Prompt layouts by commas, or 'all'. Default: each one's first."),
     ] = None,
     system: Annotated[
         list[str] | None,
         typer.Option(
-            help="System message: words, 'cautious', @FILE, or '' for none. Several: sensitivity."
+            help="System message: text, 'cautious', @FILE, or '' for none. Repeat to compare."
         ),
     ] = None,
     shots: Annotated[int, typer.Option(min=0, help="Demonstrations before each question.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Items of each subset at most.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most N items of a subset.")] = None,
     learnt_from: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="PATH", help="A run or file the model has learnt from: flag items in it."
+            metavar="PATH", help="A run or file the model was trained on: flag items found in it."
         ),
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Longest answer, if not the benchmark's.")
+        int | None, typer.Option(min=1, help="Longest answer. Default: the benchmark's.")
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(min=0, help="0 is greedy, the default.")
+        float | None, typer.Option(min=0, help="0 is greedy decoding, the default.")
     ] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Answers to each question.")] = None,
     decide: Annotated[
         str | None,
         typer.Option(
-            metavar="WAYS",
-            help="One answer of --samples: majority, best_of_n, weighted, rebase; by commas.",
+            metavar="RULES",
+            help="One answer from --samples: majority, best_of_n, weighted, rebase; by commas.",
         ),
     ] = None,
     reward: Annotated[
         str | None,
         typer.Option(
-            help="What answers are worth: logprob (the default), judge, or module:function."
+            help="The score of an answer: logprob (the default), judge, or module:function."
         ),
     ] = None,
     separator: Annotated[
         str | None,
         typer.Option(
-            metavar="TEXT", help=r"rebase: what ends a step; a blank line (\n\n) if not given."
+            metavar="TEXT", help=r"For rebase: the end of a step. Default: a blank line (\n\n)."
         ),
     ] = None,
     send_seed: Annotated[
@@ -109,37 +99,25 @@ def evaluate(
     ] = True,
     budget_usd: Annotated[float | None, typer.Option(min=0, help="Hard cap in dollars.")] = None,
     budget_tokens: Annotated[int | None, typer.Option(min=0, help="Hard cap in tokens.")] = None,
-    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where to; RUNS/evaluate-MODEL if not given.")
+        Path | None, typer.Option(metavar="DIR", help="Results. Default: RUNS/evaluate-MODEL.")
     ] = None,
     runs: flags.Runs = flags.DEFAULT_RUNS,
     ledger: flags.LedgerPath = None,
     concurrency: flags.Concurrency = 64,
     device: flags.Device = "auto",
-    micro_batch: flags.MicroBatch = None,
-    processes: flags.Processes = 1,
     as_json: flags.AsJson = False,
 ) -> None:
-    """Compare a recipe's student with its baselines, or score any model on benchmarks: --model … --benchmark …"""
+    """Score any model on benchmarks, without a recipe and without training."""
     if recipe is not None:
-        if model is not None or benchmark:
-            raise ConfigError(
-                f"{recipe}: a recipe names its own model and tasks; leave out --model and --benchmark"
-            )
-        runtime = flags.runtime(
-            runs=runs,
-            ledger=ledger,
-            concurrency=concurrency,
-            device=device,
-            micro_batch=micro_batch,
-            processes=processes,
+        raise ConfigError(
+            f"evaluate takes no recipe; write: orcinus run {recipe} --until evaluate "
+            "(a model to evaluate is given with --model)"
         )
-        execute(recipe, "evaluate", runtime, as_json=as_json)
-        return
     if model is None or not benchmark:
         raise ConfigError(
-            "give a recipe, or both --model and --benchmark; orcinus benchmarks lists what there is"
+            "give both --model and --benchmark; `orcinus benchmarks` lists the benchmarks"
         )
     from orcinus.evaluation.conditions import Settings, system_message
     from orcinus.evaluation.scores import benchmark_content
@@ -147,26 +125,20 @@ def evaluate(
     from orcinus.runs.budget import BudgetConfig
     from orcinus.tasks.benchmarks.specs import load
 
-    given = {
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "samples": samples,
-        "seeded": None if send_seed else False,
-    }
-    ways = {
-        "by": tuple(_listed(decide or "")),
-        "reward": reward,
-        "separator": None if separator is None else separator.replace(r"\n", "\n"),
-    }
     settings = Settings(
-        benchmarks=tuple(load(name) for text in benchmark for name in _listed(text)),
+        benchmarks=tuple(load(name) for text in benchmark for name in _split(text)),
         data=data,
-        layouts=tuple(_listed(layouts or "")),
+        layouts=tuple(_split(layouts or "")),
         systems=tuple(map(system_message, system)) if system else ("",),
         shots=shots,
         limit=limit,
-        sampling={name: value for name, value in given.items() if value is not None},
-        decide=_decide({name: value for name, value in ways.items() if value is not None}),
+        sampling=_given(
+            max_tokens=max_tokens,
+            temperature=temperature,
+            samples=samples,
+            seeded=None if send_seed else False,
+        ),
+        decide=_decide(decide, reward, separator),
         learnt_from=tuple(learnt_from or ()),
         budget=BudgetConfig(usd=budget_usd, tokens=budget_tokens),
         seed=seed,
@@ -175,7 +147,7 @@ def evaluate(
         raise ConfigError("--system: the same system message is given twice")
     asked = _model(model, served_as, api_key_env)
     judged_by = None if judge is None else _model(judge, judge_served_as, api_key_env)
-    folder = out or runs / f"evaluate-{_slug(asked)}"
+    folder = out or runs / f"evaluate-{_folder_name(asked)}"
     runtime = flags.runtime(runs=runs, ledger=ledger, concurrency=concurrency, device=device)
     progress = progress_for(flags.error_console(), as_json=as_json)
     try:
@@ -194,11 +166,11 @@ def evaluate(
 
 def benchmarks(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Everything about this one.")
+        str | None, typer.Argument(metavar="[NAME]", help="Print everything about this benchmark.")
     ] = None,
     as_json: flags.AsJson = False,
 ) -> None:
-    """List the benchmarks there are: what they ask, under which licence, what they need."""
+    """List the benchmarks with their licences and what they need."""
     from orcinus.tasks.benchmarks.specs import load, names
 
     if name is not None:
@@ -221,31 +193,39 @@ def benchmarks(
     flags.out_console().print(table)
 
 
-def _listed(text: str) -> list[str]:
+def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _decide(ways: "dict[str, Any]") -> "DecideConfig | None":
-    """What ``--decide``, ``--reward`` and ``--separator`` mean."""
+def _given(**options: Any) -> dict[str, Any]:
+    """Return the options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _decide(rules: str | None, reward: str | None, separator: str | None) -> "DecideConfig | None":
+    """Return what ``--decide``, ``--reward`` and ``--separator`` ask for."""
     from pydantic import ValidationError
 
     from orcinus.evaluation.decisions import DecideConfig
 
-    if not ways["by"]:
-        if len(ways) > 1:
+    if separator is not None:
+        separator = separator.replace(r"\n", "\n")
+    settings = _given(reward=reward, separator=separator)
+    if rules is None or not _split(rules):
+        if settings:
             raise ConfigError(
-                "--reward and --separator are for --decide; say which way, such as --decide rebase"
+                "--reward and --separator need --decide; name a rule, such as --decide rebase"
             )
         return None
     try:
-        return DecideConfig.model_validate(ways)
+        return DecideConfig.model_validate({"by": tuple(_split(rules)), **settings})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ConfigError(f"--decide: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def _model(text: str, served_as: str | None, api_key_env: str | None) -> "ModelConfig":
-    """What ``--model`` means."""
+    """Return the model that ``--model`` names."""
     import os
 
     from orcinus.models.function import ScriptedConfig
@@ -266,7 +246,7 @@ def _model(text: str, served_as: str | None, api_key_env: str | None) -> "ModelC
 
 
 async def _only_model(url: str, api_key_env: str | None, environment: Any) -> str:
-    """The one model that an endpoint serves, so that its name need not be said."""
+    """Return the name of the only model that an endpoint serves."""
     import orjson
 
     from orcinus.core.errors import CompleterError
@@ -300,8 +280,8 @@ async def _only_model(url: str, api_key_env: str | None, environment: Any) -> st
     return served[0]
 
 
-def _slug(model: "ModelConfig") -> str:
-    """A folder's name for a model."""
+def _folder_name(model: "ModelConfig") -> str:
+    """Return a name for the folder of a model's results."""
     text = (
         getattr(model, "path", None)
         or getattr(model, "model", None)
@@ -341,12 +321,13 @@ def _print(scores: "ModelScores") -> None:
     _print_decided(scores)
     if failed:
         typer.echo(
-            f"{failed:,} questions have no answer, for their calls failed; the same command asks them again"
+            f"{failed:,} questions have no answer because their calls failed; "
+            "run the same command to retry them"
         )
 
 
 def _print_decided(scores: "ModelScores") -> None:
-    """What fits a terminal; tokens read and the judge's part stand in the report."""
+    """Print what fits a terminal. The report also has prompt tokens and the judge's share."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("benchmark", "layout/system", "decided by"):
         table.add_column(column, no_wrap=True)
@@ -355,11 +336,13 @@ def _print_decided(scores: "ModelScores") -> None:
     for name, found in scores.benchmarks.items():
         for condition, content in found.conditions.items():
             for row in content.score.decided:
-                way, right = f"{row.by} of {row.n}", _percent(row.score.mean)
+                rule, right = f"{row.by} of {row.n}", _percent(row.score.mean)
                 figures = f"{row.tokens_out:,.0f}", f"{row.calls:,.1f}", f"{row.usd:.4f}"
-                table.add_row(name, escape(condition), way, right, _interval(row.score), *figures)
+                table.add_row(name, escape(condition), rule, right, _interval(row.score), *figures)
     if table.row_count:
-        typer.echo("\nSeveral tries, decided; written tokens, calls and dollars for one question:")
+        typer.echo(
+            "\nOne answer from several tries; written tokens, calls and dollars per question:"
+        )
         flags.out_console().print(table)
 
 

@@ -1,4 +1,4 @@
-"""Commands about the ledger: what was spent, what went wrong, whether it is whole."""
+"""Commands about the ledger: spending, errors, integrity, batches."""
 
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Look into the memory of every paid call.",
+    help="Inspect the ledger, the record of every paid call.",
     pretty_exceptions_enable=False,
 )
 LedgerArgument = Annotated[Path, typer.Argument(metavar="[LEDGER]", help="The ledger's file.")]
@@ -38,7 +38,7 @@ def spend(
     run: Annotated[str | None, typer.Option(help="Only this run.")] = None,
     as_json: flags.AsJson = False,
 ) -> None:
-    """Show what was spent by run, step, model and task; errors by class; how long replies took."""
+    """Show spending by run, step, model and task, errors by class, and latencies."""
     from orcinus.runs.ledger import Ledger
 
     with Ledger(_existing(path), read_only=True) as ledger:
@@ -62,31 +62,30 @@ def spend(
         )
         table.add_row(row.run, row.step, row.model, row.task, *numbers)
     console.print(table)
-    console.print(
-        f"total ${sum(row.cost_usd for row in rows):,.4f} for {sum(row.calls for row in rows):,} calls"
-    )
+    dollars, calls = sum(row.cost_usd for row in rows), sum(row.calls for row in rows)
+    console.print(f"total ${dollars:,.4f} for {calls:,} calls")
     for model, kind, count in errors:
         console.print(
-            f"{model}: {count:,} attempts end in {kind}; the next run asks them again", markup=False
+            f"{model}: {count:,} attempts ended in {kind}; the next run retries them", markup=False
         )
     for item in latencies:
         console.print(
-            f"{item.model}: half of {item.calls:,} replies within {item.p50_s:.2f} s, 90 % within {item.p90_s:.2f} s, "
-            f"99 % within {item.p99_s:.2f} s",
+            f"{item.model}: half of {item.calls:,} replies took at most {item.p50_s:.2f} s, "
+            f"90 % at most {item.p90_s:.2f} s, 99 % at most {item.p99_s:.2f} s",
             markup=False,
         )
 
 
 @app.command()
 def verify(path: LedgerArgument = DEFAULT_LEDGER) -> None:
-    """Derive every fingerprint anew and list what does not match."""
+    """Compute every fingerprint again and list those that do not match."""
     from orcinus.runs.ledger import Ledger
 
     with Ledger(_existing(path), read_only=True) as ledger:
         problems = list(ledger.verify())
     for problem in problems:
         typer.echo(problem)
-    typer.echo(f"{path}: {f'{len(problems):,} problems' if problems else 'whole'}")
+    typer.echo(f"{path}: {f'{len(problems):,} problems' if problems else 'intact'}")
     if problems:
         raise typer.Exit(2)
 
@@ -98,7 +97,7 @@ def export(
         Path, typer.Option("--ledger", metavar="LEDGER", help="The ledger's file.")
     ] = DEFAULT_LEDGER,
 ) -> None:
-    """Write every call, what was sent and what came back, to a Parquet file."""
+    """Write every call, with request and reply, to a Parquet file."""
     from orcinus.runs.ledger import Ledger
 
     with Ledger(_existing(path), read_only=True) as ledger:
@@ -111,12 +110,12 @@ def batches(
     cancel: Annotated[
         str | None,
         typer.Option(
-            metavar="ID", help="Ask the provider to stop this one; what is answered is kept."
+            metavar="ID", help="Ask the provider to stop this batch; finished answers are kept."
         ),
     ] = None,
     as_json: flags.AsJson = False,
 ) -> None:
-    """List the batches sent to providers, and how far they are as far as this machine has seen."""
+    """List the batches sent to providers, with the progress this machine has last seen."""
     from orcinus.models.remote.batch import journaled
 
     found = journaled(path.parent / layout.BATCHES)
@@ -131,18 +130,19 @@ def batches(
         flags.print_json([batch.state for batch in found])
         return
     for batch in found:
-        typer.echo(line_of(batch))
+        typer.echo(batch_line(batch))
     if not found:
         typer.echo("no batches")
 
 
-def line_of(batch: "Batch") -> str:
-    """A batch in a line."""
+def batch_line(batch: "Batch") -> str:
+    """Return a batch as one line."""
     state = batch.state
     sent = time.strftime("%Y-%m-%d %H:%M", time.localtime(state.created))
-    how_far = f"{state.progress}, {state.answered:,} of {state.requests:,} answered"
+    progress = f"{state.progress}, {state.answered:,} of {state.requests:,} answered"
     why = f"; {state.why}" if state.why else ""
-    return f"{state.batch_id or state.key}  {sent}  {state.model}  {state.status or 'not sent'} ({how_far}){why}"
+    name = state.batch_id or state.key
+    return f"{name}  {sent}  {state.model}  {state.status or 'not sent'} ({progress}){why}"
 
 
 def _cancel(batch: "Batch") -> None:
@@ -153,14 +153,15 @@ def _cancel(batch: "Batch") -> None:
 
     if batch.state.progress != "sent":
         raise ConfigError(
-            f"{batch.state.batch_id or batch.state.key}: is {batch.state.progress}, there is nothing to stop"
+            f"{batch.state.batch_id or batch.state.key}: is {batch.state.progress}; "
+            "there is nothing to stop"
         )
     asyncio.run(cancel(batch, secrets=os.environ))
 
 
 @app.command()
 def compact(path: LedgerArgument = DEFAULT_LEDGER) -> None:
-    """Give unused space back to the disk, and drop batches whose answers are all in the ledger."""
+    """Return unused space to the disk, and drop batches whose answers are all in the ledger."""
     from orcinus.models.remote.batch import clear
     from orcinus.runs.ledger import Ledger
 

@@ -1,4 +1,4 @@
-"""Flags that several commands share, and the runtime they make."""
+"""Options that several commands share, and the runtime they describe."""
 
 import asyncio
 import os
@@ -24,7 +24,11 @@ class Interrupted(Exception):
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work`` on the fastest event loop there is. Ctrl-C becomes ``Interrupted``, which Typer lets through."""
+    """Run ``work`` on uvloop where it is installed, else on asyncio.
+
+    Raises:
+        Interrupted: The user pressed Ctrl-C. Typer would print a traceback for KeyboardInterrupt.
+    """
     try:
         import uvloop
     except ImportError:
@@ -44,27 +48,26 @@ RunArgument = Annotated[
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of the runs.")]
 LedgerPath = Annotated[
     Path | None,
-    typer.Option("--ledger", metavar="PATH", help="The ledger, if not RUNS/ledger.sqlite."),
+    typer.Option("--ledger", metavar="PATH", help="The ledger. Default: RUNS/ledger.sqlite."),
 ]
 Concurrency = Annotated[int, typer.Option(min=1, help="Calls in flight to a remote model.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 … or auto.")]
-MicroBatch = Annotated[int | None, typer.Option(min=1, help="Packed rows in one forward pass.")]
+MicroBatch = Annotated[
+    int | None,
+    typer.Option(min=1, help="Packed rows in one forward pass. Default: the trainer chooses."),
+]
 Processes = Annotated[
     int, typer.Option(min=1, help="Training processes on this machine, usually one for each GPU.")
 ]
 Executor = Annotated[
     str,
-    typer.Option(
-        "--executor", metavar="local|ray[:ADDRESS]", help="Where heavy work on rows is done."
-    ),
+    typer.Option("--executor", metavar="local|ray[:ADDRESS]", help="Where to process rows."),
 ]
 Replicas = Annotated[
     int,
-    typer.Option(
-        min=0, help="Copies of a local model on the Ray cluster; 0 keeps it in this process."
-    ),
+    typer.Option(min=0, help="Copies of a local model on the Ray cluster; 0 keeps it here."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 DEFAULT_RUNS = Path("runs")
 
@@ -80,14 +83,13 @@ def runtime(
     executor: str = "local",
     replicas: int = 0,
 ) -> "Runtime":
-    """The flags as a Runtime; the environment is read here and nowhere else.
+    """Return the options as a Runtime. The environment is read here and nowhere else.
 
     Raises:
         ConfigError: There is no such executor, or replicas without a Ray cluster.
     """
-    from orcinus.runs.context import (
-        Runtime,  # brings the ledger and Arrow, which a --help must not wait for
-    )
+    # Imported here: it loads the ledger and Arrow, and `--help` must not wait for them.
+    from orcinus.runs.context import Runtime
     from orcinus.runs.executors.open import open_executor
 
     if replicas and executor == "local":
@@ -108,7 +110,7 @@ def runtime(
 
 
 def run_folder(run: Path, runs: Path) -> Path:
-    """The folder that ``run`` means: a path, or a name under ``runs``.
+    """Return the folder of ``run``: a path, or a name under ``runs``.
 
     Raises:
         ConfigError: There is no such run.
@@ -122,17 +124,17 @@ def run_folder(run: Path, runs: Path) -> Path:
 
 
 def out_console() -> Console:
-    """Where results go."""
+    """Return the console for results."""
     return Console(highlight=False)
 
 
 def error_console() -> Console:
-    """Where progress goes, so that results can be piped."""
+    """Return the console for progress: standard error, so that results can be piped."""
     return Console(stderr=True, highlight=False)
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on one line."""
+    """Print one JSON object on one line."""
     import orjson
 
     typer.echo(

@@ -1,4 +1,4 @@
-"""How a terminal, a log file or a machine is told how far a run is."""
+"""Progress of a run, shown as bars on a terminal, lines in a log, or JSON for a program."""
 
 import sys
 import time
@@ -17,11 +17,11 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 
 SECONDS_BETWEEN_LINES = 10.0
-"""Where output is no terminal: often enough to see life, seldom enough for a log."""
+"""Seconds between two lines where the output is no terminal: a log stays short, and shows life."""
 
 
 class _Counter:
-    """What all three ways count."""
+    """The counts that all three displays share."""
 
     def __init__(self) -> None:
         self.what = ""
@@ -42,12 +42,12 @@ class _Counter:
         self.cost_usd += 0.0 if recalled else cost_usd
 
     def rate(self) -> float:
-        """Units per second, not counting what came from the ledger."""
+        """Return units per second, without those that came from the ledger."""
         return (self.done - self.recalled) / max(time.monotonic() - self.clock, 1e-6)
 
 
 class Bars(_Counter):
-    """Bars on a terminal, with rate, time left and money."""
+    """Bars on a terminal, with rate, time left and cost."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Bars(_Counter):
         self._console.print(text, style="yellow", highlight=False, markup=False)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         self._finish()
         self._bars.stop()
 
@@ -135,7 +135,7 @@ class Lines(_Counter):
 
 
 class Events(_Counter):
-    """One JSON object a line, for machines."""
+    """One JSON object per line, for programs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ class Events(_Counter):
         self._print({"event": "note", "text": text})
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is nothing to close."""
 
     @staticmethod
     def _print(event: dict[str, Any]) -> None:
@@ -176,7 +176,7 @@ class Events(_Counter):
 
 
 def progress_for(console: Console, *, as_json: bool) -> Bars | Lines | Events:
-    """Bars where someone watches, JSON where a machine asked for it, plain lines elsewhere."""
+    """Return the display that fits: JSON if asked for, bars on a terminal, else plain lines."""
     if as_json:
         return Events()
     return Bars(console) if console.is_terminal else Lines()

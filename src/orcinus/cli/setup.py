@@ -1,7 +1,7 @@
 """Commands that prepare: init, doctor, schema."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -10,15 +10,12 @@ from rich.table import Table
 from orcinus.cli import options as flags
 from orcinus.cli.options import run_async
 
-if TYPE_CHECKING:
-    pass
-
 
 def init(
     path: Annotated[Path, typer.Argument(metavar="RECIPE", help="Where to write it.")] = Path(
         "recipe.yaml"
     ),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a commented recipe to start from."""
     from orcinus.pipeline.scaffold import write_recipe
@@ -29,7 +26,7 @@ def init(
 
 def doctor(
     recipe: Annotated[
-        Path | None, typer.Argument(metavar="[RECIPE]", help="Also look at its endpoints and keys.")
+        Path | None, typer.Argument(metavar="[RECIPE]", help="Also check its endpoints and keys.")
     ] = None,
     runs: flags.Runs = flags.DEFAULT_RUNS,
     as_json: flags.AsJson = False,

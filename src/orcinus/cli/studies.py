@@ -1,15 +1,12 @@
 """Commands that run a recipe several times: ablate, improve."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from orcinus.cli import options as flags
 from orcinus.cli.options import run_async
 from orcinus.cli.progress import progress_for
-
-if TYPE_CHECKING:
-    pass
 
 
 def ablate(
@@ -19,13 +16,11 @@ def ablate(
     ] = 3,
     arm: Annotated[
         list[str] | None,
-        typer.Option(help="Only this arm beside the recipe itself; may be given several times."),
+        typer.Option(help="Only this arm, beside the recipe itself. May be repeated."),
     ] = None,
     equal: Annotated[
         Literal["examples", "tokens"],
-        typer.Option(
-            help="What all arms have the same of: examples, or response tokens learnt from."
-        ),
+        typer.Option(help="What is equal in all arms: examples, or response tokens trained on."),
     ] = "examples",
     runs: flags.Runs = flags.DEFAULT_RUNS,
     ledger: flags.LedgerPath = None,
@@ -34,8 +29,8 @@ def ablate(
     replicas: flags.Replicas = 0,
     as_json: flags.AsJson = False,
 ) -> None:
-    """Switch the parts of a recipe one at a time, and compare the students on the same items."""
-    from orcinus.pipeline.ablation import ablate as compare
+    """Switch off parts of a recipe one at a time, and compare the students on the same items."""
+    from orcinus.pipeline.ablation import ablate as run_ablation
     from orcinus.pipeline.ablation import markdown
     from orcinus.pipeline.recipe_file import load_recipe
 
@@ -52,7 +47,9 @@ def ablate(
     numbers = range(loaded.seed, loaded.seed + seeds)
     try:
         found = run_async(
-            compare(loaded, recipe, runtime, progress, seeds=numbers, only=arm or (), equal=equal)
+            run_ablation(
+                loaded, recipe, runtime, progress, seeds=numbers, only=arm or (), equal=equal
+            )
         )
     finally:
         progress.close()
@@ -69,7 +66,7 @@ def ablate(
 def improve(
     recipe: flags.RecipeArgument,
     rounds: Annotated[
-        int, typer.Option(min=1, help="At most so many; it ends when the student gets no better.")
+        int, typer.Option(min=1, help="At most this many. Stops when the student gets no better.")
     ] = 3,
     runs: flags.Runs = flags.DEFAULT_RUNS,
     ledger: flags.LedgerPath = None,
@@ -79,9 +76,9 @@ def improve(
     replicas: flags.Replicas = 0,
     as_json: flags.AsJson = False,
 ) -> None:
-    """Let the student teach itself in rounds: its own right answers under its best strategy, the instruction erased."""
+    """Let the student teach itself in rounds, from its right answers under its best strategy."""
     from orcinus.pipeline.recipe_file import load_recipe
-    from orcinus.pipeline.self_improvement import improve as go_on
+    from orcinus.pipeline.self_improvement import improve as run_rounds
     from orcinus.pipeline.self_improvement import markdown
 
     loaded = load_recipe(recipe)
@@ -96,7 +93,7 @@ def improve(
     )
     progress = progress_for(flags.error_console(), as_json=as_json)
     try:
-        found = run_async(go_on(loaded, recipe, runtime, progress, rounds=rounds))
+        found = run_async(run_rounds(loaded, recipe, runtime, progress, rounds=rounds))
     finally:
         progress.close()
     if as_json:

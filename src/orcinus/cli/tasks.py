@@ -1,4 +1,4 @@
-"""Commands about data: judge a file, look at tasks, serve recorded outputs."""
+"""Commands about data: inspect task files, judge recorded responses, serve recorded outputs."""
 
 import sys
 from collections.abc import Sequence
@@ -20,16 +20,9 @@ if TYPE_CHECKING:
 
 
 SHOWN_ROWS = 20
-"""Rows that cannot be used are listed up to so many, and all with --skip-bad."""
+"""Rows that cannot be used: list at most this many; --skip-bad lists all."""
 
-tasks_app = typer.Typer(no_args_is_help=True, help="Look at tasks.", pretty_exceptions_enable=False)
-
-
-def add_commands(app: typer.Typer) -> None:
-    """Put this module's commands into ``app``."""
-    app.command(rich_help_panel="Results")(verify)
-    app.add_typer(tasks_app, name="tasks", rich_help_panel="Start")
-    app.command(name="serve-replay", rich_help_panel="Look")(serve_replay)
+app = typer.Typer(no_args_is_help=True, help="Inspect task files.", pretty_exceptions_enable=False)
 
 
 def verify(
@@ -41,7 +34,7 @@ def verify(
         ),
     ],
 ) -> None:
-    """Judge recorded responses: one row {id, value, answer, reason} each, in order."""
+    """Judge recorded responses. Prints one row {id, value, answer, reason} for each, in order."""
     import orjson
 
     from orcinus.evaluation.verify_file import verify_file
@@ -51,7 +44,10 @@ def verify(
     sys.stdout.buffer.flush()
 
 
-@tasks_app.command("inspect")
+@app.command(
+    "inspect",
+    epilog="[bold]Example:[/]\n\n  $ orcinus tasks inspect sums.jsonl --column prompt=Question",
+)
 def inspect(
     path: Annotated[
         str,
@@ -61,19 +57,19 @@ def inspect(
         list[str] | None,
         typer.Option(
             metavar="PART=COLUMN[,COLUMN]",
-            help="Which column holds what, as columns: has it in a recipe: prompt=Question; may be given several times.",
+            help="The column that holds a part, as under columns: in a recipe. May be repeated.",
         ),
     ] = None,
     skip_bad: Annotated[
         bool,
         typer.Option(
             "--skip-bad",
-            help="Rows that cannot be used are all listed and no error, as with skip_bad: true in a recipe.",
+            help="List every row that cannot be used, and do not fail (a recipe's skip_bad: true).",
         ),
     ] = False,
     as_json: flags.AsJson = False,
 ) -> None:
-    """Show what was understood of task files: layout, columns, counts, lengths, answer types, examples, and what looks wrong."""
+    """Show how task files are read: layout, columns, counts, answer types, examples, problems."""
     from orcinus.tasks.inspection import inspect_task
 
     report = inspect_task(_task(path, column or ()), Path())
@@ -83,7 +79,8 @@ def inspect(
         _print_inspection(report, SHOWN_ROWS if not skip_bad else len(report.unusable_rows))
     if report.unusable and not skip_bad:
         raise DataError(
-            f"{report.unusable_rows[0]} ({report.unusable:,} of {report.rows:,} rows cannot be used; --skip-bad allows it here)"
+            f"{report.unusable_rows[0]} ({report.unusable:,} of {report.rows:,} rows cannot be "
+            "used; --skip-bad allows it here)"
         )
 
 
@@ -173,7 +170,7 @@ def serve_replay(
         list[str],
         typer.Argument(
             metavar="[STRATEGY=]FILE…",
-            help="Recorded outputs {prompt, response, …}, under a strategy or any.",
+            help="Recorded outputs {prompt, response, …}, under one strategy or any.",
         ),
     ],
     model: Annotated[str, typer.Option(help="The model's name.")] = "replay",

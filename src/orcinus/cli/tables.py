@@ -1,4 +1,4 @@
-"""Records as a reader sees them in a terminal."""
+"""Results as tables in a terminal."""
 
 from typing import TYPE_CHECKING
 
@@ -7,9 +7,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from orcinus.core.types import Judged
+from orcinus.core.types import Example, Judged
 from orcinus.reports.words import ARMS, chance, points
 from orcinus.runs.lineage import Lineage
+from orcinus.runs.lookup import Found
 
 if TYPE_CHECKING:
     from orcinus.core.results import Scores
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def print_scores(console: Console, scores: "Scores") -> None:
-    """The headline table: every arm's accuracy, and ``after`` against each."""
+    """Print the headline tables: the accuracy of every arm, and ``after`` against the others."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("held-out questions right", ratio=1)
     for column in ("mean", "95 % interval", "n", "no answer"):
@@ -55,7 +56,7 @@ def _percent(share: float | None) -> str:
 
 
 def print_diagnosis(console: Console, found: "Diagnosis") -> None:
-    """What the student fails and why, where it is right, and what to do next; narrow enough for 60 columns."""
+    """Print what the student fails and why, where it is right, and advice; fits 60 columns."""
     from orcinus.evaluation.diagnosis.causes import OUTCOMES
     from orcinus.reports.diagnosis import summary
 
@@ -96,14 +97,32 @@ def print_diagnosis(console: Console, found: "Diagnosis") -> None:
             console.print(f"   {line}", style="cyan", markup=False, soft_wrap=True)
 
 
+def print_found(console: Console, found: Found) -> None:
+    """Print the history of a lesson, an attempt or an example."""
+    if found.lesson is not None:
+        print_lineage(console, found.lesson)
+        return
+    if found.example is not None:
+        _print_example(console, found.example)
+    for judged in found.attempts:
+        attempt = judged.attempt
+        title = f"{attempt.model} under {attempt.strategy}: {_verdict(judged)}"
+        _panel(console, title, attempt.text or attempt.error or "")
+    for event in found.events:
+        trace = f"  trace {event.trace[:12]}" if event.trace else ""
+        console.print(
+            f"{event.step}  {event.task}/{event.example}{trace}  {event.what}",
+            markup=False,
+            soft_wrap=True,
+        )
+    for lesson in found.lessons:
+        console.print(f"lesson {lesson}", markup=False)
+
+
 def print_lineage(console: Console, found: Lineage) -> None:
-    """A lesson's history, from the example to what the student was given."""
+    """Print a lesson's history, from the example to the text the student was trained on."""
     example, assignment, trace = found.example, found.assignment, found.trace
-    _panel(
-        console,
-        f"Example {example.task} / {example.id}",
-        f"{example.prompt}\n\nreference: {example.reference}",
-    )
+    _print_example(console, example)
     if assignment is not None:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in ("strategy", "accuracy", "n", "format ok", "tokens"):
@@ -150,11 +169,16 @@ def print_lineage(console: Console, found: Lineage) -> None:
     )
 
 
+def _print_example(console: Console, example: Example) -> None:
+    text = f"{example.prompt}\n\nreference: {example.reference}"
+    _panel(console, f"Example {example.task} / {example.id}", text)
+
+
 def _verdict(judged: Judged) -> str:
     word = {1.0: "right", 0.0: "wrong", None: "not judged"}[judged.verdict.value]
     return f"{word} (answer {judged.verdict.answer!r}, rule {judged.verdict.reason})"
 
 
 def _panel(console: Console, title: str, text: str) -> None:
-    # Text, not markup: a model may write anything.
+    # Text, not markup: model output is untrusted.
     console.print(Panel(Text(text), title=Text(title), title_align="left"))

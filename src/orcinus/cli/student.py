@@ -1,5 +1,6 @@
-"""Trying out the student that a run made: in the terminal, or over HTTP."""
+"""Commands that use what a run made: chat, serve, export."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,14 +14,14 @@ QUIT = {"", "quit", "exit"}
 def chat(
     run: flags.RunArgument,
     question: Annotated[
-        str | None, typer.Argument(help="One question; without it you are asked for them.")
+        str | None, typer.Argument(help="One question; leave it out to be asked for them.")
     ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 512,
-    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy decoding.")] = 0.0,
     runs: flags.Runs = flags.DEFAULT_RUNS,
     device: flags.Device = "auto",
 ) -> None:
-    """Ask the student that a run trained; each question stands by itself."""
+    """Ask a run's trained student questions. Each question starts a new conversation."""
     from orcinus.core.types import Sampling
     from orcinus.models.open import open_completer
     from orcinus.models.roles import question_to, trained_student
@@ -32,10 +33,10 @@ def chat(
     async def talk() -> None:
         model = open_completer(config, base=folder, device=device, secrets={})
         try:
-            text = question if question is not None else _asked()
+            text = question if question is not None else _read_question()
             while text not in QUIT:
                 typer.echo((await model.complete(question_to(before, text), sampling)).text)
-                text = "" if question is not None else _asked()
+                text = "" if question is not None else _read_question()
         finally:
             await model.aclose()
 
@@ -49,7 +50,7 @@ def serve(
     runs: flags.Runs = flags.DEFAULT_RUNS,
     device: flags.Device = "auto",
 ) -> None:
-    """Serve the student that a run trained as an OpenAI-compatible endpoint, until interrupted."""
+    """Serve a run's trained student as an OpenAI-compatible endpoint, until interrupted."""
     from orcinus.models.open import open_completer
     from orcinus.models.roles import trained_student
     from orcinus.models.server.chat_api import serve_forever
@@ -68,7 +69,36 @@ def serve(
     )
 
 
-def _asked() -> str:
+def export(
+    run: flags.RunArgument,
+    target: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="A file: messages, sharegpt, alpaca, trl. "
+            "A folder: axolotl, llama-factory, dataset (Hugging Face).",
+        ),
+    ] = "messages",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="PATH", help="Where to write. Default: RUN/lessons-FORMAT."),
+    ] = None,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+) -> None:
+    """Write a run's lessons in the format of another trainer."""
+    from orcinus.lessons.export import LAYOUTS, export_lessons
+    from orcinus.runs.folders import finished_steps
+    from orcinus.runs.layout import LESSONS
+
+    folder = flags.run_folder(run, runs)
+    suffix = ".jsonl" if target in LAYOUTS else ""
+    path = out or folder / f"lessons-{target}{suffix}"
+    lessons = finished_steps(folder, "erase")[0] / LESSONS
+    count = export_lessons(lessons, target, path, name=folder.name)
+    typer.echo(f"{count:,} lessons in {path}")
+
+
+def _read_question() -> str:
     try:
         return input("> ").strip()
     except EOFError:

@@ -1,0 +1,125 @@
+"""Find what a run knows under an id: an example, an attempt or a lesson.
+
+look_up(runs/sums, "3f2a91")  →  the lesson with its history, or the attempt, or the example
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from orcinus.core.errors import ConfigError
+from orcinus.core.types import Example, Judged
+from orcinus.runs import layout, tables
+from orcinus.runs.folders import finished_steps
+from orcinus.runs.lineage import Event, Lineage, example_of, fate, lessons_of, trace_lesson
+
+MAX_ATTEMPTS = 20
+"""Attempts listed for one example: every strategy of a probe and every arm of an evaluation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a run holds under one id."""
+
+    kind: str
+    """``lesson``, ``attempt`` or ``example``."""
+    lesson: Lineage | None = None
+    example: Example | None = None
+    attempts: tuple[Judged, ...] = ()
+    """The attempt, or the attempts at the example."""
+    events: tuple[Event, ...] = ()
+    """What the steps did with the example or the trace, in their order."""
+    lessons: tuple[str, ...] = ()
+    """Ids of the lessons made from the attempt."""
+
+
+def look_up(run_dir: Path, identity: str | None) -> Found:
+    """Return what ``run_dir`` knows under an id, or under the beginning of one.
+
+    An example whose whole id is given comes first; then lessons, attempts, and examples by the
+    beginning of their ids.
+
+    Args:
+        run_dir: The run's folder.
+        identity: The id; None is the first lesson.
+
+    Raises:
+        ConfigError: Nothing has such an id, or several lessons or attempts have.
+    """
+    if identity is None:
+        return Found(kind="lesson", lesson=trace_lesson(run_dir))
+    if examples := list(_examples(run_dir, identity, whole=True)):
+        return _example(run_dir, examples, identity)
+    if _has_lesson(run_dir, identity):
+        return Found(kind="lesson", lesson=trace_lesson(run_dir, identity))
+    attempts = {judged.attempt.id: judged for judged in _attempts(run_dir, "id", identity)}
+    if len(attempts) > 1:
+        raise ConfigError(
+            f"{len(attempts)} attempts have ids that start with {identity!r}; give more of it"
+        )
+    if attempts:
+        [judged] = attempts.values()
+        return _attempt(run_dir, judged)
+    return _example(run_dir, list(_examples(run_dir, identity, whole=False)), identity)
+
+
+def _example(run_dir: Path, examples: list[Example], identity: str) -> Found:
+    [example, *others] = examples or [None]
+    attempts: tuple[Judged, ...] = ()
+    if example is not None and not others:
+        attempts = tuple(
+            judged
+            for judged in _attempts(run_dir, "example_id", example.id)
+            if (judged.attempt.task, judged.attempt.example_id) == (example.task, example.id)
+        )
+    events = fate(run_dir, identity)
+    if any(event.example == identity for event in events):
+        events = tuple(event for event in events if event.example == identity)
+    return Found(
+        kind="example",
+        example=None if others else example,
+        attempts=attempts[:MAX_ATTEMPTS],
+        events=events,
+    )
+
+
+def _attempt(run_dir: Path, judged: Judged) -> Found:
+    attempt = judged.attempt
+    made = lessons_of(run_dir, attempt.id)
+    try:
+        events = fate(run_dir, attempt.id)
+    except ConfigError:  # a student's attempt: no step decides about it
+        events = ()
+    return Found(
+        kind="attempt",
+        example=example_of(run_dir, attempt.task, attempt.example_id),
+        attempts=(judged,),
+        events=events,
+        lessons=made,
+    )
+
+
+def _examples(run_dir: Path, identity: str, *, whole: bool) -> Iterator[Example]:
+    sampled = finished_steps(run_dir, "sample")[0]
+    matches = pc.equal if whole else pc.starts_with
+    path = sampled / layout.EXAMPLES
+    for row in tables.rows_where(path, "id", lambda ids: matches(ids, identity)):
+        yield tables.example_of(row)
+
+
+def _has_lesson(run_dir: Path, identity: str) -> bool:
+    for done in run_dir.glob("erase*-*/_done"):
+        path = done.parent / layout.LESSONS
+        if any(tables.rows_where(path, "id", lambda ids: pc.starts_with(ids, identity), ["id"])):
+            return True
+    return False
+
+
+def _attempts(run_dir: Path, column: str, beginning: str) -> Iterator[Judged]:
+    """Yield the judged attempts of finished steps whose ``column`` starts with ``beginning``."""
+    for done in sorted(run_dir.glob("*/_done")):
+        for path in sorted(done.parent.glob("attempts*.parquet")):
+            rows = tables.rows_where(path, column, lambda ids: pc.starts_with(ids, beginning))
+            yield from map(tables.judged_of, rows)
