@@ -66,22 +66,20 @@ def look_up(run_dir: Path, identity: str | None) -> Found:
 
 
 def _example(run_dir: Path, examples: list[Example], identity: str) -> Found:
-    [example, *others] = examples or [None]
-    attempts: tuple[Judged, ...] = ()
-    if example is not None and not others:
-        attempts = tuple(
-            judged
-            for judged in _attempts(run_dir, "example_id", example.id)
-            if (judged.attempt.task, judged.attempt.example_id) == (example.task, example.id)
-        )
+    """Return the events of the examples, and the attempts where there is one example only."""
     events = fate(run_dir, identity)
+    if len(examples) != 1:
+        return Found(kind="example", events=events)
+    [example] = examples
+    attempts = [
+        judged
+        for judged in _attempts(run_dir, "example_id", example.id)
+        if (judged.attempt.task, judged.attempt.example_id) == (example.task, example.id)
+    ]
     if any(event.example == identity for event in events):
         events = tuple(event for event in events if event.example == identity)
     return Found(
-        kind="example",
-        example=None if others else example,
-        attempts=attempts[:MAX_ATTEMPTS],
-        events=events,
+        kind="example", example=example, attempts=tuple(attempts[:MAX_ATTEMPTS]), events=events
     )
 
 
