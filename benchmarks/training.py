@@ -146,33 +146,31 @@ def with_ours(
     model: Any, data: list[tuple[list[int], int]], context: int, steps: int, folder: str
 ) -> float:
     """Logical tokens a second of our trainer."""
+    from orcinus.runs.context import Silent
     from orcinus.training.batches import PackedRows
-    from orcinus.training.trainer import train_stage
+    from orcinus.training.trainer import StageSettings, train_stage
+
+    class StepClock(Silent):
+        def advance(self, n: int = 1, *, cost_usd: float = 0.0, recalled: bool = False) -> None:
+            times.append(time.perf_counter())
 
     tokenized = tokenized_of(data)
     rows = PackedRows(tokenized, context=context, epochs=1, seed=0)
     times = [time.perf_counter()]
-    train_stage(
-        model,
-        tokenized,
+    stage = StageSettings(
         name="bench",
         context=context,
         rows_per_step=ROWS,
-        micro_batch=1,
         epochs=1,
         seed=0,
-        share_prompts=True,
         arguments={
             "learning_rate": 1e-4,
             "use_cpu": True,
             "max_steps": steps,
             "save_strategy": "no",
         },
-        work=Path(folder) / "work",
-        loss_log=Path(folder) / "loss.jsonl",
-        on_start=lambda _: None,
-        on_step=lambda: times.append(time.perf_counter()),
     )
+    train_stage(model, tokenized, stage, Path(folder) / "stage", StepClock())
     return rate(times, float(tokenized.lengths.sum()) / len(rows))
 
 
@@ -194,7 +192,8 @@ def max_relative_error() -> float:
     """The largest error of the loss or of a parameter's gradient, relative to its largest entry; packed alone and with shared prompts."""
     from orcinus.training import attention
     from orcinus.training.batches import PackedRows, collate
-    from orcinus.training.trainer import response_only_forward
+    from orcinus.training.forward import response_only_forward
+    from orcinus.training.objectives import BUILT_IN
 
     model = model_of(2, 500, 128).double()
     worst = 0.0
@@ -215,9 +214,7 @@ def max_relative_error() -> float:
         model.zero_grad()
         rows = PackedRows(tokenized_of(data), context=128, epochs=1, seed=0)
         batch = collate([rows[i] for i in range(len(rows))])
-        found = response_only_forward(
-            model, **{key: value for key, value in batch.items() if key != "labels"}
-        )["loss"]
+        found = response_only_forward(model, batch, BUILT_IN["lesson_weight"])["loss"]
         torch.autograd.backward(found)
         errors = [abs(float(found.detach()) - expected) / expected]
         for parameter, gradient in zip(model.parameters(), gradients, strict=True):

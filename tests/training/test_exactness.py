@@ -21,10 +21,13 @@ from transformers import (
 )
 from transformers.masking_utils import eager_mask
 
+from orcinus.runs.context import Silent
 from orcinus.training import attention
 from orcinus.training.batches import PackedRows, collate
+from orcinus.training.forward import response_only_forward
+from orcinus.training.objectives import BUILT_IN
 from orcinus.training.tokens import TokenizedLessons
-from orcinus.training.trainer import response_only_forward, train_stage
+from orcinus.training.trainer import StageSettings, train_stage
 
 SIZES: Mapping[str, Any] = {
     "vocab_size": 97,
@@ -134,10 +137,7 @@ def packed(model: Any, lessons: TokenizedLessons, *, share_prompts: bool) -> tor
     rows = PackedRows(lessons, context=128, epochs=1, seed=0, share_prompts=share_prompts)
     assert len(rows) < len(lessons)
     batch = collate([rows[i] for i in range(len(rows))])
-    loss: torch.Tensor = response_only_forward(
-        base, **{k: v for k, v in batch.items() if k != "labels"}
-    )["loss"]
-    return loss
+    return response_only_forward(base, batch, BUILT_IN["lesson_weight"])["loss"]
 
 
 def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -195,16 +195,13 @@ def _trained(micro_batch: int, folder: Path) -> list[torch.Tensor]:
     """The weights after a few optimizer steps of plain gradient descent, which hides no scale."""
     folder.mkdir(exist_ok=True)
     model = model_of(CONFIGS["llama"])
-    train_stage(
-        model,
-        lessons_of(samples=3),
+    stage = StageSettings(
         name="s",
         context=64,
         rows_per_step=4,
         micro_batch=micro_batch,
         epochs=1,
         seed=0,
-        share_prompts=True,
         arguments={
             "learning_rate": 1e-2,
             "use_cpu": True,
@@ -212,9 +209,6 @@ def _trained(micro_batch: int, folder: Path) -> list[torch.Tensor]:
             "save_strategy": "no",
             "max_grad_norm": 0,
         },
-        work=folder / "work",
-        loss_log=folder / "loss.jsonl",
-        on_start=lambda _: None,
-        on_step=lambda: None,
     )
+    train_stage(model, lessons_of(samples=3), stage, folder / "stage", Silent())
     return [parameter.detach().clone() for parameter in model.parameters()]

@@ -17,9 +17,11 @@ from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.types import Message
 from orcinus.models.local.config import LocalConfig
 from orcinus.runs import tables
+from orcinus.runs.context import Silent
 from orcinus.training.config import StageConfig, TrainConfig
 from orcinus.training.curriculum import train_curriculum
-from orcinus.training.distributed.launch import TrainJob, launch
+from orcinus.training.distributed.launch import launch
+from orcinus.training.job import TrainJob
 
 
 @pytest.fixture
@@ -59,32 +61,26 @@ def job(student: Path, lessons: Path, out: Path, *, lora: bool = False, **traine
     )
 
 
-def alone(job: TrainJob) -> dict[str, Any]:
-    return train_curriculum(
-        job.config,
-        job.student,
-        job.lessons,
-        job.out,
-        seed=job.seed,
-        micro_batch=job.micro_batch,
-        device=job.device,
-        on_start=lambda what, total: None,
-        on_step=lambda: None,
-    )
+class Told(Silent):
+    """Progress that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+        self.started = asyncio.Event()
+
+    def start(self, what: str, total: int | None) -> None:
+        self.events.append((what, total))
+        self.started.set()
+
+    def advance(self, n: int = 1, *, cost_usd: float = 0.0, recalled: bool = False) -> None:
+        self.events.append("step")
 
 
 def together(job: TrainJob, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], list[Any]]:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    told: list[Any] = []
-    result = asyncio.run(
-        launch(
-            job,
-            processes=2,
-            on_start=lambda what, total: told.append((what, total)),
-            on_step=lambda: told.append("step"),
-        )
-    )
-    return result, told
+    told = Told()
+    result = asyncio.run(launch(job, processes=2, progress=told))
+    return result, told.events
 
 
 FSDP = {
@@ -111,7 +107,7 @@ def test_two_processes_leave_what_one_leaves(
         job(tiny_student, lessons, tmp_path / "one", lora=lora),
         job(tiny_student, lessons, tmp_path / "two", lora=lora, **trainer),
     )
-    expected = alone(one)
+    expected = train_curriculum(one, Silent())
     found, told = together(two, monkeypatch)
     assert told[0][0] == "train lessons"
     assert told.count("step") == sum(
@@ -146,7 +142,7 @@ def test_workers_that_die_are_told_of(
 ) -> None:
     good = job(tiny_student, lessons, tmp_path / "a")
     monkeypatch.setattr(
-        "orcinus.training.launch.command",
+        "orcinus.training.distributed.launch.command",
         lambda path, processes: ["-c", "import sys; sys.exit('no memory')"],
     )
     with pytest.raises(StepError, match="ended without a result; their last words: no memory"):
@@ -159,16 +155,10 @@ def test_an_interrupt_leaves_no_worker_behind(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     async def interrupted() -> None:
-        started = asyncio.Event()
-        task = asyncio.create_task(
-            launch(
-                job(tiny_student, lessons, tmp_path / "a"),
-                processes=2,
-                on_start=lambda what, total: started.set(),
-                on_step=lambda: None,
-            )
-        )
-        await started.wait()
+        told = Told()
+        running = launch(job(tiny_student, lessons, tmp_path / "a"), processes=2, progress=told)
+        task = asyncio.create_task(running)
+        await told.started.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

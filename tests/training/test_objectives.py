@@ -1,25 +1,35 @@
 """The objectives door: what a weight does to the loss, and where the numbers come from."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tests.conftest import write_recipe
+from tests.training.test_exactness import CONFIGS, lessons_of, model_of
 from tests.training.test_training import lesson
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from orcinus.core import registry
 from orcinus.core.errors import ConfigError
 from orcinus.core.types import Lesson, Message
 from orcinus.models.local.chat_format import Chat
 from orcinus.pipeline.recipe_file import load_recipe
+from orcinus.runs.context import Silent
 from orcinus.training import attention
 from orcinus.training.batches import PackedRows, collate
-from orcinus.training.objectives.weights import AnswerUpweight, LessonWeight, Plain
+from orcinus.training.forward import response_only_forward
+from orcinus.training.objectives import find_objective
+from orcinus.training.objectives.interface import (
+    LossInputs,
+    LossOutput,
+    Needs,
+    Objective,
+    weighted,
+)
 from orcinus.training.tokens import TokenizedLessons, tokenize_lessons
-from orcinus.training.trainer import response_only_forward
+from orcinus.training.trainer import StageSettings, train_stage
 
 
 def made(number: int, completion: str, weight: float = 1.0, **meta: Any) -> Lesson:
@@ -52,14 +62,13 @@ def tokenized(chat: Chat, folder: Path, *evidence: str) -> TokenizedLessons:
     )
 
 
-def forward(lessons: TokenizedLessons, student: Path, objective: Any) -> Mapping[str, Any]:
+def forward(lessons: TokenizedLessons, student: Path, objective: Objective) -> Mapping[str, Any]:
     attention.install()
     model: Any = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float64)
     model.set_attn_implementation(attention.NAME)
     rows = PackedRows(lessons, context=512, epochs=1, seed=0)
     batch = collate([rows[i] for i in range(len(rows))])
-    inputs = {key: value for key, value in batch.items() if key != "labels"}
-    out = response_only_forward(model, **inputs, objective=objective)
+    out = response_only_forward(model, batch, objective)
     out["loss"].backward()
     return {**out, "batch": batch, "model": model}
 
@@ -79,7 +88,7 @@ def test_an_answer_weighs_as_often_as_it_is_said_to(
     chat: Chat, tmp_path: Path, tiny_student: Path
 ) -> None:
     lessons = tokenized(chat, tmp_path, "answer")
-    out = forward(lessons, tiny_student, AnswerUpweight(factor=3.0))
+    out = forward(lessons, tiny_student, find_objective("answer_upweight", {"factor": 3.0}))
     losses, batch = out["losses"], out["batch"]
     in_answer = batch["evidence"]["answer"].double()
     assert in_answer.sum() == lessons.evidence["answer"].sum()
@@ -91,50 +100,109 @@ def test_plain_forgets_the_lessons_weights_and_the_default_does_not(
     chat: Chat, tmp_path: Path, tiny_student: Path
 ) -> None:
     lessons = tokenized(chat, tmp_path)
-    out = forward(lessons, tiny_student, Plain())
+    out = forward(lessons, tiny_student, find_objective("plain", {}))
     assert torch.isclose(out["loss"], out["losses"].sum())
-    out = forward(lessons, tiny_student, LessonWeight())
+    out = forward(lessons, tiny_student, find_objective("lesson_weight", {}))
     weights = torch.tensor([LESSONS[int(n)].weight for n in range(3)], dtype=torch.float64)
     assert sorted(set(out["batch"]["weights"].tolist())) == sorted(weights.tolist())
     assert torch.isclose(out["loss"], (out["losses"] * out["batch"]["weights"].double()).sum())
 
 
-class Hard:
-    """One of another package: what the student fails counts more, by a stored number and by what it gives the token now."""
-
-    evidence = ("pass_rate", "difficulty")
-    wants_logprobs = True
-
-    def __init__(self) -> None:
-        self.seen: dict[str, torch.Tensor] = {}
-
-    def __call__(self, batch: Any, logprobs_N: Any, evidence: Any) -> torch.Tensor:
-        self.seen = {**evidence, "logprobs": logprobs_N, "lesson": batch["lesson"]}
-        weights: torch.Tensor = (1 - evidence["pass_rate"]) * (1 - logprobs_N.exp())
-        return weights
-
-    def auxiliary(self, hidden_ND: torch.Tensor, batch: Any, evidence: Any) -> torch.Tensor:
-        return 0.01 * (hidden_ND**2).sum()
-
-
 def test_an_objective_sees_stored_numbers_and_the_students_own(
     chat: Chat, tmp_path: Path, tiny_student: Path
 ) -> None:
-    objective = Hard()
-    out = forward(tokenized(chat, tmp_path, *objective.evidence), tiny_student, objective)
-    assert torch.allclose(objective.seen["logprobs"], -out["losses"])
-    by_lesson = {
-        int(n): objective.seen["pass_rate"][objective.seen["lesson"] == n]
-        for n in objective.seen["lesson"]
-    }
+    seen: list[LossInputs] = []
+
+    def hard(inputs: LossInputs) -> LossOutput:
+        """One of another package: what the student fails counts more, now and by a stored number."""
+        seen.append(inputs)
+        assert inputs.logprobs_N is not None
+        weights_N = (1 - inputs.evidence["pass_rate"]) * (1 - inputs.logprobs_N.exp())
+        out = weighted(inputs, weights_N)
+        return replace(out, total=out.total + 0.01 * (inputs.hidden_ND**2).sum())
+
+    needs = Needs(lesson_numbers=("pass_rate", "difficulty"), logprobs=True)
+    lessons = tokenized(chat, tmp_path, *needs.evidence)
+    out = forward(lessons, tiny_student, Objective(function=hard, needs=needs))
+    (inputs,) = seen
+    assert inputs.logprobs_N is not None
+    assert torch.allclose(inputs.logprobs_N, -out["losses"])
+    pass_rate = inputs.evidence["pass_rate"]
+    by_lesson = {int(n): pass_rate[inputs.lesson_N == n] for n in inputs.lesson_N}
     assert sorted(float(values[0]) for values in by_lesson.values()) == [0.0, 0.75, 1.0]
     assert all((values == values[0]).all() for values in by_lesson.values())
-    assert objective.seen["difficulty"].isnan().any()
-    weighted = (
-        out["losses"] * (1 - objective.seen["pass_rate"]) * (1 - (-out["losses"]).exp())
-    ).sum()
-    assert out["loss"] > weighted
+    assert inputs.evidence["difficulty"].isnan().any()
+    cross_entropy = (out["losses"] * (1 - pass_rate) * (1 - (-out["losses"]).exp())).sum()
+    own_term = 0.01 * (inputs.hidden_ND.detach() ** 2).sum()
+    assert torch.isclose(out["loss"], cross_entropy + own_term)
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in out["model"].parameters())
+
+
+def test_no_gradient_flows_into_weights(chat: Chat, tmp_path: Path, tiny_student: Path) -> None:
+    def by_length_of_state(inputs: LossInputs) -> LossOutput:
+        return weighted(inputs, inputs.hidden_ND.norm(dim=1))
+
+    def by_constant(inputs: LossInputs) -> LossOutput:
+        return weighted(inputs, inputs.hidden_ND.detach().norm(dim=1))
+
+    lessons = tokenized(chat, tmp_path)
+    models = [
+        forward(lessons, tiny_student, Objective(function=function))["model"]
+        for function in (by_length_of_state, by_constant)
+    ]
+    for a, b in zip(*(model.parameters() for model in models), strict=True):
+        assert torch.equal(a.grad, b.grad)
+
+
+def test_what_is_prepared_before_an_optimizer_step_reaches_its_micro_batches(
+    tmp_path: Path,
+) -> None:
+    prepared: list[tuple[int, dict[str, Any], int]] = []
+    seen: list[int] = []
+
+    def before_step(model: Any, step: int, last: Any, *, every: int) -> dict[str, int]:
+        prepared.append((step, dict(last), every))
+        assert not torch.isnan(next(model.parameters())).any()
+        return {"step": step}
+
+    def loss(inputs: LossInputs, *, every: int) -> LossOutput:
+        seen.append(inputs.prepared["step"])
+        return weighted(inputs, inputs.weights_N)
+
+    objective = Objective(
+        function=loss, needs=Needs(before_step=before_step), settings={"every": 2}
+    )
+    stage = StageSettings(
+        name="s",
+        context=64,
+        rows_per_step=4,
+        micro_batch=2,
+        epochs=1,
+        seed=0,
+        objective=objective,
+        arguments={"use_cpu": True, "save_strategy": "no", "max_steps": 3},
+    )
+    train_stage(model_of(CONFIGS["llama"]), lessons_of(samples=3), stage, tmp_path / "s", Silent())
+    assert prepared == [(0, {}, 2), (1, {"step": 0}, 2), (2, {"step": 1}, 2)]
+    assert seen == [0, 0, 1, 1, 2, 2]
+
+
+def test_training_leaves_the_models_own_forward_alone(tmp_path: Path) -> None:
+    model = model_of(CONFIGS["llama"]).float()
+    tokens = torch.arange(3, 20)[None]
+    stage = StageSettings(
+        name="s",
+        context=64,
+        rows_per_step=2,
+        epochs=1,
+        seed=0,
+        arguments={"use_cpu": True, "save_strategy": "no", "max_steps": 1, "learning_rate": 0.0},
+    )
+    before = model.eval()(input_ids=tokens).logits
+    train_stage(model, lessons_of(samples=3), stage, tmp_path / "s", Silent())
+    assert torch.equal(model.eval()(input_ids=tokens).logits, before)
+    assert "forward" not in vars(model)
+    assert type(model).__name__ == "LlamaForCausalLM"
 
 
 def test_a_recipe_names_its_objective(tmp_path: Path) -> None:
@@ -148,6 +216,20 @@ def test_a_recipe_names_its_objective(tmp_path: Path) -> None:
     ):
         load_recipe(write_recipe(tmp_path / "b.yaml", train={"objective": {"name": "nothing"}}))
     wrong = {"name": "plain", "settings": {"factor": 2}}
-    with pytest.raises(ConfigError, match="cannot be made with"):
+    with pytest.raises(ConfigError, match=r"does not take the settings \{'factor': 2\}"):
         load_recipe(write_recipe(tmp_path / "c.yaml", train={"objective": wrong}))
-    assert "plain" in list(registry.objectives)
+
+
+def test_a_teachers_objective_needs_a_teacher(tmp_path: Path) -> None:
+    train = {"objective": {"name": "reverse_kl"}}
+    with pytest.raises(ConfigError, match="needs a teacher's probabilities, but stage 'lessons'"):
+        load_recipe(write_recipe(tmp_path / "a.yaml", train=train))
+
+
+def test_an_objective_that_returns_weights_is_told_what_to_return() -> None:
+    def weights(inputs: LossInputs) -> Any:
+        return torch.ones(3)
+
+    objective = Objective(function=weights)
+    with pytest.raises(ConfigError, match=r"returned Tensor; it must return LossOutput\(total=…"):
+        objective.loss(None)  # type: ignore[arg-type]

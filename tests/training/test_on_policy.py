@@ -15,11 +15,15 @@ from orcinus.core.types import Message
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
 from orcinus.runs import tables
+from orcinus.runs.context import Silent
 from orcinus.runs.folders import finished_steps
-from orcinus.training import on_policy
+from orcinus.training import divergence
 from orcinus.training.config import OnPolicyConfig, StageConfig, TrainConfig
 from orcinus.training.curriculum import train_curriculum
-from orcinus.training.on_policy import check_vocabulary, reverse_kl
+from orcinus.training.divergence import reverse_kl
+from orcinus.training.job import TrainJob
+from orcinus.training.objectives.interface import Head, Predictions
+from orcinus.training.on_policy import check_vocabulary
 
 QUESTIONS = [
     (Message(role="user", content=f"Add {number} and {number + 1}."),) for number in range(24)
@@ -30,7 +34,7 @@ QUESTIONS = [
 def test_the_chunked_divergence_is_pytorchs(
     caps: tuple[float | None, float | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_policy, "CHUNK_LOGITS", 150)
+    monkeypatch.setattr(divergence, "CHUNK_LOGITS", 150)
     torch.manual_seed(0)
     hidden, weight = (
         torch.randn(17, 6, dtype=torch.float64, requires_grad=True),
@@ -52,7 +56,9 @@ def test_the_chunked_divergence_is_pytorchs(
         log_target=True,
         reduction="none",
     ).sum(1)
-    found = reverse_kl(hidden, weight, theirs, their_weight, softcaps=caps)
+    found = reverse_kl(
+        Predictions(hidden, Head(weight, caps[0])), Predictions(theirs, Head(their_weight, caps[1]))
+    )
     torch.testing.assert_close(found, expected)
     wanted = torch.autograd.grad(expected.sum(), (hidden, weight))
     got = torch.autograd.grad(found.sum(), (hidden, weight))
@@ -82,17 +88,16 @@ def written(folder: Path, completion: str) -> Path:
 
 
 def train(config: TrainConfig, student: Path, lessons: Path, out: Path) -> dict[str, Any]:
-    return train_curriculum(
-        config,
-        LocalConfig(path=str(student), chat_template="chatml"),
-        lessons,
-        out,
+    job = TrainJob(
+        config=config,
+        student=LocalConfig(path=str(student), chat_template="chatml"),
+        lessons=lessons,
+        out=out,
         seed=0,
         micro_batch=1,
         device="cpu",
-        on_start=lambda what, total: None,
-        on_step=lambda: None,
     )
+    return train_curriculum(job, Silent())
 
 
 def agreement(student: Path, teacher: Path) -> float:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from tests.training.test_exactness import CONFIGS, lessons_of, model_of
 
-from orcinus.training.trainer import train_stage
+from orcinus.runs.context import Silent
+from orcinus.training.trainer import StageSettings, train_stage
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -20,34 +21,32 @@ class _Killed(Exception):
     pass
 
 
+class _KilledAfter(Silent):
+    """Progress that ends the training after some optimizer steps; None lets it finish."""
+
+    def __init__(self, steps: int | None) -> None:
+        self._left = steps
+
+    def advance(self, n: int = 1, *, cost_usd: float = 0.0, recalled: bool = False) -> None:
+        if self._left is not None:
+            self._left -= n
+            if self._left == 0:
+                raise _Killed
+
+
 def trained(folder: Path, *, stop_after: int | None = None, **arguments: Any) -> list[torch.Tensor]:
     """The weights after a stage in ``folder``, which may be cut off after so many optimizer steps."""
     folder.mkdir(exist_ok=True)
     model = model_of(CONFIGS["llama"]).float()
-    steps = 0
-
-    def on_step() -> None:
-        nonlocal steps
-        steps += 1
-        if steps == stop_after:
-            raise _Killed
-
-    train_stage(
-        model,
-        lessons_of(samples=4),
+    stage = StageSettings(
         name="s",
         context=64,
         rows_per_step=2,
-        micro_batch=1,
         epochs=2,
         seed=0,
-        share_prompts=True,
         arguments={"learning_rate": 1e-2, "use_cpu": True, "save_steps": 4, **arguments},
-        work=folder / "work",
-        loss_log=folder / "loss.jsonl",
-        on_start=lambda _: None,
-        on_step=on_step,
     )
+    train_stage(model, lessons_of(samples=4), stage, folder / "stage", _KilledAfter(stop_after))
     return [parameter.detach().clone() for parameter in model.parameters()]
 
 

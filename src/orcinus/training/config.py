@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from orcinus.core import registry
 from orcinus.core.config import Config
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Lesson
 from orcinus.models.local.config import LocalConfig
+from orcinus.training.objectives import BUILT_IN, find_objective
+from orcinus.training.objectives.interface import Objective
 
 
 class OnPolicyConfig(Config):
@@ -211,17 +212,35 @@ class TrainConfig(Config):
         )
         return self.model_copy(update={"stages": stages})
 
-    @field_validator("objective")
-    @classmethod
-    def _objective_can_be_made(cls, value: ObjectiveConfig) -> ObjectiveConfig:
-        made = registry.objectives.get(value.name)
-        try:
-            made(**value.settings)
-        except TypeError as error:
-            raise ValueError(
-                f"objective {value.name!r} cannot be made with {dict(value.settings)}: {error}"
-            ) from error
-        return value
+    def objective_of(self, stage: StageConfig) -> Objective:
+        """Return the objective that ``stage`` learns.
+
+        An on-policy stage learns ``reverse_kl`` where the one of the recipe needs no teacher.
+
+        Raises:
+            ConfigError: The objective is unknown, or does not take its settings.
+        """
+        objective = find_objective(self.objective.name, self.objective.settings)
+        if stage.on_policy is None or objective.needs.teacher:
+            return objective
+        return BUILT_IN["reverse_kl"]
+
+    @model_validator(mode="after")
+    def _every_stage_has_what_its_objective_needs(self) -> Self:
+        for stage in self.stages:
+            needs = self.objective_of(stage).needs
+            if needs.teacher and stage.on_policy is None:
+                raise ValueError(
+                    f"objective {self.objective.name!r} needs a teacher's probabilities, but stage "
+                    f"{stage.name!r} has no on_policy"
+                )
+            if needs.evidence and stage.on_policy is not None:
+                raise ValueError(
+                    f"objective {self.objective.name!r} needs numbers of lessons "
+                    f"({', '.join(needs.evidence)}), but stage {stage.name!r} learns what the "
+                    "student writes"
+                )
+        return self
 
     @field_validator("trainer")
     @classmethod

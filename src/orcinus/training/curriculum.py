@@ -2,14 +2,14 @@
 
     lessons.parquet ──stage 1──► stage-1/ ──stage 2──► stage-2/ …      the last folder is the student
 
-A finished stage is not run again; an interrupted one goes on from its last checkpoint.
+A finished stage is not run again. An interrupted one resumes from its last checkpoint.
 """
 
 import inspect
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,177 +18,141 @@ import torch
 from safetensors import SafetensorError
 from transformers import TrainingArguments
 
-from orcinus.core import registry
 from orcinus.core.errors import ConfigError, StepError, StoreError
 from orcinus.core.protocols import Executor
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
-from orcinus.models.local.huggingface import quiet, stop_tokens
+from orcinus.models.local.huggingface import quiet
 from orcinus.runs import layout, tables
+from orcinus.runs.context import Progress
 from orcinus.runs.executors.local import LOCAL
 from orcinus.training import processes
 from orcinus.training.checkpoints import load_for_training, save_student, with_lora
-from orcinus.training.config import OnPolicyConfig, StageConfig, TrainConfig
+from orcinus.training.config import StageConfig, TrainConfig
+from orcinus.training.job import TrainJob
+from orcinus.training.objectives.interface import Objective
+from orcinus.training.on_policy import on_policy_trainer
 from orcinus.training.stages import lessons_of_stage, repeats
 from orcinus.training.tokens import TokenizedLessons, tokenize_lessons
-from orcinus.training.trainer import StageResult, train_stage
+from orcinus.training.trainer import (
+    LessonTrainer,
+    StageResult,
+    StageSettings,
+    train_stage,
+    work_folder,
+)
 
 
 def train_curriculum(
-    config: TrainConfig,
-    student: LocalConfig,
-    lessons: Path,
-    out: Path,
-    *,
-    seed: int,
-    micro_batch: int | None,
-    device: str,
-    executor: Executor = LOCAL,
-    first: int = 0,
-    on_start: Callable[[str, int | None], None],
-    on_step: Callable[[], None],
+    job: TrainJob, progress: Progress, executor: Executor = LOCAL
 ) -> dict[str, Any]:
-    """Train ``student`` on the lessons of a table, stage by stage.
+    """Train a student on the lessons of a table, stage by stage.
 
     Args:
-        config: How.
-        student: The model to start from.
-        lessons: A ``lessons.parquet``.
-        out: The folder for the stages.
-        seed: Of packing, order and adapters.
-        micro_batch: Packed rows of one forward pass; None means one.
-        device: ``auto``, ``cpu``, ``cuda`` …
+        job: What to train, and where.
+        progress: Learns each stage's name and number of optimizer steps, and each step that is done.
         executor: Where lessons become tokens.
-        first: Place of the first stage to learn; ``student`` has learnt those before it.
-        on_start: Told each stage's name and number of optimizer steps.
-        on_step: Called after each optimizer step.
 
     Returns:
         ``model``: name of the last stage's folder; ``stages``: what each did, by name.
 
     Raises:
-        ConfigError: The student cannot be loaded, ``config.trainer`` names an unknown argument, or a stage's share is not chosen yet.
-        StepError: A stage has no lesson, or training came apart.
+        ConfigError: The student cannot be loaded, ``config.trainer`` names an unknown argument, or
+            a stage's share is not chosen yet.
+        StepError: A stage has no lesson, or its loss is no longer a number.
         StoreError: A checkpoint or the student cannot be written.
     """
     quiet()
-    _check_arguments(config)
+    _check_arguments(job.config)
     facts: dict[str, Any] = {}
-    source = student
-    for number, stage in enumerate(config.stages[first:], first + 1):
-        folder = out / layout.stage(number)
-        if not (folder / layout.DONE).exists():
-            try:
-                result = _train_one(
-                    config,
-                    number - 1,
-                    source,
-                    lessons,
-                    folder,
-                    seed,
-                    micro_batch,
-                    device,
-                    executor,
-                    on_start,
-                    on_step,
-                )
-            except (SafetensorError, RuntimeError) as error:
-                if not _is_full_disk(error):
-                    raise
-                raise StoreError(
-                    f"{folder}: cannot be written: no space left on the device; free some"
-                ) from error
+    source = job.student
+    for place, stage in enumerate(job.config.stages[job.first :], job.first):
+        out = job.out / layout.stage(place + 1)
+        if not (out / layout.DONE).exists():
+            with _full_disk_named(out):
+                result = _learn_stage(job, place, source, progress, executor)
             if processes.is_first():
-                (folder / layout.DONE).write_bytes(orjson.dumps(result))
-            processes.wait_for(folder / layout.DONE)
-        facts[stage.name] = orjson.loads((folder / layout.DONE).read_bytes())
-        source = student.model_copy(update={"path": str(folder), "revision": None, "adapter": None})
-    return {"model": f"stage-{len(config.stages)}", "stages": facts}
+                (out / layout.DONE).write_bytes(orjson.dumps(result))
+            processes.wait_for(out / layout.DONE)
+        facts[stage.name] = orjson.loads((out / layout.DONE).read_bytes())
+        source = job.student.model_copy(
+            update={"path": str(out), "revision": None, "adapter": None}
+        )
+    return {"model": layout.stage(len(job.config.stages)), "stages": facts}
 
 
-def _is_full_disk(error: Exception) -> bool:
-    """Whether a library's own error means that there is no space: neither safetensors nor torch raises an OSError."""
-    text = str(error)
-    return "No space left" in text or "PytorchStreamWriter" in text or "unexpected pos" in text
+@contextmanager
+def _full_disk_named(out: Path) -> Iterator[None]:
+    """Say that the disk is full: neither safetensors nor torch raises an OSError for it."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        text = str(error)
+        marks = ("No space left", "PytorchStreamWriter", "unexpected pos")
+        if not any(mark in text for mark in marks):
+            raise
+        raise StoreError(
+            f"{out}: cannot be written: no space left on the device; free some"
+        ) from error
 
 
-def _train_one(
-    config: TrainConfig,
-    place: int,
-    source: LocalConfig,
-    lessons: Path,
-    folder: Path,
-    seed: int,
-    micro_batch: int | None,
-    device: str,
-    executor: Executor,
-    on_start: Callable[[str, int | None], None],
-    on_step: Callable[[], None],
+def _learn_stage(
+    job: TrainJob, place: int, source: LocalConfig, progress: Progress, executor: Executor
 ) -> dict[str, Any]:
-    torch.manual_seed(seed)
-    stage = config.stages[place]
+    """Train the stage at ``place`` on top of ``source`` and save the student that comes out."""
+    torch.manual_seed(job.seed)
+    config, stage, out = job.config, job.config.stages[place], job.out / layout.stage(place + 1)
     model, tokenizer = load_for_training(source)
     chat = Chat(tokenizer, fallback=source.chat_template)
-    work = folder.with_name(f"{folder.name}.work")
-    objective = registry.objectives.get(config.objective.name)(**config.objective.settings)
-    wanted = tuple(getattr(objective, "evidence", ()))
-    tokenized = _tokenize(config, place, lessons, chat, work / "lessons", seed, wanted, executor)
-    passes = stage.epochs * repeats(stage, lambda: tables.read_lessons(lessons))
+    objective = config.objective_of(stage)
+    tokenized = _tokenize(job, place, chat, objective, executor)
     if config.lora is not None:
         model = with_lora(model, config.lora)
-    kind = None if stage.on_policy is None else _on_policy(stage.on_policy, model, chat)
     result, gathered = train_stage(
         model,
         tokenized,
-        name=stage.name,
-        context=config.context_length,
-        rows_per_step=max(1, config.batch_tokens // config.context_length),
-        micro_batch=micro_batch or 1,
-        epochs=passes if stage.tokens is None else stage.tokens / tokenized.response_tokens,
-        seed=seed,
-        share_prompts=config.share_prompts,
-        objective=objective,
-        kind=kind,
-        arguments=_arguments(config, stage, device),
-        work=work / "trainer",
-        loss_log=folder.parent / layout.LOSS,
-        on_start=lambda total: on_start(f"train {stage.name}", total),
-        on_step=on_step,
+        _settings(job, stage, tokenized, objective),
+        out,
+        progress,
+        LessonTrainer
+        if stage.on_policy is None
+        else on_policy_trainer(stage.on_policy, model, chat),
     )
     if processes.is_first():
-        save_student(model, tokenizer, source, folder, gathered)
-        shutil.rmtree(work)
+        save_student(model, tokenizer, source, out, gathered)
+        shutil.rmtree(work_folder(out))
     return _facts(result, tokenized)
 
 
-def _on_policy(config: OnPolicyConfig, model: Any, chat: Chat) -> Callable[..., Any]:
-    """What makes the Trainer of an on-policy stage."""
-    from orcinus.training.on_policy import OnPolicyTrainer, check_vocabulary
-
-    teacher, tokenizer = load_for_training(config.teacher)
-    check_vocabulary(chat.tokenizer, tokenizer)
-    return partial(
-        OnPolicyTrainer,
-        teacher=teacher,
-        end_ids=sorted(stop_tokens(model, chat.tokenizer)),
-        pad_id=chat.tokenizer.pad_token_id,
-        max_tokens=config.max_tokens,
-        temperature=config.temperature,
+def _settings(
+    job: TrainJob, stage: StageConfig, lessons: TokenizedLessons, objective: Objective
+) -> StageSettings:
+    if stage.tokens is None:
+        epochs = stage.epochs * repeats(stage, lambda: tables.read_lessons(job.lessons))
+    else:
+        epochs = stage.tokens / lessons.response_tokens
+    return StageSettings(
+        name=stage.name,
+        context=job.config.context_length,
+        rows_per_step=max(1, job.config.batch_tokens // job.config.context_length),
+        micro_batch=job.micro_batch or 1,
+        epochs=epochs,
+        seed=job.seed,
+        share_prompts=job.config.share_prompts,
+        objective=objective,
+        arguments=_arguments(job.config, stage, job.device),
     )
 
 
 def _tokenize(
-    config: TrainConfig,
-    place: int,
-    lessons: Path,
-    chat: Chat,
-    folder: Path,
-    seed: int,
-    evidence: Sequence[str],
-    executor: Executor,
+    job: TrainJob, place: int, chat: Chat, objective: Objective, executor: Executor
 ) -> TokenizedLessons:
-    stage = config.stages[place]
-    chosen = lessons_of_stage(config.stages, place, lambda: tables.read_lessons(lessons), seed)
+    """Return the tokens of a stage's lessons; the first process writes them, the others wait."""
+    config = job.config
+    folder = work_folder(job.out / layout.stage(place + 1)) / "lessons"
+    chosen = lessons_of_stage(
+        config.stages, place, lambda: tables.read_lessons(job.lessons), job.seed
+    )
     if not processes.is_first():
         processes.wait_for(folder / layout.TOKEN_FACTS)
     tokenized = tokenize_lessons(
@@ -197,7 +161,7 @@ def _tokenize(
         folder,
         context=config.context_length,
         truncation=config.too_long,
-        evidence=evidence,
+        evidence=objective.needs.evidence,
         executor=executor,
     )
     if len(tokenized) == 0:
@@ -206,7 +170,7 @@ def _tokenize(
             if tokenized.too_long
             else "its filters take none"
         )
-        raise StepError(f"stage {stage.name!r} has no lesson: {why}")
+        raise StepError(f"stage {config.stages[place].name!r} has no lesson: {why}")
     return tokenized
 
 

@@ -8,6 +8,7 @@ import torch
 from orcinus.core.types import Lesson
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.huggingface import load
+from orcinus.training.forward import head_of
 from orcinus.training.loss import response_loss
 
 
@@ -38,8 +39,7 @@ def lesson_losses(
         "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
     )
     chat, model, _ = load(student, device)
-    projection = model.get_output_embeddings().weight
-    softcap = getattr(model.config, "final_logit_softcapping", None)
+    head = head_of(model)
     found = []
     for lesson in lessons:
         tokens, prompt = chat.lesson(lesson.messages, lesson.completion, lesson.reasoning)
@@ -50,10 +50,10 @@ def lesson_losses(
             hidden_TD = model.model(input_ids=tokens_1T, use_cache=False).last_hidden_state[0]
             total, _ = response_loss(
                 hidden_TD[first - 1 : -1],
-                projection,
+                head.weight_VD,
                 tokens_1T[0, first:],
                 torch.ones(len(tokens) - first, device=device),
-                softcap=softcap,
+                softcap=head.softcap,
             )
             loss = float(total) / (len(tokens) - first)
         found.append(

@@ -15,7 +15,8 @@ from orcinus.models.local.config import LocalConfig
 from orcinus.runs import layout
 from orcinus.runs.context import Runtime, StepContext
 from orcinus.training.config import MixConfig, TrainConfig
-from orcinus.training.distributed.launch import TrainJob, launch
+from orcinus.training.distributed.launch import launch
+from orcinus.training.job import TrainJob
 from orcinus.training.mix import Choice, choose_share
 
 VERSION = 1
@@ -77,33 +78,13 @@ async def _choose(
 
 async def _learn(job: TrainJob, context: StepContext) -> dict[str, Any]:
     """Do ``job``, in this process or in several; stages that are done are not done again."""
-
-    def on_step() -> None:
-        context.progress.advance(1)
-
     if context.runtime.processes > 1:
-        return await launch(
-            job,
-            processes=context.runtime.processes,
-            on_start=context.progress.start,
-            on_step=on_step,
-        )
+        return await launch(job, processes=context.runtime.processes, progress=context.progress)
     from orcinus.training.curriculum import train_curriculum
 
     job.out.mkdir(parents=True, exist_ok=True)
     return await asyncio.to_thread(
-        train_curriculum,
-        job.config,
-        job.student,
-        job.lessons,
-        job.out,
-        seed=job.seed,
-        micro_batch=job.micro_batch,
-        device=job.device,
-        executor=context.runtime.executor,
-        first=job.first,
-        on_start=context.progress.start,
-        on_step=on_step,
+        train_curriculum, job, context.progress, context.runtime.executor
     )
 
 

@@ -9,19 +9,15 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 import orjson
 
-from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError, OrcinusError, StepError, StoreError
-from orcinus.core.files import write_atomically
-from orcinus.models.local.config import LocalConfig
-from orcinus.runs import layout
-from orcinus.training.config import TrainConfig
+from orcinus.runs.context import Progress
+from orcinus.training.job import TrainJob
 
 MARK = "orcinus-worker "
 """Starts the lines of rank 0 that are meant for the process that launched it."""
@@ -30,29 +26,6 @@ GRACE_S = 40
 _KINDS: dict[str, type[OrcinusError]] = {
     kind.__name__: kind for kind in (ConfigError, StepError, StoreError)
 }
-
-
-class TrainJob(Config):
-    """One train step, as a worker reads it."""
-
-    config: TrainConfig
-    student: LocalConfig
-    lessons: Path
-    out: Path
-    seed: int
-    micro_batch: int | None
-    device: str
-    first: int = 0
-    """Place of the first stage to learn; ``student`` has learnt those before it."""
-
-    def write(self) -> Path:
-        """``job.json`` in the step's folder."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        path = self.out / layout.JOB
-        write_atomically(
-            path, orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
-        )
-        return path
 
 
 def command(job: Path, *, processes: int, nodes: int = 1) -> list[str]:
@@ -85,8 +58,7 @@ async def launch(
     job: TrainJob,
     *,
     processes: int,
-    on_start: Callable[[str, int | None], None],
-    on_step: Callable[[], None],
+    progress: Progress,
 ) -> dict[str, Any]:
     """Train in ``processes`` processes on this machine.
 
@@ -124,9 +96,9 @@ async def launch(
                 continue
             event = orjson.loads(text.removeprefix(MARK))
             if event["event"] == "start":
-                on_start(event["what"], event["total"])
+                progress.start(event["what"], event["total"])
             elif event["event"] == "step":
-                on_step()
+                progress.advance()
             elif event["event"] == "done":
                 result = event["result"]
             else:

@@ -1,6 +1,8 @@
-"""One process of a training in several: ``python -m orcinus.training.distributed.worker JOB``, started by torchrun (see ``launch.py``)."""
+"""One process of a training in several, started by torchrun (see ``launch.py``).
 
-import os
+python -m orcinus.training.distributed.worker JOB ──► orcinus-worker {"event": "step"} …
+"""
+
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,35 +10,41 @@ from typing import Any
 import orjson
 
 from orcinus.core.errors import OrcinusError
+from orcinus.runs.context import Silent
+from orcinus.training import processes
 from orcinus.training.curriculum import train_curriculum
-from orcinus.training.distributed.launch import MARK, TrainJob
+from orcinus.training.distributed.launch import MARK
+from orcinus.training.job import TrainJob
+
+
+def _say(event: str, **facts: Any) -> None:
+    """Print one event on one line; only rank 0 does."""
+    if processes.is_first():
+        line = MARK + orjson.dumps({"event": event, **facts}).decode()
+        print(line, flush=True)  # noqa: T201 (read by launch.py)
+
+
+class _Told(Silent):
+    """Progress that tells the process that launched this one."""
+
+    def start(self, what: str, total: int | None) -> None:
+        """Tell it."""
+        _say("start", what=what, total=total)
+
+    def advance(self, n: int = 1, *, cost_usd: float = 0.0, recalled: bool = False) -> None:
+        """Tell it."""
+        _say("step")
 
 
 def main(path: Path) -> int:
-    """Train as the job says; rank 0 tells what happens on its standard output."""
+    """Train as the job says; rank 0 reports on its standard output."""
     job = TrainJob.model_validate(orjson.loads(path.read_bytes()))
-
-    def say(event: str, **facts: Any) -> None:
-        if os.environ.get("RANK", "0") == "0":
-            print(MARK + orjson.dumps({"event": event, **facts}).decode(), flush=True)  # noqa: T201 (read by launch.py)
-
     try:
-        result = train_curriculum(
-            job.config,
-            job.student,
-            job.lessons,
-            job.out,
-            seed=job.seed,
-            micro_batch=job.micro_batch,
-            device=job.device,
-            first=job.first,
-            on_start=lambda what, total: say("start", what=what, total=total),
-            on_step=lambda: say("step"),
-        )
+        result = train_curriculum(job, _Told())
     except OrcinusError as error:
-        say("failed", kind=type(error).__name__, message=str(error))
+        _say("failed", kind=type(error).__name__, message=str(error))
         return 2
-    say("done", result=result)
+    _say("done", result=result)
     return 0
 
 

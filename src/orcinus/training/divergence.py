@@ -1,0 +1,56 @@
+"""The reverse KL divergence from a teacher, exact, without ever holding all logits.
+
+    KL_n = Σ_v p_student(v) (log p_student(v) − log p_teacher(v))      at each of N positions
+
+Shapes: N response tokens, n those of a chunk, D hidden width, V vocabulary.
+"""
+
+import torch
+
+from orcinus.training.loss import CHUNK_LOGITS
+from orcinus.training.objectives.interface import Head, Predictions
+
+
+def reverse_kl(student: Predictions, teacher: Predictions) -> torch.Tensor:
+    """Return KL(student ‖ teacher) at each of N positions, in nats.
+
+    It is differentiable in the student's hidden states and head. One chunk of positions is computed
+    at a time, and again in the backward pass, so that no (N, V) tensor outlives its chunk.
+
+    Args:
+        student: With graph.
+        teacher: At the same positions; its width D may differ, its vocabulary not.
+    """
+    chunk = max(1, CHUNK_LOGITS // student.head.weight_VD.shape[0])
+    parts = []
+    for start in range(0, len(student.hidden_ND), chunk):
+        part = slice(start, start + chunk)
+        parts.append(
+            torch.utils.checkpoint.checkpoint(
+                _chunk_kl,
+                student.hidden_ND[part],
+                student.head,
+                teacher.hidden_ND[part],
+                teacher.head,
+                use_reentrant=False,
+            )
+        )
+    return torch.cat(parts)
+
+
+def _chunk_kl(
+    student_nD: torch.Tensor, student: Head, teacher_nD: torch.Tensor, teacher: Head
+) -> torch.Tensor:
+    student_nV = _logprobs(student_nD, student)
+    with torch.no_grad():
+        teacher_nV = _logprobs(teacher_nD, teacher)
+    return (student_nV.exp() * (student_nV - teacher_nV)).sum(1)
+
+
+def _logprobs(hidden_nD: torch.Tensor, head: Head) -> torch.Tensor:
+    logits_nV = (hidden_nD @ head.weight_VD.T).to(
+        torch.promote_types(hidden_nD.dtype, torch.float32)
+    )
+    if head.softcap is not None:
+        logits_nV = head.softcap * torch.tanh(logits_nV / head.softcap)
+    return logits_nV.log_softmax(1)

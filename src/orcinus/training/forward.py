@@ -1,0 +1,120 @@
+"""The forward pass of a student in training: from a packed batch to the loss of an objective.
+
+    model(batch=collate(rows), objective=…)  ──►  {"loss": sum over response tokens, "losses": (N,)}
+
+Only the hidden states of positions that predict a response token reach the objective, and through it
+the vocabulary projection. The loss is computed inside the model's ``forward`` since that is what
+DDP and FSDP wrap: parameters are gathered, and gradients reduced, around that call.
+
+Shapes: T positions of the packed batch, N response tokens, D hidden width, V vocabulary.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from orcinus.training.loss import response_loss
+from orcinus.training.objectives.interface import Head, LossInputs, Objective, Predictions
+
+
+def add_objective_forward(model: PreTrainedModel) -> None:
+    """Let ``model(batch=…, objective=…)`` return a loss; every other call stays as it was.
+
+    The model gets a subclass of its own class, once, as FSDP does it. So generation, and the
+    signatures by which Transformers decides what a model accepts, find the original ``forward``.
+    """
+    plain = type(model)
+    if "objective_forward" in plain.__dict__:
+        return
+
+    @functools.wraps(plain.forward)
+    def forward(self: Any, *args: Any, objective: Objective | None = None, **kwargs: Any) -> Any:
+        if objective is None:
+            return plain.forward(self, *args, **kwargs)
+        return response_only_forward(
+            self,
+            kwargs["batch"],
+            objective,
+            teacher=kwargs.get("teacher"),
+            prepared=kwargs.get("prepared"),
+        )
+
+    model.__class__ = type(  # saved as ``architectures`` in config.json: the name has to stay
+        plain.__name__,
+        (plain,),
+        {"__module__": plain.__module__, "forward": forward, "objective_forward": True},
+    )
+
+
+def response_only_forward(
+    model: PreTrainedModel,
+    batch: Mapping[str, Any],
+    objective: Objective,
+    *,
+    teacher: Predictions | None = None,
+    prepared: Mapping[str, Any] | None = None,
+) -> dict[str, torch.Tensor]:
+    """Return the loss of a packed batch without computing any other logits.
+
+    Args:
+        model: The bare causal language model.
+        batch: What ``collate`` returns.
+        objective: Computes the loss.
+        teacher: The teacher's predictions at the same positions.
+        prepared: What the objective prepared for this optimizer step.
+
+    Returns:
+        ``loss``: weighted sum over response tokens; ``losses`` (N,): each token's own, for logging.
+    """
+    hidden_ND, head = predictor_states(model, batch), head_of(model)
+    targets_N = batch["input_ids"][0, batch["response"]]
+    dtype = torch.float64 if hidden_ND.dtype == torch.float64 else torch.float32
+    weights_N = batch["weights"].to(dtype)
+    logprobs_N = None
+    if objective.needs.logprobs:
+        states_ND, projection_VD = hidden_ND.detach(), head.weight_VD.detach()
+        _, losses_N = response_loss(
+            states_ND, projection_VD, targets_N, weights_N, softcap=head.softcap
+        )
+        logprobs_N = -losses_N
+    out = objective.loss(
+        LossInputs(
+            hidden_ND=hidden_ND,
+            head=head,
+            targets_N=targets_N,
+            weights_N=weights_N,
+            lesson_N=batch["lesson"],
+            evidence={name: values.to(dtype) for name, values in batch["evidence"].items()},
+            logprobs_N=logprobs_N,
+            teacher=teacher,
+            prepared=prepared or {},
+        )
+    )
+    return {"loss": out.total, "losses": out.losses_N}
+
+
+def predictor_states(model: PreTrainedModel, batch: Mapping[str, Any]) -> torch.Tensor:
+    """Return the last hidden states (N, D) at the positions that predict a response token."""
+    hidden_TD: torch.Tensor = model.model(
+        input_ids=batch["input_ids"],
+        position_ids=batch["position_ids"],
+        attention_mask=None,
+        use_cache=False,
+        units=batch["units"],
+    ).last_hidden_state[0]
+    return hidden_TD[batch["predictors"]]
+
+
+def head_of(model: PreTrainedModel) -> Head:
+    """Return the model's vocabulary projection with what bounds its logits."""
+    projection: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    # Only some architectures have the field, and those that do may leave it None.
+    return Head(projection.weight, getattr(model.config, "final_logit_softcapping", None))
+
+
+def bare(model: Any) -> Any:
+    """Return the causal language model inside a PEFT model, or ``model`` itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -1,0 +1,40 @@
+"""A train step as data: what training needs to know in this process, in several, or on other machines."""
+
+from pathlib import Path
+
+import orjson
+
+from orcinus.core.config import Config
+from orcinus.core.files import write_atomically
+from orcinus.models.local.config import LocalConfig
+from orcinus.runs import layout
+from orcinus.training.config import TrainConfig
+
+
+class TrainJob(Config):
+    """One train step, as ``train_curriculum`` and the worker processes read it."""
+
+    config: TrainConfig
+    student: LocalConfig
+    """The model to start from."""
+    lessons: Path
+    """A ``lessons.parquet``."""
+    out: Path
+    """The folder for the stages."""
+    seed: int
+    """Decides packing, order and adapters."""
+    micro_batch: int | None
+    """Packed rows of one forward pass; None means one."""
+    device: str
+    """``auto``, ``cpu``, ``cuda`` …"""
+    first: int = 0
+    """Place of the first stage to learn, from 0; ``student`` has learnt those before it."""
+
+    def write(self) -> Path:
+        """Write ``job.json`` into the step's folder and return its path."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        path = self.out / layout.JOB
+        write_atomically(
+            path, orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
+        )
+        return path

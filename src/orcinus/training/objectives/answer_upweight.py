@@ -1,0 +1,17 @@
+"""Count the tokens of the final answer several times: one token in thirty decides if it is right.
+
+    Seventeen and twenty-five make … | The answer is | 42.
+    1                                | 1             | factor
+
+The final answer is what follows the lesson's last announcement of one. In a lesson that announces
+none, no token counts more.
+"""
+
+from orcinus.training.objectives.interface import LossInputs, LossOutput, Needs, weighted
+
+NEEDS = Needs(token_numbers=("answer",))
+
+
+def loss(inputs: LossInputs, *, factor: float = 3.0) -> LossOutput:
+    """Return the cross-entropy with the lessons' weights, those of answer tokens times ``factor``."""
+    return weighted(inputs, inputs.weights_N * (1 + (factor - 1) * inputs.evidence["answer"]))

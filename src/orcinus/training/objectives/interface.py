@@ -1,0 +1,154 @@
+"""The shape of an objective: what its function receives and returns, and what it can ask for.
+
+    def loss(inputs: LossInputs, *, factor: float = 3.0) -> LossOutput:
+        return weighted(inputs, inputs.weights_N * (1 + (factor - 1) * inputs.evidence["answer"]))
+
+An objective is called once for each micro-batch and returns a *sum* over its response tokens. The
+trainer divides by the number of tokens in the global batch. The settings of ``train.objective`` in a
+recipe arrive as keyword arguments. A further term is added to ``LossOutput.total``.
+
+Shapes: N response tokens of the micro-batch, D hidden width, V vocabulary.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orcinus.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+TOKEN_NUMBERS = ("answer",)
+"""The numbers a token that lessons come with. ``answer``: 1 in the final answer, else 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The map from hidden states to logits: ``softcap(h Wᵀ)``."""
+
+    weight_VD: "torch.Tensor"
+    """The vocabulary projection."""
+    softcap: float | None = None
+    """The bound that Gemma-like models put on logits with a tanh."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """A model's distributions over the vocabulary at N positions, as hidden states and a head.
+
+    They are kept apart so that the (N, V) logits need never exist at once.
+    """
+
+    hidden_ND: "torch.Tensor"
+    head: Head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossInputs:
+    """One micro-batch as an objective sees it: every tensor has one row for each response token."""
+
+    hidden_ND: "torch.Tensor"
+    """The student's last hidden states at the positions that predict a response token; with graph."""
+    head: Head
+    """The student's vocabulary projection; with graph."""
+    targets_N: "torch.Tensor"
+    """The response tokens."""
+    weights_N: "torch.Tensor"
+    """The weight of each token's lesson. Its dtype, float32 or wider, is the precision of the loss."""
+    lesson_N: "torch.Tensor"
+    """The number, within the micro-batch, of the lesson that each token belongs to."""
+    evidence: Mapping[str, "torch.Tensor"] = field(default_factory=dict)
+    """The numbers that were asked for, by name, (N,) each: nan where a lesson has none."""
+    logprobs_N: "torch.Tensor | None" = None
+    """The student's log-probability of each target, in nats, without graph; None unless needed."""
+    teacher: Predictions | None = None
+    """The teacher's predictions at the same positions, without graph; None unless needed."""
+    prepared: Mapping[str, Any] = field(default_factory=dict)
+    """What ``Needs.before_step`` returned for this optimizer step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossOutput:
+    """What an objective returns."""
+
+    total: "torch.Tensor"
+    """Scalar: the sum over the micro-batch, in nats, with its gradient."""
+    losses_N: "torch.Tensor"
+    """Each token's own, unweighted loss, in nats, without graph, for the log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What an objective needs beside hidden states, targets and weights, which are always there."""
+
+    logprobs: bool = False
+    """The student's own log-probabilities. They cost one more projection onto the vocabulary."""
+    teacher: bool = False
+    """A teacher's log-probabilities of all tokens. Only on-policy stages have a teacher."""
+    lesson_numbers: tuple[str, ...] = ()
+    """Names of numbers in ``lesson.meta``; a token gets that of its lesson."""
+    token_numbers: tuple[str, ...] = ()
+    """Names of numbers that each token has of its own; see ``TOKEN_NUMBERS``."""
+    before_step: Callable[..., Mapping[str, Any]] | None = None
+    """Called before each optimizer step as ``(model, optimizer_step, prepared, **settings)``.
+
+    ``prepared`` is what it returned last, empty at first and after a resume. What it returns reaches
+    every micro-batch of the step as ``LossInputs.prepared``.
+    """
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """Names of all numbers to store beside the tokens."""
+        return self.lesson_numbers + self.token_numbers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """An objective: its function, what the function needs, and the settings of a recipe."""
+
+    function: Callable[..., LossOutput]
+    """``loss(inputs: LossInputs, **settings) -> LossOutput``."""
+    needs: Needs = Needs()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def loss(self, inputs: LossInputs) -> LossOutput:
+        """Return the loss of one micro-batch.
+
+        Raises:
+            ConfigError: The function returns something else than a LossOutput.
+        """
+        out = self.function(inputs, **self.settings)
+        if not isinstance(out, LossOutput):
+            raise ConfigError(
+                f"train.objective: {self.function.__module__}.{self.function.__qualname__} returned "
+                f"{type(out).__name__}; it must return LossOutput(total=…, losses_N=…)"
+            )
+        return out
+
+    def prepare(
+        self, model: Any, optimizer_step: int, prepared: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return what ``needs.before_step`` prepares for one optimizer step."""
+        if self.needs.before_step is None:
+            return prepared
+        return self.needs.before_step(model, optimizer_step, prepared, **self.settings)
+
+
+def weighted(inputs: LossInputs, weights_N: "torch.Tensor") -> LossOutput:
+    """Return the cross-entropy in which each token has its own weight.
+
+    Args:
+        inputs: The micro-batch.
+        weights_N: Any sign; no gradient flows into them.
+    """
+    from orcinus.training.loss import response_loss
+
+    total, losses_N = response_loss(
+        inputs.hidden_ND,
+        inputs.head.weight_VD,
+        inputs.targets_N,
+        weights_N.detach().to(inputs.weights_N.dtype),
+        softcap=inputs.head.softcap,
+    )
+    return LossOutput(total=total, losses_N=losses_N)
