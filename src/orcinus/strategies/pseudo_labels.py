@@ -1,10 +1,12 @@
-"""What stands in for verdicts where nobody knows the right answer.
+"""Judge attempts at questions without a reference against a pseudo-label.
 
-    agreement    the answer that most of the student's attempts at a question come to, under all strategies, counts as right
-                 (self-consistency, Wang et al. 2022): it rewards strategies that do not wander, and it shares the student's errors
-    teacher      the teacher's own answer counts as right; it has to be asked, and may be wrong
+    "7", "7.0", "9" without a reference  →  the majority says 7: right, right, wrong
 
-A choice that rests on a proxy says so, in the assignment and in the report.
+    agreement   the label is the answer that most of the student's attempts give, over all
+                strategies (self-consistency, Wang et al. 2022). It shares the student's errors.
+    teacher     the label is the teacher's own answer, which costs calls and may be wrong.
+
+An assignment that rests on pseudo-labels says so, and so does the report.
 """
 
 from collections import Counter
@@ -15,77 +17,93 @@ from orcinus.core.types import Example, Judged
 from orcinus.verifiers.answers.number import value_of
 
 MIN_ANSWERS = 3
-"""With fewer answers to a question there is no majority to speak of."""
+"""Answers to a question. Two answers cannot have a majority against a third."""
 AGREEMENT = "agreement"
 TEACHER = "teacher"
+MEANING: Mapping[str, str] = {
+    AGREEMENT: "agreement with the majority",
+    TEACHER: "agreement with the teacher",
+}
+"""What a verdict by each kind of pseudo-label measures, in words."""
+
+Key = tuple[str, str]
+"""(task, example id)."""
 
 
-def by_agreement(
-    judged: Sequence[Judged], examples: Mapping[tuple[str, str], Example]
-) -> list[Judged]:
-    """The attempts, those at questions without a reference judged by agreement with the majority.
+def key_of(judged: Judged) -> Key:
+    """Return the task and the id of the example that an attempt answers."""
+    return judged.attempt.task, judged.attempt.example_id
+
+
+def label_by_agreement(judged: Sequence[Judged], examples: Mapping[Key, Example]) -> list[Judged]:
+    """Judge attempts at questions without a reference by the answer that most attempts give.
 
     Args:
-        judged: The student's, under all strategies.
+        judged: The student's attempts under all strategies.
         examples: By task and id.
+
+    Returns:
+        All attempts in their order. Those at a question without a majority keep their verdicts.
     """
-    answers: dict[tuple[str, str], Counter[str]] = {}
+    votes: dict[Key, Counter[str]] = {}
     for item in judged:
-        key = item.attempt.task, item.attempt.example_id
-        if (
-            item.verdict.value is None
-            and item.verdict.answer is not None
-            and examples[key].reference is None
-        ):
-            answers.setdefault(key, Counter())[_same(item, examples[key])] += 1
-    majority = {
-        key: min(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-        for key, counts in answers.items()
-        if counts.total() >= MIN_ANSWERS
-    }
-    wanted = {key: answer for key, (answer, votes) in majority.items() if votes > 1}
-    return _compared(judged, examples, wanted, AGREEMENT, "agreement with the majority")
+        example = examples[key_of(item)]
+        unjudged = item.verdict.value is None and example.reference is None
+        if unjudged and item.verdict.answer is not None:
+            votes.setdefault(key_of(item), Counter())[_normal_answer(item, example)] += 1
+    labels = {}
+    for key, counts in votes.items():
+        answer, count = min(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        if counts.total() >= MIN_ANSWERS and count > 1:
+            labels[key] = answer
+    return _judge_by_labels(judged, examples, labels, AGREEMENT)
 
 
-def by_teacher(
-    judged: Sequence[Judged], examples: Mapping[tuple[str, str], Example], teacher: Sequence[Judged]
+def label_by_teacher(
+    judged: Sequence[Judged], examples: Mapping[Key, Example], teacher: Sequence[Judged]
 ) -> list[Judged]:
-    """The attempts, those at questions without a reference judged by agreement with the teacher's answer.
+    """Judge attempts at questions without a reference by the teacher's answer.
 
     Args:
-        judged: The student's, under all strategies.
+        judged: The student's attempts under all strategies.
         examples: By task and id.
-        teacher: The teacher's attempts at questions without a reference.
+        teacher: The teacher's attempts at the questions without a reference.
+
+    Returns:
+        All attempts in their order. Those at a question without a teacher's answer keep their
+        verdicts.
     """
-    wanted = {
-        (key := (item.attempt.task, item.attempt.example_id)): _same(item, examples[key])
+    labels = {
+        key_of(item): _normal_answer(item, examples[key_of(item)])
         for item in teacher
         if item.verdict.answer is not None
     }
-    return _compared(judged, examples, wanted, TEACHER, "agreement with the teacher")
+    return _judge_by_labels(judged, examples, labels, TEACHER)
 
 
-def _compared(
+def _judge_by_labels(
     judged: Sequence[Judged],
-    examples: Mapping[tuple[str, str], Example],
-    wanted: Mapping[tuple[str, str], str],
-    proxy: str,
-    reason: str,
+    examples: Mapping[Key, Example],
+    labels: Mapping[Key, str],
+    source: str,
 ) -> list[Judged]:
+    """Give the attempts at labelled questions a verdict in the name of ``source``."""
     found = []
     for item in judged:
-        key = item.attempt.task, item.attempt.example_id
-        if key in wanted:
-            agrees = item.verdict.answer is not None and _same(item, examples[key]) == wanted[key]
-            verdict = replace(item.verdict, value=float(agrees), verifier=proxy, reason=reason)
-            found.append(replace(item, verdict=verdict))
-        else:
-            found.append(item)
+        label = labels.get(key_of(item))
+        if label is not None:
+            answered = item.verdict.answer is not None
+            right = answered and _normal_answer(item, examples[key_of(item)]) == label
+            verdict = replace(
+                item.verdict, value=float(right), verifier=source, reason=MEANING[source]
+            )
+            item = replace(item, verdict=verdict)
+        found.append(item)
     return found
 
 
-def _same(item: Judged, example: Example) -> str:
-    """A form in which equal answers are equal texts."""
+def _normal_answer(item: Judged, example: Example) -> str:
+    """Return the extracted answer in a form in which equal answers are equal strings."""
     answer = item.verdict.answer or ""
     if example.answer_type == "number" and (value := value_of(answer)) is not None:
         return str(value)
