@@ -24,7 +24,7 @@ from typing import Any
 
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.types import Messages, Sampling
-from orcinus.models.function import Scripted
+from orcinus.models.function import FunctionModel
 from orcinus.models.server.chat_api import serve_forever
 from orcinus.runs import tables
 from orcinus.tasks.benchmarks.reading import ASKED
@@ -102,7 +102,7 @@ def wrong_of(target: str) -> str:
     return turned if turned != target else f"{target} {target.split()[0]}"
 
 
-def model(items: Mapping[str, Sequence[Mapping[str, str]]]) -> Scripted:
+def model(items: Mapping[str, Sequence[Mapping[str, str]]]) -> FunctionModel:
     """The model that knows all items."""
     known = {row["input"]: row for rows in items.values() for row in rows}
 
@@ -117,7 +117,7 @@ def model(items: Mapping[str, Sequence[Mapping[str, str]]]) -> Scripted:
         row = known[question]
         return answer(question, row["target"], row["wrong"])
 
-    return Scripted(reply, model="cross-check")
+    return FunctionModel(reply, model="cross-check")
 
 
 def write_data(items: Mapping[str, Sequence[Mapping[str, str]]], folder: Path) -> None:

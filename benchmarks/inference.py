@@ -20,10 +20,11 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from orcinus.core.requests import chat_request
 from orcinus.core.types import Message, Messages, Sampling
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
-from orcinus.models.local.huggingface import Local
+from orcinus.models.local.huggingface import LocalModel
 from orcinus.models.scratch import ScratchConfig
 from orcinus.strategies.library import built_in
 from orcinus.training.scratch_model import make_student
@@ -77,14 +78,19 @@ def generated(folder: Path, asked: list[tuple[Messages, int]]) -> tuple[float, l
 
 def ours(folder: Path, asked: list[tuple[Messages, int]]) -> tuple[float, list[str]]:
     async def go() -> tuple[float, list[str]]:
-        model = Local(
+        model = LocalModel(
             LocalConfig(path=str(folder), chat_template="chatml", dtype="float32"), device="cpu"
         )
-        await model.complete((Message(role="user", content="warm"),), Sampling(max_tokens=2))
+        await model.complete(
+            chat_request((Message(role="user", content="warm"),), Sampling(max_tokens=2))
+        )
         model._stops = frozenset()
         start = time.perf_counter()
         found = await asyncio.gather(
-            *(model.complete(messages, Sampling(max_tokens=bound)) for messages, bound in asked)
+            *(
+                model.complete(chat_request(messages, Sampling(max_tokens=bound)))
+                for messages, bound in asked
+            )
         )
         took = time.perf_counter() - start
         await model.aclose()

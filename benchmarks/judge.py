@@ -32,7 +32,7 @@ from orcinus.core.protocols import Completer
 from orcinus.core.stats import clustered_interval, paired_difference, wilson
 from orcinus.core.types import Example, Messages, Sampling
 from orcinus.models.configs import JudgeConfig
-from orcinus.models.function import Scripted
+from orcinus.models.function import FunctionModel
 from orcinus.models.open import open_completer
 from orcinus.runs.ledger import Ledger
 from orcinus.verifiers.judge import Comparison, Judge, Pair, compare, tally
@@ -283,7 +283,7 @@ async def agreement(
 
 def judges_of(path: Path | None) -> dict[str, Completer]:
     judges: dict[str, Completer] = {
-        name: Scripted(function, model=f"floor: {name}") for name, function in FLOORS.items()
+        name: FunctionModel(function, model=f"floor: {name}") for name, function in FLOORS.items()
     }
     if path is not None:
         config = TypeAdapter(JudgeConfig).validate_python(

@@ -15,7 +15,7 @@ from orcinus.core.sampling import SamplingConfig
 from orcinus.evaluation.decide import decide
 from orcinus.evaluation.decisions import DecideConfig
 from orcinus.models.local.config import LocalConfig
-from orcinus.models.local.huggingface import Local
+from orcinus.models.local.huggingface import LocalModel
 from orcinus.pipeline.demo import recipe_path
 from orcinus.runs import tables
 from orcinus.runs.context import Runtime, Silent, StepContext
@@ -48,7 +48,7 @@ async def measured(folder: Path, ways: DecideConfig) -> list[DecisionScore]:
         for r in requests_for(e, built_in()["step_by_step"], sampling, seed=SEED)
     ]
     with recipe_path() as recipe, Ledger(folder / "ledger.sqlite") as ledger:
-        model = Local(
+        model = LocalModel(
             LocalConfig(path=str(recipe.parent / "base"), chat_template="chatml"), device="cpu"
         )
         context = StepContext(

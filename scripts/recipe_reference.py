@@ -18,7 +18,7 @@ from orcinus.lessons.erase import EraseConfig
 from orcinus.lessons.select import SelectConfig, SelectorConfig
 from orcinus.lessons.selectors import Balanced, Diverse, Matched, Teachable
 from orcinus.lessons.teach import TeachConfig
-from orcinus.models.function import ScriptedConfig
+from orcinus.models.function import FunctionConfig
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.recorded import ReplayConfig
 from orcinus.models.recorded_rows import AnsweredConfig
@@ -49,7 +49,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("… its `patience:`", Patience),
     ("`teacher:` — recorded outputs", ReplayConfig),
     ("`teacher:` — rows that are already answered", AnsweredConfig),
-    ("`teacher:` — a function", ScriptedConfig),
+    ("`teacher:` — a function", FunctionConfig),
     ("`student:` and `teacher:` — a Hugging Face model in this process", LocalConfig),
     ("`student:` — a new one from scratch", ScratchConfig),
     ("`sample:`", SampleConfig),

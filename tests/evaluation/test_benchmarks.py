@@ -17,7 +17,7 @@ from orcinus.evaluation.benchmark_scores import ModelScores
 from orcinus.evaluation.benchmarks import evaluate_model
 from orcinus.evaluation.conditions import Settings
 from orcinus.evaluation.decisions import DecideConfig
-from orcinus.models.function import ScriptedConfig
+from orcinus.models.function import FunctionConfig
 from orcinus.pipeline.benchmarks import evaluate_and_report
 from orcinus.runs import tables
 from orcinus.runs.budget import BudgetConfig
@@ -52,8 +52,8 @@ def asked() -> list[Messages]:
     return found
 
 
-MODEL = ScriptedConfig(function="tests.evaluation.test_benchmarks:model")
-JUDGE = ScriptedConfig(function="tests.evaluation.test_benchmarks:judge")
+MODEL = FunctionConfig(function="tests.evaluation.test_benchmarks:model")
+JUDGE = FunctionConfig(function="tests.evaluation.test_benchmarks:judge")
 
 
 def sums(folder: Path) -> Path:

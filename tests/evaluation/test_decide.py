@@ -22,9 +22,9 @@ from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Completion, Example, Finish, Messages, Sampling, Strategy, Usage
 from orcinus.evaluation.decide import decide
 from orcinus.evaluation.decisions import DecideConfig
-from orcinus.models.function import Scripted
+from orcinus.models.function import FunctionModel
 from orcinus.models.local.config import LocalConfig
-from orcinus.models.local.huggingface import Local
+from orcinus.models.local.huggingface import LocalModel
 from orcinus.models.recorded import Recordings, Replay
 from orcinus.models.remote.endpoint import Endpoint, EndpointConfig
 from orcinus.models.server.chat_api import chat_server
@@ -94,7 +94,7 @@ def right_so_far(example: Example, text: str) -> float:
     )
 
 
-MODEL = Scripted(walker, model="walker")
+MODEL = FunctionModel(walker, model="walker")
 REWARD = "tests.evaluation.test_decide:right_so_far"
 PLAIN = Strategy(name="plain", system="")
 
@@ -231,7 +231,7 @@ def test_a_search_that_is_cut_off_goes_on_and_pays_nothing_twice(
         return walker(messages, sampling)
 
     with pytest.raises(RuntimeError, match="killed"):
-        run(tmp_path / "cut", config, Scripted(dying, model="walker"))
+        run(tmp_path / "cut", config, FunctionModel(dying, model="walker"))
     kept = spent(tmp_path / "cut")[0]
     calls.clear()
     assert run(tmp_path / "cut", config) == whole
@@ -258,7 +258,7 @@ def test_equal_beginnings_are_gone_on_with_differently(tmp_path: Path) -> None:
         return completion(f"The answer is {sampling.seed}.", "stop", 4)
 
     config = DecideConfig(by=("rebase",), reward=REWARD, at=(4,), leaves="best_of_n")
-    run(tmp_path, config, Scripted(one_way, model="one way"), examples=maze(1))
+    run(tmp_path, config, FunctionModel(one_way, model="one way"), examples=maze(1))
     with Ledger(tmp_path / "ledger.sqlite", read_only=True) as ledger:
         replies = [json.loads(reply)["text"] for _, _, reply in ledger.attempts()]
     ends = [text for text in replies if text.startswith("The answer")]
@@ -275,14 +275,14 @@ def test_an_answer_that_ends_leaves_the_tree_with_its_place(tmp_path: Path) -> N
     found = run(
         tmp_path,
         DecideConfig(by=("rebase",), reward=REWARD, at=(4,)),
-        Scripted(ending, model="ending"),
+        FunctionModel(ending, model="ending"),
     )
     assert found["rebase", 4].calls == 6  # four first steps, two of them ends; so two second steps
 
 
 def test_a_stop_text_of_the_recipe_ends_the_answer_and_is_no_part_of_it(tmp_path: Path) -> None:
     sampling = MAZE.model_copy(update={"stop": ("END",)})
-    model = Scripted(
+    model = FunctionModel(
         lambda messages, sampling: completion("The answer is 1. END", "stop", 5), model="stopped"
     )
     run(
@@ -335,7 +335,7 @@ def test_a_judge_rewards_steps_without_seeing_the_reference_and_its_calls_stand_
         return critic(messages, sampling)
 
     config = DecideConfig(by=("best_of_n", "rebase"), reward="judge", at=(8,), steps=STEPS + 1)
-    found = run(tmp_path, config, judge=Scripted(watched, model="critic"))
+    found = run(tmp_path, config, judge=FunctionModel(watched, model="critic"))
     search, best = found["rebase", 8], found["best_of_n", 8]
     assert (search.score.mean or 0) > (best.score.mean or 1)
     assert 0 < best.reward_calls <= 8
@@ -345,7 +345,7 @@ def test_a_judge_rewards_steps_without_seeing_the_reference_and_its_calls_stand_
 
 
 def test_a_rating_that_cannot_be_read_is_counted_and_worth_nothing(tmp_path: Path) -> None:
-    mute = Scripted(lambda messages, sampling: "no idea", model="mute")
+    mute = FunctionModel(lambda messages, sampling: "no idea", model="mute")
     found = run(
         tmp_path,
         DecideConfig(by=("weighted",), reward="judge", at=(16,)),
@@ -381,9 +381,9 @@ DEMO_SEARCH = DecideConfig(
 )
 
 
-def demo_student() -> Local:
+def demo_student() -> LocalModel:
     with recipe_path() as path:
-        return Local(
+        return LocalModel(
             LocalConfig(path=str(path.parent / "base"), chat_template="chatml"), device="cpu"
         )
 
@@ -434,7 +434,7 @@ def test_a_server_that_refuses_to_go_on_ends_the_search_with_its_words(tmp_path:
                 await endpoint.aclose()
 
     with pytest.raises(
-        StepError, match=r"recorded refuses to go on .* recorded cannot go on with a text"
+        StepError, match=r"recorded refuses to go on .* recorded cannot continue a text"
     ):
         asyncio.run(go())
 
@@ -454,7 +454,7 @@ def test_a_model_that_cannot_go_on_with_a_text_is_refused_before_the_search() ->
 
 
 def test_a_model_that_gives_no_log_probabilities_cannot_be_rewarded_by_them(tmp_path: Path) -> None:
-    silent = Scripted(lambda messages, sampling: "The answer is 1.", model="silent")
+    silent = FunctionModel(lambda messages, sampling: "The answer is 1.", model="silent")
     with pytest.raises(StepError, match="needs the log-probability of each token"):
         run(tmp_path, DecideConfig(by=("weighted",)), silent, examples=maze(1))
 

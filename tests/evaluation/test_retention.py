@@ -14,7 +14,7 @@ from orcinus.core.sampling import SamplingConfig
 from orcinus.core.stats import minimum_detectable_drop
 from orcinus.core.types import Example, Messages, Sampling, Split
 from orcinus.evaluation.evaluate import EvaluateConfig, evaluate
-from orcinus.models.function import Scripted
+from orcinus.models.function import FunctionModel
 from orcinus.reports.facts import _blind, _cost_of_training
 from orcinus.runs import tables
 from orcinus.runs.context import Runtime, Silent, StepContext
@@ -71,8 +71,8 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         for example, split in EXAMPLES:
             writer.write(tables.example_row(example, split))
     students = {
-        None: Scripted(before, model="before"),
-        folder / "train": Scripted(after, model="after"),
+        None: FunctionModel(before, model="before"),
+        folder / "train": FunctionModel(after, model="after"),
     }
     with Ledger(folder / "ledger.sqlite") as ledger:
         context = StepContext(

@@ -13,7 +13,7 @@ from orcinus.lessons import curate, select, teach
 from orcinus.lessons.curate import CurateConfig, QualityConfig
 from orcinus.lessons.select import SelectConfig, SelectorConfig
 from orcinus.lessons.teach import TeachConfig
-from orcinus.models.function import Scripted
+from orcinus.models.function import FunctionModel
 from orcinus.runs import tables
 from orcinus.runs.context import Asking, Runtime, Silent, StepContext
 from orcinus.runs.ledger import Ledger, attempt_id
@@ -51,7 +51,7 @@ def context(tmp_path: Path) -> Iterator[StepContext]:
             ledger=ledger,
             runtime=Runtime(workspace=tmp_path, ledger_path=tmp_path / "ledger.sqlite"),
             progress=Silent(),
-            completer=lambda role, folder=None: Scripted(reply, model=role),
+            completer=lambda role, folder=None: FunctionModel(reply, model=role),
         )
 
 

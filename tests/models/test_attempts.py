@@ -19,9 +19,9 @@ from orcinus.core.types import (
     Example,
     Judged,
     Message,
-    Messages,
     Request,
     Sampling,
+    Traits,
     Usage,
     WorstCase,
 )
@@ -37,6 +37,7 @@ class Model:
     """Answers with the question's last word; a hook sees every call."""
 
     model = "echo"
+    traits = Traits()
 
     def __init__(
         self, hook: Callable[[str], None] = lambda question: None, *, delay_s: float = 0.0
@@ -44,8 +45,8 @@ class Model:
         self.asked: list[str] = []
         self._hook, self._delay_s = hook, delay_s
 
-    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
-        question = messages[-1].content
+    async def complete(self, request: Request) -> Completion:
+        question = request.messages[-1].content
         self.asked.append(question)
         await asyncio.sleep(self._delay_s)
         self._hook(question)
@@ -56,7 +57,7 @@ class Model:
             cost_usd=0.01,
         )
 
-    def worst_case(self, messages: Messages, sampling: Sampling) -> WorstCase:
+    def worst_case(self, request: Request) -> WorstCase:
         return WorstCase(usd=0.02, tokens=20)
 
     async def aclose(self) -> None:
@@ -290,9 +291,9 @@ def program_request(number: int) -> Request:
 class Programmer(Model):
     """Writes programs that fail on odd numbers; a plain question it answers."""
 
-    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
-        done = await super().complete(messages, sampling)
-        if not messages[-1].content.startswith("program"):
+    async def complete(self, request: Request) -> Completion:
+        done = await super().complete(request)
+        if not request.messages[-1].content.startswith("program"):
             return done
         number = int(done.text)
         return replace(done, text=f"```python\nprint({number} // {1 - number % 2})\n```")

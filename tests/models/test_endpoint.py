@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from orcinus.core.errors import CompleterError, ConfigError
+from orcinus.core.requests import chat_request
 from orcinus.core.types import Completion, Message, Messages, Sampling
 from orcinus.models.recorded import Recordings, Replay
 from orcinus.models.remote.endpoint import Endpoint, EndpointConfig, Limits, Price
@@ -20,6 +21,7 @@ from orcinus.models.remote.wire import Patience, duration_of
 from orcinus.models.server.chat_api import chat_server
 from orcinus.models.server.sockets import serving
 from orcinus.strategies.library import built_in
+from orcinus.strategies.prompts import built_in_strategy_of
 
 REPLAY = Replay(
     Recordings(
@@ -51,14 +53,14 @@ def endpoint(url: str, **config: Any) -> Endpoint:
 
 async def complete(model: Endpoint, messages: Messages = QUESTION) -> Completion:
     try:
-        return await model.complete(messages, Sampling(max_tokens=50))
+        return await model.complete(chat_request(messages, Sampling(max_tokens=50)))
     finally:
         await model.aclose()
 
 
 def test_recorded_answers_over_http() -> None:
     async def go() -> Completion:
-        async with chat_server(REPLAY) as url:
+        async with chat_server(REPLAY, strategy_of=built_in_strategy_of) as url:
             return await complete(endpoint(url, price=Price(input=1.0, output=2.0)))
 
     found = asyncio.run(go())
@@ -72,7 +74,7 @@ def test_recorded_answers_over_http() -> None:
 
 def test_the_openai_sdk_works_against_the_replay_server_unchanged() -> None:
     async def go() -> tuple[str, str, list[str]]:
-        async with chat_server(REPLAY) as url:
+        async with chat_server(REPLAY, strategy_of=built_in_strategy_of) as url:
             client = openai.AsyncOpenAI(base_url=url, api_key="none")
             messages: Any = [{"role": m.role, "content": m.content} for m in QUESTION]
             plain = await client.chat.completions.create(model="m", messages=messages)
@@ -95,7 +97,7 @@ def test_the_openai_sdk_works_against_the_replay_server_unchanged() -> None:
 
 def test_an_unrecorded_question_is_a_permanent_error() -> None:
     async def go() -> None:
-        async with chat_server(REPLAY) as url:
+        async with chat_server(REPLAY, strategy_of=built_in_strategy_of) as url:
             await complete(endpoint(url), (Message(role="user", content="3 + 3?"),))
 
     with pytest.raises(CompleterError) as caught:
@@ -206,9 +208,9 @@ def test_a_server_whose_minute_is_used_up_is_left_to_rest() -> None:
 
     async def go(url: str) -> float:
         model = endpoint(url)
-        await model.complete(QUESTION, Sampling())
+        await model.complete(chat_request(QUESTION, Sampling()))
         start = time.monotonic()
-        await model.complete(QUESTION, Sampling())
+        await model.complete(chat_request(QUESTION, Sampling()))
         await model.aclose()
         return time.monotonic() - start
 
@@ -259,7 +261,8 @@ def test_samples_of_one_question_share_a_call_and_its_prompt() -> None:
         model = endpoint(url, choices_per_call=3)
         unseeded = Sampling(temperature=1.0, max_tokens=50)
         found = await asyncio.gather(
-            *(model.complete(QUESTION, unseeded) for _ in range(4)), return_exceptions=True
+            *(model.complete(chat_request(QUESTION, unseeded)) for _ in range(4)),
+            return_exceptions=True,
         )
         await model.aclose()
         return found
@@ -284,7 +287,7 @@ def test_choices_that_do_not_come_are_errors_of_their_samples_alone() -> None:
     async def ask(url: str) -> list[Completion | BaseException]:
         model = endpoint(url, choices_per_call=2)
         found = await asyncio.gather(
-            *(model.complete(QUESTION, Sampling(max_tokens=50)) for _ in range(2)),
+            *(model.complete(chat_request(QUESTION, Sampling(max_tokens=50))) for _ in range(2)),
             return_exceptions=True,
         )
         await model.aclose()
@@ -310,9 +313,11 @@ def test_the_rate_is_learned_from_what_the_server_says_remains() -> None:
 
     async def ask(url: str) -> float:
         model = endpoint(url)
-        await model.complete(QUESTION, Sampling(max_tokens=50))
+        await model.complete(chat_request(QUESTION, Sampling(max_tokens=50)))
         started = time.monotonic()
-        await asyncio.gather(*(model.complete(QUESTION, Sampling(max_tokens=50)) for _ in range(6)))
+        await asyncio.gather(
+            *(model.complete(chat_request(QUESTION, Sampling(max_tokens=50))) for _ in range(6))
+        )
         await model.aclose()
         return time.monotonic() - started
 

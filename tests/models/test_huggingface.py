@@ -1,7 +1,6 @@
 """Models in this process: the same answers whatever else is asked, and those of Transformers' own generate."""
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +9,35 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orcinus.core.errors import ConfigError
+from orcinus.core.requests import chat_request
 from orcinus.core.types import Completion, Message, Messages, Sampling
-from orcinus.models.continuation import GO_ON, WHOLE
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
-from orcinus.models.local.huggingface import Local
+from orcinus.models.local.huggingface import LocalModel
 from orcinus.models.local.slots import SlotCache
 from orcinus.strategies.library import built_in
 
 PROMPTS = ["Add 1 2.", "Add 3 4 5 6 7 8.", "Add 9 9 9.", "What?", "Add 1 2 3 4 5 6 7 8 9 1 2 3."]
 
 
-def answer(folder: Path, prompts: list[str], sampling: Sampling, **config: int) -> list[Completion]:
+def answer(
+    folder: Path,
+    prompts: list[str],
+    sampling: Sampling,
+    partial: str | None = None,
+    batch_tokens: int = 32_768,
+) -> list[Completion]:
     async def go() -> list[Completion]:
-        model = Local(LocalConfig(path=str(folder), chat_template="chatml", **config), device="cpu")  # type: ignore[arg-type]
+        config = LocalConfig(path=str(folder), chat_template="chatml", batch_tokens=batch_tokens)
+        model = LocalModel(config, device="cpu")
         try:
             return await asyncio.gather(
-                *(model.complete((Message(role="user", content=p),), sampling) for p in prompts)
+                *(
+                    model.complete(
+                        chat_request((Message(role="user", content=p),), sampling, partial=partial)
+                    )
+                    for p in prompts
+                )
             )
         finally:
             await model.aclose()
@@ -73,10 +84,12 @@ def test_what_prompts_begin_with_is_read_once_and_changes_no_answer(
     monkeypatch.setattr(SlotCache, "_forward", counted)
 
     async def go() -> list[Completion]:
-        asked = Local(LocalConfig(path=str(tiny_student), chat_template="chatml"), device="cpu")
+        asked = LocalModel(
+            LocalConfig(path=str(tiny_student), chat_template="chatml"), device="cpu"
+        )
         try:
             return await asyncio.gather(
-                *(asked.complete(c, Sampling(max_tokens=12)) for c in conversations)
+                *(asked.complete(chat_request(c, Sampling(max_tokens=12))) for c in conversations)
             )
         finally:
             await asked.aclose()
@@ -153,7 +166,7 @@ def test_what_is_counted(tiny_student: Path) -> None:
 
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no model, for it has no config\.json"):
-        Local(LocalConfig(path=str(tmp_path)), device="cpu")
+        LocalModel(LocalConfig(path=str(tmp_path)), device="cpu")
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ConfigError, match="cannot be loaded as a causal language model"):
         answer(tmp_path, PROMPTS[:1], Sampling())
@@ -162,19 +175,22 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
 def test_an_answer_begun_is_gone_on_with_as_if_it_had_been_written_in_one_go(
     tiny_student: Path,
 ) -> None:
-    whole = replace(Sampling(max_tokens=24), extra=WHOLE)
-    question = Message(role="user", content=PROMPTS[1])
+    question = (Message(role="user", content=PROMPTS[1]),)
 
     async def go() -> tuple[Completion, list[Completion]]:
-        model = Local(LocalConfig(path=str(tiny_student), chat_template="chatml"), device="cpu")
+        model = LocalModel(
+            LocalConfig(path=str(tiny_student), chat_template="chatml"), device="cpu"
+        )
         try:
-            straight = await model.complete((question,), whole)
-            parts = [await model.complete((question,), replace(whole, max_tokens=8))]
-            for _ in range(2):
-                begun = Message(role="assistant", content="".join(part.text for part in parts))
+            straight = await model.complete(
+                chat_request(question, Sampling(max_tokens=24), partial="")
+            )
+            parts: list[Completion] = []
+            for _ in range(3):
+                partial = "".join(part.text for part in parts)
                 parts.append(
                     await model.complete(
-                        (question, begun), replace(whole, max_tokens=8, extra=GO_ON)
+                        chat_request(question, Sampling(max_tokens=8), partial=partial)
                     )
                 )
             return straight, parts
@@ -187,9 +203,9 @@ def test_an_answer_begun_is_gone_on_with_as_if_it_had_been_written_in_one_go(
 
 
 def test_a_stop_text_is_kept_where_the_whole_reply_is_wanted(tiny_student: Path) -> None:
-    [free] = answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=12, extra=WHOLE))
+    [free] = answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=12), partial="")
     stop = free.text[3:5]
     [cut] = answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=12, stop=(stop,)))
-    [kept] = answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=12, stop=(stop,), extra=WHOLE))
+    [kept] = answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=12, stop=(stop,)), partial="")
     end = free.text.index(stop) + len(stop)
     assert (kept.text, cut.text) == (free.text[:end], free.text[: end - len(stop)].strip())

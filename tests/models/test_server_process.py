@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from orcinus.core.errors import StepError
+from orcinus.core.requests import chat_request
 from orcinus.core.types import Message, Sampling
 from orcinus.models.local.config import LocalConfig
-from orcinus.models.local.huggingface import Local
-from orcinus.models.local.server_process import Served, server_command
+from orcinus.models.local.huggingface import LocalModel
+from orcinus.models.local.server_process import ServerProcess, server_command
 from orcinus.models.open import open_completer
 from orcinus.pipeline import demo
 
@@ -23,10 +24,10 @@ SERVER = """
 import asyncio, os, sys
 from pathlib import Path
 from orcinus.models.server.chat_api import serve_forever
-from orcinus.models.local.huggingface import Local
+from orcinus.models.local.huggingface import LocalModel
 from orcinus.models.local.config import LocalConfig
 Path(sys.argv[3]).write_text(str(os.getpid()))
-model = Local(LocalConfig(path=sys.argv[1], chat_template="chatml"), device="cpu")
+model = LocalModel(LocalConfig(path=sys.argv[1], chat_template="chatml"), device="cpu")
 asyncio.run(serve_forever(model, host="127.0.0.1", port=int(sys.argv[2]), on_ready=lambda url: None, name="student"))
 """
 QUESTIONS = [(Message(role="user", content=f"Add {n} 7 2."),) for n in range(8)]
@@ -62,15 +63,21 @@ def test_a_served_model_answers_as_in_this_process_and_is_the_same_model(
     config: LocalConfig, tmp_path: Path
 ) -> None:
     async def answers() -> tuple[list[str], list[str], bool]:
-        here = Local(config, device="cpu")
+        here = LocalModel(config, device="cpu")
         there = open_completer(config, base=tmp_path, device="cpu", secrets={})
-        assert isinstance(there, Served)
+        assert isinstance(there, ServerProcess)
         same = here.model == there.model
         served = [
-            c.text for c in await asyncio.gather(*(there.complete(q, SAMPLING) for q in QUESTIONS))
+            c.text
+            for c in await asyncio.gather(
+                *(there.complete(chat_request(q, SAMPLING)) for q in QUESTIONS)
+            )
         ]
         own = [
-            c.text for c in await asyncio.gather(*(here.complete(q, SAMPLING) for q in QUESTIONS))
+            c.text
+            for c in await asyncio.gather(
+                *(here.complete(chat_request(q, SAMPLING)) for q in QUESTIONS)
+            )
         ]
         await here.aclose()
         await there.aclose()
@@ -90,9 +97,9 @@ def test_a_server_that_does_not_start_is_told_of_with_its_last_words(config: Loc
     )
 
     async def ask() -> None:
-        model = Served(broken, broken.server)
+        model = ServerProcess(broken, broken.server)
         try:
-            await model.complete(QUESTIONS[0], SAMPLING)
+            await model.complete(chat_request(QUESTIONS[0], SAMPLING))
         finally:
             await model.aclose()
 
@@ -102,11 +109,11 @@ def test_a_server_that_does_not_start_is_told_of_with_its_last_words(config: Loc
 
 def test_the_server_ends_with_a_process_that_is_killed(config: LocalConfig, tmp_path: Path) -> None:
     script = (
-        "import asyncio, sys\nfrom orcinus.models.local.config import LocalConfig\nfrom orcinus.models.local.server_process import Served\n"
-        "from orcinus.types import Message, Sampling\n"
+        "import asyncio, sys\nfrom orcinus.models.local.config import LocalConfig\nfrom orcinus.models.local.server_process import ServerProcess\n"
+        "from orcinus.core.requests import chat_request\nfrom orcinus.core.types import Message, Sampling\n"
         "config = LocalConfig.model_validate_json(sys.argv[1])\n"
         "async def go():\n"
-        "    await Served(config, config.server).complete((Message(role='user', content='Add 1 2.'),), Sampling(max_tokens=2))\n"
+        "    await ServerProcess(config, config.server).complete(chat_request((Message(role='user', content='Add 1 2.'),), Sampling(max_tokens=2)))\n"
         "    print('asked', flush=True)\n    await asyncio.sleep(60)\n"
         "asyncio.run(go())"
     )

@@ -12,10 +12,11 @@ import pytest
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.protocols import Completer, Executor
+from orcinus.core.requests import chat_request
 from orcinus.core.types import Lesson, Message, Sampling
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
-from orcinus.models.local.huggingface import Local
+from orcinus.models.local.huggingface import LocalModel
 from orcinus.models.local.replicas import Replicas
 from orcinus.pipeline import demo
 from orcinus.runs.executors.local import LOCAL
@@ -151,7 +152,7 @@ def test_replicas_answer_as_one_model_does_also_when_one_is_killed(executor: Exe
     config = LocalConfig(path=str(BASE), batch_tokens=1000)
 
     async def alone() -> list[str]:
-        model = Local(config, device="cpu")
+        model = LocalModel(config, device="cpu")
         answered = await asyncio.gather(*asked(model))
         await model.aclose()
         return answered
@@ -163,7 +164,9 @@ def test_replicas_answer_as_one_model_does_also_when_one_is_killed(executor: Exe
             while (
                 len(model._copies) < 2
             ):  # asked all the while: copies that nobody asks give their places back
-                await model.complete((Message(role="user", content="?"),), Sampling(max_tokens=1))
+                await model.complete(
+                    chat_request((Message(role="user", content="?"),), Sampling(max_tokens=1))
+                )
                 await asyncio.sleep(0.05)
         again = asked(model)
         await asyncio.wait(again, return_when=asyncio.FIRST_COMPLETED)
@@ -184,7 +187,9 @@ def test_replicas_answer_as_one_model_does_also_when_one_is_killed(executor: Exe
 def asked(model: Completer) -> list[asyncio.Task[str]]:
     async def text(prompt: str) -> str:
         return (
-            await model.complete((Message(role="user", content=prompt),), Sampling(max_tokens=40))
+            await model.complete(
+                chat_request((Message(role="user", content=prompt),), Sampling(max_tokens=40))
+            )
         ).text
 
     return [asyncio.create_task(text(prompt)) for prompt in TEXTS[:80]]
@@ -197,7 +202,7 @@ def test_a_model_that_no_node_can_load_is_an_error_and_no_wait(
 
     async def ask() -> None:
         model = Replicas(LocalConfig(path=str(tmp_path)), replicas=1, device="cpu")
-        await model.complete((Message(role="user", content="?"),), Sampling())
+        await model.complete(chat_request((Message(role="user", content="?"),), Sampling()))
 
     with pytest.raises(ConfigError, match="cannot be loaded"):
         asyncio.run(ask())

@@ -19,7 +19,7 @@ from orcinus.core.types import (
     Usage,
     Verdict,
 )
-from orcinus.models.function import Scripted
+from orcinus.models.function import FunctionModel
 from orcinus.runs import tables
 from orcinus.runs.context import Runtime, Silent, StepContext
 from orcinus.runs.ledger import Ledger
@@ -82,7 +82,7 @@ def chosen(
             ledger=ledger,
             runtime=Runtime(workspace=folder, ledger_path=folder / "ledger.sqlite"),
             progress=Silent(),
-            completer=lambda role, folder=None: Scripted(cast(Any, teacher), model=role),
+            completer=lambda role, folder=None: FunctionModel(cast(Any, teacher), model=role),
         )
         asyncio.run(assign(config, strategies, ProbeConfig(), context))
     groups = {}

@@ -21,7 +21,7 @@ from orcinus.core.types import (
     Score,
     Verdict,
 )
-from orcinus.models.function import Scripted
+from orcinus.models.function import FunctionModel
 from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.pipeline.run import run_recipe
 from orcinus.runs import tables
@@ -99,8 +99,8 @@ def run(
         return student(messages, sampling)
 
     models = {
-        "student": Scripted(counted, model="student"),
-        "teacher": Scripted(teacher, model="teacher"),
+        "student": FunctionModel(counted, model="student"),
+        "teacher": FunctionModel(teacher, model="teacher"),
     }
     with Ledger(folder / "ledger.sqlite") as ledger:
         context = StepContext(

@@ -21,7 +21,7 @@ from orcinus.core.types import (
     Sampling,
     Verdict,
 )
-from orcinus.models.function import Scripted
+from orcinus.models.function import FunctionModel
 from orcinus.runs.budget import Budget
 from orcinus.runs.ledger import Ledger
 from orcinus.verifiers import judge_prompts as inquiries
@@ -103,7 +103,7 @@ class Asked:
     def _run(self, work: Callable[[Judge], T]) -> T:
         with Ledger(self._folder / "ledger.sqlite") as ledger:
             budget = Budget(ledger=ledger, run="r", usd=None, tokens=self._tokens)
-            completer = Scripted(self._answer, model="judge-model")
+            completer = FunctionModel(self._answer, model="judge-model")
             return work(
                 Judge(
                     completer=completer,

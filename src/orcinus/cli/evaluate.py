@@ -228,7 +228,7 @@ def _model(text: str, served_as: str | None, api_key_env: str | None) -> "ModelC
     """Return the model that ``--model`` names."""
     import os
 
-    from orcinus.models.function import ScriptedConfig
+    from orcinus.models.function import FunctionConfig
     from orcinus.models.local.config import LocalConfig
     from orcinus.models.remote.endpoint import EndpointConfig
     from orcinus.pipeline.recipe_file import read_model
@@ -241,7 +241,7 @@ def _model(text: str, served_as: str | None, api_key_env: str | None) -> "ModelC
     if text.endswith((".yaml", ".yml")):
         return read_model(Path(text))
     if re.fullmatch(r"[\w.]+:\w+", text) and not Path(text).exists():
-        return ScriptedConfig(function=text)
+        return FunctionConfig(function=text)
     return LocalConfig(path=text)
 
 

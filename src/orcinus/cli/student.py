@@ -22,6 +22,7 @@ def chat(
     device: flags.Device = "auto",
 ) -> None:
     """Ask a run's trained student questions. Each question starts a new conversation."""
+    from orcinus.core.requests import chat_request
     from orcinus.core.types import Sampling
     from orcinus.models.open import open_completer
     from orcinus.models.roles import question_to, trained_student
@@ -35,7 +36,8 @@ def chat(
         try:
             text = question if question is not None else _read_question()
             while text not in QUIT:
-                typer.echo((await model.complete(question_to(before, text), sampling)).text)
+                request = chat_request(question_to(before, text), sampling)
+                typer.echo((await model.complete(request)).text)
                 text = "" if question is not None else _read_question()
         finally:
             await model.aclose()

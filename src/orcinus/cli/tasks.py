@@ -178,17 +178,23 @@ def serve_replay(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8123,
 ) -> None:
     """Serve recorded outputs as an OpenAI-compatible endpoint, until interrupted."""
-    from orcinus.models.recorded import ANY, Recordings, Replay
+    from orcinus.core.requests import ANY_STRATEGY
+    from orcinus.models.recorded import Recordings, Replay
     from orcinus.models.server.chat_api import serve_forever
+    from orcinus.strategies.prompts import built_in_strategy_of
 
     by_strategy: dict[str, tuple[str, ...]] = {}
     for text in files:
         strategy, equals, path = text.partition("=")
-        name, file = (strategy, path) if equals else (ANY, text)
+        name, file = (strategy, path) if equals else (ANY_STRATEGY, text)
         by_strategy[name] = (*by_strategy.get(name, ()), file)
     replay = Replay(Recordings.read(by_strategy, Path()), model=model)
 
     def on_ready(url: str) -> None:
         typer.echo(f"serving {model} at {url}; stop with Ctrl-C")
 
-    run_async(serve_forever(replay, host=host, port=port, on_ready=on_ready))
+    run_async(
+        serve_forever(
+            replay, host=host, port=port, on_ready=on_ready, strategy_of=built_in_strategy_of
+        )
+    )

@@ -6,7 +6,7 @@ reward, and a Completer of your own (``kind: function``), may also come as a fun
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from orcinus.core.types import (
     Assignment,
@@ -14,9 +14,9 @@ from orcinus.core.types import (
     Completion,
     Example,
     Judged,
-    Messages,
-    Sampling,
+    Request,
     Split,
+    Traits,
     Verdict,
     WorstCase,
 )
@@ -30,77 +30,36 @@ B = TypeVar("B")
 
 
 class Completer(Protocol):
-    """A model we can ask. Holds settings, not connections, so that it pickles; connections open on first use."""
+    """A model that answers requests. Holds settings, not connections, so that it pickles; connections open on first use.
+
+    A function ``request -> str | Completion``, or an object with only ``complete``, becomes one where it is opened
+    (``models/function.py``).
+    """
 
     @property
     def model(self) -> str:
         """Identity of the model with its revision: part of every fingerprint."""
         ...
 
-    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
-        """Ask once.
+    @property
+    def traits(self) -> Traits:
+        """Abilities beyond answering one request."""
+        ...
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer one request.
 
         Raises:
-            CompleterError: No answer came; the error says whether asking again can help.
+            CompleterError: No answer came; the error says whether a retry can help.
         """
+        ...
+
+    def worst_case(self, request: Request) -> WorstCase:
+        """Return upper bounds of what the call can use."""
         ...
 
     async def aclose(self) -> None:
         """Close connections and stop helpers. May be called twice."""
-        ...
-
-
-@runtime_checkable
-class Priced(Protocol):
-    """A Completer whose calls cost money, and that knows what a call can cost at most."""
-
-    def worst_case(self, messages: Messages, sampling: Sampling) -> WorstCase:
-        """Bounds for one call."""
-        ...
-
-
-@runtime_checkable
-class Gathering(Protocol):
-    """A Completer that gathers many requests before it asks, and finds by their ids what an earlier process asked."""
-
-    @property
-    def at_once(self) -> int:
-        """How many calls it wants in flight."""
-        ...
-
-    async def complete_as(
-        self, identity: str, messages: Messages, sampling: Sampling
-    ) -> Completion:
-        """Ask once under the attempt's id.
-
-        Raises:
-            CompleterError: No answer came.
-        """
-        ...
-
-
-@runtime_checkable
-class KnowingExamples(Protocol):
-    """A Completer that finds its answer in the example that is asked, and not in the words that put it."""
-
-    async def complete_example(
-        self, example: Example, messages: Messages, sampling: Sampling
-    ) -> Completion:
-        """Ask once.
-
-        Raises:
-            CompleterError: No answer came.
-        """
-        ...
-
-
-@runtime_checkable
-class Continuing(Protocol):
-    """A Completer that can go on with an answer that is half written, as ``completers/continuing.py`` asks it to."""
-
-    @property
-    def continues(self) -> bool:
-        """Whether it can, as it is configured."""
         ...
 
 

@@ -120,6 +120,16 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """Abilities of a Completer beyond answering one request."""
+
+    in_flight: int | None = None
+    """Calls it wants in flight at once, as a batch interface does; None leaves the number to the run."""
+    continues: bool = False
+    """True when it can continue a partial reply (``Request.partial``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorstCase:
     """Upper bounds of what one call can use, retries included."""
 
@@ -138,6 +148,10 @@ class Request:
     sampling: Sampling
     sample: int = 0
     """0 … k-1 when the same question is asked k times."""
+    partial: str | None = None
+    """The reply written so far, which the model continues; "" begins a reply that is written in parts. A part is
+    returned as written, stop text and outer blanks included, so that the parts joined are the reply. None asks for a
+    whole reply."""
     fallback: "Request | None" = None
     """What is asked when no answer is found in the reply."""
 

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from orcinus.core import registry
 from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError
-from orcinus.core.protocols import Completer, Continuing
+from orcinus.core.protocols import Completer
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.stats import Candidate
 from orcinus.core.types import Attempt, Example, Judged
@@ -90,7 +90,7 @@ class DecideConfig(Config):
         Raises:
             ConfigError: It cannot go on with a half-written answer.
         """
-        if "rebase" in self.by and not (isinstance(completer, Continuing) and completer.continues):
+        if "rebase" in self.by and not completer.traits.continues:
             raise ConfigError(
                 f"decide: rebase goes on with half-written answers, and {completer.model} is not known to do so; for a server that heeds "
                 "continue_final_message (vLLM, orcinus serve) say continues: true in the model's YAML, else take weighted or best_of_n"

@@ -18,10 +18,9 @@ from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.protocols import Completer
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.stats import DECIDERS
-from orcinus.core.types import Attempt, Example, Finish, Judged, Message, Request, Usage, Verdict
+from orcinus.core.types import Attempt, Example, Finish, Judged, Request, Usage, Verdict
 from orcinus.evaluation.decisions import DecideConfig, _candidate, _Decision
 from orcinus.models.attempts import attempt_all
-from orcinus.models.continuation import GO_ON, WHOLE
 from orcinus.runs.context import StepContext
 from orcinus.verifiers.judge import judge_of, settle
 from orcinus.verifiers.rewards import Rewarding, Worth, Written
@@ -115,28 +114,23 @@ class _Search:
         tree.drawn[node.text] += 1
         sampling = self.sampling.sampling(number, self.context.seed)
         room = sampling.max_tokens - node.tokens
-        root, extra, messages = tree.root, {}, tree.root.messages
-        if node.path:
-            extra = dict(GO_ON)
-            messages = (*messages, Message(role="assistant", content=node.text))
-            if sampling.seed is not None:
-                place = (
-                    str(self.context.seed),
-                    root.example.task,
-                    root.example.id,
-                    node.text,
-                    str(number),
-                )
-                sampling = replace(sampling, seed=int(SEEDS * stable_fraction("rebase", *place)))
-        elif not last:
-            extra = dict(WHOLE)
+        root = tree.root
+        if node.path and sampling.seed is not None:
+            place = (
+                str(self.context.seed),
+                root.example.task,
+                root.example.id,
+                node.text,
+                str(number),
+            )
+            sampling = replace(sampling, seed=int(SEEDS * stable_fraction("rebase", *place)))
         sampling = replace(
             sampling,
             max_tokens=room if last else min(room, self.config.step_tokens),
             stop=sampling.stop if last else (self.config.separator, *sampling.stop),
-            extra={**sampling.extra, **extra},
         )
-        return replace(root, messages=messages, sampling=sampling, sample=number, fallback=None)
+        partial = node.text if node.path or not last else None
+        return replace(root, sampling=sampling, sample=number, partial=partial, fallback=None)
 
     async def _ask(self, requests: Sequence[Request]) -> list[Attempt]:
         replies = []

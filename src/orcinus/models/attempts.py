@@ -17,9 +17,9 @@ from itertools import islice
 from typing import Any
 
 from orcinus.core.errors import BudgetError, CompleterError
-from orcinus.core.protocols import Completer, Gathering, KnowingExamples, Priced, Verifier
-from orcinus.core.types import Attempt, Judged, Request, WorstCase
-from orcinus.models.remote.limits import prompt_bound
+from orcinus.core.protocols import Completer, Verifier
+from orcinus.core.requests import as_sent
+from orcinus.core.types import Attempt, Completion, Judged, Request
 from orcinus.runs.budget import Budget
 from orcinus.runs.ledger import Ledger, attempt_id
 
@@ -77,8 +77,7 @@ async def attempt_all(
         BudgetError: The cap is reached. What was in flight is committed.
         StoreError: The ledger cannot be written.
     """
-    if isinstance(completer, Gathering):
-        concurrency = completer.at_once
+    concurrency = completer.traits.in_flight or concurrency
     asker = _Asker(completer, ledger, run=run, step=step, concurrency=concurrency, budget=budget)
     window = max(MIN_WINDOW, 16 * concurrency)
     slots: deque[tuple[Request, Attempt | asyncio.Future[Attempt] | asyncio.Task[Judged]]] = deque()
@@ -165,9 +164,6 @@ class _Asker:
     ) -> None:
         self._completer, self._ledger, self._run, self._step = completer, ledger, run, step
         self._model = completer.model
-        self._gathering = completer if isinstance(completer, Gathering) else None
-        self._knowing = completer if isinstance(completer, KnowingExamples) else None
-        self._priced = completer if isinstance(completer, Priced) else None
         self._budget = budget
         self._concurrency = concurrency
         self._queue: asyncio.Queue[tuple[Request, str, asyncio.Future[Attempt]]] = asyncio.Queue()
@@ -221,7 +217,7 @@ class _Asker:
         """Ask once, commit, and only then return."""
         worst = None
         if self._budget is not None:
-            worst = self._worst_case(request)
+            worst = self._completer.worst_case(request)
             await self._budget.reserve(worst)
         attempt, fatal = await self._call(request, identity)
         # Shielded: once a reply has arrived, being cancelled must not lose it.
@@ -233,36 +229,14 @@ class _Asker:
         return attempt
 
     async def _call(self, request: Request, identity: str) -> tuple[Attempt, CompleterError | None]:
-        """The attempt that came of one call, and the error if no call to this model can succeed."""
+        """Return the attempt that one call made, and the error if no call to this model can succeed."""
         started = time.perf_counter()
+        error: CompleterError | None = None
         try:
-            if self._gathering is not None:
-                completion = await self._gathering.complete_as(
-                    identity, request.messages, request.sampling
-                )
-            elif self._knowing is not None:
-                completion = await self._knowing.complete_example(
-                    request.example, request.messages, request.sampling
-                )
-            else:
-                completion = await self._completer.complete(request.messages, request.sampling)
-        except CompleterError as error:
-            failed = Attempt(
-                id=identity,
-                example_id=request.example.id,
-                task=request.example.task,
-                strategy=request.strategy,
-                model=self._model,
-                messages=request.messages,
-                sampling=request.sampling,
-                sample=request.sample,
-                text="",
-                finish="error",
-                latency_s=time.perf_counter() - started,
-                error=str(error),
-                permanent=error.permanent and not error.fatal,
-            )
-            return failed, error if error.fatal else None
+            completion = await self._completer.complete(request)
+        except CompleterError as failure:
+            completion, error = Completion(text="", finish="error"), failure
+        messages, sampling = as_sent(request)
         logprobs = completion.logprobs
         attempt = Attempt(
             id=identity,
@@ -270,8 +244,8 @@ class _Asker:
             task=request.example.task,
             strategy=request.strategy,
             model=self._model,
-            messages=request.messages,
-            sampling=request.sampling,
+            messages=messages,
+            sampling=sampling,
             sample=request.sample,
             text=completion.text,
             finish=completion.finish,
@@ -280,15 +254,10 @@ class _Asker:
             logprobs=None if logprobs is None else tuple(round(value, 5) for value in logprobs),
             cost_usd=completion.cost_usd,
             latency_s=completion.latency_s or time.perf_counter() - started,
+            error=None if error is None else str(error),
+            permanent=error is not None and error.permanent and not error.fatal,
         )
-        return attempt, None
-
-    def _worst_case(self, request: Request) -> WorstCase:
-        if self._priced is not None:
-            return self._priced.worst_case(request.messages, request.sampling)
-        return WorstCase(
-            usd=0.0, tokens=prompt_bound(request.messages) + request.sampling.max_tokens
-        )
+        return attempt, error if error is not None and error.fatal else None
 
     async def aclose(self) -> None:
         """Let what is in flight arrive and be committed when a cap or a bad key stopped the asking; else end at once."""

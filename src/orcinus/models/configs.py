@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from orcinus.core.config import Config
-from orcinus.models.function import ScriptedConfig
+from orcinus.models.function import FunctionConfig
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.recorded import ReplayConfig
 from orcinus.models.recorded_rows import AnsweredConfig
@@ -19,10 +19,10 @@ class SelfConfig(Config):
     kind: Literal["self"] = "self"
 
 
-ModelConfig = EndpointConfig | LocalConfig | ReplayConfig | ScriptedConfig
+ModelConfig = EndpointConfig | LocalConfig | ReplayConfig | FunctionConfig
 JudgeConfig = Annotated[ModelConfig, Field(discriminator="kind")]
 TeacherConfig = Annotated[ModelConfig | SelfConfig | AnsweredConfig, Field(discriminator="kind")]
 StudentConfig = Annotated[
-    LocalConfig | ScratchConfig | EndpointConfig | ReplayConfig | ScriptedConfig,
+    LocalConfig | ScratchConfig | EndpointConfig | ReplayConfig | FunctionConfig,
     Field(discriminator="kind"),
 ]

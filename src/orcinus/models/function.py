@@ -1,42 +1,83 @@
 """A function as a model: for tests, for teachers that are programs, for models with an interface of their own.
 
-def shout(messages, sampling): return messages[-1].content.upper()
-ScriptedConfig(function="my_module:shout")
+    def shout(request):
+        return request.example.prompt.upper()
+
+    teacher: {kind: function, function: my_module:shout}
+
+A function of ``(messages, sampling)`` works as well, and so does an object with ``complete(request)``.
+Each may be a coroutine function.
 """
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from orcinus.core.config import Config
-from orcinus.core.errors import CompleterError
+from orcinus.core.errors import CompleterError, ConfigError
+from orcinus.core.protocols import Completer
 from orcinus.core.registry import function_named
-from orcinus.core.types import Completion, Messages, Sampling, Usage
+from orcinus.core.requests import as_sent
+from orcinus.core.types import Completion, Request, Traits, Usage, WorstCase
+from orcinus.models.bounds import free_call
 
 Answer = str | Completion
-Function = Callable[[Messages, Sampling], Answer | Awaitable[Answer]]
+Function = Callable[[Request], Answer | Awaitable[Answer]]
+_CONTINUES = Traits(continues=True)
+_MEMBERS = ("model", "traits", "complete", "worst_case", "aclose")
+_SHAPES = "a function of (request) or of (messages, sampling), or an object with complete(request)"
 
 
-class ScriptedConfig(Config):
-    """A function of (messages, sampling) that returns a text or a Completion, or a coroutine of one."""
+class FunctionConfig(Config):
+    """A function of ``(request)`` or ``(messages, sampling)`` that returns a text or a Completion, sync or async."""
 
     kind: Literal["function"] = "function"
     function: str
-    """Where it is: ``package.module:name``."""
+    """Its place: ``package.module:name``."""
     version: str = "1"
-    """Raise it when the function answers otherwise: the ledger remembers answers by it."""
+    """Raise it when the function's answers change: the ledger keeps answers by it."""
 
     def identity(self) -> dict[str, Any]:
-        """What decides the answers."""
+        """Return what decides the answers."""
         return {"function": self.function, "version": self.version}
 
+    def open(self) -> Completer:
+        """Return the function as a Completer.
 
-class Scripted:
-    """The Completer of a function."""
+        Raises:
+            ConfigError: There is no such function, or it does not have the shape of a model.
+        """
+        name = f"function:{self.function}@{self.version}"
+        return as_completer(function_named(self.function), name=name)
 
-    def __init__(self, function: Function, *, model: str) -> None:
-        self._function = function
-        self._model = model
+
+class FunctionModel:
+    """The Completer of a function.
+
+    A ``LookupError`` of the function means that it can never answer this question; any other exception is a defect.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        model: str,
+        traits: Traits = _CONTINUES,
+        worst_case: Callable[[Request], WorstCase] = free_call,
+    ) -> None:
+        """Take a function of ``(request)`` or of ``(messages, sampling)``.
+
+        Args:
+            function: Returns a text or a Completion, or a coroutine of one.
+            model: Identity, part of every fingerprint.
+            traits: By default it may be asked to continue a partial reply, which it finds in the request.
+            worst_case: Bounds of one call; by default it costs nothing.
+
+        Raises:
+            ConfigError: The function takes other arguments.
+        """
+        self._function = _by_request(function, model)
+        self._model, self._traits, self._worst_case = model, traits, worst_case
 
     @property
     def model(self) -> str:
@@ -44,17 +85,19 @@ class Scripted:
         return self._model
 
     @property
-    def continues(self) -> bool:
-        """The function is shown the beginning as the last message, and whether it goes on is its own affair."""
-        return True
+    def traits(self) -> Traits:
+        """As given."""
+        return self._traits
 
-    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
+    async def complete(self, request: Request) -> Completion:
         """Call the function.
 
-        A ``LookupError`` of the function means that it has no answer to this question, ever; any other exception is a defect.
+        Raises:
+            CompleterError: The function has no answer to this question.
+            ConfigError: It returned something else than a text or a Completion.
         """
         try:
-            answer = self._function(messages, sampling)
+            answer = self._function(request)
             if inspect.isawaitable(answer):
                 answer = await answer
         except LookupError as error:
@@ -63,23 +106,78 @@ class Scripted:
             ) from error
         if isinstance(answer, Completion):
             return answer
-        words_in = sum(len(message.content.split()) for message in messages)
-        return Completion(
-            text=answer,
-            finish="stop",
-            usage=Usage(tokens_in=words_in, tokens_out=len(answer.split())),
-        )
+        if not isinstance(answer, str):
+            raise ConfigError(
+                f"{self._model} returned {type(answer).__name__}; return a str or a Completion"
+            )
+        words_in = sum(len(message.content.split()) for message in as_sent(request)[0])
+        usage = Usage(tokens_in=words_in, tokens_out=len(answer.split()))
+        return Completion(text=answer, finish="stop", usage=usage)
+
+    def worst_case(self, request: Request) -> WorstCase:
+        """Return the bounds of one call."""
+        return self._worst_case(request)
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Do nothing: a function holds no connection."""
 
 
-def open_scripted(config: ScriptedConfig) -> Scripted:
-    """The model of a ``ScriptedConfig``.
+class _ObjectModel(FunctionModel):
+    """The Completer of an object that has ``complete`` and some of the other members."""
+
+    def __init__(self, owner: Any, *, name: str) -> None:
+        super().__init__(
+            owner.complete,
+            model=getattr(owner, "model", name),
+            traits=getattr(owner, "traits", Traits()),
+            worst_case=getattr(owner, "worst_case", free_call),
+        )
+        self._owner = owner
+
+    async def aclose(self) -> None:
+        """Close the object where it can be closed."""
+        if hasattr(self._owner, "aclose"):
+            await self._owner.aclose()
+
+
+def as_completer(model: object, *, name: str) -> Completer:
+    """Return ``model`` with all that a Completer has: the defaults fill what it lacks.
+
+    Args:
+        model: A Completer, an object with ``complete(request)``, or a function.
+        name: Its identity where it does not state one.
 
     Raises:
-        ConfigError: There is no such function.
+        ConfigError: It is none of these.
     """
-    return Scripted(
-        function_named(config.function), model=f"function:{config.function}@{config.version}"
-    )
+    if inspect.isclass(model):
+        raise ConfigError(f"{name} is a class; a model is {_SHAPES}")
+    if all(hasattr(model, member) for member in _MEMBERS):
+        return cast("Completer", model)
+    if hasattr(model, "complete"):
+        return _ObjectModel(model, name=name)
+    if callable(model):
+        return FunctionModel(model, model=name)
+    raise ConfigError(f"{name} is a {type(model).__name__}; a model is {_SHAPES}")
+
+
+def _by_request(function: Callable[..., Any], name: str) -> Function:
+    """Return ``function`` as one of the request alone, whichever of the two shapes it has."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name} hides what it takes; a model is {_SHAPES}") from error
+    takes_one, takes_two = _binds(signature, 1), _binds(signature, 2)
+    if takes_one and (not takes_two or next(iter(signature.parameters)) == "request"):
+        return function
+    if takes_two:
+        return lambda request: function(*as_sent(request))
+    raise ConfigError(f"{name} takes {signature}; a model is {_SHAPES}")
+
+
+def _binds(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*(None,) * count)
+    except TypeError:
+        return False
+    return True

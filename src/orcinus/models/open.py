@@ -7,7 +7,8 @@ from pathlib import Path
 from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError, MissingExtraError
 from orcinus.core.protocols import Completer
-from orcinus.models.function import ScriptedConfig, open_scripted
+from orcinus.models.function import FunctionConfig
+from orcinus.models.local import open_local
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.recorded import Recordings, Replay, ReplayConfig
 from orcinus.models.remote.batch import BatchEndpoint
@@ -49,16 +50,9 @@ def open_completer(
                 from orcinus.models.local.replicas import Replicas
 
                 return Replicas(config.at(base), replicas=replicas, device=device)
-            from orcinus.models.local.server_process import Served, server_command
-
-            command = server_command(config, device)
-            if command is not None:
-                return Served(config.at(base), command)
-            from orcinus.models.local.huggingface import Local
-
-            return Local(config.at(base), device=device)
+            return open_local(config.at(base), device)
         case ReplayConfig():
             return Replay(Recordings.read(config.files, base), model=config.model)
-        case ScriptedConfig():
-            return open_scripted(config)
+        case FunctionConfig():
+            return config.open()
     raise ConfigError(f"a {type(config).__name__} is no model that can be asked")

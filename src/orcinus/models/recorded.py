@@ -17,11 +17,10 @@ from pydantic import Field, field_validator
 
 from orcinus.core.config import Config
 from orcinus.core.errors import CompleterError, DataError
-from orcinus.core.types import Completion, Messages, Sampling, Usage
-from orcinus.strategies.library import built_in
+from orcinus.core.requests import ANY_STRATEGY
+from orcinus.core.types import Completion, Request, Traits, Usage, WorstCase
+from orcinus.models.bounds import free_call
 
-ANY = "*"
-"""Stands for every strategy that has no file of its own."""
 CHARACTERS_PER_TOKEN = 4
 """Recordings have no token counts; this is the usual estimate for English text."""
 
@@ -74,7 +73,7 @@ class Recordings:
 
     def find(self, strategy: str, question: str) -> str | None:
         """What was answered to ``question`` under ``strategy``."""
-        answers = self.by_strategy.get(strategy) or self.by_strategy.get(ANY) or {}
+        answers = self.by_strategy.get(strategy) or self.by_strategy.get(ANY_STRATEGY) or {}
         return answers.get(_normal(question))
 
 
@@ -90,34 +89,53 @@ class Replay:
         """The name of the recorded model."""
         return self._model
 
-    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
-        """Look the answer up."""
-        strategy, question = strategy_of(messages), messages[-1].content
-        text = self._recordings.find(strategy, question)
+    @property
+    def traits(self) -> Traits:
+        """None: a recording has no other continuation."""
+        return Traits()
+
+    async def complete(self, request: Request) -> Completion:
+        """Look the answer up.
+
+        Raises:
+            CompleterError: The question was not recorded under the request's strategy.
+        """
+        question = request.messages[-1].content
+        text = self._recordings.find(request.strategy, question)
         if text is None:
             raise CompleterError(
                 "not_found",
-                f"{self._model} has no recorded answer under {strategy!r} to {question[:60]!r}",
+                f"{self._model} has no recorded answer under {request.strategy!r} "
+                f"to {question[:60]!r}",
                 permanent=True,
             )
-        tokens_in = sum(len(message.content) for message in messages) // CHARACTERS_PER_TOKEN
-        return Completion(
-            text=text,
-            finish="stop",
-            usage=Usage(tokens_in=tokens_in, tokens_out=len(text) // CHARACTERS_PER_TOKEN),
-        )
+        return recorded_completion(request, text, text)
+
+    def worst_case(self, request: Request) -> WorstCase:
+        """Return the bounds of a call that costs nothing."""
+        return free_call(request)
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Do nothing: everything is in memory."""
 
 
-def strategy_of(messages: Messages) -> str:
-    """The built-in strategy whose text is the system message; ``"*"`` for any other."""
-    system = _normal(messages[0].content) if messages[0].role in ("system", "developer") else ""
-    for strategy in built_in().values():
-        if _normal(strategy.system) == system:
-            return strategy.name
-    return ANY
+def recorded_completion(
+    request: Request, recorded: str, text: str, reasoning: str | None = None
+) -> Completion:
+    """Return a recorded reply as a Completion, its tokens estimated.
+
+    Args:
+        request: What was asked.
+        recorded: The whole recorded reply.
+        text: The part of it that is the answer.
+        reasoning: The part of it that is reasoning.
+    """
+    characters_in = sum(len(message.content) for message in request.messages)
+    usage = Usage(
+        tokens_in=characters_in // CHARACTERS_PER_TOKEN,
+        tokens_out=len(recorded) // CHARACTERS_PER_TOKEN,
+    )
+    return Completion(text=text, finish="stop", reasoning=reasoning, usage=usage)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str]]:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from orcinus.core.config import Config
 from orcinus.core.errors import CompleterError
-from orcinus.core.types import Completion, Example, Messages, Sampling, Usage
-from orcinus.models.recorded import CHARACTERS_PER_TOKEN
+from orcinus.core.types import Completion, Request, Traits, WorstCase
+from orcinus.models.bounds import free_call
+from orcinus.models.recorded import recorded_completion
 from orcinus.models.remote.replies import split_thinking
 
 
@@ -26,8 +27,8 @@ class AnsweredConfig(Config):
         return {"model": self.model}
 
 
-class Answered:
-    """The Completer of rows that are answered."""
+class AnsweredRows:
+    """The Completer of rows that hold their answers."""
 
     def __init__(self, *, model: str) -> None:
         self._model = model
@@ -37,25 +38,29 @@ class Answered:
         """The name of the model that answered."""
         return self._model
 
-    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
-        """Refuse: without its row no question has an answer."""
-        raise CompleterError(
-            "not_found", f"{self._model} answers only the rows of its tasks", permanent=True
-        )
+    @property
+    def traits(self) -> Traits:
+        """None: a row has no other continuation."""
+        return Traits()
 
-    async def complete_example(
-        self, example: Example, messages: Messages, sampling: Sampling
-    ) -> Completion:
-        """The answer that the example's row holds."""
+    async def complete(self, request: Request) -> Completion:
+        """Return the answer in the example's row.
+
+        Raises:
+            CompleterError: The row has none.
+        """
+        example = request.example
         response = example.meta.get("response")
         if not isinstance(response, str):
             raise CompleterError(
                 "not_found", f"the row of {example.task}/{example.id} has no answer", permanent=True
             )
         reasoning, text = split_thinking(response)
-        tokens_in = sum(len(message.content) for message in messages) // CHARACTERS_PER_TOKEN
-        usage = Usage(tokens_in=tokens_in, tokens_out=len(response) // CHARACTERS_PER_TOKEN)
-        return Completion(text=text, finish="stop", reasoning=reasoning, usage=usage)
+        return recorded_completion(request, response, text, reasoning)
+
+    def worst_case(self, request: Request) -> WorstCase:
+        """Return the bounds of a call that costs nothing."""
+        return free_call(request)
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Do nothing: the answers are in the examples."""

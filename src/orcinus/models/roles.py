@@ -8,9 +8,10 @@ from orcinus.core.errors import ConfigError
 from orcinus.core.protocols import Completer
 from orcinus.core.types import Message, Messages
 from orcinus.models.configs import ModelConfig, SelfConfig, StudentConfig, TeacherConfig
+from orcinus.models.function import FunctionConfig
 from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.open import open_completer
-from orcinus.models.recorded_rows import Answered, AnsweredConfig
+from orcinus.models.recorded_rows import AnsweredConfig, AnsweredRows
 from orcinus.models.scratch import ScratchConfig
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Runtime
@@ -64,6 +65,14 @@ class Models:
     """Opens a run's models on demand and closes what it opened."""
 
     def __init__(self, roles: Roles, runtime: Runtime) -> None:
+        """Check the models that are functions; nothing is loaded or connected yet.
+
+        Raises:
+            ConfigError: A function is not there, or is no model.
+        """
+        for config in (roles.student, roles.teacher, roles.assistant, roles.judge):
+            if isinstance(config, FunctionConfig):
+                config.open()
         self._roles, self._runtime = roles, runtime
         self._open: dict[tuple[str, Path | None], Completer] = {}
 
@@ -72,7 +81,7 @@ class Models:
         if role == "teacher" and isinstance(self._roles.teacher, SelfConfig):
             role = "student"
         if role == "teacher" and isinstance(self._roles.teacher, AnsweredConfig):
-            return Answered(model=f"{self._roles.teacher.model}@{self._roles.answers}")
+            return AnsweredRows(model=f"{self._roles.teacher.model}@{self._roles.answers}")
         if (role, folder) not in self._open:
             self._open[role, folder] = open_completer(
                 self._config(role, folder),

@@ -27,6 +27,7 @@ import orjson
 
 from orcinus.core.errors import StoreError
 from orcinus.core.fingerprint import canonical, fingerprint, hashed
+from orcinus.core.requests import as_sent
 from orcinus.core.types import Attempt, Request, Usage
 from orcinus.runs import tables
 
@@ -116,12 +117,12 @@ def _record_json(request: Request, model: str) -> bytes:
 
 def request_record(request: Request, model: str) -> dict[str, Any]:
     """What was sent, as it is kept and fingerprinted."""
-    sampling = request.sampling
+    messages, sampling = as_sent(request)
     return {
         "task": request.example.task,
         "example": request.example.id,
         "model": model,
-        "messages": [[message.role, message.content] for message in request.messages],
+        "messages": [[message.role, message.content] for message in messages],
         "sampling": {
             "temperature": float(sampling.temperature),
             "top_p": float(sampling.top_p),
@@ -545,14 +546,15 @@ def _attempt(request: Request, row: tuple[Any, ...], model: str) -> Attempt:
     reply = orjson.loads(reply_json)
     logprobs = reply.get("logprobs")
     tokens_in, tokens_out, tokens_cached, tokens_reasoning = reply["usage"]
+    messages, sampling = as_sent(request)
     return Attempt(
         id=identity,
         example_id=request.example.id,
         task=request.example.task,
         strategy=request.strategy,
         model=model,
-        messages=request.messages,
-        sampling=request.sampling,
+        messages=messages,
+        sampling=sampling,
         sample=request.sample,
         text=reply["text"],
         finish=reply["finish"],

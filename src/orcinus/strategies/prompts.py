@@ -6,10 +6,11 @@ from itertools import repeat
 from pathlib import Path
 
 from orcinus.core.fingerprint import stable_fraction
+from orcinus.core.requests import ANY_STRATEGY
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Example, Message, Messages, Request, Strategy
 from orcinus.runs.assigned import Assigned
-from orcinus.strategies.library import by_name, messages_of, orca_messages
+from orcinus.strategies.library import built_in, by_name, messages_of, orca_messages
 
 
 def suits(strategy: Strategy, example: Example) -> bool:
@@ -80,6 +81,19 @@ def system_of(strategy: Strategy, example: Example, *, seed: int) -> str:
 def system_in(messages: Messages) -> str:
     """The system message that a conversation begins with; empty where it has none."""
     return messages[0].content if messages and messages[0].role == "system" else ""
+
+
+def built_in_strategy_of(messages: Messages) -> str:
+    """Return the name of the built-in strategy whose text is the system message; ``"*"`` for any other.
+
+    For conversations that come without the name of their strategy: over HTTP (``serve-replay``).
+    """
+    first = messages[0]
+    system = first.content.split() if first.role in ("system", "developer") else []
+    for strategy in built_in().values():
+        if strategy.system.split() == system:
+            return strategy.name
+    return ANY_STRATEGY
 
 
 def ask(example: Example, strategy: Strategy, *, seed: int = 0) -> Messages:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from orcinus.core.protocols import Completer, Gathering
+from orcinus.core.protocols import Completer
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import Attempt, Example, Judged, Request, Sampling, Verdict
 from orcinus.models.attempts import MIN_WINDOW, attempt_all
@@ -208,7 +208,7 @@ async def judged_attempts(
             yield item
         return
     judge = judge_of(context.judging, context, step=step)
-    window = max(MIN_WINDOW, completer.at_once) if isinstance(completer, Gathering) else MIN_WINDOW
+    window = max(MIN_WINDOW, completer.traits.in_flight or 0)
     iterator = iter(requests)
     while part := list(islice(iterator, window)):
         answered = [item async for item in _attempts(part, completer, context, step)]

@@ -1,1 +1,21 @@
-"""local."""
+"""Models on this machine: in this process, behind a server of their own, or in copies on a Ray cluster."""
+
+from orcinus.core.protocols import Completer
+from orcinus.models.local.config import LocalConfig
+
+
+def open_local(config: LocalConfig, device: str) -> Completer:
+    """Return the model in this process, or behind a server where ``config.server`` says so.
+
+    Args:
+        config: The model, its paths resolved.
+        device: ``cpu``, ``cuda``, ``cuda:1`` … or ``auto``.
+    """
+    from orcinus.models.local.server_process import ServerProcess, server_command
+
+    command = server_command(config, device)
+    if command is not None:
+        return ServerProcess(config, command)
+    from orcinus.models.local.huggingface import LocalModel
+
+    return LocalModel(config, device=device)

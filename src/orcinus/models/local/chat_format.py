@@ -47,11 +47,10 @@ class Chat:
         messages = self.folded(messages)
         return self._tokens(self._render(messages, generation=True), messages)
 
-    def begun(self, messages: Messages) -> tuple[list[int], int]:
-        """The prompt with the beginning of its answer, which is the last message; and how many tokens of it are the beginning's."""
-        *before, last = messages
-        written = self._tokens(_mark(0), (last,))
-        return self.prompt(tuple(before)) + written, len(written)
+    def continued(self, messages: Messages, partial: str) -> tuple[list[int], int]:
+        """Return the prompt followed by the reply so far, and how many of the tokens are the reply's."""
+        written = self._tokens(_mark(0), (Message(role="assistant", content=partial),))
+        return self.prompt(messages) + written, len(written)
 
     def lesson(
         self, messages: Messages, completion: str, reasoning: str | None = None

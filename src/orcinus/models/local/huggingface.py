@@ -25,8 +25,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.cache_utils import DynamicCache
 
 from orcinus.core.errors import CompleterError, ConfigError, MissingExtraError
-from orcinus.core.types import Completion, Finish, Messages, Sampling, Usage
-from orcinus.models.continuation import goes_on, is_whole
+from orcinus.core.requests import as_sent
+from orcinus.core.types import Completion, Finish, Request, Sampling, Traits, Usage, WorstCase
+from orcinus.models.bounds import free_call
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.local.slots import SlotCache, cache_keyword, fits
@@ -43,8 +44,10 @@ class _Row:
     """One question while it is being answered."""
 
     prompt: list[int]
-    begun: int
-    """Tokens at the prompt's end that are the beginning of the answer."""
+    partial: int
+    """Tokens at the prompt's end that are the reply so far."""
+    verbatim: bool
+    """The reply is a part of one: it is returned with its stop text and outer blanks."""
     sampling: Sampling
     future: "Future[Completion]"
     random: Random
@@ -56,7 +59,7 @@ class _Row:
     finish: Finish | None = None
 
 
-class Local:
+class LocalModel:
     """The Completer of a ``LocalConfig``."""
 
     def __init__(self, config: LocalConfig, *, device: str = "auto") -> None:
@@ -87,28 +90,31 @@ class Local:
         return self._identity
 
     @property
-    def continues(self) -> bool:
-        """It can go on with a text."""
-        return True
+    def traits(self) -> Traits:
+        """It continues partial replies."""
+        return Traits(continues=True)
 
-    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
-        """Answer, together with whatever else is being asked."""
+    async def complete(self, request: Request) -> Completion:
+        """Answer, in one batch with the other requests that wait."""
         if self._thread is None:
             self._chat, self._model, self._stops = load(self._config, self._device)
             self._thread = threading.Thread(target=self._decode_loop, name="decoder", daemon=True)
             self._thread.start()
-        prompt, begun = (
-            self._chat.begun(messages) if goes_on(sampling) else (self._chat.prompt(messages), 0)
-        )
+        prompt, partial = self._chat.continued(request.messages, request.partial or "")
         row = _Row(
             prompt=prompt,
-            begun=begun,
-            sampling=sampling,
+            partial=partial,
+            verbatim=request.partial is not None,
+            sampling=request.sampling,
             future=Future(),
-            random=Random(_seed(messages, sampling)),
+            random=Random(_seed(request)),
         )
         self._queue.put(row)
         return await asyncio.wrap_future(row.future)
+
+    def worst_case(self, request: Request) -> WorstCase:
+        """Return the bounds of a call that costs no money."""
+        return free_call(request)
 
     async def aclose(self) -> None:
         """Stop the decoder and free the model."""
@@ -263,8 +269,8 @@ class Local:
                 row.finish = "length"
 
     def _text(self, row: _Row) -> str:
-        """What was written; after a beginning what it adds to that, for a tokenizer may drop a blank that comes first."""
-        before = row.prompt[len(row.prompt) - row.begun :]
+        """Return what was written, decoded behind the partial reply: a tokenizer may drop a leading blank."""
+        before = row.prompt[len(row.prompt) - row.partial :]
         return self._decoded(before + row.written)[len(self._decoded(before)) if before else 0 :]
 
     def _decoded(self, tokens: list[int]) -> str:
@@ -277,14 +283,14 @@ class Local:
         if not found:
             return None
         start, length = min(found)
-        return start + length if is_whole(row.sampling) else start
+        return start + length if row.verbatim else start
 
     def _deliver(self, row: _Row) -> None:
         text = self._text(row)
         if row.sampling.stop and (cut := self._stop_text(row)) is not None:
             text = text[:cut]
         reasoning, text = split_thinking(text)
-        if not is_whole(row.sampling):
+        if not row.verbatim:
             text = text.strip()
         row.future.set_result(
             Completion(
@@ -377,8 +383,9 @@ def _draw(logits_V: torch.Tensor, sampling: Sampling, random: Random) -> int:
     return int(order_V[min(place, kept - 1)])
 
 
-def _seed(messages: Messages, sampling: Sampling) -> int:
-    """The same question with the same seed draws the same answer, whatever else is asked beside it."""
+def _seed(request: Request) -> int:
+    """Return a seed from the request alone, so that its answer does not depend on the rest of the batch."""
+    messages, sampling = as_sent(request)
     text = repr((sampling.seed, [(message.role, message.content) for message in messages]))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 

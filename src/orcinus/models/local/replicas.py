@@ -2,19 +2,22 @@
 
     request ──► the copy with the fewest requests ──► its answer          a copy dies: its requests go to the others, a new one starts
 
-A copy with a GPU and vLLM installed decodes with vLLM (``vllm.py``), any other as ``local.py`` does. Which copy answers changes
-nothing: greedy answers do not depend on what else is asked, and a sampled one depends on its own seed.
+Each copy opens the model as a single process would: behind vLLM's server where that is installed and a GPU is there.
+Which copy answers changes nothing: a greedy answer does not depend on the rest of the batch, and a sampled one depends
+on its own seed.
 """
 
 import asyncio
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from orcinus.core.errors import CompleterError, ConfigError, StepError
 from orcinus.core.protocols import Completer
-from orcinus.core.types import Completion, Message, Messages, Sampling
+from orcinus.core.requests import chat_request
+from orcinus.core.types import Completion, Message, Request, Sampling, Traits, WorstCase
+from orcinus.models.bounds import free_call
+from orcinus.models.local import open_local
 from orcinus.models.local.config import LocalConfig, local_identity
 
 TRIES = 5
@@ -62,11 +65,15 @@ class Replicas:
         return self._identity
 
     @property
-    def continues(self) -> bool:
-        """A copy can go on with a text."""
-        return True
+    def traits(self) -> Traits:
+        """Its copies continue partial replies."""
+        return Traits(continues=True)
 
-    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
+    def worst_case(self, request: Request) -> WorstCase:
+        """Return the bounds of a call that costs no money."""
+        return free_call(request)
+
+    async def complete(self, request: Request) -> Completion:
         """Ask the copy that has least to do; another one, when it dies over it.
 
         Raises:
@@ -78,20 +85,20 @@ class Replicas:
             self._idle.cancel()
         self._asking += 1
         try:
-            return await self._asked(messages, sampling)
+            return await self._ask_copies(request)
         finally:
             self._asking -= 1
             if not self._asking:
                 self._idle = asyncio.get_running_loop().call_later(IDLE_S, self._release)
 
-    async def _asked(self, messages: Messages, sampling: Sampling) -> Completion:
+    async def _ask_copies(self, request: Request) -> Completion:
         from ray.exceptions import RayActorError, RayTaskError
 
         for _ in range(TRIES):
             copy = await self._least_loaded()
             copy.in_flight += 1
             try:
-                answer: Completion = await copy.actor.complete.remote(messages, sampling)
+                answer: Completion = await copy.actor.complete.remote(request)
                 return answer
             except RayActorError:
                 self._replace(copy)
@@ -192,21 +199,12 @@ class _Replica:
             raise ConfigError(
                 f"{self._config.path}: another model lies there on a Ray node; put the folder on a shared disk"
             )
-        self._model = _opened(self._config, self._device)
-        await self._model.complete((Message(role="user", content="?"),), Sampling(max_tokens=1))
+        self._model = open_local(self._config, self._device)
+        question = (Message(role="user", content="?"),)
+        await self._model.complete(chat_request(question, Sampling(max_tokens=1)))
 
-    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
+    async def complete(self, request: Request) -> Completion:
         """Answer, together with whatever else is being asked of this copy."""
         if self._model is None:
             raise ConfigError("a copy of the model was asked before it was ready")
-        return await self._model.complete(messages, sampling)
-
-
-def _opened(config: LocalConfig, device: str) -> Completer:
-    if device != "cpu" and find_spec("vllm") is not None:
-        from orcinus.models.local.vllm import Vllm
-
-        return Vllm(config)
-    from orcinus.models.local.huggingface import Local
-
-    return Local(config, device=device)
+        return await self._model.complete(request)

@@ -13,12 +13,14 @@ import socket
 import sys
 import tempfile
 import urllib.request
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from orcinus.core.errors import StepError
 from orcinus.core.protocols import Completer
-from orcinus.core.types import Completion, Messages, Sampling
+from orcinus.core.types import Completion, Request, Traits, WorstCase
+from orcinus.models.bounds import free_call
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.remote.endpoint import Endpoint, EndpointConfig
@@ -47,7 +49,7 @@ def server_command(config: LocalConfig, device: str) -> str | None:
     return VLLM if torch.cuda.is_available() else None
 
 
-class Served:
+class ServerProcess:
     """The Completer of a ``LocalConfig`` whose model answers over HTTP."""
 
     def __init__(self, config: LocalConfig, command: str) -> None:
@@ -63,12 +65,12 @@ class Served:
         return self._identity
 
     @property
-    def continues(self) -> bool:
-        """What vLLM can; another server that cannot go on with a text refuses."""
-        return True
+    def traits(self) -> Traits:
+        """VLLM continues partial replies; a server that cannot refuses the request."""
+        return Traits(continues=True)
 
-    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
-        """Ask the server, started first if need be.
+    async def complete(self, request: Request) -> Completion:
+        """Send the request to the server, which the first request starts.
 
         Raises:
             StepError: The server does not start; says its last words.
@@ -77,7 +79,12 @@ class Served:
         if self._starting is None:
             self._starting = asyncio.create_task(self._start())
         endpoint = await asyncio.shield(self._starting)
-        return await endpoint.complete(self._chat.folded(messages), sampling)
+        folded = replace(request, messages=self._chat.folded(request.messages))
+        return await endpoint.complete(folded)
+
+    def worst_case(self, request: Request) -> WorstCase:
+        """Return the bounds of a call that costs no money."""
+        return free_call(request)
 
     async def aclose(self) -> None:
         """Stop the server. May be called twice."""

@@ -14,7 +14,6 @@ is not there. So an interrupted upload never becomes two batches, and requests f
 """
 
 import asyncio
-import hashlib
 import shutil
 import time
 import uuid
@@ -28,10 +27,11 @@ from pyreqwest.multipart import FormBuilder, PartBuilder
 
 from orcinus.core.errors import CompleterError, StoreError
 from orcinus.core.files import write_atomically
-from orcinus.core.types import Completion, Messages, Sampling, WorstCase
+from orcinus.core.types import Completion, Request, Traits, WorstCase
 from orcinus.models.remote.endpoint import BatchConfig, Endpoint, EndpointConfig
 from orcinus.models.remote.replies import parse_replies
 from orcinus.models.remote.wire import refusal
+from orcinus.runs.ledger import attempt_id
 
 MAX_FILE_BYTES = 150 * 2**20
 """Providers take files of 200 MB."""
@@ -171,25 +171,17 @@ class BatchEndpoint:
         return self.config.model
 
     @property
-    def at_once(self) -> int:
-        """How many calls should be in flight: two batches' worth, so that one is gathered while another is under way."""
-        return 2 * self._batch_config.size
+    def traits(self) -> Traits:
+        """Two batches' worth of calls in flight: one is gathered while another is under way."""
+        return Traits(in_flight=2 * self._batch_config.size)
 
-    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
-        """Ask without an id of one's own: what is sent is the id."""
-        body = orjson.dumps(self._endpoint.body(messages, sampling), option=orjson.OPT_SORT_KEYS)
-        return await self.complete_as(
-            hashlib.blake2b(body, digest_size=16).hexdigest(), messages, sampling
-        )
-
-    async def complete_as(
-        self, identity: str, messages: Messages, sampling: Sampling
-    ) -> Completion:
-        """Ask, or take up what an earlier process asked under the same id.
+    async def complete(self, request: Request) -> Completion:
+        """Send the request in a batch, or take the answer to one that an earlier process sent under the same attempt id.
 
         Raises:
             CompleterError: No answer came, also not in a later batch where that could help.
         """
+        identity = attempt_id(request, self.model)
         if not self._started:
             self._started = True
             self._take_up_journal()
@@ -197,15 +189,15 @@ class BatchEndpoint:
             if identity in self._early:
                 return self._early.pop(identity)
             try:
-                return await self._wait_for(identity, messages, sampling)
+                return await self._wait_for(identity, request)
             except CompleterError as error:
                 if error.permanent or error.fatal or tried == self.config.patience.tries:
                     raise
         raise AssertionError("unreachable: the last try raises")
 
-    def worst_case(self, messages: Messages, sampling: Sampling) -> WorstCase:
-        """That of a single call, at the batch's price."""
-        worst = self._endpoint.worst_case(messages, sampling)
+    def worst_case(self, request: Request) -> WorstCase:
+        """Return the bounds of a single call at the batch's price."""
+        worst = self._endpoint.worst_case(request)
         return WorstCase(usd=worst.usd * self._endpoint.price.batch, tokens=worst.tokens)
 
     async def aclose(self) -> None:
@@ -216,11 +208,11 @@ class BatchEndpoint:
         self._tasks.clear()
         await self._endpoint.aclose()
 
-    async def _wait_for(self, identity: str, messages: Messages, sampling: Sampling) -> Completion:
+    async def _wait_for(self, identity: str, request: Request) -> Completion:
         if identity not in self._waiting:
             self._waiting[identity] = asyncio.get_running_loop().create_future()
             if identity not in self._under_way:
-                self._gathered[identity] = self._endpoint.body(messages, sampling)
+                self._gathered[identity] = self._endpoint.body(request)
                 self._newcomer.set()
                 if len(self._gathered) == 1:
                     self._spawn(self._gather())

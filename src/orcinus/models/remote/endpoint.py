@@ -21,8 +21,10 @@ from pyreqwest.response import Response
 
 from orcinus.core.config import Config
 from orcinus.core.errors import CompleterError
-from orcinus.core.types import Completion, Messages, Sampling, Usage, WorstCase
-from orcinus.models.remote.limits import InFlight, Rate, prompt_bound
+from orcinus.core.requests import as_sent
+from orcinus.core.types import Completion, Request, Traits, Usage, WorstCase
+from orcinus.models.bounds import prompt_bound
+from orcinus.models.remote.limits import InFlight, Rate
 from orcinus.models.remote.replies import parse_replies
 from orcinus.models.remote.wire import MAX_PAUSE_S, Patience, Wire, duration_of
 
@@ -152,26 +154,30 @@ class Endpoint:
         return self.config.model
 
     @property
-    def continues(self) -> bool:
-        """Whether the configuration says that it can go on with a text."""
-        return self.config.continues
+    def traits(self) -> Traits:
+        """It continues partial replies where the configuration says so."""
+        return Traits(continues=self.config.continues)
 
-    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
-        """Ask until an answer comes or asking again makes no sense.
+    async def complete(self, request: Request) -> Completion:
+        """Send the request, with retries, until an answer comes or another try cannot help.
 
         Raises:
             CompleterError: No answer came.
         """
-        body = self.body(messages, sampling)
         if self.config.choices_per_call > 1:
-            return await self._share(body, messages, sampling)
-        return (await self._insist(orjson.dumps(body), messages, sampling, choices=1))[0]
+            return await self._share(request)
+        return (await self._send(request))[0]
 
-    async def _insist(
-        self, body: bytes, messages: Messages, sampling: Sampling, *, choices: int
-    ) -> list[Completion]:
-        """The loop of one call: rates, a server, a place there, a try; again after a pause when that may help."""
-        need_in, need_out = prompt_bound(messages) / 4, float(sampling.max_tokens)
+    async def _send(self, request: Request, choices: int | None = None) -> list[Completion]:
+        """Make one call: wait for the rates and for a server, try, and retry after a pause.
+
+        Args:
+            request: What is asked.
+            choices: How many replies to ask for (``n``); None sends no number and takes one reply.
+        """
+        body = self.body(request)
+        content = orjson.dumps(body if choices is None else {**body, "n": choices})
+        need_in, need_out = prompt_bound(request) / 4, float(request.sampling.max_tokens)
         for tried in range(1, self.config.patience.tries + 1):
             await self._take_rates(need_in, need_out)
             server = self._choose()
@@ -179,7 +185,7 @@ class Endpoint:
             await server.in_flight.enter()
             started = time.perf_counter()
             try:
-                completions = await self._ask(server, body, choices)
+                completions = await self._ask(server, content, choices or 1)
             except CompleterError as error:
                 server.failed(error)
                 if error.permanent or tried == self.config.patience.tries:
@@ -196,11 +202,9 @@ class Endpoint:
                 server.in_flight.leave()
         raise AssertionError("unreachable: the last try raises")
 
-    async def _share(
-        self, body: dict[str, Any], messages: Messages, sampling: Sampling
-    ) -> Completion:
-        """One of several samples of a question: the first one waits a moment for the others and asks for all of them."""
-        key = orjson.dumps(body)
+    async def _share(self, request: Request) -> Completion:
+        """Answer one of several samples of a question: the first waits ``GATHER_S`` and asks for all that came."""
+        key = orjson.dumps(self.body(request))
         if (group := self._groups.get(key)) is not None:
             mine: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
             group.append(mine)
@@ -213,9 +217,7 @@ class Endpoint:
             if self._groups.get(key) is others:
                 del self._groups[key]
             count = 1 + len(others)
-            first, *rest = await self._insist(
-                orjson.dumps({**body, "n": count}), messages, sampling, choices=count
-            )
+            first, *rest = await self._send(request, choices=count)
         except CompleterError as error:
             _settle(others, [], error)
             raise
@@ -230,19 +232,19 @@ class Endpoint:
         )
         return first
 
-    def worst_case(self, messages: Messages, sampling: Sampling) -> WorstCase:
-        """Every byte of the prompt a token, every token that may be written written."""
-        tokens_in = prompt_bound(messages)
-        price = self.price
-        usd = (tokens_in * price.input + sampling.max_tokens * price.output) / 1e6
-        return WorstCase(usd=usd, tokens=tokens_in + sampling.max_tokens)
+    def worst_case(self, request: Request) -> WorstCase:
+        """Return the bounds of one call: a token for each byte of the prompt, and ``max_tokens`` written."""
+        tokens_in, tokens_out = prompt_bound(request), request.sampling.max_tokens
+        usd = (tokens_in * self.price.input + tokens_out * self.price.output) / 1e6
+        return WorstCase(usd=usd, tokens=tokens_in + tokens_out)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self.wire.aclose()
 
-    def body(self, messages: Messages, sampling: Sampling) -> dict[str, Any]:
-        """What is sent."""
+    def body(self, request: Request) -> dict[str, Any]:
+        """Return the JSON body that is sent for ``request``."""
+        messages, sampling = as_sent(request)
         role = self.config.system_role
         body: dict[str, Any] = {
             "model": self.config.model,

@@ -3,8 +3,6 @@
 import asyncio
 import time
 
-from orcinus.core.types import Messages
-
 MIN_IN_FLIGHT = 1.0
 GROWTH = 1.0
 """Calls more in flight for each round of answers without a refusal (additive increase)."""
@@ -104,8 +102,3 @@ class InFlight:
             if not place.done():
                 place.set_result(None)
                 free -= 1
-
-
-def prompt_bound(messages: Messages) -> int:
-    """Tokens that a prompt can have at most: a token covers at least one byte, and a turn's frame is a handful."""
-    return sum(len(message.content.encode()) + 16 for message in messages)

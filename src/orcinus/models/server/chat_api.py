@@ -9,15 +9,15 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from orcinus.core.errors import CompleterError
-from orcinus.core.protocols import Completer, Continuing
-from orcinus.core.types import Completion, Message, Messages, Sampling
-from orcinus.models.continuation import GO_ON, goes_on
+from orcinus.core.protocols import Completer
+from orcinus.core.requests import ANY_STRATEGY, chat_request
+from orcinus.core.types import Completion, Message, Messages, Request, Sampling
 from orcinus.models.server.sockets import serving
 
 MAX_REQUEST_BYTES = 16 * 2**20
@@ -39,11 +39,27 @@ class _Refused(Exception):
         self.status = status
 
 
+def any_strategy(messages: Messages) -> str:
+    """Return the name that stands for no strategy: a conversation over HTTP does not state one."""
+    return ANY_STRATEGY
+
+
 @dataclass(frozen=True, slots=True)
 class _Served:
     model: Completer
     name: str
     before: Messages
+    strategy_of: Callable[[Messages], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One chat request as it was understood."""
+
+    request: Request
+    stream: bool
+    keep_stop: bool
+    """The client wants the stop text and outer blanks in the reply."""
 
 
 @asynccontextmanager
@@ -54,20 +70,22 @@ async def chat_server(
     port: int = 0,
     name: str | None = None,
     before: Messages = (),
+    strategy_of: Callable[[Messages], str] = any_strategy,
 ) -> AsyncIterator[str]:
     """Serve while the block runs.
 
     Args:
-        model: Who answers.
+        model: The model that answers.
         host: The address to listen on.
         port: The port; 0 for any that is free.
         name: What the model is called here; None takes its own name.
         before: Turns that stand before a conversation that brings no system message of its own.
+        strategy_of: Finds a conversation's strategy by its text, for a model that needs to know it (recorded outputs).
 
     Yields:
         The base URL, up to and including ``/v1``.
     """
-    served = _Served(model, name or model.model, before)
+    served = _Served(model, name or model.model, before, strategy_of)
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await _answer_one(reader, writer, served):
@@ -85,10 +103,13 @@ async def serve_forever(
     on_ready: Callable[[str], None],
     name: str | None = None,
     before: Messages = (),
+    strategy_of: Callable[[Messages], str] = any_strategy,
 ) -> None:
-    """Serve until cancelled; ``on_ready`` is told the base URL."""
+    """Serve until cancelled; calls ``on_ready`` with the base URL."""
     try:
-        async with chat_server(model, host=host, port=port, name=name, before=before) as url:
+        async with chat_server(
+            model, host=host, port=port, name=name, before=before, strategy_of=strategy_of
+        ) as url:
             on_ready(url)
             await asyncio.Event().wait()
     finally:
@@ -138,27 +159,19 @@ async def _route(
         raise _Refused(404, f"there is no {path} here; POST /v1/chat/completions")
     if method != "POST":
         raise _Refused(405, f"{path} takes POST")
-    messages, sampling, stream = _parse(body)
-    able = isinstance(served.model, Continuing) and served.model.continues
-    if goes_on(sampling) and not (able and messages[-1].role == "assistant"):
-        why = (
-            "the last message is not the assistant's"
-            if able
-            else f"{served.name} cannot go on with a text"
-        )
-        raise _Refused(400, f"continue_final_message: {why}")
-    if messages[0].role not in ("system", "developer"):
-        messages = (*served.before, *messages)
+    asked = _parse(body, served)
     try:
-        completion = await served.model.complete(messages, sampling)
+        completion = await served.model.complete(asked.request)
     except CompleterError as error:
         # 400 and not 404: the endpoint and the model are there, this question is not.
         raise _Refused(400, str(error)) from error
-    return _chat_completion(served.name, completion), stream
+    if asked.request.partial is not None and not asked.keep_stop:
+        completion = _without_stop(completion, asked.request.sampling.stop)
+    return _chat_completion(served.name, completion), asked.stream
 
 
-def _parse(body: bytes) -> tuple[Messages, Sampling, bool]:
-    """What is asked, how it is to be answered, and whether as a stream."""
+def _parse(body: bytes, served: _Served) -> _Asked:
+    """Read one chat request."""
     try:
         asked = orjson.loads(body)
         messages = tuple(
@@ -175,13 +188,39 @@ def _parse(body: bytes) -> tuple[Messages, Sampling, bool]:
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
             seed=asked.get("seed"),
             logprobs=bool(asked.get("logprobs")),
-            extra={name: bool(asked[name]) for name in GO_ON if name in asked},
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise _Refused(400, f"not a chat request: {error!r}") from error
     if not messages:
         raise _Refused(400, "messages is empty")
-    return messages, sampling, bool(asked.get("stream"))
+    keep_stop = bool(asked.get("include_stop_str_in_output"))
+    partial = "" if keep_stop else None
+    if asked.get("continue_final_message"):
+        messages, partial = _partial_reply(messages, served)
+    if messages[0].role not in ("system", "developer"):
+        messages = (*served.before, *messages)
+    strategy = served.strategy_of(messages)
+    return _Asked(
+        chat_request(messages, sampling, strategy=strategy, partial=partial),
+        stream=bool(asked.get("stream")),
+        keep_stop=keep_stop,
+    )
+
+
+def _partial_reply(messages: Messages, served: _Served) -> tuple[Messages, str]:
+    """Split a conversation from the partial reply that it ends with."""
+    *before, last = messages
+    if not served.model.traits.continues:
+        raise _Refused(400, f"continue_final_message: {served.name} cannot continue a text")
+    if last.role != "assistant" or not before:
+        raise _Refused(400, "continue_final_message: the last message is not the assistant's")
+    return tuple(before), last.content
+
+
+def _without_stop(completion: Completion, stops: Sequence[str]) -> Completion:
+    """Return a part of a reply without the stop text that ended it and without outer blanks."""
+    stop = next((stop for stop in stops if completion.text.endswith(stop)), "")
+    return replace(completion, text=completion.text.removesuffix(stop).strip())
 
 
 def _content(content: Any) -> str:

@@ -1,0 +1,15 @@
+"""Upper bounds of what one call can use, before it is made: for budgets and rate limits."""
+
+from orcinus.core.requests import as_sent
+from orcinus.core.types import Request, WorstCase
+
+
+def prompt_bound(request: Request) -> int:
+    """Return the most tokens that the prompt can have: one a byte, and 16 for each turn's frame."""
+    messages, _ = as_sent(request)
+    return sum(len(message.content.encode()) + 16 for message in messages)
+
+
+def free_call(request: Request) -> WorstCase:
+    """Return the bounds of a call that costs no money."""
+    return WorstCase(usd=0.0, tokens=prompt_bound(request) + request.sampling.max_tokens)

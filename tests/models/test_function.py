@@ -1,0 +1,116 @@
+"""Functions and one-method objects as models: two shapes, sync or async; any other is refused when it is opened."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.core.test_partial_replies import REQUEST
+
+from orcinus.core.errors import CompleterError, ConfigError
+from orcinus.core.types import Completion, Messages, Request, Sampling, Traits
+from orcinus.models.function import FunctionConfig, as_completer
+
+
+def by_request(request: Request) -> str:
+    return f"{request.strategy}: {request.example.id}"
+
+
+async def by_request_later(request: Request) -> str:
+    return by_request(request)
+
+
+def by_messages(messages: Messages, sampling: Sampling) -> str:
+    return f"{messages[-1].content} {sampling.max_tokens}"
+
+
+async def by_messages_later(messages: Messages, sampling: Sampling) -> Completion:
+    return Completion(text=by_messages(messages, sampling), finish="length")
+
+
+class Teacher:
+    """Has nothing but the one method."""
+
+    async def complete(self, request: Request) -> str:
+        return by_request(request)
+
+
+def no_argument() -> str:
+    return ""
+
+
+def three(a: object, b: object, c: object) -> str:
+    return ""
+
+
+def a_number(request: Request) -> int:
+    return 7
+
+
+def unknown(request: Request) -> str:
+    raise KeyError(request.example.id)
+
+
+teacher = Teacher()
+constant = "no model"
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "finish"),
+    [
+        (by_request, "direct: 7", "stop"),
+        (by_request_later, "direct: 7", "stop"),
+        (by_messages, "Add 4 7 2. 8", "stop"),
+        (by_messages_later, "Add 4 7 2. 8", "length"),
+        (lambda request, cache=None: by_request(request), "direct: 7", "stop"),
+        (lambda messages, sampling=None: messages[-1].content, "Add 4 7 2.", "stop"),
+        (teacher, "direct: 7", "stop"),
+    ],
+)
+def test_every_shape_answers(model: Callable[..., Any], text: str, finish: str) -> None:
+    opened = as_completer(model, name="mine")
+    found = asyncio.run(opened.complete(REQUEST))
+    assert (found.text, found.finish, opened.model) == (text, finish, "mine")
+    assert opened.worst_case(REQUEST).usd == 0
+    asyncio.run(opened.aclose())
+
+
+def test_what_an_object_states_is_kept_and_a_whole_completer_is_itself() -> None:
+    class Stated(Teacher):
+        model = "mine@2"
+        traits = Traits(in_flight=3)
+        closed = False
+
+        async def aclose(self) -> None:
+            self.closed = True
+
+    owner = Stated()
+    opened = as_completer(owner, name="unused")
+    assert (opened.model, opened.traits) == ("mine@2", Traits(in_flight=3))
+    asyncio.run(opened.aclose())
+    assert owner.closed
+    assert as_completer(opened, name="unused") is opened
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("no_argument", r"takes \(\) -> str; a model is a function of \(request\)"),
+        ("three", r"takes \(a: object"),
+        ("Teacher", "is a class"),
+        ("constant", "is a str"),
+        ("missing", "no function"),
+    ],
+)
+def test_another_shape_is_one_line_when_it_is_opened(name: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        FunctionConfig(function=f"tests.models.test_function:{name}").open()
+    assert "\n" not in str(caught.value)
+
+
+def test_another_answer_is_one_line_and_a_lookup_error_is_a_question_without_an_answer() -> None:
+    with pytest.raises(ConfigError, match="mine returned int; return a str or a Completion"):
+        asyncio.run(as_completer(a_number, name="mine").complete(REQUEST))
+    with pytest.raises(CompleterError, match="mine has no answer: '7'") as caught:
+        asyncio.run(as_completer(unknown, name="mine").complete(REQUEST))
+    assert caught.value.permanent
