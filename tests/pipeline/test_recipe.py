@@ -7,7 +7,8 @@ import pytest
 from tests.conftest import write_recipe
 
 from orcinus.core.errors import ConfigError
-from orcinus.pipeline.recipe_file import load_recipe
+from orcinus.pipeline.recipe import Recipe
+from orcinus.pipeline.recipe_file import dump_recipe, load_recipe, parse_recipe
 
 GOOD = """\
 name: r
@@ -123,10 +124,10 @@ MISTAKES: list[tuple[str, str, str]] = [
     ("a path of Windows", 'name: a\ntasks:\n  - path: "C:\\Users\\t"\n', ":3: .*; .* use single quotes"),
     ("two documents", "name: a\n---\nname: b\n", ":2: .*; only one recipe a file"),
     ("a NUL byte", "name: a\n# \0\n", ":2: not valid YAML: it holds '.x00'; remove it"),
-    ("a tag of Python", "name: !!python/object:os.system a\n", ":1: could not .*; a recipe holds plain values"),
+    ("a tag of Python", "name: !!python/object:os.system a\n", ":1: could not .*; a recipe contains plain values"),
     ("merged keys", "name: a\ntasks:\n  - <<: {path: x}\n", ":3: merging with << is not supported"),
     ("a list as a key", "name: a\n? [x]\n: 3\n", ":2: a key must be a text"),
-    ("an anchor in itself", "name: a\ntasks: &t\n  - *t\n", ":2: nested too deep, or an anchor that holds itself"),
+    ("an anchor in itself", "name: a\ntasks: &t\n  - *t\n", ":2: nested too deep, or an anchor that contains itself"),
     ("a date", f"name: 2024-01-05\n{TASKS}{MODELS}", ":1: name: .* reads this as a date; put it in quotes"),
     ("no date", f"name: 2024-13-45\n{TASKS}{MODELS}", ":1: '2024-13-45': .*; put it in quotes"),
     ("yes", f"name: yes\n{TASKS}{MODELS}", ":1: name: .* true or false .as yes, no, on and off.; put it in quotes"),
@@ -169,3 +170,43 @@ def test_a_recipe_with_a_byte_order_mark_and_windows_line_ends_is_read(tmp_path:
     path = tmp_path / "r.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + f"name: a\n{TASKS}{MODELS}".replace("\n", "\r\n").encode())
     assert load_recipe(path).name == "a"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(__file__).parents[2].glob("recipes/*.yaml")), ids=lambda p: p.name
+)
+def test_a_recipe_comes_back_from_its_yaml(path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(path)
+    (tmp_path / "again.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
+    assert load_recipe(tmp_path / "again.yaml") == recipe
+
+
+def test_a_recipe_of_plain_values_is_checked_like_a_file() -> None:
+    data = {
+        "name": "a",
+        "tasks": [{"path": "ok.jsonl"}],
+        "student": {"kind": "local", "path": "x"},
+        "teacher": {"kind": "self"},
+    }
+    assert parse_recipe(data) == Recipe.model_validate(data)
+    with pytest.raises(ConfigError) as caught:
+        parse_recipe({**data, "train": {"stages": [{"epoch": 3}]}})
+    says = "recipe: unknown key 'train.stages.0.epoch'; did you mean 'epochs'?"
+    assert str(caught.value) == says
+
+
+def test_what_the_teacher_decides_is_set_before_the_recipe_is_made() -> None:
+    """A validated recipe never differs from the values that it was validated from."""
+    data = {
+        "name": "a",
+        "tasks": [{"path": "ok.jsonl"}],
+        "student": {"kind": "local", "path": "x"},
+    }
+    taught = Recipe.model_validate({**data, "teacher": {"kind": "self"}})
+    assert taught.evaluate.arms == ("before", "prompted", "answer_only", "after")
+    answered = Recipe.model_validate({**data, "teacher": {"kind": "answered"}})
+    assert answered.strategies == ("recorded",)
+    assert [task.answered for task in answered.file_tasks] == [True]
+    # The same from configurations in place of plain values, as self-improvement makes them.
+    assert Recipe.model_validate({**dict(taught)}) == taught
+    assert Recipe.model_validate({**dict(answered)}) == answered

@@ -1,16 +1,18 @@
-"""A recipe: all that decides a result, as YAML that a person can read.
+"""The schema of a recipe: everything that decides a result.
 
     name: sums
     tasks:
       - {path: sums.jsonl}
     student: {kind: local, path: Qwen/Qwen3-0.6B}
-    teacher: {kind: endpoint, model: gpt-5-mini, base_urls: [https://api.openai.com/v1], api_key_env: OPENAI_API_KEY}
+    teacher:
+      {kind: endpoint, model: gpt-5-mini, base_urls: [https://api.openai.com/v1],
+       api_key_env: OPENAI_API_KEY}
 
-Sections are defined beside the component they configure. Relative paths start at the recipe's own folder. Anything that is
-wrong is one line with the file, the line, the key and, for a misspelt key, the nearest one there is.
+Each section is defined beside the component that it configures. ``recipe_file`` reads a recipe and
+explains mistakes.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,86 +56,98 @@ from orcinus.verifiers.judge_prompts import BY_MODEL
 from orcinus.verifiers.sandbox import require_sandbox
 
 
-def _source_tag(keys: Container[str]) -> str:
-    """What tells kinds of tasks apart. No key's name, so that a message's path holds either a tag or a key."""
+def task_tag(keys: Container[str]) -> str:
+    """Return the tag of a kind of task, given its keys.
+
+    A tag contains a space, so that no key can have its name: each part of an error's path is then
+    either a tag or a key.
+    """
     return next((f"a {key}" for key in ("generator", "gym") if key in keys), "a path")
 
 
-def _task_kind(value: Any) -> str:
-    keys = value if isinstance(value, Mapping) else getattr(value, "model_fields_set", ())
-    return _source_tag(keys)
+def _tag_of(value: Any) -> str:
+    return task_tag(value if isinstance(value, Mapping) else getattr(value, "model_fields_set", ()))
 
 
 TaskConfig = Annotated[
     Annotated[RecordsConfig, Tag("a path")]
     | Annotated[ProceduralConfig, Tag("a generator")]
     | Annotated[GymConfig, Tag("a gym")],
-    Discriminator(_task_kind),
+    Discriminator(_tag_of),
 ]
 
 
 class StrategyConfig(Config):
-    """A strategy of the user's own."""
+    """A strategy of your own."""
 
     name: str
+    """Any name that no other strategy has."""
     system: str
-    """The system message under which a model reasons this way."""
+    """The system message that makes a model reason this way."""
     source: str = ""
-    """Where the idea comes from."""
+    """Where the idea comes from: a paper, a URL, a person."""
     answer_types: tuple[AnswerType, ...] = ()
-    """Answer types it makes sense for; empty means all."""
+    """Answer types that it makes sense for; empty means all."""
     demonstrations: tuple[tuple[str, str], ...] = ()
-    """Pairs of prompt and answer, shown as earlier turns."""
+    """Pairs of prompt and answer that are shown as earlier turns."""
     cost_rank: int = 5
-    """Breaks ties before anything was measured: lower is expected to need fewer tokens."""
+    """Breaks ties before anything was measured. A lower rank is expected to need fewer tokens."""
     groups: tuple[str, ...] = ()
-    """Only for these tasks, or ``task/category``, ``*`` standing for anything: a procedure written for a kind of question. Empty
-    means all."""
+    """Use it only for these tasks, or ``task/category`` groups; ``*`` matches anything. Empty means
+    all."""
     fallback: str | None = None
-    """Name of the strategy that is asked instead where no answer comes of this one, as when a program fails."""
+    """Name of the strategy to try instead when no answer is found, e.g. when a program fails."""
 
 
 class Recipe(Config):
-    """All that decides a result."""
+    """Everything that decides a result."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run and of its folder."""
     description: str = ""
-    """What is asked, in a sentence, for the report."""
+    """The question that this run answers, in one sentence. Shown at the top of the report."""
     seed: int = 0
     """Seed of every random choice."""
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)
-    """The pool: probed, taught and, in its held-out part, evaluated."""
+    """The pool of examples. Its splits are probed, taught and (held out) evaluated."""
     evaluation: tuple[TaskConfig, ...] = ()
-    """Further tasks that are only evaluated; whatever overlaps with them leaves the pool before anything is paid for."""
+    """Further tasks that are only evaluated. Examples of the pool that overlap with them are
+    removed before any model is called."""
     retention: tuple[TaskConfig, ...] = ()
-    """Tasks that training must not cost: taught to nobody, kept out of the pool like those of ``evaluation``, and asked of the student before
-    and after. The report warns of a loss. Questions whose ``meta.harmful`` is true or false count refusals both ways."""
+    """Tasks that the student must not get worse at. They are never taught and kept out of the pool
+    like ``evaluation``. The student answers them before and after training; the report warns of a
+    loss. For questions with ``meta.harmful`` (true or false) refusals are counted, both right and
+    wrong ones."""
     strategies: tuple[str | StrategyConfig, ...] = ("direct", "step_by_step", "explain_then_answer")
-    """The strategies to measure the student under: names of built-in ones, or your own. ``orca`` draws one of Orca's sixteen messages for each
-    question, by its collection; ``recorded`` is the message that a row was answered under."""
+    """The strategies that the student is measured under: names of built-in ones, or your own.
+    ``orca`` draws one of Orca's sixteen system messages for each question, by its collection.
+    ``recorded`` is the system message that a row was answered under."""
     student: StudentConfig
     """The model that learns: ``local`` (a Hugging Face model) or ``scratch`` (a new one)."""
     teacher: TeacherConfig
-    """The model that explains; ``self`` is the student, ``answered`` the answers that the tasks' rows hold already."""
+    """The model that explains. ``self`` is the student; ``answered`` takes the answers that the
+    tasks' rows already contain."""
     assistant: Annotated[ModelConfig, Field(discriminator="kind")] | None = None
-    """A cheaper model that explains before the teacher does (Orca's ChatGPT before GPT-4); ``train.stages`` says in which order its
-    lessons are learnt, by ``teachers: [assistant]``."""
+    """A cheaper model that explains before the teacher does (in Orca, ChatGPT before GPT-4).
+    ``train.stages`` decides when its lessons are learnt, by ``teachers: [assistant]``."""
     judge: JudgeConfig | None = None
-    """The model that judges where a task says ``verifier: judge``, ``judge_fallback`` or ``grounded``, and that rates for ``curate.quality``; a
-    proxy, and counted as one."""
+    """The model that judges answers where a task sets ``verifier`` to ``judge``, ``judge_fallback``
+    or ``grounded``, and that rates traces for ``curate.quality``. Its verdicts are a proxy and are
+    counted separately."""
     judging: JudgingConfig = JudgingConfig()
     """How the judge is asked."""
     sample: SampleConfig = SampleConfig()
-    """Which examples are probed, taught and held out."""
+    """How examples are split into probe, teach and held-out sets."""
     probe: ProbeConfig = ProbeConfig()
     """How the student is measured under every strategy."""
     assign: AssignConfig = AssignConfig()
     """How a strategy is chosen for each group."""
     skills: SkillsConfig | None = None
-    """Have the teacher write an instruction for each group, kept where it helps the student; None leaves it out."""
+    """Have the teacher write an instruction for each group, and keep those that help the student.
+    None skips the step."""
     select: SelectConfig | None = None
-    """Which examples of the teach split are taught, by what the student can do, by columns or by diversity; None teaches all."""
+    """Which examples of the teach split are taught: by what the student can do, by columns, or by
+    diversity. None teaches all."""
     teach: TeachConfig = TeachConfig()
     """How the teacher is asked."""
     assist: TeachConfig = TeachConfig()
@@ -141,15 +155,43 @@ class Recipe(Config):
     curate: CurateConfig = CurateConfig()
     """Which traces are kept."""
     erase: EraseConfig = EraseConfig()
-    """What the student is given in place of the strategy."""
+    """What the student sees in place of the strategy."""
     train: TrainConfig = TrainConfig()
-    """How the student learns."""
+    """How the student is trained."""
     evaluate: EvaluateConfig = EvaluateConfig()
-    """What is compared on held-out items."""
+    """What is compared on held-out examples."""
     report: ReportConfig = ReportConfig()
     """What the report shows."""
     budget: BudgetConfig = BudgetConfig()
     """A hard cap on spending."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_from_the_teacher(cls, data: Any) -> Any:
+        """Set what the kind of teacher decides, before validation, so that a recipe never changes.
+
+        A student that teaches itself is no arm of its own as a teacher: under its best strategy it
+        is the arm ``prompted``. Answered rows are read with their answers, under their own system
+        messages.
+        """
+        if not isinstance(data, Mapping):
+            return data
+        match _get(data.get("teacher"), "kind"):
+            case "self":
+                evaluate = data.get("evaluate", {})
+                arms = _get(evaluate, "arms", EvaluateConfig().arms)
+                if isinstance(arms, list | tuple):
+                    without = [arm for arm in arms if arm != "teacher"]
+                    return {**data, "evaluate": _updated(evaluate, "arms", without)}
+            case "answered":
+                tasks = data.get("tasks")
+                if isinstance(tasks, list | tuple):
+                    read = [
+                        _updated(task, "answered", True) if _tag_of(task) == "a path" else task
+                        for task in tasks
+                    ]
+                    return {"strategies": ["recorded"], **data, "tasks": read}
+        return data
 
     @field_validator("strategies")
     @classmethod
@@ -166,105 +208,10 @@ class Recipe(Config):
         return value
 
     @model_validator(mode="after")
-    def _the_student_can_be_trained(self) -> "Recipe":
-        if not isinstance(self.student, LocalConfig | ScratchConfig):
-            raise ValueError(
-                f"student: a model of kind {self.student.kind!r} cannot be trained; use kind local or scratch"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _dollars_can_be_counted(self) -> "Recipe":
-        for role, model in (
-            ("teacher", self.teacher),
-            ("assistant", self.assistant),
-            ("judge", self.judge),
-        ):
-            if (
-                self.budget.usd is not None
-                and isinstance(model, EndpointConfig)
-                and model.known_price() is None
-            ):
-                raise ValueError(
-                    f"budget.usd is set, but no price is known for {model.model}; set {role}.price: {{input: …, output: …}} "
-                    "in dollars per million tokens (0 for a server of your own)"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _who_is_asked_to_judge_is_there(self) -> "Recipe":
-        sources = [
-            task
-            for task in (*self.tasks, *self.evaluation, *self.retention)
-            if isinstance(task, RecordsConfig)
-        ]
-        waiting = [task for task in sources if task.verifier in BY_MODEL]
-        if waiting and self.judge is None:
-            raise ValueError(
-                f"judge: {waiting[0].path} says verifier: {waiting[0].verifier}, and the recipe has no judge; add the model as judge:, like teacher:"
-            )
-        if self.curate.quality is not None and self.judge is None:
-            raise ValueError(
-                "curate.quality learns from a judge's ratings, and the recipe has no judge; add the model as judge:, like teacher:"
-            )
-        decide = self.evaluate.decide
-        rewards = decide is not None and decide.rewarded and decide.reward == "judge"
-        if rewards and self.judge is None:
-            raise ValueError(
-                "evaluate.decide.reward is judge, and the recipe has no judge; add the model as judge:, like teacher:"
-            )
-        if self.judge is not None and not waiting and not rewards and self.curate.quality is None:
-            raise ValueError(
-                "judge: no task asks it; say verifier: judge_fallback (where rules find no answer), judge or grounded at a task, curate.quality, "
-                "or evaluate.decide.reward: judge"
-            )
-        if (
-            self.judge is not None
-            and isinstance(self.teacher, SelfConfig)
-            and self.judge == self.student
-        ):
-            raise ValueError(
-                "judge: a student that learns from itself cannot be its own judge; name another model"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _who_learns_from_itself_hears_from_outside(self) -> "Recipe":
-        if not isinstance(self.teacher, SelfConfig):
-            return self
-        unlabelled = [
-            task.path
-            for task in self.tasks
-            if isinstance(task, RecordsConfig) and task.unlabelled and not task.verifier
-        ]
-        if unlabelled or self.curate.keep == "all":
-            why = f"{unlabelled[0]} has no right answers" if unlabelled else "curate.keep is 'all'"
-            raise ValueError(
-                f"teacher: a student that learns from itself needs a signal from outside, and {why}; without one it only grows surer "
-                "of its errors: give references or a verifier, and keep what is right"
-            )
-        if "teacher" in self.evaluate.arms:
-            # The student under its best strategy is an arm already.
-            arms = tuple(arm for arm in self.evaluate.arms if arm != "teacher")
-            object.__setattr__(self, "evaluate", self.evaluate.model_copy(update={"arms": arms}))
-        return self
-
-    @model_validator(mode="after")
-    def _answered_rows_are_read_with_their_answers(self) -> "Recipe":
-        if not isinstance(self.teacher, AnsweredConfig):
-            return self
-        if "strategies" in self.model_fields_set and self.strategies != ("recorded",):
-            raise ValueError(
-                "strategies: rows that are already answered were answered under their own system messages; leave strategies out, or say [recorded]"
-            )
-        for task in self.tasks:
-            if not isinstance(task, RecordsConfig):
-                raise ValueError(
-                    "teacher: kind answered takes the answers of rows, and a task drawn by a program has none"
-                )
-        answered = tuple(task.model_copy(update={"answered": True}) for task in self.tasks)
-        object.__setattr__(self, "tasks", answered)
-        object.__setattr__(self, "strategies", ("recorded",))
+    def _sections_fit_together(self) -> "Recipe":
+        for rule in RULES:
+            if problem := rule(self):
+                raise ValueError(problem)
         return self
 
     def roles(self, base: Path) -> Roles:
@@ -282,8 +229,137 @@ class Recipe(Config):
         )
 
     def resolved_strategies(self) -> tuple[Strategy, ...]:
-        """The strategies with their texts, in the recipe's order."""
+        """Return the strategies with their texts, in the recipe's order."""
         return _resolve(self.strategies)
+
+    @property
+    def file_tasks(self) -> tuple[RecordsConfig, ...]:
+        """The tasks of all three lists that are read from files."""
+        tasks = (*self.tasks, *self.evaluation, *self.retention)
+        return tuple(task for task in tasks if isinstance(task, RecordsConfig))
+
+
+def _get(section: Any, key: str, default: Any = None) -> Any:
+    """Return a value of a section that may be a mapping, a configuration, or anything wrong."""
+    if isinstance(section, Mapping):
+        return section.get(key, default)
+    return getattr(section, key, default)
+
+
+def _updated(section: Any, key: str, value: Any) -> Any:
+    """Return a mapping or a configuration with one value replaced; anything else as it is."""
+    if isinstance(section, Mapping):
+        return {**section, key: value}
+    if isinstance(section, Config):
+        return section.model_copy(update={key: tuple(value) if isinstance(value, list) else value})
+    return section
+
+
+# --- rules that concern more than one section: each returns the problem, or None
+
+
+def _student_can_be_trained(recipe: Recipe) -> str | None:
+    if isinstance(recipe.student, LocalConfig | ScratchConfig):
+        return None
+    kind = recipe.student.kind
+    return f"student: a model of kind {kind!r} cannot be trained; use kind local or scratch"
+
+
+def _prices_are_known(recipe: Recipe) -> str | None:
+    if recipe.budget.usd is None:
+        return None
+    for role in ("teacher", "assistant", "judge"):
+        model = getattr(recipe, role)
+        if isinstance(model, EndpointConfig) and model.known_price() is None:
+            return (
+                f"budget.usd is set, but no price is known for {model.model}; set {role}.price: "
+                "{input: …, output: …} in dollars per million tokens (0 for your own server)"
+            )
+    return None
+
+
+def _judge_is_there(recipe: Recipe) -> str | None:
+    reason = _reason_for_a_judge(recipe)
+    if reason is None or recipe.judge is not None:
+        return None
+    return f"{reason}, and the recipe has no judge; add the model as judge:, like teacher:"
+
+
+def _judge_is_used(recipe: Recipe) -> str | None:
+    if recipe.judge is None or _reason_for_a_judge(recipe) is not None:
+        return None
+    return (
+        "judge: no task asks it; set verifier: judge_fallback (where rules find no answer), judge "
+        "or grounded at a task, curate.quality, or evaluate.decide.reward: judge"
+    )
+
+
+def _reason_for_a_judge(recipe: Recipe) -> str | None:
+    """Return the first part of the recipe that needs a judge; None when none does."""
+    for task in recipe.file_tasks:
+        if task.verifier in BY_MODEL:
+            return f"judge: {task.path} says verifier: {task.verifier}"
+    if recipe.curate.quality is not None:
+        return "curate.quality learns from a judge's ratings"
+    decide = recipe.evaluate.decide
+    if decide is not None and decide.rewarded and decide.reward == "judge":
+        return "evaluate.decide.reward is judge"
+    return None
+
+
+def _student_is_not_its_own_judge(recipe: Recipe) -> str | None:
+    if not isinstance(recipe.teacher, SelfConfig) or recipe.judge != recipe.student:
+        return None
+    return "judge: a student that learns from itself cannot be its own judge; name another model"
+
+
+def _self_teaching_has_an_outside_signal(recipe: Recipe) -> str | None:
+    if not isinstance(recipe.teacher, SelfConfig):
+        return None
+    unlabelled = [
+        task.path
+        for task in recipe.tasks
+        if isinstance(task, RecordsConfig) and task.unlabelled and not task.verifier
+    ]
+    if not unlabelled and recipe.curate.keep != "all":
+        return None
+    why = f"{unlabelled[0]} has no right answers" if unlabelled else "curate.keep is 'all'"
+    return (
+        f"teacher: a student that learns from itself needs a signal from outside, and {why}; "
+        "without one it only becomes more certain of its errors. Give references or a verifier, "
+        "and keep only what is right"
+    )
+
+
+def _answered_rows_keep_their_strategy(recipe: Recipe) -> str | None:
+    if not isinstance(recipe.teacher, AnsweredConfig) or recipe.strategies == ("recorded",):
+        return None
+    return (
+        "strategies: rows that are already answered were answered under their own system "
+        "messages; leave strategies out, or say [recorded]"
+    )
+
+
+def _answers_come_from_files(recipe: Recipe) -> str | None:
+    from_files = all(isinstance(task, RecordsConfig) for task in recipe.tasks)
+    if not isinstance(recipe.teacher, AnsweredConfig) or from_files:
+        return None
+    return (
+        "teacher: kind answered takes the answers of rows, and a task drawn by a program has none"
+    )
+
+
+RULES: tuple[Callable[[Recipe], str | None], ...] = (
+    _student_can_be_trained,
+    _prices_are_known,
+    _judge_is_there,
+    _judge_is_used,
+    _student_is_not_its_own_judge,
+    _self_teaching_has_an_outside_signal,
+    _answered_rows_keep_their_strategy,
+    _answers_come_from_files,
+)
+"""In the order in which they are checked; a recipe is refused for the first that it breaks."""
 
 
 def _resolve(items: tuple[str | StrategyConfig, ...]) -> tuple[Strategy, ...]:
@@ -296,5 +372,6 @@ def _resolve(items: tuple[str | StrategyConfig, ...]) -> tuple[Strategy, ...]:
     }
     resolved = resolve([item if isinstance(item, str) else item.name for item in items], own)
     if any(strategy.fallback is not None for strategy in resolved):
-        require_sandbox()  # before anything is asked: without it every program would count as failed
+        # Checked before any model is called: without a sandbox every program would count as failed.
+        require_sandbox()
     return resolved

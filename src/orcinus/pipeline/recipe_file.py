@@ -1,4 +1,10 @@
-"""Read a recipe from YAML, and explain what is wrong with it in one line."""
+"""Read a recipe from YAML, write one, and explain mistakes in one line.
+
+    recipe.yaml with ``probes: {per_task: 3}``
+    → recipe.yaml:6: unknown key 'probes'; did you mean 'probe'?
+
+An error names the file, the line and the key and, for a misspelt key, the nearest one that exists.
+"""
 
 import difflib
 import re
@@ -12,50 +18,119 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError
 from orcinus.models.configs import JudgeConfig, ModelConfig
-from orcinus.pipeline.recipe import Recipe, _source_tag
+from orcinus.pipeline.recipe import Recipe, task_tag
+
+KeyPath = tuple[str | int, ...]
+"""Keys and list positions from the top of a file: ``("train", "stages", 0, "epochs")``."""
+Lines = dict[KeyPath, int]
+"""The line of each key, counted from 1; 0 where the value was not read from a file."""
+
+DEEPEST = 50
+"""Levels. A recipe needs 6; a YAML anchor that contains itself has no end."""
 
 
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: str | Path) -> Recipe:
     """Read and check a recipe.
 
     Raises:
-        ConfigError: The file cannot be read, is no YAML, or a key or value is wrong; names file, line and key.
+        ConfigError: The file cannot be read, is not YAML, or a key or value is wrong. The message
+            names file, line and key.
     """
-    node = _compose(path)
-    lines: dict[tuple[str | int, ...], int] = {}
-    data = _plain(node, (), lines, path)
+    path = Path(path)
+    lines: Lines = {}
+    data = _to_python(_compose(path), (), lines, path)
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a recipe is a mapping of keys, starting with name: and tasks:")
-    try:
-        return Recipe.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, lines, path)) from error
+    recipe: Recipe = _validate(Recipe, data, lines, str(path))
+    return recipe
+
+
+def parse_recipe(data: Mapping[str, Any]) -> Recipe:
+    """Check a recipe that is given as plain Python values.
+
+    Raises:
+        ConfigError: A key or value is wrong. The message names the key.
+    """
+    lines: Lines = {}
+    _number_keys(data, (), lines)
+    recipe: Recipe = _validate(Recipe, data, lines, "recipe")
+    return recipe
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return a recipe as YAML that ``load_recipe`` reads back: every value that is no default."""
+    return yaml.safe_dump(_differences(recipe), sort_keys=False, allow_unicode=True, width=100)
 
 
 def read_model(path: Path) -> ModelConfig:
-    """Read and check a model's section that stands in a file of its own.
+    """Read and check a model's section from a file of its own.
 
     Raises:
-        ConfigError: The file cannot be read, is no YAML, or a key or value is wrong; names file, line and key.
+        ConfigError: The file cannot be read, is not YAML, or a key or value is wrong. The message
+            names file, line and key.
     """
     if not path.is_file():
         raise ConfigError(
-            f"{path}: there is no such file; a model's file holds what stands under teacher: in a recipe"
+            f"{path}: there is no such file; a model's file contains what a recipe has under "
+            "teacher:"
         )
-    lines: dict[tuple[str | int, ...], int] = {}
-    data = _plain(_compose(path), (), lines, path)
-    try:
-        model: ModelConfig = TypeAdapter(JudgeConfig).validate_python(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        keys, line = _line_of(first["loc"], lines)
-        what = "unknown key" if first["type"] == "extra_forbidden" else _in_words(first)
-        raise ConfigError(
-            f"{path}:{line}: {'.'.join(map(str, keys)) or 'model'}: {what}"
-        ) from error
+    lines: Lines = {}
+    data = _to_python(_compose(path), (), lines, path)
+    model: ModelConfig = _validate(JudgeConfig, data, lines, str(path))
     return model
+
+
+def parse_model(data: Mapping[str, Any]) -> ModelConfig:
+    """Check a model's section that is given as plain Python values.
+
+    Raises:
+        ConfigError: A key or value is wrong. The message names the key.
+    """
+    lines: Lines = {}
+    _number_keys(data, (), lines)
+    model: ModelConfig = _validate(JudgeConfig, data, lines, "model")
+    return model
+
+
+def _validate(shape: Any, data: Any, lines: Lines, source: str) -> Any:
+    try:
+        return TypeAdapter(shape).validate_python(data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, shape, lines, source)) from error
+
+
+def _number_keys(value: Any, at: KeyPath, lines: Lines) -> None:
+    """Give every key of plain values the line 0, as ``_to_python`` gives it its line in a file."""
+    lines[at] = 0
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _number_keys(item, (*at, key), lines)
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            _number_keys(item, (*at, i), lines)
+
+
+def _differences(value: Any) -> Any:
+    """Return plain values that say how a configuration differs from its defaults."""
+    if isinstance(value, Config):
+        fields = type(value).model_fields
+        return {
+            name: _differences(item)
+            for name, item in value
+            # ``kind`` tells the kinds of a section apart, so it is always written.
+            if name == "kind" or item != fields[name].get_default(call_default_factory=True)
+        }
+    if isinstance(value, Mapping):
+        return {key: _differences(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_differences(item) for item in value]
+    return value
+
+
+# --- YAML
 
 
 def _compose(path: Path) -> yaml.Node:
@@ -64,19 +139,16 @@ def _compose(path: Path) -> yaml.Node:
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: there is no such recipe; `orcinus init` writes one") from error
     except UnicodeDecodeError as error:
-        what = (
-            "UTF-16"
-            if error.object.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
-            else f"not UTF-8 at byte {error.start}"
-        )
-        raise ConfigError(f"{path}: {what}; save it as UTF-8") from error
+        is_utf16 = error.object.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
+        found = "UTF-16" if is_utf16 else f"not UTF-8 at byte {error.start}"
+        raise ConfigError(f"{path}: {found}; save it as UTF-8") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        problem = error.problem or "broken here"
+        problem = error.problem or "a syntax error here"
         hint = next((f"; {hint}" for part, hint in _YAML_HINTS.items() if part in problem), "")
         raise ConfigError(f"{path}:{line}: not valid YAML: {problem}{hint}") from error
     except yaml.reader.ReaderError as error:
@@ -95,91 +167,84 @@ def _compose(path: Path) -> yaml.Node:
 
 _YAML_HINTS = {
     "'\\t'": "indent with spaces, not with tabs",
-    "expected <block end>": "keys of one section start in the same column; is this line, or one above it, indented wrongly?",
+    "expected <block end>": "keys of one section start in the same column; "
+    "is this line, or one above it, indented wrongly?",
     "mapping values are not allowed here": "put a text that holds ': ' in quotes",
-    "expected escape sequence": "in double quotes a backslash means more; use single quotes",
-    "unknown escape character": "in double quotes a backslash means more; use single quotes",
+    "expected escape sequence": "a backslash starts an escape in double quotes; use single quotes",
+    "unknown escape character": "a backslash starts an escape in double quotes; use single quotes",
     "but found another document": "only one recipe a file; remove the line ---",
 }
-"""What to do about an error of YAML, by a part of its text."""
+"""What to do about a YAML error, by a part of its text."""
 
 
-def _plain(
-    node: yaml.Node, at: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], path: Path
-) -> Any:
-    """The node's value in plain Python, noting the line of every key; a key given twice is refused."""
+def _to_python(node: yaml.Node, at: KeyPath, lines: Lines, path: Path) -> Any:
+    """Return a node's value in plain Python, and note the line of every key in ``lines``."""
     lines.setdefault(at, node.start_mark.line + 1)
-    if len(at) > _DEEPEST:
-        raise ConfigError(
-            f"{path}:{node.start_mark.line + 1}: nested too deep, or an anchor that holds itself"
-        )
+    where = f"{path}:{node.start_mark.line + 1}"
+    if len(at) > DEEPEST:
+        raise ConfigError(f"{where}: nested too deep, or an anchor that contains itself")
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.value == "<<":
-                what = (
-                    "merging with << is not supported"
-                    if isinstance(key_node, yaml.ScalarNode)
-                    else "a key must be a text"
-                )
-                raise ConfigError(
-                    f"{path}:{key_node.start_mark.line + 1}: {what}; write the keys out"
-                )
-            key = str(key_node.value)
+            key = _key_of(key_node, path)
             if key in mapping:
                 raise ConfigError(
                     f"{path}:{key_node.start_mark.line + 1}: the key {key!r} is given twice"
                 )
             lines[(*at, key)] = key_node.start_mark.line + 1
-            mapping[key] = _plain(value_node, (*at, key), lines, path)
+            mapping[key] = _to_python(value_node, (*at, key), lines, path)
         return mapping
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, (*at, i), lines, path) for i, item in enumerate(node.value)]
+        return [_to_python(item, (*at, i), lines, path) for i, item in enumerate(node.value)]
     try:
         return yaml.SafeLoader("").construct_object(node)
     except yaml.MarkedYAMLError as error:
-        raise ConfigError(
-            f"{path}:{node.start_mark.line + 1}: {error.problem}; a recipe holds plain values"
-        ) from error
+        raise ConfigError(f"{where}: {error.problem}; a recipe contains plain values") from error
     except ValueError as error:  # a date such as 2024-13-45
-        raise ConfigError(
-            f"{path}:{node.start_mark.line + 1}: {node.value!r}: {error}; put it in quotes"
-        ) from error
+        raise ConfigError(f"{where}: {node.value!r}: {error}; put it in quotes") from error
 
 
-_DEEPEST = 50
+def _key_of(node: yaml.Node, path: Path) -> str:
+    where = f"{path}:{node.start_mark.line + 1}"
+    if not isinstance(node, yaml.ScalarNode):
+        raise ConfigError(f"{where}: a key must be a text; write the keys out")
+    if node.value == "<<":
+        raise ConfigError(f"{where}: merging with << is not supported; write the keys out")
+    return str(node.value)
 
 
-def _explain(error: ValidationError, lines: Mapping[tuple[str | int, ...], int], path: Path) -> str:
-    """The first thing that is wrong, in one line, and how many more there are."""
+# --- errors in one line
+
+
+def _explain(error: ValidationError, shape: Any, lines: Lines, source: str) -> str:
+    """Return the first mistake in one line, and how many more there are."""
     problems = error.errors(include_url=False)
-    # A list whose items are wrong is also reported as too short: only the items themselves tell what to mend.
+    # A list with wrong items is also reported as too short: only the items say what to fix.
     problems = [
         p
         for p in problems
         if not any(q is not p and q["loc"][: len(p["loc"])] == p["loc"] for q in problems)
     ]
-    first = min(problems, key=lambda problem: _line_of(problem["loc"], lines)[1])
-    keys, line = _line_of(first["loc"], lines)
+    first = min(problems, key=lambda problem: _locate(problem["loc"], lines)[1])
+    keys, line = _locate(first["loc"], lines)
     if first["type"] != "missing" and keys not in lines:
         keys = keys[:-1]  # pydantic's name for one of several types
-    where = f"{path}:{line}: "
     dotted = ".".join(map(str, keys))
     if first["type"] == "extra_forbidden":
-        known = sorted(_known_keys(Recipe, first["loc"][:-1]))
+        known = sorted(_known_keys(shape, first["loc"][:-1]))
         near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
         text = f"unknown key {dotted!r}; {hint}"
     elif first["type"] == "missing":
         text = f"the key {dotted!r} is missing"
     else:
-        text = (f"{dotted}: " if dotted else "") + _in_words(first)
+        text = (f"{dotted}: " if dotted else "") + _describe(first)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return where + text + more
+    return (f"{source}:{line}: " if line else f"{source}: ") + text + more
 
 
-def _in_words(problem: Mapping[str, Any]) -> str:
-    """What pydantic found, in the words of YAML."""
+def _describe(problem: Mapping[str, Any]) -> str:
+    """Return what pydantic found, in the words of YAML."""
     given, context = problem.get("input"), problem.get("ctx", {})
     match problem["type"]:
         case "string_type" if isinstance(given, bool | int | float | date):
@@ -187,7 +252,10 @@ def _in_words(problem: Mapping[str, Any]) -> str:
         case "string_type":
             return f"must be a text, this is {_yaml_kind(given)}"
         case "tuple_type" | "list_type":
-            return f"must be a list, this is {_yaml_kind(given)}; put - before each item, or all in [ ]"
+            return (
+                f"must be a list, this is {_yaml_kind(given)}; put - before each item, or all "
+                "in [ ]"
+            )
         case "dict_type" | "model_type" | "model_attributes_type" | "dataclass_type":
             return f"must be keys with values, such as {{key: value}}, this is {_yaml_kind(given)}"
         case "bool_type" | "bool_parsing":
@@ -225,11 +293,9 @@ def _yaml_kind(value: object) -> str:
             return "a list"
 
 
-def _line_of(
-    loc: tuple[str | int, ...], lines: Mapping[tuple[str | int, ...], int]
-) -> tuple[tuple[str | int, ...], int]:
-    """The part of pydantic's ``loc`` that a reader wrote (union tags left out), and the line it stands on."""
-    at: tuple[str | int, ...] = ()
+def _locate(loc: KeyPath, lines: Mapping[KeyPath, int]) -> tuple[KeyPath, int]:
+    """Return the part of pydantic's ``loc`` that the user wrote (no union tags), and its line."""
+    at: KeyPath = ()
     for i, part in enumerate(loc):
         if (*at, part) in lines:
             at = (*at, part)
@@ -238,28 +304,28 @@ def _line_of(
     return at, lines.get(at, 1)
 
 
-def _known_keys(annotation: Any, loc: tuple[str | int, ...]) -> set[str]:
-    """The keys that the model at ``loc`` accepts, found by walking the annotations as pydantic did."""
-    models = list(_models(annotation))
+def _known_keys(annotation: Any, loc: KeyPath) -> set[str]:
+    """Return the keys of the model at ``loc``, found by walking annotations as pydantic did."""
+    models = list(_models_in(annotation))
     if not loc:
         return {key for model in models for key in model.model_fields}
     head, rest = loc[0], loc[1:]
     for model in models:
         if head in model.model_fields:
             return _known_keys(model.model_fields[str(head)].annotation, rest)
-    named = [model for model in models if head in (model.__name__, _tag(model))]
+    named = [model for model in models if head in (model.__name__, _tag_of(model))]
     return _known_keys(Union[tuple(named or models)], rest)  # noqa: UP007 (built at run time)
 
 
-def _tag(model: type[BaseModel]) -> str:
+def _tag_of(model: type[BaseModel]) -> str:
     if "kind" in model.model_fields:
         return str(model.model_fields["kind"].default)
-    return _source_tag(model.model_fields)
+    return task_tag(model.model_fields)
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     elif get_origin(annotation) in (Union, UnionType, Annotated, tuple, list):
         for part in get_args(annotation):
-            yield from _models(part)
+            yield from _models_in(part)
