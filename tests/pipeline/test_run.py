@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,14 +89,28 @@ def test_every_step_left_its_folder(finished: Path) -> None:
     verbs = {
         folder.name.rpartition("-")[0].partition("-")[0]
         for folder in run_dir.iterdir()
-        if folder.is_dir()
+        if folder.is_dir() and not folder.is_symlink()
     }
     assert verbs == set(ORDER)
-    assert all((folder / "_done").exists() for folder in run_dir.iterdir() if folder.is_dir())
+    assert all((folder / "_done").exists() for folder in run_dir.glob("*-*/"))
     html = (run_dir / "report.html").read_text(encoding="utf-8")
     assert "After training on explanations the student answers" in html
     assert "http" not in html.split("The recipe")[0].replace("http-equiv", "")
     assert (run_dir / "report.md").exists()
+
+
+def test_the_student_stands_in_the_run_s_folder_wherever_that_is_moved(
+    finished: Path, tmp_path: Path
+) -> None:
+    run_dir = finished / "runs" / "small"
+    (trained,) = finished_steps(run_dir, "train")
+    assert (run_dir / "student").samefile(trained / "stage-1")
+    assert not (run_dir / "student").readlink().is_absolute()
+    shutil.copytree(run_dir, tmp_path / "moved", symlinks=True)
+    moved = tmp_path / "moved" / "student"
+    assert moved.resolve().is_relative_to(tmp_path)
+    assert folder_identity(moved) == folder_identity(trained / "stage-1")
+    assert "small" in (moved / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_students_lessons_show_no_strategy(finished: Path) -> None:

@@ -1,4 +1,4 @@
-"""The whole method as steps: what a recipe asks for, in the order in which it is done.
+"""The method as steps: what a recipe asks for, in the order in which it is done.
 
 sample → probe → assign (→ skills) (→ select) → teach → curate → erase → train ─┬→ evaluate → report
                                         └→ erase → train ─┘   (the answer-only baseline)
@@ -6,8 +6,9 @@ sample → probe → assign (→ skills) (→ select) → teach → curate → e
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from orcinus.core.types import Strategy
 from orcinus.evaluation import evaluate
@@ -19,7 +20,7 @@ from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.roles import identity_of, student_config
 from orcinus.models.scratch import ScratchConfig
 from orcinus.pipeline.recipe import Recipe
-from orcinus.pipeline.step import Step, ancestors
+from orcinus.pipeline.step import Action, Requests, Step, ancestors, no_requests
 from orcinus.reports import report
 from orcinus.runs.context import StepContext
 from orcinus.strategies import assign, probe, skills
@@ -32,7 +33,7 @@ from orcinus.training import train
 from orcinus.verifiers.judge_prompts import prompts_identity
 
 Content = Literal["explanation", "answer_only"]
-VERBS = (
+Verb = Literal[
     "sample",
     "student",
     "probe",
@@ -45,19 +46,26 @@ VERBS = (
     "train",
     "evaluate",
     "report",
-)
-"""The steps' verbs in order; ``student`` is there only when a new one is made from scratch, ``skills`` and ``select`` when the recipe asks."""
+]
+"""The verbs of the steps, in order. A recipe has ``student`` only for a student made from scratch,
+``skills`` and ``select`` only where it has these sections."""
+VERBS: tuple[Verb, ...] = get_args(Verb)
+
+
+def verb_of(name: str) -> str:
+    """Return the verb in the name of a step: ``train`` of ``train-answer_only``."""
+    return name.partition("-")[0]
 
 
 def steps_of(recipe: Recipe, base: Path) -> list[Step]:
-    """The steps of ``recipe``, inputs first.
+    """Return the steps of ``recipe``, inputs first.
 
     Args:
         recipe: What to do.
-        base: The recipe's own folder, where its relative paths start.
+        base: The folder where the recipe's relative paths start.
 
     Raises:
-        ConfigError: A task file or a local model is not there.
+        ConfigError: A task file or a local model is missing.
     """
     build = _Builder(recipe, base)
     sampled = build.sample()
@@ -66,47 +74,50 @@ def steps_of(recipe: Recipe, base: Path) -> list[Step]:
     assigned = chosen = build.assign(sampled, probed, made)
     if recipe.skills is not None:
         assigned = build.skills(recipe.skills, sampled, probed, chosen, made)
-    to_teach = (
-        sampled if recipe.select is None else build.select(recipe.select, sampled, assigned, made)
-    )
+    to_teach = sampled
+    if recipe.select is not None:
+        to_teach = build.select(recipe.select, sampled, assigned, made)
+    # Steps that read strategies need ``skills`` as their input ``assign`` to know those it wrote.
+    skilled = {} if assigned is chosen else {"assign": assigned}
+
     taught = build.teach(to_teach, assigned, made, "teacher")
-    skilled = {"assign": assigned} if recipe.skills is not None else {}
     curated = build.curate({"sample": to_teach, "teach": taught, **skilled}, "teacher")
-    read_by_erase = {"sample": to_teach, "curate": curated, **skilled}
-    assisted: dict[str, Step] = {}
-    if recipe.assistant is not None:
-        helped = build.teach(to_teach, assigned, made, "assistant")
-        kept = build.curate({"sample": to_teach, "teach": helped, **skilled}, "assistant")
-        assisted = {"teach_assistant": helped, "curate_assistant": kept}
-        read_by_erase["curate_assistant"] = kept
-    erased = build.erase(read_by_erase, "explanation")
-    trained = build.train(erased, sampled, made, "explanation")
-    inputs = {"sample": sampled, "assign": assigned, "train": trained, **made}
-    read = {
+    to_erase = {"sample": to_teach, "curate": curated, **skilled}
+    to_report = {
         "sample": sampled,
         "probe": probed,
         "assign": chosen,
         "teach": taught,
         "curate": curated,
-        "erase": erased,
     }
-    read |= assisted
+    if recipe.assistant is not None:
+        helped = build.teach(to_teach, assigned, made, "assistant")
+        kept = build.curate({"sample": to_teach, "teach": helped, **skilled}, "assistant")
+        to_erase["curate_assistant"] = kept
+        to_report |= {"teach_assistant": helped, "curate_assistant": kept}
+
+    erased = build.erase(to_erase, "explanation")
+    trained = build.train(erased, sampled, made, "explanation")
+    to_evaluate = {"sample": sampled, "assign": assigned, "train": trained, **made}
+    to_report["erase"] = erased
     if "answer_only" in recipe.evaluate.arms:
-        erased_answers = build.erase(read_by_erase, "answer_only")
-        trained_answers = build.train(erased_answers, sampled, made, "answer_only")
-        inputs["train_answer_only"] = trained_answers
-        read |= {"erase_answer_only": erased_answers, "train_answer_only": trained_answers}
+        answers = build.erase(to_erase, "answer_only")
+        trained_answers = build.train(answers, sampled, made, "answer_only")
+        to_evaluate["train_answer_only"] = trained_answers
+        to_report |= {"erase_answer_only": answers, "train_answer_only": trained_answers}
     if assigned is not chosen:
-        read["skills"] = assigned
+        to_report["skills"] = assigned
     if to_teach is not sampled:
-        read["select"] = to_teach
-    evaluated = build.evaluate(inputs)
-    reported = build.report({**read, "train": trained, "evaluate": evaluated})
-    return ancestors(reported)
+        to_report["select"] = to_teach
+    to_report |= {"train": trained, "evaluate": build.evaluate(to_evaluate)}
+    return ancestors(build.report(to_report))
 
 
 class _Builder:
-    """Makes each step from its section of the recipe; what can change a result goes into its configuration."""
+    """Makes each step from its section of the recipe.
+
+    What can change a step's result goes into its configuration, and so into its fingerprint.
+    """
 
     def __init__(self, recipe: Recipe, base: Path) -> None:
         self._recipe = recipe
@@ -117,17 +128,19 @@ class _Builder:
     def _step(
         self,
         name: str,
-        module: Any,
+        version: int,
         config: Mapping[str, Any],
         inputs: Mapping[str, Step],
-        action: Any,
+        action: Action,
+        requests: Requests = no_requests,
     ) -> Step:
         return Step(
             name=name,
-            version=module.VERSION,
+            version=version,
             config={"seed": self._recipe.seed, **config},
             inputs=inputs,
             action=action,
+            requests=requests,
         )
 
     def sample(self) -> Step:
@@ -139,7 +152,7 @@ class _Builder:
         )
         tasks = [(config, role) for role, configs in roles for config in configs]
         sources = [
-            {**config.model_dump(mode="json"), "role": role, "content": content_of(config, base)}
+            {**_dump(config), "role": role, "content": content_of(config, base)}
             for config, role in tasks
         ]
 
@@ -147,63 +160,59 @@ class _Builder:
             opened = [(*open_task(config, base), role) for config, role in tasks]
             return await sample.sample(recipe.sample, opened, context)
 
-        return self._step("sample", sample, {**_dump(recipe.sample), "tasks": sources}, {}, action)
+        settings = {**_dump(recipe.sample), "tasks": sources}
+        return self._step("sample", sample.VERSION, settings, {}, action)
 
     def student(self, sampled: Step) -> dict[str, Step]:
-        """The step that makes a student from scratch, as an input by its role; nothing for one that exists."""
+        """Return the step that makes a student from scratch, by its role; or nothing."""
         config = self._recipe.student
         if not isinstance(config, ScratchConfig):
             return {}
-
-        async def action(context: StepContext) -> dict[str, Any]:
-            return await student.student(config, self._strategies, context)
-
-        return {
-            "student": self._step(
-                "student",
-                student,
-                {**_dump(config), "strategies": self._texts},
-                {"sample": sampled},
-                action,
-            )
-        }
+        step = self._step(
+            "student",
+            student.VERSION,
+            {**_dump(config), "strategies": self._texts},
+            {"sample": sampled},
+            lambda context: student.student(config, self._strategies, context),
+        )
+        return {"student": step}
 
     def probe(self, sampled: Step, made: Mapping[str, Step]) -> Step:
-        async def action(context: StepContext) -> dict[str, Any]:
-            return await probe.probe(self._recipe.probe, self._strategies, context, role=role)
-
-        role = self._recipe.assign.whose
-        config = {
-            **_dump(self._recipe.probe),
+        config, role = self._recipe.probe, self._recipe.assign.whose
+        settings = {
+            **_dump(config),
             "strategies": self._texts,
             "model": self._identity(role),
             **self._judge_identity(),
         }
-        return self._step("probe", probe, config, {"sample": sampled, **made}, action)
+        return self._step(
+            "probe",
+            probe.VERSION,
+            settings,
+            {"sample": sampled, **made},
+            lambda context: probe.probe(config, self._strategies, context, role=role),
+            lambda context: probe.requests(config, self._strategies, context, role=role),
+        )
 
     def assign(self, sampled: Step, probed: Step, made: Mapping[str, Step]) -> Step:
-        sampling = self._recipe.probe.sampling
-
-        async def action(context: StepContext) -> dict[str, Any]:
-            return await assign.assign(
-                self._recipe.assign, self._strategies, self._recipe.probe, context
-            )
-
-        config = {
-            **_dump(self._recipe.assign),
+        config, probing = self._recipe.assign, self._recipe.probe
+        proxy = {"teacher": self._identity("teacher")} if config.proxy == "teacher" else {}
+        settings = {
+            **_dump(config),
             **assign.IDENTITY_OF_REMOVED_KEYS,
             "strategies": self._texts,
-            "sampling": _dump(sampling),
-            "model": self._identity(self._recipe.assign.whose),
-            **(
-                {"teacher": self._identity("teacher")}
-                if self._recipe.assign.proxy == "teacher"
-                else {}
-            ),
+            "sampling": _dump(probing.sampling),
+            "model": self._identity(config.whose),
+            **proxy,
             **self._judge_identity(),
         }
         return self._step(
-            "assign", assign, config, {"sample": sampled, "probe": probed, **made}, action
+            "assign",
+            assign.VERSION,
+            settings,
+            {"sample": sampled, "probe": probed, **made},
+            lambda context: assign.assign(config, self._strategies, probing, context),
+            lambda context: assign.requests(config, self._strategies, probing, context),
         )
 
     def skills(
@@ -214,12 +223,8 @@ class _Builder:
         assigned: Step,
         made: Mapping[str, Step],
     ) -> Step:
-        """The assignments again, with the instructions of their own that groups got."""
+        """Return the step that may replace a group's strategy by an instruction written for it."""
         sampling = self._recipe.probe.sampling
-
-        async def action(context: StepContext) -> dict[str, Any]:
-            return await skills.skills(config, self._strategies, sampling, context)
-
         settings = {
             **_dump(config),
             "strategies": self._texts,
@@ -231,20 +236,17 @@ class _Builder:
         }
         return self._step(
             "skills",
-            skills,
+            skills.VERSION,
             settings,
             {"sample": sampled, "probe": probed, "assign": assigned, **made},
-            action,
+            lambda context: skills.skills(config, self._strategies, sampling, context),
+            lambda context: skills.requests(config, self._strategies, sampling, context),
         )
 
     def select(
         self, config: SelectConfig, sampled: Step, assigned: Step, made: Mapping[str, Step]
     ) -> Step:
-        """The splits again, of the teach split only what is taught."""
-
-        async def action(context: StepContext) -> dict[str, Any]:
-            return await select.select(config, self._known(context), context)
-
+        """Return the step that copies the splits and narrows the teach split."""
         asked = {
             "strategies": self._texts,
             "model": self._identity("student"),
@@ -252,106 +254,135 @@ class _Builder:
         }
         settings = {**_dump(config), **(asked if config.needs_pass_rate else {})}
         return self._step(
-            "select", select, settings, {"sample": sampled, "assign": assigned, **made}, action
-        )
-
-    def _known(self, context: StepContext) -> tuple[Strategy, ...]:
-        """The recipe's strategies, and those that came of its ``skills`` step."""
-        return self._strategies + (
-            skills.read_skills(context.inputs["assign"]) if self._recipe.skills else ()
+            "select",
+            select.VERSION,
+            settings,
+            {"sample": sampled, "assign": assigned, **made},
+            lambda context: select.select(config, self._known_strategies(context), context),
+            lambda context: select.requests(config, self._known_strategies(context), context),
         )
 
     def teach(
         self, sampled: Step, assigned: Step, made: Mapping[str, Step], role: TeacherRole
     ) -> Step:
-        settings = self._recipe.teach if role == "teacher" else self._recipe.assist
-
-        async def action(context: StepContext) -> dict[str, Any]:
-            return await teach.teach(settings, self._known(context), context, role=role)
-
-        config = {
-            **_dump(settings),
+        config = self._teaching(role)
+        settings = {
+            **_dump(config),
             "strategies": self._texts,
             "model": self._identity(role),
             **self._judge_identity(),
         }
-        own = made if role == "teacher" and isinstance(self._recipe.teacher, SelfConfig) else {}
+        is_self = role == "teacher" and isinstance(self._recipe.teacher, SelfConfig)
         return self._step(
-            _of(role, "teach"),
-            teach,
-            config,
-            {"sample": sampled, "assign": assigned, **own},
-            action,
+            _name_for_role("teach", role),
+            teach.VERSION,
+            settings,
+            {"sample": sampled, "assign": assigned, **(made if is_self else {})},
+            lambda context: teach.teach(
+                config, self._known_strategies(context), context, role=role
+            ),
+            lambda context: teach.requests(
+                config, self._known_strategies(context), context, role=role
+            ),
         )
 
     def curate(self, inputs: Mapping[str, Step], role: TeacherRole) -> Step:
-        async def action(context: StepContext) -> dict[str, Any]:
-            return await curate.curate(
-                self._recipe.curate, self._known(context), context, booked_as=_of(role, "curate")
-            )
-
-        rated = self._judge_identity() if self._recipe.curate.quality is not None else {}
-        config = {**_dump(self._recipe.curate), "strategies": self._texts, **rated}
-        return self._step(_of(role, "curate"), curate, config, inputs, action)
+        config, name = self._recipe.curate, _name_for_role("curate", role)
+        rated = self._judge_identity() if config.quality is not None else {}
+        return self._step(
+            name,
+            curate.VERSION,
+            {**_dump(config), "strategies": self._texts, **rated},
+            inputs,
+            lambda context: curate.curate(
+                config, self._known_strategies(context), context, booked_as=name
+            ),
+            lambda context: curate.requests(
+                config,
+                context,
+                taught=chain.from_iterable(
+                    asking.requests for asking in inputs["teach"].requests(context)
+                ),
+            ),
+        )
 
     def erase(self, inputs: Mapping[str, Step], content: Content) -> Step:
-        async def action(context: StepContext) -> dict[str, Any]:
-            return await erase.erase(
-                self._recipe.erase, self._known(context), context, content=content
-            )
-
-        config = {**_dump(self._recipe.erase), "strategies": self._texts, "arm": content}
-        return self._step(_arm_name("erase", content), erase, config, inputs, action)
+        config = self._recipe.erase
+        return self._step(
+            _name_for_content("erase", content),
+            erase.VERSION,
+            {**_dump(config), "strategies": self._texts, "arm": content},
+            inputs,
+            lambda context: erase.erase(
+                config, self._known_strategies(context), context, content=content
+            ),
+        )
 
     def train(
         self, erased: Step, sampled: Step, made: Mapping[str, Step], content: Content
     ) -> Step:
-        generic = erase.generic_text(self._recipe.erase)
-
-        async def action(context: StepContext) -> dict[str, Any]:
-            return await train.train(
-                self._recipe.train.at(self._base), self._student_at(context), generic, context
-            )
-
-        config = {**_dump(self._recipe.train), "model": self._identity("student"), "arm": content}
-        asked: dict[str, Step] = {}
-        if self._recipe.train.open_mixes:
-            config |= {"generic": generic, **self._judge_identity()}
-            asked = {"sample": sampled}
-        if any(stage.on_policy is not None for stage in self._recipe.train.stages):
-            config["on_policy"] = [
+        generic, config = erase.generic_text(self._recipe.erase), self._recipe.train
+        settings = {**_dump(config), "model": self._identity("student"), "arm": content}
+        inputs = {"erase": erased, **made}
+        if config.open_mixes:  # trial students answer probe examples
+            settings |= {"generic": generic, **self._judge_identity()}
+            inputs["sample"] = sampled
+        if any(stage.on_policy is not None for stage in config.stages):
+            settings["on_policy"] = [
                 None
                 if stage.on_policy is None
                 else local_identity(stage.on_policy.teacher, self._base)
-                for stage in self._recipe.train.stages
+                for stage in config.stages
             ]
         return self._step(
-            _arm_name("train", content), train, config, {"erase": erased, **asked, **made}, action
+            _name_for_content("train", content),
+            train.VERSION,
+            settings,
+            inputs,
+            lambda context: train.train(
+                config.at(self._base), self._student_at(context), generic, context
+            ),
         )
 
     def evaluate(self, inputs: Mapping[str, Step]) -> Step:
-        generic = erase.generic_text(self._recipe.erase)
-
-        async def action(context: StepContext) -> dict[str, Any]:
-            return await evaluate.evaluate(
-                self._recipe.evaluate, self._known(context), generic, context
-            )
-
-        config = {
-            **_dump(self._recipe.evaluate),
+        generic, config = erase.generic_text(self._recipe.erase), self._recipe.evaluate
+        settings = {
+            **_dump(config),
             "strategies": self._texts,
             "generic": generic,
             "student": self._identity("student"),
             "teacher": self._identity("teacher"),
             **self._judge_identity(),
         }
-        return self._step("evaluate", evaluate, config, inputs, action)
+        return self._step(
+            "evaluate",
+            evaluate.VERSION,
+            settings,
+            inputs,
+            lambda context: evaluate.evaluate(
+                config, self._known_strategies(context), generic, context
+            ),
+        )
 
     def report(self, inputs: Mapping[str, Step]) -> Step:
-        async def action(context: StepContext) -> dict[str, Any]:
-            return await report.report(self._recipe.report, context)
+        config = self._recipe.report
+        return self._step(
+            "report",
+            report.VERSION,
+            _dump(config),
+            inputs,
+            lambda context: report.report(config, context),
+        )
 
-        return self._step("report", report, _dump(self._recipe.report), inputs, action)
+    def _teaching(self, role: TeacherRole) -> teach.TeachConfig:
+        return self._recipe.teach if role == "teacher" else self._recipe.assist
+
+    def _known_strategies(self, context: StepContext) -> tuple[Strategy, ...]:
+        """Return the recipe's strategies, and those that its ``skills`` step has written."""
+        assigned = context.inputs.get("assign")
+        if self._recipe.skills is None or assigned is None:
+            return self._strategies
+        return self._strategies + skills.read_skills(assigned)
 
     def _identity(self, role: str) -> dict[str, Any]:
         recipe = self._recipe
@@ -362,7 +393,7 @@ class _Builder:
         return identity_of(recipe.teacher, self._base)
 
     def _judge_identity(self) -> dict[str, Any]:
-        """What of the judge decides its verdicts; nothing in a recipe without one."""
+        """Return what decides the judge's verdicts; nothing for a recipe without a judge."""
         recipe = self._recipe
         if recipe.judge is None:
             return {}
@@ -377,9 +408,9 @@ def _dump(config: Any) -> dict[str, Any]:
     return dict(config.model_dump(mode="json"))
 
 
-def _arm_name(verb: str, content: Content) -> str:
+def _name_for_content(verb: str, content: Content) -> str:
     return verb if content == "explanation" else f"{verb}-{content}"
 
 
-def _of(role: TeacherRole, verb: str) -> str:
+def _name_for_role(verb: str, role: TeacherRole) -> str:
     return verb if role == "teacher" else f"{verb}-{role}"

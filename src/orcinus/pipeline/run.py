@@ -1,14 +1,21 @@
-"""Run the steps of a recipe, or resume them."""
+"""Run the steps of a recipe, or resume them.
 
+    recipe.yaml ──► runs/NAME/ {recipe.yaml, sample-1f0c…/ … report-77aa…/, student, report.html}
+
+``student`` is a link to the folder of the trained student.
+"""
+
+from functools import partial
 from pathlib import Path
 
 from orcinus.core.errors import ConfigError
-from orcinus.core.files import write_atomically
+from orcinus.core.files import link_folder, write_atomically
 from orcinus.core.protocols import Completer
 from orcinus.models.configs import SelfConfig
 from orcinus.models.roles import Models
-from orcinus.pipeline.method import VERBS, steps_of
+from orcinus.pipeline.method import VERBS, steps_of, verb_of
 from orcinus.pipeline.recipe import Recipe
+from orcinus.pipeline.recipe_file import dump_recipe
 from orcinus.pipeline.step import Step, run_steps
 from orcinus.runs import layout
 from orcinus.runs.budget import Budget
@@ -17,48 +24,53 @@ from orcinus.runs.folders import locked, summary_of
 from orcinus.runs.ledger import Ledger
 from orcinus.runs.progress import followed
 
+EXAMPLE_SECTIONS = {"skills": "skills: {}", "select": "select: {by: [teachable]}"}
+"""How a recipe asks for the steps that it need not have."""
+
 
 async def run_recipe(
     recipe: Recipe,
-    recipe_path: Path,
+    recipe_path: Path | None,
     runtime: Runtime,
     progress: Progress,
     *,
+    base: Path | None = None,
     until: str | None = None,
 ) -> Path:
-    """Do what the recipe asks, or go on with it.
+    """Run a recipe, or resume it where it stopped.
 
     Args:
         recipe: What to do.
-        recipe_path: The file it was read from; copied into the run's folder.
+        recipe_path: The file that it was read from, which is copied into the run's folder. None
+            writes the recipe as YAML instead.
         runtime: Where and how fast.
-        progress: Is told how far it is.
+        progress: Receives how far the run is.
+        base: The folder where the recipe's relative paths start. None takes the folder of
+            ``recipe_path``, or the current one.
         until: Verb of the last step to run; None runs all.
 
     Returns:
         The run's folder.
 
     Raises:
-        OrcinusError: Something a user can mend; what is done and paid for is kept.
+        OrcinusError: Something that the user can fix. What is done and paid for is kept.
     """
-    if until in ("skills", "select") and getattr(recipe, until) is None:
-        example = "skills: {}" if until == "skills" else "select: {by: [teachable]}"
-        raise ConfigError(
-            f"{recipe_path}: there is no section {until}:, so there is nothing to do; say e.g. `{example}`"
-        )
-    base = recipe_path.resolve().parent
+    _check_until(recipe, until)
+    if base is None:
+        base = Path() if recipe_path is None else recipe_path.resolve().parent
+    text = dump_recipe(recipe).encode() if recipe_path is None else recipe_path.read_bytes()
     run_dir = runtime.workspace / recipe.name
     steps = [
         step
         for step in steps_of(recipe, base)
-        if until is None or VERBS.index(_verb(step)) <= VERBS.index(until)
+        if until is None or VERBS.index(verb_of(step.name)) <= VERBS.index(until)
     ]
     with (
         locked(run_dir),
-        followed(progress, run_dir) as told,
+        followed(progress, run_dir) as reported,
         Ledger(runtime.ledger_path) as ledger,
     ):
-        write_atomically(run_dir / layout.RECIPE, recipe_path.read_bytes())
+        write_atomically(run_dir / layout.RECIPE, text)
         models = Models(recipe.roles(base), runtime)
         budget = Budget(
             usd=recipe.budget.usd, tokens=recipe.budget.tokens, ledger=ledger, run=recipe.name
@@ -68,12 +80,13 @@ async def run_recipe(
             inputs = {role: source.folder(run_dir) for role, source in step.inputs.items()}
 
             def completer(role: str, folder: Path | None = None) -> Completer:
-                own = role == "student" or (
+                # A student made from scratch is in the folder of an input, not where the recipe
+                # says; so is a teacher that is the student.
+                is_student = role == "student" or (
                     role == "teacher" and isinstance(recipe.teacher, SelfConfig)
                 )
-                return models.open(
-                    role, inputs.get("student") if own and folder is None else folder
-                )
+                made = inputs.get("student") if is_student else None
+                return models.open(role, made if folder is None else folder)
 
             return StepContext(
                 out=folder,
@@ -82,27 +95,41 @@ async def run_recipe(
                 seed=recipe.seed,
                 ledger=ledger,
                 runtime=runtime,
-                progress=told,
+                progress=reported,
                 completer=completer,
                 budget=budget,
                 judging=recipe.judging if recipe.judge is not None else None,
             )
 
-        await run_steps(steps, run_dir, open_context, close=models.aclose)
-        if _verb(steps[-1]) == "report":
-            _publish(steps[-1], run_dir)
+        publish = partial(_publish, run_dir=run_dir)
+        await run_steps(steps, run_dir, open_context, close=models.aclose, publish=publish)
     return run_dir
 
 
-def _publish(report: Step, run_dir: Path) -> None:
-    """The report where a user looks for it, and the model card in the student's folder."""
-    made = report.folder(run_dir)
-    for name in map(layout.report, ("html", "md", "json")):
-        write_atomically(run_dir / name, (made / name).read_bytes())
-    trained = report.inputs["train"].folder(run_dir)
-    student = trained / summary_of(trained)["summary"]["model"]
-    write_atomically(student / layout.STUDENT_CARD, (made / layout.MODEL_CARD).read_bytes())
+def _check_until(recipe: Recipe, until: str | None) -> None:
+    """Refuse a last step that this recipe does not have."""
+    if until is not None and until not in VERBS:
+        raise ConfigError(f"no step named {until!r}; known: {', '.join(VERBS)}")
+    if until in EXAMPLE_SECTIONS and getattr(recipe, until) is None:
+        raise ConfigError(
+            f"{recipe.name}: the recipe has no section {until}:, so there is no step {until}; "
+            f"add e.g. `{EXAMPLE_SECTIONS[until]}`"
+        )
 
 
-def _verb(step: Step) -> str:
-    return step.name.partition("-")[0]
+def _publish(step: Step, run_dir: Path) -> None:
+    """Put what a user looks for into the run's folder: the student and the report."""
+    if step.name == "train":
+        link_folder(run_dir / layout.STUDENT, _student_of(step, run_dir))
+    elif step.name == "report":
+        made = step.folder(run_dir)
+        for name in map(layout.report, ("html", "md", "json")):
+            write_atomically(run_dir / name, (made / name).read_bytes())
+        student = _student_of(step.inputs["train"], run_dir)
+        write_atomically(student / layout.STUDENT_CARD, (made / layout.MODEL_CARD).read_bytes())
+        link_folder(run_dir / layout.STUDENT, student)  # a copy gets the card too
+
+
+def _student_of(train: Step, run_dir: Path) -> Path:
+    folder = train.folder(run_dir)
+    return folder / str(summary_of(folder)["summary"]["model"])

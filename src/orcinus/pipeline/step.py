@@ -1,10 +1,11 @@
-"""The pipeline: a recipe becomes steps, a step becomes a folder, and what is done is not done again.
+"""Run steps, each of which leaves a folder, and skip those that are done.
 
-    Step = name + version + config + inputs → fingerprint → runs/NAME/probe-3f2a91c0/ {step.json, tables, _done}
+    Step = name + version + config + inputs → fingerprint
+    → runs/NAME/probe-3f2a91c0/ {step.json, tables, _done}
 
-A step's fingerprint holds everything that can change its result, the fingerprints of its inputs included; so editing the
-recipe re-runs what depends on the edit and nothing else. A folder without ``_done`` is an interrupted step: it is entered
-again, and finds its paid replies in the ledger.
+A step's fingerprint contains everything that can change its result, including the fingerprints of
+its inputs. So an edit of the recipe re-runs what depends on the edit and nothing else. A folder
+without ``_done`` is an interrupted step: it runs again, and finds its paid replies in the ledger.
 """
 
 import time
@@ -19,10 +20,16 @@ import orjson
 from orcinus.core.files import write_atomically
 from orcinus.core.fingerprint import canonical, fingerprint
 from orcinus.runs import layout
-from orcinus.runs.context import StepContext
+from orcinus.runs.context import Asking, StepContext
 from orcinus.runs.folders import provenance
 
 Action = Callable[[StepContext], Awaitable[dict[str, Any]]]
+Requests = Callable[[StepContext], Sequence[Asking]]
+
+
+def no_requests(context: StepContext) -> Sequence[Asking]:
+    """Return no calls: those of a step that asks no model."""
+    return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +37,17 @@ class Step:
     """A unit of the pipeline: configuration and inputs in, a folder out."""
 
     name: str
-    """Verb, and arm where there are several: ``train``, ``train-answer_only``."""
+    """The verb, and the arm or role where there are several: ``train``, ``train-answer_only``."""
     version: int
     """Raised whenever the step's code gives another result for the same inputs."""
     config: Mapping[str, Any]
-    """Everything besides the inputs that can change the result. JSON values only."""
+    """Everything except the inputs that can change the result. JSON values only."""
     inputs: Mapping[str, "Step"]
-    """The steps it reads, by the role they play for it."""
+    """The steps that it reads, by the role that they have for it."""
     action: Action
     """Does the work in ``context.out`` and returns a summary of JSON values."""
+    requests: Requests = no_requests
+    """Lists the calls that ``action`` would make, from the inputs that are done."""
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,11 +60,11 @@ class Step:
         object.__setattr__(self, "fingerprint", fingerprint(identity))
 
     def folder(self, run_dir: Path) -> Path:
-        """Where the step's results are."""
+        """Return the folder of the step's results."""
         return run_dir / f"{self.name}-{self.fingerprint[2:10]}"
 
     def is_done(self, run_dir: Path) -> bool:
-        """Whether the results are complete."""
+        """Return True when the results are complete."""
         return (self.folder(run_dir) / layout.DONE).exists()
 
 
@@ -65,44 +74,53 @@ async def run_steps(
     open_context: Callable[[Step, Path], StepContext],
     *,
     close: Callable[[], Awaitable[None]],
+    publish: Callable[[Step], None] = lambda step: None,
 ) -> None:
-    """Run ``steps`` in order, skipping what is done.
+    """Run ``steps`` in order, skipping those that are done.
 
     Args:
         steps: In an order in which inputs come first.
         run_dir: The run's folder; the caller holds its lock.
         open_context: Builds a step's context for its folder.
-        close: Called after each step, to close its models.
+        close: Called after each step that ran, to close its models.
+        publish: Called with each step once it is done, and for steps that were done before.
     """
     for step in steps:
-        folder = step.folder(run_dir)
-        if step.is_done(run_dir):
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        context = open_context(step, folder)
-        started, clock = datetime.now(UTC), time.monotonic()
-        try:
-            summary = await step.action(context)
-        finally:
-            await close()
-        record = {
-            "name": step.name,
-            "version": step.version,
-            "fingerprint": step.fingerprint,
-            "config": step.config,
-            "inputs": {role: source.folder(run_dir).name for role, source in step.inputs.items()},
-            "summary": summary,
-            "started": started.isoformat(timespec="seconds"),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - clock, 3),
-            **provenance(),
-        }
-        write_atomically(folder / layout.STEP, orjson.dumps(record, option=orjson.OPT_INDENT_2))
-        write_atomically(folder / layout.DONE, step.fingerprint.encode())
+        if not step.is_done(run_dir):
+            try:
+                await _run_step(step, run_dir, open_context)
+            finally:
+                await close()
+        publish(step)
+
+
+async def _run_step(
+    step: Step, run_dir: Path, open_context: Callable[[Step, Path], StepContext]
+) -> None:
+    folder = step.folder(run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    context = open_context(step, folder)
+    started, clock = datetime.now(UTC), time.monotonic()
+    summary = await step.action(context)
+    record = {
+        "name": step.name,
+        "version": step.version,
+        "fingerprint": step.fingerprint,
+        "config": step.config,
+        "inputs": {role: source.folder(run_dir).name for role, source in step.inputs.items()},
+        "summary": summary,
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - clock, 3),
+        **provenance(),
+    }
+    write_atomically(folder / layout.STEP, orjson.dumps(record, option=orjson.OPT_INDENT_2))
+    # Written last: its presence says that everything else in the folder is complete.
+    write_atomically(folder / layout.DONE, step.fingerprint.encode())
 
 
 def ancestors(step: Step) -> list[Step]:
-    """``step`` and everything it needs, inputs first."""
+    """Return ``step`` and everything that it needs, inputs first."""
     order: list[Step] = []
     for source in step.inputs.values():
         order += [item for item in ancestors(source) if item not in order]

@@ -1,7 +1,7 @@
 """The file names of a run on disk: every name that a step writes or another one reads, in one place.
 
 runs/ledger.sqlite   runs/batches/                      shared by the runs of a workspace
-runs/NAME/           recipe.yaml  report.html  .lock  progress.json
+runs/NAME/           recipe.yaml  student  report.html  .lock  progress.json
 runs/NAME/probe-3f2a91c0/   step.json  attempts.parquet  _done
 runs/NAME/train-91c0ab12/   loss.jsonl  stage-1/ {model files, _done}  stage-2/ …
 """
@@ -17,6 +17,8 @@ BATCHES = "batches"
 
 RECIPE = "recipe.yaml"
 """Copy of the recipe that the run was last started with."""
+STUDENT = "student"
+"""Link to the folder of the trained student: a plain Hugging Face model."""
 LOCK = ".lock"
 """Held by the process that works on the run; contains its process id."""
 PROGRESS = "progress.json"
