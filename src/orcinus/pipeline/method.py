@@ -15,6 +15,7 @@ from orcinus.evaluation import evaluate
 from orcinus.lessons import curate, erase, select, teach
 from orcinus.lessons.select import SelectConfig
 from orcinus.lessons.teach import Role as TeacherRole
+from orcinus.lessons.teach import TeachConfig
 from orcinus.models.configs import SelfConfig
 from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.roles import identity_of, student_config
@@ -374,7 +375,7 @@ class _Builder:
             lambda context: report.report(config, context),
         )
 
-    def _teaching(self, role: TeacherRole) -> teach.TeachConfig:
+    def _teaching(self, role: TeacherRole) -> TeachConfig:
         return self._recipe.teach if role == "teacher" else self._recipe.assist
 
     def _known_strategies(self, context: StepContext) -> tuple[Strategy, ...]:
