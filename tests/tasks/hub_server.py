@@ -1,6 +1,6 @@
-"""The few routes of the Hugging Face hub that reading a data set needs, over a folder: ``ROOT/owner/name/…``.
+"""A local Hugging Face hub over a folder ``ROOT/owner/name/…``, enough to read a data set from.
 
-What is asked was seen from ``datasets`` 5.2 and ``huggingface_hub`` 2.4 themselves; whatever else they ask is answered with 404.
+The routes are those that ``datasets`` 5.2 and ``huggingface_hub`` 2.4 request; any other gives 404.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ _FILE = re.compile(r"/datasets/(?P<repo>[^/]+/[^/]+)/resolve/[^/]+/(?P<path>.+)"
 
 @contextmanager
 def hub(root: Path) -> Iterator[str]:
-    """The address of a hub that has the data sets under ``root``."""
+    """Serve the data sets under ``root``, and yield the address of the hub."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, root)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"

@@ -36,7 +36,7 @@ def test_what_is_drawn_can_be_read_back_and_has_both_answers(task: str) -> None:
     assert max(answers.count(answer) for answer in set(answers)) < 0.75 * len(answers)
 
 
-def test_a_way_back_leads_back() -> None:
+def test_instructions_that_lead_back_are_drawn() -> None:
     drawn = draw(ProceduralConfig(generator="navigate", count=300, size=(3, 6)))
     assert sum(example.reference == "Yes" for example in drawn) > 60
 

@@ -1,4 +1,4 @@
-"""Each benchmark's own files become the questions, options and references that they mean."""
+"""The original files of each benchmark give the right questions, options and references."""
 
 import json
 from collections.abc import Mapping
@@ -164,7 +164,8 @@ ORIGINALS: dict[str, tuple[str, str, str | tuple[str, ...] | None]] = {
     ),
     "crass": (
         "CRASS_FTM_main_data_set.csv",
-        "ID;No;Premise;Question;Correct;Wrong1;Wrong2;Wrong3\n1;1;A cup falls.;If it had flown?;It would be up.;Nothing.;It sank.;\n",
+        "ID;No;Premise;Question;Correct;Wrong1;Wrong2;Wrong3\n"
+        "1;1;A cup falls.;If it had flown?;It would be up.;Nothing.;It sank.;\n",
         "It would be up.",
     ),
     "truthfulqa_mc": (
@@ -325,7 +326,7 @@ def test_a_folder_without_the_files_is_refused_with_their_names(tmp_path: Path) 
         read_benchmark(load("drop"), tmp_path)
 
 
-def test_a_broken_row_is_left_out_and_listed(tmp_path: Path) -> None:
+def test_a_broken_row_is_skipped_and_listed(tmp_path: Path) -> None:
     (tmp_path / "test.jsonl").write_text(
         jsonl({"question": "1 + 1?", "answer": "#### 2"}, {"q": "?"}), encoding="utf-8"
     )
@@ -337,7 +338,10 @@ def test_a_broken_row_is_left_out_and_listed(tmp_path: Path) -> None:
 
 
 def test_a_file_of_the_users_own_is_a_benchmark(tmp_path: Path) -> None:
-    text = "{title: T, about: A, url: u, licence: MIT, files: [mine.jsonl], rows: gsm8k, layouts: {plain: ''}}"
+    text = (
+        "{title: T, about: A, url: u, licence: MIT, files: [mine.jsonl], rows: gsm8k, "
+        "layouts: {plain: ''}}"
+    )
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
     assert load(str(tmp_path / "mine.yaml")).name == "mine"
     (tmp_path / "mine.yaml").write_text(
@@ -347,7 +351,7 @@ def test_a_file_of_the_users_own_is_a_benchmark(tmp_path: Path) -> None:
         load(str(tmp_path / "mine.yaml"))
 
 
-def test_published_figures_say_where_they_stand_and_how_they_were_made() -> None:
+def test_published_figures_name_their_source_and_protocol() -> None:
     figures = list(published(["agieval"]))
     assert {(cell.model, cell.value) for cell in figures} >= {
         ("Orca-13B", 41.7),

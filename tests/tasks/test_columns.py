@@ -1,4 +1,4 @@
-"""Which column became what, and what a recipe could say where that is not seen."""
+"""The columns that were read, and the mapping that is proposed where they were not recognised."""
 
 import json
 from pathlib import Path
@@ -13,16 +13,58 @@ from orcinus.tasks.files.records import RecordsConfig, read_task
 
 OPTIONS = "Which?\nOptions:\n(A) u\n(B) v"
 ROWS: dict[Layout, dict[str, Any]] = {
-    "native": {"prompt": "Which?", "choices": ["u", "v"], "reference": "A", "id": "1", "system": "S", "difficulty": 3},
-    "plain": {"question": "Q?", "answer": "5", "qid": "7", "subject": "maths", "answer_type": "number", "note": "x"},
+    "native": {
+        "prompt": "Which?",
+        "choices": ["u", "v"],
+        "reference": "A",
+        "id": "1",
+        "system": "S",
+        "difficulty": 3,
+    },
+    "plain": {
+        "question": "Q?",
+        "answer": "5",
+        "qid": "7",
+        "subject": "maths",
+        "answer_type": "number",
+        "note": "x",
+    },
     "bbh": {"input": OPTIONS, "target": "(A)", "note": "x"},
-    "agieval": {"passage": "P", "question": "Q?", "options": ["(A)u", "(B)v"], "label": "A", "answer": None, "other": 1},
-    "openorca": {"id": "cot.1", "system_prompt": "S", "question": "Q?", "response": "R", "note": "x"},
-    "chat": {"conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "Q?"}, {"from": "gpt", "value": "R"}], "id": "1", "note": "x"},
+    "agieval": {
+        "passage": "P",
+        "question": "Q?",
+        "options": ["(A)u", "(B)v"],
+        "label": "A",
+        "answer": None,
+        "other": 1,
+    },
+    "openorca": {
+        "id": "cot.1",
+        "system_prompt": "S",
+        "question": "Q?",
+        "response": "R",
+        "note": "x",
+    },
+    "chat": {
+        "conversations": [
+            {"from": "system", "value": "S"},
+            {"from": "human", "value": "Q?"},
+            {"from": "gpt", "value": "R"},
+        ],
+        "id": "1",
+        "note": "x",
+    },
     "alpaca": {"instruction": "I", "input": "J", "output": "O", "system": "S", "note": "x"},
-    "flan": {"inputs": OPTIONS, "targets": "(A)", "task_name": "t", "task_source": "CoT", "template_type": "zs_opt", "note": "x"},
+    "flan": {
+        "inputs": OPTIONS,
+        "targets": "(A)",
+        "task_name": "t",
+        "task_source": "CoT",
+        "template_type": "zs_opt",
+        "note": "x",
+    },
     "superni": {"Definition": ["D"], "input": "I", "output": ["O"], "id": "1", "Categories": ["c"]},
-}  # fmt: skip
+}
 
 
 def parts_of(draft: RowDraft) -> dict[str, Any]:
@@ -30,14 +72,15 @@ def parts_of(draft: RowDraft) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_what_is_said_of_a_column_is_what_happens_when_it_changes(layout: Layout) -> None:
+def test_a_change_of_a_column_changes_the_parts_it_is_said_to_give(layout: Layout) -> None:
     row = ROWS[layout]
     read = columns_read(row, layout, draft_of(row, layout), {})
     before = parts_of(draft_of(row, layout))
     for column, value in row.items():
         changed = {**row, column: other(value)}
         after = parts_of(draft_of(changed, layout))
-        # BIG-Bench Hard guesses a list's type from the target, and keeps a copy of it: neither is a column's own part.
+        # The layout of BIG-Bench Hard infers the answer type from the target and keeps a copy of
+        # it in meta, so a change of the target also moves those two.
         moved = {part for part in before if before[part] != after[part]} - {"answer_type", "meta"}
         said = {part for part, columns in read.items() if column in columns} - {
             "answer_type",
@@ -48,7 +91,7 @@ def test_what_is_said_of_a_column_is_what_happens_when_it_changes(layout: Layout
 
 
 def other(value: Any) -> Any:
-    """Another value of the same kind."""
+    """Return another value of the same kind."""
     if isinstance(value, str):
         return (
             value.replace("(A) u", "(A) w").replace("Which", "What")
@@ -65,20 +108,42 @@ def other(value: Any) -> Any:
 FOREIGN: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"Question": "Q?", "Answer": "5"}, {"prompt": "Question", "reference": "Answer"}),
     (
-        {"Question Text": "Q?", "Option A": "u", "Option B": "v", "Correct Answer": "A", "Topic": "t"},
-        {"prompt": "Question Text", "choices": ["Option A", "Option B"], "reference": "Correct Answer"},
+        {
+            "Question Text": "Q?",
+            "Option A": "u",
+            "Option B": "v",
+            "Correct Answer": "A",
+            "Topic": "t",
+        },
+        {
+            "prompt": "Question Text",
+            "choices": ["Option A", "Option B"],
+            "reference": "Correct Answer",
+        },
     ),
-    ({"goal": "G", "sol1": "u", "sol2": "v", "label": 0}, {"prompt": "goal", "choices": ["sol1", "sol2"], "reference": "label"}),
+    (
+        {"goal": "G", "sol1": "u", "sol2": "v", "label": 0},
+        {"prompt": "goal", "choices": ["sol1", "sol2"], "reference": "label"},
+    ),
     (
         {"ctx": "C", "ending0": "u", "ending1": "v", "gold_index": 1},
         {"prompt": "ctx", "choices": ["ending0", "ending1"], "reference": "gold_index"},
     ),
-    ({"sentence1": "u", "sentence2": "v", "gold_label": "yes"}, {"prompt": ["sentence1", "sentence2"], "reference": "gold_label"}),
-    ({"data": {"problemText": "Q?", "finalAnswer": "5"}}, {"prompt": "data.problemText", "reference": "data.finalAnswer"}),
+    (
+        {"sentence1": "u", "sentence2": "v", "gold_label": "yes"},
+        {"prompt": ["sentence1", "sentence2"], "reference": "gold_label"},
+    ),
+    (
+        {"data": {"problemText": "Q?", "finalAnswer": "5"}},
+        {"prompt": "data.problemText", "reference": "data.finalAnswer"},
+    ),
     ({"Frage": "Wie viel ist 2 + 2?", "Antwort": "4"}, {"prompt": "Frage", "reference": "Antwort"}),
     ({"q": "Q?", "a": "5"}, {"prompt": "q", "reference": "a"}),
-    ({"Prompt: the text": "Q?", "{answer}": "5", "UID": "1"}, {"prompt": "Prompt: the text", "reference": "{answer}", "id": "UID"}),
-]  # fmt: skip
+    (
+        {"Prompt: the text": "Q?", "{answer}": "5", "UID": "1"},
+        {"prompt": "Prompt: the text", "reference": "{answer}", "id": "UID"},
+    ),
+]
 
 
 @pytest.mark.parametrize(("row", "expected"), FOREIGN, ids=[", ".join(row) for row, _ in FOREIGN])

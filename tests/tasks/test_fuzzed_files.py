@@ -1,4 +1,4 @@
-"""Files of arbitrary bytes, damaged files and arbitrary rows: each gives Examples or an OrcinusError, nothing else, and loses no row."""
+"""Arbitrary bytes, damaged files, arbitrary rows: Examples or an OrcinusError, and no lost row."""
 
 import bz2
 import contextlib
@@ -64,7 +64,7 @@ VALID["arrow"] = arrow(pa.Table.from_pylist([good(i) for i in range(20)]))
 
 
 def read(name: str, content: bytes) -> tuple[list[Example], Skipped]:
-    """What a file gives with bad rows left out. Strictly it gives the same, or says the first that is wrong.
+    """Read a file and skip bad rows; check that a strict reading agrees or names the first fault.
 
     Raises:
         OrcinusError: The file as a whole cannot be read.
@@ -96,7 +96,7 @@ def survives(name: str, content: bytes) -> None:
 
 
 def json_rows() -> st.SearchStrategy[dict[str, Any]]:
-    """Objects with our columns' names, or any, and any values."""
+    """Return objects with our columns' names, or any names, and any values."""
     texts = st.text(max_size=12) | st.sampled_from(
         ["A", "yes", "12", "#### 4", "Options:\n(A) x\n(B) y", "u|v", '["u","v"]', "²"]
     )

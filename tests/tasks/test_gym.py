@@ -1,4 +1,4 @@
-"""Tasks of reasoning-gym: drawn, judged by their own rules, the same every time."""
+"""Tasks of reasoning-gym: drawn the same every time, and judged by their own rules."""
 
 import asyncio
 from pathlib import Path
@@ -52,14 +52,14 @@ def test_another_right_answer_than_the_reference_is_right() -> None:
     assert value(example, f"The answer is ({example.reference})") == 1.0
 
 
-def test_a_question_with_many_right_answers_has_no_reference_and_is_judged_all_the_same() -> None:
+def test_a_question_with_many_right_answers_is_judged_without_a_reference() -> None:
     example = next(draw_gym(GymConfig(gym="propositional_logic", count=1)))
     assert example.reference is None
     assert value(example, "The answer is (Q ∨ P)") == 1.0
     assert value(example, "The answer is 17") == 0.0
 
 
-def test_the_same_settings_draw_the_same_and_others_others() -> None:
+def test_the_same_settings_draw_the_same_questions_and_another_seed_does_not() -> None:
     def drawn(**settings: int) -> list[str]:
         config = GymConfig(gym="chain_sum", count=4, **settings)  # type: ignore[arg-type]
         return [example.prompt for example in draw_gym(config)]
@@ -68,7 +68,7 @@ def test_the_same_settings_draw_the_same_and_others_others() -> None:
     assert drawn() != drawn(seed=9)
 
 
-def test_what_reasoning_gym_does_not_know_is_one_clear_line(tmp_path: Path) -> None:
+def test_an_unknown_generator_or_setting_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match="no generator named 'count_down'; did you mean 'countdown'"
     ):

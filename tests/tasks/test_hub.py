@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub: the real ``datasets`` library against a hub on this machine, and folders that it saved."""
+"""The real ``datasets`` library against a local hub, and folders that it saved."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def rows(path: Path, count: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Someone with a hub and an empty cache."""
+    """A user with a hub and an empty cache."""
 
     home: Path
     url: str
@@ -76,7 +76,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
         ("hf:owner/several/geometry@test", "geometry", 2),
     ],
 )
-def test_a_data_set_of_the_hub_is_streamed(path: str, task: str, count: int, user: User) -> None:
+def test_a_hub_data_set_is_streamed(path: str, task: str, count: int, user: User) -> None:
     done = user.inspects(path)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
@@ -100,7 +100,9 @@ def test_a_data_set_of_the_hub_is_streamed(path: str, task: str, count: int, use
         ("hf:sums", "not an address of the form hf:owner/name/subset@split"),
     ],
 )
-def test_what_the_hub_does_not_have_is_one_line(path: str, says: str, user: User) -> None:
+def test_a_data_set_that_the_hub_does_not_have_is_one_line(
+    path: str, says: str, user: User
+) -> None:
     done = user.inspects(path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert done.stderr.startswith(f"orcinus: {path}: ")
@@ -110,7 +112,7 @@ def test_what_the_hub_does_not_have_is_one_line(path: str, says: str, user: User
 def test_offline_is_one_line_until_the_data_set_is_in_the_cache(user: User) -> None:
     done = user.inspects("hf:owner/sums@test", HF_HUB_OFFLINE="1")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert "HF_HUB_OFFLINE is set: unset it, or name files on this machine" in done.stderr
+    assert "HF_HUB_OFFLINE is set: unset it, or put a local file in path:" in done.stderr
     fill = "import datasets; datasets.load_dataset('owner/sums')"
     environment = {**os.environ, **user.variables}
     subprocess.run([sys.executable, "-c", fill], env=environment, capture_output=True, check=True)
@@ -128,7 +130,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line(user: User, tmp_path: Path) ->
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    """A folder with a data set in two shards, and one of two splits."""
+    """Save a data set in two shards and one with two splits; return their folder."""
     made = datasets.Dataset.from_dict({"question": ["1 + 1?", "2 + 1?"], "answer": ["2", "3"]})
     made.save_to_disk(str(tmp_path / "sums"), num_shards=2)
     datasets.DatasetDict({"train": made, "test": made}).save_to_disk(str(tmp_path / "splits"))
@@ -142,7 +144,7 @@ def test_a_saved_data_set_is_read_as_one_task(folder: str, saved: Path) -> None:
     assert len({e.task for e in found}) == 1
 
 
-def test_of_a_saved_data_set_with_splits_one_must_be_named(saved: Path) -> None:
+def test_a_split_of_a_saved_data_set_must_be_named(saved: Path) -> None:
     with pytest.raises(
         ConfigError,
         match=r"splits: a data set of several splits \(test, train\); name one: .*/splits/test",

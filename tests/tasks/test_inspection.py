@@ -1,4 +1,4 @@
-"""``orcinus tasks inspect``: what was understood, what was not used, and what looks wrong."""
+"""``orcinus tasks inspect`` shows how files were read, what was unused and what looks wrong."""
 
 import json
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_files_that_are_read_alike_are_shown_together(tmp_path: Path) -> None:
     assert found == {"native": ["a.jsonl", "b.jsonl"], "alpaca": ["c.jsonl"]}
 
 
-def test_nothing_recognised_is_one_line_with_a_mapping_that_works(tmp_path: Path) -> None:
+def test_unrecognised_columns_are_one_line_with_a_mapping_that_works(tmp_path: Path) -> None:
     (tmp_path / "odd.csv").write_text(
         "Frage Nr.,Frage,Antwort\n1,Wie viel ist 1 + 1?,2\n", encoding="utf-8"
     )
@@ -102,9 +102,7 @@ def test_nothing_recognised_is_one_line_with_a_mapping_that_works(tmp_path: Path
         ("prompt=", "write PART="),
     ],
 )
-def test_a_column_that_is_not_well_given_is_one_line(
-    column: str, says: str, tmp_path: Path
-) -> None:
+def test_a_malformed_column_option_is_one_line(column: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "odd.csv").write_text("Frage,Antwort\n1 + 1?,2\n", encoding="utf-8")
     done = orcinus("tasks", "inspect", "odd.csv", "--column", column, cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

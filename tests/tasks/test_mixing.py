@@ -1,4 +1,4 @@
-"""Mixing: the draws are Algorithm 1's, nothing depends on the order of rows, and only what can be taken is remembered."""
+"""Mixing draws as Algorithm 1 does, whatever the order of rows, and keeps only keys it may take."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -17,7 +17,8 @@ DRAWS = 2500
 def algorithm_1(
     sizes: Mapping[str, int], total: int, random: Random, temperature: float | None = None
 ) -> Counter[str]:
-    """As the paper prints it: a task, then a query of it, again and again; a task without queries is struck off."""
+    """Draw as the paper prints it: a task with queries left, then one of its queries,
+    repeatedly."""
     left = dict(sizes)
     drawn: Counter[str] = Counter()
     while drawn.total() < total:
@@ -72,7 +73,7 @@ def test_a_cap_comes_before_the_draw() -> None:
     }
 
 
-def test_nothing_wanted_is_nothing_taken() -> None:
+def test_a_total_of_zero_takes_nothing() -> None:
     mixer = Mixer(Mixture(total=0), seed=0)
     mixer.add("a", 17)
     assert mixer.limits() == {"a": -1}
@@ -82,9 +83,7 @@ def test_nothing_wanted_is_nothing_taken() -> None:
     "mixture",
     [Mixture(total=900), Mixture(total=900, temperature=2), Mixture(total=900, per_task=70)],
 )
-def test_forgetting_on_the_way_changes_nothing(
-    mixture: Mixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pruning_changes_nothing(mixture: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [(f"t{n % 7 if n % 11 else 7}", hash_of(str(n))) for n in range(60_000)]
     every = Mixer(mixture, seed=5)
     for row in rows:
@@ -105,7 +104,7 @@ def test_forgetting_on_the_way_changes_nothing(
     assert taken == Counter(shares(Counter(task for task, _ in rows), mixture, seed=5))
 
 
-def test_further_tasks_leave_the_order_within_a_task() -> None:
+def test_other_tasks_do_not_change_the_order_within_a_task() -> None:
     alone, beside = Mixer(Mixture(total=50), seed=0), Mixer(Mixture(total=50), seed=0)
     for n in range(100):
         alone.add("a", hash_of(str(n)))

@@ -1,4 +1,4 @@
-"""Task files as people have them, good and bad. Every refusal names the file, the line and what to do."""
+"""Task files, good and bad; every refusal names the file, the line and what to do."""
 
 import gzip
 import json
@@ -87,8 +87,9 @@ BAD: list[tuple[str, bytes, str]] = [
     ),
     (
         "duplicate id",
-        b'{"id": "x", "prompt": "a", "reference": "1"}\n{"id": "x", "prompt": "b", "reference": "1"}\n',
-        r"t\.jsonl:2: the id 'x' is used before in task 't' \(.*t\.jsonl:1\)",
+        b'{"id": "x", "prompt": "a", "reference": "1"}\n'
+        b'{"id": "x", "prompt": "b", "reference": "1"}\n',
+        r"t\.jsonl:2: the id 'x' was used before in task 't' \(.*t\.jsonl:1\)",
     ),
     (
         "reference not among the choices",
@@ -128,7 +129,7 @@ def test_bad_rows_are_refused_with_file_and_line(
         read(path)
 
 
-def test_bad_rows_can_be_left_out(tmp_path: Path) -> None:
+def test_bad_rows_can_be_skipped(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_bytes(
         b'{"prompt": "a", "reference": "1"}\nnonsense\n{"prompt": "b", "reference": "2"}\n'

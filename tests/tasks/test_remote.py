@@ -1,4 +1,7 @@
-"""Task files behind URLs, read from real servers on this machine: S3 (moto's), HTTP. Needs ``orcinus[s3]``, ``moto[s3]`` and ``flask-cors``."""
+"""Task files behind URLs, read from real local servers: S3 (moto's) and HTTP.
+
+Needs ``orcinus[s3]``, ``moto[s3]`` and ``flask-cors``.
+"""
 
 import gzip
 import io
@@ -49,7 +52,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, str]]:
-    """The environment of a user whose bucket ``tasks`` holds ``FILES``."""
+    """Return the environment of a user whose bucket ``tasks`` holds ``FILES``."""
     pytest.importorskip("s3fs", reason="needs the extra s3")
     server = pytest.importorskip(
         "moto.server", reason="needs moto[s3] and flask-cors"
@@ -136,7 +139,7 @@ def test_a_broken_row_in_a_bucket_is_named(s3: dict[str, str], tmp_path: Path) -
 
 
 def test_a_wrong_key_is_one_line_without_the_secret(s3: dict[str, str], tmp_path: Path) -> None:
-    """The server checks signatures from here on, and knows no user."""
+    """Make the server check signatures; it knows no user."""
 
     def check_after(requests: str) -> None:
         plain = {"content-type": "text/plain"}
@@ -176,7 +179,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a web server that has ``FILES``."""
+    """Serve ``FILES`` on a web server, and yield its address."""
     pytest.importorskip("aiohttp", reason="needs the extra s3")
     root = tmp_path_factory.mktemp("www")
     for name, content in FILES.items():
@@ -226,7 +229,7 @@ def test_passwords_and_signatures_of_a_url_are_not_shown(http: str, tmp_path: Pa
     assert "/nothing.jsonl: cannot be " in refused(url, tmp_path, {})
 
 
-def test_a_scheme_that_nobody_knows_is_one_line() -> None:
+def test_an_unknown_scheme_is_one_line() -> None:
     with pytest.raises(
         ConfigError, match=r"nosuch://a/b\.jsonl: cannot be opened: ValueError: Protocol not known"
     ):

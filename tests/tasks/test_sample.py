@@ -1,4 +1,4 @@
-"""The split of the pool: what is removed, and why."""
+"""The split of the pool, and what is removed from it and why."""
 
 import asyncio
 from collections import Counter
@@ -28,7 +28,7 @@ def text(seed: int, words: int = 120) -> list[str]:
 
 
 def edited(words: list[str], edits: int) -> str:
-    """With ``edits`` words changed, far from each other: each takes up to five runs of five with it."""
+    """Change ``edits`` words far from each other; each changes up to five runs of five words."""
     changed = list(words)
     for place in np.linspace(5, len(words) - 5, edits).astype(int):
         changed[place] = "changed"
@@ -65,7 +65,7 @@ def reasons(folder: Path) -> dict[str, tuple[str, str]]:
     return {row["example_id"]: (row["filter"], row["reason"]) for row in rows}
 
 
-def test_near_repetitions_go_and_the_first_one_stays(tmp_path: Path) -> None:
+def test_near_duplicates_go_and_the_first_one_stays(tmp_path: Path) -> None:
     first, other, asked = text(1), text(2), text(3)
     pool = [
         example("first", " ".join(first)),
@@ -88,7 +88,7 @@ def test_near_repetitions_go_and_the_first_one_stays(tmp_path: Path) -> None:
     assert set(reasons(tmp_path / "equal")) == {"same"}
 
 
-def test_quotas_are_filled_from_what_is_left_without_near_repetitions(tmp_path: Path) -> None:
+def test_quotas_are_filled_from_what_is_left_without_near_duplicates(tmp_path: Path) -> None:
     groups = [
         [example(f"{group}-{edits}", edited(text(group), edits)) for edits in (1, 2)]
         for group in range(20)
@@ -108,7 +108,7 @@ def questions(task: str, count: int, collection: str | None = None) -> list[Exam
     ]
 
 
-def test_of_each_task_exactly_so_many_are_taught_and_as_large_a_share_probed(
+def test_exactly_the_quota_of_each_task_is_taught_and_the_same_share_probed(
     tmp_path: Path,
 ) -> None:
     pool = questions("large", 3000) + questions("small", 50)

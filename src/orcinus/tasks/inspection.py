@@ -1,4 +1,8 @@
-"""What was understood of task files, before anything is asked: ``orcinus tasks inspect PATH``."""
+"""Show how task files are understood, before any model is asked: ``orcinus tasks inspect PATH``.
+
+inspect_task(RecordsConfig(path="sums.jsonl"), Path())
+Inspection(readings=(…layout, columns…), tasks=(…counts, lengths…), problems=("…",), …)
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,15 +19,16 @@ from orcinus.tasks.files.records import RecordsConfig, Skipped, SourcedExample, 
 from orcinus.tasks.files.sources import shown
 
 SHOWN_EXAMPLES = 10
+"""Examples that are shown, of all tasks together."""
 CANARY = "canary GUID"
-"""BIG-bench marks its files with it: whoever trains on them must know."""
+"""BIG-bench marks its files with it: they are test data, not meant for training."""
 FEW = 30
-"""With fewer examples a task cannot be split into probe, teach and held-out parts that say anything."""
+"""Examples. With fewer, the probe and held-out sets of a task are too small to say anything."""
 
 
 @dataclass(slots=True)
 class TaskSummary:
-    """One task of the files."""
+    """Counts and lengths of one task."""
 
     name: str
     count: int = 0
@@ -36,7 +41,7 @@ class TaskSummary:
 
     @property
     def prompt_median(self) -> int:
-        """Characters of the middle prompt."""
+        """Characters of the prompt of median length."""
         return round(median(self.lengths)) if self.lengths else 0
 
     @property
@@ -46,28 +51,28 @@ class TaskSummary:
 
     @property
     def options(self) -> str:
-        """How many options there are to choose from."""
+        """Fewest and most options to choose from, e.g. ``4`` or ``3–5``."""
         sizes = sorted(self.numbers_of_options)
         return "" if not sizes else str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
 
 
 @dataclass(slots=True, kw_only=True)
 class FileReading:
-    """How some files were read: all of them in one layout, from the same columns."""
+    """How some files were read, all in one layout and from the same columns."""
 
     layout: Layout
     files: list[str]
     rows: int = 0
     columns: dict[str, Counter[str]] = field(default_factory=dict)
-    """For each part of an example the columns it came from, with the rows in which they held something."""
+    """For each part of an example the columns it came from, and in how many rows they were used."""
     seen: Counter[str] = field(default_factory=Counter)
-    """All columns, with the rows in which they hold something."""
+    """All columns, and in how many rows they are not empty."""
     guessed: Guess = field(default_factory=dict)
-    """What unused columns look like, of the parts that no column gave."""
+    """Unused columns that look like a part that is missing."""
 
     @property
     def unused(self) -> list[str]:
-        """The columns of which nothing was taken."""
+        """The columns that were not used."""
         used = {column for columns in self.columns.values() for column in columns}
         inside = {column.partition(".")[0] for column in used}
         return [column for column in self.seen if column not in used and column not in inside]
@@ -75,27 +80,27 @@ class FileReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What there is, and what looks wrong."""
+    """What task files hold, and what looks wrong."""
 
     readings: tuple[FileReading, ...]
-    """How the files were understood; those that were read alike together."""
+    """How the files were understood; files that were read alike stand together."""
     tasks: tuple[TaskSummary, ...]
     examples: tuple[Example, ...]
-    """The first of each task, and where there are few tasks further ones, up to ten."""
+    """The first of each task, then the second of each, … up to ten."""
     rows: int
     """Rows in the files: the examples and ``unusable``."""
     unusable: int
-    """Rows that make no example."""
+    """Rows that cannot be used."""
     unusable_rows: tuple[str, ...]
-    """File, row and what is wrong, of the first thousand of them."""
+    """File, row and reason, for the first thousand of them."""
     problems: tuple[str, ...]
 
 
 def inspect_task(config: RecordsConfig, base: Path) -> Inspection:
-    """Read a task as a recipe would, listing what is wrong in place of stopping.
+    """Read a task as a recipe would, but list what is wrong instead of stopping.
 
     Args:
-        config: The task, as a recipe has it.
+        config: The task, as in a recipe.
         base: Where a relative path starts.
 
     Raises:
@@ -116,25 +121,25 @@ def inspect_task(config: RecordsConfig, base: Path) -> Inspection:
         reading = files.setdefault(
             (read.source, read.layout), FileReading(layout=read.layout, files=[shown(read.source)])
         )
-        _note(reading, read, config)
+        _add_row(reading, read, config)
         seen[normal(example.prompt)] += 1
         canary += CANARY in example.prompt
     if not tasks:
         raise skipped.refuse_all(config.path)
-    readings = _alike(files.values())
+    readings = _merged(files.values())
     problems = [problem for reading in readings for problem in _overlooked(reading)]
     twins = sum(count - 1 for count in seen.values())
     if twins:
-        problems.append(f"{twins:,} questions stand more than once; sample keeps the first of each")
+        problems.append(f"{twins:,} questions are repeated; sample keeps the first of each")
     if canary:
         problems.append(
-            f"{canary:,} prompts hold a canary string: their authors ask that nobody trains on them"
+            f"{canary:,} prompts hold a canary string: their authors ask you not to train on them"
         )
     problems += [problem for task in tasks.values() for problem in _suspicions(task)]
     return Inspection(
         readings=readings,
         tasks=tuple(tasks.values()),
-        examples=_shown(first),
+        examples=_first_in_turn(first),
         rows=sum(task.count for task in tasks.values()) + skipped.count,
         unusable=skipped.count,
         unusable_rows=tuple(skipped.lines),
@@ -142,7 +147,7 @@ def inspect_task(config: RecordsConfig, base: Path) -> Inspection:
     )
 
 
-def _note(reading: FileReading, read: SourcedExample, config: RecordsConfig) -> None:
+def _add_row(reading: FileReading, read: SourcedExample, config: RecordsConfig) -> None:
     parts = columns_read(read.row.fields, read.layout, read.draft, config.columns)
     for part, columns in parts.items():
         reading.columns.setdefault(part, Counter()).update(columns)
@@ -158,38 +163,40 @@ def _note(reading: FileReading, read: SourcedExample, config: RecordsConfig) -> 
     reading.rows += 1
 
 
-def _alike(files: Iterable[FileReading]) -> tuple[FileReading, ...]:
-    """Files that were read from the same columns in the same layout become one FileReading."""
-    found: dict[str, FileReading] = {}
-    for one in files:
+def _merged(files: Iterable[FileReading]) -> tuple[FileReading, ...]:
+    """Merge the files that were read in the same layout from the same columns."""
+    merged: dict[str, FileReading] = {}
+    for reading in files:
         key = repr(
             (
-                one.layout,
-                {part: sorted(columns) for part, columns in one.columns.items()},
-                sorted(one.unused),
+                reading.layout,
+                {part: sorted(columns) for part, columns in reading.columns.items()},
+                sorted(reading.unused),
             )
         )
-        whole = found.setdefault(key, FileReading(layout=one.layout, files=[], guessed=one.guessed))
-        whole.files += one.files
-        whole.rows += one.rows
-        whole.seen += one.seen
-        for part, columns in one.columns.items():
+        whole = merged.setdefault(
+            key, FileReading(layout=reading.layout, files=[], guessed=reading.guessed)
+        )
+        whole.files += reading.files
+        whole.rows += reading.rows
+        whole.seen += reading.seen
+        for part, columns in reading.columns.items():
             whole.columns.setdefault(part, Counter()).update(columns)
-    return tuple(found.values())
+    return tuple(merged.values())
 
 
 def _overlooked(reading: FileReading) -> Iterator[str]:
-    """Columns that were not used though they look like what is missing."""
+    """Point out unused columns that look like a missing part."""
     for part, columns in reading.guessed.items():
         names = ", ".join([columns] if isinstance(columns, str) else columns)
         yield (
-            f"{reading.files[0]}: no {part}, but {names} looks like it and is not used; if it is, write beside the task's path: "
-            + as_yaml({part: columns})
+            f"{reading.files[0]}: no {part} found; the unused {names} looks like it. If so, write "
+            f"beside the task's path: {as_yaml({part: columns})}"
         )
 
 
-def _shown(first: Mapping[str, Sequence[Example]]) -> tuple[Example, ...]:
-    """Examples of all tasks in turn, the tasks' first ones before their second ones."""
+def _first_in_turn(first: Mapping[str, Sequence[Example]]) -> tuple[Example, ...]:
+    """Return the tasks' first examples, then their second ones, up to the number shown."""
     turns = zip_longest(*first.values())
     return tuple(
         islice(
@@ -211,11 +218,19 @@ def _count(summary: TaskSummary, example: Example) -> None:
 
 
 def _suspicions(task: TaskSummary) -> Iterator[str]:
-    """What is possible but seldom meant."""
+    """Point out what is possible but rarely intended."""
     if task.count < FEW:
-        yield f"{task.name}: only {task.count} examples; a probe and a held-out part of it will say little"
+        yield (
+            f"{task.name}: only {task.count} examples; its probe and held-out sets will say little"
+        )
     answer, times = task.references.most_common(1)[0] if task.references else ("", 0)
     if task.answer_types["choice"] and task.count >= FEW and times == task.count:
-        yield f"{task.name}: the right option is {answer} in every row; shuffle the options, or a model that always says {answer} looks perfect"
+        yield (
+            f"{task.name}: the right option is {answer} in every row; shuffle the options, or a "
+            f"model that always says {answer} looks perfect"
+        )
     if task.count >= FEW and 0.9 * task.count < times < task.count:
-        yield f"{task.name}: {times / task.count:.0%} of the references are {answer!r}; accuracy must be read against that"
+        yield (
+            f"{task.name}: {times / task.count:.0%} of the references are {answer!r}; "
+            "compare accuracies with that share"
+        )

@@ -1,18 +1,21 @@
-"""How many rows of each task, and which: Orca's Algorithm 1, caps and temperatures, in one pass over rows that are never held.
+"""Choose how many rows of each task to take, and which: Orca's Algorithm 1, caps and temperatures.
 
     mixer = Mixer(Mixture(total=1_000_000, per_task=300), seed=0)
-    mixer.add("sums", keys)            as often as there are rows; a key is the hash of a row
+    mixer.add("sums", key)             once for each row; a key is the hash of a row
     mixer.limits()                     →  {"sums": largest key that is taken, …}
 
-Algorithm 1 (Orca, arXiv:2306.02707, section 3.1) draws one row after the other: first a task, each that has rows left being as likely,
-then one of its rows. Which rows: those with the smallest keys, which is a draw without replacement. How many: give every task a clock that
-rings at random with rate 1 (gaps from the exponential distribution) and take the first ``total`` rings of clocks whose tasks have rows
-left. The next ring comes from any of these clocks with the same chance, so the draws are those of Algorithm 1; and since a task's clock
-depends on its name alone, neither the order of the rows nor the other tasks change when it rings. With rates of size^(1/T) tasks are
-drawn in such proportions.
+Algorithm 1 (Orca, arXiv:2306.02707, section 3.1) draws one row after the other. Each time it draws
+a task among those with rows left, all equally likely, and then one of the task's rows. Here a
+single pass over the rows gives the same distribution, and no rows are held in memory.
 
-As rows come in, a task's share of its own rows that can still be taken only falls. So of each task only the smallest keys are
-kept: memory grows with ``total`` and not with the rows.
+Which rows: those with the smallest keys, which is a draw without replacement. How many: every task
+has a clock that rings at random with rate 1 (its gaps are exponential). The first ``total`` rings
+of clocks whose tasks have rows left are the draws. Each of these clocks is equally likely to ring
+next, as in Algorithm 1. A clock depends on its task's name alone, so neither the order of the rows
+nor other tasks change when it rings. A temperature T sets the rates to size^(1/T).
+
+As rows come in, the share of its rows that a task can still get only falls. So only the smallest
+keys of each task are kept, and memory grows with ``total``, not with the number of rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,21 +32,26 @@ F64 = npt.NDArray[np.float64]
 
 LARGEST = 2**64 - 1
 _ROOM = 64
-"""Keys of a task that are kept beside twice what it would get now. With a temperature the rows before a moment hold more of what
-is taken in the end than that with a chance under 10^-9: a hypergeometric number of mean m is over 2 m + 64."""
+"""Keys. A task that would now get m rows keeps its 2 m + 64 smallest keys. With a temperature it
+may in the end need more keys of the rows seen so far than that, with a probability under 10^-9:
+that of a hypergeometric number of mean m above 2 m + 64."""
 _BUFFERED_AT_LEAST = 1 << 18
+"""Keys. With fewer of them buffered, nothing is pruned."""
 
 
 class Mixture(Config):
     """How much of each task is taken."""
 
     per_task: int | None = Field(default=None, ge=1)
-    """At most so many examples of a task are taught, chosen by a hash; None takes all. Orca took 300 of each task of NIv2."""
+    """Teach at most this many examples of a task, chosen by a hash; None takes all. Orca took 300
+    of each task of NIv2."""
     total: int | None = Field(default=None, ge=0)
-    """So many examples are taught of all tasks together, drawn by Orca's Algorithm 1: each time a task, all that have examples left being
-    equally likely, and then one of its examples. Small tasks are used up, large ones get equal shares. None takes all."""
+    """Teach this many examples of all tasks together, drawn by Orca's Algorithm 1: a task among
+    those with examples left, all equally likely, then one of its examples. Small tasks are used up,
+    large ones get equal shares. None takes all."""
     temperature: float | None = Field(default=None, ge=1)
-    """With ``total``: tasks are drawn in proportion to size^(1/temperature); 1 is by size. None is Algorithm 1, where size does not count."""
+    """With ``total``: draw tasks in proportion to size^(1/temperature); 1 is by size. None is
+    Algorithm 1, where size does not count."""
 
     @model_validator(mode="after")
     def _a_temperature_divides_a_total(self) -> "Mixture":
@@ -53,12 +61,12 @@ class Mixture(Config):
 
     @property
     def takes_all(self) -> bool:
-        """Whether nothing is left out."""
+        """True if nothing is left out."""
         return self.per_task is None and self.total is None
 
 
 class Mixer:
-    """Takes the keys of all rows in any order, and says which are chosen."""
+    """The choice among rows, from the keys of all rows in any order."""
 
     def __init__(self, mixture: Mixture, *, seed: int) -> None:
         self._mixture, self._seed = mixture, seed
@@ -70,7 +78,7 @@ class Mixer:
         self._prune_at = max(_BUFFERED_AT_LEAST, 4 * (mixture.total or 0))
 
     def add(self, task: str, key: int) -> None:
-        """One row of ``task``."""
+        """Count one row of ``task``; ``key`` is a hash of it below 2^64."""
         self._sizes[task] = self._sizes.get(task, 0) + 1
         if key <= self._largest.get(task, LARGEST):
             self._recent.setdefault(task, []).append(key)
@@ -79,7 +87,7 @@ class Mixer:
                 self._prune()
 
     def limits(self) -> dict[str, int]:
-        """By task the largest key that is taken; -1 where none is."""
+        """Return for each task the largest key that is taken; -1 if none is."""
         wanted = shares(self._sizes, self._mixture, seed=self._seed)
         found = {}
         for task, count in wanted.items():
@@ -92,13 +100,13 @@ class Mixer:
         return found
 
     def _keys(self, task: str) -> U64:
-        """The keys of ``task`` that are kept, as one array."""
+        """Return the kept keys of ``task`` as one array."""
         parts = [*self._kept.get(task, ()), np.array(self._recent.pop(task, []), np.uint64)]
         self._kept[task] = [np.concatenate(parts)]
         return self._kept[task][0]
 
     def _prune(self) -> None:
-        """Forget what cannot be taken any more, whatever comes."""
+        """Drop the keys that cannot be taken any more, whatever rows follow."""
         self._buffered = 0
         for task, count in shares(self._sizes, self._mixture, seed=self._seed).items():
             keys, room = self._keys(task), 2 * count + _ROOM
@@ -111,11 +119,11 @@ class Mixer:
 
 
 def shares(sizes: Mapping[str, int], mixture: Mixture, *, seed: int) -> dict[str, int]:
-    """How many rows each task gets.
+    """Return how many rows each task gets.
 
     Args:
         sizes: Rows of each task, 1 or more.
-        mixture: What is wanted.
+        mixture: How much to take.
         seed: Another seed draws anew.
     """
     tasks = sorted(sizes)
@@ -131,30 +139,30 @@ def shares(sizes: Mapping[str, int], mixture: Mixture, *, seed: int) -> dict[str
 def _first_rings(
     tasks: Sequence[str], rows: npt.NDArray[np.int64], rates: F64, total: int, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Of each clock, how many of its rings are among the first ``total``; a clock rings once a row."""
+    """Count each clock's rings among the first ``total``; a clock rings once for each row."""
     expected = rates * _level(rows, rates, total)
-    listened = np.minimum(rows, np.ceil(expected + 8 * np.sqrt(expected) + 16)).astype(np.int64)
+    heard = np.minimum(rows, np.ceil(expected + 8 * np.sqrt(expected) + 16)).astype(np.int64)
     while True:
         rings = [
             np.cumsum(_gaps(task, seed, count)) / rate
-            for task, count, rate in zip(tasks, listened.tolist(), rates, strict=True)
+            for task, count, rate in zip(tasks, heard.tolist(), rates, strict=True)
         ]
         every = np.concatenate(rings)
         last = np.partition(every, total - 1)[total - 1] if total else -1.0
         counts = np.array([np.searchsorted(ring, last, side="right") for ring in rings], np.int64)
-        cut_short = (counts == listened) & (listened < rows)
+        cut_short = (counts == heard) & (heard < rows)
         if not cut_short.any():
             return counts
-        listened = np.where(cut_short, np.minimum(rows, 2 * listened), listened)
+        heard = np.where(cut_short, np.minimum(rows, 2 * heard), heard)
 
 
 def _gaps(task: str, seed: int, count: int) -> F64:
-    """The waiting times of a task's clock at rate 1; more of them begin with the same ones."""
+    """Return the first ``count`` waiting times of a task's clock at rate 1."""
     return np.random.default_rng(hash_of("clock", str(seed), task)).standard_exponential(count)
 
 
 def _level(rows: npt.NDArray[np.int64], rates: F64, total: int) -> float:
-    """The time until which clocks that ring evenly have rung ``total`` times: Σ min(rows, rate · time) = total."""
+    """Return the time t at which Σ min(rows, rate · t) = total: ``total`` evenly spaced rings."""
     times = rows / rates
     order = np.argsort(times)
     before = np.concatenate([[0], np.cumsum(rows[order])])[:-1]

@@ -1,4 +1,4 @@
-"""Opening a configured task, whatever its kind, and saying what decides its examples."""
+"""Open a configured task of any kind, and identify what decides its examples."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -17,18 +17,20 @@ TaskConfig = RecordsConfig | ProceduralConfig | GymConfig
 
 
 def content_of(config: TaskConfig, base: Path) -> dict[str, Any]:
-    """What besides its settings decides a task's examples: hashes of its local files, the program's version.
+    """Return what decides a task's examples besides its settings.
+
+    For files this is their hashes (URLs are taken to stay the same), for generators their version.
 
     Raises:
-        ConfigError: A file is not there, or cannot be read.
+        ConfigError: A file is missing or cannot be read.
     """
     if isinstance(config, ProceduralConfig | GymConfig):
         return config.identity()
     local = [Path(source) for source in sources_of(config, base) if "://" not in source]
-    return {"files": [[path.name, _hash(path)] for path in local]}
+    return {"files": [[path.name, _file_hash(path)] for path in local]}
 
 
-def _hash(path: Path) -> str:
+def _file_hash(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
@@ -37,7 +39,7 @@ def _hash(path: Path) -> str:
 
 
 def open_task(config: TaskConfig, base: Path) -> tuple[str, Callable[[], Iterator[Example]]]:
-    """A name for messages, and the examples; call it for a fresh pass."""
+    """Return a name for messages, and a function that starts a fresh pass over the examples."""
     if isinstance(config, ProceduralConfig):
         return config.name or config.generator, lambda: draw(config)
     if isinstance(config, GymConfig):

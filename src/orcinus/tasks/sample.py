@@ -44,8 +44,8 @@ class SampleConfig(Mixture):
 
     collections: Mapping[str, Mixture] = Field(default_factory=dict)
     """Collections with their own ``per_task``, ``total`` and ``temperature``, by name
-    (``meta.collection``). Orca took ``{cot: {}, niv2: {per_task: 300}, flan2021: {total: 2500000},
-    t0: {total: 2000000}, dialog: {total: 0}}``."""
+    (``meta.collection``). Orca took
+    ``{cot: {}, niv2: {per_task: 300}, flan2021: {total: 2500000}, t0: {total: 2000000}}``."""
     probe: float = Field(default=0.2, ge=0, le=1)
     """Share of each task that the student is measured on."""
     held_out: float = Field(default=0.2, ge=0, le=1)

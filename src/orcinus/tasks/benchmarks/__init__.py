@@ -1,1 +1,5 @@
-"""Benchmarks as data: where their items are, how they are shown to a model, how answers are judged, under which licence."""
+"""Public benchmarks as data: their items, prompt layouts, verifiers and licences.
+
+Each ``NAME.yaml`` describes a benchmark, read by ``specs``. ``items`` reads rows in the benchmark's
+own layout, ``reading`` makes Examples of them, and ``published`` holds figures that others printed.
+"""

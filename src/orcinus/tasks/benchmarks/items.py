@@ -1,9 +1,11 @@
-r"""The original layouts of benchmarks, and those of their copies on the hub: a raw row becomes Items, whatever the layout.
+r"""Read the rows of benchmarks, in their original layouts and in those of their copies on the hub.
 
-    RACE   {"article": …, "questions": [q, q], "options": [[…], […]], "answers": ["A", "C"]}    →  two Items
-    GSM8K  {"question": "… how many?", "answer": "48 / 2 = 24 …\\n#### 72"}                       →  one Item
+    RACE   {"article": …, "questions": [q, q], "options": [[…], […]], "answers": ["A", "C"]}
+           →  two Items
+    GSM8K  {"question": "… how many?", "answer": "48 / 2 = 24 …\\n#### 72"}
+           →  one Item
 
-An Item is what a benchmark says, before a layout has made a prompt of it.
+An Item holds what the benchmark says, before a layout turns it into a prompt.
 """
 
 import re
@@ -21,7 +23,7 @@ class Item:
     """One question of a benchmark."""
 
     question: str
-    """Without its options and its passage."""
+    """The question without its options and passage."""
     reference: Any = None
     """The right answer as the source has it: a letter, an index, a text, several texts."""
     passage: str = ""
@@ -32,7 +34,7 @@ class Item:
     """A worked solution, for demonstrations."""
     id: str | None = None
     turns: tuple[str, ...] = ()
-    """What is asked afterwards, in a conversation of several turns."""
+    """The further questions of a conversation of several turns."""
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -78,7 +80,7 @@ def _maths(row: Fields) -> Iterator[Item]:
 
 
 def last_boxed(text: str) -> str | None:
-    r"""What stands in the last ``\boxed{…}`` (or ``\fbox{…}``, ``\boxed x``) of a text; None when there is none."""
+    r"""Return the content of the last ``\boxed{…}``, ``\fbox{…}`` or ``\boxed x``, or None."""
     at = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
     if at < 0:
         return None
@@ -118,9 +120,7 @@ def _arc(row: Fields) -> Iterator[Item]:
 
 
 def _race(row: Fields) -> Iterator[Item]:
-    if (
-        "questions" not in row
-    ):  # the hub has a row for each question, and one id for all of a passage
+    if "questions" not in row:  # the hub has a row for each question, and an id for each passage
         passage_id = str(row.get("example_id", ""))
         yield Item(
             question=str(row["question"]),
@@ -142,9 +142,8 @@ def _race(row: Fields) -> Iterator[Item]:
 
 
 def _drop(row: Fields) -> Iterator[Item]:
-    if (
-        "qa_pairs" in row or "passage" not in row
-    ):  # the original: one object of passages, each with its questions
+    # The original file is one object of passages, each with its questions.
+    if "qa_pairs" in row or "passage" not in row:
         passages = {"": row} if "qa_pairs" in row else row
         for name, entry in passages.items():
             for pair in entry["qa_pairs"]:
@@ -171,7 +170,7 @@ def _drop(row: Fields) -> Iterator[Item]:
 
 
 def _drop_spans(answer: Fields) -> list[str]:
-    """An answer of DROP: a number, spans, or a date."""
+    """Return an answer of DROP, a number, spans or a date, as texts."""
     if answer.get("number"):
         return [str(answer["number"])]
     if answer.get("spans"):
@@ -189,12 +188,13 @@ def _distinct(texts: Iterator[str]) -> tuple[str, ...]:
 
 
 def _crass(row: Fields) -> Iterator[Item]:
-    """The published table: the right answer stands in the first column behind the question."""
+    """Read the published table: the right answer is in the first column after the question."""
     cells = [str(value or "").strip() for value in row.values()]
     options = tuple(cell for cell in cells[4:8] if cell)
     if len(options) < 2:
         raise Unusable(
-            "fewer than two answers; the columns are id, number, premise, question, right answer, others"
+            "fewer than two answers; "
+            "the columns are id, number, premise, question, right answer, others"
         )
     yield Item(question=f"{cells[2]} {cells[3]}", choices=options, reference=0)
 
@@ -204,13 +204,13 @@ _HELLASWAG_MARK = re.compile(r"\[.*?\]")
 
 def _hellaswag(row: Fields) -> Iterator[Item]:
     context = row.get("ctx") or f"{row['ctx_a']} {str(row['ctx_b']).capitalize()}"
-    endings = tuple(_wikihow(str(ending)) for ending in row["endings"])
-    question = f"{row['activity_label']}: {_wikihow(str(context))}"
+    endings = tuple(_without_markup(str(ending)) for ending in row["endings"])
+    question = f"{row['activity_label']}: {_without_markup(str(context))}"
     yield Item(id=str(row["ind"]), question=question, choices=endings, reference=int(row["label"]))
 
 
-def _wikihow(text: str) -> str:
-    """Without the marks of WikiHow, as everybody reads it."""
+def _without_markup(text: str) -> str:
+    """Remove WikiHow's markup, as lm-evaluation-harness does."""
     return " ".join(_HELLASWAG_MARK.sub("", text.replace(" [title]", ". ")).split())
 
 
@@ -222,7 +222,10 @@ def _lambada(row: Fields) -> Iterator[Item]:
 
 
 def _scored_choices(row: Fields) -> Iterator[Item]:
-    """Options with scores, the best is right: TruthfulQA, HHH and other tasks of BIG-bench, there and on the hub."""
+    """Read options with scores, of which the highest is right.
+
+    This is the layout of TruthfulQA, HHH and other tasks of BIG-bench, there and on the hub.
+    """
     question = row.get("question") or row.get("input")
     scores = next(
         (row[name] for name in ("mc1_targets", "targets", "target_scores") if name in row), None
@@ -244,7 +247,10 @@ def _scored_choices(row: Fields) -> Iterator[Item]:
 
 
 def _toxigen(row: Fields) -> Iterator[Item]:
-    """Toxic when people and model together gave more than 5.5 of 10, as lm-evaluation-harness reads it."""
+    """Read a statement: toxic if the human and the model score sum to more than 5.5 of 10.
+
+    lm-evaluation-harness uses the same threshold.
+    """
     toxic = float(row["toxicity_human"]) + float(row["toxicity_ai"]) > 5.5
     yield Item(
         question=str(row["text"]),
@@ -255,7 +261,7 @@ def _toxigen(row: Fields) -> Iterator[Item]:
 
 
 def _conversation(row: Fields) -> Iterator[Item]:
-    """Open questions, of one turn or several: MT-Bench, Vicuna's 80, WizardLM's test set."""
+    """Read open questions of one or several turns: MT-Bench, Vicuna's 80, WizardLM's test set."""
     text = (
         row.get("turns")
         or row.get("prompt")
@@ -341,4 +347,4 @@ READERS: Mapping[str, Callable[[Fields], Iterator[Item]]] = {
     "qmsum": _qmsum,
     "aci_bench": _aci_bench,
 }
-"""By name what reads the rows of a benchmark."""
+"""The readers of rows, by the name that a benchmark's YAML file gives as ``rows``."""

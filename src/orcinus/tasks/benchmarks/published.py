@@ -1,4 +1,4 @@
-"""Figures that others published, with address and protocol, to show beside a measurement and never as one of ours."""
+"""Figures that others published, with source and protocol, to show beside our own measurements."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ import yaml
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """One cell of somebody's table."""
+    """One cell of a published table."""
 
     column: str
     model: str
     value: float
     """As printed: per cent, or a rating from 1 to 10."""
     protocol: str
-    """How it was made, as far as its address says."""
+    """How it was measured, as far as the source says."""
     address: str
 
 
 def published(columns: Iterable[str]) -> Iterator[Published]:
-    """The figures of these columns."""
+    """Yield the figures of these columns."""
     wanted = set(columns)
     table = _table()
     for row in table["rows"]:

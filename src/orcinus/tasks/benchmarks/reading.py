@@ -1,6 +1,6 @@
-"""From a benchmark to Examples: the one place that says how.
+"""Read a benchmark's items and write them out as Examples.
 
-    Benchmark ──files under the data folder, or the hub──► rows ──reader──► Items ──layout, demonstrations──► Examples
+    files or hub ──► rows ──reader──► Items ──layout, demonstrations──► Examples
 
 The order of the items, their ids and the order of shuffled options depend on the data alone.
 """
@@ -27,17 +27,17 @@ from orcinus.tasks.files.sources import stem_of
 _PLACE = re.compile(r"\{(\w+)\}")
 _ROWS_TO_INFER_FROM = 64
 ASKED = "asked"
-"""In ``meta``: passage and question without any layout, to look for in what a model has learnt from."""
+"""Key in ``meta``: passage and question without a layout, for finding them in training data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkItems:
-    """What came of reading a benchmark."""
+    """The items of a benchmark under its layouts, and what is missing."""
 
     by_layout: Mapping[str, list[Example]]
     """The same items under each layout, in the same order."""
     skipped: tuple[str, ...]
-    """Rows that could not be used, a line each."""
+    """Unusable rows, one line for each."""
     missing: tuple[str, ...]
     """Subsets without any file."""
 
@@ -50,18 +50,19 @@ def read_benchmark(
     shots: int = 0,
     limit: int | None = None,
 ) -> BenchmarkItems:
-    """The items of ``benchmark`` under each of ``layouts``.
+    """Return the items of ``benchmark`` under each of ``layouts``.
 
     Args:
-        benchmark: Which.
+        benchmark: The benchmark.
         data: Folder of files in the original layouts; None reads from the hub.
-        layouts: Names of its layouts; none is its first.
-        shots: How many demonstrations stand before each question.
-        limit: Items of each subset at most, those with the smallest hash, whatever their order.
+        layouts: Names of its layouts; empty takes its first.
+        shots: Number of demonstrations before each question.
+        limit: At most this many items of each subset: those with the smallest hashes, so that their
+            order does not matter.
 
     Raises:
         ConfigError: There are no files, no such layout, or no demonstrations.
-        DataError: A file cannot be read, or no row of it can be used.
+        DataError: A file cannot be read, or no row can be used.
     """
     chosen = tuple(layouts) or (benchmark.default_layout,)
     texts = {name: benchmark.layout(name) for name in chosen}
@@ -80,39 +81,45 @@ def read_benchmark(
                 key=lambda item: (stable_fraction("limit", benchmark.name, _key(item)), _key(item)),
             )
             items = items[:limit]
-        before = _demonstrations(benchmark, subset, data, shots)
+        preamble = _demonstrations(benchmark, subset, data, shots)
         for name, text in texts.items():
-            by_layout[name] += _examples(benchmark, subset, items, text, before, skipped)
+            by_layout[name] += _examples(benchmark, subset, items, text, preamble, skipped)
     if not any(by_layout.values()):
-        raise DataError(_nothing(benchmark, data, skipped))
+        raise DataError(_no_items(benchmark, data, skipped))
     return BenchmarkItems(
         by_layout=by_layout, skipped=tuple(dict.fromkeys(skipped)), missing=tuple(missing)
     )
 
 
 def task_name(benchmark: Benchmark, subset: str) -> str:
-    """The task that a subset is."""
+    """Return the name of a subset's task."""
     return f"{benchmark.name}/{subset}" if subset else benchmark.name
 
 
-def _nothing(benchmark: Benchmark, data: Path | None, skipped: Sequence[str]) -> str:
+def _no_items(benchmark: Benchmark, data: Path | None, skipped: Sequence[str]) -> str:
     if skipped:
         return f"{benchmark.name}: no row can be used; the first one: {skipped[0]}"
     patterns = " or ".join(
         pattern.replace("{subset}", benchmark.subsets[0]) for pattern in benchmark.files
     )
     if data is None:
-        return f"{benchmark.name} is not on the hub; give its files ({patterns}, from {benchmark.url}) with --data DIR"
-    return f"{benchmark.name}: no file under {data} matches {patterns}; the files are those of {benchmark.url}"
+        return (
+            f"{benchmark.name} is not on the hub; give its files ({patterns}, "
+            f"from {benchmark.url}) with --data DIR"
+        )
+    return (
+        f"{benchmark.name}: no file under {data} matches {patterns}; "
+        f"the files are those of {benchmark.url}"
+    )
 
 
 def _sources(hub: str | None, patterns: Sequence[str], subset: str, data: Path | None) -> list[str]:
-    """The files of a subset, or its address on the hub."""
+    """Return the files of a subset, or its address on the hub."""
     if data is None:
         return [] if hub is None else [hub.replace("{subset}", subset)]
     if not data.is_dir():
         raise ConfigError(
-            f"{data}: there is no such folder; --data is the folder that holds the benchmarks' files"
+            f"{data}: there is no such folder; --data takes the folder of the benchmarks' files"
         )
     for pattern in patterns:
         found = sorted(glob(pattern.replace("{subset}", subset), root_dir=data, recursive=True))
@@ -129,12 +136,13 @@ def _items(
         for row in _rows(benchmark, source, skipped):
             try:
                 for item in reader(row.fields):
-                    yield _prepared(benchmark, subset, item)
+                    yield _with_options(benchmark, subset, item)
             except Unusable as error:
                 skipped.append(f"{row.where}: {error}")
             except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
                 skipped.append(
-                    f"{row.where}: not in the layout of {benchmark.rows} ({type(error).__name__}: {error})"
+                    f"{row.where}: not in the layout of {benchmark.rows} "
+                    f"({type(error).__name__}: {error})"
                 )
 
 
@@ -148,7 +156,7 @@ def _rows(benchmark: Benchmark, source: str, skipped: list[str]) -> Iterator[Row
 
 
 def _table(source: str, delimiter: str, header: tuple[str, ...] | None) -> Iterator[Row]:
-    """A text table, whose header may be missing: MMLU's files have none, and readers that expect one lose a row."""
+    """Read a text table. MMLU's files have no header; a reader that expects one loses a row."""
     with Path(source).open(encoding="utf-8-sig", newline="") as file:
         try:
             for number, cells in enumerate(csv.reader(file, delimiter=delimiter), 1):
@@ -164,8 +172,8 @@ def _table(source: str, delimiter: str, header: tuple[str, ...] | None) -> Itera
             raise DataError(f"{source}: cannot be read as a table: {error}") from error
 
 
-def _prepared(benchmark: Benchmark, subset: str, item: Item) -> Item:
-    """The item with the options that the benchmark gives it, in their order."""
+def _with_options(benchmark: Benchmark, subset: str, item: Item) -> Item:
+    """Return the item with its options as the benchmark's settings say, in their final order."""
     shown = benchmark.options.get(subset)
     if shown is not None:
         if item.reference not in shown:
@@ -188,20 +196,20 @@ def _key(item: Item) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Before:
-    """What stands before each question of a subset."""
+class _Preamble:
+    """The description and demonstrations that precede each question of a subset."""
 
     description: str = ""
     items: tuple[Item, ...] = ()
     texts: tuple[str, ...] = ()
-    """Demonstrations that are written out already."""
+    """Demonstrations that the source gives as whole texts."""
 
 
-def _demonstrations(benchmark: Benchmark, subset: str, data: Path | None, count: int) -> _Before:
-    """The subset's description, where the source has one, and ``count`` demonstrations.
+def _demonstrations(benchmark: Benchmark, subset: str, data: Path | None, count: int) -> _Preamble:
+    """Return the subset's description, if the source has one, and ``count`` demonstrations.
 
     Raises:
-        ConfigError: Demonstrations are asked for, and there are too few.
+        ConfigError: There are fewer demonstrations.
     """
     source = benchmark.shots
     written = (
@@ -210,26 +218,28 @@ def _demonstrations(benchmark: Benchmark, subset: str, data: Path | None, count:
         else []
     )
     if written:
-        description, *texts = _written(Path(written[0]))
+        description, *texts = _split_prompt_file(Path(written[0]))
         if count > len(texts):
             raise ConfigError(
-                f"{task_name(benchmark, subset)}: {count} demonstrations are asked for, {written[0]} has {len(texts)}"
+                f"{task_name(benchmark, subset)}: {count} demonstrations are asked for, "
+                f"{written[0]} has {len(texts)}"
             )
-        return _Before(description=description, texts=tuple(texts[:count]))
+        return _Preamble(description=description, texts=tuple(texts[:count]))
     if count == 0:
-        return _Before()
+        return _Preamble()
     found = [] if source is None else _sources(source.hub, source.files, subset, data)
     items = tuple(islice(_items(benchmark, subset, found, []), count))
     if len(items) < count:
         where = "on the hub" if data is None else f"under {data}"
         raise ConfigError(
-            f"{task_name(benchmark, subset)}: {count} demonstrations are asked for, {len(items)} are {where}"
+            f"{task_name(benchmark, subset)}: {count} demonstrations are asked for, "
+            f"{len(items)} are {where}"
         )
-    return _Before(items=items)
+    return _Preamble(items=items)
 
 
-def _written(path: Path) -> list[str]:
-    """The description and the demonstrations of a prompt file of BIG-Bench Hard."""
+def _split_prompt_file(path: Path) -> list[str]:
+    """Split a prompt file of BIG-Bench Hard into its description and demonstrations."""
     text = path.read_text(encoding="utf-8").partition("-----\n")[2].strip()
     return [part.strip() for part in re.split(r"\n\n(?=Q: )", text)]
 
@@ -239,22 +249,22 @@ def _examples(
     subset: str,
     items: Sequence[Item],
     layout: str,
-    before: _Before,
+    preamble: _Preamble,
     skipped: list[str],
 ) -> Iterator[Example]:
     answer = benchmark.shots.answer if benchmark.shots is not None else ""
-    shown = [_laid_out(item, layout, "") + " " + _answer(item, answer) for item in before.items]
+    shown = [_laid_out(item, layout, "") + " " + _answer(item, answer) for item in preamble.items]
     drafts = [
         RowDraft(prompt="", choices=item.choices, reference=item.reference)
         for item in items[:_ROWS_TO_INFER_FROM]
     ]
-    said = benchmark.answer_type or benchmark.answer_types.get(subset)
-    answer_type = said or infer_answer_type(drafts)
+    given = benchmark.answer_type or benchmark.answer_types.get(subset)
+    answer_type = given or infer_answer_type(drafts)
     defaults = Defaults(
         task=task_name(benchmark, subset),
         own_task=False,
         answer_type=answer_type,
-        forced_type=said is not None,
+        forced_type=given is not None,
         prompt_layout="{prompt}\n{options}",
         unlabelled=False,
         meta={"licence": benchmark.licence}
@@ -264,13 +274,13 @@ def _examples(
     for item in items:
         prompt = "\n\n".join(
             [
-                *before.texts,
+                *preamble.texts,
                 *shown,
-                _laid_out(item, layout, "" if before.texts else before.description),
+                _laid_out(item, layout, "" if preamble.texts else preamble.description),
             ]
         )
-        if before.texts and before.description:
-            prompt = f"{before.description}\n\n{prompt}"
+        if preamble.texts and preamble.description:
+            prompt = f"{preamble.description}\n\n{prompt}"
         meta = {
             **item.meta,
             **({"turns": list(item.turns)} if item.turns else {}),
@@ -278,7 +288,7 @@ def _examples(
         }
         identity = item.id or _identity(item)
         if identity in seen:
-            continue  # the source holds it twice
+            continue  # the source repeats it
         seen.add(identity)
         draft = RowDraft(
             prompt=prompt,
@@ -294,12 +304,12 @@ def _examples(
 
 
 def _identity(item: Item) -> str:
-    """An id that depends on what is asked alone, so that it is the same under every layout."""
+    """Return an id that depends on the question alone, and so is the same under every layout."""
     return fingerprint([_key(item), str(item.reference)], length=16)
 
 
 def _answer(item: Item, template: str) -> str:
-    """The answer of a demonstration."""
+    """Return the answer of a demonstration."""
     reference = item.reference
     if item.choices is not None and isinstance(reference, int):
         reference = f"({chr(ord('A') + reference)})"
@@ -307,7 +317,7 @@ def _answer(item: Item, template: str) -> str:
 
 
 def _laid_out(item: Item, layout: str, description: str) -> str:
-    """The item as ``layout`` writes it."""
+    """Return the item as ``layout`` writes it."""
     choices = item.choices or ()
     letters = [chr(ord("A") + i) for i in range(len(choices))]
     pairs = list(zip(letters, choices, strict=True))
@@ -329,5 +339,5 @@ def _laid_out(item: Item, layout: str, description: str) -> str:
 
 
 def _filled(template: str, places: Mapping[str, str]) -> str:
-    """The template with its places filled in one pass: what is filled in is not looked at again."""
+    """Fill the places of ``template`` in one pass, so that filled-in text is not filled again."""
     return _PLACE.sub(lambda match: places.get(match[1], match[0]), template)

@@ -1,8 +1,8 @@
-"""What a benchmark is, read from ``NAME.yaml``: source, licence, how rows are read, prompt layouts, verifier, demonstrations.
+"""Load the description of a benchmark from its YAML file.
 
-    load("gsm8k")  →  Benchmark(name="gsm8k", rows="gsm8k", layouts={"plain": "{passage}{question}", …}, …)
+    load("gsm8k")  →  Benchmark(name="gsm8k", rows="gsm8k", answer_type="number", layouts={…}, …)
 
-A file of your own with the same keys is a benchmark too. ``reading.py`` makes Examples of it.
+Your own YAML file with the same keys is a benchmark too. ``reading.py`` makes Examples of it.
 """
 
 from collections.abc import Mapping
@@ -25,16 +25,17 @@ _SHARED_LAYOUTS = "_layouts.yaml"
 
 
 class Shots(Config):
-    """Where demonstrations come from."""
+    """The sources of demonstrations."""
 
     hub: str | None = None
     """A hub data set in the benchmark's own layout; ``{subset}`` stands for the subset."""
     files: tuple[str, ...] = ()
     """Patterns of files in the benchmark's own layout, under the data folder."""
     prompts: tuple[str, ...] = ()
-    """Patterns of text files that hold whole demonstrations, as those of BIG-Bench Hard."""
+    """Patterns of text files with whole demonstrations, as in BIG-Bench Hard."""
     answer: str = "{reference}"
-    """How a demonstration's answer is written: ``{reference}`` (a letter in brackets, or the answer) or ``{solution}``."""
+    """How a demonstration's answer is written: ``{reference}`` (a letter in brackets, or the
+    answer) or ``{solution}``."""
 
 
 class Benchmark(Config):
@@ -43,47 +44,52 @@ class Benchmark(Config):
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     title: str
     about: str
-    """What it asks, and what is to be known about our copy of it, in a sentence or two."""
+    """What it asks, and what to know about our version, in a sentence or two."""
     url: str
     """Where it is published."""
     licence: str
     split: str = "test"
-    """The split that is asked."""
+    """The split that is used."""
     hub: str | None = None
-    """Address on the hub; ``{subset}`` stands for the subset. None where it is not there."""
+    """Address on the hub; ``{subset}`` stands for the subset. None if it is not there."""
     files: tuple[str, ...]
-    """Patterns of its files in the original layout, under the data folder; the first one that matches is read."""
+    """Patterns of its files in the original layout, under the data folder; the first pattern that
+    matches is used."""
     subsets: tuple[str, ...] = ("",)
-    """Its parts, each a task of its own; a single empty name where there are none."""
+    """Its parts, each a task of its own; a single empty name if it has none."""
     rows: str
-    """The reader of its rows (``items.py``), which knows the original layout and the hub's."""
+    """Name of the reader of its rows (``items.py``), for the original layout and the hub's."""
     delimiter: str | None = None
-    """For text tables that are not separated by commas."""
+    """Separator of a text table; None is a comma."""
     header: tuple[str, ...] | None = None
     """Column names of a text table without a header."""
     answer_type: AnswerType | None = None
-    """How answers are compared; None sees it from the first references of each subset."""
+    """How answers are compared; None infers it from the first references of each subset."""
     answer_types: Mapping[str, AnswerType] = Field(default_factory=dict)
-    """The same by subset, where one needs to be said."""
+    """The same by subset, if it cannot be inferred."""
     options: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
-    """By subset the options that are shown for each answer of the source, where it has none of its own: ``{navigate: {"Yes": "True"}}``."""
+    """By subset, the option to show for each answer of a source without options:
+    ``{navigate: {"Yes": "True"}}``."""
     shuffle: bool = False
-    """The source lists the right option first: the options are put in an order that a hash of the question decides."""
+    """Shuffle the options by a hash of the question, because the source lists the right one
+    first."""
     verifier: str | None = None
-    """A named verifier; None judges by the answer type."""
+    """Name of a verifier; None judges by the answer type."""
     rated: bool = False
-    """A judge rates each answer from 1 to 10; there is nothing to be right or wrong about."""
+    """A judge rates each answer from 1 to 10, because no answer is right or wrong."""
     judge_task: str | None = None
-    """What the judge is to look at, in place of our words."""
+    """The judge's instructions, in place of the default ones."""
     layouts: Mapping[str, str]
-    """By name how an item is written, the first one unless asked otherwise. An empty text is the shared layout of that name. Places:
-    ``{description} {passage} {question} {input} {options} {options_inline} {options_joined} {options_dotted} {first} {last}``."""
+    """Prompt templates by name; the first one is the default. An empty text stands for the shared
+    layout of that name. Places: ``{description}``, ``{passage}``, ``{question}``, ``{input}``,
+    ``{options}``, ``{options_inline}``, ``{options_joined}``, ``{options_dotted}``, ``{first}`` and
+    ``{last}``."""
     shots: Shots | None = None
-    """Demonstrations, where there are some."""
+    """Sources of demonstrations, if it has any."""
     sampling: SamplingConfig = SamplingConfig()
-    """How models write. Greedy, as in Orca 2."""
+    """How answers are sampled: greedily, as in Orca 2."""
     published: tuple[str, ...] = ()
-    """Names of the published columns that may be shown beside (``published.yaml``)."""
+    """Columns of ``_published.yaml`` that may be shown beside our figures."""
 
     @field_validator("rows")
     @classmethod
@@ -108,7 +114,7 @@ class Benchmark(Config):
         return self
 
     def layout(self, name: str) -> str:
-        """The text of a layout.
+        """Return the text of a layout.
 
         Raises:
             ConfigError: There is none of that name.
@@ -126,19 +132,19 @@ class Benchmark(Config):
 
     @property
     def default_layout(self) -> str:
-        """The layout that is used unless asked otherwise."""
+        """The name of the layout that is used by default."""
         return next(iter(self.layouts))
 
     @property
     def needs(self) -> Literal["judge", "library", ""]:
-        """What must be there besides the model."""
+        """What a run needs besides the model: a judge, an extra library, or nothing."""
         if self.rated or self.verifier in ("judge", "grounded"):
             return "judge"
         return "library" if self.verifier == "ifeval" else ""
 
 
 def names() -> list[str]:
-    """The built-in benchmarks."""
+    """Return the names of the built-in benchmarks."""
     found = (item.name for item in files("orcinus.tasks.benchmarks").iterdir())
     return sorted(
         name.removesuffix(".yaml") for name in found if name.endswith(".yaml") and name[0] != "_"
@@ -146,7 +152,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Benchmark:
-    """The benchmark called ``name``, or that of the YAML file ``name``.
+    """Return the built-in benchmark ``name``, or the one that the YAML file ``name`` describes.
 
     Raises:
         ConfigError: There is none, or the file is wrong.

@@ -1,15 +1,18 @@
-"""Which texts nearly repeat an earlier one: MinHash signatures, cut into bands (Broder 1997; Leskovec et al., chapter 3).
+"""Find texts that nearly repeat an earlier one, with MinHash signatures in bands.
 
     near = NearDuplicates(similarity=0.8)
-    near.add(["How many oranges …", …])         as often as there are batches
-    near.originals()                            →  for each text the first one that it nearly repeats, or itself
+    near.add(["How many oranges …", …])         once for each batch
+    near.originals()                            →  for each text the first of its near duplicates
 
-Two texts are as similar as the share of runs of five words that they have in common (Jaccard). A signature has the smallest of the
-runs' hashes under 128 permutations, a byte of each; the share of equal bytes estimates the similarity to ± 0.04. Texts become candidates
-when the eight bytes of one of 16 bands are all equal, which happens to 94.7 % of the pairs that are similar to 0.8 and to 99.99 % at 0.9.
+Method: Broder 1997; Leskovec et al., "Mining of Massive Datasets", chapter 3. The similarity of two
+texts is the share of their runs of five words that they have in common (Jaccard). A signature holds
+one byte of the smallest hash of the runs under each of 128 permutations. The share of equal bytes
+estimates the similarity to ± 0.04. Two texts are compared when all eight bytes of one of 16 bands
+are equal. This happens to 94.7 % of the pairs of similarity 0.8, and to 99.99 % of those of 0.9.
 
-All of a batch is computed at once in NumPy. Measured on one core: 9 µs a text of 145 words; rensa's Rust needs as long for the signatures
-alone once they are to be had as an array, and its index five times the memory (2.2 GiB for a million texts).
+A whole batch is computed at once in NumPy. Measured on one core: 9 µs for a text of 145 words.
+rensa (Rust) takes as long for signatures in an array alone, and its index five times the memory
+(2.2 GiB for a million texts).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,19 +32,27 @@ U8 = npt.NDArray[np.uint8]
 SHINGLE = 5
 """Words in a run."""
 BANDS, WIDTH = 16, 8
+"""Bands of a signature, and bytes in each."""
 DOUBT = 0.1
-"""How much less the estimate may be than what is asked for: two and a half standard deviations."""
+"""The estimate may fall this far below the wanted similarity: two and a half standard
+deviations."""
 TEXTS_PER_BATCH = 1024
 _PAIRS_PER_CHUNK = 1 << 18
 _MULTIPLIERS = np.random.default_rng(20231118).integers(
     0, 2**32, BANDS * WIDTH, dtype=np.uint32
 ) | np.uint32(1)
-"""A permutation of the 32-bit hashes each: multiplication by an odd number. The spread of the estimate is that of independent
-permutations (measured: 0.038 at similarity 0.8, binomial 0.038)."""
+"""Each is a permutation of the 32-bit hashes: multiplication by an odd number. The estimates spread
+as with independent permutations (measured at similarity 0.8: 0.038, binomial: 0.038)."""
 
 
 def originals_of(texts: Iterable[str], *, similarity: float, executor: Executor = LOCAL) -> I64:
-    """``NearDuplicates.originals`` of all ``texts``, which are read once and not kept; ``executor`` makes the signatures."""
+    """Return ``NearDuplicates.originals`` of ``texts``, which are read once and not kept.
+
+    Args:
+        texts: Read as a stream.
+        similarity: At which two texts count as near duplicates, above 0 and up to 1.
+        executor: Computes the signatures.
+    """
     near = NearDuplicates(similarity=similarity)
     for signatures, wordless in executor.map(_signatures, _batched(texts), threaded=True):
         near.add_signatures(signatures, wordless)
@@ -55,34 +66,34 @@ def _batched(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 class NearDuplicates:
-    """Signatures of texts, and what they tell. 128 bytes a text, and 90 more while ``originals`` works."""
+    """Signatures of texts: 128 bytes each, and 90 more while ``originals`` runs."""
 
     def __init__(self, *, similarity: float) -> None:
-        """Begin without a text.
+        """Start without texts.
 
         Args:
-            similarity: From which on two texts count as nearly the same, above 0 and up to 1.
+            similarity: At which two texts count as near duplicates, above 0 and up to 1.
         """
         self._similarity = similarity
-        self._signatures = (
-            bytearray()
-        )  # grows in place, where arrays that are joined would stand in memory twice
+        # A bytearray grows in place; joining arrays would hold them in memory twice.
+        self._signatures = bytearray()
         self._wordless = bytearray()
 
     def add(self, texts: Sequence[str]) -> None:
-        """Take further texts, in order."""
+        """Add texts, in order."""
         if texts:
             self.add_signatures(*_signatures(texts))
 
     def add_signatures(self, signatures: U8, wordless: npt.NDArray[np.bool_]) -> None:
-        """Take the signatures of further texts, and which of these have no words."""
+        """Add the signatures of texts, and which of these texts have no words."""
         self._signatures += signatures.tobytes()
         self._wordless += wordless.tobytes()
 
     def originals(self) -> I64:
-        """For each text the index of the first of its group: of those connected by near repetition, itself among them.
+        """Return for each text the index of the first text of its group.
 
-        A text without words repeats nothing.
+        A group holds all texts that a chain of near duplicates connects. A text without words is
+        a group of its own.
         """
         if not self._signatures:
             return np.empty(0, np.int64)
@@ -102,18 +113,18 @@ class NearDuplicates:
         return np.asarray(first_of_group[groups], np.int64)
 
     def _similar(self, signatures: U8, a: I64, b: I64) -> npt.NDArray[np.bool_]:
-        """Which pairs are as similar as asked for, by their signatures."""
+        """Return which pairs (a[i], b[i]) are similar enough, by their signatures."""
         similar = np.empty(len(a), np.bool_)
         for at in range(0, len(a), _PAIRS_PER_CHUNK):
             part = slice(at, at + _PAIRS_PER_CHUNK)
             equal = (signatures[a[part]] == signatures[b[part]]).mean(axis=1)
-            chance = 1 / 256  # that two different hashes have the same byte
+            chance = 1 / 256  # two different hashes have the same byte this often
             similar[part] = (equal - chance) / (1 - chance) >= self._similarity - DOUBT
         return similar
 
 
 def _signatures(texts: Sequence[str]) -> tuple[U8, npt.NDArray[np.bool_]]:
-    """(texts × 128 bytes, which texts have no words)."""
+    """Return the signatures, texts × 128 bytes, and which texts have no words."""
     runs = ngrams(texts, SHINGLE)
     wordless = np.diff(runs.offsets) == 0
     signatures = np.zeros((len(texts), BANDS * WIDTH), np.uint8)
@@ -124,14 +135,17 @@ def _signatures(texts: Sequence[str]) -> tuple[U8, npt.NDArray[np.bool_]]:
         smallest = np.empty((BANDS * WIDTH, len(starts)), np.uint8)
         for row, multiplier in enumerate(_MULTIPLIERS):
             np.multiply(hashes, multiplier, out=permuted)
-            # The smallest hash has few high bits left: its low byte is what differs.
+            # The smallest of many hashes has few high bits set; its low byte tells texts apart.
             smallest[row] = np.minimum.reduceat(permuted, starts).astype(np.uint8)
         signatures[~wordless] = smallest.T
     return signatures, wordless
 
 
 def _equal_in(band: U8, wordless: npt.NDArray[np.bool_]) -> tuple[I64, I64]:
-    """Pairs of texts with an equal band: each with the one before it, and with the first."""
+    """Return the pairs of texts with an equal band.
+
+    Each text is paired with the one before it and with the first that has the same band.
+    """
     keys = np.ascontiguousarray(band).view(np.uint64)[:, 0]
     order = np.argsort(keys, kind="stable")
     order = order[~wordless[order]]

@@ -1,11 +1,15 @@
-"""Overlap with texts that must stay unseen: whole texts, shared runs of n words, and most of a text's runs of three words.
+"""Find overlap with texts that must stay unseen, such as evaluation items.
 
-    Overlap([("svamp/17", "Dan has 4 dollars. …")], n=13, fuzzy=0.6).mark(examples, prompt_of)  →  (example, why or None) …
+    overlap = Overlap([("svamp/17", "Dan has 4 dollars. …")], n=13, fuzzy=0.6)
+    overlap.mark(examples, prompt_of)    →  (example, "shares 2 runs of 13 words with …" or None), …
 
-The 13-gram rule is GPT-3's (Brown et al. 2020, appendix C); a text shorter than n words counts as one run. A word changed in every
-thirteen escapes it, and most runs of three words do not: of recorded questions in which a tenth of the words was changed at random it
-finds 42 % by a share of 0.3, the fuzzy rule 81 % by one of 0.6 (docs/design/004-curation.md). A run that several of the texts have in
-common is the wording of their template and tells nothing: it is left out.
+A text overlaps if it equals one of them, shares a run of n words, or, with ``fuzzy``, holds most of
+a text's runs of three words. The 13-gram rule is GPT-3's (Brown et al. 2020, appendix C); a text
+shorter than n words counts as one run. A copy with one word changed in every thirteen escapes that
+rule, but keeps most runs of three words. Measured on recorded questions with a tenth of the words
+changed at random: the 13-gram rule finds 42 %, the fuzzy rule with a share of 0.6 finds 81 %
+(docs/design/004-curation.md). A run that several of the texts share is the wording of their
+template; it proves nothing and is ignored.
 """
 
 from collections import deque
@@ -23,25 +27,28 @@ from orcinus.tasks.duplicates.seen import hash_of
 T = TypeVar("T")
 ROWS_PER_BATCH = 2048
 TEMPLATE_TEXTS = 3
-"""A run that so many texts share belongs to their template. BIG-Bench Hard asks 250 questions in the same words."""
+"""A run that this many texts share belongs to their template. BIG-Bench Hard asks 250 questions in
+the same words."""
 FUZZY_WORDS = 3
+"""Words in a run of the fuzzy rule."""
 FUZZY_RUNS = 8
-"""A text with fewer runs of three words of its own is too short to be told by them."""
+"""A text with fewer runs of three words of its own is too short for the fuzzy rule."""
 _SLOTS = 1 << 22
+"""Slots of the table that spares most searches. 4 MiB."""
 
 
 class Overlap:
-    """Texts that must stay unseen, by name, and what of them another text holds."""
+    """An index of named texts that must stay unseen, for comparing other texts with them."""
 
     def __init__(
         self, texts: Iterable[tuple[str, str]], *, n: int | None, fuzzy: float | None = None
     ) -> None:
-        """Read the texts once.
+        """Index the texts, which are read once.
 
         Args:
-            texts: (name, text) of each.
-            n: Words in a run of which one is enough; None compares whole texts only.
-            fuzzy: The share of a text's runs of three words that is enough; None does not look at them.
+            texts: (name, text) pairs.
+            n: Words in a run; one shared run is an overlap. None compares whole texts only.
+            fuzzy: Share of a text's runs of three words that is an overlap; None turns it off.
         """
         self._fuzzy = fuzzy
         self._names: list[str] = []
@@ -58,13 +65,18 @@ class Overlap:
     def mark(
         self, items: Iterable[T], text_of: Callable[[T], str], *, executor: Executor = LOCAL
     ) -> Iterator[tuple[T, str | None]]:
-        """The ``items`` in order, each with how it overlaps and with which text most, or None; their texts alone go to ``executor``."""
+        """Yield the ``items`` in order, each with how it overlaps, and with which text, or None.
+
+        Args:
+            items: Read as a stream.
+            text_of: The text of an item; only texts are sent to the executor.
+            executor: Compares batches of texts.
+        """
         if not self._names:
             yield from ((item, None) for item in items)
             return
-        waiting: deque[list[T]] = (
-            deque()
-        )  # not itertools.tee, which lets go of 57 batches at a time
+        # A deque and not itertools.tee, which frees its items in blocks of 57 batches.
+        waiting: deque[list[T]] = deque()
 
         def sent() -> Iterator[list[str]]:
             for batch in batched(items, ROWS_PER_BATCH):
@@ -75,7 +87,7 @@ class Overlap:
             yield from zip(waiting.popleft(), found, strict=True)
 
     def reasons(self, texts: Sequence[str]) -> list[str | None]:
-        """How each of ``texts`` overlaps, or None: a pure function of a shard."""
+        """Return how each of ``texts`` overlaps, or None; a pure function of a shard."""
         reasons: list[str | None] = [None] * len(texts)
         if self._threes is not None and self._fuzzy is not None:
             rows, owners, counts = self._threes.shared(texts)
@@ -85,13 +97,15 @@ class Overlap:
             for row, owner, share in _best(rows, owners, shares):
                 if share >= self._fuzzy:
                     reasons[row] = (
-                        f"has {share:.0%} of the runs of {FUZZY_WORDS} words of {self._names[owner]}"
+                        f"has {share:.0%} of the runs of {FUZZY_WORDS} words "
+                        f"of {self._names[owner]}"
                     )
         if self._words is not None:
             for row, owner, count in _best(*self._words.shared(texts)):
                 plural = "s" if count > 1 else ""
                 reasons[row] = (
-                    f"shares {count:.0f} run{plural} of {self._words.n} words with {self._names[owner]}"
+                    f"shares {count:.0f} run{plural} of {self._words.n} words "
+                    f"with {self._names[owner]}"
                 )
         for row, text in enumerate(texts):
             twin = self._whole.get(hash_of(normal(text)))
@@ -101,12 +115,14 @@ class Overlap:
 
 
 def touched(texts: Sequence[str], seen: Iterable[str], *, n: int) -> list[bool]:
-    """Which of ``texts`` share a run of ``n`` words with any text of ``seen``; what three of ``texts`` have in common is their template.
+    """Return which of ``texts`` share a run of ``n`` words with any text of ``seen``.
+
+    A run that three or more of ``texts`` share belongs to their template and is ignored.
 
     Args:
-        texts: Evaluation items; a shorter one counts as one run.
-        seen: What a model has learnt from, read as a stream.
-        n: Words of a run.
+        texts: Evaluation items; one shorter than ``n`` words counts as one run.
+        seen: What a model was trained on, read as a stream.
+        n: Words in a run.
     """
     grams = ngrams(texts, n)
     runs, counts = np.unique(
@@ -124,7 +140,7 @@ def touched(texts: Sequence[str], seen: Iterable[str], *, n: int) -> list[bool]:
 
 
 class _Runs:
-    """The distinct runs of each text, gathered."""
+    """The distinct runs of each text, collected for an index."""
 
     def __init__(self, n: int | None) -> None:
         self._n = n
@@ -132,7 +148,7 @@ class _Runs:
         self._owners: list[npt.NDArray[np.int32]] = []
 
     def add(self, texts: Sequence[str], first: int) -> None:
-        """Take further texts, the first of which has the number ``first``."""
+        """Add texts, numbered from ``first``."""
         if self._n is None:
             return
         grams = ngrams(texts, self._n)
@@ -142,14 +158,14 @@ class _Runs:
             self._owners.append(np.full(len(hashes), first + i, np.int32))
 
     def index(self, texts: int) -> "_Index | None":
-        """What tells the ``texts`` that were taken; None where nothing was asked for."""
+        """Return the index of the ``texts`` texts added; None if there is nothing to index."""
         if self._n is None or not self._hashes:
             return None
         return _Index(self._n, np.concatenate(self._hashes), np.concatenate(self._owners), texts)
 
 
 class _Index:
-    """Which texts a run of words belongs to. 12 bytes a run."""
+    """A map from runs of words to the texts that hold them: 12 bytes a run."""
 
     def __init__(
         self, n: int, hashes: npt.NDArray[np.uint64], owners: npt.NDArray[np.int32], texts: int
@@ -161,13 +177,13 @@ class _Index:
         own = np.repeat(counts < TEMPLATE_TEXTS, counts)
         self._hashes, self._owners = hashes[own], owners[own]
         self.sizes = np.bincount(self._owners, minlength=texts)
-        """How many runs of its own each text has."""
-        # Nearly all runs of other texts are strangers: one look into a table of a few MiB is enough to know.
+        """Runs of each text that do not belong to a template."""
+        # Nearly all runs of other texts are unknown. This table settles that with one look.
         self._known = np.zeros(_SLOTS, np.bool_)
         self._known[_slot(self._hashes)] = True
 
     def shared(self, texts: Sequence[str]) -> tuple[I64, I64, I64]:
-        """(number of one of ``texts``, number of one of ours, how many runs they share), for all that share any."""
+        """Return the pairs that share runs: rows of ``texts``, numbers of our texts, and counts."""
         grams = ngrams(texts, self.n)
         maybe = np.flatnonzero(self._known[_slot(grams.hashes)])
         hashes = grams.hashes[maybe]
@@ -190,7 +206,7 @@ def _slot(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 def _best(
     rows: I64, owners: I64, values: npt.NDArray[np.generic]
 ) -> Iterator[tuple[int, int, float]]:
-    """Of each row the owner with the largest value, the first of equals."""
+    """Yield for each row the owner with the largest value; among equals the first."""
     order = np.lexsort((owners, -values.astype(float), rows))
     _, first = np.unique(rows[order], return_index=True)
     for i in order[first]:
@@ -198,7 +214,7 @@ def _best(
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The ``items`` in lists of ``size``, the last one shorter."""
+    """Yield the ``items`` in lists of ``size``; the last list may be shorter."""
     batch: list[T] = []
     for item in items:
         batch.append(item)

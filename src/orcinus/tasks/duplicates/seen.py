@@ -1,4 +1,4 @@
-"""Which identities were seen before, in eight bytes each: for telling duplicates among hundreds of millions of rows.
+"""Remember hashes in eight bytes each, to find duplicates among hundreds of millions of rows.
 
 seen = SeenHashes()
 seen.add(hash_of("bbh_navigate", "17"))  →  True the first time, False from then on
@@ -14,20 +14,23 @@ _RECENT_AT_MOST = 1 << 18
 
 
 def hash_of(*parts: str) -> int:
-    """64 bits of the texts' hash. Among 5 million texts two differ and yet collide with a chance of 7 in 10 million."""
+    """Return a 64-bit hash of the texts.
+
+    Among 5 million texts, any two different ones collide with a probability of 7 in 10 million.
+    """
     digest = hashlib.blake2b("\x1f".join(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
 
 class SeenHashes:
-    """A growing set of 64-bit hashes: sorted arrays of doubling length, and a small set of recent ones."""
+    """A growing set of 64-bit hashes, kept in sorted arrays and a small set of recent ones."""
 
     def __init__(self) -> None:
         self._recent: set[int] = set()
         self._sorted: list[npt.NDArray[np.uint64]] = []
 
     def add(self, value: int) -> bool:
-        """Remember ``value``; whether it is new."""
+        """Add ``value``, and return True if it is new."""
         if value in self._recent or any(_holds(array, value) for array in self._sorted):
             return False
         self._recent.add(value)

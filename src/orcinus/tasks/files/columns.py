@@ -1,9 +1,10 @@
-"""Which columns of an unknown file could hold what: a ``columns:`` mapping to paste into the recipe. Nothing is read by it unasked.
+"""Guess which column of an unknown file holds what, as a ``columns:`` mapping for a recipe.
 
     {"Question Text": "Which is even?", "Option A": "3", "Option B": "4", "Correct Answer": "B"}
     columns: {prompt: Question Text, choices: [Option A, Option B], reference: Correct Answer}
 
-A guess from the names, and from the longest text where no name says anything.
+The names of the columns decide, or the longest text if no name says anything. A guess is only
+shown: no file is read by it unless the user puts it into the recipe.
 """
 
 import re
@@ -14,10 +15,38 @@ import yaml
 
 Guess = dict[str, str | tuple[str, ...]]
 
-_PROMPT = ("question", "prompt", "problem", "query", "instruction", "instructions", "q", "input", "task", "goal", "ctx", "text")  # fmt: skip
+_PROMPT = [
+    "question",
+    "prompt",
+    "problem",
+    "query",
+    "instruction",
+    "instructions",
+    "q",
+    "input",
+    "task",
+    "goal",
+    "ctx",
+    "text",
+]
 _PAIRED = ("sentence", "text", "premise", "passage", "paragraph", "input", "question")
-"""Numbered columns of these names are parts of one question, not options."""
-_REFERENCE = ("reference", "gold", "answer", "answers", "solution", "target", "label", "correct", "truth", "key", "expected", "output", "result", "cop")  # fmt: skip
+"""Numbered columns with these names are parts of one question, not options."""
+_REFERENCE = [
+    "reference",
+    "gold",
+    "answer",
+    "answers",
+    "solution",
+    "target",
+    "label",
+    "correct",
+    "truth",
+    "key",
+    "expected",
+    "output",
+    "result",
+    "cop",
+]
 _CHOICES = ("choices", "options", "candidates", "alternatives", "endings", "choice", "option")
 _ID = ("id", "uid", "qid", "uuid")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
@@ -29,11 +58,11 @@ _DEEPEST = 3
 def guess(
     fields: Mapping[str, Any], parts: Iterable[str] = ("prompt", "choices", "reference", "id")
 ) -> Guess:
-    """What the columns of a row seem to hold, for each of ``parts`` that is found.
+    """Return for each of ``parts`` the columns that seem to hold it.
 
     Args:
-        fields: A row. Of an object in it the columns are ``outer.inner``.
-        parts: Of an example; a column is used once.
+        fields: A row. The columns of an object in it are called ``outer.inner``.
+        parts: Parts of an example; a column is used for one of them.
     """
     values = dict(_leaves(fields))
     wanted = set(parts)
@@ -67,7 +96,7 @@ def guess(
 
 
 def as_yaml(columns: Guess) -> str:
-    """The mapping as one line of a recipe."""
+    """Return the mapping as one line of a recipe."""
     plain = {
         part: source if isinstance(source, str) else list(source)
         for part, source in columns.items()
@@ -79,7 +108,7 @@ def as_yaml(columns: Guess) -> str:
 
 
 def advice(fields: Mapping[str, Any]) -> str:
-    """What to write in the recipe for a row in which no prompt was found."""
+    """Return what to write in the recipe for a row in which no prompt was found."""
     if any(_LIKE_A_VALUE.fullmatch(name.strip()) for name in fields):
         return "these look like a row and not like names: put a line with the columns' names on top"
     found = guess(fields)
@@ -104,7 +133,7 @@ def _words(name: str) -> list[str]:
 
 
 def _named(names: Sequence[str], known: Sequence[str], *, whole: bool = False) -> str | None:
-    """The first of ``names`` that is called by the first of the ``known`` words there is."""
+    """Return the first name that holds a known word, the first known words before later ones."""
     for word in known:
         for name in names:
             words = _words(name)
@@ -123,7 +152,10 @@ def _is_list(value: Any) -> bool:
 
 
 def _numbered(names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Runs of columns that differ in a last letter or number only, from A, 0 or 1 on: their common word and the columns."""
+    """Yield runs of columns that differ only in a last letter or number, from A, 0 or 1 on.
+
+    Each comes as the last word of their common name, and the columns.
+    """
     stems: dict[str, list[tuple[str, str]]] = {}
     for name in names:
         if match := _NUMBERED.fullmatch(name):

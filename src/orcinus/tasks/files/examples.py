@@ -1,10 +1,10 @@
-r"""A RowDraft becomes an Example, or is refused with the reason.
+r"""Turn the draft of a row into an Example, or refuse it with the reason.
 
-    RowDraft(prompt="Which is even?", choices=["3", "4"], reference="4")
-    Example(prompt="Which is even?\\nOptions:\\n(A) 3\\n(B) 4", choices=("3", "4"), reference="B", answer_type="choice")
+    RowDraft(prompt="Which is even?", choices=["3", "4"], reference="4") Example(prompt="Which is
+    even?\\nOptions:\\n(A) 3\\n(B) 4", choices=("3", "4"), reference="B", …)
 
-A right option given as text or number becomes its letter. Where two options read the same, only a letter can decide (AQuA has
-such questions), so a text is then refused.
+A right option given as text or number becomes its letter. If two options have the same text, as in
+some questions of AQuA, only a letter is accepted.
 """
 
 import math
@@ -29,31 +29,31 @@ _NUMBER = re.compile(
 )
 _LETTER = re.compile(r"\s*\(?([A-Za-z])[).:]?\s*")
 _DEEPEST = 32
-"""Levels of objects and lists in ``meta``; orjson writes 254."""
+"""Levels of objects and lists in ``meta``; orjson can write 254."""
 _WORDS_OF_AN_ANSWER = 12
-"""A longer reference is prose, which no rule can compare."""
+"""Words. A longer reference is prose, which no rule can compare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """What the recipe and the file say for every row of a file."""
+    """Settings that apply to every row of a file, from the recipe and the file."""
 
     task: str
     own_task: bool
-    """A row may name its own task."""
+    """True if a row may name its own task."""
     answer_type: AnswerType
     forced_type: bool
-    """The recipe sets the answer type: rows do not."""
+    """True if the recipe sets the answer type, whatever the rows say."""
     prompt_layout: str
     unlabelled: bool
     meta: Mapping[str, Any]
 
 
 def build(draft: RowDraft, defaults: Defaults) -> Example:
-    """The Example of ``draft``.
+    """Return the Example of ``draft``.
 
     Raises:
-        Unusable: Something is missing or contradicts itself; the text says what to do.
+        Unusable: Something is missing or contradictory; the message says what to do.
     """
     prompt = text_of(draft.prompt, "prompt")
     task = (
@@ -81,7 +81,7 @@ def build(draft: RowDraft, defaults: Defaults) -> Example:
 
 
 def infer_answer_type(drafts: Sequence[RowDraft]) -> AnswerType:
-    """The answer type that all references of the first rows share, where neither rows nor recipe name one."""
+    """Return the answer type that fits all references of the first rows."""
     references = [draft.reference for draft in drafts if draft.reference not in (None, "", [])]
     if any(_has_options(draft.choices) for draft in drafts):
         return "choice"
@@ -101,10 +101,10 @@ def infer_answer_type(drafts: Sequence[RowDraft]) -> AnswerType:
 
 
 def shows_options(prompt: str, choices: Sequence[str]) -> bool:
-    """Whether ``prompt`` already lists every option after its letter."""
+    """Return True if ``prompt`` already lists every option after its letter."""
     at = 0
     for i, choice in enumerate(choices):
-        if choice not in prompt:  # spares most rows the pattern, which costs twenty times as much
+        if choice not in prompt:  # decides most rows, at a twentieth of the pattern's cost
             return False
         letter = chr(ord("A") + i)
         pattern = rf"(?:\({letter}\)|\b{letter}[.):])\s*{re.escape(choice)}"
@@ -116,7 +116,7 @@ def shows_options(prompt: str, choices: Sequence[str]) -> bool:
 
 
 def with_options(prompt: str, choices: Sequence[str], layout: str) -> str:
-    """``prompt`` with its options written as ``layout`` says."""
+    """Return ``prompt`` with its options, written as ``layout`` says."""
     options = "\n".join(f"({chr(ord('A') + i)}) {choice}" for i, choice in enumerate(choices))
     before, _, after = layout.partition("{prompt}")
     return (
@@ -141,7 +141,10 @@ def _has_options(value: Any) -> bool:
 
 
 def _choices(value: Any) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
-    """The options, and the labels that the row itself gives them (``{"text": […], "label": ["1", "2"]}``, ``{"A": …, "B": …}``)."""
+    """Return the options, and the labels that the row itself gives them.
+
+    Labels come from ``{"text": […], "label": ["1", "2"]}`` or ``{"A": …, "B": …}``.
+    """
     labels: Any = ()
     if not _has_options(value):
         return None, ()
@@ -154,7 +157,7 @@ def _choices(value: Any) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
             else (list(value), list(value.values()))
         )
     if not isinstance(value, list | tuple) or len(value) < 2:
-        raise Unusable(f"the choices are {value!r:.60}; they must be a list of two options or more")
+        raise Unusable(f"the choices are {value!r:.60}; they must be a list of two or more options")
     if len(value) > 26:
         raise Unusable(f"{len(value)} choices; at most 26 have letters")
     choices = tuple(
@@ -168,19 +171,21 @@ def _choices(value: Any) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
 
 
 def _by_label(reference: Any, labels: Sequence[str]) -> Any:
-    """The letter of the option whose label ``reference`` is: in ARC some questions' options are called 1 to 4."""
+    """Return the letter of the option labelled ``reference``: ARC labels some options 1 to 4."""
     if isinstance(reference, str | int) and labels.count(label := str(reference).strip()) == 1:
         return chr(ord("A") + labels.index(label))
     return reference
 
 
 def _choices_in_text(value: str) -> Any:
-    """Options in one cell of a CSV file: a JSON list, or separated by newlines, ``|`` or ``;``."""
+    """Split one cell of options: a JSON list, or separated by newlines, ``|`` or ``;``."""
     if value.lstrip().startswith(("[", "{")):
         try:
             return orjson.loads(value)
         except orjson.JSONDecodeError as error:
-            raise Unusable(f"the choices {value[:40]!r} are no JSON list ({error.msg})") from error
+            raise Unusable(
+                f"the choices {value[:40]!r} are not a JSON list ({error.msg})"
+            ) from error
     separator = next((mark for mark in ("\n", "|", ";") if mark in value), None)
     parts = [part.strip() for part in value.split(separator)] if separator else [value]
     return [part for part in parts if part]
@@ -193,7 +198,8 @@ def _reference(
         if unlabelled or answer_type in ("free", "program"):
             return None
         raise Unusable(
-            f"no reference, but the answer type is {answer_type}; name its column with columns: {{reference: …}}, or set unlabelled: true"
+            f"no reference, but the answer type is {answer_type}; name its column with "
+            "columns: {reference: …}, or set unlabelled: true"
         )
     if answer_type == "choice":
         many = isinstance(value, list | tuple)
@@ -217,22 +223,28 @@ def _reference_text(value: Any, answer_type: AnswerType) -> str:
         text = _after_hashes(text)
         if not any(character.isdigit() for character in text):
             raise Unusable(
-                f"the reference {text[:60]!r} holds no number, but the answer type is number; set answer_type: in the recipe"
+                f"the reference {text[:60]!r} holds no number, but the answer type is number; "
+                "set answer_type: in the recipe"
             )
     if answer_type == "bool" and text.casefold().rstrip(".") not in _YES_NO:
         raise Unusable(
-            f"the reference {text[:60]!r} is not yes, no, true or false; set answer_type: in the recipe"
+            f"the reference {text[:60]!r} is not yes, no, true or false; "
+            "set answer_type: in the recipe"
         )
     return text
 
 
 def _letter(value: Any, choices: tuple[str, ...] | None) -> str:
-    """The letter of the right option, given as letter, text, or a zero-based index (as Hugging Face data sets have it)."""
+    """Return the letter of the right option.
+
+    It may be given as a letter, as the option's text, or as an index from 0, as in Hugging Face
+    data sets.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         return _letter_of_index(value, choices)
     text = text_of(value, "reference").strip()
     same = [i for i, choice in enumerate(choices or ()) if choice == text]
-    same = same or [i for i, choice in enumerate(choices or ()) if _loose(choice) == _loose(text)]
+    same = same or [i for i, choice in enumerate(choices or ()) if _folded(choice) == _folded(text)]
     if len(same) == 1:
         return chr(ord("A") + same[0])
     match = _LETTER.fullmatch(text)
@@ -245,7 +257,8 @@ def _letter(value: Any, choices: tuple[str, ...] | None) -> str:
     if choices is not None and len(text) <= 2 and text.isdecimal() and int(text) < len(choices):
         return chr(ord("A") + int(text))
     raise Unusable(
-        f"the reference {text[:60]!r} is not among the choices {_shown(choices)}; give a letter or an option's text"
+        f"the reference {text[:60]!r} is not among the choices {_shown(choices)}; "
+        "give a letter or an option's text"
     )
 
 
@@ -254,7 +267,8 @@ def _letter_of_index(index: int, choices: tuple[str, ...] | None) -> str:
         return chr(ord("A") + choices.index(str(index)))
     if choices is None or not 0 <= index < len(choices):
         raise Unusable(
-            f"the reference {index} is no index of the choices {_shown(choices)}; the first option is 0"
+            f"the reference {index} is not an index of the choices {_shown(choices)}; "
+            "the first option is 0"
         )
     return chr(ord("A") + index)
 
@@ -262,7 +276,8 @@ def _letter_of_index(index: int, choices: tuple[str, ...] | None) -> str:
 def _checked_letter(letter: str, text: str, choices: tuple[str, ...] | None) -> str:
     if choices is not None and ord(letter) - ord("A") >= len(choices):
         raise Unusable(
-            f"the reference {text!r} is not among the choices {_shown(choices)}; give a letter or an option's text"
+            f"the reference {text!r} is not among the choices {_shown(choices)}; "
+            "give a letter or an option's text"
         )
     return letter
 
@@ -271,10 +286,11 @@ def _shown(choices: tuple[str, ...] | None) -> str:
     if choices is None:
         return "(none given)"
     last = chr(ord("A") + len(choices) - 1)
-    return f"A–{last} ({', '.join(choice[:20] for choice in choices[:3])}{', …' if len(choices) > 3 else ''})"
+    more = ", …" if len(choices) > 3 else ""
+    return f"A–{last} ({', '.join(choice[:20] for choice in choices[:3])}{more})"
 
 
-def _loose(text: str) -> str:
+def _folded(text: str) -> str:
     return " ".join(text.casefold().split()).rstrip(".")
 
 
@@ -289,7 +305,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _after_hashes(text: str) -> str:
-    """What follows ``####`` on the last line, as GSM8K's solutions have it; without one, ``text``."""
+    """Return what follows ``####`` on the last line, as in GSM8K; without one, ``text``."""
     _, mark, answer = text.rpartition("####")
     answer = answer.strip()
     return answer if mark and answer and "\n" not in answer else text
@@ -302,7 +318,7 @@ def _identity(given: Any, task: str, prompt: str, reference: str | tuple[str, ..
 
 
 def _plain_object(value: Mapping[str, Any], what: str, depth: int = 0) -> dict[str, Any]:
-    """``value`` with JSON values only: dates and the like as text."""
+    """Return ``value`` with JSON values only: dates and the like become text."""
     return {str(key): _plain_value(item, what, depth + 1) for key, item in value.items()}
 
 
@@ -325,6 +341,4 @@ def _plain_value(value: Any, what: str, depth: int = 0) -> Any:
         return value.isoformat()
     if isinstance(value, Decimal):
         return float(value)
-    raise Unusable(
-        f"{what} holds {kind_of(value)}, which has no place in JSON; leave the column out"
-    )
+    raise Unusable(f"{what} holds {kind_of(value)}, which JSON cannot hold; leave the column out")

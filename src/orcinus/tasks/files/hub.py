@@ -1,6 +1,8 @@
-"""Data sets of the Hugging Face hub, streamed through the ``datasets`` library; with HF_HUB_OFFLINE those that it has in its cache.
+"""Stream the rows of data sets on the Hugging Face hub, through the ``datasets`` library.
 
-hf:openai/gsm8k            hf:cais/mmlu/abstract_algebra@test            hf:owner/name@train
+    hf:openai/gsm8k            hf:cais/mmlu/abstract_algebra@test            hf:owner/name@train
+
+With HF_HUB_OFFLINE set, only data sets in the library's cache can be read.
 """
 
 import logging
@@ -17,15 +19,15 @@ _ADDRESS = re.compile(
 
 
 def is_hub(path: str) -> bool:
-    """Whether ``path`` names a data set of the hub and no file."""
+    """Return True if ``path`` names a data set on the hub, and not a file."""
     return path.startswith("hf:") and not path.startswith("hf://")
 
 
 def read_hub(path: str) -> Iterator[Row]:
-    """The rows of a hub data set, one at a time.
+    """Yield the rows of a hub data set, one at a time.
 
     Raises:
-        DataError: The address is not well formed, or the data set cannot be opened.
+        DataError: The address is malformed, or the data set cannot be opened.
         MissingExtraError: The ``datasets`` library is not installed.
     """
     match = _ADDRESS.fullmatch(path)
@@ -35,12 +37,12 @@ def read_hub(path: str) -> Iterator[Row]:
         import datasets
     except ImportError as error:
         raise MissingExtraError("reading a Hugging Face data set", "hub") from error
-    # It tries six times in 23 seconds and writes about each; our one line at the end is enough.
+    # The library retries six times in 23 seconds and logs each; one line at the end is enough.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     offline = datasets.config.HF_HUB_OFFLINE
     subset, stem = match["subset"], match["subset"] or match["repo"].split("/")[1]
     try:
-        # Offline only what an earlier load_dataset has prepared can be read, and that is not streamed.
+        # Offline, only what an earlier load_dataset prepared can be read, and not as a stream.
         rows = datasets.load_dataset(
             match["repo"], subset, split=match["split"] or "train", streaming=not offline
         )
@@ -48,18 +50,18 @@ def read_hub(path: str) -> Iterator[Row]:
             yield Row(where=f"{path}: row {number}", stem=stem, fields=fields)
     except Exception as error:
         raise DataError(
-            f"{path}: cannot be read from the hub: {_said(error, match['repo'], offline)}"
+            f"{path}: cannot be read from the hub: {_explained(error, match['repo'], offline)}"
         ) from error
 
 
-def _said(error: Exception, repo: str, offline: bool) -> str:
-    """What the library says, in the words of a recipe, with what to do."""
+def _explained(error: Exception, repo: str, offline: bool) -> str:
+    """Return the library's message, in the words of a recipe and with what to do."""
     text = reason(error)
     if "Config name is missing" in text:
         names = text.partition("[")[2].partition("]")[0]
         return f"it has several subsets; name one, hf:{repo}/SUBSET: {names}"
     if offline:
-        return f"{text}; HF_HUB_OFFLINE is set: unset it, or name files on this machine as path:"
+        return f"{text}; HF_HUB_OFFLINE is set: unset it, or put a local file in path:"
     if isinstance(error, ConnectionError):
-        return f"{text}; is this machine online? files on it can be named as path:"
+        return f"{text}; is this machine online? path: also takes local files"
     return text

@@ -1,11 +1,12 @@
-r"""The layouts in which public and private task files come, and how each becomes a RowDraft.
+r"""Convert rows of known layouts, public and private, to drafts of examples.
 
     BIG-Bench Hard  {"input": "Which statement is …\\nOptions:\\n(A) …", "target": "(A)"}
     AGIEval         {"passage": …, "question": …, "options": ["(A)…", …], "label": "C"}
     OpenOrca        {"id": "niv2.242684", "system_prompt": …, "question": …, "response": …}
-    anything else   {"question": …, "choices": [...], "answer": …}, or whatever the recipe's ``columns`` say
+    anything else   {"question": …, "choices": […], "answer": …}, or as the recipe's ``columns`` say
 
-A layout is seen from the names of the fields. One RowDraft later becomes one Example (``records.py``).
+The names of a row's fields show its layout. Each RowDraft later becomes an Example
+(``examples.py``).
 """
 
 import math
@@ -32,7 +33,7 @@ LAYOUTS: Mapping[Layout, str] = {
     "flan": "FLAN v2",
     "superni": "Super-NaturalInstructions",
 }
-"""What each layout is known as."""
+"""The layouts, and how a message describes each."""
 PROMPT = ("prompt", "question", "instruction", "query", "problem", "input", "inputs", "text")
 REFERENCE = (
     "reference",
@@ -62,7 +63,7 @@ CARRIED = (
     "verbosity",
     "source",
 )
-"""Fields that are kept in ``meta`` wherever they are found."""
+"""Fields that are kept in ``meta``, in every layout."""
 FLAN_COLLECTIONS = {
     "cot": "cot",
     "niv2": "niv2",
@@ -75,7 +76,7 @@ FLAN_COLLECTIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowDraft:
-    """What a row says, before anything is checked."""
+    """The parts of an example as a row gives them, unchecked."""
 
     prompt: Any
     id: Any = None
@@ -84,27 +85,27 @@ class RowDraft:
     reference: Any = None
     answer_type: Any = None
     system: str | None = None
-    """The system message of a row that is already answered."""
+    """The system message of a row that already has an answer."""
     response: str | None = None
-    """The answer some model gave, of a row that is already answered."""
+    """A model's answer, in a row that already has one."""
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Unusable(ValueError):
-    """A row does not fit its layout; the text says why and what to do."""
+    """A row cannot be used; the message says why and what to do."""
 
 
 class NoPrompt(Unusable):
-    """None of the columns has a name under which a prompt is looked for."""
+    """No column has one of the names under which prompts are found."""
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _EXACT_UP_TO = 2**53
-"""Above it a float cannot hold every whole number."""
+"""Above this a float cannot hold every whole number."""
 
 
 def text_of(value: Any, what: str) -> str:
-    """``value`` as text: it is one, or a number.
+    """Return ``value``, a text or a number, as text.
 
     Args:
         value: As the row has it.
@@ -121,12 +122,11 @@ def text_of(value: Any, what: str) -> str:
         found = "missing" if value is None else f"{kind_of(value)}, not a text"
         raise Unusable(f"the {what} is {found}; give a text, or name another column with columns:")
     if not text.strip():
-        raise Unusable(
-            f"the {what} is empty; fill it, or set skip_bad: true to leave such rows out"
-        )
+        raise Unusable(f"the {what} is empty; fill it, or set skip_bad: true to skip such rows")
     if not text.isascii() and _SURROGATE.search(text):
         raise Unusable(
-            f"the {what} holds half a character (a lone surrogate); it was damaged when the file was made"
+            f"the {what} holds half a character (a lone surrogate); "
+            "it was damaged when the file was made"
         )
     return text
 
@@ -144,19 +144,19 @@ def _digits(value: float, what: str) -> str:
     return str(value)
 
 
-def _part(value: Any, what: str) -> str:
-    """As ``text_of``, but it may be missing."""
+def _optional_text(value: Any, what: str) -> str:
+    """Return ``text_of`` the value, or an empty text if it is missing."""
     return "" if value is None or value == "" else text_of(value, what)
 
 
 def names_of(fields: Mapping[str, Any]) -> str:
-    """The columns of a row, for messages."""
+    """Return the columns of a row, for messages."""
     names = [str(name)[:40] for name in fields]
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
 def layout_of(fields: Mapping[str, Any]) -> Layout:
-    """The layout that a row with these field names has."""
+    """Return the layout of a row, from the names of its fields."""
     names = set(fields)
     for layout, needed in _SIGNS:
         if needed <= names:
@@ -179,7 +179,7 @@ _SIGNS: tuple[tuple[Layout, set[str]], ...] = (
 
 
 def draft_of(fields: Mapping[str, Any], layout: Layout) -> RowDraft:
-    """Read one row.
+    """Return the draft of one row.
 
     Raises:
         Unusable: The row does not fit the layout.
@@ -188,10 +188,10 @@ def draft_of(fields: Mapping[str, Any], layout: Layout) -> RowDraft:
 
 
 def mapped(fields: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
-    """``fields`` with the recipe's column mapping applied: what it names goes under our own names.
+    """Return ``fields`` with the mapped columns under our own names.
 
     Raises:
-        Unusable: A named column is not there.
+        Unusable: A mapped column is missing.
     """
     if not columns:
         return fields
@@ -210,7 +210,9 @@ def mapped(fields: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
                 value for column in source if (value := _column(fields, column)) not in (None, "")
             ]
         else:
-            parts = (_part(_column(fields, column), f"column {column!r}") for column in source)
+            parts = (
+                _optional_text(_column(fields, column), f"column {column!r}") for column in source
+            )
             found[name] = "\n\n".join(filter(None, parts))
     return found
 
@@ -275,7 +277,7 @@ def _bbh(fields: Mapping[str, Any]) -> RowDraft:
 
 
 def _rearranges(target: str, prompt: str) -> bool:
-    """Whether the answer is words of the question in another order (word sorting)."""
+    """Return True if the target is words of the prompt in another order (word sorting)."""
     words = target.split()
     return (
         len(words) > 1
@@ -285,7 +287,7 @@ def _rearranges(target: str, prompt: str) -> bool:
 
 
 def _agieval(fields: Mapping[str, Any]) -> RowDraft:
-    parts = [_part(fields.get(name), name) for name in ("passage", "question")]
+    parts = [_optional_text(fields.get(name), name) for name in ("passage", "question")]
     options = fields.get("options") or None
     label = fields.get("label")
     return RowDraft(
@@ -311,7 +313,7 @@ def _openorca(fields: Mapping[str, Any]) -> RowDraft:
         id=identity,
         reference=fields.get("reference"),
         answer_type=fields.get("answer_type") or "free",
-        system=_part(fields.get("system_prompt"), "system_prompt"),
+        system=_optional_text(fields.get("system_prompt"), "system_prompt"),
         response=fields.get("response"),
         meta=_carried(fields) | _collection(str(identity).partition(".")[0]),
     )
@@ -333,25 +335,31 @@ _CHAT_ROLES = {
 
 
 def _chat(fields: Mapping[str, Any]) -> RowDraft:
-    """One exchange: an optional system message, a question, its answer. Longer conversations have no single question."""
+    """Return one exchange: an optional system message, a question, its answer.
+
+    Longer conversations have no single question and are refused.
+    """
     turns = fields.get("conversations") or fields.get("messages")
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
-        raise Unusable("the conversation is no list of turns {from, value} or {role, content}")
+        raise Unusable("the conversation is not a list of turns {from, value} or {role, content}")
     said: dict[str, list[str]] = {"system": [], "user": [], "assistant": []}
     for turn in turns:
         role = _CHAT_ROLES.get(str(turn.get("from", turn.get("role"))))
         if role is None:
             raise Unusable(
-                f"a turn of the conversation is by {turn.get('from', turn.get('role'))!r:.60}; known: {', '.join(_CHAT_ROLES)}"
+                f"a turn of the conversation is by {turn.get('from', turn.get('role'))!r:.60}; "
+                f"known: {', '.join(_CHAT_ROLES)}"
             )
         if role == "user" and said["assistant"]:
             raise Unusable(
-                "the conversation goes on after an answer; only one question with one answer makes an example"
+                "the conversation goes on after an answer; "
+                "only one question with one answer makes an example"
             )
-        said[role].append(_part(turn.get("value", turn.get("content")), f"turn of {role}"))
+        said[role].append(_optional_text(turn.get("value", turn.get("content")), f"turn of {role}"))
     if len(said["user"]) != 1 or len(said["assistant"]) > 1:
         raise Unusable(
-            f"a conversation with {len(said['user'])} questions and {len(said['assistant'])} answers; only one of each makes an example"
+            f"a conversation with {len(said['user'])} questions and "
+            f"{len(said['assistant'])} answers; only one of each makes an example"
         )
     return RowDraft(
         prompt=said["user"][0],
@@ -366,7 +374,10 @@ def _chat(fields: Mapping[str, Any]) -> RowDraft:
 
 
 def _alpaca(fields: Mapping[str, Any]) -> RowDraft:
-    parts = [_part(fields["instruction"], "instruction"), _part(fields.get("input"), "input")]
+    parts = [
+        _optional_text(fields["instruction"], "instruction"),
+        _optional_text(fields.get("input"), "input"),
+    ]
     return RowDraft(
         prompt="\n\n".join(filter(None, parts)),
         id=_first(fields, ID),
@@ -374,14 +385,17 @@ def _alpaca(fields: Mapping[str, Any]) -> RowDraft:
         choices=_first(fields, CHOICES),
         reference=fields.get("reference", fields["output"]),
         answer_type=fields.get("answer_type"),
-        system=_part(fields.get("system"), "system"),
-        response=_part(fields["output"], "output"),
+        system=_optional_text(fields.get("system"), "system"),
+        response=_optional_text(fields["output"], "output"),
         meta=_carried(fields),
     )
 
 
 def _flan(fields: Mapping[str, Any]) -> RowDraft:
-    """A row of the FLAN-v2 collection. Orca asked zero-shot queries only, so few-shot templates are refused."""
+    """Return a row of the FLAN-v2 collection.
+
+    Orca used zero-shot queries only, so few-shot templates are refused.
+    """
     template = str(fields.get("template_type", fields.get("_template_type", "")) or "")
     if template.startswith("fs"):
         raise Unusable(
@@ -405,7 +419,7 @@ def _superni(fields: Mapping[str, Any]) -> RowDraft:
     lines = definition if isinstance(definition, list) else [definition]
     text = "\n".join(text_of(line, "Definition") for line in lines)
     return RowDraft(
-        prompt=f"{text}\n\n{_part(fields['input'], 'input')}",
+        prompt=f"{text}\n\n{_optional_text(fields['input'], 'input')}",
         id=_first(fields, ID),
         reference=fields["output"],
         meta=_carried(fields) | {"collection": "niv2", "definition": text},
@@ -464,19 +478,22 @@ _READ: Mapping[Layout, tuple[tuple[str, tuple[str, ...]], ...]] = {
     ),
     "superni": (("prompt", ("Definition",)), ("prompt", ("input",)), ("reference", ("output",))),
 }
-"""Each part of a RowDraft and the columns it may come from, of which the first that holds something is read; a part that stands twice is joined.
-What the converters above do, for showing it: a test changes each column and looks which part changes."""
+"""For each layout, the parts of a RowDraft and the columns that each may come from.
+
+Of these columns the first that is not empty is read. A part that is listed twice is joined from
+both columns. This only describes what the converters above do: a test changes each column of a row
+and checks which part changes."""
 
 
 def columns_read(
     fields: Mapping[str, Any], layout: Layout, draft: RowDraft, columns: Columns
 ) -> dict[str, tuple[str, ...]]:
-    """Which columns of a row each part of its ``draft`` came from.
+    """Return the columns of a row that each part of its ``draft`` came from.
 
     Args:
         fields: The row as the file has it.
         layout: The layout in which it was read.
-        draft: What came of it.
+        draft: Its draft.
         columns: The recipe's mapping.
     """
     own = mapped(fields, columns)
@@ -509,7 +526,7 @@ _OPTIONS_CUE = re.compile(
 
 
 def options_in(prompt: str) -> list[str] | None:
-    """The lettered options at the end of a prompt, in order; None when there are none."""
+    """Return the lettered options at the end of a prompt, in order; None if there are none."""
     cues = list(_OPTIONS_CUE.finditer(prompt))
     lines = prompt[cues[-1].end() :].strip("\n").splitlines() if cues else []
     found = [match for line in lines if (match := _OPTION_LINE.match(line))]

@@ -1,10 +1,11 @@
-"""Tasks from files: your rows, and the public ones in their own layouts, become Examples.
+"""Read tasks from files: your own rows, and public data sets in their own layouts.
 
     {"question": "What is 17 + 25?", "answer": "42"}
-    Example(id="b2…", task="sums", prompt="What is 17 + 25?", answer_type="number", reference="42", meta={})
+    Example(id="b2…", task="sums", prompt="What is 17 + 25?", answer_type="number", reference="42")
 
-Whatever is wrong with a row is one line with file, line and what to do. ``Example.prompt`` is always the complete text that a
-model is shown: options that are not in it are written under it as ``(A) …`` lines.
+A problem with a row is reported in one line: file, line number and what to do. ``Example.prompt``
+is the complete text that a model is shown: options that are missing from it are added as ``(A) …``
+lines.
 """
 
 from collections.abc import Iterator
@@ -36,10 +37,12 @@ from orcinus.tasks.files.rows import Report, Row, read_rows, strict
 from orcinus.tasks.files.sources import find_sources, shown
 
 _ROWS_TO_INFER_FROM = 64
-_LISTED_AT_MOST = 1000
-_TWINS_LOOKED_UP = 3
-"""For so many rows it is said where their id was used first: each time the files are read again up to there."""
-_COLUMNS = (
+"""Rows at the start of a file from which the answer type is inferred."""
+_MAX_LISTED = 1000
+"""Unusable rows that are listed one by one; further ones are only counted."""
+_FIRST_USES_LOOKED_UP = 3
+"""Repeated ids for which the first use is looked up. Each look-up reads the files again."""
+_PARTS = (
     "id",
     "task",
     "prompt",
@@ -50,47 +53,55 @@ _COLUMNS = (
     "response",
     "meta",
 )
+"""The parts of an example that ``columns`` may map."""
 
 
 class RecordsConfig(Config):
-    """A task, or several, in files."""
+    """One task or several in files."""
 
     path: str
-    """A file, a folder, a glob, a URL (``s3://…``, ``https://…``; extra ``s3``) or a Hugging Face data set (``hf:owner/name``,
-    ``hf:owner/name/subset@split``, or the folder of ``save_to_disk``). JSONL, JSON, CSV, TSV, Parquet or Arrow; plain, gzip, zstd, bz2 or xz.
-    Keys of a store come from the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, …).
-    What lies behind a URL is taken to stay the same: give a changed file another name."""
+    """A file, a folder, a glob, a URL (``s3://…``, ``https://…``; extra ``s3``) or a Hugging Face
+    data set (``hf:owner/name``, ``hf:owner/name/subset@split``, or the folder of ``save_to_disk``).
+    Formats: JSONL, JSON, CSV, TSV, Parquet and Arrow; plain, gzip, zstd, bz2 or xz. Keys of a store
+    come from the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, …). A file behind a URL
+    is assumed not to change: give a changed file another name."""
     name: str | None = None
-    """Name of the task; None takes it from the rows, or else from the file."""
+    """Name of the task; None takes it from the rows, or from the file name if they have none."""
     columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
-    """Which column holds what, where the names are not the usual ones: ``{prompt: problem, reference: solution}``. Several
-    columns for ``prompt`` are joined by a blank line; for ``choices`` they are the options; for ``meta`` they are kept.
-    ``orcinus tasks inspect PATH`` shows which column became what, and a mapping to paste where it finds no prompt."""
+    """Which column holds what, if the names are unusual:
+    ``{prompt: problem, reference: solution}``. Several columns for ``prompt`` are joined by a blank
+    line; for ``choices`` they are the options; for ``meta`` they are kept.
+    ``orcinus tasks inspect PATH`` shows which column became what, and a mapping to paste where it
+    finds no prompt."""
     answer_type: AnswerType | None = None
-    """How answers are compared; None takes it from the rows, or else from what the first references look like. With ``json`` a reference
-    is a value, or a JSON Schema (with its ``$schema``; ``pip install 'orcinus[schema]'``)."""
+    """How answers are compared; None takes it from the rows, or infers it from the first
+    references. With ``json`` a reference is a value, or a JSON Schema (with its ``$schema``;
+    ``pip install 'orcinus[schema]'``)."""
     verifier: str | None = None
-    """Name of a verifier registered under ``verifiers.NAME`` in the entry-point group ``orcinus``; None judges by the answer type.
-    With a ``judge:`` in the recipe also ``judge_fallback`` (the judge is asked where the rules find no verdict), ``judge`` (about every answer)
-    and ``grounded`` (whether the question, or ``meta.context``, supports all that the answer claims)."""
+    """Name of a verifier registered under ``verifiers.NAME`` in the entry-point group ``orcinus``;
+    None judges by the answer type. With a ``judge:`` in the recipe also ``judge_fallback`` (ask the
+    judge if the rules reach no verdict), ``judge`` (ask it about every answer) and ``grounded``
+    (ask whether the question, or ``meta.context``, supports all that the answer claims)."""
     layout: Layout | None = None
-    """None sees it from the names of the columns."""
+    """Layout of the rows; None recognises it by the names of the columns."""
     limit: int | None = Field(default=None, ge=1)
-    """At most so many examples, the first ones."""
+    """Take at most this many examples, the first ones."""
     licence: str | None = None
     """Kept with every example and lesson."""
     collection: str | None = None
-    """The collection the task belongs to, for quotas and for Orca's system messages: ``cot``, ``niv2``, ``t0``, ``flan2021``."""
+    """The collection that the task belongs to, for quotas and for Orca's system messages: ``cot``,
+    ``niv2``, ``t0``, ``flan2021``."""
     prompt_layout: str = "{prompt}\nOptions:\n{options}"
-    """How options are written under a question that does not show them."""
+    """How options are added to a question that does not show them."""
     unlabelled: bool = False
-    """The rows have no right answers: only a judge or a proxy can give verdicts."""
+    """The rows have no right answers: only a judge or pseudo-labels can give verdicts."""
     answered: bool = False
-    """Keep the rows' own answers and system messages as ``meta.response`` and ``meta.system``; ``teacher: {kind: answered}`` sets it, and a
-    row without an answer is then refused."""
+    """Keep the rows' own answers and system messages as ``meta.response`` and ``meta.system``, and
+    refuse a row without an answer. ``teacher: {kind: answered}`` sets this."""
     skip_bad: bool = False
-    """Leave out rows that cannot be used, instead of stopping at the first. The report counts them, and ``dropped.parquet`` of the
-    sample step lists them with file, row and reason. ``orcinus tasks inspect --skip-bad`` lists them beforehand."""
+    """Skip rows that cannot be used, instead of stopping at the first one. The report counts them,
+    and ``dropped.parquet`` of the sample step lists them with file, row and reason.
+    ``orcinus tasks inspect --skip-bad`` lists them beforehand."""
 
     @field_validator("columns")
     @classmethod
@@ -98,8 +109,8 @@ class RecordsConfig(Config):
         cls, value: dict[str, str | tuple[str, ...]]
     ) -> dict[str, str | tuple[str, ...]]:
         for name in value:
-            if name not in _COLUMNS:
-                raise ValueError(f"{name!r} is no part of an example; known: {', '.join(_COLUMNS)}")
+            if name not in _PARTS:
+                raise ValueError(f"{name!r} is no part of an example; known: {', '.join(_PARTS)}")
         return value
 
     @field_validator("verifier")
@@ -118,28 +129,28 @@ class RecordsConfig(Config):
 
 
 class Skipped:
-    """Takes note of the rows that were left out."""
+    """A ``Report`` that counts the rows that were skipped, and goes on."""
 
     def __init__(self) -> None:
         self.count = 0
         self.lines: list[str] = []
-        """What was wrong, of the first thousand."""
+        """Why rows were skipped, for the first thousand of them."""
 
     def __call__(self, message: str) -> None:
-        """Note one row."""
+        """Count one row."""
         self.count += 1
-        if len(self.lines) < _LISTED_AT_MOST:
+        if len(self.lines) < _MAX_LISTED:
             self.lines.append(one_line(message))
 
     def reasons(self) -> list[str]:
-        """What was wrong with each row, and after a thousand how many more there are."""
+        """Return the reason for each row; after a thousand, how many more there are."""
         more = self.count - len(self.lines)
-        return self.lines + ([f"{more:,} rows more cannot be used"] if more else [])
+        return self.lines + ([f"{more:,} more rows cannot be used"] if more else [])
 
     def refuse_all(self, path: str) -> DataError:
-        """The error for a source without a row that can be used."""
+        """Return the error for a source without a usable row."""
         first = (
-            f"none of its {self.count:,} rows can be used, the first for this: {self.lines[0]}"
+            f"none of its {self.count:,} rows can be used; the first one: {self.lines[0]}"
             if self.lines
             else "no rows"
         )
@@ -147,20 +158,20 @@ class Skipped:
 
 
 class Records:
-    """The examples of one configured source; call it for a fresh pass."""
+    """The examples of one configured task; call it for a fresh pass."""
 
     def __init__(self, config: RecordsConfig, base: Path) -> None:
         self._config = config
         self._base = base
         self.skipped = Skipped()
-        """The rows left out by the latest pass."""
+        """The rows skipped by the latest pass."""
 
     def __call__(self) -> Iterator[Example]:
-        """All examples in the files' order.
+        """Yield all examples in the files' order.
 
         Raises:
             ConfigError: There is no such file.
-            DataError: A row or a file cannot be used, or no row at all.
+            DataError: A row or a file cannot be used, or there is no usable row.
         """
         self.skipped = Skipped()
         examples = read_task(
@@ -174,7 +185,7 @@ class Records:
 
 
 def sources_of(config: RecordsConfig, base: Path) -> list[str]:
-    """The files and URLs of ``config``; empty for a Hugging Face data set.
+    """Return the files and URLs of ``config``; none for a Hugging Face data set.
 
     Raises:
         ConfigError: There is no such file.
@@ -183,12 +194,13 @@ def sources_of(config: RecordsConfig, base: Path) -> list[str]:
 
 
 def read_task(config: RecordsConfig, base: Path, report: Report | None = None) -> Iterator[Example]:
-    """The examples of ``config`` in a stable order, read as a stream.
+    """Yield the examples of ``config`` in a stable order, read as a stream.
 
     Args:
         config: Where they are and how they are laid out.
         base: Where a relative path starts.
-        report: Told of each row that cannot be used; None stops at the first one, unless ``skip_bad`` is set.
+        report: Called for each unusable row; None stops at the first one, unless ``skip_bad`` is
+        set.
 
     Raises:
         ConfigError: There is no such file.
@@ -201,13 +213,13 @@ def read_task(config: RecordsConfig, base: Path, report: Report | None = None) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcedExample:
-    """An example and where it came from."""
+    """An example with its row, and how the row was understood."""
 
     source: str
-    """The file."""
+    """The file or URL."""
     row: Row
     layout: Layout
-    """As which the row was read."""
+    """The layout in which the row was read."""
     draft: RowDraft
     example: Example
 
@@ -215,12 +227,14 @@ class SourcedExample:
 def read_with_sources(
     config: RecordsConfig, base: Path, report: Report
 ) -> Iterator[SourcedExample]:
-    """As ``read_task``, each example with its row and how that was understood."""
-    return islice(_unique(config, base, report), config.limit)
+    """Yield the examples as ``read_task`` does, each with its row and how that was understood."""
+    return islice(_with_unique_ids(config, base, report), config.limit)
 
 
 def _with_answer(draft: RowDraft, example: Example) -> Example:
-    """``example`` with the answer of its row. A long text that is both answer and reference is no reference to judge by.
+    """Return ``example`` with the answer of its row in ``meta``.
+
+    A long text that is both answer and reference is no use as a reference, and is left out.
 
     Raises:
         Unusable: There is no answer.
@@ -235,27 +249,32 @@ def _with_answer(draft: RowDraft, example: Example) -> Example:
     )
 
 
-def _unique(config: RecordsConfig, base: Path, report: Report) -> Iterator[SourcedExample]:
-    """The examples, refusing an id that a row gives a second time. Rows without an id are told apart by their content."""
+def _with_unique_ids(config: RecordsConfig, base: Path, report: Report) -> Iterator[SourcedExample]:
+    """Yield the examples, but report a row whose id was used before.
+
+    Rows without an id are identified by their content.
+    """
     seen = SeenHashes()
-    twins = 0
+    repeats = 0
     for read in _examples(config, base, report):
         example = read.example
         if read.draft.id is None or seen.add(hash_of(example.task, example.id)):
             yield read
             continue
-        twins += 1
-        before = f" ({_first_use(config, base, example)})" if twins <= _TWINS_LOOKED_UP else ""
+        repeats += 1
+        looked_up = repeats <= _FIRST_USES_LOOKED_UP
+        before = f" ({_first_use(config, base, example)})" if looked_up else ""
         report(
-            f"{read.row.where}: the id {example.id!r:.60} is used before in task {example.task!r:.60}{before}; make ids unique or leave them out"
+            f"{read.row.where}: the id {example.id!r:.60} was used before in task "
+            f"{example.task!r:.60}{before}; make ids unique or leave them out"
         )
 
 
-def _first_use(config: RecordsConfig, base: Path, twin: Example) -> str:
+def _first_use(config: RecordsConfig, base: Path, repeated: Example) -> str:
     for read in _examples(config, base, Skipped()):
-        if (read.example.task, read.example.id) == (twin.task, twin.id):
+        if (read.example.task, read.example.id) == (repeated.task, repeated.id):
             return read.row.where
-    return "in a row left out"
+    return "in a skipped row"
 
 
 def _examples(config: RecordsConfig, base: Path, report: Report) -> Iterator[SourcedExample]:
@@ -274,7 +293,7 @@ def _file_examples(
     answer_type = config.answer_type or infer_answer_type([draft for _, _, draft in first])
     if not first:
         return
-    said = {key: getattr(config, key) for key in ("licence", "collection", "verifier")}
+    shared = {key: getattr(config, key) for key in ("licence", "collection", "verifier")}
     defaults = Defaults(
         task=config.name or first[0][0].stem,
         answer_type=answer_type,
@@ -282,7 +301,7 @@ def _file_examples(
         prompt_layout=config.prompt_layout,
         unlabelled=config.unlabelled,
         forced_type=config.answer_type is not None,
-        meta={key: value for key, value in said.items() if value is not None},
+        meta={key: value for key, value in shared.items() if value is not None},
     )
     for row, layout, draft in chain(first, drafts):
         try:
@@ -300,7 +319,7 @@ def _file_examples(
 def _drafts(
     config: RecordsConfig, rows: Iterator[Row], report: Report
 ) -> Iterator[tuple[Row, Layout, RowDraft]]:
-    """Each row read in the layout of the first row that fits one."""
+    """Yield each row's draft, read in the layout of the first row that fits one."""
     known: Layout | None = config.layout or ("plain" if config.columns else None)
     fitted = False
     for row in rows:
@@ -313,7 +332,8 @@ def _drafts(
             report(f"{row.where}: {error}")
         except KeyError as error:
             report(
-                f"{row.where}: no column {error} as the layout {layout!r} has it, there are: {names_of(row.fields)}; set layout: or columns: in the recipe"
+                f"{row.where}: no column {error} as the layout {layout!r} needs, there are: "
+                f"{names_of(row.fields)}; set layout: or columns: in the recipe"
             )
         else:
             known, fitted = layout, True

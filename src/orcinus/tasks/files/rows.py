@@ -1,12 +1,15 @@
-"""Raw rows of the files that people have: JSONL, JSON, CSV, TSV, Parquet and Arrow, plain or compressed, local or remote.
+"""Read raw rows from JSONL, JSON, CSV, TSV, Parquet and Arrow files, compressed or not.
 
-    read_rows("sums.jsonl.gz")  →  Row(where="sums.jsonl.gz:1", stem="sums", fields={"question": "17 + 25?", …}), …
+    read_rows("sums.jsonl.gz")
+    Row(where="sums.jsonl.gz:1", stem="sums", fields={"question": "17 + 25?", …}), …
 
-The format comes from the name, and from the first bytes where the name says nothing. Everything streams, except a JSON file
-that is one object (BIG-Bench Hard, Super-NaturalInstructions): that is read whole.
+The name of a file gives its format, or its first bytes if the name says nothing. Files are
+streamed, except a JSON file that is one object (BIG-Bench Hard, Super-NaturalInstructions), which
+is read whole.
 
-A row that cannot be read is reported and the next one follows. Where nobody can say where the next row starts (a JSON list or a
-quoted CSV field that breaks off, damaged compression), the file as a whole is refused.
+A row that cannot be read is reported, and reading continues with the next one. A file is refused as
+a whole where the start of the next row is unknown: a JSON list or a quoted CSV field that breaks
+off, or damaged compression.
 """
 
 import codecs
@@ -30,16 +33,20 @@ from orcinus.core.errors import DataError, one_line
 from orcinus.tasks.files.sources import FORMATS, format_of, open_source, reason, shown, stem_of
 
 Report = Callable[[str], None]
-"""Told of each row that cannot be used, in one line. It raises, or it takes note and reading goes on."""
+"""Called with one line for each unusable row. If it returns instead of raising, reading
+continues."""
 
 _ROWS_PER_BATCH = 1024
+"""Rows of a Parquet file that are converted at a time."""
 _CHUNK = 1 << 20
 """Bytes of a JSON list that are read at a time."""
 _LONGEST_TOKEN = 16
-"""A JSON text that is cut off in a name, number or escape is found wrong at most so many characters before its end."""
-_MOST_DIGITS = 300
-"""Of a whole number in JSON; a float ends near there too, and Python refuses 4,300."""
+"""Characters. The error of JSON cut off in a name, number or escape is at most this far from its
+end."""
+_MAX_DIGITS = 300
+"""Digits of a whole number in JSON. The largest float has 309 digits, and Python refuses 4,300."""
 _LARGEST_FIELD = 2**31 - 1
+"""Characters of a CSV field. Python's default of 131,072 would cut off long passages."""
 _BOM = codecs.BOM_UTF8
 _UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
 _UNCONVERTIBLE = (ValueError, OverflowError, pa.ArrowException)
@@ -54,12 +61,13 @@ class Row:
     where: str
     """File and line, or file and item, for messages."""
     stem: str
-    """The file's name without folders and extensions: the task's name when nothing else gives one."""
+    """The file's name without folders and extensions: the task's name when nothing else gives
+    one."""
     fields: Mapping[str, Any]
 
 
 def strict(message: str) -> None:
-    """The Report that goes on with nothing.
+    """Stop at the first unusable row: a ``Report``.
 
     Raises:
         DataError: Always.
@@ -68,21 +76,21 @@ def strict(message: str) -> None:
 
 
 def read_rows(source: str, report: Report = strict) -> Iterator[Row]:
-    """The rows of one file in order.
+    """Yield the rows of one file in order.
 
     Args:
-        source: A path or URL that ``find_sources`` gave.
-        report: Told of rows that cannot be read; the next row follows if it returns.
+        source: A path or URL from ``find_sources``.
+        report: Called for each row that cannot be read.
 
     Raises:
         DataError: The file as a whole cannot be read, or ``report`` raised.
     """
-    count = bad = 0
+    count = unreadable = 0
     stem = stem_of(source)
 
     def report_and_count(message: str) -> None:
-        nonlocal bad
-        bad += 1
+        nonlocal unreadable
+        unreadable += 1
         report(message)
 
     for where, fields in _located(source, report_and_count):
@@ -91,9 +99,9 @@ def read_rows(source: str, report: Report = strict) -> Iterator[Row]:
             yield Row(where=where, stem=stem, fields=fields)
         else:
             report(f"{where}: a row must be an object with named fields, this is {kind_of(fields)}")
-    if count + bad == 0:
+    if count + unreadable == 0:
         raise DataError(
-            f"{shown(source)}: the file holds no rows; take it out of the recipe, or fill it"
+            f"{shown(source)}: the file holds no rows; remove it from the recipe, or fill it"
         )
 
 
@@ -126,7 +134,7 @@ def _guess(head: bytes, source: str) -> str:
 
 
 def _refuse_other_content(head: bytes, kind: str, source: str) -> None:
-    """What is often found under the name of something else, said at once in place of an error on each line."""
+    """Refuse content that often hides under a wrong name, instead of an error on each line."""
     if head.startswith(b"version https://git-lfs"):
         raise DataError(
             f"{source}: a Git LFS pointer in place of the file; fetch it with git lfs pull"
@@ -137,7 +145,8 @@ def _refuse_other_content(head: bytes, kind: str, source: str) -> None:
         raise DataError(f"{source}:1: UTF-16; save the file as UTF-8")
     if head.startswith((b"PAR1", b"ARROW1")):
         raise DataError(
-            f"{source}: a Parquet or Arrow file under another name; let it end in .parquet or .arrow"
+            f"{source}: a Parquet or Arrow file under another name; "
+            "let the name end in .parquet or .arrow"
         )
     if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
         raise DataError(f"{source}: a web page in place of data; was the download refused?")
@@ -152,7 +161,8 @@ def _jsonl(lines: Iterable[bytes], source: str, report: Report) -> Iterator[tupl
             fields = orjson.loads(line)
         except orjson.JSONDecodeError as error:
             report(
-                f"{where}: {_json_problem(line, error)}; mend the line, or set skip_bad: true to leave it out"
+                f"{where}: {_json_problem(line, error)}; "
+                "fix the line, or set skip_bad: true to skip it"
             )
             continue
         if isinstance(fields, dict) and (fault := _repeated_name(line, fields)):
@@ -168,18 +178,19 @@ def _json_problem(text: bytes, error: orjson.JSONDecodeError) -> str:
         start = text.rfind(b"\n", 0, encoding.start)
         return f"not UTF-8 at byte {encoding.start - start} of the line"
     if b"\x00" in text:
-        return "no JSON but binary data, or UTF-16"
+        return "binary data or UTF-16, not JSON"
     found = text.decode()[error.pos :]
     if found.startswith(("NaN", "Infinity", "-Infinity")):
-        return f"NaN and Infinity are no JSON (column {error.colno}), write null"
+        return f"NaN and Infinity are not JSON (column {error.colno}), write null"
     return f"not valid JSON ({error.msg} at column {error.colno})"
 
 
 def _repeated_name(text: bytes, value: dict[str, Any]) -> str | None:
-    """What to say if an object in ``text``, which was read as ``value``, gives a name twice: readers keep the last one only.
+    """Return a message if an object in ``text`` gives a name twice; readers keep only the last one.
 
-    As many colons as names mean that all is well, and so do as many places that look like the end of a name; only where there
-    are more is the text read again with care, for a quoted text can hold them too.
+    If there are as many colons as names in ``value``, which was read from ``text``, no name is
+    repeated. The same holds for places that look like the end of a name. If there are more of them,
+    they may stand in quoted texts, and the text is read again with a slower reader.
     """
     try:
         names = _names_in(value)
@@ -188,12 +199,12 @@ def _repeated_name(text: bytes, value: dict[str, Any]) -> str | None:
         decoder = _CarefulDecoder()
         decoder.decode(text.decode())
     except RecursionError:
-        return "nested too deep; make it flat"
+        return "nested too deeply; make it flat"
     return decoder.fault
 
 
 def _names_in(value: dict[str, Any] | list[Any]) -> int:
-    """How many names all objects in ``value`` give."""
+    """Count the names in all objects of ``value``."""
     count, items = (len(value), value.values()) if isinstance(value, dict) else (0, value)
     for item in items:
         if isinstance(item, _CONTAINERS):
@@ -202,7 +213,7 @@ def _names_in(value: dict[str, Any] | list[Any]) -> int:
 
 
 class _CarefulDecoder(json.JSONDecoder):
-    """Takes note of what Python's reader lets pass: names given twice, NaN."""
+    """A JSON decoder that notes what Python's lets pass: repeated names, NaN, very long numbers."""
 
     def __init__(self) -> None:
         self.fault: str | None = None
@@ -220,17 +231,17 @@ class _CarefulDecoder(json.JSONDecoder):
         return found
 
     def _constant(self, name: str) -> None:
-        self.fault = self.fault or f"{name} is no JSON, write null"
+        self.fault = self.fault or f"{name} is not JSON, write null"
 
     def _integer(self, digits: str) -> int:
-        if len(digits) <= _MOST_DIGITS:
+        if len(digits) <= _MAX_DIGITS:
             return int(digits)
         self.fault = self.fault or f"a number of {len(digits):,} digits; write it in quotes"
         return 0
 
 
 def _json(file: io.BufferedReader, source: str, report: Report) -> Iterator[tuple[str, Any]]:
-    """A list of rows, one object that holds a list of rows, or JSON Lines under the name of JSON."""
+    """Read a list of rows, an object that holds such a list, or JSON Lines named .json."""
     head = [file.readline(_CHUNK)]
     while head[-1] and not head[-1].strip():
         head.append(file.readline(_CHUNK))
@@ -257,10 +268,10 @@ def _is_whole(line: bytes) -> bool:
 def _json_list(
     head: bytes, file: io.BufferedReader, source: str, report: Report
 ) -> Iterator[tuple[str, Any]]:
-    """The items of a JSON list, one at a time, so that a file larger than memory can be read.
+    """Yield the items of a JSON list one at a time, so that a file may be larger than memory.
 
-    An item that is not whole yet is read again with more of the file, twice as much each time, so that a long one takes time in
-    proportion to its length.
+    An incomplete item is read again with more of the file, twice as much each time. A long item
+    therefore takes time in proportion to its length.
     """
     decoder, to_text = _CarefulDecoder(), codecs.getincrementaldecoder("utf-8")()
     number, lines, size, ended = 0, 1, _CHUNK, False
@@ -304,7 +315,7 @@ def _json_list(
     except UnicodeDecodeError as error:
         raise refuse("not UTF-8 in it or after it; save the file as UTF-8") from error
     except RecursionError as error:
-        raise refuse("nested too deep", at) from error
+        raise refuse("nested too deeply", at) from error
     if text[at + 1 :].strip() or any(
         more.strip() for more in iter(partial(file.read, _CHUNK), b"")
     ):
@@ -320,14 +331,14 @@ def _skip(text: str, at: int, characters: str) -> int:
 
 
 def _json_object(content: bytes, source: str) -> Iterator[tuple[str, Any]]:
-    """The rows inside one object: under a known key if it has one, else the object itself."""
+    """Yield the rows under a known key of one object; without such a key, the object itself."""
     if not content.strip():
         return
     try:
         data = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise DataError(
-            f"{source}:{error.lineno}: {_json_problem(content, error)}; mend the file"
+            f"{source}:{error.lineno}: {_json_problem(content, error)}; fix the file"
         ) from error
     if not isinstance(data, dict):
         yield f"{source}: item 1", data
@@ -353,9 +364,7 @@ def _json_object(content: bytes, source: str) -> Iterator[tuple[str, Any]]:
 def _csv(
     file: io.BufferedReader, source: str, report: Report, *, delimiter: str
 ) -> Iterator[tuple[str, Any]]:
-    csv.field_size_limit(
-        _LARGEST_FIELD
-    )  # the default cuts at 131,072 characters, which a passage can pass
+    csv.field_size_limit(_LARGEST_FIELD)
     damaged: list[str] = []
     reader = csv.reader(_text_lines(file, damaged), delimiter=delimiter, strict=True)
     header: list[str] | None = None
@@ -372,19 +381,21 @@ def _csv(
                 damaged.clear()
             elif len(cells) != len(header):
                 report(
-                    f"{where}: {len(cells)} fields, but the header names {len(header)}; quote fields that hold a {delimiter!r}"
+                    f"{where}: {len(cells)} fields, but the header names {len(header)}; "
+                    f"quote fields that hold a {delimiter!r}"
                 )
             else:
                 yield where, dict(zip(header, cells, strict=True))
     except csv.Error as error:
         problem = str(error).replace("\t", "\\t")
         raise DataError(
-            f"{source}:{line + 1}: the row that starts here cannot be told from the next ({problem}); check its quotes and line ends"
+            f"{source}:{line + 1}: the row that starts here has no clear end ({problem}); "
+            "check its quotes and line ends"
         ) from error
 
 
 def _text_lines(file: Iterable[bytes], damaged: list[str]) -> Iterator[str]:
-    """The lines as text; what is wrong with one goes into ``damaged``, for whoever knows which row it belongs to."""
+    """Yield the lines as text, and add faults to ``damaged``: the caller knows the row."""
     for line in file:
         if b"\x00" in line:
             damaged.append("holds a NUL byte: binary data, or UTF-16; save the file as UTF-8")
@@ -409,20 +420,20 @@ def _header(cells: list[str], where: str, delimiter: str, damaged: list[str]) ->
     other = next((mark for mark in ";\t|," if mark in names[0]), None) if len(names) == 1 else None
     if other is not None:
         raise DataError(
-            f"{where}: one column named {names[0][:60]!r}; put {delimiter!r} between fields in place of {other!r}, or name a file with tabs .tsv"
+            f"{where}: one column named {names[0][:60]!r}; put {delimiter!r} between fields in "
+            f"place of {other!r}, or name a file with tabs .tsv"
         )
     return names
 
 
 def _parquet(file: io.BufferedReader, source: str, report: Report) -> Iterator[tuple[str, Any]]:
-    with pq.ParquetFile(
-        file, pre_buffer=False
-    ) as table:  # else the whole file is read ahead and kept
+    # With pre_buffer the whole file would be read ahead and kept in memory.
+    with pq.ParquetFile(file, pre_buffer=False) as table:
         yield from _batch_rows(table.iter_batches(_ROWS_PER_BATCH), source, report)
 
 
 def _arrow(file: io.BufferedReader, source: str, report: Report) -> Iterator[tuple[str, Any]]:
-    """Arrow's stream format, which ``datasets.Dataset.save_to_disk`` writes, or its file format."""
+    """Read Arrow's stream format, which ``Dataset.save_to_disk`` writes, or its file format."""
     if file.peek(6).startswith(b"ARROW1"):
         table = pa.ipc.open_file(file)
         batches = (table.get_batch(i) for i in range(table.num_record_batches))
@@ -434,22 +445,22 @@ def _arrow(file: io.BufferedReader, source: str, report: Report) -> Iterator[tup
 def _batch_rows(batches: Iterable[Any], source: str, report: Report) -> Iterator[tuple[str, Any]]:
     number = 0
     for batch in batches:
-        _refuse_twin_columns(batch.schema.names, source)
+        _refuse_repeated_columns(batch.schema.names, source)
         try:
-            batch.validate(full=True)  # without it a damaged Arrow file ends the process
+            batch.validate(full=True)  # without it a damaged Arrow file crashes the process
             rows = batch.to_pylist()
         except _UNCONVERTIBLE:
-            rows = [_one_row(batch, i) for i in range(batch.num_rows)]
+            rows = [_row_or_error(batch, i) for i in range(batch.num_rows)]
         for fields in rows:
             number += 1
             if isinstance(fields, Exception):
-                report(f"{source}: row {number}: holds what cannot be read: {reason(fields)}")
+                report(f"{source}: row {number}: holds an unreadable value: {reason(fields)}")
             else:
                 yield f"{source}: row {number}", fields
 
 
-def _one_row(batch: Any, number: int) -> Any:
-    """A row, or the exception that stands in its way: text that is no UTF-8, a date beyond the year 9999."""
+def _row_or_error(batch: Any, number: int) -> Any:
+    """Return a row, or the exception that it raises: invalid UTF-8, a date after the year 9999."""
     try:
         row = batch.slice(number, 1)
         row.validate(full=True)
@@ -458,7 +469,7 @@ def _one_row(batch: Any, number: int) -> Any:
         return error
 
 
-def _refuse_twin_columns(names: list[str], source: str) -> None:
+def _refuse_repeated_columns(names: list[str], source: str) -> None:
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{source}: two columns are named {twice[:60]!r}; give each its own name")
@@ -485,5 +496,5 @@ _KINDS = {
 
 
 def kind_of(value: object) -> str:
-    """What a value of a file is, in the words of JSON."""
+    """Return the kind of a value in the words of JSON, for messages."""
     return _KINDS.get(type(value), f"a {type(value).__name__}")

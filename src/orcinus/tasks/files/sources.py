@@ -1,9 +1,9 @@
-"""The files that a task's ``path`` names, and their bytes: plain or compressed, local or remote.
+"""Find the files that a task's ``path`` names, and open them: plain or compressed, local or remote.
 
     find_sources("data/*.jsonl", base)  →  ["…/data/sums.jsonl", "…/data/logic.jsonl"]
     with open_source("…/sums.jsonl.gz") as file: …
 
-What a file is compressed with is seen from its first bytes, so that a wrong name does no harm.
+The first bytes of a file show how it is compressed, so that a wrong name does no harm.
 """
 
 import gzip
@@ -34,19 +34,20 @@ FORMATS = {
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".xz": "xz"}
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ": "xz"}
 _BESIDE_A_DATA_SET = ("dataset_info.json", "state.json")
-"""What ``Dataset.save_to_disk`` and LLaMA-Factory write beside the rows."""
+"""Files that ``Dataset.save_to_disk`` and LLaMA-Factory write beside the rows."""
 _SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}")
 
 
 def find_sources(path: str, base: Path) -> list[str]:
-    """The files that ``path`` names: a file, a folder (all files in it), a glob, or a URL such as ``s3://…``, a folder's ending in ``/``.
+    """Return the files that ``path`` names.
 
     Args:
-        path: As the recipe has it.
+        path: A file, a folder (all files in it), a glob, or a URL such as ``s3://…``. The URL of a
+            folder ends in ``/``.
         base: Where a relative path starts.
 
     Raises:
-        ConfigError: There is no such file, or it is none that can be read.
+        ConfigError: There is no such file, or it cannot be read.
     """
     if "://" in path:
         return _remote_sources(path)
@@ -73,7 +74,8 @@ def _local_sources(full: Path) -> list[str]:
         if "dataset_dict.json" in names:
             splits = sorted(item.name for item in full.iterdir() if item.is_dir())
             raise ConfigError(
-                f"{full}: a data set of several splits ({', '.join(splits)}); name one: {full / splits[0]}"
+                f"{full}: a data set of several splits ({', '.join(splits)}); "
+                f"name one: {full / splits[0]}"
             )
         beside = _BESIDE_A_DATA_SET if "dataset_info.json" in names else ()
         return [
@@ -87,14 +89,14 @@ def _local_sources(full: Path) -> list[str]:
 
 
 def _refuse_special(path: Path) -> None:
-    """A pipe would be waited for without end, and a link to nothing passed over."""
+    """Refuse a pipe, which would block forever, and a broken link, which would be skipped."""
     if path.is_symlink() and not path.exists():
         raise ConfigError(
-            f"{path}: a link to {os.readlink(path)}, where there is nothing; mend or remove it"
+            f"{path}: a link to {os.readlink(path)}, which does not exist; fix or remove it"
         )
     if not path.is_file():
         raise ConfigError(
-            f"{path}: no plain file but a pipe or a device; write the rows into a file"
+            f"{path}: a pipe or a device, not a plain file; write the rows into a file"
         )
 
 
@@ -115,10 +117,10 @@ def _remote_sources(path: str) -> list[str]:
 
 @contextmanager
 def _remote_errors(source: str, what: str) -> Iterator[None]:
-    """Each store's library has exceptions of its own, most of them no OSError: all become one line.
+    """Turn whatever a store's library raises, often no OSError, into one line.
 
     Raises:
-        ConfigError: Instead of whatever was raised.
+        ConfigError: In place of any other exception.
     """
     try:
         yield
@@ -127,11 +129,11 @@ def _remote_errors(source: str, what: str) -> Iterator[None]:
     except ImportError as error:
         raise ConfigError(f"{shown(source)}: {what}: {reason(error)}") from error
     except Exception as error:
-        raise ConfigError(f"{shown(source)}: {what}: {_said(error, source)}") from error
+        raise ConfigError(f"{shown(source)}: {what}: {_explained(error, source)}") from error
 
 
-def _said(error: BaseException, source: str) -> str:
-    """What a store's library says, without what must not be shown, and with what to do."""
+def _explained(error: BaseException, source: str) -> str:
+    """Return a library's message without secrets, and with what to do."""
     kinds = [type(error).__name__]
     cause = error.__cause__
     while cause is not None:
@@ -152,11 +154,11 @@ _HINTS = (
     ("PermissionError", "may this key read it?"),
     ("FileNotFound", "there is no such file"),
 )
-"""What to do about an exception, by a part of its name."""
+"""(part of an exception's name, what to do)."""
 
 
 def shown(source: str) -> str:
-    """``source`` for messages: of a URL neither the password nor the query, which may be a signature."""
+    """Return ``source`` for messages: a URL loses its password and its query, often a signature."""
     scheme, mark, rest = source.partition("://")
     if not mark:
         return source
@@ -175,9 +177,10 @@ def _fsspec() -> Any:
 
 
 def stem_of(source: str) -> str:
-    """The name of ``source`` without folders, extensions and the marks of compression; bytes that are no UTF-8 become �.
+    """Return the name of ``source`` without folders and extensions.
 
-    Shards of one data set, ``train-00000-of-00002``, have one name: that before the numbers, or the folder's where it is only ``data``.
+    Bytes that are not UTF-8 become �. Shards of one data set, ``train-00000-of-00002``, share one
+    name: the part before the numbers, or the folder's name if that part is only ``data``.
     """
     folder, _, name = shown(source).rstrip("/").rpartition("/")
     while (dot := name.rfind(".")) > 0 and name[dot:].lower() in {*_COMPRESSIONS, *FORMATS}:
@@ -188,7 +191,7 @@ def stem_of(source: str) -> str:
 
 
 def format_of(source: str) -> str | None:
-    """The format that the name of ``source`` says, if it says one."""
+    """Return the format that the name of ``source`` indicates; None if it indicates none."""
     name = shown(source).lower()
     for ending in _COMPRESSIONS:
         name = name.removesuffix(ending)
@@ -197,12 +200,12 @@ def format_of(source: str) -> str | None:
 
 @contextmanager
 def open_source(source: str) -> Iterator[io.BufferedReader]:
-    """The decompressed bytes of ``source``.
+    """Open ``source``, decompressed.
 
     Raises:
         DataError: It is an archive.
-        ConfigError: It cannot be opened or read at its URL.
-        OSError: It cannot be opened here.
+        ConfigError: Its URL cannot be opened or read.
+        OSError: The local file cannot be opened.
     """
     with _raw(source) as raw:
         head = raw.peek(8)
@@ -227,7 +230,7 @@ def _raw(source: str) -> Iterator[io.BufferedReader]:
 
 
 class _Remote(io.RawIOBase):
-    """A remote file whose errors, whatever its library calls them, are our own."""
+    """A remote file that raises our own errors instead of its library's."""
 
     def __init__(self, file: Any, source: str) -> None:
         self._file = file
@@ -259,7 +262,7 @@ class _Remote(io.RawIOBase):
 
 
 def _decompressed(raw: io.BufferedReader, compression: str | None) -> io.BufferedReader:
-    """All of these can ``peek``, which is what the readers need."""
+    """Return a decompressing reader with ``peek``, which the readers of rows need."""
     match compression:
         case "gzip":
             return cast(io.BufferedReader, gzip.open(raw))
@@ -274,5 +277,5 @@ def _decompressed(raw: io.BufferedReader, compression: str | None) -> io.Buffere
 
 
 def reason(error: BaseException) -> str:
-    """What a library says went wrong, in one line."""
+    """Return a library's error message in one line."""
     return one_line(str(error), 300) or type(error).__name__
