@@ -8,19 +8,18 @@ import pytest
 from orcinus.core.types import Attempt, Example, Finish, Judged, Lesson, Sampling, Verdict
 from orcinus.evaluation.diagnosis.causes import (
     Cause,
-    Claim,
-    Surroundings,
-    Taught,
-    contradicts,
+    RunFacts,
+    Style,
+    Tally,
+    TaughtLesson,
     explain,
-    falls,
-    is_falling,
-    is_lucky,
-    outcome_of,
 )
+from orcinus.evaluation.diagnosis.contradictions import Claim, Rival, contradicts
+from orcinus.evaluation.diagnosis.difficulty import still_falling, trend_p_value
+from orcinus.evaluation.diagnosis.outcomes import may_be_guessing, outcome_of
 
 EXAMPLE = Example(id="e", task="sums", prompt="Add 1 2.", answer_type="number", reference="3")
-WAY, OTHER = ("step_by_step", "marker"), ("direct", "boxed")
+STYLE, OTHER = Style("step_by_step", "marker"), Style("direct", "boxed")
 
 
 def judged(
@@ -58,12 +57,12 @@ LESSON = Lesson(
     attempt_id="t",
     erased="generic",
 )
-TAUGHT = Taught(
+TAUGHT = TaughtLesson(
     lesson=LESSON,
     example=EXAMPLE,
     value=1.0,
     answer="3",
-    way=WAY,
+    style=STYLE,
     group="sums",
     level=1,
     attempts={"before": judged("5"), "one": WRONG},
@@ -71,28 +70,28 @@ TAUGHT = Taught(
     loss_before=2.0,
     loss_after=0.1,
 )
-AROUND = Surroundings(
-    ways={"sums": {WAY: 9}},
-    right_by_way={("sums", WAY): (5, 9)},
+RUN = RunFacts(
+    styles={"sums": {STYLE: 9}},
+    right_by_style={("sums", STYLE): Tally(5, 9)},
     right_by_level={},
     trend={},
-    lucky=frozenset(),
-    falling=False,
+    guessed=frozenset(),
+    loss_falling=False,
     max_tokens=100,
 )
 CASES: tuple[tuple[Cause, dict[str, Any], dict[str, Any]], ...] = (
     ("unexplained", {}, {}),
-    ("untaught", {"taken": False}, {}),
+    ("untaught", {"used": False}, {}),
     ("untaught", {"fits": False, "tokens": 900}, {}),
     ("contradiction", {"value": 0.0, "answer": "4"}, {}),
     ("contradiction", {"value": None}, {}),
-    ("contradiction", {"rivals": (("other", "4"),)}, {}),
+    ("contradiction", {"rivals": (Rival(lesson="other", answer="4"),)}, {}),
     (
         "conflict",
         {},
         {
-            "ways": {"sums": {WAY: 4, OTHER: 9}},
-            "right_by_way": {("sums", WAY): (1, 4), ("sums", OTHER): (8, 9)},
+            "styles": {"sums": {STYLE: 4, OTHER: 9}},
+            "right_by_style": {("sums", STYLE): Tally(1, 4), ("sums", OTHER): Tally(8, 9)},
         },
     ),
     ("forgetting", {"attempts": {"before": RIGHT, "one": WRONG}}, {}),
@@ -107,12 +106,15 @@ CASES: tuple[tuple[Cause, dict[str, Any], dict[str, Any]], ...] = (
     (
         "prerequisite",
         {},
-        {"right_by_level": {("sums", 0): (9, 9), ("sums", 1): (1, 9)}, "trend": {"sums": 0.001}},
+        {
+            "right_by_level": {("sums", 0): Tally(9, 9), ("sums", 1): Tally(1, 9)},
+            "trend": {"sums": 0.001},
+        },
     ),
-    ("prerequisite", {}, {"right_by_level": {("sums", 0): (1, 9), ("sums", 1): (1, 9)}}),
+    ("prerequisite", {}, {"right_by_level": {("sums", 0): Tally(1, 9), ("sums", 1): Tally(1, 9)}}),
     ("belief", {"attempts": {"before": WRONG, "one": WRONG}}, {}),
-    ("optimisation", {}, {"right_by_level": {("sums", 1): (8, 9)}}),
-    ("optimisation", {}, {"falling": True}),
+    ("optimisation", {}, {"right_by_level": {("sums", 1): Tally(8, 9)}}),
+    ("optimisation", {}, {"loss_falling": True}),
 )
 
 
@@ -120,7 +122,7 @@ CASES: tuple[tuple[Cause, dict[str, Any], dict[str, Any]], ...] = (
 def test_each_cause_is_recognised(
     cause: Cause, of_lesson: dict[str, Any], of_all: dict[str, Any]
 ) -> None:
-    assert explain(replace(TAUGHT, **of_lesson), replace(AROUND, **of_all)).causes == (cause,)
+    assert explain(replace(TAUGHT, **of_lesson), replace(RUN, **of_all)).causes == (cause,)
 
 
 NEIGHBOURS: tuple[tuple[Cause, dict[str, Any], dict[str, Any]], ...] = (
@@ -129,23 +131,23 @@ NEIGHBOURS: tuple[tuple[Cause, dict[str, Any], dict[str, Any]], ...] = (
         "conflict",
         {},
         {
-            "ways": {"sums": {WAY: 9, OTHER: 9}},
-            "right_by_way": {("sums", WAY): (1, 9), ("sums", OTHER): (9, 9)},
+            "styles": {"sums": {STYLE: 9, OTHER: 9}},
+            "right_by_style": {("sums", STYLE): Tally(1, 9), ("sums", OTHER): Tally(9, 9)},
         },
     ),
     (
         "conflict",
         {},
         {
-            "ways": {"sums": {WAY: 4, OTHER: 9}},
-            "right_by_way": {("sums", WAY): (2, 4), ("sums", OTHER): (4, 9)},
+            "styles": {"sums": {STYLE: 4, OTHER: 9}},
+            "right_by_style": {("sums", STYLE): Tally(2, 4), ("sums", OTHER): Tally(4, 9)},
         },
     ),
     # It may have been a guess.
     (
         "forgetting",
         {"attempts": {"before": RIGHT, "one": WRONG}},
-        {"lucky": frozenset({("before", "sums")})},
+        {"guessed": frozenset({("before", "sums")})},
     ),
     # The lesson is short: the student rambles.
     ("truncation", {"attempts": {"one": judged(None, text="3 +", finish="length")}}, {}),
@@ -154,13 +156,16 @@ NEIGHBOURS: tuple[tuple[Cause, dict[str, Any], dict[str, Any]], ...] = (
     (
         "prerequisite",
         {"loss_after": 1.5},
-        {"right_by_level": {("sums", 0): (1, 9), ("sums", 1): (1, 9)}},
+        {"right_by_level": {("sums", 0): Tally(1, 9), ("sums", 1): Tally(1, 9)}},
     ),
     # Others as difficult are right.
     (
         "prerequisite",
         {},
-        {"right_by_level": {("sums", 0): (9, 9), ("sums", 1): (7, 9)}, "trend": {"sums": 0.001}},
+        {
+            "right_by_level": {("sums", 0): Tally(9, 9), ("sums", 1): Tally(7, 9)},
+            "trend": {"sums": 0.001},
+        },
     ),
 )
 
@@ -169,7 +174,7 @@ NEIGHBOURS: tuple[tuple[Cause, dict[str, Any], dict[str, Any]], ...] = (
 def test_no_cause_is_seen_where_it_is_not(
     cause: Cause, of_lesson: dict[str, Any], of_all: dict[str, Any]
 ) -> None:
-    assert cause not in explain(replace(TAUGHT, **of_lesson), replace(AROUND, **of_all)).causes
+    assert cause not in explain(replace(TAUGHT, **of_lesson), replace(RUN, **of_all)).causes
 
 
 @pytest.mark.parametrize(
@@ -226,19 +231,19 @@ def test_lessons_contradict_each_other_only_on_the_same_question(
 def test_accuracy_falls_with_difficulty_only_downwards() -> None:
     levels = [0] * 10 + [1] * 10 + [2] * 10
     right = [True] * 10 + [True, False] * 5 + [False] * 10
-    assert falls(levels, right) < 0.001
-    assert falls(levels, right[::-1]) > 0.999
-    assert falls(levels, [True] * 30) == 1.0
+    assert trend_p_value(levels, right) < 0.001
+    assert trend_p_value(levels, right[::-1]) > 0.999
+    assert trend_p_value(levels, [True] * 30) == 1.0
 
 
 def test_right_answers_at_chance_are_no_knowledge() -> None:
     true_or_false = replace(EXAMPLE, answer_type="bool")
-    assert is_lucky([(true_or_false, RIGHT), (true_or_false, WRONG)] * 20)
-    assert not is_lucky([(true_or_false, RIGHT)] * 20)
-    assert not is_lucky([(EXAMPLE, RIGHT), (EXAMPLE, WRONG)])
+    assert may_be_guessing([(true_or_false, RIGHT), (true_or_false, WRONG)] * 20)
+    assert not may_be_guessing([(true_or_false, RIGHT)] * 20)
+    assert not may_be_guessing([(EXAMPLE, RIGHT), (EXAMPLE, WRONG)])
 
 
 def test_a_loss_that_still_falls_is_told_from_one_that_does_not() -> None:
-    assert is_falling([1 / (i + 1) for i in range(20)])
-    assert not is_falling([0.5] * 20)
-    assert not is_falling([2.0, 1.0])
+    assert still_falling([1 / (i + 1) for i in range(20)])
+    assert not still_falling([0.5] * 20)
+    assert not still_falling([2.0, 1.0])

@@ -11,8 +11,8 @@ from tests.conftest import write_recipe
 from tests.pipeline.test_run import orcinus
 
 from orcinus.core.types import Messages, Sampling
-from orcinus.evaluation.diagnosis.diagnose import diagnose
 from orcinus.evaluation.diagnosis.tables import Diagnosis
+from orcinus.pipeline.diagnose import diagnose_run
 from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.pipeline.run import run_recipe
 from orcinus.runs import tables
@@ -61,7 +61,7 @@ def run(folder: Path, train: dict[str, Any], **changes: Any) -> tuple[Path, Runt
 
 def diagnosed(folder: Path, train: dict[str, Any], **changes: Any) -> Diagnosis:
     path, runtime = run(folder, train, **changes)
-    return asyncio.run(diagnose(path, folder / "runs" / "small", runtime, Silent()))
+    return asyncio.run(diagnose_run(path, folder / "runs" / "small", runtime, Silent()))
 
 
 def test_one_optimizer_step_is_too_few(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_nothing_is_asked_twice_and_a_diagnosis_is_no_step(
     runtime = Runtime(workspace=folder / "runs", ledger_path=folder / "runs" / "ledger.sqlite")
     with Ledger(runtime.ledger_path) as ledger:
         before = sum(row.calls for row in ledger.spend("small"))
-    fewer = asyncio.run(diagnose(run_dir, run_dir, runtime, Silent(), lessons=12))
+    fewer = asyncio.run(diagnose_run(run_dir, run_dir, runtime, Silent(), lessons=12))
     with Ledger(runtime.ledger_path) as ledger:
         assert sum(row.calls for row in ledger.spend("small")) == before
     assert fewer.asked == 12 < first.asked

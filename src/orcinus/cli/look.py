@@ -120,7 +120,7 @@ def diagnose(
 ) -> None:
     """Show which lessons the student still fails, why, and what to change."""
     from orcinus.cli.tables import print_diagnosis
-    from orcinus.evaluation.diagnosis.diagnose import diagnose as diagnose_run
+    from orcinus.pipeline.diagnose import diagnose_run
     from orcinus.pipeline.recipe_file import load_recipe
 
     run_dir = flags.run_folder(Path(load_recipe(source).name) if source.is_file() else source, runs)

@@ -57,7 +57,7 @@ def _percent(share: float | None) -> str:
 
 def print_diagnosis(console: Console, found: "Diagnosis") -> None:
     """Print what the student fails and why, where it is right, and advice; fits 60 columns."""
-    from orcinus.evaluation.diagnosis.causes import OUTCOMES
+    from orcinus.evaluation.diagnosis.outcomes import OUTCOMES
     from orcinus.reports.diagnosis import summary
 
     console.print(summary(found), style="bold", markup=False)

@@ -1,1 +1,1 @@
-"""The steps of the method, one file a verb. Steps never import each other."""
+"""Evaluation: how good a student is, compared with itself before training and with its teacher."""

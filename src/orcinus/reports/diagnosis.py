@@ -1,6 +1,6 @@
 """What a diagnosis found: its tables, and the page made of them."""
 
-from orcinus.evaluation.diagnosis import causes
+from orcinus.evaluation.diagnosis.outcomes import OUTCOMES
 from orcinus.evaluation.diagnosis.tables import Diagnosis
 from orcinus.reports.words import percent
 
@@ -22,11 +22,11 @@ def markdown(found: Diagnosis) -> str:
     lines += [f"| {count.cause} | {count.first} | {count.applies} |" for count in found.causes]
     lines += ["", "## What became of the answers", ""]
     lines += [
-        f"| questions | student | n | {' | '.join(causes.OUTCOMES)} |",
-        f"|---|---|{'---:|' * (1 + len(causes.OUTCOMES))}",
+        f"| questions | student | n | {' | '.join(OUTCOMES)} |",
+        f"|---|---|{'---:|' * (1 + len(OUTCOMES))}",
     ]
     for row in found.errors:
-        cells = " | ".join(str(row.counts.get(outcome, 0)) for outcome in causes.OUTCOMES)
+        cells = " | ".join(str(row.counts.get(outcome, 0)) for outcome in OUTCOMES)
         lines.append(f"| {row.items} | {_plain(row.arm)} | {row.n} | {cells} |")
     lines += ["", "## Where the student is right", ""]
     lines += [

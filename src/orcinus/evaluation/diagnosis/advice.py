@@ -1,34 +1,36 @@
-"""What to do about lessons that a student still fails: for each cause the words, the edit of the recipe, the command."""
+"""Advise what to do about lessons that a student fails: for each cause the words, the edit, the command.
+
+40 failures by "forgetting"  ──►  "… show later stages a share of earlier lessons again."
+train: {stages: [{name: …, replay: 0.2}]}
+orcinus run recipe.yaml
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 import yaml
 
-from orcinus.evaluation.diagnosis.causes import Cause, Failure, Surroundings, Taught
+from orcinus.evaluation.diagnosis.causes import Cause, Failure, RunFacts, TaughtLesson
+from orcinus.evaluation.diagnosis.contradictions import NEAR_DUPLICATE
+from orcinus.evaluation.diagnosis.run import stage_names
 from orcinus.training.config import StageConfig, TrainConfig
 
-NEARLY_THE_SAME = 0.8
-"""Share of runs of five words that two questions have in common."""
-ADVICE = 3
+MAX_ADVICE = 3
 FEW_STEPS = 100
-"""Optimizer steps of a training under which smaller batches help before more of the same does."""
-Remedy = tuple[str, str]
-"""Words, and the edit of the recipe; empty where it stays as it is."""
-Known = Mapping[str, Taught]
-"""By lesson."""
+"""Optimizer steps. With fewer, smaller batches help more than further epochs."""
+MIN_REPLAY = 0.2
+"""Share of earlier lessons that is advised against forgetting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """What was done, and how to go on with it."""
+    """How the student was trained, and how to train it again."""
 
     run: str
     command: str
-    """That goes on with the recipe."""
+    """Command that runs the recipe again."""
     config: TrainConfig
     optimizer_steps: int
     """Over all stages."""
@@ -36,70 +38,90 @@ class Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """What to do next."""
+    """One thing to do next."""
 
     failures: int
-    """That it is for."""
+    """Number of failures that it addresses."""
     words: str
     edit: str
-    """Of the recipe, as YAML; empty where it stays as it is."""
+    """Change of the recipe, as YAML; empty when it stays as it is."""
     command: str
 
 
-def stage_names(train: TrainConfig) -> list[str]:
-    """The stages' names, numbered where several have the same or one is called like the untrained student."""
-    names = [stage.name for stage in train.stages]
-    return [
-        f"{n} {i}" if names.count(n) > 1 or n == "before" else n for i, n in enumerate(names, 1)
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """The failures with one first cause."""
+
+    training: Training
+    failures: Sequence[Failure]
+    lessons: Sequence[TaughtLesson]
+    """Their lessons, in the same order."""
+    run: RunFacts
+
+    @property
+    def stages(self) -> tuple[StageConfig, ...]:
+        return self.training.config.stages
+
+
+Remedy = tuple[str, str]
+"""Words, and the change of the recipe as YAML (empty when it stays as it is)."""
 
 
 def advise(
-    training: Training, failures: Sequence[Failure], taught: Sequence[Taught], around: Surroundings
+    training: Training,
+    failures: Sequence[Failure],
+    lessons: Sequence[TaughtLesson],
+    run: RunFacts,
 ) -> Iterator[Advice]:
-    """For the causes that explain most failures, what mends them: at most three pieces of advice.
+    """Yield advice for the most frequent causes, at most ``MAX_ADVICE`` pieces.
 
     Args:
-        training: What was done.
-        failures: Lessons that the student still fails, each with its causes, the first that applies counting.
-        taught: All lessons that were asked again.
-        around: What the causes were judged by.
+        training: How the student was trained.
+        failures: The lessons that it fails, with their causes.
+        lessons: All lessons that were asked again.
+        run: Facts of the whole run.
     """
     by_cause: dict[Cause, list[Failure]] = {}
     for failure in failures:
         by_cause.setdefault(failure.causes[0], []).append(failure)
     ranked = sorted(by_cause.items(), key=lambda pair: (pair[0] == "unexplained", -len(pair[1])))
-    known = {item.lesson.id: item for item in taught}
-    for cause, items in ranked[:ADVICE]:
-        words, edit = _REMEDIES[cause](training, items, known, around)
+    known = {item.lesson.id: item for item in lessons}
+    for cause, items in ranked[:MAX_ADVICE]:
+        case = _Case(
+            training=training,
+            failures=items,
+            lessons=[known[item.lesson] for item in items],
+            run=run,
+        )
+        words, edit = _REMEDIES[cause](case)
         look = f"orcinus trace {items[0].lesson} --run {training.run}"
         yield Advice(
             failures=len(items), words=words, edit=edit, command=training.command if edit else look
         )
 
 
-def _teach_all(
-    training: Training, items: Sequence[Failure], known: Known, _: Surroundings
-) -> Remedy:
-    longest = max(known[item.lesson].tokens for item in items)
-    if longest > training.config.context_length:
+def _include_lessons(case: _Case) -> Remedy:
+    longest = max(lesson.tokens for lesson in case.lessons)
+    if longest > case.training.config.context_length:
         return (
-            "These lessons were too long for a row of training and were never learnt: make rows longer.",
+            "These lessons were too long for a row and were dropped: make rows longer.",
             f"train: {{context_length: {-(-longest // 64) * 64}}}",
         )
-    if any(stage.offers(known[items[0].lesson].lesson) for stage in training.config.stages):
+    if any(stage.offers(case.lessons[0].lesson) for stage in case.stages):
         return (
-            "The share of a stage's mix leaves these lessons out; another single share would bring them in.",
+            "The share of a stage's mix leaves these lessons out; another single share would "
+            "include them.",
             "",
         )
     return (
-        "No stage takes these lessons: widen the filters of train.stages, or add a stage that takes all.",
-        _stages([*training.config.stages, StageConfig(name="all")]),
+        "No stage uses these lessons: widen the filters of train.stages, or add a stage without "
+        "filters.",
+        _stages_yaml([*case.stages, StageConfig(name="all")]),
     )
 
 
-def _agree(training: Training, items: Sequence[Failure], *_: Any) -> Remedy:
-    faults = Counter(item.details["lesson"] for item in items)
+def _remove_contradictions(case: _Case) -> Remedy:
+    faults = Counter(failure.details.lesson for failure in case.failures)
     if faults["wrong"] >= max(faults["unjudged"], faults[""]):
         return (
             "These lessons teach wrong answers: keep only traces that are right.",
@@ -107,125 +129,133 @@ def _agree(training: Training, items: Sequence[Failure], *_: Any) -> Remedy:
         )
     if faults["unjudged"] >= faults[""]:
         return (
-            "Nobody knows whether these lessons are right: leave out what cannot be judged.",
+            "These lessons could not be judged and may be wrong: drop traces without a verdict.",
             "curate: {unjudged: drop}",
         )
     return (
-        "The same questions are taught with different answers: keep the best trace of each, and drop near repetitions.",
-        f"curate: {{keep: best}}\nsample: {{near_duplicates: {NEARLY_THE_SAME}}}",
+        "The same questions are taught with different answers: keep the best trace of each, and "
+        "drop near-duplicates.",
+        f"curate: {{keep: best}}\nsample: {{near_duplicates: {NEAR_DUPLICATE}}}",
     )
 
 
-def _one_way(
-    training: Training, items: Sequence[Failure], known: Known, around: Surroundings
-) -> Remedy:
-    ways = around.ways[known[items[0].lesson].group]
-    strategies = {strategy for strategy, _ in ways}
-    if len(strategies) > 1:
+def _use_one_style(case: _Case) -> Remedy:
+    styles = case.run.styles[case.lessons[0].group]
+    if len({style.strategy for style in styles}) > 1:
         return (
             "Groups are taught with several strategies: teach each task with one.",
             "assign: {by: task}",
         )
     return (
-        "Lessons of one group write their answers in several forms: let the strategy ask for one.",
-        'strategies: [{name: …, system: "… Finish with one line: The answer is …"}]',
+        "Lessons of one group write their answers in several formats: ask for one format in the "
+        "strategy.",
+        _ANSWER_LINE,
     )
 
 
-def _remember(training: Training, items: Sequence[Failure], *_: Any) -> Remedy:
-    stages = list(training.config.stages)
-    lost = Counter(item.details["lost"] for item in items).most_common(1)[0][0]
+def _add_replay(case: _Case) -> Remedy:
+    lost = Counter(failure.details.lost for failure in case.failures).most_common(1)[0][0]
     if lost == "before":
         halved = [
-            stage.model_copy(update={"learning_rate": stage.learning_rate / 2}) for stage in stages
+            stage.model_copy(update={"learning_rate": stage.learning_rate / 2})
+            for stage in case.stages
         ]
         return (
-            "The student knew these before training: halve the learning rate, or train adapters (train.lora) in place of all weights.",
-            _stages(halved),
+            "The student had these right before training: halve the learning rate, or train "
+            "adapters (train.lora) instead of all weights.",
+            _stages_yaml(halved),
         )
-    place = stage_names(training.config).index(lost)
-    again = [
-        s.model_copy(update={"replay": max(0.2, s.replay)}) if i > place else s
-        for i, s in enumerate(stages)
+    place = stage_names(case.training.config).index(lost)
+    replayed = [
+        stage.model_copy(update={"replay": max(MIN_REPLAY, stage.replay)}) if i > place else stage
+        for i, stage in enumerate(case.stages)
     ]
     return (
-        f"The student had these right after stage {lost} and lost them later: show later stages a share of earlier lessons again.",
-        _stages(again),
+        f"The student had these right after stage {lost} and lost them later: show later stages a "
+        "share of earlier lessons again.",
+        _stages_yaml(replayed),
     )
 
 
-def _room(
-    training: Training, items: Sequence[Failure], known: Known, around: Surroundings
-) -> Remedy:
-    longest = max(max(known[item.lesson].response_tokens for item in items), around.max_tokens)
+def _allow_longer_answers(case: _Case) -> Remedy:
+    longest = max(*(lesson.response_tokens for lesson in case.lessons), case.run.max_tokens)
     return (
-        "Answers are cut off: let the student write twice as much, or keep shorter traces only (curate.max_tokens).",
+        "Answers are cut off: let the student write twice as much, or keep only shorter traces "
+        "(curate.max_tokens).",
         f"evaluate: {{sampling: {{max_tokens: {2 * longest}}}}}",
     )
 
 
-def _longer(training: Training, items: Sequence[Failure], *_: Any) -> Remedy:
-    more = [
-        stage.model_copy(update={"epochs": 2 * stage.epochs}) for stage in training.config.stages
-    ]
-    if training.optimizer_steps >= FEW_STEPS:
-        return "These lessons are not learnt yet: train twice as long.", _stages(more)
-    batch = max(training.config.context_length, training.config.batch_tokens // 4)
-    smaller = f"  batch_tokens: {batch}" if batch < training.config.batch_tokens else ""
+def _train_longer(case: _Case) -> Remedy:
+    more = [stage.model_copy(update={"epochs": 2 * stage.epochs}) for stage in case.stages]
+    steps, config = case.training.optimizer_steps, case.training.config
+    if steps >= FEW_STEPS:
+        return "These lessons are not learnt yet: train twice as long.", _stages_yaml(more)
+    batch = max(config.context_length, config.batch_tokens // 4)
+    smaller = f"  batch_tokens: {batch}" if batch < config.batch_tokens else ""
     return (
-        f"These lessons are not learnt yet: training had only {training.optimizer_steps:,} optimizer steps; take smaller batches and more passes.",
-        "\n".join(part for part in (_stages(more), smaller) if part),
+        f"These lessons are not learnt yet: training had only {steps:,} optimizer steps; use "
+        "smaller batches and more epochs.",
+        "\n".join(part for part in (_stages_yaml(more), smaller) if part),
     )
 
 
-def _form(training: Training, items: Sequence[Failure], *_: Any) -> Remedy:
-    outcome = Counter(item.outcome for item in items).most_common(1)[0][0]
+def _ask_for_answer_line(case: _Case) -> Remedy:
+    outcome = Counter(failure.outcome for failure in case.failures).most_common(1)[0][0]
     return (
-        f"The student knows the lessons' words but does not answer (mostly: {outcome}): let every lesson end in the same line.",
-        'strategies: [{name: …, system: "… Finish with one line: The answer is …"}]',
+        f"The student has learnt the lessons but gives no answer (most often: {outcome}): let "
+        "every lesson end in the same line.",
+        _ANSWER_LINE,
     )
 
 
-def _easier(training: Training, items: Sequence[Failure], known: Known, _: Surroundings) -> Remedy:
-    task = Counter(item.task for item in items).most_common(1)[0][0]
-    easier = StageConfig(
-        name="easier", tasks=(f"{task}-easier",), epochs=training.config.stages[0].epochs
+def _add_easier_task(case: _Case) -> Remedy:
+    task = Counter(failure.task for failure in case.failures).most_common(1)[0][0]
+    first = StageConfig(
+        name="easier",
+        tasks=(f"{task}-easier",),
+        epochs=case.stages[0].epochs,
+        learning_rate=case.stages[0].learning_rate,
     )
-    first = easier.model_copy(update={"learning_rate": training.config.stages[0].learning_rate})
+    name = orjson.dumps(first.tasks[0]).decode()
     return (
-        f"The student lacks what these questions rest on: add easier questions of {task} (the steps of its working on their own, or smaller "
-        "sizes) as a task of its own, and learn it first.",
-        f"tasks: [… , {{path: easier.jsonl, name: {orjson.dumps(first.tasks[0]).decode()}}}]\n{_stages([first, *training.config.stages])}",
+        f"The student lacks what these questions build on: add easier questions of {task} (single "
+        "steps of the solution, or smaller sizes) as a task, and train on it first.",
+        f"tasks: [… , {{path: easier.jsonl, name: {name}}}]\n"
+        + _stages_yaml([first, *case.stages]),
     )
 
 
-def _convince(training: Training, *_: Any) -> Remedy:
+def _add_explanations(_: _Case) -> Remedy:
     return (
-        "The student holds on to wrong answers that it gave before: show it several explanations of each question.",
-        "teach: {sampling: {samples: 4, temperature: 0.7}}\ncurate: {keep: correct, per_example: 4}",
+        "The student still gives wrong answers that it gave before training: teach several "
+        "explanations of each question.",
+        "teach: {sampling: {samples: 4, temperature: 0.7}}\n"
+        "curate: {keep: correct, per_example: 4}",
     )
 
 
-def _look(training: Training, items: Sequence[Failure], *_: Any) -> Remedy:
-    return f"No rule explains {len(items)} failures: look at some of them.", ""
+def _look_at_failures(case: _Case) -> Remedy:
+    return f"No rule explains {len(case.failures)} failures: look at some of them.", ""
 
 
-_REMEDIES: Mapping[Cause, Callable[..., Remedy]] = {
-    "untaught": _teach_all,
-    "contradiction": _agree,
-    "conflict": _one_way,
-    "forgetting": _remember,
-    "truncation": _room,
-    "optimisation": _longer,
-    "format": _form,
-    "prerequisite": _easier,
-    "belief": _convince,
-    "unexplained": _look,
+_ANSWER_LINE = 'strategies: [{name: …, system: "… Finish with one line: The answer is …"}]'
+_REMEDIES: Mapping[Cause, Callable[[_Case], Remedy]] = {
+    "untaught": _include_lessons,
+    "contradiction": _remove_contradictions,
+    "conflict": _use_one_style,
+    "forgetting": _add_replay,
+    "truncation": _allow_longer_answers,
+    "optimisation": _train_longer,
+    "format": _ask_for_answer_line,
+    "prerequisite": _add_easier_task,
+    "belief": _add_explanations,
+    "unexplained": _look_at_failures,
 }
 
 
-def _stages(stages: Sequence[StageConfig]) -> str:
-    """``train.stages`` as YAML, defaults left out."""
+def _stages_yaml(stages: Sequence[StageConfig]) -> str:
+    """Write ``train.stages`` as YAML without defaults."""
     rows = [
         {"name": stage.name} | stage.model_dump(mode="json", exclude_defaults=True)
         for stage in stages

@@ -1,519 +1,383 @@
-"""Diagnosis of a finished run: which lessons the student still fails, why, and what to do next.
+"""Diagnose a finished run: which lessons the student still fails, why, and what to do next.
 
-    a sample of its lessons ──asked again, erased──► before, each stage ──verdict, loss──► causes.py ──► at most three pieces of advice
+    sample of lessons ──ask again, prompt erased──► answers of the student before training and
+    after each stage ──verdicts, losses──► causes (causes.py) ──► at most three pieces of advice
 
-The lessons are drawn by a hash, so that a larger sample holds the smaller one; what is asked goes through the ledger and is asked once.
-The held-out answers are those of the evaluation. The training step itself is not touched.
+Lessons are drawn by hash, so that a larger sample contains a smaller one. Calls go through the
+ledger, so that a second diagnosis makes only new ones. Held-out answers are the evaluation's.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import orjson
+from typing import TYPE_CHECKING, TypeVar
 
 from orcinus.core.errors import ConfigError, MissingExtraError
-from orcinus.core.files import write_atomically
-from orcinus.core.fingerprint import stable_fraction
-from orcinus.core.sampling import SamplingConfig
+from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import Example, Judged, Lesson
-from orcinus.evaluation.diagnosis import causes
-from orcinus.evaluation.diagnosis.advice import NEARLY_THE_SAME, Training, advise, stage_names
-from orcinus.evaluation.diagnosis.causes import Claim, Surroundings, Taught
+from orcinus.evaluation.diagnosis.advice import Training, advise
+from orcinus.evaluation.diagnosis.causes import RunFacts, Style, Tally, TaughtLesson, explain
+from orcinus.evaluation.diagnosis.contradictions import Claim, Rival, rivals_of
+from orcinus.evaluation.diagnosis.difficulty import Key, levels_of, still_falling, trend_p_value
+from orcinus.evaluation.diagnosis.outcomes import Pair, is_failure, is_right, may_be_guessing
+from orcinus.evaluation.diagnosis.run import (
+    EvaluatedRun,
+    draw_lessons,
+    open_run,
+    read_assigned,
+    read_held_out,
+    read_last_losses,
+    read_near_duplicates,
+    read_taught_examples,
+    read_traces,
+    stage_names,
+)
 from orcinus.evaluation.diagnosis.tables import (
     Diagnosis,
-    Key,
-    Pair,
-    cause_counts,
-    errors_of,
-    in_words,
-    slices_of,
+    count_causes,
+    count_outcomes,
+    score_slices,
+    summarize_changes,
 )
 from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.open import open_completer
-from orcinus.models.roles import Models, student_config
-from orcinus.pipeline.recipe import Recipe
-from orcinus.pipeline.recipe_file import load_recipe
-from orcinus.reports.diagnosis import markdown
-from orcinus.runs import layout, tables
-from orcinus.runs.assigned import Assigned
-from orcinus.runs.budget import Budget
+from orcinus.models.roles import Models, Roles, student_config
+from orcinus.runs import layout
+from orcinus.runs.budget import Budget, BudgetConfig
 from orcinus.runs.context import Progress, Runtime, StepContext
-from orcinus.runs.folders import finished_steps, locked, summary_of
+from orcinus.runs.folders import locked, summary_of
 from orcinus.runs.ledger import Ledger
 from orcinus.strategies.prompts import erased_strategy, requests_for
-from orcinus.tasks.duplicates.near import originals_of
-from orcinus.training.config import TrainConfig
 from orcinus.verifiers.measure import measure
 
+if TYPE_CHECKING:
+    from orcinus.training.lesson_loss import LessonLoss
+
 DEFAULT_LESSONS = 200
+"""Lessons to ask again, unless a number is given."""
 FOLDER = "diagnosis"
+"""Folder of the attempts within the run's folder."""
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    """The folders and settings of the run's latest evaluation."""
+class DiagnosisRequest:
+    """A run to diagnose, with what its recipe says about models and spending."""
 
-    folder: Path
-    recipe: Recipe
-    base: Path | None
-    """The recipe's own folder; None where only the run is known."""
+    run_dir: Path
+    roles: Roles
+    bases: tuple[Path, ...]
+    """Folders that a relative path of the untrained student may start from, tried in this order."""
+    budget: BudgetConfig
+    judging: JudgingConfig | None
+    """None when the recipe has no judge."""
     command: str
-    """That goes on with the recipe."""
-    evaluated: Path
-    inputs: Mapping[str, Path]
-    settings: Mapping[str, Any]
-    """Of the evaluation."""
-    train: TrainConfig
-    erased: Path
-    kept: tuple[Path, ...]
-    """Tables of the traces that the lessons were made of."""
-
-    @property
-    def seed(self) -> int:
-        return int(self.settings["seed"])
+    """Command that runs the recipe again, for advice."""
+    lessons: int = DEFAULT_LESSONS
+    """Lessons to ask again, at most."""
 
 
-async def diagnose(
-    source: Path,
-    run_dir: Path,
-    runtime: Runtime,
-    progress: Progress,
-    *,
-    lessons: int = DEFAULT_LESSONS,
-) -> Diagnosis:
-    """Ask the students of a run their own lessons again, and say what went wrong.
+async def diagnose(request: DiagnosisRequest, runtime: Runtime, progress: Progress) -> Diagnosis:
+    """Ask the students of a run their lessons again, and explain the failures.
 
     Args:
-        source: The recipe's file, or the run's folder, from which an untrained student in a relative path may not be found.
-        run_dir: The run's folder.
+        request: The run.
         runtime: Where and how fast.
-        progress: Is told how far it is.
-        lessons: How many are asked, at most.
+        progress: Receives the progress.
 
     Raises:
-        ConfigError: The run has not been evaluated yet.
-        OrcinusError: As ``run_recipe``; what was asked is kept.
+        ConfigError: The run has not been evaluated.
+        MissingExtraError: torch or transformers is not installed.
+        OrcinusError: As ``attempt_all``; the ledger keeps what was asked.
     """
     if any(find_spec(package) is None for package in ("torch", "transformers")):
         raise MissingExtraError("diagnosing a student", "train")
-    run = _open_run(source, run_dir)
-    with locked(run_dir), Ledger(runtime.ledger_path) as ledger:
-        found = await _diagnose(run, runtime, progress, ledger, lessons)
-    content = orjson.dumps(found, option=orjson.OPT_INDENT_2)
-    write_atomically(run_dir / layout.DIAGNOSIS, content)
-    write_atomically(run_dir / layout.DIAGNOSIS_PAGE, markdown(found).encode())
-    return found
-
-
-def _open_run(source: Path, run_dir: Path) -> _Run:
-    evaluated = finished_steps(run_dir, "evaluate")[0]
-    record = summary_of(evaluated)
-    inputs = {role: run_dir / name for role, name in record["inputs"].items()}
-    trained = summary_of(inputs["train"])
-    settings = {
-        key: value for key, value in trained["config"].items() if key in TrainConfig.model_fields
-    }
-    train = TrainConfig.model_validate(settings)
-    for choice in trained["summary"].get("mix", ()):
-        train = train.with_share(choice["number"] - 1, choice["share"])
-    erased = run_dir / trained["inputs"]["erase"]
-    read = summary_of(erased)["inputs"]
-    is_recipe = source.is_file()
-    return _Run(
-        folder=run_dir,
-        recipe=load_recipe(source if is_recipe else run_dir / layout.RECIPE),
-        base=source.resolve().parent if is_recipe else None,
-        command=f"orcinus run {source if is_recipe else 'RECIPE'}",
-        evaluated=evaluated,
-        inputs=inputs,
-        settings=record["config"],
-        train=train,
-        erased=erased,
-        kept=tuple(
-            run_dir / read[role] / layout.KEPT
-            for role in ("curate_assistant", "curate")
-            if role in read
-        ),
-    )
+    run = open_run(request.run_dir)
+    with locked(request.run_dir), Ledger(runtime.ledger_path) as ledger:
+        return await _diagnose(request, run, runtime, progress, ledger)
 
 
 async def _diagnose(
-    run: _Run, runtime: Runtime, progress: Progress, ledger: Ledger, wanted: int
+    request: DiagnosisRequest,
+    run: EvaluatedRun,
+    runtime: Runtime,
+    progress: Progress,
+    ledger: Ledger,
 ) -> Diagnosis:
     progress.start("read lessons", None)
-    sample, total = _drawn(run, wanted)
-    examples = _examples(run, {(lesson.task, lesson.example_id) for lesson in sample})
-    pairs = [(lesson, examples[lesson.task, lesson.example_id]) for lesson in sample]
-    students, notes = _students(run)
-    attempts = await _asked(
-        run, runtime, progress, ledger, [example for _, example in pairs], students
+    drawn, total = draw_lessons(run, request.lessons)
+    examples = read_taught_examples(run, {(lesson.task, lesson.example_id) for lesson in drawn})
+    asked = [examples[lesson.task, lesson.example_id] for lesson in drawn]
+    students, notes = _students(request, run)
+    async with aclosing(Models(request.roles, runtime)) as models:
+        context = StepContext(
+            out=run.folder / FOLDER,
+            inputs=run.inputs,
+            run=run.folder.name,
+            seed=run.seed,
+            ledger=ledger,
+            runtime=runtime,
+            progress=progress,
+            completer=models.open,
+            budget=Budget(
+                usd=request.budget.usd,
+                tokens=request.budget.tokens,
+                ledger=ledger,
+                run=run.folder.name,
+            ),
+            judging=request.judging,
+        )
+        attempts = await _ask_students(run, asked, students, context)
+    held_out = read_held_out(run)
+    losses = await asyncio.to_thread(
+        _measure_losses, run, drawn, students, runtime.device, progress
     )
-    held_out = _held_out(run)
-    taught = _evidence(run, pairs, attempts)
-    taught = await asyncio.to_thread(_with_losses, run, taught, students, runtime.device, progress)
-    taught = _with_rivals(run, taught)
-    taught = _with_levels(taught, held_out.get("after", []))
-    around = _surroundings(run, taught, held_out)
-    failures = [
-        causes.explain(item, around) for item in taught if causes.fails(item.example, item.last)
-    ]
-    by_arm = {
-        arm: [(e, a) for (_, e), a in zip(pairs, judged, strict=True)]
-        for arm, judged in attempts.items()
-    }
-    last = list(students)[-1]
-    shown = {"before": by_arm.get("before", []), "after": by_arm[last]}
-    ways = {(item.lesson.task, item.lesson.example_id): item.lesson.strategy for item in taught}
-    assigned = Assigned.read(run.inputs["assign"])
-    held_out_ways = {
-        (e.task, e.id): assigned.strategy_of(e.task, e.id) or "none"
-        for e, _ in held_out.get("after", [])
-    }
-    notes += in_words(shown, held_out)
+    levels = levels_of([*asked, *(example for example, _ in held_out.get("after", []))])
+    lessons = _taught_lessons(run, list(zip(drawn, asked, strict=True)), attempts, losses, levels)
+    facts = _run_facts(run, lessons, held_out.get("after", []), levels)
+    failures = [explain(item, facts) for item in lessons if is_failure(item.example, item.last)]
+    by_arm = {arm: list(zip(asked, judged, strict=True)) for arm, judged in attempts.items()}
+    compared = {"before": by_arm.get("before", []), "after": by_arm[list(students)[-1]]}
     return Diagnosis(
         run=run.folder.name,
         lessons=total,
-        asked=len(sample),
+        asked=len(drawn),
         failed=len(failures),
-        notes=tuple(notes),
-        errors=(*errors_of("lessons", by_arm), *errors_of("held out", held_out)),
+        notes=(*notes, *summarize_changes(compared, held_out)),
+        errors=(*count_outcomes("lessons", by_arm), *count_outcomes("held out", held_out)),
         slices=(
-            *slices_of("lessons", shown, ways),
-            *slices_of("held out", held_out, held_out_ways),
+            *score_slices("lessons", compared, _taught_strategies(lessons)),
+            *score_slices("held out", held_out, _assigned_strategies(run, held_out)),
         ),
-        causes=cause_counts(failures),
-        advice=tuple(advise(_training(run), failures, taught, around)),
+        causes=count_causes(failures),
+        advice=tuple(advise(_training(request, run), failures, lessons, facts)),
         failures=tuple(failures),
     )
 
 
-def _drawn(run: _Run, wanted: int) -> tuple[list[Lesson], int]:
-    """The lessons with the smallest hashes, one of each question, and how many there are; few-shot ones are left out."""
-    ranks: dict[Key, tuple[float, str]] = {}
-    total = 0
-    for row in tables.read_rows(run.erased / layout.LESSONS, ["id", "task", "example_id", "meta"]):
-        total += 1
-        if orjson.loads(row["meta"]).get("shots"):
-            continue
-        key = (row["task"], row["example_id"])
-        rank = (stable_fraction("diagnose", *key), row["id"])
-        ranks[key] = min(rank, ranks.get(key, rank))
-    chosen = {identity for _, identity in sorted(ranks.values())[:wanted]}
-    lessons = [
-        lesson for lesson in tables.read_lessons(run.erased / layout.LESSONS) if lesson.id in chosen
-    ]
-    return list({lesson.id: lesson for lesson in lessons}.values()), total
-
-
-def _examples(run: _Run, keys: set[Key]) -> dict[Key, Example]:
-    path = run.inputs["sample"] / layout.EXAMPLES
-    return {
-        (e.task, e.id): e for e in tables.read_examples(path, "teach") if (e.task, e.id) in keys
-    }
-
-
-def _students(run: _Run) -> tuple[dict[str, LocalConfig], list[str]]:
-    """The students by arm, in the order of training, and a note where the untrained one is not found."""
-    folder, notes = run.inputs["train"], []
-    trained = student_config(run.recipe.roles(Path()), folder)
+def _students(
+    request: DiagnosisRequest, run: EvaluatedRun
+) -> tuple[dict[str, LocalConfig], list[str]]:
+    """Return the students by arm in the order of training, and a note when one is missing."""
+    folder = run.inputs["train"]
+    trained = student_config(request.roles, folder)
     stages = {
         name: trained.model_copy(update={"path": str((folder / layout.stage(number)).resolve())})
         for number, name in enumerate(stage_names(run.train), 1)
     }
-    before = _untrained(run)
-    if before is None:
-        notes.append(
-            "The untrained student was not found and not asked, so that nothing is known of forgetting what came before training; "
-            "give the recipe's file in place of the run."
-        )
-    return ({"before": before} if before else {}) | stages, notes
+    before = _untrained_student(request, run)
+    if before is not None:
+        return {"before": before, **stages}, []
+    return stages, [
+        "The untrained student was not found, so forgetting of what it knew before training "
+        "cannot be detected; give the recipe's file instead of the run."
+    ]
 
 
-def _untrained(run: _Run) -> LocalConfig | None:
-    """The student before training, if it is where the recipe says and still the same."""
+def _untrained_student(request: DiagnosisRequest, run: EvaluatedRun) -> LocalConfig | None:
+    """Return the student before training, if it is found and has not changed since."""
     if "student" in run.inputs:
-        return student_config(run.recipe.roles(Path()), run.inputs["student"])
+        return student_config(request.roles, run.inputs["student"])
     identity = summary_of(run.inputs["train"])["config"]["model"]["model"]
-    for base in (run.base,) if run.base is not None else (Path(), run.folder):
+    for base in request.bases:
         try:
-            config = student_config(run.recipe.roles(base), None)
+            config = student_config(replace(request.roles, base=base), None)
             if local_identity(config, base) == identity:
                 return config
         except ConfigError:
-            continue
+            continue  # no model there; try the next folder
     return None
 
 
-async def _asked(
-    run: _Run,
-    runtime: Runtime,
-    progress: Progress,
-    ledger: Ledger,
+async def _ask_students(
+    run: EvaluatedRun,
     examples: Sequence[Example],
     students: Mapping[str, LocalConfig],
+    context: StepContext,
 ) -> dict[str, list[Judged]]:
-    """Every student's attempts at the examples under the erased message, once each."""
-    sampling = SamplingConfig.model_validate({**run.settings["sampling"], "samples": 1})
+    """Ask every student each question once under the erased message; return attempts by arm."""
     erased = erased_strategy(run.settings["generic"])
-    models = Models(run.recipe.roles(run.base or Path()), runtime)
-    recipe = run.recipe
-    context = StepContext(
-        out=run.folder / FOLDER,
-        inputs=run.inputs,
-        run=run.folder.name,
-        seed=run.seed,
-        ledger=ledger,
-        runtime=runtime,
-        progress=progress,
-        completer=models.open,
-        budget=Budget(
-            usd=recipe.budget.usd, tokens=recipe.budget.tokens, ledger=ledger, run=run.folder.name
-        ),
-        judging=recipe.judging if recipe.judge is not None else None,
-    )
+    runtime = context.runtime
     found = {}
-    try:
-        for number, (arm, config) in enumerate(students.items()):
-            completer = open_completer(
-                config, base=Path(), device=runtime.device, secrets=runtime.secrets
+    for number, (arm, config) in enumerate(students.items()):
+        requests = (
+            request
+            for example in examples
+            for request in requests_for(example, erased, run.sampling, seed=run.seed)
+        )
+        # One student at a time: all of them together may not fit into memory.
+        completer = open_completer(
+            config, base=Path(), device=runtime.device, secrets=runtime.secrets
+        )
+        try:
+            found[arm] = await measure(
+                requests,
+                completer,
+                context.out / layout.attempts(number),
+                context,
+                step="diagnose",
+                what=f"diagnose {arm}",
+                total=len(examples),
             )
-            try:
-                found[arm] = await measure(
-                    (
-                        r
-                        for example in examples
-                        for r in requests_for(example, erased, sampling, seed=run.seed)
-                    ),
-                    completer,
-                    context.out / layout.attempts(number),
-                    context,
-                    step="diagnose",
-                    what=f"diagnose {arm}",
-                    total=len(examples),
-                )
-            finally:
-                await completer.aclose()
-    finally:
-        await models.aclose()
+        finally:
+            await completer.aclose()
     return found
 
 
-def _held_out(run: _Run) -> dict[str, list[Pair]]:
-    """The evaluation's attempts before and after, one of each question."""
-    path = run.inputs["sample"] / layout.EXAMPLES
-    known = {(e.task, e.id): e for e in tables.read_examples(path, "held_out")}
-    return {
-        arm: [
-            (known[j.attempt.task, j.attempt.example_id], j)
-            for j in tables.read_judged(table)
-            if j.attempt.sample == 0
-        ]
-        for arm in ("before", "after")
-        if (table := run.evaluated / layout.attempts(arm)).exists()
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Losses:
+    """Losses of the drawn lessons, in their order."""
+
+    before: Sequence["LessonLoss"] | None
+    """None where the untrained student was not found."""
+    after: Sequence["LessonLoss"]
 
 
-def _evidence(
-    run: _Run, pairs: Sequence[tuple[Lesson, Example]], attempts: Mapping[str, Sequence[Judged]]
-) -> list[Taught]:
-    assigned = Assigned.read(run.inputs["assign"])
-    wanted = {lesson.attempt_id for lesson, _ in pairs}
-    traces = {row["id"]: row for row in _kept(run) if row["id"] in wanted}
-    return [
-        Taught(
-            lesson=lesson,
-            example=example,
-            value=lesson.meta.get("value"),
-            answer=traces[lesson.attempt_id]["answer"],
-            way=_way(traces[lesson.attempt_id]),
-            group=assigned.groups.get((lesson.task, lesson.example_id), lesson.task),
-            level=0,
-            attempts={arm: judged[i] for arm, judged in attempts.items()},
-            taken=any(stage.takes(lesson) for stage in run.train.stages),
-        )
-        for i, (lesson, example) in enumerate(pairs)
-    ]
-
-
-def _kept(run: _Run) -> Iterator[dict[str, Any]]:
-    """Of every trace that became a lesson what the rules need."""
-    columns = ["id", "task", "example_id", "strategy", "answer", "reason", "verifier"]
-    for path in run.kept:
-        yield from tables.read_rows(path, columns)
-
-
-def _way(trace: Mapping[str, Any]) -> tuple[str, str]:
-    return trace["strategy"], "a judge finds it" if trace["verifier"].startswith(
-        "judge@"
-    ) else trace["reason"]
-
-
-def _with_losses(
-    run: _Run,
-    taught: Sequence[Taught],
+def _measure_losses(
+    run: EvaluatedRun,
+    lessons: Sequence[Lesson],
     students: Mapping[str, LocalConfig],
     device: str,
     progress: Progress,
-) -> list[Taught]:
-    """The lessons with their losses before and after training."""
+) -> _Losses:
     from orcinus.training.lesson_loss import lesson_losses
 
     progress.start("losses", None)
-    lessons, context = [item.lesson for item in taught], run.train.context_length
-    after = lesson_losses(list(students.values())[-1], lessons, context=context, device=device)
-    before = (
-        lesson_losses(students["before"], lessons, context=context, device=device)
+    trained, length = list(students.values())[-1], run.train.context_length
+    return _Losses(
+        before=lesson_losses(students["before"], lessons, context=length, device=device)
         if "before" in students
-        else None
+        else None,
+        after=lesson_losses(trained, lessons, context=length, device=device),
     )
-    drops = run.train.too_long == "drop"
-    return [
-        replace(
-            item,
-            tokens=after[i].tokens,
-            response_tokens=after[i].response_tokens,
-            fits=after[i].tokens <= context or not drops,
-            loss_after=after[i].loss,
-            loss_before=before[i].loss if before is not None else None,
+
+
+def _taught_lessons(
+    run: EvaluatedRun,
+    drawn: Sequence[tuple[Lesson, Example]],
+    attempts: Mapping[str, Sequence[Judged]],
+    losses: _Losses,
+    levels: Mapping[Key, int],
+) -> list[TaughtLesson]:
+    """Put together what is known about each drawn lesson."""
+    assigned = read_assigned(run)
+    wanted = {lesson.attempt_id for lesson, _ in drawn}
+    traces = {trace.id: trace for trace in read_traces(run) if trace.id in wanted}
+    rivals = _find_rivals(run, [lesson for lesson, _ in drawn])
+    found = []
+    for i, (lesson, example) in enumerate(drawn):
+        trace, after = traces[lesson.attempt_id], losses.after[i]
+        key = (lesson.task, lesson.example_id)
+        found.append(
+            TaughtLesson(
+                lesson=lesson,
+                example=example,
+                value=lesson.meta.get("value"),
+                answer=trace.answer,
+                style=trace.style,
+                group=assigned.groups.get(key, lesson.task),
+                level=levels[key],
+                attempts={arm: judged[i] for arm, judged in attempts.items()},
+                used=any(stage.takes(lesson) for stage in run.train.stages),
+                tokens=after.tokens,
+                response_tokens=after.response_tokens,
+                fits=after.tokens <= run.train.context_length or run.train.too_long != "drop",
+                loss_before=None if losses.before is None else losses.before[i].loss,
+                loss_after=after.loss,
+                rivals=rivals.get(lesson.id, ()),
+            )
         )
-        for i, item in enumerate(taught)
-    ]
-
-
-def _with_rivals(run: _Run, taught: Sequence[Taught]) -> list[Taught]:
-    """The lessons with those, among all of the run, that teach another answer to the same question."""
-    rows = list(_grouped(run.erased / layout.LESSONS, {item.lesson.id for item in taught}))
-    examples = _examples(run, {(row["task"], row["example_id"]) for _, row in rows})
-    wanted = {row["attempt_id"] for _, row in rows}
-    answers = {trace["id"]: trace["answer"] for trace in _kept(run) if trace["id"] in wanted}
-    groups: dict[int, list[Claim]] = {}
-    for group, row in rows:
-        claim = Claim(
-            lesson=row["id"],
-            question=row["messages"][-1]["content"],
-            answer=answers.get(row["attempt_id"]),
-            value=orjson.loads(row["meta"]).get("value"),
-            reference=examples[row["task"], row["example_id"]].reference,
-        )
-        groups.setdefault(group, []).append(claim)
-    found = {
-        lesson: others
-        for claims in groups.values()
-        for lesson, others in causes.rivals(claims).items()
-    }
-    return [replace(item, rivals=found.get(item.lesson.id, ())) for item in taught]
-
-
-def _grouped(path: Path, wanted: set[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The lessons whose questions are nearly those of the wanted ones, these included, with the numbers of their groups."""
-    columns = ["id", "task", "example_id", "attempt_id", "messages", "meta"]
-    groups = originals_of(
-        (row["messages"][-1]["content"] for row in tables.read_rows(path, columns)),
-        similarity=NEARLY_THE_SAME,
-    )
-    ours = {
-        int(groups[i])
-        for i, row in enumerate(tables.read_rows(path, ["id"]))
-        if row["id"] in wanted
-    }
-    shared = ours & set(np.flatnonzero(np.bincount(groups, minlength=1) > 1).tolist())
-    for i, row in enumerate(tables.read_rows(path, columns)):
-        if int(groups[i]) in shared:
-            yield int(groups[i]), row
-
-
-def _with_levels(taught: Sequence[Taught], held_out: Sequence[Pair]) -> list[Taught]:
-    """The lessons with their difficulty among those of their task and its held-out questions."""
-    levels = _levels([item.example for item in taught] + [example for example, _ in held_out])
-    return [
-        replace(item, level=levels[item.lesson.task, item.lesson.example_id]) for item in taught
-    ]
-
-
-def _levels(examples: Sequence[Example]) -> dict[Key, int]:
-    """By question its level among its task: by ``meta.difficulty`` where all have one, else by length."""
-    by_task: dict[str, list[Example]] = {}
-    for example in examples:
-        by_task.setdefault(example.task, []).append(example)
-    found: dict[Key, int] = {}
-    for items in by_task.values():
-        difficulties = [causes.difficulty_of(example) for example in items]
-        known = [value for value in difficulties if value is not None]
-        values = (
-            known if len(known) == len(items) else [float(len(example.prompt)) for example in items]
-        )
-        for example, level in zip(items, causes.levels(values)[0], strict=True):
-            found[example.task, example.id] = level
     return found
 
 
-def _surroundings(
-    run: _Run, taught: Sequence[Taught], held_out: Mapping[str, Sequence[Pair]]
-) -> Surroundings:
-    assigned = Assigned.read(run.inputs["assign"])
-    ways: dict[str, Counter[tuple[str, str]]] = {}
-    for row in _kept(run):
-        group = assigned.groups.get((row["task"], row["example_id"]), row["task"])
-        ways.setdefault(group, Counter())[_way(row)] += 1
-    after = [(item.example, item.last) for item in taught] + list(held_out.get("after", ()))
-    levels = _levels([example for example, _ in after])
-    outcomes = [(e.task, levels[e.task, e.id], j.verdict.value == 1.0) for e, j in after]
-    tasks = sorted({task for task, _, _ in outcomes})
-    return Surroundings(
-        ways=ways,
-        right_by_way=_shares(
-            ((item.group, item.way), item.last.verdict.value == 1.0) for item in taught
-        ),
-        right_by_level=_shares(((task, level), right) for task, level, right in outcomes),
-        trend={
-            task: causes.falls(
-                [le for t, le, _ in outcomes if t == task], [r for t, _, r in outcomes if t == task]
+def _find_rivals(run: EvaluatedRun, lessons: Sequence[Lesson]) -> dict[str, tuple[Rival, ...]]:
+    """Find the lessons of the whole run that teach other answers to the same questions."""
+    groups = read_near_duplicates(run, lessons)
+    questions = [question for group in groups for question in group]
+    examples = read_taught_examples(run, {(q.task, q.example_id) for q in questions})
+    wanted = {question.attempt_id for question in questions}
+    answers = {trace.id: trace.answer for trace in read_traces(run) if trace.id in wanted}
+    found: dict[str, tuple[Rival, ...]] = {}
+    for group in groups:
+        found |= rivals_of(
+            Claim(
+                lesson=question.lesson,
+                question=question.question,
+                answer=answers.get(question.attempt_id),
+                value=question.value,
+                reference=examples[question.task, question.example_id].reference,
             )
-            for task in tasks
+            for question in group
+        )
+    return found
+
+
+def _run_facts(
+    run: EvaluatedRun,
+    lessons: Sequence[TaughtLesson],
+    held_out: Sequence[Pair],
+    levels: Mapping[Key, int],
+) -> RunFacts:
+    """Put together what is known about the whole run; ``held_out`` are attempts after training."""
+    assigned = read_assigned(run)
+    styles: dict[str, Counter[Style]] = {}
+    for trace in read_traces(run):
+        group = assigned.groups.get((trace.task, trace.example_id), trace.task)
+        styles.setdefault(group, Counter())[trace.style] += 1
+    answered = [(item.example, item.last) for item in lessons] + list(held_out)
+    outcomes = [(e.task, levels[e.task, e.id], is_right(judged)) for e, judged in answered]
+    by_arm: dict[tuple[str, str], list[Pair]] = {}
+    for item in lessons:
+        for arm, judged in item.attempts.items():
+            by_arm.setdefault((arm, item.lesson.task), []).append((item.example, judged))
+    return RunFacts(
+        styles=styles,
+        right_by_style=_tallies(((i.group, i.style), is_right(i.last)) for i in lessons),
+        right_by_level=_tallies(((task, level), right) for task, level, right in outcomes),
+        trend={
+            task: trend_p_value(
+                [level for t, level, _ in outcomes if t == task],
+                [right for t, _, right in outcomes if t == task],
+            )
+            for task in {task for task, _, _ in outcomes}
         },
-        lucky=frozenset(_lucky(taught)),
-        falling=causes.is_falling(_losses(run)),
+        guessed=frozenset(key for key, pairs in by_arm.items() if may_be_guessing(pairs)),
+        loss_falling=still_falling(read_last_losses(run)),
         max_tokens=int(run.settings["sampling"]["max_tokens"]),
     )
 
 
-def _shares(items: Iterable[tuple[Any, bool]]) -> dict[Any, tuple[int, int]]:
-    found: dict[Any, tuple[int, int]] = {}
+def _tallies(items: Iterable[tuple[K, bool]]) -> dict[K, Tally]:
+    found: dict[K, Tally] = {}
     for key, right in items:
-        so_far, n = found.get(key, (0, 0))
-        found[key] = so_far + right, n + 1
+        so_far = found.get(key, Tally())
+        found[key] = Tally(so_far.right + right, so_far.n + 1)
     return found
 
 
-def _lucky(taught: Sequence[Taught]) -> Iterator[tuple[str, str]]:
-    """(arm, task) where being right may be a guess."""
-    by_arm: dict[tuple[str, str], list[Pair]] = {}
-    for item in taught:
-        for arm, judged in item.attempts.items():
-            by_arm.setdefault((arm, item.lesson.task), []).append((item.example, judged))
-    yield from (key for key, pairs in by_arm.items() if causes.is_lucky(pairs))
+def _taught_strategies(lessons: Sequence[TaughtLesson]) -> dict[Key, str]:
+    return {(item.lesson.task, item.lesson.example_id): item.lesson.strategy for item in lessons}
 
 
-def _losses(run: _Run) -> list[float]:
-    """The losses of the last stage by optimizer step."""
-    path = run.inputs["train"] / layout.LOSS
-    rows = [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
-    last = run.train.stages[-1].name
-    by_step = {row["optimizer_step"]: row["loss"] for row in rows if row["stage"] == last}
-    return [by_step[step] for step in sorted(by_step)]
+def _assigned_strategies(
+    run: EvaluatedRun, held_out: Mapping[str, Sequence[Pair]]
+) -> dict[Key, str]:
+    assigned = read_assigned(run)
+    return {
+        (example.task, example.id): assigned.strategy_of(example.task, example.id) or "none"
+        for example, _ in held_out.get("after", [])
+    }
 
 
-def _training(run: _Run) -> Training:
+def _training(request: DiagnosisRequest, run: EvaluatedRun) -> Training:
     stages = summary_of(run.inputs["train"])["summary"]["stages"].values()
     return Training(
         run=run.folder.name,
-        command=run.command,
+        command=request.command,
         config=run.train,
         optimizer_steps=sum(stage["optimizer_steps"] for stage in stages),
     )

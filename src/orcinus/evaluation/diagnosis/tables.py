@@ -1,30 +1,26 @@
-"""Count failed lessons by cause and by slice of the data."""
+"""Tables of a diagnosis: outcomes by arm, accuracy by part of the questions, failures by cause."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from orcinus.core import stats
-from orcinus.core.types import Example, Judged
-from orcinus.evaluation.diagnosis import causes
 from orcinus.evaluation.diagnosis.advice import Advice
-from orcinus.evaluation.diagnosis.causes import Cause, Failure, Outcome
-
-Key = tuple[str, str]
-Pair = tuple[Example, Judged]
+from orcinus.evaluation.diagnosis.causes import Cause, Failure
+from orcinus.evaluation.diagnosis.difficulty import Key, difficulty_of, split_into_levels
+from orcinus.evaluation.diagnosis.outcomes import OUTCOMES, Outcome, Pair, is_right, outcome_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Errors:
-    """What became of one arm's attempts."""
+class OutcomeCounts:
+    """How many attempts of one arm had each outcome."""
 
     items: str
     """``lessons`` or ``held out``."""
     arm: str
     n: int
     counts: Mapping[Outcome, int]
+    """Outcomes that occurred."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,16 +28,17 @@ class Slice:
     """Accuracy over a part of the questions."""
 
     items: str
+    """``lessons`` or ``held out``."""
     by: str
-    """difficulty, length (characters of the question) or strategy."""
+    """``difficulty``, ``length`` (characters of the question) or ``strategy``."""
     value: str
     n: int
     before: float | None
-    """Share right before training; None where it was not asked."""
+    """Accuracy before training; None where the untrained student was not asked."""
     after: float
     low: float
     high: float
-    """Wilson's 95 % interval of ``after``."""
+    """Bounds of Wilson's 95 % interval of ``after``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,23 +54,25 @@ class CauseCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """What was found; also ``diagnosis.json`` and ``diagnosis.md`` in the run's folder."""
+    """Findings of a diagnosis: the content of ``diagnosis.json``."""
 
     run: str
     lessons: int
-    """That the student was taught."""
+    """Lessons that the student was taught."""
     asked: int
+    """Lessons whose question was asked again."""
     failed: int
+    """Of them, those that the trained student fails."""
     notes: tuple[str, ...]
-    errors: tuple[Errors, ...]
+    errors: tuple[OutcomeCounts, ...]
     slices: tuple[Slice, ...]
     causes: tuple[CauseCount, ...]
     advice: tuple[Advice, ...]
     failures: tuple[Failure, ...]
 
 
-def cause_counts(failures: Sequence[Failure]) -> tuple[CauseCount, ...]:
-    """How many failures each cause explains, the most frequent first cause first."""
+def count_causes(failures: Sequence[Failure]) -> tuple[CauseCount, ...]:
+    """Count the failures that each cause explains, the most frequent first cause first."""
     first = Counter(failure.causes[0] for failure in failures)
     applies = Counter(cause for failure in failures for cause in failure.causes)
     ranked = sorted(applies, key=lambda cause: (-first[cause], -applies[cause], cause))
@@ -82,63 +81,47 @@ def cause_counts(failures: Sequence[Failure]) -> tuple[CauseCount, ...]:
     )
 
 
-def errors_of(items: str, by_arm: Mapping[str, Sequence[Pair]]) -> Iterator[Errors]:
-    """What became of each arm's attempts; ``items`` says of which questions."""
+def count_outcomes(items: str, by_arm: Mapping[str, Sequence[Pair]]) -> Iterator[OutcomeCounts]:
+    """Count the outcomes of each arm's attempts.
+
+    Args:
+        items: ``lessons`` or ``held out``.
+        by_arm: Questions and attempts.
+    """
     for arm, pairs in by_arm.items():
-        counts = Counter(causes.outcome_of(example, judged) for example, judged in pairs)
-        yield Errors(
+        counts = Counter(outcome_of(example, judged) for example, judged in pairs)
+        yield OutcomeCounts(
             items=items,
             arm=arm,
             n=len(pairs),
-            counts={o: counts[o] for o in causes.OUTCOMES if counts[o]},
+            counts={outcome: counts[outcome] for outcome in OUTCOMES if counts[outcome]},
         )
 
 
-def slices_of(
+def score_slices(
     items: str, by_arm: Mapping[str, Sequence[Pair]], strategies: Mapping[Key, str]
 ) -> Iterator[Slice]:
-    """Accuracy before and after by level of difficulty, by length, and by the strategy that was taught."""
+    """Score questions by difficulty, by length and by the strategy that was taught.
+
+    Args:
+        items: ``lessons`` or ``held out``.
+        by_arm: Questions and attempts; arms ``before`` and ``after``.
+        strategies: The strategy taught for each question.
+    """
     after = by_arm.get("after", [])
-    difficult = [(e, d) for e, _ in after if (d := causes.difficulty_of(e)) is not None]
-    for by, chosen in (
-        ("difficulty", difficult),
-        ("length", [(e, float(len(e.prompt))) for e, _ in after]),
-    ):
-        levels, names = causes.levels([value for _, value in chosen])
-        of = {(e.task, e.id): level for (e, _), level in zip(chosen, levels, strict=True)}
+    difficulties = [(e, d) for e, _ in after if (d := difficulty_of(e)) is not None]
+    lengths = [(e, float(len(e.prompt))) for e, _ in after]
+    for by, valued in (("difficulty", difficulties), ("length", lengths)):
+        levels, names = split_into_levels([value for _, value in valued])
+        level_of = {(e.task, e.id): level for (e, _), level in zip(valued, levels, strict=True)}
         for level, name in enumerate(names):
-            yield from _slice(items, by, name, by_arm, partial(_is_at, of, level))
+            yield from _slice(items, by, name, by_arm, _equals(level_of, level))
     for name in sorted(set(strategies.values())):
-        yield from _slice(items, "strategy", name, by_arm, partial(_is_at, strategies, name))
+        yield from _slice(items, "strategy", name, by_arm, _equals(strategies, name))
 
 
-def _is_at(places: Mapping[Key, Any], wanted: Any, key: Key) -> bool:
-    """Return whether the item ``key`` has the value ``wanted`` in ``places``."""
-    return bool(places.get(key) == wanted)
-
-
-def in_words(
-    lessons: Mapping[str, Sequence[Pair]], held_out: Mapping[str, Sequence[Pair]]
-) -> Iterator[str]:
-    """What the tables do not say: how many lessons were gained and lost, and whether lessons stay with the lessons."""
-    if lessons["before"]:
-        pairs = zip(lessons["before"], lessons["after"], strict=True)
-        changes = Counter(
-            (a.verdict.value == 1.0, b.verdict.value == 1.0) for (_, a), (_, b) in pairs
-        )
-        yield f"Of the lessons asked, {changes[False, True]:,} are right since training and {changes[True, False]:,} are wrong since."
-    taught, unseen = (
-        [j.verdict.value == 1.0 for _, j in items.get("after", ())] for items in (lessons, held_out)
-    )
-    if (
-        taught
-        and unseen
-        and stats.wilson(sum(taught), len(taught))[0] > stats.wilson(sum(unseen), len(unseen))[1]
-    ):
-        yield (
-            f"The student has {sum(taught):,} of {len(taught):,} lessons right and {sum(unseen):,} of {len(unseen):,} held-out questions: "
-            "it has learnt lessons by heart; more questions, or more varied ones, would help (sample.per_task, tasks)."
-        )
+def _equals(values: Mapping[Key, Hashable], wanted: Hashable) -> Callable[[Key], bool]:
+    return lambda key: values.get(key) == wanted
 
 
 def _slice(
@@ -146,13 +129,14 @@ def _slice(
     by: str,
     value: str,
     by_arm: Mapping[str, Sequence[Pair]],
-    takes: Callable[[Key], bool],
+    contains: Callable[[Key], bool],
 ) -> Iterator[Slice]:
+    """Score the questions that the slice contains; yield nothing when there are none."""
     right = {
         arm: [
-            j.verdict.value == 1.0
-            for e, j in pairs
-            if takes((e.task, e.id)) and j.attempt.finish != "error"
+            is_right(judged)
+            for example, judged in pairs
+            if contains((example.task, example.id)) and judged.attempt.finish != "error"
         ]
         for arm, pairs in by_arm.items()
     }
@@ -168,4 +152,34 @@ def _slice(
             after=sum(after) / len(after),
             low=low,
             high=high,
+        )
+
+
+def summarize_changes(
+    lessons: Mapping[str, Sequence[Pair]], held_out: Mapping[str, Sequence[Pair]]
+) -> Iterator[str]:
+    """Say how many lessons were gained and lost, and whether the student memorised them.
+
+    Args:
+        lessons: Attempts at lessons by arm, ``before`` and ``after``.
+        held_out: Attempts at held-out questions by the same arms.
+    """
+    if lessons["before"]:
+        pairs = zip(lessons["before"], lessons["after"], strict=True)
+        changes = Counter((is_right(a), is_right(b)) for (_, a), (_, b) in pairs)
+        yield (
+            f"Of the lessons asked, training turned {changes[False, True]:,} from wrong to right "
+            f"and {changes[True, False]:,} from right to wrong."
+        )
+    taught, unseen = (
+        [is_right(judged) for _, judged in items.get("after", ())] for items in (lessons, held_out)
+    )
+    if not taught or not unseen:
+        return
+    # The intervals must not overlap: lessons are only a sample, and a few points are noise.
+    if stats.wilson(sum(taught), len(taught))[0] > stats.wilson(sum(unseen), len(unseen))[1]:
+        yield (
+            f"The student has {sum(taught):,} of {len(taught):,} lessons right, but only "
+            f"{sum(unseen):,} of {len(unseen):,} held-out questions: it has memorised lessons. "
+            "More questions, or more varied ones, would help (sample.per_task, tasks)."
         )

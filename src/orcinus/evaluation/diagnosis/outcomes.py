@@ -1,0 +1,77 @@
+"""Classify what became of one attempt: right, wrong, cut off, refused …
+
+"1 + 2 = 3, 1 + 2 = 3, 1 + 2 = 3, …"  ──►  "loop"
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from orcinus.core import stats
+from orcinus.core.types import Example, Judged
+from orcinus.lessons import filters
+
+Pair = tuple[Example, Judged]
+"""A question and an attempt at it."""
+Outcome = Literal[
+    "right", "wrong", "no answer", "cut off", "loop", "refusal", "not judged", "failed call"
+]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+
+MIN_REPEATS = 8
+"""A text is a loop when it ends in at least this many copies of one piece …"""
+MIN_REPEATED = 60
+"""… that together have at least this many characters."""
+_REPETITION = re.compile(rf"(.{{1,40}}?)\1{{{MIN_REPEATS - 1},}}.{{0,40}}\Z", re.DOTALL)
+
+
+def outcome_of(example: Example, judged: Judged) -> Outcome:
+    """Return the outcome of one attempt."""
+    attempt, verdict = judged.attempt, judged.verdict
+    if attempt.finish == "error":
+        return "failed call"
+    if verdict.value == 1.0:
+        return "right"
+    if filters.refused(example, attempt, verdict):
+        return "refusal"
+    if filters.loops(example, attempt, verdict) or ends_in_loop(attempt.text):
+        return "loop"
+    if attempt.finish == "length":
+        return "cut off"
+    if verdict.value == 0.0:
+        return "wrong"
+    return "not judged" if example.reference is None else "no answer"
+
+
+def ends_in_loop(text: str) -> bool:
+    """Return True when ``text`` ends in many copies of the same piece.
+
+    >>> ends_in_loop("4 + 4 = 8, " * 20), ends_in_loop("4 + 4 = 8, 8 + 1 = 9. The answer is 9.")
+    (True, False)
+    """
+    found = _REPETITION.search(text.rstrip()[-400:])
+    return found is not None and found.end() - found.start() >= MIN_REPEATED
+
+
+def is_right(judged: Judged) -> bool:
+    """Return True when the attempt was judged fully right."""
+    return judged.verdict.value == 1.0
+
+
+def is_failure(example: Example, judged: Judged) -> bool:
+    """Return True when the attempt is known not to be right."""
+    return outcome_of(example, judged) not in ("right", "not judged", "failed call")
+
+
+def guess_rate(example: Example) -> float:
+    """Return the probability of a right answer by guessing; 0 where answers are free."""
+    if example.answer_type == "bool":
+        return 0.5
+    return 1 / len(example.choices) if example.choices else 0.0
+
+
+def may_be_guessing(pairs: Sequence[Pair]) -> bool:
+    """Return True when the right answers of one arm to one task may all be guesses."""
+    guess = sum(guess_rate(example) for example, _ in pairs) / len(pairs)
+    right = sum(is_right(judged) for _, judged in pairs)
+    return guess > 0 and stats.wilson(right, len(pairs))[0] <= guess
