@@ -1,4 +1,4 @@
-"""Advise what to do about lessons that a student fails: for each cause the words, the edit, the command.
+"""Advise what to do about lessons that a student fails: the words, the edit and the command.
 
 40 failures by "forgetting"  ──►  "… show later stages a share of earlier lessons again."
 train: {stages: [{name: …, replay: 0.2}]}
