@@ -94,7 +94,7 @@ def advise(
             run=run,
         )
         words, edit = _REMEDIES[cause](case)
-        look = f"orcinus trace {items[0].lesson} --run {training.run}"
+        look = f"orcinus show {items[0].lesson} --run {training.run}"
         yield Advice(
             failures=len(items), words=words, edit=edit, command=training.command if edit else look
         )
