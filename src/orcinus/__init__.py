@@ -3,4 +3,4 @@
 The nouns are in ``orcinus.types``, the extension points in ``orcinus.protocols``, the commands in ``orcinus.cli``.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
