@@ -1,4 +1,4 @@
-"""Choosing for groups finer than tasks, and without references."""
+"""Assigning strategies: to groups finer than tasks, and without references."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ from orcinus.strategies.probe import ProbeConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 
 Answered = Callable[[Example, str], tuple[str | None, float | None]]
-"""(answer, verdict) of the student for an example under a strategy."""
+"""Gives the student's (answer, verdict) for an example under a strategy."""
 
 
 def judged(example: Example, strategy: str, answer: str | None, value: float | None) -> Judged:
@@ -52,7 +52,7 @@ def judged(example: Example, strategy: str, answer: str | None, value: float | N
     )
 
 
-def chosen(
+def run_assign(
     config: AssignConfig,
     examples: Sequence[Example],
     answered: Answered,
@@ -60,7 +60,7 @@ def chosen(
     names: Sequence[str] = ("direct", "step_by_step"),
     teacher: Callable[[Messages, Sampling], str] | None = None,
 ) -> tuple[dict[str, Assignment], dict[tuple[str, str], str]]:
-    """The assignments by group, and the group of each example where groups are finer than tasks."""
+    """Run ``assign``; return the assignments by group, and the group of each example."""
     strategies = tuple(strategy for name, strategy in built_in().items() if name in names)
     with tables.TableWriter(folder / "sample" / "examples.parquet", tables.EXAMPLES) as writer:
         for example in examples:
@@ -96,7 +96,7 @@ def chosen(
     }, groups
 
 
-def test_a_task_of_two_kinds_is_told_apart_by_its_words(tmp_path: Path) -> None:
+def test_clusters_split_a_task_of_two_kinds_by_its_words(tmp_path: Path) -> None:
     examples, kinds = [], {}
     for kind in ("sums", "largest"):
         for number, example in enumerate(
@@ -115,14 +115,14 @@ def test_a_task_of_two_kinds_is_told_apart_by_its_words(tmp_path: Path) -> None:
     def answered(example: Example, strategy: str) -> tuple[str, float]:
         return "1", float((kinds[example.id] == "sums") == (strategy == "step_by_step"))
 
-    found, groups = chosen(AssignConfig(by="cluster", confirm=0), examples, answered, tmp_path)
+    found, groups = run_assign(AssignConfig(by="cluster", confirm=0), examples, answered, tmp_path)
     for example in examples:
         strategy = found[groups["mixed", example.id]].strategy
         assert strategy == ("step_by_step" if kinds[example.id] == "sums" else "direct")
     assert all(name.startswith("cluster ") for name in found)
 
 
-def test_without_references_agreement_stands_in_and_is_named(tmp_path: Path) -> None:
+def test_without_references_the_majority_answer_is_the_label_and_is_named(tmp_path: Path) -> None:
     examples = [
         Example(id=str(number), task="t", prompt=f"{number}?", answer_type="number")
         for number in range(12)
@@ -134,22 +134,22 @@ def test_without_references_agreement_stands_in_and_is_named(tmp_path: Path) -> 
         ), None
 
     names = ("direct", "step_by_step", "explain_then_answer")
-    found, _ = chosen(AssignConfig(confirm=0), examples, answered, tmp_path / "three", names)
+    found, _ = run_assign(AssignConfig(confirm=0), examples, answered, tmp_path / "three", names)
     assert found["t"].strategy != "direct"
     assert found["t"].proxy == "agreement"
     assert "agreement with the majority" in found["t"].reason
     assert {item.strategy: item.score.mean for item in found["t"].evidence}["direct"] == 0.0
 
-    alone, _ = chosen(
+    alone, _ = run_assign(
         AssignConfig(confirm=0, proxy="none"), examples, answered, tmp_path / "none", names
     )
     assert alone["t"].proxy is None
-    two, _ = chosen(AssignConfig(confirm=0), examples, answered, tmp_path / "two", names[:2])
-    assert two["t"].proxy is None, "two answers are no majority"
+    two, _ = run_assign(AssignConfig(confirm=0), examples, answered, tmp_path / "two", names[:2])
+    assert two["t"].proxy is None, "two answers cannot have a majority"
 
 
 def shortest(items: Sequence[Judged]) -> Assignment:
-    """A user's rule: what writes least."""
+    """Choose the strategy that writes least, as a user's rule might."""
     by_length = sorted(items, key=lambda item: item.attempt.usage.tokens_out)
     return Assignment(
         group="",
@@ -162,17 +162,17 @@ def shortest(items: Sequence[Judged]) -> Assignment:
 
 
 def unheard_of(items: Sequence[Judged]) -> Assignment:
-    """A user's rule that names no strategy of the recipe."""
+    """Choose a strategy that the recipe does not have."""
     return replace(shortest(items), strategy="telepathy")
 
 
-def test_a_rule_of_the_users_chooses_and_our_evidence_stands_beside_it(tmp_path: Path) -> None:
+def test_a_users_rule_chooses_and_orcinus_adds_the_evidence(tmp_path: Path) -> None:
     examples = list(draw(ProceduralConfig(generator="sums", count=8, size=(2, 3))))
 
     def answered(example: Example, strategy: str) -> tuple[str, float]:
         return "1", float(strategy == "step_by_step")
 
-    found, _ = chosen(
+    found, _ = run_assign(
         AssignConfig(confirm=0, chooser=f"{__name__}:shortest"),
         examples,
         answered,
@@ -187,7 +187,7 @@ def test_a_rule_of_the_users_chooses_and_our_evidence_stands_beside_it(tmp_path:
         ConfigError,
         match="gave 'telepathy' for 'sums'; it must give an Assignment of one of direct",
     ):
-        chosen(
+        run_assign(
             AssignConfig(confirm=0, chooser=f"{__name__}:unheard_of"),
             examples,
             answered,
@@ -208,16 +208,16 @@ def test_the_longest_strategy_is_the_one_under_which_most_is_written(tmp_path: P
     def answered(example: Example, strategy: str) -> tuple[str, float]:
         return "1", float(strategy == "direct")
 
-    measured, _ = chosen(AssignConfig(confirm=0), examples, answered, tmp_path / "measured")
-    longest, _ = chosen(
+    measured, _ = run_assign(AssignConfig(confirm=0), examples, answered, tmp_path / "measured")
+    longest, _ = run_assign(
         AssignConfig(confirm=0, fixed="longest"), examples, answered, tmp_path / "longest"
     )
     assert measured["sums"].strategy == "direct"
     assert longest["sums"].strategy == "step_by_step"
 
 
-def test_without_references_the_teachers_answer_can_stand_in(tmp_path: Path) -> None:
-    """The teacher agrees with the strategy that most attempts do not agree with."""
+def test_without_references_the_teachers_answer_can_be_the_label(tmp_path: Path) -> None:
+    """The teacher agrees with the one strategy that the majority contradicts."""
     examples = [
         Example(id=str(number), task="t", prompt=f"{number}?", answer_type="number")
         for number in range(12)
@@ -230,9 +230,11 @@ def test_without_references_the_teachers_answer_can_stand_in(tmp_path: Path) -> 
     def teacher(messages: Messages, sampling: Sampling) -> str:
         return f"The answer is 1{messages[-1].content.rstrip('?')}."
 
-    majority, _ = chosen(AssignConfig(confirm=0), examples, answered, tmp_path / "majority", names)
+    majority, _ = run_assign(
+        AssignConfig(confirm=0), examples, answered, tmp_path / "majority", names
+    )
     assert majority["t"].strategy != "step_by_step"
-    found, _ = chosen(
+    found, _ = run_assign(
         AssignConfig(confirm=0, proxy="teacher"),
         examples,
         answered,
@@ -246,6 +248,6 @@ def test_without_references_the_teachers_answer_can_stand_in(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("keys", [{"by": "example"}, {"sure": 0.9}, {"each": {"samples": 2}}])
-def test_choosing_for_single_examples_is_answered_with_what_to_use(keys: dict[str, Any]) -> None:
+def test_the_removed_choice_by_example_names_its_replacements(keys: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"was removed.*use `by: cluster` or `by: category`"):
         AssignConfig.model_validate(keys)

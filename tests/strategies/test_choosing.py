@@ -1,4 +1,4 @@
-"""Choosing strategies: shrinkage, ties, waves, on outcomes drawn from known accuracies."""
+"""Choosing strategies: shrinkage, ties and waves, on outcomes drawn from known accuracies."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,10 @@ from orcinus.strategies.choosing import (
 
 
 def drawn(accuracies: Array, n: int, seed: int) -> dict[str, Array]:
-    """(G, S) accuracies → outcomes of n examples a group that share their difficulty across strategies."""
+    """Draw outcomes of n examples of each group from (G, S) accuracies.
+
+    An example is equally hard under every strategy.
+    """
     rng = np.random.default_rng(seed)
     return {
         f"g{g}": (
@@ -58,7 +61,7 @@ def test_the_choice_is_better_than_that_of_the_best_observed_mean() -> None:
     assert ours > naive
 
 
-def test_much_evidence_overrules_what_other_groups_show() -> None:
+def test_a_groups_own_strong_evidence_overrules_other_groups() -> None:
     outcomes = {f"g{i}": np.array([[0.0] * 40, [1.0] * 40]) for i in range(5)}
     outcomes["odd"] = np.array([[1.0] * 60, [0.0] * 60])
     belief = believe(outcomes)
@@ -71,7 +74,7 @@ def test_a_tie_goes_to_the_cheaper_strategy() -> None:
     assert best(belief, np.array([[10.0, 90.0]]), margin=0.01).tolist() == [0]
 
 
-def test_what_was_never_asked_is_never_chosen() -> None:
+def test_a_strategy_that_was_not_asked_is_not_chosen() -> None:
     values = np.array([[0.1] * 10, [np.nan] * 10])
     other = np.array([[0.1] * 10, [1.0] * 10])
     belief = believe({"g": values, "h": other})
@@ -92,7 +95,7 @@ def test_a_wave_goes_where_the_choice_is_open() -> None:
     )
 
 
-def test_no_group_is_refused() -> None:
+def test_believing_without_a_group_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one group"):
         believe({})
 
@@ -119,19 +122,19 @@ def test_no_candidate_is_chosen_that_is_significantly_worse_than_the_best(
 
 
 @given(OUTCOMES)
-def test_the_first_candidate_stays_where_none_is_better(rows: list[list[float]]) -> None:
+def test_the_first_candidate_is_kept_when_none_is_better(rows: list[list[float]]) -> None:
     outcomes = np.array(rows)
     outcomes[0] = outcomes[outcomes.mean(1).argmax()]
     assert first_near_best(outcomes, errors=0.0) == 0
     assert first_near_best(np.stack([outcomes[0]] * 3), errors=1.0) == 0
 
 
-def test_a_later_candidate_is_chosen_where_it_is_clearly_better() -> None:
+def test_a_later_candidate_is_chosen_when_it_is_clearly_better() -> None:
     poor, good = np.tile([0.0, 0.0, 1.0], 20), np.tile([0.0, 1.0, 1.0], 20)
     assert first_near_best(np.stack([poor, poor, good, good]), errors=1.0) == 2
 
 
-def test_luck_seldom_moves_the_choice_and_less_so_with_more_errors() -> None:
+def test_luck_rarely_moves_the_choice_and_a_wider_margin_makes_it_rarer() -> None:
     rng = np.random.default_rng(3)
     alike = [(rng.random((4, 100)) < 0.5).astype(float) for _ in range(1000)]
     left = {

@@ -1,4 +1,4 @@
-"""Clusters of questions: found, counted, and the same every time."""
+"""Clusters of questions: found, counted and reproducible."""
 
 import numpy as np
 
@@ -27,10 +27,10 @@ def test_questions_of_one_kind_are_one_cluster() -> None:
     assert (Clusters(texts, count=4, most=20, seed=0).of(texts) == found).all()
 
 
-def test_the_number_is_found_where_nobody_says_it() -> None:
+def test_the_number_of_clusters_is_found_when_none_is_given() -> None:
     texts, kinds = questions()
     found = Clusters(texts, count=None, most=20, seed=0).of(texts)
-    # A kind may fall apart into its wordings, but no cluster mixes kinds.
+    # A kind may split into its wordings, but no cluster mixes kinds.
     assert len(set(zip(kinds, found.tolist(), strict=True))) == len(set(found.tolist())) >= 4
 
 

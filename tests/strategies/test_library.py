@@ -39,9 +39,7 @@ def test_no_generic_message_hints_at_a_strategy() -> None:
         )
 
 
-def test_a_strategy_is_shown_as_system_message_with_its_demonstrations_before_the_question() -> (
-    None
-):
+def test_a_strategy_becomes_a_system_message_and_its_demonstrations_earlier_turns() -> None:
     strategy = Strategy(name="mine", system="Think.", demonstrations=(("1 + 1?", "2"),))
     assert ask(EXAMPLE, strategy) == (
         Message(role="system", content="Think."),
@@ -57,12 +55,12 @@ def test_an_empty_system_message_is_not_sent() -> None:
     )
 
 
-def test_a_strategy_of_ones_own_comes_before_the_built_in_of_the_same_name() -> None:
+def test_a_users_strategy_replaces_the_built_in_one_of_the_same_name() -> None:
     own = Strategy(name="direct", system="Just say it.")
     assert resolve(["direct"], {"direct": own}) == (own,)
 
 
-def test_an_unknown_strategy_is_answered_with_the_known_ones() -> None:
+def test_an_unknown_strategy_is_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(
         ConfigError, match=r"no strategy named 'step_by_stop'; known: .*step_by_step"
     ):
@@ -97,11 +95,11 @@ def query(identity: str, collection: str, *, choice: bool = False) -> Example:
     )
 
 
-def test_the_same_query_always_draws_the_same_message() -> None:
+def test_the_same_example_always_draws_the_same_message() -> None:
     [orca] = resolve(["orca"], {})
     first, again = (system_of(orca, query("q1", "t0"), seed=3) for _ in range(2))
     assert first == again
 
 
-def test_a_query_of_no_known_collection_gets_messages_that_presuppose_nothing() -> None:
+def test_an_example_of_no_known_collection_gets_messages_that_assume_nothing() -> None:
     assert orca_messages(query("q1", "mine")) == orca_messages(query("q1", "t0"))

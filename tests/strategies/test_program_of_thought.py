@@ -1,4 +1,7 @@
-"""A run whose teacher writes programs: those that work are lessons, and where one fails its step-by-step answer is."""
+"""A run whose teacher writes programs.
+
+Programs that work become lessons. Where one fails, the step-by-step answer becomes the lesson.
+"""
 
 import asyncio
 import re
@@ -18,7 +21,7 @@ from orcinus.verifiers.programs import final_program
 
 
 def programmer(messages: Messages, sampling: Sampling) -> str:
-    """A function as a teacher: adds by a program, which forgets a name where the first number is odd."""
+    """Add with a program; where the first number is odd, the program uses an undefined name."""
     question = messages[-1].content
     numbers = re.findall(r"\d+", question)
     if "Python" not in messages[0].content:

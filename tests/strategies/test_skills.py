@@ -1,4 +1,4 @@
-"""Instructions that a teacher writes: kept where they help the student on fresh examples, and only there."""
+"""Skills: a teacher's instructions are kept only where they help on fresh examples."""
 
 import asyncio
 from pathlib import Path
@@ -47,7 +47,7 @@ def examples(group: str) -> list[Example]:
 
 
 def student(messages: Messages, sampling: Sampling) -> str:
-    """Right on every second question; instructed, on all of ``helped``, on a quarter of ``harmed``."""
+    """Answer half right; instructed, all of ``helped`` right and a quarter of ``harmed``."""
     group, number = messages[-1].content.split()
     right = int(number) % 2 == 0
     if "carry" in messages[0].content:
@@ -163,7 +163,7 @@ def test_the_teacher_sees_right_and_wrong_answers_and_then_what_changed(tmp_path
     assert "Your instruction: Add from the right and carry." in second
 
 
-def test_every_test_uses_examples_of_its_own_and_none_of_the_probe(tmp_path: Path) -> None:
+def test_every_test_uses_new_examples_and_none_of_the_probes(tmp_path: Path) -> None:
     calls: list[str] = []
     run(tmp_path, Teacher(), SkillsConfig(test=40), calls)
     harmed = [call for call in calls if call.startswith("harmed")]
@@ -172,7 +172,7 @@ def test_every_test_uses_examples_of_its_own_and_none_of_the_probe(tmp_path: Pat
     assert not {f"harmed {i}" for i in range(20)} & set(harmed)
 
 
-def test_done_again_it_asks_nobody(tmp_path: Path) -> None:
+def test_a_second_run_asks_no_model(tmp_path: Path) -> None:
     run(tmp_path, Teacher(), SkillsConfig())
     calls: list[str] = []
     teacher = Teacher()
@@ -190,12 +190,12 @@ def test_done_again_it_asks_nobody(tmp_path: Path) -> None:
         (f"<instruction>{'do this ' * 400}</instruction>", None),
     ],
 )
-def test_an_instruction_stands_between_its_tags(text: str, instruction: str | None) -> None:
+def test_an_instruction_is_read_from_its_tags(text: str, instruction: str | None) -> None:
     assert instruction_in(text) == instruction
 
 
 async def _right_when_instructed(example: Example, attempt: Attempt) -> Verdict:
-    """A verifier for which the student is right exactly when it was told to carry."""
+    """Count an answer as right exactly when the student was told to carry."""
     told = attempt.messages[0].role == "system" and "carry" in attempt.messages[0].content
     value = float(
         told
@@ -208,7 +208,7 @@ async def _right_when_instructed(example: Example, attempt: Attempt) -> Verdict:
 
 
 def teacher_for_a_run(messages: Messages, sampling: Sampling) -> str:
-    """A function as a teacher: writes an instruction when asked for one, else explains."""
+    """Write an instruction when asked for one, else explain."""
     if "instruction" in messages[0].content:
         return "<instruction>Add from the right and carry.</instruction>"
     return "We add from the right. The answer is 7."

@@ -1,14 +1,18 @@
-"""Which strategy suits the student, group by group: the heart of the method, as pure functions on outcomes.
+"""Choose the strategy that suits the student, group by group: pure functions on outcomes.
 
-    outcomes of 27 tasks × 2 strategies × 20 shared examples  ──believe──►  mean and covariance of each task's true accuracies
-    ──►  the best strategy of each task, what it is really worth, and where another probe would tell most
+    outcomes of 27 tasks × 2 strategies × 20 shared examples
+      ──believe──►    mean and covariance of each task's true accuracies
+      ──best──►       the best strategy of each task
+      ──next_wave──►  the tasks in which further probes are worth most
 
-Orca 2 (section 3) chose by hand and did not say how. Taking the best observed mean is both noisy and too optimistic: with 5
-probes a task it is worse than one strategy for all. So each group's means are shrunk towards what all groups show, as far as
-the spread between groups and the noise within them say (empirical Bayes: Efron and Morris 1973). A group leaves the pooled
-winner only for as much evidence as it takes, and the shrunk mean of the chosen strategy carries no winner's curse.
+Orca 2 (section 3) chose by hand and did not say how. Taking the best observed mean is both noisy
+and too optimistic: with 5 probes a task it is worse than one strategy for all. So each group's
+means are shrunk towards the means of all groups (empirical Bayes, Efron and Morris 1973). How far
+is decided by the spread between groups and the noise within them. A group needs evidence to leave
+the winner of all groups, and the shrunk mean of the chosen strategy carries no winner's curse.
 
-Shapes: G groups, S strategies, n examples of a group. Values are 1 right, 0 not right, NaN not asked.
+Shapes: G groups, S strategies, n examples of a group. Values are 1 right, 0 not right, NaN not
+asked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,40 +24,41 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 TYPICAL_SPREAD = 0.2
-"""Standard deviation of accuracy between tasks, assumed as far as the groups are too few to show their own. code-davinci-002
-on BIG-Bench Hard: 0.25 under either prompt."""
+"""Standard deviation of accuracy between tasks, assumed as far as the groups are too few to show
+their own. Measured for code-davinci-002 on BIG-Bench Hard: 0.25 under either prompt."""
 TYPICAL_DIFFERENCE = 0.15
-"""The same of the difference between two strategies; there 0.21."""
+"""Standard deviation of the difference between two strategies. Measured there: 0.21."""
 ASSUMED_GROUPS = 3
-"""Weight of the two in groups' worth of evidence."""
+"""Groups. The two assumed deviations weigh as much as this many measured groups."""
 ASSUMED_EXAMPLES = 10
-"""Weight of the covariance within all groups in a group's own, in examples' worth of evidence."""
+"""Examples. The covariance pooled over all groups weighs as much as this many of a group's own."""
 DRAWS = 4000
-"""Of the posterior, for chances that have no closed form."""
+"""Samples from the posterior, for probabilities without a closed form. Their standard error is 0.8
+%."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Belief:
-    """What is known about every group's true accuracies."""
+    """The posterior of every group's true accuracies."""
 
     groups: tuple[str, ...]
     observed: Array
     """(G, S) observed means; NaN where nothing was asked."""
     counts: NDArray[np.int64]
-    """(G, S) examples asked."""
+    """(G, S) examples that were asked."""
     mean: Array
     """(G, S) posterior means."""
     covariance: Array
     """(G, S, S) posterior covariances."""
 
     def chances(self, *, seed: int) -> Array:
-        """(G, S) chance of each strategy to be the group's best."""
+        """Return the (G, S) probability of each strategy to be the group's best."""
         draws = self._draws(seed)
         best = draws.argmax(2)
         return np.stack([(best == s).mean(0) for s in range(draws.shape[2])], axis=1)
 
     def regrets(self, *, seed: int) -> Array:
-        """(G,) accuracy that is expected to be lost by choosing now instead of knowing."""
+        """Return the (G,) accuracy expected to be lost by choosing now."""
         draws = self._draws(seed)
         chosen = np.where(self.counts > 0, self.mean, -1.0).argmax(1)
         picked = np.take_along_axis(draws, chosen[None, :, None], axis=2)[..., 0]
@@ -61,7 +66,7 @@ class Belief:
         return lost
 
     def _draws(self, seed: int) -> Array:
-        """(DRAWS, G, S) draws from the posterior; what was never asked in a group is never its best."""
+        """Return (DRAWS, G, S) draws from the posterior; -1 for a strategy that was not asked."""
         rng = np.random.default_rng(seed)
         groups, strategies = self.mean.shape
         roots = np.stack([_root(covariance) for covariance in self.covariance])
@@ -71,11 +76,11 @@ class Belief:
 
 
 def believe(outcomes: Mapping[str, Array]) -> Belief:
-    """The posterior of every group's accuracies.
+    """Compute the posterior of every group's accuracies.
 
     Args:
-        outcomes: By group an (S, n) array of 1, 0 and NaN; column i is the same example under every strategy. With k samples
-            a value is their mean.
+        outcomes: By group an (S, n) array of 1, 0 and NaN. Column i is the same example under every
+            strategy. With k samples of an example the value is their mean.
 
     Raises:
         ValueError: There is no group, or the groups have different strategies.
@@ -110,7 +115,10 @@ def believe(outcomes: Mapping[str, Array]) -> Belief:
 
 
 def _noise(arrays: Sequence[Array], counts: NDArray[np.int64]) -> Array:
-    """(G, S, S) covariance of each group's observed means, from the spread of its examples and of all groups' examples."""
+    """Return the (G, S, S) covariance of each group's observed means.
+
+    It comes from the spread of the group's examples, shrunk towards the spread in all groups.
+    """
     within = [_example_covariance(values) for values in arrays]
     weights = np.stack([weight for _, weight in within]).astype(float)
     covariances = np.stack([covariance for covariance, _ in within])
@@ -132,7 +140,7 @@ def _noise(arrays: Sequence[Array], counts: NDArray[np.int64]) -> Array:
 
 
 def _example_covariance(values: Array) -> tuple[Array, NDArray[np.int64]]:
-    """(S, S) covariance over the examples of a group, and how many examples two strategies share."""
+    """Return the (S, S) covariance over a group's examples, and its degrees of freedom."""
     asked = (~np.isnan(values)).astype(float)
     shared = (asked @ asked.T).astype(np.int64)
     means = np.divide(
@@ -148,9 +156,10 @@ def _example_covariance(values: Array) -> tuple[Array, NDArray[np.int64]]:
 def _between_groups(
     observed: Array, counts: NDArray[np.int64], noise: Array
 ) -> tuple[Array, Array]:
-    """The mean of all groups (S,), and how true accuracies spread around it (S, S): the method of moments.
+    """Estimate the mean of all groups (S,) and the spread of true accuracies around it (S, S).
 
-    Two strategies are compared over the groups that were asked both: one that is written for a single group says nothing of others.
+    Method of moments. Two strategies are compared only over groups that were asked both: a strategy
+    written for a single group says nothing about the others.
     """
     known = counts > 0
     strategies = observed.shape[1]
@@ -175,7 +184,7 @@ def _between_groups(
 
 
 def _positive(matrix: Array) -> Array:
-    """The nearest covariance matrix to a symmetric one."""
+    """Return the covariance matrix nearest to a symmetric matrix."""
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     positive: Array = (vectors * np.maximum(values, 1e-6)) @ vectors.T
     return positive
@@ -188,16 +197,19 @@ def _root(covariance: Array) -> Array:
 
 
 def best(belief: Belief, costs: Array, *, margin: float = 0.0) -> NDArray[np.int64]:
-    """(G,) the strategy of each group: the cheapest of those within ``margin`` of the highest posterior mean.
+    """Choose each group's cheapest strategy within ``margin`` of its highest posterior mean.
 
     Args:
-        belief: What the probes showed.
-        costs: (G, S) mean written tokens; decides among equals.
-        margin: Accuracy that is worth giving up for a cheaper strategy.
+        belief: The posterior after the probe.
+        costs: (G, S) mean tokens written.
+        margin: Accuracy worth giving up for a cheaper strategy, 0 to 1.
+
+    Returns:
+        (G,) positions of strategies. Among equally cheap ones the one with the higher mean is
+        chosen.
     """
-    means = np.where(
-        belief.counts > 0, belief.mean, -1.0
-    )  # what was never asked here was never meant for this group
+    # A strategy that was never asked in a group is not meant for it.
+    means = np.where(belief.counts > 0, belief.mean, -1.0)
     close = means >= means.max(1, keepdims=True) - margin - 1e-12
     priced = np.where(close, costs, np.inf)
     chosen: NDArray[np.int64] = np.where(
@@ -207,14 +219,18 @@ def best(belief: Belief, costs: Array, *, margin: float = 0.0) -> NDArray[np.int
 
 
 def first_near_best(outcomes: Array, *, errors: float) -> int:
-    """The first candidate that is not told apart from the best one (one-standard-error rule, paired: Breiman et al. 1984, section 3.4.3).
+    """Return the first candidate that the noise does not tell apart from the best one.
 
-    The best of several observed means is partly luck. So the first candidate, which one would take unmeasured, is left only for one that
-    beats it by more than the noise; what is returned is never behind the best by more than that.
+    The best of several observed means is partly luck. So the preferred candidate is left only for
+    one that beats it by more than the noise. This is the one-standard-error rule on paired
+    differences (Breiman et al. 1984, section 3.4.3).
 
     Args:
-        outcomes: (C, n) candidates in order of preference, on the same n examples, 2 or more; no NaN.
+        outcomes: (C, n) candidates in order of preference, on the same n >= 2 examples; no NaN.
         errors: Standard errors of the paired difference that count as noise.
+
+    Returns:
+        A position in ``outcomes``. Its mean is behind the best by at most the noise.
     """
     best = outcomes[outcomes.mean(1).argmax()]
     behind = best - outcomes
@@ -224,7 +240,7 @@ def first_near_best(outcomes: Array, *, errors: float) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wave:
-    """What to ask next: by group, the strategies that are still in the running."""
+    """The probes to make next: by group, the strategies that still have a chance."""
 
     strategies: Mapping[str, tuple[int, ...]]
 
@@ -232,17 +248,17 @@ class Wave:
 def next_wave(
     belief: Belief, *, budget: int, size: int, room: Mapping[str, int], hopeless: float, seed: int
 ) -> Wave:
-    """The groups in which ``size`` more examples are expected to save most, within ``budget`` calls.
+    """Choose the groups in which ``size`` more examples reduce the expected loss most.
 
-    A strategy whose chance to be the best fell below ``hopeless`` is not asked again in that group (successive elimination);
-    a group whose choice is clear gives its probes to one whose choice is not.
+    A strategy whose probability to be the best is below ``hopeless`` is not asked again in that
+    group (successive elimination). A group whose choice is clear leaves its probes to the others.
 
     Args:
-        belief: What the probes showed so far.
-        budget: Calls that may still be made.
-        size: Examples a group gets in one wave.
-        room: By group, the examples that are still unasked.
-        hopeless: Chance to be the best under which a strategy is given up.
+        belief: The posterior after the probes so far.
+        budget: Calls left; one example under one strategy is a call.
+        size: Examples that a group gets in one wave.
+        room: By group, the number of examples that were not asked yet.
+        hopeless: Probability to be the best under which a strategy is dropped.
         seed: Of the posterior draws.
     """
     chances, regrets = belief.chances(seed=seed), belief.regrets(seed=seed)
@@ -256,5 +272,5 @@ def next_wave(
         budget -= len(running) * asked
         chosen[group] = running
         if len(chosen) >= max(1, len(belief.groups) // 3):
-            break  # the belief changes with every wave: a third of the groups at a time
+            break  # Every wave changes the posterior: serve a third of the groups at a time.
     return Wave(strategies=chosen)

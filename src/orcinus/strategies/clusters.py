@@ -1,8 +1,9 @@
-"""Groups of questions that are about the same kind of thing, found from their words; the same every time.
+"""Cluster questions by their words, deterministically.
 
-    texts ──words weighed by how rare they are (TF-IDF)──► 64 directions (truncated SVD) ──k-means──► a cluster for each text
+    texts  ──TF-IDF──►  64 directions (truncated SVD)  ──k-means──►  a cluster for each text
 
-The number of clusters is the recipe's, or the one with the best mean silhouette on a sample (Rousseeuw 1987).
+The number of clusters is given, or it is the one with the best mean silhouette on a sample
+(Rousseeuw 1987).
 """
 
 import re
@@ -21,26 +22,32 @@ F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
 VOCABULARY = 20_000
-"""The most frequent words that stand in at least two texts."""
+"""Words. The most frequent of those in at least two texts are used."""
 DIRECTIONS = 64
+"""Dimensions that the truncated SVD keeps."""
 FITTED_ON = 20_000
-"""Texts that words, directions and centres are learnt from; the others are put to the nearest centre."""
+"""Texts. Words, directions and centres are learnt from a sample of this size; every other text gets
+the nearest centre."""
 SCORED_ON = 1000
-"""Texts on which a number of clusters is scored."""
+"""Texts on which a number of clusters is scored: the silhouette compares all pairs."""
 ROUNDS, STARTS = 50, 4
+"""Iterations of k-means at most, and random starts, of which the best counts."""
+CLEAR = 0.05
+"""Silhouette, -1 to 1. Clusters with a lower mean are hardly separated at all."""
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
 class Clusters:
-    """Centres in the space of words, learnt from texts."""
+    """Cluster centres in the space of words, learnt from texts."""
 
     def __init__(self, texts: Sequence[str], *, count: int | None, most: int, seed: int) -> None:
-        """Learn from ``texts``.
+        """Learn the centres from ``texts``.
 
         Args:
-            texts: What to group.
-            count: How many clusters; None picks the number with the best silhouette, 1 when nothing separates.
-            most: Upper bound for a number that is picked.
+            texts: The texts to cluster.
+            count: The number of clusters. None picks the one with the best silhouette, or 1 when
+                nothing separates the texts.
+            most: The largest number that may be picked.
             seed: Of samples and starts.
         """
         random = np.random.default_rng(seed)
@@ -57,7 +64,7 @@ class Clusters:
         self._rarity = rarity
         weighed = self._weigh(present)
         size = min(DIRECTIONS, min(weighed.shape) - 1)
-        # A start of its own makes the decomposition the same every time.
+        # A fixed start vector makes the decomposition reproducible.
         start = np.random.default_rng(seed).normal(size=min(weighed.shape))
         _, _, directions = (
             svds(weighed, k=size, v0=start) if size >= 1 else (None, None, np.eye(weighed.shape[1]))
@@ -69,7 +76,7 @@ class Clusters:
         self.centres = _k_means(points, min(count, len(points)), seed)
 
     def of(self, texts: Sequence[str]) -> I64:
-        """The cluster of each text."""
+        """Return the (n,) cluster numbers of ``texts``."""
         found = [
             _nearest(
                 self._project(self._weigh(_counts(texts[at : at + 4096], self._vocabulary))),
@@ -80,7 +87,7 @@ class Clusters:
         return np.concatenate(found) if found else np.empty(0, np.int64)
 
     def words(self, cluster: int, count: int = 3) -> list[str]:
-        """The words that stand out in a cluster, for its name."""
+        """Return the words that distinguish a cluster most, for its name."""
         weights = self._directions.T @ (self.centres[cluster] - self.centres.mean(axis=0))
         names = list(self._vocabulary)
         return [names[at] for at in np.argsort(-weights, kind="stable")[:count]]
@@ -108,7 +115,7 @@ def _words(text: str) -> Iterator[str]:
 
 
 def _counts(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_array:
-    """(texts × words) 1 + log of how often a word stands in a text."""
+    """Return the (texts, words) sparse matrix of 1 + log(count)."""
     rows, columns, values = [], [], []
     for row, text in enumerate(texts):
         found = Counter(vocabulary[word] for word in _words(text) if word in vocabulary)
@@ -122,11 +129,11 @@ def _counts(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_array:
 
 
 def _k_means(points: F64, count: int, seed: int) -> F64:
-    """The centres of the best of a few starts (Lloyd's algorithm from k-means++ seeds)."""
+    """Return the centres of the best of several starts (Lloyd's algorithm, k-means++ seeds)."""
     best, best_cost = points[:count], np.inf
     for start in range(STARTS):
         random = np.random.default_rng([seed, start])
-        centres = _spread(points, count, random)
+        centres = _draw_seeds(points, count, random)
         for _ in range(ROUNDS):
             labels = _nearest(points, centres)
             sums = np.zeros_like(centres)
@@ -142,8 +149,8 @@ def _k_means(points: F64, count: int, seed: int) -> F64:
     return best
 
 
-def _spread(points: F64, count: int, random: np.random.Generator) -> F64:
-    """Seeds far from each other (Arthur and Vassilvitskii 2007)."""
+def _draw_seeds(points: F64, count: int, random: np.random.Generator) -> F64:
+    """Draw k-means++ seeds: points far from each other (Arthur and Vassilvitskii 2007)."""
     chosen = [int(random.integers(len(points)))]
     distance = ((points - points[chosen[0]]) ** 2).sum(axis=1)
     while len(chosen) < count:
@@ -160,9 +167,9 @@ def _nearest(points: F64, centres: F64) -> I64:
 
 
 def _best_count(points: F64, most: int, seed: int) -> int:
-    """The number of clusters with the best mean silhouette; 1 when none is above 0.05: hardly separated at all."""
+    """Return the number of clusters with the best mean silhouette; 1 when none is ``CLEAR``."""
     sample = points[np.random.default_rng(seed).permutation(len(points))[:SCORED_ON]]
-    best, best_score = 1, 0.05
+    best, best_score = 1, CLEAR
     count = 2
     while count <= min(most, len(sample) - 1):
         score = _silhouette(sample, _nearest(sample, _k_means(sample, count, seed)))
@@ -173,7 +180,7 @@ def _best_count(points: F64, most: int, seed: int) -> int:
 
 
 def _silhouette(points: F64, labels: I64) -> float:
-    """Mean over points of how much nearer their own cluster is than the next."""
+    """Return the mean silhouette: how much nearer a point's own cluster is than the next one."""
     if len(np.unique(labels)) < 2:
         return 0.0
     squares = (points**2).sum(axis=1)
@@ -203,14 +210,16 @@ def grouping(
     smallest: int,
     seed: int,
 ) -> Callable[[Example], str]:
-    """What gives the group of an example.
+    """Return the function that gives the group of an example.
 
     Args:
-        probed: Those that the student was asked.
-        examples: Goes through all; only clusters do, and hold their prompts.
-        by: A group is a task, each ``meta.category`` of a task, or a cluster of questions, whatever their task.
-        count: How many clusters; None takes the number that separates best, with at least ``smallest`` probed examples in each on average.
-        smallest: Probed examples that a category or cluster needs; those of smaller ones stay with their task.
+        probed: The examples that the student was asked.
+        examples: Iterates over all examples. Only clusters use it; they hold all prompts in memory.
+        by: What a group is: a task, a ``meta.category`` of a task, or a cluster of questions.
+        count: The number of clusters. None takes the number that separates best, with at least
+            twice ``smallest`` probed examples in a cluster on average.
+        smallest: Probed examples that a category or cluster needs. The examples of smaller ones
+            stay with their task.
         seed: Of the clusters.
     """
     if by == "task":

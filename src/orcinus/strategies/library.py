@@ -1,6 +1,6 @@
-"""The built-in strategies and system messages, read from ``strategies.yaml``, and how a strategy becomes messages.
+"""The built-in strategies and system messages, read from ``strategies.yaml``.
 
-    question: system "Work through the problem in small numbered steps …"   user "What is 17 + 25?"
+    built_in()["step_by_step"].system  →  "Work through the problem in small numbered steps …"
 
 The texts are data: a recipe can replace any of them or add its own.
 """
@@ -26,7 +26,7 @@ def _texts() -> dict[str, Any]:
 
 @cache
 def built_in() -> Mapping[str, Strategy]:
-    """The built-in strategies by name, cheapest first."""
+    """Return the built-in strategies by name, the cheapest first."""
     cue = _texts()["answer_cue"]
     known = {
         name: Strategy(
@@ -46,14 +46,14 @@ def built_in() -> Mapping[str, Strategy]:
 
 @cache
 def drawn() -> Mapping[str, Strategy]:
-    """The built-in strategies whose message is not the same for all examples: ``orca`` and ``recorded``."""
+    """Return the built-in strategies whose message depends on the example: ``orca`` and others."""
     return {
         name: Strategy(name=name, system="", **entry) for name, entry in _texts()["drawn"].items()
     }
 
 
 def resolve(names: list[str], own: Mapping[str, Strategy]) -> tuple[Strategy, ...]:
-    """The strategies called ``names``, the user's ``own`` before the built-in ones.
+    """Return the strategies called ``names``; the user's ``own`` replace built-in ones.
 
     Raises:
         ConfigError: A name is unknown; the message lists the known ones.
@@ -66,24 +66,24 @@ def resolve(names: list[str], own: Mapping[str, Strategy]) -> tuple[Strategy, ..
 
 
 def by_name(strategies: Iterable[Strategy]) -> dict[str, Strategy]:
-    """The strategies by name, with those they fall back on."""
+    """Return the strategies by name, and those they fall back on."""
     listed = {strategy.name: strategy for strategy in strategies}
     return {s.fallback.name: s.fallback for s in listed.values() if s.fallback is not None} | listed
 
 
 def skill_texts() -> Mapping[str, str]:
-    """What a teacher is told that writes an instruction for one kind of question: ``system``, ``draft``, ``revise``, ``form``."""
+    """Return the parts of the prompt that asks for a skill: ``system``, ``draft`` and others."""
     texts: Mapping[str, str] = _texts()["skill"]
     return texts
 
 
 def answer_cue() -> str:
-    """The sentence that asks for the answer in a form that verifiers find."""
+    """Return the sentence that asks for the answer in a form that verifiers find."""
     return str(_texts()["answer_cue"])
 
 
 def generic_messages() -> Mapping[str, str]:
-    """The system messages that stand in for an erased strategy: ``cautious`` and its paraphrases ``cautious-1`` …"""
+    """Return the messages that replace an erased strategy: ``cautious``, ``cautious-1`` …"""
     generic = _texts()["generic"]
     return {
         "cautious": generic["cautious"],
@@ -92,10 +92,11 @@ def generic_messages() -> Mapping[str, str]:
 
 
 def orca_messages(example: Example) -> tuple[str, ...]:
-    """Those of Orca's sixteen system messages that go with an example (Orca, arXiv:2306.02707, Figure 6), in our words.
+    """Return those of Orca's sixteen system messages that suit an example, in our words.
 
-    They follow from its collection, ``cot``, ``niv2``, ``t0`` or ``flan2021``; of Flan 2021 questions with options have their own. An example
-    of another collection, or of none, has those of ``t0``, which presuppose nothing.
+    They depend on the example's ``meta.collection``: ``cot``, ``niv2``, ``t0`` or ``flan2021``,
+    where Flan 2021 has other messages for questions with options. An example of another collection,
+    or of none, gets those of ``t0``, which assume nothing (Orca, arXiv:2306.02707, Figure 6).
     """
     sets: Mapping[str, Sequence[int]] = _texts()["collections"]
     collection = str(example.meta.get("collection"))
@@ -107,7 +108,7 @@ def orca_messages(example: Example) -> tuple[str, ...]:
 
 
 def messages_of(strategy: Strategy) -> tuple[str, ...]:
-    """All system messages that a strategy can have; none that come from rows."""
+    """Return all system messages that a strategy can have; nothing where they come from rows."""
     match strategy.system_from:
         case "strategy":
             return (strategy.system,)

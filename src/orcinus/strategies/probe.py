@@ -1,11 +1,12 @@
-"""Probing: the student answers the probe examples under every strategy, and every answer is judged.
+"""Ask the student the probe examples under every strategy, and judge every answer.
 
-    wave 1: some examples × all strategies        wave 2 …: more examples where the choice is still open
-    ──student──► attempts.parquet
+    wave 1     25 examples of each task × all strategies      ──student──►  attempts.parquet
+    wave 2 …    8 more examples of the tasks whose choice is still open
 
-All strategies of a wave get the same examples, so that they can be compared pair by pair. Where ``adaptive``, a strategy that has
-hardly a chance left is not asked again for a task, and a task whose choice is clear leaves its calls to one whose choice is
-not (successive elimination). Orca 2 says only that the choice was "guided by the performance of Orca"; how to measure it is ours.
+All strategies of a wave get the same examples, so that they can be compared pair by pair. With
+``adaptive``, a strategy that has almost no chance left is not asked again for a task, and a task
+whose choice is clear leaves its calls to the others (successive elimination). Orca 2 says only that
+the choice was "guided by the performance of Orca"; this way of measuring it is ours.
 """
 
 from collections import Counter
@@ -34,16 +35,18 @@ class ProbeConfig(Config):
     """How the student is measured."""
 
     per_task: int | None = Field(default=50, ge=1)
-    """Probe examples of a task that are asked under each strategy, chosen by a hash; with ``adaptive`` the average over tasks
-    and strategies. None asks all."""
+    """Probe examples of a task that are asked under each strategy, drawn by a hash. With
+    ``adaptive`` this is the average over tasks and strategies. None asks all."""
     adaptive: bool = True
-    """Ask in waves, where they tell most. False asks every task the same."""
+    """Ask in waves, each where it tells most. False asks the same number of examples of every
+    task."""
     wave: int = Field(default=8, ge=1)
-    """Examples that a task gets in one wave, after a first wave of half of ``per_task``."""
+    """Examples of a task in one wave. The first wave has half of ``per_task``."""
     reserve: int = Field(default=10, ge=0)
-    """Probe examples of a task that are left unasked, to measure the chosen strategy again (``assign.confirm``); at most half."""
+    """Probe examples of a task that are kept back, at most half, to measure the chosen strategy
+    again (``assign.confirm``)."""
     hopeless: float = Field(default=0.02, ge=0, lt=0.5)
-    """Chance to be the best under which a strategy is not asked again for a task."""
+    """Probability to be the best below which a strategy is not asked again for a task."""
     sampling: SamplingConfig = SamplingConfig()
     """How the student writes, and how many answers to each question."""
 
@@ -55,14 +58,20 @@ async def probe(
     *,
     role: Role = "student",
 ) -> dict[str, Any]:
-    """Ask the student (the ``role`` teacher for comparison), and write its judged attempts to ``attempts.parquet``.
+    """Ask the model and write its judged attempts to ``attempts.parquet``.
+
+    Args:
+        config: What is asked, and how.
+        strategies: The recipe's strategies.
+        context: With the input ``sample``.
+        role: Which model: the student, or for comparison the teacher.
 
     Returns:
-        ``attempts`` and ``errors``; ``accuracy``: by strategy over all that was asked; ``saved``: calls that asking every
-        task the same would have made besides.
+        ``attempts`` and ``errors``, their numbers; ``accuracy``, by strategy over all answers;
+        ``saved``, the calls that asking every task the same would have made in addition.
 
     Raises:
-        StepError: There is no probe example, or the student answered none.
+        StepError: There is no probe example, or the model answered none.
     """
     examples = probe_examples(context)
     if not examples:
@@ -81,7 +90,8 @@ async def probe(
                 first_error = first_error or judged.attempt.error
         if not waves.answered.total():
             raise StepError(
-                f"the {role} answered none of {waves.errors} requests; the first error: {first_error}"
+                f"the {role} answered none of {waves.errors} requests; "
+                f"the first error: {first_error}"
             )
     return {
         "attempts": waves.answered.total() + waves.errors,
@@ -100,7 +110,7 @@ def requests(
     *,
     role: Role = "student",
 ) -> list[Asking]:
-    """List the calls of the probe; an adaptive one makes at most as many.
+    """List the calls of the probe; an adaptive probe makes at most this number.
 
     The arguments are those of ``probe``.
     """
@@ -109,13 +119,13 @@ def requests(
 
 
 def probe_examples(context: StepContext) -> dict[str, list[Example]]:
-    """By task the probe examples in the order of their hashes."""
+    """Return the probe examples of each task, in the order of their hashes."""
     examples = tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "probe")
     return first_by_hash(examples, "probe", lambda example: example.task, None)
 
 
 class _Waves:
-    """Which requests to make next, given the verdicts so far."""
+    """The requests of one wave after another, given the verdicts so far."""
 
     def __init__(
         self,
@@ -149,7 +159,7 @@ class _Waves:
         self._started = False
 
     def expected_calls(self) -> int:
-        """Calls of asking every task the same; waves never make more."""
+        """Return the number of calls that ask every task the same; waves never make more."""
         return self._config.sampling.samples * sum(
             suits(strategy, example)
             for items in self._examples.values()
@@ -158,7 +168,7 @@ class _Waves:
         )
 
     def saved(self) -> int:
-        """How many of the expected calls were not needed."""
+        """Return how many of the expected calls were not needed."""
         return self._budget
 
     @property
@@ -172,16 +182,14 @@ class _Waves:
 
     def evenly(self) -> Iterator[Request]:
         """Yield the requests that ask every task the same."""
-        return self._of_all_tasks(self._config.per_task)
+        return self._ask_all(self._config.per_task)
 
     def next(self) -> list[Request]:
-        """The requests of the next wave; empty when nothing more is to be asked."""
+        """Return the requests of the next wave; an empty list after the last one."""
         if not self._started:
             self._started = True
             limit = self._config.per_task
-            return list(
-                self._of_all_tasks(max(1, limit // 2) if self.adaptive and limit else limit)
-            )
+            return list(self._ask_all(max(1, limit // 2) if self.adaptive and limit else limit))
         if not self.adaptive:
             return []
         wave = next_wave(
@@ -195,15 +203,15 @@ class _Waves:
         return [
             r
             for task, running in wave.strategies.items()
-            for r in self._requests(task, running, self._config.wave)
+            for r in self._ask(task, running, self._config.wave)
         ]
 
-    def _of_all_tasks(self, count: int | None) -> Iterator[Request]:
-        everyone = tuple(range(len(self._strategies)))
+    def _ask_all(self, count: int | None) -> Iterator[Request]:
+        all_strategies = tuple(range(len(self._strategies)))
         for task in self._examples:
-            yield from self._requests(task, everyone, count)
+            yield from self._ask(task, all_strategies, count)
 
-    def _requests(self, task: str, running: Sequence[int], count: int | None) -> Iterator[Request]:
+    def _ask(self, task: str, running: Sequence[int], count: int | None) -> Iterator[Request]:
         start = self._reached[task]
         chosen = self._examples[task][start : None if count is None else start + count]
         self._reached[task] += len(chosen)

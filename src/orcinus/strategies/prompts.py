@@ -14,7 +14,7 @@ from orcinus.strategies.library import built_in, by_name, messages_of, orca_mess
 
 
 def suits(strategy: Strategy, example: Example) -> bool:
-    """Whether a strategy is meant for an example: for its answer type, and for its task or ``task/category``."""
+    """Return whether a strategy is meant for an example's answer type, and its task or category."""
     if strategy.answer_types and example.answer_type not in strategy.answer_types:
         return False
     names = (example.task, f"{example.task}/{example.meta.get('category', '')}")
@@ -24,7 +24,7 @@ def suits(strategy: Strategy, example: Example) -> bool:
 
 
 def longest(strategies: Sequence[Strategy]) -> Strategy:
-    """Return the strategy with the longest system message: the upper bound while none is assigned."""
+    """Return the strategy with the longest message: the upper bound before one is assigned."""
     return max(strategies, key=lambda s: max(map(len, messages_of(s)), default=0))
 
 
@@ -35,8 +35,8 @@ def chosen_strategy(
 
     Args:
         strategies: The recipe's strategies, and the skills that were written for it.
-        assign: Folder of the finished ``assign`` or ``skills`` step. Before there is one, None gives
-            every example the ``longest`` strategy, so that a plan has an upper bound.
+        assign: Folder of the finished ``assign`` or ``skills`` step. Before there is one, None
+            gives every example the ``longest`` strategy, so that a plan has an upper bound.
 
     Returns:
         A function that returns None for an example that is left out of teaching.
@@ -59,12 +59,12 @@ def erased_strategy(system: str) -> Strategy:
 
 
 def system_of(strategy: Strategy, example: Example, *, seed: int) -> str:
-    """The system message under which ``example`` is asked.
+    """Return the system message under which ``example`` is asked.
 
     Args:
-        strategy: Whose message it is, or which says where it comes from.
-        example: The same one always draws the same message.
-        seed: Another seed draws anew.
+        strategy: It holds the message, or says where the message comes from.
+        example: The same example always draws the same message.
+        seed: Another seed draws other messages.
     """
     match strategy.system_from:
         case "strategy":
@@ -79,7 +79,7 @@ def system_of(strategy: Strategy, example: Example, *, seed: int) -> str:
 
 
 def system_in(messages: Messages) -> str:
-    """The system message that a conversation begins with; empty where it has none."""
+    """Return the system message that a conversation begins with; empty where it has none."""
     return messages[0].content if messages and messages[0].role == "system" else ""
 
 
@@ -97,14 +97,14 @@ def built_in_strategy_of(messages: Messages) -> str:
 
 
 def ask(example: Example, strategy: Strategy, *, seed: int = 0) -> Messages:
-    """The messages that put ``example`` to a model under ``strategy``."""
+    """Return the messages that ask a model ``example`` under ``strategy``."""
     return conversation(system_of(strategy, example, seed=seed), example, strategy.demonstrations)
 
 
 def conversation(
     system: str, example: Example, demonstrations: tuple[tuple[str, str], ...] = ()
 ) -> Messages:
-    """``system`` (none when empty), the demonstrations as earlier turns, then the question."""
+    """Return a system message (none when empty), the demonstrations as turns, and the question."""
     turns = [Message(role="system", content=system)] if system else []
     for prompt, answer in demonstrations:
         turns += [Message(role="user", content=prompt), Message(role="assistant", content=answer)]
@@ -114,14 +114,14 @@ def conversation(
 def requests_for(
     example: Example, strategy: Strategy, config: SamplingConfig, *, seed: int, first: int = 0
 ) -> Iterator[Request]:
-    """The k requests that put ``example`` to a model under ``strategy``.
+    """Yield the k requests that ask a model ``example`` under ``strategy``.
 
     Args:
         example: The question.
-        strategy: Whose system message and demonstrations are shown.
-        config: k and how to sample.
+        strategy: Its system message and demonstrations are shown.
+        config: k, and how to sample.
         seed: Of the first sample; the others count up from it.
-        first: Index of the first sample, to ask for more of what was asked before.
+        first: Index of the first sample, to ask for more samples of the same question.
     """
     messages = ask(example, strategy, seed=seed)
     instead: Iterator[Request | None] = repeat(None)

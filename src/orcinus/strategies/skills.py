@@ -1,10 +1,14 @@
-"""Skills: instructions that a teacher writes for one kind of question, kept only where they help the student (SkillGen, arXiv:2605.10999).
+"""Have the teacher write instructions for single groups, and keep those that help the student.
 
-    assignments ─► right and wrong answers of a group ──teacher──► instruction ──student, with and without, fresh examples──►
-    repairs − regressions ≥ 3 and ≥ 5 %, and not by luck?  ── yes ─► the group's strategy      ── no ─► revised, tested on others
+    right and wrong answers of a group  ──teacher──►  an instruction
+    fresh examples, with and without it  ──student──►  12 repairs, 3 regressions  ──►  kept
 
-Orca 2 wrote 126 such procedures by hand. Here a draft has to beat the strategy that was measured to be the group's best, pair by
-pair, on examples that had no part in writing it; every test uses examples of its own.
+An instruction is kept when its repairs less its regressions are at least 3, and at least 5 % of the
+right answers, and luck alone explains them badly (SkillGen, arXiv:2605.10999). A refused draft is
+revised, and tested on other examples.
+
+Orca 2 wrote 126 such procedures by hand. Here a draft competes with the strategy that was measured
+to be the group's best, pair by pair, on examples that had no part in writing it.
 """
 
 import re
@@ -27,13 +31,19 @@ from orcinus.runs.assigned import Assigned
 from orcinus.runs.context import Asking, StepContext
 from orcinus.strategies.library import answer_cue, by_name, skill_texts
 from orcinus.strategies.prompts import conversation, longest, requests_for
+from orcinus.strategies.pseudo_labels import Key, key_of
 from orcinus.verifiers.measure import measure
 
 VERSION = 1
 SHOWN = 1200
-"""Characters of a question or an answer that the teacher is shown."""
+"""Characters of a question or an answer that the teacher is shown: enough for a worked solution."""
 LONGEST = 2000
-"""Characters of an instruction; a longer one is no procedure any more."""
+"""Characters of an instruction. A longer one is an essay and not a procedure."""
+FEWEST_FRESH = 10
+"""Fresh examples that a group needs for another round. With fewer, even a good draft rarely
+passes."""
+_DRAFT = "draft"
+"""Name of the strategy under which a draft is tested."""
 _TAGGED = re.compile(r"<instruction>(.*?)</instruction>", re.DOTALL | re.IGNORECASE)
 
 
@@ -41,37 +51,43 @@ class SkillsConfig(Config):
     """How instructions are written and tested."""
 
     below: float = Field(default=0.9, gt=0, le=1)
-    """Only groups whose strategy is right less often than this."""
+    """Only groups whose strategy has a lower accuracy than this get an instruction."""
     shown: int = Field(default=6, ge=1)
-    """Right and wrong answers of each kind that the teacher is shown."""
+    """Right answers, and wrong answers, that the teacher is shown."""
     test: int = Field(default=60, ge=10)
     """Fresh examples of a group on which a draft is compared with the group's strategy."""
     rounds: int = Field(default=2, ge=1)
-    """Drafts of a group at most: a refused one is revised, and tested on further examples."""
+    """Drafts of a group, at most: a refused one is revised, and tested on further examples."""
     net: int = Field(default=3, ge=1)
     """Repairs less regressions that a draft needs."""
     relative: float = Field(default=0.05, ge=0)
     """The same as a share of what the group's strategy gets right."""
     luck: float = Field(default=0.1, gt=0, le=1)
-    """Chance of at least so uneven a split if the draft changed nothing (one-sided sign test), at most. Where 12 of 60
-    answers differ, 19 % of the drafts that change nothing would pass without it, and 7 % do with it."""
+    """Highest p-value of a one-sided sign test that a draft may have. Where 12 of 60 answers
+    differ, 19 % of the drafts that change nothing pass the other two rules alone, and 7 % pass all
+    three."""
     sampling: SamplingConfig = SamplingConfig(max_tokens=600)
     """How the teacher writes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """An instruction, and how it did."""
+    """An instruction and the result of its test: a row of ``skills.json``."""
 
     group: str
     round: int
     system: str
+    """The instruction."""
     instead_of: str
+    """Name of the strategy that it was compared with."""
     n: int
     """Fresh examples that were answered with and without it."""
     right_before: int
+    """Examples that were right without it."""
     repairs: int
+    """Examples that were wrong without it and right with it."""
     regressions: int
+    """Examples that were right without it and wrong with it."""
     p_value: float
     accepted: bool
 
@@ -83,12 +99,34 @@ class _Group:
     assignment: Assignment
     old: Strategy
     cases: list[tuple[Example, Judged]]
-    """Answers under the old strategy in the probe."""
+    """The probe's answers under the old strategy."""
     fresh: list[Example]
+    """Examples that no step has asked yet; each test takes the first ones away."""
     drafts: list[Draft] = field(default_factory=list)
     flips: list[tuple[Example, Judged, bool]] = field(default_factory=list)
-    """Answers under the last draft where it differs from the old strategy, and whether it is a repair."""
-    score: list[Judged] = field(default_factory=list)
+    """Answers under the last draft that differ from the old strategy's; True marks a repair."""
+    answers: list[Judged] = field(default_factory=list)
+    """All answers under the last draft."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether a draft was accepted."""
+        return bool(self.drafts) and self.drafts[-1].accepted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trial:
+    """A draft of one round that is about to be tested."""
+
+    round: int
+    group: _Group
+    instruction: str
+    examples: Sequence[Example]
+
+    @property
+    def strategies(self) -> tuple[Strategy, Strategy]:
+        """The group's strategy, and the draft."""
+        return self.group.old, Strategy(name=_DRAFT, system=f"{self.instruction} {answer_cue()}")
 
 
 async def skills(
@@ -97,32 +135,27 @@ async def skills(
     sampling: SamplingConfig,
     context: StepContext,
 ) -> dict[str, Any]:
-    """Have instructions written and tested; write ``assignments.parquet`` anew with those that help, and ``skills.json``.
+    """Write and test instructions; save ``skills.json``, and the assignments with those that help.
 
     Args:
         config: How.
-        strategies: The recipe's.
-        sampling: How the student was asked in the probe, to ask it alike.
-        context: With inputs ``sample``, ``probe`` and ``assign``.
+        strategies: The recipe's strategies.
+        sampling: How the student was asked in the probe, so that it is asked in the same way again.
+        context: With the inputs ``sample``, ``probe`` and ``assign``.
 
     Returns:
-        ``drafts`` and ``accepted``: how many; ``repairs`` and ``regressions`` of those accepted; and what ``assign`` says.
+        ``drafts`` and ``accepted``, their numbers; ``repairs`` and ``regressions`` of the accepted
+        ones; and what ``assign`` returns.
     """
     assigned = Assigned.read(context.inputs["assign"])
-    groups = _groups(config, strategies, assigned, context)
+    groups = _open_groups(config, strategies, assigned, context)
     for number in range(1, config.rounds + 1):
-        open_groups = [
-            g for g in groups if not (g.drafts and g.drafts[-1].accepted) and len(g.fresh) >= 10
-        ]
-        systems = await _write(config, open_groups, number, context)
-        await _test(config, open_groups, systems, number, sampling, context)
+        left = [g for g in groups if not g.is_done and len(g.fresh) >= FEWEST_FRESH]
+        trials = await _write_drafts(config, left, number, context)
+        await _test_drafts(config, trials, sampling, context)
     drafts = [draft for group in groups for draft in group.drafts]
     (context.out / layout.SKILLS).write_bytes(orjson.dumps(drafts, option=orjson.OPT_INDENT_2))
-    better = {
-        group.assignment.group: _assignment(group)
-        for group in groups
-        if group.drafts and group.drafts[-1].accepted
-    }
+    better = {group.assignment.group: _assignment(group) for group in groups if group.is_done}
     final = [better.get(name, assignment) for name, assignment in assigned.by_group.items()]
     with tables.TableWriter(context.out / layout.ASSIGNMENTS, tables.ASSIGNMENTS) as writer:
         for assignment in final:
@@ -150,10 +183,10 @@ def requests(
     sampling: SamplingConfig,
     context: StepContext,
 ) -> list[Asking]:
-    """List the calls of the tests: at most, as if every task went through all rounds.
+    """List the calls of the tests: an upper bound, as if every task went through all rounds.
 
-    The arguments are those of ``skills``. The drafts, a few calls to the teacher, are not listed: their
-    prompts show what the probe finds.
+    The arguments are those of ``skills``. The drafts, a few calls to the teacher, are not listed:
+    their prompts show what the probe finds.
     """
     by_task: dict[str, list[Example]] = defaultdict(list)
     for example in tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "teach"):
@@ -169,7 +202,7 @@ def requests(
 
 
 def read_skills(folder: Path) -> tuple[Strategy, ...]:
-    """The strategies that a finished ``skills`` step accepted; none where the folder is another step's."""
+    """Return the strategies that a ``skills`` step accepted; none for another step's folder."""
     path = folder / layout.SKILLS
     drafts = [Draft(**row) for row in orjson.loads(path.read_bytes())] if path.exists() else []
     return tuple(_strategy(draft) for draft in drafts if draft.accepted)
@@ -183,22 +216,21 @@ def _strategy(draft: Draft) -> Strategy:
     )
 
 
-def _groups(
+def _open_groups(
     config: SkillsConfig, strategies: Sequence[Strategy], assigned: Assigned, context: StepContext
 ) -> list[_Group]:
-    """The groups that could do better, with what the probe showed and examples nobody has asked about yet."""
+    """Return the groups that could do better, with their probed answers and fresh examples."""
     known = by_name(strategies)
-    examples: dict[tuple[str, str], Example] = {}
+    examples: dict[Key, Example] = {}
     pool: list[Example] = []
     for split in ("probe", "teach"):
         found = list(tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, split))
         examples |= {(example.task, example.id): example for example in found}
         pool += sorted(found, key=lambda e: (stable_fraction("skills", e.task, e.id), e.id))
     cases: dict[str, list[tuple[Example, Judged]]] = {}
-    seen: set[tuple[str, str]] = set()
-    confirmed = context.inputs["assign"] / layout.CONFIRMATION
+    seen: set[Key] = set()
     for judged in tables.read_judged(context.inputs["probe"] / layout.ATTEMPTS):
-        key = judged.attempt.task, judged.attempt.example_id
+        key = key_of(judged)
         seen.add(key)
         assignment = assigned.assignment_of(*key)
         if (
@@ -207,16 +239,14 @@ def _groups(
             and judged.verdict.value is not None
         ):
             cases.setdefault(assignment.group, []).append((examples[key], judged))
-    for judged in tables.read_judged(confirmed) if confirmed.exists() else ():
-        seen.add((judged.attempt.task, judged.attempt.example_id))
+    confirmed = context.inputs["assign"] / layout.CONFIRMATION
+    if confirmed.exists():
+        seen.update(map(key_of, tables.read_judged(confirmed)))
     fresh: dict[str, list[Example]] = {}
     for example in pool:
         assignment = assigned.assignment_of(example.task, example.id)
-        if (
-            assignment is not None
-            and (example.task, example.id) not in seen
-            and example.reference is not None
-        ):
+        is_fresh = (example.task, example.id) not in seen
+        if assignment is not None and is_fresh and example.reference is not None:
             fresh.setdefault(assignment.group, []).append(example)
     return [
         _Group(assignment=a, old=known[a.strategy], cases=cases[group], fresh=fresh.get(group, []))
@@ -229,10 +259,10 @@ def _groups(
     ]
 
 
-async def _write(
+async def _write_drafts(
     config: SkillsConfig, groups: Sequence[_Group], number: int, context: StepContext
-) -> list[str | None]:
-    """The instruction of each group in this round; None where the teacher gave none."""
+) -> list[_Trial]:
+    """Ask the teacher for an instruction for each group; skip a group for which it gives none."""
     texts = skill_texts()
     requests = []
     for group in groups:
@@ -242,16 +272,15 @@ async def _write(
             prompt=_prompt(config, group),
             answer_type="free",
         )
-        system = f"{texts['system']} {texts['form']}"
         requests.append(
             Request(
                 example=example,
                 strategy="write a skill",
-                messages=conversation(system, example),
+                messages=conversation(f"{texts['system']} {texts['form']}", example),
                 sampling=config.sampling.sampling(0, context.seed),
             )
         )
-    written = await measure(
+    replies = await measure(
         requests,
         context.completer("teacher"),
         context.out / layout.skills_written(number),
@@ -260,17 +289,26 @@ async def _write(
         what=f"write skills, round {number}",
         total=len(requests),
     )
-    return [instruction_in(judged.attempt.text) for judged in written]
+    trials = []
+    for group, reply in zip(groups, replies, strict=True):
+        instruction = instruction_in(reply.attempt.text)
+        if instruction is not None:
+            examples, group.fresh = group.fresh[: config.test], group.fresh[config.test :]
+            trials.append(
+                _Trial(round=number, group=group, instruction=instruction, examples=examples)
+            )
+    return trials
 
 
 def instruction_in(text: str) -> str | None:
-    """The instruction between its tags; None where there is none, or one too long to be followed."""
+    """Return the instruction between its tags; None where there is none, or it is too long."""
     found = _TAGGED.findall(text)
     instruction = " ".join(found[-1].split()) if found else ""
     return instruction if 0 < len(instruction) <= LONGEST else None
 
 
 def _prompt(config: SkillsConfig, group: _Group) -> str:
+    """Write the teacher's prompt: for a first draft, or to revise the last one."""
     texts = skill_texts()
     if group.drafts:
         parts = [
@@ -298,36 +336,28 @@ def _case(title: str, example: Example, judged: Judged) -> str:
         else " ".join(example.reference or ())
     )
     return (
-        f"--- {title}\nQuestion: {example.prompt[:SHOWN]}\nThe model's answer: {judged.attempt.text[:SHOWN]}\n"
+        f"--- {title}\n"
+        f"Question: {example.prompt[:SHOWN]}\n"
+        f"The model's answer: {judged.attempt.text[:SHOWN]}\n"
         f"Right answer: {reference[:SHOWN]}"
     )
 
 
-async def _test(
+async def _test_drafts(
     config: SkillsConfig,
-    groups: Sequence[_Group],
-    systems: Sequence[str | None],
-    number: int,
+    trials: Sequence[_Trial],
     sampling: SamplingConfig,
     context: StepContext,
 ) -> None:
-    """Ask the student the next fresh examples of each group with and without its draft, and note what came of it."""
-    tried: list[tuple[_Group, Strategy, list[Example]]] = []
-    for group, system in zip(groups, systems, strict=True):
-        if system is not None:
-            examples, group.fresh = group.fresh[: config.test], group.fresh[config.test :]
-            tried.append(
-                (group, Strategy(name="draft", system=f"{system} {answer_cue()}"), examples)
-            )
-
-    asked = (
+    """Ask the student each trial's examples with and without the draft, and record the results."""
+    asked = [
         request
-        for group, draft, examples in tried
-        for request in _test_requests(examples, (group.old, draft), sampling, context.seed)
-    )
-    total = 2 * sampling.samples * sum(len(examples) for _, _, examples in tried)
-    if not total:
+        for trial in trials
+        for request in _test_requests(trial.examples, trial.strategies, sampling, context.seed)
+    ]
+    if not asked:
         return
+    number = trials[0].round
     answered = await measure(
         asked,
         context.completer("student"),
@@ -335,20 +365,13 @@ async def _test(
         context,
         step="skills",
         what=f"test skills, round {number}",
-        total=total,
+        total=len(asked),
     )
-    by_example: dict[tuple[str, str], list[Judged]] = {}
+    by_example: dict[Key, list[Judged]] = defaultdict(list)
     for judged in answered:
-        by_example.setdefault((judged.attempt.task, judged.attempt.example_id), []).append(judged)
-    for group, draft, examples in tried:
-        _note(
-            config,
-            group,
-            draft.system.removesuffix(answer_cue()).strip(),
-            number,
-            examples,
-            by_example,
-        )
+        by_example[key_of(judged)].append(judged)
+    for trial in trials:
+        _record_test(config, trial, by_example)
 
 
 def _test_requests(
@@ -357,33 +380,32 @@ def _test_requests(
     sampling: SamplingConfig,
     seed: int,
 ) -> Iterator[Request]:
-    """Yield the requests that put each example under both strategies of a ``pair``."""
+    """Yield the requests that ask each example under both strategies of a ``pair``."""
     for example in examples:
         for strategy in pair:
             yield from requests_for(example, strategy, sampling, seed=seed)
 
 
-def _note(
-    config: SkillsConfig,
-    group: _Group,
-    system: str,
-    number: int,
-    examples: Iterable[Example],
-    answered: Mapping[tuple[str, str], Sequence[Judged]],
+def _record_test(
+    config: SkillsConfig, trial: _Trial, answered: Mapping[Key, Sequence[Judged]]
 ) -> None:
-    """Compare pair by pair; an example counts as right from one half of its samples on."""
-    group.flips, group.score = [], []
+    """Compare a draft with the group's strategy pair by pair, and append it to the group's drafts.
+
+    An example counts as right when at least half of its samples are.
+    """
+    group = trial.group
+    group.flips, group.answers = [], []
     n = right_before = repairs = regressions = 0
-    for example in examples:
+    for example in trial.examples:
         items = answered[example.task, example.id]
         if any(item.attempt.finish == "error" for item in items):
             continue
-        new = [item for item in items if item.attempt.strategy == "draft"]
-        old = [item for item in items if item.attempt.strategy != "draft"]
-        after, before = _right(new), _right(old)
+        new = [item for item in items if item.attempt.strategy == _DRAFT]
+        old = [item for item in items if item.attempt.strategy != _DRAFT]
+        after, before = _is_right(new), _is_right(old)
         n += 1
         right_before += before
-        group.score += new
+        group.answers += new
         if after != before:
             repairs += after
             regressions += before
@@ -394,8 +416,8 @@ def _note(
     group.drafts.append(
         Draft(
             group=group.assignment.group,
-            round=number,
-            system=system,
+            round=trial.round,
+            system=trial.instruction,
             instead_of=group.old.name,
             n=n,
             right_before=right_before,
@@ -407,16 +429,21 @@ def _note(
     )
 
 
-def _right(items: Sequence[Judged]) -> bool:
+def _is_right(items: Sequence[Judged]) -> bool:
     return sum(item.verdict.value or 0.0 for item in items) >= len(items) / 2
 
 
 def _assignment(group: _Group) -> Assignment:
-    """The group's assignment with its skill: measured on the examples that it was accepted on, which flatters it a little."""
+    """Assign the accepted instruction to its group.
+
+    Its score is that of the test it was accepted on, which flatters it a little.
+    """
     draft = group.drafts[-1]
-    tokens = sum(item.attempt.usage.tokens_out for item in group.score) / max(1, len(group.score))
+    tokens = sum(item.attempt.usage.tokens_out for item in group.answers)
     evidence = Evidence(
-        strategy=_strategy(draft).name, score=stats.score(group.score), tokens_out=tokens
+        strategy=_strategy(draft).name,
+        score=stats.score(group.answers),
+        tokens_out=tokens / max(1, len(group.answers)),
     )
     return replace(
         group.assignment,
@@ -424,6 +451,6 @@ def _assignment(group: _Group) -> Assignment:
         evidence=(evidence, *group.assignment.evidence),
         runner_up=draft.instead_of,
         p_value=draft.p_value,
-        reason=f"an instruction of its own: {draft.repairs} repairs and {draft.regressions} regressions against "
-        f"{draft.instead_of} on {draft.n} fresh examples",
+        reason=f"an instruction of its own: {draft.repairs} repairs and {draft.regressions} "
+        f"regressions against {draft.instead_of} on {draft.n} fresh examples",
     )
