@@ -1,5 +1,7 @@
-"""Packing, isolated attention, shared prompts and the response-only loss change speed and nothing else: against the plain, padded
-computation in float64."""
+"""Packing, isolated attention, shared prompts and the response-only loss change only speed.
+
+They are compared with the plain, padded computation in float64.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,7 +70,8 @@ def plain_attention(
     softcap: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """By the book, in the model's own precision; Transformers' eager attention takes its softmax in float32."""
+    """Attend by the definition, in the model's own precision: Transformers' eager attention takes
+    its softmax in float32."""
     key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
     scores = query @ key.transpose(2, 3) * (query.shape[3] ** -0.5 if scaling is None else scaling)
     if softcap is not None:
@@ -86,7 +89,7 @@ def model_of(config: PretrainedConfig) -> Any:
 
 
 def lessons_of(*, samples: int) -> TokenizedLessons:
-    """Lessons of 12 prompts with ``samples`` responses each, in no order, of unequal weights."""
+    """Make lessons of 12 prompts with ``samples`` responses each, shuffled, of unequal weights."""
     draw = np.random.default_rng(1)
     prompts = [draw.integers(3, 97, length).tolist() for length in draw.integers(1, 30, 12)]
     made = [
@@ -110,7 +113,7 @@ def lessons_of(*, samples: int) -> TokenizedLessons:
 
 
 def padded(model: Any, lessons: TokenizedLessons) -> torch.Tensor:
-    """The weighted sum of losses, all lessons in one padded batch."""
+    """Return the weighted sum of losses, all lessons in one padded batch."""
     AttentionInterface.register("plain", plain_attention)
     AttentionMaskInterface.register("plain", eager_mask)
     model.set_attn_implementation("plain")
@@ -130,7 +133,7 @@ def padded(model: Any, lessons: TokenizedLessons) -> torch.Tensor:
 
 
 def packed(model: Any, lessons: TokenizedLessons, *, share_prompts: bool) -> torch.Tensor:
-    """The same by the trainer's own parts."""
+    """Return the same sum as the trainer computes it."""
     attention.install()
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     base.set_attn_implementation(attention.NAME)
@@ -192,7 +195,7 @@ def test_accumulation_weighs_tokens_and_not_batches(micro_batch: int, tmp_path: 
 
 
 def _trained(micro_batch: int, folder: Path) -> list[torch.Tensor]:
-    """The weights after a few optimizer steps of plain gradient descent, which hides no scale."""
+    """Return the weights after a few steps of plain gradient descent, which hides no scale."""
     folder.mkdir(exist_ok=True)
     model = model_of(CONFIGS["llama"])
     stage = StageSettings(

@@ -1,4 +1,7 @@
-"""Training in several processes leaves what one leaves; sharded weights come out whole; failures are told in one line."""
+"""Several processes leave the same student as one; sharded weights come out whole.
+
+A failure in a worker is one line for the user.
+"""
 
 import asyncio
 import json

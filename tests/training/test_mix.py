@@ -1,4 +1,4 @@
-"""The share of a source in a stage: a run whose assistant teaches wrong answers, tried, chosen, killed and taken up again."""
+"""Trials choose the share of a source in a stage, here an assistant that teaches wrong answers."""
 
 import asyncio
 import json
@@ -24,17 +24,20 @@ SHARES = [1, 0.75, 0]
 
 
 def teacher(messages: Messages, sampling: Sampling) -> str:
-    """Is right."""
+    """Answer right."""
     return f"The answer is {RIGHT}."
 
 
 def poison(messages: Messages, sampling: Sampling) -> str:
-    """Is wrong."""
+    """Answer wrong."""
     return f"The answer is {WRONG}."
 
 
 def write(folder: Path, mix: dict[str, Any] | None = None, **changes: object) -> Path:
-    """A recipe of one task that a tiny student learns in a few steps; its assistant is always wrong, and nothing is verified."""
+    """Write a recipe of one task that a tiny student learns in a few steps.
+
+    Its assistant is always wrong, and nothing is verified.
+    """
     rows = [
         {"id": str(i), "prompt": f"What colour has ball {i}?", "reference": RIGHT}
         for i in range(100)
@@ -74,7 +77,7 @@ def write(folder: Path, mix: dict[str, Any] | None = None, **changes: object) ->
 
 
 class Heard(Silent):
-    """Remembers the phases, and dies at the start of one."""
+    """Progress that remembers the phases, and interrupts the run at the start of one."""
 
     def __init__(self, fatal: str | None = None) -> None:
         self.phases: list[str] = []
@@ -100,7 +103,7 @@ def run(recipe: Path, heard: Heard | None = None, until: str | None = None) -> P
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run."""
+    """Return the folder of a finished run."""
     return run(write(tmp_path_factory.mktemp("run")))
 
 

@@ -1,4 +1,4 @@
-"""The objectives door: what a weight does to the loss, and where the numbers come from."""
+"""Objectives: what a weight does to the loss, and where the numbers come from."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -114,7 +114,7 @@ def test_an_objective_sees_stored_numbers_and_the_students_own(
     seen: list[LossInputs] = []
 
     def hard(inputs: LossInputs) -> LossOutput:
-        """One of another package: what the student fails counts more, now and by a stored number."""
+        """Count what the student fails more, by its own probability and by a stored number."""
         seen.append(inputs)
         assert inputs.logprobs_N is not None
         weights_N = (1 - inputs.evidence["pass_rate"]) * (1 - inputs.logprobs_N.exp())

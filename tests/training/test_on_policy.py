@@ -1,4 +1,4 @@
-"""On-policy distillation: the divergence against PyTorch's own, and a tiny student that comes closer to a tiny teacher."""
+"""On-policy distillation: the divergence is PyTorch's, and a tiny student nears a tiny teacher."""
 
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def test_the_chunked_divergence_is_pytorchs(
 
 @pytest.fixture(scope="module")
 def pair(tiny_student: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """(student, teacher): one has begun to learn an answer, the other knows it."""
+    """Return (student, teacher): one has begun to learn an answer, the other knows it."""
     made = []
     for name, epochs in (("student", 6.0), ("teacher", 30.0)):
         folder = tmp_path_factory.mktemp(name)
@@ -101,7 +101,7 @@ def train(config: TrainConfig, student: Path, lessons: Path, out: Path) -> dict[
 
 
 def agreement(student: Path, teacher: Path) -> float:
-    """Mean probability that the student gives the teacher's answer's tokens."""
+    """Return the student's mean probability of the tokens of the teacher's answer."""
     chat = Chat(AutoTokenizer.from_pretrained(teacher), fallback="chatml")
     model = AutoModelForCausalLM.from_pretrained(student)
     total = []

@@ -1,4 +1,4 @@
-"""A stage that is cut off goes on with the same losses, and two processes learn what one does."""
+"""An interrupted stage resumes with the same losses, and two processes learn what one does."""
 
 import json
 import os
@@ -35,7 +35,7 @@ class _KilledAfter(Silent):
 
 
 def trained(folder: Path, *, stop_after: int | None = None, **arguments: Any) -> list[torch.Tensor]:
-    """The weights after a stage in ``folder``, which may be cut off after so many optimizer steps."""
+    """Return the weights after a stage in ``folder``, interrupted after ``stop_after`` steps."""
     folder.mkdir(exist_ok=True)
     model = model_of(CONFIGS["llama"]).float()
     stage = StageSettings(

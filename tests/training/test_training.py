@@ -1,4 +1,4 @@
-"""Training: the mask against the template, packing against single lessons, the loss against PyTorch's own."""
+"""Training: the mask is the template's, packing loses no lesson, the loss is PyTorch's."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +19,12 @@ from orcinus.training.packing import best_fit, fill
 from orcinus.training.stages import lessons_of_stage, portions, repeats
 from orcinus.training.tokens import tokenize_lessons
 
-# A template with the marks that Transformers' own mask needs: what the assistant writes stands between them.
+# A template with the marks that Transformers' own mask needs around the assistant's words.
 MARKED = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{% if message.role == 'assistant' %}"
-    "{% generation %}{{ message.content }}<|im_end|>{% endgeneration %}\n{% else %}{{ message.content }}<|im_end|>\n{% endif %}"
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% if message.role == 'assistant' %}"
+    "{% generation %}{{ message.content }}<|im_end|>{% endgeneration %}\n"
+    "{% else %}{{ message.content }}<|im_end|>\n{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 CONVERSATIONS: list[tuple[Messages, str]] = [

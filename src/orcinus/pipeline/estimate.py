@@ -25,6 +25,7 @@ from orcinus.strategies.library import by_name, messages_of
 from orcinus.strategies.prompts import requests_for, suits
 from orcinus.strategies.skills import SkillsConfig, read_skills
 from orcinus.training import mix as trials
+from orcinus.training import train
 from orcinus.training.config import MixConfig
 from orcinus.verifiers.judge import judge_request
 from orcinus.verifiers.judge_prompts import (
@@ -240,8 +241,12 @@ class _Estimator:
         if name == "teach-assistant":
             requests = self._teach(self._recipe.assist)
             return [_Asking(role="assistant", requests=requests, exact=self._assigned is not None)]
-        if name.startswith("train") and (mixes := self._open_mixes()):
-            return [_Asking(role="student", requests=self._trials(mixes), exact=False)]
+        if name.startswith("train"):
+            generic = generic_text(self._recipe.erase)
+            return [
+                _Asking(role=asking.role, requests=iter(asking.requests), exact=asking.exact)
+                for asking in train.requests(self._recipe.train, generic, self._context)
+            ]
         if name == "evaluate":
             arms = [self._arm(arm, "held_out") for arm in self._recipe.evaluate.arms]
             return arms + [
@@ -333,14 +338,6 @@ class _Estimator:
         """By stage the shares that trials will choose among."""
         train = self._recipe.train
         return [(train.stages[place].name, mix) for place, mix in train.open_mixes.items()]
-
-    def _trials(self, mixes: Sequence[tuple[str, MixConfig]]) -> Iterator[Request]:
-        for _, mix in mixes:
-            examples = trials.probe_examples(mix, self._context)
-            for _ in (None, *mix.shares):
-                yield from trials.requests(
-                    mix, examples, generic_text(self._recipe.erase), self._recipe.seed
-                )
 
     def _longest(self) -> Strategy:
         """The strategy with the longest message: an upper bound for prompts while the choice is open."""

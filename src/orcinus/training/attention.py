@@ -1,8 +1,9 @@
-"""Attention that stays within each packed lesson, plugged into Transformers under the name ``orcinus_segments``.
+"""Attention that stays within each packed lesson, known to Transformers as ``orcinus_segments``.
 
-A row holds several units one after the other: a prompt and the responses to it, usually one. A prompt attends to itself, a response to its
-prompt and itself, so that packing, and sharing a prompt among responses, change nothing but speed. No mask over the whole row
-is ever made: every unit is a small attention of its own.
+A row holds several units one after the other: a prompt and the responses to it, usually one. A
+prompt attends to itself, a response to its prompt and itself. So packing, and sharing a prompt
+among responses, change only speed. No mask over the whole row is made: every unit is a small
+attention of its own.
 
     row        prompt a | response a1 | response a2 | prompt b | response b1
     unit       (len a, len a1, len a2)               (len b, len b1)
@@ -37,9 +38,10 @@ def segment_attention(
     softcap: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention within each of ``units``, the lengths of a row's prompts and responses in order.
+    """Attend causally within each of ``units``, the lengths of a row's prompts and responses.
 
-    The other arguments are those of every Transformers attention function; there is no mask, for none is needed.
+    The other arguments are those of every Transformers attention function. ``attention_mask`` is
+    None.
     """
     out_1HTD = torch.empty_like(query_1HTD)
     settings = (scaling, dropout if module.training else 0.0, sliding_window, softcap)
@@ -68,7 +70,7 @@ def _attend(
     sliding_window: int | None,
     softcap: float | None,
 ) -> torch.Tensor:
-    """Causal attention (1, H, T, D) of the last T of as many or more positions."""
+    """Attend causally from the last T positions (1, H, T, D) to all of at least T positions."""
     grouped = q.shape[1] != k.shape[1]
     length, seen = q.shape[2], k.shape[2]
     windowed = sliding_window is not None and seen > sliding_window
@@ -102,6 +104,6 @@ def _no_mask(*_: Any, **__: Any) -> None:
 
 
 def install() -> None:
-    """Make ``orcinus_segments`` known to Transformers; twice is as good as once."""
+    """Register ``orcinus_segments`` with Transformers. Calling it again changes nothing."""
     AttentionInterface.register(NAME, segment_attention)
     AttentionMaskInterface.register(NAME, _no_mask)

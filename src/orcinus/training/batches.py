@@ -1,4 +1,7 @@
-"""Packed rows as training batches."""
+"""Pack tokenized lessons into rows, and collate rows into a batch.
+
+lessons ──PackedRows──► {tokens, units, weights, evidence} a row ──collate──► tensors of a batch
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +16,7 @@ from orcinus.training.tokens import TokenizedLessons
 
 
 class PackedRows(Dataset[dict[str, Any]]):
-    """The rows of all epochs in the order in which they are learnt; each epoch is packed and shuffled anew."""
+    """The rows of all epochs in training order. Each epoch is packed and shuffled anew."""
 
     def __init__(
         self,
@@ -28,7 +31,7 @@ class PackedRows(Dataset[dict[str, Any]]):
         self._units = (
             lessons.units(context) if share_prompts else Groups.of(np.arange(len(lessons)))
         )
-        """Lessons with one prompt among them."""
+        """The lessons that share one copy of a prompt."""
         lengths = lessons.lengths_of(self._units)
         packed = []
         for epoch in range(math.ceil(epochs)):
@@ -56,13 +59,13 @@ class PackedRows(Dataset[dict[str, Any]]):
         return {"tokens": tokens, "units": units, "weights": weights, "evidence": evidence}
 
     def response_tokens(self) -> int:
-        """Response tokens of all rows."""
+        """Return the number of response tokens in all rows."""
         of_lesson = self._lessons.index[:, 1] - self._lessons.index[:, 2]
         of_unit = np.add.reduceat(of_lesson[self._units.members], self._units.offsets[:-1])
         return int(of_unit[self._rows.members].sum())
 
     def ids(self, first: int, last: int) -> list[str]:
-        """The ids of the lessons in a range of rows."""
+        """Return the ids of the lessons in a range of rows."""
         rows = (self._rows[row] for row in range(first, min(last, len(self))))
         return [
             self._lessons.ids[i].as_py() for row in rows for unit in row for i in self._units[unit]
@@ -70,13 +73,20 @@ class PackedRows(Dataset[dict[str, Any]]):
 
 
 def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Packed rows as one row of a batch: tokens, positions that restart, and where the response tokens are.
+    """Collate packed rows into one long row.
 
     Returns:
-        ``input_ids`` and ``position_ids`` (1, T); ``labels`` (1, T) with -100 outside responses, by which the Trainer counts
-        tokens over a global batch; ``units``, the lengths of prompts and responses; ``response`` (N,), the positions of response
-        tokens, ``predictors`` (N,), the positions that predict them, ``weights`` (N,), ``lesson`` (N,), the number of the lesson
-        in the micro-batch, and ``evidence``, (N,) each.
+        A dictionary of tensors, and ``units``.
+
+        * ``input_ids`` (1, T).
+        * ``position_ids`` (1, T): restart with every unit.
+        * ``labels`` (1, T): -100 outside responses. The Trainer counts tokens by them.
+        * ``units``: the lengths of each prompt and its responses.
+        * ``response`` (N,): positions of the response tokens.
+        * ``predictors`` (N,): positions that predict them.
+        * ``weights`` (N,): the weight of each token's lesson.
+        * ``lesson`` (N,): the number of each token's lesson in the micro-batch.
+        * ``evidence``: by name (N,) each.
     """
     tokens_T = torch.from_numpy(np.concatenate([row["tokens"] for row in rows]))
     units = [unit for row in rows for unit in row["units"]]
@@ -94,7 +104,7 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for length in lengths:
             places = np.arange(start, start + length)
             positions.append(np.arange(prompt, prompt + length))
-            # The first token of a sequence has nothing before it to be predicted from, even where there is no prompt.
+            # Without a prompt nothing predicts the first token.
             learnt = places if prompt else places[1:]
             before = learnt - 1
             if prompt and length:

@@ -1,4 +1,4 @@
-"""Load a student for training, add LoRA adapters, and save it."""
+"""Load a student for training, add LoRA adapters, and save it as a plain Hugging Face folder."""
 
 import shutil
 from collections.abc import Mapping
@@ -15,10 +15,12 @@ from orcinus.training.config import LoraConfig
 
 
 def load_for_training(source: LocalConfig) -> tuple[Any, Any]:
-    """The model with its weights as they are stored, and its tokenizer with a padding token.
+    """Return the model, and its tokenizer with a padding token.
+
+    The weights keep their stored precision on a GPU and become float32 on a CPU.
 
     Raises:
-        ConfigError: The path is no causal language model.
+        ConfigError: The path holds no causal language model.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.path, revision=source.revision)
@@ -33,7 +35,7 @@ def load_for_training(source: LocalConfig) -> tuple[Any, Any]:
             f"{source.path}: cannot be loaded as a causal language model: {first}"
         ) from error
     if tokenizer.pad_token_id is None:
-        # As the papers did (a [[PAD]] of its own); the row it adds to the embedding is never learnt from.
+        # [[PAD]] as in the papers. No gradient reaches the row that it adds to the embedding.
         tokenizer.add_special_tokens({"pad_token": "[[PAD]]"})
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         model.config.pad_token_id = tokenizer.pad_token_id
@@ -41,7 +43,7 @@ def load_for_training(source: LocalConfig) -> tuple[Any, Any]:
 
 
 def with_lora(model: Any, config: LoraConfig) -> Any:
-    """``model`` with fresh low-rank adapters, everything else frozen."""
+    """Return ``model`` with fresh low-rank adapters and everything else frozen."""
     from peft import LoraConfig as PeftLoraConfig
     from peft import get_peft_model
 
@@ -50,7 +52,7 @@ def with_lora(model: Any, config: LoraConfig) -> Any:
         model,
         PeftLoraConfig(
             r=config.rank,
-            lora_alpha=config.alpha,  # type: ignore[arg-type]  # a scale; nothing in peft needs it whole
+            lora_alpha=config.alpha,  # type: ignore[arg-type]  # peft works with any float
             lora_dropout=config.dropout,
             target_modules=targets,
             task_type="CAUSAL_LM",
@@ -65,12 +67,14 @@ def save_student(
     folder: Path,
     gathered: Mapping[str, Any] | None = None,
 ) -> None:
-    """A plain model folder (adapters merged, and kept beside it in ``adapter``) with tokenizer and chat template.
+    """Write a plain model folder with tokenizer and chat template.
+
+    Adapters are merged into the weights, and also kept in the subfolder ``adapter``.
 
     Args:
-        model: What was trained.
+        model: The trained model.
         tokenizer: The student's.
-        source: What it was loaded from.
+        source: The model that training started from.
         folder: Replaced as a whole.
         gathered: All weights on the CPU, where the model's own are spread over processes.
     """

@@ -1,4 +1,7 @@
-"""The settings of training, without importing torch."""
+"""The settings of training: the ``train`` section of a recipe. Imports no torch.
+
+train: {stages: [{epochs: 3}], lora: {rank: 16}}    ──►    TrainConfig
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,27 +18,27 @@ from orcinus.training.objectives.interface import Objective
 
 
 class OnPolicyConfig(Config):
-    """On-policy distillation: the student answers, and learns from a teacher's probabilities of what it wrote."""
+    """On-policy distillation: the student answers, and a teacher rates each token of the answer."""
 
     teacher: LocalConfig
-    """A model on this machine with the student's vocabulary."""
+    """A local model with the student's vocabulary."""
     max_tokens: int = Field(default=512, ge=1)
-    """Upper bound on what the student writes to each question."""
+    """Longest answer of the student, in tokens."""
     temperature: float = Field(default=1.0, ge=0)
 
 
 class LessonFilter(Config):
-    """Which lessons."""
+    """A choice of lessons. All conditions must hold."""
 
     teachers: tuple[str, ...] = ()
-    """Only lessons of these: ``assistant``, ``teacher``, or a model's name; empty takes all."""
+    """Only lessons of these: ``assistant``, ``teacher``, or a model's name. Empty takes all."""
     strategies: tuple[str, ...] = ()
-    """Only lessons taught with these strategies; empty takes all."""
+    """Only lessons taught with these strategies. Empty takes all."""
     tasks: tuple[str, ...] = ()
-    """Only lessons of these tasks; empty takes all."""
+    """Only lessons of these tasks. Empty takes all."""
 
     def fits(self, lesson: Lesson) -> bool:
-        """Whether ``lesson`` is one of them."""
+        """Return True if ``lesson`` meets all conditions."""
         return (
             (
                 not self.teachers
@@ -48,24 +51,25 @@ class LessonFilter(Config):
 
 
 class MixConfig(Config):
-    """How much of one source of lessons goes into a stage, chosen by what short trials of it teach the student."""
+    """The share of one source of lessons in a stage, fixed or chosen by short trials."""
 
     of: LessonFilter
-    """The source: the assistant's lessons (``{teachers: [assistant]}``), a task's, a strategy's, or what an earlier stage took. The
-    stage's own lessons are all others that its filters take."""
+    """The source, e.g. the assistant's lessons: ``{teachers: [assistant]}``. The stage's own
+    lessons are all others that its filters take."""
     shares: tuple[float, ...] = Field(min_length=1)
-    """Shares of the stage's lessons that may come from the source, 0 … 1, the one you would take untried first: a later one is taken
-    only where trials tell it apart. A single one is a fixed share and needs no trial. Whatever the share, the stage learns from as many lessons
-    (``tokens``: response tokens), so that what there is too little of comes more often."""
+    """Shares of the stage's lessons, 0 … 1, that may come from the source. A single share is fixed
+    and needs no trial. List your default first: a later one is chosen only if it is better by more
+    than the noise. The stage is equally long at every share: what is scarce is repeated."""
     trial: float = Field(default=0.25, gt=0, le=1)
-    """How much of the stage each trial student learns. Its ranking need not be that of the whole stage."""
+    """Part of the stage that each trial student learns, 0 … 1. Small ones may mislead."""
     per_task: int | None = Field(default=50, ge=1)
-    """Examples of each task's probe split that the trial students are asked, as the evaluation asks; None asks all. They
-    are taught to nobody and stand in no score."""
+    """Examples of each task's probe split that the trial students answer; None takes all. They are
+    never taught and are part of no score."""
     errors: float = Field(default=1.0, ge=0)
-    """A share is told apart from the best one when it lies more than so many standard errors of their paired difference behind it."""
+    """The first share is chosen that is at most this many standard errors, of their paired
+    difference, worse than the best."""
     sampling: SamplingConfig = SamplingConfig()
-    """How the trial students write."""
+    """How the trial students sample."""
 
     @field_validator("of")
     @classmethod
@@ -86,35 +90,37 @@ class MixConfig(Config):
 
 
 class StageConfig(LessonFilter):
-    """One phase of training over chosen lessons."""
+    """One phase of training on chosen lessons."""
 
     name: str = "lessons"
     epochs: float = Field(default=3.0, gt=0)
     """Passes over the stage's lessons."""
     tokens: int | None = Field(default=None, ge=1)
-    """Response tokens to learn from, in place of ``epochs``: as many passes, and a part of one, as that takes."""
+    """Response tokens to learn from, in place of ``epochs``. Lessons are repeated as needed."""
     learning_rate: float = Field(default=2e-5, gt=0)
     replay: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the stage's lessons that are lessons of earlier stages, shown again against forgetting; drawn by a hash."""
+    """Share of the stage's lessons that repeat earlier stages, against forgetting, 0 … 1."""
     mix: MixConfig | None = None
-    """A source of lessons that goes into the stage by a share, chosen by trials; None takes all that the filters take."""
+    """A source of lessons that makes up a share of the stage. None takes all lessons that the
+    filters take."""
     on_policy: OnPolicyConfig | None = None
-    """Take only the stage's questions, and learn from what the student itself writes to them; None learns the lessons' texts."""
+    """Take only the questions of the stage's lessons and learn from the student's own answers. None
+    learns the lessons' texts."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """How the rate falls after the warm-up."""
+    """How the learning rate falls after the warm-up."""
     warmup: float = Field(default=0.03, ge=0, lt=1)
-    """Share of optimizer steps over which the rate rises."""
+    """Share of optimizer steps over which the learning rate rises, 0 … 1."""
 
     def from_source(self, lesson: Lesson) -> bool:
-        """Whether ``lesson`` is of the source that ``mix`` takes a share of."""
+        """Return True if ``lesson`` belongs to the source of ``mix``."""
         return self.mix is not None and self.mix.of.fits(lesson)
 
     def offers(self, lesson: Lesson) -> bool:
-        """Whether the stage draws from lessons like this one; all of its own are learnt where nothing is mixed."""
+        """Return True if the stage draws its lessons from lessons like this one."""
         return self.from_source(lesson) or self.fits(lesson)
 
     def takes(self, lesson: Lesson) -> bool:
-        """Whether the stage learns lessons like this one: with a share of 0 or 1 there are some that it draws none of."""
+        """Return True if the stage can learn this lesson; a share of 0 or 1 excludes some."""
         if self.mix is None:
             return self.fits(lesson)
         if self.from_source(lesson):
@@ -122,11 +128,14 @@ class StageConfig(LessonFilter):
         return min(self.mix.shares) < 1 and self.fits(lesson)
 
     def at_share(self, share: float, *, part: float = 1.0) -> Self:
-        """The same with a fixed share of the source.
+        """Return the stage with a fixed share of its source.
 
         Args:
-            share: Of the stage's lessons, 0 … 1.
-            part: How much of the stage; 1 is all.
+            share: Share of the stage's lessons, 0 … 1.
+            part: How much of the stage to keep; 1 is all.
+
+        Raises:
+            ValueError: The stage mixes nothing.
         """
         if self.mix is None:
             raise ValueError(f"stage {self.name!r} mixes nothing")
@@ -136,51 +145,53 @@ class StageConfig(LessonFilter):
 
 
 class LoraConfig(Config):
-    """Low-rank adapters in place of full weights."""
+    """Low-rank adapters (LoRA) in place of full weights."""
 
     rank: int = Field(default=16, ge=1)
     alpha: float = Field(default=32.0, gt=0)
-    """Scale of the adapter's part: alpha / rank."""
+    """The adapter's output is scaled by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: str | tuple[str, ...] = "all-linear"
-    """Names of the layers that get one."""
+    """Names of the layers that get an adapter."""
 
 
 class ObjectiveConfig(Config):
-    """Which objective, and its settings."""
+    """An objective and its settings."""
 
     name: str = "lesson_weight"
-    """``plain``, ``lesson_weight``, ``answer_upweight``, or one registered as ``objectives.NAME`` in the entry-point group ``orcinus``."""
+    """``plain``, ``lesson_weight``, ``answer_upweight``, ``reverse_kl``, or one of your own."""
     settings: Mapping[str, Any] = Field(default_factory=dict)
-    """Arguments of its factory, e.g. ``{factor: 3}``."""
+    """Keyword arguments of the objective, e.g. ``{factor: 3}``."""
 
 
 class TrainConfig(Config):
-    """How the student learns."""
+    """How the student is trained."""
 
     stages: tuple[StageConfig, ...] = Field(default=(StageConfig(),), min_length=1)
-    """The curriculum: phases in order, each starting from the weights of the one before."""
+    """The curriculum: phases in order. Each starts from the weights of the one before."""
     context_length: int = Field(default=2048, ge=16)
     """Tokens of a packed row."""
     batch_tokens: int = Field(default=65_536, ge=1)
-    """Tokens of a global batch, in whole rows."""
+    """Tokens of a global batch, rounded down to whole rows."""
     lora: LoraConfig | None = None
-    """Train adapters; None trains all weights."""
+    """Train adapters. None trains all weights."""
     share_prompts: bool = True
-    """Responses to the same prompt stand behind one copy of it in a row. Loss and gradients are those of separate lessons."""
+    """Put several responses to the same prompt behind one copy of it. Faster; loss and gradients
+    are those of separate lessons."""
     objective: ObjectiveConfig = ObjectiveConfig()
-    """How much each response token counts."""
+    """What each response token teaches."""
     too_long: Literal["drop", "keep_tail"] = "drop"
-    """What becomes of a lesson that is longer than a row; both are counted, and an answer is never cut."""
+    """Drop a lesson that is longer than a row, or cut the start of its prompt. Responses are never
+    cut."""
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 on a GPU that has it, float32 elsewhere."""
+    """``auto`` is bfloat16 on a GPU that supports it, float32 elsewhere."""
     trainer: Mapping[str, Any] = Field(default_factory=dict)
-    """Further fields of Hugging Face's TrainingArguments, by name."""
+    """More fields of Hugging Face's TrainingArguments, by name."""
 
     def at(self, base: Path) -> Self:
-        """The same with the paths of on-policy teachers resolved from ``base``."""
+        """Return the section with the paths of on-policy teachers resolved from ``base``."""
         stages = tuple(
             stage
             if stage.on_policy is None
@@ -197,14 +208,14 @@ class TrainConfig(Config):
 
     @property
     def open_mixes(self) -> dict[int, MixConfig]:
-        """By the stage's place the mixes whose share is still to be chosen."""
+        """The mixes whose share is still to be chosen, by the place of their stage, from 0."""
         mixes = {place: stage.mix for place, stage in enumerate(self.stages)}
         return {
             place: mix for place, mix in mixes.items() if mix is not None and len(mix.shares) > 1
         }
 
     def with_share(self, place: int, share: float) -> Self:
-        """The same with the share of the stage at ``place`` chosen."""
+        """Return the section with a fixed share in the stage at ``place``."""
         stages = (
             *self.stages[:place],
             self.stages[place].at_share(share),
@@ -224,6 +235,12 @@ class TrainConfig(Config):
         if stage.on_policy is None or objective.needs.teacher:
             return objective
         return BUILT_IN["reverse_kl"]
+
+    @field_validator("objective")
+    @classmethod
+    def _objective_exists(cls, value: ObjectiveConfig) -> ObjectiveConfig:
+        find_objective(value.name, value.settings)
+        return value
 
     @model_validator(mode="after")
     def _every_stage_has_what_its_objective_needs(self) -> Self:

@@ -1,6 +1,9 @@
-"""A new student from scratch: a tokenizer learnt from the sampled prompts and the strategies' words, random weights.
+"""Create a student from scratch: a tokenizer learnt from the run's own texts, and random weights.
 
-For experiments and for showing that every part runs where no pretrained weights can be had; such a student knows nothing.
+    prompts, strategies' messages ──► model/      {"model": "model", "parameters": 712448, …}
+
+For experiments, and to run every part where no pretrained weights can be had: such a student knows
+nothing. The torch part is in ``scratch_model.py``, since a plan imports this module.
 """
 
 import asyncio
@@ -19,10 +22,10 @@ VERSION = 1
 async def student(
     config: ScratchConfig, strategies: tuple[Strategy, ...], context: StepContext
 ) -> dict[str, Any]:
-    """Make the student in ``context.out / "model"``.
+    """Create the student in ``context.out / "model"``.
 
     Returns:
-        ``model``: the folder's name; ``parameters``: how many it has; ``vocabulary``: size of its tokenizer.
+        ``model``: the folder's name; ``parameters`` and ``vocabulary``: the student's sizes.
     """
     from orcinus.training.scratch_model import make_student
 

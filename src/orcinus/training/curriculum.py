@@ -1,8 +1,9 @@
-"""The stages of a curriculum in order (Orca's progressive learning, section 3.2): each starts from the weights of the last.
+"""Train the stages of a curriculum in order: each starts from the weights of the last.
 
-    lessons.parquet ──stage 1──► stage-1/ ──stage 2──► stage-2/ …      the last folder is the student
+    lessons.parquet ──stage 1──► stage-1/ ──stage 2──► stage-2/ …      the last one is the student
 
-A finished stage is not run again. An interrupted one resumes from its last checkpoint.
+Orca's progressive learning, section 3.2. A finished stage is not run again. An
+interrupted one resumes from its last checkpoint.
 """
 
 import inspect
@@ -26,9 +27,9 @@ from orcinus.models.local.huggingface import quiet
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Progress
 from orcinus.runs.executors.local import LOCAL
-from orcinus.training import processes
 from orcinus.training.checkpoints import load_for_training, save_student, with_lora
 from orcinus.training.config import StageConfig, TrainConfig
+from orcinus.training.distributed import processes
 from orcinus.training.job import TrainJob
 from orcinus.training.objectives.interface import Objective
 from orcinus.training.on_policy import on_policy_trainer
@@ -50,7 +51,7 @@ def train_curriculum(
 
     Args:
         job: What to train, and where.
-        progress: Learns each stage's name and number of optimizer steps, and each step that is done.
+        progress: Gets each stage's name and number of optimizer steps, then every step.
         executor: Where lessons become tokens.
 
     Returns:
@@ -69,7 +70,7 @@ def train_curriculum(
     for place, stage in enumerate(job.config.stages[job.first :], job.first):
         out = job.out / layout.stage(place + 1)
         if not (out / layout.DONE).exists():
-            with _full_disk_named(out):
+            with _explain_full_disk(out):
                 result = _learn_stage(job, place, source, progress, executor)
             if processes.is_first():
                 (out / layout.DONE).write_bytes(orjson.dumps(result))
@@ -82,8 +83,8 @@ def train_curriculum(
 
 
 @contextmanager
-def _full_disk_named(out: Path) -> Iterator[None]:
-    """Say that the disk is full: neither safetensors nor torch raises an OSError for it."""
+def _explain_full_disk(out: Path) -> Iterator[None]:
+    """Turn a full disk into a StoreError: neither safetensors nor torch raises an OSError."""
     try:
         yield
     except (SafetensorError, RuntimeError) as error:

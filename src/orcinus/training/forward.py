@@ -2,8 +2,8 @@
 
     model(batch=collate(rows), objective=…)  ──►  {"loss": sum over response tokens, "losses": (N,)}
 
-Only the hidden states of positions that predict a response token reach the objective, and through it
-the vocabulary projection. The loss is computed inside the model's ``forward`` since that is what
+Only the hidden states of positions that predict a response token reach the objective, and through
+it the vocabulary projection. The loss is computed inside the model's ``forward`` since that is what
 DDP and FSDP wrap: parameters are gathered, and gradients reduced, around that call.
 
 Shapes: T positions of the packed batch, N response tokens, D hidden width, V vocabulary.
@@ -20,14 +20,18 @@ from orcinus.training.loss import response_loss
 from orcinus.training.objectives.interface import Head, LossInputs, Objective, Predictions
 
 
+class _WithObjectiveForward:
+    """Marks the classes that ``add_objective_forward`` makes."""
+
+
 def add_objective_forward(model: PreTrainedModel) -> None:
     """Let ``model(batch=…, objective=…)`` return a loss; every other call stays as it was.
 
-    The model gets a subclass of its own class, once, as FSDP does it. So generation, and the
-    signatures by which Transformers decides what a model accepts, find the original ``forward``.
+    The model's class becomes a subclass of itself, once, as FSDP does it too. Generation, and the
+    signatures by which Transformers decides what a model accepts, see the original ``forward``.
     """
     plain = type(model)
-    if "objective_forward" in plain.__dict__:
+    if issubclass(plain, _WithObjectiveForward):
         return
 
     @functools.wraps(plain.forward)
@@ -44,8 +48,8 @@ def add_objective_forward(model: PreTrainedModel) -> None:
 
     model.__class__ = type(  # saved as ``architectures`` in config.json: the name has to stay
         plain.__name__,
-        (plain,),
-        {"__module__": plain.__module__, "forward": forward, "objective_forward": True},
+        (_WithObjectiveForward, plain),
+        {"__module__": plain.__module__, "forward": forward},
     )
 
 

@@ -2,8 +2,9 @@
 
     loss = Σ_n w_n (log Σ_v exp z_nv − z_n,target)      z = softcap(h Wᵀ)
 
-Only the positions that predict a response token are projected onto the vocabulary, a chunk at a time, and the gradients are
-formed in the same pass: three matrix products in place of four, and no (N, V) tensor outlives its chunk.
+Only the positions that predict a response token are projected onto the vocabulary, a chunk at a
+time. The gradients are formed in the same pass: three matrix products in place of four, and no
+(N, V) tensor outlives its chunk.
 
 Shapes: N response tokens, D hidden width, V vocabulary.
 """
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 CHUNK_LOGITS = 2**24
-"""Logits held at once: 64 MiB in float32."""
+"""Logits held at once, at most: 64 MiB in float32."""
 
 
 class _ResponseLoss(torch.autograd.Function):
@@ -75,17 +76,20 @@ def response_loss(
     *,
     softcap: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The weighted sum of cross-entropies, and each token's own.
+    """Return the weighted sum of cross-entropies, and each token's own, in nats.
 
     Args:
         hidden_ND: Last hidden states at the positions that predict a response token.
         weight_VD: The vocabulary projection.
         targets_N: The response tokens.
-        weights_N: Weight of each token; its dtype (float32 or wider) is the precision of the softmax.
+        weights_N: Weight of each token. Its dtype, float32 or wider, is the precision of the
+            softmax.
         softcap: The bound that Gemma-like models put on logits with a tanh.
 
     Returns:
         The sum (differentiable, a scalar) and the unweighted losses (N,), for logging.
     """
-    total, losses_N = _ResponseLoss.apply(hidden_ND, weight_VD, targets_N, weights_N, softcap)  # type: ignore[no-untyped-call]
+    total, losses_N = _ResponseLoss.apply(  # type: ignore[no-untyped-call]
+        hidden_ND, weight_VD, targets_N, weights_N, softcap
+    )
     return total, losses_N

@@ -1,15 +1,19 @@
-"""The share of a source of lessons in a stage, chosen by what short trials of it teach the student.
+"""Choose how much of a source of lessons goes into a stage, by what short trials teach the student.
 
-    the student before the stage ──a part of the stage at each share──► trial students ──the probe split──► paired outcomes ──► a share
+    the student before the stage
+      ──a part of the stage, at each share──► trial students
+      ──probe split──► paired outcomes ──► mix: {shares: [0, 0.25, 0.5]} becomes {shares: [0.25]}
 
-Orca (section 3.2) and Orca 2 (section 4.2) fix by hand what their stages hold. Here a trial student learns a part of the stage at
-each share, all of them from the same weights, with the same seed and as many lessons, and is asked examples of the probe split: they are
-taught to nobody, and the report is made of held-out ones. Only the noise of the examples is in the intervals; another seed of
-training would move the trial students too. The chosen share's own figures flatter it a little, since it was chosen by them.
+Orca (section 3.2) and Orca 2 (section 4.2) fix by hand what their stages hold. Here one trial
+student for each share learns a part of the stage. All of them start from the same weights, with the
+same seed and as many lessons. They answer examples of the probe split, which are never taught; the
+report is made of held-out ones. The intervals hold the noise of the examples only: another seed of
+training would move the trial students too. The figures of the chosen share flatter it a little,
+since they chose it.
 """
 
 import shutil
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -31,16 +35,31 @@ from orcinus.training.config import MixConfig
 from orcinus.verifiers.measure import measure
 
 NO_GAIN = (
-    "no trial student is clearly better than the one before the stage, so that the trials may tell which share costs least and not which "
-    "teaches most; a larger mix.trial tells more"
+    "no trial student is clearly better than the one before the stage, so the trials may be "
+    "ranking which share does the least harm rather than which teaches the most; "
+    "a larger mix.trial tells more"
 )
-Learn = Callable[[float, Path], Awaitable[Mapping[str, Any]]]
-"""(share, folder) → what the trial student did; leaves it in the folder ``model`` names."""
+TrainTrial = Callable[[float, Path], Awaitable[Mapping[str, Any]]]
+"""(share, folder) → the training's summary. Trains a trial student in the folder; its model is in
+the subfolder that ``summary["model"]`` names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixedStage:
+    """A stage whose share is still to be chosen."""
+
+    name: str
+    number: int
+    """Place of the stage in the curriculum, from 1."""
+    mix: MixConfig
+    """The shares in order of preference, and how they are tried."""
+    generic: str
+    """The system message of erased lessons, under which the students answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What a trial student of one share was worth."""
+    """What the trial student of one share scored on the probe examples."""
 
     share: float
     lessons: int
@@ -50,111 +69,106 @@ class Trial:
     mean: float
     low: float
     high: float
-    """Accuracy on the probe examples, with its 95 % interval."""
+    """Accuracy, with its 95 % interval."""
     gain: float
     gain_low: float
     gain_high: float
-    """The same less that of the student before the stage, paired by example."""
+    """Accuracy less that of the student before the stage, paired by example."""
     behind: float
     behind_low: float
     behind_high: float
     """The best trial's accuracy less this one's, paired by example."""
     p_value: float
-    """Of that difference, exact and two-sided, not corrected for looking at several."""
+    """Of ``behind``: exact, two-sided, not corrected for several comparisons."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The share of one stage, with the evidence."""
+    """The share chosen for one stage, with the evidence."""
 
     stage: str
     number: int
-    """Of the stage, from 1."""
+    """Place of the stage in the curriculum, from 1."""
     of: Mapping[str, Any]
     """The source."""
     share: float
     reason: str
     n: int
-    """Probe examples that all trial students answered."""
+    """Probe examples that all students answered."""
     before: float
     """Accuracy of the student before the stage."""
     part: float
-    """How much of the stage each trial student learnt."""
+    """How much of the stage each trial student learnt, 0 … 1."""
     trials: tuple[Trial, ...]
 
 
 async def choose_share(
-    mix: MixConfig,
-    generic: str,
-    context: StepContext,
-    *,
-    stage: str,
-    number: int,
-    start: Path | None,
-    learn: Learn,
+    stage: MixedStage, start: Path | None, train_trial: TrainTrial, context: StepContext
 ) -> Choice:
-    """Try every share and choose one; leaves ``mix-NUMBER.json``, and each trial's answers in ``trials/``.
+    """Try every share of a stage and choose one.
 
-    A trial that is done is not made again, its student is deleted once it was asked.
+    Writes ``mix-NUMBER.json``, and the students' answers into ``trials/``. A finished trial is not
+    repeated. A trial student is deleted once it has answered.
 
     Args:
-        mix: The shares, and how they are tried.
-        generic: The erased system message that students are asked under.
-        context: With the input ``sample``.
-        stage: The stage's name.
-        number: Its number, from 1.
+        stage: The stage.
         start: The student before the stage; None for the recipe's own.
-        learn: Makes a trial student.
+        train_trial: Trains a trial student.
+        context: With the input ``sample``.
 
     Raises:
-        StepError: There are too few probe examples to ask.
+        StepError: There are fewer than two probe examples that can be judged.
     """
-    examples = probe_examples(mix, context)
-    if len(examples) < 2:
+    mix, number = stage.mix, stage.number
+    count = len(probe_examples(mix, context))
+    if count < 2:
         raise StepError(
-            f"stage {stage!r} chooses its share on the probe split, which has {len(examples)} examples that can be judged; raise sample.probe, "
-            "or say a single share"
+            f"stage {stage.name!r} chooses its share on the probe split, which has {count} "
+            "examples that can be judged; raise sample.probe, or give a single share"
         )
     folder = context.out / layout.TRIALS
 
-    async def asked(student: Path | None, name: str) -> list[Judged]:
+    async def measure_student(student: Path | None, name: str) -> list[Judged]:
         completer = context.completer("student", student)
         answers = await measure(
-            requests(mix, examples, generic, context.seed),
+            trial_requests(mix, stage.generic, context),
             completer,
             folder / f"{name}.parquet",
             context,
             step="train",
             what=f"ask {name}",
-            total=len(examples) * mix.sampling.samples,
+            total=count * mix.sampling.samples,
         )
         await completer.aclose()  # one student at a time in memory
         return answers
 
-    before = await asked(start, f"stage-{number}-before")
+    before = await measure_student(start, f"stage-{number}-before")
     facts, answers = [], []
     for share in mix.shares:
         name = f"stage-{number}-share-{share}"
         record = folder / f"{name}.json"
         if not record.exists():
-            done = await learn(share, folder / name)
-            await asked(folder / name / done["model"], name)
-            write_atomically(record, orjson.dumps(done["stages"][stage]))
+            done = await train_trial(share, folder / name)
+            await measure_student(folder / name / done["model"], name)
+            write_atomically(record, orjson.dumps(done["stages"][stage.name]))
         shutil.rmtree(folder / name, ignore_errors=True)
         facts.append(orjson.loads(record.read_bytes()))
         answers.append(list(tables.read_judged(folder / f"{name}.parquet")))
-    choice = weigh(mix, before, answers, facts, stage=stage, number=number, seed=context.seed)
+    choice = weigh(stage, before, answers, facts, context.seed)
     write_atomically(
         context.out / layout.mix(number), orjson.dumps(asdict(choice), option=orjson.OPT_INDENT_2)
     )
-    context.progress.note(f"stage {stage}: share {choice.share:g}, {choice.reason}")
+    context.progress.note(f"stage {stage.name}: share {choice.share:g}, {choice.reason}")
     if not any(trial.gain_low > 0 for trial in choice.trials):
-        context.progress.note(f"stage {stage}: {NO_GAIN}")
+        context.progress.note(f"stage {stage.name}: {NO_GAIN}")
     return choice
 
 
 def probe_examples(mix: MixConfig, context: StepContext) -> list[Example]:
-    """The examples that trial students are asked: of each task's probe split those with the smallest hash that can be judged."""
+    """Return the examples that trial students answer.
+
+    These are the ``per_task`` judgeable examples of each task's probe split with the smallest hash.
+    """
     examples = tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "probe")
     judgeable = (
         item for item in examples if item.reference is not None or context.judging is not None
@@ -164,55 +178,47 @@ def probe_examples(mix: MixConfig, context: StepContext) -> list[Example]:
     )
 
 
-def requests(
-    mix: MixConfig, examples: Iterable[Example], generic: str, seed: int
-) -> Iterator[Request]:
-    """What each student is asked: the examples under the message that stands in the lessons."""
-    erased = erased_strategy(generic)
-    for example in examples:
-        yield from requests_for(example, erased, mix.sampling, seed=seed)
+def trial_requests(mix: MixConfig, generic: str, context: StepContext) -> Iterator[Request]:
+    """Yield the calls to one student: the probe examples under the message of erased lessons."""
+    for example in probe_examples(mix, context):
+        yield from requests_for(example, erased_strategy(generic), mix.sampling, seed=context.seed)
 
 
 def weigh(
-    mix: MixConfig,
+    stage: MixedStage,
     before: Sequence[Judged],
     answers: Sequence[Sequence[Judged]],
     facts: Sequence[Mapping[str, Any]],
-    *,
-    stage: str,
-    number: int,
     seed: int,
 ) -> Choice:
-    """The choice and its evidence.
+    """Return the choice with its evidence.
 
     Args:
-        mix: The shares in order of preference.
+        stage: The stage.
         before: Answers of the student before the stage.
-        answers: Of each share's trial student, to the same examples.
-        facts: What each trial student did.
-        stage: The stage's name.
-        number: Its number.
+        answers: For each share its trial student's answers to the same examples.
+        facts: For each share what its training did.
         seed: Of the bootstrap.
 
     Raises:
-        StepError: Fewer than two examples were answered by all.
+        StepError: All students answered fewer than two of the examples.
     """
+    mix = stage.mix
     means = [stats.item_means(judged) for judged in (before, *answers)]
     shared = [key for key in means[0] if all(key in found for found in means)]
     if len(shared) < 2:
         raise StepError(
-            f"stage {stage!r}: only {len(shared)} probe examples were answered by all trial students"
+            f"stage {stage.name!r}: all trial students answered only {len(shared)} probe examples "
+            "in common; at least 2 are needed"
         )
     start, *outcomes = np.array([[found[key] for key in shared] for found in means])
     best = max(outcomes, key=lambda row: float(row.mean()))
     chosen = first_near_best(np.stack(outcomes), errors=mix.errors)
     trials = []
     for share, row, judged, fact in zip(mix.shares, outcomes, answers, facts, strict=True):
-        score, gain, behind = (
-            stats.score(judged),
-            stats.compare(row, start, seed=seed),
-            stats.compare(best, row, seed=seed),
-        )
+        score = stats.score(judged)
+        gain = stats.compare(row, start, seed=seed)
+        behind = stats.compare(best, row, seed=seed)
         trials.append(
             Trial(
                 share=share,
@@ -231,8 +237,8 @@ def weigh(
             )
         )
     return Choice(
-        stage=stage,
-        number=number,
+        stage=stage.name,
+        number=stage.number,
         of=mix.of.model_dump(mode="json", exclude_defaults=True),
         share=mix.shares[chosen],
         reason=_reason(mix.shares, outcomes, chosen),

@@ -2,9 +2,9 @@
 
     lesson's prompt ──student, sampled──► response ──teacher──► reverse_kl over its tokens
 
-The student is taught where it goes, not where the teacher would have gone, and on every token instead
-of on the answer alone. The objective needs the teacher's probabilities, so both are models on this
-machine with one vocabulary. Packing, checkpoints and LoRA are as in training on lessons.
+The student is taught where it goes, not where the teacher would have gone, and on every token
+instead of on the answer alone. The objective needs the teacher's probabilities, so both are models
+on this machine with one vocabulary. Packing, checkpoints and LoRA are as in training on lessons.
 
 Shapes: N response tokens, D hidden width, V vocabulary.
 """
@@ -100,7 +100,7 @@ class OnPolicyTrainer(LessonTrainer):
 
 @contextmanager
 def _generating(model: Any) -> Iterator[Any]:
-    """Put a model in training into evaluation mode, with attention that knows padding and caches."""
+    """Switch a model in training to evaluation mode, with attention for padding and caches."""
     training = model.training
     model.set_attn_implementation("sdpa")
     model.eval()

@@ -1,7 +1,10 @@
-"""Best-fit packing: lessons into rows of at most ``capacity`` tokens, nearly full, the same every time.
+"""Pack lessons into rows of at most ``capacity`` tokens by best fit: nearly full, and repeatable.
 
-Longest first, each lesson goes into the row with the least room that still takes it. The rows with a given room are a stack,
-and a bit set says which stacks are not empty, so that the best fit is found by one look at an integer.
+    best_fit([300, 200, 212, 290], capacity=512, seed=0) ──► rows of indices: [[3, 1], [0, 2]]
+
+Longest first, each lesson goes into the row with the least room that still takes it. The rows with
+a given room are a stack, and a bit set says which stacks are not empty. So one look at an integer
+finds the best fit.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,29 +19,32 @@ I64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groups:
-    """Numbers in groups, read like a list of lists, in 8 bytes a number and 8 a group."""
+    """Numbers in groups, read like a list of lists. Takes 8 bytes a number and 8 a group."""
 
     members: I64
-    """Those of all groups, one group after the other."""
+    """The numbers of all groups, one group after the other."""
     offsets: I64
     """Group i is ``members[offsets[i]:offsets[i + 1]]``."""
 
     @classmethod
     def of(cls, group_of: I64, numbers: I64 | None = None) -> Self:
-        """The ``numbers`` (0, 1, … if None), each in the group that ``group_of`` says, in their order; no group may be empty."""
+        """Group ``numbers`` (0, 1, … if None): number i goes into group ``group_of[i]``.
+
+        The order within a group is kept. No group may be empty.
+        """
         order = np.argsort(group_of, kind="stable")
         offsets = np.concatenate([[0], np.cumsum(np.bincount(group_of))]).astype(np.int64)
         return cls(members=order if numbers is None else numbers[order], offsets=offsets)
 
     @classmethod
     def joined(cls, parts: Sequence["Groups"]) -> Self:
-        """The groups of all ``parts``, one part after the other."""
+        """Return the groups of all ``parts``, one part after the other."""
         sizes = np.concatenate([np.diff(part.offsets) for part in parts])
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         return cls(members=np.concatenate([part.members for part in parts]), offsets=offsets)
 
     def first(self, count: int) -> "Groups":
-        """The first ``count`` groups."""
+        """Return the first ``count`` groups."""
         return Groups(
             members=self.members[: self.offsets[count]], offsets=self.offsets[: count + 1]
         )
@@ -57,12 +63,12 @@ class Groups:
 def best_fit(
     lengths: Sequence[int] | npt.NDArray[np.integer], capacity: int, *, seed: int
 ) -> Groups:
-    """Rows of indices into ``lengths``.
+    """Return rows of indices into ``lengths``.
 
     Args:
         lengths: Tokens of each lesson, each from 1 to ``capacity``.
         capacity: Tokens of a row.
-        seed: Lessons of equal length, and then the rows, are shuffled by it.
+        seed: Shuffles lessons of equal length, and then the rows.
 
     Raises:
         ValueError: A lesson is empty or longer than a row.
@@ -70,7 +76,7 @@ def best_fit(
     sizes = np.asarray(lengths, dtype=np.int64)
     if sizes.size and (sizes.min() < 1 or sizes.max() > capacity):
         raise ValueError(
-            f"lengths must lie in 1 … {capacity}, and they lie in {sizes.min()} … {sizes.max()}"
+            f"lengths must lie in 1 … {capacity}, but they lie in {sizes.min()} … {sizes.max()}"
         )
     random = np.random.default_rng(seed)
     shuffled = random.permutation(sizes.size)
@@ -100,7 +106,7 @@ def best_fit(
 
 
 def fill(rows: Groups, lengths: Sequence[int] | npt.NDArray[np.integer], capacity: int) -> float:
-    """Share of the rows' room that lessons take, 0 … 1."""
+    """Return the share of the rows' room that lessons take, 0 … 1."""
     return (
         float(np.asarray(lengths, dtype=np.int64)[rows.members].sum()) / (len(rows) * capacity)
         if len(rows)

@@ -1,4 +1,7 @@
-"""Making a student from scratch: the tokenizer, then random weights, saved as a plain Hugging Face folder."""
+"""Make the tokenizer and the random weights of a student from scratch.
+
+ScratchConfig(layers=2, hidden=64, …), texts ──► a plain Hugging Face folder
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,18 +25,19 @@ def make_student(config: ScratchConfig, texts: Iterable[str], out: Path) -> dict
 
     Args:
         config: Its size and seed.
-        texts: What the tokenizer learns its merges from.
-        out: A folder that is made.
+        texts: The tokenizer learns its merges from these.
+        out: Created where it does not exist.
 
     Returns:
-        ``parameters`` and ``vocabulary``: the student's sizes.
+        ``parameters`` and ``vocabulary``: the sizes of model and tokenizer.
 
     Raises:
         ConfigError: The width cannot be divided among the heads.
     """
     if config.hidden % (2 * config.heads):
         raise ConfigError(
-            f"student.hidden is {config.hidden}: it must be an even multiple of student.heads ({config.heads})"
+            f"student.hidden is {config.hidden}: it must be an even multiple of student.heads "
+            f"({config.heads})"
         )
     quiet()
     tokenizer = make_tokenizer(texts, config.vocabulary, config.context)
@@ -59,9 +63,9 @@ def make_student(config: ScratchConfig, texts: Iterable[str], out: Path) -> dict
 
 
 def make_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with single digits and the ChatML template.
+    """Train a byte-level BPE tokenizer with single digits and the ChatML template.
 
-    A blank belongs to the digit or word after it: "4 7" is two tokens, not three.
+    A space belongs to the digit or word after it: "4 7" is two tokens, not three.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

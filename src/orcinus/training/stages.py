@@ -1,4 +1,7 @@
-"""Choose which lessons belong to each stage, and in which portions."""
+"""Choose the lessons of each stage: by its filters, the share of its mix, and its replay.
+
+all lessons ──filters──► own lessons, source of the mix ──shares──► the lessons of stage 2
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -11,13 +14,16 @@ from orcinus.training.config import StageConfig
 def lessons_of_stage(
     stages: Sequence[StageConfig], place: int, read: Callable[[], Iterator[Lesson]], seed: int
 ) -> Iterator[Lesson]:
-    """The lessons that the stage at ``place`` takes, of a source only its share, and as many of earlier stages' as its replay wants.
+    """Yield the lessons that the stage at ``place`` learns.
+
+    Of the source of a mix these are only its share. A replay adds lessons of earlier stages.
 
     Args:
         stages: The curriculum.
-        place: Of the stage.
+        place: The stage's place in it, from 0.
         read: Reads all lessons from the start.
-        seed: Of the draw; the same lessons come again whatever their order, and of a smaller portion none that a larger one has not.
+        seed: Decides the draw. The draw does not depend on the lessons' order, and a smaller
+            portion is part of a larger one.
 
     Raises:
         ConfigError: The stage's share is not chosen yet.
@@ -50,12 +56,14 @@ def lessons_of_stage(
 
 
 def portions(own: int, source: int, share: float) -> tuple[float, float]:
-    """Of the stage's own lessons and of the source's, the portions that together hold ``share`` of the source; one of them is whole.
+    """Return the portions of own lessons and of source lessons that give the source its share.
+
+    At least one of the two portions is 1, so that as few lessons as possible are left out.
 
     Args:
-        own: Lessons of the stage's own, 1 or more.
+        own: The stage's own lessons, 1 or more.
         source: Lessons of the source, 1 or more.
-        share: Of the source among all that are learnt, 0 … 1.
+        share: Wanted share of the source among the drawn lessons, 0 … 1.
     """
     if share == 1:
         return 0.0, 1.0
@@ -64,7 +72,10 @@ def portions(own: int, source: int, share: float) -> tuple[float, float]:
 
 
 def repeats(stage: StageConfig, read: Callable[[], Iterator[Lesson]]) -> float:
-    """How many times more often the drawn lessons come, so that the stage is as long as with all of them; 1 where nothing is mixed."""
+    """Return how often the drawn lessons must be repeated to make the stage as long as all lessons.
+
+    1 where nothing is mixed.
+    """
     if stage.mix is None:
         return 1.0
     own, source = _counts(stage, read)
@@ -77,7 +88,7 @@ def _portions_of(stage: StageConfig, read: Callable[[], Iterator[Lesson]]) -> tu
 
 
 def _counts(stage: StageConfig, read: Callable[[], Iterator[Lesson]]) -> tuple[int, int]:
-    """How many lessons are the stage's own, and how many the source has."""
+    """Return how many lessons are the stage's own, and how many the source has."""
     own = source = 0
     for lesson in read():
         from_source = stage.from_source(lesson)
@@ -86,7 +97,7 @@ def _counts(stage: StageConfig, read: Callable[[], Iterator[Lesson]]) -> tuple[i
     if not own or not source:
         missing = "own lesson to mix the source with" if source else "lesson of its mix.of"
         raise StepError(
-            f"stage {stage.name!r} has no {missing}; mend its filters, or leave mix out"
+            f"stage {stage.name!r} has no {missing}; change its filters, or leave mix out"
         )
     return own, source
 
@@ -94,6 +105,7 @@ def _counts(stage: StageConfig, read: Callable[[], Iterator[Lesson]]) -> tuple[i
 def _share(stage: StageConfig) -> float:
     if stage.mix is None or len(stage.mix.shares) != 1:
         raise ConfigError(
-            f"train.stages: the share of stage {stage.name!r} is chosen by trials, which `orcinus run` makes; here it needs a single one in mix.shares"
+            f"train.stages: the share of stage {stage.name!r} is chosen by trials, which "
+            "`orcinus run` makes; here it needs a single one in mix.shares"
         )
     return stage.mix.shares[0]

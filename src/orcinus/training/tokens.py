@@ -1,10 +1,13 @@
-"""Lessons as tokens on disk: written once as they stream by, read through memory maps, five million as easily as five.
+"""Tokenize lessons to disk once, in a stream, and read them back through memory maps.
 
 tokens.u32      all lessons' tokens, one after the other
-index.npy       a row a lesson: where it starts, how many tokens it has, how many of them are the prompt
+index.npy       a row a lesson: where it starts, its tokens, how many of them are the prompt
 weights.npy     a weight a lesson
-evidence.npz    further numbers a lesson, as the objective wants them
+evidence.npz    more numbers a lesson, as the objective needs them
 ids.parquet     the lessons' ids
+facts.json      how many lessons were too long; written last
+
+Memory does not grow with the number of lessons, except for a few numbers each.
 """
 
 import hashlib
@@ -30,6 +33,7 @@ from orcinus.verifiers.answers.text import after_marker
 
 Truncation = Literal["drop", "keep_tail"]
 LESSONS_PER_SHARD = 256
+"""Lessons. Small enough to stream, large enough that handing a shard to a worker costs nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +47,9 @@ class TokenizedLessons:
     ids: pa.ChunkedArray
     """The lessons' ids, to name them when something goes wrong."""
     too_long: int
-    """How many did not fit and were dropped or cut."""
+    """The number of lessons that did not fit and were dropped or cut."""
     evidence: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
-    """By name, a number a lesson. ``answer`` is how many of its last tokens are the final answer."""
+    """By name, a number for each lesson. ``answer``: tokens of the final answer."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -57,16 +61,19 @@ class TokenizedLessons:
 
     @property
     def response_tokens(self) -> int:
-        """Tokens of all lessons that are learnt."""
+        """Tokens of all responses: those that are learnt."""
         return int((self.index[:, 1] - self.index[:, 2]).sum())
 
     def lesson(self, number: int) -> tuple[npt.NDArray[np.uint32], int]:
-        """The tokens of a lesson, and how many of them are the prompt."""
+        """Return the tokens of a lesson, and how many of them are the prompt."""
         start, length, prompt = self.index[number]
         return self.tokens[start : start + length], int(prompt)
 
     def units(self, context: int) -> Groups:
-        """The lessons, those with the same prompt together as far as they fit into ``context`` tokens; in the order of their first."""
+        """Group the lessons that have the same prompt, as far as they fit into ``context`` tokens.
+
+        Groups are in the order of their first lesson.
+        """
         first = np.arange(len(self), dtype=np.int64)  # of each lesson the first one of its unit
         for same in self._with_one_prompt():
             leader = room = -1
@@ -81,7 +88,7 @@ class TokenizedLessons:
         return Groups.of(unit_of)
 
     def _with_one_prompt(self) -> Iterator[list[int]]:
-        """The numbers of lessons that share their prompt with others, together."""
+        """Yield the numbers of the lessons that share one prompt, for each prompt with several."""
         prompts = np.empty(len(self), "S16")
         for number, (start, _, prompt) in enumerate(self.index):
             text = self.tokens[start : start + prompt].tobytes()
@@ -94,7 +101,7 @@ class TokenizedLessons:
             yield order[bounds[at] : bounds[at + 1]].tolist()
 
     def lengths_of(self, units: Groups) -> I64:
-        """Tokens of each unit: its lessons share their prompt."""
+        """Return the tokens of each unit, whose lessons share one copy of their prompt."""
         responses = self.index[units.members, 1] - self.index[units.members, 2]
         lengths: I64 = (
             np.add.reduceat(responses, units.offsets[:-1])
@@ -104,7 +111,7 @@ class TokenizedLessons:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Open what ``tokenize_lessons`` wrote."""
+        """Open the files that ``tokenize_lessons`` wrote."""
         facts = orjson.loads((folder / layout.TOKEN_FACTS).read_bytes())
         index = np.load(folder / layout.TOKEN_INDEX, mmap_mode="r")
         path = folder / layout.TOKENS
@@ -133,20 +140,21 @@ def tokenize_lessons(
     evidence: Sequence[str] = (),
     executor: Executor = LOCAL,
 ) -> TokenizedLessons:
-    """Write the tokens of ``lessons`` to ``folder``, unless an interrupted run left them there whole.
+    """Write the tokens of ``lessons`` to ``folder``, or reuse those of an interrupted run.
 
     Args:
         lessons: In the order in which they are numbered.
         chat: The student's chat format.
-        folder: Made if need be.
+        folder: Created where it does not exist.
         context: Tokens of the longest lesson that fits.
-        truncation: A longer one is dropped, or loses the start of its prompt; an answer is never cut.
-        evidence: Names of numbers to keep with each lesson: of its ``meta`` (nan where it has none), or ``answer``.
+        truncation: Drop a longer one, or cut the start of its prompt. A response is never cut.
+        evidence: Names of the numbers to keep with each lesson: those of ``lesson.meta`` (nan where
+            a lesson has none), or ``answer``.
         executor: Where the lessons become tokens.
     """
     if not (folder / layout.TOKEN_FACTS).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        tokenize = _Tokenizing(
+        tokenize = _Tokenize(
             chat=chat, context=context, truncation=truncation, evidence=tuple(evidence)
         )
         _write(executor.map(tokenize, _shards(lessons)), folder, evidence)
@@ -155,21 +163,24 @@ def tokenize_lessons(
 
 @dataclass(slots=True, kw_only=True)
 class _Shard:
-    """Some lessons' tokens, one after the other."""
+    """The tokens of some lessons, one lesson after the other."""
 
     tokens: list[int] = field(default_factory=list)
     lengths: list[tuple[int, int]] = field(default_factory=list)
-    """Of each lesson: all tokens, and those of the prompt."""
+    """For each lesson: the number of its tokens, and of its prompt's."""
     weights: list[float] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     numbers: list[list[float]] = field(default_factory=list)
-    """Of each lesson, as the objective wants them."""
+    """For each lesson: the numbers that the objective needs."""
     too_long: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Tokenizing:
-    """Lessons to tokens: a pure function of a shard. Not for threads: a tokenizer is switched between text and control."""
+class _Tokenize:
+    """A pure function from a shard of lessons to tokens.
+
+    Not safe in threads: it switches the tokenizer between reading text and control tokens.
+    """
 
     chat: Chat
     context: int
@@ -221,9 +232,8 @@ def _write(shards: Iterable[_Shard], folder: Path, evidence: Sequence[str]) -> N
     kept: dict[str, Any] = dict(zip(evidence, columns, strict=True))
     np.savez(folder / layout.LESSON_NUMBERS, **kept)
     pq.write_table(pa.table({"id": pa.chunked_array(ids, pa.string())}), folder / layout.LESSON_IDS)
-    (folder / layout.TOKEN_FACTS).write_bytes(
-        orjson.dumps({"too_long": too_long})
-    )  # the last one: all are whole
+    # Written last: where this file is, all are whole.
+    (folder / layout.TOKEN_FACTS).write_bytes(orjson.dumps({"too_long": too_long}))
 
 
 def _number(name: str, lesson: Lesson, chat: Chat) -> float:
@@ -234,7 +244,10 @@ def _number(name: str, lesson: Lesson, chat: Chat) -> float:
 
 
 def _answer_tokens(lesson: Lesson, chat: Chat) -> int:
-    """How many of a lesson's last tokens are the final answer and the end of the turn; 0 where no answer is announced."""
+    """Return how many of the last tokens are the final answer and the end of the turn.
+
+    0 where the lesson announces no answer.
+    """
     answer = after_marker(lesson.completion)
     if not answer or not answer.strip():
         return 0

@@ -1,23 +1,28 @@
-"""Training: the student learns the lessons, stage by stage, on the teacher's tokens only (Orca, section 3.2; Orca 2, section 4.2).
+"""Train the student on the lessons, stage by stage, on the response tokens only.
 
-Each stage leaves a plain Hugging Face folder ``stage-N``; the last one is the student. An interrupted stage goes on from its
-last checkpoint. Where a stage leaves open how much of a source it learns (``mix``), short trials decide before it is trained: see ``trials.py``.
+    erase/lessons.parquet ──► stage-1/ stage-2/ …  loss.jsonl      the last stage is the student
+
+Orca, section 3.2; Orca 2, section 4.2. Each stage leaves a plain Hugging Face folder. An
+interrupted stage resumes from its last checkpoint. Where ``mix`` leaves open how much of a source a
+stage learns, short trials decide before the stage is trained: see ``mix.py``.
 """
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from orcinus.core.errors import MissingExtraError
+from orcinus.core.types import Request
 from orcinus.models.local.config import LocalConfig
 from orcinus.runs import layout
-from orcinus.runs.context import Runtime, StepContext
+from orcinus.runs.context import Asking, Runtime, StepContext
 from orcinus.training.config import MixConfig, TrainConfig
 from orcinus.training.distributed.launch import launch
 from orcinus.training.job import TrainJob
-from orcinus.training.mix import Choice, choose_share
+from orcinus.training.mix import Choice, MixedStage, choose_share, trial_requests
 
 VERSION = 1
 
@@ -25,20 +30,21 @@ VERSION = 1
 async def train(
     config: TrainConfig, student: LocalConfig, generic: str, context: StepContext
 ) -> dict[str, Any]:
-    """Train ``student`` on ``erase``'s lessons.
+    """Train ``student`` on the lessons of ``erase``.
 
     Args:
         config: How.
         student: The model to start from.
-        generic: The erased system message, under which trial students are asked.
+        generic: The system message of erased lessons, under which trial students answer.
         context: With the input ``erase``, and ``sample`` where a share is to be chosen.
 
     Returns:
-        ``model``: the folder of the last stage; ``stages``: what each did; ``mix``: the shares that were chosen, with the evidence.
+        ``model``: the folder of the last stage; ``stages``: what each did; ``mix``: the shares that
+        were chosen, with the evidence.
 
     Raises:
-        ConfigError: The student is no model, or a Trainer argument does not exist.
-        StepError: A stage has no lesson, trials have no example, or training came apart.
+        ConfigError: The student cannot be loaded, or a Trainer argument does not exist.
+        StepError: A stage has no lesson, trials have no example, or a loss is no longer a number.
     """
     if any(find_spec(package) is None for package in ("torch", "transformers", "accelerate")):
         raise MissingExtraError("training", "train")
@@ -50,34 +56,50 @@ async def train(
         choice = await _choose(job, place, mix, generic, context)
         choices.append(asdict(choice))
         job = job.model_copy(update={"config": job.config.with_share(place, choice.share)})
-    done = await _learn(job, context)
+    done = await _run_job(job, context)
     return {**done, "mix": choices} if choices else done
+
+
+def requests(config: TrainConfig, generic: str, context: StepContext) -> list[Asking]:
+    """List the calls to trial students, and to the student before each mixed stage.
+
+    The arguments are those of ``train``. The students do not exist yet, so the ledger knows nothing
+    of their answers.
+    """
+
+    def ask_all() -> Iterator[Request]:
+        for mix in config.open_mixes.values():
+            for _ in ("before", *mix.shares):
+                yield from trial_requests(mix, generic, context)
+
+    if not config.open_mixes:
+        return []
+    return [Asking(role="student", requests=ask_all(), exact=False)]
 
 
 async def _choose(
     job: TrainJob, place: int, mix: MixConfig, generic: str, context: StepContext
 ) -> Choice:
-    """The share of the stage at ``place``, tried on the student as the stages before leave it."""
+    """Choose the share of the stage at ``place``, on the student as the stages before leave it."""
     stage, student, start = job.config.stages[place], job.student, None
     if place:
         before = job.config.model_copy(update={"stages": job.config.stages[:place]})
-        done = await _learn(job.model_copy(update={"config": before}), context)
+        done = await _run_job(job.model_copy(update={"config": before}), context)
         start = context.out / done["model"]
         student = student.model_copy(update={"path": str(start), "revision": None, "adapter": None})
 
-    async def trial(share: float, folder: Path) -> dict[str, Any]:
+    async def train_trial(share: float, folder: Path) -> dict[str, Any]:
         stages = (*job.config.stages[:place], stage.at_share(share, part=mix.trial))
         config = job.config.model_copy(update={"stages": stages})
         update = {"config": config, "student": student, "out": folder.resolve(), "first": place}
-        return await _learn(job.model_copy(update=update), context)
+        return await _run_job(job.model_copy(update=update), context)
 
-    return await choose_share(
-        mix, generic, context, stage=stage.name, number=place + 1, start=start, learn=trial
-    )
+    mixed = MixedStage(name=stage.name, number=place + 1, mix=mix, generic=generic)
+    return await choose_share(mixed, start, train_trial, context)
 
 
-async def _learn(job: TrainJob, context: StepContext) -> dict[str, Any]:
-    """Do ``job``, in this process or in several; stages that are done are not done again."""
+async def _run_job(job: TrainJob, context: StepContext) -> dict[str, Any]:
+    """Train in this process or in several; skip stages that are done."""
     if context.runtime.processes > 1:
         return await launch(job, processes=context.runtime.processes, progress=context.progress)
     from orcinus.training.curriculum import train_curriculum
@@ -91,7 +113,7 @@ async def _learn(job: TrainJob, context: StepContext) -> dict[str, Any]:
 def job_of(
     config: TrainConfig, student: LocalConfig, erased: Path, out: Path, seed: int, runtime: Runtime
 ) -> TrainJob:
-    """The step as a job for training processes, here or on other machines that see the same folders."""
+    """Return the step as a job for processes, here or on machines that share the run's folder."""
     return TrainJob(
         config=config,
         student=student,

@@ -1,10 +1,11 @@
-"""One stage of training: Hugging Face's Trainer with packed lessons, isolated attention and an objective.
+"""Train one stage: Hugging Face's Trainer with packed lessons and an objective.
 
     tokenized lessons ──pack──► rows ──► micro-batches ──objective──► loss.jsonl, the model in place
 
 The subclass changes three things: the order of the data (rows are packed beforehand, see
 ``packing.py``), the loss (an objective over response tokens, see ``forward.py``), and what it logs.
-LoRA, mixed precision, gradient checkpointing, sharding, checkpoints and resuming are the Trainer's own.
+LoRA, mixed precision, gradient checkpointing, sharding, checkpoints and resuming are the Trainer's
+own.
 """
 
 import math
@@ -29,8 +30,9 @@ from transformers import (
 from orcinus.core.errors import StepError
 from orcinus.runs import layout
 from orcinus.runs.context import Progress
-from orcinus.training import attention, processes
+from orcinus.training import attention
 from orcinus.training.batches import PackedRows, collate
+from orcinus.training.distributed import processes
 from orcinus.training.forward import add_objective_forward, bare
 from orcinus.training.objectives import BUILT_IN
 from orcinus.training.objectives.interface import Objective, Predictions
@@ -62,12 +64,12 @@ class StageSettings:
 
     def training_arguments(self, work: Path) -> TrainingArguments:
         """Return the Trainer's own settings, which may write to the folder ``work``."""
-        processes_and_rows = self.micro_batch * processes.count()
+        rows_at_once = self.micro_batch * processes.count()
         return TrainingArguments(
             **{
                 "output_dir": str(work),
                 "per_device_train_batch_size": min(self.micro_batch, self.rows_per_step),
-                "gradient_accumulation_steps": max(1, self.rows_per_step // processes_and_rows),
+                "gradient_accumulation_steps": max(1, self.rows_per_step // rows_at_once),
                 "num_train_epochs": 1,  # the rows of all epochs are one pass of the Trainer's
                 "logging_steps": 1,
                 "save_strategy": "steps",
@@ -154,7 +156,7 @@ class _ObjectivePreparation(TrainerCallback):
 
 
 class _LossLog(TrainerCallback):
-    """Writes a line for each optimizer step, and stops a training whose loss is no longer finite."""
+    """Writes a line for each optimizer step, and stops a training whose loss is not finite."""
 
     def __init__(self, path: Path, stage: str, progress: Progress) -> None:
         self._path, self._stage, self._progress = path, stage, progress
@@ -215,9 +217,9 @@ def train_stage(
         model: A causal language model, or a PEFT model around one.
         lessons: As the model's tokens.
         stage: How.
-        out: The stage's folder, which this does not write. Checkpoints go into ``work_folder(out)``,
-            a line for each optimizer step into ``loss.jsonl`` beside it.
-        progress: Learns the number of optimizer steps, and of each that is done.
+        out: The stage's folder, which this does not write. Checkpoints go into
+            ``work_folder(out)``, a line for each optimizer step into ``loss.jsonl`` beside it.
+        progress: Gets the number of optimizer steps, then every step.
         trainer_type: Makes the Trainer; the default learns the lessons' texts.
 
     Returns:
@@ -267,7 +269,7 @@ def train_stage(
 
 
 def work_folder(out: Path) -> Path:
-    """Return the folder of tokens and checkpoints while the stage that will be ``out`` is trained."""
+    """Return the folder of tokens and checkpoints while the stage ``out`` is trained."""
     return out.with_name(f"{out.name}.work")
 
 

@@ -1,8 +1,9 @@
-"""Training in several processes, on one machine or on many: torchrun starts workers, rank 0 says how far they are.
+"""Train in several processes, on one machine or on many: torchrun starts workers, rank 0 reports.
 
-    train step ──job.json──► torchrun ──► worker rank 0 … n-1 ──► stage-1/ stage-2/ …      as one process would leave them
+    train step ──job.json──► torchrun ──► worker rank 0 … n-1 ──► stage-1/ stage-2/ …
 
-The same job file starts the same training by hand on several machines that share the run's folder; ``orcinus plan`` prints the line.
+The stages are those that one process would leave. The same job file also starts the training by
+hand on several machines that share the run's folder: ``orcinus plan --nodes`` prints the command.
 """
 
 import asyncio
@@ -20,16 +21,19 @@ from orcinus.runs.context import Progress
 from orcinus.training.job import TrainJob
 
 MARK = "orcinus-worker "
-"""Starts the lines of rank 0 that are meant for the process that launched it."""
+"""Prefix of the lines of rank 0 that are meant for the process that launched it."""
 GRACE_S = 40
-"""Seconds until torchrun is killed; it gives its workers 30 of its own."""
+"""Seconds until torchrun is killed. It gives its own workers 30."""
 _KINDS: dict[str, type[OrcinusError]] = {
     kind.__name__: kind for kind in (ConfigError, StepError, StoreError)
 }
 
 
 def command(job: Path, *, processes: int, nodes: int = 1) -> list[str]:
-    """What starts the workers: on this machine, or for ``nodes`` machines, with the first one's address left to fill in."""
+    """Return the arguments of Python that start the workers.
+
+    For several machines the first one's address is left to fill in.
+    """
     where = (
         ["--standalone"]
         if nodes == 1
@@ -67,7 +71,8 @@ async def launch(
 
     Raises:
         ConfigError: As in one process.
-        StepError: As in one process, or the workers ended without a result; says their last words.
+        StepError: As in one process, or the workers ended without a result; ends with their last
+            lines on standard error.
         StoreError: As in one process.
     """
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))} | dict(
@@ -111,13 +116,14 @@ async def launch(
         raise failure
     if result is None or workers.returncode != 0:
         raise StepError(
-            f"the {processes} training processes ended without a result; their last words: {last_words}"
+            f"the {processes} training processes ended without a result; "
+            f"their last words: {last_words}"
         )
     return result
 
 
 async def _end(workers: asyncio.subprocess.Process) -> None:
-    """Whatever happened, an interrupt included, no worker is left behind: torchrun ends its own when it is asked to end."""
+    """Leave no worker behind, even after an interrupt. A terminated torchrun ends its workers."""
     if workers.returncode is None:
         workers.terminate()
         with suppress(TimeoutError):

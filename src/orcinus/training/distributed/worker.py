@@ -11,8 +11,8 @@ import orjson
 
 from orcinus.core.errors import OrcinusError
 from orcinus.runs.context import Silent
-from orcinus.training import processes
 from orcinus.training.curriculum import train_curriculum
+from orcinus.training.distributed import processes
 from orcinus.training.distributed.launch import MARK
 from orcinus.training.job import TrainJob
 

@@ -1,6 +1,6 @@
 """Objectives by name: what a response token teaches. One file each, one function ``loss``.
 
-    objective: {name: answer_upweight, settings: {factor: 2}}    ──►    find_objective(name, settings)
+    objective: {name: answer_upweight, settings: {factor: 2}} ──find_objective──► Objective
 
 ``interface.py`` holds the shape of the function and what it can ask for.
 """
@@ -27,7 +27,8 @@ def find_objective(name: str, settings: Mapping[str, Any]) -> Objective:
     """Return the objective that a recipe names, with its settings.
 
     Raises:
-        ConfigError: There is none of that name, it is no objective, or it does not take the settings.
+        ConfigError: There is none of that name, it is no objective, or it does not take the
+            settings.
     """
     factories: Any = registry.objectives
     for known, objective in BUILT_IN.items():
@@ -52,6 +53,6 @@ def _check(name: str, found: Any, settings: Mapping[str, Any]) -> None:
     unknown = sorted(set(found.needs.token_numbers) - set(TOKEN_NUMBERS))
     if unknown:
         raise ConfigError(
-            f"objective {name!r} needs the number {unknown[0]!r} of each token, which lessons do not "
-            f"come with; known: {', '.join(TOKEN_NUMBERS)}"
+            f"objective {name!r} needs the number {unknown[0]!r} of each token, which lessons do "
+            f"not come with; known: {', '.join(TOKEN_NUMBERS)}"
         )

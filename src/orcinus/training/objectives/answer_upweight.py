@@ -13,5 +13,5 @@ NEEDS = Needs(token_numbers=("answer",))
 
 
 def loss(inputs: LossInputs, *, factor: float = 3.0) -> LossOutput:
-    """Return the cross-entropy with the lessons' weights, those of answer tokens times ``factor``."""
+    """Return the cross-entropy with the lessons' weights, ``factor`` times on answer tokens."""
     return weighted(inputs, inputs.weights_N * (1 + (factor - 1) * inputs.evidence["answer"]))

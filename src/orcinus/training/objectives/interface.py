@@ -4,8 +4,8 @@
         return weighted(inputs, inputs.weights_N * (1 + (factor - 1) * inputs.evidence["answer"]))
 
 An objective is called once for each micro-batch and returns a *sum* over its response tokens. The
-trainer divides by the number of tokens in the global batch. The settings of ``train.objective`` in a
-recipe arrive as keyword arguments. A further term is added to ``LossOutput.total``.
+trainer divides by the number of tokens in the global batch. The settings of ``train.objective`` in
+a recipe arrive as keyword arguments. A further term is added to ``LossOutput.total``.
 
 Shapes: N response tokens of the micro-batch, D hidden width, V vocabulary.
 """
@@ -49,13 +49,13 @@ class LossInputs:
     """One micro-batch as an objective sees it: every tensor has one row for each response token."""
 
     hidden_ND: "torch.Tensor"
-    """The student's last hidden states at the positions that predict a response token; with graph."""
+    """The student's last hidden states at the positions that predict the targets; with graph."""
     head: Head
     """The student's vocabulary projection; with graph."""
     targets_N: "torch.Tensor"
     """The response tokens."""
     weights_N: "torch.Tensor"
-    """The weight of each token's lesson. Its dtype, float32 or wider, is the precision of the loss."""
+    """The weight of each token's lesson. The dtype, float32 or wider, is the loss's precision."""
     lesson_N: "torch.Tensor"
     """The number, within the micro-batch, of the lesson that each token belongs to."""
     evidence: Mapping[str, "torch.Tensor"] = field(default_factory=dict)
@@ -93,8 +93,8 @@ class Needs:
     before_step: Callable[..., Mapping[str, Any]] | None = None
     """Called before each optimizer step as ``(model, optimizer_step, prepared, **settings)``.
 
-    ``prepared`` is what it returned last, empty at first and after a resume. What it returns reaches
-    every micro-batch of the step as ``LossInputs.prepared``.
+    ``prepared`` is what it returned last, empty at first and after a resume. What it returns
+    reaches every micro-batch of the step as ``LossInputs.prepared``.
     """
 
     @property
@@ -121,8 +121,8 @@ class Objective:
         out = self.function(inputs, **self.settings)
         if not isinstance(out, LossOutput):
             raise ConfigError(
-                f"train.objective: {self.function.__module__}.{self.function.__qualname__} returned "
-                f"{type(out).__name__}; it must return LossOutput(total=…, losses_N=…)"
+                f"train.objective: {self.function.__module__}.{self.function.__qualname__} "
+                f"returned {type(out).__name__}; it must return LossOutput(total=…, losses_N=…)"
             )
         return out
 
