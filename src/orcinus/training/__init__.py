@@ -1,1 +1,5 @@
-"""Lessons to a student: rendering, packing, the loss, the trainer."""
+"""The student learns: lessons become tokens, packed rows, and optimizer steps under an objective.
+
+train.py ─► curriculum.py ─► trainer.py ─► forward.py ─► objectives/
+create.py ─► scratch_model.py
+"""
