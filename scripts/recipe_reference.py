@@ -30,6 +30,7 @@ from orcinus.runs.budget import BudgetConfig
 from orcinus.strategies.assign import AssignConfig
 from orcinus.strategies.probe import ProbeConfig
 from orcinus.tasks.files.records import RecordsConfig
+from orcinus.tasks.generators.function import FunctionTaskConfig
 from orcinus.tasks.generators.gym import GymConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig
 from orcinus.tasks.mixing import Mixture
@@ -42,6 +43,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`tasks:` and `evaluation:` — files", RecordsConfig),
     ("`tasks:` — drawn by a program", ProceduralConfig),
     ("`tasks:` — of reasoning-gym", GymConfig),
+    ("`tasks:` — of a function of yours", FunctionTaskConfig),
     ("`strategies:` — your own", StrategyConfig),
     ("`teacher:` — an endpoint", EndpointConfig),
     ("… its `price:`", Price),

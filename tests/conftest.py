@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from orcinus.core import registry
 from orcinus.models.scratch import ScratchConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 
@@ -25,6 +26,12 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the recorded data in {SHARED}, which is not part of the project")
     return SHARED
+
+
+@pytest.fixture
+def own_extensions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test register extensions that are gone after it."""
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:

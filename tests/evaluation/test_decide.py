@@ -480,7 +480,7 @@ def seven(example: Example, text: str) -> int:
             ("--decide", "voting", "--samples", "4"),
             "--decide: Input should be 'majority', 'best_of_n', 'weighted' or 'rebase'",
         ),
-        (("--decide", "weighted", "--reward", "good"), "no rewards named 'good'"),
+        (("--decide", "weighted", "--reward", "good"), "no reward named 'good'"),
         (
             ("--decide", "weighted", "--reward", "judge", "--samples", "4", "--temperature", "1"),
             "name one with --judge",
@@ -492,7 +492,7 @@ def test_wrong_flags_are_one_line(tmp_path: Path, arguments: tuple[str, ...], sa
         tmp_path,
         "evaluate",
         "--model",
-        "m:f",
+        "orcinus.pipeline.demo:teacher",
         "--benchmark",
         "gsm8k",
         "--data",

@@ -13,6 +13,7 @@ from tests.conftest import read_jsonl
 
 from orcinus.core import registry
 from orcinus.core.errors import ConfigError
+from orcinus.core.protocols import Filter
 from orcinus.core.types import Attempt, Example, Sampling, Usage, Verdict
 from orcinus.lessons import filters
 from orcinus.lessons.curate import CurateConfig, curate_rules
@@ -78,14 +79,14 @@ def test_overlap_finds_copies_and_long_quotations_and_not_templates() -> None:
         ({}, filters.too_long(8), "9 tokens"),
     ],
 )
-def test_each_filter_says_why(change: dict[str, str], rule: filters.Rule, says: str) -> None:
+def test_each_filter_says_why(change: dict[str, str], rule: Filter, says: str) -> None:
     reason = rule(EXAMPLE, replace(ATTEMPT, **change), RIGHT)  # type: ignore[arg-type]
     assert reason is not None
     assert says in reason
 
 
 def test_a_good_trace_passes_every_filter() -> None:
-    rules: list[filters.Rule] = [
+    rules: list[Filter] = [
         filters.errors,
         filters.empty,
         filters.refused,
@@ -104,14 +105,15 @@ def test_repeating_the_strategys_words_is_a_leak() -> None:
     assert "repeats the strategy's words" in reason
 
 
-def test_another_packages_filter_is_called_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("own_extensions")
+def test_another_packages_filter_is_called_by_name() -> None:
+    @registry.register("filter", "no_fours")
     def no_fours(_: Example, attempt: Attempt, __: Verdict) -> str | None:
         return "a four" if "4" in attempt.text else None
 
-    monkeypatch.setitem(registry.filters._factories, "no_fours", lambda: no_fours)
     rules = curate_rules(CurateConfig(filters=("no_fours",)), ())
     assert rules["no_fours"](EXAMPLE, ATTEMPT, RIGHT) == "a four"
-    with pytest.raises(ValidationError, match="no filters named 'no_fives'"):
+    with pytest.raises(ValidationError, match="no filter named 'no_fives'"):
         CurateConfig(filters=("no_fives",))
 
 

@@ -68,20 +68,14 @@ def test_the_band_is_measured_on_the_student_and_only_its_examples_are_taught(
     assert tables.count_rows(erased / "lessons.parquet") <= len(kept)
 
 
-class Every:
+def every(examples: Iterable[Example], *, step: int = 2) -> Iterator[Example]:
     """A selector of another package: each so-many-th example."""
-
-    def __init__(self, *, step: int = 2) -> None:
-        self.step = step
-
-    def __call__(self, examples: Iterable[Example]) -> Iterator[Example]:
-        return (item for number, item in enumerate(examples) if number % self.step == 0)
+    return (item for number, item in enumerate(examples) if number % step == 0)
 
 
-def test_a_registered_selector_is_called_by_its_name_with_its_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(registry.selectors._factories, "every", Every)
+@pytest.mark.usefixtures("own_extensions")
+def test_a_registered_selector_is_called_by_its_name_with_its_settings(tmp_path: Path) -> None:
+    registry.register("selector", "every")(every)
     recipe = load_recipe(
         write_recipe(tmp_path / "r.yaml", select={"by": ["every", {"name": "every", "step": 5}]})
     )
@@ -97,7 +91,7 @@ def test_a_registered_selector_is_called_by_its_name_with_its_settings(
     [
         (
             {"by": ["teachible"]},
-            "no selectors named 'teachible'; known: balanced, diverse, matched, teachable",
+            "no selector named 'teachible'; known: balanced, diverse, matched, teachable",
         ),
         (
             {"by": [{"name": "teachable", "lo": 0.1}]},

@@ -9,7 +9,8 @@ from tests.core.test_partial_replies import REQUEST
 
 from orcinus.core.errors import CompleterError, ConfigError
 from orcinus.core.types import Completion, Messages, Request, Sampling, Traits
-from orcinus.models.function import FunctionConfig, as_completer
+from orcinus.models.function import as_completer
+from orcinus.pipeline.recipe_file import parse_model
 
 
 def by_request(request: Request) -> str:
@@ -95,16 +96,16 @@ def test_what_an_object_states_is_kept_and_a_whole_completer_is_itself() -> None
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("no_argument", r"takes \(\) -> str; a model is a function of \(request\)"),
+        ("no_argument", r"takes \(\); it must be \(request\) -> str"),
         ("three", r"takes \(a: object"),
         ("Teacher", "is a class"),
         ("constant", "is a str"),
         ("missing", "no function"),
     ],
 )
-def test_another_shape_is_one_line_when_it_is_opened(name: str, says: str) -> None:
+def test_another_shape_is_one_line_when_it_is_read(name: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says) as caught:
-        FunctionConfig(function=f"tests.models.test_function:{name}").open()
+        parse_model({"kind": "function", "function": f"tests.models.test_function:{name}"})
     assert "\n" not in str(caught.value)
 
 

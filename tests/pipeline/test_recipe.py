@@ -15,7 +15,7 @@ name: r
 tasks:
   - {path: a.jsonl}
 student: {kind: local, path: x/y}
-teacher: {kind: function, function: "m:f"}
+teacher: {kind: function, function: "orcinus.pipeline.demo:teacher"}
 """
 BAD = [
     (
@@ -48,7 +48,10 @@ BAD = [
     ("a bad name", GOOD.replace("name: r", "name: ../r"), r":1: name: "),
     (
         "an untrainable student",
-        GOOD.replace("{kind: local, path: x/y}", '{kind: function, function: "m:f"}'),
+        GOOD.replace(
+            "{kind: local, path: x/y}",
+            '{kind: function, function: "orcinus.pipeline.demo:teacher"}',
+        ),
         r"cannot be trained",
     ),
     ("an unknown kind", GOOD.replace("kind: local", "kind: lokal"), r":4: student"),

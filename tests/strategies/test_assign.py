@@ -196,7 +196,7 @@ def test_a_users_rule_chooses_and_orcinus_adds_the_evidence(tmp_path: Path) -> N
 
 
 def test_a_chooser_that_is_not_there_is_refused_before_anything_runs() -> None:
-    with pytest.raises(ValueError, match="no choosers named 'nobody'"):
+    with pytest.raises(ValueError, match="no chooser named 'nobody'"):
         AssignConfig(chooser="nobody")
     with pytest.raises(ValueError, match="exclude each other"):
         AssignConfig(chooser=f"{__name__}:shortest", fixed="direct")

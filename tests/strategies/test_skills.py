@@ -214,10 +214,11 @@ def teacher_for_a_run(messages: Messages, sampling: Sampling) -> str:
     return "We add from the right. The answer is 7."
 
 
+@pytest.mark.usefixtures("own_extensions")
 def test_in_a_run_the_teacher_explains_with_the_instruction_and_the_student_never_sees_it(
     tmp_path: Path,
 ) -> None:
-    registry.verifiers.register("instructed", lambda: _right_when_instructed)
+    registry.register("verifier", "instructed")(_right_when_instructed)
     drawn = draw(ProceduralConfig(generator="sums", count=120, size=(2, 3)))
     rows = [
         orjson.dumps({"prompt": e.prompt, "reference": e.reference, "answer_type": "number"})

@@ -212,7 +212,7 @@ def test_a_recipe_names_its_objective(tmp_path: Path) -> None:
     }
     with pytest.raises(
         ConfigError,
-        match=r"no objectives named 'nothing'; known: answer_upweight, lesson_weight, plain",
+        match=r"no objective named 'nothing'; known: answer_upweight, lesson_weight, plain",
     ):
         load_recipe(write_recipe(tmp_path / "b.yaml", train={"objective": {"name": "nothing"}}))
     wrong = {"name": "plain", "settings": {"factor": 2}}

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from pydantic import ValidationError
 from orcinus.core import registry
 from orcinus.core.types import Attempt, Example, Sampling, Verdict
 from orcinus.tasks.files.records import RecordsConfig, read_task
-from orcinus.verifiers.verify import named, verify
+from orcinus.verifiers.verify import verify
 
 
 async def shouting(example: Example, attempt: Attempt) -> Verdict:
@@ -27,11 +26,8 @@ async def shouting(example: Example, attempt: Attempt) -> Verdict:
 
 
 @pytest.fixture
-def registered() -> Iterator[None]:
-    registry.verifiers.register("shouting", lambda: shouting)
-    yield
-    del registry.verifiers._factories["shouting"]
-    named.cache_clear()
+def registered(own_extensions: None) -> None:
+    registry.register("verifier", "shouting")(shouting)
 
 
 def attempt(text: str) -> Attempt:
@@ -55,7 +51,5 @@ def test_a_task_is_judged_by_the_verifier_it_names(tmp_path: Path) -> None:
 
 
 def test_an_unknown_verifier_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(
-        ValidationError, match=r"no verifiers named 'shoutin'; known: .*answer_type"
-    ):
+    with pytest.raises(ValidationError, match=r"no verifier named 'shoutin'; known: .*answer_type"):
         RecordsConfig(path="t.jsonl", verifier="shoutin")

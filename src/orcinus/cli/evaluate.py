@@ -228,10 +228,9 @@ def _model(text: str, served_as: str | None, api_key_env: str | None) -> "ModelC
     """Return the model that ``--model`` names."""
     import os
 
-    from orcinus.models.function import FunctionConfig
     from orcinus.models.local.config import LocalConfig
     from orcinus.models.remote.endpoint import EndpointConfig
-    from orcinus.pipeline.recipe_file import read_model
+    from orcinus.pipeline.recipe_file import parse_model, read_model
 
     if text.startswith(("http://", "https://")):
         name = served_as or run_async(_only_model(text, api_key_env, os.environ))
@@ -241,7 +240,7 @@ def _model(text: str, served_as: str | None, api_key_env: str | None) -> "ModelC
     if text.endswith((".yaml", ".yml")):
         return read_model(Path(text))
     if re.fullmatch(r"[\w.]+:\w+", text) and not Path(text).exists():
-        return FunctionConfig(function=text)
+        return parse_model({"kind": "function", "function": text})
     return LocalConfig(path=text)
 
 

@@ -6,14 +6,13 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from orcinus.core import registry
 from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError
 from orcinus.core.protocols import Completer
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.stats import Candidate
 from orcinus.core.types import Attempt, Example, Judged
-from orcinus.verifiers.rewards import BUILT_IN, Worth, Written
+from orcinus.verifiers.rewards import BUILT_IN, Worth, Written, reward_named
 
 By = Literal["majority", "best_of_n", "weighted", "rebase"]
 Leaves = Literal["majority", "best_of_n", "weighted"]
@@ -54,7 +53,7 @@ class DecideConfig(Config):
     @classmethod
     def _reward_is_there(cls, value: str) -> str:
         if value not in BUILT_IN:
-            registry.rewards.named(value)
+            reward_named(value)
         return value
 
     @property

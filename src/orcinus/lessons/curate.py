@@ -15,10 +15,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from orcinus.core import registry
 from orcinus.core.config import Config
 from orcinus.core.errors import StepError
 from orcinus.core.fingerprint import stable_fraction
+from orcinus.core.protocols import Filter
+from orcinus.core.registry import function_named
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import Example, Judged, Request, Strategy
 from orcinus.lessons import filters, quality
@@ -44,6 +45,12 @@ class ToxicityConfig(Config):
     """``package.module:name`` of a function that gives a text a score from 0.0, harmless, to 1.0."""
     limit: float = Field(default=0.5, gt=0, le=1)
     """A trace that scores so much or more is dropped."""
+
+    @field_validator("function")
+    @classmethod
+    def _function_exists(cls, value: str) -> str:
+        function_named(value)
+        return value
 
 
 class QualityConfig(Config):
@@ -85,7 +92,8 @@ class CurateConfig(Config):
     filters: tuple[str, ...] = ()
     """Further filters: ``boilerplate`` (speaks of itself as a language model), ``personal_data`` (e-mail addresses, phone and card numbers, IBANs, IP
     addresses), ``label_agreement`` (a stored answer without the dataset's label in it), others by the names under which a package registers
-    them as ``filters.NAME`` in the entry-point group ``orcinus``, and functions of yours as ``package.module:name``."""
+    them as ``filters.NAME`` in the entry-point group ``orcinus``, and functions of yours as ``module:name``, of a module beside the recipe or an
+    installed one."""
     max_per_task: int | None = Field(default=None, ge=1)
     """At most so many lessons of one task, in the order of the examples; None sets no quota."""
 
@@ -93,7 +101,7 @@ class CurateConfig(Config):
     @classmethod
     def _filters_are_registered(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            registry.filters.named(name)
+            filters.filter_named(name)
         return value
 
     @model_validator(mode="after")
@@ -368,9 +376,9 @@ def _groups(config: CurateConfig, context: StepContext) -> I64 | None:
     return groups
 
 
-def curate_rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[str, filters.Rule]:
+def curate_rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[str, Filter]:
     """The filters by name, in the order in which they are asked."""
-    rules: dict[str, filters.Rule] = {
+    rules: dict[str, Filter] = {
         "error": filters.errors,
         "empty": filters.empty,
         "refused": filters.refused,
@@ -389,20 +397,24 @@ def curate_rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[s
     if config.languages:
         rules["language"] = languages(config.languages)
     if config.toxicity is not None:
-        score = registry.function_named(config.toxicity.function)
+        score = function_named(config.toxicity.function)
         rules["toxic"] = filters.toxic(score, config.toxicity.function, config.toxicity.limit)
     for name in config.filters:
-        rules[name] = registry.filters.named(name)
+        rules[name] = filters.filter_named(name)
     return rules
 
 
 def _first_reason(
-    rules: dict[str, filters.Rule], example: Example, judged: Judged
+    rules: dict[str, Filter], example: Example, judged: Judged
 ) -> tuple[str, str] | None:
     for name, rule in rules.items():
-        reason = rule(example, judged.attempt, judged.verdict)
-        if reason is not None:
+        reason: object = rule(example, judged.attempt, judged.verdict)
+        if isinstance(reason, str):
             return name, reason
+        if reason is not None:
+            raise StepError(
+                f"filter {name!r} gives {reason!r:.60}; a filter gives a reason or None"
+            )
     return None
 
 

@@ -17,12 +17,12 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from orcinus.core import registry
+from orcinus.core.protocols import Filter
 from orcinus.core.types import Attempt, Example, Strategy, Verdict
 from orcinus.lessons.personal_data import personal_data
 from orcinus.strategies.prompts import system_in
 
 Reason = str | None
-Rule = Callable[[Example, Attempt, Verdict], Reason]
 
 LEAK_WORDS = 8
 """A run of so many words of the strategy's message in an answer is a leak; shorter ones occur in any text."""
@@ -119,7 +119,7 @@ def unjudged(example: Example, __: Attempt, verdict: Verdict) -> Reason:
     return verdict.reason if verdict.value is None and example.reference is not None else None
 
 
-def too_long(limit: int) -> Rule:
+def too_long(limit: int) -> Filter:
     """A filter for traces of more than ``limit`` written tokens."""
 
     def rule(_: Example, attempt: Attempt, __: Verdict) -> Reason:
@@ -128,7 +128,7 @@ def too_long(limit: int) -> Rule:
     return rule
 
 
-def length(at_least: int | None, at_most: int | None) -> Rule:
+def length(at_least: int | None, at_most: int | None) -> Filter:
     """A filter for traces with fewer or more words than wanted; a word is what stands between blanks."""
 
     def rule(_: Example, attempt: Attempt, __: Verdict) -> Reason:
@@ -142,7 +142,7 @@ def length(at_least: int | None, at_most: int | None) -> Rule:
     return rule
 
 
-def toxic(score: Callable[[str], float], name: str, limit: float) -> Rule:
+def toxic(score: Callable[[str], float], name: str, limit: float) -> Filter:
     """A filter for traces that ``score`` gives ``limit`` or more.
 
     Args:
@@ -177,7 +177,7 @@ def _spaced(text: str) -> str:
     return f" {' '.join(_words(text))} "
 
 
-def leaks(strategies: Mapping[str, Strategy]) -> Rule:
+def leaks(strategies: Mapping[str, Strategy]) -> Filter:
     """A filter for traces that repeat the words of their strategy's message, so that erasing it would be in vain."""
     told = {
         name: _words(strategy.system) for name, strategy in strategies.items() if strategy.system
@@ -213,8 +213,24 @@ def _runs(words: list[str], n: int) -> frozenset[tuple[str, ...]]:
     return frozenset(zip(*(words[k:] for k in range(n)), strict=False))
 
 
-registry.filters.register("boilerplate", lambda: boilerplate)
-registry.filters.register(
-    "personal_data", lambda: lambda _, attempt, __: personal_data(attempt.text)
-)
-registry.filters.register("label_agreement", lambda: label_agreement)
+def with_personal_data(_: Example, attempt: Attempt, __: Verdict) -> Reason:
+    """It holds personal data."""
+    return personal_data(attempt.text)
+
+
+BUILT_IN: Mapping[str, Filter] = {
+    "boilerplate": boilerplate,
+    "personal_data": with_personal_data,
+    "label_agreement": label_agreement,
+}
+"""The filters that a recipe names in ``curate.filters``."""
+
+
+def filter_named(name: str) -> Filter:
+    """Return the filter of a name, or at ``module:function``.
+
+    Raises:
+        ConfigError: There is none, or it does not have the shape of a filter.
+    """
+    found: Filter = registry.find("filter", name, BUILT_IN)
+    return found

@@ -9,8 +9,9 @@ from functools import cache
 from typing import Any
 
 from orcinus.core.errors import ConfigError, MissingExtraError
+from orcinus.core.protocols import Filter
 from orcinus.core.types import Attempt, Example, Verdict
-from orcinus.lessons.filters import Reason, Rule
+from orcinus.lessons.filters import Reason
 
 LETTERS = 60
 """Fewer tell too little: names and single words look like any language."""
@@ -25,7 +26,7 @@ _NOT_PROSE = re.compile(
 )
 
 
-def languages(wanted: Collection[str]) -> Rule:
+def languages(wanted: Collection[str]) -> Filter:
     """A filter for traces that are surely in another language than those ``wanted``.
 
     Args:

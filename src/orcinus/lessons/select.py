@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from orcinus.core import registry
 from orcinus.core.config import Config
@@ -24,7 +24,7 @@ from orcinus.core.errors import StepError
 from orcinus.core.protocols import Selector
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Example, Judged, Request, Strategy
-from orcinus.lessons import selectors as selectors
+from orcinus.lessons.selectors import BUILT_IN
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, StepContext
 from orcinus.strategies.prompts import chosen_strategy, requests_for
@@ -41,7 +41,8 @@ class SelectorConfig(Config):
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     name: str
-    """``teachable``, ``matched``, ``balanced``, ``diverse``, or one registered as ``selectors.NAME`` in the entry-point group ``orcinus``."""
+    """``teachable``, ``matched``, ``balanced``, ``diverse``, one registered as ``selectors.NAME`` in the entry-point group ``orcinus``, or
+    ``module:function``."""
 
     @model_validator(mode="before")
     @classmethod
@@ -49,27 +50,24 @@ class SelectorConfig(Config):
         return {"name": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _it_can_be_made(self) -> "SelectorConfig":
+    def _it_exists_and_takes_its_settings(self) -> "SelectorConfig":
         self.open()
         return self
 
     def open(self) -> Selector:
-        """The selector.
+        """Return the selector with its settings.
 
         Raises:
-            ConfigError: Nothing has that name.
-            ValueError: The settings are not its.
+            ConfigError: There is none, it does not have the shape of a selector, or it does not take the settings.
         """
-        factory = registry.selectors.get(self.name)
-        try:
-            selector: Selector = factory(**(self.model_extra or {}))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join([self.name, *map(str, first["loc"])])
-            raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
-        except TypeError as error:
-            raise ValueError(f"{self.name}: {error}") from error
-        return selector
+        function = registry.find("selector", self.name, BUILT_IN)
+        return registry.with_settings("selector", self.name, function, self.model_extra or {})
+
+    @property
+    def needs_pass_rate(self) -> bool:
+        """Whether the selector wants the student's share of right answers."""
+        function = registry.find("selector", self.name, BUILT_IN)
+        return bool(registry.declared_by(function).get("needs_pass_rate", False))
 
 
 class SelectConfig(Config):
@@ -93,7 +91,7 @@ class SelectConfig(Config):
     @property
     def needs_pass_rate(self) -> bool:
         """Whether the student is asked."""
-        return any(getattr(item.open(), "needs_pass_rate", False) for item in self.by)
+        return any(item.needs_pass_rate for item in self.by)
 
 
 async def select(
@@ -112,7 +110,7 @@ async def select(
     pool = _Pool(path, rates)
     context.progress.start("select", len(config.by))
     for number, item in enumerate(config.by, 1):
-        pool.narrow(item.open()(pool), number)
+        pool.narrow(_only_examples(item.open()(pool), item.name), number)
         context.progress.advance()
     names = [item.name for item in config.by]
     dropped: Counter[str] = Counter()
@@ -156,6 +154,14 @@ async def select(
         "dropped": dict(dropped),
         **({"pass_rate": float(measured.mean())} if len(measured) else {}),
     }
+
+
+def _only_examples(chosen: object, selector: str) -> Iterator[Example]:
+    """Yield what a selector chose, or stop at anything that is no Example."""
+    for item in chosen if isinstance(chosen, Iterable) else (chosen,):
+        if not isinstance(item, Example):
+            raise StepError(f"selector {selector!r} gives {item!r:.60}; a selector gives Examples")
+        yield item
 
 
 def requests(

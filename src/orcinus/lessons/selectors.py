@@ -11,15 +11,16 @@ A selector is a function of (examples), which can be gone through more than once
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from orcinus.core import registry
 from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError
+from orcinus.core.protocols import Selector
+from orcinus.core.registry import declare
 from orcinus.core.types import Example
 from orcinus.strategies.clusters import FITTED_ON, Clusters
 from orcinus.tasks.duplicates.near import originals_of
@@ -32,7 +33,6 @@ _BATCH = 4096
 class Teachable(Config):
     """Takes what is at the edge of the student's ability; what could not be measured is left out."""
 
-    needs_pass_rate: ClassVar[bool] = True
     low: float = Field(default=0.2, ge=0, le=1)
     """Least share of right answers: under it a question is taken for too hard as yet."""
     high: float = Field(default=0.8, ge=0, le=1)
@@ -44,12 +44,15 @@ class Teachable(Config):
             raise ValueError(f"low {self.low} is over high {self.high}")
         return self
 
-    def __call__(self, examples: Iterable[Example]) -> Iterator[Example]:
-        """Those in the band."""
-        for example in examples:
-            rate = example.meta.get("pass_rate")
-            if rate is not None and self.low <= rate <= self.high:
-                yield example
+
+@declare("selector", needs_pass_rate=True, check=Teachable)
+def teachable(examples: Iterable[Example], **settings: Any) -> Iterator[Example]:
+    """Yield the examples in the band; the settings are those of ``Teachable``."""
+    band = Teachable(**settings)
+    for example in examples:
+        rate = example.meta.get("pass_rate")
+        if rate is not None and band.low <= rate <= band.high:
+            yield example
 
 
 class Matched(Config):
@@ -64,20 +67,23 @@ class Matched(Config):
     hardest: float | None = None
     """Greatest difficulty that is taken: a small student learns little from what is far over its head. None sets no limit."""
 
-    def __call__(self, examples: Iterable[Example]) -> Iterator[Example]:
-        """Those whose two levels match; a row without either is left out."""
-        for example in examples:
-            hard, long_winded = (
-                _level(example, column) for column in (self.difficulty, self.verbosity)
-            )
-            if (
-                hard is None
-                or long_winded is None
-                or (self.hardest is not None and hard > self.hardest)
-            ):
-                continue
-            if abs(hard - long_winded) <= self.within:
-                yield example
+
+@declare("selector", check=Matched)
+def matched(examples: Iterable[Example], **settings: Any) -> Iterator[Example]:
+    """Yield the examples whose two levels match; the settings are those of ``Matched``.
+
+    A row without one of the levels is left out.
+    """
+    limits = Matched(**settings)
+    for example in examples:
+        hard = _level(example, limits.difficulty)
+        long_winded = _level(example, limits.verbosity)
+        if hard is None or long_winded is None:
+            continue
+        if limits.hardest is not None and hard > limits.hardest:
+            continue
+        if abs(hard - long_winded) <= limits.within:
+            yield example
 
 
 class Balanced(Config):
@@ -99,22 +105,28 @@ class Balanced(Config):
         _mixture(self.per_value, self.total, self.temperature, "per_value")
         return self
 
-    def __call__(self, examples: Iterable[Example]) -> Iterator[Example]:
-        """The drawn ones; rows without the column are a value of their own."""
-        frequency = Counter(tag for example in examples for tag in self._tags(example))
-        groups = (
-            min(self._tags(example), key=lambda tag: (frequency[tag], tag)) for example in examples
-        )
-        mixture = _mixture(self.per_value, self.total, self.temperature, "per_value")
-        return _drawn(examples, groups, mixture, self.seed)
 
-    def _tags(self, example: Example) -> list[str]:
-        value = example.meta.get(self.by)
-        return (
-            [str(item) for item in value] or [""]
-            if isinstance(value, list)
-            else ["" if value is None else str(value)]
-        )
+@declare("selector", check=Balanced)
+def balanced(examples: Iterable[Example], **settings: Any) -> Iterator[Example]:
+    """Yield the drawn examples; the settings are those of ``Balanced``.
+
+    Rows without the column are a value of their own.
+    """
+    limits = Balanced(**settings)
+    frequency = Counter(tag for example in examples for tag in _tags(example, limits.by))
+    groups = (
+        min(_tags(example, limits.by), key=lambda tag: (frequency[tag], tag))
+        for example in examples
+    )
+    mixture = _mixture(limits.per_value, limits.total, limits.temperature, "per_value")
+    return _drawn(examples, groups, mixture, limits.seed)
+
+
+def _tags(example: Example, column: str) -> list[str]:
+    value = example.meta.get(column)
+    if isinstance(value, list):
+        return [str(item) for item in value] or [""]
+    return ["" if value is None else str(value)]
 
 
 class Diverse(Config):
@@ -136,29 +148,27 @@ class Diverse(Config):
         _mixture(self.per_cluster, self.total, None, "per_cluster")
         return self
 
-    def __call__(self, examples: Iterable[Example]) -> Iterator[Example]:
-        """The drawn ones."""
-        groups = (
-            self._clusters(examples)
-            if self.similarity is None
-            else self._near(examples, self.similarity)
-        )
-        mixture = _mixture(self.per_cluster, self.total, None, "per_cluster")
-        return _drawn(examples, groups, mixture, self.seed)
 
-    def _clusters(self, examples: Iterable[Example]) -> Iterator[str]:
-        keyed = ((_key(example, self.seed), example.prompt) for example in examples)
-        learnt_from = [prompt for _, prompt in heapq.nsmallest(FITTED_ON, keyed)]
-        clusters = Clusters(learnt_from, count=self.clusters, most=self.clusters, seed=self.seed)
+@declare("selector", check=Diverse)
+def diverse(examples: Iterable[Example], **settings: Any) -> Iterator[Example]:
+    """Yield the drawn examples; the settings are those of ``Diverse``."""
+    limits = Diverse(**settings)
+    if limits.similarity is None:
+        groups = _clusters(examples, limits.clusters, limits.seed)
+    else:
         prompts = (example.prompt for example in examples)
-        while batch := list(islice(prompts, _BATCH)):
-            yield from map(str, clusters.of(batch).tolist())
+        groups = map(str, originals_of(prompts, similarity=limits.similarity).tolist())
+    mixture = _mixture(limits.per_cluster, limits.total, None, "per_cluster")
+    return _drawn(examples, groups, mixture, limits.seed)
 
-    def _near(self, examples: Iterable[Example], similarity: float) -> Iterator[str]:
-        yield from map(
-            str,
-            originals_of((example.prompt for example in examples), similarity=similarity).tolist(),
-        )
+
+def _clusters(examples: Iterable[Example], count: int, seed: int) -> Iterator[str]:
+    keyed = ((_key(example, seed), example.prompt) for example in examples)
+    learnt_from = [prompt for _, prompt in heapq.nsmallest(FITTED_ON, keyed)]
+    clusters = Clusters(learnt_from, count=count, most=count, seed=seed)
+    prompts = (example.prompt for example in examples)
+    while batch := list(islice(prompts, _BATCH)):
+        yield from map(str, clusters.of(batch).tolist())
 
 
 def _level(example: Example, column: str) -> float | None:
@@ -201,11 +211,10 @@ def _key(example: Example, seed: int) -> int:
     return hash_of("select", str(seed), example.task, example.id)
 
 
-BUILT_IN: dict[str, Any] = {
-    "teachable": Teachable,
-    "matched": Matched,
-    "balanced": Balanced,
-    "diverse": Diverse,
+BUILT_IN: Mapping[str, Selector] = {
+    "teachable": teachable,
+    "matched": matched,
+    "balanced": balanced,
+    "diverse": diverse,
 }
-for _name, _selector in BUILT_IN.items():
-    registry.selectors.register(_name, _selector)
+"""The selectors that a recipe names in ``select.by``."""

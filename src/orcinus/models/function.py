@@ -13,10 +13,12 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, cast
 
+from pydantic import field_validator
+
 from orcinus.core.config import Config
 from orcinus.core.errors import CompleterError, ConfigError
 from orcinus.core.protocols import Completer
-from orcinus.core.registry import function_named
+from orcinus.core.registry import find
 from orcinus.core.requests import as_sent
 from orcinus.core.types import Completion, Request, Traits, Usage, WorstCase
 from orcinus.models.bounds import free_call
@@ -33,9 +35,15 @@ class FunctionConfig(Config):
 
     kind: Literal["function"] = "function"
     function: str
-    """Its place: ``package.module:name``."""
+    """A registered name, or ``module:function``, of a module beside the recipe or an installed one."""
     version: str = "1"
     """Raise it when the function's answers change: the ledger keeps answers by it."""
+
+    @field_validator("function")
+    @classmethod
+    def _function_is_a_model(cls, value: str) -> str:
+        find("model", value, {})
+        return value
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the answers."""
@@ -48,7 +56,7 @@ class FunctionConfig(Config):
             ConfigError: There is no such function, or it does not have the shape of a model.
         """
         name = f"function:{self.function}@{self.version}"
-        return as_completer(function_named(self.function), name=name)
+        return as_completer(find("model", self.function, {}), name=name)
 
 
 class FunctionModel:

@@ -47,6 +47,7 @@ from orcinus.strategies.library import resolve
 from orcinus.strategies.probe import ProbeConfig
 from orcinus.strategies.skills import SkillsConfig
 from orcinus.tasks.files.records import RecordsConfig
+from orcinus.tasks.generators.function import FunctionTaskConfig
 from orcinus.tasks.generators.gym import GymConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig
 from orcinus.tasks.open import content_of
@@ -62,7 +63,7 @@ def task_tag(keys: Container[str]) -> str:
     A tag contains a space, so that no key can have its name: each part of an error's path is then
     either a tag or a key.
     """
-    return next((f"a {key}" for key in ("generator", "gym") if key in keys), "a path")
+    return next((f"a {key}" for key in ("generator", "gym", "function") if key in keys), "a path")
 
 
 def _tag_of(value: Any) -> str:
@@ -72,7 +73,8 @@ def _tag_of(value: Any) -> str:
 TaskConfig = Annotated[
     Annotated[RecordsConfig, Tag("a path")]
     | Annotated[ProceduralConfig, Tag("a generator")]
-    | Annotated[GymConfig, Tag("a gym")],
+    | Annotated[GymConfig, Tag("a gym")]
+    | Annotated[FunctionTaskConfig, Tag("a function")],
     Discriminator(_tag_of),
 ]
 

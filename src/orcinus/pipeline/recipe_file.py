@@ -20,8 +20,10 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError
+from orcinus.core.registry import recipe_folder
 from orcinus.models.configs import JudgeConfig, ModelConfig
 from orcinus.pipeline.recipe import Recipe, task_tag
+from orcinus.runs.folders import modules_folder
 
 KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of a file: ``("train", "stages", 0, "epochs")``."""
@@ -35,6 +37,8 @@ DEEPEST = 50
 def load_recipe(path: str | Path) -> Recipe:
     """Read and check a recipe.
 
+    ``module:function`` in it may name a module beside the file; see ``core/registry.py``.
+
     Raises:
         ConfigError: The file cannot be read, is not YAML, or a key or value is wrong. The message
             names file, line and key.
@@ -44,19 +48,21 @@ def load_recipe(path: str | Path) -> Recipe:
     data = _to_python(_compose(path), (), lines, path)
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a recipe is a mapping of keys, starting with name: and tasks:")
-    recipe: Recipe = _validate(Recipe, data, lines, str(path))
+    recipe: Recipe = _validate(Recipe, data, lines, str(path), modules=modules_folder(path))
     return recipe
 
 
 def parse_recipe(data: Mapping[str, Any]) -> Recipe:
     """Check a recipe that is given as plain Python values.
 
+    ``module:function`` in it may name a module in the current folder.
+
     Raises:
         ConfigError: A key or value is wrong. The message names the key.
     """
     lines: Lines = {}
     _number_keys(data, (), lines)
-    recipe: Recipe = _validate(Recipe, data, lines, "recipe")
+    recipe: Recipe = _validate(Recipe, data, lines, "recipe", modules=Path())
     return recipe
 
 
@@ -79,7 +85,7 @@ def read_model(path: Path) -> ModelConfig:
         )
     lines: Lines = {}
     data = _to_python(_compose(path), (), lines, path)
-    model: ModelConfig = _validate(JudgeConfig, data, lines, str(path))
+    model: ModelConfig = _validate(JudgeConfig, data, lines, str(path), modules=path.parent)
     return model
 
 
@@ -91,13 +97,14 @@ def parse_model(data: Mapping[str, Any]) -> ModelConfig:
     """
     lines: Lines = {}
     _number_keys(data, (), lines)
-    model: ModelConfig = _validate(JudgeConfig, data, lines, "model")
+    model: ModelConfig = _validate(JudgeConfig, data, lines, "model", modules=Path())
     return model
 
 
-def _validate(shape: Any, data: Any, lines: Lines, source: str) -> Any:
+def _validate(shape: Any, data: Any, lines: Lines, source: str, *, modules: Path) -> Any:
     try:
-        return TypeAdapter(shape).validate_python(data)
+        with recipe_folder(modules):
+            return TypeAdapter(shape).validate_python(data)
     except ValidationError as error:
         raise ConfigError(_explain(error, shape, lines, source)) from error
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from orcinus.core.errors import ConfigError
 from orcinus.core.files import link_folder, write_atomically
 from orcinus.core.protocols import Completer
+from orcinus.core.registry import recipe_folder
 from orcinus.models.configs import SelfConfig
 from orcinus.models.roles import Models
 from orcinus.pipeline.method import VERBS, steps_of, verb_of
@@ -20,7 +21,7 @@ from orcinus.pipeline.step import Step, run_steps
 from orcinus.runs import layout
 from orcinus.runs.budget import Budget
 from orcinus.runs.context import Progress, Runtime, StepContext
-from orcinus.runs.folders import locked, summary_of
+from orcinus.runs.folders import locked, modules_folder, summary_of
 from orcinus.runs.ledger import Ledger
 from orcinus.runs.progress import followed
 
@@ -58,6 +59,7 @@ async def run_recipe(
     _check_until(recipe, until)
     if base is None:
         base = Path() if recipe_path is None else recipe_path.resolve().parent
+    modules = base if recipe_path is None else modules_folder(recipe_path)
     text = dump_recipe(recipe).encode() if recipe_path is None else recipe_path.read_bytes()
     run_dir = runtime.workspace / recipe.name
     steps = [
@@ -66,11 +68,13 @@ async def run_recipe(
         if until is None or VERBS.index(verb_of(step.name)) <= VERBS.index(until)
     ]
     with (
+        recipe_folder(modules),
         locked(run_dir),
         followed(progress, run_dir) as reported,
         Ledger(runtime.ledger_path) as ledger,
     ):
         write_atomically(run_dir / layout.RECIPE, text)
+        write_atomically(run_dir / layout.ORIGIN, str(modules.resolve()).encode())
         models = Models(recipe.roles(base), runtime)
         budget = Budget(
             usd=recipe.budget.usd, tokens=recipe.budget.tokens, ledger=ledger, run=recipe.name

@@ -55,6 +55,14 @@ def summary_of(folder: Path) -> dict[str, Any]:
     return record
 
 
+def modules_folder(recipe_path: Path) -> Path:
+    """Return the folder whose modules a recipe may name: its own, also for its copy in a run's folder."""
+    try:
+        return Path((recipe_path.parent / layout.ORIGIN).read_text(encoding="utf-8"))
+    except OSError:
+        return recipe_path.parent
+
+
 @contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
     """Hold the run's folder for this process.

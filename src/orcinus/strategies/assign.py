@@ -74,7 +74,7 @@ class AssignConfig(Config):
     ``longest`` for the one under which most is written, right or wrong."""
     chooser: str | None = None
     """Your own rule: a function that returns the Assignment of a group, given its judged attempts.
-    The name of a registered one, or ``package.module:function``. ``margin``, ``floor`` and
+    The name of a registered one, or ``module:function``. ``margin``, ``floor`` and
     ``below_floor`` are then not used."""
     confirm: int = Field(default=10, ge=0)
     """Fresh probe examples of each group on which the chosen strategy is measured again; 0 skips
@@ -104,7 +104,7 @@ class AssignConfig(Config):
     @classmethod
     def _chooser_exists(cls, value: str | None) -> str | None:
         if value is not None:
-            registry.choosers.named(value)
+            registry.find("chooser", value, {})
         return value
 
     @model_validator(mode="after")
@@ -408,7 +408,7 @@ def _reason(config: AssignConfig, contest: _Contest, learnable: bool) -> str:
 def _ask_chooser(chooser: str, group: str, measured: Measurements) -> Assignment:
     """Let the user's rule choose, and add our evidence."""
     attempts, names = measured.attempts[group], measured.names
-    chosen: object = registry.choosers.named(chooser)(attempts)
+    chosen: object = registry.find("chooser", chooser, {})(attempts)
     if not isinstance(chosen, Assignment) or chosen.strategy not in (*names, None):
         gave = repr(chosen.strategy if isinstance(chosen, Assignment) else chosen)
         raise ConfigError(

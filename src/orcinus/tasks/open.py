@@ -9,11 +9,11 @@ from orcinus.core.errors import ConfigError
 from orcinus.core.types import Example
 from orcinus.tasks.files.records import Records, RecordsConfig, sources_of
 from orcinus.tasks.files.sources import shown
-from orcinus.tasks.generators import gym_verifier as gym_verifier
+from orcinus.tasks.generators.function import FunctionTaskConfig, draw_function
 from orcinus.tasks.generators.gym import GymConfig, draw_gym
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 
-TaskConfig = RecordsConfig | ProceduralConfig | GymConfig
+TaskConfig = RecordsConfig | ProceduralConfig | GymConfig | FunctionTaskConfig
 
 
 def content_of(config: TaskConfig, base: Path) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def content_of(config: TaskConfig, base: Path) -> dict[str, Any]:
     Raises:
         ConfigError: A file is missing or cannot be read.
     """
-    if isinstance(config, ProceduralConfig | GymConfig):
+    if isinstance(config, ProceduralConfig | GymConfig | FunctionTaskConfig):
         return config.identity()
     local = [Path(source) for source in sources_of(config, base) if "://" not in source]
     return {"files": [[path.name, _file_hash(path)] for path in local]}
@@ -44,4 +44,6 @@ def open_task(config: TaskConfig, base: Path) -> tuple[str, Callable[[], Iterato
         return config.name or config.generator, lambda: draw(config)
     if isinstance(config, GymConfig):
         return config.name or config.gym, lambda: draw_gym(config)
+    if isinstance(config, FunctionTaskConfig):
+        return config.name or config.function, lambda: draw_function(config)
     return config.name or shown(config.path), Records(config, base)

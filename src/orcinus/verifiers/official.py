@@ -15,9 +15,9 @@ finds nothing is wrong by that rule, as in the sources, and ``None`` here, so th
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
-from orcinus.core import registry
+from orcinus.core.protocols import Verifier
 from orcinus.core.types import AnswerType, Attempt, Example, Verdict
 from orcinus.verifiers.answers.spans import Spans, exact_match, f1, find_spans, readings
 
@@ -211,7 +211,7 @@ _COMPARISONS: Mapping[str, Callable[[str, Example], bool]] = {
 }
 
 
-def _verifier(name: str) -> Callable[[Example, Attempt], Awaitable[Verdict]]:
+def _verifier(name: str) -> Verifier:
     async def verify(example: Example, attempt: Attempt) -> Verdict:
         verdict = by_rule(name, example, attempt)
         if verdict is not None:
@@ -228,9 +228,5 @@ def _verifier(name: str) -> Callable[[Example, Attempt], Awaitable[Verdict]]:
     return verify
 
 
-def _register(name: str) -> None:
-    registry.verifiers.register(name, lambda: _verifier(name))
-
-
-for _name in RULES:
-    _register(_name)
+VERIFIERS: Mapping[str, Verifier] = {name: _verifier(name) for name in RULES}
+"""The rules as verifiers, by name."""

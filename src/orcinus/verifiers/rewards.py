@@ -20,6 +20,7 @@ from orcinus.runs.context import StepContext
 from orcinus.verifiers.judge import judge_of, rate
 
 BUILT_IN = ("logprob", "judge")
+"""Rewards that are more than a function of a text: they need log-probabilities, or a judge."""
 LOW, HIGH = SCALE = (1, 10)
 PROMISE = (
     f"You are rating a solution that may be unfinished. Rate from {LOW} to {HIGH} how likely it is that the solution, gone on with from where "
@@ -81,12 +82,22 @@ def open_reward(name: str, context: StepContext, *, step: str) -> Rewarding:
             ]
 
         return by_judge
-    function: Reward = registry.rewards.named(name)
+    function = reward_named(name)
 
     async def by_function(items: Sequence[Written]) -> list[Worth]:
         return [Worth(value=await _called(function, item, name)) for item in items]
 
     return by_function
+
+
+def reward_named(name: str) -> Reward:
+    """Return the reward of a registered name, or at ``module:function``.
+
+    Raises:
+        ConfigError: There is none, or it does not have the shape of a reward.
+    """
+    found: Reward = registry.find("reward", name, {})
+    return found
 
 
 async def _by_logprob(items: Sequence[Written]) -> list[Worth]:

@@ -1,11 +1,15 @@
 """Judge one attempt by the verifier that its task names."""
 
-from functools import cache
+from collections.abc import Mapping
 
 from orcinus.core import registry
+from orcinus.core.errors import StepError
 from orcinus.core.protocols import Verifier
 from orcinus.core.types import Attempt, Example, Verdict
+from orcinus.verifiers import official
 from orcinus.verifiers import rules as judging
+from orcinus.verifiers.ifeval import follows_all
+from orcinus.verifiers.judge_prompts import left_to_judge
 
 VERSION = 2
 """Raised when a rule changes, so that verdicts say which rules they were made by."""
@@ -35,18 +39,39 @@ async def by_answer_type(example: Example, attempt: Attempt) -> Verdict:
     )
 
 
+BUILT_IN: Mapping[str, Verifier | str] = {
+    "answer_type": by_answer_type,
+    "judge_fallback": by_answer_type,
+    "judge": left_to_judge,
+    "grounded": left_to_judge,
+    "ifeval": follows_all,
+    **official.VERIFIERS,
+    "reasoning_gym": "orcinus.tasks.generators.gym_verifier:by_generator",
+}
+"""The verifiers by name. That of reasoning-gym stands beside the generators it asks, and is imported on first use."""
+
+
 async def verify(example: Example, attempt: Attempt) -> Verdict:
-    """The verdict of the verifier that the example's task names, or of the rules for its answer type."""
-    name = example.meta.get("verifier")
-    return await (by_answer_type if name is None else named(name))(example, attempt)
-
-
-@cache
-def named(name: str) -> Verifier:
-    """The registered verifier called ``name``.
+    """Return the verdict of the verifier that the example's task names, or of the rules for its answer type.
 
     Raises:
-        ConfigError: There is none; the message lists those there are.
+        ConfigError: There is no such verifier.
+        StepError: It gives something else than a Verdict.
     """
-    verifier: Verifier = registry.verifiers.get(name)()
+    name = example.meta.get("verifier")
+    if name is None:
+        return await by_answer_type(example, attempt)
+    verdict: object = await verifier_named(name)(example, attempt)
+    if not isinstance(verdict, Verdict):
+        raise StepError(f"verifier {name!r} gives {verdict!r:.60}; a verifier gives a Verdict")
+    return verdict
+
+
+def verifier_named(name: str) -> Verifier:
+    """Return the verifier of a name, or at ``module:function``.
+
+    Raises:
+        ConfigError: There is none, or it does not have the shape of a verifier.
+    """
+    verifier: Verifier = registry.find("verifier", name, BUILT_IN)
     return verifier

@@ -1,22 +1,58 @@
-"""From the flag ``--executor`` to an Executor."""
+"""Open the executor that the flag ``--executor`` names."""
 
-from orcinus.core.errors import ConfigError
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from orcinus.core import registry
+from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.protocols import Executor
 from orcinus.runs.executors.local import LOCAL
 
+A = TypeVar("A")
+B = TypeVar("B")
+
 
 def open_executor(flag: str) -> Executor:
-    """The Executor that ``flag`` means: ``local``, ``ray`` or ``ray:ADDRESS``.
+    """Return the executor of ``local``, ``ray``, ``ray:ADDRESS``, a registered name or ``module:function``.
 
     Raises:
-        ConfigError: It means none, or there is no cluster at the address.
+        ConfigError: There is none, it does not have the shape of an executor, or no cluster is at the address.
         MissingExtraError: Ray is not installed.
     """
     if flag == "local":
         return LOCAL
     name, _, address = flag.partition(":")
-    if name != "ray":
-        raise ConfigError(f"--executor is {flag!r}; it is 'local', 'ray' or 'ray:ADDRESS'")
-    from orcinus.runs.executors.ray import RayExecutor
+    if name == "ray":
+        from orcinus.runs.executors.ray import RayExecutor
 
-    return RayExecutor(address or None)
+        return RayExecutor(address or None)
+    if ":" not in flag and flag not in registry.names("executor", {}):
+        raise ConfigError(
+            f"--executor is {flag!r}; it is 'local', 'ray', 'ray:ADDRESS', a registered name or "
+            "'module:function'"
+        )
+    return FunctionExecutor(registry.find("executor", flag, {}), flag)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionExecutor:
+    """The Executor of a function ``(fn, shards) -> Iterator``."""
+
+    function: Callable[..., object]
+    name: str
+
+    def map(
+        self, fn: Callable[[A], B], shards: Iterable[A], *, threaded: bool = False
+    ) -> Iterator[B]:
+        """Yield ``fn`` of each shard; see ``Executor``.
+
+        Raises:
+            StepError: The function returns nothing that can be gone through.
+        """
+        results = self.function(fn, shards)
+        if not isinstance(results, Iterable):
+            raise StepError(
+                f"executor {self.name!r} gives {results!r:.60}; an executor gives the results"
+            )
+        return iter(results)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from orcinus.core import registry
 from orcinus.core.config import Config
 from orcinus.core.errors import DataError, one_line
 from orcinus.core.types import AnswerType, Example
@@ -35,6 +34,7 @@ from orcinus.tasks.files.layouts import (
 )
 from orcinus.tasks.files.rows import Report, Row, read_rows, strict
 from orcinus.tasks.files.sources import find_sources, shown
+from orcinus.verifiers.verify import verifier_named
 
 _ROWS_TO_INFER_FROM = 64
 """Rows at the start of a file from which the answer type is inferred."""
@@ -78,10 +78,10 @@ class RecordsConfig(Config):
     references. With ``json`` a reference is a value, or a JSON Schema (with its ``$schema``;
     ``pip install 'orcinus[schema]'``)."""
     verifier: str | None = None
-    """Name of a verifier registered under ``verifiers.NAME`` in the entry-point group ``orcinus``;
-    None judges by the answer type. With a ``judge:`` in the recipe also ``judge_fallback`` (ask the
-    judge if the rules reach no verdict), ``judge`` (ask it about every answer) and ``grounded``
-    (ask whether the question, or ``meta.context``, supports all that the answer claims)."""
+    """A registered verifier, or ``module:function``; None judges by the answer type. With a
+    ``judge:`` in the recipe also ``judge_fallback`` (ask the judge if the rules reach no verdict),
+    ``judge`` (ask it about every answer) and ``grounded`` (ask whether the question, or
+    ``meta.context``, supports all that the answer claims)."""
     layout: Layout | None = None
     """Layout of the rows; None recognises it by the names of the columns."""
     limit: int | None = Field(default=None, ge=1)
@@ -117,7 +117,7 @@ class RecordsConfig(Config):
     @classmethod
     def _verifier_is_registered(cls, value: str | None) -> str | None:
         if value is not None:
-            registry.verifiers.get(value)
+            verifier_named(value)
         return value
 
     @field_validator("prompt_layout")

@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 
-from orcinus.core import registry
 from orcinus.core.types import Attempt, Example, Verdict
 from orcinus.tasks.generators.gym import VERIFIER, open_gym
 from orcinus.verifiers.rules import find_answer
@@ -43,6 +42,3 @@ async def by_generator(example: Example, attempt: Attempt) -> Verdict:
 def _entry(made: bytes, place: int) -> Any:
     """Draw a question again, with what the generator knows of it."""
     return open_gym(made)[place]
-
-
-registry.verifiers.register(VERIFIER, lambda: by_generator)

@@ -13,7 +13,7 @@ from typing import Any
 from orcinus.core import registry
 from orcinus.core.errors import ConfigError
 from orcinus.training.objectives import answer_upweight, lesson_weight, plain, reverse_kl
-from orcinus.training.objectives.interface import TOKEN_NUMBERS, Objective
+from orcinus.training.objectives.interface import TOKEN_NUMBERS, Needs, Objective
 
 BUILT_IN: Mapping[str, Objective] = {
     "plain": Objective(function=plain.loss),
@@ -21,6 +21,7 @@ BUILT_IN: Mapping[str, Objective] = {
     "answer_upweight": Objective(function=answer_upweight.loss, needs=answer_upweight.NEEDS),
     "reverse_kl": Objective(function=reverse_kl.loss, needs=reverse_kl.NEEDS),
 }
+_FUNCTIONS = {name: objective.function for name, objective in BUILT_IN.items()}
 
 
 def find_objective(name: str, settings: Mapping[str, Any]) -> Objective:
@@ -30,20 +31,15 @@ def find_objective(name: str, settings: Mapping[str, Any]) -> Objective:
         ConfigError: There is none of that name, it is no objective, or it does not take the
             settings.
     """
-    factories: Any = registry.objectives
-    for known, objective in BUILT_IN.items():
-        factories.register(known, objective)
-    found: Objective = factories.get(name)
+    function = registry.find("objective", name, _FUNCTIONS)
+    found = BUILT_IN.get(name) or Objective(
+        function=function, needs=registry.declared_by(function).get("needs", Needs())
+    )
     _check(name, found, settings)
     return replace(found, settings=dict(settings))
 
 
 def _check(name: str, found: Any, settings: Mapping[str, Any]) -> None:
-    if not isinstance(found, Objective):
-        raise ConfigError(
-            f"objective {name!r} is {found!r}; it must be a function "
-            "loss(inputs: LossInputs, **settings) -> LossOutput"
-        )
     try:
         inspect.signature(found.function).bind("inputs", **settings)
     except TypeError as error:
