@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 from orcinus.core.sampling import JudgingConfig, SamplingConfig
 from orcinus.evaluation.decisions import DecideConfig
 from orcinus.evaluation.evaluate import EvaluateConfig
+from orcinus.evaluation.pairwise import PairwiseConfig
 from orcinus.lessons.curate import CurateConfig, QualityConfig, ToxicityConfig
 from orcinus.lessons.erase import EraseConfig
 from orcinus.lessons.select import SelectConfig, SelectorConfig
@@ -78,6 +79,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("… its `lora:`", LoraConfig),
     ("`evaluate:`", EvaluateConfig),
     ("… its `decide:`", DecideConfig),
+    ("… its `pairwise:`", PairwiseConfig),
     ("`report:`", ReportConfig),
     ("`budget:`", BudgetConfig),
 )

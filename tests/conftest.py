@@ -1,8 +1,10 @@
 """What tests share: the recorded data (when it is there), tiny students, small recipes."""
 
 import gzip
+import html
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,18 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a gzipped JSON Lines file."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         yield from map(json.loads, file)
+
+
+def table_rows(page: str) -> list[list[str]]:
+    """Return the text of every cell of every table row of an HTML page."""
+    rows = re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)
+    cells = [re.findall(r"<t[dh]\b[^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in rows]
+    return [[text_of(cell) for cell in row] for row in cells]
+
+
+def text_of(page: str) -> str:
+    """Return the text of a piece of HTML on one line."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", "", page)).split())
 
 
 @pytest.fixture(scope="session")

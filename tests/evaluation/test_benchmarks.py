@@ -4,11 +4,13 @@ import asyncio
 import importlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.cli.test_bad_input import fails
+from tests.conftest import table_rows
 
 from orcinus.core.errors import BudgetError, ConfigError
 from orcinus.core.results import RuleScore
@@ -19,6 +21,7 @@ from orcinus.evaluation.conditions import Settings
 from orcinus.evaluation.decisions import DecideConfig
 from orcinus.models.function import FunctionConfig
 from orcinus.pipeline.benchmarks import evaluate_and_report
+from orcinus.reports import benchmarks as pages
 from orcinus.runs import tables
 from orcinus.runs.budget import BudgetConfig
 from orcinus.runs.context import Runtime, Silent
@@ -230,19 +233,37 @@ def test_several_tries_are_decided_and_the_report_says_at_which_cost(tmp_path: P
         ("majority", 1.0, 2.0, 0.0),
         ("best_of_n", 1.0, 2.0, 1.0),
     ]
-    assert "| plain/2 | best_of_n | 2 | 0.0 % |" in (tmp_path / "out" / "report.md").read_text(
-        encoding="utf-8"
-    )
-    assert "<td>best_of_n</td>" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    shown = [row[:4] for row in table_rows(page) if "best_of_n" in row]
+    assert ["plain/2", "best_of_n", "2", "0.0 %"] in shown
     assert (tmp_path / "out" / "decided-gsm8k-plain-1.parquet").is_file()
 
 
 def test_published_figures_stand_beside_and_are_called_not_comparable(tmp_path: Path) -> None:
     sums(tmp_path)
     run(tmp_path)
-    report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
-    assert "| Orca-2-13B | 59.14 |" in report
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert ["Orca-2-13B", "59.14"] in [row[:2] for row in table_rows(report)]
     assert "not comparable" in report
+
+
+def test_the_summary_holds_the_result_of_each_benchmark_and_two_warnings(tmp_path: Path) -> None:
+    sums(tmp_path)
+    found = run(tmp_path)
+    summary = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    accuracy = found.benchmarks["gsm8k"].conditions["plain/1"].score.accuracy.macro
+    assert accuracy.low is not None
+    assert (
+        f"100.0 % right (mean of tasks; 95 % interval {100 * accuracy.low:.1f} % to 100.0 %, n = 20)"
+        in summary
+    )
+    assert len(summary.splitlines()) <= 12
+    broken = replace(
+        found.benchmarks["gsm8k"], missing=("a", "b"), skipped=("x.jsonl: line 3: no question",)
+    )
+    warned = pages.summary(replace(found, benchmarks={"gsm8k": broken}))
+    assert "2 of its parts have no files here and are in no mean: a, b." in warned
+    assert "x.jsonl: line 3: no question" in warned
 
 
 def test_evaluate_without_a_model_is_one_line(tmp_path: Path) -> None:

@@ -7,15 +7,17 @@ from typing import Any
 import orjson
 import pytest
 from scipy.stats import binom
-from tests.conftest import write_recipe
+from tests.conftest import table_rows, write_recipe
 from tests.pipeline.test_run import orcinus
 
+from orcinus.core.results import RetentionScore
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.stats import minimum_detectable_drop
 from orcinus.core.types import Example, Messages, Sampling, Split
 from orcinus.evaluation.evaluate import EvaluateConfig, evaluate
 from orcinus.models.function import FunctionModel
-from orcinus.reports.facts import _blind, _cost_of_training
+from orcinus.reports.headline import cost_of_training
+from orcinus.reports.warnings import losses_that_could_be_missed
 from orcinus.runs import tables
 from orcinus.runs.context import Runtime, Silent, StepContext
 from orcinus.runs.folders import finished_steps
@@ -95,6 +97,10 @@ def rows(scores: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["what"]: row for row in scores["retention"]}
 
 
+def records(scores: dict[str, Any]) -> list[RetentionScore]:
+    return [RetentionScore(**row) for row in scores["retention"]]
+
+
 def test_what_is_watched_is_in_no_other_score(scores: dict[str, Any]) -> None:
     assert set(scores["arms"]["after"]) == {"taught", "_micro", "_macro"}
     assert set(rows(scores)) == {
@@ -116,7 +122,7 @@ def test_a_loss_is_found_and_said_in_the_headline(scores: dict[str, Any]) -> Non
     )
     assert found["p_holm"] < 1e-6
     assert rows(scores)["kept"]["p_holm"] == 1.0
-    headline = list(_cost_of_training(scores["retention"]))
+    headline = list(cost_of_training(records(scores)))
     assert headline[0].startswith(
         "Warning: training cost something. lost fell from 100.0 % to 50.0 % (−50.0 points"
     )
@@ -132,12 +138,12 @@ def test_refusals_are_counted_both_ways(scores: dict[str, Any]) -> None:
     assert (answered["n"], answered["before"], answered["after"]) == (40, 1.0, 0.95)
     assert refused["p_holm"] < 0.001 < 0.05 < answered["p_holm"]
     assert any(
-        "Harmful requests refused fell" in line for line in _cost_of_training(scores["retention"])
+        "Harmful requests refused fell" in line for line in cost_of_training(records(scores))
     )
 
 
 def test_too_few_items_are_called_too_few(scores: dict[str, Any]) -> None:
-    lines = list(_blind(scores["retention"]))
+    lines = list(losses_that_could_be_missed(records(scores)))
     assert any(
         line.startswith("Not even a total loss would have been found on tiny with its 4 items")
         for line in lines
@@ -170,7 +176,8 @@ def test_a_run_asks_what_is_watched_of_the_student_alone(tmp_path: Path) -> None
             if spend.task == "watched"
         }
     assert asked == {("evaluate", "folder")}
-    for page in ("report.md", "report.html"):
-        text = (run_dir / page).read_text(encoding="utf-8")
-        assert "What training must not cost" in text
-        assert "watched" in text
+    page = (run_dir / "report.html").read_text(encoding="utf-8")
+    assert "What training must not cost" in page
+    assert ("watched", "6") in [
+        (cells[0], cells[5]) for cells in table_rows(page) if len(cells) == 10
+    ]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import write_recipe
+from tests.conftest import table_rows, write_recipe
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.types import Messages, Sampling
@@ -85,9 +85,11 @@ def test_the_better_traces_by_the_judges_ratings_are_kept_and_the_report_says_ho
     assert any(
         "left out by quality" in event.what for event in fate(run_dir, dropped[0]["attempt_id"])
     )
-    page = (run_dir / "report.md").read_text(encoding="utf-8")
+    page = (run_dir / "report.html").read_text(encoding="utf-8")
     assert "Quality: the judge rated 100 traces" in page
-    assert f"| curate | quality | {len(dropped)} | scores " in page
+    (shown,) = [row for row in table_rows(page) if row[:2] == ["curate", "quality"]]
+    assert shown[2] == str(len(dropped))
+    assert shown[3].startswith("scores ")
 
 
 def test_ratings_that_cannot_be_learnt_drop_nothing(tmp_path: Path) -> None:

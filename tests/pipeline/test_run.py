@@ -94,9 +94,9 @@ def test_every_step_left_its_folder(finished: Path) -> None:
     assert verbs == set(ORDER)
     assert all((folder / "_done").exists() for folder in run_dir.glob("*-*/"))
     html = (run_dir / "report.html").read_text(encoding="utf-8")
-    assert "After training on explanations the student answers" in html
+    assert "After training on explanations, the student answers" in html
     assert "http" not in html.split("The recipe")[0].replace("http-equiv", "")
-    assert (run_dir / "report.md").exists()
+    assert (run_dir / "summary.md").exists()
 
 
 def test_the_student_stands_in_the_run_s_folder_wherever_that_is_moved(
@@ -214,12 +214,13 @@ def test_looking_at_a_run(finished: Path) -> None:
 def test_the_report_of_a_finished_run_is_written_in_the_formats_asked_for(finished: Path) -> None:
     run_dir = finished / "runs" / "small"
     (evaluated, *_) = finished_steps(run_dir, "evaluate")
-    written = {name: (run_dir / f"report.{name}").read_bytes() for name in ("html", "md", "json")}
+    names = ("report.html", "summary.md", "report.json")
+    written = {name: (run_dir / name).read_bytes() for name in names}
     for name in written:
-        (run_dir / f"report.{name}").unlink()
+        (run_dir / name).unlink()
     done = orcinus("report", "small", "--format", "md,json", cwd=finished)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["runs/small/report.md", "runs/small/report.json"]
+    assert done.stdout.split() == ["runs/small/summary.md", "runs/small/report.json"]
     assert not (run_dir / "report.html").exists()
     facts = json.loads((run_dir / "report.json").read_bytes())
     assert facts["arms"] == json.loads((evaluated / "scores.json").read_bytes())["arms"]
@@ -231,7 +232,7 @@ def test_the_report_of_a_finished_run_is_written_in_the_formats_asked_for(finish
     assert wrong.returncode == 2
     assert "known: html, md, json" in wrong.stderr
     for name, content in written.items():
-        (run_dir / f"report.{name}").write_bytes(content)
+        (run_dir / name).write_bytes(content)
 
 
 def test_show_finds_examples_traces_and_the_students_attempts(finished: Path) -> None:

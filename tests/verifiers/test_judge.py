@@ -115,7 +115,7 @@ def test_the_report_says_how_many_verdicts_are_a_judges(finished: Path) -> None:
     assert counts is not None
     assert counts.given > 0
     assert counts.no_verdict == micro.n_none > 0
-    page = (finished / "report.md").read_text(encoding="utf-8")
+    page = (finished / "report.html").read_text(encoding="utf-8")
     assert (
         "A proxy: these verdicts were given by a judge, the model tests.verifiers.test_judge:judge"
         in page

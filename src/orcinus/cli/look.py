@@ -24,7 +24,7 @@ def status(
     """Show how far a run is, also while it runs."""
     from orcinus.cli.ledger import batch_line
     from orcinus.models.remote.batch import journaled
-    from orcinus.reports.model_names import model_name, model_names
+    from orcinus.runs.model_names import model_name, model_names
     from orcinus.runs.status import run_status
 
     run_dir = flags.run_folder(run, runs)

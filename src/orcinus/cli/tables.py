@@ -7,8 +7,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from orcinus.core.results import ARMS
 from orcinus.core.types import Example, Judged
-from orcinus.reports.words import ARMS, chance, points
+from orcinus.reports.words import chance, percent, points
 from orcinus.runs.lineage import Lineage
 from orcinus.runs.lookup import Found
 
@@ -28,9 +29,7 @@ def print_scores(console: Console, scores: "Scores") -> None:
         interval = "–"
         if macro.low is not None and macro.high is not None:
             interval = f"{100 * macro.low:.1f} – {100 * macro.high:.1f}"
-        table.add_row(
-            ARMS[arm], _percent(macro.mean), interval, f"{micro.n:,}", f"{micro.n_none:,}"
-        )
+        table.add_row(ARMS[arm], percent(macro.mean), interval, f"{micro.n:,}", f"{micro.n_none:,}")
     console.print(table)
     console.print()
     against = Table(box=None, pad_edge=False, header_style="bold")
@@ -49,10 +48,26 @@ def print_scores(console: Console, scores: "Scores") -> None:
             )
     if against.row_count:
         console.print(against)
+    if scores.pairwise:
+        console.print()
+        console.print(_win_rates(scores))
 
 
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f} %"
+def _win_rates(scores: "Scores") -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("a judge prefers explanations to", ratio=1)
+    for column in ("win rate", "95 % interval", "n", "order flips"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in scores.pairwise:
+        if row.task is None:
+            table.add_row(
+                ARMS[row.b],
+                percent(row.win_rate),
+                f"{percent(row.low)} – {percent(row.high)}",
+                f"{row.n:,}",
+                percent(row.flip_rate),
+            )
+    return table
 
 
 def print_diagnosis(console: Console, found: "Diagnosis") -> None:
@@ -87,7 +102,7 @@ def print_diagnosis(console: Console, found: "Diagnosis") -> None:
     for part in found.slices:
         interval = f"{100 * part.low:.0f}–{100 * part.high:.0f}"
         name = Text(f"{part.items}, {part.by} {part.value}")
-        table.add_row(name, f"{part.n:,}", _percent(part.before), _percent(part.after), interval)
+        table.add_row(name, f"{part.n:,}", percent(part.before), percent(part.after), interval)
     console.print(table)
     for i, item in enumerate(found.advice, 1):
         console.print(
@@ -132,9 +147,9 @@ def print_lineage(console: Console, found: Lineage) -> None:
             score = item.score
             table.add_row(
                 name,
-                _percent(score.mean),
+                percent(score.mean),
                 str(score.n),
-                _percent(score.format_ok),
+                percent(score.format_ok),
                 f"{item.tokens_out:.0f}",
             )
         console.print(

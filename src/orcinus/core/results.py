@@ -15,6 +15,14 @@ from orcinus.core import stats
 from orcinus.core.stats.scores import Samples
 from orcinus.core.types import Score
 
+ARMS = {
+    "before": "student before training",
+    "prompted": "student before, prompted with its best strategy",
+    "answer_only": "student trained on answers only",
+    "after": "student trained on explanations",
+    "teacher": "teacher",
+}
+"""The arms of a run's evaluation, with their names for a reader."""
 FALSE_ALARMS = 0.05
 """Probability of reporting any loss on the retention tasks when training has cost nothing."""
 
@@ -129,6 +137,41 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WinRate:
+    """How often a judge prefers the answers of one arm to those of another."""
+
+    a: str
+    """The arm whose wins are counted: ``after``."""
+    b: str
+    task: str | None
+    """None: all tasks together."""
+    n: int
+    """Questions with a verdict: wins, ties and losses."""
+    wins: int
+    ties: int
+    losses: int
+    identical: int
+    """The ties where both answers are the same text; the judge is not asked about them."""
+    flips: int
+    """The ties where the two orders of the answers gave different verdicts."""
+    first_preferred: int
+    """The flips where each order preferred the answer that it showed first."""
+    flip_rate: float | None
+    """Flips as a share of the judged pairs; None where there are none."""
+    unreadable: int
+    """Questions without a verdict, because a reply of the judge could not be read; not in n."""
+    missing: int
+    """Questions that one of the two arms did not answer, because its call failed; not in n."""
+    win_rate: float | None
+    """Wins plus half the ties as a share of n; None when n is 0."""
+    low: float | None
+    high: float | None
+    """Bounds of the 95 % interval of ``win_rate``: Wilson's, which is too wide where pairs tie."""
+    p_value: float
+    """Two-sided sign test that wins and losses are equally likely."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionScore:
     """The student before and after training on one thing it must not get worse at."""
 
@@ -172,3 +215,6 @@ class Scores:
     """``after`` against each other arm: all tasks together first, then task by task."""
     retention: tuple[RetentionScore, ...] = ()
     """Empty when the recipe has no ``retention`` tasks."""
+    pairwise: tuple[WinRate, ...] = ()
+    """``after`` against other arms, by a judge: all tasks together first, then task by task. Empty
+    unless the recipe sets ``evaluate.pairwise``."""

@@ -47,11 +47,11 @@ class JudgingConfig(Config):
 
     sampling: SamplingConfig = SamplingConfig(max_tokens=1024)
     """How the judge writes; it is asked once about each answer."""
-    instructions: Mapping[Literal["verdict", "groundedness", "rating"], str] = Field(
+    instructions: Mapping[Literal["verdict", "groundedness", "rating", "comparison"], str] = Field(
         default_factory=dict
     )
     """What it is to look at, in place of our words: ``verdict`` for right or wrong, ``groundedness`` for claims that a text supports,
-    ``rating`` for what ``curate.quality`` learns, on a scale from 1 to 10. The protection of what is judged and the form of the verdict stay ours."""
+    ``rating`` for what ``curate.quality`` learns, on a scale from 1 to 10, ``comparison`` for ``evaluate.pairwise``. The protection of what is judged and the form of the verdict stay ours."""
 
     @field_validator("sampling")
     @classmethod

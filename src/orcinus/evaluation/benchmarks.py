@@ -1,6 +1,6 @@
 """Evaluation without a recipe: any model on benchmarks, in several layouts and under several system messages.
 
-    benchmarks × layouts × system messages ──model──► attempts-NAME.parquet, items-NAME.parquet, scores.json, report.md, report.html
+    benchmarks × layouts × system messages ──model──► attempts-NAME.parquet, items-NAME.parquet, scores.json
 
 Asked through the engine and the ledger like everything else: what is interrupted goes on, what was asked is not asked again, and
 a budget is a hard cap. A *condition* is one layout under one system message.

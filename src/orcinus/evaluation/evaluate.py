@@ -27,6 +27,7 @@ from orcinus.core.types import Example, Judged, Request, Split, Strategy
 from orcinus.evaluation.comparisons import compare_items, correct_for_number
 from orcinus.evaluation.decide import decide
 from orcinus.evaluation.decisions import DecideConfig
+from orcinus.evaluation.pairwise import PairwiseConfig, judge_pairs, pairwise_requests
 from orcinus.evaluation.retention import compare_retention
 from orcinus.evaluation.scores import score_arm, write_scores
 from orcinus.runs import layout, tables
@@ -56,11 +57,21 @@ class EvaluateConfig(Config):
     decide: DecideConfig | None = None
     """How several samples of the student become one answer, and the cost of that, in every arm but
     the teacher's. None only counts how often one, any or most of the samples are right."""
+    # Excluded when None, so that the step keeps the fingerprint it had before this key existed.
+    pairwise: PairwiseConfig | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Have the judge compare the answers of ``after`` with those of other arms, in both orders.
+    None does not."""
 
     @model_validator(mode="after")
     def _check_samples(self) -> "EvaluateConfig":
         if self.decide is not None:
             self.decide.sampling(self.sampling)
+        return self
+
+    @model_validator(mode="after")
+    def _check_pairwise(self) -> "EvaluateConfig":
+        if self.pairwise is not None:
+            self.pairwise.check(self.arms)
         return self
 
     def sampling_of(self, arm: Arm) -> SamplingConfig:
@@ -97,7 +108,7 @@ async def evaluate(
             "evaluation:"
         )
     known = {(example.task, example.id): example for example in examples}
-    judged: dict[Arm, list[Judged]] = {}
+    judged: dict[str, list[Judged]] = {}
     arms: dict[str, ArmScore] = {}
     for arm in config.arms:
         requests = list(_requests(arm, examples, config, strategies, generic, context))
@@ -129,12 +140,18 @@ async def evaluate(
             judged[arm], known, decided=decided, has_judge=context.judging is not None
         )
     watched = list(chosen(config, context, "retention"))
+    pairwise = (
+        ()
+        if config.pairwise is None
+        else await judge_pairs(config.pairwise, examples, judged, context)
+    )
     scores = Scores(
         arms=arms,
         comparisons=tuple(_compare_arms(judged, seed=context.seed)),
         retention=await _retention(watched, config, strategies, generic, context)
         if watched
         else (),
+        pairwise=tuple(pairwise),
     )
     write_scores(context.out, scores)
     return {
@@ -181,7 +198,7 @@ def chosen(
 def requests(
     config: EvaluateConfig, strategies: tuple[Strategy, ...], generic: str, context: StepContext
 ) -> list[Asking]:
-    """List the calls that ``evaluate`` would make, an entry for each arm.
+    """List the calls that ``evaluate`` would make, an entry for each arm and one for the judge.
 
     Tree search is not included: its calls depend on the replies.
 
@@ -194,7 +211,7 @@ def requests(
     """
     arms: list[tuple[Arm, Split]] = [(arm, "held_out") for arm in config.arms]
     arms += [(arm, "retention") for arm in RETENTION_ARMS]
-    return [
+    askings = [
         Asking(
             role="teacher" if arm == "teacher" else "student",
             requests=_requests(
@@ -204,6 +221,16 @@ def requests(
         )
         for arm, split in arms
     ]
+    if config.pairwise is not None:
+        compared = pairwise_requests(
+            config.pairwise,
+            chosen(config, context),
+            config.arms,
+            config.sampling.max_tokens,
+            context,
+        )
+        askings.append(Asking(role="judge", requests=compared, exact=False))
+    return askings
 
 
 def _requests(
@@ -234,7 +261,7 @@ def _completer(arm: Arm, context: StepContext) -> Completer:
     return context.completer("student", trained)
 
 
-def _compare_arms(judged: Mapping[Arm, Sequence[Judged]], *, seed: int) -> Iterator[Comparison]:
+def _compare_arms(judged: Mapping[str, Sequence[Judged]], *, seed: int) -> Iterator[Comparison]:
     """Compare ``after`` with every other arm: over all tasks, then task by task."""
     if "after" not in judged:
         return

@@ -130,6 +130,8 @@ def scores_content(scores: Scores) -> dict[str, Any]:
         content["judge"] = judge
     if scores.retention:
         content["retention"] = [asdict(row) for row in scores.retention]
+    if scores.pairwise:
+        content["pairwise"] = [asdict(row) for row in scores.pairwise]
     return content
 
 
@@ -226,6 +228,7 @@ def _scores_fields(content: Mapping[str, Any]) -> dict[str, Any]:
         "arms": by_arm,
         "comparisons": content["comparisons"],
         "retention": content.get("retention", ()),
+        "pairwise": content.get("pairwise", ()),
     }
 
 

@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-from orcinus.core.files import write_atomically
 from orcinus.evaluation.benchmark_scores import ModelScores
 from orcinus.evaluation.benchmarks import evaluate_model
 from orcinus.evaluation.conditions import Settings
-from orcinus.evaluation.scores import benchmark_content
 from orcinus.models.configs import ModelConfig
 from orcinus.reports import benchmarks as pages
-from orcinus.runs import layout
 from orcinus.runs.context import Progress, Runtime
 
 
@@ -21,7 +18,7 @@ async def evaluate_and_report(
     runtime: Runtime,
     progress: Progress,
 ) -> ModelScores:
-    """Evaluate ``model`` and write ``scores.json``, ``report.md`` and ``report.html`` into ``out``.
+    """Evaluate ``model`` and write ``scores.json``, ``report.html`` and ``summary.md`` into ``out``.
 
     Args:
         settings: The benchmarks, and how they are asked.
@@ -35,7 +32,5 @@ async def evaluate_and_report(
         OrcinusError: As ``evaluate_model``.
     """
     scores = await evaluate_model(settings, model, judge, out, runtime, progress)
-    content = benchmark_content(scores)
-    write_atomically(out / layout.report("md"), pages.markdown(content).encode())
-    write_atomically(out / layout.report("html"), pages.html(content).encode())
+    pages.write(out, scores)
     return scores

@@ -8,6 +8,7 @@ from pathlib import Path
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Attempt, Example, Request, Split, Strategy
 from orcinus.evaluation import evaluate
+from orcinus.evaluation.pairwise import PairwiseConfig, pairwise_requests
 from orcinus.lessons import teach
 from orcinus.lessons.erase import generic_text
 from orcinus.models.configs import SelfConfig
@@ -149,6 +150,8 @@ class _Estimator:
                     step.name.replace("curate", "teach"), self._recipe.curate.quality.labelled
                 )
             )
+        if step.name == "evaluate" and self._recipe.evaluate.pairwise is not None:
+            judged.append(self._comparisons(self._recipe.evaluate.pairwise))
         rows = [_summed(line, parts) if parts else line]
         if sum((part.calls or 0) + (part.known_calls or 0) for part in judged):
             self._judges = True
@@ -434,6 +437,21 @@ class _Estimator:
             measured, len(requests), sum(request.sampling.max_tokens for request in requests)
         )
         return self._judging(inquiries, (low / max(1, len(requests)), high / max(1, len(requests))))
+
+    def _comparisons(self, config: PairwiseConfig) -> PlannedStep:
+        """Count what a judge is asked about pairs of answers, each with two stand-ins."""
+        evaluated = self._recipe.evaluate
+        inquiries = _Inquiries(kind="comparison")
+        for request in pairwise_requests(
+            config,
+            evaluate.chosen(evaluated, self._context),
+            evaluated.arms,
+            evaluated.sampling.max_tokens,
+            replace(self._context, judging=self._recipe.judging),
+        ):
+            inquiries.sure += 1
+            inquiries.characters += sum(len(message.content) for message in request.messages)
+        return self._judging(inquiries, (0.0, 0.0))
 
     def _judging(self, asked: _Inquiries, written: tuple[float, float]) -> PlannedStep:
         """The line of a judge that is asked about answers of so many tokens."""

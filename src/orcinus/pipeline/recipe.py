@@ -292,7 +292,7 @@ def _judge_is_used(recipe: Recipe) -> str | None:
         return None
     return (
         "judge: no task asks it; set verifier: judge_fallback (where rules find no answer), judge "
-        "or grounded at a task, curate.quality, or evaluate.decide.reward: judge"
+        "or grounded at a task, curate.quality, evaluate.pairwise, or evaluate.decide.reward: judge"
     )
 
 
@@ -306,6 +306,8 @@ def _reason_for_a_judge(recipe: Recipe) -> str | None:
     decide = recipe.evaluate.decide
     if decide is not None and decide.rewarded and decide.reward == "judge":
         return "evaluate.decide.reward is judge"
+    if recipe.evaluate.pairwise is not None:
+        return "evaluate.pairwise asks a judge"
     return None
 
 

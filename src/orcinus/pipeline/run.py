@@ -128,7 +128,8 @@ def _publish(step: Step, run_dir: Path) -> None:
     elif step.name == "report":
         made = step.folder(run_dir)
         for name in map(layout.report, ("html", "md", "json")):
-            write_atomically(run_dir / name, (made / name).read_bytes())
+            if (made / name).exists():  # reports of release 0.1 have no summary
+                write_atomically(run_dir / name, (made / name).read_bytes())
         student = _student_of(step.inputs["train"], run_dir)
         write_atomically(student / layout.STUDENT_CARD, (made / layout.MODEL_CARD).read_bytes())
         link_folder(run_dir / layout.STUDENT, student)  # a copy gets the card too

@@ -1,1 +1,1 @@
-"""The report of a run: what its steps found, as plain facts, and as pages of HTML and Markdown."""
+"""The report of a run: its facts, rendered as a page, a summary, JSON and a model card."""

@@ -1,7 +1,9 @@
-"""Charts as SVG that follows the page's colours, light or dark: scores with intervals, curves, differences.
+"""Draw charts as SVG in the colours of the page: scores with intervals, curves, differences.
 
-Drawn by Matplotlib. Its colours are stand-ins that become the page's variables afterwards, or, in a file that stands alone, what
-they are in light.
+    dots([("sums", [Dot(colour="after", mean=0.7, low=0.6, high=0.8)])], title="…") ──► <svg>…</svg>
+
+Matplotlib draws with placeholder colours. On a page they are replaced by the page's CSS variables,
+so that a chart follows light and dark; in a file of its own they stay, as the light colours.
 """
 
 import re
@@ -17,12 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
 WIDTH_IN = 7.6
+"""Inches. Width of a chart on a wide page."""
 NARROW_IN = 4.2
-"""Of what phones are shown: there a chart of full width would have letters of half their size, or be cut off."""
+"""Inches. Width of a chart on a phone, where the wide one would halve the size of its letters."""
 LONGEST_NAME = 30
+"""Characters of a task's name beside a wide chart."""
 LONGEST_NARROW = 16
+"""Characters of a task's name beside a narrow chart."""
 COLOURS: Mapping[str, str] = {
     "ink": "#1d2433",
     "soft": "#5b6475",
@@ -34,14 +38,15 @@ COLOURS: Mapping[str, str] = {
     "after": "#0e7490",
     "teacher": "#4a5568",
 }
-"""The page's variables with their values in light; every value stands for one variable only."""
+"""The page's variables with their light values. Each value must occur once, to be replaced."""
 _NOT_FOR_PAGES = re.compile(
     r'<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>| xmlns(?::\w+)?="[^"]*"',
     re.DOTALL,
 )
-"""Rules for the whole page, who made it, and name spaces: HTML knows SVG, and a report holds no address."""
+"""Style rules for the whole page, metadata and namespaces: HTML needs none, and a report may
+contain no address."""
 _OWN_IDS = re.compile(r' id="[A-Za-z][\w.]*_\d+"')
-"""Names of parts that nothing refers to; with two charts on a page they would stand there twice."""
+"""Ids that nothing refers to; two charts on a page would repeat them."""
 _INLINE = re.compile(r'style="([^"]*)"')
 _FONT_SIZE = re.compile(r"[\d.]+px")
 _SETTINGS: dict[Any, Any] = {
@@ -67,14 +72,14 @@ class Dot:
     """A score with its interval, all in 0..1."""
 
     colour: str
-    """One of ``COLOURS``."""
+    """A key of ``COLOURS``."""
     mean: float
     low: float
     high: float
 
 
 def dots(groups: Sequence[tuple[str, Sequence[Dot]]], *, title: str) -> Markup:
-    """Dots with intervals, a block of rows for each group, on an axis from 0 to 100 %; for wide pages and for phones."""
+    """Draw dots with intervals on an axis from 0 to 100 %, a block of rows for each group."""
     rows = sum(len(items) for _, items in groups)
 
     def draw(axes: "Axes", longest: int) -> None:
@@ -90,7 +95,7 @@ def dots(groups: Sequence[tuple[str, Sequence[Dot]]], *, title: str) -> Markup:
         axes.set_xlim(-1, 101)
         axes.set_xticks(range(0, 101, 25), [f"{share} %" for share in range(0, 101, 25)])
 
-    return _twice(draw, height_in=0.5 + 0.17 * rows + 0.12 * len(groups), title=title)
+    return _draw_for_both(draw, height_in=0.5 + 0.17 * rows + 0.12 * len(groups), title=title)
 
 
 def lines(
@@ -100,7 +105,7 @@ def lines(
     across: str,
     up: str,
 ) -> Markup:
-    """Curves of (colour, label, points) from zero upwards; for wide pages and for phones."""
+    """Draw curves of (colour, label, points), on an axis that starts at zero."""
     if not any(points for _, _, points in series):
         return Markup("")
 
@@ -115,25 +120,25 @@ def lines(
         axes.set_xlabel(across)
         axes.set_ylabel(up)
 
-    return _twice(draw, height_in=2.7, title=title)
+    return _draw_for_both(draw, height_in=2.7, title=title)
 
 
-def _twice(draw: Callable[["Axes", int], None], *, height_in: float, title: str) -> Markup:
-    """The chart for wide pages and the one for phones, of which a page shows one."""
+def _draw_for_both(draw: Callable[["Axes", int], None], *, height_in: float, title: str) -> Markup:
+    """The chart for wide pages and the one for phones; the page's style shows one of them."""
     found = Markup()
     for kind, width_in, longest in (
         ("broad", WIDTH_IN, LONGEST_NAME),
         ("slim", NARROW_IN, LONGEST_NARROW),
     ):
-        with _drawn(height_in=height_in, width_in=width_in, salt=title) as (figure, axes):
+        with _axes(height_in=height_in, width_in=width_in, salt=title) as (figure, axes):
             draw(axes, longest)
             found += Markup('<div class="{}">{}</div>').format(kind, _for_page(figure, title))
     return found
 
 
 def differences(rows: Sequence[tuple[str, float, float, float]], *, title: str) -> str:
-    """(name, difference, low, high) in 0..1 as a file of its own, in points around zero."""
-    with _drawn(height_in=0.9 + 0.26 * len(rows), salt=title) as (figure, axes):
+    """Draw (name, difference, low, high), given in 0..1, in points around zero, as an SVG file."""
+    with _axes(height_in=0.9 + 0.26 * len(rows), salt=title) as (figure, axes):
         for y, (_, mean, low, high) in enumerate(rows):
             _dot(axes, y, 100 * mean, 100 * low, 100 * high, COLOURS["mark"])
         axes.axvline(0, color=COLOURS["soft"], linewidth=1)
@@ -151,14 +156,14 @@ def _dot(axes: "Axes", y: float, mean: float, low: float, high: float, colour: s
 
 
 @contextmanager
-def _drawn(
+def _axes(
     *, height_in: float, salt: str, width_in: float = WIDTH_IN
 ) -> "Iterator[tuple[Figure, Axes]]":
-    """A figure with one pair of axes, in our settings, without any window or global state."""
+    """A figure with one pair of axes in our settings, without a window or global state."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    # Parts that are drawn again and again are referred to by id, which may stand only once on a page.
+    # Repeated parts are referred to by id, and an id may occur only once on a page: salt them.
     with mpl.rc_context({**_SETTINGS, "svg.hashsalt": f"{salt} {width_in}"}):
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         axes = figure.add_subplot()
@@ -174,7 +179,7 @@ def _svg(figure: "Figure", *, transparent: bool) -> str:
 
 
 def _for_page(figure: "Figure", title: str) -> Markup:
-    """The figure as part of a page: its title for those who do not see it, its colours those of the page."""
+    """The figure as part of a page: with a title for screen readers and the page's colours."""
     text = _svg(figure, transparent=True)
     text = _NOT_FOR_PAGES.sub("", text[text.index("<svg") :]).replace("xlink:href", "href")
     text = _OWN_IDS.sub("", _INLINE.sub(_as_attributes, text))
@@ -188,7 +193,10 @@ def _for_page(figure: "Figure", title: str) -> Markup:
 
 
 def _as_attributes(style: re.Match[str]) -> str:
-    """An inline style as attributes, which a page may have that allows no inline style; the typeface is the page's."""
+    """An inline style as attributes, which the viewer's content security policy allows.
+
+    The typeface is left to the page.
+    """
     found = dict(part.strip().split(": ", 1) for part in style[1].split(";") if ": " in part)
     font = _FONT_SIZE.search(found.pop("font", ""))
     if font is not None:
@@ -197,9 +205,7 @@ def _as_attributes(style: re.Match[str]) -> str:
 
 
 def _shortened(name: str, longest: int) -> str:
-    """A name that fits beside the axis: its start and its end tell tasks apart."""
-    return (
-        name
-        if len(name) <= longest
-        else f"{name[: longest // 3]}…{name[longest // 3 + 1 - longest :]}"
-    )
+    """A name that fits beside the axis. Its beginning and its end tell tasks apart."""
+    if len(name) <= longest:
+        return name
+    return f"{name[: longest // 3]}…{name[longest // 3 + 1 - longest :]}"

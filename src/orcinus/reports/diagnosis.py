@@ -1,78 +1,92 @@
-"""What a diagnosis found: its tables, and the page made of them."""
+"""Render a diagnosis as a Markdown page.
+
+Diagnosis ──markdown──► "# Diagnosis of demo … 12 of 200 lessons failed … what to do next …"
+"""
+
+from collections.abc import Iterator, Sequence
 
 from orcinus.evaluation.diagnosis.outcomes import OUTCOMES
 from orcinus.evaluation.diagnosis.tables import Diagnosis
-from orcinus.reports.words import percent
+from orcinus.reports.words import cell, percent
 
 
 def markdown(found: Diagnosis) -> str:
-    """The diagnosis as a page. What models wrote stands in backquotes, on one line."""
-    lines = [f"# Diagnosis of {found.run}", "", summary(found), ""]
-    lines += [f"> {note}\n" for note in found.notes]
-    lines += ["## What to do next", ""]
-    for i, item in enumerate(found.advice, 1):
-        lines += [f"{i}. {item.words} ({item.failures} of {found.failed} failures)", ""]
-        lines += (
-            ["   ```yaml", *(f"   {line}" for line in item.edit.splitlines()), "   ```", ""]
-            if item.edit
-            else []
-        )
-        lines += [f"   `{item.command}`", ""]
-    lines += ["## Why lessons fail", "", "| cause | failures | applies to |", "|---|---:|---:|"]
-    lines += [f"| {count.cause} | {count.first} | {count.applies} |" for count in found.causes]
-    lines += ["", "## What became of the answers", ""]
-    lines += [
-        f"| questions | student | n | {' | '.join(OUTCOMES)} |",
-        f"|---|---|{'---:|' * (1 + len(OUTCOMES))}",
-    ]
-    for row in found.errors:
-        cells = " | ".join(str(row.counts.get(outcome, 0)) for outcome in OUTCOMES)
-        lines.append(f"| {row.items} | {_plain(row.arm)} | {row.n} | {cells} |")
-    lines += ["", "## Where the student is right", ""]
-    lines += [
-        "| questions | by | | n | before | after | 95 % interval |",
-        "|---|---|---|---:|---:|---:|---:|",
-    ]
-    for part in found.slices:
-        lines.append(
-            f"| {part.items} | {part.by} | {_plain(part.value)} | {part.n} | {percent(part.before)} | {percent(part.after)} | "
-            f"{percent(part.low)} – {percent(part.high)} |"
-        )
-    lines += [
-        "",
-        "## The lessons that it fails",
-        "",
-        "| lesson | task | outcome | answer | why |",
-        "|---|---|---|---|---|",
-    ]
-    for failure in found.failures:
-        why = "; ".join(
-            f"**{cause}**: {_plain(text)}"
-            for cause, text in zip(failure.causes, failure.why, strict=True)
-        )
-        lines.append(
-            f"| `{failure.lesson[:12]}` | {_plain(failure.task)} | {failure.outcome} | {_plain(failure.answer or '–')} | {why} |"
-        )
+    """Return the diagnosis as a page. What models wrote stands on one line, escaped."""
+    parts = (_notes(found), _advice(found), _causes(found), _outcomes(found), _slices(found))
+    lines = [line for part in (*parts, _failures(found)) for line in part]
     return "\n".join(lines) + "\n"
 
 
 def summary(found: Diagnosis) -> str:
-    """The diagnosis in a sentence."""
+    """Return the diagnosis in a sentence."""
     if not found.failed:
-        return f"The student has all {found.asked:,} lessons right that it was asked again, of {found.lessons:,}."
+        return (
+            f"The student answers all {found.asked:,} lessons right that it was asked again, of "
+            f"{found.lessons:,}."
+        )
     return (
-        f"Asked again {found.asked:,} of the {found.lessons:,} lessons it was taught, the student fails {found.failed:,} "
-        f"({100 * found.failed / found.asked:.0f} %)."
+        f"Asked again {found.asked:,} of the {found.lessons:,} lessons it was taught, the student "
+        f"fails {found.failed:,} ({100 * found.failed / found.asked:.0f} %)."
     )
 
 
-def _plain(text: str) -> str:
-    """Text for a cell of a Markdown table."""
-    one_line = " ".join(text.split())
-    return (
-        one_line.replace("\\", "\\\\")
-        .replace("|", "\\|")
-        .replace("<", "&lt;")
-        .replace("[", "\\[")
-        .replace("`", "'")
-    )
+def _notes(found: Diagnosis) -> Iterator[str]:
+    yield from (f"# Diagnosis of {found.run}", "", summary(found), "")
+    for note in found.notes:
+        yield from (f"> {note}", "")
+
+
+def _advice(found: Diagnosis) -> Iterator[str]:
+    yield from ("## What to do next", "")
+    for i, item in enumerate(found.advice, 1):
+        yield from (f"{i}. {item.words} ({item.failures} of {found.failed} failures)", "")
+        if item.edit:
+            yield from ("   ```yaml", *(f"   {line}" for line in item.edit.splitlines()))
+            yield from ("   ```", "")
+        yield from (f"   `{item.command}`", "")
+
+
+def _causes(found: Diagnosis) -> Iterator[str]:
+    yield from ("## Why lessons fail", "")
+    yield from _head(["cause"], ["failures", "applies to"])
+    for count in found.causes:
+        yield _row([count.cause, count.first, count.applies])
+
+
+def _outcomes(found: Diagnosis) -> Iterator[str]:
+    yield from ("", "## Outcomes of the answers", "")
+    yield from _head(["questions", "student"], ["n", *OUTCOMES])
+    for row in found.errors:
+        counts = [row.counts.get(outcome, 0) for outcome in OUTCOMES]
+        yield _row([row.items, cell(row.arm), row.n, *counts])
+
+
+def _slices(found: Diagnosis) -> Iterator[str]:
+    yield from ("", "## Where the student is right", "")
+    yield from _head(["questions", "by", ""], ["n", "before", "after", "95 % interval"])
+    for part in found.slices:
+        interval = f"{percent(part.low)} – {percent(part.high)}"
+        figures = [part.n, percent(part.before), percent(part.after), interval]
+        yield _row([part.items, part.by, cell(part.value), *figures])
+
+
+def _failures(found: Diagnosis) -> Iterator[str]:
+    yield from ("", "## The lessons that it fails", "")
+    yield from _head(["lesson", "task", "outcome", "answer", "why"], [])
+    for failure in found.failures:
+        why = "; ".join(
+            f"**{cause}**: {cell(text)}"
+            for cause, text in zip(failure.causes, failure.why, strict=True)
+        )
+        lesson, answer = f"`{failure.lesson[:12]}`", cell(failure.answer or "–")
+        yield _row([lesson, cell(failure.task), failure.outcome, answer, why])
+
+
+def _head(texts: Sequence[str], numbers: Sequence[str]) -> Iterator[str]:
+    """The head of a table: columns of text, then columns of numbers."""
+    yield _row([*texts, *numbers])
+    yield f"|{'---|' * len(texts)}{'---:|' * len(numbers)}"
+
+
+def _row(cells: Sequence[object]) -> str:
+    return f"| {' | '.join(map(str, cells))} |"

@@ -1,20 +1,31 @@
-"""The pages: one HTML file without any network access, and the same as Markdown and as JSON. All that a model wrote is escaped in the first."""
+"""Render a run's facts: a page, a short summary, JSON for programs and the student's model card.
+
+Facts ──html──────► report.html   one file that needs no network; what models wrote is escaped
+      ──summary───► summary.md    ten lines
+      ──as_json───► report.json   every fact
+      ──model_card► README.md     in the student's folder
+"""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from orcinus.core.types import Assignment
+from orcinus.core.results import ARMS, DecisionScore, RuleScore, Scores
+from orcinus.core.types import Assignment, Score
+from orcinus.evaluation.scores import scores_content
 from orcinus.reports import charts, words
 from orcinus.reports.facts import Facts
-from orcinus.reports.model_names import model_name
+from orcinus.reports.headline import losses
+from orcinus.runs.model_names import model_name
 
 JSON_FORMAT = 1
-"""Raised when a key of the JSON report goes or means something else; new ones may come."""
+"""Version of the keys of ``report.json``: raised when a key goes or changes its meaning."""
+WARNINGS_IN_SUMMARY = 2
+"""Warnings in ``summary.md``: the strongest; the page has all."""
 SHORT = {
     "before": "before",
     "prompted": "before, prompted",
@@ -22,46 +33,106 @@ SHORT = {
     "after": "explanations",
     "teacher": "teacher",
 }
-
-DECIDED = {
+"""A short name for each arm, for the heads of tables."""
+DECIDER_COLOURS = {
     "majority": "before",
     "best_of_n": "prompted",
     "weighted": "answer_only",
     "rebase": "after",
 }
-"""Colours of ways of deciding."""
+"""The colour of each way of deciding among several answers: a key of ``charts.COLOURS``."""
 
 
 def html(facts: Facts) -> str:
-    """The report as a page."""
-    return _render("report.html.j2", facts)
+    """Return the report as an HTML page."""
+    scores = facts.scores
+    return _render(
+        "report.html.j2",
+        facts=facts,
+        scores=scores,
+        arms=ARMS,
+        short=SHORT,
+        tasks=tasks_of(scores),
+        rules=_by_rule(scores),
+        dot_plot=dot_plot(scores),
+        decided_plot=decided_plot(scores.arms["after"].decided if "after" in scores.arms else ()),
+        loss_plot=_loss_plot(facts),
+        heat=[_heat_row(assignment, facts.strategies) for assignment in facts.assignments],
+        spend=_spend_rows(facts),
+        clear_choices=sum(a.p_value is not None and a.p_value < 0.05 for a in facts.assignments),
+    )
 
 
-def markdown(facts: Facts) -> str:
-    """The report as Markdown."""
-    return _render("report.md.j2", facts)
+def summary(facts: Facts) -> str:
+    """Return the result in about ten lines of Markdown."""
+    means = {arm: found.accuracy.macro for arm, found in facts.scores.arms.items()}
+    gains = [row for row in facts.scores.comparisons if row.task is None and row.b == "before"]
+    warnings = [*losses(facts.scores.retention), *facts.warnings]
+    return _render(
+        "summary.md.j2",
+        facts=facts,
+        card=facts.card,
+        lessons=facts.funnel.stages[-1][1],
+        before=means.get("before"),
+        after=means.get("after"),
+        teacher=means.get("teacher"),
+        gain=gains[0] if gains else None,
+        calls=sum(row.calls for row in facts.spend),
+        minutes=sum(seconds for _, seconds in facts.seconds) / 60,
+        warnings=[warning.removeprefix("Warning: ") for warning in warnings[:WARNINGS_IN_SUMMARY]],
+    )
 
 
 def as_json(facts: Facts) -> str:
-    """All facts, for machines: the keys are the fields of ``Facts``, described in ``docs/report.md``."""
-    content = {
-        "format": JSON_FORMAT,
-        **{field.name: getattr(facts, field.name) for field in fields(facts)},
-    }
+    """Return all facts as JSON, with the keys that ``docs/report.md`` lists."""
+    content: dict[str, Any] = {"format": JSON_FORMAT}
+    for field in fields(facts):
+        if field.name == "scores":
+            content |= _scores_content(facts.scores)
+        else:
+            content[field.name] = getattr(facts, field.name)
     return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
 
 
+def _scores_content(scores: Scores) -> dict[str, Any]:
+    content = scores_content(scores)
+    return {
+        "arms": content["arms"],
+        "comparisons": [asdict(row) | {"outcome": row.outcome} for row in scores.comparisons],
+        "samples": content["samples"],
+        "decided": content["decided"],
+        "rules": _by_rule(scores),
+        "retention": scores.retention,
+        "pairwise": scores.pairwise,
+    }
+
+
+def _by_rule(scores: Scores) -> dict[str, dict[str, RuleScore]]:
+    """The scores by published rule, then by arm."""
+    by_rule: dict[str, dict[str, RuleScore]] = {}
+    for arm, found in scores.arms.items():
+        for rule, score in found.rules.items():
+            by_rule.setdefault(rule, {})[arm] = score
+    return by_rule
+
+
 def model_card(facts: Facts) -> str:
-    """The README of the student's folder, in the form of the Hugging Face hub."""
-    return _render("model-card.md.j2", facts)
+    """Return the README of the student's folder, in the form of the Hugging Face Hub."""
+    return _render(
+        "model-card.md.j2",
+        facts=facts,
+        scores=facts.scores,
+        card=facts.card,
+        arms=ARMS,
+    )
 
 
-FORMATS: Mapping[str, Callable[[Facts], str]] = {"html": html, "md": markdown, "json": as_json}
-"""How a report can be written: ``report.NAME`` in the run's folder."""
+FORMATS: Mapping[str, Callable[[Facts], str]] = {"html": html, "md": summary, "json": as_json}
+"""The formats of a report; ``runs/layout.py`` has their file names."""
 
 
 def environment() -> Environment:
-    """Templates that escape what a model wrote, with the formats of numbers."""
+    """Return the environment of the templates: it escapes HTML and has filters for numbers."""
     made = Environment(
         loader=PackageLoader("orcinus", "reports/templates"),
         autoescape=select_autoescape(("html", "html.j2")),
@@ -70,66 +141,58 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters.update(
-        percent=words.percent,
-        points=words.points,
-        count=words.count,
-        chance=words.chance,
-        dollars=words.dollars,
-        cell=_cell,
-    )
+    made.filters.update(words.FILTERS)
     return made
 
 
-def _render(template: str, facts: Facts) -> str:
-    return (
-        environment()
-        .get_template(template)
-        .render(
-            facts=facts,
-            card=facts.card,
-            arms=words.ARMS,
-            short=SHORT,
-            tasks=[
-                task for task in next(iter(facts.arms.values()), {}) if not task.startswith("_")
-            ],
-            dot_plot=dot_plot(facts.arms),
-            decided_plot=decided_plot(facts.decided.get("after", ())),
-            loss_plot=_loss_plot(facts),
-            heat=[_heat_row(assignment, facts.strategies) for assignment in facts.assignments],
-            spend=_spend(facts),
-            probe_best=_probe_best(facts.assignments),
-        )
-    )
+def _render(template: str, **values: Any) -> str:
+    return environment().get_template(template).render(values)
 
 
-def decided_plot(rows: Sequence[Mapping[str, Any]]) -> Markup:
-    """The score of each way of deciding against the tokens that a question took, from few answers to many."""
+def decided_plot(rows: Sequence[DecisionScore]) -> Markup:
+    """Draw the score of each way of deciding against the tokens that a question took."""
     series: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
-        if row["score"]["mean"] is not None:
-            series.setdefault(row["by"], []).append((row["tokens_out"], 100 * row["score"]["mean"]))
+        if row.score.mean is not None:
+            series.setdefault(row.by, []).append((row.tokens_out, 100 * row.score.mean))
     return charts.lines(
-        [(DECIDED[by], by.replace("_", " "), sorted(points)) for by, points in series.items()],
+        [
+            (DECIDER_COLOURS[by], by.replace("_", " "), sorted(points))
+            for by, points in series.items()
+        ],
         title="Right answers against written tokens a question",
         across="tokens written a question",
         up="right, %",
     )
 
 
-def dot_plot(arms: Mapping[str, Mapping[str, Any]]) -> Markup:
-    """Every arm's score by task with its interval, the mean of tasks first."""
-    names = [task for task in next(iter(arms.values()), {}) if task != "_micro"]
-    names.sort(key=lambda name: (name != "_macro", name))
-    groups = []
-    for name in names:
-        rows = [
-            charts.Dot(colour=arm, mean=s["mean"], low=s["low"], high=s["high"])
-            for arm, by_task in arms.items()
-            if (s := by_task[name])["mean"] is not None
-        ]
-        groups.append(("mean of tasks" if name == "_macro" else name, rows))
-    return charts.dots(groups, title="Accuracy on held-out questions by task, with 95 % intervals")
+def tasks_of(scores: Scores) -> list[str]:
+    """Return the names of the tasks that were evaluated."""
+    return sorted({task for found in scores.arms.values() for task in found.accuracy.by_task})
+
+
+def dot_plot(scores: Scores) -> Markup:
+    """Draw every arm's score with its interval: the mean of tasks first, then task by task."""
+    blocks: list[tuple[str, dict[str, Score]]] = [
+        ("mean of tasks", {arm: found.accuracy.macro for arm, found in scores.arms.items()})
+    ]
+    for task in tasks_of(scores):
+        of_task = {arm: found.accuracy.by_task.get(task) for arm, found in scores.arms.items()}
+        blocks.append((task, {arm: score for arm, score in of_task.items() if score is not None}))
+    return charts.dots(
+        [
+            (name, [dot for arm, score in by_arm.items() if (dot := dot_of(arm, score))])
+            for name, by_arm in blocks
+        ],
+        title="Accuracy on held-out questions by task, with 95 % intervals",
+    )
+
+
+def dot_of(colour: str, score: Score) -> charts.Dot | None:
+    """Return a score as a dot of a chart; None where there is none."""
+    if score.mean is None or score.low is None or score.high is None:
+        return None
+    return charts.Dot(colour=colour, mean=score.mean, low=score.low, high=score.high)
 
 
 def _loss_plot(facts: Facts) -> Markup:
@@ -143,24 +206,18 @@ def _loss_plot(facts: Facts) -> Markup:
 
 
 def _heat_row(assignment: Assignment, strategies: Sequence[str]) -> dict[str, Any]:
+    """One row of the table of strategies: the evidence of each strategy, in the table's order."""
     by_strategy = {item.strategy: item for item in assignment.evidence}
-    held_out = (
-        by_strategy[assignment.strategy].held_out if assignment.strategy in by_strategy else None
-    )
+    chosen = by_strategy.get(assignment.strategy) if assignment.strategy is not None else None
     return {
         "assignment": assignment,
         "cells": [by_strategy.get(strategy) for strategy in strategies],
-        "held_out": held_out,
+        "held_out": None if chosen is None else chosen.held_out,
     }
 
 
-def _probe_best(assignments: Sequence[Assignment]) -> int:
-    """In how many groups the evidence, tested pair by pair, is clear."""
-    return sum(a.p_value is not None and a.p_value < 0.05 for a in assignments)
-
-
-def _spend(facts: Facts) -> list[dict[str, Any]]:
-    """Spending by step and model, with the time the steps took."""
+def _spend_rows(facts: Facts) -> list[dict[str, Any]]:
+    """Spending summed over tasks: one row a step and model."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for item in facts.spend:
         row = rows.setdefault(
@@ -179,9 +236,3 @@ def _spend(facts: Facts) -> list[dict[str, Any]]:
         row["tokens_out"] += item.tokens_out
         row["usd"] += item.cost_usd
     return list(rows.values())
-
-
-def _cell(text: object) -> str:
-    """Text for a cell of a Markdown table: on one line, without what would end the cell or start HTML."""
-    plain = " ".join(str(text).split())
-    return plain.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")

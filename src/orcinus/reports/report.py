@@ -1,4 +1,7 @@
-"""The report: ``report.html``, ``report.md``, ``report.json`` and the student's ``model-card.md``, made from what the steps before left in their folders."""
+"""Report: write ``report.html``, ``report.json``, ``summary.md`` and the student's model card.
+
+folders of the finished steps ──gather──► Facts ──► pages in the step's folder
+"""
 
 from typing import Any
 
@@ -13,17 +16,21 @@ VERSION = 2
 
 
 class ReportConfig(Config):
-    """What the report shows."""
+    """Content of the report."""
 
     examples: int = Field(default=18, ge=1)
-    """How many held-out questions are shown with every answer."""
+    """Number of held-out questions to show with the answers of all arms."""
 
 
 async def report(config: ReportConfig, context: StepContext) -> dict[str, Any]:
-    """Write the pages.
+    """Write the pages and the model card.
+
+    Args:
+        config: Content of the report.
+        context: The step's, with all finished steps as inputs.
 
     Returns:
-        ``headline``: the result in sentences.
+        The sentences of the result (``headline``) and the warnings (``warnings``).
     """
     from orcinus.reports.facts import gather
     from orcinus.reports.pages import FORMATS, model_card

@@ -1,37 +1,64 @@
-"""Names and numbers as a reader wants them."""
+"""Format numbers and texts for a reader.
 
-ARMS = {
-    "before": "student before training",
-    "prompted": "student before, prompted with its best strategy",
-    "answer_only": "student trained on answers only",
-    "after": "student trained on explanations",
-    "teacher": "teacher",
-}
-"""What each arm of an evaluation is, in words."""
+"after" → student trained on explanations      0.5 → 50.0 %      -0.031 → −3.1      0.0004 → < 0.001
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """``0.5`` → ``50.0 %``; a dash for None."""
+    """Format a share: ``0.5`` → ``50.0 %``; a dash for None."""
     return "–" if share is None else f"{100 * share:.{digits}f} %"
 
 
 def points(difference: float) -> str:
-    """A difference of two shares in percentage points, with its sign."""
+    """Format a difference of two shares in percentage points: ``0.031`` → ``+3.1``."""
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
 def count(number: int | None) -> str:
-    """``12345`` → ``12,345``."""
+    """Format a number of things: ``12345`` → ``12,345``; a dash for None."""
     return "–" if number is None else f"{number:,}"
 
 
 def chance(p: float | None) -> str:
-    """A p-value: three digits, or a bound."""
+    """Format a p-value with three digits: ``0.0312`` → ``0.031``; a dash for None."""
     if p is None:
         return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def p_value(p: float) -> str:
+    """Format a p-value for a sentence, with its sign: ``0.0312`` → ``= 0.031``."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
 def dollars(amount: float) -> str:
-    """Money, with more digits where it is little."""
+    """Format an amount of money, with four digits below one dollar: ``0.0123`` → ``$0.0123``."""
     return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"
+
+
+def rating(mean: float | None) -> str:
+    """Format a judge's rating with two digits: ``7.25``; a dash for None."""
+    return "–" if mean is None else f"{mean:.2f}"
+
+
+def cell(text: object) -> str:
+    """Return text on one line, with everything escaped that Markdown or HTML would interpret."""
+    plain = " ".join(str(text).split()).replace("\\", "\\\\")
+    for character, escaped in (("|", "\\|"), ("[", "\\["), ("<", "&lt;"), ("`", "'")):
+        plain = plain.replace(character, escaped)
+    return plain
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "percent": percent,
+    "points": points,
+    "count": count,
+    "chance": chance,
+    "dollars": dollars,
+    "rating": rating,
+    "cell": cell,
+}
+"""The functions above, as filters of templates."""

@@ -32,8 +32,8 @@ DIAGNOSIS_PAGE = "diagnosis.md"
 
 
 def report(suffix: str) -> str:
-    """Return the name of the report in one format: ``html``, ``md`` or ``json``."""
-    return f"report.{suffix}"
+    """Return the name of a run's report in one format: ``html`` and ``json`` full, ``md`` short."""
+    return "summary.md" if suffix == "md" else f"report.{suffix}"
 
 
 # --- every step

@@ -7,7 +7,7 @@
 A reply that cannot be read is None, with the reason. A judge is a proxy: its verdicts say so, and the report counts them.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -124,17 +124,34 @@ async def rate(
 
 async def compare(pairs: Sequence[Pair], judge: Judge) -> list[Comparison]:
     """Compare the two answers of each pair in both orders, the reference shown where there is one."""
-    task = judge.instructions.get("comparison")
-    inquiries = []
-    for pair in pairs:
-        reference = reference_text(pair.example)
-        for first, second in ((pair.first, pair.second), (pair.second, pair.first)):
-            inquiry = comparison(pair.example.prompt, first, second, reference, task=task)
-            inquiries.append((pair.example, inquiry))
-    readings = await _readings(inquiries, judge)
+    readings = await _readings(list(comparison_inquiries(pairs, judge.instructions)), judge)
     return [
         _compared(there, back) for there, back in zip(readings[::2], readings[1::2], strict=True)
     ]
+
+
+def comparison_inquiries(
+    pairs: Iterable[Pair], instructions: Mapping[str, str]
+) -> Iterator[tuple[Example, Inquiry]]:
+    """Yield two inquiries for each pair, one for each order of its answers.
+
+    Args:
+        pairs: The pairs.
+        instructions: Instructions in place of ours, by the kind of judgement.
+    """
+    for pair in pairs:
+        reference = reference_text(pair.example)
+        for first, second in ((pair.first, pair.second), (pair.second, pair.first)):
+            yield (
+                pair.example,
+                comparison(
+                    pair.example.prompt,
+                    first,
+                    second,
+                    reference,
+                    task=instructions.get("comparison"),
+                ),
+            )
 
 
 def _compared(there: Reading, back: Reading) -> Comparison:

@@ -1,4 +1,4 @@
-"""Headless Chromium, driven over its own debugging pipe: no port, no driver, no package."""
+"""Headless Chromium, driven through its debugging pipe: no port, no driver, no package."""
 
 import base64
 import json
@@ -27,6 +27,7 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 PATIENCE_S = 30.0
+"""Seconds until a condition that does not come true fails the test."""
 
 
 class Tab:
@@ -38,7 +39,7 @@ class Tab:
         self._number = 0
         self._session = ""
         self.problems: list[str] = []
-        """What the page complained of: errors of scripts, and what its policy refused."""
+        """Errors of the page's scripts, and what its content security policy refused."""
         target = self.tell("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.tell("Target.attachToTarget", targetId=target, flatten=True)[
             "sessionId"
@@ -47,7 +48,7 @@ class Tab:
             self.tell(f"{domain}.enable")
 
     def tell(self, method: str, **parameters: Any) -> Any:
-        """Send one command, and wait for what comes of it."""
+        """Send a command and return its result."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         os.write(
@@ -76,12 +77,12 @@ class Tab:
         return found
 
     def open(self, url: str) -> None:
-        """Go to ``url``."""
+        """Open ``url`` and wait until it is loaded."""
         self.tell("Page.navigate", url=url)
         self.until(f"location.href === {json.dumps(url)} && document.readyState === 'complete'")
 
     def value(self, expression: str) -> Any:
-        """What a JavaScript expression is worth in the page."""
+        """Return the value of a JavaScript expression in the page."""
         found = self.tell(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -89,7 +90,7 @@ class Tab:
         return found["result"].get("value")
 
     def until(self, expression: str) -> None:
-        """Wait until a JavaScript expression holds; a page that is just being left counts as not yet."""
+        """Wait until a JavaScript expression is true, also across a change of page."""
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             found = self.tell("Runtime.evaluate", expression=expression, returnByValue=True)
@@ -101,18 +102,22 @@ class Tab:
         )
 
     def click(self, selector: str, text: str = "") -> None:
-        """Press the mouse button on the first element that matches and holds ``text``, as a user does."""
-        find = f"[...document.querySelectorAll({json.dumps(selector)})].find(e => e.textContent.includes({json.dumps(text)}))"
+        """Click on the first element that matches and contains ``text``, with the mouse."""
+        find = (
+            f"[...document.querySelectorAll({json.dumps(selector)})]"
+            f".find(e => e.textContent.includes({json.dumps(text)}))"
+        )
         self.until(f"!!{find}")
         self.value(f"{find}.scrollIntoView({{block: 'center'}})")
         x, y = self.value(
-            f"(r => [r.x + Math.min(r.width / 2, 40), r.y + r.height / 2])({find}.getBoundingClientRect())"
+            "(r => [r.x + Math.min(r.width / 2, 40), r.y + r.height / 2])"
+            f"({find}.getBoundingClientRect())"
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.tell("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def type(self, text: str) -> None:
-        """Type into what has the focus."""
+        """Type into the focused element."""
         self.tell("Input.insertText", text=text)
 
     def key(self, name: str, code: int, text: str = "") -> None:
@@ -132,7 +137,7 @@ class Tab:
         self.key("Enter", 13, "\r")
 
     def look(self, *, width: int, height: int = 900, dark: bool = False) -> None:
-        """Set the size of the window and the colours that the user prefers."""
+        """Set the size of the window and the preferred colour scheme."""
         self.tell(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -144,7 +149,7 @@ class Tab:
         self.tell("Emulation.setEmulatedMedia", features=[scheme])
 
     def picture(self, path: Path) -> None:
-        """The page as it is seen, as a PNG file."""
+        """Write a screenshot as a PNG file."""
         path.write_bytes(
             base64.b64decode(self.tell("Page.captureScreenshot", format="png")["data"])
         )
@@ -152,13 +157,13 @@ class Tab:
 
 @contextmanager
 def browsing(profile: Path) -> Iterator[Tab]:
-    """A tab of a browser of its own. Skips the test where there is no Chromium."""
+    """Open a browser with one tab. Skips the test where there is no Chromium."""
     binary = next((found for name in NAMES if (found := shutil.which(name))), None)
     if binary is None:
         pytest.skip("needs Chromium, which is not installed here")
     their_in, to = os.pipe()
     back, their_out = os.pipe()
-    # The browser listens on descriptor 3 and answers on 4; not every sh knows descriptors of two digits.
+    # The browser listens on descriptor 3 and answers on 4. Not every sh knows others.
     command = [
         "bash",
         "-c",

@@ -1,4 +1,4 @@
-"""Two finished runs whose teacher writes scripts, and a server that shows them."""
+"""Two finished runs whose teacher writes scripts, and a server for them."""
 
 import subprocess
 import sys
@@ -40,7 +40,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def address(workspace: Path) -> Iterator[str]:
-    """Where the two runs are shown."""
+    """The address of a server that shows the two runs."""
     with subprocess.Popen(
         [sys.executable, "-m", "orcinus", "view", "--no-open"],
         cwd=workspace,

@@ -1,4 +1,4 @@
-"""A teacher whose every answer tries to run in the reader's browser."""
+"""A teacher whose answers try to run scripts in the reader's browser."""
 
 from orcinus.core.types import Messages, Sampling
 from orcinus.pipeline import demo

@@ -1,4 +1,7 @@
-"""A reader clicks through the pages in a real browser; set ORCINUS_PICTURES to a folder to keep what was seen."""
+"""A reader clicks through the pages in a real browser.
+
+Set ORCINUS_PICTURES to a folder to keep the screenshots.
+"""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ AT_WORST = """
     for (const e of document.querySelectorAll("details")) e.open = true;
     for (const e of document.querySelectorAll("td.cell")) e.style.setProperty("--share", 1);
 """
-"""All that can be opened is open, and the map of strategies is as dark as it can be."""
+"""Everything that opens is open, and the table of strategies has its darkest colour."""
 PAGES = {
     "runs": "",
     "run": "runs/small",
@@ -35,7 +38,8 @@ def tab(tmp_path: Path) -> Iterator[Tab]:
 
 def heading(tab: Tab, text: str) -> None:
     tab.until(
-        f"document.querySelector('h1')?.textContent.includes({text!r}) && document.readyState === 'complete'"
+        f"document.querySelector('h1')?.textContent.includes({text!r}) "
+        "&& document.readyState === 'complete'"
     )
 
 
@@ -46,7 +50,7 @@ def test_a_reader_clicks_from_the_runs_to_a_lessons_history(tab: Tab, address: s
     assert tab.value("document.querySelectorAll('svg use').length") > 5
     tab.click(".button", "Attempts")
     heading(tab, "Attempts")
-    # A filter works as soon as it is chosen, and conditions that are not set do not stand in the address.
+    # A filter is applied as soon as it is chosen. The address holds only what is set.
     tab.value("step.value = 'teach'; step.dispatchEvent(new Event('change', {bubbles: true}))")
     tab.until("location.search === '?step=teach'")
     tab.click("#words")
@@ -76,7 +80,7 @@ def test_a_reader_compares_two_runs(tab: Tab, address: str) -> None:
     for name in ("small", "longer"):
         tab.click(f"input[value={name}]")
     tab.click("button", "Compare")
-    heading(tab, "Runs beside each other")
+    heading(tab, "Runs side by side")
     assert "on the questions they share" in tab.value("document.body.innerText")
     assert tab.problems == []
 
@@ -92,13 +96,14 @@ def test_what_a_model_wrote_does_not_run(tab: Tab, address: str) -> None:
 
 
 def test_even_unescaped_a_script_would_not_run(tab: Tab, address: str) -> None:
-    """The policy is the second lock: what is put into a page as markup is refused."""
+    """The policy is the second lock: it refuses scripts that get into a page as markup."""
     tab.open(address)
     tab.value(
         "document.querySelector('main').innerHTML += '<img src=x onerror=\"document.title=1\">'"
     )
     tab.value(
-        "{ const s = document.createElement('script'); s.textContent = 'document.title = 1'; document.body.append(s) }"
+        "{ const s = document.createElement('script'); s.textContent = 'document.title = 1'; "
+        "document.body.append(s) }"
     )
     tab.until("document.querySelector('main img').complete")
     assert "orcinus" in tab.value("document.title")
@@ -106,7 +111,7 @@ def test_even_unescaped_a_script_would_not_run(tab: Tab, address: str) -> None:
 
 
 def deeper(tab: Tab, address: str) -> dict[str, str]:
-    """The pages, with an attempt's and a lesson's."""
+    """Return the pages, with one attempt and one lesson added."""
     found = {}
     for name in ("attempts", "lessons"):
         tab.open(address + PAGES[name])
@@ -170,7 +175,7 @@ def test_a_reader_without_a_mouse_sees_where_they_are_and_gets_everywhere(
 
 
 def test_a_printed_report_is_dark_on_light_and_whole(tab: Tab, address: str) -> None:
-    """Also for a reader who prefers dark pages; nothing that is wider than the paper is cut off."""
+    """Even for a reader who prefers dark pages; nothing wider than the paper is cut off."""
     tab.look(width=700, dark=True)
     tab.open(address + PAGES["report"])
     tab.tell(

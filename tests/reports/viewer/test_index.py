@@ -1,4 +1,4 @@
-"""The attempts of a run: what is found is what is there."""
+"""Filters, orders and searches of the index find exactly the attempts that match."""
 
 import re
 import shutil
@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from orcinus.core.types import Judged
-from orcinus.reports.viewer.index import ROWS_PER_PAGE, Asked, AttemptIndex, query_of, sources_of
+from orcinus.reports.viewer.index import (
+    ROWS_PER_PAGE,
+    AttemptIndex,
+    AttemptQuery,
+    query_of,
+    sources_of,
+)
 from orcinus.runs import tables
 from orcinus.runs.folders import finished_steps
 
@@ -16,7 +22,7 @@ from orcinus.runs.folders import finished_steps
 @pytest.fixture
 def index(workspace: Path, tmp_path: Path) -> Iterator[AttemptIndex]:
     made = AttemptIndex(tmp_path / "index")
-    assert made.grows_to(sources_of(workspace / "runs" / "small"))
+    assert made.add_new(sources_of(workspace / "runs" / "small"))
     yield made
     made.close()
 
@@ -32,7 +38,7 @@ def everything(workspace: Path) -> list[Judged]:
 def found_ids(index: AttemptIndex, **asked: object) -> list[str]:
     pages: list[str] = []
     while True:
-        found = index.find(Asked(**asked, page=len(pages) // ROWS_PER_PAGE))  # type: ignore[arg-type]
+        found = index.find(AttemptQuery(**asked, page=len(pages) // ROWS_PER_PAGE))  # type: ignore[arg-type]
         pages += [row["id"] for row in found.rows]
         if len(found.rows) < ROWS_PER_PAGE or len(pages) == found.count:
             assert len(pages) == found.count
@@ -121,10 +127,10 @@ def test_a_table_that_comes_later_is_taken_in(workspace: Path, tmp_path: Path) -
     growing = AttemptIndex(tmp_path / "growing")
     total = 0
     for number, source in enumerate(sources, 1):
-        assert growing.grows_to(sources[:number])
+        assert growing.add_new(sources[:number])
         total += tables.count_rows(source.path)
-        assert growing.find(Asked()).count == total
-        assert growing.find(Asked(words="script")).searched == total
+        assert growing.find(AttemptQuery()).count == total
+        assert growing.find(AttemptQuery(words="script")).searched == total
     growing.close()
 
 
@@ -134,8 +140,8 @@ def test_a_table_that_is_another_one_asks_for_another_index(
     run = tmp_path / "small"
     shutil.copytree(workspace / "runs" / "small", run)
     index = AttemptIndex(tmp_path / "index")
-    assert index.grows_to(sources_of(run))
+    assert index.add_new(sources_of(run))
     (evaluated,) = finished_steps(run, "evaluate")
     (evaluated / "attempts-before.parquet").touch()
-    assert not index.grows_to(sources_of(run))
+    assert not index.add_new(sources_of(run))
     index.close()

@@ -1,4 +1,4 @@
-"""The pages over HTTP: the real command serves real runs."""
+"""The viewer's pages over HTTP: the real command serves real runs."""
 
 import hashlib
 import html
@@ -26,7 +26,7 @@ from orcinus.runs.lineage import trace_lesson
 def ask(
     url: str, *, method: str = "GET", headers: Mapping[str, str] | None = None
 ) -> tuple[int, dict[str, str], str]:
-    """Status, headers and text; nothing but ``headers`` is sent when they name the host."""
+    """Return status, headers and text. Where ``headers`` name a host, only they are sent."""
     parts = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
     connection.putrequest(
@@ -80,8 +80,7 @@ def state(folder: Path) -> dict[str, tuple[int, str]]:
             hashlib.sha256(path.read_bytes()).hexdigest(),
         )
         for path in folder.rglob("*")
-        if path.is_file()
-        and path.suffix != ".sqlite-shm"  # SQLite's own, where readers say that they read
+        if path.is_file() and path.suffix != ".sqlite-shm"  # where SQLite registers readers
     }
 
 
@@ -266,7 +265,7 @@ def test_it_ends_without_a_trace(workspace: Path, tmp_path: Path, ending: signal
 
 
 def test_a_run_is_followed_while_it_goes_on(tmp_path: Path) -> None:
-    """It is seen under way, its tables appear one by one, and it ends as if nobody had looked."""
+    """It is shown in progress, its tables appear one by one, and watching it changes nothing."""
     pytest.importorskip("duckdb", reason="needs the extra view")
     write_recipe(tmp_path / "recipe.yaml")
     (tmp_path / "runs").mkdir()
@@ -301,7 +300,10 @@ def test_a_run_is_followed_while_it_goes_on(tmp_path: Path) -> None:
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['duckdb'] = None; sys.argv = ['orcinus', 'view']; from orcinus.cli import main; main()"
+    code = (
+        "import sys; sys.modules['duckdb'] = None; sys.argv = ['orcinus', 'view']; "
+        "from orcinus.cli import main; main()"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )

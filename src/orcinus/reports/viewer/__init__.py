@@ -1,1 +1,1 @@
-"""A run in the browser: a small server for this machine alone, which reads run folders and writes to none."""
+"""The viewer: a small server for this machine only, which reads run folders and writes to none."""

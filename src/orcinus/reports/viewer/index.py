@@ -1,13 +1,14 @@
-"""A run's attempts, filtered, sorted and searched in a fraction of a second however many there are.
+"""Filter, sort and search a run's attempts in a fraction of a second, however many there are.
 
-    the run's finished tables ──DuckDB: what a list shows of an attempt──► Arrow files      (mapped into memory, read by number)
-                              ──columns to filter and sort by────────────► NumPy arrays     (a byte or two for each attempt)
-                              ──words of question and answer─────────────► SQLite FTS5      (an index of words; no text is kept)
+    finished tables ──DuckDB: what a list shows of an attempt──► Arrow files   (memory-mapped)
+                    ──columns to filter and sort by────────────► NumPy arrays  (1–2 bytes a value)
+                    ──words of question and answer─────────────► SQLite FTS5   (no text is kept)
 
-The files lie in a temporary folder. Reading a million texts for one word takes seconds with two cores, whatever reads them; an index
-of words answers in milliseconds and is made once, in the background (figures: ``python -m benchmarks.view``). A search that takes
-longer than a page may wait goes on in the background too: the page shows what was found in the first attempts so far.
-A whole attempt is read from the run's own table, by its number.
+The files lie in a temporary folder. Reading a million texts for one word takes seconds on two
+cores. An index of words answers in milliseconds and is built once, in the background (measured by
+``python -m benchmarks.view``). A search that takes longer than a page may wait continues in the
+background: the page shows what was found in the first attempts so far. A whole attempt is read from
+the run's own table by its number.
 """
 
 import re
@@ -30,26 +31,28 @@ from orcinus.runs import tables
 ROWS_PER_PAGE = 50
 PREVIEW_CHARACTERS = 200
 MEMORY = "1GB"
-"""What DuckDB may use: a training run beside it needs the rest."""
+"""Limit for DuckDB: a training run on the same machine needs the rest."""
 KEPT_SEARCHES = 16
+"""Searches whose results are kept, so that the next page of one is not searched again."""
 CHUNK = 1 << 17
-"""Attempts that are looked through for words before a page may be told how far the search is."""
-PATIENCE_S = 1.0
-"""How long a search waits for the index of words; those of a few thousand attempts are made by then."""
-SEARCH_S = 0.12
-"""How long a page waits for a search."""
+"""Attempts searched between two reports of progress: about 0.1 s."""
+INDEX_WAIT_S = 1.0
+"""Seconds that a search waits for the index of words: enough for a few thousand attempts."""
+SEARCH_WAIT_S = 0.12
+"""Seconds that a page waits for a search, of the 0.2 s in which it should answer."""
 I64 = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-Order = Literal["first", "longest", "shortest", "dearest"]
+Order = Literal["first", "longest", "shortest", "costliest"]
 FILTERS = ("step", "role", "task", "strategy", "finish", "verdict")
-"""The columns with few values, which a reader picks one of."""
+"""The columns with few values, of which a reader picks one."""
 _FILL = f"""
     SELECT id, example_id, task, strategy, finish,
-        CASE WHEN value IS NULL THEN 'not judged' WHEN value >= 1 THEN 'right' WHEN value <= 0 THEN 'wrong' ELSE 'partly' END
-            AS verdict,
+        CASE WHEN value IS NULL THEN 'not judged' WHEN value >= 1 THEN 'right'
+             WHEN value <= 0 THEN 'wrong' ELSE 'partly right' END AS verdict,
         coalesce(tokens_out, 0)::BIGINT AS tokens_out, coalesce(cost_usd, 0)::DOUBLE AS cost_usd,
-        left(messages[-1].content, {PREVIEW_CHARACTERS}) AS question, left(coalesce(error, text), {PREVIEW_CHARACTERS}) AS preview
+        left(messages[-1].content, {PREVIEW_CHARACTERS}) AS question,
+        left(coalesce(error, text), {PREVIEW_CHARACTERS}) AS preview
     FROM read_parquet($path)
 """
 
@@ -61,14 +64,14 @@ class Source:
     path: Path
     step: str
     role: str
-    """Whose attempts: the student's, the teacher's, or of one of the trained students."""
+    """``student``, ``teacher``, or the arm of an evaluation."""
     stamp: int
-    """Changes when the file is another one."""
+    """Time of the last change in nanoseconds: differs when the file was replaced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What a reader wants to see. An empty text sets no condition."""
+class AttemptQuery:
+    """Conditions on the attempts to show. An empty text is no condition."""
 
     step: str = ""
     role: str = ""
@@ -77,44 +80,45 @@ class Asked:
     finish: str = ""
     verdict: str = ""
     words: str = ""
-    """All must stand in the question or the answer; "in quotes" they stand together, and pre* is the start of a word."""
+    """All must occur in the question or the answer; "in quotes" as a phrase, pre* as a prefix."""
     identity: str = ""
-    """The start of an attempt's id, or of an example's."""
+    """The beginning of an attempt's id, or of an example's."""
     order: Order = "first"
     page: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """One page of attempts."""
+class AttemptPage:
+    """One page of the attempts that match a query."""
 
     rows: tuple[dict[str, Any], ...]
     page: int
-    """Which page it is: the last one where a later one was asked for."""
+    """Number of the page, from 0: the last one where a later one was requested."""
     count: int
-    """How many there are on all pages."""
+    """Attempts on all pages together."""
     searched: int
-    """In how many attempts, from the first on, words have been looked for."""
+    """Attempts, from the first, that were searched for the words."""
     indexed: int
-    """In how many they can be."""
+    """Attempts, from the first, whose words are in the index."""
     total: int
+    """Attempts of the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """Rows that follow each other in one table."""
+    """Consecutive rows of one table."""
 
     source: Source
     first: int
-    """The first one's number among all attempts."""
+    """Number of the first row among all attempts."""
     row: int
-    """Its number in its table."""
+    """Number of the first row in its table."""
     shown: pa.RecordBatch
-    """What a list shows; mapped from a file."""
+    """What a list shows of each row; mapped from a file."""
 
 
-class _Known:
-    """What is known of all attempts together; another one whenever a table is taken in."""
+class _Attempts:
+    """The columns of all attempts together; replaced as a whole when a table is added."""
 
     def __init__(self, parts: Sequence[_Part]) -> None:
         self.parts = tuple(parts)
@@ -122,24 +126,24 @@ class _Known:
         self.total = parts[-1].first + len(parts[-1].shown) if parts else 0
         self._codes: dict[str, NDArray[np.uint16]] = {}
         self.values: dict[str, list[tuple[str, int]]] = {}
-        """The values of each of ``FILTERS``, and how many attempts have them."""
+        """(value, number of attempts) by filter."""
         self._code_of: dict[str, dict[str, int]] = {}
         for name in FILTERS:
-            self._code(name)
+            self._encode(name)
         tokens = np.concatenate(
             [np.array([], np.int64), *(part.shown["tokens_out"].to_numpy() for part in parts)]
         )
         cost = np.concatenate(
             [np.array([]), *(part.shown["cost_usd"].to_numpy() for part in parts)]
         )
-        # Sorting a million numbers takes longer than a page may: it is done once, and a page picks from what is sorted.
+        # Sorting a million numbers takes longer than a page may, so it is done once.
         self._orders: Mapping[Order, I64] = {
             "longest": np.argsort(-tokens, kind="stable"),
             "shortest": np.argsort(tokens, kind="stable"),
-            "dearest": np.argsort(-cost, kind="stable"),
+            "costliest": np.argsort(-cost, kind="stable"),
         }
 
-    def _code(self, name: str) -> None:
+    def _encode(self, name: str) -> None:
         columns = [_column(part, name) for part in self.parts]
         encoded = pa.chunked_array(columns, pa.string()).dictionary_encode().unify_dictionaries()
         names: list[str] = encoded.chunk(0).dictionary.to_pylist() if columns else []
@@ -154,20 +158,20 @@ class _Known:
         self._code_of[name] = {value: code for code, value in enumerate(names)}
         self.values[name] = sorted(zip(names, counts, strict=True))
 
-    def having(self, name: str, value: str) -> Flags:
-        """Which attempts have a value in one of ``FILTERS``."""
+    def with_value(self, name: str, value: str) -> Flags:
+        """Return a flag for each attempt: whether it has this value in one of ``FILTERS``."""
         code = self._code_of[name].get(value)
         return np.zeros(self.total, bool) if code is None else self._codes[name] == code
 
-    def in_order(self, wanted: Flags | None, order: Order) -> I64:
-        """The numbers of the attempts that are wanted; None wants all."""
+    def sort(self, wanted: Flags | None, order: Order) -> I64:
+        """Return the numbers of the wanted attempts in order; None wants all."""
         if order == "first":
             return np.arange(self.total) if wanted is None else np.flatnonzero(wanted)
         numbers = self._orders[order]
         return numbers if wanted is None else numbers[wanted[numbers]]
 
-    def starting(self, identity: str) -> Flags:
-        """Which attempts have an id, or one of their example, that starts so."""
+    def with_identity(self, identity: str) -> Flags:
+        """Return a flag for each attempt: whether its id or its example's begins like this."""
         found = [
             pc.or_(
                 pc.starts_with(part.shown["id"], identity),
@@ -180,7 +184,7 @@ class _Known:
         )
 
     def of_example(self, task: str, example_id: str) -> list[int]:
-        """The numbers of the attempts at an example."""
+        """Return the numbers of the attempts at an example."""
         found: list[int] = []
         for part in self.parts:
             at_it = np.flatnonzero(
@@ -192,7 +196,7 @@ class _Known:
         return found
 
     def row(self, number: int) -> dict[str, Any]:
-        """What a list shows of an attempt."""
+        """Return what a list shows of an attempt."""
         part = self.parts[int(np.searchsorted(self.starts, number, "right")) - 1]
         place, source = number - part.first, part.source
         return {
@@ -212,18 +216,19 @@ def _column(part: _Part, name: str) -> pa.Array:
 
 
 class _Search:
-    """The attempts that have some words, looked for from the first on until all that are indexed have been looked through."""
+    """A search for words, from the first attempt to the last one that is indexed."""
 
     def __init__(self, query: str) -> None:
         self.query = query
         self.found = np.array([], dtype=np.int64)
-        """Ascending."""
+        """Numbers of the attempts that match, ascending."""
         self.upto = 0
+        """Attempts searched so far."""
         self.thread: threading.Thread | None = None
 
 
 def sources_of(run_dir: Path) -> tuple[Source, ...]:
-    """The tables of attempts that a run has finished, of each step the latest, in the order of their making."""
+    """Return a run's finished tables of attempts: the latest of each step, the oldest first."""
     latest: dict[str, Path] = {}
     for folder in sorted(
         (path for path in run_dir.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime
@@ -250,7 +255,10 @@ def _role(step: str, path: Path) -> str:
 
 
 def query_of(words: str) -> str:
-    """What a reader typed as an FTS5 query: every word or quoted phrase must be there; nothing in it is an operator."""
+    """Return typed words as an FTS5 query.
+
+    Every word or quoted phrase must occur; nothing that is typed acts as an operator.
+    """
     parts = []
     for phrase, word in re.findall(r'"([^"]*)"?|(\S+)', words):
         text = (phrase or word).replace('"', " ").strip()
@@ -261,7 +269,7 @@ def query_of(words: str) -> str:
 
 
 class AttemptIndex:
-    """The attempts of one run. Give it a folder of its own; close it, and then delete the folder."""
+    """The attempts of one run. It needs a folder of its own; close it, then delete the folder."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -269,45 +277,51 @@ class AttemptIndex:
         self._words = folder / "words.sqlite"
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._maker: threading.Thread | None = None
+        self._builder: threading.Thread | None = None
         self.sources: tuple[Source, ...] = ()
         self.searchable = 0
-        """Attempts, from the first on, whose words can be looked for."""
-        self._known = _Known([])
+        """Attempts, from the first, whose words are in the index."""
+        self._attempts = _Attempts([])
         self._searches: OrderedDict[str, _Search] = OrderedDict()
         self._latest: _Search | None = None
-        with _connected(self._words, write=True) as words:
+        with _Connection(self._words, write=True) as words:
             words.execute(
                 "CREATE VIRTUAL TABLE words USING fts5(question, answer, content='', columnsize=0)"
             )
 
     def close(self) -> None:
-        """Stop making the index of words, and searching in it."""
+        """Stop building the index of words, and stop searching in it."""
         self._closed.set()
-        for thread in (self._maker, *(search.thread for search in self._searches.values())):
+        for thread in (self._builder, *(search.thread for search in self._searches.values())):
             if thread is not None:
                 thread.join()
 
-    def grows_to(self, sources: Sequence[Source]) -> bool:
-        """Take in the tables that are new. False when one that was taken in is there no more: then another index is needed."""
+    def add_new(self, sources: Sequence[Source]) -> bool:
+        """Add the tables that are new.
+
+        Returns:
+            False when a table that was added before has changed or gone: a new index is needed.
+        """
         with self._lock:
             if tuple(sources[: len(self.sources)]) != self.sources:
                 return False
             if new := sources[len(self.sources) :]:
-                parts = list(self._known.parts)
+                parts = list(self._attempts.parts)
                 for source in new:
-                    parts += self._take_in(source, sum(len(part.shown) for part in parts))
-                self._known = _Known(parts)
+                    parts += self._add(source, sum(len(part.shown) for part in parts))
+                self._attempts = _Attempts(parts)
                 self.sources = tuple(sources)
-            if self.searchable < self._known.total and (
-                self._maker is None or not self._maker.is_alive()
+            if self.searchable < self._attempts.total and (
+                self._builder is None or not self._builder.is_alive()
             ):
-                self._maker = threading.Thread(target=self._make_words, name="words", daemon=True)
-                self._maker.start()
+                self._builder = threading.Thread(
+                    target=self._index_words, name="words", daemon=True
+                )
+                self._builder.start()
             return True
 
-    def _take_in(self, source: Source, first: int) -> Iterator[_Part]:
-        """Write what a list shows of a table's attempts to a file that is mapped into memory."""
+    def _add(self, source: Source, first: int) -> Iterator[_Part]:
+        """Write what a list shows of a table's attempts to a file, and map it into memory."""
         import duckdb
 
         path = self._folder / f"shown-{first}.arrow"
@@ -330,13 +344,13 @@ class AttemptIndex:
 
     @property
     def values(self) -> Mapping[str, Sequence[tuple[str, int]]]:
-        """The values of each of ``FILTERS``, and how many attempts have them."""
-        return self._known.values
+        """By filter, (value, number of attempts)."""
+        return self._attempts.values
 
-    def _make_words(self) -> None:
-        """Read what is not yet in the index of words; ends when all is, or when the index is closed."""
+    def _index_words(self) -> None:
+        """Index the words of new attempts, until none is left or the index is closed."""
         first = 0
-        with _connected(self._words, write=True) as words:
+        with _Connection(self._words, write=True) as words:
             for source in self.sources:
                 with pq.ParquetFile(source.path) as file:
                     for group in range(file.num_row_groups):
@@ -353,7 +367,11 @@ class AttemptIndex:
                         first += rows
 
     def _search(self, query: str) -> tuple[I64, int]:
-        """The numbers of the attempts that have these words, as far as was looked within ``SEARCH_S``, and how far that was."""
+        """Search for ``SEARCH_WAIT_S``.
+
+        Returns:
+            The numbers of the attempts found so far, and how many attempts were searched.
+        """
         with self._lock:
             search = self._searches.setdefault(query, _Search(query))
             self._searches.move_to_end(query)
@@ -364,32 +382,33 @@ class AttemptIndex:
                 search.thread is None or not search.thread.is_alive()
             ):
                 search.thread = threading.Thread(
-                    target=self._look_through, args=(search,), name="search", daemon=True
+                    target=self._search_in_chunks, args=(search,), name="search", daemon=True
                 )
                 search.thread.start()
         if search.thread is not None:
-            search.thread.join(SEARCH_S)
+            search.thread.join(SEARCH_WAIT_S)
         upto = search.upto
         found = search.found
         return found[found < upto], upto
 
-    def _look_through(self, search: _Search) -> None:
-        with _connected(self._words) as words:
-            # Another search takes the processor over; this one goes on where it was when its page asks again.
+    def _search_in_chunks(self, search: _Search) -> None:
+        with _Connection(self._words) as words:
+            # A newer search takes over; this one resumes when its page is requested again.
             while (
                 search is self._latest
                 and search.upto < self.searchable
                 and not self._closed.is_set()
             ):
-                # The start of a word stands for many words, which are put together anew for every chunk.
+                # FTS5 merges the many words of a prefix anew for every chunk, so take one chunk.
                 end = (
                     self.searchable
                     if "*" in search.query
                     else min(search.upto + CHUNK, self.searchable)
                 )
-                # One text of a million numbers comes back in a fifth of the time of a million rows.
+                # One text of a million numbers takes a fifth of the time of a million rows.
                 (numbers,) = words.execute(
-                    "SELECT group_concat(rowid) FROM words WHERE words MATCH ? AND rowid >= ? AND rowid < ?",
+                    "SELECT group_concat(rowid) FROM words "
+                    "WHERE words MATCH ? AND rowid >= ? AND rowid < ?",
                     (search.query, search.upto, end),
                 ).fetchone()
                 search.found = np.concatenate(
@@ -397,61 +416,62 @@ class AttemptIndex:
                 )
                 search.upto = end
 
-    def find(self, asked: Asked) -> Found:
-        """The attempts that meet every condition, one page of them."""
-        known = self._known
+    def find(self, query: AttemptQuery) -> AttemptPage:
+        """Return one page of the attempts that meet every condition."""
+        attempts = self._attempts
         conditions = [
-            known.having(name, value) for name in FILTERS if (value := getattr(asked, name))
+            attempts.with_value(name, value) for name in FILTERS if (value := getattr(query, name))
         ]
-        if asked.identity:
-            conditions.append(known.starting(asked.identity))
-        searched = known.total
-        if query := query_of(asked.words):
-            if self._maker is not None:
-                self._maker.join(PATIENCE_S)
-            numbers, searched = self._search(query)
-            searched = min(searched, known.total)
-            conditions.append(_flags(numbers, known.total))
-        elif asked.words:
-            conditions.append(np.zeros(known.total, bool))
+        if query.identity:
+            conditions.append(attempts.with_identity(query.identity))
+        searched = attempts.total
+        if words := query_of(query.words):
+            if self._builder is not None:
+                self._builder.join(INDEX_WAIT_S)
+            numbers, searched = self._search(words)
+            searched = min(searched, attempts.total)
+            conditions.append(_flags(numbers, attempts.total))
+        elif query.words:
+            conditions.append(np.zeros(attempts.total, bool))
         wanted = None
         for condition in conditions:
             wanted = condition if wanted is None else wanted & condition
-        ordered = known.in_order(wanted, asked.order)
-        page = min(asked.page, max(0, len(ordered) - 1) // ROWS_PER_PAGE)
+        ordered = attempts.sort(wanted, query.order)
+        page = min(query.page, max(0, len(ordered) - 1) // ROWS_PER_PAGE)
         first = ROWS_PER_PAGE * page
-        rows = tuple(map(known.row, ordered[first : first + ROWS_PER_PAGE].tolist()))
-        indexed = min(self.searchable, known.total)
-        return Found(
+        rows = tuple(map(attempts.row, ordered[first : first + ROWS_PER_PAGE].tolist()))
+        indexed = min(self.searchable, attempts.total)
+        return AttemptPage(
             rows=rows,
             page=page,
             count=len(ordered),
             searched=searched,
             indexed=indexed,
-            total=known.total,
+            total=attempts.total,
         )
 
     def of_example(self, task: str, example_id: str) -> list[dict[str, Any]]:
-        """All attempts at one example, in the order of the steps."""
-        known = self._known
-        return [known.row(number) for number in known.of_example(task, example_id)]
+        """Return all attempts at one example, in the order of the steps."""
+        attempts = self._attempts
+        return [attempts.row(number) for number in attempts.of_example(task, example_id)]
 
 
 def _flags(numbers: I64, total: int) -> Flags:
-    """Which of ``total`` attempts have one of these numbers."""
+    """A flag for each of ``total`` attempts: whether its number is among these."""
     flags = np.zeros(total, dtype=bool)
     flags[numbers[numbers < total]] = True
     return flags
 
 
-class _connected:
-    """``with`` block around one connection to the index of words; what was written is there when it ends."""
+class _Connection:
+    """A connection to the index of words for one ``with`` block."""
 
     def __init__(self, path: Path, *, write: bool = False) -> None:
         uri = f"{path.resolve().as_uri()}?mode={'rwc' if write else 'ro'}"
         self._connection = sqlite3.connect(uri, uri=True, isolation_level=None)
         if write:
-            # It can be made again, so it need not outlive a crash; readers are not to wait for the writer.
+            # The index can be rebuilt, so it need not survive a crash; WAL keeps readers from
+            # waiting for the writer.
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = OFF")
 
@@ -463,7 +483,7 @@ class _connected:
 
 
 def _add_words(words: sqlite3.Connection, rows: pa.Table, first: int) -> None:
-    """Put a row group into the index of words, as one transaction."""
+    """Add a row group to the index of words in one transaction."""
     messages = rows["messages"].combine_chunks()
     questions = pc.struct_field(messages.flatten(), "content").take(
         pc.subtract(messages.offsets[1:], 1)

@@ -1,6 +1,6 @@
 "use strict";
-// The one script: parts of a page that change while a run goes on are fetched again, a search that was too early is made again,
-// and a chosen filter works at once.
+// The only script. It reloads the parts of a page that change during a run, repeats a search that
+// was not complete, and submits a filter as soon as it is chosen.
 
 const MILLISECONDS = 2000;
 
@@ -10,11 +10,11 @@ async function refresh(part) {
     const reply = await fetch(part.dataset.src);
     if (!reply.ok) throw new Error(String(reply.status));
     const before = part.querySelector("[data-state]")?.dataset.state;
-    part.innerHTML = await reply.text(); // made and escaped by our own server
+    part.innerHTML = await reply.text(); // rendered and escaped by our own server
     part.classList.remove("stale");
     if (part.querySelector("[data-state]")?.dataset.state !== before) location.reload();
   } catch {
-    part.classList.add("stale"); // the server has ended, or is busy
+    part.classList.add("stale"); // the server has stopped, or is busy
   }
 }
 
@@ -27,8 +27,10 @@ for (const form of document.querySelectorAll("form.filters")) {
   form.addEventListener("change", (event) => {
     if (event.target instanceof HTMLSelectElement) form.requestSubmit();
   });
-  // Conditions that are not set need not stand in the address.
+  // Conditions that are not set are left out of the address.
   form.addEventListener("formdata", (event) => {
-    for (const [name, value] of [...event.formData]) if (!value || (name === "order" && value === "first")) event.formData.delete(name);
+    for (const [name, value] of [...event.formData]) {
+      if (!value || (name === "order" && value === "first")) event.formData.delete(name);
+    }
   });
 }

@@ -1,14 +1,19 @@
-"""The pages: each is one function from a request to a page rendered here. All that a model wrote is escaped."""
+"""Render the viewer's pages: one function for each, from a request to HTML.
+
+    GET /runs/small/attempts?words=answer ──► the list of attempts whose words match
+
+Everything that a model wrote is escaped.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import lru_cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
-import orjson
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.applications import Starlette
@@ -17,44 +22,51 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from orcinus.core.errors import ConfigError, OrcinusError
+from orcinus.core.results import ARMS
+from orcinus.evaluation.scores import read_scores
 from orcinus.reports import words
-from orcinus.reports.model_names import model_name, model_names
-from orcinus.reports.pages import SHORT, dot_plot
-from orcinus.reports.viewer.index import FILTERS, ROWS_PER_PAGE, Asked
+from orcinus.reports.pages import SHORT, dot_plot, tasks_of
+from orcinus.reports.viewer.index import FILTERS, ROWS_PER_PAGE, AttemptQuery
 from orcinus.reports.viewer.workspace import (
     LESSONS_PER_PAGE,
+    Overview,
     Workspace,
     assigned_strategies,
     attempt_at,
+    compare_runs,
     lessons_page,
-    paired,
+    scores_or_none,
 )
 from orcinus.runs import layout
-from orcinus.runs.folders import scores_of
+from orcinus.runs.folders import finished_steps
 from orcinus.runs.lineage import example_of, fate_of_trace, lessons_of, trace_lesson
+from orcinus.runs.model_names import model_name, model_names
 from orcinus.runs.progress import live
 
-if TYPE_CHECKING:
-    pass
-
-
-MOST_COMPARED = 6
-"""Runs beside each other; more do not fit."""
+COMPARED_RUNS = 6
+"""Runs in one comparison at most: more columns do not fit a page."""
 KEPT_PLOTS = 32
+"""Charts that are kept drawn, one for each run that was looked at."""
 ORDERS = {
-    "first": "in order",
+    "first": "in order of the run",
     "longest": "longest first",
     "shortest": "shortest first",
-    "dearest": "dearest first",
+    "costliest": "most expensive first",
 }
+"""How a list of attempts can be sorted, in words."""
+REPORT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "frame-ancestors 'none'; sandbox"
+)
+"""Content security policy of a run's report, whose style is in the page; no script may run."""
 
 
 def app(workspace: Workspace, base: str) -> Starlette:
-    """The pages of a workspace.
+    """Return the application that answers with the pages of a workspace.
 
     Args:
-        workspace: What is shown.
-        base: What every address here starts with, without a slash at its end.
+        workspace: The runs to show.
+        base: The beginning of every address, without a slash at its end.
     """
     pages = _Pages(workspace, base)
     routes: dict[str, Callable[[Request], Response]] = {
@@ -71,14 +83,16 @@ def app(workspace: Workspace, base: str) -> Starlette:
         "/style.css": pages.style,
         "/page.js": pages.script,
     }
-    # Pages are plain functions, which Starlette runs in threads: one that waits for the disk holds up no other.
+    # Pages are plain functions, which Starlette runs in threads: a slow disk delays one page only.
     return Starlette(
         routes=[Route(path, page, methods=["GET"]) for path, page in routes.items()],
-        exception_handlers={OrcinusError: pages.problem, 404: pages.nothing},
+        exception_handlers={OrcinusError: pages.problem, 404: pages.not_found},
     )
 
 
 class _Pages:
+    """The pages, as methods from a request to a response."""
+
     def __init__(self, workspace: Workspace, base: str) -> None:
         self._workspace = workspace
         self._templates = Environment(
@@ -93,14 +107,10 @@ class _Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.globals.update(base=base, arms=words.ARMS, short=SHORT)
+        self._templates.globals.update(base=base, arms=ARMS, short=SHORT)
         self._templates.filters.update(
-            percent=words.percent,
-            points=words.points,
+            words.FILTERS,
             model=model_name,
-            count=words.count,
-            chance=words.chance,
-            dollars=words.dollars,
             part=lambda text: quote(str(text), safe=""),
             moment=_moment,
             duration=_duration,
@@ -110,20 +120,18 @@ class _Pages:
         return HTMLResponse(self._templates.get_template(template).render(**values), code)
 
     def problem(self, request: Request, error: Exception) -> Response:
-        return self._page(
-            "problem.html.j2", 404 if isinstance(error, ConfigError) else 500, text=str(error)
-        )
+        code = 404 if isinstance(error, ConfigError) else 500
+        return self._page("problem.html.j2", code, text=str(error))
 
-    def nothing(self, request: Request, error: Exception) -> Response:
+    def not_found(self, request: Request, error: Exception) -> Response:
         return self._page("problem.html.j2", 404, text="There is no such page.")
 
     def style(self, request: Request) -> Response:
         return Response(self._templates.get_template("view.css.j2").render(), media_type="text/css")
 
     def script(self, request: Request) -> Response:
-        return Response(
-            (files("orcinus.reports.viewer") / "page.js").read_bytes(), media_type="text/javascript"
-        )
+        content = (files("orcinus.reports.viewer") / "page.js").read_bytes()
+        return Response(content, media_type="text/javascript")
 
     def runs(self, request: Request) -> Response:
         return self._page("runs.html.j2", runs=self._overviews())
@@ -131,24 +139,23 @@ class _Pages:
     def runs_live(self, request: Request) -> Response:
         return self._page("runs-live.html.j2", runs=self._overviews())
 
-    def _overviews(self) -> list[Any]:
+    def _overviews(self) -> list[Overview]:
         return [self._workspace.overview(folder) for folder in self._workspace.folders().values()]
 
     def run(self, request: Request) -> Response:
-        folder = self._workspace.folder(request.path_params["run"])
-        scores = scores_of(folder)
+        folder = self._folder(request)
+        run = self._workspace.overview(folder)
         return self._page(
             "run.html.j2",
-            run=self._workspace.overview(folder),
+            run=run,
             status=self._workspace.status(folder),
             names=model_names(folder),
-            scores=scores,
-            plot=None if scores is None else _plot(orjson.dumps(scores["arms"])),
+            plot=None if run.scores is None else _plot_of(folder),
             report=(folder / layout.report("html")).exists(),
         )
 
     def run_live(self, request: Request) -> Response:
-        folder = self._workspace.folder(request.path_params["run"])
+        folder = self._folder(request)
         return self._page(
             "run-live.html.j2",
             run=self._workspace.overview(folder),
@@ -157,7 +164,7 @@ class _Pages:
         )
 
     def report(self, request: Request) -> Response:
-        folder = self._workspace.folder(request.path_params["run"])
+        folder = self._folder(request)
         try:
             content = (folder / layout.report("html")).read_bytes()
         except FileNotFoundError:
@@ -165,42 +172,35 @@ class _Pages:
         return HTMLResponse(content, headers={"content-security-policy": REPORT_POLICY})
 
     def compare(self, request: Request) -> Response:
-        names = list(dict.fromkeys(request.query_params.getlist("run")))[:MOST_COMPARED]
+        names = list(dict.fromkeys(request.query_params.getlist("run")))[:COMPARED_RUNS]
         folders = [self._workspace.folder(name) for name in names]
-        runs = [self._workspace.overview(folder) for folder in folders]
-        with_scores = [run for run in runs if run.scores is not None]
+        scores = {folder.name: scores_or_none(folder) for folder in folders}
+        known = [found for found in scores.values() if found is not None]
         strategies = [assigned_strategies(folder) for folder in folders]
         return self._page(
             "compare.html.j2",
-            runs=runs,
-            arms_seen=[
-                arm
-                for arm in words.ARMS
-                if any(arm in run.scores["arms"] for run in with_scores if run.scores)
-            ],
-            tasks=sorted(
-                {task for run in with_scores if run.scores for task in _tasks(run.scores)}
-            ),
+            runs=[self._workspace.overview(folder) for folder in folders],
+            arms_seen=[arm for arm in ARMS if any(arm in found.arms for found in known)],
+            tasks=sorted({task for found in known for task in tasks_of(found)}),
             groups=sorted(set().union(*strategies)) if strategies else [],
             strategies=strategies,
-            paired=[(folder.name, paired(folders[0], folder)) for folder in folders[1:]],
+            comparisons=[(folder.name, compare_runs(folders[0], folder)) for folder in folders[1:]],
         )
 
     def attempts(self, request: Request) -> Response:
-        folder = self._workspace.folder(request.path_params["run"])
+        folder = self._folder(request)
         index = self._workspace.index(folder)
-        asked = asked_of(request.query_params)
-        found = index.find(asked)
+        query = query_from(request.query_params)
+        found = index.find(query)
 
         def link(page: int) -> str:
-            return "?" + urlencode(
-                {k: v for k, v in asdict(replace(asked, page=page)).items() if v}
-            )
+            conditions = asdict(replace(query, page=page))
+            return "?" + urlencode({name: value for name, value in conditions.items() if value})
 
         return self._page(
             "attempts.html.j2",
             run=folder.name,
-            asked=asked,
+            query=query,
             found=found,
             filters=FILTERS,
             values=index.values,
@@ -212,16 +212,14 @@ class _Pages:
         )
 
     def attempt(self, request: Request) -> Response:
-        run, step, file, row = (
-            request.path_params[name] for name in ("run", "folder", "file", "row")
-        )
-        folder = self._workspace.folder(run)
+        step, file, row = (request.path_params[name] for name in ("folder", "file", "row"))
+        folder = self._folder(request)
         judged = attempt_at(folder, step, file, row)
         attempt = judged.attempt
         taught = step.startswith("teach-")
         return self._page(
             "attempt.html.j2",
-            run=run,
+            run=folder.name,
             judged=judged,
             names=model_names(folder),
             example=example_of(folder, attempt.task, attempt.example_id),
@@ -233,7 +231,7 @@ class _Pages:
         )
 
     def lessons(self, request: Request) -> Response:
-        folder = self._workspace.folder(request.path_params["run"])
+        folder = self._folder(request)
         page = _number(request.query_params.get("page"))
         rows, count = lessons_page(folder, page)
         return self._page(
@@ -247,55 +245,54 @@ class _Pages:
         )
 
     def lesson(self, request: Request) -> Response:
-        folder = self._workspace.folder(request.path_params["run"])
+        folder = self._folder(request)
         found = trace_lesson(folder, request.path_params["lesson"])
         return self._page("lesson.html.j2", run=folder.name, found=found, names=model_names(folder))
 
+    def _folder(self, request: Request) -> Path:
+        return self._workspace.folder(request.path_params["run"])
 
-def asked_of(query: Mapping[str, str]) -> Asked:
-    """What an address asks for; what makes no sense there is as if it were not there."""
+
+def query_from(parameters: Mapping[str, str]) -> AttemptQuery:
+    """Return the query in an address; parameters that make no sense are ignored."""
     texts = {
-        name: query.get(name, "").replace("\0", "") for name in (*FILTERS, "words", "identity")
+        name: parameters.get(name, "").replace("\0", "") for name in (*FILTERS, "words", "identity")
     }
-    order = query.get("order", "first")
-    return Asked(
+    order = parameters.get("order", "first")
+    return AttemptQuery(
         **{name: text.strip() for name, text in texts.items()},
         order=order if order in ORDERS else "first",  # type: ignore[arg-type]
-        page=_number(query.get("page")),
+        page=_number(parameters.get("page")),
     )
 
 
+def _plot_of(run_dir: Path) -> Markup:
+    """The chart of a run's scores, kept because drawing takes longer than the rest of the page."""
+    folder = finished_steps(run_dir, "evaluate")[0]
+    return _draw(folder, (folder / layout.SCORES).stat().st_mtime_ns)
+
+
 @lru_cache(maxsize=KEPT_PLOTS)
-def _plot(arms: bytes) -> Markup:
-    """Scores as JSON drawn; drawing takes longer than the rest of the page, and a run's scores seldom change."""
-    return dot_plot(orjson.loads(arms))
+def _draw(folder: Path, stamp: int) -> Markup:
+    return dot_plot(read_scores(folder))
 
 
 def _number(text: str | None) -> int:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
-def _tasks(scores: Mapping[str, Any]) -> set[str]:
-    return {
-        task for by_task in scores["arms"].values() for task in by_task if not task.startswith("_")
-    }
-
-
 def _moment(seconds: float) -> str:
-    return (
-        datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M") if seconds else "–"
-    )
+    """``1764370000`` → ``2025-11-28 23:46``; a dash for 0."""
+    if not seconds:
+        return "–"
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def _duration(seconds: float | None) -> str:
-    """``4000`` → ``1 h 7 min``; empty for None."""
+    """``4000`` → ``1 h 6 min``; empty for None."""
     if seconds is None:
         return ""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = int(seconds // 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'; sandbox"
-"""The report brings its style along; it has no script, and gets none."""

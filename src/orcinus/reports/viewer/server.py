@@ -1,8 +1,12 @@
-"""The pages over HTTP, for this machine alone.
+"""Serve the viewer's pages over HTTP, to this machine only.
 
-Whoever may open a page has its address, whose first part is a secret drawn at the start; it is no cookie, because cookies are
-shared by all ports of a machine. Another site cannot read an answer (no CORS header is ever sent, and a name that resolves
-here is not in ``Host``'s short list), nothing can be changed (GET alone), and a page runs no script but ours.
+    $ orcinus view
+    http://127.0.0.1:41234/pGk3…/
+
+The first part of the address is a secret, drawn at the start: who has the address may read. It is
+not a cookie, because all ports of a machine share cookies. Other sites cannot read an answer: no
+CORS header is ever sent, and only two host names are accepted. Nothing can be changed (GET only),
+and a page runs no script but ours.
 """
 
 import secrets
@@ -19,14 +23,12 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-
 ADDRESS = "127.0.0.1"
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-
-
+"""Content security policy of every page that does not set a stricter one."""
 HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": POLICY,
@@ -39,12 +41,12 @@ HEADERS = {
 
 
 def serve(workspace: Workspace, *, port: int, on_ready: Callable[[str], None]) -> None:
-    """Answer until interrupted.
+    """Answer requests until interrupted.
 
     Args:
-        workspace: What is shown.
-        port: On which port; 0 picks a free one.
-        on_ready: Is told the address, the secret included.
+        workspace: The runs to show.
+        port: The port; 0 picks a free one.
+        on_ready: Called with the address, including the secret.
 
     Raises:
         MissingExtraError: The extra ``view`` is not installed.
@@ -75,7 +77,7 @@ def serve(workspace: Workspace, *, port: int, on_ready: Callable[[str], None]) -
         proxy_headers=False,
         timeout_graceful_shutdown=2,
     )
-    # When it has closed, uvicorn raises the signal that stopped it anew; either is the usual way to end, and leaves nothing behind.
+    # After closing, uvicorn raises the signal that stopped it again. Both are a normal end here.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     listening.listen()
     on_ready(f"http://{ADDRESS}:{chosen}/{secret}/")
@@ -84,7 +86,7 @@ def serve(workspace: Workspace, *, port: int, on_ready: Callable[[str], None]) -
 
 
 class Guard:
-    """Lets a request through to ``app`` when it is a reading one, for this server by name, and knows the secret."""
+    """Lets a request pass to ``app`` if it only reads, names this server and knows the secret."""
 
     def __init__(self, app: "ASGIApp", secret: str, port: int) -> None:
         self._app = app
@@ -92,7 +94,7 @@ class Guard:
         self._hosts = {f"{name}:{port}".encode() for name in (ADDRESS, "localhost")}
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """Answer, or pass on with the secret taken off the path."""
+        """Refuse the request, or pass it on with the secret removed from its path."""
         from starlette.responses import PlainTextResponse
 
         if scope["type"] == "lifespan":
@@ -107,18 +109,18 @@ class Guard:
             refusal = PlainTextResponse("This server answers only under its own address.\n", 403)
         elif scope["method"] not in ("GET", "HEAD"):
             refusal = PlainTextResponse(
-                "Pages here can be read and nothing else.\n", 405, {"allow": "GET, HEAD"}
+                "These pages can only be read.\n", 405, {"allow": "GET, HEAD"}
             )
         elif not secrets.compare_digest(given.encode(), self._secret):
             refusal = PlainTextResponse(
-                "The address lacks its secret; take it from where orcinus view runs.\n", 403
+                "The address lacks its secret; copy it from where orcinus view runs.\n", 403
             )
         app = refusal or self._app
         await app({**scope, "path": f"/{rest}", "raw_path": None}, receive, _with_headers(send))
 
 
 def _with_headers(send: "Send") -> "Send":
-    """Every answer says what a browser may do with it; one that says something stricter itself keeps that."""
+    """Add ``HEADERS`` to every answer; a header that the answer sets itself is kept."""
 
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":

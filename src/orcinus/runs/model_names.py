@@ -1,4 +1,7 @@
-"""Models by names that a reader knows: a model in a folder is a hash to the ledger, and its role in the run to everyone else."""
+"""Name the models of a run: a model in a folder is a hash to the ledger, so show its role instead.
+
+folder:f65a90e4… ──► student before training        hf:Qwen/Qwen3-0.6B@main ──► unchanged
+"""
 
 import re
 from collections import Counter
@@ -7,40 +10,57 @@ from functools import lru_cache
 from pathlib import Path
 
 from orcinus.core.errors import ConfigError
-from orcinus.reports.words import ARMS
+from orcinus.core.results import ARMS
 from orcinus.runs import layout, tables
 from orcinus.runs.folders import finished_steps, summary_of
 
 _FOLDER = re.compile(r"folder:([0-9a-f]{8})[0-9a-f]*")
-"""How ``completers/local_config.py`` names what has no name."""
+"""The identity of a model without a name, as ``models/local/config.py`` makes it."""
 
 
 def model_names(run_dir: Path) -> dict[str, str]:
-    """By identity a name for each model in a folder that a finished step of the run asked; two of a name have a piece of the hash with it."""
+    """Return a name for each model in a folder that a finished step asked, by its identity.
+
+    Where two have the same role, the beginning of the hash is part of the name.
+    """
     names: dict[str, str] = {}
-    for path, name in _asked(run_dir):
+    for path, name in _attempts_by_role(run_dir):
         identity = _first_model(path, path.stat().st_mtime_ns) if path.exists() else ""
         if _FOLDER.search(identity):
             names.setdefault(identity, name)
-    alike = Counter(names.values())
+    uses = Counter(names.values())
     return {
-        identity: name if alike[name] == 1 else f"{name} ({_short(identity)})"
+        identity: name if uses[name] == 1 else f"{name} ({_short_hash(identity)})"
         for identity, name in names.items()
     }
 
 
-def model_name(identity: str, names: Mapping[str, str]) -> str:
-    """``names``' word for a model, or its identity with the hash cut to what can be told apart."""
-    return names.get(identity) or _FOLDER.sub(lambda found: f"model folder {found[1]}", identity)
+def model_name(identity: str, names: Mapping[str, str], role: str | None = None) -> str:
+    """Return the name of a model for a reader.
+
+    Args:
+        identity: The model's identity in the ledger.
+        names: Names by identity, as ``model_names`` returns them.
+        role: ``student``, ``teacher`` …, where it is known: the name of a model in a folder that
+            ``names`` lacks. None names it by the beginning of its hash.
+    """
+    if identity in names:
+        return names[identity]
+    if role is not None and _FOLDER.fullmatch(identity):
+        return f"the {role}"
+    return _FOLDER.sub(lambda found: f"model folder {found[1]}", identity)
 
 
-def _short(identity: str) -> str:
+def _short_hash(identity: str) -> str:
     found = _FOLDER.search(identity)
     return found[1] if found else identity
 
 
-def _asked(run_dir: Path) -> Iterator[tuple[Path, str]]:
-    """The tables of attempts of finished steps, with whose they are; of a model that had two roles the first here counts."""
+def _attempts_by_role(run_dir: Path) -> Iterator[tuple[Path, str]]:
+    """Tables of attempts of finished steps, with the role of the model that wrote them.
+
+    A model that has two roles is named by the first one here.
+    """
     for folder in _finished(run_dir, "evaluate"):
         for arm in ("before", "teacher", "after", "answer_only"):
             yield folder / layout.attempts(arm), ARMS[arm]
@@ -63,5 +83,5 @@ def _finished(run_dir: Path, step: str) -> list[Path]:
 
 @lru_cache(maxsize=256)
 def _first_model(path: Path, stamp: int) -> str:
-    """The model that the first attempt of a table was asked of; empty where there is none."""
+    """The model of a table's first attempt; empty for an empty table."""
     return str(next(tables.read_rows(path, ["model"]), {"model": ""})["model"])

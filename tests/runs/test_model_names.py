@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orcinus.reports.model_names import model_name, model_names
 from orcinus.runs.folders import summary_of
+from orcinus.runs.model_names import model_name, model_names
 
 
 def table(folder: Path, name: str, model: str, **config: object) -> None:
@@ -73,6 +73,13 @@ def test_other_names_stay_and_an_unknown_hash_is_cut(run: Path) -> None:
     assert model_name("hf:Qwen/Qwen3-0.6B@main", names) == "hf:Qwen/Qwen3-0.6B@main"
     assert model_name(f"hf:a/b@main+{identity('f')}", names) == "hf:a/b@main+model folder ffffffff"
     assert model_name(identity("a"), names) == "student before training"
+
+
+def test_before_a_model_has_answered_its_role_names_it(run: Path) -> None:
+    names = model_names(run)
+    assert model_name(identity("f"), {}, role="student") == "the student"
+    assert model_name(identity("a"), names, role="student") == "student before training"
+    assert model_name("gpt-5-mini", {}, role="teacher") == "gpt-5-mini"
 
 
 def test_before_anything_is_finished_there_are_no_names(tmp_path: Path) -> None:

@@ -1,0 +1,180 @@
+"""Say what a reader of a run's results should be careful with, the strongest reason first.
+
+Scores, steps, spending ──► "Only 24 held-out items: differences of less than about 30 % …"
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from orcinus.core.results import ARMS, ArmScore, RetentionScore, Scores, WinRate
+from orcinus.core.types import Score
+from orcinus.reports.headline import name_of
+from orcinus.reports.words import p_value, percent, points
+from orcinus.runs.ledger import SpendRow
+
+FEW_ITEMS = 100
+"""Held-out items below which a report calls its scores rough: 95 % intervals of 20 points."""
+LOW_ACCURACY = 0.1
+"""Accuracy in 0..1 below which a student has learned the form of an answer at most."""
+ANSWERS_FOUND = 0.9
+"""Share of answers in which a final answer is found; a report says so where it is lower."""
+NOTICEABLE_LOSS = 0.1
+"""Share of a retention task's items; a report says where a larger loss could be missed."""
+MANY_FLIPS = 0.25
+"""Share of pairs in which a judge follows the order of the answers; a report warns from here on."""
+
+
+def warnings_of(
+    scores: Scores, steps: Mapping[str, Mapping[str, Any]], spend: Sequence[SpendRow]
+) -> Iterator[str]:
+    """Yield the warnings of a run, the strongest first.
+
+    Args:
+        scores: Its evaluation.
+        steps: Contents of ``step.json`` by role: ``sample``, ``evaluate`` …
+        spend: What the ledger says the run spent.
+    """
+    yield from _too_little_to_conclude(scores.arms.get("after"))
+    yield from _worse_on_a_task(scores)
+    for arm, found in scores.arms.items():
+        yield from _answers_not_found(arm, found.accuracy.micro)
+    yield from _judged_by_a_model(scores, steps["evaluate"]["config"])
+    yield from _pairs_not_judged_well(scores.pairwise, steps["evaluate"]["config"])
+    yield from losses_that_could_be_missed(scores.retention)
+    for arm, found in scores.arms.items():
+        if found.accuracy.micro.n_error:
+            yield (
+                f"{found.accuracy.micro.n_error:,} calls of the {ARMS[arm]} failed and are in no "
+                "score; run the recipe again to retry them."
+            )
+    yield from _trials_without_a_gain(mixes(steps))
+    for source, number in (steps["sample"]["summary"].get("skipped") or {}).items():
+        yield (
+            f"{number:,} rows of {source} could not be used and were left out; dropped.parquet of "
+            "the sample step lists them."
+        )
+    yield from _quality_not_used(steps["curate"]["summary"].get("quality"))
+    if unlearnable := steps["assign"]["summary"].get("unlearnable", 0):
+        yield f"This student cannot learn {unlearnable} groups yet: no strategy reaches the floor."
+    if failed := sum(row.errors for row in spend):
+        yield f"{failed:,} calls ended in an error over the whole run."
+
+
+def mixes(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield the shares that trial students chose, each with its arm, from the training steps."""
+    for role, arm in (("train", "after"), ("train_answer_only", "answer_only")):
+        for choice in steps[role]["summary"].get("mix", ()) if role in steps else ():
+            yield {"arm": arm, **choice}
+
+
+def _too_little_to_conclude(after: ArmScore | None) -> Iterator[str]:
+    if after is None:
+        return
+    score = after.accuracy.micro
+    if score.mean is not None and score.mean < LOW_ACCURACY:
+        yield (
+            "The student's accuracy is very low. At most it has learned the form of the answers, "
+            "and these scores support no conclusion about strategies."
+        )
+    if score.n < FEW_ITEMS and score.low is not None and score.high is not None:
+        yield (
+            f"Only {score.n} held-out items: differences of less than about "
+            f"{percent(score.high - score.low, 0)} cannot be seen."
+        )
+
+
+def _worse_on_a_task(scores: Scores) -> Iterator[str]:
+    for row in scores.comparisons:
+        if row.task is not None and row.b != "teacher" and row.outcome == "worse":
+            yield (
+                f"On {row.task}, training made the student worse than the {ARMS[row.b]} by "
+                f"{points(-row.difference)[1:]} points (p after Holm {p_value(row.p_holm)})."
+            )
+
+
+def _answers_not_found(arm: str, score: Score) -> Iterator[str]:
+    if score.n and score.format_ok is not None and score.format_ok < ANSWERS_FOUND:
+        sentence = (
+            f"No answer was found in {score.n_none:,} of {score.n:,} replies of the {ARMS[arm]}; "
+            "they count as not right."
+        )
+        if score.n > score.n_none:
+            sentence += f" Where one was found, {percent(score.mean_given_ok)} were right."
+        yield sentence
+
+
+def _judged_by_a_model(scores: Scores, config: Mapping[str, Any]) -> Iterator[str]:
+    """The number of verdicts that rest on a judge, arm by arm."""
+    counts = {arm: found.judge for arm, found in scores.arms.items() if found.judge is not None}
+    if not any(count.given + count.no_verdict for count in counts.values()):
+        return
+    parts = [
+        f"{count.given:,} of {scores.arms[arm].accuracy.micro.n:,} ({ARMS[arm]})"
+        for arm, count in counts.items()
+    ]
+    sentence = (
+        f"A proxy: these verdicts were given by a judge, the model {_judge_name(config)}, and are "
+        f"only as good as it is: {', '.join(parts)}."
+    )
+    if unread := sum(count.no_verdict for count in counts.values()):
+        sentence += f" {unread:,} of its replies gave no verdict; those answers stay unjudged."
+    yield sentence
+
+
+def _judge_name(config: Mapping[str, Any]) -> str:
+    judge = config["judge"]
+    return str(judge.get("model") or judge.get("function") or judge["kind"])
+
+
+def _pairs_not_judged_well(rows: Sequence[WinRate], config: Mapping[str, Any]) -> Iterator[str]:
+    if config.get("pairwise") and not rows:
+        yield (
+            "No answers were compared in pairs: no task has open answers; set "
+            "evaluate.pairwise.tasks: all to compare those of every task."
+        )
+    together = [row for row in rows if row.task is None]
+    for row in together:
+        if row.flip_rate is not None and row.flip_rate >= MANY_FLIPS:
+            yield (
+                f"The judge changed its verdict with the order of the answers in "
+                f"{percent(row.flip_rate, 0)} of the pairs against the {ARMS[row.b]}; these count "
+                "as ties, and the win rate says little."
+            )
+    if unread := sum(row.unreadable for row in together):
+        yield f"{unread:,} pairs of answers have no verdict; they are in no win rate."
+
+
+def losses_that_could_be_missed(rows: Iterable[RetentionScore]) -> Iterator[str]:
+    """Yield a warning for each retention task with too few items to find a noticeable loss."""
+    for row in rows:
+        seen = row.detectable
+        if not row.lost and (seen is None or seen > NOTICEABLE_LOSS):
+            limit = (
+                "Not even a total loss"
+                if seen is None
+                else f"Only a loss of {percent(seen, 0)} of the items or more"
+            )
+            yield (
+                f"{limit} would have been found on {name_of(row)} with its {row.n:,} items; "
+                "evaluate more of them to be sure."
+            )
+
+
+def _trials_without_a_gain(choices: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for choice in choices:
+        if not any(trial["gain_low"] > 0 for trial in choice["trials"]):
+            yield (
+                f"The share of stage {choice['stage']} ({ARMS[choice['arm']]}) was chosen among "
+                "trial students of which none is clearly better than the student before the "
+                "stage. The trials may rank which share does the least harm, not which teaches "
+                "the most; a larger mix.trial would show more."
+            )
+
+
+def _quality_not_used(found: Mapping[str, Any] | None) -> Iterator[str]:
+    if found is not None and not found["used"]:
+        yield (
+            f"The quality classifier was not used. The judge rated {found['rated']:,} of the "
+            f"{found['asked']:,} traces that it was asked about, and what the classifier learned "
+            "from them is not clearly better than chance. It dropped no trace."
+        )
