@@ -189,7 +189,7 @@ def _runs(path: Path, text: str) -> bool:
 def test_a_run_in_two_processes_and_the_command_for_two_machines(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "recipe.yaml")
     early = orcinus("plan", recipe, "--nodes", "2", cwd=tmp_path)
-    assert "first `orcinus erase`" in " ".join(early.stdout.split())
+    assert "first `orcinus run RECIPE --until erase`" in " ".join(early.stdout.split())
     assert orcinus("run", recipe, "--until", "erase", cwd=tmp_path).returncode == 0
     planned = orcinus("plan", recipe, "--nodes", "2", "--processes", "8", cwd=tmp_path)
     assert "--nnodes 2" in " ".join(planned.stdout.split())

@@ -1,6 +1,5 @@
 """Commands that score any model on benchmarks: evaluate, benchmarks."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -122,6 +121,7 @@ def evaluate(
     from orcinus.evaluation.conditions import Settings, system_message
     from orcinus.evaluation.scores import benchmark_content
     from orcinus.pipeline.benchmarks import evaluate_and_report
+    from orcinus.pipeline.model_argument import folder_name, model_config
     from orcinus.runs.budget import BudgetConfig
     from orcinus.tasks.benchmarks.specs import load
 
@@ -145,10 +145,18 @@ def evaluate(
     )
     if len(set(settings.systems)) < len(settings.systems):
         raise ConfigError("--system: the same system message is given twice")
-    asked = _model(model, served_as, api_key_env)
-    judged_by = None if judge is None else _model(judge, judge_served_as, api_key_env)
-    folder = out or runs / f"evaluate-{_folder_name(asked)}"
     runtime = flags.runtime(runs=runs, ledger=ledger, concurrency=concurrency, device=device)
+
+    def config_of(text: str, served_as: str | None) -> "ModelConfig":
+        return run_async(
+            model_config(
+                text, secrets=runtime.secrets, served_as=served_as, api_key_env=api_key_env
+            )
+        )
+
+    asked = config_of(model, served_as)
+    judged_by = None if judge is None else config_of(judge, judge_served_as)
+    folder = out or runs / f"evaluate-{folder_name(asked)}"
     progress = progress_for(flags.error_console(), as_json=as_json)
     try:
         scores = run_async(
@@ -222,72 +230,6 @@ def _decide(rules: str | None, reward: str | None, separator: str | None) -> "De
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ConfigError(f"--decide: {first['msg'].removeprefix('Value error, ')}") from error
-
-
-def _model(text: str, served_as: str | None, api_key_env: str | None) -> "ModelConfig":
-    """Return the model that ``--model`` names."""
-    import os
-
-    from orcinus.models.local.config import LocalConfig
-    from orcinus.models.remote.endpoint import EndpointConfig
-    from orcinus.pipeline.recipe_file import parse_model, read_model
-
-    if text.startswith(("http://", "https://")):
-        name = served_as or run_async(_only_model(text, api_key_env, os.environ))
-        return EndpointConfig(model=name, base_urls=(text,), api_key_env=api_key_env)
-    if served_as is not None:
-        raise ConfigError(f"{text}: only a model at a URL is served under a name")
-    if text.endswith((".yaml", ".yml")):
-        return read_model(Path(text))
-    if re.fullmatch(r"[\w.]+:\w+", text) and not Path(text).exists():
-        return parse_model({"kind": "function", "function": text})
-    return LocalConfig(path=text)
-
-
-async def _only_model(url: str, api_key_env: str | None, environment: Any) -> str:
-    """Return the name of the only model that an endpoint serves."""
-    import orjson
-
-    from orcinus.core.errors import CompleterError
-    from orcinus.models.remote.wire import Patience, Wire
-
-    wire = Wire(
-        headers={},
-        secret_headers_env={},
-        api_key_env=api_key_env,
-        patience=Patience(),
-        secrets=environment,
-    )
-    try:
-        content, _ = await wire.exchange("GET", f"{url.rstrip('/')}/models")
-        served = [str(item["id"]) for item in orjson.loads(content)["data"]]
-    except CompleterError as error:
-        if error.kind == "connection":
-            raise ConfigError(str(error)) from error
-        served = []
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        served = []
-    finally:
-        await wire.aclose()
-    if len(served) != 1:
-        listed = (
-            f"it serves {', '.join(served[:8])}"
-            if served
-            else "it does not say which models it serves"
-        )
-        raise ConfigError(f"{url}: {listed}; name one with --served-as")
-    return served[0]
-
-
-def _folder_name(model: "ModelConfig") -> str:
-    """Return a name for the folder of a model's results."""
-    text = (
-        getattr(model, "path", None)
-        or getattr(model, "model", None)
-        or getattr(model, "function", model.kind)
-    )
-    name = Path(str(text)).resolve().name if Path(str(text)).is_dir() else str(text)
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "model"
 
 
 def _print(scores: "ModelScores") -> None:

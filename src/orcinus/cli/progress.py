@@ -1,6 +1,5 @@
 """Progress of a run, shown as bars on a terminal, lines in a log, or JSON for a program."""
 
-import sys
 import time
 from typing import Any
 
@@ -16,37 +15,10 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
-SECONDS_BETWEEN_LINES = 10.0
-"""Seconds between two lines where the output is no terminal: a log stays short, and shows life."""
+from orcinus.pipeline.progress import Lines, PhaseCounter
 
 
-class _Counter:
-    """The counts that all three displays share."""
-
-    def __init__(self) -> None:
-        self.what = ""
-        self.total: int | None = None
-        self.done = 0
-        self.recalled = 0
-        self.cost_usd = 0.0
-        self.clock = time.monotonic()
-
-    def start(self, what: str, total: int | None) -> None:
-        """See ``Progress``."""
-        self.what, self.total, self.done, self.recalled, self.cost_usd = what, total, 0, 0, 0.0
-        self.clock = time.monotonic()
-
-    def _count(self, n: int, cost_usd: float, recalled: bool) -> None:
-        self.done += n
-        self.recalled += n if recalled else 0
-        self.cost_usd += 0.0 if recalled else cost_usd
-
-    def rate(self) -> float:
-        """Return units per second, without those that came from the ledger."""
-        return (self.done - self.recalled) / max(time.monotonic() - self.clock, 1e-6)
-
-
-class Bars(_Counter):
+class Bars(PhaseCounter):
     """Bars on a terminal, with rate, time left and cost."""
 
     def __init__(self, console: Console) -> None:
@@ -72,7 +44,7 @@ class Bars(_Counter):
 
     def advance(self, n: int = 1, *, cost_usd: float = 0.0, recalled: bool = False) -> None:
         """See ``Progress``."""
-        self._count(n, cost_usd, recalled)
+        self.count(n, cost_usd, recalled)
         if self._task is not None:
             detail = f"{self.rate():,.1f}/s" + (f" ${self.cost_usd:,.4f}" if self.cost_usd else "")
             self._bars.update(self._task, advance=n, detail=detail)
@@ -92,49 +64,7 @@ class Bars(_Counter):
             self._task = None
 
 
-class Lines(_Counter):
-    """A plain line at the start of each phase and every few seconds, for logs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._last = 0.0
-
-    def start(self, what: str, total: int | None) -> None:
-        """See ``Progress``."""
-        self.close()
-        super().start(what, total)
-        self._last = time.monotonic()
-        print(f"{what}: {'' if total is None else f'{total:,} to do'}", file=sys.stderr, flush=True)
-
-    def advance(self, n: int = 1, *, cost_usd: float = 0.0, recalled: bool = False) -> None:
-        """See ``Progress``."""
-        self._count(n, cost_usd, recalled)
-        if time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
-            self._print()
-
-    def note(self, text: str) -> None:
-        """See ``Progress``."""
-        print(text, file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """Print the last count."""
-        if self.what and self.done:
-            self._print()
-        self.what = ""
-
-    def _print(self) -> None:
-        of = f" of {self.total:,}" if self.total is not None else ""
-        money = f", ${self.cost_usd:,.4f}" if self.cost_usd else ""
-        known = f" ({self.recalled:,} from the ledger)" if self.recalled else ""
-        print(
-            f"{self.what}: {self.done:,}{of}{known}, {self.rate():,.1f}/s{money}",
-            file=sys.stderr,
-            flush=True,
-        )
-
-
-class Events(_Counter):
+class Events(PhaseCounter):
     """One JSON object per line, for programs."""
 
     def __init__(self) -> None:
@@ -148,7 +78,7 @@ class Events(_Counter):
 
     def advance(self, n: int = 1, *, cost_usd: float = 0.0, recalled: bool = False) -> None:
         """See ``Progress``."""
-        self._count(n, cost_usd, recalled)
+        self.count(n, cost_usd, recalled)
         if time.monotonic() - self._last >= 1.0 or self.done == self.total:
             self._last = time.monotonic()
             self._print(

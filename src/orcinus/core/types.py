@@ -197,6 +197,21 @@ class Verdict:
     reason: str
     """The rule that found the answer, or why nothing could be judged."""
 
+    @property
+    def right(self) -> bool:
+        """True when the answer is right."""
+        return self.value == 1.0
+
+    @property
+    def wrong(self) -> bool:
+        """True when the answer is wrong."""
+        return self.value == 0.0
+
+    @property
+    def none(self) -> bool:
+        """True when the answer could not be judged."""
+        return self.value is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:

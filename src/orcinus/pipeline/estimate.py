@@ -93,7 +93,7 @@ class _Inquiries:
     """Of those answers."""
 
 
-class _Estimator:
+class Estimator:
     """Counts what each step would ask."""
 
     def __init__(

@@ -1,8 +1,11 @@
-"""What a recipe would do and cost, before anything is spent.
+"""Plan a run: what it would do and cost, before anything is spent.
 
-Only ``sample`` is run for a plan, because all the rest depends on what it counts and it costs nothing; its result is the one
-that the run will use. Calls that the ledger already knows are counted exactly wherever the strategy is known; where it is not
-(teaching before the probe was made) the dearest strategy gives the upper end and the cheapest the lower.
+    recipe.yaml ──► state, calls, tokens and dollars of each step, and notes about the figures
+
+Only ``sample`` is run for a plan, because all figures depend on its counts and it costs nothing.
+The run uses the same result. Calls that the ledger already knows are counted exactly wherever the
+strategy is known. Where it is not (teaching before the probe), the most expensive strategy gives
+the upper end of the range and the cheapest the lower.
 """
 
 import shlex
@@ -11,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orcinus.models.roles import Models, student_config
-from orcinus.pipeline.estimate import PlannedStep, _Estimator
+from orcinus.pipeline.estimate import Estimator, PlannedStep
 from orcinus.pipeline.method import steps_of
 from orcinus.pipeline.recipe import Recipe
-from orcinus.pipeline.run import run_recipe
+from orcinus.pipeline.run import base_of, run_recipe
 from orcinus.pipeline.step import Step
 from orcinus.runs.context import Progress, Runtime
 from orcinus.runs.ledger import Ledger
@@ -24,29 +27,62 @@ from orcinus.training.distributed.launch import command
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The steps, and what a reader should know about the figures."""
+    """The steps with their figures, and notes about how far to trust them."""
 
     rows: tuple[PlannedStep, ...]
     notes: tuple[str, ...]
 
+    @property
+    def calls(self) -> int:
+        """Calls that the run will make; where a judge is asked, at most."""
+        return sum(row.calls or 0 for row in self.rows)
+
+    @property
+    def known_calls(self) -> int:
+        """Calls that the ledger answers."""
+        return sum(row.known_calls or 0 for row in self.rows)
+
+    @property
+    def usd_low(self) -> float:
+        """Lower end of the dollars that the run will spend."""
+        return sum(row.usd_low or 0.0 for row in self.rows)
+
+    @property
+    def usd_high(self) -> float:
+        """Upper end of the dollars that the run will spend."""
+        return sum(row.usd_high or 0.0 for row in self.rows)
+
 
 async def plan_recipe(
-    recipe: Recipe, recipe_path: Path, runtime: Runtime, progress: Progress, *, nodes: int = 1
+    recipe: Recipe,
+    recipe_path: Path | None,
+    runtime: Runtime,
+    progress: Progress,
+    *,
+    base: Path | None = None,
+    nodes: int = 1,
 ) -> Plan:
-    """What ``run_recipe`` would do now, and how ``nodes`` machines would train together.
+    """Plan what ``run_recipe`` would do now.
+
+    Args:
+        recipe: As for ``run_recipe``.
+        recipe_path: As for ``run_recipe``.
+        runtime: As for ``run_recipe``.
+        progress: As for ``run_recipe``.
+        base: As for ``run_recipe``.
+        nodes: Machines that train together; with several, a note says how to start them.
 
     Raises:
         OrcinusError: The recipe cannot be run: a file, a key or a model is missing.
     """
-    base = recipe_path.resolve().parent
-    run_dir = await run_recipe(recipe, recipe_path, runtime, progress, until="sample")
+    base = base_of(recipe_path, base)
+    run_dir = await run_recipe(recipe, recipe_path, runtime, progress, base=base, until="sample")
     steps = {step.name: step for step in steps_of(recipe, base)}
     models = Models(recipe.roles(base), runtime)
     notes = ["The student's calls run on this machine and cost no dollars."]
-    rows = []
     try:
         with Ledger(runtime.ledger_path) as ledger:
-            estimator = _Estimator(recipe, run_dir, steps, models, ledger, runtime, progress)
+            estimator = Estimator(recipe, run_dir, steps, models, ledger, runtime, progress)
             rows = [row for step in steps.values() for row in await estimator.rows(step)]
             notes += estimator.notes()
         if nodes > 1:
@@ -64,16 +100,23 @@ def _on_several_machines(
     runtime: Runtime,
     nodes: int,
 ) -> str:
-    """The command that each machine is given; the job it reads is written as soon as there are lessons."""
+    """Return the command that each machine runs, or what must be done first.
+
+    The job file that the command reads is written as soon as there are lessons.
+    """
+    opening = f"Training on {nodes} machines"
     if recipe.train.open_mixes:
         return (
-            f"Training on {nodes} machines: trials, which choose the shares of a mix, are not made there; run them here once, then say the "
-            "single share that was chosen."
+            f"{opening}: the trials that choose the shares of a mix do not run there. Run them "
+            "here once, then set the single share that was chosen."
         )
     step = steps["train"]
     folder, erased = step.folder(run_dir), step.inputs["erase"]
     if not erased.is_done(run_dir):
-        return f"Training on {nodes} machines: first `orcinus erase`, then plan again; the command needs the lessons."
+        return (
+            f"{opening}: first `orcinus run RECIPE --until erase`, then plan again; the command "
+            "needs the lessons."
+        )
     made = step.inputs.get("student")
     student = student_config(recipe.roles(base), None if made is None else made.folder(run_dir))
     job = train.job_of(
@@ -81,6 +124,6 @@ def _on_several_machines(
     )
     words = ["python", *command(job.write(), processes=runtime.processes, nodes=nodes)]
     return (
-        f"Training on {nodes} machines that share this folder, on each of them: {shlex.join(words)} "
-        "(FIRST_HOST is the name of the first one); then `orcinus run` goes on from there."
+        f"{opening} that share this folder, on each of them: {shlex.join(words)} "
+        "(FIRST_HOST is the name of the first one); then `orcinus run` continues from there."
     )

@@ -52,17 +52,17 @@ def load_recipe(path: str | Path) -> Recipe:
     return recipe
 
 
-def parse_recipe(data: Mapping[str, Any]) -> Recipe:
+def parse_recipe(data: Mapping[str, Any], base: Path = Path()) -> Recipe:
     """Check a recipe that is given as plain Python values.
 
-    ``module:function`` in it may name a module in the current folder.
+    ``module:function`` in it may name a module in the folder ``base``.
 
     Raises:
         ConfigError: A key or value is wrong. The message names the key.
     """
     lines: Lines = {}
     _number_keys(data, (), lines)
-    recipe: Recipe = _validate(Recipe, data, lines, "recipe", modules=Path())
+    recipe: Recipe = _validate(Recipe, data, lines, "recipe", modules=base)
     return recipe
 
 

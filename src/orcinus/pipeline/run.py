@@ -57,8 +57,7 @@ async def run_recipe(
         OrcinusError: Something that the user can fix. What is done and paid for is kept.
     """
     _check_until(recipe, until)
-    if base is None:
-        base = Path() if recipe_path is None else recipe_path.resolve().parent
+    base = base_of(recipe_path, base)
     modules = base if recipe_path is None else modules_folder(recipe_path)
     text = dump_recipe(recipe).encode() if recipe_path is None else recipe_path.read_bytes()
     run_dir = runtime.workspace / recipe.name
@@ -108,6 +107,13 @@ async def run_recipe(
         publish = partial(_publish, run_dir=run_dir)
         await run_steps(steps, run_dir, open_context, close=models.aclose, publish=publish)
     return run_dir
+
+
+def base_of(recipe_path: Path | None, base: Path | None) -> Path:
+    """Return the folder where a recipe's relative paths start, as an absolute path."""
+    if base is None:
+        base = Path() if recipe_path is None else recipe_path.resolve().parent
+    return base.expanduser().resolve()
 
 
 def _check_until(recipe: Recipe, until: str | None) -> None:
