@@ -6,6 +6,8 @@ A failure in a worker is one line for the user.
 import asyncio
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tests.pipeline.test_run import orcinus
 from tests.training.test_training import lesson
 
 from orcinus.core.errors import ConfigError, StepError
+from orcinus.core.registry import current_folder, recipe_folder
 from orcinus.core.types import Message
 from orcinus.models.local.config import LocalConfig
 from orcinus.runs import tables
@@ -127,6 +130,20 @@ def test_two_processes_leave_what_one_leaves(
     assert any(not torch.equal(before[name], b[name]) for name in before)
     assert (tmp_path / "two" / "stage-2" / "tokenizer.json").exists()
     assert (tmp_path / "two" / "stage-2" / "adapter").exists() == lora
+
+
+def test_a_worker_finds_an_objective_beside_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("def loss(inputs): ...", encoding="utf-8")
+    with recipe_folder(tmp_path):
+        config = TrainConfig.model_validate({"objective": {"name": "beside:loss"}})
+        plain = job(tmp_path / "student", tmp_path / "lessons.parquet", tmp_path / "out")
+        path = plain.model_copy(update={"config": config, "modules": current_folder()}).write()
+    program = (
+        "import sys; from orcinus.training.job import *; print(TrainJob.read(Path(sys.argv[1])))"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "beside:loss" in done.stdout, done.stderr
 
 
 def test_a_mistake_of_the_users_is_told_as_in_one_process(

@@ -1,12 +1,12 @@
-"""The extension points, on one screen. Give an object the right shape and a name; there is nothing to inherit.
+"""The extension points on one screen: the shape of each kind of function, to write your own.
 
-Verifiers, filters, selectors, objectives and rewards have names: registered in ``registry.py``, or by another package through the entry-point group
-``orcinus`` (``verifiers.NAME``, ``filters.NAME``, ``selectors.NAME``, ``objectives.NAME``, ``rewards.NAME``), and then called by a recipe. A filter, a
-reward, and a Completer of your own (``kind: function``), may also come as a function, ``package.module:name``.
+There is nothing to inherit. A function of the right shape gets a name with ``@orcinus.register``, or
+a recipe names its place as ``module:function``; see ``registry.py``. The ninth kind, the objective
+``loss(inputs: LossInputs, **settings) -> LossOutput``, is in ``training/objectives/interface.py``.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 from orcinus.core.types import (
     Assignment,
@@ -15,26 +15,44 @@ from orcinus.core.types import (
     Example,
     Judged,
     Request,
-    Split,
     Traits,
     Verdict,
     WorstCase,
 )
 
-if TYPE_CHECKING:
-    import torch
-
-
 A = TypeVar("A")
 B = TypeVar("B")
 
+Model = Callable[[Request], str | Completion | Awaitable[str | Completion]]
+"""Answers one request. An object with this method as ``complete`` is a model too, and a ``Completer``
+when it has the other members."""
+
+Task = Callable[..., Iterable[Example]]
+"""Returns the examples of a task, the same in the same order at each call. Settings are keyword
+arguments."""
+
+Verifier = Callable[[Example, Attempt], Awaitable[Verdict]]
+"""Judges one attempt. An attempt that cannot be judged gets a Verdict with the value None; an
+exception is a defect of the verifier and stops the run."""
+
+Filter = Callable[[Example, Attempt, Verdict], str | None]
+"""Returns the reason to drop a trace, or None to keep it."""
+
+Selector = Callable[..., Iterator[Example]]
+"""Yields the examples to teach, out of an iterable of examples that it may read more than once.
+Settings are keyword arguments. With ``needs_pass_rate=True`` declared, ``meta.pass_rate`` is the
+student's share of right answers to the example."""
+
+Chooser = Callable[[Sequence[Judged]], Assignment]
+"""Returns the strategy for one group, given the student's judged attempts at it. The engine fills in
+``group``, ``evidence`` and ``proxy`` of the Assignment."""
+
+Reward = Callable[[Example, str], float | Awaitable[float]]
+"""Scores a complete or partial answer from 0 to 1, without looking at the example's reference."""
+
 
 class Completer(Protocol):
-    """A model that answers requests. Holds settings, not connections, so that it pickles; connections open on first use.
-
-    A function ``request -> str | Completion``, or an object with only ``complete``, becomes one where it is opened
-    (``models/function.py``).
-    """
+    """A model as the engine uses it. It holds settings, not connections, so that it pickles."""
 
     @property
     def model(self) -> str:
@@ -47,7 +65,7 @@ class Completer(Protocol):
         ...
 
     async def complete(self, request: Request) -> Completion:
-        """Answer one request.
+        """Answer one request. The first call opens the connection.
 
         Raises:
             CompleterError: No answer came; the error says whether a retry can help.
@@ -63,69 +81,20 @@ class Completer(Protocol):
         ...
 
 
-class Task(Protocol):
-    """A named set of examples that share an answer format and a verifier."""
-
-    @property
-    def name(self) -> str: ...
-
-    def examples(self, split: Split | None = None) -> Iterator[Example]:
-        """All examples in a stable order, or those the source itself marks as ``split``."""
-        ...
-
-
-Verifier = Callable[[Example, Attempt], Awaitable[Verdict]]
-"""Judges one attempt. Raises only for defects of its own; what cannot be judged is a Verdict with value None."""
-
-Filter = Callable[[Example, Attempt, Verdict], str | None]
-"""The reason to drop a trace, or None to keep it."""
-
-Selector = Callable[[Iterable[Example]], Iterator[Example]]
-"""Which examples to teach, of examples that it can go through more than once. With an attribute ``needs_pass_rate = True`` it finds the share
-of the student's right answers as ``meta.pass_rate``."""
-
-Reward = Callable[[Example, str], float | Awaitable[float]]
-"""What an answer, finished or not, is held to be worth, from 0 to 1. It is handed the example and should not look at its reference."""
-
-Chooser = Callable[[Sequence[Judged]], Assignment]
-"""The strategy for one group, given the student's judged attempts at it. Group, evidence and proxy of the Assignment are filled in."""
-
-
-class Objective(Protocol):
-    """How a micro-batch's response tokens are weighted in the loss: the door for re-weighting methods.
-
-    May also have ``evidence`` (names of numbers of a lesson that it wants), ``wants_logprobs`` and ``auxiliary``: see
-    ``training/objectives.py``.
-    """
-
-    def __call__(
-        self,
-        batch: Mapping[str, "torch.Tensor"],
-        logprobs_N: "torch.Tensor | None",
-        evidence: Mapping[str, "torch.Tensor"],
-    ) -> "torch.Tensor":
-        """Weights (N,) for the N response tokens of the micro-batch, without a graph.
-
-        Args:
-            batch: ``weights`` (N,), the lessons' own; ``targets`` (N,), the tokens; ``lesson`` (N,), which lesson of the
-                micro-batch a token belongs to.
-            logprobs_N: What the student gives each token now; None unless asked for.
-            evidence: By name, (N,) each: a number of the token's lesson, or of the token (``answer``: 1 in the final answer).
-        """
-        ...
-
-
 class Executor(Protocol):
-    """Where pure functions of shards run."""
+    """Where pure functions of shards run. A function ``(fn, shards) -> Iterator`` becomes one."""
 
     def map(
         self, fn: Callable[[A], B], shards: Iterable[A], *, threaded: bool = False
     ) -> Iterator[B]:
-        """``fn`` of each shard, in the order of the shards, so that nothing depends on the number of workers.
+        """Yield ``fn`` of each shard, in the order of the shards.
+
+        Nothing may depend on the number of workers.
 
         Args:
-            fn: Pure and picklable: it may run in another process or on another machine, and twice where a worker is killed.
-            shards: Read lazily, a bounded number ahead of the results that were taken.
-            threaded: ``fn`` may run in several threads at once and mostly lets the interpreter go, as NumPy does.
+            fn: Pure and picklable. It can run in another process or on another machine, and twice
+                when a worker is killed.
+            shards: Read lazily, a bounded number ahead of the results taken.
+            threaded: ``fn`` can run in several threads and mostly releases the interpreter lock.
         """
         ...

@@ -269,6 +269,11 @@ def recipe_folder(folder: Path) -> Iterator[None]:
         _recipe_folder.reset(token)
 
 
+def current_folder() -> Path | None:
+    """Return the folder of the recipe that is being read or run, to hand it to another process."""
+    return _recipe_folder.get()
+
+
 def function_named(path: str, folder: Path | None = None) -> Function:
     """Return the function at ``package.module:name``.
 

@@ -4,11 +4,13 @@ TrainJob(config=…, student=…, lessons=…, out=…, seed=0, …).write() ─
 """
 
 from pathlib import Path
+from typing import Self
 
 import orjson
 
 from orcinus.core.config import Config
 from orcinus.core.files import write_atomically
+from orcinus.core.registry import recipe_folder
 from orcinus.models.local.config import LocalConfig
 from orcinus.runs import layout
 from orcinus.training.config import TrainConfig
@@ -32,6 +34,16 @@ class TrainJob(Config):
     """``auto``, ``cpu``, ``cuda`` …"""
     first: int = 0
     """Place of the first stage to learn, from 0; ``student`` has learnt those before it."""
+
+    modules: Path | None = None
+    """Folder of the recipe, whose modules an objective may name; None where there is none."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Return the job that ``write`` left at ``path``."""
+        content = orjson.loads(path.read_bytes())
+        with recipe_folder(Path(content.get("modules") or path.parent)):
+            return cls.model_validate(content)
 
     def write(self) -> Path:
         """Write ``job.json`` into the step's folder and return its path."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orcinus.core.errors import MissingExtraError
+from orcinus.core.registry import current_folder
 from orcinus.core.types import Request
 from orcinus.models.local.config import LocalConfig
 from orcinus.runs import layout
@@ -122,4 +123,5 @@ def job_of(
         seed=seed,
         micro_batch=runtime.micro_batch,
         device=runtime.device,
+        modules=current_folder(),
     )

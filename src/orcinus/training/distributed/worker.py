@@ -38,8 +38,8 @@ class _Told(Silent):
 
 def main(path: Path) -> int:
     """Train as the job says; rank 0 reports on its standard output."""
-    job = TrainJob.model_validate(orjson.loads(path.read_bytes()))
     try:
+        job = TrainJob.read(path)
         result = train_curriculum(job, _Told())
     except OrcinusError as error:
         _say("failed", kind=type(error).__name__, message=str(error))
