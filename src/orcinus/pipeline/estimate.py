@@ -21,6 +21,7 @@ from orcinus.runs import layout, tables
 from orcinus.runs.assigned import Assigned
 from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.ledger import Ledger, attempt_id
+from orcinus.runs.model_names import model_name, model_names
 from orcinus.strategies import probe
 from orcinus.strategies.library import by_name, messages_of
 from orcinus.strategies.prompts import requests_for, suits
@@ -130,6 +131,7 @@ class Estimator:
             select.folder(run_dir) if select is not None and select.is_done(run_dir) else None
         )
         self._guessed: set[str] = set()
+        self._model_names = model_names(run_dir)
         self._judges = False
 
     async def rows(self, step: Step) -> list[PlannedStep]:
@@ -371,7 +373,7 @@ class Estimator:
             )
             bound += sum(request.sampling.max_tokens for request in batch)
         if measured is None and calls:
-            self._guessed.add(model or f"the {asking.role}")
+            self._guessed.add(self._name(model, asking.role))
         tokens_in = (
             prompt_characters / CHARACTERS_PER_TOKEN if measured is None else measured[0] * calls
         )
@@ -461,7 +463,7 @@ class Estimator:
         )
         calls = asked.sure + asked.maybe
         if measured is None and calls:
-            self._guessed.add(model or "the judge")
+            self._guessed.add(self._name(model, "judge"))
         tokens_in = asked.characters / CHARACTERS_PER_TOKEN + asked.unwritten * written[1]
         low, high = _written(measured, calls, calls * self._recipe.judging.sampling.max_tokens)
         return self._line(
@@ -492,6 +494,10 @@ class Estimator:
             usd_low=(sure * tokens_in * price.input + low * price.output) / 1e6,
             usd_high=(tokens_in * price.input + high * price.output) / 1e6,
         )
+
+    def _name(self, model: str | None, role: str) -> str:
+        """Return a model's name for a reader; ``model`` is None where it is yet to be made."""
+        return f"the {role}" if model is None else model_name(model, self._model_names, role)
 
     def _model(self, role: str) -> str | None:
         """The model's identity; None for a student that a step has yet to make."""
