@@ -12,39 +12,19 @@ answer without the dataset's label in it). Figures on recorded outputs: docs/des
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 
 from orcinus.core import registry
 from orcinus.core.protocols import Filter
 from orcinus.core.types import Attempt, Example, Strategy, Verdict
 from orcinus.lessons.personal_data import personal_data
 from orcinus.strategies.prompts import system_in
+from orcinus.verifiers.answers.failures import loop_in, refuses, words_of
 
 Reason = str | None
 
 LEAK_WORDS = 8
 """A run of so many words of the strategy's message in an answer is a leak; shorter ones occur in any text."""
-LOOP_LINES = 6
-"""The same line so often, and as half of all lines, is a model that has lost its way; less often it is a list or a chorus."""
-LOOP_WORDS = 8
-LOOP_SHARE = 0.5
-"""Of an answer's runs of ``LOOP_WORDS`` words so many repeat earlier ones."""
-LONGEST_WORD = 200
-"""Letters; a longer word is looked through for repetition too: scripts without blanks, or the same letters without end."""
-SHORT = 600
-"""Characters: a refusal is no longer, and what begins like one and goes on is an answer."""
-_WORD = re.compile(r"\w+")
-_CANNOT = (
-    r"(?:can(?:no|['’])t|cannot|won['’]t|am (?:not able|unable) to|['’]m (?:not able|unable) to|do(?:n['’]t| not) feel comfortable)"
-    r"(?! (?:emphasi|stress|overstate|wait|believe|imagine|help (?:but|feel|think)))"
-)
-_REFUSED = re.compile(
-    rf"\A\W*(?:i(?:['’]m| am)(?: very| really| deeply)? sorry\b(?! to hear| about| for (?:your|the|being|not)\b)|my apologies\b(?! for)"
-    rf"|i apologi[sz]e\b(?! for)|sorry,? (?:but )?i\b|(?:unfortunately,? )?i {_CANNOT}|as an ai\b)",
-    re.IGNORECASE,
-)
 _OF_ITSELF = re.compile(
     r"\b(?:as|i(?:['’]m| am)(?: only| just)?) an? (?:large |ai )*(?:language model|ai assistant|ai\b(?=,| and | so | developed| created| trained))"
     r"|\bmy (?:knowledge|training)(?: data)? (?:cut-?off|only (?:goes|extends)|ends)|\b(?:as of|until) my (?:last|latest) (?:knowledge |training )?(?:update|cut-?off)",
@@ -68,7 +48,7 @@ def empty(_: Example, attempt: Attempt, __: Verdict) -> Reason:
 
 def refused(_: Example, attempt: Attempt, __: Verdict) -> Reason:
     """The teacher declined to answer."""
-    if attempt.finish == "refusal" or (len(attempt.text) < SHORT and _REFUSED.search(attempt.text)):
+    if attempt.finish == "refusal" or refuses(attempt.text):
         return "the teacher declined to answer"
     return None
 
@@ -80,25 +60,7 @@ def truncated(_: Example, attempt: Attempt, __: Verdict) -> Reason:
 
 def loops(_: Example, attempt: Attempt, __: Verdict) -> Reason:
     """The same line, or the same words, again and again."""
-    lines = [line.strip() for line in attempt.text.splitlines() if line.strip()]
-    if len(lines) >= LOOP_LINES:
-        line, times = Counter(lines).most_common(1)[0]
-        if times >= LOOP_LINES and 2 * times >= len(lines) and len(line) > 10:
-            return f"one line stands {times} times"
-    return _repeated(_words(attempt.text))
-
-
-def _repeated(words: list[str]) -> Reason:
-    """Why ``words`` are a loop. Nothing is counted in a text most of whose words are new, as in nearly all."""
-    if words and len(longest := max(words, key=len)) > LONGEST_WORD:
-        words = list(longest)
-    if len(words) < 4 * LOOP_WORDS or 2 * len(set(words)) > len(words):
-        return None
-    runs = list(zip(*(words[k:] for k in range(LOOP_WORDS)), strict=False))
-    share = 1 - len(set(runs)) / len(runs)
-    if share < LOOP_SHARE:
-        return None
-    return f"{share:.0%} of its runs of {LOOP_WORDS} words repeat earlier ones"
+    return loop_in(attempt.text, cut_off=attempt.finish == "length")
 
 
 def boilerplate(example: Example, attempt: Attempt, _: Verdict) -> Reason:
@@ -174,13 +136,13 @@ def label_agreement(example: Example, attempt: Attempt, verdict: Verdict) -> Rea
 
 def _spaced(text: str) -> str:
     """The words in small letters between single blanks, so that only whole words are found."""
-    return f" {' '.join(_words(text))} "
+    return f" {' '.join(words_of(text))} "
 
 
 def leaks(strategies: Mapping[str, Strategy]) -> Filter:
     """A filter for traces that repeat the words of their strategy's message, so that erasing it would be in vain."""
     told = {
-        name: _words(strategy.system) for name, strategy in strategies.items() if strategy.system
+        name: words_of(strategy.system) for name, strategy in strategies.items() if strategy.system
     }
     known = {
         name: (_runs(words, LEAK_WORDS), _runs(words, LEAK_WORDS // 2))
@@ -191,9 +153,9 @@ def leaks(strategies: Mapping[str, Strategy]) -> Filter:
         if attempt.strategy in known:
             runs, blocks = known[attempt.strategy]
         else:  # a message drawn for each question
-            own = _words(system_in(attempt.messages))
+            own = words_of(system_in(attempt.messages))
             runs, blocks = _runs(own, LEAK_WORDS), _runs(own, LEAK_WORDS // 2)
-        said = _words(attempt.text)
+        said = words_of(attempt.text)
         # Whatever has eight words in common has one of the answer's blocks of four, from its beginning, in common.
         if blocks.isdisjoint(zip(*(iter(said),) * (LEAK_WORDS // 2), strict=False)):
             return None
@@ -201,12 +163,6 @@ def leaks(strategies: Mapping[str, Strategy]) -> Filter:
         return f"repeats the strategy's words {' '.join(min(shared))!r}" if shared else None
 
     return rule
-
-
-@lru_cache(maxsize=1)
-def _words(text: str) -> list[str]:
-    """The words in small letters; those of the last text are remembered, since several filters ask for them."""
-    return _WORD.findall(text.casefold())
 
 
 def _runs(words: list[str], n: int) -> frozenset[tuple[str, ...]]:

@@ -1,6 +1,8 @@
-"""IFEval's own checks (Zhou et al. 2023, arXiv:2311.07911), as lm-evaluation-harness ships them: strict, all instructions of a prompt.
+"""Judge answers by IFEval's own checks (Zhou et al. 2023, arXiv:2311.07911), strictly.
 
-The example carries them in ``meta``: ``instructions``, their names, and ``arguments``, one mapping for each.
+An answer is right if it follows all instructions of its prompt. The checks are those that
+lm-evaluation-harness ships. ``example.meta`` names them: ``instructions`` and ``arguments``, one
+mapping for each.
 """
 
 from functools import cache
@@ -14,11 +16,11 @@ NAME = "ifeval@1"
 
 @cache
 def library() -> ModuleType:
-    """The checks.
+    """Return the module of the checks.
 
     Raises:
-        MissingExtraError: They are not installed.
-        ConfigError: They are, and want data that cannot be had.
+        MissingExtraError: It is not installed.
+        ConfigError: It needs data that cannot be downloaded.
     """
     try:
         from lm_eval.tasks.ifeval import utils
@@ -33,7 +35,7 @@ def library() -> ModuleType:
 
 
 async def follows_all(example: Example, attempt: Attempt) -> Verdict:
-    """1.0 when the answer follows all instructions of its prompt, 0.0 when it misses one."""
+    """Judge an answer: 1.0 if it follows all instructions of its prompt, 0.0 if it misses one."""
     if attempt.finish in ("error", "refusal") or not attempt.text.strip():
         why = "no answer came" if attempt.finish == "error" else "nothing to check"
         return Verdict(attempt_id=attempt.id, verifier=NAME, value=None, answer=None, reason=why)

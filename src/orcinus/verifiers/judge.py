@@ -1,10 +1,13 @@
-"""Models that judge: asked like any other, through ``attempt_all`` and the ledger, so that no judgement is paid for twice.
+"""Ask a model to judge answers.
 
     rate        (question, answer)              → 7.0 of 1 … 10
-    compare     (question, answer, answer)      → win, tie or loss, from both orders; the orders disagree: a tie, and counted
+    compare     (question, answer, answer)      → win, tie or loss, asked in both orders
     settle      attempts that rules left None   → right or wrong, or supported by the text or not
 
-A reply that cannot be read is None, with the reason. A judge is a proxy: its verdicts say so, and the report counts them.
+A judge is asked like any other model, through ``attempt_all`` and the ledger, so that no judgement
+is paid for twice. If the two orders of a comparison disagree, it is a tie and counted as
+inconsistent. A reply that cannot be read is None, with the reason. A judge's verdict is not a
+rule's: verdicts name the judge, and the report counts them.
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -35,7 +38,7 @@ from orcinus.verifiers.judge_prompts import (
 from orcinus.verifiers.verify import verify
 
 NAME = f"judge@{VERSION}"
-"""The verifier that verdicts of a judge name."""
+"""The verifier's name in the verdicts of a judge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,7 @@ class Judge:
     concurrency: int = 64
     budget: Budget | None = None
     instructions: Mapping[str, str] = field(default_factory=dict)
-    """In place of ours, by the kind of judgement."""
+    """Instructions in place of the default ones, by kind of judgement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,51 +67,52 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What a judge said of a pair, asked in both orders."""
+    """A judge's decision about a pair, asked in both orders."""
 
     value: float | None
-    """Of the pair's first answer: 1.0 wins, 0.5 ties, 0.0 loses; None when one of the two replies could not be read."""
+    """For the pair's first answer: 1.0 win, 0.5 tie, 0.0 loss; None if a reply could not be
+    read."""
     consistent: bool | None
-    """Whether both orders came to the same; if not, ``value`` is a tie."""
+    """True if both orders agree; if not, ``value`` is a tie."""
     orders: tuple[float | None, float | None]
-    """What each order said of the pair's first answer: shown first, then shown second."""
+    """The value of the pair's first answer in each order: shown first, then shown second."""
     reason: str
-    """Why there is no value; empty when there is one."""
+    """Why there is no value; empty if there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rating:
-    """What a judge thinks of one answer."""
+    """A judge's rating of one answer."""
 
     value: float | None
-    """On the scale that was asked for."""
+    """On the scale that was asked for; None if the reply could not be read."""
     reason: str
-    """Why there is no value; empty when there is one."""
+    """Why there is no value; empty if there is one."""
     reply: Attempt
-    """What the judge wrote, and what it used."""
+    """The judge's call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """Comparisons, counted."""
+    """Counts of comparisons."""
 
     n: int
     wins: int
     ties: int
-    """The inconsistent ones included."""
+    """Including the inconsistent ones."""
     losses: int
     unreadable: int
-    """In no count above."""
+    """Comparisons without a value; in none of the counts above."""
     inconsistent: int
     for_first_place: int
-    """Of the inconsistent ones, where each order preferred the answer it showed first."""
+    """Inconsistent comparisons in which each order preferred the answer that it showed first."""
     for_second_place: int
 
 
 async def rate(
     items: Sequence[tuple[Example, str]], judge: Judge, *, scale: Scale = (1, 10)
 ) -> list[Rating]:
-    """Rate one answer to each example, the reference shown where there is one."""
+    """Rate one answer to each example; the judge sees the reference if there is one."""
     task = judge.instructions.get("rating")
     inquiries = [
         (example, rating(example.prompt, answer, reference_text(example), scale=scale, task=task))
@@ -123,10 +127,11 @@ async def rate(
 
 
 async def compare(pairs: Sequence[Pair], judge: Judge) -> list[Comparison]:
-    """Compare the two answers of each pair in both orders, the reference shown where there is one."""
+    """Compare the answers of each pair in both orders; the judge sees the reference, if any."""
     readings = await _readings(list(comparison_inquiries(pairs, judge.instructions)), judge)
     return [
-        _compared(there, back) for there, back in zip(readings[::2], readings[1::2], strict=True)
+        _comparison_of(there, back)
+        for there, back in zip(readings[::2], readings[1::2], strict=True)
     ]
 
 
@@ -137,7 +142,7 @@ def comparison_inquiries(
 
     Args:
         pairs: The pairs.
-        instructions: Instructions in place of ours, by the kind of judgement.
+        instructions: Instructions in place of the default ones, by kind of judgement.
     """
     for pair in pairs:
         reference = reference_text(pair.example)
@@ -154,7 +159,7 @@ def comparison_inquiries(
             )
 
 
-def _compared(there: Reading, back: Reading) -> Comparison:
+def _comparison_of(there: Reading, back: Reading) -> Comparison:
     for_shown_first = {"FIRST": 1.0, "TIE": 0.5, "SECOND": 0.0}
     shown_first = None if there.word is None else for_shown_first[there.word]
     shown_second = None if back.word is None else 1.0 - for_shown_first[back.word]
@@ -170,32 +175,36 @@ def _compared(there: Reading, back: Reading) -> Comparison:
 
 
 def tally(comparisons: Iterable[Comparison]) -> Tally:
-    """Count wins, ties, losses, and what the order of the answers did."""
+    """Count wins, ties and losses, and how often the order of the answers decided."""
     found = list(comparisons)
     values = [item.value for item in found]
-    turned = [item.orders for item in found if item.consistent is False]
+    inconsistent = [item.orders for item in found if item.consistent is False]
     return Tally(
         n=len(found),
         wins=values.count(1.0),
         ties=values.count(0.5),
         losses=values.count(0.0),
         unreadable=values.count(None),
-        inconsistent=len(turned),
-        for_first_place=sum((a or 0.0) > (b or 0.0) for a, b in turned),
-        for_second_place=sum((a or 0.0) < (b or 0.0) for a, b in turned),
+        inconsistent=len(inconsistent),
+        for_first_place=sum((a or 0.0) > (b or 0.0) for a, b in inconsistent),
+        for_second_place=sum((a or 0.0) < (b or 0.0) for a, b in inconsistent),
     )
 
 
 async def settle(items: Sequence[tuple[Example, Judged]], judge: Judge) -> list[Judged]:
-    """The attempts, those that their task leaves to a judge (``verifier: judge``, ``judge_fallback``, ``grounded``) with its verdict.
+    """Return the attempts, with the judge's verdict on those that their task leaves to a judge.
 
-    What rules have judged stays as it is, and so do refused, failed, cut-off and empty answers: there is nothing to judge.
+    A task does so with ``verifier: judge``, ``judge_fallback`` or ``grounded``. Verdicts of rules
+    stay, and refused, failed, cut-off and empty answers are not judged.
     """
     return (await _settled(items, judge))[0]
 
 
 def given_by_judge(judged: Iterable[Judged]) -> tuple[int, int]:
-    """How many verdicts a judge gave, and of how many answers it was asked in vain (unreadable, unsure, failed)."""
+    """Count the verdicts that a judge gave, and those it failed to give.
+
+    It fails with an unreadable reply, an unsure one, or a failed call.
+    """
     values = [item.verdict.value for item in judged if item.verdict.verifier == NAME]
     return len(values) - values.count(None), values.count(None)
 
@@ -203,16 +212,16 @@ def given_by_judge(judged: Iterable[Judged]) -> tuple[int, int]:
 async def judged_attempts(
     requests: Iterable[Request], completer: Completer, context: StepContext, *, step: str
 ) -> AsyncIterator[Judged]:
-    """Ask every request and judge the answers: by rules, and by the recipe's judge where a task leaves it to one.
+    """Send every request and judge the answers, by rules or by the recipe's judge.
 
-    With a judge a window of requests is answered before it is judged: the two are never under way at once, so that a cap
-    stops either with nothing in flight.
+    With a judge, a window of requests is answered before it is judged. The two never overlap, so
+    that a budget cap stops either with nothing in flight.
 
     Args:
         requests: Read lazily.
         completer: The model.
-        context: The step's.
-        step: Under which spending is booked; the judge's under ``STEP (judge)``.
+        context: The step's context.
+        step: The step that spending is booked under; the judge's is ``STEP (judge)``.
 
     Yields:
         One Judged for each request, in their order.
@@ -240,7 +249,7 @@ async def judged_attempts(
 
 
 def judge_of(judging: JudgingConfig, context: StepContext, *, step: str) -> Judge:
-    """The recipe's judge, its spending booked under ``STEP (judge)``."""
+    """Return the recipe's judge; its spending is booked under ``STEP (judge)``."""
     return Judge(
         completer=context.completer("judge"),
         ledger=context.ledger,
@@ -271,7 +280,7 @@ def _attempts(
 async def _settled(
     items: Sequence[tuple[Example, Judged]], judge: Judge
 ) -> tuple[list[Judged], list[Judged]]:
-    """The attempts with the judge's verdicts, and its replies."""
+    """Return the attempts with the judge's verdicts, and its replies."""
     places = [
         i for i, (example, item) in enumerate(items) if is_open(example, item.attempt, item.verdict)
     ]
@@ -311,7 +320,7 @@ async def _readings(inquiries: Sequence[tuple[Example, Inquiry]], judge: Judge) 
 
 
 async def _ask(inquiries: Sequence[tuple[Example, Inquiry]], judge: Judge) -> list[Judged]:
-    """The judge's replies, one for each inquiry."""
+    """Return the judge's replies, one for each inquiry."""
     requests = [judge_request(example, inquiry, judge.sampling) for example, inquiry in inquiries]
     replies = attempt_all(
         requests,
@@ -327,7 +336,7 @@ async def _ask(inquiries: Sequence[tuple[Example, Inquiry]], judge: Judge) -> li
 
 
 def judge_request(example: Example, inquiry: Inquiry, sampling: Sampling) -> Request:
-    """An inquiry as it is sent."""
+    """Return the request that sends an inquiry."""
     return Request(
         example=example,
         strategy=f"judge: {inquiry.kind}",
@@ -337,7 +346,7 @@ def judge_request(example: Example, inquiry: Inquiry, sampling: Sampling) -> Req
 
 
 async def _unjudged(example: Example, attempt: Attempt) -> Verdict:
-    """A judge's own reply is read, not judged."""
+    """Return no verdict: a judge's own reply is read, not judged."""
     return Verdict(
         attempt_id=attempt.id, verifier=NAME, value=None, answer=None, reason="a judge's reply"
     )

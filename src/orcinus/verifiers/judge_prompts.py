@@ -1,14 +1,15 @@
-"""What a model that judges is asked, and how its reply is read. Nothing here asks a model; ``judges.py`` does.
+"""Write the messages to a judge, and read its replies; ``judge.py`` sends them.
 
-    <<<4f1c09a2be77 answer                        VERDICT 4f1c09a2be77: RIGHT
-    … the judged text …                   ──►     read only as the last line, only with this request's code
+    <<<4f1c09a2be77 answer                VERDICT 4f1c09a2be77: RIGHT
+    … the judged text …            ──►    (only as the last line, and only with this request's code)
     4f1c09a2be77 answer>>>
 
-The code is a hash of all that is judged, drawn again until it stands nowhere in it. So a text can neither close its own block nor hold
-a line that would be read as its verdict, and a judge that quotes it, or repeats its own instructions, has given no verdict. What a code
-cannot prevent is a judge that is talked into a wrong verdict; the instructions speak against that, and are only words.
+The code is a hash of everything that is judged, chosen so that it occurs nowhere in it. A text can
+therefore neither close its own block nor hold a line that would be read as its verdict. A judge
+that quotes such a text, or repeats its own instructions, has given no verdict. A code cannot
+prevent that a text persuades the judge; the instructions warn of that, but are only words.
 
-The texts are data: ``judge.yaml``.
+The texts are in ``judge.yaml``.
 """
 
 import re
@@ -25,7 +26,7 @@ from orcinus.core.fingerprint import fingerprint
 from orcinus.core.types import Attempt, Example, Finish, Message, Messages, Verdict
 
 VERSION = 1
-"""Raised when what is asked, or how it is read, changes."""
+"""Raised when the messages change, or how replies are read."""
 Kind = Literal["rating", "comparison", "verdict", "groundedness"]
 Scale = tuple[int, int]
 """Lowest and highest rating."""
@@ -35,9 +36,9 @@ BY_MODEL: Mapping[str, Kind] = {
     "judge_fallback": "verdict",
     "grounded": "groundedness",
 }
-"""The verifiers that leave what they cannot judge to a model, and what it is asked."""
+"""The verifiers that leave attempts to a judge, and the kind of judgement that they ask for."""
 VALUES: Mapping[str, float] = {"RIGHT": 1.0, "WRONG": 0.0, "SUPPORTED": 1.0, "UNSUPPORTED": 0.0}
-"""Of the words of a verdict; any other word is None."""
+"""The values of the words of a verdict; any other word is None."""
 
 _CODE_LENGTH = 12
 _VERDICT = re.compile(r"[\s*_`]*VERDICT +([0-9a-f]+) *: *([A-Za-z]+|[0-9]+(?:\.[0-9]+)?)[\s*_`.]*")
@@ -50,19 +51,19 @@ class Inquiry:
     kind: Kind
     messages: Messages
     code: str
-    """Stands in the fences and in the verdict's line, and nowhere in what is judged."""
+    """Part of the fences and of the verdict's line; it occurs nowhere in what is judged."""
     scale: Scale | None = None
-    """Of a rating."""
+    """The scale of a rating."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a judge's reply says."""
+    """The verdict in a judge's reply."""
 
     word: str | None
-    """One of the kind's words, or a number in decimal digits; None when the reply gives no verdict."""
+    """One of the kind's words, or a number in decimal digits; None without a verdict."""
     reason: str
-    """Why there is no verdict; empty when there is."""
+    """Why there is no verdict; empty if there is one."""
 
 
 @cache
@@ -73,7 +74,7 @@ def _texts() -> dict[str, Any]:
 
 
 def prompts_identity() -> str:
-    """A hash of all that decides what a judge is told and how it is read."""
+    """Return a hash of what decides a judge's instructions and how its replies are read."""
     return fingerprint([VERSION, _texts()])
 
 
@@ -85,14 +86,14 @@ def rating(
     scale: Scale = (1, 10),
     task: str | None = None,
 ) -> Inquiry:
-    """Ask how good one answer is.
+    """Return the inquiry how good one answer is.
 
     Args:
         question: What was asked.
         answer: What is judged.
-        reference: The right answer, when it is known.
+        reference: The right answer, if it is known.
         scale: Lowest and highest rating.
-        task: An instruction in place of ours.
+        task: An instruction in place of the default one.
     """
     return _inquiry(
         "rating",
@@ -105,7 +106,7 @@ def rating(
 def comparison(
     question: str, first: str, second: str, reference: str | None = None, *, task: str | None = None
 ) -> Inquiry:
-    """Ask which of two answers is better. One order says little: ``judges.compare`` asks both."""
+    """Return the inquiry which of two answers is better; ``judge.compare`` asks both orders."""
     blocks = [
         ("question", question),
         ("reference", reference),
@@ -118,25 +119,25 @@ def comparison(
 def verdict(
     question: str, answer: str, reference: str | None = None, *, task: str | None = None
 ) -> Inquiry:
-    """Ask whether an answer is right."""
+    """Return the inquiry whether an answer is right."""
     return _inquiry(
         "verdict", [("question", question), ("reference", reference), ("answer", answer)], task=task
     )
 
 
 def groundedness(text: str, answer: str, *, task: str | None = None) -> Inquiry:
-    """Ask whether everything that ``answer`` claims is supported by ``text``."""
+    """Return the inquiry whether ``text`` supports everything that ``answer`` claims."""
     return _inquiry("groundedness", [("text", text), ("answer", answer)], task=task)
 
 
 def inquiry_about(example: Example, answer: str, kind: Kind, tasks: Mapping[str, str]) -> Inquiry:
-    """What to ask about an answer to an example.
+    """Return the inquiry about an answer to an example.
 
     Args:
-        example: Grounded tasks have their text in ``meta.context``, or else in the question.
+        example: A grounded task has its text in ``meta.context``, or in the question without one.
         answer: The text that is judged.
         kind: ``verdict`` or ``groundedness``.
-        tasks: Instructions in place of ours, by kind.
+        tasks: Instructions in place of the default ones, by kind.
     """
     if kind == "groundedness":
         return groundedness(
@@ -146,7 +147,7 @@ def inquiry_about(example: Example, answer: str, kind: Kind, tasks: Mapping[str,
 
 
 def reference_text(example: Example) -> str | None:
-    """The right answer in words: of an option its letter and its text."""
+    """Return the right answer in words: for an option its letter and its text."""
     reference = example.reference
     if isinstance(reference, tuple):
         between = " " if example.answer_type == "list" else "\nor: "
@@ -197,7 +198,10 @@ def _codes(kind: Kind, blocks: list[tuple[str, str]]) -> Iterator[str]:
 
 
 def read(inquiry: Inquiry, reply: str, finish: Finish = "stop") -> Reading:
-    """The verdict in a judge's reply: its last line, if that is a verdict with the inquiry's code and nothing else."""
+    """Read the verdict in a judge's reply.
+
+    It must be the last line, with the inquiry's code and nothing else.
+    """
     if finish != "stop":
         why = {
             "length": "the reply was cut off",
@@ -222,7 +226,10 @@ def read(inquiry: Inquiry, reply: str, finish: Finish = "stop") -> Reading:
 
 
 def is_open(example: Example, attempt: Attempt, found: Verdict) -> bool:
-    """Whether a model is to judge an attempt: its task says so, rules have no verdict, and there is a whole answer to judge."""
+    """Return True if a judge is to be asked about an attempt.
+
+    Its task must say so, the rules must have no verdict, and the answer must be complete.
+    """
     return (
         found.value is None
         and example.meta.get("verifier") in BY_MODEL
@@ -232,7 +239,7 @@ def is_open(example: Example, attempt: Attempt, found: Verdict) -> bool:
 
 
 async def left_to_judge(example: Example, attempt: Attempt) -> Verdict:
-    """No verdict: what a task says whose answers only a model judges."""
+    """Return no verdict, for a task whose answers only a judge decides."""
     why = {
         "stop": "left to the judge",
         "length": "cut off",

@@ -1,4 +1,7 @@
-"""Asking one model all of a list and keeping what it answered: what choosing and evaluating share."""
+"""Send a list of requests to one model, judge the replies and save them.
+
+Used by the steps that measure a model: ``assign``, ``skills`` and ``evaluate``.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,15 +23,17 @@ async def measure(
     what: str,
     total: int | None,
 ) -> list[Judged]:
-    """Ask, judge, and write ``path``; the answers are kept in memory too, so only for what is measured, not for what is taught.
+    """Ask, judge, and write the judged attempts to ``path``; return them too.
+
+    All attempts are held in memory, so this is for measuring a model, not for teaching.
 
     Args:
         requests: In the order of the table's rows.
         completer: The model.
         path: The table of judged attempts.
-        context: Of the step.
-        step: Under which spending is booked.
-        what: Said to whoever watches.
+        context: The step's context.
+        step: The step that spending is booked under.
+        what: Shown as the progress bar's title.
         total: How many requests there are.
     """
     context.progress.start(what, total)

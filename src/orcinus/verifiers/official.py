@@ -1,17 +1,26 @@
-"""The rules by which published figures were made, by name: to reproduce a figure, and to show how far a score moves with the rule.
+"""The scoring rules behind published figures, by name.
 
-    bbh_official            BIG-Bench Hard (Suzgun et al. 2022): what follows the last "the answer is", its first line, a final full stop cut
-    gsm8k_hash              GSM8K (Cobbe et al. 2021) and lm-evaluation-harness' strict match: the number behind "####"
+They reproduce a figure, and show how much a score depends on the rule:
+
+    bbh_official            BIG-Bench Hard (Suzgun et al. 2022): the first line after the last
+                            "the answer is", without a final full stop
+    gsm8k_hash              GSM8K (Cobbe et al. 2021) and lm-evaluation-harness' strict match:
+                            the number after "####"
     lm_eval_flexible        lm-evaluation-harness: the last number, or the last letter in brackets
-    lm_eval_bbh_strict      its zero-shot BIG-Bench Hard: the whole text, without regard to case, commas, quotes and a final full stop
-    lm_eval_bbh_flexible    the same task: the first letter in brackets, the first number, the first yes or no
+    lm_eval_bbh_strict      its zero-shot BIG-Bench Hard: the whole text, ignoring case, commas,
+                            quotes and a final full stop
+    lm_eval_bbh_flexible    the same task: the first letter in brackets, number, or yes or no
     agieval_first_capital   AGIEval zero-shot: the first capital letter that names an option
-    agieval_few_shot        AGIEval few-shot: the letter behind "answer is"
-    drop_em                 DROP (Dua et al. 2019): the same spans after its normalisation, in any order; the best of the annotators' answers
-    drop_f1                 DROP: shared words of the spans, paired one to one; fractions of a point, so no verdict but ``points`` alone
+    agieval_few_shot        AGIEval few-shot: the letter after "answer is"
+    drop_em                 DROP (Dua et al. 2019): the same spans after its normalisation, in any
+                            order; the best match among the annotators' answers counts
+    drop_f1                 DROP: shared words of the spans, paired one to one; a fraction, and so
+                            given by ``points`` alone and never as a verdict
 
-DROP's program is given spans and not texts: where the answer stands is found by our rules. The others are poorer than ours (``judging.py``) and know nothing of refusals or negations; that is what they are for. An output in which a rule
-finds nothing is wrong by that rule, as in the sources, and ``None`` here, so that the two are told apart.
+DROP's program takes spans and not texts, so our own rules find the answer in the text. The other
+rules are cruder than ours (``rules.py``) and do not recognise refusals or negations, on purpose. In
+the sources an output in which a rule finds nothing is wrong; here it is None, to keep the two
+apart.
 """
 
 import re
@@ -22,7 +31,7 @@ from orcinus.core.types import AnswerType, Attempt, Example, Verdict
 from orcinus.verifiers.answers.spans import Spans, exact_match, f1, find_spans, readings
 
 Rule = Callable[[str, Example], str | None]
-"""The answer that a rule finds in a text."""
+"""Finds the answer in a text: (text, example) → answer or None."""
 
 _HASH = re.compile(r"####\s*(-?[0-9.,]+)")
 _ANY_NUMBER = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
@@ -35,7 +44,7 @@ _TRIGGER = "the answer is"
 
 
 def bbh_official(text: str, example: Example) -> str | None:
-    """The text behind the last trigger, or all of it."""
+    """Return the first line after the last trigger, or of the whole text without one."""
     answer = text[text.rindex(_TRIGGER) + len(_TRIGGER) :] if _TRIGGER in text else text
     lines = answer.strip().splitlines()
     found = lines[0].strip() if lines else ""
@@ -43,17 +52,18 @@ def bbh_official(text: str, example: Example) -> str | None:
 
 
 def gsm8k_hash(text: str, example: Example) -> str | None:
-    """The number behind the first "####"."""
+    """Return the number after the first "####"."""
     match = _HASH.search(text)
     return None if match is None else match[1].replace(",", "").removesuffix(".")
 
 
 def lm_eval_flexible(text: str, example: Example) -> str | None:
-    """The last number, without dollar signs and commas, or the last letter in brackets."""
+    """Return the last number, without dollar signs and commas, or the last letter in brackets."""
     if example.answer_type == "choice":
         letters = _BRACKETED.findall(text)
         return letters[-1] if letters else None
-    # A number lies within one run of its characters, and most texts end with theirs: read backwards, only these runs are looked at.
+    # Most texts end with their number, and a number lies within one run of its characters. So the
+    # runs are searched from the end.
     for run in _RUN_OF_NUMBERS.finditer(text[::-1]):
         if numbers := _ANY_NUMBER.findall(run[0][::-1]):
             last: str = numbers[-1]
@@ -62,7 +72,7 @@ def lm_eval_flexible(text: str, example: Example) -> str | None:
 
 
 def lm_eval_bbh_strict(text: str, example: Example) -> str | None:
-    """The whole text, if it is the reference but for case and some marks."""
+    """Return the reference if the whole text equals it apart from case and some marks."""
     reference = _reference_text(example)
     return reference if _without_marks(text) == _without_marks(reference) else text.strip() or None
 
@@ -73,7 +83,10 @@ def _without_marks(text: str) -> str:
 
 
 def lm_eval_bbh_flexible(text: str, example: Example) -> str | None:
-    """The first letter in brackets, number, or yes or no; without the harness' second looks for option texts and number words."""
+    """Return the first letter in brackets, number, or yes or no.
+
+    The harness also looks for option texts and number words; this does not.
+    """
     patterns = {"choice": _BRACKETED, "number": _FIRST_NUMBER, "bool": _FIRST_BOOL}
     match = patterns[example.answer_type].search(text)
     if match is None:
@@ -83,7 +96,7 @@ def lm_eval_bbh_flexible(text: str, example: Example) -> str | None:
 
 
 def _reference_text(example: Example) -> str:
-    """The reference as BIG-Bench Hard writes it."""
+    """Return the reference as BIG-Bench Hard writes it."""
     if example.answer_type == "choice":
         return f"({example.reference})"
     return (
@@ -94,12 +107,12 @@ def _reference_text(example: Example) -> str:
 
 
 def agieval_first_capital(text: str, example: Example) -> str | None:
-    """The first capital letter that names an option."""
+    """Return the first capital letter that names an option."""
     return next((letter for letter in text if letter in _letters(example)), None)
 
 
 def agieval_few_shot(text: str, example: Example) -> str | None:
-    """The letter behind "answer is", or else the first capital letter."""
+    """Return the letter after "answer is", or the first capital letter without one."""
     match = _ANSWER_IS.search(text)
     return (
         match[1]
@@ -109,7 +122,7 @@ def agieval_few_shot(text: str, example: Example) -> str | None:
 
 
 def drop_answer(text: str, example: Example) -> str | None:
-    """The answer by our rules for spans."""
+    """Return the answer by our own rules for spans."""
     return find_spans(text, example.reference).answer
 
 
@@ -127,26 +140,29 @@ RULES: Mapping[str, tuple[Rule, tuple[AnswerType, ...]]] = {
     "agieval_few_shot": (agieval_few_shot, ("choice",)),
     "drop_em": (drop_answer, ("spans",)),
 }
-"""By name the rule and the answer types it is made for."""
+"""By name, the rule and the answer types that it is made for."""
 DROP_F1 = "drop_f1"
 NAMES = (*RULES, DROP_F1)
-"""All that ``points`` knows."""
+"""All rules; ``points`` scores by each of them."""
 
 
 def is_made_for(name: str, example: Example) -> bool:
-    """Whether a rule says anything of answers to ``example``: it is made for their type, and there is a reference."""
+    """Return True if the rule is made for the example's answer type and there is a reference."""
     types = ("spans",) if name == DROP_F1 else RULES[name][1]
     return example.answer_type in types and example.reference is not None
 
 
 def found_by_rule(name: str, example: Example, text: str) -> tuple[str | None, bool]:
-    """What a rule that is made for ``example`` finds in ``text``, and whether that is right by it."""
+    """Return what a rule finds in ``text``, and whether that is right by this rule.
+
+    The rule must be made for ``example``.
+    """
     found = RULES[name][0](text, example)
     return found, found is not None and _COMPARISONS.get(name, _equal)(found, example)
 
 
 def by_rule(name: str, example: Example, attempt: Attempt) -> Verdict | None:
-    """The verdict of a rule; None where it is not made for the example, or there is no reference."""
+    """Judge by a rule; None if it is not made for the example, or there is no reference."""
     if not is_made_for(name, example):
         return None
     found, right = found_by_rule(name, example, attempt.text)
@@ -157,7 +173,7 @@ def by_rule(name: str, example: Example, attempt: Attempt) -> Verdict | None:
 
 
 def points(name: str, example: Example, text: str) -> float:
-    """What an answer to an example that the rule is made for adds to a published mean, 0 to 1."""
+    """Return what an answer adds to a published mean, 0 to 1; the rule must fit the example."""
     if name != DROP_F1:
         return float(found_by_rule(name, example, text)[1])
     found = drop_answer(text, example)
@@ -173,7 +189,7 @@ def _same_spans(found: str, example: Example) -> bool:
 
 
 def _annotated(example: Example) -> list[Spans]:
-    """The annotators' answers as spans: as the source gives them (``meta["spans"]``), or as the references read."""
+    """Return the annotators' answers as spans: ``meta["spans"]``, or the references split."""
     if given := example.meta.get("spans"):
         return [tuple(spans) for spans in given]
     references = (
@@ -187,7 +203,7 @@ def _same_text(found: str, example: Example) -> bool:
 
 
 def _equal(found: str, example: Example) -> bool:
-    """As the sources compare: text with text, a letter with or without brackets."""
+    """Compare as the sources do: text with text, a letter with or without brackets."""
     references = (
         example.reference if isinstance(example.reference, tuple) else (str(example.reference),)
     )
@@ -205,7 +221,8 @@ def _equal(found: str, example: Example) -> bool:
 
 
 _COMPARISONS: Mapping[str, Callable[[str, Example], bool]] = {
-    "lm_eval_bbh_strict": _same_text,  # these two rules give the reference itself where the answer is right
+    # These two rules return the reference itself if the answer is right.
+    "lm_eval_bbh_strict": _same_text,
     "lm_eval_bbh_flexible": _same_text,
     "drop_em": _same_spans,
 }

@@ -1,7 +1,7 @@
-r"""Programs as answers: one that prints the answer (program of thought), and one that has to pass tests.
+r"""Judge programs: one that prints the answer (program of thought), or one that must pass tests.
 
-"…```python\nprint(17 + 25)\n```"   →  the program's last line, 42, is the answer
-answer type ``program``: the text's program runs with the reference, a few asserts, behind it
+"…```python\nprint(17 + 25)\n```"   →  the last line that it prints, 42, is the answer
+answer type ``program``             →  the program runs, followed by the reference: a few asserts
 """
 
 import re
@@ -14,24 +14,23 @@ _BLOCK = re.compile(
 )
 _HEAD = re.compile(r"```[ \t]*(?:python|py|python3)[ \t]*\n", re.IGNORECASE)
 _MISSING = ("ModuleNotFoundError", "NotImplementedError")
-"""Errors of a program that may be right, but not in this sandbox."""
+"""Errors of a program that may be right but needs what the sandbox lacks."""
 
 
 def final_program(text: str) -> str | None:
-    """The program that a text ends with: its answer is what the program prints. None where the text goes on after it."""
+    """Return the program that a text ends with and that prints its answer; None without one."""
     if "```" not in text:
         return None
     text = without_thinking(text).rstrip().removesuffix("```")
-    start = text.rfind(
-        "```"
-    )  # a pattern for the whole block costs more than all the rest of a verdict
+    # A pattern for the whole block would cost more than the rest of a verdict.
+    start = text.rfind("```")
     head = _HEAD.match(text, start) if start >= 0 else None
     program = text[head.end() :] if head else ""
     return program if "print" in program else None
 
 
 def printed_by(program: str) -> tuple[str | None, str]:
-    """What ``program`` prints last, and why there is nothing when it prints nothing."""
+    """Return the last line that ``program`` prints, or None and the reason."""
     if not has_sandbox():
         return None, "its program was not run: pip install 'orcinus[sandbox]'"
     ran = run_program(program)
@@ -42,14 +41,15 @@ def printed_by(program: str) -> tuple[str | None, str]:
 
 
 def passes(text: str, tests: str) -> Outcome:
-    """Whether the last program in ``text`` runs through ``tests``.
+    """Judge whether the last program in ``text`` passes ``tests``.
 
     Args:
-        text: A response with a program in a block, or nothing but a program.
-        tests: Statements to run after it, ``assert add(2, 3) == 5``.
+        text: A response with a program in a block, or just a program.
+        tests: Statements to run after it, e.g. ``assert add(2, 3) == 5``.
 
     Returns:
-        1.0 when nothing fails, 0.0 when something does; None when there is no program, or one that needs what the sandbox lacks.
+        The value 1.0 if nothing fails, 0.0 if something does, and None if there is no program, or
+        one that needs what the sandbox lacks.
     """
     blocks = [found[2] for found in _BLOCK.finditer(without_thinking(text))]
     program = (

@@ -1,8 +1,8 @@
-"""What an answer, finished or not, is held to be worth: a number from 0 to 1 that needs no reference, for choosing and for tree search.
+"""Score a complete or partial answer from 0 to 1 without a reference, for choosing and tree search.
 
-logprob             exp(mean log-probability of the model's own tokens)         costs nothing beside the answer
-judge               the judge's rating from 1 to 10, (rating - 1) / 9            a call for each different text
-module:function     (example, text) -> number from 0 to 1, or a coroutine of one; also by a registered name
+logprob          exp(mean log-probability of the model's own tokens); costs nothing
+judge            the judge's rating r from 1 to 10, as (r - 1) / 9; one call for each different text
+module:function  (example, text) -> number from 0 to 1, or a coroutine; also by a registered name
 """
 
 import inspect
@@ -23,44 +23,46 @@ BUILT_IN = ("logprob", "judge")
 """Rewards that are more than a function of a text: they need log-probabilities, or a judge."""
 LOW, HIGH = SCALE = (1, 10)
 PROMISE = (
-    f"You are rating a solution that may be unfinished. Rate from {LOW} to {HIGH} how likely it is that the solution, gone on with from where "
-    f"it stands, ends in the right answer: {HIGH} where every step so far is right, {LOW} where a step is wrong. Judge the steps and not the style."
+    f"You are rating a solution that may be unfinished. Rate from {LOW} to {HIGH} how likely it is "
+    "that the solution, gone on with from where it stands, ends in the right answer: "
+    f"{HIGH} where every step so far is right, {LOW} where a step is wrong. "
+    "Judge the steps and not the style."
 )
-"""The judge's instruction, unless ``judging.instructions.rating`` says another."""
+"""The judge's instruction, unless ``judging.instructions.rating`` replaces it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What is to be rewarded."""
+    """A complete or partial answer that is to be scored."""
 
     example: Example
     text: str
-    """From the answer's first word on."""
+    """From the first word of the answer."""
     logprobs: tuple[float, ...] | None
-    """Of its tokens, where the model gave them."""
+    """The log-probabilities of its tokens, if the model gave them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worth:
-    """A reward, and what it took."""
+    """A score, and the judge's call that gave it."""
 
     value: float | None
-    """From 0 to 1; None when the judge gave no rating that can be read."""
+    """From 0 to 1; None if the judge gave no readable rating."""
     reply: Attempt | None = None
-    """The judge's call."""
+    """The judge's call, if it was asked."""
 
 
 Rewarding = Callable[[Sequence[Written]], Awaitable[list[Worth]]]
-"""Rewards many at once."""
+"""Scores many answers at once."""
 
 
 def open_reward(name: str, context: StepContext, *, step: str) -> Rewarding:
-    """The reward of that name.
+    """Return the reward called ``name``.
 
     Args:
         name: ``logprob``, ``judge``, a registered name, or ``module:function``.
-        context: Of the step; its judge is asked.
-        step: Under which spending is booked, the judge's as ``STEP (judge)``.
+        context: The step's context; its judge is asked.
+        step: The step that spending is booked under; the judge's is ``STEP (judge)``.
 
     Raises:
         ConfigError: There is no such reward, or no judge.
@@ -72,7 +74,7 @@ def open_reward(name: str, context: StepContext, *, step: str) -> Rewarding:
         judge = replace(judge, instructions={"rating": PROMISE, **judge.instructions})
 
         async def by_judge(items: Sequence[Written]) -> list[Worth]:
-            # Without the reference: at test time nobody has one.
+            # The reference is hidden: at test time there is none.
             shown = [(replace(item.example, reference=None), item.text) for item in items]
             return [
                 Worth(
@@ -85,7 +87,7 @@ def open_reward(name: str, context: StepContext, *, step: str) -> Rewarding:
     function = reward_named(name)
 
     async def by_function(items: Sequence[Written]) -> list[Worth]:
-        return [Worth(value=await _called(function, item, name)) for item in items]
+        return [Worth(value=await _reward_of(function, item, name)) for item in items]
 
     return by_function
 
@@ -105,18 +107,18 @@ async def _by_logprob(items: Sequence[Written]) -> list[Worth]:
 
 
 def _mean_probability(item: Written) -> float:
-    """The geometric mean of the probabilities of a text's tokens."""
+    """Return the geometric mean of the probabilities of a text's tokens."""
     if item.logprobs is None:
         raise StepError(
             "reward: logprob needs the log-probability of each token, and the model gives none; "
-            "take another reward, or a server that answers logprobs: true"
+            "use another reward, or a server that supports logprobs: true"
         )
     return (
         math.exp(min(0.0, math.fsum(item.logprobs) / len(item.logprobs))) if item.logprobs else 0.0
     )
 
 
-async def _called(function: Reward, item: Written, name: str) -> float:
+async def _reward_of(function: Reward, item: Written, name: str) -> float:
     value: Any = function(item.example, item.text)
     if inspect.isawaitable(value):
         value = await value

@@ -1,9 +1,9 @@
-"""A text becomes a verdict: find the final answer as the example's answer type says, and compare it with the reference.
+"""Find the final answer in a text by the example's answer type, and compare it with the reference.
 
     find_answer("… So the answer is (B).", "choice", choices)  →  FoundAnswer("B", "marker: letter")
-    judge(…, reference="B")                                     →  Outcome(1.0, "B", "marker: letter")
+    judge(…, "choice", choices, "B")                       →  Outcome(1.0, "B", "marker: letter")
 
-No answer found is None, never 0.0; two answers are one wrong answer.
+If no answer is found the value is None, never 0.0. Two different answers count as a wrong one.
 """
 
 from collections.abc import Sequence
@@ -36,14 +36,15 @@ def judge(
     *,
     cut_off: bool = False,
 ) -> Outcome:
-    """The verdict on one response.
+    """Judge one response.
 
     Args:
-        response: What was written.
-        answer_type: How answers are found and compared.
-        choices: The options, where there are any.
-        reference: The right answer; a tuple is the items of a ``list``, or several of which any one is right.
-        cut_off: It stopped at the token limit.
+        response: The whole text.
+        answer_type: How the answer is found and compared.
+        choices: The options, if there are any.
+        reference: The right answer. A tuple holds the items of a ``list``, or several right
+        answers.
+        cut_off: True if the response stopped at the token limit.
     """
     if answer_type == "free" and isinstance(reference, str) and is_puzzle(reference):
         found = find_expression(response)
@@ -80,7 +81,10 @@ def find_answer(
     *,
     cut_off: bool = False,
 ) -> FoundAnswer:
-    """The final answer in a text. Of the reference only its form is looked at: a row of brackets, or bare numbers."""
+    """Find the final answer in a text.
+
+    Only the form of the reference matters here: whether it is a row of brackets, or bare numbers.
+    """
     match answer_type:
         case "choice":
             return find_choice(response, choices, cut_off=cut_off)

@@ -1,11 +1,12 @@
-r"""Running a program that a model wrote: no files, no network, no host, bounded in time, memory and output.
+r"""Run a program that a model wrote, without access to the host and within limits.
 
     run_program("print(17 + 25)")   →  Ran("42\n", None)
     run_program("open('/etc/passwd')")   →  Ran("", "PermissionError: …")
 
-The sandbox is Monty (pydantic-monty), an interpreter of a part of Python that has no way to reach the host, in a worker process
-of its own. A program is never given to Python itself. What Monty does not know (a class of the standard library, a package) is
-an error of the program like any other, and the strategy's fallback is asked instead.
+The sandbox is Monty (pydantic-monty), an interpreter for a part of Python. It runs in its own
+worker process and cannot reach files, the network or the host; time, memory and output are limited.
+A program is never given to Python itself. Whatever Monty lacks (a class of the standard library, a
+package) is an error of the program like any other, and the strategy's fallback is used instead.
 """
 
 import atexit
@@ -18,7 +19,8 @@ from typing import Any
 from orcinus.core.errors import MissingExtraError
 
 SECONDS = 2.0
-"""Time a program may run. Runs that end at all end within milliseconds: 2,600 programs a second passed through one worker."""
+"""Seconds a program may run. Programs that end at all end within milliseconds: measured, one worker
+runs 2,600 of them a second."""
 MEMORY = 128 * 2**20
 """Bytes of a program's heap."""
 OUTPUT = 10_000
@@ -26,25 +28,25 @@ OUTPUT = 10_000
 
 
 CLOCK = datetime(2000, 1, 1, tzinfo=UTC)
-"""What a program reads from the clock."""
+"""The time that a program reads from the clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What came of a program."""
+    """The result of running a program."""
 
     output: str
     error: str | None
-    """The last line of what went wrong; None when it ran to its end."""
+    """The last line of the error; None if the program ran to its end."""
 
 
 def has_sandbox() -> bool:
-    """Whether programs can be run here."""
+    """Return True if programs can be run here."""
     return find_spec("pydantic_monty") is not None
 
 
 def require_sandbox() -> None:
-    """Fail early where programs cannot be run.
+    """Fail early if programs cannot be run.
 
     Raises:
         MissingExtraError: The sandbox is not installed.
@@ -55,7 +57,7 @@ def require_sandbox() -> None:
 
 @lru_cache(maxsize=4096)
 def run_program(program: str) -> Ran:
-    """Run ``program`` in the sandbox; the same program is not run twice in a row.
+    """Run ``program`` in the sandbox; recent results are cached.
 
     Raises:
         MissingExtraError: The sandbox is not installed.
@@ -66,7 +68,7 @@ def run_program(program: str) -> Ran:
     printed = monty.CollectString()
     error = None
     limits = monty.ResourceLimits(max_feed_duration_secs=SECONDS, max_memory=MEMORY)
-    # The same seed and clock in every run: a verdict must not change when it is made again.
+    # The seed and clock are fixed, so that a repeated verdict is the same.
     policy = monty.OSPolicy(random_start={"seed": 0}, datetime=CLOCK, sleep="zero")
     try:
         with _pool().checkout(limits=limits, os_policy=policy) as session:
@@ -83,7 +85,7 @@ def _last_line(failure: Exception) -> str:
 
 @cache
 def _pool() -> Any:
-    """The worker processes, started with the first program and ended with this process."""
+    """Return the worker processes, started for the first program and ended with this process."""
     import pydantic_monty as monty
 
     pool = monty.Monty(min_processes=1, request_timeout=4 * SECONDS)

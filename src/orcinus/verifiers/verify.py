@@ -6,23 +6,22 @@ from orcinus.core import registry
 from orcinus.core.errors import StepError
 from orcinus.core.protocols import Verifier
 from orcinus.core.types import Attempt, Example, Verdict
-from orcinus.verifiers import official
-from orcinus.verifiers import rules as judging
+from orcinus.verifiers import official, rules
 from orcinus.verifiers.ifeval import follows_all
 from orcinus.verifiers.judge_prompts import left_to_judge
 
 VERSION = 2
-"""Raised when a rule changes, so that verdicts say which rules they were made by."""
+"""Raised when a rule changes, so that a verdict shows which rules it was made by."""
 
 
 async def by_answer_type(example: Example, attempt: Attempt) -> Verdict:
-    """The verdict of the rules for the example's answer type."""
+    """Judge an attempt by the rules for the example's answer type."""
     if attempt.finish == "error":
         value, answer, reason = None, None, "no answer came"
     elif attempt.finish == "refusal":
         value, answer, reason = None, None, "refused"
     else:
-        outcome = judging.judge(
+        outcome = rules.judge(
             attempt.text,
             example.answer_type,
             example.choices,
@@ -48,15 +47,16 @@ BUILT_IN: Mapping[str, Verifier | str] = {
     **official.VERIFIERS,
     "reasoning_gym": "orcinus.tasks.generators.gym_verifier:by_generator",
 }
-"""The verifiers by name. That of reasoning-gym stands beside the generators it asks, and is imported on first use."""
+"""The built-in verifiers by name. That of reasoning-gym is imported on first use: it stands in the
+room above, beside its generators."""
 
 
 async def verify(example: Example, attempt: Attempt) -> Verdict:
-    """Return the verdict of the verifier that the example's task names, or of the rules for its answer type.
+    """Judge an attempt by the verifier that its task names, or by the rules for its answer type.
 
     Raises:
         ConfigError: There is no such verifier.
-        StepError: It gives something else than a Verdict.
+        StepError: It returns something other than a Verdict.
     """
     name = example.meta.get("verifier")
     if name is None:
@@ -68,7 +68,7 @@ async def verify(example: Example, attempt: Attempt) -> Verdict:
 
 
 def verifier_named(name: str) -> Verifier:
-    """Return the verifier of a name, or at ``module:function``.
+    """Return the verifier of that name, or at ``module:function``.
 
     Raises:
         ConfigError: There is none, or it does not have the shape of a verifier.

@@ -1,13 +1,16 @@
-"""Yes or no, true or false."""
+"""Find an answer of yes or no, true or false.
+
+find_bool("No doubt, it is true.")  →  FoundAnswer("yes", …)
+"""
 
 import re
 
 from orcinus.verifiers.answers.denials import is_denied
+from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
     cleaned,
     corrected,
-    refused,
     sentences,
     statement,
     without_emphasis,
@@ -29,11 +32,12 @@ _BOTH = re.compile(
     r"\byes\s+(?:and|or)\s+no\b|\btrue\s+(?:and|or)\s+false\b|\byes\s*/\s*no\b", re.IGNORECASE
 )
 _REWRITING = re.compile(r"(?:[=(]|\bnot)\s*not\s+\Z")
-"""A step of a computation, "= not False", states nothing yet."""
+"""A step of a computation, such as "= not False", states no answer yet."""
 _QUESTION = re.compile(r"\A\W*(?:yes or no|true or false)\s*[:?]", re.IGNORECASE)
 _RESULT = re.compile(r"=\s*(yes|no|true|false)\W*\Z", re.IGNORECASE)
 _IDIOM = re.compile(
-    r"\bno (?:doubt|matter|one|longer|more|way)\b,?|\bthere (?:is|are|was|were) no\b|\b(?:has|have|had) no\b",
+    r"\bno (?:doubt|matter|one|longer|more|way)\b,?|\bthere (?:is|are|was|were) no\b|\b(?:has|have"
+    r"|had) no\b",
     re.IGNORECASE,
 )
 _UNDECIDED = re.compile(
@@ -41,35 +45,36 @@ _UNDECIDED = re.compile(
     re.IGNORECASE,
 )
 _JUDGED = re.compile(
-    r"(?:\A|\b(?:statement|claim|assertion|sentence|proposition|conclusion|that|this|it)(?: is| was|'s) (?P<denied>not )?)"
+    r"(?:\A|\b(?:statement|claim|assertion|sentence|proposition|conclusion|that|this|it)(?: is"
+    r"| was|'s) (?P<denied>not )?)"
     r"(?:indeed |entirely |completely )?(?P<word>correct|incorrect|right|wrong)[.!]?\Z",
     re.IGNORECASE,
 )
-"""Said of the question itself; looked for where neither yes nor no is said."""
+"""A judgement of the question itself; searched for if neither yes nor no is said."""
 _OPEN = re.compile(r"\b(?:whether|if)\b", re.IGNORECASE)
 
 
 def truth_of(word: str) -> str | None:
-    """``yes`` or ``no`` for a word that means it."""
+    """Return ``yes`` or ``no`` for a word that means it."""
     return _VALUES.get(word.strip().casefold().rstrip("."))
 
 
 def find_bool(response: str, *, cut_off: bool = False) -> FoundAnswer:
-    """``yes`` or ``no``; ``true`` and ``false`` mean the same."""
+    """Find ``yes`` or ``no``; ``true`` and ``false`` mean the same."""
     text, why = cleaned(response)
     if not text:
         return FoundAnswer(None, why)
     text = _QUESTION.sub(" ", without_emphasis(text))
     place = statement(text)
-    mended = corrected(place.text)
-    if mended and (found := _last((sentences(mended) or [""])[-1])):
+    fixed = corrected(place.text)
+    if fixed and (found := _last_word((sentences(fixed) or [""])[-1])):
         return FoundAnswer(found.answer, f"corrected: {found.rule}", found.several)
     if place.rule != "text":
         tail = without_latex_text(place.text)
         first = (sentences(tail) or [""])[0]
         if _UNDECIDED.match(first):
             return FoundAnswer(None, "undecided")
-        found = _first(first) or _first(tail)
+        found = _first_word(first) or _first_word(tail)
         if found is not None:
             return FoundAnswer(found.answer, f"{place.rule}: {found.rule}", found.several)
     if cut_off:
@@ -80,10 +85,10 @@ def find_bool(response: str, *, cut_off: bool = False) -> FoundAnswer:
     if start and not _IDIOM.match(opening) and not _BOTH.search(opening):
         return FoundAnswer(_VALUES[start.group(1).casefold()], "first word")
     for sentence in reversed(parts[-2:]):
-        found = _last(sentence)
+        found = _last_word(sentence)
         if found is not None:
             return found
-    if refused(text):
+    if has_refusal(text):
         return FoundAnswer(None, "refused")
     if parts and (judged := _JUDGED.search(parts[-1].strip())) and not _OPEN.search(parts[-1]):
         right = judged["word"].casefold() in ("correct", "right")
@@ -103,14 +108,14 @@ def _words(text: str) -> list[str]:
     return words
 
 
-def _first(text: str) -> FoundAnswer | None:
+def _first_word(text: str) -> FoundAnswer | None:
     if _BOTH.search(text):
         return FoundAnswer("yes, no", "both", several=True)
     words = _words(text)
     return FoundAnswer(words[0], "first word") if words else None
 
 
-def _last(sentence: str) -> FoundAnswer | None:
+def _last_word(sentence: str) -> FoundAnswer | None:
     if result := _RESULT.search(sentence):
         sentence = result[1]
     if _BOTH.search(sentence):

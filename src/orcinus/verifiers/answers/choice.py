@@ -1,6 +1,9 @@
-"""The letter of the chosen option.
+"""Find the letter of the chosen option.
 
-Letters count before texts, what is denied or ruled out does not count, and whoever names two answers has named none.
+    find_choice("Not (A). So the answer is (B).", ("Oslo", "Rome"))  →  FoundAnswer("B", …)
+
+Letters take precedence over option texts. Options that are denied or ruled out do not count. A
+response that names two options counts as several answers, and so as a wrong one.
 """
 
 import re
@@ -8,12 +11,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from orcinus.verifiers.answers.denials import DENIAL
+from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
     cleaned,
     corrected,
     last_line,
-    refused,
     sentences,
     statement,
     without_emphasis,
@@ -21,7 +24,8 @@ from orcinus.verifiers.answers.text import (
 )
 
 _LEAD = re.compile(
-    r"[\s\"'\[{*_`$:]*(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|letter|answer)\s*(?:is\s*)?)?[\s\"'\[{*_`$:]*",
+    r"[\s\"'\[{*_`$:]*(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|letter"
+    r"|answer)\s*(?:is\s*)?)?[\s\"'\[{*_`$:]*",
     re.IGNORECASE,
 )
 _AT_START = re.compile(
@@ -30,23 +34,29 @@ _AT_START = re.compile(
 _IN_BRACKETS = re.compile(r"[(\[]\s*([A-Z])\s*[)\]]")
 _ALONE = re.compile(r"(?<![\w'(\[\\-])([A-Z])(?=[).:,;!\]\s]|\Z)(?!\s*')")
 _DENIED_BEFORE = re.compile(
-    rf"(?:{DENIAL}|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\bexcept|\ball but|\beverything but)\s+(?:be\s+|option\s+|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
+    rf"(?:{DENIAL}|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\bexcept|\ball but"
+    rf"|\beverything but)\s+(?:be\s+|option\s+|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
     re.IGNORECASE,
 )
 _DENIED_AFTER = re.compile(
-    r"[)\]\"']*\s*(?:(?:is|are|was|cannot be|can't be|seems?|looks?)\s+(?:\w+ly\s+)?(?:not\b|wrong|incorrect|false|ruled out|eliminated|out\b|impossible|implausible|weak)|isn't|does(?:n't| not)|\?)",
+    r"[)\]\"']*\s*(?:(?:is|are|was|cannot be|can't be|seems?|looks?)\s+(?:\w+ly\s+)?(?:not\b|wrong"
+    r"|incorrect|false|ruled out|eliminated|out\b|impossible|implausible|weak)|isn't|does(?:n't"
+    r"| not)|\?)",
     re.IGNORECASE,
 )
 _OR_ANOTHER = re.compile(
-    r"[)\].\"'*]*\s*(?:,|/|&|\bor\b|\band\b|\bor maybe\b|\bor,[^,.()\n]{1,40},)+\s*(?:also\s+|maybe\s+|possibly\s+|option\s+)*[(\[\"'*]*([A-Z])(?![\w'])"
+    r"[)\].\"'*]*\s*(?:,|/|&|\bor\b|\band\b|\bor maybe\b|\bor,[^,.()\n]{1,40},)+\s*(?:also\s+"
+    r"|maybe\s+|possibly\s+|option\s+)*[(\[\"'*]*([A-Z])(?![\w'])"
 )
 _BESIDE_A_LETTER = re.compile(r"\s+(?:or|and|nor|/)\s+(?:maybe\s+|option\s+)?[A-Z](?![\w'])")
 _LABEL = re.compile(r"\W*([A-Z])\b[).:\]*\s-]+\S")
 _GAP = 12
-"""Characters at most between two options of a listing, a letter and marks among them."""
+"""Characters. Two options of a listing are at most this far apart, with a letter and marks
+between."""
 _FORMULA = re.compile(r"\\[()\[\]]")
 _IS_CHOSEN = re.compile(
-    r"\s+(?:is|was|seems|looks|must\s+be|would\s+be)\s+(?:clearly\s+|definitely\s+)?(?:the\s+)?(?:correct|right|best|answer|most|only)\b"
+    r"\s+(?:is|was|seems|looks|must\s+be|would\s+be)\s+(?:clearly\s+"
+    r"|definitely\s+)?(?:the\s+)?(?:correct|right|best|answer|most|only)\b"
 )
 _IS_A_LETTER = re.compile(r"\b(?:option|choice|answer|letter)\s+\Z", re.IGNORECASE)
 _PREFERENCE = re.compile(r",?\s+(?:but|yet|though|however)\b,?", re.IGNORECASE)
@@ -57,7 +67,7 @@ _SAID_WRONG = re.compile(
     r"\W*(?:❌|✗|✘|✖|☒|(?:is\s+|this\s+is\s+)?(?:incorrect|wrong|false|no|not)\b)", re.IGNORECASE
 )
 _SAYS_MORE = re.compile(r"(?!(?:answer|options?|choices?|the|are|is)\b)\b\w+", re.IGNORECASE)
-"""A word that does not just announce the options."""
+"""A word that does more than announce the options."""
 _NEXT_OPTION = re.compile(r"(?:(?!\n\s*\n)[\s,;.])*\(([A-Z])\)\s*\w")
 _TRIGGER = re.compile(
     r"\b(?:among|from|between)\s+\(?[A-Z]\)?\s+(?:through|to|and|-)\s+\(?[A-Z]\)?,?", re.IGNORECASE
@@ -71,12 +81,12 @@ _UNDECIDED = re.compile(
 def find_choice(
     response: str, choices: Sequence[str] | None, *, cut_off: bool = False
 ) -> FoundAnswer:
-    """The chosen option's letter.
+    """Find the chosen option's letter.
 
     Args:
         response: What the model wrote.
-        choices: The options' texts; without them only letters are understood.
-        cut_off: It stopped at the token limit, so that only an announced answer counts.
+        choices: The options' texts; without them only letters are recognised.
+        cut_off: True if it stopped at the token limit; then only an announced answer counts.
     """
     text, why = cleaned(response)
     if not text:
@@ -95,8 +105,8 @@ def find_choice(
             several=True,
         )
     place = statement(text)
-    mended = corrected(place.text)
-    if mended and (found := _in_text(mended, last, options)):
+    fixed = corrected(place.text)
+    if fixed and (found := _in_text(fixed, last, options)):
         return FoundAnswer(found.answer, f"corrected: {found.rule}", found.several)
     if place.rule != "text":
         found = _in_statement(without_latex_text(place.text), last, options)
@@ -104,7 +114,7 @@ def find_choice(
             return FoundAnswer(found.answer, f"{place.rule}: {found.rule}", found.several)
         if not place.text or place.rule not in ("marker", "heading"):
             return FoundAnswer(None, "the answer is announced but not given")
-        # The last announcement gave no option ("the answer is clear"): the text may still end in one.
+        # The last announcement gave no option ("the answer is clear"), but the text may end in one.
     if cut_off:
         return FoundAnswer(None, "cut off before an answer was announced")
     found = _in_text(text, last, options)
@@ -112,19 +122,22 @@ def find_choice(
         return found
     if place.rule != "text":
         return FoundAnswer(None, "the answer is announced but not given")
-    return FoundAnswer(None, "refused" if refused(text) else "no option is named")
+    return FoundAnswer(None, "refused" if has_refusal(text) else "no option is named")
 
 
 def _without_listing(text: str, options: tuple[str, ...]) -> str:
-    """The text without all options one after the other, as a question lists them; empty where nothing else is said."""
-    if not _stand_in_a_row(text, options):
+    """Remove a listing of all options, as in the question; return nothing if no more is said."""
+    if not _options_in_a_row(text, options):
         return text
     rest = _listing(options).sub(" ", text)
     return "" if rest != text and not _SAYS_MORE.search(rest) else rest
 
 
-def _stand_in_a_row(text: str, options: tuple[str, ...]) -> bool:
-    """Whether all options follow each other closely somewhere; looked at first, since the pattern costs more than all the rest."""
+def _options_in_a_row(text: str, options: tuple[str, ...]) -> bool:
+    """Return True if all options follow each other closely somewhere.
+
+    This is checked first, because the pattern for a listing is expensive.
+    """
     start = text.find(options[0].rstrip("."))
     while start >= 0:
         end = start + len(options[0])
@@ -141,7 +154,7 @@ def _stand_in_a_row(text: str, options: tuple[str, ...]) -> bool:
 
 @lru_cache(maxsize=4096)
 def _listing(options: tuple[str, ...]) -> "re.Pattern[str]":
-    """All options in order, each with its letter or without."""
+    """Return the pattern for all options in order, with or without their letters."""
     items = (
         rf"(?:{chr(ord('A') + i)}\b\W+)?{re.escape(option.rstrip('.'))}"
         for i, option in enumerate(options)
@@ -155,7 +168,7 @@ def _listing(options: tuple[str, ...]) -> "re.Pattern[str]":
 
 
 def _in_statement(tail: str, last: str, options: tuple[str, ...]) -> FoundAnswer | None:
-    """The option at the start of what follows an announcement; else one in its first sentence."""
+    """Find the option at the start of an announced answer, or else in its first sentence."""
     if not tail:
         return None
     lead = _LEAD.match(tail)
@@ -193,7 +206,7 @@ def _in_statement(tail: str, last: str, options: tuple[str, ...]) -> FoundAnswer
 
 
 def _listed_next(rest: str, letter: str, last: str, options: tuple[str, ...]) -> str | None:
-    """Another option that stands right after the text of the first: "(B) show (C) concert venue"."""
+    """Find an option right after the text of another: "(B) show (C) concert venue"."""
     if ord(letter) - ord("A") >= len(options):
         return None
     match = _patterns(options)[ord(letter) - ord("A")].match(rest.lstrip(" ).:"))
@@ -202,7 +215,7 @@ def _listed_next(rest: str, letter: str, last: str, options: tuple[str, ...]) ->
 
 
 def _is_word(match: "re.Match[str]", text: str) -> bool:
-    """Whether what looks like a second letter is the article or the pronoun: "(B), a store", "B and I think"."""
+    """Return True if a second letter is an article or pronoun: "(B), a store", "B and I think"."""
     letter, end = match.group(1), match.end(1)
     return letter in "AI" and text[end : end + 1] == " " and text[end + 1 : end + 2].isalpha()
 
@@ -213,7 +226,7 @@ def _letter(match: "re.Match[str]", last: str) -> str | None:
 
 
 def _named(sentence: str, last: str) -> list[str]:
-    """The letters a sentence names without denying them, in order, each once."""
+    """Return the letters that a sentence names and does not deny, in order, each once."""
     found: list[str] = []
     bracketed = [match for match in _IN_BRACKETS.finditer(sentence) if match.group(1) <= last]
     # Without brackets, A and I at the head of words are the article and the pronoun.
@@ -239,7 +252,7 @@ def _named(sentence: str, last: str) -> list[str]:
 
 
 def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | None:
-    """The option of a text that announces none: a bare one, or what the last sentence settles on."""
+    """Find the option in a text without announcement: a bare one, or that of the last sentence."""
     exact = _exact_option(text, options)
     if exact is not None:
         return FoundAnswer(exact, "option text alone")
@@ -295,14 +308,14 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
 
 
 def _lists_options(text: str, last: str) -> bool:
-    """Whether a text goes through the options one after the other, as one that repeats the question does."""
+    """Return True if a text lists the options one after the other, repeating the question."""
     starts = re.findall(r"(?:^|\n|\s)\(?([A-Z])[).:]\s", text)
     listed = sorted({letter for letter in starts if letter <= last})
     return len(listed) > 1 and listed[-1] == last
 
 
 def _rows_of_a_listing(text: str, options: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Letter and rest of the last lines, where they go through all options, in whatever words; else none."""
+    """Return (letter, rest) of the last lines if they go through all options; else nothing."""
     lines = [line for line in text.splitlines() if line.strip()][-len(options) :]
     rows = [(match[1], line[match.end() - 1 :]) for line in lines if (match := _LABEL.match(line))]
     letters = {letter for letter, _ in rows}
@@ -325,7 +338,7 @@ def _loose(text: str) -> str:
 
 
 def _option_text(text: str, options: tuple[str, ...]) -> FoundAnswer | None:
-    """The option whose words a sentence holds; a longer one is not mistaken for a shorter one within it."""
+    """Find the option whose text a sentence holds; a longer text wins over one within it."""
     if not options:
         return None
     first = sentences(text)[0] if sentences(text) else text

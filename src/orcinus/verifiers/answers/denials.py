@@ -1,4 +1,4 @@
-"""What a text rules out beside its answer: "invalid, and not valid", "not London but Paris", "blue rather than red".
+"""Recognise what a text denies or rules out beside its answer.
 
 affirmed("Paris, and not London")             →  "Paris"
 affirmed("not London but Paris")              →  "Paris"
@@ -8,21 +8,26 @@ is_denied("It is not deductively valid", 22)  →  True
 import re
 
 DENIAL = (
-    r"(?:\bnot|n't|\bcannot|\bnor|\bneither|\bnever|\bno\s+longer|\brather\s+than|\binstead\s+of|\bas\s+opposed\s+to"
+    r"(?:\bnot|n't|\bcannot|\bnor|\bneither|\bnever|\bno\s+longer|\brather\s+than|\binstead\s+of"
+    r"|\bas\s+opposed\s+to"
     r"|\banything\s+but|\bfar\s+from)"
 )
-"""Words that deny what follows them. "Not only" and "nothing but" affirm."""
+"""Words that deny what follows them. "Not only" and "nothing but" affirm it."""
 _BEFORE = re.compile(
     DENIAL
     + r"""\s+(?:
-        (?:(?!only\b)\w+ly\s+ | be\s+ | being\s+ | been\s+ | an?\s+ | the\s+ | option\s+ | answer\s+)*
-      | (?:say|think|believe|call|consider|conclude|mean|(?:the\s+case|true|correct)\s+that)\b[^.,;:\n]{0,40}\s
+        (?:(?!only\b)\w+ly\s+ | be\s+ | being\s+ | been\s+ | an?\s+ | the\s+ | option\s+ |
+        answer\s+)*
+      |
+      (?:say|think|believe|call|consider|conclude|mean|(?:the\s+case|true|correct)\s+that)\b[^.,;:\n]{0,40}\s
     )[("'*`\[]*\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
 _WINDOW = 80
+"""Characters before a word that are searched for its denial."""
 _NOT_BUT = re.compile(
-    r"\A\s*(?:not|neither)\s(?!only\b|just\b|merely\b|simply\b)[^.;\n]{1,80}?\sbut\s+(?:rather\s+)?",
+    r"\A\s*(?:not|neither)\s(?!only\b|just\b|merely\b"
+    r"|simply\b)[^.;\n]{1,80}?\sbut\s+(?:rather\s+)?",
     re.IGNORECASE,
 )
 _NOT_THEN = re.compile(
@@ -30,14 +35,15 @@ _NOT_THEN = re.compile(
 )
 _RATHER_THAN = re.compile(r"\A\s*(?:rather\s+than|instead\s+of)\s[^,\n]{1,80},\s*", re.IGNORECASE)
 _CONTRAST = re.compile(
-    r"(?:,?\s(?:and|but)\s+not|,\s*not|,\s*never|,?\srather\s+than|,?\sinstead\s+of|,?\sas\s+opposed\s+to|\(\s*not)\s.*\Z",
+    r"(?:,?\s(?:and|but)\s+not|,\s*not|,\s*never|,?\srather\s+than|,?\sinstead\s+of"
+    r"|,?\sas\s+opposed\s+to|\(\s*not)\s.*\Z",
     re.IGNORECASE | re.DOTALL,
 )
 _WORDS = ("not", "neither", "never", "rather", "instead", "opposed")
 
 
 def affirmed(answer: str) -> str:
-    """An answer without what it sets itself against; as it is where it does nothing else."""
+    """Remove what an answer contrasts itself with; keep the answer if nothing else is left."""
     lower = answer.casefold()
     if not any(word in lower for word in _WORDS):
         return answer
@@ -47,5 +53,5 @@ def affirmed(answer: str) -> str:
 
 
 def is_denied(text: str, at: int) -> bool:
-    """Whether what stands at ``at`` follows a word that denies it, in the same clause."""
+    """Return True if a word before ``at``, in the same clause, denies what stands there."""
     return _BEFORE.search(text, max(0, at - _WINDOW), at) is not None

@@ -1,4 +1,4 @@
-"""Answers that must be the same text: words, names, brackets, and lists of words."""
+"""Find and compare answers that must be the same text: words, names, brackets, lists of words."""
 
 import re
 from collections.abc import Sequence
@@ -7,13 +7,13 @@ from itertools import pairwise
 import orjson
 
 from orcinus.verifiers.answers.denials import affirmed, is_denied
+from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
     cleaned,
     corrected,
     first_line,
     last_line,
-    refused,
     sentences,
     statement,
     without_emphasis,
@@ -22,13 +22,16 @@ from orcinus.verifiers.answers.text import (
 
 _BRACKETS = re.compile(r"[\s()\[\]{}<>]+")
 _REST = re.compile(
-    r"\s+(?:because|since|as|which|for)\s|;\s|\s\(|,\s+(?:because|since|so|who|whose|which|where|when|with)\s"
+    r"\s+(?:because|since|as|which|for)\s|;\s|\s\(|,\s+(?:because|since|so|who|whose|which|where"
+    r"|when|with)\s"
 )
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:St|Dr|Mr|Mrs|Ms|Mt|Ft|Gen|Lt|Col|Sgt|Capt|Rev|Prof|Gov|Sen|Rep|vs)|\b(?:[A-Z]\.)+[A-Z]|(?:\A|\b[A-Z][\w.]*\s)[A-Z])\.\Z"
+    r"(?:\b(?:St|Dr|Mr|Mrs|Ms|Mt|Ft|Gen|Lt|Col|Sgt|Capt|Rev|Prof|Gov|Sen|Rep|vs)"
+    r"|\b(?:[A-Z]\.)+[A-Z]|(?:\A|\b[A-Z][\w.]*\s)[A-Z])\.\Z"
 )
 _OPENER = re.compile(
-    r"(?:The|This|That|These|It|He|She|They|We|I|In|On|So|As|But|And|Because|Since|There|Therefore|Thus|If|Hence)\b"
+    r"(?:The|This|That|These|It|He|She|They|We|I|In|On|So|As|But|And|Because|Since|There|Therefore"
+    r"|Thus|If|Hence)\b"
 )
 _QUOTED = re.compile(r"\"([^\"\n]{1,80})\"|'([^'\n]{1,80})'")
 _ANOTHER_QUOTE = re.compile(r"\s*(?:,|;|&|\band\b|\bor\b|\s)+[\"']")
@@ -46,29 +49,30 @@ _IS_THE_ANSWER = re.compile(
     r"\s(?:is|are|was|were) (?:the|my) (?:(?:final|correct|right) )*answers?\W*\Z", re.IGNORECASE
 )
 _CLOSES = re.compile(
-    r"\b(?:sequence|answer|closing|brackets?|parenthes[ie]s|output|result)\b[^\n]*?(?::|\bis\b|\bare\b)\s*([^:\n]*)\Z",
+    r"\b(?:sequence|answer|closing|brackets?|parenthes[ie]s|output|result)\b[^\n]*?(?::|\bis\b"
+    r"|\bare\b)\s*([^:\n]*)\Z",
     re.IGNORECASE,
 )
 _SET_AGAINST = re.compile(r"(?:,\s+and\s+not|\s*\(\s*not)\s.*\Z")
-"""Narrower than for other answers: "not" and "rather" may be items."""
+"""Narrower than for other answers, because "not" and "rather" may be items."""
 _SEPARATORS = re.compile(r"\s*(?:,|;|<|>|→|->|\||\s/\s|\n)\s*(?:and\s+)?|\s+and\s+")
 
 
 def is_brackets(text: str) -> bool:
-    """Whether ``text`` is nothing but brackets."""
+    """Return True if ``text`` is nothing but brackets."""
     return bool(text.strip()) and _BRACKETS.fullmatch(text.strip()) is not None
 
 
 def find_exact(
     response: str, choices: Sequence[str] | None, *, brackets: bool = False, cut_off: bool = False
 ) -> FoundAnswer:
-    """The answer's own words.
+    """Find the words of the final answer.
 
     Args:
         response: What the model wrote.
-        choices: The words it chooses from, if that is known (``valid``, ``invalid``).
-        brackets: The answer is a row of brackets.
-        cut_off: It stopped at the token limit, so that only an announced answer counts.
+        choices: The words to choose from, if they are known (``valid``, ``invalid``).
+        brackets: True if the answer is a row of brackets.
+        cut_off: True if it stopped at the token limit; then only an announced answer counts.
     """
     text, why = cleaned(response)
     if not text:
@@ -78,19 +82,19 @@ def find_exact(
     place = statement(text)
     if place.rule == "text" and cut_off:
         return FoundAnswer(None, "cut off before an answer was announced")
-    if place.rule == "text" and refused(text):
+    if place.rule == "text" and has_refusal(text):
         return FoundAnswer(None, "refused")
     if choices:
         return (
-            _among(place.text, place.rule, choices)
-            or _among(text, "text", choices)
+            _find_known_word(place.text, place.rule, choices)
+            or _find_known_word(text, "text", choices)
             or FoundAnswer(None, "no known word is said")
         )
     if brackets:
         return _row_of_brackets(place.text, place.rule)
     line = first_line(without_latex_text(place.text)) if place.rule != "text" else last_line(text)
-    if mended := corrected(line):
-        line = mended
+    if fixed := corrected(line):
+        line = fixed
     if not line:
         return FoundAnswer(None, "the answer is announced but not given")
     if place.rule == "text" and (said := _IS_THE_ANSWER.search(line)):
@@ -107,7 +111,7 @@ def find_exact(
 
 
 def _first_sentence(line: str) -> str:
-    """Up to the first stop that ends a sentence and no abbreviation: "St. Louis", "George W. Bush"."""
+    """Cut after the first full stop that ends no abbreviation ("St. Louis", "George W. Bush")."""
     first = ""
     for part in sentences(line):
         if first and (_OPENER.match(part) or not _ABBREVIATION.search(first)):
@@ -116,8 +120,11 @@ def _first_sentence(line: str) -> str:
     return first
 
 
-def _among(text: str, rule: str, choices: Sequence[str]) -> FoundAnswer | None:
-    """The known word that an announcement gives first, or that the last sentence with one ends on; of two words, what denies one gives the other."""
+def _find_known_word(text: str, rule: str, choices: Sequence[str]) -> FoundAnswer | None:
+    """Find the known word that is announced first, or is the last one in a sentence.
+
+    If there are two known words and one is denied, the other is the answer.
+    """
     for part in reversed(sentences(text) if rule == "text" else [text]):
         hits = sorted(
             (match.start(), match.end(), choice)
@@ -164,7 +171,7 @@ def _row_of_brackets(text: str, rule: str) -> FoundAnswer:
 
 
 def tidy(text: str) -> str:
-    """Without quotes, emphasis and the sentence's stop around it."""
+    """Remove the quotes, emphasis and full stop around a text."""
     text = text.strip().strip("$").strip()
     if text.endswith((".", "!")) and not text.endswith("..."):
         text = text[:-1].rstrip()
@@ -172,10 +179,13 @@ def tidy(text: str) -> str:
 
 
 def same_text(answer: str, reference: str) -> bool:
-    """Whether two short texts are the same but for case and blanks; rows of brackets but for blanks."""
+    """Return True if two short texts are equal apart from case and blanks.
+
+    Rows of brackets are equal apart from blanks.
+    """
     if is_brackets(reference):
         return "".join(answer.split()) == "".join(reference.split())
-    if " " not in reference and _SPELT.fullmatch(tidy(answer)):  # a word spelt in pieces: y a a n
+    if " " not in reference and _SPELT.fullmatch(tidy(answer)):  # a word spelt out: y a a n
         answer = re.sub(r"[\s,]+", "", answer)
     return _loose(answer) == _loose(reference)
 
@@ -185,7 +195,7 @@ def _loose(text: str) -> str:
 
 
 def find_list(response: str, *, cut_off: bool = False) -> FoundAnswer:
-    """The items of a list, joined by blanks."""
+    """Find the items of a list, and return them joined by blanks."""
     text, why = cleaned(response)
     if not text:
         return FoundAnswer(None, why)
@@ -193,7 +203,7 @@ def find_list(response: str, *, cut_off: bool = False) -> FoundAnswer:
     place = statement(text)
     if place.rule == "text" and cut_off:
         return FoundAnswer(None, "cut off before an answer was announced")
-    if place.rule == "text" and refused(text):
+    if place.rule == "text" and has_refusal(text):
         return FoundAnswer(None, "refused")
     items = _items(without_latex_text(place.text) if place.rule != "text" else _end_of(text))
     return (
@@ -204,7 +214,7 @@ def find_list(response: str, *, cut_off: bool = False) -> FoundAnswer:
 
 
 def listed(response: str, *, cut_off: bool = False) -> list[str]:
-    """The items of an answer that has the form of a list, a JSON array or bullets up to its end; none where it has not."""
+    """Return the items of an answer that is a JSON array or ends in bullets; else nothing."""
     text, _ = cleaned(response)
     place = statement(without_emphasis(text))
     if place.rule == "text" and cut_off:
@@ -218,7 +228,7 @@ def listed(response: str, *, cut_off: bool = False) -> list[str]:
 
 
 def _end_of(text: str) -> str:
-    """The part that lists: bullets, else the last line, from its colon on."""
+    """Return the part that lists: the bullets, or else the last line after its colon."""
     if _BULLET.search(text):
         return text
     if len(lines := _short_lines(text)) > 1:
@@ -230,7 +240,7 @@ def _end_of(text: str) -> str:
 
 
 def _short_lines(text: str) -> list[str]:
-    """The last lines, as far up as each is one word or two: a list without marks."""
+    """Return the last lines of one or two words each: a list without marks."""
     lines: list[str] = []
     for line in reversed(text.splitlines()):
         if line.strip():
@@ -265,7 +275,7 @@ def _items(text: str) -> list[str]:
 
 
 def same_list(answer: str, reference: Sequence[str]) -> bool:
-    """Whether the items are the same in the same order, without regard to case."""
+    """Return True if the items are equal, in the same order, ignoring case."""
     return [word.casefold().strip("\"',.") for word in answer.split()] == [
         word.casefold() for item in reference for word in item.split()
     ]

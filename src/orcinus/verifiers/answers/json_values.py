@@ -1,7 +1,7 @@
-"""JSON as an answer: the value in a text, compared with a value, or checked against a JSON Schema.
+"""Find a JSON value in a text, and compare it with a value or check it against a JSON Schema.
 
-reference {"city": "Oslo"}                                   that value, whatever the order of its keys
-reference {"$schema": "https://json-schema.org/draft/…", …}  any value that the schema allows
+reference {"city": "Oslo"}                     that value, with its keys in any order
+reference {"$schema": "https://json-schema.org/draft/…", …}   any value that the schema allows
 """
 
 from functools import lru_cache
@@ -15,7 +15,10 @@ from orcinus.verifiers.answers.text import FoundAnswer, cleaned
 
 
 def find_json(response: str) -> FoundAnswer:
-    """The last JSON value of a text: a fenced block, what stands between the outermost braces, or the last object that is whole."""
+    """Find the last JSON value of a text.
+
+    It may be a fenced block, the text between the outermost braces, or the last complete object.
+    """
     text, why = cleaned(response)
     if not text:
         return FoundAnswer(None, why)
@@ -36,7 +39,7 @@ def find_json(response: str) -> FoundAnswer:
 
 
 def _last_object(text: str) -> str | None:
-    """The last object that stands in no other."""
+    """Return the last object that is not inside another."""
     decoder, at, last = JSONDecoder(), text.find("{"), None
     while at >= 0:
         try:
@@ -50,11 +53,13 @@ def _last_object(text: str) -> str | None:
 
 
 def same_json(answer: str, reference: str) -> bool:
-    """Whether ``answer`` is the value of ``reference``, or is allowed by it where that is a JSON Schema with its ``$schema``.
+    """Return True if ``answer`` equals ``reference``, or matches it if that is a JSON Schema.
+
+    A schema is recognised by its ``$schema``.
 
     Raises:
-        MissingExtraError: There is a schema, and jsonschema is not installed.
-        DataError: The schema is none, or names another that is not in it.
+        MissingExtraError: The reference is a schema, and jsonschema is not installed.
+        DataError: The schema is invalid, or refers to another that it does not contain.
     """
     value, wanted = orjson.loads(answer), orjson.loads(reference)
     if not isinstance(wanted, dict) or "$schema" not in wanted:
@@ -84,6 +89,5 @@ def _validator(schema: str) -> Any:
         kind.check_schema(wanted)
     except SchemaError as error:
         raise DataError(f"a reference is no JSON Schema: {error.message}: {schema[:80]}") from error
-    return kind(
-        wanted, registry=Registry()
-    )  # an empty registry: nothing that a schema names is fetched
+    # With an empty registry, no schema is ever fetched.
+    return kind(wanted, registry=Registry())

@@ -1,6 +1,7 @@
-"""Mathematical expressions: LaTeX or plain, compared as normalised text, as exact values, as sets, tuples and intervals.
+"""Find and compare mathematical expressions, in LaTeX or plain text.
 
-What these rules cannot read is handed to the math-verify library where it is installed (the extra ``math``).
+They are compared as normalised text, as values, and as sets, tuples and intervals. What these rules
+cannot read goes to the math-verify library, if it is installed (the extra ``math``).
 """
 
 import ast
@@ -11,18 +12,19 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from orcinus.verifiers.answers.denials import affirmed
+from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
     cleaned,
     first_line,
     last_line,
-    refused,
     statement,
     without_latex_text,
 )
 
 _UNITS = re.compile(
-    r"\\?(?:text|mbox|mathrm)\s*\{[^{}]*\}|\b(?:units?|dollars?|degrees?|cm|inches|meters?|feet|hours?|minutes?|days?)\b|\^\\circ|\\circ|°|\\%|%|\\\$|\$"
+    r"\\?(?:text|mbox|mathrm)\s*\{[^{}]*\}|\b(?:units?|dollars?|degrees?|cm|inches|meters?|feet"
+    r"|hours?|minutes?|days?)\b|\^\\circ|\\circ|°|\\%|%|\\\$|\$"
 )
 _SPACES = re.compile(r"\\[,;:! ]|~|\\quad|\\qquad|\\left|\\right|\\displaystyle|\s+")
 _SHORT_FRAC = re.compile(r"\\[dtc]?frac\s*(?:(\d)\s*(\d)|\{([^{}]*)\}\s*(\d)|(\d)\s*\{([^{}]*)\})")
@@ -34,14 +36,14 @@ _TOLERANCE = 1e-9
 
 
 def find_math(response: str, *, cut_off: bool = False) -> FoundAnswer:
-    """The final expression, as it was written."""
+    """Find the final expression, as it was written."""
     text, why = cleaned(response)
     if not text:
         return FoundAnswer(None, why)
     place = statement(text)
     if place.rule == "text" and cut_off:
         return FoundAnswer(None, "cut off before an answer was announced")
-    if place.rule == "text" and refused(text):
+    if place.rule == "text" and has_refusal(text):
         return FoundAnswer(None, "refused")
     line = (
         place.text
@@ -64,9 +66,9 @@ def find_math(response: str, *, cut_off: bool = False) -> FoundAnswer:
 
 
 def same_math(answer: str, reference: str) -> bool:
-    """Whether two expressions mean the same."""
+    """Return True if two expressions mean the same."""
     first, second = normal_form(answer), normal_form(reference)
-    if not first or not second:  # nothing but words: \\text{east}
+    if not first or not second:  # only words: \\text{east}
         return _words(answer) == _words(reference)
     if first == second or _terms(first) == _terms(second):
         return True
@@ -83,7 +85,7 @@ def _words(text: str) -> str:
 
 
 def _terms(text: str) -> list[str]:
-    """The terms of a sum without brackets, in one order: 1+x^2 and x^2+1 have the same."""
+    """Return the sorted terms of a sum without brackets: the same for 1+x^2 and x^2+1."""
     if any(sign in text for sign in "({[,=<>|\\"):
         return [text]
     return sorted(term if term[0] in "+-" else f"+{term}" for term in _TERM.findall(text))
@@ -91,7 +93,7 @@ def _terms(text: str) -> list[str]:
 
 @lru_cache(maxsize=8192)
 def normal_form(text: str) -> str:
-    """One spelling for what LaTeX can spell in many ways."""
+    """Reduce what LaTeX can spell in many ways to one spelling."""
     text = (
         text.strip().strip("$").rstrip(".").replace("−", "-").replace("{,}", "").replace(",\\!", "")
     )
@@ -102,7 +104,7 @@ def normal_form(text: str) -> str:
         .replace("\\times", "*")
         .replace("\\div", "/")
     )
-    text = _UNITS.sub("", text.replace("\\\\", "\x00"))  # a line of a matrix is no escaped blank
+    text = _UNITS.sub("", text.replace("\\\\", "\x00"))  # keep a matrix's line breaks
     text = _SPACES.sub("", text)
     text = _LEFT_SIDE.sub("", text, count=1) if "==" not in text else text
     text = _SHORT_FRAC.sub(
@@ -114,7 +116,7 @@ def normal_form(text: str) -> str:
 
 
 def _same_parts(first: str, second: str) -> bool:
-    """Sets without regard to order, tuples and intervals with their brackets, comma lists as sets."""
+    """Compare sets and comma lists in any order, tuples and intervals with their brackets."""
     a, b = _parts(first), _parts(second)
     if a is None or b is None or a[0] != b[0] or len(a[1]) != len(b[1]):
         return False
@@ -130,7 +132,7 @@ def _same_parts(first: str, second: str) -> bool:
 
 
 def _parts(text: str) -> tuple[str, list[str]] | None:
-    """(brackets, parts) of something with commas; None for anything else."""
+    """Return (brackets, parts) of an expression with commas; None for any other."""
     brackets = text[:1] + text[-1:]
     if brackets in ("()", "[]", "(]", "[)", "{}") and "," in text:
         return brackets, _split(text[1:-1])
@@ -170,9 +172,10 @@ _OPERATORS: Mapping[type, Callable[[float, float], float]] = {
 
 @lru_cache(maxsize=8192)
 def value_of(text: str) -> float | None:
-    """The value of an expression without variables; None when it is none.
+    """Return the value of an expression without variables; None for any other text.
 
-    Only numbers, π, e, roots, fractions, powers and the four operations are ever evaluated, with bounded exponents.
+    Only numbers, π, e, roots, fractions, powers and the four operations are evaluated, with bounded
+    exponents.
     """
     if len(text) > 200:
         return None
@@ -228,12 +231,12 @@ _EXPRESSION = re.compile(r"[\d(][\d\s+\-*/().]*")
 
 
 def is_puzzle(reference: object) -> bool:
-    """Whether a reference asks for a number made from given ones: ``24 from 4 5 7 9``."""
+    """Return True if a reference asks for a number made from others: ``24 from 4 5 7 9``."""
     return isinstance(reference, str) and _PUZZLE.fullmatch(reference) is not None
 
 
 def find_expression(response: str) -> FoundAnswer:
-    """The announced arithmetic expression, without what it comes to."""
+    """Find the announced arithmetic expression, without its result."""
     text, why = cleaned(response)
     if not text:
         return FoundAnswer(None, why)
@@ -247,7 +250,7 @@ def find_expression(response: str) -> FoundAnswer:
 
 
 def solves_puzzle(expression: str, reference: str) -> bool:
-    """Whether ``expression`` uses each given number once and comes to the target."""
+    """Return True if ``expression`` uses each given number once and equals the target."""
     match = _PUZZLE.fullmatch(reference)
     if match is None or sorted(re.findall(r"\d+", expression)) != sorted(match[2].split()):
         return False

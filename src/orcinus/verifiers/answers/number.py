@@ -1,6 +1,10 @@
-"""A number: digits with signs, thousands, decimals, exponents, fractions, per cent, or words.
+"""Find and compare numbers: with signs, thousands, decimals, exponents, fractions, per cent, words.
 
-Compared exactly as rationals. Floats with five digits would take 1234568 for 1234567.
+    find_number("She has 3 + 4 = 7 apples.")  →  FoundAnswer("7", "result of the equation")
+    names_number("5,600", "$5600")            →  True
+
+Numbers are compared exactly, as fractions. Floats compared to five digits would accept 1234568 for
+1234567.
 """
 
 import re
@@ -9,12 +13,12 @@ from functools import lru_cache
 from itertools import pairwise
 
 from orcinus.verifiers.answers.denials import DENIAL
+from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.maths import value_of as expression_value
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
     cleaned,
     corrected,
-    refused,
     sentences,
     statement,
     without_emphasis,
@@ -28,9 +32,15 @@ NUMBER = re.compile(
         (?P<whole>\d+)\s*\\[dt]?frac\s*\{{\s*(?P<wn>\d+)\s*\}}\s*\{{\s*(?P<wd>\d+)\s*\}}
       | \\[dt]?frac\s*\{{\s*(?P<fn>-?\d+)\s*\}}\s*\{{\s*(?P<fd>\d+)\s*\}}
       | (?P<mixed>\d+)[\ -](?P<mn>\d+)/(?P<md>\d+)(?![\d/])
-      | (?P<num>{_DIGITS})(?:[eE](?P<exp>[-+]?\d{{1,3}})(?!\w))?(?:\s?/\s?(?P<den>\d+(?:\.\d+)?)(?![\d/]))?
+      | (?P<num>{_DIGITS})(?:[eE](?P<exp>[-+]?\d{{1,3}})(?!\w))?
+        (?:\s?/\s?(?P<den>\d+(?:\.\d+)?)(?![\d/]))?
     )(?!\d|\.\d|:\d\d\b|(?:st|nd|rd|th)\b)(?P<percent>\s?\\?%)?
-    (?:\s*(?:×|x|\*|\\times)\s*10\s?\^\s?\{{?(?P<power>[-+]?\d{{1,3}})\}}?|\s?\^\s?\{{?(?P<raised>\d{{1,2}})\}}?|\s?(?P<scale>thousand|million|billion|trillion|dozen|[kK])\b|\s+(?P<half>and\s+a\s+half)\b)?""",
+    (?:
+        \s*(?:×|x|\*|\\times)\s*10\s?\^\s?\{{?(?P<power>[-+]?\d{{1,3}})\}}?
+      | \s?\^\s?\{{?(?P<raised>\d{{1,2}})\}}?
+      | \s?(?P<scale>thousand|million|billion|trillion|dozen|[kK])\b
+      | \s+(?P<half>and\s+a\s+half)\b
+    )?""",
     re.VERBOSE,
 )
 _SMALL = {
@@ -91,13 +101,14 @@ _WHOLE_WORDS = (*_SMALL, *_TENS, *(word for word in _SCALES if word != "k"))
 _NUMBER_WORD = "|".join(_WHOLE_WORDS)
 _NUMBER_WORDS = frozenset(word.encode() for word in _WHOLE_WORDS)
 _LETTERS = bytes(code if chr(code).isalpha() and code < 128 else 32 for code in range(256))
-"""Everything but letters becomes a blank."""
+"""Translates every byte that is not a letter to a blank."""
 WORDS = re.compile(
     rf"\b(?:minus\s+|negative\s+)?(?:{_NUMBER_WORD})(?:[\s-]+(?:and\s+)?(?:{_NUMBER_WORD}))*(?:\s+point(?:\s+(?:{_NUMBER_WORD}))+|\s+and\s+a\s+half|[\s-](?:{'|'.join(_PARTS)}))?\b",
     re.IGNORECASE,
 )
 _RANGE = re.compile(
-    r"\bbetween\s+[$€£]?[\d.,]+\s+and\s+[$€£]?[\d.,]*\d|(?<![\d.,*/+-])[$€£]?\d[\d.,]*\s?(?:-|to)\s?[$€£]?\d[\d.,]*(?!\s*(?:=|\d|[-+*/x]))",
+    r"\bbetween\s+[$€£]?[\d.,]+\s+and\s+[$€£]?[\d.,]*\d|(?<![\d.,*/+-])[$€£]?\d[\d.,]*\s?(?:-"
+    r"|to)\s?[$€£]?\d[\d.,]*(?!\s*(?:=|\d|[-+*/x]))",
     re.IGNORECASE,
 )
 _DENIED = re.compile(rf"{DENIAL}\s+(?:be\s+|the\s+|equal\s+(?:to\s+)?)*[$€£]?\Z", re.IGNORECASE)
@@ -106,10 +117,13 @@ _NEEDS = re.compile(
 )
 _PURPOSE = re.compile(r"\bto\s+(?!be\b|an?\b|the\b|equal\b|about\b|exactly\b)[a-z]{3,}\b")
 _EXPLAINED = re.compile(
-    r"[\s*_:]*([-+]?[$€£]?\s?[\d,./]*\d%?)(?:\s+[a-z]+){0,2}[.\s*_]*\n\s*(?:\W*(?:Explanation|Reason|Reasoning|Solution|Steps?|Proof|Working|Check|Verification)\b|(?:This|That|Because|Since|Here|To|We|There|The|In|First)\b)"
+    r"[\s*_:]*([-+]?[$€£]?\s?[\d,./]*\d%?)(?:\s+[a-z]+){0,2}[.\s*_]*\n\s*(?:\W*(?:Explanation"
+    r"|Reason|Reasoning|Solution|Steps?|Proof|Working|Check|Verification)\b|(?:This|That|Because"
+    r"|Since|Here|To|We|There|The|In|First)\b)"
 )
 _ALL_NUMBERS = re.compile(
-    r"[\s\W]*(?:\d[\d,.]*\d|\d)(?:\s*(?:,\s|;|\band\b|&|,\s*and\b)\s*[$€£]?-?(?:\d[\d,.]*\d|\d))+\W*"
+    r"[\s\W]*(?:\d[\d,.]*\d|\d)(?:\s*(?:,\s|;|\band\b|&|,\s*and\b)\s*[$€£]?-?(?:\d[\d,.]*\d"
+    r"|\d))+\W*"
 )
 _SHORT_FRACTION = re.compile(r"\\[dtc]?frac\s*(\d)\s*(\d)")
 _NEGATIVE = re.compile(
@@ -131,7 +145,8 @@ _BRACKETED = re.compile(r"\([^()]*\)")
 _YEAR = re.compile(r"\b(?:in|since|by|until|of|year)\s+\Z", re.IGNORECASE)
 _RESULT = re.compile(r"=\s*([-+]?[$€£]?\s?[\d,]*\.?\d+)(?!\s*[-+*/x×÷^(\d])")
 _VERB = re.compile(
-    r"\b(?:is|are|was|were|be|been|equals?|has|have|had|needs?|left|costs?|makes?|gets?|holds?|contains?|weighs?)\b",
+    r"\b(?:is|are|was|were|be|been|equals?|has|have|had|needs?|left|costs?|makes?|gets?|holds?"
+    r"|contains?|weighs?)\b",
     re.IGNORECASE,
 )
 _CONCLUDES = re.compile(
@@ -140,13 +155,13 @@ _CONCLUDES = re.compile(
 )
 _WORDS_OF_AN_ANSWER = 3
 _BEFORE = 40
-"""Characters before a number in which a word that denies it is looked for."""
+"""Characters before a number that are searched for a word that denies it."""
 _NEAR = 1000
-"""Characters from an announcement on, or before the end, in which the number is looked for."""
+"""Characters after an announcement, or before the end, that are searched for the number."""
 
 
 def value_of(text: str) -> Fraction | None:
-    """The number that ``text`` is, or that it holds as its only one; None when there is none.
+    """Return the first number in ``text``, in digits or else in words; None without one.
 
     >>> value_of("$5,600"), value_of("2 1/2"), value_of("three")
     (Fraction(5600, 1), Fraction(5, 2), Fraction(3, 1))
@@ -160,7 +175,7 @@ def value_of(text: str) -> Fraction | None:
 
 @lru_cache(maxsize=8192)
 def reference_value(reference: str) -> Fraction | None:
-    """The number of a reference, written in any of the ways a response may use."""
+    """Return the number of a reference, written in any way that a response may use."""
     return value_of(reference)
 
 
@@ -240,7 +255,10 @@ def _of_words(text: str) -> Fraction | None:
 
 
 def same_number(answer: Fraction, reference: Fraction) -> bool:
-    """Exactly equal; within one in ten thousand (3333/10000 for 1/3) where the reference itself is no whole number (it was rounded)."""
+    """Compare exactly; within 1 in 10,000 if the reference is no whole number and so rounded.
+
+    An example is 3333/10000 for 1/3.
+    """
     if answer == reference:
         return True
     if reference.denominator == 1:
@@ -249,9 +267,12 @@ def same_number(answer: Fraction, reference: Fraction) -> bool:
 
 
 def names_number(answer: str, reference: str) -> bool:
-    """Whether an answer is the reference. The question may have asked for dozens or millions: then "32 dozen" is 32, and else 384."""
+    """Return True if an answer is the reference.
+
+    "32 dozen" is 32 if the question asks for dozens, and 384 if not: both count.
+    """
     right = reference_value(reference)
-    if answer == reference:  # most right answers: read once
+    if answer == reference:  # true of most right answers, and cheap
         return right is not None
     values = [value_of(answer), value_of(_SCALE.sub("", answer)) if _SCALE.search(answer) else None]
     return right is not None and any(
@@ -260,7 +281,7 @@ def names_number(answer: str, reference: str) -> bool:
 
 
 def find_number(response: str, *, cut_off: bool = False) -> FoundAnswer:
-    """The final number, as it was written."""
+    """Find the final number, as it was written."""
     text, why = cleaned(response)
     if not text:
         return FoundAnswer(None, why)
@@ -283,20 +304,20 @@ def find_number(response: str, *, cut_off: bool = False) -> FoundAnswer:
             return FoundAnswer(None, "the answer is announced but holds no number")
     if cut_off:
         return FoundAnswer(None, "cut off before an answer was announced")
-    if place.rule == "text" and refused(text):
+    if place.rule == "text" and has_refusal(text):
         return FoundAnswer(None, "refused")
     return _in_text(text, text)
 
 
 def _explained(text: str) -> str | None:
-    """The number that is a line of its own, before an explanation."""
+    """Find a number on a line of its own, before an explanation."""
     match = _EXPLAINED.match(text)
     number = NUMBER.match(match.group(1)) if match else None
     return number.group().strip() if number else None
 
 
 def _concluded(tail: str, text: str) -> FoundAnswer | None:
-    """The number of a last sentence that concludes, where what was announced is a story.
+    """Find the number in a concluding last sentence, if the announced answer is a story.
 
     "Ann had 5 and 3 came. Therefore, she has 8".
     """
@@ -311,7 +332,7 @@ def _concluded(tail: str, text: str) -> FoundAnswer | None:
 
 
 def _in_statement(tail: str, text: str) -> FoundAnswer | None:
-    """The number after an announcement, in its first sentence that has one."""
+    """Find the number after an announcement, in the first sentence that has one."""
     for sentence in sentences(tail[:_NEAR])[:3]:
         found = _result_of(sentence, text)
         if found is not None:
@@ -320,7 +341,7 @@ def _in_statement(tail: str, text: str) -> FoundAnswer | None:
 
 
 def _in_text(part: str, text: str) -> FoundAnswer:
-    """The number that the end of a text comes to."""
+    """Find the number that the end of a text arrives at."""
     for sentence in reversed(sentences(part[-_NEAR:])[-4:]):
         found = _result_of(sentence, text)
         if found is not None:
@@ -329,7 +350,7 @@ def _in_text(part: str, text: str) -> FoundAnswer:
 
 
 def _holds_digit(text: str) -> bool:
-    """A twentieth of the time that a pattern takes to find none."""
+    """Look for a digit, in a twentieth of the time that a pattern takes to find none."""
     return any(map(text.__contains__, "0123456789"))
 
 
@@ -337,8 +358,8 @@ def _holds_number_word(text: str) -> bool:
     return not _NUMBER_WORDS.isdisjoint(text.lower().encode().translate(_LETTERS).split())
 
 
-def _calculated(sentence: str) -> str | None:
-    """What a calculation without a result comes to."""
+def _value_of_calculation(sentence: str) -> str | None:
+    """Return the value of a calculation without a result."""
     text = sentence.strip(" .$\n").replace("$", "").replace(",", "")
     value = expression_value(text.replace("×", "*").replace("x", "*").replace("÷", "/"))
     return None if value is None else f"{value:.12g}"
@@ -350,14 +371,17 @@ def _is_denied(match: "re.Match[str]", sentence: str) -> bool:
 
 
 def _result_of(sentence: str, text: str) -> FoundAnswer | None:
-    """The number that a sentence of ``text`` comes to: behind its last equals sign, or the one that answers."""
+    """Find the result of a sentence of ``text``: after its last equals sign, or the best one."""
     if "=" in sentence:
         head, _, result = sentence.rpartition("=")
         match = NUMBER.search(result)
         if match is not None:
             return FoundAnswer(match.group().strip(), "result of the equation")
         sentence = head
-    if _CALCULATION.fullmatch(sentence) and (comes_to := _calculated(sentence)) is not None:
+    if (
+        _CALCULATION.fullmatch(sentence)
+        and (comes_to := _value_of_calculation(sentence)) is not None
+    ):
         return FoundAnswer(comes_to, "a calculation")
     if label := _LABEL.match(sentence):
         sentence = sentence[label.end() :]
@@ -398,7 +422,7 @@ def _result_of(sentence: str, text: str) -> FoundAnswer | None:
 
 
 def _outside_brackets(matches: "list[re.Match[str]]", sentence: str) -> "list[re.Match[str]]":
-    """The numbers that are not between brackets behind others: those explain, "30 apples (10 for Ann and 20 for Bob)"."""
+    """Leave out numbers in brackets after others: they explain, "30 (10 for Ann, 20 for Bob)"."""
     spans = (
         [match.span() for match in _BRACKETED.finditer(sentence, matches[0].end())]
         if "(" in sentence
@@ -410,7 +434,7 @@ def _outside_brackets(matches: "list[re.Match[str]]", sentence: str) -> "list[re
 
 
 def _before_a_purpose(matches: "list[re.Match[str]]", sentence: str) -> "list[re.Match[str]]":
-    """Without the numbers of a purpose that follows: "needs 310 ounces to make 8 batches"."""
+    """Leave out the numbers of a purpose that follows: "needs 310 ounces to make 8 batches"."""
     purpose = _NEEDS.search(sentence, 0, matches[0].start()) and _PURPOSE.search(
         sentence, matches[0].end()
     )
@@ -418,7 +442,10 @@ def _before_a_purpose(matches: "list[re.Match[str]]", sentence: str) -> "list[re
 
 
 def _alternatives(matches: "list[re.Match[str]]", sentence: str) -> str | None:
-    """Two different numbers with nothing but "or" between them; one written in two ways, "3/8 or .375", is one."""
+    """Return True if two different numbers are joined by "or".
+
+    One number written in two ways, "3/8 or .375", is one.
+    """
     for first, second in pairwise(matches):
         between = sentence[first.end() : second.start()].strip()
         if (
@@ -438,7 +465,10 @@ def _alternatives(matches: "list[re.Match[str]]", sentence: str) -> str | None:
 
 
 def _among(matches: "list[re.Match[str]]", sentence: str, text: str) -> FoundAnswer:
-    """Of several numbers in a sentence the one that answers: a result computed before, an amount, what the verb says."""
+    """Choose among several numbers of a sentence.
+
+    A result computed before, an amount, or the object of the verb is the answer.
+    """
     if totals := [match for match in matches if _TOTAL.search(sentence, 0, match.start())]:
         return FoundAnswer(totals[-1].group().strip(), "a total")
     values = [_of_match(match) for match in matches]

@@ -1,12 +1,13 @@
-"""Spans of a text, numbers and dates as answers: DROP (Dua et al. 2019, arXiv:1903.00161).
+"""Find and compare spans of a text, numbers and dates: DROP (Dua et al. 2019, arXiv:1903.00161).
 
     find_spans("… So both Ann Lee and Bob scored.")      →  FoundAnswer("Ann Lee and Bob", …)
     same_spans("Bob and Ann Lee", "Ann Lee and Bob")     →  True: spans in any order
     exact_match(("the Bears",), ("Bears",))              →  True: by the authors' rule
     f1(("Bears",), ("Chicago Bears",))                   →  0.67: by the authors' rule
 
-``exact_match`` and ``f1`` are written from the definition in the paper (section 5.1) and its evaluation program. Our own verdict is kinder where that is
-wrong about a right answer: number words, units and signs beside a number, the order of a date.
+``exact_match`` and ``f1`` follow the definition in the paper (section 5.1) and its evaluation
+program. Our own verdict also accepts right answers that these reject: number words, units and signs
+beside a number, another order of a date.
 """
 
 import re
@@ -30,12 +31,15 @@ _LEAD = re.compile(
 )
 _RANGE = re.compile(r"(?<=\d)\s*(?:-|\bto\b)\s*(?=\d)", re.IGNORECASE)
 _NUMBER_WORD = re.compile(
-    r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
-    r"|(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)(?:-(?:one|two|three|four|five|six|seven|eight|nine))?)\b",
+    r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen"
+    r"|fifteen|sixteen|seventeen|eighteen|nineteen"
+    r"|(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)(?:-(?:one|two|three|four|five|six"
+    r"|seven|eight|nine))?)\b",
     re.IGNORECASE,
 )
 _MONTH = re.compile(
-    r"\b(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t|tember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b",
+    r"\b(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t"
+    r"|tember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b",
     re.IGNORECASE,
 )
 _OF_DATE = re.compile(r"\d+|[a-z]{3,}")
@@ -44,12 +48,12 @@ _OF_DATE = re.compile(r"\d+|[a-z]{3,}")
 def find_spans(
     response: str, reference: str | Sequence[str] | None = None, *, cut_off: bool = False
 ) -> FoundAnswer:
-    """The final answer: spans as the text wrote them, items of a JSON list or of bullets joined by "; ".
+    """Find the final answer: spans as written; items of a JSON list or bullets joined by "; ".
 
     Args:
         response: What the model wrote.
-        reference: The annotators' answers; only looked at for whether all are bare numbers.
-        cut_off: It stopped at the token limit, so that only an announced answer counts.
+        reference: The annotators' answers; only used to see whether all are bare numbers.
+        cut_off: True if it stopped at the token limit; then only an announced answer counts.
     """
     answers = (reference,) if isinstance(reference, str) else tuple(reference or ())
     if answers and all(map(_BARE_NUMBER.fullmatch, answers)):
@@ -63,7 +67,7 @@ def find_spans(
 
 
 def same_spans(answer: str, reference: str) -> bool:
-    """Whether an answer names the reference: the same spans in any order, the same number, or the same date."""
+    """Return True if an answer has the reference's spans in any order, its number or its date."""
     ours, theirs = _plain(answer), _plain(reference)
     if _MONTH.search(theirs) and _parts_of_date(ours) == _parts_of_date(theirs):
         return True
@@ -73,33 +77,36 @@ def same_spans(answer: str, reference: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Without a word before it that changes nothing, numbers in digits, ranges in one spelling."""
+    """Remove a leading article or the like, write numbers in digits, and unify ranges."""
     return _RANGE.sub(
         "-", _NUMBER_WORD.sub(lambda match: str(value_of(match.group())), _LEAD.sub("", text))
     )
 
 
 def _parts_of_date(text: str) -> list[str]:
-    """Day, month and year in any order; months by their first three letters."""
+    """Return day, month and year in one order; months by their first three letters."""
     words = _OF_DATE.findall(re.sub(r"(?<=\d)(?:st|nd|rd|th)\b", "", text.casefold()))
     return sorted(word[:3] if word.isalpha() else word for word in words if word != "the")
 
 
 def readings(text: str) -> tuple[Spans, ...]:
-    """A text as one span and, where commas or "and" part it, as several."""
+    """Return a text as one span and, if commas or "and" divide it, also as several."""
     parts = tuple(part.strip() for part in _BETWEEN.split(text) if part.strip())
     return ((text,), parts) if len(parts) > 1 else ((text,),)
 
 
 def exact_match(answer: Spans, reference: Spans) -> bool:
-    """DROP's exact match: the same normalised spans, in any order."""
+    """Return DROP's exact match: True for the same normalised spans, in any order."""
     ours, theirs = [normalised(span) for span in answer], [normalised(span) for span in reference]
     return len(ours) == len(theirs) and set(ours) == set(theirs)
 
 
 def f1(answer: Spans, reference: Spans) -> float:
-    """DROP's F1, 0 to 1: spans are paired one to one so that their shared words count most; unpaired ones count zero."""
-    from scipy.optimize import linear_sum_assignment  # not wanted where no figure is asked for
+    """Return DROP's F1, from 0 to 1.
+
+    Spans are paired one to one to maximise the shared words; unpaired ones count zero.
+    """
+    from scipy.optimize import linear_sum_assignment  # slow to import, and rarely needed
 
     ours, theirs = [_bag(span) for span in answer], [_bag(span) for span in reference]
     points = [[_shared(our, their) for our in ours] for their in theirs]
@@ -113,7 +120,7 @@ def _bag(span: str) -> frozenset[str]:
 
 
 def _shared(answer: frozenset[str], reference: frozenset[str]) -> float:
-    """F1 of two bags of words; zero where the reference has numbers and the answer none of them."""
+    """Return the F1 of two bags of words; 0 if the answer has none of the reference's numbers."""
     numbers = {word for word in reference if _is_number(word)}
     common = len(answer & reference)
     if not common or (numbers and not numbers & answer):
@@ -124,7 +131,11 @@ def _shared(answer: frozenset[str], reference: frozenset[str]) -> float:
 
 @lru_cache(maxsize=8192)
 def normalised(span: str) -> str:
-    """Words at blanks and hyphens, in lower case, without punctuation and articles; numbers as floats: ``The 48-yard`` → ``48.0 yard``."""
+    """Normalise as DROP does: ``The 48-yard`` → ``48.0 yard``.
+
+    Words are split at blanks and hyphens, in lower case, without punctuation and articles; numbers
+    become floats.
+    """
     return " ".join(word for token in _CUT.split(span) for word in _words(token.lower()))
 
 

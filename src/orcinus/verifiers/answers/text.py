@@ -1,9 +1,10 @@
-"""Where in a text the final answer stands: what every answer type's finder starts from.
+"""Find the place of the final answer in a text; the finders of all answer types start here.
 
     "We get 18 + 38 = 56. So the answer is 56."   →   Statement("56.", rule="marker")
 
-The ranked places are an explicit tag, a box, ``####``, the last sentence that announces an answer, and only then the text
-itself. Reasoning between tags is no answer, and neither is a new question that a model went on to ask itself.
+The places are ranked: an explicit tag, a box, ``####``, the last sentence that announces an answer,
+and only then the text itself. Reasoning between tags is ignored, and so is a new question that a
+model goes on to ask itself.
 """
 
 import re
@@ -17,19 +18,19 @@ class Statement:
 
     text: str
     rule: str
-    """How it was found: ``tag``, ``boxed``, ``json``, ``hash``, ``marker``, ``heading`` (a line of its own announces what
-    follows); ``text`` when nothing announced an answer."""
+    """How it was found: ``tag``, ``boxed``, ``json``, ``hash``, ``marker``, ``heading`` (a line of
+    its own announces what follows), or ``text`` if nothing announced an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundAnswer:
-    """What a finder understood."""
+    """The answer that a finder understood, or why there is none."""
 
     answer: str | None
     rule: str
     """The rule that found the answer, or why there is none."""
     several: bool = False
-    """Two answers, or more, were given: that is an answer, and a wrong one."""
+    """True if two or more different answers were given, which counts as a wrong answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Outcome:
 
     value: float | None
     answer: str | None
-    """The final answer as it was understood; None when none was found."""
+    """The final answer as it was understood; None if none was found."""
     reason: str
 
 
@@ -67,14 +68,16 @@ _MARKER = re.compile(
         (?:answer|choice|option|conclusion|final\ solution)s?\b
         (?:\s+(?:to\s+(?:this|the)\s+(?:question|problem)|here|choice|option|for\s+this\s+(?:question|problem)|would|should|must|will|has\s+to))*
         \s*(?:\([^()\n]{1,40}\))?\s*["'*_]*\s*
-        (?:is|was|be|are|=|:)(?:\s+(?:therefore|thus|then|clearly|definitely|simply|just|still|now|again|indeed|likely|most\ likely|probably))?(?![\w])
+        (?:is|was|be|are|=|:)(?:\s+(?:therefore|thus|then|clearly|definitely|simply|just|still|now|again|indeed|likely|most\
+        likely|probably))?(?![\w])
       | a:
       | sorted(?:\s+(?:order|list|words))?\s*(?:is|are|:)
       | alphabetical\ order\s*(?:is|are|:)
     )[ \t]*:?""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""Announces an answer. Parentheses between the word and the verb are the question's own: "(Yes or No)", "(arabic numerals)"."""
+"""Announces an answer. Parentheses between the word and the verb come from the question: "(Yes or
+No)", "(arabic numerals)"."""
 _MARKER_WORDS = (
     "answer",
     "choice",
@@ -84,10 +87,6 @@ _MARKER_WORDS = (
     "\na:",
     "sorted",
     "alphabetical order",
-)
-_REFUSAL = re.compile(
-    r"\b(?:i(?:'m| am) (?:sorry|unable|not able)|i (?:can(?:no|')t|cannot|won't|do not|don't) (?:help|assist|answer|provide|comply|know)|as an ai\b)",
-    re.IGNORECASE,
 )
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 _PLAIN = {
@@ -107,15 +106,17 @@ _PLAIN = {
     "\u202f": " ",
     "\u2009": " ",
 }
-"""One spelling of signs; blanks of all kinds become one by NFKC."""
+"""Signs and their plain spelling. Blanks of all kinds are unified by NFKC."""
 _VULGAR = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
 _RAISED = re.compile(r"[⁰¹²³⁴-⁹⁻]+")
 _OTHER_DIGIT = re.compile(r"[^\W\D0-9]")
 _BESIDE_IDEOGRAM = re.compile(
-    r"(?<=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af])(?=[A-Za-z0-9(-])|(?<=[A-Za-z0-9)])(?=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af])"
+    r"(?<=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af])(?=[A-Za-z0-9(-])"
+    r"|(?<=[A-Za-z0-9)])(?=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af])"
 )
 _ANSWER_ELSEWHERE = re.compile(
-    r"答案\s*(?:应该|應該)?\s*(?:是|为|為|选|選|:)|答えは|答え\s*:|정답은|답은|(?:정답|답)\s*:|[Оо]твет\s*(?:это|:|-)?|(?:الإجابة|الجواب)\s*(?:هي|هو|:)?|उत्तर\s*(?:है|:)?|[Rr]éponse\s+est"
+    r"答案\s*(?:应该|應該)?\s*(?:是|为|為|选|選|:)|答えは|答え\s*:|정답은|답은|(?:정답|답)\s*:|[Оо]твет\s*(?:это|:|-)?"
+    r"|(?:الإجابة|الجواب)\s*(?:هي|هو|:)?|उत्तर\s*(?:है|:)?|[Rr]éponse\s+est"
 )
 _CORRECTING = (
     "wait",
@@ -132,25 +133,28 @@ _CORRECTING = (
 )
 _CORRECTION = re.compile(
     r"""(?:[.!?,;:\n]|\s-|\A)\s*(?:(?:oh|hmm+|oops|no)\b[,.!]*\s*)*
-        (?:wait(?=\s*[,.!:-]|\ (?:no|actually|that|this|i|it|let|maybe)\b)|actually|hold\ on|scratch\ that|correction|(?:on|upon)\ (?:second\ thought|reflection)|oops|my\ mistake|i\ made\ a\ mistake
-           |let\ me\ (?:re-?check|re-?consider|double[ -]check)(?:\ (?:that|this|it))?|(?<=,\ )no(?=,))\b
+        (?:wait(?=\s*[,.!:-]|\ (?:no|actually|that|this|i|it|let|maybe)\b)|actually|hold\
+        on|scratch\ that|correction|(?:on|upon)\ (?:second\ thought|reflection)|oops|my\ mistake|i\
+        made\ a\ mistake
+           |let\ me\ (?:re-?check|re-?consider|double[ -]check)(?:\ (?:that|this|it))?|(?<=,\
+           )no(?=,))\b
         (?:\s*[,.:!]*\s*(?:wait|actually|no)\b(?!\s*[.!]?\s*\Z))*[\s,.:!-]*""",
     re.IGNORECASE | re.VERBOSE,
 )
 _NEAR_THE_END = 400
-"""Characters in which a correction is looked for."""
+"""Characters at the end of a text that are searched for a correction."""
 _EMPHASIS = re.compile(r"\*\*|__+|`+")
 
 
 def without_thinking(text: str) -> str:
-    """The text without what stands between tags of thinking; empty when the reasoning never ended."""
+    """Remove the reasoning between tags such as ``<think>``; return nothing if it never ends."""
     if "<" in text and _TAGS_OF_THINKING.search(text):
         text = _OPEN_THINK.sub("", _CLOSE_THINK.sub("", _THINK.sub("", text)))
     return text
 
 
 def cleaned(response: str) -> tuple[str, str]:
-    """The text in which to look for an answer, and why there is none when it is empty."""
+    """Return the text to search for an answer; if it is empty, also the reason."""
     text = response
     if "<<" in text:
         text = _CALCULATOR.sub("", text)
@@ -166,8 +170,11 @@ def cleaned(response: str) -> tuple[str, str]:
 
 
 def _plain(text: str) -> str:
-    """The text in the signs that the patterns know: one spelling of quotes, blanks, digits, fractions and powers, and of "the answer is"."""
-    for sign, plain in _PLAIN.items():  # a tenth of the time of str.translate
+    """Rewrite a text in the signs that the patterns know.
+
+    Quotes, blanks, digits, fractions, powers and "the answer is" get one spelling each.
+    """
+    for sign, plain in _PLAIN.items():  # takes a tenth of the time of str.translate
         text = text.replace(sign, plain)
     if text.isascii():
         return text
@@ -182,7 +189,7 @@ def _plain(text: str) -> str:
 
 
 def corrected(text: str) -> str | None:
-    """What follows the last word of an answer's own correction, "(A). Wait, actually (B)"; None where there is none."""
+    """Return what follows an answer's last self-correction, "(A). Wait, actually (B)", if any."""
     lower = text.casefold()
     if not any(map(lower.__contains__, _CORRECTING)):
         return None
@@ -192,7 +199,7 @@ def corrected(text: str) -> str | None:
 
 
 def statement(text: str) -> Statement:
-    """Where the answer should stand, from ``cleaned`` text."""
+    """Return the part of a ``cleaned`` text where the answer should stand."""
     if "<" in text and (tags := _TAG.findall(text)):
         return Statement(tags[-1][1], "tag")
     if "\\boxed" in text or "\\fbox" in text:
@@ -211,10 +218,9 @@ def statement(text: str) -> Statement:
 
 
 def after_marker(text: str) -> str | None:
-    """What follows the last announcement of an answer; None when there is none, empty when the text ends there."""
-    lower = (
-        "\n" + text.lower()
-    )  # a match on the word alone, found from the end, costs a tenth of a search with the pattern
+    """Return what follows the last announcement of an answer, maybe nothing; None without one."""
+    # Searching for the words from the end takes a tenth of the time of searching with the pattern.
+    lower = "\n" + text.lower()
     best = end = -1
     for word in _MARKER_WORDS:
         at = lower.rfind(word, best + 1)
@@ -229,7 +235,7 @@ def after_marker(text: str) -> str | None:
 
 
 def last_box(text: str) -> str | None:
-    r"""The content of the last ``\\boxed{…}``; None when it is not closed."""
+    r"""Return the content of the last ``\\boxed{…}``; None if it is not closed."""
     at = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
     start = text.find("{", at)
     if start < 0:
@@ -242,18 +248,13 @@ def last_box(text: str) -> str | None:
     return None
 
 
-def refused(text: str) -> bool:
-    """Whether the text declines to answer."""
-    return _REFUSAL.search(text[:300]) is not None
-
-
 def first_line(text: str) -> str:
-    """The first line that is not blank."""
+    """Return the first line that is not blank."""
     return text.strip().partition("\n")[0].strip()
 
 
 def last_line(text: str) -> str:
-    """The last line that is not blank."""
+    """Return the last line that is not blank."""
     return text.strip().rpartition("\n")[2].strip()
 
 
@@ -261,7 +262,7 @@ _SENTENCE = re.compile(r"[.!?][\"')\]]*\s+(?=\S)|\n+")
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, roughly: cut at stops before a blank, and at line ends."""
+    """Split a text roughly into sentences: at full stops before a blank, and at line ends."""
     parts, start = [], 0
     for cut in _SENTENCE.finditer(text):
         end = cut.start() + (text[cut.start()] != "\n")
@@ -272,12 +273,12 @@ def sentences(text: str) -> list[str]:
 
 
 def without_emphasis(text: str) -> str:
-    """Markdown's bold and code marks removed."""
+    """Remove Markdown's bold and code marks."""
     return _EMPHASIS.sub("", text) if "**" in text or "`" in text or "__" in text else text
 
 
 def without_latex_text(text: str) -> str:
-    r"""``\\text{B}`` → ``B``, dollar signs of formulas removed."""
+    r"""Replace ``\\text{B}`` by ``B``."""
     return _LATEX_TEXT.sub(r"\1", text) if "\\" in text else text
 
 

@@ -1,0 +1,104 @@
+"""Recognise texts that answer nothing: refusals and loops.
+
+refuses("Unfortunately, I cannot help with that.")   →  True
+loop_in("we go on " * 20)                            →  "98% of its runs of 8 words repeat earlier ones"
+"""
+
+import re
+from collections import Counter
+from functools import lru_cache
+
+from orcinus.verifiers.answers.text import sentences
+
+LONGEST_REFUSAL = 600
+"""Characters. A longer text may begin like a refusal, but then goes on and gives an answer."""
+_NEAR_THE_START = 300
+"""Characters in which ``has_refusal`` looks for one."""
+_CANNOT = (
+    r"(?:can(?:no|['’])t|cannot|won['’]t|(?:am|['’]m) (?:not able|unable) to"
+    r"|do(?:n['’]t| not) feel comfortable)"
+    r"(?! (?:emphasi|stress|overstate|wait|believe|imagine|help (?:but|feel|think)))"
+)
+_DOES_NOT_KNOW = (
+    r"do(?:n['’]t| not) know(?: the (?:correct |right )?answer| how to answer)?\s*(?:[.,;!]|\Z)"
+)
+_REFUSAL = re.compile(
+    r"\A\W*(?:"
+    r"i(?:['’]m| am)(?: very| really| deeply)? sorry\b"
+    r"(?! to hear| about| for (?:your|the|being|not)\b)"
+    r"|my apologies\b(?! for)"
+    r"|i apologi[sz]e\b(?! for)"
+    r"|sorry,? (?:but )?i\b"
+    rf"|(?:unfortunately,? )?i (?:{_CANNOT}|{_DOES_NOT_KNOW})"
+    r"|as an ai\b)",
+    re.IGNORECASE,
+)
+
+LOOP_LINES = 6
+"""Times. A line repeated this often, and as half of all lines, is a loop; a rarer one is a list."""
+LOOP_WORDS = 8
+"""Words in the runs that are compared."""
+LOOP_SHARE = 0.5
+"""Share of a text's runs of ``LOOP_WORDS`` words that repeat earlier ones in a loop."""
+LONGEST_WORD = 200
+"""Letters. A longer word is searched for repeated letters: a script without blanks, or a loop."""
+LOOP_PERIOD, LOOP_REPEATS, LOOP_LENGTH = 40, 8, 60
+"""A cut-off text is a loop if it ends in a piece of at most 40 characters, repeated at least 8 times
+and over at least 60 characters."""
+_WORD = re.compile(r"\w+")
+
+
+@lru_cache(maxsize=1)
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in lower case; cached, because several filters ask for them."""
+    return _WORD.findall(text.casefold())
+
+
+def refuses(text: str) -> bool:
+    """Return True if a text declines to answer."""
+    return len(text) < LONGEST_REFUSAL and _REFUSAL.search(text) is not None
+
+
+def has_refusal(text: str) -> bool:
+    """Return True if a sentence near the start of a text declines to answer."""
+    return any(map(refuses, sentences(text[:_NEAR_THE_START])))
+
+
+def loop_in(text: str, *, cut_off: bool = False) -> str | None:
+    """Return why a text is a loop of the same lines, words or characters; None if it is not.
+
+    Args:
+        text: The whole text.
+        cut_off: True if it stopped at the token limit. Then a loop at its end is enough, for a
+            model that loops rarely stops by itself.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) >= LOOP_LINES:
+        line, times = Counter(lines).most_common(1)[0]
+        if times >= LOOP_LINES and 2 * times >= len(lines) and len(line) > 10:
+            return f"one line stands {times} times"
+    if reason := _repeated_words(words_of(text)):
+        return reason
+    return _loop_at_end(text.rstrip()) if cut_off else None
+
+
+def _repeated_words(words: list[str]) -> str | None:
+    if words and len(longest := max(words, key=len)) > LONGEST_WORD:
+        words = list(longest)
+    # Most words of nearly all texts are new; their runs need not be counted.
+    if len(words) < 4 * LOOP_WORDS or 2 * len(set(words)) > len(words):
+        return None
+    runs = list(zip(*(words[k:] for k in range(LOOP_WORDS)), strict=False))
+    share = 1 - len(set(runs)) / len(runs)
+    if share < LOOP_SHARE:
+        return None
+    return f"{share:.0%} of its runs of {LOOP_WORDS} words repeat earlier ones"
+
+
+def _loop_at_end(text: str) -> str | None:
+    for period in range(1, LOOP_PERIOD + 1):
+        length = max(LOOP_LENGTH, LOOP_REPEATS * period)
+        end = text[-length:]
+        if len(end) == length and end[period:] == end[:-period]:
+            return f"it ends in repetitions of {text[-period:]!r}"
+    return None
