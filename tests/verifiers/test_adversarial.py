@@ -1,4 +1,4 @@
-"""Hostile phrasings over all answer types, written against the rules: each is right, wrong or no answer, and never right by chance."""
+"""Hostile phrasings for all answer types: right, wrong or no answer, and never right by luck."""
 
 import pytest
 
@@ -474,7 +474,8 @@ ROWS: list[tuple[AnswerType, tuple[str, ...] | None, Reference, str, float | Non
         "choice",
         NUMBERS,
         "B",
-        "First, eliminate (A). Next, eliminate (C) and (D). Only (B) and (E) remain. (E) fails. So (B).",
+        "First, eliminate (A). Next, eliminate (C) and (D). Only (B) and (E) remain. (E) fails. "
+        "So (B).",
         1.0,
     ),
     ("choice", NUMBERS, "B", "The answer is definitely not (A), so it must be (B).", 1.0),

@@ -1,4 +1,4 @@
-"""What a text rules out beside its answer: contrasts and denials over all answer types, and texts that only look like them."""
+"""Contrasts and denials beside an answer, for all answer types, and texts that only look alike."""
 
 import pytest
 
@@ -148,6 +148,6 @@ def test_a_step_of_a_computation_is_no_denial() -> None:
     assert judge("not not False = not False", "bool", None, "False").value == 1.0
 
 
-def test_a_denial_reaches_no_further_than_its_clause() -> None:
+def test_a_denial_ends_with_its_clause() -> None:
     assert is_denied("It is not deductively valid", 22)
     assert not is_denied("It is not, I think, valid", 20)

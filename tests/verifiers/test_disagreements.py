@@ -1,4 +1,4 @@
-"""The list of rows on which an official verdict and ours differ: what it holds, and the kinds it tells apart."""
+"""The list of rows on which an official verdict and ours differ, and the kinds of difference."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A run with a judge: asked about what rules cannot judge, paid once, counted in the report, and named in the plan."""
+"""A run with a judge: asked where rules fail, paid once, counted in the report, and planned for."""
 
 import asyncio
 import json
@@ -27,13 +27,13 @@ JUDGE = {"kind": "function", "function": "tests.verifiers.test_judge:judge"}
 
 
 def teacher(messages: Messages, sampling: Sampling) -> str:
-    """Gives the number of an odd question, and talks round that of an even one."""
+    """Answer an odd question with its number, and evade an even one."""
     number = int(messages[-1].content.split()[1])
     return f"The answer is {number}." if number % 2 else "As many as the question says."
 
 
 def judge(messages: Messages, sampling: Sampling) -> str:
-    """Agrees with multiples of four, and mumbles about the others."""
+    """Accept multiples of four, and give no verdict on the others."""
     request = messages[-1].content
     number = int(re.findall(r"Give (\d+) back", request)[0])
     line = request.splitlines()[-1].partition(":")[0]
@@ -68,7 +68,7 @@ def run(recipe: Path, until: str | None = None) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run."""
+    """Return the folder of a finished run."""
     return run(write(tmp_path_factory.mktemp("run")))
 
 
@@ -124,7 +124,7 @@ def test_the_report_says_how_many_verdicts_are_a_judges(finished: Path) -> None:
 
 
 def calls(finished: Path, model: str) -> int:
-    """How often a model was asked so far."""
+    """Return how often a model was asked so far."""
     with Ledger(finished.parent / "ledger.sqlite", read_only=True) as ledger:
         return sum(
             row.calls
@@ -168,7 +168,7 @@ def planned(recipe: Path) -> Plan:
 
 @pytest.mark.parametrize("verifier", ["judge_fallback", "judge"])
 def test_the_plan_counts_the_calls_of_the_judge(tmp_path: Path, verifier: str) -> None:
-    """Each answer is one call: surely where only a judge judges, at most where rules come first."""
+    """Each answer costs one call if only a judge judges, and at most one if rules come first."""
     task = {"path": "give.jsonl", "answer_type": "number", "verifier": verifier}
     judging = {"sampling": {"max_tokens": 100}}
     priced = {**ENDPOINT, "price": {"input": 1.0, "output": 5.0}}
@@ -195,7 +195,7 @@ def test_a_plan_without_a_judge_has_no_line_of_one(tmp_path: Path) -> None:
     assert not [row.step for row in plan.rows if "judge" in row.step]
 
 
-def test_of_known_answers_the_plan_counts_those_that_rules_left_open(tmp_path: Path) -> None:
+def test_the_plan_counts_the_known_answers_that_rules_left_open(tmp_path: Path) -> None:
     recipe = write(tmp_path)
     (taught,) = finished_steps(run(recipe, until="teach"), "teach")
     left = [
@@ -217,20 +217,27 @@ def test_of_known_answers_the_plan_counts_those_that_rules_left_open(tmp_path: P
     ("changes", "message"),
     [
         ({"judge": None}, "give.jsonl says verifier: judge_fallback, and the recipe has no judge"),
-        ({"tasks": [{"path": "give.jsonl"}]}, "no task asks it; say verifier: judge_fallback"),
+        ({"tasks": [{"path": "give.jsonl"}]}, "no task asks it; set verifier: judge_fallback"),
         ({"judging": {"sampling": {"samples": 2}}}, "asked once about each answer, not 2 times"),
         ({"judging": {"instructions": {"style": "x"}}}, "judging.instructions.style"),
         (
-            {"judge": {"kind": "endpoint", "model": "mine", "base_urls": ["http://h/v1"]}, "budget": {"usd": 1}},
+            {
+                "judge": {"kind": "endpoint", "model": "mine", "base_urls": ["http://h/v1"]},
+                "budget": {"usd": 1},
+            },
             "no price is known for mine; set judge.price",
         ),
         (
-            {"student": {"kind": "local", "path": "x/y"}, "judge": {"kind": "local", "path": "x/y"}, "teacher": {"kind": "self"}},
+            {
+                "student": {"kind": "local", "path": "x/y"},
+                "judge": {"kind": "local", "path": "x/y"},
+                "teacher": {"kind": "self"},
+            },
             "cannot be its own judge",
         ),
     ],
 )  # fmt: skip
-def test_what_cannot_be_judged_so_is_refused_in_a_line(
+def test_a_judge_that_cannot_work_is_refused_in_one_line(
     tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)) as caught:

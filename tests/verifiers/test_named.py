@@ -1,4 +1,4 @@
-"""Another package's verifier: registered by name, chosen by a task, refused when nobody knows it."""
+"""Another package's verifier: registered by name, chosen by a task, refused if unknown."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from orcinus.verifiers.verify import verify
 
 
 async def shouting(example: Example, attempt: Attempt) -> Verdict:
-    """Right when it shouts."""
+    """Judge a text right if it shouts."""
     value = float(attempt.text.isupper())
     return Verdict(
         attempt_id=attempt.id,
@@ -32,9 +32,17 @@ def registered(own_extensions: None) -> None:
 
 def attempt(text: str) -> Attempt:
     return Attempt(
-        id="a", example_id="1", task="t", strategy="s", model="m", messages=(), sampling=Sampling(), sample=0, text=text,
+        id="a",
+        example_id="1",
+        task="t",
+        strategy="s",
+        model="m",
+        messages=(),
+        sampling=Sampling(),
+        sample=0,
+        text=text,
         finish="stop",
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.usefixtures("registered")

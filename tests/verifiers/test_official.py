@@ -1,4 +1,4 @@
-"""Published rules: what they find, and that they give the published verdicts."""
+"""Published rules: what they find, and that they reproduce the published verdicts."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Final answers in made-up texts: one row a rule, so that a change of a rule shows which one it broke."""
+"""Final answers in made-up texts: a row for each rule, so that a broken rule shows its name."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Programs that a model wrote, attacked: none reaches the host, and none takes more than its share."""
+"""Hostile programs in the sandbox: none reaches the host, and none takes more than its share."""
 
 import gzip
 import os
@@ -25,18 +25,26 @@ REACHING_OUT = {
     "a command is run": "import os\nos.system('touch TARGET')",
     "a process is started": "import subprocess\nsubprocess.run(['touch', 'TARGET'])",
     "the environment is read": "import os\nprint(os.environ['ORCINUS_TEST_SECRET'])",
-    "the environment is asked": "import os\nprint(os.getenv('ORCINUS_TEST_SECRET', ''))\nraise ValueError",
+    "the environment is asked": (
+        "import os\nprint(os.getenv('ORCINUS_TEST_SECRET', ''))\nraise ValueError"
+    ),
     "a socket is opened": "import socket\nsocket.create_connection(('127.0.0.1', 80))",
     "a page is fetched": "import urllib.request\nurllib.request.urlopen('http://127.0.0.1')",
     "a library is loaded": "import ctypes\nctypes.CDLL(None).getpid()",
     "modules are imported by name": "__import__('os').system('touch TARGET')",
-    "modules are imported by a library": "import importlib\nimportlib.import_module('os').system('touch TARGET')",
+    "modules are imported by a library": (
+        "import importlib\nimportlib.import_module('os').system('touch TARGET')"
+    ),
     "classes are climbed": "print(().__class__.__base__.__subclasses__())",
     "frames are climbed": "def f():\n    yield\nprint(f().gi_frame.f_builtins)",
-    "globals are reached through a function": "def f(): pass\nprint(f.__globals__['__builtins__'])",
+    "globals are reached through a function": (
+        "def f(): pass\nprint(f.__globals__['__builtins__'])"
+    ),
     "a format string reaches attributes": "print('{0.__class__.__mro__}'.format(1))",
     "code objects are made": "print((lambda: 0).__code__.co_consts)",
-    "bytes are unpickled": "import pickle\npickle.loads(b\"cos\\nsystem\\n(S'touch TARGET'\\ntR.\")",
+    "bytes are unpickled": (
+        "import pickle\npickle.loads(b\"cos\\nsystem\\n(S'touch TARGET'\\ntR.\")"
+    ),
     "the process is ended": "import os\nos._exit(0)",
     "the process kills others": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)",
     "memory of the process is opened": "open('/proc/self/mem', 'rb')",
@@ -54,7 +62,9 @@ TAKING_TOO_MUCH = {
     "it prints for ever": "while True:\n    print('x' * 1000)",
     "lists are nested without end": "x = []\nwhile True:\n    x = [x]",
     "the source is nested": "(" * 5000 + ")" * 5000,
-    "a pattern backtracks": "import re\nre.match(r'(a|aa)+$', 'a' * 5000 + 'b')\nwhile True:\n    pass",
+    "a pattern backtracks": (
+        "import re\nre.match(r'(a|aa)+$', 'a' * 5000 + 'b')\nwhile True:\n    pass"
+    ),
 }
 
 
@@ -97,8 +107,10 @@ def test_chance_and_clock_are_the_same_in_every_run() -> None:
 
 def test_the_workers_end_with_the_process() -> None:
     script = (
-        "import os, signal\nfrom orcinus.verifiers.sandbox import run_program\nrun_program('print(1)')\n"
-        "children = open(f'/proc/self/task/{os.getpid()}/children').read().split()\nprint(*children, flush=True)\n"
+        "import os, signal\nfrom orcinus.verifiers.sandbox import run_program\n"
+        "run_program('print(1)')\n"
+        "children = open(f'/proc/self/task/{os.getpid()}/children').read().split()\n"
+        "print(*children, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     if not sys.platform.startswith("linux"):

@@ -1,4 +1,4 @@
-"""Spans as answers: what is found, what counts as the same, and DROP's own exact match and F1."""
+"""Spans as answers: finding and comparing them, and DROP's own exact match and F1."""
 
 from dataclasses import replace
 from itertools import permutations
@@ -104,7 +104,7 @@ def test_exact_match_and_f1_by_the_authors_rule(
     assert f1(answer, reference) == points
 
 
-def test_f1_pairs_spans_the_best_way_round() -> None:
+def test_f1_pairs_spans_for_the_highest_score() -> None:
     spans = ("red dog", "red cat", "big red dog")
     assert {f1(tuple(order), spans) for order in permutations(spans)} == {1.0}
 

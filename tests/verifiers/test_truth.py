@@ -1,4 +1,4 @@
-"""Agreement with the verdicts of the sources on real model outputs, and with verdicts made by reading."""
+"""Agreement with the sources' verdicts on real model outputs, and with those of human readers."""
 
 from pathlib import Path
 
@@ -9,7 +9,8 @@ from orcinus.verifiers.rules import judge
 
 pytestmark = pytest.mark.shared
 KNOWN_BELOW = {
-    # The sources' rules find no number in words, and take the first number of "3 * 40 = 120": read by a person, ours are right.
+    # The sources' rules miss numbers in words, and take the first number of "3 * 40 = 120". Where
+    # we differ, a human reader found our verdicts right.
     "zscot_gsm8k_cot": 99.4,
     "zscot_addsub_cot": 99.3,
 }

@@ -18,6 +18,7 @@ As rows come in, the share of its rows that a task can still get only falls. So 
 keys of each task are kept, and memory grows with ``total``, not with the number of rows.
 """
 
+from array import array
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -72,7 +73,7 @@ class Mixer:
         self._mixture, self._seed = mixture, seed
         self._sizes: dict[str, int] = {}
         self._kept: dict[str, list[U64]] = {}
-        self._recent: dict[str, list[int]] = {}
+        self._recent: dict[str, array[int]] = {}
         self._largest: dict[str, int] = {}
         self._buffered = 0
         self._prune_at = max(_BUFFERED_AT_LEAST, 4 * (mixture.total or 0))
@@ -81,7 +82,10 @@ class Mixer:
         """Count one row of ``task``; ``key`` is a hash of it below 2^64."""
         self._sizes[task] = self._sizes.get(task, 0) + 1
         if key <= self._largest.get(task, LARGEST):
-            self._recent.setdefault(task, []).append(key)
+            recent = self._recent.get(task)
+            if recent is None:
+                recent = self._recent[task] = array("Q")
+            recent.append(key)
             self._buffered += 1
             if self._buffered >= self._prune_at:
                 self._prune()
@@ -101,7 +105,7 @@ class Mixer:
 
     def _keys(self, task: str) -> U64:
         """Return the kept keys of ``task`` as one array."""
-        parts = [*self._kept.get(task, ()), np.array(self._recent.pop(task, []), np.uint64)]
+        parts = [*self._kept.get(task, ()), np.array(self._recent.pop(task, ()), np.uint64)]
         self._kept[task] = [np.concatenate(parts)]
         return self._kept[task][0]
 

@@ -3,7 +3,6 @@
 "1 + 2 = 3, 1 + 2 = 3, 1 + 2 = 3, …"  ──►  "loop"
 """
 
-import re
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -18,12 +17,6 @@ Outcome = Literal[
 ]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
-MIN_REPEATS = 8
-"""A text is a loop when it ends in at least this many copies of one piece …"""
-MIN_REPEATED = 60
-"""… that together have at least this many characters."""
-_REPETITION = re.compile(rf"(.{{1,40}}?)\1{{{MIN_REPEATS - 1},}}.{{0,40}}\Z", re.DOTALL)
-
 
 def outcome_of(example: Example, judged: Judged) -> Outcome:
     """Return the outcome of one attempt."""
@@ -34,23 +27,13 @@ def outcome_of(example: Example, judged: Judged) -> Outcome:
         return "right"
     if filters.refused(example, attempt, verdict):
         return "refusal"
-    if filters.loops(example, attempt, verdict) or ends_in_loop(attempt.text):
+    if filters.loops(example, attempt, verdict):
         return "loop"
     if attempt.finish == "length":
         return "cut off"
     if verdict.value == 0.0:
         return "wrong"
     return "not judged" if example.reference is None else "no answer"
-
-
-def ends_in_loop(text: str) -> bool:
-    """Return True when ``text`` ends in many copies of the same piece.
-
-    >>> ends_in_loop("4 + 4 = 8, " * 20), ends_in_loop("4 + 4 = 8, 8 + 1 = 9. The answer is 9.")
-    (True, False)
-    """
-    found = _REPETITION.search(text.rstrip()[-400:])
-    return found is not None and found.end() - found.start() >= MIN_REPEATED
 
 
 def is_right(judged: Judged) -> bool:

@@ -1,7 +1,7 @@
 """Recognise texts that answer nothing: refusals and loops.
 
-refuses("Unfortunately, I cannot help with that.")   →  True
-loop_in("we go on " * 20)                            →  "98% of its runs of 8 words repeat earlier ones"
+refuses("Unfortunately, I cannot help with that.")  →  True
+loop_in("we go on " * 20)                           →  "94% of its runs of 8 words repeat …"
 """
 
 import re
@@ -43,8 +43,8 @@ LOOP_SHARE = 0.5
 LONGEST_WORD = 200
 """Letters. A longer word is searched for repeated letters: a script without blanks, or a loop."""
 LOOP_PERIOD, LOOP_REPEATS, LOOP_LENGTH = 40, 8, 60
-"""A cut-off text is a loop if it ends in a piece of at most 40 characters, repeated at least 8 times
-and over at least 60 characters."""
+"""A cut-off text is a loop if it ends in copies of one piece: the longest piece, the fewest copies,
+and the fewest characters of all copies together."""
 _WORD = re.compile(r"\w+")
 
 
@@ -66,6 +66,11 @@ def has_refusal(text: str) -> bool:
 
 def loop_in(text: str, *, cut_off: bool = False) -> str | None:
     """Return why a text is a loop of the same lines, words or characters; None if it is not.
+
+    >>> loop_in("4 + 4 = 8, " * 20, cut_off=True)
+    '94% of its runs of 8 words repeat earlier ones'
+    >>> loop_in("x = (7 - (-1)) = " + "(7 - 1) = " * 9 + "(7", cut_off=True)
+    "it ends in repetitions of ' - 1) = (7'"
 
     Args:
         text: The whole text.

@@ -66,10 +66,16 @@ _HASH = re.compile(
 _MARKER = re.compile(
     r"""(?:
         (?:answer|choice|option|conclusion|final\ solution)s?\b
-        (?:\s+(?:to\s+(?:this|the)\s+(?:question|problem)|here|choice|option|for\s+this\s+(?:question|problem)|would|should|must|will|has\s+to))*
+        (?:\s+(?:
+            to\s+(?:this|the)\s+(?:question|problem)|here|choice|option
+          | for\s+this\s+(?:question|problem)|would|should|must|will|has\s+to
+        ))*
         \s*(?:\([^()\n]{1,40}\))?\s*["'*_]*\s*
-        (?:is|was|be|are|=|:)(?:\s+(?:therefore|thus|then|clearly|definitely|simply|just|still|now|again|indeed|likely|most\
-        likely|probably))?(?![\w])
+        (?:is|was|be|are|=|:)
+        (?:\s+(?:
+            therefore|thus|then|clearly|definitely|simply|just|still|now|again|indeed|likely
+          | most\ likely|probably
+        ))?(?![\w])
       | a:
       | sorted(?:\s+(?:order|list|words))?\s*(?:is|are|:)
       | alphabetical\ order\s*(?:is|are|:)
@@ -133,11 +139,12 @@ _CORRECTING = (
 )
 _CORRECTION = re.compile(
     r"""(?:[.!?,;:\n]|\s-|\A)\s*(?:(?:oh|hmm+|oops|no)\b[,.!]*\s*)*
-        (?:wait(?=\s*[,.!:-]|\ (?:no|actually|that|this|i|it|let|maybe)\b)|actually|hold\
-        on|scratch\ that|correction|(?:on|upon)\ (?:second\ thought|reflection)|oops|my\ mistake|i\
-        made\ a\ mistake
-           |let\ me\ (?:re-?check|re-?consider|double[ -]check)(?:\ (?:that|this|it))?|(?<=,\
-           )no(?=,))\b
+        (?:wait(?=\s*[,.!:-]|\ (?:no|actually|that|this|i|it|let|maybe)\b)
+          |actually|hold\ on|scratch\ that|correction|(?:on|upon)\ (?:second\ thought|reflection)
+          |oops|my\ mistake|i\ made\ a\ mistake
+          |let\ me\ (?:re-?check|re-?consider|double[ -]check)(?:\ (?:that|this|it))?
+          |(?<=,\ )no(?=,)
+        )\b
         (?:\s*[,.:!]*\s*(?:wait|actually|no)\b(?!\s*[.!]?\s*\Z))*[\s,.:!-]*""",
     re.IGNORECASE | re.VERBOSE,
 )
