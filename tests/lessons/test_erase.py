@@ -1,4 +1,4 @@
-"""Lessons: what of a trace the student sees, and how."""
+"""Lessons: which parts of a trace the student sees, and how."""
 
 from dataclasses import replace
 
@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from orcinus.core.types import Attempt, Example, Judged, Lesson, Message, Sampling, Verdict
-from orcinus.lessons.erase import EraseConfig, Layout, laid_out, leaked_strategy, lesson_of
-from orcinus.lessons.few_shot import FewShotConfig, _Solved
+from orcinus.lessons.erase import EraseConfig, Layout, leaks_strategy, lesson_of, split_reasoning
+from orcinus.lessons.few_shot import FewShotConfig, FewShotPool
 from orcinus.strategies.library import built_in
 
 STRATEGY = built_in()["step_by_step"]
@@ -72,25 +72,25 @@ def lesson(
         ("text_only", trace("So 42.", reasoning="Add."), (None, "So 42.")),
     ],
 )
-def test_the_explanation_stands_where_the_layout_says(
+def test_the_layout_decides_where_the_explanation_goes(
     layout: Layout, judged: Judged, expected: tuple[str | None, str]
 ) -> None:
-    assert laid_out(judged, layout) == expected
+    assert split_reasoning(judged, layout) == expected
 
 
 def test_a_strategy_that_leaks_into_the_reasoning_is_found() -> None:
-    assert leaked_strategy(
+    assert leaks_strategy(
         replace(lesson(1), reasoning=f"I was told: {STRATEGY.system}"), STRATEGY.system
     )
-    assert not leaked_strategy(lesson(1), STRATEGY.system)
+    assert not leaks_strategy(lesson(1), STRATEGY.system)
 
 
 @pytest.mark.parametrize("form", ["prompt", "turns"])
-def test_a_few_shot_lesson_shows_other_questions_of_its_task_before_its_own(form: str) -> None:
-    solved = _Solved(FewShotConfig(share=1.0, shots=(2, 3), form=form), seed=0)  # type: ignore[arg-type]
+def test_a_few_shot_lesson_first_shows_other_questions_of_its_task(form: str) -> None:
+    solved = FewShotPool(FewShotConfig(share=1.0, shots=(2, 3), form=form), seed=0)  # type: ignore[arg-type]
     for number in range(8):
-        solved.few_shot(lesson(number, text=f"The answer is {number}.", task="other"))
-        made = solved.few_shot(lesson(number))
+        solved.make_lesson(lesson(number, text=f"The answer is {number}.", task="other"))
+        made = solved.make_lesson(lesson(number))
         if number < 2:
             assert made is None
             continue
@@ -105,21 +105,21 @@ def test_a_few_shot_lesson_shows_other_questions_of_its_task_before_its_own(form
         assert made.id != lesson(number).id
 
 
-def test_the_share_of_few_shot_lessons_is_kept() -> None:
-    solved = _Solved(FewShotConfig(share=0.25), seed=0)
-    made = [solved.few_shot(lesson(number)) for number in range(400)]
+def test_few_shot_lessons_have_the_configured_share() -> None:
+    solved = FewShotPool(FewShotConfig(share=0.25), seed=0)
+    made = [solved.make_lesson(lesson(number)) for number in range(400)]
     assert 70 <= sum(item is not None for item in made) <= 130
 
 
-def test_shots_are_a_range() -> None:
+def test_the_numbers_of_shots_must_be_a_range() -> None:
     with pytest.raises(ValidationError, match="fewest"):
         FewShotConfig(shots=(4, 3))
 
 
 def test_few_shot_lessons_keep_the_erased_message() -> None:
-    solved = _Solved(FewShotConfig(share=1.0, shots=(1, 1)), seed=0)
-    solved.few_shot(lesson(0))
-    made = solved.few_shot(lesson(1))
+    solved = FewShotPool(FewShotConfig(share=1.0, shots=(1, 1)), seed=0)
+    solved.make_lesson(lesson(0))
+    made = solved.make_lesson(lesson(1))
     assert made is not None
     assert (
         made.messages[0]

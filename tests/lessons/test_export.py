@@ -1,4 +1,4 @@
-"""Exported lessons read by the trainers they are for: their own loading code, where it is installed."""
+"""Exported lessons, read by the trainers' own loading code where it is installed."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from orcinus.lessons.export import export_lessons
 from orcinus.runs import tables
 
 COUNT = 8
-pytestmark = pytest.mark.filterwarnings("ignore")  # the trainers' own
+pytestmark = pytest.mark.filterwarnings("ignore")  # The trainers' own warnings.
 
 
 def lesson(i: int) -> Lesson:
@@ -49,7 +49,7 @@ def tokenizer(tiny_student: Path) -> Any:
 
 
 def learnt(tokenizer: Any, ids: list[int], labels: list[int]) -> tuple[str, str]:
-    """The text of a row and the part that is learnt from."""
+    """Return the text of a row and the part that is learnt from."""
     return tokenizer.decode(ids), tokenizer.decode(
         [i for i, label in zip(ids, labels, strict=True) if label != -100]
     )

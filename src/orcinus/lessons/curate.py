@@ -295,13 +295,13 @@ async def _by_quality(
         for (_, judged), value in zip(chosen, ratings, strict=True)
         if value is not None
     ]
-    good = quality.good_of([value for _, value in rated])
+    good = quality.split_ratings([value for _, value in rated])
     found: dict[str, Any] = {"asked": len(chosen), "rated": len(rated), "used": False, "auc": None}
     classifier, threshold = None, -np.inf
     if good is not None:
         texts = [attempt.text for attempt, _ in rated]
         examples_of = [f"{attempt.task}/{attempt.example_id}" for attempt, _ in rated]
-        worth = quality.validated(texts, good, examples_of, seed=context.seed)
+        worth = quality.validate(texts, good, examples_of, seed=context.seed)
         if worth is not None:
             found |= {
                 **asdict(worth.area),

@@ -1,10 +1,11 @@
-"""Prompt erasing: the teacher saw a strategy, the student will not (Orca 2, arXiv:2311.11045, section 3).
+"""Erase the prompt: the teacher saw a strategy, the student does not (Orca 2, section 3).
 
-    in:   system "Work through the problem in small numbered steps …"   user "What is 17 + 25?"   assistant "1. 17 + 25 = 42 …"
-    out:  system "You are a careful AI assistant …"                     user "What is 17 + 25?"   assistant "1. 17 + 25 = 42 …"
+    in:   system "Work through the problem …"         user "What is 17 + 25?"   "1. 17 + 25 = 42 …"
+    out:  system "You are a careful AI assistant …"   user "What is 17 + 25?"   "1. 17 + 25 = 42 …"
 
-Kept traces go in, lessons come out. The same step makes the answer-only lessons of the baseline: same questions, same
-system message, but the completion is the bare answer.
+Kept traces go in, lessons come out. The same step makes the answer-only lessons of the baseline:
+the same questions and system message, but the completion is only the answer. (Orca 2:
+arXiv:2311.11045.)
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.fingerprint import fingerprint, stable_fraction
 from orcinus.core.types import Example, Judged, Lesson, Strategy
-from orcinus.lessons.few_shot import FewShotConfig, _Solved
+from orcinus.lessons.few_shot import FewShotConfig, FewShotPool
 from orcinus.runs import layout, tables
 from orcinus.runs.context import StepContext
 from orcinus.strategies.library import by_name, generic_messages
@@ -28,37 +29,42 @@ Layout = Literal["as_written", "think", "text_only"]
 
 
 class EraseConfig(Config):
-    """What the student is given where the teacher was given a strategy."""
+    """What the student sees in place of the strategy that the teacher saw."""
 
     mode: Mode = "generic"
-    """generic: one message for all; empty: no system message; paraphrase: one of several generic messages, drawn for each
-    lesson; kept: the strategy stays (the ablation, not the method)."""
+    """generic: one message for all; empty: no system message; paraphrase: one of several generic
+    messages, drawn for each lesson; kept: the strategy stays (an ablation)."""
     message: str = "cautious"
-    """Name of a built-in generic message, or the text of your own."""
+    """Name of a built-in generic message, or your own text."""
     keep_probability: float = 0.0
-    """Share of lessons whose strategy is kept, so that the student can still be steered by one. 0 … 1."""
+    """Share of lessons, 0 to 1, whose strategy is kept, so that the student still follows one."""
     layout: Layout = "as_written"
-    """as_written: the trace as it is, with its separate reasoning if it has one; think: the explanation as reasoning (the
-    ``<think>`` part of the student's chat template), then only the answer; text_only: without separate reasoning."""
+    """as_written: the trace as it is, with its separate reasoning if it has one; think: the
+    explanation as reasoning (the ``<think>`` part of the student's chat template), then only the
+    answer; text_only: without separate reasoning."""
     few_shot: FewShotConfig | None = None
-    """Further lessons that show solved questions before the question, as Orca 2's 55,000 few-shot rows."""
+    """Add lessons that show solved questions before the question, like Orca 2's 55,000 few-shot
+    rows; None adds none."""
 
 
 def generic_text(config: EraseConfig) -> str:
-    """The system message a student meets at evaluation: what ``config`` puts in most lessons."""
+    """Return the system message that a student sees at evaluation, and in most lessons."""
     if config.mode in ("empty", "kept"):
         return ""
     return generic_messages().get(config.message, config.message)
 
 
 def erased_system(config: EraseConfig, told: str, key: str, seed: int) -> tuple[str, str]:
-    """The system message of one lesson and the name of how it came about.
+    """Return the system message of one lesson, and how it was erased.
 
     Args:
         config: How to erase.
-        told: The system message that the teacher was given.
-        key: Identity of the trace, so that a draw never depends on the order of lessons.
-        seed: Another seed draws anew.
+        told: The system message that the teacher saw.
+        key: Identity of the trace, so that a draw does not depend on the order of lessons.
+        seed: Another seed makes other draws.
+
+    Returns:
+        The message, and its origin: ``kept``, the name of a paraphrase, or ``config.mode``.
     """
     if config.mode == "kept" or stable_fraction("keep", str(seed), key) < config.keep_probability:
         return told, "kept"
@@ -70,7 +76,7 @@ def erased_system(config: EraseConfig, told: str, key: str, seed: int) -> tuple[
 
 
 def answer_only(example: Example, judged: Judged) -> str:
-    """The completion of the answer-only baseline: the reference, or the teacher's own answer where there is none."""
+    """Return the answer-only completion: the reference, or without one the teacher's answer."""
     reference = example.reference
     if isinstance(reference, tuple):
         answer = " ".join(reference) if example.answer_type == "list" else reference[0]
@@ -81,8 +87,8 @@ def answer_only(example: Example, judged: Judged) -> str:
     return f"The answer is {answer}."
 
 
-def laid_out(judged: Judged, layout: Layout) -> tuple[str | None, str]:
-    """(separate reasoning, visible answer) of a trace."""
+def split_reasoning(judged: Judged, layout: Layout) -> tuple[str | None, str]:
+    """Split a trace into its separate reasoning (None without any) and its visible answer."""
     text, reasoning = judged.attempt.text, judged.attempt.reasoning
     if layout == "text_only":
         return None, text
@@ -103,13 +109,13 @@ def lesson_of(
     content: Literal["explanation", "answer_only"],
     seed: int,
 ) -> Lesson:
-    """The lesson that ``judged``, a kept trace, becomes."""
+    """Make a lesson of a kept trace."""
     attempt = judged.attempt
     system, erased = erased_system(config, system_in(attempt.messages), attempt.id, seed)
     kept = erased == "kept"
     messages = conversation(system, example, strategy.demonstrations if kept else ())
     if content == "explanation":
-        reasoning, completion = laid_out(judged, config.layout)
+        reasoning, completion = split_reasoning(judged, config.layout)
     else:
         reasoning, completion = None, answer_only(example, judged)
     return Lesson(
@@ -132,8 +138,8 @@ def lesson_of(
     )
 
 
-def leaked_strategy(lesson: Lesson, told: str) -> bool:
-    """Whether the student could still read what the teacher was told in a lesson whose prompt is erased."""
+def leaks_strategy(lesson: Lesson, told: str) -> bool:
+    """Return whether an erased lesson still holds ``told``, the teacher's system message."""
     words = " ".join(told.split())
     texts = (
         *(message.content for message in lesson.messages),
@@ -154,20 +160,21 @@ async def erase(
     """Turn ``curate``'s kept traces into ``lessons.parquet``.
 
     Returns:
-        Counts of lessons by task, strategy and way of erasing.
+        ``lessons``, ``leaks`` and ``few_shot``, their numbers; ``task``, ``strategy`` and
+        ``erased``, the lessons by each.
 
     Raises:
-        ConfigError: The configuration cannot erase anything.
-        StepError: There is no trace to make a lesson of.
+        ConfigError: ``keep_probability`` is not a probability.
+        StepError: No trace was kept.
     """
     if not 0 <= config.keep_probability <= 1:
         raise ConfigError(
-            f"erase.keep_probability is {config.keep_probability}, but a probability lies in 0 … 1"
+            f"erase.keep_probability is {config.keep_probability}, but a probability is from 0 to 1"
         )
     known = by_name(strategies)
     counts: dict[str, dict[str, int]] = {"task": {}, "strategy": {}, "erased": {}}
     leaks = few_shot = 0
-    solved = _Solved(config.few_shot, context.seed) if config.few_shot else None
+    pool = FewShotPool(config.few_shot, context.seed) if config.few_shot else None
     with tables.TableWriter(context.out / layout.LESSONS, tables.LESSONS) as writer:
         for role, example, judged in _traces(context.inputs):
             strategy = known[judged.attempt.strategy]
@@ -175,7 +182,7 @@ async def erase(
                 judged, example, strategy, config=config, content=content, seed=context.seed
             )
             lesson = replace(lesson, meta={**lesson.meta, "role": role})
-            if leaked_strategy(lesson, system_in(judged.attempt.messages)):
+            if leaks_strategy(lesson, system_in(judged.attempt.messages)):
                 leaks += 1
                 continue
             writer.write(tables.lesson_row(lesson))
@@ -185,18 +192,19 @@ async def erase(
                 ("erased", lesson.erased),
             ):
                 counts[kind][value] = counts[kind].get(value, 0) + 1
-            if solved is not None and (more := solved.few_shot(lesson)) is not None:
+            if pool is not None and (more := pool.make_lesson(lesson)) is not None:
                 writer.write(tables.lesson_row(more))
                 few_shot += 1
     if writer.rows == 0:
         raise StepError(
-            "no trace was kept, so there is nothing to learn from; see the drops in the curate step's folder"
+            "no trace was kept, so there is nothing to learn from; "
+            "see the drops in the curate step's folder"
         )
     return {"lessons": writer.rows, "leaks": leaks, "few_shot": few_shot, **counts}
 
 
 def _traces(inputs: Mapping[str, Path]) -> Iterator[tuple[str, Example, Judged]]:
-    """Who wrote each kept trace, its example and the trace; the assistant's before the teacher's."""
+    """Yield the author's role, the example and the trace; the assistant's traces come first."""
     for role, step in (("assistant", "curate_assistant"), ("teacher", "curate")):
         if step in inputs:
             kept = tables.read_judged(inputs[step] / layout.KEPT)

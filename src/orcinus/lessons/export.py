@@ -1,4 +1,4 @@
-"""Lessons in the layouts that other trainers read.
+"""Write lessons in the layouts that other trainers read.
 
 One file of JSON Lines:
 
@@ -7,11 +7,12 @@ sharegpt   {"conversations": [{"from": "system", …}, {"from": "human", …}, {
 alpaca     {"system": …, "instruction": …, "input": "", "output": …}
 trl        {"prompt": [messages …], "completion": [{"role": "assistant", …}]}
 
-A folder with what the trainer wants beside the rows:
+A folder that also holds what the trainer needs beside the rows:
 
 axolotl         lessons.jsonl (messages) and a dataset section for its YAML
-llama-factory   lessons.jsonl (sharegpt, the system message in a column of its own) and dataset_info.json
-dataset         a Hugging Face dataset: Parquet with provenance in every row, and a card with licences and a warning of the teacher's terms
+llama-factory   lessons.jsonl (sharegpt, the system message in its own column), dataset_info.json
+dataset         a Hugging Face dataset: Parquet with provenance in every row, and a card with the
+                licences and a warning about the teacher's terms
 """
 
 from collections import Counter
@@ -40,12 +41,12 @@ def _answer(lesson: Lesson) -> str:
     )
 
 
-def _given(lesson: Lesson) -> list[dict[str, str]]:
+def _prompt(lesson: Lesson) -> list[dict[str, str]]:
     return [{"role": message.role, "content": message.content} for message in lesson.messages]
 
 
 def _messages(lesson: Lesson) -> dict[str, Any]:
-    return {"messages": [*_given(lesson), {"role": "assistant", "content": _answer(lesson)}]}
+    return {"messages": [*_prompt(lesson), {"role": "assistant", "content": _answer(lesson)}]}
 
 
 def _sharegpt(lesson: Lesson) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def _alpaca(lesson: Lesson) -> dict[str, Any]:
 
 def _trl(lesson: Lesson) -> dict[str, Any]:
     return {
-        "prompt": _given(lesson),
+        "prompt": _prompt(lesson),
         "completion": [{"role": "assistant", "content": _answer(lesson)}],
     }
 
@@ -82,23 +83,27 @@ LAYOUTS: Mapping[str, Callable[[Lesson], dict[str, Any]]] = {
 
 
 def export_lessons(lessons: Path, layout: str, out: Path, *, name: str) -> int:
-    """Write the lessons of a ``lessons.parquet`` to ``out``, a file or a folder as the layout is, and return how many there are.
+    """Write the lessons of a ``lessons.parquet`` in a trainer's layout.
 
     Args:
         lessons: The table.
-        layout: One of ``Layout`` or ``Folder``.
-        out: Where to. A folder is made; files of the same names in it are replaced.
-        name: Of the run, for what a trainer calls the data.
+        layout: One of ``Layout``, for a file, or of ``Folder``, for a folder.
+        out: The file or folder. A folder is made; files of the same names in it are replaced.
+        name: The run's name, used as the name of the data set.
+
+    Returns:
+        The number of lessons.
 
     Raises:
         ConfigError: There is no such layout.
-        StoreError: It cannot be written.
+        StoreError: The table cannot be read, or a file cannot be written.
     """
     if layout in LAYOUTS:
         return _write_lines(tables.read_lessons(lessons), LAYOUTS[layout], out)
     if layout not in FOLDERS:
         raise ConfigError(
-            f"no layout named {layout!r}; known: {', '.join((*get_args(Layout), *get_args(Folder)))}"
+            f"no layout named {layout!r}; "
+            f"known: {', '.join((*get_args(Layout), *get_args(Folder)))}"
         )
     out.mkdir(parents=True, exist_ok=True)
     return FOLDERS[layout](lessons, out, name)
@@ -194,7 +199,7 @@ def _to_dataset(lessons: Path, out: Path, name: str) -> int:
 def _card(
     name: str, rows: int, teachers: Counter[str], licences: Counter[str], strategies: Counter[str]
 ) -> str:
-    """The dataset card, in the form of the Hugging Face hub."""
+    """Return the dataset card in the Hugging Face hub's format."""
 
     def table(title: str, counts: Counter[str]) -> str:
         lines = [f"| {title} | lessons |", "|---|---:|"]
@@ -215,11 +220,13 @@ tags: [orcinus, explanation-distillation, synthetic]
 
 # {name}
 
-{rows:,} lessons for supervised fine-tuning, made with orcinus: a teacher's explanations of questions, in the strategy that had worked best for the student on
-each kind of question. The instruction for the strategy is not in `messages`; the column `strategy` says which one it was.
+{rows:,} lessons for supervised fine-tuning, made with orcinus. A teacher explains each question in
+the strategy that worked best for the student on this kind of question. The instruction for the
+strategy is not in `messages`; the column `strategy` names it.
 
-Written by a model, checked against references where there are any. **Before you publish or train on it**: the terms of the teacher's provider may forbid
-training other models on its outputs, and each source's licence holds for its questions.
+The explanations were written by a model, and checked against references where there are any.
+**Before you publish them or train on them**: the terms of the teacher's provider may forbid
+training other models on its outputs, and each source's licence applies to its questions.
 
 {table("teacher", teachers)}
 

@@ -1,4 +1,7 @@
-"""Lessons whose prompt shows solved examples first."""
+"""Few-shot lessons: the prompt shows solved questions of the same task first.
+
+"What is 2 + 3?" "The answer is 5."  …  "What is 17 + 25?"   →   "1. 17 + 25 = 42 …"
+"""
 
 from dataclasses import replace
 from typing import Literal
@@ -10,18 +13,19 @@ from orcinus.core.fingerprint import fingerprint, stable_fraction
 from orcinus.core.types import Lesson, Message
 
 POOL = 16
-"""Solved questions of a task that are kept at hand for few-shot lessons."""
+"""Lessons of a task that are held in memory to be shown: at least the largest number of shots."""
 
 
 class FewShotConfig(Config):
-    """Lessons made of lessons: some questions of the same task with their answers, then the question (Orca 2, section 4.1)."""
+    """How few-shot lessons are made of other lessons (Orca 2, section 4.1)."""
 
     share: float = Field(default=0.1, gt=0, le=1)
-    """Of how many lessons a few-shot one is made besides."""
+    """Share of lessons of which a few-shot lesson is made in addition."""
     shots: tuple[int, int] = (3, 5)
-    """Fewest and most solved questions, drawn for each lesson."""
+    """Fewest and most solved questions; the number is drawn for each lesson."""
     form: Literal["prompt", "turns"] = "prompt"
-    """prompt: all in one message, as in Orca 2; turns: as earlier turns of the conversation."""
+    """How they are shown. prompt: all in one message, as in Orca 2; turns: as earlier turns of the
+    conversation."""
 
     @field_validator("shots")
     @classmethod
@@ -31,15 +35,19 @@ class FewShotConfig(Config):
         return value
 
 
-class _Solved:
-    """Lessons of each task, to make few-shot lessons of."""
+class FewShotPool:
+    """The first lessons of each task, from which few-shot lessons are made."""
 
     def __init__(self, config: FewShotConfig, seed: int) -> None:
         self._config, self._seed = config, seed
         self._pools: dict[str, list[Lesson]] = {}
 
-    def few_shot(self, lesson: Lesson) -> Lesson | None:
-        """``lesson`` after solved questions of its task; None when it is not drawn, or too few are known yet."""
+    def make_lesson(self, lesson: Lesson) -> Lesson | None:
+        """Add ``lesson`` to the pool, and make a few-shot lesson of it.
+
+        Returns:
+            None when the lesson is not drawn, or the pool of its task is still too small.
+        """
         pool = self._pools.setdefault(lesson.task, [])
         others = [other for other in pool if other.example_id != lesson.example_id]
         if len(pool) < POOL:

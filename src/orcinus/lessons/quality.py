@@ -1,11 +1,13 @@
-"""A judge's ratings of a few hundred traces, extended to all others by a small classifier (Gunasekar et al. 2023, arXiv:2306.11644, section 2.1).
+"""Extend a judge's ratings of a few hundred traces to all others with a small classifier.
 
-    fit(texts, good)                     →  a Classifier; its scores(other texts) are higher for what the judge would call good
-    validated(texts, good, groups)       →  how well it orders texts that it did not learn from, and the chance of that by luck
+    fit(texts, good)                →  a Classifier, whose scores are higher for good texts
+    validate(texts, good, groups)   →  Validation(area=0.81, p_value=0.001) on texts it did not see
 
-Words and pairs of words, weighted by TF-IDF, and least squares with a penalty: ``FEATURES`` slots by hash, so that nothing is kept of the texts. Phi-1
-used embeddings and a random forest. On recorded answers logistic regression orders no better, and least squares have a closed form, so that the
-labels can be shuffled hundreds of times in a second. There is no chance in the result: the same texts and labels give the same scores.
+Features are words and pairs of words, weighted by TF-IDF and hashed into ``FEATURES`` slots. The
+model is ridge regression. Phi-1 used embeddings and a random forest (Gunasekar et al. 2023,
+arXiv:2306.11644, section 2.1). On recorded answers logistic regression orders texts no better.
+Least squares have a closed form, so that labels can be shuffled hundreds of times in a second. The
+result is deterministic: the same texts and labels give the same scores.
 """
 
 from collections.abc import Sequence
@@ -24,46 +26,52 @@ F64 = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 FEATURES = 1 << 16
+"""Slots of the feature hash, a power of two."""
 FOLDS = 5
+"""Folds of the cross-validation."""
 PENALTY = 1.0
-"""Of the squared weights, against the summed squared errors; texts have length one."""
+"""Weight of the squared weights against the summed squared errors, for texts of length one."""
 SHUFFLES = 999
+"""Shuffled labellings of the permutation test: with the true one they give p-values in steps of
+0.001."""
 CHANCE = 0.025
-"""A classifier is used when labels dealt out at random do as well with at most this probability."""
+"""Highest p-value of a classifier that is used: shuffled labels do as well at most this often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classifier:
-    """What tells good texts from others."""
+    """A linear model that tells good texts from others."""
 
     weights: F64
     bias: float
     rarity: F64
-    """By slot the inverse document frequency among the texts that were learnt from."""
+    """(FEATURES,) inverse document frequencies among the texts it learnt from."""
 
     def scores(self, texts: Sequence[str]) -> F64:
-        """About 1 for what is surely good, -1 for what is surely not."""
+        """Return (n,) scores: about 1 for a text that is surely good, -1 for one that is not."""
         found: F64 = _weighted(_counts(texts), self.rarity) @ self.weights + self.bias
         return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Worth:
-    """What a classifier is worth on texts that it did not learn from."""
+class Validation:
+    """How well a classifier orders texts that it did not learn from."""
 
     area: Area
-    """Within the folds. Its interval knows nothing of the chance in which labels were learnt from; ``p_value`` does."""
+    """Area under the ROC curve within the folds. Its interval ignores that the training labels are
+    random too; ``p_value`` accounts for that."""
     p_value: float
-    """Share of shuffled labels that are ordered as well (a permutation test, the true labels counted in)."""
+    """Share of shuffled labellings that are ordered as well: a permutation test, the true one
+    included."""
 
     @property
     def clear(self) -> bool:
-        """Whether it is better than chance."""
+        """Whether it is clearly better than chance."""
         return self.p_value <= CHANCE
 
 
 def fit(texts: Sequence[str], good: Bools) -> Classifier:
-    """Learn from ``texts`` and whether each is good."""
+    """Fit a classifier to ``texts`` and their labels ``good`` (n,)."""
     features, rarity = _features(texts)
     signs = np.where(good, 1.0, -1.0)
     bias = float(signs.mean())
@@ -72,16 +80,19 @@ def fit(texts: Sequence[str], good: Bools) -> Classifier:
     return Classifier(weights=weights, bias=bias, rarity=rarity)
 
 
-def validated(
+def validate(
     texts: Sequence[str], good: Bools, groups: Sequence[str], *, seed: int
-) -> Worth | None:
-    """What ``fit`` is worth, by cross-validation; None where there are too few texts of a kind.
+) -> Validation | None:
+    """Cross-validate ``fit``.
 
     Args:
-        texts: What was labelled.
-        good: (n,) its labels.
-        groups: Texts of one group are in one fold.
+        texts: The labelled texts.
+        good: (n,) their labels.
+        groups: The group of each text. Texts of one group are in one fold.
         seed: Of the shuffles.
+
+    Returns:
+        None where there are too few texts of either kind.
     """
     folds = np.array([int(FOLDS * stable_fraction("fold", group)) for group in groups], np.int64)
     random = np.random.default_rng(seed)
@@ -91,11 +102,20 @@ def validated(
     if areas[0] is None:
         return None
     as_good = sum(area is not None and area.value >= areas[0].value for area in areas)
-    return Worth(area=areas[0], p_value=as_good / len(areas))
+    return Validation(area=areas[0], p_value=as_good / len(areas))
 
 
 def _out_of_fold(texts: Sequence[str], labels: Bools, folds: npt.NDArray[np.int64]) -> F64:
-    """(texts × columns of ``labels``) each text's score by what learnt from the other folds, for all labellings at once."""
+    """Score each text with a model fitted to the other folds, for all labellings at once.
+
+    Args:
+        texts: The n texts.
+        labels: (n, m) labellings.
+        folds: (n,) the fold of each text.
+
+    Returns:
+        (n, m) scores.
+    """
     features, _ = _features(texts)
     gram = (features @ features.T).toarray()
     signs = np.where(labels, 1.0, -1.0)
@@ -104,23 +124,27 @@ def _out_of_fold(texts: Sequence[str], labels: Bools, folds: npt.NDArray[np.int6
         inside, outside = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
         if len(outside):
             known = signs[outside] - signs[outside].mean(axis=0)
-            learnt = np.linalg.solve(
+            fitted = np.linalg.solve(
                 gram[np.ix_(outside, outside)] + PENALTY * np.eye(len(outside)), known
             )
-            scores[inside] = gram[np.ix_(inside, outside)] @ learnt
+            scores[inside] = gram[np.ix_(inside, outside)] @ fitted
     return scores
 
 
 def _features(texts: Sequence[str]) -> tuple[Any, F64]:
-    """(texts × slots) TF-IDF, and each slot's inverse document frequency."""
+    """Return the (texts, slots) TF-IDF matrix and each slot's inverse document frequency."""
     counts = _counts(texts)
     documents = np.bincount(counts.indices, minlength=counts.shape[1])
     rarity = np.log((1 + len(texts)) / (1 + documents)) + 1
     return _weighted(counts, rarity), rarity
 
 
-def good_of(ratings: Sequence[float]) -> Bools | None:
-    """Which ratings are good: those from a value on that parts them most evenly; None where all are alike."""
+def split_ratings(ratings: Sequence[float]) -> Bools | None:
+    """Mark the good ratings (n,): those from the value on that splits them most evenly.
+
+    Returns:
+        None where all ratings are equal.
+    """
     values = np.array(ratings)
     cuts = np.unique(values)[1:]
     if len(cuts) == 0:
@@ -131,7 +155,7 @@ def good_of(ratings: Sequence[float]) -> Bools | None:
 
 
 def _counts(texts: Sequence[str]) -> Any:
-    """(texts × slots) how often each word, and each pair of words, stands in each text."""
+    """Return the (texts, slots) counts of each word and each pair of words."""
     parts = []
     for n in (1, 2):
         grams = ngrams(texts, n)
@@ -143,7 +167,7 @@ def _counts(texts: Sequence[str]) -> Any:
 
 
 def _weighted(counts: Any, rarity: F64) -> Any:
-    """TF-IDF with dampened counts, each text of length one."""
+    """Weight counts by TF-IDF with sublinear counts, and scale each text to length one."""
     values = (1 + np.log(counts.data)) * rarity[counts.indices]
     rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
     lengths = np.sqrt(np.bincount(rows, values**2, minlength=counts.shape[0]))

@@ -1,8 +1,8 @@
-"""Teaching: the teacher explains every example of the ``teach`` split under the strategy assigned to its group.
+"""Ask the teacher to explain the ``teach`` split, each example under its group's strategy.
 
-    assignment (sums → step_by_step)  ×  "What is 17 + 25?"  ──teacher──►  a trace, judged against the reference
+    sums → step_by_step   ×   "What is 17 + 25?"   ──teacher──►   a trace, judged by the reference
 
-Sampling k > 1 explanations of one example gives curation something to choose from.
+Sampling k > 1 explanations of an example gives curation something to choose from.
 """
 
 from collections import Counter
@@ -29,9 +29,10 @@ class TeachConfig(Config):
     """How the teacher is asked."""
 
     sampling: SamplingConfig = SamplingConfig(max_tokens=1024)
-    """How the teacher writes, and how many explanations of each example."""
+    """How the teacher writes, and how many explanations of each example it gives."""
     share: float = Field(default=1.0, gt=0, le=1)
-    """Share of the teach split that is asked, drawn by a hash: Orca's GPT-4 explained a fifth of what its assistant did."""
+    """Share of the teach split that is asked, drawn by a hash. Orca's GPT-4 explained a fifth of
+    what its assistant, ChatGPT, did."""
 
 
 async def teach(
@@ -43,18 +44,26 @@ async def teach(
 ) -> dict[str, Any]:
     """Ask the teacher, or its assistant, and write its judged traces to ``attempts.parquet``.
 
+    Args:
+        config: How the teacher is asked.
+        strategies: The recipe's strategies, and the skills that were written for it.
+        context: With the inputs ``sample`` and ``assign``.
+        role: Which of the two is asked.
+
     Returns:
-        Counts of attempts, of verdicts by value and of examples left out because no strategy was assigned.
+        ``attempts``, their number, and of these ``right``, ``wrong``, ``unjudged`` and ``errors``.
 
     Raises:
-        StepError: No example has a strategy, or not one trace arrived.
-        BudgetError: The cap is reached; what is paid for is in the ledger, and the next run goes on from there.
+        StepError: No example has a strategy, or every call failed.
+        BudgetError: The budget is used up. Paid replies are in the ledger; the next run resumes
+            there.
     """
     strategy_of = chosen_strategy(strategies, context.inputs["assign"])
     total = sum(1 for _ in _requests(config, strategy_of, context))
     if total == 0:
         raise StepError(
-            "no example of the teach split has a strategy: see assignments.parquet in the assign step's folder"
+            "no example of the teach split has a strategy: "
+            "see assignments.parquet in the assign step's folder"
         )
     context.progress.start("teach" if role == "teacher" else "teach with the assistant", total)
     counts: Counter[str] = Counter()
@@ -93,8 +102,8 @@ def requests(
 ) -> list[Asking]:
     """List the calls to the teacher, or to its assistant.
 
-    The arguments are those of ``teach``. Before there is an assignment, every example is listed under
-    the strategy with the longest message.
+    The arguments are those of ``teach``. Before there is an assignment, every example is listed
+    under the strategy with the longest message.
     """
     assign = context.inputs.get("assign")
     asked = _requests(config, chosen_strategy(strategies, assign), context)
@@ -102,7 +111,11 @@ def requests(
 
 
 def chosen(config: TeachConfig, context: StepContext) -> Iterator[Example]:
-    """The examples that are asked. Of two shares the smaller is part of the greater: a teacher explains what its assistant did."""
+    """Yield the examples that are asked.
+
+    A smaller share is part of a larger one, so the teacher explains what its assistant explained
+    too.
+    """
     for example in tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "teach"):
         if (
             config.share == 1
