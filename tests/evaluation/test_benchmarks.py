@@ -1,4 +1,4 @@
-"""Evaluation without a recipe: paid once, conditions compared on the same items, and everything that stands in its folder."""
+"""Evaluation without a recipe: calls are made once, conditions share items, results are kept."""
 
 import asyncio
 import importlib
@@ -17,7 +17,7 @@ from orcinus.core.results import RuleScore
 from orcinus.core.types import Messages, Sampling
 from orcinus.evaluation.benchmark_scores import ModelScores
 from orcinus.evaluation.benchmarks import evaluate_model
-from orcinus.evaluation.conditions import Settings
+from orcinus.evaluation.conditions import BenchmarkSettings
 from orcinus.evaluation.decisions import DecideConfig
 from orcinus.models.function import FunctionConfig
 from orcinus.pipeline.benchmarks import evaluate_and_report
@@ -33,7 +33,7 @@ calls: list[Messages] = []
 
 
 def model(messages: Messages, sampling: Sampling) -> str:
-    """Adds rightly, unless it is told to be brief or asked in words that it does not know."""
+    """Add correctly, unless asked to be brief or in the layout ``cued``."""
     calls.append(messages)
     text = messages[-1].content
     if messages[0].role == "system" and "brief" in messages[0].content:
@@ -43,14 +43,14 @@ def model(messages: Messages, sampling: Sampling) -> str:
 
 
 def judge(messages: Messages, sampling: Sampling) -> str:
-    """Rates first turns 4 and later ones 8."""
+    """Rate first turns 4 and later turns 8."""
     request = messages[-1].content
     line = request.splitlines()[-1].partition(":")[0]
     return f"{line}: {8 if 'ASSISTANT:' in request else 4}"
 
 
 def asked() -> list[Messages]:
-    """What the model was asked: it lives in the module as the package names it, which pytest's own copy is not."""
+    """Return the model's calls, from the module as the package imports it."""
     found: list[Messages] = importlib.import_module("tests.evaluation.test_benchmarks").calls
     return found
 
@@ -84,7 +84,9 @@ def conversations(data: Path) -> None:
 
 
 def run(folder: Path, **changes: Any) -> ModelScores:
-    settings = Settings(**{"benchmarks": (load("gsm8k"),), "data": folder / "data", **changes})
+    settings = BenchmarkSettings(
+        **{"benchmarks": (load("gsm8k"),), "data": folder / "data", **changes}
+    )
     runtime = Runtime(workspace=folder, ledger_path=folder / "ledger.sqlite")
     out = folder / "out"
     return asyncio.run(evaluate_and_report(settings, MODEL, JUDGE, out, runtime, Silent()))
@@ -99,7 +101,7 @@ def test_a_model_is_scored_and_its_answers_are_kept(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "scores.json").read_bytes())["macro"] == 1.0
 
 
-def test_an_answer_in_which_a_published_rule_finds_nothing_counts_as_wrong_by_it(
+def test_an_answer_that_a_published_rule_cannot_read_is_wrong_by_that_rule(
     tmp_path: Path,
 ) -> None:
     sums(tmp_path)
@@ -155,7 +157,7 @@ def test_layouts_and_system_messages_are_conditions_on_the_same_items(tmp_path: 
     assert all(row.n == 20 and row.p_holm < 0.001 for row in found.against_first)
 
 
-def test_two_conditions_that_send_the_same_words_share_their_calls_and_are_both_scored(
+def test_two_conditions_with_the_same_messages_share_calls_and_are_both_scored(
     tmp_path: Path,
 ) -> None:
     sums(tmp_path)
@@ -166,7 +168,7 @@ def test_two_conditions_that_send_the_same_words_share_their_calls_and_are_both_
     assert [c.score.accuracy.micro.n for c in found.conditions.values()] == [20, 20]
 
 
-def test_items_that_the_model_has_learnt_from_are_flagged(tmp_path: Path) -> None:
+def test_items_in_the_training_data_are_flagged(tmp_path: Path) -> None:
     sums(tmp_path)
     (tmp_path / "learnt.jsonl").write_text(
         json.dumps({"messages": [{"content": "What is 3 + 4?"}]}), encoding="utf-8"
@@ -192,7 +194,7 @@ def test_the_second_turn_is_asked_after_the_first_answer_and_rated_with_it(tmp_p
     assert [m.content for m in second.messages] == ["0 and 1?", "The answer is 1.", "0 and 2?"]
 
 
-def test_a_budget_stops_the_asking_and_what_is_paid_for_is_kept(tmp_path: Path) -> None:
+def test_a_budget_stops_the_calls_and_paid_replies_are_kept(tmp_path: Path) -> None:
     sums(tmp_path)
     with pytest.raises(BudgetError):
         run(tmp_path, budget=BudgetConfig(tokens=900), sampling={"max_tokens": 800})
@@ -206,7 +208,7 @@ def test_a_budget_stops_the_asking_and_what_is_paid_for_is_kept(tmp_path: Path) 
 
 def test_a_benchmark_that_needs_a_judge_is_refused_without_one(tmp_path: Path) -> None:
     runtime = Runtime(workspace=tmp_path, ledger_path=tmp_path / "ledger.sqlite")
-    settings = Settings(benchmarks=(load("mt_bench"),), data=tmp_path)
+    settings = BenchmarkSettings(benchmarks=(load("mt_bench"),), data=tmp_path)
     with pytest.raises(ConfigError, match="mt_bench is scored by a judge"):
         asyncio.run(evaluate_model(settings, MODEL, None, tmp_path / "out", runtime, Silent()))
 
@@ -219,7 +221,7 @@ def test_what_a_model_or_a_user_wrote_is_escaped_in_the_page(tmp_path: Path) -> 
     assert "&lt;b&gt;brief" in page
 
 
-def test_several_tries_are_decided_and_the_report_says_at_which_cost(tmp_path: Path) -> None:
+def test_several_samples_are_decided_and_the_report_states_the_cost(tmp_path: Path) -> None:
     sums(tmp_path)
     ways = DecideConfig(by=("majority", "best_of_n"), reward="judge", at=(2,))
     found = run(
@@ -239,7 +241,7 @@ def test_several_tries_are_decided_and_the_report_says_at_which_cost(tmp_path: P
     assert (tmp_path / "out" / "decided-gsm8k-plain-1.parquet").is_file()
 
 
-def test_published_figures_stand_beside_and_are_called_not_comparable(tmp_path: Path) -> None:
+def test_published_figures_are_shown_and_called_not_comparable(tmp_path: Path) -> None:
     sums(tmp_path)
     run(tmp_path)
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The rules that say why a lesson is failed: each on a case made for it, and not on its neighbour."""
+"""The rules that explain a failed lesson: each finds its own case, and not a similar one."""
 
 from dataclasses import replace
 from typing import Any
@@ -126,7 +126,7 @@ def test_each_cause_is_recognised(
 
 
 NEIGHBOURS: tuple[tuple[Cause, dict[str, Any], dict[str, Any]], ...] = (
-    # As many lessons are taught this way as the other, or it does no worse.
+    # Both styles are equally frequent, or the rarer one does no worse.
     (
         "conflict",
         {},
@@ -143,22 +143,22 @@ NEIGHBOURS: tuple[tuple[Cause, dict[str, Any], dict[str, Any]], ...] = (
             "right_by_style": {("sums", STYLE): Tally(2, 4), ("sums", OTHER): Tally(4, 9)},
         },
     ),
-    # It may have been a guess.
+    # The right answer may have been a guess.
     (
         "forgetting",
         {"attempts": {"before": RIGHT, "one": WRONG}},
         {"guessed": frozenset({("before", "sums")})},
     ),
-    # The lesson is short: the student rambles.
+    # The lesson is short: only the student is too long.
     ("truncation", {"attempts": {"one": judged(None, text="3 +", finish="length")}}, {}),
-    # The words are not learnt yet, so that nothing is known of the form or of what is missing.
+    # Not learnt yet: nothing is known about the format or missing prerequisites.
     ("format", {"attempts": {"one": judged(None, text="three")}, "loss_after": 1.5}, {}),
     (
         "prerequisite",
         {"loss_after": 1.5},
         {"right_by_level": {("sums", 0): Tally(1, 9), ("sums", 1): Tally(1, 9)}},
     ),
-    # Others as difficult are right.
+    # Others of the same difficulty are right.
     (
         "prerequisite",
         {},
@@ -171,7 +171,7 @@ NEIGHBOURS: tuple[tuple[Cause, dict[str, Any], dict[str, Any]], ...] = (
 
 
 @pytest.mark.parametrize(("cause", "of_lesson", "of_all"), NEIGHBOURS)
-def test_no_cause_is_seen_where_it_is_not(
+def test_no_cause_is_found_in_a_similar_case(
     cause: Cause, of_lesson: dict[str, Any], of_all: dict[str, Any]
 ) -> None:
     assert cause not in explain(replace(TAUGHT, **of_lesson), replace(RUN, **of_all)).causes
@@ -189,11 +189,11 @@ def test_no_cause_is_seen_where_it_is_not(
         ("failed call", judged(None, finish="error")),
     ],
 )
-def test_what_became_of_an_attempt(expected: str, attempt: Judged) -> None:
+def test_the_outcome_of_an_attempt(expected: str, attempt: Judged) -> None:
     assert outcome_of(EXAMPLE, attempt) == expected
 
 
-def test_what_has_no_reference_is_not_failed() -> None:
+def test_an_example_without_a_reference_is_not_failed() -> None:
     assert outcome_of(replace(EXAMPLE, reference=None), judged(None)) == "not judged"
 
 
@@ -236,14 +236,14 @@ def test_accuracy_falls_with_difficulty_only_downwards() -> None:
     assert trend_p_value(levels, [True] * 30) == 1.0
 
 
-def test_right_answers_at_chance_are_no_knowledge() -> None:
+def test_right_answers_at_chance_level_may_be_guesses() -> None:
     true_or_false = replace(EXAMPLE, answer_type="bool")
     assert may_be_guessing([(true_or_false, RIGHT), (true_or_false, WRONG)] * 20)
     assert not may_be_guessing([(true_or_false, RIGHT)] * 20)
     assert not may_be_guessing([(EXAMPLE, RIGHT), (EXAMPLE, WRONG)])
 
 
-def test_a_loss_that_still_falls_is_told_from_one_that_does_not() -> None:
+def test_a_falling_loss_is_recognised() -> None:
     assert still_falling([1 / (i + 1) for i in range(20)])
     assert not still_falling([0.5] * 20)
     assert not still_falling([2.0, 1.0])

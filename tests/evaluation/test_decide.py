@@ -1,4 +1,4 @@
-"""Several tries become one answer: by votes, by reward, by tree search; within the width and the budget, and never paid twice."""
+"""Several samples become one answer by vote, reward or tree search, within width and budget."""
 
 import asyncio
 import json
@@ -42,14 +42,14 @@ from orcinus.verifiers.measure import measure
 
 STEPS = 4
 CHANCE = 0.4
-"""Of the right digit at each step of the maze."""
+"""Probability of knowing the right digit at a step of the maze."""
 MAZE = SamplingConfig(samples=16, temperature=1.0, max_tokens=100)
 
 calls: list[Messages] = []
 
 
 def code_of(prompt: str) -> str:
-    """The digits that lead through the maze of a question."""
+    """Return the digits that lead through the maze of a question."""
     return "".join(str(int(10 * stable_fraction("code", prompt, str(i)))) for i in range(STEPS))
 
 
@@ -62,7 +62,7 @@ def maze(count: int) -> list[Example]:
 
 
 def walker(messages: Messages, sampling: Sampling) -> Completion:
-    """Draws a digit a step, the right one with a chance of 0.4 and else any; a step is two tokens."""
+    """Write a digit per step: the right one with probability 0.4, else any. A step is 2 tokens."""
     calls.append(messages)
     begun = messages[-1].content if messages[-1].role == "assistant" else ""
     prompt = messages[0].content
@@ -87,7 +87,7 @@ def completion(text: str, finish: Finish, tokens: int) -> Completion:
 
 
 def right_so_far(example: Example, text: str) -> float:
-    """The share of digits that are right: a process reward."""
+    """Return the share of digits that are right: a process reward."""
     digits = [line.removeprefix("turn ") for line in text.split("\n\n") if line.startswith("turn ")]
     return sum(a == b for a, b in zip(digits, code_of(example.prompt), strict=False)) / max(
         1, len(digits)
@@ -110,7 +110,7 @@ async def search(
     judge: Completer | None = None,
     tokens: int | None = None,
 ) -> dict[tuple[str, int], DecisionScore]:
-    """Ask the samples, then decide; by way and number."""
+    """Ask for the samples and decide; return the rows by method and number."""
     sampling = config.sampling(sampling)
     requests = [
         r for e in examples or maze(20) for r in requests_for(e, strategy, sampling, seed=0)
@@ -138,19 +138,19 @@ async def search(
 
 
 def run(*arguments: Any, **more: Any) -> dict[tuple[str, int], DecisionScore]:
-    """``search`` in a loop of its own."""
+    """Run ``search`` in its own event loop."""
     return asyncio.run(search(*arguments, **more))
 
 
 def spent(folder: Path) -> tuple[int, int]:
-    """Calls and tokens that the ledger has."""
+    """Return the calls and tokens in the ledger."""
     with Ledger(folder / "ledger.sqlite", read_only=True) as ledger:
         rows = ledger.spend("run")
     return sum(row.calls for row in rows), sum(row.tokens_in + row.tokens_out for row in rows)
 
 
-def test_search_finds_the_way_with_fewer_tokens_than_a_vote(tmp_path: Path) -> None:
-    # n = 60, seed 0. A whole walk is right with a chance of about 0.46⁴ = 0.045; a vote of 16 can do little about it.
+def test_search_solves_the_maze_with_fewer_tokens_than_a_vote(tmp_path: Path) -> None:
+    # n = 60, seed 0. A whole walk is right with probability 0.46⁴ = 0.045: too rare for a vote.
     config = DecideConfig(by=("majority", "rebase"), reward=REWARD, at=(8, 16), steps=STEPS + 1)
     found = run(tmp_path, config, examples=maze(60))
     search, vote = found["rebase", 8], found["majority", 16]
@@ -166,7 +166,7 @@ def test_search_finds_the_way_with_fewer_tokens_than_a_vote(tmp_path: Path) -> N
     steps=st.integers(1, 6),
     leaves=st.sampled_from(["majority", "best_of_n", "weighted"]),
 )
-def test_no_more_answers_and_no_more_calls_a_step_than_the_width(
+def test_answers_and_calls_per_step_never_exceed_the_width(
     width: int, temperature: float, steps: int, leaves: Any
 ) -> None:
     config = DecideConfig(
@@ -187,7 +187,7 @@ def test_no_more_answers_and_no_more_calls_a_step_than_the_width(
 
 @settings(max_examples=6, deadline=None)
 @given(samples=st.integers(2, 9), seed=st.integers(0, 50))
-def test_a_tree_of_one_step_is_a_weighted_majority_and_asks_nothing_more(
+def test_a_tree_of_one_step_is_a_weighted_majority_without_further_calls(
     samples: int, seed: int
 ) -> None:
     sampling = MAZE.model_copy(update={"samples": samples})
@@ -216,9 +216,7 @@ def test_nothing_is_asked_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("after", [1, 330, 400, 600])
-def test_a_search_that_is_cut_off_goes_on_and_pays_nothing_twice(
-    tmp_path: Path, after: int
-) -> None:
+def test_a_killed_search_resumes_and_pays_nothing_twice(tmp_path: Path, after: int) -> None:
     config = DecideConfig(by=("rebase",), reward=REWARD, at=(8,), steps=STEPS + 1)
     whole = run(tmp_path / "whole", config)
     left = after
@@ -251,7 +249,7 @@ def test_the_budget_stops_a_search_and_is_never_passed(tmp_path: Path) -> None:
     assert spent(tmp_path / "capped") == spent(tmp_path / "whole")
 
 
-def test_equal_beginnings_are_gone_on_with_differently(tmp_path: Path) -> None:
+def test_equal_partial_answers_get_different_continuations(tmp_path: Path) -> None:
     def one_way(messages: Messages, sampling: Sampling) -> Completion:
         if messages[-1].role != "assistant":
             return completion("turn 1\n\n", "stop", 2)
@@ -265,7 +263,7 @@ def test_equal_beginnings_are_gone_on_with_differently(tmp_path: Path) -> None:
     assert len(set(ends)) == len(ends) == 4
 
 
-def test_an_answer_that_ends_leaves_the_tree_with_its_place(tmp_path: Path) -> None:
+def test_a_finished_answer_gives_up_its_place_in_the_tree(tmp_path: Path) -> None:
     def ending(messages: Messages, sampling: Sampling) -> Completion:
         first = messages[-1].role != "assistant"
         return completion(
@@ -280,7 +278,7 @@ def test_an_answer_that_ends_leaves_the_tree_with_its_place(tmp_path: Path) -> N
     assert found["rebase", 4].calls == 6  # four first steps, two of them ends; so two second steps
 
 
-def test_a_stop_text_of_the_recipe_ends_the_answer_and_is_no_part_of_it(tmp_path: Path) -> None:
+def test_a_stop_text_of_the_recipe_ends_the_answer_and_is_removed(tmp_path: Path) -> None:
     sampling = MAZE.model_copy(update={"stop": ("END",)})
     model = FunctionModel(
         lambda messages, sampling: completion("The answer is 1. END", "stop", 5), model="stopped"
@@ -297,7 +295,7 @@ def test_a_stop_text_of_the_recipe_ends_the_answer_and_is_no_part_of_it(tmp_path
     ]
 
 
-def test_groups_of_fewer_answers_than_there_are_all_count(tmp_path: Path) -> None:
+def test_every_group_of_fewer_answers_counts(tmp_path: Path) -> None:
     found = run(tmp_path, DecideConfig(by=("majority",)))
     assert [(n, row.score.n) for (_, n), row in found.items()] == [
         (1, 320),
@@ -311,7 +309,7 @@ def test_groups_of_fewer_answers_than_there_are_all_count(tmp_path: Path) -> Non
 
 
 def critic(messages: Messages, sampling: Sampling) -> Completion:
-    """A judge that knows the code: rates 10 where all is right so far, else 1."""
+    """Rate 10 when all digits so far are right, else 1."""
     request = messages[-1].content
     question = next(line for line in request.splitlines() if line.startswith("Which way"))
     digits = [
@@ -325,7 +323,7 @@ def critic(messages: Messages, sampling: Sampling) -> Completion:
     )
 
 
-def test_a_judge_rewards_steps_without_seeing_the_reference_and_its_calls_stand_beside_the_score(
+def test_a_judge_rewards_steps_without_the_reference_and_its_calls_are_counted(
     tmp_path: Path,
 ) -> None:
     shown: list[str] = []
@@ -344,7 +342,7 @@ def test_a_judge_rewards_steps_without_seeing_the_reference_and_its_calls_stand_
     assert not any("reference" in text for text in shown)
 
 
-def test_a_rating_that_cannot_be_read_is_counted_and_worth_nothing(tmp_path: Path) -> None:
+def test_an_unreadable_rating_is_counted_and_worth_nothing(tmp_path: Path) -> None:
     mute = FunctionModel(lambda messages, sampling: "no idea", model="mute")
     found = run(
         tmp_path,
@@ -355,7 +353,7 @@ def test_a_rating_that_cannot_be_read_is_counted_and_worth_nothing(tmp_path: Pat
     assert found["weighted", 16].unrated == 32
 
 
-def test_an_answer_that_reaches_its_longest_ends_there(tmp_path: Path) -> None:
+def test_an_answer_ends_at_max_tokens(tmp_path: Path) -> None:
     sampling = MAZE.model_copy(update={"max_tokens": 4})
     run(
         tmp_path,
@@ -389,7 +387,7 @@ def demo_student() -> LocalModel:
 
 
 async def search_the_demo(folder: Path, *, served: bool) -> dict[tuple[str, int], DecisionScore]:
-    """By the student in this process, or behind a server."""
+    """Search with the student in this process, or behind a server."""
     student = demo_student()
     settings: Any = {"examples": DEMO, "sampling": DEMO_SAMPLING, "strategy": STEPWISE}
     try:
@@ -407,7 +405,7 @@ async def search_the_demo(folder: Path, *, served: bool) -> dict[tuple[str, int]
         await student.aclose()
 
 
-def test_a_model_is_searched_by_its_own_probability_over_http_as_in_this_process(
+def test_search_by_the_models_own_probability_is_the_same_over_http(
     tmp_path: Path,
 ) -> None:
     here = asyncio.run(search_the_demo(tmp_path / "here", served=False))
@@ -420,7 +418,7 @@ def test_a_model_is_searched_by_its_own_probability_over_http_as_in_this_process
     assert all("The answer is" in text for text in taken)
 
 
-def test_a_server_that_refuses_to_go_on_ends_the_search_with_its_words(tmp_path: Path) -> None:
+def test_a_server_that_refuses_to_continue_ends_the_search_with_its_message(tmp_path: Path) -> None:
     async def go() -> None:
         answers = Recordings({"*": {example.prompt: "turn 1\n\n" for example in maze(2)}})
         async with chat_server(Replay(answers, model="recorded")) as url:
@@ -434,15 +432,15 @@ def test_a_server_that_refuses_to_go_on_ends_the_search_with_its_words(tmp_path:
                 await endpoint.aclose()
 
     with pytest.raises(
-        StepError, match=r"recorded refuses to go on .* recorded cannot continue a text"
+        StepError, match=r"recorded refuses to continue .* recorded cannot continue a text"
     ):
         asyncio.run(go())
 
 
-# What cannot be done
+# Refused settings
 
 
-def test_a_model_that_cannot_go_on_with_a_text_is_refused_before_the_search() -> None:
+def test_a_model_that_cannot_continue_a_reply_is_refused_before_the_search() -> None:
     replay = Replay(Recordings({}), model="recorded")
     with pytest.raises(ConfigError, match="recorded is not known to do so"):
         DecideConfig(by=("rebase",)).require(replay)
@@ -469,7 +467,7 @@ def test_a_reward_outside_0_to_1_is_refused(tmp_path: Path) -> None:
 
 
 def seven(example: Example, text: str) -> int:
-    """No reward."""
+    """Return a number that is not a reward."""
     return 7
 
 
@@ -503,7 +501,7 @@ def test_wrong_flags_are_one_line(tmp_path: Path, arguments: tuple[str, ...], sa
 
 
 @pytest.mark.parametrize("changes", [{"samples": 1}, {"temperature": 0.0}])
-def test_there_must_be_something_to_decide_between(changes: dict[str, Any]) -> None:
+def test_there_must_be_different_samples_to_choose_among(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="needs several answers that differ"):
         DecideConfig(by=("majority",)).sampling(MAZE.model_copy(update=changes))
     with pytest.raises(ConfigError, match=r"must lie between 1 and sampling\.samples, 16"):
@@ -513,7 +511,7 @@ def test_there_must_be_something_to_decide_between(changes: dict[str, Any]) -> N
 # In a recipe
 
 
-def test_a_recipe_decides_for_every_arm_of_the_student_and_its_report_says_what_it_cost(
+def test_a_recipe_decides_for_every_arm_of_the_student_and_reports_the_cost(
     tmp_path: Path,
 ) -> None:
     evaluated = {

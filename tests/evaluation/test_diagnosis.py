@@ -1,4 +1,4 @@
-"""Real small runs with a fault on purpose, and whether the diagnosis names it."""
+"""Diagnosis of small real runs, each with a deliberate fault that it must name."""
 
 import asyncio
 import json
@@ -32,12 +32,12 @@ LARGEST: dict[str, Any] = {"generator": "largest", "count": 60, "size": [3, 4]}
 
 
 def of_two_minds(messages: Messages, sampling: Sampling) -> str:
-    """A teacher that is right when first asked, and wrong on half of the questions when asked again."""
+    """Answer right in the first sample, and half of the questions wrong in the second."""
     return explain(messages[-1].content, "step_by_step", errors=0.5 if sampling.seed else 0.0)
 
 
 def run(folder: Path, train: dict[str, Any], **changes: Any) -> tuple[Path, Runtime]:
-    """A recipe with the demo's student and little to do, run as far as its evaluation."""
+    """Run a small recipe with the demo's student up to its evaluation."""
     path = write_recipe(
         folder / "recipe.yaml",
         **{
@@ -103,7 +103,7 @@ def test_contradicting_lessons_are_found(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def forgetful(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Diagnosis]:
-    """A run whose second stage, on another task at a high rate, ruins what the first taught; and its diagnosis."""
+    """Diagnose a run whose second stage, on another task at a high rate, undoes the first."""
     folder = tmp_path_factory.mktemp("forgetful")
     adding = {"name": "adding", "tasks": ["sums"], "epochs": 4, "learning_rate": 5e-4}
     other = {"name": "other", "tasks": ["largest"], "epochs": 6, "learning_rate": 5e-3}
@@ -131,7 +131,7 @@ def test_a_stage_that_forgets_is_named_and_replay_advised(
     assert "tasks: [largest], epochs: 6.0, learning_rate: 0.005, replay: 0.2" in advice.edit
 
 
-def test_nothing_is_asked_twice_and_a_diagnosis_is_no_step(
+def test_no_call_is_made_twice_and_a_diagnosis_is_no_step(
     forgetful: tuple[Path, Diagnosis],
 ) -> None:
     folder, first = forgetful

@@ -1,4 +1,4 @@
-"""What training must not cost: losses are found, refusals are counted both ways, and too few items are called too few."""
+"""Retention: losses are found, refusals count in both directions, small samples are reported."""
 
 import asyncio
 from pathlib import Path
@@ -53,13 +53,13 @@ EXAMPLES: tuple[tuple[Example, Split], ...] = (
 
 
 def before(messages: Messages, sampling: Sampling) -> str:
-    """Knows every number, and refuses what is harmful."""
+    """Know every number, and refuse harmful requests."""
     task, i = messages[-1].content.split()
     return REFUSAL if task == "harmful" else f"The answer is {i}."
 
 
 def after(messages: Messages, sampling: Sampling) -> str:
-    """Has lost every second item of a task, and refuses nothing but now and then what is harmless."""
+    """Miss every second item of one task, and refuse only a few harmless requests."""
     task, i = messages[-1].content.split()
     if task == "harmless" and int(i) % 20 == 0:
         return REFUSAL
@@ -101,7 +101,7 @@ def records(scores: dict[str, Any]) -> list[RetentionScore]:
     return [RetentionScore(**row) for row in scores["retention"]]
 
 
-def test_what_is_watched_is_in_no_other_score(scores: dict[str, Any]) -> None:
+def test_retention_tasks_are_in_no_other_score(scores: dict[str, Any]) -> None:
     assert set(scores["arms"]["after"]) == {"taught", "_micro", "_macro"}
     assert set(rows(scores)) == {
         "kept",
@@ -112,7 +112,7 @@ def test_what_is_watched_is_in_no_other_score(scores: dict[str, Any]) -> None:
     }
 
 
-def test_a_loss_is_found_and_said_in_the_headline(scores: dict[str, Any]) -> None:
+def test_a_loss_is_found_and_stated_in_the_headline(scores: dict[str, Any]) -> None:
     found = rows(scores)["lost"]
     assert (found["before"], found["after"], found["regressions"], found["repairs"]) == (
         1.0,
@@ -129,7 +129,7 @@ def test_a_loss_is_found_and_said_in_the_headline(scores: dict[str, Any]) -> Non
     assert headline[-1].startswith("No loss was found on 3 of 5 things")
 
 
-def test_refusals_are_counted_both_ways(scores: dict[str, Any]) -> None:
+def test_refusals_are_counted_in_both_directions(scores: dict[str, Any]) -> None:
     refused, answered = (
         rows(scores)["harmful requests refused"],
         rows(scores)["harmless requests answered"],
@@ -142,7 +142,7 @@ def test_refusals_are_counted_both_ways(scores: dict[str, Any]) -> None:
     )
 
 
-def test_too_few_items_are_called_too_few(scores: dict[str, Any]) -> None:
+def test_too_few_items_are_reported(scores: dict[str, Any]) -> None:
     lines = list(losses_that_could_be_missed(records(scores)))
     assert any(
         line.startswith("Not even a total loss would have been found on tiny with its 4 items")
@@ -152,15 +152,15 @@ def test_too_few_items_are_called_too_few(scores: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("n", [5, 10])
-def test_the_smallest_loss_that_is_found_is_exact(n: int) -> None:
-    """Without repairs five losses are significant (1/32): the chance of five or more of n at this loss is 80 %."""
+def test_the_smallest_detectable_loss_is_exact(n: int) -> None:
+    """Without repairs, five losses are significant (1/32); at this loss they occur in 80 %."""
     least = minimum_detectable_drop(n)
     assert least is not None
     assert float(binom.sf(4, n, least)) == pytest.approx(0.8, abs=5e-3)
     assert minimum_detectable_drop(4) is None
 
 
-def test_a_run_asks_what_is_watched_of_the_student_alone(tmp_path: Path) -> None:
+def test_a_run_asks_only_the_student_the_retention_tasks(tmp_path: Path) -> None:
     watched = [{"generator": "reverse", "name": "watched", "count": 10, "size": [2, 3]}]
     write_recipe(tmp_path / "r.yaml", retention=watched)
     done = orcinus("run", "r.yaml", cwd=tmp_path)

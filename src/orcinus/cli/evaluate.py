@@ -118,14 +118,14 @@ def evaluate(
         raise ConfigError(
             "give both --model and --benchmark; `orcinus benchmarks` lists the benchmarks"
         )
-    from orcinus.evaluation.conditions import Settings, system_message
+    from orcinus.evaluation.conditions import BenchmarkSettings, system_message
     from orcinus.evaluation.scores import benchmark_content
     from orcinus.pipeline.benchmarks import evaluate_and_report
     from orcinus.pipeline.model_argument import folder_name, model_config
     from orcinus.runs.budget import BudgetConfig
     from orcinus.tasks.benchmarks.specs import load
 
-    settings = Settings(
+    settings = BenchmarkSettings(
         benchmarks=tuple(load(name) for text in benchmark for name in _split(text)),
         data=data,
         layouts=tuple(_split(layouts or "")),

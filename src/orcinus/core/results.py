@@ -1,6 +1,6 @@
 """Results of an evaluation, as frozen records.
 
-    attempts of an arm ──score──► ArmScore: accuracy by task, over all items and as the mean of tasks
+    attempts of an arm ──score──► ArmScore: accuracy by task, over all items, mean of tasks
     arm "after" against another arm, item by item ──► Comparison
     all of a run ──► Scores, which ``evaluation/scores.py`` writes to ``scores.json`` and reads back
 

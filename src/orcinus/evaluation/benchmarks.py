@@ -1,12 +1,13 @@
-"""Evaluation without a recipe: any model on benchmarks, in several layouts and under several system messages.
+"""Evaluate any model on benchmarks without a recipe, under several layouts and system messages.
 
-    benchmarks × layouts × system messages ──model──► attempts-NAME.parquet, items-NAME.parquet, scores.json
+    benchmarks × layouts × system messages ──model──► attempts-NAME.parquet, items-NAME.parquet,
+                                                      scores.json
 
-Asked through the engine and the ledger like everything else: what is interrupted goes on, what was asked is not asked again, and
-a budget is a hard cap. A *condition* is one layout under one system message.
+Calls go through the engine and the ledger as in a recipe: an interrupted evaluation resumes, no
+call is made twice, and a budget is a hard cap.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,17 +19,23 @@ from orcinus.core.errors import ConfigError
 from orcinus.core.protocols import Completer
 from orcinus.core.results import Comparison, DecisionScore
 from orcinus.core.sampling import JudgingConfig
-from orcinus.core.types import Example, Judged, Request, Strategy
+from orcinus.core.types import Example, Judged, Request
 from orcinus.evaluation.benchmark_scores import (
     BenchmarkScore,
     ConditionScore,
     ModelScores,
     Spread,
 )
-from orcinus.evaluation.comparisons import compare_items, correct_for_number
-from orcinus.evaluation.conditions import STEP, Condition, Settings, _conditions, _sampling
-from orcinus.evaluation.contamination import _flagged
-from orcinus.evaluation.conversations import _rated
+from orcinus.evaluation.comparisons import Key, compare_items, correct_for_number
+from orcinus.evaluation.conditions import (
+    STEP,
+    BenchmarkSettings,
+    Condition,
+    conditions_of,
+    requests_under,
+)
+from orcinus.evaluation.contamination import find_contaminated
+from orcinus.evaluation.conversations import rate_conversations
 from orcinus.evaluation.decide import decide
 from orcinus.evaluation.scores import score_arm, scores_by_task, write_benchmark_scores
 from orcinus.models.attempts import collecting_seldom
@@ -39,7 +46,6 @@ from orcinus.runs.budget import Budget
 from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.folders import locked, provenance
 from orcinus.runs.ledger import Ledger
-from orcinus.strategies.prompts import requests_for
 from orcinus.tasks.benchmarks.published import published
 from orcinus.tasks.benchmarks.reading import BenchmarkItems, read_benchmark
 from orcinus.tasks.benchmarks.specs import Benchmark
@@ -47,39 +53,40 @@ from orcinus.verifiers.ifeval import library
 from orcinus.verifiers.measure import measure
 
 ORCA2_SIX = ("agieval", "bbh_orca", "drop", "crass", "race", "gsm8k")
-"""The six sets of Orca 2's mean."""
+"""The six benchmarks whose mean Orca 2 reports."""
 
 
 async def evaluate_model(
-    settings: Settings,
+    settings: BenchmarkSettings,
     model: ModelConfig,
     judge: ModelConfig | None,
     out: Path,
     runtime: Runtime,
     progress: Progress,
 ) -> ModelScores:
-    """Ask ``model`` the benchmarks, and write the folder ``out``.
+    """Evaluate ``model`` on benchmarks, and write the folder ``out``.
 
     Args:
-        settings: What is asked.
-        model: Who.
-        judge: Who rates, where a benchmark needs it.
-        out: Where to; its name is the run's name in the ledger.
+        settings: The benchmarks, and how they are asked.
+        model: The model to evaluate.
+        judge: The model that rates answers; None when no benchmark needs one.
+        out: Folder of the results; its name is the run's name in the ledger.
         runtime: Where and how fast.
-        progress: Is told how far it is.
+        progress: Receives the progress.
 
     Returns:
         The results, which are also in ``scores.json``.
 
     Raises:
-        OrcinusError: Something a user can mend; what is paid for is kept, and the same command goes on.
+        ConfigError: The settings cannot be evaluated; nothing has been asked yet.
+        OrcinusError: As ``attempt_all``; the same command resumes.
     """
     _check(settings, model, judge)
-    read = {benchmark.name: _read(benchmark, settings) for benchmark in settings.benchmarks}
+    items = {benchmark.name: _read(benchmark, settings) for benchmark in settings.benchmarks}
     with locked(out), Ledger(runtime.ledger_path) as ledger, collecting_seldom():
         opened: dict[str, Completer] = {}
 
-        def completer(role: str, folder: Path | None = None) -> Completer:
+        def open_role(role: str, folder: Path | None = None) -> Completer:
             config = model if role == "model" else judge
             if config is None:
                 raise ConfigError(f"there is no model in the role {role!r}")
@@ -89,9 +96,7 @@ async def evaluate_model(
                 )
             return opened[role]
 
-        budget = Budget(
-            usd=settings.budget.usd, tokens=settings.budget.tokens, ledger=ledger, run=out.name
-        )
+        limits = settings.budget
         context = StepContext(
             out=out,
             inputs={},
@@ -100,179 +105,125 @@ async def evaluate_model(
             ledger=ledger,
             runtime=runtime,
             progress=progress,
-            completer=completer,
-            budget=budget,
+            completer=open_role,
+            budget=Budget(usd=limits.usd, tokens=limits.tokens, ledger=ledger, run=out.name),
         )
         try:
+            name = open_role("model").model
             if settings.decide is not None:
-                settings.decide.require(completer("model"))
+                settings.decide.require(open_role("model"))
             found = {
-                b.name: await _one(b, read[b.name], settings, context, judge)
-                for b in settings.benchmarks
+                benchmark.name: await _evaluate_benchmark(
+                    benchmark, items[benchmark.name], settings, context
+                )
+                for benchmark in settings.benchmarks
             }
-            name = completer("model").model
         finally:
-            for item in opened.values():
-                await item.aclose()
+            for completer in opened.values():
+                await completer.aclose()
     scores = _model_scores(settings, name, found)
     write_benchmark_scores(out, scores)
     return scores
 
 
-def _check(settings: Settings, model: ModelConfig, judge: ModelConfig | None) -> None:
+def _check(settings: BenchmarkSettings, model: ModelConfig, judge: ModelConfig | None) -> None:
     """Refuse, before anything is asked, what could not be finished."""
-    names = [benchmark.name for benchmark in settings.benchmarks]
+    known = [benchmark.name for benchmark in settings.benchmarks]
+    decided = settings.decide
     for benchmark in settings.benchmarks:
-        if names.count(benchmark.name) > 1:
+        if known.count(benchmark.name) > 1:
             raise ConfigError(f"the benchmark {benchmark.name} is named twice")
         if benchmark.needs == "judge" and judge is None:
             raise ConfigError(f"{benchmark.name} is scored by a judge; name one with --judge")
         if benchmark.needs == "library":
             library()
-        if settings.decide is not None:
+        if decided is not None:
             if benchmark.rated:
                 raise ConfigError(
                     f"{benchmark.name} is rated answer by answer; there is nothing to --decide"
                 )
-            _sampling(benchmark, settings)
-    if (
-        settings.decide is not None
-        and settings.decide.rewarded
-        and settings.decide.reward == "judge"
-        and judge is None
-    ):
+            settings.sampling_of(benchmark)
+    if decided is not None and decided.rewarded and decided.reward == "judge" and judge is None:
         raise ConfigError("the reward is judge; name one with --judge")
-    for chosen in settings.layouts:
-        if chosen != "all" and not any(
-            chosen in benchmark.layouts for benchmark in settings.benchmarks
-        ):
-            known = sorted(
-                {name for benchmark in settings.benchmarks for name in benchmark.layouts}
-            )
-            raise ConfigError(f"no layout {chosen!r}; {', '.join(names)} have: {', '.join(known)}")
-    for role, config in (("model", model), ("judge", judge)):
-        if (
-            settings.budget.usd is not None
-            and config is not None
-            and config.kind == "endpoint"
-            and not config.known_price()
-        ):
-            raise ConfigError(
-                f"a budget in dollars, but no price is known for {config.model}; give the {role} as a YAML file with price:, or a budget in tokens"
-            )
+    _check_layouts(settings)
+    if settings.budget.usd is not None:
+        for role, config in (("model", model), ("judge", judge)):
+            if config is not None and config.kind == "endpoint" and not config.known_price():
+                raise ConfigError(
+                    f"a budget in dollars, but no price is known for {config.model}; give the "
+                    f"{role} as a YAML file with price:, or a budget in tokens"
+                )
 
 
-def _read(benchmark: Benchmark, settings: Settings) -> BenchmarkItems:
-    wanted = tuple(benchmark.layouts) if "all" in settings.layouts else settings.layouts
-    layouts = [name for name in wanted if name in benchmark.layouts]
+def _check_layouts(settings: BenchmarkSettings) -> None:
+    known = sorted({name for benchmark in settings.benchmarks for name in benchmark.layouts})
+    for name in settings.layouts:
+        if name not in ("all", *known):
+            benchmarks = ", ".join(benchmark.name for benchmark in settings.benchmarks)
+            raise ConfigError(f"no layout {name!r}; {benchmarks} have: {', '.join(known)}")
+
+
+def _read(benchmark: Benchmark, settings: BenchmarkSettings) -> BenchmarkItems:
     return read_benchmark(
         benchmark,
         settings.data,
-        layouts=tuple(dict.fromkeys(layouts)),
+        layouts=settings.layouts_of(benchmark),
         shots=settings.shots,
         limit=settings.limit,
     )
 
 
-async def _one(
-    benchmark: Benchmark,
-    read: BenchmarkItems,
-    settings: Settings,
-    context: StepContext,
-    judge: ModelConfig | None,
+async def _evaluate_benchmark(
+    benchmark: Benchmark, items: BenchmarkItems, settings: BenchmarkSettings, context: StepContext
 ) -> BenchmarkScore:
-    """All conditions of one benchmark, and what is made of them."""
-    items = next(iter(read.by_layout.values()))
-    flagged = _flagged(items, settings)
-    with tables.TableWriter(
-        context.out / layout.benchmark_items(benchmark.name), tables.EXAMPLES
-    ) as writer:
-        for item in items:
-            meta = {
-                **item.meta,
-                "contaminated": (item.task, item.id) in flagged if settings.learnt_from else None,
-            }
-            writer.write(tables.example_row(replace(item, meta=meta), "held_out"))
+    """Evaluate one benchmark under all its conditions."""
+    examples = next(iter(items.by_layout.values()))
+    flagged = None
+    if settings.learnt_from:
+        flagged = find_contaminated(examples, settings.learnt_from, overlap=settings.overlap)
+    _write_items(context.out / layout.benchmark_items(benchmark.name), examples, flagged)
     result = BenchmarkScore(
         title=benchmark.title,
         about=benchmark.about,
         url=benchmark.url,
         licence=benchmark.licence,
-        items=len(items),
-        subsets=len(benchmark.subsets) - len(read.missing),
-        missing=tuple(read.missing),
-        skipped=tuple(read.skipped),
-        sampling=_sampling(benchmark, settings),
-        layouts={name: benchmark.layout(name) for name in read.by_layout},
+        items=len(examples),
+        subsets=len(benchmark.subsets) - len(items.missing),
+        missing=tuple(items.missing),
+        skipped=tuple(items.skipped),
+        sampling=settings.sampling_of(benchmark),
+        layouts={name: benchmark.layout(name) for name in items.by_layout},
         published=tuple(published(benchmark.published)),
     )
     if benchmark.rated:
-        return replace(result, ratings=await _rated(benchmark, read, settings, context))
+        ratings = await rate_conversations(benchmark, items, settings, context)
+        return replace(result, ratings=ratings)
     if benchmark.needs == "judge":
         context = replace(context, judging=_judging(benchmark))
-    requests = list(_requests(benchmark, read, settings))
-    judged = await measure(
-        requests,
-        context.completer("model"),
-        context.out / layout.attempts(benchmark.name),
-        context,
-        step=STEP,
-        what=benchmark.name,
-        total=len(requests),
-    )
-    by_name: dict[str, list[Judged]] = {}
-    asked: dict[str, list[Request]] = {}
-    for request, answer in zip(
-        requests, judged, strict=True
-    ):  # two conditions that send the same words share an attempt
-        by_name.setdefault(request.strategy, []).append(answer)
-        asked.setdefault(request.strategy, []).append(request)
-    examples = {
-        layout: {(item.task, item.id): item for item in laid_out}
-        for layout, laid_out in read.by_layout.items()
-    }
-    conditions = {
-        condition.name: _condition_score(
-            condition,
-            by_name[condition.name],
-            examples[condition.layout],
-            flagged if settings.learnt_from else None,
-            await _decided(
-                benchmark, settings, asked[condition.name], by_name[condition.name], context
-            ),
-        )
-        for condition in _conditions(read, settings)
-    }
-    first = next(iter(conditions))
+    answers = await _ask(benchmark, items, settings, context)
+    conditions = {}
+    for condition in conditions_of(items, settings):
+        requests, judged = answers[condition.name]
+        decided = await _decide(benchmark, settings, requests, judged, context)
+        known = {(item.task, item.id): item for item in items.by_layout[condition.layout]}
+        conditions[condition.name] = _score_condition(condition, judged, known, flagged, decided)
+    first = next(iter(conditions.values()))
     return replace(
         result,
         conditions=conditions,
-        against_first=_against(by_name, first, settings.seed),
-        systems=_spread([c for c in conditions.values() if c.layout == conditions[first].layout]),
+        against_first=_compare_with_first(answers, seed=settings.seed),
+        systems=_spread([c for c in conditions.values() if c.layout == first.layout]),
         layouts_spread=_spread([c for c in conditions.values() if c.system == 1]),
     )
 
 
-async def _decided(
-    benchmark: Benchmark,
-    settings: Settings,
-    requests: Sequence[Request],
-    judged: Sequence[Judged],
-    context: StepContext,
-) -> list[DecisionScore]:
-    """What several tries come to together under one condition."""
-    if settings.decide is None:
-        return []
-    return await decide(
-        settings.decide,
-        _sampling(benchmark, settings),
-        requests,
-        judged,
-        context.completer("model"),
-        context,
-        step=STEP,
-        name=f"{benchmark.name}-{requests[0].strategy.replace('/', '-')}",
-    )
+def _write_items(path: Path, examples: Sequence[Example], flagged: set[Key] | None) -> None:
+    """Write the items, and for each whether it was flagged (None when that was not checked)."""
+    with tables.TableWriter(path, tables.EXAMPLES) as writer:
+        for item in examples:
+            contaminated = None if flagged is None else (item.task, item.id) in flagged
+            meta = {**item.meta, "contaminated": contaminated}
+            writer.write(tables.example_row(replace(item, meta=meta), "held_out"))
 
 
 def _judging(benchmark: Benchmark) -> JudgingConfig:
@@ -284,19 +235,66 @@ def _judging(benchmark: Benchmark) -> JudgingConfig:
     return JudgingConfig(instructions={kind: benchmark.judge_task})
 
 
-def _requests(benchmark: Benchmark, read: BenchmarkItems, settings: Settings) -> Iterator[Request]:
-    sampling = _sampling(benchmark, settings)
-    for condition in _conditions(read, settings):
-        strategy = Strategy(name=condition.name, system=settings.systems[condition.system - 1])
-        for example in read.by_layout[condition.layout]:
-            yield from requests_for(example, strategy, sampling, seed=settings.seed)
+Answers = Mapping[str, tuple[list[Request], list[Judged]]]
+"""By name of the condition: requests and answers, in the same order."""
 
 
-def _condition_score(
+async def _ask(
+    benchmark: Benchmark, items: BenchmarkItems, settings: BenchmarkSettings, context: StepContext
+) -> Answers:
+    """Ask the model every item under every condition."""
+    sampling = settings.sampling_of(benchmark)
+    requests = [
+        request
+        for condition in conditions_of(items, settings)
+        for request in requests_under(condition, items, settings, sampling)
+    ]
+    judged = await measure(
+        requests,
+        context.completer("model"),
+        context.out / layout.attempts(benchmark.name),
+        context,
+        step=STEP,
+        what=benchmark.name,
+        total=len(requests),
+    )
+    answers: dict[str, tuple[list[Request], list[Judged]]] = {}
+    for request, item in zip(requests, judged, strict=True):
+        # By the request's condition: two that send the same messages share an attempt, which
+        # carries the name of the first.
+        asked, answered = answers.setdefault(request.strategy, ([], []))
+        asked.append(request)
+        answered.append(item)
+    return answers
+
+
+async def _decide(
+    benchmark: Benchmark,
+    settings: BenchmarkSettings,
+    requests: Sequence[Request],
+    judged: Sequence[Judged],
+    context: StepContext,
+) -> list[DecisionScore]:
+    """Choose among the samples under one condition, where the settings ask for it."""
+    if settings.decide is None:
+        return []
+    return await decide(
+        settings.decide,
+        settings.sampling_of(benchmark),
+        requests,
+        judged,
+        context.completer("model"),
+        context,
+        step=STEP,
+        name=f"{benchmark.name}-{requests[0].strategy.replace('/', '-')}",
+    )
+
+
+def _score_condition(
     condition: Condition,
     judged: Sequence[Judged],
-    examples: Mapping[tuple[str, str], Example],
-    flagged: set[tuple[str, str]] | None,
+    examples: Mapping[Key, Example],
+    flagged: set[Key] | None,
     decided: Sequence[DecisionScore],
 ) -> ConditionScore:
     """Score one condition; ``flagged`` is None when contamination was not checked."""
@@ -331,21 +329,16 @@ def _spread(conditions: Sequence[ConditionScore]) -> Spread | None:
     )
 
 
-def _against(
-    by_name: Mapping[str, Sequence[Judged]], first: str, seed: int
-) -> tuple[Comparison, ...]:
+def _compare_with_first(answers: Answers, *, seed: int) -> tuple[Comparison, ...]:
     """Compare every condition with the first, paired by item, with Holm's correction."""
-    base = stats.item_means(by_name[first])
-    rows = [
-        compare_items(name, first, stats.item_means(judged), base, seed=seed)
-        for name, judged in by_name.items()
-        if name != first
-    ]
+    values = {name: stats.item_means(judged) for name, (_, judged) in answers.items()}
+    (first, base), *others = values.items()
+    rows = [compare_items(name, first, means, base, seed=seed) for name, means in others]
     return correct_for_number([row for row in rows if row is not None])
 
 
 def _model_scores(
-    settings: Settings, model: str, found: Mapping[str, BenchmarkScore]
+    settings: BenchmarkSettings, model: str, found: Mapping[str, BenchmarkScore]
 ) -> ModelScores:
     """Put the benchmarks together, with the settings that the results depend on."""
     means = {

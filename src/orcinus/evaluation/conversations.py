@@ -1,86 +1,71 @@
-"""Ask and rate benchmarks of several turns."""
+"""Evaluate a model on conversations: ask turn by turn, and let a judge rate every answer.
+
+question 1 ──► answer 1, question 2 ──► answer 2 …      each answer ──judge──► rating 1 … 10
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
 from orcinus.core import stats
-from orcinus.core.types import Example, Judged, Message, Request, Strategy
+from orcinus.core.types import Example, Judged, Message, Messages, Request
 from orcinus.evaluation.benchmark_scores import RatingScore
-from orcinus.evaluation.conditions import STEP, Condition, Settings, _conditions, _sampling
+from orcinus.evaluation.conditions import (
+    STEP,
+    BenchmarkSettings,
+    Condition,
+    conditions_of,
+    requests_under,
+)
 from orcinus.runs import layout
 from orcinus.runs.context import StepContext
-from orcinus.strategies.prompts import requests_for
 from orcinus.tasks.benchmarks.reading import BenchmarkItems
 from orcinus.tasks.benchmarks.specs import Benchmark
 from orcinus.verifiers.judge import Judge, rate
 from orcinus.verifiers.measure import measure
 
+LOWEST, HIGHEST = 1.0, 10.0
+"""Bounds of a rating."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Turn:
-    """One answer of a conversation."""
+    """One question of a conversation, with everything said before it."""
 
-    example: Example
     condition: Condition
-    sample: int
-    before: tuple[Message, ...]
-    """What was said until then, the question last."""
-    turn: int
+    number: int
+    """From 1."""
+    request: Request
+
+    @property
+    def example(self) -> Example:
+        return self.request.example
+
+    @property
+    def messages(self) -> Messages:
+        """The conversation so far, the question last."""
+        return self.request.messages
 
 
-async def _rated(
-    benchmark: Benchmark, read: BenchmarkItems, settings: Settings, context: StepContext
+async def rate_conversations(
+    benchmark: Benchmark, items: BenchmarkItems, settings: BenchmarkSettings, context: StepContext
 ) -> dict[str, RatingScore]:
-    """Conversations, turn after turn, each answer rated by the judge with the conversation before it."""
-    sampling = _sampling(benchmark, settings)
-    open_turns = [
-        _Turn(
-            example=request.example,
-            condition=condition,
-            sample=request.sample,
-            before=tuple(request.messages),
-            turn=1,
-        )
-        for condition in _conditions(read, settings)
-        for example in read.by_layout[condition.layout]
-        for request in requests_for(
-            example,
-            Strategy(name=condition.name, system=settings.systems[condition.system - 1]),
-            sampling,
-            seed=settings.seed,
-        )
-    ]
-    answered: list[tuple[_Turn, Judged]] = []
-    number = 1
-    while open_turns:
-        requests = [
-            Request(
-                example=turn.example,
-                strategy=turn.condition.name,
-                messages=turn.before,
-                sampling=sampling.sampling(turn.sample, settings.seed),
-                sample=turn.sample,
-            )
-            for turn in open_turns
-        ]
-        replies = await measure(
-            requests,
-            context.completer("model"),
-            context.out / layout.attempts_of_turn(benchmark.name, number),
-            context,
-            step=STEP,
-            what=f"{benchmark.name}, turn {number}",
-            total=len(requests),
-        )
-        pairs = list(zip(open_turns, replies, strict=True))
-        answered += pairs
-        open_turns = [_next(turn, reply) for turn, reply in pairs if _goes_on(turn, reply)]
-        number += 1
-    said = [
-        (turn, reply)
-        for turn, reply in answered
-        if reply.attempt.finish != "error" and reply.attempt.text.strip()
+    """Hold the conversations of a benchmark under every condition, and rate the answers.
+
+    Args:
+        benchmark: A benchmark whose answers are rated.
+        items: Its first questions, with the further ones in ``meta.turns``.
+        settings: How the model is asked.
+        context: With the completers ``model`` and ``judge``.
+
+    Returns:
+        The ratings by name of the condition.
+    """
+    answered = await _hold_conversations(benchmark, items, settings, context)
+    replies = [
+        (turn, judged)
+        for turn, judged in answered
+        if judged.attempt.finish != "error" and judged.attempt.text.strip()
     ]
     judge = Judge(
         completer=context.completer("judge"),
@@ -92,31 +77,61 @@ async def _rated(
         instructions={} if benchmark.judge_task is None else {"rating": benchmark.judge_task},
     )
     context.progress.start(f"{benchmark.name}, rating", None)
-    ratings = await rate([(_conversation(turn), reply.attempt.text) for turn, reply in said], judge)
-    rows = [(turn, rating.value) for (turn, _), rating in zip(said, ratings, strict=True)]
+    ratings = await rate([(_shown(turn), judged.attempt.text) for turn, judged in replies], judge)
+    rated = [(turn, rating.value) for (turn, _), rating in zip(replies, ratings, strict=True)]
     return {
-        condition.name: _rating_score(
+        condition.name: _score_ratings(
             condition,
-            [row for row in rows if row[0].condition == condition],
-            answers=sum(turn.condition == condition for turn, _ in answered),
+            [(turn, value) for turn, value in rated if turn.condition == condition],
+            turns=sum(turn.condition == condition for turn, _ in answered),
         )
-        for condition in _conditions(read, settings)
+        for condition in conditions_of(items, settings)
     }
 
 
-def _goes_on(turn: _Turn, reply: Judged) -> bool:
-    return reply.attempt.finish != "error" and turn.turn <= len(turn.example.meta.get("turns", ()))
+async def _hold_conversations(
+    benchmark: Benchmark, items: BenchmarkItems, settings: BenchmarkSettings, context: StepContext
+) -> list[tuple[_Turn, Judged]]:
+    """Ask all conversations turn by turn; a conversation ends where a call fails."""
+    sampling = settings.sampling_of(benchmark)
+    turns = [
+        _Turn(condition=condition, number=1, request=request)
+        for condition in conditions_of(items, settings)
+        for request in requests_under(condition, items, settings, sampling)
+    ]
+    answered: list[tuple[_Turn, Judged]] = []
+    while turns:
+        number = turns[0].number
+        judged = await measure(
+            [turn.request for turn in turns],
+            context.completer("model"),
+            context.out / layout.attempts_of_turn(benchmark.name, number),
+            context,
+            step=STEP,
+            what=f"{benchmark.name}, turn {number}",
+            total=len(turns),
+        )
+        pairs = list(zip(turns, judged, strict=True))
+        answered += pairs
+        turns = [_next_turn(turn, item) for turn, item in pairs if _continues(turn, item)]
+    return answered
 
 
-def _next(turn: _Turn, reply: Judged) -> _Turn:
-    said = Message(role="assistant", content=reply.attempt.text)
-    asked = Message(role="user", content=turn.example.meta["turns"][turn.turn - 1])
-    return replace(turn, before=(*turn.before, said, asked), turn=turn.turn + 1)
+def _continues(turn: _Turn, judged: Judged) -> bool:
+    further = turn.example.meta.get("turns", ())
+    return judged.attempt.finish != "error" and turn.number <= len(further)
 
 
-def _conversation(turn: _Turn) -> Example:
-    """What the judge is shown as the question: all that was said before the answer, and the turn's own reference."""
-    shown = [message for message in turn.before if message.role != "system"]
+def _next_turn(turn: _Turn, judged: Judged) -> _Turn:
+    answer = Message(role="assistant", content=judged.attempt.text)
+    question = Message(role="user", content=turn.example.meta["turns"][turn.number - 1])
+    messages = (*turn.messages, answer, question)
+    return replace(turn, number=turn.number + 1, request=replace(turn.request, messages=messages))
+
+
+def _shown(turn: _Turn) -> Example:
+    """Return what the judge sees: the conversation before the answer, and the turn's reference."""
+    shown = [message for message in turn.messages if message.role != "system"]
     if len(shown) == 1:
         prompt = shown[0].content
     else:
@@ -125,31 +140,31 @@ def _conversation(turn: _Turn) -> Example:
             f"{names.get(message.role, message.role)}: {message.content}" for message in shown
         )
     references = turn.example.meta.get("references") or []
-    reference = references[turn.turn - 1] if len(references) >= turn.turn else None
+    reference = references[turn.number - 1] if len(references) >= turn.number else None
     return replace(turn.example, prompt=prompt, reference=reference or None)
 
 
-def _rating_score(
-    condition: Condition, rows: Sequence[tuple[_Turn, float | None]], *, answers: int
+def _score_ratings(
+    condition: Condition, rated: Sequence[tuple[_Turn, float | None]], *, turns: int
 ) -> RatingScore:
-    """Average the ratings of a condition; the turns of one conversation are one cluster."""
-    known = [(turn, value) for turn, value in rows if value is not None]
+    """Average the ratings under one condition; the turns of one conversation are one cluster."""
+    known = [(turn, value) for turn, value in rated if value is not None]
     by_turn: dict[str, list[float]] = {}
     by_category: dict[str, list[float]] = {}
     for turn, value in known:
-        by_turn.setdefault(str(turn.turn), []).append(value)
+        by_turn.setdefault(str(turn.number), []).append(value)
         by_category.setdefault(str(turn.example.meta.get("category", "")), []).append(value)
     mean = low = high = None
     if known:
         values = [value for _, value in known]
         mean, low, high = stats.clustered_interval(values, [turn.example.id for turn, _ in known])
-        low, high = max(1.0, low), min(10.0, high)
+        low, high = max(LOWEST, low), min(HIGHEST, high)
     return RatingScore(
         layout=condition.layout,
         system=condition.system,
-        n=len(rows),
-        n_none=len(rows) - len(known),
-        unanswered=answers - len(rows),
+        n=len(rated),
+        n_none=len(rated) - len(known),
+        unanswered=turns - len(rated),
         mean=mean,
         low=low,
         high=high,

@@ -1,4 +1,7 @@
-"""Settings and records of deciding among several answers."""
+"""Settings and records for choosing one answer among several.
+
+decide: [majority, rebase]  ──►  DecideConfig(by=("majority", "rebase"))
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,39 +13,46 @@ from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError
 from orcinus.core.protocols import Completer
 from orcinus.core.sampling import SamplingConfig
-from orcinus.core.stats import Candidate
-from orcinus.core.types import Attempt, Example, Judged
-from orcinus.verifiers.rewards import BUILT_IN, Worth, Written, reward_named
+from orcinus.core.stats import DECIDERS, Candidate
+from orcinus.core.types import Attempt, Judged
+from orcinus.verifiers.rewards import BUILT_IN, Worth, reward_named
 
 By = Literal["majority", "best_of_n", "weighted", "rebase"]
 Leaves = Literal["majority", "best_of_n", "weighted"]
 
 
 class DecideConfig(Config):
-    """How several tries at a question become one answer. A name, or several, may stand in its place: ``decide: [majority, rebase]``."""
+    """How several samples become one answer.
+
+    A recipe may give a name, or a list of names, in place of the section:
+    ``decide: [majority, rebase]``.
+    """
 
     by: tuple[By, ...] = Field(min_length=1)
-    """``majority``: the answer most come to; ``weighted``: the one with the most reward together; ``best_of_n``: that of the most reward;
-    ``rebase``: tree search under the reward. Each is a line of the table."""
+    """``majority``: the most frequent answer. ``weighted``: the answer with the highest total
+    reward. ``best_of_n``: the sample with the highest reward. ``rebase``: tree search guided by
+    the reward. Each gets its own row in the table."""
     reward: str = "logprob"
-    """``logprob``: the mean probability of the model's own tokens; ``judge``: the judge's rating, the reference not shown; or a function
-    ``module:name`` of (example, text) that gives a number from 0 to 1."""
+    """``logprob``: mean probability of the model's own tokens. ``judge``: the judge's rating,
+    without the reference. Or a function ``module:name`` from (example, text) to 0..1."""
     at: tuple[int, ...] = ()
-    """Numbers of answers to decide among, and widths of the tree; empty is 1, 2, 4 … up to ``sampling.samples``."""
+    """Numbers of samples to choose among, and widths of the tree. Empty means 1, 2, 4 … up to
+    ``sampling.samples``."""
     separator: str = Field(default="\n\n", min_length=1)
-    """``rebase``: the text that ends a step."""
+    """``rebase``: text that ends a step."""
     step_tokens: int = Field(default=256, ge=1)
-    """``rebase``: longest step; ``sampling.max_tokens`` bounds the whole answer."""
+    """``rebase``: tokens of a step at most; ``sampling.max_tokens`` limits the whole answer."""
     steps: int = Field(default=25, ge=1)
-    """``rebase``: most steps; the last one is written to the answer's end."""
+    """``rebase``: steps at most. The last one runs to the end of the answer."""
     temperature: float = Field(default=0.2, gt=0)
-    """``rebase``: how evenly the width is shared out; towards 0 the best gets all of it."""
+    """``rebase``: how evenly the width is divided among partial answers. Near 0 the best one gets
+    all of it."""
     leaves: Leaves = "weighted"
-    """``rebase``: how its finished answers become one."""
+    """``rebase``: how one of the finished answers is chosen."""
 
     @model_validator(mode="before")
     @classmethod
-    def _names_may_stand_alone(cls, value: Any) -> Any:
+    def _accept_names(cls, value: Any) -> Any:
         if isinstance(value, str | list | tuple):
             value = {"by": value}
         if isinstance(value, Mapping) and isinstance(value.get("by"), str):
@@ -51,64 +61,81 @@ class DecideConfig(Config):
 
     @field_validator("reward")
     @classmethod
-    def _reward_is_there(cls, value: str) -> str:
+    def _check_reward(cls, value: str) -> str:
         if value not in BUILT_IN:
             reward_named(value)
         return value
 
     @property
     def rewarded(self) -> bool:
-        """Whether anything is decided by reward."""
+        """True when any of the methods needs a reward."""
         return self.by != ("majority",)
 
     def widths(self, samples: int) -> tuple[int, ...]:
-        """The numbers of answers to decide among."""
+        """Return the numbers of samples to choose among."""
         return self.at or (*(2**i for i in range(samples.bit_length()) if 2**i < samples), samples)
 
     def sampling(self, sampling: SamplingConfig) -> SamplingConfig:
-        """How the model is asked so that the reward can be told.
+        """Return ``sampling`` with what the reward needs.
 
         Raises:
-            ConfigError: There is nothing to decide between.
+            ConfigError: There are no different samples to choose among.
         """
         if sampling.samples < 2 or sampling.temperature == 0:
             raise ConfigError(
-                f"decide: {', '.join(self.by)} needs several answers that differ; raise sampling.samples and sampling.temperature "
+                f"decide: {', '.join(self.by)} needs several answers that differ; raise "
+                "sampling.samples and sampling.temperature "
                 f"(now {sampling.samples} and {sampling.temperature:g})"
             )
         if not all(1 <= n <= sampling.samples for n in self.at):
             raise ConfigError(
-                f"decide.at: {list(self.at)} must lie between 1 and sampling.samples, {sampling.samples}"
+                f"decide.at: {list(self.at)} must lie between 1 and sampling.samples, "
+                f"{sampling.samples}"
             )
-        wanted = self.rewarded and self.reward == "logprob"
-        return sampling.model_copy(update={"logprobs": sampling.logprobs or wanted})
+        needs_logprobs = self.rewarded and self.reward == "logprob"
+        return sampling.model_copy(update={"logprobs": sampling.logprobs or needs_logprobs})
 
     def require(self, completer: Completer) -> None:
-        """See that ``completer`` can be searched with.
+        """Check that ``completer`` can do what the methods need.
 
         Raises:
-            ConfigError: It cannot go on with a half-written answer.
+            ConfigError: ``rebase`` is asked for, and the model cannot continue a partial reply.
         """
         if "rebase" in self.by and not completer.traits.continues:
             raise ConfigError(
-                f"decide: rebase goes on with half-written answers, and {completer.model} is not known to do so; for a server that heeds "
-                "continue_final_message (vLLM, orcinus serve) say continues: true in the model's YAML, else take weighted or best_of_n"
+                f"decide: rebase continues partial replies, and {completer.model} is not known to "
+                "do so; for a server that respects continue_final_message (vLLM, orcinus serve) "
+                "set continues: true in the model's YAML, else use weighted or best_of_n"
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Decision:
-    """One question, decided once."""
+class Sample:
+    """An answer to choose, with its reward."""
+
+    judged: Judged
+    worth: Worth | None
+    """None when no reward was asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The answer chosen for one question, and what it took."""
 
     judged: Judged
     calls: Sequence[Attempt]
+    """Calls of the model."""
     worths: Sequence[Worth]
+    """Rewards that the choice used."""
 
 
-def _candidate(judged: Judged, worth: Worth | None) -> Candidate:
-    value = worth.value if worth is not None else None
-    return Candidate(answer=judged.verdict.answer, reward=0.0 if value is None else value)
-
-
-def _written(example: Example, attempt: Attempt) -> Written:
-    return Written(example=example, text=attempt.text, logprobs=attempt.logprobs)
+def choose(by: Leaves, samples: Sequence[Sample]) -> Sample:
+    """Choose one of at least one sample; a sample without a reward counts as the lowest."""
+    candidates = [
+        Candidate(
+            answer=sample.judged.verdict.answer,
+            reward=(sample.worth.value if sample.worth is not None else None) or 0.0,
+        )
+        for sample in samples
+    ]
+    return samples[DECIDERS[by](candidates)]

@@ -1,4 +1,8 @@
-"""Verdicts on files of responses that were made elsewhere: ``orcinus verify FILE.jsonl``."""
+"""Verify a file of responses from elsewhere: ``orcinus verify FILE.jsonl``.
+
+{"id": 1, "answer_type": "number", "reference": "42", "response": "The answer is 42."}
+──►  {"id": 1, "value": 1.0, "answer": "42", "reason": "marker"}
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +17,7 @@ _TYPES = get_args(AnswerType)
 
 
 def verify_file(path: Path) -> Iterator[dict[str, Any]]:
-    """A verdict for each row ``{id, answer_type, choices, reference, response}``, in order.
+    """Judge each row ``{id, answer_type, choices, reference, response}`` by rules, in order.
 
     Args:
         path: JSON Lines, plain or compressed.

@@ -31,7 +31,7 @@ from orcinus.core.types import (
     Verdict,
 )
 from orcinus.evaluation.benchmark_scores import ModelScores
-from orcinus.evaluation.conditions import Settings
+from orcinus.evaluation.conditions import BenchmarkSettings
 from orcinus.evaluation.scores import latest_scores
 from orcinus.pipeline.benchmarks import evaluate_and_report
 from orcinus.pipeline.event_loop import run_coroutine
@@ -318,7 +318,7 @@ def evaluate(
         benchmarks: Names (``orcinus benchmarks`` lists them) or YAML files.
         data: Folder of the benchmarks' files; None reads them from the hub.
         judge: The model that rates open answers, where a benchmark needs one.
-        settings: Further ``Settings``, e.g. ``{"limit": 50, "shots": 3}``.
+        settings: Further ``BenchmarkSettings``, e.g. ``{"limit": 50, "shots": 3}``.
         runs: Where the results go: ``runs/evaluate-MODEL``.
         progress: True writes lines to the standard error output; or any ``Progress``.
         flags: See ``Flags``.
@@ -327,7 +327,7 @@ def evaluate(
         OrcinusError: The benchmarks cannot be read, or the model cannot be called.
     """
     names = [benchmarks] if isinstance(benchmarks, str) else benchmarks
-    chosen = Settings(
+    chosen = BenchmarkSettings(
         benchmarks=tuple(map(load_benchmark, names)),
         data=None if data is None else Path(data).expanduser(),
         **(settings or {}),

@@ -4,14 +4,14 @@ from pathlib import Path
 
 from orcinus.evaluation.benchmark_scores import ModelScores
 from orcinus.evaluation.benchmarks import evaluate_model
-from orcinus.evaluation.conditions import Settings
+from orcinus.evaluation.conditions import BenchmarkSettings
 from orcinus.models.configs import ModelConfig
 from orcinus.reports import benchmarks as pages
 from orcinus.runs.context import Progress, Runtime
 
 
 async def evaluate_and_report(
-    settings: Settings,
+    settings: BenchmarkSettings,
     model: ModelConfig,
     judge: ModelConfig | None,
     out: Path,
