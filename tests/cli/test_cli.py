@@ -28,7 +28,7 @@ def test_flags_of_the_executor_reach_the_command(command: str, tmp_path: Path) -
     write_recipe(tmp_path / "r.yaml")
     for flags, says in (
         (["--executor", "abacus"], "abacus"),
-        (["--replicas", "2"], "--replicas 2 needs a Ray cluster: add --executor ray"),
+        (["--replicas", "2"], "2 replicas need a Ray cluster: set the executor to ray"),
     ):
         done = orcinus(command, "r.yaml", *flags, cwd=tmp_path)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

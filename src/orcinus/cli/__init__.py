@@ -1,6 +1,6 @@
 """The command line: parse, call the library, print.
 
-This is the only place that prints, reads the environment or exits.
+This is the only place that prints or exits.
 
 Library modules are imported inside the commands, so that ``orcinus --help`` answers at once.
 """

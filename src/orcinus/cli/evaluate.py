@@ -9,7 +9,6 @@ from rich.table import Table
 
 from orcinus.cli import options as flags
 from orcinus.cli.options import run_async
-from orcinus.cli.progress import progress_for
 from orcinus.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ def evaluate(
     )
     if len(set(settings.systems)) < len(settings.systems):
         raise ConfigError("--system: the same system message is given twice")
-    runtime = flags.runtime(runs=runs, ledger=ledger, concurrency=concurrency, device=device)
+    runtime = flags.runtime(runs, ledger=ledger, concurrency=concurrency, device=device)
 
     def config_of(text: str, served_as: str | None) -> "ModelConfig":
         return run_async(
@@ -157,13 +156,10 @@ def evaluate(
     asked = config_of(model, served_as)
     judged_by = None if judge is None else config_of(judge, judge_served_as)
     folder = out or runs / f"evaluate-{folder_name(asked)}"
-    progress = progress_for(flags.error_console(), as_json=as_json)
-    try:
+    with flags.shown_progress(as_json=as_json) as progress:
         scores = run_async(
             evaluate_and_report(settings, asked, judged_by, folder, runtime, progress)
         )
-    finally:
-        progress.close()
     if as_json:
         content = benchmark_content(scores)
         flags.print_json({"event": "done", "folder": str(folder), "scores": content})

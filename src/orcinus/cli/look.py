@@ -10,7 +10,6 @@ from rich.table import Table
 
 from orcinus.cli import options as flags
 from orcinus.cli.options import run_async
-from orcinus.cli.progress import progress_for
 from orcinus.core.errors import ConfigError
 from orcinus.runs import layout
 
@@ -124,12 +123,9 @@ def diagnose(
     from orcinus.pipeline.recipe_file import load_recipe
 
     run_dir = flags.run_folder(Path(load_recipe(source).name) if source.is_file() else source, runs)
-    runtime = flags.runtime(runs=run_dir.parent, ledger=ledger, concurrency=512, device=device)
-    progress = progress_for(flags.error_console(), as_json=as_json)
-    try:
+    runtime = flags.runtime(run_dir.parent, ledger=ledger, concurrency=512, device=device)
+    with flags.shown_progress(as_json=as_json) as progress:
         found = run_async(diagnose_run(source, run_dir, runtime, progress, lessons=lessons))
-    finally:
-        progress.close()
     if as_json:
         flags.print_json(found)
     else:

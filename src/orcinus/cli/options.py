@@ -1,10 +1,9 @@
 """Options that several commands share, and the runtime they describe."""
 
-import asyncio
-import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Unpack
 
 import typer
 from rich.console import Console
@@ -13,6 +12,8 @@ from orcinus.core.errors import ConfigError
 from orcinus.runs import layout
 
 if TYPE_CHECKING:
+    from orcinus.cli.progress import Shown
+    from orcinus.pipeline.api import Flags
     from orcinus.runs.context import Runtime
 
 
@@ -23,22 +24,38 @@ class Interrupted(Exception):
     """The user pressed Ctrl-C."""
 
 
-def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work`` on uvloop where it is installed, else on asyncio.
-
-    Raises:
-        Interrupted: The user pressed Ctrl-C. Typer would print a traceback for KeyboardInterrupt.
-    """
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn Ctrl-C into ``Interrupted``. Typer would print its own message for KeyboardInterrupt."""
     try:
-        import uvloop
-    except ImportError:
-        runner: Callable[[Coroutine[Any, Any, T]], T] = asyncio.run
-    else:
-        runner = uvloop.run
-    try:
-        return runner(work)
+        yield
     except KeyboardInterrupt:
         raise Interrupted from None
+
+
+@contextmanager
+def shown_progress(*, as_json: bool) -> Iterator["Shown"]:
+    """Show the progress of the work inside, and let Ctrl-C interrupt it."""
+    from orcinus.cli.progress import progress_for
+
+    progress = progress_for(error_console(), as_json=as_json)
+    try:
+        with interruptible():
+            yield progress
+    finally:
+        progress.close()
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` on the fastest event loop that is installed.
+
+    Raises:
+        Interrupted: The user pressed Ctrl-C.
+    """
+    from orcinus.pipeline.event_loop import run_coroutine
+
+    with interruptible():
+        return run_coroutine(work)
 
 
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
@@ -72,41 +89,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per
 DEFAULT_RUNS = Path("runs")
 
 
-def runtime(
-    *,
-    runs: Path = DEFAULT_RUNS,
-    ledger: Path | None = None,
-    concurrency: int = 64,
-    device: str = "auto",
-    micro_batch: int | None = None,
-    processes: int = 1,
-    executor: str = "local",
-    replicas: int = 0,
-) -> "Runtime":
-    """Return the options as a Runtime. The environment is read here and nowhere else.
+def runtime(runs: Path, **options: Unpack["Flags"]) -> "Runtime":
+    """Return the options as a Runtime.
 
     Raises:
-        ConfigError: There is no such executor, or replicas without a Ray cluster.
+        ConfigError: There is no such executor, or there are replicas without a Ray cluster.
     """
-    # Imported here: it loads the ledger and Arrow, and `--help` must not wait for them.
-    from orcinus.runs.context import Runtime
-    from orcinus.runs.executors.open import open_executor
+    # Imported here: it loads every room below, and `--help` must not wait for that.
+    from orcinus.pipeline.api import runtime_of
 
-    if replicas and executor == "local":
-        raise ConfigError(
-            f"--replicas {replicas} needs a Ray cluster: add --executor ray, or ray:ADDRESS"
-        )
-    return Runtime(
-        workspace=runs,
-        ledger_path=ledger or runs / layout.LEDGER,
-        concurrency=concurrency,
-        device=device,
-        micro_batch=micro_batch,
-        processes=processes,
-        executor=open_executor(executor),
-        replicas=replicas,
-        secrets=dict(os.environ),
-    )
+    return runtime_of(runs, **options)
 
 
 def run_folder(run: Path, runs: Path) -> Path:

@@ -105,7 +105,10 @@ class Events(PhaseCounter):
         print(orjson.dumps(event).decode(), flush=True)
 
 
-def progress_for(console: Console, *, as_json: bool) -> Bars | Lines | Events:
+Shown = Bars | Lines | Events
+
+
+def progress_for(console: Console, *, as_json: bool) -> Shown:
     """Return the display that fits: JSON if asked for, bars on a terminal, else plain lines."""
     if as_json:
         return Events()

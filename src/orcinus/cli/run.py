@@ -2,19 +2,17 @@
 
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, Unpack, get_args
 
 import typer
 from rich.table import Table
 
 from orcinus.cli import options as flags
-from orcinus.cli.options import run_async
-from orcinus.cli.progress import progress_for
 from orcinus.runs import layout
 
 if TYPE_CHECKING:
+    from orcinus.pipeline.api import Flags
     from orcinus.pipeline.plan import Plan
-    from orcinus.runs.context import Runtime
 
 Step = Literal[
     "sample",
@@ -44,17 +42,12 @@ def plan(
     as_json: flags.AsJson = False,
 ) -> None:
     """Show what a run would do, with calls, tokens and dollars. Asks no model, spends nothing."""
-    from orcinus.pipeline.plan import plan_recipe
-    from orcinus.pipeline.recipe_file import load_recipe
+    from orcinus.pipeline import api
 
-    progress = progress_for(flags.error_console(), as_json=False)
-    runtime = flags.runtime(runs=runs, ledger=ledger, processes=processes)
-    try:
-        planned = run_async(
-            plan_recipe(load_recipe(recipe), recipe, runtime, progress, nodes=nodes)
+    with flags.shown_progress(as_json=False) as progress:
+        planned = api.plan(
+            recipe, runs=runs, ledger=ledger, nodes=nodes, processes=processes, progress=progress
         )
-    finally:
-        progress.close()
     if as_json:
         flags.print_json(planned)
     else:
@@ -78,7 +71,10 @@ def run(
     as_json: flags.AsJson = False,
 ) -> None:
     """Run a recipe, or resume it where it stopped. Nothing is paid for twice."""
-    runtime = flags.runtime(
+    _run(
+        recipe,
+        until,
+        as_json=as_json,
         runs=runs,
         ledger=ledger,
         concurrency=concurrency,
@@ -88,7 +84,6 @@ def run(
         executor=executor,
         replicas=replicas,
     )
-    run_and_print(recipe, runtime, until=until, as_json=as_json)
 
 
 def demo(
@@ -103,49 +98,36 @@ def demo(
     from orcinus.pipeline.demo import recipe_path
 
     with recipe_path() as path:
-        runtime = flags.runtime(runs=runs, concurrency=512, device=device)
-        run_dir = run_and_print(path, runtime, until=None, as_json=as_json)
+        folder = _run(path, None, as_json=as_json, runs=runs, device=device, concurrency=512)
     if open_report and flags.out_console().is_terminal:
-        webbrowser.open((run_dir / layout.report("html")).resolve().as_uri())
+        webbrowser.open((folder / layout.report("html")).resolve().as_uri())
 
 
-def run_and_print(
-    recipe_path: Path, runtime: "Runtime", *, until: str | None, as_json: bool
+def _run(
+    recipe: Path, until: Step | None, *, as_json: bool, runs: Path, **options: Unpack["Flags"]
 ) -> Path:
-    """Run a recipe up to the step ``until`` (None: all of it), print the result, return its folder.
-
-    Args:
-        recipe_path: The recipe's YAML file.
-        runtime: Where and how fast.
-        until: The last step to run.
-        as_json: Print one JSON object in place of tables.
-    """
+    """Run a recipe up to the step ``until`` (None: all of it), print the result, return its folder."""
     from orcinus.cli.tables import print_scores
     from orcinus.evaluation.scores import latest_scores, scores_content
-    from orcinus.pipeline.recipe_file import load_recipe
-    from orcinus.pipeline.run import run_recipe
+    from orcinus.pipeline import api
 
-    recipe = load_recipe(recipe_path)
-    progress = progress_for(flags.error_console(), as_json=as_json)
-    try:
-        run_dir = run_async(run_recipe(recipe, recipe_path, runtime, progress, until=until))
-    finally:
-        progress.close()
-    scores = latest_scores(run_dir)
+    with flags.shown_progress(as_json=as_json) as progress:
+        run = api.run(recipe, runs=runs, until=until, progress=progress, **options)
+    folder, scores = run.folder, latest_scores(run.folder)
     if as_json:
         content = None if scores is None else scores_content(scores)
-        flags.print_json({"event": "done", "run": str(run_dir), "scores": content})
-        return run_dir
+        flags.print_json({"event": "done", "run": str(folder), "scores": content})
+        return folder
     if until in (None, "evaluate", "report") and scores is not None:
         print_scores(flags.out_console(), scores)
         typer.echo()
     if until not in (None, "report"):
-        typer.echo(f"run:     {run_dir} (up to the step {until})")
-        return run_dir
-    for what, name in (("student", "student"), ("report", layout.report("html"))):
-        if (run_dir / name).exists():
-            typer.echo(f"{what + ':':<9}{run_dir / name}")
-    return run_dir
+        typer.echo(f"run:     {folder} (up to the step {until})")
+        return folder
+    for what, name in (("student", layout.STUDENT), ("report", layout.report("html"))):
+        if (folder / name).exists():
+            typer.echo(f"{what + ':':<9}{folder / name}")
+    return folder
 
 
 def _print_plan(planned: "Plan") -> None:
@@ -167,6 +149,9 @@ def _print_plan(planned: "Plan") -> None:
         )
     console = flags.out_console()
     console.print(table)
+    console.print(
+        f"in all: {planned.calls:,} calls, ${_dollars(planned.usd_low, planned.usd_high)}"
+    )
     for note in planned.notes:
         console.print(note, markup=False)
 

@@ -6,7 +6,6 @@ import typer
 
 from orcinus.cli import options as flags
 from orcinus.cli.options import run_async
-from orcinus.cli.progress import progress_for
 
 
 def ablate(
@@ -36,23 +35,20 @@ def ablate(
 
     loaded = load_recipe(recipe)
     runtime = flags.runtime(
-        runs=runs,
+        runs,
         ledger=ledger,
         concurrency=512,
         device=device,
         executor=executor,
         replicas=replicas,
     )
-    progress = progress_for(flags.error_console(), as_json=as_json)
     numbers = range(loaded.seed, loaded.seed + seeds)
-    try:
+    with flags.shown_progress(as_json=as_json) as progress:
         found = run_async(
             run_ablation(
                 loaded, recipe, runtime, progress, seeds=numbers, only=arm or (), equal=equal
             )
         )
-    finally:
-        progress.close()
     if as_json:
         flags.print_json(found)
     else:
@@ -83,7 +79,7 @@ def improve(
 
     loaded = load_recipe(recipe)
     runtime = flags.runtime(
-        runs=runs,
+        runs,
         ledger=ledger,
         concurrency=512,
         device=device,
@@ -91,11 +87,8 @@ def improve(
         executor=executor,
         replicas=replicas,
     )
-    progress = progress_for(flags.error_console(), as_json=as_json)
-    try:
+    with flags.shown_progress(as_json=as_json) as progress:
         found = run_async(run_rounds(loaded, recipe, runtime, progress, rounds=rounds))
-    finally:
-        progress.close()
     if as_json:
         flags.print_json(found)
     else:

@@ -94,7 +94,9 @@ def runtime_of(runs: str | Path = "runs", **flags: Unpack[Flags]) -> Runtime:
     executor, secrets = flags.get("executor", "local"), flags.get("secrets")
     replicas = flags.get("replicas", 0)
     if replicas and executor == "local":
-        raise ConfigError(f"{replicas} replicas need a Ray cluster: set executor to ray[:ADDRESS]")
+        raise ConfigError(
+            f"{replicas} replicas need a Ray cluster: set the executor to ray, or ray:ADDRESS"
+        )
     return Runtime(
         workspace=workspace,
         ledger_path=Path(flags.get("ledger") or workspace / layout.LEDGER),
@@ -233,12 +235,14 @@ def plan(
     *,
     runs: str | Path = "runs",
     base: str | Path | None = None,
+    nodes: int = 1,
     progress: bool | Progress = False,
     **flags: Unpack[Flags],
 ) -> Plan:
     """Return what a run would do and cost. Only ``sample`` is run, and no model is called.
 
-    The arguments are those of ``run``.
+    The arguments are those of ``run``, and ``nodes``: with more than one, a note says which command
+    each of so many machines is given to train together.
 
     Raises:
         OrcinusError: The recipe cannot be run: a file, a key or a model is missing.
@@ -246,7 +250,7 @@ def plan(
     read, path, start = _recipe(recipe, base)
     runtime = runtime_of(runs, **flags)
     with _shown(progress) as shown:
-        return run_coroutine(plan_recipe(read, path, runtime, shown, base=start))
+        return run_coroutine(plan_recipe(read, path, runtime, shown, base=start, nodes=nodes))
 
 
 def probe(
