@@ -2,7 +2,7 @@
 
 import random
 
-from orcinus.core.draw import first_by_hash
+from orcinus.core.draw import draw, draw_by_group
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.types import Example
 
@@ -19,10 +19,21 @@ def test_of_each_group_those_with_the_smallest_hashes_are_drawn_however_the_exam
 
     shuffled = random.Random(0).sample(EXAMPLES, len(EXAMPLES))
     for count in (0, 1, 7, 1000, None):
-        found = first_by_hash(EXAMPLES, "salt", by_task, count)
-        assert found == first_by_hash(shuffled, "salt", by_task, count)
+        found = draw_by_group(EXAMPLES, "salt", by_task, count)
+        assert found == draw_by_group(shuffled, "salt", by_task, count)
         for task, drawn in found.items():
             mine = [example for example in EXAMPLES if example.task == task]
             assert (
                 drawn == sorted(mine, key=lambda e: stable_fraction("salt", e.task, e.id))[:count]
             )
+
+
+def test_a_larger_draw_starts_with_a_smaller_one_and_the_order_of_a_file_does_not_count() -> None:
+    def name_of(example: Example) -> tuple[str, ...]:
+        return "salt", example.task, example.id
+
+    drawn = draw(EXAMPLES, name_of)
+    assert drawn == draw(reversed(EXAMPLES), name_of)
+    assert sorted(example.id for example in drawn) == sorted(example.id for example in EXAMPLES)
+    for count in (0, 1, 40):
+        assert draw(EXAMPLES, name_of, count) == drawn[:count]

@@ -81,31 +81,6 @@ def test_holm_keeps_the_chance_of_any_false_alarm_below_the_level() -> None:
     assert alarms / 2000 < 0.065
 
 
-def test_the_minimum_detectable_difference_is_found_as_often_as_promised() -> None:
-    n, discordant = 300, 0.3
-    difference = stats.minimum_detectable_difference(n, discordant=discordant)
-    rng = np.random.default_rng(7)
-    shares = [(discordant + difference) / 2, (discordant - difference) / 2, 1 - discordant]
-    found = sum(
-        binomial_two_sided(int(w), int(x)) < 0.05
-        for w, x, _ in rng.multinomial(n, shares, size=2000)
-    )
-    # The exact test is a little more cautious than the normal formula behind the size.
-    assert 0.72 <= found / 2000 <= 0.83
-
-
-def test_more_examples_detect_smaller_differences_and_too_few_none() -> None:
-    sizes = [stats.minimum_detectable_difference(n) for n in (10, 100, 1000)]
-    assert sizes == sorted(sizes, reverse=True)
-    assert stats.minimum_detectable_difference(2, discordant=0.2) == 0.2
-
-
-@pytest.mark.parametrize(("n", "discordant"), [(0, 0.3), (10, 0.0), (10, 1.5)])
-def test_an_impossible_design_is_refused(n: int, discordant: float) -> None:
-    with pytest.raises(ValueError, match="needs n >= 1"):
-        stats.minimum_detectable_difference(n, discordant=discordant)
-
-
 def test_randomised_signs_agree_with_the_exact_test_on_right_and_wrong() -> None:
     random = np.random.default_rng(0)
     a, b = (random.random(80) < 0.6).astype(float), (random.random(80) < 0.45).astype(float)

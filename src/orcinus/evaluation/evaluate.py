@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from orcinus.core import stats
 from orcinus.core.config import Config
-from orcinus.core.draw import first_by_hash
+from orcinus.core.draw import draw_by_group
 from orcinus.core.errors import StepError
 from orcinus.core.protocols import Completer
 from orcinus.core.results import ArmScore, Comparison, RetentionScore, Scores
@@ -189,7 +189,7 @@ def chosen(
 ) -> Iterator[Example]:
     """Yield the questions of a split to ask: of each task those with the smallest hashes."""
     examples = tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, split)
-    for of_task in first_by_hash(
+    for of_task in draw_by_group(
         examples, "evaluate", lambda example: example.task, config.per_task
     ).values():
         yield from of_task

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from orcinus.core import stats
 from orcinus.core.config import Config
-from orcinus.core.draw import first_by_hash
+from orcinus.core.draw import draw_by_group
 from orcinus.core.results import WinRate
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.stats.paired import binomial_two_sided
@@ -141,7 +141,7 @@ def pairwise_requests(
 def drawn(config: PairwiseConfig, examples: Iterable[Example]) -> Iterator[Example]:
     """Yield the questions to compare: of each task those with the smallest hash."""
     wanted = (example for example in examples if config.tasks == "all" or has_open_answer(example))
-    by_task = first_by_hash(wanted, "pairwise", lambda example: example.task, config.per_task)
+    by_task = draw_by_group(wanted, "pairwise", lambda example: example.task, config.per_task)
     for of_task in by_task.values():
         yield from of_task
 

@@ -4,7 +4,6 @@ teach's attempts ──errors, refusals, truncation, loops, leaks, wrong──�
                                                                                                                     drops.parquet
 """
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -16,8 +15,8 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from orcinus.core.config import Config
+from orcinus.core.draw import draw
 from orcinus.core.errors import StepError
-from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.protocols import Filter
 from orcinus.core.registry import function_named
 from orcinus.core.sampling import JudgingConfig
@@ -353,9 +352,7 @@ def _traces(context: StepContext, path: Path | None = None) -> Iterator[tuple[Ex
 def _drawn(path: Path, count: int, context: StepContext) -> Iterator[tuple[Example, Judged]]:
     """So many traces of the table, by a hash of their ids, in the table's order."""
     ids = (row["id"] for row in tables.read_rows(path, ["id"]))
-    first = set(
-        heapq.nsmallest(count, ids, key=lambda identity: stable_fraction("quality", identity))
-    )
+    first = set(draw(ids, lambda identity: ("quality", identity), count))
     return (trace for trace in _traces(context, path) if trace[1].attempt.id in first)
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from orcinus.core.config import Config
+from orcinus.core.draw import draw
 from orcinus.core.fingerprint import fingerprint, stable_fraction
 from orcinus.core.types import Lesson, Message
 
@@ -58,9 +59,7 @@ class FewShotPool:
         )
         if shots < fewest or self._fraction("few-shot", lesson) >= self._config.share:
             return None
-        drawn = sorted(
-            others, key=lambda other: stable_fraction(str(self._seed), lesson.id, other.id)
-        )[:shots]
+        drawn = draw(others, lambda other: (str(self._seed), lesson.id, other.id), shots)
         *before, question = lesson.messages
         if self._config.form == "turns":
             turns = [

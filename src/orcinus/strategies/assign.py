@@ -18,7 +18,7 @@ from pydantic import Field, field_validator, model_validator
 
 from orcinus.core import registry, stats
 from orcinus.core.config import Config
-from orcinus.core.draw import first_by_hash
+from orcinus.core.draw import draw_by_group
 from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.sampling import SamplingConfig
@@ -424,7 +424,7 @@ def _draw_fresh(
 ) -> dict[str, list[Example]]:
     """Draw each group's probe examples that had no part in choosing, up to ``assign.confirm``."""
     unused = (e for e in step.examples("probe") if (e.task, e.id) not in probed)
-    return first_by_hash(unused, "probe", group_of, step.config.confirm)
+    return draw_by_group(unused, "probe", group_of, step.config.confirm)
 
 
 async def _confirm(

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from orcinus.core.config import Config
-from orcinus.core.draw import first_by_hash
+from orcinus.core.draw import draw_by_group
 from orcinus.core.errors import StepError
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Example, Judged, Request, Strategy
@@ -121,7 +121,7 @@ def requests(
 def probe_examples(context: StepContext) -> dict[str, list[Example]]:
     """Return the probe examples of each task, in the order of their hashes."""
     examples = tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "probe")
-    return first_by_hash(examples, "probe", lambda example: example.task, None)
+    return draw_by_group(examples, "probe", lambda example: example.task, None)
 
 
 class _Waves:

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from orcinus.core import stats
 from orcinus.core.config import Config
-from orcinus.core.fingerprint import stable_fraction
+from orcinus.core.draw import draw
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Assignment, Evidence, Example, Judged, Request, Strategy
 from orcinus.runs import layout, tables
@@ -226,7 +226,7 @@ def _open_groups(
     for split in ("probe", "teach"):
         found = list(tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, split))
         examples |= {(example.task, example.id): example for example in found}
-        pool += sorted(found, key=lambda e: (stable_fraction("skills", e.task, e.id), e.id))
+        pool += draw(found, lambda example: ("skills", example.task, example.id))
     cases: dict[str, list[tuple[Example, Judged]]] = {}
     seen: set[Key] = set()
     for judged in tables.read_judged(context.inputs["probe"] / layout.ATTEMPTS):

@@ -23,7 +23,7 @@ import numpy as np
 import orjson
 
 from orcinus.core import stats
-from orcinus.core.draw import first_by_hash
+from orcinus.core.draw import draw_by_group
 from orcinus.core.errors import StepError
 from orcinus.core.files import write_atomically
 from orcinus.core.types import Example, Judged, Request
@@ -174,7 +174,7 @@ def probe_examples(mix: MixConfig, context: StepContext) -> list[Example]:
         item for item in examples if item.reference is not None or context.judging is not None
     )
     return list(
-        chain(*first_by_hash(judgeable, "mix", lambda item: item.task, mix.per_task).values())
+        chain(*draw_by_group(judgeable, "mix", lambda item: item.task, mix.per_task).values())
     )
 
 

@@ -9,7 +9,6 @@ Pairing removes the examples' own difficulty, which is most of the noise in an u
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -135,42 +134,6 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     corrected = np.empty_like(raw)
     corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
     return corrected
-
-
-def minimum_detectable_difference(
-    n: int, *, discordant: float = 0.3, level: float = LEVEL, power: float = 0.8
-) -> float:
-    """The smallest true difference that a paired comparison of ``n`` examples finds with the given power.
-
-    Solves Connor's sample-size formula for McNemar's test (Connor 1987) for the difference.
-
-    Args:
-        n: Examples that both answer.
-        discordant: Share of examples that one gets right and the other wrong; 0.2–0.4 is usual between strategies.
-        level: One minus the two-sided size of the test.
-        power: Chance of finding the difference when it is there.
-
-    Returns:
-        A difference in 0..1; ``discordant`` itself when even the largest possible one would be missed.
-
-    Raises:
-        ValueError: ``n`` is not positive or ``discordant`` is not in (0, 1].
-    """
-    if n < 1 or not 0 < discordant <= 1:
-        raise ValueError(
-            f"needs n >= 1 and 0 < discordant <= 1, not n={n}, discordant={discordant}"
-        )
-    z_size, z_power = NormalDist().inv_cdf((1 + level) / 2), NormalDist().inv_cdf(power)
-    # sqrt(n)·d = z_size·sqrt(ψ) + z_power·sqrt(ψ - d²): a quadratic in d, without a root when n is very small.
-    room = n + z_power**2 - z_size**2
-    if room <= 0:
-        return discordant
-    found = (
-        math.sqrt(discordant)
-        * (z_size * math.sqrt(n) + z_power * math.sqrt(room))
-        / (n + z_power**2)
-    )
-    return min(discordant, found)
 
 
 def minimum_detectable_drop(

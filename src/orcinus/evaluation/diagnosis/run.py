@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from orcinus.core.fingerprint import stable_fraction
+from orcinus.core.draw import draw
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Example, Lesson
 from orcinus.evaluation.diagnosis.causes import Style
@@ -125,16 +125,15 @@ def draw_lessons(run: EvaluatedRun, wanted: int) -> tuple[list[Lesson], int]:
         smaller one.
     """
     path = run.erased / layout.LESSONS
-    ranks: dict[Key, tuple[float, str]] = {}
+    lesson_of: dict[Key, str] = {}
     total = 0
     for row in tables.read_rows(path, ["id", "task", "example_id", "meta"]):
         total += 1
         if orjson.loads(row["meta"]).get("shots"):
             continue
         key = (row["task"], row["example_id"])
-        rank = (stable_fraction("diagnose", *key), row["id"])
-        ranks[key] = min(rank, ranks.get(key, rank))
-    drawn = {identity for _, identity in sorted(ranks.values())[:wanted]}
+        lesson_of[key] = min(row["id"], lesson_of.get(key, row["id"]))
+    drawn = {lesson_of[key] for key in draw(lesson_of, lambda key: ("diagnose", *key), wanted)}
     lessons = [lesson for lesson in tables.read_lessons(path) if lesson.id in drawn]
     return list({lesson.id: lesson for lesson in lessons}.values()), total
 

@@ -1,43 +1,46 @@
-"""Shards on a Ray cluster that exists already: the same results in the same order, whatever the number of workers.
+"""Run shards on an existing Ray cluster, with the results in the order of the shards.
 
-    shards ──► at most four a CPU under way ──► results in the order of the shards
+    shards ──► at most four per CPU in flight ──► results in the order of the shards
 
-A shard is one Ray task. A worker or node that is killed costs the shards that it had: Ray runs them again elsewhere, and nobody
-notices but the clock. The function is sent once and unpacked once in each worker: a student's tokenizer takes as long to
-unpack as hundreds of lessons take to tokenise.
+A shard is one Ray task. When a worker or node is killed, Ray runs its shards again elsewhere. The
+function is sent once and unpickled once in each worker, because unpickling a student's tokenizer
+takes as long as tokenizing hundreds of lessons.
 """
 
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from importlib import metadata
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
-from orcinus import __version__
 from orcinus.core.errors import ConfigError, MissingExtraError, StepError
 
 A = TypeVar("A")
 B = TypeVar("B")
 SHARDS_PER_CPU = 4
-"""Under way at once, so that one slow shard, or one that is run again, does not stop the others."""
+"""Shards in flight per CPU. Several, so that the others continue while one is slow or retried."""
 RETRIES = 10
-"""How often a shard is run again whose worker was killed. One that kills every worker would go on for ever."""
+"""Retries of a shard whose worker was killed. Limited, because a shard can kill every worker."""
+CONNECT_TIMEOUT_S = 10
+"""Seconds to wait for the cluster's port. Ray itself would wait more than 30."""
 
 
 class RayExecutor:
-    """The Executor of a Ray cluster. Its nodes need the same orcinus installed."""
+    """The Executor of a Ray cluster. Its nodes need the same version of orcinus."""
 
     def __init__(self, address: str | None = None) -> None:
-        """Connect, unless this process is connected already.
+        """Connect, unless this process is already connected.
 
         Args:
-            address: ``HOST:PORT`` of the head, ``ray://HOST:PORT`` of a Ray client server, or ``auto``; None is the cluster that
-                ``RAY_ADDRESS`` names or this machine is part of, or else a new one of this machine alone.
+            address: ``HOST:PORT`` of the head, ``ray://HOST:PORT`` of a Ray client server, or
+                ``auto``. None is the cluster that ``RAY_ADDRESS`` names or that this machine
+                belongs to, or else a new one on this machine alone.
 
         Raises:
             MissingExtraError: Ray is not installed.
-            ConfigError: There is no cluster at ``address``.
+            ConfigError: No cluster can be reached at ``address``.
         """
         if find_spec("ray") is None:
             raise MissingExtraError("an executor on a Ray cluster", "ray")
@@ -49,44 +52,40 @@ class RayExecutor:
             try:
                 ray.init(address, log_to_driver=False, logging_level="ERROR")
             except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-                first = (
-                    str(error).strip().splitlines()[0]
-                    if str(error).strip()
-                    else type(error).__name__
-                )
                 raise ConfigError(
-                    f"--executor ray, address {address}: no Ray cluster can be reached: {first}"
+                    f"--executor ray, address {address}: no Ray cluster can be reached: "
+                    f"{_first_line(error)}"
                 ) from error
 
     def map(
         self, fn: Callable[[A], B], shards: Iterable[A], *, threaded: bool = False
     ) -> Iterator[B]:
-        """``fn`` of each shard, in order; see ``Executor``.
+        """Yield ``fn`` of each shard, in the order of the shards; see ``Executor``.
 
         Raises:
-            StepError: A shard's worker was lost again and again.
+            StepError: A shard lost its worker more than ``RETRIES`` times.
         """
         import ray
 
         task = ray.remote(_run).options(num_cpus=1, max_retries=RETRIES)
-        sent = [ray.put(fn)]  # in a list, so that Ray hands on the reference and not the function
+        sent = [ray.put(fn)]  # in a list, so that Ray passes the reference and not the function
         window = SHARDS_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
-        under_way: deque[Any] = deque()
+        in_flight: deque[Any] = deque()
         for shard in shards:
-            under_way.append(task.remote(__version__, sent, shard))
-            if len(under_way) > window:
-                yield _result(under_way.popleft())
-        while under_way:
-            yield _result(under_way.popleft())
+            in_flight.append(task.remote(_installed_version(), sent, shard))
+            if len(in_flight) > window:
+                yield _result(in_flight.popleft())
+        while in_flight:
+            yield _result(in_flight.popleft())
 
 
 def _refuse_unreachable(address: str) -> None:
-    """Look whether anybody listens: Ray itself waits for more than half a minute before it says so."""
+    """Refuse an address where no server listens, before Ray starts to wait for one."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdigit()):
         return
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         raise ConfigError(
             f"--executor ray:{address}: no Ray cluster can be reached: {error}"
@@ -94,12 +93,21 @@ def _refuse_unreachable(address: str) -> None:
 
 
 def _run(version: str, sent: list[Any], shard: Any) -> Any:
-    """What a worker does with one shard."""
-    if version != __version__:
+    """Compute one shard in a worker."""
+    here = _installed_version()
+    if version != here:
         raise ConfigError(
-            f"a Ray node has orcinus {__version__}, but this run is of {version}; install the same on all"
+            f"a Ray node has orcinus {here}, but this run uses {version}; install the same version "
+            "on all nodes"
         )
     return _function(sent[0])(shard)
+
+
+def _installed_version() -> str:
+    try:
+        return metadata.version("orcinus")
+    except metadata.PackageNotFoundError:  # run from a checkout that was never installed
+        return "of unknown version"
 
 
 @lru_cache(maxsize=2)
@@ -119,7 +127,10 @@ def _result(reference: Any) -> Any:
     except RayTaskError as error:
         raise (error.cause or error) from None
     except RayError as error:
-        first = str(error).strip().splitlines()[0]
         raise StepError(
-            f"a shard was lost on the Ray cluster, {RETRIES} more tries included: {first}"
+            f"the Ray cluster lost a shard, also after {RETRIES} retries: {_first_line(error)}"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

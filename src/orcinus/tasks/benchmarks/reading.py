@@ -13,8 +13,9 @@ from glob import glob
 from itertools import islice
 from pathlib import Path
 
+from orcinus.core.draw import draw
 from orcinus.core.errors import ConfigError, DataError
-from orcinus.core.fingerprint import fingerprint, stable_fraction
+from orcinus.core.fingerprint import fingerprint
 from orcinus.core.types import Example
 from orcinus.tasks.benchmarks.items import READERS, Item
 from orcinus.tasks.benchmarks.specs import Benchmark
@@ -76,11 +77,7 @@ def read_benchmark(
             continue
         items = list(_items(benchmark, subset, sources, skipped))
         if limit is not None:
-            items = sorted(
-                items,
-                key=lambda item: (stable_fraction("limit", benchmark.name, _key(item)), _key(item)),
-            )
-            items = items[:limit]
+            items = draw(items, lambda item: ("limit", benchmark.name, _key(item)), limit)
         preamble = _demonstrations(benchmark, subset, data, shots)
         for name, text in texts.items():
             by_layout[name] += _examples(benchmark, subset, items, text, preamble, skipped)
@@ -182,12 +179,9 @@ def _with_options(benchmark: Benchmark, subset: str, item: Item) -> Item:
             item, choices=tuple(shown.values()), reference=list(shown).index(item.reference)
         )
     if benchmark.shuffle and item.choices is not None:
-        order = sorted(
-            range(len(item.choices)),
-            key=lambda i: stable_fraction(item.question, (item.choices or ())[i]),
-        )
-        choices = tuple(item.choices[i] for i in order)
-        item = replace(item, choices=choices, reference=order.index(int(item.reference)))
+        order = draw(enumerate(item.choices), lambda numbered: (item.question, numbered[1]))
+        numbers, choices = zip(*order, strict=True)
+        item = replace(item, choices=choices, reference=numbers.index(int(item.reference)))
     return item
 
 
