@@ -48,10 +48,10 @@ COMPARED_RUNS = 6
 KEPT_PLOTS = 32
 """Charts that are kept drawn, one for each run that was looked at."""
 ORDERS = {
-    "first": "in order of the run",
+    "first": "run order",
     "longest": "longest first",
     "shortest": "shortest first",
-    "costliest": "most expensive first",
+    "costliest": "costliest first",
 }
 """How a list of attempts can be sorted, in words."""
 REPORT_POLICY = (
