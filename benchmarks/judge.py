@@ -35,7 +35,7 @@ from orcinus.models.configs import JudgeConfig
 from orcinus.models.function import FunctionModel
 from orcinus.models.open import open_completer
 from orcinus.runs.ledger import Ledger
-from orcinus.verifiers.judge import Comparison, Judge, Pair, compare, tally
+from orcinus.verifiers.judge import Judge, Pair, PairVerdict, compare, tally
 from orcinus.verifiers.judge_prompts import comparison, rating, read
 
 PEOPLE = {0: 1.0, 1: 0.0, 2: 0.5}
@@ -261,7 +261,7 @@ async def agreement(
     ]
 
     def of(
-        part: Sequence[tuple[Comparison, float, str]], hit: Callable[[Comparison, float], bool]
+        part: Sequence[tuple[PairVerdict, float, str]], hit: Callable[[PairVerdict, float], bool]
     ) -> Row:
         return share(
             [hit(item, label) for item, label, _ in part], [question for _, _, question in part]

@@ -26,9 +26,9 @@ from orcinus.runs.budget import Budget
 from orcinus.runs.ledger import Ledger
 from orcinus.verifiers import judge_prompts as inquiries
 from orcinus.verifiers.judge import (
-    Comparison,
     Judge,
     Pair,
+    PairVerdict,
     Rating,
     compare,
     given_by_judge,
@@ -116,7 +116,7 @@ class Asked:
                 )
             )
 
-    def compare(self, *pairs: Pair) -> list[Comparison]:
+    def compare(self, *pairs: Pair) -> list[PairVerdict]:
         return self._run(lambda judge: asyncio.run(compare(pairs, judge)))
 
     def rate(self, answer: str, *, scale: tuple[int, int] = (1, 10)) -> Rating:

@@ -22,8 +22,8 @@ from orcinus.core.stats.paired import binomial_two_sided
 from orcinus.core.types import Example, Judged, Request
 from orcinus.runs.context import StepContext
 from orcinus.verifiers.judge import (
-    Comparison,
     Pair,
+    PairVerdict,
     compare,
     comparison_inquiries,
     judge_of,
@@ -177,11 +177,12 @@ def _pairs(
     return pairs, missing
 
 
-async def _judged(pairs: Sequence[Pair], what: str, context: StepContext) -> list[Comparison]:
+async def _judged(pairs: Sequence[Pair], what: str, context: StepContext) -> list[PairVerdict]:
     """One comparison a pair. Two identical answers are a tie, without asking the judge."""
     judge = judge_of(context.judging or JudgingConfig(), context, step="evaluate")
     verdicts = [
-        Comparison(value=0.5, consistent=True, orders=(0.5, 0.5), reason="identical") for _ in pairs
+        PairVerdict(value=0.5, consistent=True, orders=(0.5, 0.5), reason="identical")
+        for _ in pairs
     ]
     different = [i for i, pair in enumerate(pairs) if pair.first != pair.second]
     context.progress.start(what, len(different))
@@ -197,7 +198,7 @@ async def _judged(pairs: Sequence[Pair], what: str, context: StepContext) -> lis
 def _rate(
     arm: str,
     task: str | None,
-    judged: Sequence[tuple[Pair, Comparison]],
+    judged: Sequence[tuple[Pair, PairVerdict]],
     missing: Sequence[Example],
 ) -> WinRate:
     """Count verdicts; ``missing`` are the questions of all tasks without two answers."""

@@ -66,7 +66,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class PairVerdict:
     """A judge's decision about a pair, asked in both orders."""
 
     value: float | None
@@ -126,11 +126,11 @@ async def rate(
     return ratings
 
 
-async def compare(pairs: Sequence[Pair], judge: Judge) -> list[Comparison]:
+async def compare(pairs: Sequence[Pair], judge: Judge) -> list[PairVerdict]:
     """Compare the answers of each pair in both orders; the judge sees the reference, if any."""
     readings = await _readings(list(comparison_inquiries(pairs, judge.instructions)), judge)
     return [
-        _comparison_of(there, back)
+        _pair_verdict(there, back)
         for there, back in zip(readings[::2], readings[1::2], strict=True)
     ]
 
@@ -144,39 +144,32 @@ def comparison_inquiries(
         pairs: The pairs.
         instructions: Instructions in place of the default ones, by kind of judgement.
     """
+    task = instructions.get("comparison")
     for pair in pairs:
         reference = reference_text(pair.example)
         for first, second in ((pair.first, pair.second), (pair.second, pair.first)):
-            yield (
-                pair.example,
-                comparison(
-                    pair.example.prompt,
-                    first,
-                    second,
-                    reference,
-                    task=instructions.get("comparison"),
-                ),
-            )
+            inquiry = comparison(pair.example.prompt, first, second, reference, task=task)
+            yield pair.example, inquiry
 
 
-def _comparison_of(there: Reading, back: Reading) -> Comparison:
+def _pair_verdict(there: Reading, back: Reading) -> PairVerdict:
     for_shown_first = {"FIRST": 1.0, "TIE": 0.5, "SECOND": 0.0}
     shown_first = None if there.word is None else for_shown_first[there.word]
     shown_second = None if back.word is None else 1.0 - for_shown_first[back.word]
     orders = shown_first, shown_second
     if shown_first is None or shown_second is None:
-        return Comparison(
+        return PairVerdict(
             value=None, consistent=None, orders=orders, reason=there.reason or back.reason
         )
     consistent = shown_first == shown_second
-    return Comparison(
+    return PairVerdict(
         value=shown_first if consistent else 0.5, consistent=consistent, orders=orders, reason=""
     )
 
 
-def tally(comparisons: Iterable[Comparison]) -> Tally:
+def tally(verdicts: Iterable[PairVerdict]) -> Tally:
     """Count wins, ties and losses, and how often the order of the answers decided."""
-    found = list(comparisons)
+    found = list(verdicts)
     values = [item.value for item in found]
     inconsistent = [item.orders for item in found if item.consistent is False]
     return Tally(
