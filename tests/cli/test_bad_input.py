@@ -95,7 +95,7 @@ def test_a_student_that_is_no_model(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "r.yaml", student={"kind": "local", "path": "./nothing"})
     fails(tmp_path, "run", recipe, says="there is no such model folder")
     (tmp_path / "nothing").mkdir()
-    fails(tmp_path, "run", recipe, says="no model, for it has no config.json")
+    fails(tmp_path, "run", recipe, says="not a model folder: it has no config.json")
 
 
 def test_a_teacher_that_says_nothing(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from orcinus.core.types import (
     Usage,
     WorstCase,
 )
-from orcinus.models.attempts import attempt_all, collecting_seldom
+from orcinus.models.attempts import attempt_all, relax_garbage_collection
 from orcinus.models.remote.endpoint import Endpoint, EndpointConfig, Price
 from orcinus.models.remote.wire import Patience
 from orcinus.runs.budget import Budget
@@ -339,6 +339,6 @@ def test_a_cap_that_stops_a_fallback_keeps_what_came(tmp_path: Path) -> None:
 
 def test_the_collector_runs_as_before_when_the_attempts_are_let_go() -> None:
     before = gc.get_threshold()
-    with collecting_seldom():
+    with relax_garbage_collection():
         assert gc.get_threshold() > before
     assert gc.get_threshold() == before

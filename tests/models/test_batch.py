@@ -19,7 +19,7 @@ from tests.models.batch_server import Provider, answer, handler
 from orcinus.core.errors import BudgetError, CompleterError, StoreError
 from orcinus.core.types import Attempt, Example, Judged, Message, Request, Sampling, Verdict
 from orcinus.models.attempts import attempt_all
-from orcinus.models.remote.batch import BatchEndpoint, cancel, clear, journaled
+from orcinus.models.remote.batch import BatchEndpoint, cancel, clear, read_journal
 from orcinus.models.remote.endpoint import BatchConfig, EndpointConfig, Price
 from orcinus.models.remote.wire import Patience
 from orcinus.runs.budget import Budget
@@ -167,10 +167,10 @@ def test_the_answers_of_a_batch_that_is_stopped_are_kept(tmp_path: Path) -> None
     async def go(url: str) -> list[Judged]:
         asking = asyncio.create_task(ask(configured(url, size=100), tmp_path, 100))
         while not [
-            batch for batch in journaled(tmp_path / "batches") if batch.state.progress == "sent"
+            batch for batch in read_journal(tmp_path / "batches") if batch.state.progress == "sent"
         ]:
             await asyncio.sleep(0.01)
-        await cancel(journaled(tmp_path / "batches")[0], secrets={})
+        await cancel(read_journal(tmp_path / "batches")[0], secrets={})
         return await asking
 
     with serve(provider) as url:

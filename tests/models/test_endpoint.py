@@ -17,9 +17,9 @@ from orcinus.core.types import Completion, Message, Messages, Sampling
 from orcinus.models.recorded import Recordings, Replay
 from orcinus.models.remote.endpoint import Endpoint, EndpointConfig, Limits, Price
 from orcinus.models.remote.limits import InFlight
-from orcinus.models.remote.wire import Patience, duration_of
+from orcinus.models.remote.wire import Patience, parse_duration
 from orcinus.models.server.chat_api import chat_server
-from orcinus.models.server.sockets import serving
+from orcinus.models.server.sockets import socket_server
 from orcinus.strategies.library import built_in
 from orcinus.strategies.prompts import built_in_strategy_of
 
@@ -148,7 +148,7 @@ async def scripted(script: Script, use: Callable[[str], Awaitable[Any]]) -> tupl
             writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
             await writer.drain()
 
-    async with serving(serve) as port:
+    async with socket_server(serve) as port:
         return await use(f"http://127.0.0.1:{port}/v1"), asked
 
 
@@ -224,7 +224,7 @@ def test_a_server_whose_minute_is_used_up_is_left_to_rest() -> None:
     [("6m0s", 360.0), ("1.5s", 1.5), ("20ms", 0.02), ("3", 3.0), ("1h2m", 3720.0), ("soon", 0.0)],
 )
 def test_durations_as_servers_write_them(text: str, seconds: float) -> None:
-    assert duration_of(text) == pytest.approx(seconds)
+    assert parse_duration(text) == pytest.approx(seconds)
 
 
 def test_a_body_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +241,7 @@ def test_a_body_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
             await writer.drain()
 
     async def go() -> None:
-        async with serving(serve) as port:
+        async with socket_server(serve) as port:
             await complete(endpoint(f"http://127.0.0.1:{port}/v1", patience=Patience(tries=1)))
 
     with pytest.raises(CompleterError, match="longer than"):
@@ -296,7 +296,7 @@ def test_choices_that_do_not_come_are_errors_of_their_samples_alone() -> None:
     (first, second), _ = asyncio.run(scripted([(200, {}, OK)], ask))
     assert first.text == "4"
     assert isinstance(second, CompleterError)
-    assert "2 choices were asked for, 1 came" in str(second)
+    assert "asked for 2 choices, got 1" in str(second)
 
     (first, second), asked = asyncio.run(scripted([(400, {}, b"{}")], ask))
     assert isinstance(first, CompleterError)
@@ -329,12 +329,12 @@ def test_the_rate_is_learned_from_what_the_server_says_remains() -> None:
 
 def test_calls_in_flight_grow_while_answers_stay_fast_and_halve_when_refused() -> None:
     calls = InFlight(64)
-    calls.refused()
+    calls.record_refusal()
     assert calls.limit == 32
     for _ in range(500):
-        calls.answered(0.01)
+        calls.record_answer(0.01)
     grown = calls.limit
     assert 38 < grown < 64
     for _ in range(500):
-        calls.answered(0.05)
+        calls.record_answer(0.05)
     assert calls.limit - grown < 2

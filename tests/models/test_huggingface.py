@@ -165,7 +165,7 @@ def test_what_is_counted(tiny_student: Path) -> None:
 
 
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no model, for it has no config\.json"):
+    with pytest.raises(ConfigError, match=r"not a model folder: it has no config\.json"):
         LocalModel(LocalConfig(path=str(tmp_path)), device="cpu")
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ConfigError, match="cannot be loaded as a causal language model"):

@@ -116,9 +116,9 @@ def batches(
     as_json: flags.AsJson = False,
 ) -> None:
     """List the batches sent to providers, with the progress this machine has last seen."""
-    from orcinus.models.remote.batch import journaled
+    from orcinus.models.remote.batch import read_journal
 
-    found = journaled(path.parent / layout.BATCHES)
+    found = read_journal(path.parent / layout.BATCHES)
     if cancel is not None:
         chosen = [batch for batch in found if cancel in (batch.state.batch_id, batch.state.key)]
         if not chosen:

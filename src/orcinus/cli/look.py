@@ -22,7 +22,7 @@ def status(
 ) -> None:
     """Show how far a run is, also while it runs."""
     from orcinus.cli.ledger import batch_line
-    from orcinus.models.remote.batch import journaled
+    from orcinus.models.remote.batch import read_journal
     from orcinus.runs.model_names import model_name, model_names
     from orcinus.runs.status import run_status
 
@@ -45,7 +45,7 @@ def status(
             f"{spend.tokens_in:,} tokens in, {spend.tokens_out:,} out, ${spend.cost_usd:,.4f}",
             markup=False,
         )
-    for batch in journaled((ledger or runs / layout.LEDGER).parent / layout.BATCHES):
+    for batch in read_journal((ledger or runs / layout.LEDGER).parent / layout.BATCHES):
         if batch.state.progress in ("prepared", "sent"):
             console.print(f"at the provider: {batch_line(batch)}", markup=False, soft_wrap=True)
 

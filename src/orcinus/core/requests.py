@@ -2,7 +2,7 @@
 
     partial "4 + 7 = 11,"   ──as_sent──►   … assistant "4 + 7 = 11,"  + ``continue_final_message``
 
-A partial reply travels as vLLM's chat interface takes it. Ledger, endpoint and server share that form, so that the
+A partial reply is sent as vLLM's chat API takes it. Ledger and endpoint share that form: the
 identity of a call is what was sent.
 """
 
@@ -15,7 +15,8 @@ from orcinus.core.types import Example, Message, Messages, Request, Sampling
 ANY_STRATEGY = "*"
 """Name of the strategy in a request that belongs to none."""
 KEEP_STOP: Mapping[str, Any] = {"include_stop_str_in_output": True}
-"""Body parameters for the first part of a reply: the stop text stays, which tells a step's end from the answer's."""
+"""Body parameters for the first part of a reply. The stop text is kept: it tells whether a step
+ended or the whole answer."""
 CONTINUE: Mapping[str, Any] = {
     **KEEP_STOP,
     "continue_final_message": True,

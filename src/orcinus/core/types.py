@@ -149,9 +149,9 @@ class Request:
     sample: int = 0
     """0 … k-1 when the same question is asked k times."""
     partial: str | None = None
-    """The reply written so far, which the model continues; "" begins a reply that is written in parts. A part is
-    returned as written, stop text and outer blanks included, so that the parts joined are the reply. None asks for a
-    whole reply."""
+    """The reply written so far, which the model continues; "" begins a reply that is written in
+    parts. Each part is returned as written, with its stop text and outer blanks: joined, the parts
+    are the reply. None asks for a whole reply."""
     fallback: "Request | None" = None
     """What is asked when no answer is found in the reply."""
 

@@ -38,7 +38,7 @@ from orcinus.evaluation.contamination import find_contaminated
 from orcinus.evaluation.conversations import rate_conversations
 from orcinus.evaluation.decide import decide
 from orcinus.evaluation.scores import score_arm, scores_by_task, write_benchmark_scores
-from orcinus.models.attempts import collecting_seldom
+from orcinus.models.attempts import relax_garbage_collection
 from orcinus.models.configs import ModelConfig
 from orcinus.models.open import open_completer
 from orcinus.runs import layout, tables
@@ -83,7 +83,7 @@ async def evaluate_model(
     """
     _check(settings, model, judge)
     items = {benchmark.name: _read(benchmark, settings) for benchmark in settings.benchmarks}
-    with locked(out), Ledger(runtime.ledger_path) as ledger, collecting_seldom():
+    with locked(out), Ledger(runtime.ledger_path) as ledger, relax_garbage_collection():
         opened: dict[str, Completer] = {}
 
         def open_role(role: str, folder: Path | None = None) -> Completer:

@@ -1,1 +1,1 @@
-"""Models we can ask: remote endpoints, Hugging Face models in this process, functions, recorded outputs."""
+"""The models that answer requests: remote, on this machine, recorded, or functions."""

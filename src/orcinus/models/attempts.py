@@ -1,9 +1,10 @@
-"""Asking models: the one place where a model is called.
+"""Send requests to a model and judge the answers: the one place where a model is called.
 
-    requests ──► known in the ledger? recall it : ask ──► commit ──► judge ──► yield, in the order of the requests
+    requests ──► in the ledger? recall it : call the model ──► commit ──► judge ──► yield, in order
 
-Nothing is yielded before it is on disk; nothing that is on disk is asked again, in this run or the next. A call that fails is
-data: it is remembered as an error, has the verdict None, and is asked again by the next run unless the request itself was bad.
+An attempt is yielded only once it is on disk, and a request whose answer is on disk is never sent
+again, in this run or the next. A call that fails is data: it is committed as an error and has the
+verdict None. The next run retries it, unless the request itself was bad.
 """
 
 import asyncio
@@ -24,21 +25,25 @@ from orcinus.runs.budget import Budget
 from orcinus.runs.ledger import Ledger, attempt_id
 
 RECALL_BATCH = 128
-"""Requests looked up in one query. Measured: 128 a query recalls a third more calls a second than 1,024."""
+"""Requests looked up in one query. Measured: 128 recalls a third more calls a second than 1,024."""
 MIN_WINDOW = 4096
-"""Requests between the first that is not yet yielded and the last that is read: one slow call does not stop the others."""
+"""Requests from the first that is not yet yielded to the last that is read, at least: one slow call
+does not hold up the others."""
 
-_SELDOM = (100_000, 50, 50)
+_Slot = Attempt | asyncio.Future[Attempt] | asyncio.Task[Judged]
+"""An attempt from the ledger, a call in flight, or a call that may be followed by its fallback."""
+_COLLECTOR_THRESHOLDS = (100_000, 50, 50)
+"""Objects and generations. Python's own are 700 (2,000 since 3.12), 10 and 10."""
 
 
 @contextmanager
-def collecting_seldom() -> Iterator[None]:
-    """Let the garbage collector run seldom while thousands of attempts are held, all of them alive.
+def relax_garbage_collection() -> Iterator[None]:
+    """Run the garbage collector less often while thousands of live attempts are held.
 
-    At its usual thresholds it takes 7 % of the calls a second and finds nothing.
+    At its usual thresholds it costs 7 % of the calls a second and frees nothing.
     """
     thresholds = gc.get_threshold()
-    gc.set_threshold(*_SELDOM)
+    gc.set_threshold(*_COLLECTOR_THRESHOLDS)
     try:
         yield
     finally:
@@ -56,57 +61,59 @@ async def attempt_all(
     concurrency: int = 64,
     budget: Budget | None = None,
 ) -> AsyncIterator[Judged]:
-    """Ask every request, or recall it, and judge the answers.
+    """Send every request, or recall its attempt from the ledger, and judge the answers.
 
     Args:
         requests: Read lazily, a bounded window ahead.
         completer: The model.
         ledger: Where every attempt is committed before it is yielded.
         verify: Judges each attempt.
-        run: Name under which spending is booked.
+        run: Run under which spending is booked.
         step: Step under which spending is booked.
-        concurrency: Calls in flight at most; a model that gathers requests (a batch interface) says itself how many.
+        concurrency: Calls in flight, at most. A model that declares its own number
+            (``Traits.in_flight``, as a batch interface does) gets that many instead.
         budget: The run's cap, if it has one.
 
     Yields:
-        One Judged for each request, in their order. A request with a ``fallback`` whose reply holds no answer has that one's
-        verdict, and it as ``instead``.
+        One Judged for each request, in their order. Where a reply holds no answer and the request
+        has a ``fallback``, that one is sent too: it stands in ``instead`` and gives the verdict.
 
     Raises:
-        CompleterError: No call to this model can succeed (wrong key, unknown model). What arrived is committed.
+        CompleterError: No call to this model can succeed (wrong key, unknown model). What arrived
+            is committed.
         BudgetError: The cap is reached. What was in flight is committed.
         StoreError: The ledger cannot be written.
     """
     concurrency = completer.traits.in_flight or concurrency
     asker = _Asker(completer, ledger, run=run, step=step, concurrency=concurrency, budget=budget)
     window = max(MIN_WINDOW, 16 * concurrency)
-    slots: deque[tuple[Request, Attempt | asyncio.Future[Attempt] | asyncio.Task[Judged]]] = deque()
-    second_tries: set[asyncio.Task[Judged]] = set()
+    slots: deque[tuple[Request, _Slot]] = deque()
+    fallbacks: set[asyncio.Task[Judged]] = set()
     try:
-        with collecting_seldom():
-            for batch in _batches(requests):
+        with relax_garbage_collection():
+            for batch in _split_into_batches(requests):
                 for request, slot in asker.recall_or_ask(batch):
                     if request.fallback is None:
                         slots.append((request, slot))
                     else:
                         task = asyncio.create_task(
-                            _judged_or_fallback(request, slot, verify, asker)
+                            _judge_or_fall_back(request, slot, verify, asker)
                         )
-                        second_tries.add(task)
-                        task.add_done_callback(second_tries.discard)
+                        fallbacks.add(task)
+                        task.add_done_callback(fallbacks.discard)
                         slots.append((request, task))
                 while len(slots) > window or (slots and _is_ready(slots[0][1])):
-                    yield await _judged(*slots.popleft(), verify)
+                    yield await _judge(*slots.popleft(), verify)
             while slots:
-                yield await _judged(*slots.popleft(), verify)
+                yield await _judge(*slots.popleft(), verify)
     finally:
         await asker.aclose()
-        for task in second_tries:
+        for task in fallbacks:
             task.cancel()
-        await asyncio.gather(*second_tries, return_exceptions=True)
+        await asyncio.gather(*fallbacks, return_exceptions=True)
 
 
-def _batches(requests: Iterable[Request]) -> Iterator[list[Request]]:
+def _split_into_batches(requests: Iterable[Request]) -> Iterator[list[Request]]:
     iterator = iter(requests)
     while batch := list(islice(iterator, RECALL_BATCH)):
         yield batch
@@ -116,11 +123,7 @@ def _is_ready(slot: Attempt | asyncio.Future[Any]) -> bool:
     return isinstance(slot, Attempt) or slot.done()
 
 
-async def _judged(
-    request: Request,
-    slot: Attempt | asyncio.Future[Attempt] | asyncio.Task[Judged],
-    verify: Verifier,
-) -> Judged:
+async def _judge(request: Request, slot: _Slot, verify: Verifier) -> Judged:
     recalled = isinstance(slot, Attempt)
     found = slot if isinstance(slot, Attempt) else await slot
     if isinstance(found, Judged):
@@ -128,11 +131,11 @@ async def _judged(
     return Judged(attempt=found, verdict=await verify(request.example, found), recalled=recalled)
 
 
-async def _judged_or_fallback(
+async def _judge_or_fall_back(
     request: Request, slot: Attempt | asyncio.Future[Attempt], verify: Verifier, asker: "_Asker"
 ) -> Judged:
-    """The judged attempt; where no answer was found in it, with the verdict on what is asked instead."""
-    first = await _judged(request, slot, verify)
+    """Judge the attempt; if it holds no answer, send the fallback and take the verdict on that."""
+    first = await _judge(request, slot, verify)
     if (
         request.fallback is None
         or first.attempt.finish == "error"
@@ -140,7 +143,7 @@ async def _judged_or_fallback(
     ):
         return first
     [(second, again)] = asker.recall_or_ask([request.fallback])
-    other = await _judged(second, again, verify)
+    other = await _judge(second, again, verify)
     reason = f"{first.verdict.reason}; {second.strategy} instead: {other.verdict.reason}"
     return replace(
         first,
@@ -150,7 +153,10 @@ async def _judged_or_fallback(
 
 
 class _Asker:
-    """The calls of one ``attempt_all``: workers that take requests from a queue and put attempts into futures."""
+    """The calls of one ``attempt_all``.
+
+    Its workers take requests from a queue and put the attempts into futures.
+    """
 
     def __init__(
         self,
@@ -167,14 +173,14 @@ class _Asker:
         self._budget = budget
         self._concurrency = concurrency
         self._queue: asyncio.Queue[tuple[Request, str, asyncio.Future[Attempt]]] = asyncio.Queue()
-        self._asked: dict[str, asyncio.Future[Attempt]] = {}
+        self._in_flight: dict[str, asyncio.Future[Attempt]] = {}
         self._workers: list[asyncio.Task[None]] = []
-        self._stopped: BaseException | None = None
+        self._failure: BaseException | None = None
 
     def recall_or_ask(
         self, batch: list[Request]
     ) -> Iterator[tuple[Request, Attempt | asyncio.Future[Attempt]]]:
-        """Each request with its attempt from the ledger, or with the future of the call that now asks for it."""
+        """Yield each request with its attempt from the ledger, or with the future of its call."""
         ids = [attempt_id(request, self._model) for request in batch]
         known = self._ledger.recall(batch, ids, self._model)
         for request, identity, attempt in zip(batch, ids, known, strict=True):
@@ -184,37 +190,37 @@ class _Asker:
                 yield request, self._ask(request, identity)
 
     def _ask(self, request: Request, identity: str) -> asyncio.Future[Attempt]:
-        """The call for ``request``; two equal requests share one."""
-        if identity not in self._asked:
+        """Return the future of the call for ``request``; equal requests share one call."""
+        if identity not in self._in_flight:
             future: asyncio.Future[Attempt] = asyncio.get_running_loop().create_future()
-            self._asked[identity] = future
-            future.add_done_callback(lambda _: self._asked.pop(identity, None))
+            self._in_flight[identity] = future
+            future.add_done_callback(lambda _: self._in_flight.pop(identity, None))
             self._queue.put_nowait((request, identity, future))
             if len(self._workers) < self._concurrency:
                 self._workers.append(asyncio.create_task(self._work()))
-        return self._asked[identity]
+        return self._in_flight[identity]
 
     async def _work(self) -> None:
         while True:
             request, identity, future = await self._queue.get()
-            if self._stopped is not None:
-                _fail(future, self._stopped)
+            if self._failure is not None:
+                _fail(future, self._failure)
                 continue
             try:
                 attempt = await self._attempt(request, identity)
             except asyncio.CancelledError:
                 future.cancel()
                 raise
-            except BaseException as error:  # noqa: BLE001 (handed to whoever waits for the attempt)
-                if self._stopped is None:
-                    self._stopped = error
+            except BaseException as error:  # noqa: BLE001 (set on the future)
+                if self._failure is None:
+                    self._failure = error
                 _fail(future, error)
             else:
                 if not future.done():
                     future.set_result(attempt)
 
     async def _attempt(self, request: Request, identity: str) -> Attempt:
-        """Ask once, commit, and only then return."""
+        """Call the model once and commit the attempt before returning it."""
         worst = None
         if self._budget is not None:
             worst = self._completer.worst_case(request)
@@ -229,7 +235,7 @@ class _Asker:
         return attempt
 
     async def _call(self, request: Request, identity: str) -> tuple[Attempt, CompleterError | None]:
-        """Return the attempt that one call made, and the error if no call to this model can succeed."""
+        """Return the attempt of one call, and the error if no call to this model can succeed."""
         started = time.perf_counter()
         error: CompleterError | None = None
         try:
@@ -260,11 +266,15 @@ class _Asker:
         return attempt, error if error is not None and error.fatal else None
 
     async def aclose(self) -> None:
-        """Let what is in flight arrive and be committed when a cap or a bad key stopped the asking; else end at once."""
-        if isinstance(self._stopped, BudgetError | CompleterError):
-            self._drop_queued(self._stopped)
-            while self._asked:
-                await asyncio.wait(list(self._asked.values()))
+        """Stop the workers.
+
+        When a cap or a wrong key stopped the calls, those in flight arrive and are committed first:
+        they are paid for. After any other error, or when the caller leaves, they are cancelled.
+        """
+        if isinstance(self._failure, BudgetError | CompleterError):
+            self._drop_queued(self._failure)
+            while self._in_flight:
+                await asyncio.wait(list(self._in_flight.values()))
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
@@ -280,4 +290,4 @@ class _Asker:
 def _fail(future: asyncio.Future[Attempt], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
-        future.exception()  # noted: whoever waits will see it, nobody else needs a warning
+        future.exception()  # marks it as seen: asyncio warns of an exception that no caller awaits

@@ -1,11 +1,11 @@
-"""Upper bounds of what one call can use, before it is made: for budgets and rate limits."""
+"""Upper bounds of what one call can use, for budgets and rate limits."""
 
 from orcinus.core.requests import as_sent
 from orcinus.core.types import Request, WorstCase
 
 
 def prompt_bound(request: Request) -> int:
-    """Return the most tokens that the prompt can have: one a byte, and 16 for each turn's frame."""
+    """Return the most tokens that the prompt can have: one for each byte, 16 for each turn."""
     messages, _ = as_sent(request)
     return sum(len(message.content.encode()) + 16 for message in messages)
 

@@ -1,4 +1,4 @@
-"""The kinds of model a recipe may name in each role."""
+"""The kinds of model that a recipe may name in each role."""
 
 from typing import Annotated, Literal
 
@@ -14,7 +14,10 @@ from orcinus.models.scratch import ScratchConfig
 
 
 class SelfConfig(Config):
-    """The student teaches itself: its own right answers under the strategy that suits it best, the instruction erased."""
+    """The student as its own teacher.
+
+    It learns from its own right answers under its best strategy, with the instruction erased.
+    """
 
     kind: Literal["self"] = "self"
 

@@ -1,12 +1,12 @@
-"""A function as a model: for tests, for teachers that are programs, for models with an interface of their own.
+"""A function as a model: for tests, for teachers that are programs, for models with another API.
 
     def shout(request):
         return request.example.prompt.upper()
 
     teacher: {kind: function, function: my_module:shout}
 
-A function of ``(messages, sampling)`` works as well, and so does an object with ``complete(request)``.
-Each may be a coroutine function.
+A function of ``(messages, sampling)`` works as well, and so does an object that has
+``complete(request)``. Each may be sync or async.
 """
 
 import inspect
@@ -31,11 +31,11 @@ _SHAPES = "a function of (request) or of (messages, sampling), or an object with
 
 
 class FunctionConfig(Config):
-    """A function of ``(request)`` or ``(messages, sampling)`` that returns a text or a Completion, sync or async."""
+    """A function of ``(request)`` or ``(messages, sampling)`` that returns a text or Completion."""
 
     kind: Literal["function"] = "function"
     function: str
-    """A registered name, or ``module:function``, of a module beside the recipe or an installed one."""
+    """A registered name, or ``module:function`` of an installed module or one beside the recipe."""
     version: str = "1"
     """Raise it when the function's answers change: the ledger keeps answers by it."""
 
@@ -62,7 +62,8 @@ class FunctionConfig(Config):
 class FunctionModel:
     """The Completer of a function.
 
-    A ``LookupError`` of the function means that it can never answer this question; any other exception is a defect.
+    A ``LookupError`` from the function means that it can never answer this question. Any other
+    exception is a defect.
     """
 
     def __init__(
@@ -78,7 +79,8 @@ class FunctionModel:
         Args:
             function: Returns a text or a Completion, or a coroutine of one.
             model: Identity, part of every fingerprint.
-            traits: By default it may be asked to continue a partial reply, which it finds in the request.
+            traits: Its abilities. By default it continues partial replies (``request.partial``,
+                or the assistant's message at the end of ``messages``).
             worst_case: Bounds of one call; by default it costs nothing.
 
         Raises:
@@ -102,7 +104,7 @@ class FunctionModel:
 
         Raises:
             CompleterError: The function has no answer to this question.
-            ConfigError: It returned something else than a text or a Completion.
+            ConfigError: It returned neither a text nor a Completion.
         """
         try:
             answer = self._function(request)
@@ -149,11 +151,11 @@ class _ObjectModel(FunctionModel):
 
 
 def as_completer(model: object, *, name: str) -> Completer:
-    """Return ``model`` with all that a Completer has: the defaults fill what it lacks.
+    """Return ``model`` as a Completer, with defaults for the members that it lacks.
 
     Args:
         model: A Completer, an object with ``complete(request)``, or a function.
-        name: Its identity where it does not state one.
+        name: Its identity if it has no ``model`` attribute.
 
     Raises:
         ConfigError: It is none of these.
@@ -170,7 +172,7 @@ def as_completer(model: object, *, name: str) -> Completer:
 
 
 def _by_request(function: Callable[..., Any], name: str) -> Function:
-    """Return ``function`` as one of the request alone, whichever of the two shapes it has."""
+    """Return ``function`` as a function of the request, whichever of the two shapes it has."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""From a model's configuration to a Completer."""
+"""Open a model from its configuration."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -24,19 +24,20 @@ def open_completer(
     journal: Path | None = None,
     replicas: int = 0,
 ) -> Completer:
-    """The model that ``config`` describes.
+    """Return the model that ``config`` describes; nothing is loaded or connected yet.
 
     Args:
-        config: One of the kinds of model.
-        base: Where relative paths start.
-        device: For a model in this process.
+        config: A model of any kind.
+        base: Folder that relative paths start from.
+        device: Device of a local model.
         secrets: The environment, in which configurations name keys.
-        journal: Folder for what a batch interface must remember; None asks call by call.
-        replicas: Copies of a local model on the Ray cluster that this process is connected to; 0 keeps it in this process.
+        journal: Folder in which batches are recorded; None sends single calls instead of batches.
+        replicas: Copies of a local model on the Ray cluster that this process is connected to;
+            0 keeps it on this machine.
 
     Raises:
         ConfigError: A key is not set, or the model is not there.
-        MissingExtraError: A model in this process needs the extra ``train``.
+        MissingExtraError: A local model needs the extra ``train``.
     """
     match config:
         case EndpointConfig() if config.batch is not None and journal is not None:
@@ -55,4 +56,4 @@ def open_completer(
             return Replay(Recordings.read(config.files, base), model=config.model)
         case FunctionConfig():
             return config.open()
-    raise ConfigError(f"a {type(config).__name__} is no model that can be asked")
+    raise ConfigError(f"a {type(config).__name__} is not a model that can answer")

@@ -1,8 +1,8 @@
-"""Recorded outputs as a model: what a real model once answered, looked up by question and strategy.
+"""Recorded outputs as a model: a real model's earlier answers, found by question and strategy.
 
-    {"task": "bbh_navigate", "id": "bbh_navigate-00007", "prompt": "If you follow …", "response": "We start at …"}
+    {"prompt": "If you follow …", "response": "We start at …"}      a line of a recording
 
-The question is the last user message, whatever its blanks; the strategy is the built-in one whose text is the system message.
+The question is the last message, blanks ignored; the strategy is the one that the request names.
 A question that was not recorded is an error of the request, never an invented answer.
 """
 
@@ -22,7 +22,7 @@ from orcinus.core.types import Completion, Request, Traits, Usage, WorstCase
 from orcinus.models.bounds import free_call
 
 CHARACTERS_PER_TOKEN = 4
-"""Recordings have no token counts; this is the usual estimate for English text."""
+"""Recordings have no token counts; four is the usual estimate for English text."""
 
 
 class ReplayConfig(Config):
@@ -36,7 +36,7 @@ class ReplayConfig(Config):
 
     @field_validator("files", mode="before")
     @classmethod
-    def _one_file_may_stand_alone(cls, value: Any) -> Any:
+    def _wrap_single_files(cls, value: Any) -> Any:
         if isinstance(value, Mapping):
             return {
                 name: (paths,) if isinstance(paths, str) else paths for name, paths in value.items()
@@ -44,7 +44,7 @@ class ReplayConfig(Config):
         return value
 
     def identity(self) -> dict[str, Any]:
-        """What decides the answers."""
+        """Return what decides the answers."""
         return {
             "model": self.model,
             "files": {name: list(paths) for name, paths in self.files.items()},
@@ -59,22 +59,26 @@ class Recordings:
 
     @classmethod
     def read(cls, files: Mapping[str, tuple[str, ...]], base: Path) -> Self:
-        """Read all files; relative paths start at ``base``.
+        """Read all files.
+
+        Args:
+            files: Strategy → paths.
+            base: Folder that relative paths start from.
 
         Raises:
             DataError: A file is missing or a row is no recording; says file and line.
         """
         return cls(
             {
-                name: dict(row for path in paths for row in _rows(base / path))
+                name: dict(row for path in paths for row in _read_rows(base / path))
                 for name, paths in files.items()
             }
         )
 
     def find(self, strategy: str, question: str) -> str | None:
-        """What was answered to ``question`` under ``strategy``."""
+        """Return the answer to ``question`` under ``strategy``; None if it was not recorded."""
         answers = self.by_strategy.get(strategy) or self.by_strategy.get(ANY_STRATEGY) or {}
-        return answers.get(_normal(question))
+        return answers.get(_normalize(question))
 
 
 class Replay:
@@ -91,7 +95,7 @@ class Replay:
 
     @property
     def traits(self) -> Traits:
-        """None: a recording has no other continuation."""
+        """None: a recording holds one whole answer."""
         return Traits()
 
     async def complete(self, request: Request) -> Completion:
@@ -125,7 +129,7 @@ def recorded_completion(
     """Return a recorded reply as a Completion, its tokens estimated.
 
     Args:
-        request: What was asked.
+        request: The question.
         recorded: The whole recorded reply.
         text: The part of it that is the answer.
         reasoning: The part of it that is reasoning.
@@ -138,24 +142,24 @@ def recorded_completion(
     return Completion(text=text, finish="stop", reasoning=reasoning, usage=usage)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, str]]:
+def _read_rows(path: Path) -> Iterator[tuple[str, str]]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                yield _row(line, path, number)
+                yield _parse_row(line, path, number)
     except (OSError, EOFError) as error:
         raise DataError(f"{path}: recorded outputs cannot be read: {error}") from error
 
 
-def _row(line: bytes, path: Path, number: int) -> tuple[str, str]:
+def _parse_row(line: bytes, path: Path, number: int) -> tuple[str, str]:
     try:
         row = orjson.loads(line)
-        return _normal(row["prompt"]), str(row["response"])
+        return _normalize(row["prompt"]), str(row["response"])
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}:{number}: a recording needs a prompt and a response: {error!r}"
         ) from error
 
 
-def _normal(text: str) -> str:
+def _normalize(text: str) -> str:
     return " ".join(text.split())

@@ -1,8 +1,9 @@
-"""Rows that are already answered as a teacher: OpenOrca, SlimOrca, ShareGPT and Alpaca enter as traces.
+"""Rows that already hold an answer as a teacher: OpenOrca, SlimOrca, ShareGPT, Alpaca.
 
-    {"system_prompt": "You are a teacher …", "question": "What is 17 + 25?", "response": "First …"}   →   a trace, and nothing is asked
+    {"system_prompt": "You are a teacher …", "question": "What is 17 + 25?", "response": "First …"}
+        →  a trace, without a call to any model
 
-The answer is in the example itself (``meta.response``), so that millions of rows stream.
+The answer stands in the example itself (``meta.response``), so that millions of rows stream.
 """
 
 from typing import Any, Literal
@@ -16,14 +17,14 @@ from orcinus.models.remote.replies import split_thinking
 
 
 class AnsweredConfig(Config):
-    """The tasks' rows are answered: their own answers are the traces, under their own system messages (the strategy ``recorded``)."""
+    """The tasks' own answers as traces, under their own system messages (strategy ``recorded``)."""
 
     kind: Literal["answered"] = "answered"
     model: str = "recorded"
     """The name of the model that answered, for the report and the lessons."""
 
     def identity(self) -> dict[str, Any]:
-        """What besides the rows decides the answers."""
+        """Return what decides the answers, the rows themselves left out."""
         return {"model": self.model}
 
 
@@ -40,7 +41,7 @@ class AnsweredRows:
 
     @property
     def traits(self) -> Traits:
-        """None: a row has no other continuation."""
+        """None: a row holds one whole answer."""
         return Traits()
 
     async def complete(self, request: Request) -> Completion:

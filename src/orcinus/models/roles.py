@@ -1,4 +1,7 @@
-"""Open the model that plays each role in a run: student, teacher, assistant, judge."""
+"""The models of a run by role: student, teacher, assistant, judge.
+
+Models(roles, runtime).open("student", train_folder)   →   the Completer of the trained student
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +11,13 @@ from orcinus.core.errors import ConfigError
 from orcinus.core.protocols import Completer
 from orcinus.core.types import Message, Messages
 from orcinus.models.configs import ModelConfig, SelfConfig, StudentConfig, TeacherConfig
-from orcinus.models.function import FunctionConfig
 from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.open import open_completer
 from orcinus.models.recorded_rows import AnsweredConfig, AnsweredRows
 from orcinus.models.scratch import ScratchConfig
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Runtime
-from orcinus.runs.folders import finished_steps, summary_of
+from orcinus.runs.folders import finished_steps, model_made_by, summary_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,56 +30,64 @@ class Roles:
     judge: ModelConfig | None = None
     base: Path
     answers: str = ""
-    """Hash of the tasks' rows where the teacher's answers are in them (``kind: answered``): part of
-    that teacher's identity, so that the ledger does not recall an answer that has changed since."""
+    """Hash of the tasks' rows where the teacher's answers are in them (``kind: answered``). It is
+    part of that teacher's identity: the ledger never recalls an answer that has changed since."""
 
 
 def identity_of(config: StudentConfig | ModelConfig | AnsweredConfig, base: Path) -> dict[str, Any]:
-    """What of a model's configuration decides its answers; addresses, keys and limits do not."""
+    """Return the part of a model's configuration that affects its answers.
+
+    URLs, keys and limits are left out.
+
+    Args:
+        config: The model.
+        base: Folder that relative paths start from.
+    """
     if isinstance(config, LocalConfig):
         return {"kind": "local", "model": local_identity(config, base)}
     return {"kind": config.kind, **config.identity()}
 
 
 def student_config(roles: Roles, folder: Path | None) -> LocalConfig:
-    """Where the student's weights are: in the folder of a step that made them, or where the recipe says.
+    """Return the settings that open the student.
 
     Args:
         roles: The run's models.
-        folder: A finished ``student`` or ``train`` step, or a model's own folder; None for the recipe's own.
+        folder: A finished ``student`` or ``train`` step, or a model's own folder; None for the
+            recipe's own student.
+
+    Raises:
+        ConfigError: The student is not a model that can be trained.
     """
     student = roles.student
     if not isinstance(student, LocalConfig | ScratchConfig):
         raise ConfigError(
-            f"student: a model of kind {student.kind!r} cannot be trained; use kind local or scratch"
+            f"student: a model of kind {student.kind!r} cannot be trained; "
+            "use kind local or scratch"
         )
     settings = student if isinstance(student, LocalConfig) else student.local()
     if folder is None:
         return settings.at(roles.base)
     is_model = (folder / "config.json").exists()
-    model = folder if is_model else folder / summary_of(folder)["summary"]["model"]
+    model = folder if is_model else model_made_by(folder)
     return settings.model_copy(
         update={"path": str(model.resolve()), "revision": None, "adapter": None}
     )
 
 
 class Models:
-    """Opens a run's models on demand and closes what it opened."""
+    """The open models of a run. Each is opened on first use; ``aclose`` closes them all."""
 
     def __init__(self, roles: Roles, runtime: Runtime) -> None:
-        """Check the models that are functions; nothing is loaded or connected yet.
-
-        Raises:
-            ConfigError: A function is not there, or is no model.
-        """
-        for config in (roles.student, roles.teacher, roles.assistant, roles.judge):
-            if isinstance(config, FunctionConfig):
-                config.open()
         self._roles, self._runtime = roles, runtime
         self._open: dict[tuple[str, Path | None], Completer] = {}
 
     def open(self, role: str, folder: Path | None = None) -> Completer:
-        """The model of ``role``; see ``OpenCompleter``."""
+        """Return the model of ``role``, as ``OpenCompleter`` says.
+
+        Raises:
+            ConfigError: The recipe has no such model, or it cannot be opened.
+        """
         if role == "teacher" and isinstance(self._roles.teacher, SelfConfig):
             role = "student"
         if role == "teacher" and isinstance(self._roles.teacher, AnsweredConfig):
@@ -112,18 +122,23 @@ class Models:
 
 
 def trained_student(run_dir: Path) -> tuple[LocalConfig, Messages]:
-    """The latest student trained on explanations, and the turns that stand before a question to it.
+    """Return the latest trained student, and the turns that precede a question to it.
 
     Raises:
         ConfigError: The run has not trained one yet.
     """
     folder = finished_steps(run_dir, "train")[0]
-    record = summary_of(folder)
-    config = LocalConfig(path=str((folder / record["summary"]["model"]).resolve()))
-    lesson = next(tables.read_lessons(run_dir / record["inputs"]["erase"] / layout.LESSONS))
-    return config, tuple(message for message in lesson.messages[:1] if message.role == "system")
+    lessons = run_dir / summary_of(folder)["inputs"]["erase"] / layout.LESSONS
+    lesson = next(tables.read_lessons(lessons))
+    before = tuple(message for message in lesson.messages[:1] if message.role == "system")
+    return LocalConfig(path=str(model_made_by(folder).resolve())), before
 
 
 def question_to(student: Messages, text: str) -> Messages:
-    """What the student is given when it is asked ``text``."""
+    """Return the conversation that asks a trained student ``text``.
+
+    Args:
+        student: The turns that precede a question, from ``trained_student``.
+        text: The question.
+    """
     return (*student, Message(role="user", content=text))

@@ -9,7 +9,7 @@ from orcinus.models.local.config import LocalConfig
 
 
 class ScratchConfig(Config):
-    """A new Llama-style student with random weights and a byte-level BPE tokenizer of its own."""
+    """A new Llama-style student with random weights and its own byte-level BPE tokenizer."""
 
     kind: Literal["scratch"] = "scratch"
     layers: int = Field(default=4, ge=1)
@@ -17,16 +17,16 @@ class ScratchConfig(Config):
     """Width; a multiple of ``heads``."""
     heads: int = Field(default=4, ge=1)
     vocabulary: int = Field(default=2048, ge=300)
-    """Tokens at most: 256 bytes, the special ones, and merges learnt from the prompts."""
+    """At most this many tokens: 256 bytes, the special ones, and merges learnt from the prompts."""
     context: int = Field(default=2048, ge=64)
     """Longest sequence it can read, in tokens."""
     seed: int = 0
     """Seed of the weights."""
 
     def local(self) -> LocalConfig:
-        """How the finished student is opened; its path is filled in by whoever made it."""
+        """Return the settings that open the finished student; the caller fills in its path."""
         return LocalConfig(path="", dtype="float32", chat_template="chatml")
 
     def identity(self) -> dict[str, Any]:
-        """What decides the student."""
+        """Return what decides the student."""
         return dict(self.model_dump(mode="json"))

@@ -52,7 +52,7 @@ from orcinus.runs import layout, tables
 from orcinus.runs.assigned import Assigned
 from orcinus.runs.context import Progress, Runtime, Silent
 from orcinus.runs.executors.open import open_executor
-from orcinus.runs.folders import finished_steps, summary_of
+from orcinus.runs.folders import finished_steps, model_made_by
 from orcinus.strategies.library import resolve
 from orcinus.tasks.benchmarks.specs import load as load_benchmark
 from orcinus.tasks.files.records import RecordsConfig, read_task
@@ -170,7 +170,7 @@ class Run:
         if link.is_dir():
             return link
         trained = finished_steps(self.folder, "train")[0]  # a run of an earlier version
-        return trained / str(summary_of(trained)["summary"]["model"])
+        return model_made_by(trained)
 
     @property
     def report(self) -> Path:

@@ -21,7 +21,7 @@ from orcinus.pipeline.step import Step, run_steps
 from orcinus.runs import layout
 from orcinus.runs.budget import Budget
 from orcinus.runs.context import Progress, Runtime, StepContext
-from orcinus.runs.folders import locked, modules_folder, summary_of
+from orcinus.runs.folders import locked, model_made_by, modules_folder
 from orcinus.runs.ledger import Ledger
 from orcinus.runs.progress import followed
 
@@ -142,5 +142,4 @@ def _publish(step: Step, run_dir: Path) -> None:
 
 
 def _student_of(train: Step, run_dir: Path) -> Path:
-    folder = train.folder(run_dir)
-    return folder / str(summary_of(folder)["summary"]["model"])
+    return model_made_by(train.folder(run_dir))

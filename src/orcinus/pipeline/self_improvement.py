@@ -23,7 +23,7 @@ from orcinus.models.scratch import ScratchConfig
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.run import run_recipe
 from orcinus.runs.context import Progress, Runtime
-from orcinus.runs.folders import finished_steps, summary_of
+from orcinus.runs.folders import finished_steps, model_made_by, summary_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ def _trained(run_dir: Path, student: Any) -> LocalConfig:
     """The student that a round made, asked as the one before."""
     settings = student.local() if isinstance(student, ScratchConfig) else student
     folder = finished_steps(run_dir, "train")[0]
-    path = str((folder / summary_of(folder)["summary"]["model"]).resolve())
+    path = str(model_made_by(folder).resolve())
     trained: LocalConfig = settings.model_copy(
         update={"path": path, "revision": None, "adapter": None}
     )

@@ -63,6 +63,12 @@ def modules_folder(recipe_path: Path) -> Path:
         return recipe_path.parent
 
 
+def model_made_by(step: Path) -> Path:
+    """Return the folder of the model that a finished step made."""
+    model: str = summary_of(step)["summary"]["model"]
+    return step / model
+
+
 @contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
     """Hold the run's folder for this process.

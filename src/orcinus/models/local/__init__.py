@@ -1,11 +1,11 @@
-"""Models on this machine: in this process, behind a server of their own, or in copies on a Ray cluster."""
+"""Models on this machine: in this process, behind their own server, or copied on a Ray cluster."""
 
 from orcinus.core.protocols import Completer
 from orcinus.models.local.config import LocalConfig
 
 
 def open_local(config: LocalConfig, device: str) -> Completer:
-    """Return the model in this process, or behind a server where ``config.server`` says so.
+    """Return the model in this process, or behind a server if ``config.server`` says so.
 
     Args:
         config: The model, its paths resolved.

@@ -1,6 +1,6 @@
-"""Messages as the tokens of one model: its own chat template, the same in training and when it is asked.
+"""Tokenize conversations with a model's own chat template, alike in training and in inference.
 
-Special tokens inside what a user or a teacher wrote are text, never control: they are tokenised apart.
+Special tokens inside a message are text, never control: such a message is tokenized separately.
 """
 
 from collections.abc import Sequence
@@ -12,23 +12,27 @@ from jinja2 import TemplateError
 from orcinus.core.types import Message, Messages
 
 CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% for message in messages %}"
+    "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 PLAIN = (
-    "{% for message in messages %}{% if message.role == 'assistant' %}{{ message.content }}{{ eos_token }}\n\n"
+    "{% for message in messages %}"
+    "{% if message.role == 'assistant' %}{{ message.content }}{{ eos_token }}\n\n"
     "{% else %}{{ message.content }}\n\n{% endif %}{% endfor %}"
 )
 FALLBACKS = {"chatml": CHATML, "plain": PLAIN}
 _MARK = "\ue000{}\ue001"
-"""Stands for a message's text while the template is rendered; from the private use area, so that no text has it."""
+"""Stands for a message's text while the template is rendered. Its characters come from the private
+use area, which no text uses."""
 
 
 class Chat:
     """The chat format of one tokenizer."""
 
     def __init__(self, tokenizer: Any, *, fallback: str) -> None:
-        """Use the tokenizer's own template, or ``fallback`` (``chatml`` or ``plain``) when it has none."""
+        """Use the tokenizer's template; if it has none, ``fallback`` (``chatml`` or ``plain``)."""
         self.tokenizer = tokenizer
         self._template = None if tokenizer.chat_template else FALLBACKS[fallback]
         self._special = tuple(token for token in tokenizer.all_special_tokens if token)
@@ -36,31 +40,37 @@ class Chat:
 
     @property
     def template(self) -> str:
-        """The Jinja template that is used."""
+        """The Jinja template in use."""
         return self._template or str(self.tokenizer.chat_template)
 
     def prompt(self, messages: Messages) -> list[int]:
-        """The tokens after which the model writes its answer.
+        """Return the tokens that the model continues with its answer.
 
-        Where the template has no system turn (Gemma, Mistral) the system message stands before the first question.
+        If the template has no system turn (Gemma, Mistral), the system message precedes the first
+        question.
         """
-        messages = self.folded(messages)
+        messages = self.fold_system(messages)
         return self._tokens(self._render(messages, generation=True), messages)
 
-    def continued(self, messages: Messages, partial: str) -> tuple[list[int], int]:
-        """Return the prompt followed by the reply so far, and how many of the tokens are the reply's."""
+    def partial_prompt(self, messages: Messages, partial: str) -> tuple[list[int], int]:
+        """Return the prompt followed by a partial reply, and the number of the reply's tokens."""
         written = self._tokens(_mark(0), (Message(role="assistant", content=partial),))
         return self.prompt(messages) + written, len(written)
 
     def lesson(
         self, messages: Messages, completion: str, reasoning: str | None = None
     ) -> tuple[list[int], int]:
-        """The tokens of a whole lesson, and how many of them are the prompt.
+        """Return the tokens of a whole lesson, and the number of the prompt's tokens.
 
-        The rest is what the student learns to write: everything after the generation prompt, the token that ends the turn
-        included and whatever the template puts behind it left out.
+        The student learns to write the rest: everything after the generation prompt up to and
+        including the token that ends the turn. Text that the template adds after it is left out.
+
+        Args:
+            messages: The prompt.
+            completion: The answer.
+            reasoning: The separate reasoning, if there is one.
         """
-        messages = self.folded(messages)
+        messages = self.fold_system(messages)
         end, thought = _mark(len(messages)), _mark(len(messages) + 1)
         thinking = f"<think>\n{thought}\n</think>\n\n" if reasoning is not None else ""
         prompt_text = self._render(messages, generation=True)
@@ -69,10 +79,11 @@ class Chat:
             answer={"role": "assistant"} | ({"reasoning_content": thought} if thinking else {}),
         )
         if thinking and thought not in whole:
-            # The template has no place for reasoning: it is written as models do that think aloud.
+            # The template has no place for reasoning: write it before the answer, in think tags.
             whole = whole.replace(end, thinking + end)
         if not whole.startswith(prompt_text):
-            # The template writes the turn otherwise than it announces it (it may drop a think block): learn the text alone.
+            # The whole turn does not start with the generation prompt (a template may drop a think
+            # block): learn the text alone.
             whole = prompt_text + thinking + end
         written = whole[len(prompt_text) :]
         tail = written.partition(end)[2]
@@ -88,7 +99,7 @@ class Chat:
         return prompt + self._tokens(written, texts), len(prompt)
 
     def _end_of_turn(self, tail: str) -> str:
-        """What ends the turn: ``tail`` up to its first special token, or the tokenizer's end of sequence."""
+        """Return ``tail`` up to its first special token, or the tokenizer's end of sequence."""
         ends = [tail.find(token) + len(token) for token in self._special if token in tail]
         return tail[: min(ends)] if ends else (self.tokenizer.eos_token or "")
 
@@ -100,8 +111,8 @@ class Chat:
         except TemplateError:
             return False
 
-    def folded(self, messages: Messages) -> Messages:
-        """The conversation as the template can write it: without a system turn where it has none."""
+    def fold_system(self, messages: Messages) -> Messages:
+        """Merge the system message into the first question if the template has no system turn."""
         if (
             self._takes_system
             or len(messages) < 2
@@ -114,7 +125,7 @@ class Chat:
     def _render(
         self, messages: Messages, *, generation: bool = False, answer: dict[str, Any] | None = None
     ) -> str:
-        """The conversation with a mark in place of each text."""
+        """Render the conversation with a mark in place of each text."""
         turns: list[dict[str, Any]] = [
             {"role": message.role, "content": _mark(i)} for i, message in enumerate(messages)
         ]
@@ -126,7 +137,7 @@ class Chat:
         return text
 
     def _tokens(self, rendered: str, texts: Sequence[Message]) -> list[int]:
-        """The tokens of a rendered conversation, its marks replaced by the texts they stand for."""
+        """Tokenize a rendered conversation, its marks replaced by the texts."""
         if not any(token in message.content for message in texts for token in self._special):
             for i, message in enumerate(texts):
                 rendered = rendered.replace(_mark(i), message.content)

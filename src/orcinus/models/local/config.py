@@ -1,4 +1,4 @@
-"""A Hugging Face model on this machine: where it is and what it is, without importing torch."""
+"""Settings and identity of a Hugging Face model on this machine, without importing torch."""
 
 import hashlib
 from pathlib import Path
@@ -9,7 +9,7 @@ from pydantic import Field
 from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError
 
-_DECISIVE = (
+_HASHED_FILES = (
     "*.safetensors",
     "*.bin",
     "config.json",
@@ -17,32 +17,34 @@ _DECISIVE = (
     "chat_template*",
     "adapter_config.json",
 )
-"""Files of a model folder that decide what it writes."""
+"""Files of a model folder that affect its answers."""
 
 
 class LocalConfig(Config):
-    """A causal language model in this process."""
+    """A causal language model on this machine."""
 
     kind: Literal["local"] = "local"
     path: str
     """A model folder (relative to the recipe), or the id of one on the Hugging Face hub."""
     revision: str | None = None
-    """Commit or tag on the hub; None is the newest, which changes under your feet."""
+    """Commit or tag on the hub; None is the newest, which can change between runs."""
     adapter: str | None = None
-    """Folder of a LoRA adapter to put on it."""
+    """Folder of a LoRA adapter to merge into the model."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Precision of the weights; auto is what the checkpoint says, and float32 on a CPU."""
+    """Precision of the weights. auto is the checkpoint's, and float32 on a CPU."""
     chat_template: Literal["chatml", "plain"] = "plain"
-    """What stands in for a chat template when the tokenizer has none."""
+    """The chat template to use when the tokenizer has none."""
     batch_tokens: int = Field(default=32_768, ge=1)
-    """Prompt and written tokens that are decoded at once; lower it when memory runs out. Does not change results."""
-
+    """Prompt and written tokens decoded at once; lower it if memory runs out. It does not change
+    results."""
     server: str = "auto"
-    """auto: by vLLM where it is installed and a GPU is there, else in this process; none: in this process; or a command that serves it
-    over HTTP as OpenAI does, with ``{path}``, ``{port}`` and, for those that want one, ``{chat_template}`` (a file). Does not change what the model is."""
+    """Where the model runs; it does not change the model's identity. ``auto``: behind vLLM if that
+    is installed and there is a GPU, otherwise in this process. ``none``: in this process. Anything
+    else is a command that serves it over OpenAI's HTTP API, with ``{path}``, ``{port}`` and
+    optionally ``{chat_template}`` (a file)."""
 
     def at(self, base: Path) -> Self:
-        """The same with its paths resolved from ``base``."""
+        """Return the settings with their paths resolved from ``base``."""
         update: dict[str, Any] = {}
         if is_folder(self.path, base):
             update["path"] = str((base / self.path).resolve())
@@ -52,15 +54,15 @@ class LocalConfig(Config):
 
 
 def is_folder(path: str, base: Path) -> bool:
-    """Whether ``path`` means a folder and not a hub id.
+    """Return True if ``path`` is a model folder, False if it is the id of a model on the hub.
 
     Raises:
-        ConfigError: It is written like a folder, and there is none; or the folder holds no model.
+        ConfigError: It looks like a folder that does not exist, or the folder holds no model.
     """
     folder = base / path
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise ConfigError(f"{folder}: no model, for it has no config.json")
+            raise ConfigError(f"{folder}: not a model folder: it has no config.json")
         return True
     if path.startswith((".", "/", "~")) or path.count("/") > 1:
         raise ConfigError(f"{folder}: there is no such model folder")
@@ -68,7 +70,7 @@ def is_folder(path: str, base: Path) -> bool:
 
 
 def local_identity(config: LocalConfig, base: Path) -> str:
-    """What the model is: the hash of a folder's decisive files, or the hub's id with its revision."""
+    """Return the model's identity: a hash of its folder, or its hub id with the revision."""
     if is_folder(config.path, base):
         identity = folder_identity(base / config.path)
     else:
@@ -79,9 +81,9 @@ def local_identity(config: LocalConfig, base: Path) -> str:
 
 
 def folder_identity(folder: Path) -> str:
-    """``folder:`` and the hash of the files in it that decide what the model writes."""
+    """Return ``folder:`` and a hash of the files in it that affect the model's answers."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in sorted({path for pattern in _DECISIVE for path in folder.glob(pattern)}):
+    for path in sorted({path for pattern in _HASHED_FILES for path in folder.glob(pattern)}):
         digest.update(path.name.encode() + b"\0")
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())

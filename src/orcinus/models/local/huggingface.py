@@ -1,9 +1,12 @@
-"""A Hugging Face causal language model in this process, decoding hundreds of questions at once.
+"""A Hugging Face causal language model in this process, decoding hundreds of requests at once.
 
-Whoever calls ``complete`` waits in a queue; one thread takes what waits, longest first, reads prompts in batches and writes token
-by token, in slots that are filled again as rows end (``slots.py``). Models with windows or other layers than full attention
-are decoded batch by batch with Transformers' own cache, where a row that ends leaves the batch. Greedy answers do not depend on what else is in the batch,
-and a sampled answer depends on its own seed alone.
+    complete(request) ──► queue ──► one decoding thread, slots refilled as rows end ──► Completion
+
+One thread takes the waiting requests, longest first. It reads prompts in batches and writes token
+by token, in slots that are refilled as rows end (``slots.py``). Models whose attention is not full
+in every layer are decoded batch by batch with Transformers' own cache; there a row that ends leaves
+the batch. A greedy answer does not depend on the rest of the batch, and a sampled one depends only
+on its seed.
 
 Shapes: B rows, T positions, V vocabulary.
 """
@@ -34,20 +37,21 @@ from orcinus.models.local.slots import SlotCache, cache_keyword, fits
 from orcinus.models.remote.replies import split_thinking
 
 REFILL = 8
-"""Free slots are filled when they are an eighth of all: reading prompts one at a time would cost as much as it gains."""
+"""Free slots are refilled once they are an eighth of all: reading prompts one at a time would cost
+as much as it gains."""
 GATHER_S = 0.005
-"""How long the decoder waits for more questions before it starts on those it has."""
+"""Seconds that the decoder waits for more requests before it starts."""
 
 
 @dataclass(slots=True)
 class _Row:
-    """One question while it is being answered."""
+    """One request while it is being answered."""
 
     prompt: list[int]
     partial: int
-    """Tokens at the prompt's end that are the reply so far."""
+    """Number of tokens at the prompt's end that are the partial reply."""
     verbatim: bool
-    """The reply is a part of one: it is returned with its stop text and outer blanks."""
+    """True for a part of a reply: it is returned with its stop text and outer blanks."""
     sampling: Sampling
     future: "Future[Completion]"
     random: Random
@@ -55,7 +59,7 @@ class _Row:
     written: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     ended: bool = False
-    """Its last token was the one that ends a turn: written, and no part of the text."""
+    """True if its last token ended the turn: it counts as written and is not in the text."""
     finish: Finish | None = None
 
 
@@ -63,10 +67,10 @@ class LocalModel:
     """The Completer of a ``LocalConfig``."""
 
     def __init__(self, config: LocalConfig, *, device: str = "auto") -> None:
-        """Find the model; its weights are read at the first question.
+        """Find the model; its weights are read at the first request.
 
         Raises:
-            ConfigError: The path is no model.
+            ConfigError: The path is not a model.
         """
         self._config = config
         self._device = (
@@ -75,8 +79,9 @@ class LocalModel:
             else device.replace("auto", "cpu")
         )
         self._identity = local_identity(config, Path())
-        # Not SimpleQueue, whose timed get can wait for ever when the time runs out between two looks: CPython 3.11.7 hangs in a loop of
-        # `get(timeout=1e-7)` within seconds, and this decoder did on a busy machine.
+        # Not SimpleQueue: its timed get can block for ever if the time runs out between two checks.
+        # CPython 3.11.7 hangs in a loop of `get(timeout=1e-7)` within seconds, and this decoder did
+        # on a busy machine.
         self._queue: queue.Queue[_Row | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._chat: Chat
@@ -95,12 +100,12 @@ class LocalModel:
         return Traits(continues=True)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer, in one batch with the other requests that wait."""
+        """Answer, in one batch with the other waiting requests."""
         if self._thread is None:
             self._chat, self._model, self._stops = load(self._config, self._device)
             self._thread = threading.Thread(target=self._decode_loop, name="decoder", daemon=True)
             self._thread.start()
-        prompt, partial = self._chat.continued(request.messages, request.partial or "")
+        prompt, partial = self._chat.partial_prompt(request.messages, request.partial or "")
         row = _Row(
             prompt=prompt,
             partial=partial,
@@ -132,21 +137,21 @@ class LocalModel:
             batch: list[_Row] = []
             try:
                 if fits(self._model):
-                    self._answer_in_slots(waiting, batch)
+                    self._decode_in_slots(waiting, batch)
                 elif waiting:
-                    batch.extend(self._next_batch(waiting))
-                    self._answer(batch)
-            except Exception as error:  # noqa: BLE001 (handed to whoever waits for these answers)
+                    batch.extend(self._take_batch(waiting))
+                    self._decode_batch(batch)
+            except Exception as error:  # noqa: BLE001 (set on the futures)
                 for row in batch:
                     if not row.future.done():
                         row.future.set_exception(_as_completer_error(error))
 
     def _gather(self, waiting: list[_Row], *, wait: bool) -> None:
-        """Move what has been asked to ``waiting``, in order of length.
+        """Move queued requests to ``waiting``, which stays sorted by length.
 
         Args:
-            waiting: Gets the new questions.
-            wait: Wait for one if there is none, and then a little for more.
+            waiting: Gets the new requests.
+            wait: Wait for the first one if there is none, then ``GATHER_S`` for more.
         """
         deadline = (None if not waiting else time.monotonic() + GATHER_S) if wait else 0.0
         size = len(waiting)
@@ -166,8 +171,11 @@ class LocalModel:
         if len(waiting) > size:
             waiting.sort(key=_length)
 
-    def _next_batch(self, waiting: list[_Row]) -> list[_Row]:
-        """The longest questions that fit together: what is left over is shorter and fits with what comes."""
+    def _take_batch(self, waiting: list[_Row]) -> list[_Row]:
+        """Take the longest requests that fit together.
+
+        Those left over are shorter, and fit with the next ones.
+        """
         batch: list[_Row] = []
         while waiting and (
             not batch or _length(batch[0]) * (len(batch) + 1) <= self._config.batch_tokens
@@ -176,12 +184,12 @@ class LocalModel:
         return batch
 
     @torch.inference_mode()
-    def _answer_in_slots(self, waiting: list[_Row], rows: list[_Row]) -> None:
-        """Write until nobody waits; a row that ends gives its slot to the next question.
+    def _decode_in_slots(self, waiting: list[_Row], rows: list[_Row]) -> None:
+        """Decode until no request waits; a row that ends gives its slot to the next request.
 
         Args:
-            waiting: In order of length; taken from its end.
-            rows: The rows being written, for whoever must tell them of a failure.
+            waiting: Requests sorted by length; the longest, at the end, are taken first.
+            rows: Filled with the rows being decoded, so that the caller can fail them.
         """
         if not waiting:
             return
@@ -197,13 +205,14 @@ class LocalModel:
                 cache.read(range(len(rows) - len(new), len(rows)), [row.prompt for row in new])
             if not rows:
                 return
+            # Every row feeds its last token: of the prompt at first, then the one just written.
             fed = [row.written[-1] if row.written else row.prompt[-1] for row in rows]
             positions = [len(row.prompt) + len(row.written) - 1 for row in rows]
-            self._take(rows, self._choose(cache.step(fed, positions).float(), rows))
+            self._append(rows, self._choose(cache.step(fed, positions).float(), rows))
             for i in range(len(rows) - 1, -1, -1):
                 if rows[i].finish is not None:
                     self._deliver(rows[i])
-                    if i < len(rows) - 1:
+                    if i < len(rows) - 1:  # the last row moves into the gap: used slots stay dense
                         cache.move(len(rows) - 1, i)
                         rows[i] = rows[-1]
                     rows.pop()
@@ -211,9 +220,9 @@ class LocalModel:
                 self._gather(waiting, wait=False)
 
     @torch.inference_mode()
-    def _answer(self, rows: list[_Row]) -> None:
-        """Write until every row has ended."""
-        tokens_BT, mask_BT = _left_padded([row.prompt for row in rows], self._device)
+    def _decode_batch(self, rows: list[_Row]) -> None:
+        """Decode until every row has ended."""
+        tokens_BT, mask_BT = _pad_left([row.prompt for row in rows], self._device)
         positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
         cache = DynamicCache(config=self._model.config)
         cache_argument = cache_keyword(self._model)
@@ -227,25 +236,25 @@ class LocalModel:
                 **{cache_argument: cache},
             )
             chosen = self._choose(out.logits[:, -1].float(), rows)
-            self._take(rows, chosen)
-            going = [i for i, row in enumerate(rows) if row.finish is None]
+            self._append(rows, chosen)
+            open_rows = [i for i, row in enumerate(rows) if row.finish is None]
             for row in rows:
                 if row.finish is not None:
                     self._deliver(row)
-            if not going:
+            if not open_rows:
                 return
             last_position_B1 = positions_BT[:, -1:]
-            if len(going) < len(rows):
-                keep = torch.tensor(going, device=self._device)
+            if len(open_rows) < len(rows):
+                keep = torch.tensor(open_rows, device=self._device)
                 cache.batch_select_indices(keep)
                 mask_BT, last_position_B1 = mask_BT[keep], last_position_B1[keep]
-                rows = [rows[i] for i in going]
-            tokens_BT = torch.tensor([[chosen[i]] for i in going], device=self._device)
+                rows = [rows[i] for i in open_rows]
+            tokens_BT = torch.tensor([[chosen[i]] for i in open_rows], device=self._device)
             mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], dim=1)
             positions_BT = last_position_B1 + 1
 
     def _choose(self, logits_BV: torch.Tensor, rows: Sequence[_Row]) -> list[int]:
-        """The next token of each row."""
+        """Choose the next token of each row from its logits (B, V)."""
         chosen: list[int] = logits_BV.argmax(1).tolist()
         for i, row in enumerate(rows):
             if row.sampling.temperature > 0:
@@ -256,29 +265,35 @@ class LocalModel:
                 row.logprobs.append(float(logprobs_BV[i, chosen[i]]))
         return chosen
 
-    def _take(self, rows: Sequence[_Row], chosen: Sequence[int]) -> None:
+    def _append(self, rows: Sequence[_Row], chosen: Sequence[int]) -> None:
         """Append each row's token, or end the row."""
         for row, token in zip(rows, chosen, strict=True):
             if token in self._stops:
                 row.finish, row.ended = "stop", True
                 continue
             row.written.append(token)
-            if row.sampling.stop and self._stop_text(row) is not None:
+            if row.sampling.stop and self._find_stop(row) is not None:
                 row.finish = "stop"
             elif len(row.written) >= row.sampling.max_tokens:
                 row.finish = "length"
 
-    def _text(self, row: _Row) -> str:
-        """Return what was written, decoded behind the partial reply: a tokenizer may drop a leading blank."""
-        before = row.prompt[len(row.prompt) - row.partial :]
-        return self._decoded(before + row.written)[len(self._decoded(before)) if before else 0 :]
+    def _decode_row(self, row: _Row) -> str:
+        """Return the written text.
 
-    def _decoded(self, tokens: list[int]) -> str:
+        It is decoded together with the partial reply, since a tokenizer may drop a leading blank.
+        """
+        before = row.prompt[len(row.prompt) - row.partial :]
+        return self._decode(before + row.written)[len(self._decode(before)) if before else 0 :]
+
+    def _decode(self, tokens: list[int]) -> str:
         return str(self._chat.tokenizer.decode(tokens, skip_special_tokens=True))
 
-    def _stop_text(self, row: _Row) -> int | None:
-        """Where what was written is cut for its first stop text, before or, where that is wanted, behind it; None when there is none."""
-        text = self._text(row)
+    def _find_stop(self, row: _Row) -> int | None:
+        """Return where the first stop text cuts the written text; None if there is none.
+
+        The cut is before the stop text, or behind it for a part of a reply.
+        """
+        text = self._decode_row(row)
         found = [(text.find(stop), len(stop)) for stop in row.sampling.stop if stop in text]
         if not found:
             return None
@@ -286,8 +301,8 @@ class LocalModel:
         return start + length if row.verbatim else start
 
     def _deliver(self, row: _Row) -> None:
-        text = self._text(row)
-        if row.sampling.stop and (cut := self._stop_text(row)) is not None:
+        text = self._decode_row(row)
+        if row.sampling.stop and (cut := self._find_stop(row)) is not None:
             text = text[:cut]
         reasoning, text = split_thinking(text)
         if not row.verbatim:
@@ -305,10 +320,11 @@ class LocalModel:
 
 
 def load(config: LocalConfig, device: str) -> tuple[Chat, Any, frozenset[int]]:
-    """The model on ``device``, its chat format, and the tokens that end an answer.
+    """Return the chat format, the model on ``device``, and the tokens that end an answer.
 
     Raises:
-        ConfigError: It cannot be read as a causal language model.
+        ConfigError: The path cannot be loaded as a causal language model.
+        MissingExtraError: A LoRA adapter needs the extra ``train``.
     """
     quiet()
     dtype = torch.float32 if config.dtype == "auto" and device == "cpu" else config.dtype
@@ -329,7 +345,7 @@ def load(config: LocalConfig, device: str) -> tuple[Chat, Any, frozenset[int]]:
 
 
 def quiet() -> None:
-    """Keep Transformers' own progress bars off the terminal."""
+    """Turn off Transformers' own progress bars."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -344,7 +360,7 @@ def _with_adapter(model: Any, adapter: str) -> Any:
 
 
 def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Every token that ends an answer, by the generation configuration and the tokenizer."""
+    """Return the tokens that end an answer, from the generation config and the tokenizer."""
     configured = model.generation_config.eos_token_id
     stops = set(configured if isinstance(configured, list) else [configured])
     stops |= {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")}
@@ -354,14 +370,12 @@ def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
 
 
 def _length(row: _Row) -> int:
-    """Tokens that a row can come to."""
+    """Return the most tokens that a row can reach."""
     return len(row.prompt) + row.sampling.max_tokens
 
 
-def _left_padded(
-    prompts: Sequence[Sequence[int]], device: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Prompts with their ends aligned, and the mask of what is not padding; both (B, T)."""
+def _pad_left(prompts: Sequence[Sequence[int]], device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pad prompts on the left; return the tokens and the mask of real tokens, both (B, T)."""
     width = max(map(len, prompts))
     tokens_BT = torch.zeros(len(prompts), width, dtype=torch.long)
     mask_BT = torch.zeros(len(prompts), width, dtype=torch.long)
@@ -372,7 +386,7 @@ def _left_padded(
 
 
 def _draw(logits_V: torch.Tensor, sampling: Sampling, random: Random) -> int:
-    """One token by nucleus sampling, from the row's own stream of random numbers."""
+    """Draw one token by nucleus sampling, with the row's own random numbers."""
     probabilities_V, order_V = (
         (logits_V.double() / sampling.temperature).softmax(0).sort(descending=True)
     )
@@ -384,7 +398,7 @@ def _draw(logits_V: torch.Tensor, sampling: Sampling, random: Random) -> int:
 
 
 def _seed(request: Request) -> int:
-    """Return a seed from the request alone, so that its answer does not depend on the rest of the batch."""
+    """Return a seed that depends on the request alone, not on the rest of the batch."""
     messages, sampling = as_sent(request)
     text = repr((sampling.seed, [(message.role, message.content) for message in messages]))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())

@@ -1,6 +1,9 @@
-"""Runs a command for as long as whoever started it lives: ``python -m orcinus.models.local.keeper COMMAND …`` with a pipe as input.
+"""Run a command only as long as the process that started it lives.
 
-The pipe closes when the starter ends, however it ends; then the command and all that it started are killed.
+    python -m orcinus.models.local.keeper COMMAND …     with a pipe as standard input
+
+The pipe closes when the parent process ends, even if it was killed. The keeper then kills the
+command and every process that it started.
 """
 
 import os
@@ -12,14 +15,14 @@ from contextlib import suppress
 
 
 def keep(command: list[str]) -> int:
-    """Run ``command`` until it ends or the standard input does; gives its exit status."""
+    """Run ``command`` until it ends or standard input closes; return its exit status."""
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
 
-    def end_with_the_starter() -> None:
+    def kill_with_parent() -> None:
         sys.stdin.buffer.read()
         _kill(child)
 
-    threading.Thread(target=end_with_the_starter, daemon=True).start()
+    threading.Thread(target=kill_with_parent, daemon=True).start()
     try:
         return child.wait()
     finally:

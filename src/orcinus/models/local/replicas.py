@@ -1,10 +1,11 @@
-"""A local model in several copies on a Ray cluster, each on a GPU (or core) of its own.
+"""A local model in several copies on a Ray cluster, each with its own GPU (or core).
 
-    request ──► the copy with the fewest requests ──► its answer          a copy dies: its requests go to the others, a new one starts
+    request ──► the copy with the fewest requests ──► its answer
+    a copy dies ──► its requests go to the others, and a new copy starts
 
-Each copy opens the model as a single process would: behind vLLM's server where that is installed and a GPU is there.
-Which copy answers changes nothing: a greedy answer does not depend on the rest of the batch, and a sampled one depends
-on its own seed.
+Each copy opens the model as a single process would (``open_local``): with vLLM installed and a GPU,
+behind vLLM's server. The answer does not depend on the copy: a greedy answer does not depend on the
+rest of the batch, and a sampled one depends only on its seed.
 """
 
 import asyncio
@@ -21,31 +22,37 @@ from orcinus.models.local import open_local
 from orcinus.models.local.config import LocalConfig, local_identity
 
 TRIES = 5
-"""Copies that may die under one request. One that kills every copy would go on for ever."""
+"""Copies that may die during one request. A request that kills each copy would never end."""
 IDLE_S = 2.0
-"""Copies that nobody asks give their places back: evaluation opens several students, one after the other."""
+"""Seconds without a request after which the copies free their resources: evaluation opens several
+students, one after the other."""
 START_S = 600.0
-"""How long a copy may take to find its place and read its weights."""
+"""Seconds for a copy to get its resources and read its weights."""
 
 
 @dataclass(slots=True, eq=False)
 class _Copy:
-    """One copy of the model, as seen from here."""
+    """One copy of the model, seen from the process that uses it."""
 
     actor: Any
     in_flight: int = 0
 
 
 class Replicas:
-    """The Completer of a ``LocalConfig`` whose model is held by Ray actors. The model's folder must be seen from every node."""
+    """The Completer of a ``LocalConfig`` whose model is held by Ray actors.
+
+    Every node must be able to read the model's folder.
+    """
 
     def __init__(self, config: LocalConfig, *, replicas: int, device: str = "auto") -> None:
-        """Find the model; its copies are started at the first question. The process is connected to a Ray cluster.
+        """Find the model; the first request starts the copies.
+
+        The process must be connected to a Ray cluster.
 
         Args:
-            config: The model.
-            replicas: How many copies.
-            device: Of each: ``auto`` is a GPU where the cluster has one.
+            config: The model, its paths resolved.
+            replicas: Number of copies.
+            device: Device of each copy; ``auto`` is a GPU if the cluster has one.
 
         Raises:
             ConfigError: The path is no model.
@@ -56,12 +63,12 @@ class Replicas:
         self._starting: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._failure: Exception | None = None
-        self._asking = 0
+        self._open_requests = 0
         self._idle: asyncio.TimerHandle | None = None
 
     @property
     def model(self) -> str:
-        """Hash of the weights, or hub id and revision: the same as that of one model in this process."""
+        """Hash of the weights, or hub id and revision: the same as in a single process."""
         return self._identity
 
     @property
@@ -74,24 +81,24 @@ class Replicas:
         return free_call(request)
 
     async def complete(self, request: Request) -> Completion:
-        """Ask the copy that has least to do; another one, when it dies over it.
+        """Send the request to the copy with the fewest in flight; if it dies, to another.
 
         Raises:
-            CompleterError: Several copies died over this request.
+            CompleterError: Several copies died during this request.
             ConfigError: The model cannot be loaded on a node.
             StepError: No copy could be started.
         """
         if self._idle is not None:
             self._idle.cancel()
-        self._asking += 1
+        self._open_requests += 1
         try:
-            return await self._ask_copies(request)
+            return await self._try_copies(request)
         finally:
-            self._asking -= 1
-            if not self._asking:
+            self._open_requests -= 1
+            if not self._open_requests:
                 self._idle = asyncio.get_running_loop().call_later(IDLE_S, self._release)
 
-    async def _ask_copies(self, request: Request) -> Completion:
+    async def _try_copies(self, request: Request) -> Completion:
         from ray.exceptions import RayActorError, RayTaskError
 
         for _ in range(TRIES):
@@ -107,11 +114,11 @@ class Replicas:
             finally:
                 copy.in_flight -= 1
         raise CompleterError(
-            "server", f"{TRIES} copies of the model died over this request, one after the other"
+            "server", f"{TRIES} copies of the model died during this request, one after the other"
         )
 
     async def aclose(self) -> None:
-        """Stop the copies and free their places."""
+        """Stop the copies and free their resources."""
         if self._idle is not None:
             self._idle.cancel()
         starting = tuple(self._starting)
@@ -128,10 +135,10 @@ class Replicas:
         self._failure = None
 
     async def _least_loaded(self) -> _Copy:
-        """The copy with the fewest requests in flight, waiting for one if there is none."""
+        """Return the copy with the fewest requests in flight; wait for one if there is none."""
         if not self._copies and not self._starting:
             for _ in range(self._count):
-                self._start()
+                self._add_copy()
         while not self._copies:
             if not self._starting and self._failure is not None:
                 raise self._failure
@@ -140,19 +147,19 @@ class Replicas:
         return min(self._copies, key=lambda copy: copy.in_flight)
 
     def _replace(self, copy: _Copy) -> None:
-        """Start a new copy in place of a dead one, however many of its requests noticed."""
+        """Start a new copy in place of a dead one, once, however many of its requests failed."""
         if copy in self._copies:
             self._copies.remove(copy)
-            self._start()
+            self._add_copy()
 
-    def _start(self) -> None:
-        task = asyncio.create_task(self._join())
+    def _add_copy(self) -> None:
+        task = asyncio.create_task(self._start_copy())
         self._starting.add(task)
         task.add_done_callback(self._starting.discard)
         task.add_done_callback(lambda _: self._changed.set())
 
-    async def _join(self) -> None:
-        """A new copy, asked from the moment on at which it is ready."""
+    async def _start_copy(self) -> None:
+        """Start one copy and add it once it is ready."""
         import ray
         from ray.exceptions import RayError, RayTaskError
 
@@ -168,8 +175,8 @@ class Replicas:
         except TimeoutError:
             ray.kill(copy.actor)
             self._failure = StepError(
-                f"no place for a copy of the model within {START_S:.0f} s: it needs a CPU and {gpus} GPU of its own; "
-                "the cluster is full or too small for --replicas"
+                f"a copy of the model did not start within {START_S:.0f} s: it needs a CPU and "
+                f"{gpus} GPU of its own; the cluster is full or too small for --replicas"
             )
         except RayTaskError as error:
             self._failure = error.cause or error
@@ -186,25 +193,30 @@ class Replicas:
 
 
 class _Replica:
-    """One copy, in a process of its own on some node."""
+    """One copy, in its own process on some node."""
 
     def __init__(self, config: LocalConfig, device: str, identity: str) -> None:
         self._config, self._device, self._identity = config, device, identity
         self._model: Completer | None = None
 
     async def ready(self) -> None:
-        """Open the model, refuse one that is not the one that was meant, and have it write a first word: weights are read then."""
+        """Open the model, check its identity, and write one token so that the weights are read.
+
+        Raises:
+            ConfigError: Another model lies at this path on this node.
+        """
         found = local_identity(self._config, Path())
         if found != self._identity:
             raise ConfigError(
-                f"{self._config.path}: another model lies there on a Ray node; put the folder on a shared disk"
+                f"{self._config.path}: a Ray node has another model at this path; "
+                "put the folder on a shared disk"
             )
         self._model = open_local(self._config, self._device)
         question = (Message(role="user", content="?"),)
         await self._model.complete(chat_request(question, Sampling(max_tokens=1)))
 
     async def complete(self, request: Request) -> Completion:
-        """Answer, together with whatever else is being asked of this copy."""
+        """Answer, in one batch with the copy's other requests."""
         if self._model is None:
-            raise ConfigError("a copy of the model was asked before it was ready")
+            raise ConfigError("a copy of the model got a request before it was ready")
         return await self._model.complete(request)

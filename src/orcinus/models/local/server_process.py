@@ -1,10 +1,11 @@
-"""A local model behind a server of its own: vLLM (or SGLang, or any other) is started, asked like an endpoint, and stopped.
+"""A local model behind its own server: start vLLM, SGLang or another, use it, stop it.
 
-    LocalConfig(path, server: auto) ──start──► vllm serve PATH --port … ──ready──► Endpoint ──aclose──► killed
+    LocalConfig(path, server: auto) ──start──► vllm serve PATH --port … ──ready──► Endpoint
 
-The server is started with the first question and ends with this process, however that ends (see ``keeper.py``). What it answers is booked
-under the model's own identity: where a model runs changes no fingerprint. So that it answers alike, the server is given the chat template
-that ``local.py`` would use, and a system message that the template has no turn for stands before the first question here too.
+The first request starts the server. It ends with this process, even if that is killed (see
+``keeper.py``). Its answers are stored under the model's own identity: where a model runs changes no
+fingerprint. For that the server gets the chat template that ``huggingface.py`` would use. A system
+message for which the template has no turn is merged into the first question here too.
 """
 
 import asyncio
@@ -26,18 +27,20 @@ from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.remote.endpoint import Endpoint, EndpointConfig
 
 VLLM = (
-    "{python} -m vllm.entrypoints.cli.main serve {path} --port {port} --host 127.0.0.1 --served-model-name model "
-    "--chat-template {chat_template} --enable-prefix-caching"
+    "{python} -m vllm.entrypoints.cli.main serve {path} --port {port} --host 127.0.0.1 "
+    "--served-model-name model --chat-template {chat_template} --enable-prefix-caching"
 )
-"""What ``server: auto`` starts where vLLM is installed and a GPU is there."""
+"""The command of ``server: auto`` if vLLM is installed and there is a GPU."""
 START_S = 1200.0
-"""Seconds for a server to read its weights and answer: 70 B parameters come from a slow disk in minutes."""
-LOOK_S = 0.3
-LAST_WORDS = 400
+"""Seconds for a server to start: 70 B parameters take minutes to read from a slow disk."""
+POLL_S = 0.3
+"""Seconds between two looks at a server that is starting."""
+LOG_TAIL = 400
+"""Characters of a failed server's log that the error message quotes."""
 
 
 def server_command(config: LocalConfig, device: str) -> str | None:
-    """The command that serves ``config``; None where the model runs in this process."""
+    """Return the command that serves ``config``; None if the model runs in this process."""
     if config.server == "none":
         return None
     if config.server != "auto":
@@ -50,12 +53,12 @@ def server_command(config: LocalConfig, device: str) -> str | None:
 
 
 class ServerProcess:
-    """The Completer of a ``LocalConfig`` whose model answers over HTTP."""
+    """The Completer of a ``LocalConfig`` whose model runs behind a server that it starts."""
 
     def __init__(self, config: LocalConfig, command: str) -> None:
         self._config, self._command = config, command
         self._identity = local_identity(config, Path())
-        self._chat = _chat_of(config)
+        self._chat = _open_chat(config)
         self._starting: asyncio.Task[Completer] | None = None
         self._server: asyncio.subprocess.Process | None = None
 
@@ -73,13 +76,13 @@ class ServerProcess:
         """Send the request to the server, which the first request starts.
 
         Raises:
-            StepError: The server does not start; says its last words.
+            StepError: The server does not start; quotes the end of its log.
             CompleterError: No answer came.
         """
         if self._starting is None:
             self._starting = asyncio.create_task(self._start())
         endpoint = await asyncio.shield(self._starting)
-        folded = replace(request, messages=self._chat.folded(request.messages))
+        folded = replace(request, messages=self._chat.fold_system(request.messages))
         return await endpoint.complete(folded)
 
     def worst_case(self, request: Request) -> WorstCase:
@@ -105,13 +108,13 @@ class ServerProcess:
         ):
             template.write(self._chat.template)
             template.flush()
-            places = {
+            values = {
                 "python": sys.executable,
                 "path": self._config.path,
                 "port": port,
                 "chat_template": template.name,
             }
-            words = [word.format(**places) for word in shlex.split(self._command)]
+            words = [word.format(**values) for word in shlex.split(self._command)]
             self._server = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -127,12 +130,14 @@ class ServerProcess:
                     while (name := await asyncio.to_thread(_served_name, url)) is None:
                         if self._server.returncode is not None:
                             raise StepError(
-                                f"the model's server ended before it answered: {words[0]}: {_tail(log)}"
+                                "the model's server ended before it answered: "
+                                f"{words[0]}: {_log_tail(log)}"
                             )
-                        await asyncio.sleep(LOOK_S)
+                        await asyncio.sleep(POLL_S)
             except TimeoutError:
                 raise StepError(
-                    f"the model's server did not answer within {START_S:.0f} s: {words[0]}: {_tail(log)}"
+                    f"the model's server did not answer within {START_S:.0f} s: "
+                    f"{words[0]}: {_log_tail(log)}"
                 ) from None
         return Endpoint(EndpointConfig(model=name, base_urls=(url,), continues=True), secrets={})
 
@@ -143,7 +148,7 @@ class ServerProcess:
             self._server = None
 
 
-def _chat_of(config: LocalConfig) -> Chat:
+def _open_chat(config: LocalConfig) -> Chat:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(config.path, revision=config.revision)
@@ -151,7 +156,7 @@ def _chat_of(config: LocalConfig) -> Chat:
 
 
 def _served_name(url: str) -> str | None:
-    """The first model that the server names; None while it does not answer."""
+    """Return the first model that the server lists; None while it does not answer."""
     import orjson
 
     try:
@@ -161,7 +166,7 @@ def _served_name(url: str) -> str | None:
         return None
 
 
-def _tail(log: object) -> str:
+def _log_tail(log: object) -> str:
     log.seek(0)  # type: ignore[attr-defined]
     text: bytes = log.read()  # type: ignore[attr-defined]
-    return " ".join(text.decode(errors="replace").split())[-LAST_WORDS:] or "it said nothing"
+    return " ".join(text.decode(errors="replace").split())[-LOG_TAIL:] or "its log is empty"

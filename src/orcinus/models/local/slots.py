@@ -1,16 +1,18 @@
-"""Decoding in slots: rows of different lengths side by side in one preallocated cache, a finished one replaced at once.
+"""Decode in slots: rows of different lengths in one preallocated cache, each replaced when it ends.
 
-    slot 0   system … question … the answer is 4        ← finished: its slot gets the next question
-    slot 1   system … longer question … first we        ← goes on undisturbed
+    slot 0   system … question … the answer is 4        ← finished: takes the next request
+    slot 1   system … longer question … first we        ← continues undisturbed
     slot 2   system … question …
 
-A prompt is read without its last token; that one is fed with the first decoding step, so that rows of all lengths share every
-step and no logits are computed that nobody needs. Nothing is copied when rows end or begin, and the cache never grows.
+A prompt is read without its last token. That one is fed with the first decoding step, so that rows
+of all lengths share every step and no unused logits are computed. When a row ends, the last row
+moves into the gap; nothing else is copied, and the cache never grows.
 
-Prompts are read in groups of about the same length, so that little is padding; and what many prompts begin with, a strategy's system
-message as a rule, is read once and copied.
+Prompts are read in groups of similar length, so that there is little padding. A prefix that many
+prompts share, usually a strategy's system message, is read once and copied.
 
-Shapes: S slots, P tokens of a shared beginning, n of them in use, T tokens of the longest new prompt, W tokens of a slot, H key-value heads, D width of a head.
+Shapes: S slots, L layers, P tokens of a shared prefix, n rows in use, T tokens of the longest new
+prompt, W tokens of a slot, H key-value heads, D width of a head.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,15 +23,18 @@ import torch
 from transformers.cache_utils import Cache
 
 ALIKE = 1.25
-"""Prompts are read together while the longest is at most so many times the shortest."""
+"""Prompts are read together if the longest is at most this many times the shortest."""
 MIN_SHARED = 16
-"""Tokens that a beginning must have to be worth keeping."""
+"""Tokens of a prefix, at least, for it to be worth keeping."""
 KEPT = 16
-"""Beginnings kept, the latest used."""
+"""Number of prefixes kept: those used last."""
 
 
 def fits(model: Any) -> bool:
-    """Whether every layer of ``model`` is full attention over all tokens; windows and state-space layers need caches of their own."""
+    """Return True if every layer of ``model`` is full attention over all tokens.
+
+    Windowed and state-space layers need caches of their own.
+    """
     config = model.config.get_text_config()
     kinds = getattr(config, "layer_types", None)
     if kinds is not None:
@@ -39,8 +44,8 @@ def fits(model: Any) -> bool:
     )
 
 
-class _Shared:
-    """What several prompts begin with, as keys and values of every layer."""
+class _Prefix:
+    """A prefix of several prompts, as keys and values of every layer, each (L, H, P, D)."""
 
     def __init__(self, keys_LHPD: torch.Tensor, values_LHPD: torch.Tensor) -> None:
         self.keys_LHPD, self.values_LHPD = keys_LHPD, values_LHPD
@@ -48,7 +53,11 @@ class _Shared:
 
 
 class SlotCache(Cache):
-    """Keys and values of all slots, written at each row's own position."""
+    """Keys and values of all slots, written at each row's own position.
+
+    ``read`` and ``step`` run the model with this object as its cache; the model then calls
+    ``update`` for each layer.
+    """
 
     def __init__(self, model: Any, slots: int, width: int) -> None:
         super().__init__(layers=[])
@@ -64,8 +73,8 @@ class SlotCache(Cache):
         self._rows: torch.Tensor = torch.empty(0, dtype=torch.long)
         self._positions: torch.Tensor | None = None
         self._seen = 0
-        self._shared: _Shared | None = None
-        self._kept: dict[tuple[int, ...], _Shared] = {}
+        self._shared: _Prefix | None = None
+        self._kept: dict[tuple[int, ...], _Prefix] = {}
         self._capture: list[tuple[torch.Tensor, torch.Tensor]] | None = None
 
     def update(
@@ -76,7 +85,7 @@ class SlotCache(Cache):
         *_: Any,
         **__: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store one layer's new keys and values (n, H, T or 1, D), and return those to attend to."""
+        """Store a layer's new keys and values (n, H, T or 1, D); return those to attend to."""
         keys, values = self.keys_LSHWD[layer_idx], self.values_LSHWD[layer_idx]
         if self._capture is not None:
             self._capture.append((key_states[0], value_states[0]))
@@ -100,54 +109,62 @@ class SlotCache(Cache):
         return keys[:used, :, : self._seen], values[:used, :, : self._seen]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Positions are always given, so that nothing is derived from a common length."""
+        """Return 0: positions are always passed, so no layer may derive them from a length."""
         return 0
 
     def read(self, rows: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
-        """Read prompts into slots, all but each one's last token."""
-        for shared, members in self._by_beginning(prompts):
+        """Read prompts into slots, without each one's last token.
+
+        Args:
+            rows: The slot of each prompt.
+            prompts: Tokens.
+        """
+        for shared, members in self._group_by_prefix(prompts):
             start = shared.length if shared is not None else 0
             members.sort(key=lambda i: len(prompts[i]))
             while members:
                 shortest = len(prompts[members[0]]) - start
                 group = [i for i in members if len(prompts[i]) - start <= ALIKE * shortest]
-                self._read_together(
+                self._read_group(
                     [rows[i] for i in group], [prompts[i][start:-1] for i in group], shared
                 )
                 del members[: len(group)]
 
-    def _by_beginning(
+    def _group_by_prefix(
         self, prompts: Sequence[Sequence[int]]
-    ) -> Iterator[tuple["_Shared | None", list[int]]]:
-        """The prompts in groups that share what they begin with, where that is long enough; and that beginning, read."""
+    ) -> Iterator[tuple["_Prefix | None", list[int]]]:
+        """Yield (prefix, places of the prompts that share it).
+
+        The prefix has been read; it is None for prompts that share none of ``MIN_SHARED`` tokens.
+        """
         groups: dict[tuple[int, ...], list[int]] = {}
         for i, prompt in enumerate(prompts):
             groups.setdefault(tuple(prompt[:MIN_SHARED]), []).append(i)
         alone: list[int] = []
-        for beginning, members in groups.items():
+        for start, members in groups.items():
             known = [
                 kept
                 for kept in self._kept
                 if all(tuple(prompts[i][: len(kept)]) == kept for i in members)
             ]
             common = max(known, key=len, default=())
-            if not common and len(members) > 1 and len(beginning) == MIN_SHARED:
-                # Of each prompt the last token is left for the first step.
-                common = _common([prompts[i][:-1] for i in members])
+            if not common and len(members) > 1 and len(start) == MIN_SHARED:
+                # Each prompt's last token is left for the first decoding step.
+                common = _common_prefix([prompts[i][:-1] for i in members])
             if len(common) < MIN_SHARED or any(len(prompts[i]) <= len(common) + 1 for i in members):
                 alone += members
             else:
-                yield self._beginning(common), members
+                yield self._read_prefix(common), members
         if alone:
             yield None, alone
 
-    def _beginning(self, tokens: tuple[int, ...]) -> "_Shared":
-        """The keys and values of a beginning, read now unless they are kept."""
+    def _read_prefix(self, tokens: tuple[int, ...]) -> "_Prefix":
+        """Return the keys and values of a prefix; read it unless it is kept."""
         shared = self._kept.pop(tokens, None)
         if shared is None:
             self._capture = []
-            self._read_together([], [tokens], None)
-            shared = _Shared(
+            self._read_group([], [tokens], None)
+            shared = _Prefix(
                 torch.stack([keys for keys, _ in self._capture]),
                 torch.stack([values for _, values in self._capture]),
             )
@@ -157,10 +174,10 @@ class SlotCache(Cache):
             del self._kept[next(iter(self._kept))]
         return shared
 
-    def _read_together(
-        self, rows: Sequence[int], prompts: Sequence[Sequence[int]], shared: "_Shared | None"
+    def _read_group(
+        self, rows: Sequence[int], prompts: Sequence[Sequence[int]], shared: "_Prefix | None"
     ) -> None:
-        """Read what follows ``shared`` into slots; without slots it is captured."""
+        """Read the prompts' tokens behind ``shared`` into slots; with no slots, capture them."""
         longest = max(map(len, prompts))
         if longest == 0:
             return
@@ -171,7 +188,8 @@ class SlotCache(Cache):
             tokens_nT[i, : len(prompt)] = torch.tensor(prompt)
         self._rows, self._positions, self._shared = torch.tensor(rows, device=device), None, shared
         places = torch.arange(start + longest, device=device)
-        # What stands right of a prompt is padding: it is behind everything that could attend to it, and is overwritten later.
+        # Padding stands right of a prompt: no token of the prompt attends to it, and decoding
+        # overwrites it.
         self._forward(
             tokens_nT.to(device),
             places[None, start:].expand(len(prompts), -1),
@@ -179,7 +197,12 @@ class SlotCache(Cache):
         )
 
     def step(self, tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:
-        """Feed the first ``len(tokens)`` slots a token each at its position, and return the logits (n, V) of what follows."""
+        """Feed one token to each of the first n slots; return the next token's logits (n, V).
+
+        Args:
+            tokens: The n tokens.
+            positions: Their positions.
+        """
         device = self._model.device
         self._rows = torch.arange(len(tokens), device=device)
         self._positions = torch.tensor(positions, device=device)
@@ -192,7 +215,7 @@ class SlotCache(Cache):
         return logits[:, -1]
 
     def move(self, source: int, target: int) -> None:
-        """Copy a row to another slot."""
+        """Copy a row from one slot to another."""
         self.keys_LSHWD[:, target] = self.keys_LSHWD[:, source]
         self.values_LSHWD[:, target] = self.values_LSHWD[:, source]
 
@@ -215,14 +238,17 @@ class SlotCache(Cache):
 
 
 def cache_keyword(model: Any) -> str:
-    """Return the name of the forward pass's cache argument: ``cache`` since Transformers 5.24, ``past_key_values`` before."""
+    """Return the name of the forward pass's cache argument.
+
+    It is ``cache`` since Transformers 5.24 and ``past_key_values`` before.
+    """
     return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
 
 
-def _common(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """The longest beginning of all."""
+def _common_prefix(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """Return the longest prefix that all prompts share."""
     tuples = [tuple(prompt) for prompt in prompts]
-    first, last = min(tuples), max(tuples)  # in alphabetical order: what these two share, all share
+    first, last = min(tuples), max(tuples)  # in lexical order: a prefix of these two is one of all
     for place, (a, b) in enumerate(zip(first, last, strict=False)):
         if a != b:
             return first[:place]

@@ -1,1 +1,1 @@
-"""remote."""
+"""Models behind an OpenAI-compatible HTTP interface."""

@@ -1,16 +1,17 @@
 """The provider's batch interface as a model: slower, cheaper, and as durable as single calls.
 
-    requests that arrive ─► gathered ─► journal ─► uploaded ─► created ─► polled ─► downloaded ─► answers, each to who asked
+    requests ─► collected ─► journal ─► uploaded ─► created ─► polled ─► downloaded ─► answers
 
 Each batch has a folder in the journal, written before anything is sent:
 
-    requests.jsonl   what is asked, by the attempts' own ids
-    state.json       the file's and the batch's id at the provider, once known, and how far it is
-    output.jsonl, errors.jsonl   what came back
+    requests.jsonl   the requests, under the ids of their attempts
+    state.json       the ids of the file and the batch at the provider, and the progress
+    output.jsonl, errors.jsonl   the replies
 
-A process that starts again takes up what is in its journal: a batch that is under way is polled, one that came back is read from the
-disk, one that was about to be sent is looked for at the provider, where it would carry its key as metadata, and forgotten when it
-is not there. So an interrupted upload never becomes two batches, and requests find by their ids what earlier processes asked.
+A process that starts again resumes the batches in its journal. It polls those under way and reads
+those that came back from the disk. A batch that was about to be sent is looked up at the provider
+by its key, which it would carry as metadata, and is dropped if it is not there. So an interrupted
+upload never becomes two batches, and requests find the answers to what earlier processes sent.
 """
 
 import asyncio
@@ -34,36 +35,38 @@ from orcinus.models.remote.wire import refusal
 from orcinus.runs.ledger import attempt_id
 
 MAX_FILE_BYTES = 150 * 2**20
-"""Providers take files of 200 MB."""
+"""Bytes of a batch's requests, at most. Providers take files of 200 MB."""
 MAX_OUTPUT_BYTES = 4 * 2**30
+"""Bytes of a batch's replies, at most."""
 MAX_QUEUE_PAUSE_S = 600.0
-"""Longest pause before a batch that the provider had no room for is tried again."""
+"""Longest pause, in seconds, before a retry of a batch that the provider had no room for."""
 Progress = Literal["prepared", "sent", "ended", "refused"]
 _ENDED = {"completed", "failed", "expired", "cancelled"}
 
 
 @dataclass(slots=True, kw_only=True)
 class BatchState:
-    """How far one batch is; ``state.json``."""
+    """The progress of one batch; ``state.json``."""
 
     key: str
     model: str
     config: dict[str, Any]
-    """Of the endpoint, to look after the batch without the recipe. Names of environment variables, no secrets."""
+    """The endpoint's settings, so that the batch can be polled without the recipe. They name
+    environment variables and hold no secrets."""
     requests: int
     created: float
     progress: Progress = "prepared"
     file_id: str | None = None
     batch_id: str | None = None
     status: str = ""
-    """In the provider's words."""
+    """The status as the provider reports it."""
     answered: int = 0
     why: str = ""
-    """Why it was refused or ended early."""
+    """The provider's reason for refusing it or ending it early."""
 
 
 class Batch:
-    """One batch's folder in the journal."""
+    """One batch and its folder in the journal."""
 
     def __init__(self, folder: Path, state: BatchState) -> None:
         self.folder, self.state = folder, state
@@ -72,7 +75,13 @@ class Batch:
     def prepare(
         cls, journal: Path, config: EndpointConfig, bodies: Mapping[str, Mapping[str, Any]]
     ) -> "Batch":
-        """A new folder with ``bodies`` (by id), durable before anything is sent."""
+        """Write a new batch to the journal, durably, before anything is sent.
+
+        Args:
+            journal: Folder of all batches.
+            config: The endpoint.
+            bodies: Attempt id → body of the request.
+        """
         state = BatchState(
             key=uuid.uuid4().hex,
             model=config.model,
@@ -98,7 +107,7 @@ class Batch:
         return batch
 
     def save(self, **changes: Any) -> None:
-        """Note ``changes`` durably."""
+        """Write the state with ``changes`` durably."""
         for name, value in changes.items():
             setattr(self.state, name, value)
         write_atomically(
@@ -106,19 +115,19 @@ class Batch:
         )
 
     def ids(self) -> list[str]:
-        """The ids of what is asked, in order."""
-        return [row["custom_id"] for row in _rows(self.folder / "requests.jsonl")]
+        """Return the ids of the requests, in order."""
+        return [row["custom_id"] for row in _read_rows(self.folder / "requests.jsonl")]
 
     def answers(self) -> Iterator[tuple[str, Completion | CompleterError]]:
-        """What came back for each id that anything came back for."""
+        """Yield (id, answer or error) for each request that the provider replied to."""
         for name in ("output.jsonl", "errors.jsonl"):
-            for row in _rows(self.folder / name):
+            for row in _read_rows(self.folder / name):
                 if isinstance(row.get("custom_id"), str):
-                    yield row["custom_id"], _outcome(row)
+                    yield row["custom_id"], _parse_outcome(row)
 
 
-def journaled(journal: Path) -> list[Batch]:
-    """All batches of a journal, the oldest first.
+def read_journal(journal: Path) -> list[Batch]:
+    """Return all batches of a journal, the oldest first.
 
     Raises:
         StoreError: A folder's state cannot be read.
@@ -129,7 +138,7 @@ def journaled(journal: Path) -> list[Batch]:
             batches.append(Batch(path.parent, BatchState(**orjson.loads(path.read_bytes()))))
         except (OSError, orjson.JSONDecodeError, TypeError) as error:
             raise StoreError(
-                f"{path}: not readable as a batch's state: {error}; move the folder away to go on"
+                f"{path}: cannot be read as the state of a batch: {error}; move the folder away"
             ) from error
     return sorted(batches, key=lambda batch: batch.state.created)
 
@@ -140,12 +149,12 @@ class BatchEndpoint:
     def __init__(
         self, config: EndpointConfig, *, secrets: Mapping[str, str], journal: Path
     ) -> None:
-        """Make it ready; nothing is read or connected yet.
+        """Read keys and limits; the journal is not read and nothing is connected yet.
 
         Args:
-            config: Which model, where. Of several base URLs the first is used.
+            config: The model and its URLs, of which the first is used.
             secrets: The environment, in which the configuration names keys.
-            journal: Folder for the batches; shared by all runs with one ledger.
+            journal: Folder of the batches; all runs with one ledger share it.
 
         Raises:
             ConfigError: A named variable is not set.
@@ -157,11 +166,11 @@ class BatchEndpoint:
         self._journal = journal
         self._waiting: dict[str, asyncio.Future[Completion]] = {}
         self._early: dict[str, Completion] = {}
-        """Answers of earlier batches that nobody has asked for yet."""
+        """Answers of earlier batches that no request has asked for yet, by id."""
         self._under_way: set[str] = set()
         """Ids in batches that earlier processes sent."""
-        self._gathered: dict[str, dict[str, Any]] = {}
-        self._newcomer = asyncio.Event()
+        self._collected: dict[str, dict[str, Any]] = {}
+        self._new_request = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = False
 
@@ -172,19 +181,19 @@ class BatchEndpoint:
 
     @property
     def traits(self) -> Traits:
-        """Two batches' worth of calls in flight: one is gathered while another is under way."""
+        """Calls in flight for two batches: one is collected while another is under way."""
         return Traits(in_flight=2 * self._batch_config.size)
 
     async def complete(self, request: Request) -> Completion:
-        """Send the request in a batch, or take the answer to one that an earlier process sent under the same attempt id.
+        """Send the request in a batch, or take the answer if an earlier process sent it.
 
         Raises:
-            CompleterError: No answer came, also not in a later batch where that could help.
+            CompleterError: No answer came, not even from later batches if a retry could help.
         """
         identity = attempt_id(request, self.model)
         if not self._started:
             self._started = True
-            self._take_up_journal()
+            self._resume_journal()
         for tried in range(1, self.config.patience.tries + 1):
             if identity in self._early:
                 return self._early.pop(identity)
@@ -201,7 +210,7 @@ class BatchEndpoint:
         return WorstCase(usd=worst.usd * self._endpoint.price.batch, tokens=worst.tokens)
 
     async def aclose(self) -> None:
-        """Stop looking; batches that are under way go on at the provider and are taken up by the next process."""
+        """Stop polling. The provider continues the batches; the next process resumes them."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -212,33 +221,33 @@ class BatchEndpoint:
         if identity not in self._waiting:
             self._waiting[identity] = asyncio.get_running_loop().create_future()
             if identity not in self._under_way:
-                self._gathered[identity] = self._endpoint.body(request)
-                self._newcomer.set()
-                if len(self._gathered) == 1:
-                    self._spawn(self._gather())
+                self._collected[identity] = self._endpoint.body(request)
+                self._new_request.set()
+                if len(self._collected) == 1:
+                    self._spawn(self._send_collected())
         return await asyncio.shield(self._waiting[identity])
 
-    async def _gather(self) -> None:
-        """Send what has gathered once it fills a batch, or once nothing more comes."""
-        while len(self._gathered) < self._batch_config.size:
-            self._newcomer.clear()
+    async def _send_collected(self) -> None:
+        """Send the collected requests once they fill a batch, or once no more of them come."""
+        while len(self._collected) < self._batch_config.size:
+            self._new_request.clear()
             try:
-                await asyncio.wait_for(self._newcomer.wait(), self._batch_config.linger_s)
+                await asyncio.wait_for(self._new_request.wait(), self._batch_config.linger_s)
             except TimeoutError:
                 break
-        while self._gathered:
-            bodies, self._gathered = _first(self._gathered, self._batch_config.size)
+        while self._collected:
+            bodies, self._collected = _take_batch(self._collected, self._batch_config.size)
             try:
                 batch = Batch.prepare(self._journal, self.config, bodies)
             except OSError as error:  # a full disk: nothing was sent
-                self._end(
+                self._settle(
                     list(bodies), {}, StoreError(f"{self._journal}: cannot be written: {error}")
                 )
             else:
-                self._spawn(self._carry(batch, list(bodies)))
+                self._spawn(self._run(batch, list(bodies)))
 
-    def _take_up_journal(self) -> None:
-        for batch in journaled(self._journal):
+    def _resume_journal(self) -> None:
+        for batch in read_journal(self._journal):
             if (
                 batch.state.model != self.model
                 or batch.state.config["base_urls"][0] != self.config.base_urls[0]
@@ -253,24 +262,25 @@ class BatchEndpoint:
             elif batch.state.progress != "refused":
                 ids = batch.ids()
                 self._under_way.update(ids)
-                self._spawn(self._carry(batch, ids, found=True))
+                self._spawn(self._run(batch, ids, resumed=True))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _carry(self, batch: Batch, ids: list[str], *, found: bool = False) -> None:
-        """One batch from the journal to the provider and back; whoever waits gets an answer or a reason.
+    async def _run(self, batch: Batch, ids: list[str], *, resumed: bool = False) -> None:
+        """Send one batch, wait for it, and set the answers or errors on the waiting futures.
 
         Args:
             batch: The batch.
-            ids: Of its requests.
-            found: An earlier process wrote it into the journal: it is not sent, since nobody may want it any more.
+            ids: The ids of its requests.
+            resumed: An earlier process wrote it to the journal. If it was not sent then, it is
+                dropped: its answers may not be wanted any more.
         """
         try:
             if (
-                found
+                resumed
                 and batch.state.progress == "prepared"
                 and not await self._provider.adopt(batch)
             ):
@@ -282,20 +292,21 @@ class BatchEndpoint:
                 pause_s = min(2 * pause_s, MAX_QUEUE_PAUSE_S)
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 (handed to whoever waits)
-            self._end(ids, {}, error)
+        except Exception as error:  # noqa: BLE001 (set on the futures)
+            self._settle(ids, {}, error)
         else:
             lost = CompleterError(
                 "server", f"batch {batch.state.batch_id} {batch.state.status} without this answer"
             )
-            self._end(ids, dict(batch.answers()), lost)
+            self._settle(ids, dict(batch.answers()), lost)
 
-    def _end(
+    def _settle(
         self,
         ids: list[str],
         outcomes: Mapping[str, Completion | CompleterError],
         otherwise: Exception,
     ) -> None:
+        """Set each request's outcome on its future; keep answers that no request waits for."""
         for identity in ids:
             self._under_way.discard(identity)
             outcome = outcomes.get(identity, otherwise)
@@ -314,24 +325,27 @@ class BatchEndpoint:
 
 
 class _Provider:
-    """The four exchanges of a batch: upload, create, look, download."""
+    """The four exchanges of a batch with the provider: upload, create, poll, download."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._base = endpoint.config.base_urls[0].rstrip("/")
 
     async def adopt(self, batch: Batch) -> bool:
-        """Whether the provider has the batch, although no process lived to note it."""
+        """Look a batch up that was about to be sent; return True and note its id if it was."""
         found = await self._find(batch.state.key)
         if found is not None:
             batch.save(progress="sent", batch_id=found["id"], status=str(found.get("status")))
         return found is not None
 
     async def collect(self, batch: Batch, config: BatchConfig) -> bool:
-        """Send the batch if it is not sent yet, wait for its end, and bring home what there is.
+        """Send the batch unless it was sent, wait for its end, and download what there is.
 
         Returns:
             False when the provider has no room for it now.
+
+        Raises:
+            CompleterError: The provider refused the batch or cannot be reached.
         """
         if batch.state.progress == "prepared":
             if batch.state.file_id is None:
@@ -339,7 +353,7 @@ class _Provider:
             made = await self._create(batch, config)
             batch.save(progress="sent", batch_id=made["id"], status=str(made.get("status")))
         while True:
-            seen = await self._insist("GET", f"/batches/{batch.state.batch_id}")
+            seen = await self._fetch("GET", f"/batches/{batch.state.batch_id}")
             status = str(seen.get("status"))
             answered = (seen.get("request_counts") or {}).get("completed") or 0
             if (status, answered) != (batch.state.status, batch.state.answered):
@@ -347,9 +361,9 @@ class _Provider:
             if status in _ENDED:
                 break
             await asyncio.sleep(config.poll_s)
-        why = _failure(seen)
+        why = _describe_failure(seen)
         if status == "failed" and not seen.get("output_file_id"):
-            if "limit" in why:  # of tokens or requests waiting at the provider
+            if "limit" in why:  # the provider's limit on queued tokens or requests
                 batch.save(progress="prepared", why=why)
                 return False
             batch.save(progress="refused", why=why)
@@ -364,21 +378,21 @@ class _Provider:
             ("errors", seen.get("error_file_id")),
         ):
             if file_id:
-                content = await self._insist_bytes("GET", f"/files/{file_id}/content")
+                content = await self._fetch_bytes("GET", f"/files/{file_id}/content")
                 write_atomically(batch.folder / f"{name}.jsonl", content)
         batch.save(progress="ended", why=why)
         return True
 
     async def cancel(self, batch: Batch) -> None:
-        """Ask the provider to stop; what it has answered is paid for and can be collected."""
-        seen = await self._insist("POST", f"/batches/{batch.state.batch_id}/cancel", body=b"{}")
+        """Ask the provider to stop the batch. Its answers so far are paid for and stay there."""
+        seen = await self._fetch("POST", f"/batches/{batch.state.batch_id}/cancel", body=b"{}")
         batch.save(status=str(seen.get("status")))
 
     async def _find(self, key: str) -> dict[str, Any] | None:
-        """The batch with this key, if an interrupted process had got as far as making it."""
+        """Return the provider's batch with this key; None if it was never created."""
         after = ""
         while True:
-            page = await self._insist("GET", f"/batches?limit=100{after}")
+            page = await self._fetch("GET", f"/batches?limit=100{after}")
             rows = [row for row in page.get("data") or [] if isinstance(row, dict)]
             for row in rows:
                 if (row.get("metadata") or {}).get("orcinus") == key and row.get(
@@ -398,10 +412,10 @@ class _Provider:
                 FormBuilder().text("purpose", "batch").part("file", part.mime("application/jsonl"))
             )
 
-        return str((await self._insist("POST", "/files", form=form))["id"])
+        return str((await self._fetch("POST", "/files", form=form))["id"])
 
     async def _create(self, batch: Batch, config: BatchConfig) -> dict[str, Any]:
-        """Create the batch. When the reply is lost the batch may exist: it is looked for before it is made again."""
+        """Create the batch. If the reply is lost, look the batch up before creating it again."""
         body = {
             "input_file_id": batch.state.file_id,
             "endpoint": "/v1/chat/completions",
@@ -411,7 +425,7 @@ class _Provider:
         patience = self._endpoint.config.patience
         for tried in range(1, patience.tries + 1):
             try:
-                return await self._once("POST", "/batches", body=orjson.dumps(body))
+                return await self._fetch_once("POST", "/batches", body=orjson.dumps(body))
             except CompleterError as error:
                 if error.permanent or tried == patience.tries:
                     raise
@@ -420,14 +434,14 @@ class _Provider:
                     return found
         raise AssertionError("unreachable: the last try raises")
 
-    async def _insist(self, method: str, path: str, **what: Any) -> dict[str, Any]:
-        return _object(await self._insist_bytes(method, path, **what), path)
+    async def _fetch(self, method: str, path: str, **what: Any) -> dict[str, Any]:
+        return _parse_object(await self._fetch_bytes(method, path, **what), path)
 
-    async def _once(self, method: str, path: str, *, body: bytes) -> dict[str, Any]:
+    async def _fetch_once(self, method: str, path: str, *, body: bytes) -> dict[str, Any]:
         content, _ = await self._endpoint.wire.exchange(method, self._base + path, body=body)
-        return _object(content, path)
+        return _parse_object(content, path)
 
-    async def _insist_bytes(
+    async def _fetch_bytes(
         self, method: str, path: str, *, body: bytes | None = None, form: Any = None
     ) -> bytes:
         patience = self._endpoint.config.patience
@@ -449,14 +463,14 @@ class _Provider:
 
 
 def clear(journal: Path, known: Callable[[list[str]], int]) -> int:
-    """Delete the batches of which nothing is needed any more, and return how many these were.
+    """Delete the batches whose answers are all in the ledger, and return their number.
 
     Args:
         journal: The folder of batches.
-        known: How many of the ids are safe in the ledger.
+        known: Counts how many of the given ids the ledger has.
     """
     cleared = 0
-    for batch in journaled(journal):
+    for batch in read_journal(journal):
         answered = [
             identity for identity, outcome in batch.answers() if isinstance(outcome, Completion)
         ]
@@ -473,7 +487,7 @@ async def cancel(batch: Batch, *, secrets: Mapping[str, str]) -> None:
     """Ask the provider to stop ``batch``.
 
     Raises:
-        CompleterError: It refused, or it cannot be reached.
+        CompleterError: The provider refused, or it cannot be reached.
         ConfigError: A key is not set.
     """
     endpoint = Endpoint(EndpointConfig(**batch.state.config), secrets=secrets)
@@ -483,8 +497,8 @@ async def cancel(batch: Batch, *, secrets: Mapping[str, str]) -> None:
         await endpoint.aclose()
 
 
-def _outcome(row: Mapping[str, Any]) -> Completion | CompleterError:
-    """The answer in a line of the output or of the error file, or why there is none."""
+def _parse_outcome(row: Mapping[str, Any]) -> Completion | CompleterError:
+    """Return the answer in a line of the output or error file, or the reason why it has none."""
     response, error = row.get("response"), row.get("error")
     if isinstance(response, dict):
         status, body = response.get("status_code"), orjson.dumps(response.get("body"))
@@ -503,8 +517,8 @@ def _outcome(row: Mapping[str, Any]) -> Completion | CompleterError:
     return CompleterError("server", f"in the batch: {words}"[:300])
 
 
-def _failure(seen: Mapping[str, Any]) -> str:
-    """What the provider says went wrong with the batch as a whole."""
+def _describe_failure(seen: Mapping[str, Any]) -> str:
+    """Return the provider's errors about the batch as a whole, as one line."""
     rows = (seen.get("errors") or {}).get("data") or []
     said = [
         f"{row.get('code') or ''} {row.get('message') or ''}".strip()
@@ -514,22 +528,22 @@ def _failure(seen: Mapping[str, Any]) -> str:
     return "; ".join(said)[:300]
 
 
-def _first(
-    gathered: dict[str, dict[str, Any]], count: int
+def _take_batch(
+    collected: dict[str, dict[str, Any]], count: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What goes into the next batch, bounded in number and bytes, and the rest."""
+    """Split requests into the next batch, bounded in number and bytes, and the rest."""
     size, taken = 0, 0
-    for body in gathered.values():
+    for body in collected.values():
         size += len(orjson.dumps(body)) + 200
         if taken == count or (taken and size > MAX_FILE_BYTES):
             break
         taken += 1
-    rows = list(gathered.items())
+    rows = list(collected.items())
     return dict(rows[:taken]), dict(rows[taken:])
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file's lines; a line that is none is passed over, so that its request counts as unanswered."""
+def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects in a file's lines; a request whose line is broken is unanswered."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -542,7 +556,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                 yield row
 
 
-def _object(content: bytes, path: str) -> dict[str, Any]:
+def _parse_object(content: bytes, path: str) -> dict[str, Any]:
     try:
         seen = orjson.loads(content)
     except orjson.JSONDecodeError as error:

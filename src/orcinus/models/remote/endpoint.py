@@ -1,10 +1,15 @@
-"""Any OpenAI-compatible endpoint as a model: rate limits, retries, several base URLs, money.
+"""Any OpenAI-compatible endpoint as a model: rate limits, retries, several base URLs, cost.
 
-    EndpointConfig(model="gpt-5-mini", base_urls=("https://api.openai.com/v1",), api_key_env="OPENAI_API_KEY")
+    teacher:
+      kind: endpoint
+      model: gpt-5-mini
+      base_urls: [https://api.openai.com/v1]
+      api_key_env: OPENAI_API_KEY
 
-A call goes to the base URL with the most free places. Connection failures, timeouts, 408/409/425/429 and 5xx are asked again
-with growing, jittered pauses, or after the time the server asked for; a bad request, a wrong key or a content filter are not.
-With ``batch`` in the configuration ``batch.py`` asks instead.
+A call goes to the base URL with the most free capacity. Connection failures, timeouts,
+408/409/425/429 and 5xx are retried after growing, jittered pauses, or after the time the server
+asked for. A bad request, a wrong key and a content filter are not retried. With ``batch`` in the
+configuration, ``batch.py`` sends the requests instead.
 """
 
 import asyncio
@@ -26,14 +31,15 @@ from orcinus.core.types import Completion, Request, Traits, Usage, WorstCase
 from orcinus.models.bounds import prompt_bound
 from orcinus.models.remote.limits import InFlight, Rate
 from orcinus.models.remote.replies import parse_replies
-from orcinus.models.remote.wire import MAX_PAUSE_S, Patience, Wire, duration_of
+from orcinus.models.remote.wire import MAX_PAUSE_S, Patience, Wire, parse_duration
 
 DEAD_FOR_S = 10.0
-"""A base URL that could not be connected to is left alone this long while another one works."""
-HEED_S = 0.02
-"""Rate-limit headers are read this often: reading them in every reply took 6 % of the client's time."""
+"""Seconds that a base URL which refused the connection is not used, if another one works."""
+HEADERS_EVERY_S = 0.02
+"""Seconds between two looks at rate-limit headers. Reading every reply's took 6 % of the client's
+time."""
 GATHER_S = 0.01
-"""How long the samples of one question wait for each other when they share a call."""
+"""Seconds that the samples of one question wait for each other when they share a call."""
 
 
 class Price(Config):
@@ -42,39 +48,39 @@ class Price(Config):
     input: float = Field(default=0.0, ge=0)
     output: float = Field(default=0.0, ge=0)
     cached_input: float | None = Field(default=None, ge=0)
-    """For the part of the input that the provider had cached; None is the price of other input."""
+    """For input tokens that the provider had cached; None charges ``input`` for them."""
     batch: float = Field(default=1.0, gt=0)
-    """Factor on all of these for what is asked in a batch, e.g. 0.5."""
+    """Factor on all prices for requests sent in a batch, e.g. 0.5."""
 
 
 @cache
 def price_list() -> Mapping[str, Price]:
-    """The prices that come with the package, by model."""
+    """Return the prices that come with the package, by model."""
     text = files("orcinus.models.remote").joinpath("prices.yaml").read_text(encoding="utf-8")
     return {model: Price(**price) for model, price in yaml.safe_load(text)["models"].items()}
 
 
 class Limits(Config):
-    """What the provider allows."""
+    """The provider's rate limits."""
 
     requests_per_minute: float | None = Field(default=None, gt=0)
     tokens_in_per_minute: float | None = Field(default=None, gt=0)
     tokens_out_per_minute: float | None = Field(default=None, gt=0)
     in_flight: int = Field(default=1024, ge=1)
-    """Calls in flight to one base URL at most; fewer when it refuses."""
+    """Calls in flight to one base URL, at most; fewer after it refuses some."""
 
 
 class BatchConfig(Config):
-    """Asking through the provider's batch interface (``/files`` and ``/batches``, as OpenAI's): slower and cheaper."""
+    """The provider's batch interface (``/files``, ``/batches``, as OpenAI's): slower, cheaper."""
 
     size: int = Field(default=10_000, ge=1, le=50_000)
-    """Requests in one batch at most."""
+    """Requests in one batch, at most."""
     linger_s: float = Field(default=5.0, gt=0)
-    """A batch that is not full is sent when no further request came for this long."""
+    """Seconds without a new request after which a batch that is not full is sent."""
     poll_s: float = Field(default=30.0, gt=0)
-    """Pause between two looks at a batch that is not done."""
+    """Seconds between two looks at a batch that is not done."""
     window: str = "24h"
-    """Within which the provider is to answer; what is not answered by then is asked again."""
+    """Time in which the provider is to answer. Requests that it has not answered are retried."""
 
 
 class EndpointConfig(Config):
@@ -84,36 +90,39 @@ class EndpointConfig(Config):
     model: str
     """The name the endpoint knows it by."""
     base_urls: tuple[str, ...] = Field(min_length=1)
-    """One or several servers of the same model, each up to and including ``/v1``."""
+    """One or more servers of the same model, each up to and including ``/v1``."""
     api_key_env: str | None = None
-    """Name of the environment variable that holds the key; None sends none."""
+    """Environment variable that holds the key; None sends no key."""
     headers: Mapping[str, str] = Field(default_factory=dict)
-    """Further headers, sent as they are. Not for secrets: recipes are copied into runs."""
+    """Additional headers, sent unchanged. Not for secrets: recipes are copied into runs."""
     secret_headers_env: Mapping[str, str] = Field(default_factory=dict)
-    """Further headers whose values are in the environment variables named here."""
+    """Additional headers: header → environment variable that holds its value."""
     system_role: Literal["system", "developer"] = "system"
-    """The role in which the endpoint wants the system message."""
+    """The role that the endpoint expects for the system message."""
     max_tokens_field: str = "max_tokens"
-    """Body field for the bound on written tokens; newer OpenAI models want ``max_completion_tokens``."""
+    """Body field for the limit on written tokens; newer OpenAI models want
+    ``max_completion_tokens``."""
     choices_per_call: int = Field(default=1, ge=1)
-    """Samples of one question that share a call (``n``), so that its prompt is paid once. They must be asked with
-    ``seeded: false``: samples with seeds of their own are calls of their own."""
+    """Samples of one question that share a call (``n``), so that its prompt is paid once. Set
+    ``seeded: false`` for them: samples with different seeds cannot share a call."""
     continues: bool = False
-    """It can go on with a half-written answer, as tree search asks it to (``continue_final_message`` and ``include_stop_str_in_output``, as
-    of vLLM and ``orcinus serve``)."""
+    """True when it can continue a partial reply, which tree search needs
+    (``continue_final_message`` and ``include_stop_str_in_output``, as in vLLM and
+    ``orcinus serve``)."""
     batch: BatchConfig | None = None
-    """Ask in batches, not call by call. The answers are the same to the ledger."""
+    """Send requests in batches instead of single calls. The ledger treats both alike."""
     price: Price | None = None
-    """What it costs; None takes it from the dated table in ``completers/prices.yaml``, where a model that is not in it costs nothing."""
+    """Price of the model. None takes it from the dated table in ``models/remote/prices.yaml``; a
+    model that is not in the table costs nothing."""
     limits: Limits = Limits()
     patience: Patience = Patience()
 
     def identity(self) -> dict[str, Any]:
-        """What decides the model's answers."""
+        """Return what decides the model's answers."""
         return {"model": self.model, "system_role": self.system_role}
 
     def known_price(self) -> Price | None:
-        """The recipe's price, or the table's; None when nobody said."""
+        """Return the recipe's price, or the table's; None if there is neither."""
         return self.price or price_list().get(self.model)
 
 
@@ -121,10 +130,10 @@ class Endpoint:
     """The Completer of an ``EndpointConfig``."""
 
     def __init__(self, config: EndpointConfig, *, secrets: Mapping[str, str]) -> None:
-        """Make it ready; nothing is connected yet.
+        """Read keys and limits; nothing is connected yet.
 
         Args:
-            config: Which model, where.
+            config: The model and its URLs.
             secrets: The environment, in which the configuration names keys.
 
         Raises:
@@ -155,45 +164,45 @@ class Endpoint:
 
     @property
     def traits(self) -> Traits:
-        """It continues partial replies where the configuration says so."""
+        """It continues partial replies if the configuration says so."""
         return Traits(continues=self.config.continues)
 
     async def complete(self, request: Request) -> Completion:
-        """Send the request, with retries, until an answer comes or another try cannot help.
+        """Send the request, and retry until an answer comes or a retry cannot help.
 
         Raises:
             CompleterError: No answer came.
         """
         if self.config.choices_per_call > 1:
-            return await self._share(request)
-        return (await self._send(request))[0]
+            return await self._share_call(request)
+        return (await self._call(request))[0]
 
-    async def _send(self, request: Request, choices: int | None = None) -> list[Completion]:
-        """Make one call: wait for the rates and for a server, try, and retry after a pause.
+    async def _call(self, request: Request, choices: int | None = None) -> list[Completion]:
+        """Make one call: wait for the rate limits and a server, try, and retry after a pause.
 
         Args:
-            request: What is asked.
-            choices: How many replies to ask for (``n``); None sends no number and takes one reply.
+            request: The question.
+            choices: Number of replies to ask for (``n``); None leaves ``n`` out and takes one.
         """
         body = self.body(request)
         content = orjson.dumps(body if choices is None else {**body, "n": choices})
         need_in, need_out = prompt_bound(request) / 4, float(request.sampling.max_tokens)
         for tried in range(1, self.config.patience.tries + 1):
-            await self._take_rates(need_in, need_out)
-            server = self._choose()
+            await self._wait_for_rates(need_in, need_out)
+            server = self._choose_server()
             await server.ready(need_in + need_out)
             await server.in_flight.enter()
             started = time.perf_counter()
             try:
-                completions = await self._ask(server, content, choices or 1)
+                completions = await self._try(server, content, choices or 1)
             except CompleterError as error:
-                server.failed(error)
+                server.record_failure(error)
                 if error.permanent or tried == self.config.patience.tries:
                     raise
                 await asyncio.sleep(self.config.patience.pause_s(error, tried))
             else:
                 latency_s = time.perf_counter() - started
-                server.in_flight.answered(
+                server.in_flight.record_answer(
                     latency_s / (50 + sum(item.usage.tokens_out for item in completions))
                 )
                 self._give_back(need_in, need_out, completions)
@@ -202,8 +211,11 @@ class Endpoint:
                 server.in_flight.leave()
         raise AssertionError("unreachable: the last try raises")
 
-    async def _share(self, request: Request) -> Completion:
-        """Answer one of several samples of a question: the first waits ``GATHER_S`` and asks for all that came."""
+    async def _share_call(self, request: Request) -> Completion:
+        """Answer one of several samples of a question.
+
+        The first one waits ``GATHER_S`` for the others, then makes one call for all of them.
+        """
         key = orjson.dumps(self.body(request))
         if (group := self._groups.get(key)) is not None:
             mine: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
@@ -217,7 +229,7 @@ class Endpoint:
             if self._groups.get(key) is others:
                 del self._groups[key]
             count = 1 + len(others)
-            first, *rest = await self._send(request, choices=count)
+            first, *rest = await self._call(request, choices=count)
         except CompleterError as error:
             _settle(others, [], error)
             raise
@@ -228,12 +240,12 @@ class Endpoint:
         _settle(
             others,
             rest,
-            CompleterError("bad_reply", f"{count} choices were asked for, {1 + len(rest)} came"),
+            CompleterError("bad_reply", f"asked for {count} choices, got {1 + len(rest)}"),
         )
         return first
 
     def worst_case(self, request: Request) -> WorstCase:
-        """Return the bounds of one call: a token for each byte of the prompt, and ``max_tokens`` written."""
+        """Return the bounds of one call: a token for each byte in, ``max_tokens`` out."""
         tokens_in, tokens_out = prompt_bound(request), request.sampling.max_tokens
         usd = (tokens_in * self.price.input + tokens_out * self.price.output) / 1e6
         return WorstCase(usd=usd, tokens=tokens_in + tokens_out)
@@ -268,7 +280,7 @@ class Endpoint:
             body["logprobs"] = True
         return {**body, **sampling.extra}
 
-    async def _take_rates(self, need_in: float, need_out: float) -> None:
+    async def _wait_for_rates(self, need_in: float, need_out: float) -> None:
         if self._requests is not None:
             await self._requests.take(1)
         if self._tokens_in is not None:
@@ -279,7 +291,7 @@ class Endpoint:
     def _give_back(
         self, need_in: float, need_out: float, completions: Sequence[Completion]
     ) -> None:
-        """A call was reckoned at its largest; what it did not use may be used now."""
+        """Return to the rate limits what a call was charged at its worst case and did not use."""
         used_in = sum(item.usage.tokens_in for item in completions)
         used_out = sum(item.usage.tokens_out for item in completions)
         if self._tokens_in is not None and used_in:
@@ -287,8 +299,8 @@ class Endpoint:
         if self._tokens_out is not None and used_out:
             self._tokens_out.give_back(need_out - used_out)
 
-    def _choose(self) -> "_Server":
-        """The server with the most free places among those that are not dead, or the one that may be back first."""
+    def _choose_server(self) -> "_Server":
+        """Return the usable server with the most free capacity, or the first to be usable again."""
         now = time.monotonic()
         alive = [
             server for server in self._servers if max(server.dead_until, server.rests_until) <= now
@@ -297,16 +309,16 @@ class Endpoint:
             return min(self._servers, key=lambda server: max(server.dead_until, server.rests_until))
         return max(alive, key=lambda server: server.in_flight.free)
 
-    async def _ask(self, server: "_Server", body: bytes, choices: int) -> list[Completion]:
-        """One try at one server."""
+    async def _try(self, server: "_Server", body: bytes, choices: int) -> list[Completion]:
+        """Make one try at one server."""
         content, response = await self.wire.exchange("POST", server.url, body=body)
-        server.heed(response)
+        server.read_limits(response)
         return parse_replies(content, choices)
 
     def priced(
         self, completion: Completion, latency_s: float, *, factor: float = 1.0
     ) -> Completion:
-        """The completion with what it cost and how long it took."""
+        """Return the completion with its cost in dollars, times ``factor``, and its latency."""
         return Completion(
             text=completion.text,
             finish=completion.finish,
@@ -319,7 +331,7 @@ class Endpoint:
 
 
 class _Server:
-    """One base URL: how many calls it bears, until when it is left alone, and until when it wants to rest."""
+    """One base URL: its calls in flight, and the times until which it is dead or rests."""
 
     def __init__(self, base_url: str, in_flight: int) -> None:
         self.url = f"{base_url.rstrip('/')}/chat/completions"
@@ -327,24 +339,24 @@ class _Server:
         self.dead_until = 0.0
         self.rests_until = 0.0
         self._learned: dict[str, Rate] = {}
-        self._heeded = 0.0
+        self._headers_read = 0.0
 
-    def heed(self, response: Response) -> None:
-        """Learn from ``x-ratelimit-*`` how much the server will take, before it has to refuse."""
+    def read_limits(self, response: Response) -> None:
+        """Learn the server's rate limits from ``x-ratelimit-*``, before it refuses a call."""
         now = time.monotonic()
-        if now - self._heeded < HEED_S:
+        if now - self._headers_read < HEADERS_EVERY_S:
             return
-        self._heeded = now
+        self._headers_read = now
         for what in ("requests", "tokens"):
             remaining = _number(response.get_header(f"x-ratelimit-remaining-{what}"))
             if remaining is None:
                 continue
             reset_s = min(
-                duration_of(response.get_header(f"x-ratelimit-reset-{what}") or ""), MAX_PAUSE_S
+                parse_duration(response.get_header(f"x-ratelimit-reset-{what}") or ""), MAX_PAUSE_S
             )
             limit = _number(response.get_header(f"x-ratelimit-limit-{what}"))
             if limit is not None and limit > remaining and reset_s > 0:
-                # It fills up at a rate that brings it from what remains to the limit by the time of the reset.
+                # A bucket that is full again at the reset: its rate follows from what remains now.
                 self._learned.setdefault(what, Rate(60.0)).learn(
                     level=remaining, size=limit, per_s=(limit - remaining) / reset_s
                 )
@@ -352,7 +364,7 @@ class _Server:
                 self.rests_until = max(self.rests_until, time.monotonic() + reset_s)
 
     async def ready(self, tokens: float) -> None:
-        """Wait until the server has rested and may be asked for so many tokens."""
+        """Wait until the server may be sent a call of ``tokens`` tokens."""
         while (pause := self.rests_until - time.monotonic()) > 0:
             await asyncio.sleep(pause)
         if "requests" in self._learned:
@@ -360,16 +372,16 @@ class _Server:
         if "tokens" in self._learned:
             await self._learned["tokens"].take(tokens)
 
-    def failed(self, error: CompleterError) -> None:
-        """Remember what a failed try says about the server."""
+    def record_failure(self, error: CompleterError) -> None:
+        """Lower the calls in flight, or mark the server as dead, after a failed try."""
         if error.kind in ("rate_limit", "server"):
-            self.in_flight.refused()
+            self.in_flight.record_refusal()
         if error.kind == "connection":
             self.dead_until = time.monotonic() + DEAD_FOR_S
 
 
 def cost_of(usage: Usage, price: Price) -> float:
-    """Dollars for one call's tokens."""
+    """Return the cost in dollars of one call's tokens."""
     cached = price.input if price.cached_input is None else price.cached_input
     fresh = usage.tokens_in - usage.tokens_cached
     return (
@@ -382,7 +394,7 @@ def _settle(
     completions: Sequence[Completion],
     otherwise: CompleterError,
 ) -> None:
-    """Give each who waits a completion, or the error where there is none."""
+    """Set a completion on each waiting future, or the error once there are no more."""
     for place, future in enumerate(waiting):
         if future.done():
             continue

@@ -1,22 +1,24 @@
-"""Keeping within what a server allows: requests and tokens a minute, and as many calls in flight as it bears."""
+"""Stay within a server's limits: requests and tokens a minute, and calls in flight."""
 
 import asyncio
 import time
 
 MIN_IN_FLIGHT = 1.0
 GROWTH = 1.0
-"""Calls more in flight for each round of answers without a refusal (additive increase)."""
+"""Calls in flight added for each round of answers without a refusal (additive increase)."""
 CUT = 0.5
-"""Factor after a refusal (multiplicative decrease)."""
+"""Factor on the calls in flight after a refusal (multiplicative decrease)."""
 SECONDS_BETWEEN_CUTS = 1.0
-"""Refusals that arrive together are one sign, not many."""
+"""Refusals that arrive within this time count as one."""
 SLOWER = 2.0
-"""While answers take this many times as long as they did at best, more calls would only queue at the server."""
+"""The limit does not grow while answers take this many times as long as at the best pace so far:
+more calls would only queue at the server."""
 SMOOTHING = 0.05
+"""Weight of the newest answer in the moving average of the pace."""
 
 
 class Rate:
-    """A token bucket: at most ``per_minute`` units in any minute, a sixth of them at once."""
+    """A token bucket: ``per_minute`` units a minute, at most a sixth of them at once."""
 
     def __init__(self, per_minute: float) -> None:
         self._per_s = per_minute / 60
@@ -25,7 +27,7 @@ class Rate:
         self._at = time.monotonic()
 
     async def take(self, units: float) -> None:
-        """Wait until ``units`` may be used; more than the bucket holds are paid off afterwards."""
+        """Wait until ``units`` may be used. The level may go negative; later calls wait for it."""
         now = time.monotonic()
         self._level = min(self._size, self._level + (now - self._at) * self._per_s)
         self._at = now
@@ -34,16 +36,19 @@ class Rate:
             await asyncio.sleep(-self._level / self._per_s)
 
     def learn(self, *, level: float, size: float, per_s: float) -> None:
-        """Take over what the server says of its own bucket."""
+        """Adopt the level, size and rate that the server reports for its own bucket."""
         self._level, self._size, self._per_s, self._at = level, size, per_s, time.monotonic()
 
     def give_back(self, units: float) -> None:
-        """Units that were taken for the worst case and not used."""
+        """Return units that were taken for the worst case and not used."""
         self._level = min(self._size, self._level + units)
 
 
 class InFlight:
-    """How many calls one server gets at a time: grows while it answers, halves when it refuses."""
+    """The number of calls one server gets at a time.
+
+    It grows while the server answers at its usual pace, and halves when it refuses a call.
+    """
 
     def __init__(self, start: float) -> None:
         self.limit = start
@@ -56,11 +61,11 @@ class InFlight:
 
     @property
     def free(self) -> float:
-        """How many more calls fit now."""
+        """The number of calls that fit now."""
         return self.limit - self.count
 
     async def enter(self) -> None:
-        """Wait for a place."""
+        """Wait until a call fits, and count it."""
         while self.count >= self.limit:
             place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(place)
@@ -72,15 +77,15 @@ class InFlight:
         self.count += 1
 
     def leave(self) -> None:
-        """A call has ended."""
+        """Count a call as ended."""
         self.count -= 1
         self._wake()
 
-    def answered(self, pace: float) -> None:
-        """A call was answered: there may be room for more, unless answers have become slow.
+    def record_answer(self, pace: float) -> None:
+        """Raise the limit after an answer, unless answers have become slow.
 
         Args:
-            pace: Seconds for each unit of work of the call, so that long answers do not count as slow ones.
+            pace: Seconds per unit of work of the call, so that a long answer is not a slow one.
         """
         self._pace = pace if self._pace is None else self._pace + SMOOTHING * (pace - self._pace)
         self._best_pace = min(self._best_pace, self._pace)
@@ -88,8 +93,8 @@ class InFlight:
             self.limit = min(self._start, self.limit + GROWTH / max(self.limit, 1.0))
         self._wake()
 
-    def refused(self) -> None:
-        """The server said that it is too much."""
+    def record_refusal(self) -> None:
+        """Halve the limit after a refusal, at most once in ``SECONDS_BETWEEN_CUTS``."""
         now = time.monotonic()
         if now - self._last_cut >= SECONDS_BETWEEN_CUTS:
             self._last_cut = now

@@ -1,4 +1,7 @@
-"""One HTTP exchange with a provider: bounded, classified, with secrets kept out of everything that is written down."""
+"""One HTTP exchange with a provider: bounded in size and time, its failures classified.
+
+Secrets never get into an error message: a server may echo the key that it refuses.
+"""
 
 import random
 import re
@@ -22,10 +25,11 @@ from orcinus.core.config import Config
 from orcinus.core.errors import CompleterError, ConfigError, ErrorClass
 
 MAX_BODY_BYTES = 64 * 2**20
-"""No answer of a language model is longer; a body that does not end is cut here."""
+"""No reply of a language model is longer. A longer body is an error."""
 MAX_PAUSE_S = 60.0
+"""Longest pause between two tries, also where a server asks for more."""
 MIN_SECRET = 8
-"""Shorter values stand in texts by chance: replacing them would garble every message."""
+"""Shorter secrets occur in texts by chance; replacing them would garble every message."""
 _RETRIED = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
 _CLASSES: Mapping[int, ErrorClass] = {
     401: "auth",
@@ -37,20 +41,25 @@ _CLASSES: Mapping[int, ErrorClass] = {
 
 
 class Patience(Config):
-    """How long to wait, and how often to try."""
+    """Timeouts and retries."""
 
     connect_s: float = Field(default=20.0, gt=0)
+    """Longest time to connect, in seconds."""
     silence_s: float = Field(default=300.0, gt=0)
-    """Longest time without a byte; until the first one the model is thinking."""
+    """Longest time without a byte, in seconds. Before the first byte the model may be thinking."""
     total_s: float = Field(default=900.0, gt=0)
-    """Longest time for one try."""
+    """Longest time for one try, in seconds."""
     tries: int = Field(default=6, ge=1)
-    """How often one request is asked before it is recorded as an error."""
+    """Tries of one request before it is recorded as an error."""
     first_pause_s: float = Field(default=0.5, gt=0)
-    """Pause before the second try; it doubles with each further one."""
+    """Seconds before the second try; the pause doubles with each further one."""
 
     def pause_s(self, error: CompleterError, tried: int) -> float:
-        """How long to wait after the ``tried``-th try: as the server asked, or longer each time; never all at the same moment."""
+        """Return the seconds to wait after the ``tried``-th try.
+
+        The server's own wish comes first; otherwise the pause doubles with each try. Both are
+        jittered, so that waiting calls do not come back at the same moment.
+        """
         if error.retry_after_s is not None:
             return min(error.retry_after_s, MAX_PAUSE_S) * random.uniform(1.0, 1.2)
         pause: float = min(self.first_pause_s * 2.0 ** (tried - 1), MAX_PAUSE_S)
@@ -58,7 +67,7 @@ class Patience(Config):
 
 
 class Wire:
-    """A connection pool with a provider's headers. Opens on first use."""
+    """A connection pool with a provider's headers. It opens on first use."""
 
     def __init__(
         self,
@@ -69,7 +78,7 @@ class Wire:
         patience: Patience,
         secrets: Mapping[str, str],
     ) -> None:
-        """Take keys from the environment; nothing is connected yet.
+        """Read keys from the environment; nothing is connected yet.
 
         Raises:
             ConfigError: A named variable is not set.
@@ -79,9 +88,9 @@ class Wire:
         self._patience = patience
         self._secrets: list[bytes] = []
         if api_key_env is not None:
-            self._headers["authorization"] = f"Bearer {self._secret(api_key_env, secrets)}"
+            self._headers["authorization"] = f"Bearer {self._read_secret(api_key_env, secrets)}"
         for header, variable in secret_headers_env.items():
-            self._headers[header] = self._secret(variable, secrets)
+            self._headers[header] = self._read_secret(variable, secrets)
         self._client: Client | None = None
 
     async def exchange(
@@ -93,29 +102,30 @@ class Wire:
         form: FormBuilder | None = None,
         limit: int | None = None,
     ) -> tuple[bytes, Response]:
-        """One try.
+        """Send one HTTP request, without a retry.
 
         Args:
             method: The HTTP verb.
-            url: Where.
-            body: What to send, or
+            url: The address.
+            body: The body to send, or
             form: a form with files.
-            limit: Most bytes that an answer may have; None is what an answer of a language model can have.
+            limit: Most bytes that the reply may have; None is ``MAX_BODY_BYTES``.
 
         Returns:
             The body of a 200 reply, and the reply for its headers.
 
         Raises:
-            CompleterError: There was none; it says of what class and whether asking again can help.
+            CompleterError: No such reply came. It gives the class of the failure, and says whether
+                a retry can help.
         """
-        request = self._connected().request(method, url)
+        request = self._connect().request(method, url)
         if body is not None:
             request = request.body_bytes(body)
         if form is not None:
             request = request.multipart(form)
         try:
             async with request.build_streamed() as response:
-                content = await _bounded_body(response, limit or MAX_BODY_BYTES)
+                content = await _read_body(response, limit or MAX_BODY_BYTES)
         except (ConnectError, ConnectTimeoutError) as error:
             raise CompleterError(
                 "connection", f"{url} cannot be reached: {_first_line(error)}"
@@ -128,15 +138,14 @@ class Wire:
             raise CompleterError("connection", f"{url} broke off: {_first_line(error)}") from error
         if response.status == 200:
             return content, response
-        for (
-            secret
-        ) in self._secrets:  # some servers repeat the key they refuse, and errors are written down
+        # Some servers repeat the key that they refuse, and errors are written to the ledger.
+        for secret in self._secrets:
             content = content.replace(secret, b"[secret]")
         raise refusal(
             response.status,
             content,
             api_key_env=self._api_key_env,
-            retry_after_s=_retry_after(response),
+            retry_after_s=_parse_retry_after(response),
         )
 
     async def aclose(self) -> None:
@@ -145,17 +154,18 @@ class Wire:
             await self._client.close()
             self._client = None
 
-    def _secret(self, variable: str, secrets: Mapping[str, str]) -> str:
+    def _read_secret(self, variable: str, secrets: Mapping[str, str]) -> str:
         value = secrets.get(variable, "").strip()
         if not value:
             raise ConfigError(
-                f"the environment variable {variable} is not set, and the recipe takes a key from it: export {variable}=…"
+                f"the environment variable {variable} is not set, and the recipe takes a key from "
+                f"it: export {variable}=…"
             )
         if len(value) >= MIN_SECRET:
             self._secrets.append(value.encode())
         return value
 
-    def _connected(self) -> Client:
+    def _connect(self) -> Client:
         if self._client is None:
             patience = self._patience
             self._client = (
@@ -176,8 +186,15 @@ def refusal(
     api_key_env: str | None = None,
     retry_after_s: float | None = None,
 ) -> CompleterError:
-    """The error that an HTTP status other than 200 means, with the provider's words from ``content``."""
-    said = _error_text(content)
+    """Return the error for an HTTP status other than 200, with the provider's own message.
+
+    Args:
+        status: The status.
+        content: The body of the reply.
+        api_key_env: Environment variable of the key, for the message.
+        retry_after_s: Seconds that the server asked to wait.
+    """
+    said = _parse_error(content)
     kind: ErrorClass = _CLASSES.get(status, "server" if status >= 500 else "bad_request")
     if "content_filter" in said or "content_policy" in said:
         kind = "content_filter"
@@ -194,8 +211,8 @@ def refusal(
     )
 
 
-async def _bounded_body(response: Response, limit: int) -> bytes:
-    """The whole body, or an error as soon as it is longer than any answer can be."""
+async def _read_body(response: Response, limit: int) -> bytes:
+    """Read the whole body; raise as soon as it is longer than ``limit`` bytes."""
     length = response.get_header("content-length")
     if length is not None and length.isdigit() and int(length) <= limit:
         return bytes(await response.bytes())
@@ -209,7 +226,7 @@ async def _bounded_body(response: Response, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _error_text(content: bytes) -> str:
+def _parse_error(content: bytes) -> str:
     try:
         error = orjson.loads(content)["error"]
         said = (
@@ -222,14 +239,14 @@ def _error_text(content: bytes) -> str:
     return " ".join(said.split())[:300] or "no reason given"
 
 
-def _retry_after(response: Response) -> float | None:
+def _parse_retry_after(response: Response) -> float | None:
     for header, scale in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         value = response.get_header(header)
         try:
             if value is not None and float(value) >= 0:
                 return float(value) * scale
         except ValueError:
-            continue  # an HTTP date: rare, and our own pauses do as well
+            continue  # an HTTP date: rare, and our own pauses serve as well
     return None
 
 
@@ -238,8 +255,8 @@ _DURATION = re.compile(
 )
 
 
-def duration_of(text: str) -> float:
-    """Seconds of ``6m0s``, ``1.5s``, ``20ms`` or ``3``; 0 for anything else."""
+def parse_duration(text: str) -> float:
+    """Return the seconds in ``6m0s``, ``1.5s``, ``20ms`` or ``3``; 0 for anything else."""
     text = text.strip().lower()
     try:
         return max(0.0, float(text))

@@ -1,1 +1,1 @@
-"""server."""
+"""A model served over HTTP as OpenAI's chat API."""

@@ -1,7 +1,11 @@
-"""A model behind a real HTTP endpoint: recorded outputs, so that the whole network path runs offline, or a trained student.
+"""A model behind a real HTTP endpoint: recorded outputs for offline runs, or a trained student.
 
-Speaks enough of the OpenAI chat API for the ``openai`` package to use it unchanged: ``/v1/chat/completions`` (also as a
-stream), ``/v1/models``, errors in its shape. Listens on this machine only, unless told otherwise; asks for no key.
+    POST /v1/chat/completions {"messages": [{"role": "user", "content": "2 + 2?"}]}
+        →  {"choices": [{"message": {"role": "assistant", "content": "4"}, …}], …}
+
+It speaks enough of the OpenAI chat API for the ``openai`` package to use it unchanged: chat
+completions, also as a stream, ``/v1/models``, and errors in OpenAI's format. It listens on this
+machine alone unless ``host`` says otherwise, and asks for no key.
 """
 
 import asyncio
@@ -18,10 +22,12 @@ from orcinus.core.errors import CompleterError
 from orcinus.core.protocols import Completer
 from orcinus.core.requests import ANY_STRATEGY, chat_request
 from orcinus.core.types import Completion, Message, Messages, Request, Sampling
-from orcinus.models.server.sockets import serving
+from orcinus.models.server.sockets import socket_server
 
 MAX_REQUEST_BYTES = 16 * 2**20
+"""Bytes of a request, at most."""
 DEFAULT_MAX_TOKENS = 1024
+"""Limit on written tokens for a client that sets none."""
 _REASONS = {
     200: "OK",
     400: "Bad Request",
@@ -31,8 +37,8 @@ _REASONS = {
 }
 
 
-class _Refused(Exception):
-    """A request that is answered with an error."""
+class _HttpError(Exception):
+    """An HTTP error to send back."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -40,12 +46,12 @@ class _Refused(Exception):
 
 
 def any_strategy(messages: Messages) -> str:
-    """Return the name that stands for no strategy: a conversation over HTTP does not state one."""
+    """Return the name of no strategy in particular: over HTTP only the text is known."""
     return ANY_STRATEGY
 
 
 @dataclass(frozen=True, slots=True)
-class _Served:
+class _ServedModel:
     model: Completer
     name: str
     before: Messages
@@ -53,8 +59,8 @@ class _Served:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """One chat request as it was understood."""
+class _ChatRequest:
+    """One parsed chat request."""
 
     request: Request
     stream: bool
@@ -78,20 +84,20 @@ async def chat_server(
         model: The model that answers.
         host: The address to listen on.
         port: The port; 0 for any that is free.
-        name: What the model is called here; None takes its own name.
-        before: Turns that stand before a conversation that brings no system message of its own.
-        strategy_of: Finds a conversation's strategy by its text, for a model that needs to know it (recorded outputs).
+        name: The model's name for clients; None takes ``model.model``.
+        before: Turns that precede a conversation without a system message.
+        strategy_of: Finds the strategy of a conversation by its text, for recorded outputs.
 
     Yields:
         The base URL, up to and including ``/v1``.
     """
-    served = _Served(model, name or model.model, before, strategy_of)
+    served = _ServedModel(model, name or model.model, before, strategy_of)
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await _answer_one(reader, writer, served):
             pass
 
-    async with serving(converse, host=host, port=port, limit=MAX_REQUEST_BYTES) as chosen:
+    async with socket_server(converse, host=host, port=port, limit=MAX_REQUEST_BYTES) as chosen:
         yield f"http://{host}:{chosen}/v1"
 
 
@@ -117,9 +123,9 @@ async def serve_forever(
 
 
 async def _answer_one(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, served: _Served
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, served: _ServedModel
 ) -> bool:
-    """Answer one request; False when the connection is to be closed."""
+    """Answer one request; return False if the connection must be closed."""
     head = await reader.readuntil(b"\r\n\r\n")
     request_line, *header_lines = head.decode("latin-1").split("\r\n")
     headers = {
@@ -132,23 +138,23 @@ async def _answer_one(
         length = int(headers.get("content-length", "0"))
         if length > MAX_REQUEST_BYTES:
             keep = False
-            raise _Refused(413, "the request is too large")
+            raise _HttpError(413, "the request is too large")
         body = await reader.readexactly(length)
         reply, stream = await _route(method, path.partition("?")[0], body, served)
         if stream:
             await _send_stream(writer, reply)
         else:
             await _send(writer, 200, reply)
-    except _Refused as refused:
-        await _send(writer, refused.status, _error(str(refused)))
+    except _HttpError as error:
+        await _send(writer, error.status, _format_error(str(error)))
     except ValueError as error:
         keep = False
-        await _send(writer, 400, _error(f"not an HTTP request: {error}"))
+        await _send(writer, 400, _format_error(f"not an HTTP request: {error}"))
     return keep
 
 
 async def _route(
-    method: str, path: str, body: bytes, served: _Served
+    method: str, path: str, body: bytes, served: _ServedModel
 ) -> tuple[dict[str, Any], bool]:
     if path == "/v1/models" and method == "GET":
         return {
@@ -156,26 +162,26 @@ async def _route(
             "data": [{"id": served.name, "object": "model", "owned_by": "orcinus"}],
         }, False
     if path != "/v1/chat/completions":
-        raise _Refused(404, f"there is no {path} here; POST /v1/chat/completions")
+        raise _HttpError(404, f"there is no {path} here; POST /v1/chat/completions")
     if method != "POST":
-        raise _Refused(405, f"{path} takes POST")
+        raise _HttpError(405, f"{path} takes POST")
     asked = _parse(body, served)
     try:
         completion = await served.model.complete(asked.request)
     except CompleterError as error:
         # 400 and not 404: the endpoint and the model are there, this question is not.
-        raise _Refused(400, str(error)) from error
+        raise _HttpError(400, str(error)) from error
     if asked.request.partial is not None and not asked.keep_stop:
         completion = _without_stop(completion, asked.request.sampling.stop)
-    return _chat_completion(served.name, completion), asked.stream
+    return _format_completion(served.name, completion), asked.stream
 
 
-def _parse(body: bytes, served: _Served) -> _Asked:
+def _parse(body: bytes, served: _ServedModel) -> _ChatRequest:
     """Read one chat request."""
     try:
         asked = orjson.loads(body)
         messages = tuple(
-            Message(role=item["role"], content=_content(item["content"]))
+            Message(role=item["role"], content=_parse_content(item["content"]))
             for item in asked["messages"]
         )
         stop = asked.get("stop") or ()
@@ -190,9 +196,9 @@ def _parse(body: bytes, served: _Served) -> _Asked:
             logprobs=bool(asked.get("logprobs")),
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _Refused(400, f"not a chat request: {error!r}") from error
+        raise _HttpError(400, f"not a chat request: {error!r}") from error
     if not messages:
-        raise _Refused(400, "messages is empty")
+        raise _HttpError(400, "messages is empty")
     keep_stop = bool(asked.get("include_stop_str_in_output"))
     partial = "" if keep_stop else None
     if asked.get("continue_final_message"):
@@ -200,36 +206,36 @@ def _parse(body: bytes, served: _Served) -> _Asked:
     if messages[0].role not in ("system", "developer"):
         messages = (*served.before, *messages)
     strategy = served.strategy_of(messages)
-    return _Asked(
+    return _ChatRequest(
         chat_request(messages, sampling, strategy=strategy, partial=partial),
         stream=bool(asked.get("stream")),
         keep_stop=keep_stop,
     )
 
 
-def _partial_reply(messages: Messages, served: _Served) -> tuple[Messages, str]:
+def _partial_reply(messages: Messages, served: _ServedModel) -> tuple[Messages, str]:
     """Split a conversation from the partial reply that it ends with."""
     *before, last = messages
     if not served.model.traits.continues:
-        raise _Refused(400, f"continue_final_message: {served.name} cannot continue a text")
+        raise _HttpError(400, f"continue_final_message: {served.name} cannot continue a text")
     if last.role != "assistant" or not before:
-        raise _Refused(400, "continue_final_message: the last message is not the assistant's")
+        raise _HttpError(400, "continue_final_message: the last message is not the assistant's")
     return tuple(before), last.content
 
 
 def _without_stop(completion: Completion, stops: Sequence[str]) -> Completion:
-    """Return a part of a reply without the stop text that ended it and without outer blanks."""
+    """Return the completion without the stop text that ended it and without outer blanks."""
     stop = next((stop for stop in stops if completion.text.endswith(stop)), "")
     return replace(completion, text=completion.text.removesuffix(stop).strip())
 
 
-def _content(content: Any) -> str:
+def _parse_content(content: Any) -> str:
     if isinstance(content, str):
         return content
     return "".join(part["text"] for part in content)
 
 
-def _chat_completion(model: str, completion: Completion) -> dict[str, Any]:
+def _format_completion(model: str, completion: Completion) -> dict[str, Any]:
     usage = completion.usage
     return {
         "id": f"chatcmpl-{time.monotonic_ns():x}",
@@ -242,7 +248,7 @@ def _chat_completion(model: str, completion: Completion) -> dict[str, Any]:
                 "message": {"role": "assistant", "content": completion.text, "refusal": None},
                 "logprobs": None
                 if completion.logprobs is None
-                else {"content": _tokens(completion.logprobs)},
+                else {"content": _format_logprobs(completion.logprobs)},
                 "finish_reason": completion.finish,
             }
         ],
@@ -254,14 +260,14 @@ def _chat_completion(model: str, completion: Completion) -> dict[str, Any]:
     }
 
 
-def _tokens(logprobs: Sequence[float]) -> list[dict[str, Any]]:
-    """A number for each token, in the interface's form; which token it was is not said."""
+def _format_logprobs(logprobs: Sequence[float]) -> list[dict[str, Any]]:
+    """Return one entry for each token, in OpenAI's format; the token's text is not known."""
     return [
         {"token": "", "logprob": value, "bytes": None, "top_logprobs": []} for value in logprobs
     ]
 
 
-def _error(message: str) -> dict[str, Any]:
+def _format_error(message: str) -> dict[str, Any]:
     return {
         "error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}
     }
@@ -269,13 +275,11 @@ def _error(message: str) -> dict[str, Any]:
 
 async def _send(writer: asyncio.StreamWriter, status: int, reply: dict[str, Any]) -> None:
     body = orjson.dumps(reply)
-    head = f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    writer.write(head.encode() + body)
-    await writer.drain()
+    await _write_response(writer, status, "application/json", body)
 
 
 async def _send_stream(writer: asyncio.StreamWriter, reply: dict[str, Any]) -> None:
-    """The reply as two server-sent events: the text, then the end with the usage."""
+    """Send the reply as two server-sent events: the text, then the end with the usage."""
     choice = reply["choices"][0]
     common = {key: reply[key] for key in ("id", "created", "model")} | {
         "object": "chat.completion.chunk"
@@ -289,7 +293,16 @@ async def _send_stream(writer: asyncio.StreamWriter, reply: dict[str, Any]) -> N
         },
     ]
     body = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
-    encoded = body.encode()
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {len(encoded)}\r\n\r\n"
-    writer.write(head.encode() + encoded)
+    await _write_response(writer, 200, "text/event-stream", body.encode())
+
+
+async def _write_response(
+    writer: asyncio.StreamWriter, status: int, content_type: str, body: bytes
+) -> None:
+    lines = (
+        f"HTTP/1.1 {status} {_REASONS[status]}",
+        f"content-type: {content_type}",
+        f"content-length: {len(body)}",
+    )
+    writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
     await writer.drain()

@@ -1,4 +1,4 @@
-"""A server whose connections end with it."""
+"""A socket server that closes its connections when it stops."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,16 +8,16 @@ Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[
 
 
 @asynccontextmanager
-async def serving(
+async def socket_server(
     converse: Conversation, *, host: str = "127.0.0.1", port: int = 0, limit: int = 2**16
 ) -> AsyncIterator[int]:
     """Listen while the block runs, and close every connection after it.
 
-    ``asyncio.Server.close`` closes the listening socket alone: a client that keeps its connections open would leave
-    sockets behind the event loop's end.
+    ``asyncio.Server.close`` closes only the listening socket: a client that keeps its connections
+    open would leave sockets behind when the event loop ends.
 
     Args:
-        converse: Speaks with one client until it leaves.
+        converse: Serves one client until it leaves.
         host: The address to listen on.
         port: The port; 0 for any that is free.
         limit: Most bytes that one read may look ahead.
@@ -27,7 +27,7 @@ async def serving(
     """
     conversations: set[asyncio.Task[None]] = set()
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("asyncio runs a connection outside a task")
@@ -41,7 +41,7 @@ async def serving(
             with suppress(ConnectionError, asyncio.CancelledError):
                 await writer.wait_closed()
 
-    server = await asyncio.start_server(connected, host, port, limit=limit)
+    server = await asyncio.start_server(handle, host, port, limit=limit)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
