@@ -193,7 +193,7 @@ def max_relative_error() -> float:
     from orcinus.training import attention
     from orcinus.training.batches import PackedRows, collate
     from orcinus.training.forward import response_only_forward
-    from orcinus.training.objectives import BUILT_IN
+    from orcinus.training.objectives import find_objective
 
     model = model_of(2, 500, 128).double()
     worst = 0.0
@@ -214,7 +214,7 @@ def max_relative_error() -> float:
         model.zero_grad()
         rows = PackedRows(tokenized_of(data), context=128, epochs=1, seed=0)
         batch = collate([rows[i] for i in range(len(rows))])
-        found = response_only_forward(model, batch, BUILT_IN["lesson_weight"])["loss"]
+        found = response_only_forward(model, batch, find_objective("lesson_weight"))["loss"]
         torch.autograd.backward(found)
         errors = [abs(float(found.detach()) - expected) / expected]
         for parameter, gradient in zip(model.parameters(), gradients, strict=True):

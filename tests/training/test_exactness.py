@@ -27,7 +27,7 @@ from orcinus.runs.context import Silent
 from orcinus.training import attention
 from orcinus.training.batches import PackedRows, collate
 from orcinus.training.forward import response_only_forward
-from orcinus.training.objectives import BUILT_IN
+from orcinus.training.objectives import find_objective
 from orcinus.training.tokens import TokenizedLessons
 from orcinus.training.trainer import StageSettings, train_stage
 
@@ -140,7 +140,7 @@ def packed(model: Any, lessons: TokenizedLessons, *, share_prompts: bool) -> tor
     rows = PackedRows(lessons, context=128, epochs=1, seed=0, share_prompts=share_prompts)
     assert len(rows) < len(lessons)
     batch = collate([rows[i] for i in range(len(rows))])
-    return response_only_forward(base, batch, BUILT_IN["lesson_weight"])["loss"]
+    return response_only_forward(base, batch, find_objective("lesson_weight"))["loss"]
 
 
 def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -13,6 +13,7 @@ from tests.training.test_training import lesson
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orcinus.core.errors import ConfigError
+from orcinus.core.registry import register
 from orcinus.core.types import Lesson, Message
 from orcinus.models.local.chat_format import Chat
 from orcinus.pipeline.recipe_file import load_recipe
@@ -20,12 +21,12 @@ from orcinus.runs.context import Silent
 from orcinus.training import attention
 from orcinus.training.batches import PackedRows, collate
 from orcinus.training.forward import response_only_forward
-from orcinus.training.objectives import find_objective
-from orcinus.training.objectives.interface import (
+from orcinus.training.objectives import (
     LossInputs,
     LossOutput,
     Needs,
     Objective,
+    find_objective,
     weighted,
 )
 from orcinus.training.tokens import TokenizedLessons, tokenize_lessons
@@ -100,9 +101,9 @@ def test_plain_forgets_the_lessons_weights_and_the_default_does_not(
     chat: Chat, tmp_path: Path, tiny_student: Path
 ) -> None:
     lessons = tokenized(chat, tmp_path)
-    out = forward(lessons, tiny_student, find_objective("plain", {}))
+    out = forward(lessons, tiny_student, find_objective("plain"))
     assert torch.isclose(out["loss"], out["losses"].sum())
-    out = forward(lessons, tiny_student, find_objective("lesson_weight", {}))
+    out = forward(lessons, tiny_student, find_objective("lesson_weight"))
     weights = torch.tensor([LESSONS[int(n)].weight for n in range(3)], dtype=torch.float64)
     assert sorted(set(out["batch"]["weights"].tolist())) == sorted(weights.tolist())
     assert torch.isclose(out["loss"], (out["losses"] * out["batch"]["weights"].double()).sum())
@@ -216,8 +217,56 @@ def test_a_recipe_names_its_objective(tmp_path: Path) -> None:
     ):
         load_recipe(write_recipe(tmp_path / "b.yaml", train={"objective": {"name": "nothing"}}))
     wrong = {"name": "plain", "settings": {"factor": 2}}
-    with pytest.raises(ConfigError, match=r"does not take the settings \{'factor': 2\}"):
+    with pytest.raises(ConfigError, match=r"objective 'plain': .*'factor'; it has no settings"):
         load_recipe(write_recipe(tmp_path / "c.yaml", train={"objective": wrong}))
+
+
+def test_an_objective_of_ones_own_is_registered_with_what_it_needs() -> None:
+    needs = Needs(lesson_numbers=("pass_rate",))
+
+    @register("objective", "test_harder", needs=needs)
+    def harder(inputs: LossInputs, *, power: float = 1.0) -> LossOutput:
+        return weighted(inputs, (1 - inputs.evidence["pass_rate"]) ** power)
+
+    objective = find_objective("test_harder", {"power": "2"})
+    assert objective == Objective(function=harder, needs=needs, settings={"power": 2.0})
+    with pytest.raises(ConfigError, match=r"test_harder\.power: Input should be a valid number"):
+        find_objective("test_harder", {"power": "much"})
+
+
+class Old:
+    """An objective as it was before 0.2: a class, or a factory, of what weighs tokens."""
+
+    def __call__(self, batch: Any, logprobs_N: Any, evidence: Any) -> Any:
+        return batch["weights"]
+
+
+def old(factor: float = 3.0) -> Old:
+    return Old()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Old", r"'tests.training.test_objectives:Old' is a class; it must be \(inputs, "),
+        ("old", r"takes \(factor: float = 3.0\).*; its first parameter must be the inputs"),
+    ],
+)
+def test_an_objective_of_the_old_shape_is_refused_in_one_line(
+    name: str, message: str, tmp_path: Path
+) -> None:
+    train = {"objective": {"name": f"tests.training.test_objectives:{name}"}}
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(write_recipe(tmp_path / "a.yaml", train=train))
+
+
+def test_a_number_that_no_token_has_is_refused() -> None:
+    @register("objective", "test_valid", needs=Needs(token_numbers=("validity",)))
+    def valid(inputs: LossInputs) -> LossOutput:
+        return weighted(inputs, inputs.evidence["validity"])
+
+    with pytest.raises(ConfigError, match="needs the number 'validity' of each token"):
+        find_objective("test_valid")
 
 
 def test_a_teachers_objective_needs_a_teacher(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from orcinus.core.config import Config
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Lesson
 from orcinus.models.local.config import LocalConfig
-from orcinus.training.objectives import BUILT_IN, find_objective
+from orcinus.training.objectives import find_objective
 from orcinus.training.objectives.interface import Objective
 
 
@@ -234,7 +234,7 @@ class TrainConfig(Config):
         objective = find_objective(self.objective.name, self.objective.settings)
         if stage.on_policy is None or objective.needs.teacher:
             return objective
-        return BUILT_IN["reverse_kl"]
+        return find_objective("reverse_kl")
 
     @field_validator("objective")
     @classmethod

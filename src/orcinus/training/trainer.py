@@ -34,9 +34,12 @@ from orcinus.training import attention
 from orcinus.training.batches import PackedRows, collate
 from orcinus.training.distributed import processes
 from orcinus.training.forward import add_objective_forward, bare
-from orcinus.training.objectives import BUILT_IN
+from orcinus.training.objectives import lesson_weight
 from orcinus.training.objectives.interface import Objective, Predictions
 from orcinus.training.tokens import TokenizedLessons
+
+LESSON_WEIGHT = Objective(function=lesson_weight.loss)
+"""The default objective."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,7 @@ class StageSettings:
     """Decides packing and order."""
     share_prompts: bool = True
     """Responses to the same prompt stand behind one copy of it."""
-    objective: Objective = BUILT_IN["lesson_weight"]
+    objective: Objective = LESSON_WEIGHT
     """Computes the loss."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of TrainingArguments."""

@@ -2,51 +2,83 @@
 
     objective: {name: answer_upweight, settings: {factor: 2}} ──find_objective──► Objective
 
-``interface.py`` holds the shape of the function and what it can ask for.
+``interface.py`` holds the shape of the function and what it can ask for. One of your own:
+
+    @orcinus.register("objective", "hard", needs=Needs(lesson_numbers=("pass_rate",)))
+    def hard(inputs: LossInputs) -> LossOutput:
+        return weighted(inputs, inputs.weights_N * (1 - inputs.evidence["pass_rate"]))
 """
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from orcinus.core import registry
 from orcinus.core.errors import ConfigError
 from orcinus.training.objectives import answer_upweight, lesson_weight, plain, reverse_kl
-from orcinus.training.objectives.interface import TOKEN_NUMBERS, Needs, Objective
+from orcinus.training.objectives.interface import (
+    TOKEN_NUMBERS,
+    LossInputs,
+    LossOutput,
+    Needs,
+    Objective,
+    weighted,
+)
 
-BUILT_IN: Mapping[str, Objective] = {
-    "plain": Objective(function=plain.loss),
-    "lesson_weight": Objective(function=lesson_weight.loss),
-    "answer_upweight": Objective(function=answer_upweight.loss, needs=answer_upweight.NEEDS),
-    "reverse_kl": Objective(function=reverse_kl.loss, needs=reverse_kl.NEEDS),
+__all__ = [
+    "BUILT_IN",
+    "LossInputs",
+    "LossOutput",
+    "Needs",
+    "Objective",
+    "find_objective",
+    "weighted",
+]
+
+BUILT_IN: Mapping[str, Callable[..., LossOutput]] = {
+    "plain": plain.loss,
+    "lesson_weight": lesson_weight.loss,
+    "answer_upweight": answer_upweight.loss,
+    "reverse_kl": reverse_kl.loss,
 }
-_FUNCTIONS = {name: objective.function for name, objective in BUILT_IN.items()}
+NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 
 
-def find_objective(name: str, settings: Mapping[str, Any]) -> Objective:
+def find_objective(name: str, settings: Mapping[str, Any] = NO_SETTINGS) -> Objective:
     """Return the objective that a recipe names, with its settings.
 
     Raises:
-        ConfigError: There is none of that name, it is no objective, or it does not take the
-            settings.
+        ConfigError: There is none of that name, it has another shape, it does not take the
+            settings, or it needs a number that lessons do not come with.
     """
-    function = registry.find("objective", name, _FUNCTIONS)
-    found = BUILT_IN.get(name) or Objective(
-        function=function, needs=registry.declared_by(function).get("needs", Needs())
-    )
-    _check(name, found, settings)
-    return replace(found, settings=dict(settings))
+    function = registry.find("objective", name, BUILT_IN)
+    _check_first_parameter(name, function)
+    needs = registry.declared_by(function).get("needs", Needs())
+    _check_needs(name, needs)
+    ready = registry.with_settings("objective", name, function, settings)
+    converted = ready.keywords if isinstance(ready, partial) else {}
+    return Objective(function=function, needs=needs, settings=converted)
 
 
-def _check(name: str, found: Any, settings: Mapping[str, Any]) -> None:
-    try:
-        inspect.signature(found.function).bind("inputs", **settings)
-    except TypeError as error:
+def _check_first_parameter(name: str, function: Callable[..., Any]) -> None:
+    """Refuse a factory, the shape of objectives before 0.2: it could be called with the inputs."""
+    first = next(iter(inspect.signature(function).parameters.values()), None)
+    if first is None or first.default is not inspect.Parameter.empty:
         raise ConfigError(
-            f"objective {name!r} does not take the settings {dict(settings)}: {error}"
-        ) from error
-    unknown = sorted(set(found.needs.token_numbers) - set(TOKEN_NUMBERS))
+            f"objective {name!r} takes {inspect.signature(function)}; its first parameter must be "
+            "the inputs, without a default: (inputs, **settings) -> LossOutput"
+        )
+
+
+def _check_needs(name: str, needs: Any) -> None:
+    if not isinstance(needs, Needs):
+        raise ConfigError(
+            f"objective {name!r} declares needs={needs!r}; it must be Needs(…), "
+            "of orcinus.training.objectives"
+        )
+    unknown = sorted(set(needs.token_numbers) - set(TOKEN_NUMBERS))
     if unknown:
         raise ConfigError(
             f"objective {name!r} needs the number {unknown[0]!r} of each token, which lessons do "
