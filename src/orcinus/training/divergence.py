@@ -1,4 +1,4 @@
-"""The reverse KL divergence from a teacher, exact, without ever holding all logits.
+"""The reverse KL divergence from a teacher, computed exactly, without holding all logits at once.
 
     KL_n = Σ_v p_student(v) (log p_student(v) − log p_teacher(v))      at each of N positions
 

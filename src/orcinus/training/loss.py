@@ -1,4 +1,4 @@
-"""Cross-entropy on response tokens alone, exact, without ever holding all logits.
+"""Cross-entropy on response tokens alone, exact, without holding all logits at once.
 
     loss = Σ_n w_n (log Σ_v exp z_nv − z_n,target)      z = softcap(h Wᵀ)
 

@@ -59,7 +59,7 @@ class MixedStage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What the trial student of one share scored on the probe examples."""
+    """The scores of one share's trial student on the probe examples."""
 
     share: float
     lessons: int

@@ -44,7 +44,7 @@ LESSON_WEIGHT = Objective(function=lesson_weight.loss)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSettings:
-    """What one stage of training is made with."""
+    """The settings of one stage of training."""
 
     name: str
     """The stage's name, for the log."""
@@ -91,7 +91,7 @@ class StageSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
-    """What one stage did."""
+    """The result of one stage of training."""
 
     optimizer_steps: int
     rows: int
@@ -226,7 +226,7 @@ def train_stage(
         trainer_type: Makes the Trainer; the default learns the lessons' texts.
 
     Returns:
-        What the stage did; and all weights on the CPU where the model's own are spread over
+        The stage's result; and all weights on the CPU where the model's own are spread over
         processes (FSDP, DeepSpeed), else None.
 
     Raises:

@@ -2,7 +2,7 @@
 
     objective: {name: answer_upweight, settings: {factor: 2}} ──find_objective──► Objective
 
-``interface.py`` holds the shape of the function and what it can ask for. One of your own:
+``interface.py`` holds the shape of the function and of what it can need. One of your own:
 
     @orcinus.register("objective", "hard", needs=Needs(lesson_numbers=("pass_rate",)))
     def hard(inputs: LossInputs) -> LossOutput:

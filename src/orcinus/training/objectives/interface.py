@@ -1,4 +1,4 @@
-"""The shape of an objective: what its function receives and returns, and what it can ask for.
+"""The shape of an objective: its inputs, its output, and the needs that it declares.
 
     def loss(inputs: LossInputs, *, factor: float = 3.0) -> LossOutput:
         return weighted(inputs, inputs.weights_N * (1 + (factor - 1) * inputs.evidence["answer"]))
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 TOKEN_NUMBERS = ("answer",)
-"""The numbers a token that lessons come with. ``answer``: 1 in the final answer, else 0."""
+"""Numbers that every response token has. ``answer``: 1 in the final answer, else 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class LossInputs:
     lesson_N: "torch.Tensor"
     """The number, within the micro-batch, of the lesson that each token belongs to."""
     evidence: Mapping[str, "torch.Tensor"] = field(default_factory=dict)
-    """The numbers that were asked for, by name, (N,) each: nan where a lesson has none."""
+    """The numbers that the objective needs, by name, (N,) each: nan where a lesson has none."""
     logprobs_N: "torch.Tensor | None" = None
     """The student's log-probability of each target, in nats, without graph; None unless needed."""
     teacher: Predictions | None = None
@@ -70,7 +70,7 @@ class LossInputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossOutput:
-    """What an objective returns."""
+    """The loss of one micro-batch."""
 
     total: "torch.Tensor"
     """Scalar: the sum over the micro-batch, in nats, with its gradient."""
@@ -80,7 +80,7 @@ class LossOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What an objective needs beside hidden states, targets and weights, which are always there."""
+    """The needs of an objective beside hidden states, targets and weights, which it always gets."""
 
     logprobs: bool = False
     """The student's own log-probabilities. They cost one more projection onto the vocabulary."""
