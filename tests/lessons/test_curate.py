@@ -1,4 +1,4 @@
-"""A judge's ratings extended to all traces, in a whole run: what is dropped, said and refused."""
+"""A judge's ratings, extended to all traces in a whole run."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ from orcinus.runs.lineage import fate
 
 
 def teacher(messages: Messages, sampling: Sampling) -> str:
-    """Explains as ``demo.teacher`` does; every other trace in a tone of its own."""
+    """Explain like ``demo.teacher``, every other time in a sloppy tone."""
     tone = (
         "This was easy stuff, whatever."
         if sum(map(ord, messages[-1].content)) % 2
@@ -31,13 +31,13 @@ def teacher(messages: Messages, sampling: Sampling) -> str:
 
 
 def judge(messages: Messages, sampling: Sampling) -> str:
-    """Likes one of the two tones."""
+    """Prefer one of the two tones."""
     request = messages[-1].content
     return f"So.\n{request.splitlines()[-1].partition(':')[0]}: {3 if 'whatever' in request else 9}"
 
 
 def indifferent(messages: Messages, sampling: Sampling) -> str:
-    """Rates by what no text tells."""
+    """Rate by the code of the verdict, which no text predicts."""
     code = re.findall(r"VERDICT ([0-9a-f]+):", messages[-1].content)[-1]
     return f"So.\nVERDICT {code}: {3 if int(code[-1], 16) % 2 else 9}"
 
@@ -62,7 +62,7 @@ def summary(run_dir: Path) -> tuple[Path, dict[str, Any]]:
     return folder, summary_of(folder)["summary"]
 
 
-def test_the_better_traces_by_the_judges_ratings_are_kept_and_the_report_says_how_well_it_was_learnt(
+def test_traces_that_the_judge_prefers_are_kept_and_the_report_says_how_well(
     tmp_path: Path,
 ) -> None:
     run_dir = run(tmp_path, "judge", None)
@@ -92,7 +92,7 @@ def test_the_better_traces_by_the_judges_ratings_are_kept_and_the_report_says_ho
     assert shown[3].startswith("scores ")
 
 
-def test_ratings_that_cannot_be_learnt_drop_nothing(tmp_path: Path) -> None:
+def test_ratings_that_texts_do_not_predict_drop_nothing(tmp_path: Path) -> None:
     folder, found = summary(run(tmp_path, "indifferent", "curate"))
     assert not found["quality"]["used"]
     assert found["quality"]["p_value"] > 0.025
@@ -100,7 +100,7 @@ def test_ratings_that_cannot_be_learnt_drop_nothing(tmp_path: Path) -> None:
     assert tables.count_rows(folder / "kept.parquet") == found["kept"]
 
 
-def test_quality_without_a_judge_is_refused_and_the_plan_counts_its_calls(tmp_path: Path) -> None:
+def test_quality_needs_a_judge_and_the_plan_counts_its_calls(tmp_path: Path) -> None:
     alone = write_recipe(tmp_path / "alone.yaml", curate={"quality": {}})
     with pytest.raises(
         ConfigError, match=r"quality learns from a judge's ratings, and the recipe has no judge"

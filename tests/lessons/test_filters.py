@@ -1,4 +1,4 @@
-"""Overlap and the reasons to drop a trace."""
+"""Overlap with held-out questions, and the reasons to drop a trace."""
 
 import weakref
 from collections.abc import Iterator, Sequence
@@ -98,8 +98,11 @@ def test_a_good_trace_passes_every_filter() -> None:
     assert [rule(EXAMPLE, ATTEMPT, RIGHT) for rule in rules] == [None] * len(rules)
 
 
-def test_repeating_the_strategys_words_is_a_leak() -> None:
-    text = "I was told: Work through the problem in small numbered steps, each following. The answer is 4."
+def test_quoting_the_strategys_message_is_a_leak() -> None:
+    text = (
+        "I was told: Work through the problem in small numbered steps, each following. "
+        "The answer is 4."
+    )
     reason = filters.leaks(dict(built_in()))(EXAMPLE, replace(ATTEMPT, text=text), RIGHT)
     assert reason is not None
     assert "repeats the strategy's words" in reason
@@ -130,7 +133,7 @@ def test_estimated_similarity_finds_near_copies_and_nothing_else() -> None:
     similarity = np.array([_jaccard(a, b) for a, b in zip(originals, copies, strict=True)])
     near = NearDuplicates(similarity=0.8)
     texts = [" ".join(text) for text in (*originals, *copies)]
-    for at in range(0, len(texts), 256):  # batches must not matter
+    for at in range(0, len(texts), 256):  # Batches must not matter.
         near.add(texts[at : at + 256])
     found = near.originals()
     assert (found[:600] == np.arange(600)).all()
@@ -146,7 +149,7 @@ def test_texts_without_words_and_short_ones_repeat_only_their_equals() -> None:
     assert originals_of([], similarity=0.5).tolist() == []
 
 
-def test_the_overlap_names_the_item_it_shares_most_with() -> None:
+def test_the_overlap_names_the_item_that_shares_most() -> None:
     words = [f"word{number}" for number in range(200)]
     overlap = Overlap(_named([" ".join(words[:60]), " ".join(words[60:])]), n=8)
     text = " ".join([*words[:10], "and", *words[80:100]])
@@ -156,10 +159,10 @@ def test_the_overlap_names_the_item_it_shares_most_with() -> None:
 
 
 class Row:
-    """Something that a text belongs to."""
+    """An object that a text belongs to."""
 
 
-def test_rows_are_let_go_as_soon_as_they_are_marked() -> None:
+def test_rows_are_released_as_soon_as_they_are_marked() -> None:
     overlap = Overlap([("item", "an item of the evaluation")], n=3)
     alive: weakref.WeakSet[Row] = weakref.WeakSet()
 
@@ -173,14 +176,14 @@ def test_rows_are_let_go_as_soon_as_they_are_marked() -> None:
     assert max(len(alive) for _ in overlap.mark(rows(), lambda _: "a text")) <= 2 * ROWS_PER_BATCH
 
 
-def test_copies_with_words_changed_are_found_by_short_runs_and_other_questions_are_not() -> None:
+def test_short_runs_find_copies_with_changed_words_and_no_other_questions() -> None:
     random = np.random.default_rng(0)
     words = np.array([f"w{number}" for number in range(3000)])
     held_out = [list(words[random.integers(0, 3000, 50)]) for _ in range(200)]
     copies = []
     for text in held_out:
         copy = list(text)
-        for place in range(6, 50, 12):  # no run of thirteen words is left
+        for place in range(6, 50, 12):  # No run of thirteen words is left.
             copy[place] = "other"
         copies.append(" ".join(copy))
     others = [" ".join(words[random.integers(0, 3000, 50)]) for _ in range(200)]
@@ -249,11 +252,11 @@ def test_loops_inside_a_line_are_found_and_lists_are_not(text: str, loops: bool)
         ("The train cannot arrive before noon, so the answer is 4.", False),
     ],
 )
-def test_only_what_declines_is_a_refusal(text: str, declined: bool) -> None:
+def test_only_declining_is_a_refusal(text: str, declined: bool) -> None:
     assert (filters.refused(EXAMPLE, replace(ATTEMPT, text=text), RIGHT) is not None) == declined
 
 
-def test_a_trace_that_speaks_of_itself_as_a_model_is_boilerplate_unless_it_is_asked() -> None:
+def test_speaking_of_itself_as_a_model_is_boilerplate_unless_the_question_is_about_it() -> None:
     says = replace(
         ATTEMPT, text="As an AI language model, I have no opinions, but the answer is 4."
     )
@@ -288,11 +291,17 @@ def test_personal_data_is_counted_and_never_repeated(text: str, found: str | Non
     assert personal_data(text) == found
 
 
-def test_a_text_in_another_language_is_dropped_and_one_too_short_to_tell_is_not() -> None:
+def test_a_text_in_another_language_is_dropped_unless_it_is_too_short() -> None:
     pytest.importorskip("py3langid")
     rule = languages(("en",))
-    german = "Zuerst zählen wir die Äpfel in jedem Korb zusammen, dann ziehen wir die verkauften wieder ab. Die Antwort ist 4."
-    english = "First we add up the apples in each of the baskets, and then we take away those that were sold. The answer is 4."
+    german = (
+        "Zuerst zählen wir die Äpfel in jedem Korb zusammen, dann ziehen wir die verkauften wieder "
+        "ab. Die Antwort ist 4."
+    )
+    english = (
+        "First we add up the apples in each of the baskets, and then we take away those that were "
+        "sold. The answer is 4."
+    )
     assert [
         rule(EXAMPLE, replace(ATTEMPT, text=text), RIGHT)
         for text in (german, english, "Antwort: vier")
@@ -305,7 +314,7 @@ def test_a_text_in_another_language_is_dropped_and_one_too_short_to_tell_is_not(
         languages(("xx",))
 
 
-def test_a_stored_answer_without_the_label_disagrees_and_a_verdict_of_the_rules_stands() -> None:
+def test_a_stored_answer_must_contain_the_label_unless_the_rules_judged_it() -> None:
     example = replace(EXAMPLE, answer_type="free", reference="New York")
     unjudged = replace(RIGHT, value=None)
     answers = ("It was in new  york, of course.", "It was in York.", "It was in New Yorkshire.")
@@ -317,7 +326,7 @@ def test_a_stored_answer_without_the_label_disagrees_and_a_verdict_of_the_rules_
 
 
 def shouting(text: str) -> float:
-    """A score of toxicity, as a user would bring one."""
+    """Score toxicity, as a user's function might."""
     return sum(map(str.isupper, text)) / max(1, len(text))
 
 
@@ -326,7 +335,7 @@ def no_fives(_: Example, attempt: Attempt, __: Verdict) -> str | None:
     return "a five" if "5" in attempt.text else None
 
 
-def test_functions_of_the_users_own_score_and_filter() -> None:
+def test_a_users_functions_score_and_filter() -> None:
     config = CurateConfig.model_validate(
         {
             "toxicity": {"function": "tests.lessons.test_filters:shouting"},
@@ -353,7 +362,7 @@ def test_functions_of_the_users_own_score_and_filter() -> None:
         CurateConfig(filters=("tests.lessons.test_filters:nobody",))
 
 
-def test_bounds_that_exclude_each_other_are_refused() -> None:
+def test_contradictory_bounds_are_an_error() -> None:
     with pytest.raises(ValidationError, match="nothing would be kept"):
         CurateConfig(min_words=10, max_words=5)
 

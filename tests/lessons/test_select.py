@@ -1,4 +1,4 @@
-"""Selecting from the teach split: by pass rate in a run, by selectors of others, and what is said of wrong settings."""
+"""Selecting from the teach split: by pass rate, by selectors of others, and with wrong settings."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ from orcinus.runs import tables
 from orcinus.runs.folders import finished_steps, summary_of
 
 
-def test_the_band_is_measured_on_the_student_and_only_its_examples_are_taught(
+def test_pass_rates_are_the_students_and_only_examples_in_the_band_are_taught(
     tmp_path: Path,
 ) -> None:
     selectors = [
@@ -69,7 +69,7 @@ def test_the_band_is_measured_on_the_student_and_only_its_examples_are_taught(
 
 
 def every(examples: Iterable[Example], *, step: int = 2) -> Iterator[Example]:
-    """A selector of another package: each so-many-th example."""
+    """Take every n-th example, as a selector of another package might."""
     return (item for number, item in enumerate(examples) if number % step == 0)
 
 

@@ -1,4 +1,4 @@
-"""Selectors: what each takes, and that it takes the same whatever the order."""
+"""Selectors: which examples each takes, independent of their order."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def ids(examples: Sequence[Example]) -> list[int]:
     return [int(item.id) for item in examples]
 
 
-def test_the_teachable_band_leaves_out_too_hard_too_easy_and_unmeasured() -> None:
+def test_teachable_leaves_out_too_hard_too_easy_and_unmeasured_examples() -> None:
     pool = [example(n, pass_rate=n / 4) for n in range(5)] + [example(5)]
     assert ids(list(teachable(pool))) == [1, 2, 3]
     assert ids(list(teachable(pool, low=0, high=0.25))) == [0, 1]
@@ -65,19 +65,19 @@ def test_tags_are_balanced_and_the_rarest_tag_counts() -> None:
     assert set(ids(list(balanced(pool[::-1], by="tags", total=180)))) == set(ids(taken))
 
 
-def test_a_limit_for_each_value_takes_rows_without_one_as_a_value_too() -> None:
+def test_rows_without_the_column_count_as_one_value() -> None:
     pool = [example(n, level=n % 3) for n in range(90)] + [example(n) for n in range(90, 100)]
     taken = Counter(item.meta.get("level") for item in balanced(pool, by="level", per_value=7))
     assert taken == {0: 7, 1: 7, 2: 7, None: 7}
 
 
-def test_what_limits_nothing_is_refused() -> None:
+def test_a_selector_without_a_limit_is_an_error() -> None:
     for make in (lambda: Balanced(by="tags"), Diverse):
         with pytest.raises(ValidationError, match="takes everything; set per_"):
             make()
 
 
-def test_of_each_cluster_of_words_as_many() -> None:
+def test_every_cluster_of_words_has_the_same_number() -> None:
     kinds = {"fruit": "apple pear plum cherry", "metal": "iron zinc copper tin"}
     pool = []
     for n in range(300):
@@ -89,7 +89,7 @@ def test_of_each_cluster_of_words_as_many() -> None:
     assert Counter(item.meta["kind"] for item in taken) == {"fruit": 20, "metal": 20}
 
 
-def test_of_each_group_of_near_repetitions_one() -> None:
+def test_one_example_of_each_group_of_near_duplicates() -> None:
     text = " ".join(f"word{n}" for n in range(60))
     pool = [replace(example(n), prompt=f"{text} {n}") for n in range(20)]
     pool += [

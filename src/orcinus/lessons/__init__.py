@@ -1,1 +1,1 @@
-"""What leaves the data and why: duplicates, contamination, and traces that would teach something wrong."""
+"""What is taught: examples are selected and explained, traces curated and turned into lessons."""

@@ -1,12 +1,12 @@
-"""Curation: of the teacher's traces those that are worth learning from, and the reason for each one that is not.
+"""Keep the teacher's traces that are worth learning from, and record why the others are dropped.
 
-teach's attempts ──errors, refusals, truncation, loops, leaks, wrong──► best of each example ──duplicates──(quality)──► kept.parquet
-                                                                                                                    drops.parquet
+    attempts.parquet  ──rules──►  best of an example  ──duplicates, quota, quality──►  kept.parquet
+"The answer is 41." to 17 + 25  ──►  drops.parquet: wrong, answered '41'
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from orcinus.core.errors import StepError
 from orcinus.core.protocols import Filter
 from orcinus.core.registry import function_named
 from orcinus.core.sampling import JudgingConfig
-from orcinus.core.types import Example, Judged, Request, Strategy
+from orcinus.core.types import Attempt, Example, Judged, Request, Strategy
 from orcinus.lessons import filters, quality
 from orcinus.lessons.language import languages
 from orcinus.runs import layout, tables
@@ -35,15 +35,18 @@ from orcinus.verifiers.judge_prompts import rating, reference_text
 
 VERSION = 2
 _BATCH = 1024
+"""Traces that the classifier scores at once."""
+Reason = tuple[str, str]
+"""A filter's name, and why it drops a trace."""
 
 
 class ToxicityConfig(Config):
-    """A door: nothing that ships here knows what is toxic."""
+    """A function of yours that scores toxicity; none is built in."""
 
     function: str
-    """``package.module:name`` of a function that gives a text a score from 0.0, harmless, to 1.0."""
+    """``module:name`` of a function that gives a text a score from 0.0 (harmless) to 1.0."""
     limit: float = Field(default=0.5, gt=0, le=1)
-    """A trace that scores so much or more is dropped."""
+    """Drop a trace with this score or a higher one."""
 
     @field_validator("function")
     @classmethod
@@ -53,52 +56,66 @@ class ToxicityConfig(Config):
 
 
 class QualityConfig(Config):
-    """A classifier that learns from a judge's ratings of some traces and scores them all (phi-1, arXiv:2306.11644)."""
+    """A classifier that learns from a judge's ratings of some traces, and scores all of them.
+
+    Source: phi-1, arXiv:2306.11644.
+    """
 
     labelled: int = Field(default=500, ge=50)
-    """How many traces the judge rates, drawn by a hash; one call each."""
+    """Traces that the judge rates, drawn by a hash; one call each."""
     keep: float = Field(default=0.8, gt=0, lt=1)
-    """Share of the traces that is kept, the best by score. All are kept where the classifier is not clearly better than chance."""
+    """Share of the traces that is kept, the best by score. All are kept where the classifier is not
+    clearly better than chance."""
 
 
 class CurateConfig(Config):
-    """What is kept."""
+    """Which traces are kept."""
 
     keep: Literal["correct", "best", "all"] = "correct"
-    """correct: every trace whose answer is right; best: the shortest right one of each example; all: wrong ones too."""
+    """correct: every trace whose answer is right; best: the shortest right one of each example;
+    all: wrong ones too."""
     per_example: int | None = Field(default=None, ge=1)
-    """At most so many traces of one example, the shortest first; None keeps all."""
+    """Keep at most this many traces of one example, the shortest first; None keeps all."""
     unjudged: Literal["drop", "keep"] = "drop"
-    """What becomes of traces that could not be judged though there is a reference; without a reference they are kept."""
+    """What to do with traces that could not be judged although there is a reference. Without a
+    reference they are kept."""
     max_tokens: int | None = Field(default=None, ge=1)
-    """Longest trace in tokens the teacher wrote; None sets no limit. What does not fit a row is for ``train.too_long``."""
+    """Longest trace, in tokens that the teacher wrote; None sets no limit. ``train.too_long``
+    decides about traces that do not fit a training row."""
     ngram: int | None = Field(default=13, ge=3)
-    """A trace that shares a run of so many words with a held-out question is dropped; None looks for nothing."""
+    """Drop a trace that shares a run of this many words with a held-out question; None skips
+    this."""
     near_duplicates: float | None = Field(default=None, gt=0, le=1)
-    """A trace is dropped when question and answer together are so similar to a kept one (share of runs of five words, e.g. 0.9)."""
+    """Drop a trace when this share of its runs of five words, question included, is in a kept one
+    too, e.g. 0.9; None skips this."""
     fuzzy_overlap: float | None = Field(default=None, gt=0, le=1)
-    """A trace that has such a share of a held-out question's runs of three words is dropped too, e.g. 0.6; None does not look for them."""
+    """Drop a trace that has this share of a held-out question's runs of three words, e.g. 0.6; None
+    skips this."""
     min_words: int | None = Field(default=None, ge=1)
-    """A trace with fewer words is dropped."""
+    """Drop a trace with fewer words."""
     max_words: int | None = Field(default=None, ge=1)
-    """A trace with more words is dropped."""
+    """Drop a trace with more words."""
     languages: tuple[str, ...] = ()
-    """ISO codes such as ``en``: a trace that is surely in another language is dropped; empty asks nothing. Needs ``orcinus[language]``."""
+    """ISO codes such as ``en``: drop a trace that is surely in another language; empty skips this.
+    Needs ``orcinus[language]``."""
     toxicity: ToxicityConfig | None = None
-    """A function of yours that scores traces; None asks nothing."""
+    """A function of yours that scores traces; None skips this."""
     quality: QualityConfig | None = None
-    """Learn from the judge's ratings of some traces which of all are worth keeping; None leaves it out."""
+    """Learn from the judge's ratings of some traces which of all are worth keeping; None skips
+    this."""
     filters: tuple[str, ...] = ()
-    """Further filters: ``boilerplate`` (speaks of itself as a language model), ``personal_data`` (e-mail addresses, phone and card numbers, IBANs, IP
-    addresses), ``label_agreement`` (a stored answer without the dataset's label in it), others by the names under which a package registers
-    them as ``filters.NAME`` in the entry-point group ``orcinus``, and functions of yours as ``module:name``, of a module beside the recipe or an
-    installed one."""
+    """Further filters: ``boilerplate`` (the trace speaks of itself as a language model),
+    ``personal_data`` (e-mail addresses, phone and card numbers, IBANs, IP addresses),
+    ``label_agreement`` (a stored answer that lacks the dataset's label), the names of registered
+    ones, and ``module:name`` of a function of yours in a module beside the recipe or an installed
+    one."""
     max_per_task: int | None = Field(default=None, ge=1)
-    """At most so many lessons of one task, in the order of the examples; None sets no quota."""
+    """Keep at most this many traces of one task, in the order of the examples; None sets no
+    quota."""
 
     @field_validator("filters")
     @classmethod
-    def _filters_are_registered(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _filters_exist(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             filters.filter_named(name)
         return value
@@ -111,9 +128,20 @@ class CurateConfig(Config):
             and self.min_words > self.max_words
         ):
             raise ValueError(
-                f"min_words {self.min_words} is more than max_words {self.max_words}; nothing would be kept"
+                f"min_words {self.min_words} is more than max_words {self.max_words}; "
+                "nothing would be kept"
             )
         return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counts:
+    traces: int
+    """Traces that were read."""
+    kept: int
+    """Traces that were written."""
+    tasks: Mapping[str, int]
+    """Traces that were written, by task."""
 
 
 async def curate(
@@ -125,9 +153,16 @@ async def curate(
 ) -> dict[str, Any]:
     """Sort ``teach``'s traces into ``kept.parquet`` and ``drops.parquet``.
 
+    Args:
+        config: What is kept.
+        strategies: The recipe's strategies, whose words a trace must not repeat.
+        context: With the inputs ``sample`` and ``teach``.
+        booked_as: The step under which the judge's calls are booked.
+
     Returns:
-        ``traces``, ``kept``, ``dropped``: counts by filter, ``for_example``: by filter the first reason, and ``quality``: what the classifier
-        is worth, where one was asked for.
+        ``traces`` and ``kept``, their numbers; ``dropped``, the numbers by filter; ``for_example``,
+        the first reason of each filter; ``tasks``, the kept traces by task; with ``quality``, how
+        well the classifier does.
 
     Raises:
         StepError: Nothing is kept.
@@ -135,30 +170,29 @@ async def curate(
     found: dict[str, Any] = {}
     with tables.TableWriter(context.out / layout.DROPS, tables.DROPS) as table:
         drops = _Drops(table)
-        if config.quality is None:
-            traces, kept, tasks = _by_rules(
-                config, strategies, context, context.out / layout.KEPT, drops
-            )
-        else:
-            passed = context.out / layout.PASSED
-            traces, kept, tasks = _by_rules(config, strategies, context, passed, drops)
-            if kept:
-                found["quality"] = await _by_quality(
-                    config.quality, context, passed, drops, booked_as
+        out = context.out / (layout.KEPT if config.quality is None else layout.PASSED)
+        sorter = _Sorter(config, strategies)
+        counts = _sort_all(sorter, _traces_by_example(config, context), out, drops)
+        traces = counts.traces
+        if config.quality is not None:
+            if counts.kept:
+                found["quality"], classifier = await _learn_quality(
+                    config.quality, context, booked_as
                 )
-                kept, tasks = found["quality"].pop("kept"), found["quality"].pop("tasks")
-            passed.unlink()
-    if kept == 0:
+                counts = _keep_best(config.quality, classifier, context, drops)
+            out.unlink()
+    if counts.kept == 0:
         most = ", ".join(f"{name} {count}" for name, count in drops.counts.most_common(3))
         raise StepError(
-            f"none of {traces} traces is worth keeping ({most}); see drops.parquet in the curate step's folder"
+            f"none of {traces} traces is worth keeping ({most}); "
+            "see drops.parquet in the curate step's folder"
         )
     return {
         "traces": traces,
-        "kept": kept,
+        "kept": counts.kept,
         "dropped": dict(drops.counts.most_common()),
         "for_example": drops.first,
-        "tasks": dict(tasks),
+        "tasks": dict(counts.tasks),
         **found,
     }
 
@@ -166,13 +200,13 @@ async def curate(
 def requests(
     config: CurateConfig, context: StepContext, *, taught: Iterable[Request]
 ) -> list[Asking]:
-    """List the ratings that ``quality`` asks the judge for: at most, as rules may leave fewer traces.
+    """List the ratings that ``quality`` asks the judge for: an upper bound.
 
     Args:
         config: What is kept.
         context: With the recipe's ``judging``.
-        taught: The requests of ``teach``, whose replies are rated. Each listed request shows the judge
-            the question and the reference; the trace, which is not written yet, comes on top.
+        taught: The requests of ``teach``, whose replies are rated. The replies are not there yet,
+            so a listed request holds only the question and the reference.
     """
     if config.quality is None:
         return []
@@ -188,18 +222,19 @@ def requests(
 
 
 class _Drops:
-    """Writes down what is left out, and counts."""
+    """The table of dropped traces, and their numbers."""
 
     def __init__(self, table: tables.TableWriter) -> None:
         self._table = table
         self.counts: Counter[str] = Counter()
         self.first: dict[str, str] = {}
-        """By filter the first reason."""
+        """The first reason of each filter."""
 
-    def add(self, judged: Judged, name: str, reason: str) -> None:
+    def add(self, judged: Judged, reason: Reason) -> None:
+        name, why = reason
         attempt = judged.attempt
         self.counts[name] += 1
-        self.first.setdefault(name, reason)
+        self.first.setdefault(name, why)
         self._table.write(
             tables.drop_row(
                 tables.Drop(
@@ -207,20 +242,106 @@ class _Drops:
                     example_id=attempt.example_id,
                     task=attempt.task,
                     filter=name,
-                    reason=reason,
+                    reason=why,
                 )
             )
         )
 
 
-def _by_rules(
-    config: CurateConfig,
-    strategies: Sequence[Strategy],
-    context: StepContext,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trace:
+    judged: Judged
+    overlap: str | None
+    """The held-out item that it repeats, in words; None when it repeats none."""
+    group: int
+    """Number of its group of near duplicates; -1 when it has none."""
+
+
+class _Sorter:
+    """Decides which traces to keep, one example after another, and remembers the kept ones."""
+
+    def __init__(self, config: CurateConfig, strategies: Sequence[Strategy]) -> None:
+        self.tasks: Counter[str] = Counter()
+        """Kept traces by task."""
+        self._config, self._rules = config, curate_rules(config, strategies)
+        self._seen = SeenHashes()
+        self._kept_of_group: dict[int, str] = {}
+
+    def sort(
+        self, example: Example, traces: Sequence[_Trace]
+    ) -> Iterator[tuple[Judged, Reason | None]]:
+        """Yield the traces of one example, each with the reason to drop it; None keeps it."""
+        usable = []
+        for trace in traces:
+            reason = self._check_alone(example, trace)
+            if reason is None:
+                usable.append(trace)
+            else:
+                yield trace.judged, reason
+        limit = 1 if self._config.keep == "best" else self._config.per_example
+        for rank, trace in enumerate(sorted(usable, key=_preference)):
+            if limit is not None and rank >= limit:
+                why = f"a better trace of the example is kept (at most {limit})"
+                yield trace.judged, ("surplus", why)
+                continue
+            reason = self._check_against_kept(example, trace)
+            if reason is None:
+                self.tasks[example.task] += 1
+                if trace.group >= 0:
+                    self._kept_of_group[trace.group] = trace.judged.attempt.id
+            yield trace.judged, reason
+
+    def _check_alone(self, example: Example, trace: _Trace) -> Reason | None:
+        for name, rule in self._rules.items():
+            why: object = rule(example, trace.judged.attempt, trace.judged.verdict)
+            if isinstance(why, str):
+                return name, why
+            if why is not None:
+                raise StepError(
+                    f"filter {name!r} gives {why!r:.60}; a filter gives a reason or None"
+                )
+        return None if trace.overlap is None else ("contaminated", trace.overlap)
+
+    def _check_against_kept(self, example: Example, trace: _Trace) -> Reason | None:
+        if not self._seen.add(hash_of(example.prompt, normal(trace.judged.attempt.text))):
+            return "duplicate", "the same answer to the same question was kept before"
+        if trace.group in self._kept_of_group:
+            return "near_duplicate", f"is nearly the trace {self._kept_of_group[trace.group]}"
+        quota = self._config.max_per_task
+        if quota is not None and self.tasks[example.task] >= quota:
+            return "quota", f"the task has its {quota} lessons"
+        return None
+
+
+def _preference(trace: _Trace) -> tuple[float, int, int]:
+    """Order right traces before wrong ones, and short ones before long ones."""
+    attempt = trace.judged.attempt
+    return -(trace.judged.verdict.value or 0.0), attempt.usage.tokens_out, attempt.sample
+
+
+def _sort_all(
+    sorter: _Sorter,
+    traces: Iterable[tuple[Example, Sequence[_Trace]]],
     out: Path,
     drops: _Drops,
-) -> tuple[int, int, Counter[str]]:
-    """Write what passes every filter to ``out``: (traces seen, traces written, these by task)."""
+) -> _Counts:
+    """Write every trace that the ``sorter`` keeps to ``out``, and the others to ``drops``."""
+    read = 0
+    with tables.TableWriter(out, tables.JUDGED) as kept:
+        for example, several in traces:
+            read += len(several)
+            for judged, reason in sorter.sort(example, several):
+                if reason is None:
+                    kept.write(tables.judged_row(judged))
+                else:
+                    drops.add(judged, reason)
+    return _Counts(traces=read, kept=kept.rows, tasks=sorter.tasks)
+
+
+def _traces_by_example(
+    config: CurateConfig, context: StepContext
+) -> Iterator[tuple[Example, list[_Trace]]]:
+    """Yield each example with its traces, marked where they repeat held-out questions or others."""
     path = context.inputs["sample"] / layout.EXAMPLES
     unseen = chain(tables.read_examples(path, "held_out"), tables.read_examples(path, "retention"))
     held_out = Overlap(
@@ -228,144 +349,35 @@ def _by_rules(
         n=config.ngram,
         fuzzy=config.fuzzy_overlap,
     )
-    rules = curate_rules(config, strategies)
-    traces, per_task = 0, Counter[str]()
-    seen = SeenHashes()
-    groups, kept_groups = _groups(config, context), dict[int, str]()
+    groups = _near_groups(config, context)
     context.progress.start("curate", tables.count_rows(context.inputs["teach"] / layout.ATTEMPTS))
-    with tables.TableWriter(out, tables.JUDGED) as kept:
-        marked = held_out.mark(
-            _traces(context), lambda trace: trace[1].attempt.text, executor=context.runtime.executor
-        )
-        place: dict[str, int] = {}
-        for _, group in groupby(marked, key=lambda pair: (pair[0][0].task, pair[0][0].id)):
-            usable = []
-            for (example, judged), overlap in group:
-                place[judged.attempt.id] = traces
-                traces += 1
-                context.progress.advance()
-                found = _first_reason(rules, example, judged)
-                if found is None and overlap is not None:
-                    found = ("contaminated", overlap)
-                if found is not None:
-                    drops.add(judged, *found)
-                else:
-                    usable.append(judged)
-            for judged, found in _selected(config, usable):
-                if found is None and not seen.add(
-                    hash_of(example.prompt, normal(judged.attempt.text))
-                ):
-                    found = ("duplicate", "the same answer to the same question was kept before")
-                near = -1 if groups is None else int(groups[place[judged.attempt.id]])
-                if found is None and near in kept_groups:
-                    found = ("near_duplicate", f"is nearly the trace {kept_groups[near]}")
-                if (
-                    found is None
-                    and config.max_per_task is not None
-                    and per_task[example.task] >= config.max_per_task
-                ):
-                    found = ("quota", f"the task has its {config.max_per_task} lessons")
-                if found is not None:
-                    drops.add(judged, *found)
-                    continue
-                per_task[example.task] += 1
-                if near >= 0:
-                    kept_groups[near] = judged.attempt.id
-                kept.write(tables.judged_row(judged))
-            place.clear()
-    return traces, kept.rows, per_task
+    marked = held_out.mark(
+        _read_traces(context),
+        lambda trace: trace[1].attempt.text,
+        executor=context.runtime.executor,
+    )
+    place = 0
+    for _, group in groupby(marked, key=lambda row: (row[0][0].task, row[0][0].id)):
+        rows = list(group)
+        traces = []
+        for (_, judged), overlap in rows:
+            near = -1 if groups is None else int(groups[place])
+            traces.append(_Trace(judged=judged, overlap=overlap, group=near))
+            place += 1
+            context.progress.advance()
+        yield rows[0][0][0], traces
 
 
-async def _by_quality(
-    config: QualityConfig,
-    context: StepContext,
-    passed: Path,
-    drops: _Drops,
-    booked_as: str,
-) -> dict[str, Any]:
-    """Of the traces in ``passed`` the best to ``kept.parquet``, by a classifier that learnt from the judge's ratings of some."""
-    chosen = list(_drawn(passed, config.labelled, context))
-    judge = judge_of(context.judging or JudgingConfig(), context, step=booked_as)
-    items = [(example, judged.attempt.text) for example, judged in chosen]
-    context.progress.start("curate: the judge rates", len(items))
-    ratings = [found.value for found in await rate(items, judge)]
-    rated = [
-        (judged.attempt, value)
-        for (_, judged), value in zip(chosen, ratings, strict=True)
-        if value is not None
-    ]
-    good = quality.split_ratings([value for _, value in rated])
-    found: dict[str, Any] = {"asked": len(chosen), "rated": len(rated), "used": False, "auc": None}
-    classifier, threshold = None, -np.inf
-    if good is not None:
-        texts = [attempt.text for attempt, _ in rated]
-        examples_of = [f"{attempt.task}/{attempt.example_id}" for attempt, _ in rated]
-        worth = quality.validate(texts, good, examples_of, seed=context.seed)
-        if worth is not None:
-            found |= {
-                **asdict(worth.area),
-                "auc": worth.area.value,
-                "p_value": worth.p_value,
-                "good": float(good.mean()),
-            }
-            found["used"] = worth.clear
-            found.pop("value")
-        if found["used"]:
-            classifier = quality.fit(texts, good)
-            every = np.concatenate([classifier.scores(texts) for texts in _texts(passed)])
-            threshold = float(np.quantile(every, 1 - config.keep))
-    if classifier is None:
-        context.progress.note(f"quality: {_doubt(found)}; every trace is kept")
-    kept_by_task = Counter[str]()
-    with tables.TableWriter(context.out / layout.KEPT, tables.JUDGED) as kept:
-        for batch in batched(tables.read_judged(passed), _BATCH):
-            scores = (
-                np.zeros(len(batch))
-                if classifier is None
-                else classifier.scores([j.attempt.text for j in batch])
-            )
-            for judged, score in zip(batch, scores, strict=True):
-                if score < threshold:
-                    drops.add(
-                        judged,
-                        "quality",
-                        f"scores {score:.2f}, below {threshold:.2f}, where the best {config.keep:.0%} begin",
-                    )
-                else:
-                    kept_by_task[judged.attempt.task] += 1
-                    kept.write(tables.judged_row(judged))
-    return {**found, "kept": kept.rows, "tasks": kept_by_task}
+def _near_groups(config: CurateConfig, context: StepContext) -> I64 | None:
+    """Return the number of each trace's group of near duplicates; -1 for a trace without one.
 
-
-def _doubt(found: Mapping[str, Any]) -> str:
-    if found["auc"] is None:
-        return f"the judge's {found['rated']} ratings of {found['asked']} traces do not tell good ones from others"
-    return f"a classifier of {found['rated']} rated traces is not clearly better than chance (AUC {found['auc']:.2f}, p {found['p_value']:.2f})"
-
-
-def _traces(context: StepContext, path: Path | None = None) -> Iterator[tuple[Example, Judged]]:
-    """``teach``'s traces, or those of another table made of them, each with its example."""
-    traces = tables.read_judged(path or context.inputs["teach"] / layout.ATTEMPTS)
-    return tables.with_examples(traces, context.inputs["sample"] / layout.EXAMPLES)
-
-
-def _drawn(path: Path, count: int, context: StepContext) -> Iterator[tuple[Example, Judged]]:
-    """So many traces of the table, by a hash of their ids, in the table's order."""
-    ids = (row["id"] for row in tables.read_rows(path, ["id"]))
-    first = set(draw(ids, lambda identity: ("quality", identity), count))
-    return (trace for trace in _traces(context, path) if trace[1].attempt.id in first)
-
-
-def _texts(path: Path) -> Iterator[list[str]]:
-    for batch in batched(tables.read_rows(path, ["text"]), _BATCH):
-        yield [row["text"] for row in batch]
-
-
-def _groups(config: CurateConfig, context: StepContext) -> I64 | None:
-    """For each of teach's traces the number of its group of near repetitions, -1 for one that has none; None where nobody asks."""
+    None where ``near_duplicates`` is not set.
+    """
     if config.near_duplicates is None:
         return None
-    texts = (f"{example.prompt}\n{judged.attempt.text}" for example, judged in _traces(context))
+    texts = (
+        f"{example.prompt}\n{judged.attempt.text}" for example, judged in _read_traces(context)
+    )
     groups = originals_of(
         texts, similarity=config.near_duplicates, executor=context.runtime.executor
     )
@@ -373,8 +385,16 @@ def _groups(config: CurateConfig, context: StepContext) -> I64 | None:
     return groups
 
 
+def _read_traces(
+    context: StepContext, path: Path | None = None
+) -> Iterator[tuple[Example, Judged]]:
+    """Read ``teach``'s traces, or those of another table made of them, each with its example."""
+    traces = tables.read_judged(path or context.inputs["teach"] / layout.ATTEMPTS)
+    return tables.with_examples(traces, context.inputs["sample"] / layout.EXAMPLES)
+
+
 def curate_rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[str, Filter]:
-    """The filters by name, in the order in which they are asked."""
+    """Return the filters by name, in the order in which they are applied."""
     rules: dict[str, Filter] = {
         "error": filters.errors,
         "empty": filters.empty,
@@ -401,35 +421,94 @@ def curate_rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[s
     return rules
 
 
-def _first_reason(
-    rules: dict[str, Filter], example: Example, judged: Judged
-) -> tuple[str, str] | None:
-    for name, rule in rules.items():
-        reason: object = rule(example, judged.attempt, judged.verdict)
-        if isinstance(reason, str):
-            return name, reason
-        if reason is not None:
-            raise StepError(
-                f"filter {name!r} gives {reason!r:.60}; a filter gives a reason or None"
-            )
-    return None
+async def _learn_quality(
+    config: QualityConfig, context: StepContext, booked_as: str
+) -> tuple[dict[str, Any], quality.Classifier | None]:
+    """Have the judge rate some of the traces that passed the rules, and learn from the ratings.
 
-
-def _selected(
-    config: CurateConfig, usable: Sequence[Judged]
-) -> Iterator[tuple[Judged, tuple[str, str] | None]]:
-    """The traces of one example with what speaks against each: right ones before others, short ones before long ones."""
-    limit = 1 if config.keep == "best" else config.per_example
-    ordered = sorted(
-        usable,
-        key=lambda item: (
-            -(item.verdict.value or 0.0),
-            item.attempt.usage.tokens_out,
-            item.attempt.sample,
-        ),
+    Returns:
+        The summary of how well it went, and the classifier; None where it is no better than chance.
+    """
+    chosen = list(_draw_traces(context, config.labelled))
+    judge = judge_of(context.judging or JudgingConfig(), context, step=booked_as)
+    items = [(example, judged.attempt.text) for example, judged in chosen]
+    context.progress.start("curate: the judge rates", len(items))
+    rated: list[tuple[Attempt, float]] = [
+        (judged.attempt, found.value)
+        for (_, judged), found in zip(chosen, await rate(items, judge), strict=True)
+        if found.value is not None
+    ]
+    learned = quality.learn(
+        [attempt.text for attempt, _ in rated],
+        [value for _, value in rated],
+        [f"{attempt.task}/{attempt.example_id}" for attempt, _ in rated],
+        seed=context.seed,
     )
-    for rank, judged in enumerate(ordered):
-        if limit is not None and rank >= limit:
-            yield judged, ("surplus", f"a better trace of the example is kept (at most {limit})")
-        else:
-            yield judged, None
+    used = learned.classifier is not None
+    summary: dict[str, Any] = {"asked": len(chosen), "rated": len(rated), "used": used, "auc": None}
+    if learned.validation is not None:
+        area = asdict(learned.validation.area)
+        summary |= {"auc": area.pop("value"), **area}
+        summary |= {"p_value": learned.validation.p_value, "good": learned.good}
+    if not used:
+        context.progress.note(f"quality: {_doubt(summary)}; every trace is kept")
+    return summary, learned.classifier
+
+
+def _doubt(summary: Mapping[str, Any]) -> str:
+    """Say why the classifier is not used."""
+    if summary["auc"] is None:
+        return (
+            f"the judge's {summary['rated']} ratings of {summary['asked']} traces do not tell good "
+            "ones from others"
+        )
+    return (
+        f"a classifier of {summary['rated']} rated traces is not clearly better than chance "
+        f"(AUC {summary['auc']:.2f}, p {summary['p_value']:.2f})"
+    )
+
+
+def _keep_best(
+    config: QualityConfig,
+    classifier: quality.Classifier | None,
+    context: StepContext,
+    drops: _Drops,
+) -> _Counts:
+    """Write the best of the traces that passed to ``kept.parquet``; all without a classifier."""
+    passed = context.out / layout.PASSED
+    threshold = -np.inf
+    if classifier is not None:
+        texts = ([row["text"] for row in rows] for rows in _in_batches(passed))
+        every = np.concatenate([classifier.scores(batch) for batch in texts])
+        threshold = float(np.quantile(every, 1 - config.keep))
+    tasks: Counter[str] = Counter()
+    read = 0
+    with tables.TableWriter(context.out / layout.KEPT, tables.JUDGED) as kept:
+        for batch in batched(tables.read_judged(passed), _BATCH):
+            read += len(batch)
+            scores = np.zeros(len(batch))
+            if classifier is not None:
+                scores = classifier.scores([judged.attempt.text for judged in batch])
+            for judged, score in zip(batch, scores, strict=True):
+                if score < threshold:
+                    why = (
+                        f"scores {score:.2f}, below {threshold:.2f}, "
+                        f"where the best {config.keep:.0%} begin"
+                    )
+                    drops.add(judged, ("quality", why))
+                else:
+                    tasks[judged.attempt.task] += 1
+                    kept.write(tables.judged_row(judged))
+    return _Counts(traces=read, kept=kept.rows, tasks=tasks)
+
+
+def _in_batches(passed: Path) -> Iterator[list[dict[str, Any]]]:
+    return batched(tables.read_rows(passed, ["text"]), _BATCH)
+
+
+def _draw_traces(context: StepContext, count: int) -> Iterator[tuple[Example, Judged]]:
+    """Draw ``count`` of the traces that passed, by a hash of their ids; keep their order."""
+    passed = context.out / layout.PASSED
+    ids = (row["id"] for row in tables.read_rows(passed, ["id"]))
+    drawn = set(draw(ids, lambda key: ("quality", key), count))
+    return (trace for trace in _read_traces(context, passed) if trace[1].attempt.id in drawn)

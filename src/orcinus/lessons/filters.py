@@ -1,14 +1,15 @@
-"""Reasons to drop a teacher's trace: each filter is a function of (example, attempt, verdict), and says why or says None.
+"""Reasons to drop a teacher's trace: a filter maps (example, attempt, verdict) to a reason or None.
 
 wrong       the verdict is 0.0                     refused    the teacher declined
 unjudged    no verdict could be made               truncated  it stopped at the token limit
-empty       nothing was written                    leak       it repeats the words of the strategy's prompt
-error       no answer came                         loop       the same lines or words again and again
+empty       the reply is empty                     leak       it repeats the strategy's prompt
+error       the call failed                        loop       the same lines or words repeat
 too_long    more tokens than a lesson may have     length     fewer or more words than wanted
-toxic       a function of yours scores it so       language   it is not in a wanted language
+toxic       a function of yours scores it high     language   it is in another language
 
-By name in ``curate.filters``: ``boilerplate`` (speaks of itself as a language model), ``personal_data``, ``label_agreement`` (a stored
-answer without the dataset's label in it). Figures on recorded outputs: docs/design/004-curation.md.
+By name in ``curate.filters``: ``boilerplate`` (it speaks of itself as a language model),
+``personal_data``, and ``label_agreement`` (a stored answer that lacks the dataset's label). Figures
+on recorded outputs: docs/design/004-curation.md.
 """
 
 import re
@@ -24,10 +25,13 @@ from orcinus.verifiers.answers.failures import loop_in, refuses, words_of
 Reason = str | None
 
 LEAK_WORDS = 8
-"""A run of so many words of the strategy's message in an answer is a leak; shorter ones occur in any text."""
+"""Words. A run of this length from the strategy's message in an answer is a leak; shorter runs
+occur in any text."""
 _OF_ITSELF = re.compile(
-    r"\b(?:as|i(?:['’]m| am)(?: only| just)?) an? (?:large |ai )*(?:language model|ai assistant|ai\b(?=,| and | so | developed| created| trained))"
-    r"|\bmy (?:knowledge|training)(?: data)? (?:cut-?off|only (?:goes|extends)|ends)|\b(?:as of|until) my (?:last|latest) (?:knowledge |training )?(?:update|cut-?off)",
+    r"\b(?:as|i(?:['’]m| am)(?: only| just)?) an? (?:large |ai )*"
+    r"(?:language model|ai assistant|ai\b(?=,| and | so | developed| created| trained))"
+    r"|\bmy (?:knowledge|training)(?: data)? (?:cut-?off|only (?:goes|extends)|ends)"
+    r"|\b(?:as of|until) my (?:last|latest) (?:knowledge |training )?(?:update|cut-?off)",
     re.IGNORECASE,
 )
 _OF_MODELS = re.compile(
@@ -37,34 +41,34 @@ _OF_MODELS = re.compile(
 
 
 def errors(_: Example, attempt: Attempt, __: Verdict) -> Reason:
-    """No answer came."""
+    """Drop a failed call."""
     return f"no answer came: {attempt.error}" if attempt.finish == "error" else None
 
 
 def empty(_: Example, attempt: Attempt, __: Verdict) -> Reason:
-    """Nothing was written."""
+    """Drop an empty reply."""
     return None if attempt.text.strip() else "nothing was written"
 
 
 def refused(_: Example, attempt: Attempt, __: Verdict) -> Reason:
-    """The teacher declined to answer."""
+    """Drop a reply that declines to answer."""
     if attempt.finish == "refusal" or refuses(attempt.text):
         return "the teacher declined to answer"
     return None
 
 
 def truncated(_: Example, attempt: Attempt, __: Verdict) -> Reason:
-    """The trace stops in the middle."""
+    """Drop a trace that was cut off at the token limit."""
     return f"cut off at {attempt.usage.tokens_out} tokens" if attempt.finish == "length" else None
 
 
 def loops(_: Example, attempt: Attempt, __: Verdict) -> Reason:
-    """The same line, or the same words, again and again."""
+    """Drop a trace that repeats the same line, or the same words."""
     return loop_in(attempt.text, cut_off=attempt.finish == "length")
 
 
 def boilerplate(example: Example, attempt: Attempt, _: Verdict) -> Reason:
-    """It speaks of itself as a language model, which the student is not taught to say; unless it is asked about that."""
+    """Drop a trace that speaks of itself as a language model, unless the question is about that."""
     said = _OF_ITSELF.search(attempt.text)
     if said is None or _OF_MODELS.search(example.prompt):
         return None
@@ -72,17 +76,17 @@ def boilerplate(example: Example, attempt: Attempt, _: Verdict) -> Reason:
 
 
 def wrong(_: Example, __: Attempt, verdict: Verdict) -> Reason:
-    """The final answer is not the reference."""
+    """Drop a trace whose final answer is not the reference."""
     return f"answered {verdict.answer!r:.80}" if verdict.value == 0.0 else None
 
 
 def unjudged(example: Example, __: Attempt, verdict: Verdict) -> Reason:
-    """No verdict could be made, though there is a reference to compare with."""
+    """Drop a trace without a verdict, although there is a reference to compare with."""
     return verdict.reason if verdict.value is None and example.reference is not None else None
 
 
 def too_long(limit: int) -> Filter:
-    """A filter for traces of more than ``limit`` written tokens."""
+    """Return a filter that drops traces of more than ``limit`` written tokens."""
 
     def rule(_: Example, attempt: Attempt, __: Verdict) -> Reason:
         return f"{attempt.usage.tokens_out} tokens" if attempt.usage.tokens_out > limit else None
@@ -91,7 +95,7 @@ def too_long(limit: int) -> Filter:
 
 
 def length(at_least: int | None, at_most: int | None) -> Filter:
-    """A filter for traces with fewer or more words than wanted; a word is what stands between blanks."""
+    """Return a filter that drops traces with too few or too many words, split at white space."""
 
     def rule(_: Example, attempt: Attempt, __: Verdict) -> Reason:
         words = len(attempt.text.split())
@@ -105,12 +109,12 @@ def length(at_least: int | None, at_most: int | None) -> Filter:
 
 
 def toxic(score: Callable[[str], float], name: str, limit: float) -> Filter:
-    """A filter for traces that ``score`` gives ``limit`` or more.
+    """Return a filter that drops traces with a ``score`` of ``limit`` or more.
 
     Args:
-        score: Of a text, 0.0 harmless to 1.0.
-        name: What to call it in the reason.
-        limit: From which on a trace is dropped.
+        score: Scores a text from 0.0 (harmless) to 1.0.
+        name: Names the score in the reason.
+        limit: The lowest score that drops a trace.
     """
 
     def rule(_: Example, attempt: Attempt, __: Verdict) -> Reason:
@@ -121,9 +125,10 @@ def toxic(score: Callable[[str], float], name: str, limit: float) -> Filter:
 
 
 def label_agreement(example: Example, attempt: Attempt, verdict: Verdict) -> Reason:
-    """A stored answer without the dataset's label in it: what SlimOrca left out of OpenOrca, by containment in place of a judge.
+    """Drop a stored answer that does not contain the dataset's label.
 
-    Only where the rules came to no verdict of their own: their reading of an answer is stricter and stands.
+    SlimOrca left these answers out of OpenOrca; it asked a judge. A verdict of the rules, which
+    read the answer more strictly, takes precedence.
     """
     if verdict.value is not None or example.reference is None:
         return None
@@ -135,12 +140,12 @@ def label_agreement(example: Example, attempt: Attempt, verdict: Verdict) -> Rea
 
 
 def _spaced(text: str) -> str:
-    """The words in small letters between single blanks, so that only whole words are found."""
+    """Return the words in lower case between single spaces, so that only whole words match."""
     return f" {' '.join(words_of(text))} "
 
 
 def leaks(strategies: Mapping[str, Strategy]) -> Filter:
-    """A filter for traces that repeat the words of their strategy's message, so that erasing it would be in vain."""
+    """Return a filter that drops traces which quote their strategy's message."""
     told = {
         name: words_of(strategy.system) for name, strategy in strategies.items() if strategy.system
     }
@@ -152,11 +157,11 @@ def leaks(strategies: Mapping[str, Strategy]) -> Filter:
     def rule(_: Example, attempt: Attempt, __: Verdict) -> Reason:
         if attempt.strategy in known:
             runs, blocks = known[attempt.strategy]
-        else:  # a message drawn for each question
+        else:  # The message was drawn for this question.
             own = words_of(system_in(attempt.messages))
             runs, blocks = _runs(own, LEAK_WORDS), _runs(own, LEAK_WORDS // 2)
         said = words_of(attempt.text)
-        # Whatever has eight words in common has one of the answer's blocks of four, from its beginning, in common.
+        # A shared run of eight words contains one of the answer's consecutive blocks of four.
         if blocks.isdisjoint(zip(*(iter(said),) * (LEAK_WORDS // 2), strict=False)):
             return None
         shared = runs & _runs(said, LEAK_WORDS)
@@ -170,7 +175,7 @@ def _runs(words: list[str], n: int) -> frozenset[tuple[str, ...]]:
 
 
 def with_personal_data(_: Example, attempt: Attempt, __: Verdict) -> Reason:
-    """It holds personal data."""
+    """Drop a trace that holds personal data."""
     return personal_data(attempt.text)
 
 

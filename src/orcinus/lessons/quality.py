@@ -70,6 +70,37 @@ class Validation:
         return self.p_value <= CHANCE
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What a judge's ratings taught."""
+
+    classifier: Classifier | None = None
+    """None where it would be no better than chance."""
+    validation: Validation | None = None
+    """None where the ratings do not tell good texts from others."""
+    good: float | None = None
+    """Share of the rated texts that count as good."""
+
+
+def learn(
+    texts: Sequence[str], ratings: Sequence[float], groups: Sequence[str], *, seed: int
+) -> Learned:
+    """Split the ratings in two, cross-validate a classifier, and fit it where it is worth using.
+
+    Args:
+        texts: The n rated texts.
+        ratings: (n,) their ratings.
+        groups: The group of each text. Texts of one group are in one fold.
+        seed: Of the permutation test.
+    """
+    good = split_ratings(ratings)
+    validation = None if good is None else validate(texts, good, groups, seed=seed)
+    if good is None or validation is None:
+        return Learned()
+    classifier = fit(texts, good) if validation.clear else None
+    return Learned(classifier=classifier, validation=validation, good=float(good.mean()))
+
+
 def fit(texts: Sequence[str], good: Bools) -> Classifier:
     """Fit a classifier to ``texts`` and their labels ``good`` (n,)."""
     features, rarity = _features(texts)

@@ -1,9 +1,10 @@
-"""Selecting: of the teach split what is worth teaching to this student.
+"""Select the examples of the teach split that are worth teaching to this student.
 
-    teach split ──student asked k times, where a selector wants to know──► pass rates ──selectors, one after the other──► examples.parquet
+    1,000 teach examples  ──student, 4 times each──►  pass rates  ──selectors──►  examples.parquet
 
-What is left out is in ``dropped.parquet`` with the selector's name. The other splits pass as they are: what the student is measured on
-is not selected.
+The student is asked only where a selector needs pass rates. Selectors apply one after another. The
+examples left out are in ``dropped.parquet`` with the selector's name. The other splits do not
+change: the student is measured on all of them.
 """
 
 from collections import Counter
@@ -36,21 +37,21 @@ F64 = npt.NDArray[np.float64]
 
 
 class SelectorConfig(Config):
-    """One selector with its settings, which stand beside its name."""
+    """One selector and its settings, written beside its name."""
 
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     name: str
-    """``teachable``, ``matched``, ``balanced``, ``diverse``, one registered as ``selectors.NAME`` in the entry-point group ``orcinus``, or
+    """``teachable``, ``matched``, ``balanced``, ``diverse``, the name of a registered one, or
     ``module:function``."""
 
     @model_validator(mode="before")
     @classmethod
-    def _a_name_may_stand_alone(cls, value: Any) -> Any:
+    def _read_bare_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _it_exists_and_takes_its_settings(self) -> "SelectorConfig":
+    def _selector_exists(self) -> "SelectorConfig":
         self.open()
         return self
 
@@ -58,26 +59,28 @@ class SelectorConfig(Config):
         """Return the selector with its settings.
 
         Raises:
-            ConfigError: There is none, it does not have the shape of a selector, or it does not take the settings.
+            ConfigError: There is none, it does not have the shape of a selector, or it does not
+                take the settings.
         """
         function = registry.find("selector", self.name, BUILT_IN)
         return registry.with_settings("selector", self.name, function, self.model_extra or {})
 
     @property
     def needs_pass_rate(self) -> bool:
-        """Whether the selector wants the student's share of right answers."""
+        """Whether the selector needs the student's share of right answers."""
         function = registry.find("selector", self.name, BUILT_IN)
         return bool(registry.declared_by(function).get("needs_pass_rate", False))
 
 
 class SelectConfig(Config):
-    """What of the teach split is taught."""
+    """Which examples of the teach split are taught."""
 
     by: tuple[SelectorConfig, ...] = Field(min_length=1)
-    """Selectors, each with its settings (``{name: teachable, low: 0.2, high: 0.8}``); each chooses among what the ones before it took."""
+    """Selectors with their settings, e.g. ``{name: teachable, low: 0.2, high: 0.8}``. Each one
+    chooses among the examples that the ones before it took."""
     sampling: SamplingConfig = SamplingConfig(samples=4, temperature=0.7)
-    """How the student is asked each question of the teach split under its assigned strategy, where a selector needs its pass rate
-    (``teachable``). As dear as so many answers to each question."""
+    """How the student answers each teach question under its assigned strategy, where a selector
+    (``teachable``) needs pass rates. It costs this many answers to every question."""
 
     @field_validator("sampling")
     @classmethod
@@ -97,51 +100,30 @@ class SelectConfig(Config):
 async def select(
     config: SelectConfig, strategies: tuple[Strategy, ...], context: StepContext
 ) -> dict[str, Any]:
-    """Write ``examples.parquet``: the splits of ``sample``, of the teach split only what is selected.
+    """Write ``examples.parquet``: all splits of ``sample``, the teach split reduced.
+
+    Args:
+        config: What is selected.
+        strategies: The recipe's strategies, and the skills that were written for it.
+        context: With the inputs ``sample`` and ``assign``.
 
     Returns:
-        ``examples``: how many there were; ``kept``; ``dropped``: counts by selector; ``pass_rate``: the mean, where it was measured.
+        ``examples`` and ``kept``, the numbers before and after; ``dropped``, the numbers by
+        selector; ``pass_rate``, the mean where it was measured.
 
     Raises:
         StepError: Nothing is selected.
     """
     path = context.inputs["sample"] / layout.EXAMPLES
-    rates = await _pass_rates(config, strategies, context) if config.needs_pass_rate else None
+    rates = (
+        await _measure_pass_rates(config, strategies, context) if config.needs_pass_rate else None
+    )
     pool = _Pool(path, rates)
     context.progress.start("select", len(config.by))
     for number, item in enumerate(config.by, 1):
         pool.narrow(_only_examples(item.open()(pool), item.name), number)
         context.progress.advance()
-    names = [item.name for item in config.by]
-    dropped: Counter[str] = Counter()
-    with (
-        tables.TableWriter(context.out / layout.EXAMPLES, tables.EXAMPLES) as kept,
-        tables.TableWriter(context.out / layout.DROPPED, tables.DROPS) as drops,
-    ):
-        for row in tables.read_rows(path):
-            if row["split"] != "teach":
-                kept.write(row)
-        for example, by in pool.all():
-            if by == 0:
-                kept.write(tables.example_row(example, "teach"))
-                continue
-            name = names[by - 1]
-            dropped[name] += 1
-            rate = example.meta.get("pass_rate")
-            reason = (
-                "not taken" if rate is None else f"not taken; the student is right in {rate:.0%}"
-            )
-            drops.write(
-                tables.drop_row(
-                    tables.Drop(
-                        attempt_id="",
-                        example_id=example.id,
-                        task=example.task,
-                        filter=name,
-                        reason=reason,
-                    )
-                )
-            )
+    dropped = _write_selected(pool, [item.name for item in config.by], context)
     left = len(pool) - dropped.total()
     if left == 0:
         raise StepError(
@@ -156,8 +138,36 @@ async def select(
     }
 
 
+def _write_selected(pool: "_Pool", names: Sequence[str], context: StepContext) -> Counter[str]:
+    """Write the selected examples and those left out; count the latter by selector."""
+    dropped: Counter[str] = Counter()
+    with (
+        tables.TableWriter(context.out / layout.EXAMPLES, tables.EXAMPLES) as kept,
+        tables.TableWriter(context.out / layout.DROPPED, tables.DROPS) as drops,
+    ):
+        for row in tables.read_rows(context.inputs["sample"] / layout.EXAMPLES):
+            if row["split"] != "teach":
+                kept.write(row)
+        for example, by in pool.all():
+            if by == 0:
+                kept.write(tables.example_row(example, "teach"))
+                continue
+            dropped[names[by - 1]] += 1
+            rate = example.meta.get("pass_rate")
+            why = "not taken" if rate is None else f"not taken; the student is right in {rate:.0%}"
+            drop = tables.Drop(
+                attempt_id="",
+                example_id=example.id,
+                task=example.task,
+                filter=names[by - 1],
+                reason=why,
+            )
+            drops.write(tables.drop_row(drop))
+    return dropped
+
+
 def _only_examples(chosen: object, selector: str) -> Iterator[Example]:
-    """Yield what a selector chose, or stop at anything that is no Example."""
+    """Yield what a selector chose; raise an error for anything that is not an Example."""
     for item in chosen if isinstance(chosen, Iterable) else (chosen,):
         if not isinstance(item, Example):
             raise StepError(f"selector {selector!r} gives {item!r:.60}; a selector gives Examples")
@@ -169,8 +179,8 @@ def requests(
 ) -> list[Asking]:
     """List the calls that measure the student's pass rates; none where no selector needs them.
 
-    The arguments are those of ``select``. Before there is an assignment, every example is listed under
-    the strategy with the longest message.
+    The arguments are those of ``select``. Before there is an assignment, every example is listed
+    under the strategy with the longest message.
     """
     if not config.needs_pass_rate:
         return []
@@ -180,7 +190,7 @@ def requests(
 
 
 class _Pool:
-    """The teach split, as often as one goes through it, without what was left out."""
+    """The teach split without the examples left out so far; it can be iterated repeatedly."""
 
     def __init__(self, path: Path, rates: F64 | None) -> None:
         self._path, self._rates = path, rates
@@ -194,7 +204,7 @@ class _Pool:
         return (example for example, by in self.all() if by == 0)
 
     def all(self) -> Iterator[tuple[Example, int]]:
-        """Each example, and the number of the selector that left it out; 0 if none did."""
+        """Yield every example and the number of the selector that left it out; 0 for none."""
         for place, example in enumerate(tables.read_examples(self._path, "teach")):
             rate = nan if self._rates is None else float(self._rates[place])
             if not isnan(rate):
@@ -202,7 +212,7 @@ class _Pool:
             yield example, int(self._left_out_by[place])
 
     def narrow(self, chosen: Iterable[Example], number: int) -> None:
-        """Leave out what is not in ``chosen``."""
+        """Leave out, in the name of selector ``number``, the examples that are not ``chosen``."""
         taken = np.unique(np.fromiter((_identity(example) for example in chosen), np.uint64))
         every = np.fromiter((_identity(example) for example, _ in self.all()), np.uint64, len(self))
         self._left_out_by[(self._left_out_by == 0) & ~np.isin(every, taken)] = number
@@ -212,10 +222,13 @@ def _identity(example: Example) -> int:
     return hash_of(example.task, example.id)
 
 
-async def _pass_rates(
+async def _measure_pass_rates(
     config: SelectConfig, strategies: tuple[Strategy, ...], context: StepContext
 ) -> F64:
-    """By place in the teach split the share of right answers; NaN where no strategy is assigned, or no answer came."""
+    """Ask the student the teach split and return its share of right answers to each example (n,).
+
+    NaN stands where no strategy is assigned or every call failed.
+    """
     samples = config.sampling.samples
     strategy_of = chosen_strategy(strategies, context.inputs["assign"])
     asked = np.array(
@@ -240,15 +253,15 @@ async def _pass_rates(
 
 
 def _share_right(answers: Sequence[Judged]) -> float:
-    """Of the answers that came; one that could not be judged is not right."""
-    came = [item for item in answers if item.attempt.finish != "error"]
-    return sum(item.verdict.value or 0.0 for item in came) / len(came) if came else nan
+    """Return the share of right answers. Failed calls do not count; unjudged answers are wrong."""
+    replies = [item for item in answers if item.attempt.finish != "error"]
+    return sum(item.verdict.value or 0.0 for item in replies) / len(replies) if replies else nan
 
 
 def _requests_by_example(
     config: SelectConfig, strategy_of: Callable[[Example], Strategy | None], context: StepContext
 ) -> Iterator[list[Request]]:
-    """Yield each teach example's requests to the student; an empty list where no strategy is assigned."""
+    """Yield each teach example's requests; an empty list where no strategy is assigned."""
     for example in tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "teach"):
         strategy = strategy_of(example)
         yield (

@@ -1,12 +1,13 @@
-"""Which examples to teach: each selector goes through examples and gives those that it takes, in their order.
+"""The built-in selectors: each one yields the examples to teach, in their order.
 
-teachable  the student is right now and then, but not always (Phi-4-reasoning, arXiv:2504.21318)
-matched    the row's verbosity fits its difficulty (OmniThought and OmniThoughtVis, arXiv:2605.11629)
+teachable  questions that the student answers right sometimes (Phi-4-reasoning, arXiv:2504.21318)
+matched    rows whose verbosity fits their difficulty (OmniThoughtVis, arXiv:2605.11629)
 balanced   equal shares of each value of a column, such as a tag
-diverse    equal shares of each cluster of questions about the same kind of thing, or of near repetitions
+diverse    equal shares of each cluster of similar questions, or of near duplicates
 
-A selector is a function of (examples), which can be gone through more than once, and nothing of them is held but hashes. One that says
-``needs_pass_rate = True`` finds in ``meta.pass_rate`` the share of right answers that the student gave to the question.
+A selector is a function of (examples), an iterable that it can go through more than once. The
+built-in ones hold only hashes of the examples. One declared with ``needs_pass_rate=True`` finds the
+student's share of right answers to a question in ``meta.pass_rate``.
 """
 
 import heapq
@@ -28,18 +29,22 @@ from orcinus.tasks.duplicates.seen import hash_of
 from orcinus.tasks.mixing import Mixer, Mixture
 
 _BATCH = 4096
+"""Questions that are clustered at once."""
 
 
 class Teachable(Config):
-    """Takes what is at the edge of the student's ability; what could not be measured is left out."""
+    """Settings of ``teachable``: a band of pass rates at the edge of the student's ability.
+
+    Examples without a pass rate are left out.
+    """
 
     low: float = Field(default=0.2, ge=0, le=1)
-    """Least share of right answers: under it a question is taken for too hard as yet."""
+    """Lowest share of right answers; below it a question is still too hard."""
     high: float = Field(default=0.8, ge=0, le=1)
-    """Greatest share of right answers: over it there is little to learn."""
+    """Highest share of right answers; above it there is little to learn."""
 
     @model_validator(mode="after")
-    def _the_band_is_one(self) -> Self:
+    def _band_is_not_empty(self) -> Self:
         if self.low > self.high:
             raise ValueError(f"low {self.low} is over high {self.high}")
         return self
@@ -56,16 +61,20 @@ def teachable(examples: Iterable[Example], **settings: Any) -> Iterator[Example]
 
 
 class Matched(Config):
-    """Takes rows whose explanation is as long-winded as the question is hard: both columns on the same scale, such as 0 to 9."""
+    """Settings of ``matched``: rows whose explanation is as verbose as the question is hard.
+
+    Both columns are on the same scale, such as 0 to 9.
+    """
 
     difficulty: str = "difficulty"
     """Column of ``meta`` that says how hard the question is."""
     verbosity: str = "verbosity"
-    """Column of ``meta`` that says how long-winded the explanation is."""
+    """Column of ``meta`` that says how verbose the explanation is."""
     within: float = Field(default=2, ge=0)
-    """How far the two may lie apart."""
+    """Largest difference between the two."""
     hardest: float | None = None
-    """Greatest difficulty that is taken: a small student learns little from what is far over its head. None sets no limit."""
+    """Highest difficulty that is taken, since a small student learns little from questions far too
+    hard for it; None sets no limit."""
 
 
 @declare("selector", check=Matched)
@@ -77,28 +86,33 @@ def matched(examples: Iterable[Example], **settings: Any) -> Iterator[Example]:
     limits = Matched(**settings)
     for example in examples:
         hard = _level(example, limits.difficulty)
-        long_winded = _level(example, limits.verbosity)
-        if hard is None or long_winded is None:
+        verbose = _level(example, limits.verbosity)
+        if hard is None or verbose is None:
             continue
         if limits.hardest is not None and hard > limits.hardest:
             continue
-        if abs(hard - long_winded) <= limits.within:
+        if abs(hard - verbose) <= limits.within:
             yield example
 
 
 class Balanced(Config):
-    """Takes equal shares of each value of a column: the values are drawn from as tasks are by ``sample.total``."""
+    """Settings of ``balanced``: equal shares of each value of a column.
+
+    The values are drawn from like the tasks of ``sample.total``.
+    """
 
     by: str
-    """Column of ``meta``: a text, a number, or a list of tags, of which an example's rarest one counts."""
+    """Column of ``meta``: a text, a number, or a list of tags. Of a list only the rarest tag
+    counts."""
     per_value: int | None = Field(default=None, ge=1)
-    """At most so many examples with a value."""
+    """At most this many examples of a value."""
     total: int | None = Field(default=None, ge=1)
-    """So many examples of all values together; rare values are used up, frequent ones get equal shares."""
+    """This many examples of all values together. Rare values are used up; frequent ones get equal
+    shares."""
     temperature: float | None = Field(default=None, ge=1)
     """With ``total``: values are drawn from in proportion to frequency^(1/temperature)."""
     seed: int = 0
-    """Another seed draws others."""
+    """Another seed draws other examples."""
 
     @model_validator(mode="after")
     def _something_is_limited(self) -> Self:
@@ -119,7 +133,7 @@ def balanced(examples: Iterable[Example], **settings: Any) -> Iterator[Example]:
         for example in examples
     )
     mixture = _mixture(limits.per_value, limits.total, limits.temperature, "per_value")
-    return _drawn(examples, groups, mixture, limits.seed)
+    return _draw(examples, groups, mixture, limits.seed)
 
 
 def _tags(example: Example, column: str) -> list[str]:
@@ -130,18 +144,20 @@ def _tags(example: Example, column: str) -> list[str]:
 
 
 class Diverse(Config):
-    """Takes equal shares of each cluster of questions."""
+    """Settings of ``diverse``: equal shares of each cluster of questions."""
 
     clusters: int = Field(default=100, ge=2)
-    """How many clusters, by words (TF-IDF, truncated SVD, k-means)."""
+    """Number of clusters, by words (TF-IDF, truncated SVD, k-means)."""
     similarity: float | None = Field(default=None, gt=0, le=1)
-    """Group near repetitions instead: questions that share so many of their runs of five words (MinHash)."""
+    """Group near duplicates instead: questions that share this part of their runs of five words
+    (MinHash)."""
     per_cluster: int | None = Field(default=None, ge=1)
-    """At most so many examples of a cluster."""
+    """At most this many examples of a cluster."""
     total: int | None = Field(default=None, ge=1)
-    """So many examples of all clusters together; small clusters are used up, large ones get equal shares."""
+    """This many examples of all clusters together. Small clusters are used up; large ones get equal
+    shares."""
     seed: int = 0
-    """Another seed groups and draws anew."""
+    """Another seed makes other clusters and draws other examples."""
 
     @model_validator(mode="after")
     def _something_is_limited(self) -> Self:
@@ -154,15 +170,15 @@ def diverse(examples: Iterable[Example], **settings: Any) -> Iterator[Example]:
     """Yield the drawn examples; the settings are those of ``Diverse``."""
     limits = Diverse(**settings)
     if limits.similarity is None:
-        groups = _clusters(examples, limits.clusters, limits.seed)
+        groups = _cluster(examples, limits.clusters, limits.seed)
     else:
         prompts = (example.prompt for example in examples)
         groups = map(str, originals_of(prompts, similarity=limits.similarity).tolist())
     mixture = _mixture(limits.per_cluster, limits.total, None, "per_cluster")
-    return _drawn(examples, groups, mixture, limits.seed)
+    return _draw(examples, groups, mixture, limits.seed)
 
 
-def _clusters(examples: Iterable[Example], count: int, seed: int) -> Iterator[str]:
+def _cluster(examples: Iterable[Example], count: int, seed: int) -> Iterator[str]:
     keyed = ((_key(example, seed), example.prompt) for example in examples)
     learnt_from = [prompt for _, prompt in heapq.nsmallest(FITTED_ON, keyed)]
     clusters = Clusters(learnt_from, count=count, most=count, seed=seed)
@@ -177,7 +193,8 @@ def _level(example: Example, column: str) -> float | None:
         return None if value is None or isinstance(value, bool) else float(value)
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"select: meta.{column} of {example.task}/{example.id} is {value!r:.40}, not a number; name another column"
+            f"select: meta.{column} of {example.task}/{example.id} is {value!r:.40}, "
+            "not a number; name another column"
         ) from error
 
 
@@ -191,10 +208,10 @@ def _mixture(
     return Mixture(per_task=per_group, total=total, temperature=temperature)
 
 
-def _drawn(
+def _draw(
     examples: Iterable[Example], groups: Iterable[str], mixture: Mixture, seed: int
 ) -> Iterator[Example]:
-    """Of each group what ``mixture`` takes of a task."""
+    """Yield of each group the examples that ``mixture`` takes of a task."""
     mixer = Mixer(mixture, seed=seed)
     group_of: list[str] = []
     names: dict[str, str] = {}
