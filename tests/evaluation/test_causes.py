@@ -7,10 +7,10 @@ import pytest
 
 from orcinus.core.types import Attempt, Example, Finish, Judged, Lesson, Sampling, Verdict
 from orcinus.evaluation.diagnosis.causes import (
+    Accuracy,
     Cause,
     RunFacts,
     Style,
-    Tally,
     TaughtLesson,
     explain,
 )
@@ -72,7 +72,7 @@ TAUGHT = TaughtLesson(
 )
 RUN = RunFacts(
     styles={"sums": {STYLE: 9}},
-    right_by_style={("sums", STYLE): Tally(5, 9)},
+    right_by_style={("sums", STYLE): Accuracy(5, 9)},
     right_by_level={},
     trend={},
     guessed=frozenset(),
@@ -91,7 +91,7 @@ CASES: tuple[tuple[Cause, dict[str, Any], dict[str, Any]], ...] = (
         {},
         {
             "styles": {"sums": {STYLE: 4, OTHER: 9}},
-            "right_by_style": {("sums", STYLE): Tally(1, 4), ("sums", OTHER): Tally(8, 9)},
+            "right_by_style": {("sums", STYLE): Accuracy(1, 4), ("sums", OTHER): Accuracy(8, 9)},
         },
     ),
     ("forgetting", {"attempts": {"before": RIGHT, "one": WRONG}}, {}),
@@ -107,13 +107,17 @@ CASES: tuple[tuple[Cause, dict[str, Any], dict[str, Any]], ...] = (
         "prerequisite",
         {},
         {
-            "right_by_level": {("sums", 0): Tally(9, 9), ("sums", 1): Tally(1, 9)},
+            "right_by_level": {("sums", 0): Accuracy(9, 9), ("sums", 1): Accuracy(1, 9)},
             "trend": {"sums": 0.001},
         },
     ),
-    ("prerequisite", {}, {"right_by_level": {("sums", 0): Tally(1, 9), ("sums", 1): Tally(1, 9)}}),
+    (
+        "prerequisite",
+        {},
+        {"right_by_level": {("sums", 0): Accuracy(1, 9), ("sums", 1): Accuracy(1, 9)}},
+    ),
     ("belief", {"attempts": {"before": WRONG, "one": WRONG}}, {}),
-    ("optimisation", {}, {"right_by_level": {("sums", 1): Tally(8, 9)}}),
+    ("optimisation", {}, {"right_by_level": {("sums", 1): Accuracy(8, 9)}}),
     ("optimisation", {}, {"loss_falling": True}),
 )
 
@@ -132,7 +136,7 @@ NEIGHBOURS: tuple[tuple[Cause, dict[str, Any], dict[str, Any]], ...] = (
         {},
         {
             "styles": {"sums": {STYLE: 9, OTHER: 9}},
-            "right_by_style": {("sums", STYLE): Tally(1, 9), ("sums", OTHER): Tally(9, 9)},
+            "right_by_style": {("sums", STYLE): Accuracy(1, 9), ("sums", OTHER): Accuracy(9, 9)},
         },
     ),
     (
@@ -140,7 +144,7 @@ NEIGHBOURS: tuple[tuple[Cause, dict[str, Any], dict[str, Any]], ...] = (
         {},
         {
             "styles": {"sums": {STYLE: 4, OTHER: 9}},
-            "right_by_style": {("sums", STYLE): Tally(2, 4), ("sums", OTHER): Tally(4, 9)},
+            "right_by_style": {("sums", STYLE): Accuracy(2, 4), ("sums", OTHER): Accuracy(4, 9)},
         },
     ),
     # The right answer may have been a guess.
@@ -156,14 +160,14 @@ NEIGHBOURS: tuple[tuple[Cause, dict[str, Any], dict[str, Any]], ...] = (
     (
         "prerequisite",
         {"loss_after": 1.5},
-        {"right_by_level": {("sums", 0): Tally(1, 9), ("sums", 1): Tally(1, 9)}},
+        {"right_by_level": {("sums", 0): Accuracy(1, 9), ("sums", 1): Accuracy(1, 9)}},
     ),
     # Others of the same difficulty are right.
     (
         "prerequisite",
         {},
         {
-            "right_by_level": {("sums", 0): Tally(9, 9), ("sums", 1): Tally(7, 9)},
+            "right_by_level": {("sums", 0): Accuracy(9, 9), ("sums", 1): Accuracy(7, 9)},
             "trend": {"sums": 0.001},
         },
     ),

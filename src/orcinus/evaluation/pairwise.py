@@ -152,7 +152,7 @@ def has_open_answer(example: Example) -> bool:
 
 
 def _texts(judged: Iterable[Judged]) -> dict[tuple[str, str], str]:
-    """By question the first answer; a failed call has none."""
+    """Return the first answer to each question; questions whose call failed are left out."""
     attempts = (item.attempt for item in judged)
     return {
         (attempt.task, attempt.example_id): attempt.text
@@ -166,7 +166,7 @@ def _pairs(
     first: Mapping[tuple[str, str], str],
     second: Mapping[tuple[str, str], str],
 ) -> tuple[list[Pair], list[Example]]:
-    """The questions that both arms answered, as pairs, and the other ones."""
+    """Pair the answers of two arms; return the pairs, and the questions without two answers."""
     pairs, missing = [], []
     for example in questions:
         key = (example.task, example.id)
@@ -178,7 +178,7 @@ def _pairs(
 
 
 async def _judged(pairs: Sequence[Pair], what: str, context: StepContext) -> list[PairVerdict]:
-    """One comparison a pair. Two identical answers are a tie, without asking the judge."""
+    """Compare each pair. Two identical answers are a tie, without a call of the judge."""
     judge = judge_of(context.judging or JudgingConfig(), context, step="evaluate")
     verdicts = [
         PairVerdict(value=0.5, consistent=True, orders=(0.5, 0.5), reason="identical")

@@ -31,16 +31,6 @@ def finished_steps(run_dir: Path, name: str) -> list[Path]:
     return sorted(folders, key=lambda folder: (folder / layout.DONE).stat().st_mtime, reverse=True)
 
 
-def scores_of(run_dir: Path) -> dict[str, Any] | None:
-    """What the latest evaluation of a run found; None before there was one."""
-    try:
-        latest = finished_steps(run_dir, "evaluate")[0]
-    except ConfigError:
-        return None
-    scores: dict[str, Any] = orjson.loads((latest / layout.SCORES).read_bytes())
-    return scores
-
-
 _REPORTED_PACKAGES = ("orcinus", "torch", "transformers", "peft", "pyarrow", "numpy")
 
 

@@ -61,7 +61,7 @@ class Style(NamedTuple):
         return f"{self.strategy} (answer found by {self.answer_rule})"
 
 
-class Tally(NamedTuple):
+class Accuracy(NamedTuple):
     """Right answers out of n."""
 
     right: int = 0
@@ -138,9 +138,9 @@ class RunFacts:
 
     styles: Mapping[str, Mapping[Style, int]]
     """By group, the number of lessons in each style."""
-    right_by_style: Mapping[tuple[str, Style], Tally]
+    right_by_style: Mapping[tuple[str, Style], Accuracy]
     """By group and style, over the lessons asked again."""
-    right_by_level: Mapping[tuple[str, int], Tally]
+    right_by_level: Mapping[tuple[str, int], Accuracy]
     """By task and level, over the lessons asked again and the held-out questions."""
     trend: Mapping[str, float]
     """By task, the p-value that accuracy does not fall with difficulty."""
@@ -238,8 +238,8 @@ def conflict(lesson: TaughtLesson, run: RunFacts) -> str | None:
     common = max(counts, key=counts.__getitem__, default=lesson.style)
     if counts.get(lesson.style, 0) >= counts.get(common, 0):
         return None
-    this = run.right_by_style.get((lesson.group, lesson.style), Tally())
-    other = run.right_by_style.get((lesson.group, common), Tally())
+    this = run.right_by_style.get((lesson.group, lesson.style), Accuracy())
+    other = run.right_by_style.get((lesson.group, common), Accuracy())
     if min(this.n, other.n) < FEW or other.share - this.share < CLEARLY_MORE:
         return None
     return (
@@ -309,10 +309,10 @@ def no_answer(lesson: TaughtLesson, run: RunFacts) -> str | None:
 def prerequisite(lesson: TaughtLesson, run: RunFacts) -> str | None:
     """Most questions of its difficulty are wrong, and easier ones are better, or wrong too."""
     task = lesson.lesson.task
-    here = run.right_by_level.get((task, lesson.level), Tally())
+    here = run.right_by_level.get((task, lesson.level), Accuracy())
     if not lesson.learnt or here.n < FEW or 2 * here.right >= here.n:
         return None
-    easiest = run.right_by_level.get((task, 0), Tally())
+    easiest = run.right_by_level.get((task, 0), Accuracy())
     p_value = run.trend.get(task, 1.0)
     if p_value < TREND_ALPHA:
         return (
@@ -336,7 +336,7 @@ def belief(lesson: TaughtLesson, _: RunFacts) -> str | None:
 
 def not_yet(lesson: TaughtLesson, run: RunFacts) -> str | None:
     """Most questions of its difficulty are right, or the loss was still falling at the end."""
-    here = run.right_by_level.get((lesson.lesson.task, lesson.level), Tally())
+    here = run.right_by_level.get((lesson.lesson.task, lesson.level), Accuracy())
     if here.n > FEW and 2 * here.right >= here.n:
         return f"others of its difficulty are right ({here})"
     return "the loss was still falling when training ended" if run.loss_falling else None

@@ -20,7 +20,7 @@ from orcinus.core.errors import ConfigError, MissingExtraError
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import Example, Judged, Lesson
 from orcinus.evaluation.diagnosis.advice import Training, advise
-from orcinus.evaluation.diagnosis.causes import RunFacts, Style, Tally, TaughtLesson, explain
+from orcinus.evaluation.diagnosis.causes import Accuracy, RunFacts, Style, TaughtLesson, explain
 from orcinus.evaluation.diagnosis.contradictions import Claim, Rival, rivals_of
 from orcinus.evaluation.diagnosis.difficulty import Key, levels_of, still_falling, trend_p_value
 from orcinus.evaluation.diagnosis.outcomes import Pair, is_failure, is_right, may_be_guessing
@@ -336,8 +336,8 @@ def _run_facts(
             by_arm.setdefault((arm, item.lesson.task), []).append((item.example, judged))
     return RunFacts(
         styles=styles,
-        right_by_style=_tallies(((i.group, i.style), is_right(i.last)) for i in lessons),
-        right_by_level=_tallies(((task, level), right) for task, level, right in outcomes),
+        right_by_style=_accuracies(((i.group, i.style), is_right(i.last)) for i in lessons),
+        right_by_level=_accuracies(((task, level), right) for task, level, right in outcomes),
         trend={
             task: trend_p_value(
                 [level for t, level, _ in outcomes if t == task],
@@ -351,11 +351,11 @@ def _run_facts(
     )
 
 
-def _tallies(items: Iterable[tuple[K, bool]]) -> dict[K, Tally]:
-    found: dict[K, Tally] = {}
+def _accuracies(items: Iterable[tuple[K, bool]]) -> dict[K, Accuracy]:
+    found: dict[K, Accuracy] = {}
     for key, right in items:
-        so_far = found.get(key, Tally())
-        found[key] = Tally(so_far.right + right, so_far.n + 1)
+        so_far = found.get(key, Accuracy())
+        found[key] = Accuracy(so_far.right + right, so_far.n + 1)
     return found
 
 
