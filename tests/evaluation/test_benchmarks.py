@@ -256,8 +256,8 @@ def test_the_summary_holds_the_result_of_each_benchmark_and_two_warnings(tmp_pat
     accuracy = found.benchmarks["gsm8k"].conditions["plain/1"].score.accuracy.macro
     assert accuracy.low is not None
     assert (
-        f"100.0 % right (mean of tasks; 95 % interval {100 * accuracy.low:.1f} % to 100.0 %, n = 20)"
-        in summary
+        "100.0 % right (mean of tasks; 95 % interval "
+        f"{100 * accuracy.low:.1f} % to 100.0 %, n = 20)" in summary
     )
     assert len(summary.splitlines()) <= 12
     broken = replace(

@@ -18,7 +18,7 @@ async def evaluate_and_report(
     runtime: Runtime,
     progress: Progress,
 ) -> ModelScores:
-    """Evaluate ``model`` and write ``scores.json``, ``report.html`` and ``summary.md`` into ``out``.
+    """Evaluate ``model``; write ``scores.json``, ``report.html`` and ``summary.md`` into ``out``.
 
     Args:
         settings: The benchmarks, and how they are asked.
