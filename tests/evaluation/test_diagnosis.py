@@ -154,7 +154,7 @@ def test_the_diagnosis_fits_a_narrow_screen_and_is_kept(forgetful: tuple[Path, D
     run_dir = folder / "runs" / "small"
     done = orcinus("diagnose", "small", "--lessons", "12", cwd=folder, variables={"COLUMNS": "60"})
     assert done.returncode == 0, done.stderr
-    assert "Asked again 12 of" in " ".join(done.stdout.split())
+    assert "of the 12 lessons that it was asked again" in " ".join(done.stdout.split())
     tables_only = done.stdout.split("\n1. ")[0]
     assert max(map(len, tables_only.splitlines())) <= 60
     assert "…" not in tables_only

@@ -154,6 +154,8 @@ def test_the_reports_show_the_win_rates(finished: Path) -> None:
     assert "A judge prefers its answers to those of the teacher in 0.0 % of 10 pairs" in text_of(
         page
     )
+    summary = (finished / "summary.md").read_text(encoding="utf-8")
+    assert "prefers its answers to those of the teacher in 0.0 % of 10 pairs" in summary
     facts = json.loads((finished / "report.json").read_bytes())
     assert facts["pairwise"][3]["b"] == "teacher"
     assert facts["pairwise"][3]["losses"] == row.losses

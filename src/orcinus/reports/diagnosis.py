@@ -21,12 +21,13 @@ def summary(found: Diagnosis) -> str:
     """Return the diagnosis in a sentence."""
     if not found.failed:
         return (
-            f"The student answers all {found.asked:,} lessons right that it was asked again, of "
-            f"{found.lessons:,}."
+            f"The student passes all {found.asked:,} lessons that it was asked again, of the "
+            f"{found.lessons:,} that it was taught."
         )
     return (
-        f"Asked again {found.asked:,} of the {found.lessons:,} lessons it was taught, the student "
-        f"fails {found.failed:,} ({100 * found.failed / found.asked:.0f} %)."
+        f"The student fails {found.failed:,} ({100 * found.failed / found.asked:.0f} %) of the "
+        f"{found.asked:,} lessons that it was asked again, of the {found.lessons:,} that it was "
+        "taught."
     )
 
 

@@ -77,6 +77,8 @@ def summary(facts: Facts) -> str:
         after=means.get("after"),
         teacher=means.get("teacher"),
         gain=gains[0] if gains else None,
+        win_rates=[row for row in facts.scores.pairwise if row.task is None and row.n],
+        arms=ARMS,
         calls=sum(row.calls for row in facts.spend),
         minutes=sum(seconds for _, seconds in facts.seconds) / 60,
         warnings=[warning.removeprefix("Warning: ") for warning in warnings[:WARNINGS_IN_SUMMARY]],

@@ -18,7 +18,9 @@ async function refresh(part) {
   }
 }
 
-for (const part of document.querySelectorAll("[data-src]")) setInterval(refresh, MILLISECONDS, part);
+for (const part of document.querySelectorAll("[data-src]")) {
+  setInterval(refresh, MILLISECONDS, part);
+}
 
 const again = document.querySelector("[data-again]");
 if (again) setTimeout(() => location.reload(), Number(again.dataset.again));
