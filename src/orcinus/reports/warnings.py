@@ -71,7 +71,7 @@ def _too_little_to_conclude(after: ArmScore | None) -> Iterator[str]:
     if after is None:
         return
     score = after.accuracy.micro
-    if score.mean is not None and score.mean < LOW_ACCURACY:
+    if score.mean is not None and score.format_ok and score.mean < LOW_ACCURACY:
         yield (
             "The student's accuracy is very low. At most it has learned the form of the answers, "
             "and these scores support no conclusion about strategies."
