@@ -213,7 +213,7 @@ def test_the_plan_says_what_trials_ask_and_train(tmp_path: Path) -> None:
     several = asyncio.run(
         plan_recipe(load_recipe(recipe), recipe, flags(recipe), Silent(), nodes=2)
     )
-    assert any("say the single share" in note for note in several.notes)
+    assert any("set the single share" in note for note in several.notes)
 
 
 def test_a_single_share_needs_no_trial(tmp_path: Path) -> None:

@@ -1,61 +1,50 @@
-"""Estimate the calls, tokens and dollars of each step before it runs."""
+"""Estimate the calls, tokens and dollars of each step before it runs.
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+Each step lists the requests that it would make (``Step.requests``). This module counts them.
+
+    requests of ``teach`` ──count, look up in ledger──► PlannedStep(calls=180, known_calls=20, …)
+
+Tokens of a model that has answered before are estimated from its answers, those of a new model from
+``max_tokens``.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from orcinus.core.sampling import SamplingConfig
-from orcinus.core.types import Attempt, Example, Request, Split, Strategy
-from orcinus.evaluation import evaluate
-from orcinus.evaluation.pairwise import PairwiseConfig, pairwise_requests
-from orcinus.lessons import teach
-from orcinus.lessons.erase import generic_text
+from orcinus.core.types import Attempt, Request
 from orcinus.models.configs import SelfConfig
 from orcinus.models.remote.endpoint import EndpointConfig, Price
 from orcinus.models.roles import Models
 from orcinus.models.scratch import ScratchConfig
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.step import Step
-from orcinus.runs import layout, tables
-from orcinus.runs.assigned import Assigned
-from orcinus.runs.context import Progress, Runtime, StepContext
-from orcinus.runs.ledger import Ledger, attempt_id
+from orcinus.runs import layout
+from orcinus.runs.context import Asking, StepContext
+from orcinus.runs.ledger import attempt_id
 from orcinus.runs.model_names import model_name, model_names
-from orcinus.strategies import probe
-from orcinus.strategies.library import by_name, messages_of
-from orcinus.strategies.prompts import requests_for, suits
-from orcinus.strategies.skills import SkillsConfig, read_skills
 from orcinus.training import mix as trials
-from orcinus.training import train
-from orcinus.training.config import MixConfig
 from orcinus.verifiers.judge import judge_request
-from orcinus.verifiers.judge_prompts import (
-    BY_MODEL,
-    Inquiry,
-    Kind,
-    inquiry_about,
-    is_open,
-    rating,
-    reference_text,
-)
+from orcinus.verifiers.judge_prompts import BY_MODEL, inquiry_about, is_open
 from orcinus.verifiers.verify import verify
 
 CHARACTERS_PER_TOKEN = 4
-"""For prompts of a model that has answered nothing yet."""
+"""Characters. For prompts of a model that has not answered yet: English text has about four."""
 LOW_SHARE = 0.1
-"""Of the bound on written tokens: the low end of the range for such a model."""
+"""Share of ``max_tokens``: the low end of what such a model writes."""
 SPREAD = 2.0
-"""Standard errors of the measured mean to either side."""
+"""Standard errors of the measured mean to either side: about a 95 % interval."""
 BATCH = 500
+"""Requests that are looked up in the ledger together, to bound memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStep:
-    """One line of the plan; None where a step asks no model."""
+    """One line of the plan; figures are None where a step asks no model."""
 
     step: str
-    """``teach (judge)`` is what a judge is asked about the answers of ``teach``, as the ledger books it."""
+    """``teach (judge)`` is what a judge is asked about the answers of ``teach``."""
     state: str
     """``done``, ``to do``, or ``to do again`` when the recipe has changed since."""
     calls: int | None = None
@@ -69,452 +58,333 @@ class PlannedStep:
     usd_high: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asking:
-    """The calls of one step to one role's model."""
+@dataclass(slots=True, kw_only=True)
+class _JudgeCalls:
+    """The calls of a judge about the answers of one step."""
 
-    role: str
-    requests: Iterator[Request]
-    exact: bool
-    """The very requests that will be made, so that the ledger can be asked for them."""
+    kind: str
+    """What the judge is asked for: ``verdict``, ``rating`` …; answers differ in length by kind."""
+    sure: int = 0
+    maybe: int = 0
+    """Calls that depend on answers: where rules find no verdict, or a trace is left to rate."""
+    known: int = 0
+    characters: int = 0
+    """Characters of all prompts to send, without answers that are not written yet."""
+    unwritten: int = 0
+    """Number of such answers."""
 
 
 @dataclass(slots=True, kw_only=True)
-class _Inquiries:
-    """What a judge would be asked about the answers of one step."""
+class _Counts:
+    """The calls of one step to one model."""
 
-    kind: Kind = "verdict"
-    sure: int = 0
-    maybe: int = 0
-    """Only where rules find no verdict, or a trace is left to rate."""
+    calls: int = 0
     known: int = 0
     characters: int = 0
-    """Of all prompts that are to be sent, but for answers that are not there yet."""
-    unwritten: int = 0
-    """Of those answers."""
+    """Characters of the prompts."""
+    bound: int = 0
+    """Upper bound on the tokens of the answers."""
+    judged: dict[str, _JudgeCalls] = field(default_factory=dict)
+    """Calls of the judge about the answers, by kind."""
 
 
 class Estimator:
-    """Counts what each step would ask."""
+    """Counts the requests of each step."""
 
     def __init__(
         self,
         recipe: Recipe,
+        steps: Mapping[str, Step],
         run_dir: Path,
-        steps: dict[str, Step],
         models: Models,
-        ledger: Ledger,
-        runtime: Runtime,
-        progress: Progress,
+        context: StepContext,
     ) -> None:
-        self._recipe, self._run_dir, self._steps = recipe, run_dir, steps
-        self._models, self._ledger = models, ledger
-        self._strategies = recipe.resolved_strategies()
-        self._context = StepContext(
-            out=run_dir,
-            inputs={"sample": steps["sample"].folder(run_dir)},
-            run=recipe.name,
-            seed=recipe.seed,
-            ledger=ledger,
-            runtime=runtime,
-            progress=progress,
-            completer=models.open,
-        )
+        """Take what is planned.
+
+        Args:
+            recipe: Its models, prices and settings.
+            steps: The steps by name.
+            run_dir: The run's folder, in which ``sample`` is done.
+            models: Opens models to learn their identities; none is asked.
+            context: The ledger, runtime and seed; its inputs are set for each step.
+        """
+        self._recipe, self._steps, self._run_dir = recipe, steps, run_dir
+        self._models, self._ledger = models, context.ledger
         assign = steps.get("skills", steps["assign"])
-        done = assign.is_done(run_dir)
-        self._assigned = Assigned.read(assign.folder(run_dir)) if done else None
-        self._known = by_name(
-            self._strategies + (read_skills(assign.folder(run_dir)) if done else ())
-        )
-        select = steps.get("select")
-        self._selected = (
-            select.folder(run_dir) if select is not None and select.is_done(run_dir) else None
-        )
-        self._guessed: set[str] = set()
+        # A step whose input is not done yet reads these: examples that are not narrowed down yet,
+        # and assignments where there are any.
+        fallbacks = {"sample": steps["sample"], "assign": assign}
+        self._context = replace(context, inputs=self._done(fallbacks))
         self._model_names = model_names(run_dir)
-        self._judges = False
+        self._guessed: set[str] = set()
+        self._asks_judge = False
 
     async def rows(self, step: Step) -> list[PlannedStep]:
-        """The plan's lines for ``step``: its own, and its judge's where it has one."""
+        """Return the plan's lines for ``step``: its own, and its judge's where it has one."""
         if step.is_done(self._run_dir):
             return [PlannedStep(step=step.name, state="done")]
-        before = any(self._run_dir.glob(f"{step.name}-*/{layout.DONE}"))
-        line = PlannedStep(step=step.name, state="to do again" if before else "to do")
-        parts: list[PlannedStep] = []
+        was_done = any(self._run_dir.glob(f"{step.name}-*/{layout.DONE}"))
+        line = PlannedStep(step=step.name, state="to do again" if was_done else "to do")
+        inputs = {**self._context.inputs, **self._done(step.inputs)}
+        own: list[PlannedStep] = []
         judged: list[PlannedStep] = []
-        for asking in self._askings(step.name):
-            part, inquiries, written = await self._estimate(asking)
-            parts.append(part)
-            judged += [self._judging(item, written) for item in inquiries]
-        if step.name in ("curate", "curate-assistant") and self._recipe.curate.quality is not None:
-            judged.append(
-                self._rating(
-                    step.name.replace("curate", "teach"), self._recipe.curate.quality.labelled
-                )
-            )
-        if step.name == "evaluate" and self._recipe.evaluate.pairwise is not None:
-            judged.append(self._comparisons(self._recipe.evaluate.pairwise))
-        rows = [_summed(line, parts) if parts else line]
+        for asking in step.requests(replace(self._context, inputs=inputs)):
+            if asking.role == "judge":
+                judged += self._judge_requests(asking.requests, step)
+                continue
+            counts = await self._count(asking)
+            part, longest = self._answers_line(asking.role, counts)
+            own.append(part)
+            judged += [self._judge_line(calls, longest) for calls in counts.judged.values()]
+        rows = [_summed(line, own) if own else line]
         if sum((part.calls or 0) + (part.known_calls or 0) for part in judged):
-            self._judges = True
+            self._asks_judge = True
             rows.append(_summed(replace(line, step=f"{step.name} (judge)"), judged))
         return rows
 
     def notes(self) -> list[str]:
-        """What a reader should know about the figures."""
-        notes = []
-        if self._recipe.probe.adaptive and len(self._strategies) > 1:
-            notes.append(
-                "The probe is adaptive: it makes at most the calls shown, and fewer where a choice is soon clear."
+        """Return what a reader should know about the figures."""
+        return [
+            *self._notes_about_bounds(),
+            *self._notes_about_models(),
+            *self._notes_about_evaluation(),
+            *self._notes_about_trials(),
+            *self._notes_about_the_budget(),
+        ]
+
+    def _notes_about_bounds(self) -> Iterator[str]:
+        if self._recipe.probe.adaptive and len(self._recipe.strategies) > 1:
+            yield (
+                "The probe is adaptive: it makes at most the calls shown, and fewer where a choice "
+                "is clear early."
             )
-        if self._assigned is None:
-            notes.append(
-                "Which strategy is taught is not known before the probe; the range covers the cheapest and the dearest."
+        if "assign" not in self._context.inputs:
+            yield (
+                "Which strategy is taught is not known before the probe; the range covers the "
+                "cheapest and the most expensive."
             )
-        if self._recipe.select is not None and self._selected is None:
-            notes.append(
-                "What is selected is not known before it was measured; the calls of teaching are those for all examples."
+        if "select" in self._steps and not self._steps["select"].is_done(self._run_dir):
+            yield (
+                "What is selected is not known before the student is measured; teaching is counted "
+                "for all examples."
             )
+
+    def _notes_about_models(self) -> Iterator[str]:
         for model in sorted(self._guessed):
-            notes.append(
-                f"{model} has answered nothing yet: its tokens out are a guess of {LOW_SHARE:.0%} to 100 % of max_tokens. "
-                "A first small run makes the plan exact."
+            yield (
+                f"{model[0].upper()}{model[1:]} has not answered yet: its tokens out are a guess, "
+                f"{LOW_SHARE:.0%} to 100 % of max_tokens. A first small run makes the plan exact."
             )
-        for role, model_config in (
-            ("teacher", self._recipe.teacher),
-            ("judge", self._recipe.judge),
-        ):
-            if isinstance(model_config, EndpointConfig) and model_config.known_price() is None:
-                notes.append(
-                    f"No price is known for {model_config.model}: its dollars are shown as 0. Set {role}.price: {{input: …, output: …}}."
+        for role in ("teacher", "assistant", "judge"):
+            config = getattr(self._recipe, role)
+            if isinstance(config, EndpointConfig) and config.known_price() is None:
+                yield (
+                    f"No price is known for {config.model}: its dollars are shown as 0. "
+                    f"Set {role}.price: {{input: …, output: …}}."
                 )
-        if self._judges:
-            notes.append(
-                "A judge's calls are at most: `judge_fallback` asks it only where rules find no answer, and curation may leave fewer traces to rate."
+        if self._asks_judge:
+            yield (
+                "A judge's calls are at most: `judge_fallback` asks it only where rules find no "
+                "answer, and curation may leave fewer traces to rate."
             )
+
+    def _notes_about_evaluation(self) -> Iterator[str]:
         decide = self._recipe.evaluate.decide
         if decide is not None and "rebase" in decide.by:
             widths = sum(decide.widths(self._recipe.evaluate.sampling.samples))
-            notes.append(
-                f"Tree search asks up to {decide.steps * widths:,} further calls of the student for each held-out question; these are not in the figures."
+            yield (
+                f"Tree search asks the student up to {decide.steps * widths:,} more times for each "
+                "held-out question; these calls are not in the figures."
             )
         if decide is not None and decide.rewarded and decide.reward == "judge":
-            notes.append(
-                "The judge rates every answer and every step that is decided among; these calls are not in the figures."
+            yield (
+                "The judge rates every answer and every step that is chosen among; these calls are "
+                "not in the figures."
             )
-        arms = sum(name.startswith("train") for name in self._steps)
-        for name, mix in self._open_mixes():
-            n = len(trials.probe_examples(mix, self._context))
-            notes.append(
-                f"Stage {name}: its share is chosen by {len(mix.shares)} trial students for each trained student ({arms} of them), each trained on "
-                f"{mix.trial:.0%} of the stage ({arms * len(mix.shares) * mix.trial:g} times the stage besides) and asked {n:,} probe examples, "
-                "as is the student before the stage."
-            )
-        if self._recipe.budget.usd is not None:
-            spent = self._ledger.spent(self._recipe.name)[0]
-            notes.append(
-                f"Budget: ${self._recipe.budget.usd:,.2f}, of which ${spent:,.2f} is spent."
-            )
-        return notes
 
-    def _askings(self, name: str) -> list[_Asking]:
-        if name == "probe":
-            exact = not self._recipe.probe.adaptive
-            return [_Asking(role=self._recipe.assign.whose, requests=self._probe(), exact=exact)]
-        if name == "assign":
-            return [
-                _Asking(
-                    role=self._recipe.assign.whose,
-                    requests=self._confirm(),
-                    exact=False,
-                )
-            ]
-        if name == "skills" and self._recipe.skills is not None:
-            return [
-                _Asking(role="student", requests=self._skills(self._recipe.skills), exact=False)
-            ]
-        if (
-            name == "select"
-            and self._recipe.select is not None
-            and self._recipe.select.needs_pass_rate
-        ):
-            requests = self._teach_split(self._recipe.select.sampling)
-            return [_Asking(role="student", requests=requests, exact=self._assigned is not None)]
-        if name == "teach":
-            requests = self._teach(self._recipe.teach)
-            return [_Asking(role="teacher", requests=requests, exact=self._assigned is not None)]
-        if name == "teach-assistant":
-            requests = self._teach(self._recipe.assist)
-            return [_Asking(role="assistant", requests=requests, exact=self._assigned is not None)]
-        if name.startswith("train"):
-            generic = generic_text(self._recipe.erase)
-            return [
-                _Asking(role=asking.role, requests=iter(asking.requests), exact=asking.exact)
-                for asking in train.requests(self._recipe.train, generic, self._context)
-            ]
-        if name == "evaluate":
-            arms = [self._arm(arm, "held_out") for arm in self._recipe.evaluate.arms]
-            return arms + [
-                self._arm(arm, "retention")
-                for arm in evaluate.RETENTION_ARMS
-                if self._recipe.retention
-            ]
-        return []
-
-    def _asked(
-        self, examples: Sequence[Example], config: SamplingConfig, strategy: Strategy
-    ) -> Iterator[Request]:
-        for example in examples:
-            if suits(strategy, example):
-                yield from requests_for(example, strategy, config, seed=self._recipe.seed)
-
-    def _probe(self) -> Iterator[Request]:
-        for strategy in self._strategies:
-            for examples in probe.probe_examples(self._context).values():
-                yield from self._asked(
-                    examples[: self._recipe.probe.per_task], self._recipe.probe.sampling, strategy
-                )
-
-    def _confirm(self) -> Iterator[Request]:
-        for examples in probe.probe_examples(self._context).values():
-            left = min(len(examples) // 2, self._recipe.probe.reserve, self._recipe.assign.confirm)
-            fresh = examples[len(examples) - left :]
-            yield from self._asked(fresh, self._recipe.probe.sampling, self._longest())
-
-    def _skills(self, config: SkillsConfig) -> Iterator[Request]:
-        """What tests of skills ask at most, were every group to go through all rounds; drafts are a few calls beside it."""
-        by_task: dict[str, list[Example]] = {}
-        for example in tables.read_examples(
-            self._context.inputs["sample"] / layout.EXAMPLES, "teach"
-        ):
-            by_task.setdefault(example.task, []).append(example)
-        for examples in by_task.values():
-            for _ in range(2):
-                yield from self._asked(
-                    examples[: config.test * config.rounds],
-                    self._recipe.probe.sampling,
-                    self._longest(),
-                )
-
-    def _teach_split(self, config: SamplingConfig) -> Iterator[Request]:
-        yield from self._explained(
-            tables.read_examples(self._context.inputs["sample"] / layout.EXAMPLES, "teach"),
-            config,
-        )
-
-    def _teach(self, config: teach.TeachConfig) -> Iterator[Request]:
-        inputs = self._context.inputs if self._selected is None else {"sample": self._selected}
-        yield from self._explained(
-            teach.chosen(config, replace(self._context, inputs=inputs)), config.sampling
-        )
-
-    def _explained(self, examples: Iterable[Example], config: SamplingConfig) -> Iterator[Request]:
-        for example in examples:
-            name = (
-                self._assigned.strategy_of(example.task, example.id)
-                if self._assigned
-                else self._longest().name
-            )
-            if name is not None:
-                yield from requests_for(example, self._known[name], config, seed=self._recipe.seed)
-
-    def _arm(self, arm: evaluate.Arm, split: Split) -> _Asking:
-        config = self._recipe.evaluate
-        role = "teacher" if arm == "teacher" else "student"
-        prompted = arm in ("teacher", "prompted")
-
-        def requests() -> Iterator[Request]:
-            for example in evaluate.chosen(config, self._context, split):
-                name = (
-                    self._assigned.strategy_of(example.task, example.id)
-                    if self._assigned and prompted
-                    else None
-                )
-                strategy = self._known[name] if name else self._longest()
-                yield from requests_for(
-                    example, strategy, config.sampling_of(arm), seed=self._recipe.seed
-                )
-
-        return _Asking(
-            role=role, requests=requests(), exact=prompted and self._assigned is not None
-        )
-
-    def _open_mixes(self) -> list[tuple[str, MixConfig]]:
-        """By stage the shares that trials will choose among."""
+    def _notes_about_trials(self) -> Iterator[str]:
         train = self._recipe.train
-        return [(train.stages[place].name, mix) for place, mix in train.open_mixes.items()]
+        arms = sum(name.startswith("train") for name in self._steps)
+        for place, mix in train.open_mixes.items():
+            asked = len(trials.probe_examples(mix, self._context))
+            trained = arms * len(mix.shares) * mix.trial
+            yield (
+                f"Stage {train.stages[place].name}: its share is chosen by {len(mix.shares)} trial "
+                f"students for each trained student ({arms} of them). Each is trained on "
+                f"{mix.trial:.0%} of the stage (together {trained:g} times the stage) and asked "
+                f"{asked:,} probe examples, as is the student before the stage."
+            )
 
-    def _longest(self) -> Strategy:
-        """The strategy with the longest message: an upper bound for prompts while the choice is open."""
-        return max(
-            self._strategies, key=lambda strategy: max(map(len, messages_of(strategy)), default=0)
-        )
+    def _notes_about_the_budget(self) -> Iterator[str]:
+        cap = self._recipe.budget.usd
+        if cap is not None:
+            spent = self._ledger.spent(self._recipe.name)[0]
+            yield f"Budget: ${cap:,.2f}, of which ${spent:,.2f} is spent."
 
-    async def _estimate(
-        self, asking: _Asking
-    ) -> tuple[PlannedStep, list[_Inquiries], tuple[float, float]]:
-        """What the calls are, what a judge is asked of the answers, and how long an answer is (low, high; in tokens)."""
+    def _done(self, steps: Mapping[str, Step]) -> dict[str, Path]:
+        """Return the folders of the steps that are done."""
+        return {
+            role: step.folder(self._run_dir)
+            for role, step in steps.items()
+            if step.is_done(self._run_dir)
+        }
+
+    async def _count(self, asking: Asking) -> _Counts:
+        """Count requests, those that the ledger knows, and what a judge is asked of the answers."""
         model = self._model(asking.role)
-        measured = self._ledger.mean_tokens(model) if model is not None else None
-        calls = known = prompt_characters = bound = 0
-        by_kind: dict[Kind, _Inquiries] = {}
-        while batch := list(islice(asking.requests, BATCH)):
+        counts = _Counts()
+        requests = iter(asking.requests)
+        while batch := list(islice(requests, BATCH)):
+            answers: Sequence[Attempt | None] = [None] * len(batch)
             if asking.exact and model is not None:
-                known += self._ledger.known([attempt_id(request, model) for request in batch])
-            calls += len(batch)
-            await self._inquire(
-                [r for r in batch if r.example.meta.get("verifier") in BY_MODEL],
-                asking,
-                model,
-                by_kind,
-            )
-            prompt_characters += sum(
-                len(message.content) for request in batch for message in request.messages
-            )
-            bound += sum(request.sampling.max_tokens for request in batch)
-        if measured is None and calls:
-            self._guessed.add(self._name(model, asking.role))
-        tokens_in = (
-            prompt_characters / CHARACTERS_PER_TOKEN if measured is None else measured[0] * calls
-        )
-        low, high = _written(measured, calls, bound)
-        left = (calls - known) / calls if calls else 0.0
-        part = self._line(
-            asking.role, calls - known, known, left * tokens_in, (left * low, left * high)
-        )
-        return part, list(by_kind.values()), (low / max(1, calls), high / max(1, calls))
+                identities = [attempt_id(request, model) for request in batch]
+                counts.known += self._ledger.known(identities)
+                if any(_kind_of(request) for request in batch):
+                    answers = self._ledger.recall(batch, identities, model)
+            counts.calls += len(batch)
+            counts.characters += sum(map(_length, batch))
+            counts.bound += sum(request.sampling.max_tokens for request in batch)
+            for request, answer in zip(batch, answers, strict=True):
+                if (kind := _kind_of(request)) is not None:
+                    await self._count_judging(request, answer, kind, counts.judged)
+        return counts
 
-    async def _inquire(
-        self,
-        requests: Sequence[Request],
-        asking: _Asking,
-        model: str | None,
-        by_kind: dict[Kind, _Inquiries],
+    async def _count_judging(
+        self, request: Request, answer: Attempt | None, kind: str, judged: dict[str, _JudgeCalls]
     ) -> None:
-        """Count what a judge is asked about the answers to ``requests``: exactly where the ledger has them."""
-        if not requests:
-            return
+        """Count the call of the judge about one answer, exactly where the ledger has the answer."""
         judging, judge = self._recipe.judging, self._model("judge")
         instructions = {str(kind): text for kind, text in judging.instructions.items()}
-        answers: Sequence[Attempt | None] = [None] * len(requests)
-        if asking.exact and model is not None:
-            answers = self._ledger.recall(
-                requests, [attempt_id(request, model) for request in requests], model
-            )
-        for request, answer in zip(requests, answers, strict=True):
-            verifier = request.example.meta["verifier"]
-            kind = BY_MODEL[verifier]
-            counted = by_kind.setdefault(kind, _Inquiries(kind=kind))
-            if answer is None:
-                counted.sure += verifier != "judge_fallback"
-                counted.maybe += verifier == "judge_fallback"
-                counted.unwritten += 1
-                counted.characters += _length(
-                    inquiry_about(request.example, "", kind, instructions)
-                )
-            elif is_open(request.example, answer, await verify(request.example, answer)):
-                inquiry = inquiry_about(request.example, answer.text, kind, instructions)
-                sampling = judging.sampling.sampling(0, self._recipe.seed)
-                asked = judge_request(request.example, inquiry, sampling)
-                if judge is not None and self._ledger.known([attempt_id(asked, judge)]):
-                    counted.known += 1
-                else:
-                    counted.sure += 1
-                    counted.characters += _length(inquiry)
+        example, verifier = request.example, request.example.meta["verifier"]
+        calls = judged.setdefault(kind, _JudgeCalls(kind=kind))
+        if answer is not None and not is_open(example, answer, await verify(example, answer)):
+            return
+        text = "" if answer is None else answer.text
+        inquiry = inquiry_about(example, text, BY_MODEL[verifier], instructions)
+        asked = judge_request(example, inquiry, judging.sampling.sampling(0, self._recipe.seed))
+        if answer is None:
+            calls.sure += verifier != "judge_fallback"
+            calls.maybe += verifier == "judge_fallback"
+            calls.unwritten += 1
+        elif judge is not None and self._ledger.known([attempt_id(asked, judge)]):
+            calls.known += 1
+            return
+        else:
+            calls.sure += 1
+        calls.characters += _length(asked)
 
-    def _rating(self, teaching: str, labelled: int) -> PlannedStep:
-        """The ratings of traces that ``curate.quality`` learns from."""
-        (asking,) = self._askings(teaching)
-        model = self._model(asking.role)
-        measured = self._ledger.mean_tokens(model) if model is not None else None
-        requests = list(islice(asking.requests, labelled))
-        inquiries = _Inquiries(kind="rating", maybe=len(requests), unwritten=len(requests))
-        task = self._recipe.judging.instructions.get("rating")
+    def _judge_requests(self, requests: Iterable[Request], step: Step) -> list[PlannedStep]:
+        """Return the lines of calls that a step itself makes to the judge, by kind."""
+        by_kind: dict[str, _JudgeCalls] = {}
         for request in requests:
-            reference = reference_text(request.example)
-            inquiries.characters += _length(
-                rating(request.example.prompt, "", reference, task=task)
-            )
-        low, high = _written(
-            measured, len(requests), sum(request.sampling.max_tokens for request in requests)
-        )
-        return self._judging(inquiries, (low / max(1, len(requests)), high / max(1, len(requests))))
+            kind = request.strategy.removeprefix("judge: ")
+            calls = by_kind.setdefault(kind, _JudgeCalls(kind=kind))
+            calls.maybe += 1
+            calls.characters += _length(request)
+            # A rated trace is not in the prompt, because it is not written yet.
+            calls.unwritten += kind == "rating"
+        return [
+            self._judge_line(calls, self._trace_tokens(step, calls.unwritten))
+            for calls in by_kind.values()
+        ]
 
-    def _comparisons(self, config: PairwiseConfig) -> PlannedStep:
-        """Count what a judge is asked about pairs of answers, each with two stand-ins."""
-        evaluated = self._recipe.evaluate
-        inquiries = _Inquiries(kind="comparison")
-        for request in pairwise_requests(
-            config,
-            evaluate.chosen(evaluated, self._context),
-            evaluated.arms,
-            evaluated.sampling.max_tokens,
-            replace(self._context, judging=self._recipe.judging),
-        ):
-            inquiries.sure += 1
-            inquiries.characters += sum(len(message.content) for message in request.messages)
-        return self._judging(inquiries, (0.0, 0.0))
+    def _trace_tokens(self, step: Step, traces: int) -> float:
+        """Return the upper end of the tokens of one trace that ``step`` has rated."""
+        if traces == 0:
+            return 0.0
+        role = "assistant" if step.name.endswith("-assistant") else "teacher"
+        config = self._recipe.assist if role == "assistant" else self._recipe.teach
+        bound = traces * config.sampling.max_tokens
+        return _written(self._measured(role), traces, bound)[1] / traces
 
-    def _judging(self, asked: _Inquiries, written: tuple[float, float]) -> PlannedStep:
-        """The line of a judge that is asked about answers of so many tokens."""
-        model = self._model("judge")
-        measured = (
-            self._ledger.mean_tokens(model, judging=asked.kind) if model is not None else None
+    def _answers_line(self, role: str, counts: _Counts) -> tuple[PlannedStep, float]:
+        """Return the line of a step's calls, and the upper end of the tokens of one answer."""
+        measured = self._measured(role)
+        if measured is None and counts.calls:
+            self._guessed.add(self._display_name(role))
+        tokens_in = (
+            counts.characters / CHARACTERS_PER_TOKEN
+            if measured is None
+            else measured[0] * counts.calls
         )
+        low, high = _written(measured, counts.calls, counts.bound)
+        left = (counts.calls - counts.known) / counts.calls if counts.calls else 0.0
+        line = self._line(
+            role,
+            (counts.calls - counts.known, counts.known),
+            (left * tokens_in, left * tokens_in),
+            (left * low, left * high),
+        )
+        return line, high / max(1, counts.calls)
+
+    def _judge_line(self, asked: _JudgeCalls, answer_tokens: float) -> PlannedStep:
+        """Return the line of a judge that is asked about answers of ``answer_tokens`` tokens."""
+        measured = self._measured("judge", judging=asked.kind)
         calls = asked.sure + asked.maybe
         if measured is None and calls:
-            self._guessed.add(self._name(model, "judge"))
-        tokens_in = asked.characters / CHARACTERS_PER_TOKEN + asked.unwritten * written[1]
+            self._guessed.add(self._display_name("judge"))
+        tokens_in = asked.characters / CHARACTERS_PER_TOKEN + asked.unwritten * answer_tokens
         low, high = _written(measured, calls, calls * self._recipe.judging.sampling.max_tokens)
+        sure = asked.sure / max(1, calls)  # the low end leaves out calls that may not be made
         return self._line(
-            "judge", calls, asked.known, tokens_in, (low, high), sure=asked.sure / max(1, calls)
+            "judge", (calls, asked.known), (sure * tokens_in, tokens_in), (sure * low, high)
         )
 
     def _line(
         self,
         role: str,
-        calls: int,
-        known: int,
-        tokens_in: float,
-        written: tuple[float, float],
-        *,
-        sure: float = 1.0,
+        calls: tuple[int, int],
+        tokens_in: tuple[float, float],
+        tokens_out: tuple[float, float],
     ) -> PlannedStep:
-        """Calls, tokens and dollars; ``sure`` is the share of the calls that the lower end counts."""
+        """Return a line with its dollars.
+
+        Args:
+            role: Whose price counts.
+            calls: Those to make, and those that the ledger answers.
+            tokens_in: Low and high end.
+            tokens_out: Low and high end.
+        """
         price = self._price(role)
-        low, high = sure * written[0], written[1]
+        usd_low, usd_high = (
+            (read * price.input + written * price.output) / 1e6
+            for read, written in zip(tokens_in, tokens_out, strict=True)
+        )
         return PlannedStep(
             step="",
             state="",
-            calls=calls,
-            known_calls=known,
-            tokens_in=round(tokens_in),
-            tokens_out_low=round(low),
-            tokens_out_high=round(high),
-            usd_low=(sure * tokens_in * price.input + low * price.output) / 1e6,
-            usd_high=(tokens_in * price.input + high * price.output) / 1e6,
+            calls=calls[0],
+            known_calls=calls[1],
+            tokens_in=round(tokens_in[1]),
+            tokens_out_low=round(tokens_out[0]),
+            tokens_out_high=round(tokens_out[1]),
+            usd_low=usd_low,
+            usd_high=usd_high,
         )
 
-    def _name(self, model: str | None, role: str) -> str:
-        """Return a model's name for a reader; ``model`` is None where it is yet to be made."""
-        return f"the {role}" if model is None else model_name(model, self._model_names, role)
+    def _measured(
+        self, role: str, *, judging: str | None = None
+    ) -> tuple[float, float, float] | None:
+        """Return mean tokens in, and mean and deviation of tokens out; None without answers."""
+        model = self._model(role)
+        return None if model is None else self._ledger.mean_tokens(model, judging=judging)
 
     def _model(self, role: str) -> str | None:
-        """The model's identity; None for a student that a step has yet to make."""
-        own = role == "student" or (
+        """Return the model's identity; None for a student that a step has yet to make."""
+        is_student = role == "student" or (
             role == "teacher" and isinstance(self._recipe.teacher, SelfConfig)
         )
-        if own and isinstance(self._recipe.student, ScratchConfig):
+        if is_student and isinstance(self._recipe.student, ScratchConfig):
             return None
         return self._models.open(role).model
 
+    def _display_name(self, role: str) -> str:
+        """Return a model's name for a reader: its role where its identity is a folder's hash."""
+        model = self._model(role)
+        return f"the {role}" if model is None else model_name(model, self._model_names, role)
+
     def _price(self, role: str) -> Price:
-        recipe = self._recipe
-        model = {
-            "teacher": recipe.teacher,
-            "assistant": recipe.assistant,
-            "judge": recipe.judge,
-        }.get(role)
+        model = None if role == "student" else getattr(self._recipe, role)
         if not isinstance(model, EndpointConfig):
             return Price()
         price = model.known_price() or Price()
@@ -522,10 +392,20 @@ class Estimator:
         return Price(input=factor * price.input, output=factor * price.output)
 
 
+def _kind_of(request: Request) -> str | None:
+    """Return what a judge is asked about the answer to a request; None where rules judge it."""
+    return BY_MODEL.get(request.example.meta.get("verifier", ""))
+
+
+def _length(request: Request) -> int:
+    """Return the characters of a request's messages."""
+    return sum(len(message.content) for message in request.messages)
+
+
 def _written(
     measured: tuple[float, float, float] | None, calls: int, bound: int
 ) -> tuple[float, float]:
-    """Low and high end of the tokens that ``calls`` answers have, which may have ``bound`` at most."""
+    """Return the low and high end of the tokens of ``calls`` answers, ``bound`` at most."""
     if measured is None:
         return LOW_SHARE * bound, float(bound)
     _, mean, deviation = measured
@@ -534,7 +414,7 @@ def _written(
 
 
 def _summed(line: PlannedStep, parts: Sequence[PlannedStep]) -> PlannedStep:
-    """``line`` with the figures of its parts together."""
+    """Return ``line`` with the figures of its parts added up."""
     return replace(
         line,
         calls=sum(part.calls or 0 for part in parts),
@@ -545,7 +425,3 @@ def _summed(line: PlannedStep, parts: Sequence[PlannedStep]) -> PlannedStep:
         usd_low=sum(part.usd_low or 0.0 for part in parts),
         usd_high=sum(part.usd_high or 0.0 for part in parts),
     )
-
-
-def _length(inquiry: Inquiry) -> int:
-    return sum(len(message.content) for message in inquiry.messages)

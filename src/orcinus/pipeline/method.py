@@ -343,6 +343,7 @@ class _Builder:
             lambda context: train.train(
                 config.at(self._base), self._student_at(context), generic, context
             ),
+            lambda context: train.requests(config, generic, context),
         )
 
     def evaluate(self, inputs: Mapping[str, Step]) -> Step:
@@ -361,6 +362,9 @@ class _Builder:
             settings,
             inputs,
             lambda context: evaluate.evaluate(
+                config, self._known_strategies(context), generic, context
+            ),
+            lambda context: evaluate.requests(
                 config, self._known_strategies(context), generic, context
             ),
         )

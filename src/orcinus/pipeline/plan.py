@@ -19,7 +19,7 @@ from orcinus.pipeline.method import steps_of
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.run import base_of, run_recipe
 from orcinus.pipeline.step import Step
-from orcinus.runs.context import Progress, Runtime
+from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.ledger import Ledger
 from orcinus.training import train
 from orcinus.training.distributed.launch import command
@@ -82,7 +82,18 @@ async def plan_recipe(
     notes = ["The student's calls run on this machine and cost no dollars."]
     try:
         with Ledger(runtime.ledger_path) as ledger:
-            estimator = Estimator(recipe, run_dir, steps, models, ledger, runtime, progress)
+            context = StepContext(
+                out=run_dir,
+                inputs={},
+                run=recipe.name,
+                seed=recipe.seed,
+                ledger=ledger,
+                runtime=runtime,
+                progress=progress,
+                completer=models.open,
+                judging=recipe.judging if recipe.judge is not None else None,
+            )
+            estimator = Estimator(recipe, steps, run_dir, models, context)
             rows = [row for step in steps.values() for row in await estimator.rows(step)]
             notes += estimator.notes()
         if nodes > 1:
