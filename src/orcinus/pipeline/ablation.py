@@ -1,9 +1,10 @@
-"""Ablation: one recipe, its parts switched one at a time, the same seeds, the same held-out items, paired.
+"""Compare a recipe with variants of it: one part switched at a time, same seeds, same items.
 
-    orcinus ablate recipe.yaml --seeds 3      best, fixed strategies, random, kept, empty, unverified … → one table, one page
+    orcinus ablate recipe.yaml --seeds 3
+    → best, fixed, random, prompt kept, no system message, unverified … in one table and one chart
 
-Every arm is the recipe with a few keys changed, run in a folder of its own; what arms have in common (the probe, the teacher's
-answers) is in the ledger, so that it is paid for once.
+Every arm is the recipe with a few keys changed, run in a folder of its own. What arms have in
+common, such as the probe and the teacher's answers, is in the ledger and is paid for once.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,8 +26,9 @@ from orcinus.runs.context import Progress, Runtime
 from orcinus.runs.folders import finished_steps, summary_of
 
 BASE = "best, erased"
-"""The recipe as it is: every other arm is compared with it."""
+"""The arm that is the recipe itself; every other arm is compared with it."""
 ANSWERS_ONLY = "answers only"
+"""The arm that is trained on the teacher's answers without the explanations."""
 Equal = Literal["examples", "tokens"]
 
 
@@ -39,29 +41,32 @@ class ArmResult:
     """Accuracy of the trained student, mean over seeds and held-out items."""
     by_seed: tuple[float, ...]
     difference: float | None
-    """Against the recipe as it is, paired by seed and item; None for the recipe itself."""
+    """Accuracy minus that of the recipe, paired by seed and item; None for the recipe itself."""
     low: float | None
     high: float | None
     """Bounds of its 95 % bootstrap interval over items."""
     p_value: float | None
-    """Exact McNemar test over all seeds' items, corrected over arms (Holm)."""
+    """Exact McNemar test over the items of all seeds, after Holm's correction over arms."""
     answer_tokens: float
-    """Mean tokens the trained student writes."""
+    """Mean tokens that the trained student writes in one answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ablation:
-    """All arms, and how much they rest on."""
+    """All arms, and the number of seeds and items behind them."""
 
     rows: tuple[ArmResult, ...]
     seeds: tuple[int, ...]
     items: int
+    """Held-out items of one seed."""
     untrained: float
+    """Accuracy of the student before training, mean over seeds."""
     equal: Equal
+    """What every arm has the same number of: examples, or response tokens."""
 
 
 def arms_of(recipe: Recipe) -> dict[str, dict[str, dict[str, Any]]]:
-    """The arms by name: which keys of which section each changes."""
+    """Return the arms by name: for each section the keys that the arm changes."""
     names = [strategy.name for strategy in recipe.resolved_strategies()]
     arms: dict[str, dict[str, dict[str, Any]]] = {BASE: {}, ANSWERS_ONLY: {}}
     for name in names:
@@ -92,16 +97,17 @@ def variant(
     seed: int,
     tokens: int | None = None,
 ) -> Recipe:
-    """The recipe of one arm and seed: a run of its own.
+    """Return the recipe of one arm and seed: a run of its own.
 
-    Only that arm's trained student is evaluated; with the recipe as it is also the untrained one and the one trained on answers.
+    Only the arm's trained student is evaluated. With the recipe itself, so are the untrained
+    student and the one trained on answers.
 
     Args:
-        recipe: As it is.
-        name: Of the arm.
+        recipe: The base recipe.
+        name: Name of the arm.
         changes: By section, the keys that the arm changes.
-        seed: Of the run.
-        tokens: Response tokens to learn from over all stages; None leaves the recipe's epochs.
+        seed: Seed of the run.
+        tokens: Response tokens to learn from over all stages; None keeps the recipe's epochs.
     """
     update: dict[str, Any] = {
         section: getattr(recipe, section).model_copy(update=dict(keys))
@@ -137,18 +143,18 @@ async def ablate(
 
     Args:
         recipe: The base arm.
-        recipe_path: Its file, where relative paths start.
+        recipe_path: Its file; the recipe's relative paths start in its folder.
         runtime: Where and how fast.
-        progress: Is told how far it is.
-        seeds: Of the whole run, sampling included.
-        only: Names of arms to run besides the base; empty runs all.
-        equal: What arms have the same of: passes over their examples, or response tokens learnt from.
+        progress: Receives how far it is.
+        seeds: Seeds of whole runs, including how examples are split.
+        only: Names of arms to run beside the base; empty runs all.
+        equal: What every arm has the same number of: passes over its examples, or response tokens.
 
     Raises:
         ConfigError: An arm of ``only`` does not exist.
-        OrcinusError: A run cannot be done; what is done is kept, and the same command goes on.
+        OrcinusError: A run cannot be done. What is done is kept; the same call resumes.
     """
-    arms = arms_of(recipe)
+    arms, base = arms_of(recipe), recipe_path.resolve().parent
     for name in only:
         if name not in arms:
             raise ConfigError(f"no arm named {name!r}; known: {', '.join(arms)}")
@@ -162,10 +168,12 @@ async def ablate(
         for name in chosen:
             progress.note(f"arm {name}, seed {seed}")
             if name == ANSWERS_ONLY and equal == "examples":
-                run_dir = base_dir  # trained and asked beside the base arm
+                run_dir = base_dir  # trained and evaluated in the run of the base arm
             else:
                 made = variant(recipe, name, arms[name], seed, budget)
-                run_dir = await run_recipe(made, recipe_path, runtime, progress, until="evaluate")
+                run_dir = await run_recipe(
+                    made, None, runtime, progress, base=base, until="evaluate"
+                )
             folder = finished_steps(run_dir, "evaluate")[0]
             asked = "answer_only" if name == ANSWERS_ONLY else "after"
             for judged in tables.read_judged(folder / layout.attempts(asked)):
@@ -175,9 +183,9 @@ async def ablate(
             if name == BASE:
                 base_dir = run_dir
                 untrained.append(read_scores(folder).arms["before"].accuracy.micro.mean or 0.0)
-                budget = _tokens_learnt(run_dir) if equal == "tokens" else None
+                budget = _learnt_tokens(run_dir) if equal == "tokens" else None
     result = Ablation(
-        rows=tuple(_compared(values, tokens, seeds)),
+        rows=tuple(_compare_arms(values, tokens, seeds)),
         seeds=tuple(seeds),
         items=len(values[BASE]) // len(seeds),
         untrained=float(np.mean(untrained)),
@@ -193,18 +201,21 @@ async def ablate(
     return result
 
 
-def _tokens_learnt(run_dir: Path) -> int:
-    """Response tokens that a run's student learnt from over all stages, each pass counted."""
+def _learnt_tokens(run_dir: Path) -> int:
+    """Return the response tokens that a run's student learnt from, counting every pass."""
     facts = summary_of(finished_steps(run_dir, "train")[0])["summary"]["stages"]
     return sum(stage["learnt_tokens"] for stage in facts.values())
 
 
-def _compared(
+def _compare_arms(
     values: Mapping[str, Mapping[tuple[int, str, str], float]],
     tokens: Mapping[str, Sequence[int]],
     seeds: Sequence[int],
 ) -> Iterable[ArmResult]:
-    """Each arm against the base, on the items that both have; items are drawn together over seeds."""
+    """Yield each arm, compared with the base on the items that both have.
+
+    The bootstrap draws an item together with its answers under all seeds.
+    """
     base = values[BASE]
     found: dict[str, tuple[float, float, float]] = {}
     raw: list[float] = []
@@ -233,17 +244,16 @@ def _compared(
 
 
 def markdown(result: Ablation) -> str:
-    """The table, as it came out."""
+    """Return the arms as a Markdown table, the best one first."""
     from orcinus.reports.words import chance, percent, points
 
     lines = [
-        f"{len(result.seeds)} seeds ({', '.join(map(str, result.seeds))}), {result.items} held-out items each. "
-        f"Untrained {percent(result.untrained)}. Every arm learns from the same "
-        + (
-            "number of response tokens." if result.equal == "tokens" else "examples, as many times."
-        ),
+        f"{len(result.seeds)} seeds ({', '.join(map(str, result.seeds))}), {result.items} held-out "
+        f"items each. Untrained {percent(result.untrained)}. Every arm learns from the same "
+        + ("number of response tokens." if result.equal == "tokens" else "number of examples."),
         "",
-        "| arm | accuracy | by seed | against the recipe | 95 % interval | p (Holm) | tokens an answer |",
+        "| arm | accuracy | by seed | against the recipe | 95 % interval | p (Holm) "
+        "| tokens per answer |",
         "|---|---:|---|---:|---:|---:|---:|",
     ]
     for row in sorted(result.rows, key=lambda row: -row.mean):
@@ -253,13 +263,14 @@ def markdown(result: Ablation) -> str:
         else:
             against, interval = points(row.difference), f"{points(row.low)} … {points(row.high)}"
         lines.append(
-            f"| {row.arm} | {percent(row.mean)} | {by_seed} | {against} | {interval} | {chance(row.p_value)} | {row.answer_tokens:.0f} |"
+            f"| {row.arm} | {percent(row.mean)} | {by_seed} | {against} | {interval} "
+            f"| {chance(row.p_value)} | {row.answer_tokens:.0f} |"
         )
     return "\n".join(lines) + "\n"
 
 
 def plot(result: Ablation) -> str:
-    """The differences with their intervals as an SVG that stands alone, the best arm on top."""
+    """Return a chart of the differences with their intervals, the best arm on top, as SVG."""
     from orcinus.reports.charts import differences
 
     rows = [
@@ -267,5 +278,6 @@ def plot(result: Ablation) -> str:
     ]
     return differences(
         [(row.arm, row.difference or 0.0, row.low or 0.0, row.high or 0.0) for row in rows],
-        title=f"Accuracy against “{BASE}” in points, 95 % intervals; {len(result.seeds)} seeds, {result.items} items each",
+        title=f"Accuracy against “{BASE}” in points, 95 % intervals; "
+        f"{len(result.seeds)} seeds, {result.items} items each",
     )

@@ -1,4 +1,8 @@
-"""What is installed, which devices there are, which endpoints answer, which keys are set, how much disk is free."""
+"""Check a machine: installed extras, devices, free disk and, for a recipe, endpoints and keys.
+
+extra train   ok        torch 2.8.0, transformers 5.2.0 …
+key for gpt   problem   OPENAI_API_KEY is not set: export OPENAI_API_KEY=…
+"""
 
 import asyncio
 import shutil
@@ -25,7 +29,9 @@ _EXTRAS = {
     "gym": ("reasoning_gym",),
     "ray": ("ray",),
 }
+"""The packages that each extra installs."""
 LOW_DISK_BYTES = 2 * 2**30
+"""Bytes. Less than two small checkpoints: a run would stop with a full disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +46,11 @@ class Finding:
 async def examine(
     workspace: Path, recipe: Recipe | None, environment: Mapping[str, str]
 ) -> list[Finding]:
-    """Look at this machine and, with a recipe, at its endpoints and keys. Asks no model anything, so it costs nothing."""
+    """Check this machine and, with a recipe, its endpoints and keys. No model is called."""
     findings = [*_packages(), *_devices(), _disk(workspace)]
-    models = [recipe.teacher, recipe.assistant, recipe.student] if recipe is not None else []
+    models = (
+        [] if recipe is None else [recipe.teacher, recipe.assistant, recipe.judge, recipe.student]
+    )
     for model in models:
         if isinstance(model, EndpointConfig):
             findings.extend(_key(model, environment))
@@ -119,7 +127,7 @@ def _key(model: EndpointConfig, environment: Mapping[str, str]) -> list[Finding]
 
 
 async def _reachable(base_url: str) -> Finding:
-    """Whether anything answers HTTP at ``base_url``; a refusal for want of a key is an answer too."""
+    """Check that a server answers at ``base_url``; an answer without a key may be a refusal."""
     try:
         async with ClientBuilder().build() as client:
             response = await asyncio.wait_for(

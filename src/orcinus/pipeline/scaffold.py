@@ -1,4 +1,4 @@
-"""The recipe that ``orcinus init`` writes: short, commented, and runnable after three edits."""
+"""Write the commented recipe of ``orcinus init``, which runs after three edits."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -10,12 +10,10 @@ def write_recipe(path: Path, *, force: bool = False) -> None:
     """Write the commented recipe to ``path``.
 
     Raises:
-        ConfigError: Something is there already and ``force`` is not set, or the folder does not exist.
+        ConfigError: The file exists and ``force`` is not set, or the folder does not exist.
     """
     if path.exists() and not force:
-        raise ConfigError(
-            f"{path} is there already; choose another name, or --force to overwrite it"
-        )
+        raise ConfigError(f"{path} exists; choose another name, or add --force to overwrite it")
     if not path.parent.is_dir():
         raise ConfigError(f"{path.parent}: there is no such folder")
     path.write_text(

@@ -1,10 +1,12 @@
-"""Self-improvement in rounds: the student's own right answers under its best strategy, the instruction erased, are what it learns next.
+"""Let a student teach itself in rounds.
 
-    student ─probe─► best strategies ─sample k─► right ones kept ─erase, train─► student of the next round …   while held-out accuracy rises
+    student ─probe─► best strategies ─sample k─► right answers kept ─erase, train─► next student
 
-What is right is said from outside, by references or a verifier: a recipe without such a signal is refused (see ``recipe.SelfConfig``).
-Each round is a run of its own in the workspace, and the held-out items are the same in all. They decide when to stop, so that the
-last round's score is a little flattered; the report says so.
+The student's own right answers under its best strategy, with the instruction erased, are what it
+learns next. References or a verifier say what is right; a recipe without such a signal is refused.
+
+Each round is a run of its own in the workspace, with the same held-out items. They decide when to
+stop, so the last round's score is slightly optimistic; the table says so.
 """
 
 from collections.abc import Iterable
@@ -28,15 +30,18 @@ from orcinus.runs.folders import finished_steps, model_made_by, summary_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """What one round gave."""
+    """The result of one round."""
 
     round: int
+    """Counted from 1."""
     run: str
-    """Name of its run."""
+    """Name of the round's run."""
     sampled: int
+    """The student's own answers to the questions that it learns from."""
     right: int
-    """Of the student's own answers to the questions it learns from."""
+    """Those of them that are right."""
     lessons: int
+    """Right answers that were kept as lessons."""
     before: Score
     after: Score
     """Scores on the held-out items."""
@@ -47,23 +52,24 @@ class Round:
 async def improve(
     recipe: Recipe, recipe_path: Path, runtime: Runtime, progress: Progress, *, rounds: int
 ) -> tuple[Round, ...]:
-    """Let the student of ``recipe`` teach itself, as long as it gets better.
+    """Let the student of ``recipe`` teach itself until it no longer improves.
 
     Args:
-        recipe: Its teacher, whatever it is, stands aside.
-        recipe_path: Its file, where relative paths start.
+        recipe: The recipe; its teacher is ignored.
+        recipe_path: Its file; the recipe's relative paths start in its folder.
         runtime: Where and how fast.
-        progress: Is told how far it is.
-        rounds: At most so many.
+        progress: Receives how far it is.
+        rounds: Maximum number of rounds.
 
     Returns:
-        The rounds, the last one without a gain included; also in ``NAME-improved.json`` and ``.md`` in the workspace.
+        The rounds, including the last one without a gain. They are also written to
+        ``NAME-improved.json`` and ``.md`` in the workspace.
 
     Raises:
-        OrcinusError: A round cannot be done; what is done is kept, and the same command goes on.
+        OrcinusError: A round cannot be done. What is done is kept; the same call resumes.
     """
     found: list[Round] = []
-    student = recipe.student
+    student, base = recipe.student, recipe_path.resolve().parent
     for number in range(1, rounds + 1):
         made = Recipe.model_validate(
             {
@@ -75,16 +81,16 @@ async def improve(
             }
         )
         progress.note(f"round {number} of at most {rounds}")
-        run_dir = await run_recipe(made, recipe_path, runtime, progress, until="evaluate")
-        found.append(_round(number, run_dir))
+        run_dir = await run_recipe(made, None, runtime, progress, base=base, until="evaluate")
+        found.append(_read_round(number, run_dir))
         _write(recipe, found, runtime)
         if (found[-1].after.mean or 0.0) <= (found[-1].before.mean or 0.0):
             break
-        student = _trained(run_dir, student)
+        student = _trained_student(run_dir, student)
     return tuple(found)
 
 
-def _round(number: int, run_dir: Path) -> Round:
+def _read_round(number: int, run_dir: Path) -> Round:
     scores = read_scores(finished_steps(run_dir, "evaluate")[0])
     taught = summary_of(finished_steps(run_dir, "teach")[0])["summary"]
     curated = summary_of(finished_steps(run_dir, "curate")[0])["summary"]
@@ -101,8 +107,8 @@ def _round(number: int, run_dir: Path) -> Round:
     )
 
 
-def _trained(run_dir: Path, student: Any) -> LocalConfig:
-    """The student that a round made, asked as the one before."""
+def _trained_student(run_dir: Path, student: Any) -> LocalConfig:
+    """Return the student that a round has trained, with the settings of the one before."""
     settings = student.local() if isinstance(student, ScratchConfig) else student
     folder = finished_steps(run_dir, "train")[0]
     path = str(model_made_by(folder).resolve())
@@ -120,7 +126,7 @@ def _write(recipe: Recipe, rounds: Iterable[Round], runtime: Runtime) -> None:
 
 
 def markdown(rounds: Iterable[Round]) -> str:
-    """The rounds as a table."""
+    """Return the rounds as a Markdown table."""
     from orcinus.reports.words import chance, percent
 
     lines = [
@@ -128,18 +134,14 @@ def markdown(rounds: Iterable[Round]) -> str:
         "|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {item.round} | {item.right:,} of {item.sampled:,} | {item.lessons:,} | {percent(item.before.mean)} | "
-        f"{percent(item.after.mean)} | {percent(item.after.low)} – {percent(item.after.high)} | {item.after.n:,} | "
-        f"{chance(item.p_value)} |"
+        f"| {item.round} | {item.right:,} of {item.sampled:,} | {item.lessons:,} "
+        f"| {percent(item.before.mean)} | {percent(item.after.mean)} "
+        f"| {percent(item.after.low)} – {percent(item.after.high)} | {item.after.n:,} "
+        f"| {chance(item.p_value)} |"
         for item in rounds
     ]
-    return (
-        "\n".join(
-            [
-                *lines,
-                "",
-                "The held-out items decide when to stop: the best of the rounds looks a little better than it is.",
-            ]
-        )
-        + "\n"
+    warning = (
+        "The held-out items decide when to stop, so the score of the best round is slightly "
+        "optimistic."
     )
+    return "\n".join([*lines, "", warning, ""])

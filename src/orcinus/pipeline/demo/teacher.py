@@ -5,29 +5,29 @@ from orcinus.strategies.library import built_in
 from orcinus.tasks.generators.procedural import explain
 
 TEACHER_ERRORS = 0.04
-"""Share of questions on which the demo's teacher is wrong, so that verification has something to find."""
+"""Share of questions that the teacher answers wrongly, so that verification has work to do."""
 ASSISTANT_ERRORS = 0.12
-"""The same of its assistant."""
+"""Share of questions that the assistant answers wrongly."""
 
 
 def teacher(messages: Messages, sampling: Sampling) -> str:
-    """The demo's teacher as a function: reads the question and the strategy's message, and explains; wrong now and then.
+    """Explain a generated question the way that the system message asks for.
 
     Raises:
-        LookupError: It is a question of no family.
+        LookupError: No generator asks this question.
     """
-    return explain(messages[-1].content, _strategy_in(messages), errors=TEACHER_ERRORS)
+    return explain(messages[-1].content, _strategy_name(messages), errors=TEACHER_ERRORS)
 
 
 def assistant(messages: Messages, sampling: Sampling) -> str:
-    """The teacher's assistant as a function: explains alike, and is wrong more often.
+    """Explain like ``teacher``, with more wrong answers.
 
     Raises:
-        LookupError: It is a question of no family.
+        LookupError: No generator asks this question.
     """
-    return explain(messages[-1].content, _strategy_in(messages), errors=ASSISTANT_ERRORS)
+    return explain(messages[-1].content, _strategy_name(messages), errors=ASSISTANT_ERRORS)
 
 
-def _strategy_in(messages: Messages) -> str:
+def _strategy_name(messages: Messages) -> str:
     texts = {strategy.system: name for name, strategy in built_in().items()}
     return texts.get(messages[0].content if messages[0].role == "system" else "", "step_by_step")

@@ -1,0 +1,48 @@
+"""The examples run as they are, offline, and print what their first comment shows."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SLOW = {"run_a_recipe", "your_own_objective"}
+"""Scripts that train a student: about half a minute each."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if path.stem in SLOW else [], id=path.stem)
+        for path in sorted(EXAMPLES.glob("*.py"))
+    ],
+)
+def test_an_example_prints_what_it_shows(path: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    shown = runpy.run_path(str(path))["__doc__"].strip().splitlines()[2:]
+    assert shape("\n".join(line.strip() for line in shown)) == shape(done.stdout.strip())
+
+
+def shape(text: str) -> list[str]:
+    """Return the words of a text; every number is replaced, for it may differ between machines."""
+    return re.sub(r"\d+", "0", text).split()
+
+
+def test_examples_use_the_public_names_only() -> None:
+    for path in EXAMPLES.glob("*.py"):
+        for module in re.findall(
+            r"^(?:from|import) (orcinus[\w.]*)", path.read_text(encoding="utf-8"), re.MULTILINE
+        ):
+            assert module in ("orcinus", "orcinus.training.objectives.interface"), path.name
