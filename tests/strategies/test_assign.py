@@ -251,3 +251,22 @@ def test_without_references_the_teachers_answer_can_be_the_label(tmp_path: Path)
 def test_the_removed_choice_by_example_names_its_replacements(keys: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"was removed.*use `by: cluster` or `by: category`"):
         AssignConfig.model_validate(keys)
+
+
+@pytest.mark.parametrize(
+    ("below_floor", "strategy", "says"),
+    [
+        ("best", "direct", "taught with its best strategy anyway"),
+        ("skip", None, "left out"),
+        ("step_by_step", "step_by_step", "taught with step_by_step"),
+    ],
+)
+def test_a_group_under_the_floor_is_not_learnable_and_the_reason_says_how_it_is_taught(
+    tmp_path: Path, below_floor: str, strategy: str | None, says: str
+) -> None:
+    examples = list(draw(ProceduralConfig(generator="sums", count=8, size=(2, 3))))
+    config = AssignConfig(confirm=0, floor=0.5, below_floor=below_floor)
+    found, _ = run_assign(config, examples, lambda example, strategy: ("1", 0.0), tmp_path)
+    assert found["sums"].strategy == strategy
+    assert not found["sums"].learnable
+    assert found["sums"].reason.endswith(f"under the floor of 50%: not yet learnable, {says}")

@@ -1,1 +1,1 @@
-"""What is taught: examples are selected and explained, traces curated and turned into lessons."""
+"""Lessons: select and explain examples, curate the traces and erase their prompts."""

@@ -77,8 +77,8 @@ class CurateConfig(Config):
     per_example: int | None = Field(default=None, ge=1)
     """Keep at most this many traces of one example, the shortest first; None keeps all."""
     unjudged: Literal["drop", "keep"] = "drop"
-    """What to do with traces that could not be judged although there is a reference. Without a
-    reference they are kept."""
+    """Drop or keep traces that could not be judged although there is a reference. Traces without a
+    reference are kept."""
     max_tokens: int | None = Field(default=None, ge=1)
     """Longest trace, in tokens that the teacher wrote; None sets no limit. ``train.too_long``
     decides about traces that do not fit a training row."""

@@ -29,7 +29,7 @@ Layout = Literal["as_written", "think", "text_only"]
 
 
 class EraseConfig(Config):
-    """What the student sees in place of the strategy that the teacher saw."""
+    """How the strategy that the teacher saw is replaced in lessons."""
 
     mode: Mode = "generic"
     """generic: one message for all; empty: no system message; paraphrase: one of several generic

@@ -66,13 +66,13 @@ class Validation:
 
     @property
     def clear(self) -> bool:
-        """Whether it is clearly better than chance."""
+        """True when the classifier is clearly better than chance."""
         return self.p_value <= CHANCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """What a judge's ratings taught."""
+    """The result of learning from a judge's ratings."""
 
     classifier: Classifier | None = None
     """None where it would be no better than chance."""

@@ -67,7 +67,7 @@ class SelectorConfig(Config):
 
     @property
     def needs_pass_rate(self) -> bool:
-        """Whether the selector needs the student's share of right answers."""
+        """True when the selector needs the student's share of right answers."""
         function = registry.find("selector", self.name, BUILT_IN)
         return bool(registry.declared_by(function).get("needs_pass_rate", False))
 
@@ -93,7 +93,7 @@ class SelectConfig(Config):
 
     @property
     def needs_pass_rate(self) -> bool:
-        """Whether the student is asked."""
+        """True when a selector needs pass rates, so that the student is asked."""
         return any(item.needs_pass_rate for item in self.by)
 
 

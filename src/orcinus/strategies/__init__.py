@@ -1,1 +1,1 @@
-"""Ways to reason, as system messages, and the choice of the one that suits the student."""
+"""Strategies: ways to reason, as system messages, and the choice of the one for a student."""

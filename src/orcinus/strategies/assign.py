@@ -54,8 +54,8 @@ class AssignConfig(Config):
     """How a strategy is chosen."""
 
     by: Literal["task", "category", "cluster"] = "task"
-    """What gets a strategy of its own: a task, each ``meta.category`` of a task, or each cluster of
-    questions with similar words, whatever their task."""
+    """The unit that gets a strategy of its own: a task, each ``meta.category`` of a task, or each
+    cluster of questions with similar words, whatever their task."""
     clusters: int | None = Field(default=None, ge=1)
     """Number of clusters. None takes the number that separates best, with at least twice
     ``smallest`` probe examples in a cluster on average."""
@@ -64,8 +64,8 @@ class AssignConfig(Config):
     floor: float = Field(default=0.0, ge=0, le=1)
     """A group is not yet learnable when its best strategy is believed to be under this accuracy."""
     below_floor: str = "best"
-    """What such a group is taught with: ``best`` (its best strategy anyway), ``skip`` (nothing), or
-    the name of a strategy."""
+    """How such a group is taught: with its ``best`` strategy anyway, not at all (``skip``), or with
+    the strategy of this name."""
     whose: Literal["student", "teacher"] = "student"
     """Which model is probed: the student, as in Orca 2, or for comparison the teacher, whose best
     strategies may differ."""
@@ -80,10 +80,10 @@ class AssignConfig(Config):
     """Fresh probe examples of each group on which the chosen strategy is measured again; 0 skips
     this."""
     proxy: Literal["agreement", "teacher", "none"] = "agreement"
-    """What counts as right where a task has no references: the answer that most of the student's
-    attempts give, or the teacher's answer, which costs calls. ``none`` counts every attempt as
-    wrong, which leaves the cheapest strategy. (A task with ``verifier: judge`` asks a judge
-    instead.)"""
+    """The pseudo-label where a task has no references. agreement: the answer that most of the
+    student's attempts give; teacher: the teacher's answer, which costs calls; none: every attempt
+    counts as wrong, which leaves the cheapest strategy. (A task with ``verifier: judge`` asks a
+    judge instead.)"""
     smallest: int = Field(default=5, ge=1)
     """Probe examples that a category or cluster needs to be a group; smaller ones stay with their
     task."""

@@ -21,7 +21,7 @@ from orcinus.verifiers.judge import given_by_judge
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurements:
-    """What the probe measured in every group under every strategy."""
+    """The probe's results in every group under every strategy."""
 
     names: tuple[str, ...]
     """(S,) names of the strategies."""

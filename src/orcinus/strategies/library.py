@@ -45,7 +45,7 @@ def built_in() -> Mapping[str, Strategy]:
 
 
 @cache
-def drawn() -> Mapping[str, Strategy]:
+def drawn_strategies() -> Mapping[str, Strategy]:
     """Return the built-in strategies whose message depends on the example: ``orca`` and others."""
     return {
         name: Strategy(name=name, system="", **entry) for name, entry in _texts()["drawn"].items()
@@ -58,7 +58,7 @@ def resolve(names: list[str], own: Mapping[str, Strategy]) -> tuple[Strategy, ..
     Raises:
         ConfigError: A name is unknown; the message lists the known ones.
     """
-    known = {**built_in(), **drawn(), **own}
+    known = {**built_in(), **drawn_strategies(), **own}
     for name in names:
         if name not in known:
             raise ConfigError(f"no strategy named {name!r}; known: {', '.join(known)}")

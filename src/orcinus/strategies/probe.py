@@ -173,7 +173,7 @@ class _Waves:
 
     @property
     def adaptive(self) -> bool:
-        """Whether verdicts decide what is asked next."""
+        """True when verdicts decide what is asked next."""
         return (
             self._config.adaptive
             and self._config.per_task is not None

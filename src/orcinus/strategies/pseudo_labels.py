@@ -24,7 +24,7 @@ MEANING: Mapping[str, str] = {
     AGREEMENT: "agreement with the majority",
     TEACHER: "agreement with the teacher",
 }
-"""What a verdict by each kind of pseudo-label measures, in words."""
+"""The measure behind a verdict by each kind of pseudo-label, in words."""
 
 Key = tuple[str, str]
 """(task, example id)."""

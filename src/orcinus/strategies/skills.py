@@ -110,7 +110,7 @@ class _Group:
 
     @property
     def is_done(self) -> bool:
-        """Whether a draft was accepted."""
+        """True once a draft was accepted."""
         return bool(self.drafts) and self.drafts[-1].accepted
 
 
