@@ -1,4 +1,4 @@
-"""A partial reply is sent as vLLM takes it, and keeps the ledger id that such calls have always had."""
+"""A partial reply is sent as vLLM takes it, and keeps the ledger id of earlier releases."""
 
 from dataclasses import replace
 
@@ -30,13 +30,11 @@ REQUEST = Request(
         ("4 + 7 = 11,", "b22a58ed487a5a824f9bc9250943c2ddc2"),
     ],
 )
-def test_ids_are_those_of_ledgers_written_before_requests_had_a_partial_reply(
-    partial: str | None, identity: str
-) -> None:
+def test_ids_equal_those_in_ledgers_of_earlier_releases(partial: str | None, identity: str) -> None:
     assert attempt_id(replace(REQUEST, partial=partial), "m") == identity
 
 
-def test_a_partial_reply_is_the_last_message_and_the_recipes_parameters_stay() -> None:
+def test_a_partial_reply_is_the_last_message_and_the_recipe_s_parameters_stay() -> None:
     messages, sampling = as_sent(replace(REQUEST, partial="4 + 7 = 11,"))
     assert messages == (QUESTION, Message(role="assistant", content="4 + 7 = 11,"))
     assert sampling.extra == {

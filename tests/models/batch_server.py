@@ -1,10 +1,12 @@
-"""A provider with a batch interface, for tests: files, batches, output and error files, and everything that can go wrong.
+"""A provider with a batch interface, for tests: files, batches, output and error files, faults.
 
-    python -m tests.models.batch_server [--seed N] [--lose SHARE] [--fail SHARE] [--expire SHARE] [--seconds S]
+    python -m tests.models.batch_server [--seed N] [--lose SHARE] [--fail SHARE] [--expire SHARE]
+        [--seconds S]                                  prints its base URL
 
-Prints its base URL. What a client is told, and what is lost on the way, follow the interface of the real one: a batch is
-validating, in progress, finalizing and completed; an answer's line has the request's ``custom_id``; lines come in any order;
-failed lines stand in an error file. ``GET /counts`` says how often each ``custom_id`` was worked on: more than once is paid twice.
+It follows the interface of the real one. A batch is validating, in progress, finalizing and
+completed; a line of the output has the request's ``custom_id``; lines come in any order; failed
+lines stand in an error file. ``GET /counts`` tells how often each ``custom_id`` was worked on: more
+than once is paid twice.
 """
 
 import argparse
@@ -37,11 +39,11 @@ class Provider:
         self.batches: dict[str, dict[str, Any]] = {}
         self.worked_on: Counter[str] = Counter()
         self.refuse_next: list[str] = []
-        """Codes with which the next batches fail as a whole."""
+        """Error codes with which the next batches fail as a whole."""
         self.lock = threading.Lock()
 
-    def lost(self) -> bool:
-        """Whether this reply breaks off on its way."""
+    def loses_reply(self) -> bool:
+        """Return True if this reply gets lost on its way."""
         return self.random.random() < self.lose
 
     def upload(self, content: bytes) -> dict[str, Any]:
@@ -73,8 +75,8 @@ class Provider:
             )
         return batch
 
-    def go_on(self) -> None:
-        """Do what is due, of all batches: a provider works, and is paid, whether anybody looks or not."""
+    def advance(self) -> None:
+        """Work on all batches that are due: a provider is paid even if no client polls."""
         for batch in list(self.batches.values()):
             if (
                 batch["status"] in ("validating", "in_progress", "cancelling")
@@ -85,7 +87,7 @@ class Provider:
                 batch["status"] = "in_progress"
 
     def look(self, identity: str) -> dict[str, Any]:
-        self.go_on()
+        self.advance()
         return self.batches[identity]
 
     def cancel(self, identity: str) -> dict[str, Any]:
@@ -93,7 +95,7 @@ class Provider:
         return self.batches[identity]
 
     def _work(self, batch: dict[str, Any]) -> None:
-        """Answer the lines, a part of them wrongly."""
+        """Answer the lines; some fail, some expire."""
         out, errors = [], []
         cancelled = batch["status"] == "cancelling"
         rows = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
@@ -154,7 +156,7 @@ class Provider:
 
 
 def answer(body: dict[str, Any]) -> dict[str, Any]:
-    """A completion that depends on the request alone."""
+    """Return a completion that depends on the request alone."""
     text = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     return {
         "object": "chat.completion",
@@ -166,7 +168,7 @@ def answer(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def handler(provider: Provider) -> type[BaseHTTPRequestHandler]:
-    """The interface of ``provider``."""
+    """Return the HTTP handler of ``provider``."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -174,7 +176,7 @@ def handler(provider: Provider) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"] or 0))
             with provider.lock:
-                if provider.lost():
+                if provider.loses_reply():
                     self.close_connection = True
                     return
                 if self.path == "/v1/files":
@@ -187,7 +189,7 @@ def handler(provider: Provider) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             with provider.lock:
-                provider.go_on()
+                provider.advance()
                 if self.path == "/counts":
                     self._send(dict(provider.worked_on), always=True)
                 elif match := re.fullmatch(r"/v1/files/([^/]+)/content", self.path):
@@ -199,9 +201,7 @@ def handler(provider: Provider) -> type[BaseHTTPRequestHandler]:
 
         def _send(self, reply: Any, *, always: bool = False) -> None:
             content = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
-            if (
-                provider.lost() and not always
-            ):  # what was asked for is done, and the client does not hear of it
+            if provider.loses_reply() and not always:  # the work is done, but its reply is lost
                 self.close_connection = True
                 return
             self.send_response(200)
@@ -216,7 +216,7 @@ def handler(provider: Provider) -> type[BaseHTTPRequestHandler]:
 
 
 def _page(provider: Provider, path: str) -> dict[str, Any]:
-    """The newest batches first, two a page."""
+    """Return a page of two batches, the newest first."""
     rows = list(provider.batches.values())[::-1]
     if match := re.search(r"after=([^&]+)", path):
         rows = rows[[row["id"] for row in rows].index(match[1]) + 1 :]
@@ -224,7 +224,7 @@ def _page(provider: Provider, path: str) -> dict[str, Any]:
 
 
 def _file_of(form: bytes) -> bytes:
-    """The file in a multipart form."""
+    """Return the file in a multipart form."""
     boundary = form.split(b"\r\n", 1)[0]
     part = next(part for part in form.split(boundary) if b'name="file"' in part)
     return part.split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n")

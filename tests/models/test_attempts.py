@@ -1,4 +1,4 @@
-"""Asking models: nothing twice, nothing lost, order kept, budgets held."""
+"""Calls to models: none twice, none lost, in order, within the budget."""
 
 import asyncio
 import gc
@@ -114,7 +114,7 @@ def test_answers_come_in_the_order_of_the_requests_and_are_judged(tmp_path: Path
     assert not any(judged.recalled for judged in found)
 
 
-def test_nothing_is_asked_twice(tmp_path: Path) -> None:
+def test_no_request_is_sent_twice(tmp_path: Path) -> None:
     requests = [request(i % 10) for i in range(30)]
     first, second = Model(delay_s=0.01), Model()
     ask(requests, first, tmp_path / "l.sqlite", concurrency=30)
@@ -132,7 +132,7 @@ def test_samples_of_one_question_are_different_calls(tmp_path: Path) -> None:
     assert len(model.asked) == 3
 
 
-def test_an_error_is_no_verdict_and_is_asked_again_by_the_next_run(tmp_path: Path) -> None:
+def test_an_error_has_no_verdict_and_the_next_run_retries_it(tmp_path: Path) -> None:
     def fail_on_3(question: str) -> None:
         if question == "say 3":
             raise CompleterError("timeout", "too slow")
@@ -146,7 +146,7 @@ def test_an_error_is_no_verdict_and_is_asked_again_by_the_next_run(tmp_path: Pat
     assert found[3].verdict.value == 1.0
 
 
-def test_a_bad_request_is_not_asked_again(tmp_path: Path) -> None:
+def test_a_bad_request_is_not_retried(tmp_path: Path) -> None:
     def refuse(_: str) -> None:
         raise CompleterError("bad_request", "too long", permanent=True)
 
@@ -173,7 +173,7 @@ def test_a_wrong_key_stops_the_step_and_loses_nothing(tmp_path: Path) -> None:
     assert sorted(again.asked) == ["say 5", "say 6", "say 7"]
 
 
-def test_a_budget_is_never_passed_and_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_a_budget_is_never_passed_and_the_next_run_resumes(tmp_path: Path) -> None:
     model = Model(delay_s=0.001)
     with pytest.raises(BudgetError, match=r"raise the recipe's budget"):
         ask(
@@ -289,7 +289,7 @@ def program_request(number: int) -> Request:
 
 
 class Programmer(Model):
-    """Writes programs that fail on odd numbers; a plain question it answers."""
+    """Writes programs that fail on odd numbers, and answers plain questions."""
 
     async def complete(self, request: Request) -> Completion:
         done = await super().complete(request)
@@ -299,7 +299,7 @@ class Programmer(Model):
         return replace(done, text=f"```python\nprint({number} // {1 - number % 2})\n```")
 
 
-def test_where_a_program_fails_the_fallback_is_asked_and_its_verdict_stands(tmp_path: Path) -> None:
+def test_if_a_program_fails_the_fallback_is_sent_and_gives_the_verdict(tmp_path: Path) -> None:
     model = Programmer()
     judged = ask([program_request(number) for number in range(6)], model, tmp_path / "l.sqlite")
     assert [item.attempt.example_id for item in judged] == list("012345")
@@ -324,7 +324,7 @@ def test_a_fallback_is_paid_for_once(tmp_path: Path) -> None:
     assert [item.verdict.value for item in again] == [1.0] * 7
 
 
-def test_a_cap_that_stops_a_fallback_keeps_what_came(tmp_path: Path) -> None:
+def test_a_cap_that_stops_a_fallback_keeps_what_arrived(tmp_path: Path) -> None:
     with pytest.raises(BudgetError):
         ask(
             [program_request(number) for number in range(6)],
@@ -337,7 +337,7 @@ def test_a_cap_that_stops_a_fallback_keeps_what_came(tmp_path: Path) -> None:
     assert len(model.asked) <= 9 - 5
 
 
-def test_the_collector_runs_as_before_when_the_attempts_are_let_go() -> None:
+def test_the_garbage_collector_runs_as_before_afterwards() -> None:
     before = gc.get_threshold()
     with relax_garbage_collection():
         assert gc.get_threshold() > before

@@ -1,4 +1,4 @@
-"""The batch interface against a provider that behaves, fails, forgets to answer and is not heard."""
+"""The batch interface, against a provider that fails, omits answers and loses replies."""
 
 import asyncio
 import json
@@ -83,7 +83,7 @@ async def ask(
 
 
 def right(url: str, number: int) -> str:
-    """What the provider answers to question ``number``."""
+    """Return the provider's answer to question ``number``."""
     body = {
         "model": "teacher",
         "messages": [{"role": "user", "content": f"question {number}"}],
@@ -110,7 +110,7 @@ def test_every_request_gets_its_own_answer_at_half_the_price(tmp_path: Path) -> 
         assert not list(ledger.verify())
 
 
-def test_what_failed_or_expired_is_asked_again_and_the_rest_is_not(tmp_path: Path) -> None:
+def test_failed_and_expired_requests_alone_are_retried(tmp_path: Path) -> None:
     provider = Provider(fail=0.2, expire=0.2)
     with serve(provider) as url:
         found = asyncio.run(ask(configured(url), tmp_path, 100))
@@ -119,7 +119,7 @@ def test_what_failed_or_expired_is_asked_again_and_the_rest_is_not(tmp_path: Pat
     assert len(provider.batches) > 3
 
 
-def test_a_request_that_cannot_be_answered_is_recorded_and_not_asked_again(tmp_path: Path) -> None:
+def test_a_request_that_cannot_be_answered_is_recorded_and_not_retried(tmp_path: Path) -> None:
     provider = Provider()
     with serve(provider) as url:
         config = configured(url)
@@ -139,7 +139,7 @@ def test_lost_replies_make_no_second_batch(tmp_path: Path) -> None:
     assert set(provider.worked_on.values()) == {1}
 
 
-def test_a_provider_without_room_is_asked_again_later(tmp_path: Path) -> None:
+def test_a_batch_is_retried_later_if_the_provider_has_no_room(tmp_path: Path) -> None:
     provider = Provider()
     provider.refuse_next = ["token_limit_exceeded", "token_limit_exceeded"]
     with serve(provider) as url:
@@ -148,7 +148,7 @@ def test_a_provider_without_room_is_asked_again_later(tmp_path: Path) -> None:
     assert len(provider.batches) == 3
 
 
-def test_a_batch_that_is_refused_stops_the_step_with_the_provider_s_words(tmp_path: Path) -> None:
+def test_a_refused_batch_stops_the_step_with_the_provider_s_message(tmp_path: Path) -> None:
     provider = Provider()
     provider.refuse_next = ["model_not_found"]
     with serve(provider) as url:
@@ -161,7 +161,7 @@ def test_a_batch_that_is_refused_stops_the_step_with_the_provider_s_words(tmp_pa
         )
 
 
-def test_the_answers_of_a_batch_that_is_stopped_are_kept(tmp_path: Path) -> None:
+def test_the_answers_of_a_cancelled_batch_are_kept(tmp_path: Path) -> None:
     provider = Provider(seconds=0.5)
 
     async def go(url: str) -> list[Judged]:
@@ -223,7 +223,8 @@ def test_kills_at_random_moments_pay_nothing_twice(tmp_path: Path) -> None:
                 [sys.executable, "-m", "tests.models.test_batch", url, str(tmp_path)],
                 cwd=REPOSITORY,
             )
-            # Start-up takes about half a second; then the kills fall anywhere from the gathering to the last commit.
+            # Start-up takes about half a second. Later kills fall anywhere between collecting
+            # requests and the last commit.
             try:
                 done = client.wait(timeout=0.4 + 1.6 * chance.random() if kills < 12 else 60)
             except subprocess.TimeoutExpired:
@@ -244,7 +245,7 @@ def test_kills_at_random_moments_pay_nothing_twice(tmp_path: Path) -> None:
 
 
 def client(url: str, folder: str) -> None:
-    """What is killed."""
+    """Run the client that the test kills."""
     found: Any = asyncio.run(ask(configured(f"{url}/v1", size=40), Path(folder), 400))
     assert all(item.attempt.error is None for item in found)
 

@@ -1,4 +1,4 @@
-"""What the student is shown and learns to write, against the chat templates of eight families and none."""
+"""Prompts and lessons as tokens, with the chat templates of eight families and without one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from orcinus.models.local.chat_format import Chat
 
 
 class Family(NamedTuple):
-    """A chat template in the form of a family's own, with the tokens it uses."""
+    """A chat template in the style of a model family, with its special tokens."""
 
     template: str | None
     special: tuple[str, ...]
@@ -30,21 +30,27 @@ FAMILIES: Mapping[str, Family] = {
         "<|im_end|>",
     ),
     "llama 3": Family(
-        "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n{{ m.content | trim }}<|eot_id|>"
-        "{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}",
+        "{{ bos_token }}{% for m in messages %}<|start_header_id|>"
+        "{{ m.role }}<|end_header_id|>\n\n{{ m.content | trim }}<|eot_id|>"
+        "{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant"
+        "<|end_header_id|>\n\n{% endif %}",
         ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
         "<|eot_id|>",
         bos="<|begin_of_text|>",
     ),
     "qwen 3": Family(
-        "{% for m in messages %}{% if m.role == 'assistant' %}<|im_start|>assistant\n{% if m.reasoning_content %}<think>\n"
-        "{{ m.reasoning_content.strip('\n') }}\n</think>\n\n{% endif %}{{ m.content }}<|im_end|>\n{% else %}<|im_start|>{{ m.role }}\n"
-        "{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+        "{% for m in messages %}{% if m.role == 'assistant' %}<|im_start|>assistant\n"
+        "{% if m.reasoning_content %}<think>\n"
+        "{{ m.reasoning_content.strip('\n') }}\n</think>\n\n{% endif %}"
+        "{{ m.content }}<|im_end|>\n{% else %}<|im_start|>{{ m.role }}\n"
+        "{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
         ("<|im_start|>", "<|im_end|>"),
         "<|im_end|>",
     ),
     "gemma": Family(
-        "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        "{{ bos_token }}{% if messages[0].role == 'system' %}"
+        "{{ raise_exception('System role not supported') }}{% endif %}"
         "{% for m in messages %}{% set role = 'model' if m.role == 'assistant' else m.role %}"
         "<start_of_turn>{{ role }}\n{{ m.content | trim }}<end_of_turn>\n{% endfor %}"
         "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}",
@@ -54,9 +60,11 @@ FAMILIES: Mapping[str, Family] = {
         takes_system=False,
     ),
     "mistral": Family(
-        "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
+        "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] "
+        "{{ m.content }} [/INST]"
         "{% elif m.role == 'assistant' %} {{ m.content }}</s>{% else %}"
-        "{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}",
+        "{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}"
+        "{% endfor %}",
         ("<s>", "</s>", "[INST]", "[/INST]"),
         "</s>",
         bos="<s>",
@@ -69,15 +77,19 @@ FAMILIES: Mapping[str, Family] = {
         "<|end|>",
     ),
     "orca 2": Family(
-        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% if not loop.last or m.role != 'assistant' %}<|im_end|>\n"
-        "{% else %}<|im_end|>{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+        "{% if not loop.last or m.role != 'assistant' %}<|im_end|>\n"
+        "{% else %}<|im_end|>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
         ("<|im_start|>", "<|im_end|>"),
         "<|im_end|>",
     ),
     "llama 2": Family(
         "{% set found = messages[0].content if messages[0].role == 'system' else '' %}"
-        "{% for m in messages if m.role != 'system' %}{% if m.role == 'user' %}{{ bos_token }}[INST] "
-        "{% if loop.first and found %}<<SYS>>\n{{ found }}\n<</SYS>>\n\n{% endif %}{{ m.content | trim }} [/INST]"
+        "{% for m in messages if m.role != 'system' %}{% if m.role == 'user' %}"
+        "{{ bos_token }}[INST] "
+        "{% if loop.first and found %}<<SYS>>\n{{ found }}\n<</SYS>>\n\n{% endif %}"
+        "{{ m.content | trim }} [/INST]"
         "{% else %} {{ m.content | trim }} {{ eos_token }}{% endif %}{% endfor %}",
         ("<s>", "</s>"),
         "</s>",
@@ -108,9 +120,7 @@ def chat(family: Family, tiny_student: Path) -> Chat:
     return Chat(tokenizer, fallback="plain")
 
 
-def test_a_lesson_is_what_the_template_writes_up_to_the_stop_token(
-    family: Family, chat: Chat
-) -> None:
+def test_a_lesson_is_the_rendered_template_up_to_the_stop_token(family: Family, chat: Chat) -> None:
     messages = CONVERSATION if family.takes_system else CONVERSATION[1:]
     tokens, prompt = chat.lesson(messages, ANSWER)
     turns = [{"role": m.role, "content": m.content} for m in messages]
@@ -133,7 +143,7 @@ def test_a_lesson_is_what_the_template_writes_up_to_the_stop_token(
         assert tokens[0] == chat.tokenizer.convert_tokens_to_ids(family.bos)
 
 
-def test_a_template_without_a_system_turn_gets_the_system_message_before_the_question(
+def test_without_a_system_turn_the_system_message_precedes_the_question(
     family: Family, chat: Chat
 ) -> None:
     prompt = chat.tokenizer.decode(chat.prompt(CONVERSATION))
@@ -146,7 +156,7 @@ def test_a_template_without_a_system_turn_gets_the_system_message_before_the_que
         assert chat.lesson(CONVERSATION, ANSWER) == chat.lesson(together, ANSWER)
 
 
-def test_reasoning_stands_where_the_family_puts_it(tiny_student: Path) -> None:
+def test_reasoning_is_where_the_template_puts_it(tiny_student: Path) -> None:
     tokenizer: Any = AutoTokenizer.from_pretrained(tiny_student)
     tokenizer.chat_template = FAMILIES["qwen 3"].template
     tokens, prompt = Chat(tokenizer, fallback="plain").lesson(
@@ -158,7 +168,9 @@ def test_reasoning_stands_where_the_family_puts_it(tiny_student: Path) -> None:
     )
 
 
-def test_reasoning_is_written_out_where_the_family_has_no_place_for_it(tiny_student: Path) -> None:
+def test_reasoning_precedes_the_answer_if_the_template_has_no_place_for_it(
+    tiny_student: Path,
+) -> None:
     tokenizer: Any = AutoTokenizer.from_pretrained(tiny_student)
     tokenizer.chat_template = FAMILIES["chatml"].template
     question = (Message(role="user", content="1 + 1?"),)

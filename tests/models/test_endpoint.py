@@ -1,4 +1,4 @@
-"""Endpoints over real HTTP: the replay server as teacher, the openai SDK as another client, and servers that misbehave."""
+"""Endpoints over real HTTP: the replay server, the openai SDK as client, and faulty servers."""
 
 import asyncio
 import gc
@@ -37,8 +37,8 @@ QUICK = Patience(tries=3, first_pause_s=0.01)
 
 
 @pytest.fixture(autouse=True)
-def _forgive_half_open_connections() -> Iterator[None]:
-    """A loop may end between accepting a connection and serving it, and Python 3.11 has no way to wait for that."""
+def _ignore_half_open_connections() -> Iterator[None]:
+    """Ignore connections accepted but never served: Python 3.11 cannot wait for them."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -105,14 +105,14 @@ def test_an_unrecorded_question_is_a_permanent_error() -> None:
     assert caught.value.permanent
 
 
-def test_nobody_listens() -> None:
+def test_a_server_that_cannot_be_reached_is_named() -> None:
     with pytest.raises(
         CompleterError, match=r"connection: http://127\.0\.0\.1:9/v1/.* cannot be reached"
     ):
         asyncio.run(complete(endpoint("http://127.0.0.1:9/v1")))
 
 
-def test_a_missing_key_is_named_before_anything_is_asked() -> None:
+def test_a_missing_key_is_named_before_any_call() -> None:
     with pytest.raises(ConfigError, match="TEACHER_KEY"):
         endpoint("http://127.0.0.1:9/v1", api_key_env="TEACHER_KEY")
 
@@ -127,7 +127,7 @@ OK = json.dumps(
 
 
 async def scripted(script: Script, use: Callable[[str], Awaitable[Any]]) -> tuple[Any, list[bytes]]:
-    """Serve one scripted reply after the other (the last one for ever), and note what was asked."""
+    """Serve scripted replies in order, then the last one for ever; return the bodies received."""
     asked: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -152,7 +152,7 @@ async def scripted(script: Script, use: Callable[[str], Awaitable[Any]]) -> tupl
         return await use(f"http://127.0.0.1:{port}/v1"), asked
 
 
-def test_a_busy_server_is_asked_again_after_the_pause_it_wants() -> None:
+def test_a_busy_server_gets_a_retry_after_the_pause_it_asked_for() -> None:
     script: Script = [(429, {"retry-after": "0"}, b"{}"), (503, {}, b"oops"), (200, {}, OK)]
     found, asked = asyncio.run(scripted(script, lambda url: complete(endpoint(url))))
     assert found.text == "4"
@@ -167,7 +167,9 @@ def test_a_busy_server_is_asked_again_after_the_pause_it_wants() -> None:
         (400, b'{"error": {"message": "too long"}}', False),
     ],
 )
-def test_what_cannot_help_is_not_tried_again(status: int, body: bytes, fatal: bool) -> None:
+def test_errors_that_a_retry_cannot_fix_are_not_retried(
+    status: int, body: bytes, fatal: bool
+) -> None:
     async def go(url: str) -> CompleterError:
         with pytest.raises(CompleterError) as caught:
             await complete(endpoint(url))
@@ -193,7 +195,7 @@ def test_the_key_is_sent_and_never_shown() -> None:
     assert "sk-very-secret" not in str(error)
 
 
-def test_garbage_is_an_error_and_no_answer() -> None:
+def test_an_unreadable_reply_is_an_error() -> None:
     for body in (b"", b"<html>", b'{"choices": []}', b"[1]"):
 
         async def go(url: str) -> None:
@@ -203,7 +205,7 @@ def test_garbage_is_an_error_and_no_answer() -> None:
         asyncio.run(scripted([(200, {}, body)], go))
 
 
-def test_a_server_whose_minute_is_used_up_is_left_to_rest() -> None:
+def test_a_server_without_requests_left_rests_until_its_reset() -> None:
     used_up = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "300ms"}
 
     async def go(url: str) -> float:
@@ -223,11 +225,11 @@ def test_a_server_whose_minute_is_used_up_is_left_to_rest() -> None:
     ("text", "seconds"),
     [("6m0s", 360.0), ("1.5s", 1.5), ("20ms", 0.02), ("3", 3.0), ("1h2m", 3720.0), ("soon", 0.0)],
 )
-def test_durations_as_servers_write_them(text: str, seconds: float) -> None:
+def test_durations_in_the_formats_of_servers(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
-def test_a_body_that_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_never_ends_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orcinus.models.remote.wire.MAX_BODY_BYTES", 100_000)
     sent = 0
 
@@ -274,7 +276,7 @@ def test_samples_of_one_question_share_a_call_and_its_prompt() -> None:
     assert sorted(json.loads(body.partition(b"\r\n\r\n")[2])["n"] for body in asked) == [1, 3]
 
 
-def test_choices_that_nobody_asked_for_are_left() -> None:
+def test_additional_choices_are_ignored() -> None:
     choices = [{"message": {"content": text}, "finish_reason": "stop"} for text in ("four", "five")]
     reply = json.dumps(
         {"choices": choices, "usage": {"prompt_tokens": 9, "completion_tokens": 4}}
@@ -283,7 +285,7 @@ def test_choices_that_nobody_asked_for_are_left() -> None:
     assert (found.text, found.usage.tokens_out) == ("four", 4)
 
 
-def test_choices_that_do_not_come_are_errors_of_their_samples_alone() -> None:
+def test_missing_choices_are_errors_of_their_samples_alone() -> None:
     async def ask(url: str) -> list[Completion | BaseException]:
         model = endpoint(url, choices_per_call=2)
         found = await asyncio.gather(
@@ -304,7 +306,7 @@ def test_choices_that_do_not_come_are_errors_of_their_samples_alone() -> None:
     assert len(asked) == 1
 
 
-def test_the_rate_is_learned_from_what_the_server_says_remains() -> None:
+def test_the_rate_is_learned_from_the_server_s_remaining_requests() -> None:
     headers = {
         "x-ratelimit-limit-requests": "60",
         "x-ratelimit-remaining-requests": "2",
@@ -321,7 +323,7 @@ def test_the_rate_is_learned_from_what_the_server_says_remains() -> None:
         await model.aclose()
         return time.monotonic() - started
 
-    # It fills up at 10 a second: of six calls two fit at once, and the last one 0.4 s later.
+    # The bucket fills at 10 a second: two of six calls fit at once, the last one 0.4 s later.
     seconds, asked = asyncio.run(scripted([(200, headers, OK)], ask))
     assert len(asked) == 7
     assert seconds >= 0.35

@@ -1,4 +1,4 @@
-"""Functions and one-method objects as models: two shapes, sync or async; any other is refused when it is opened."""
+"""Functions and one-method objects as models: two shapes, sync or async; any other is refused."""
 
 import asyncio
 from collections.abc import Callable
@@ -30,7 +30,7 @@ async def by_messages_later(messages: Messages, sampling: Sampling) -> Completio
 
 
 class Teacher:
-    """Has nothing but the one method."""
+    """A model with only the one required method."""
 
     async def complete(self, request: Request) -> str:
         return by_request(request)
@@ -76,7 +76,7 @@ def test_every_shape_answers(model: Callable[..., Any], text: str, finish: str) 
     asyncio.run(opened.aclose())
 
 
-def test_what_an_object_states_is_kept_and_a_whole_completer_is_itself() -> None:
+def test_an_object_keeps_its_own_members_and_a_completer_is_returned_unchanged() -> None:
     class Stated(Teacher):
         model = "mine@2"
         traits = Traits(in_flight=3)
@@ -109,7 +109,7 @@ def test_another_shape_is_one_line_when_it_is_read(name: str, says: str) -> None
     assert "\n" not in str(caught.value)
 
 
-def test_another_answer_is_one_line_and_a_lookup_error_is_a_question_without_an_answer() -> None:
+def test_an_answer_of_another_type_is_one_line_and_a_lookup_error_is_no_answer() -> None:
     with pytest.raises(ConfigError, match="mine returned int; return a str or a Completion"):
         asyncio.run(as_completer(a_number, name="mine").complete(REQUEST))
     with pytest.raises(CompleterError, match="mine has no answer: '7'") as caught:

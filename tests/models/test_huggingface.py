@@ -1,4 +1,4 @@
-"""Models in this process: the same answers whatever else is asked, and those of Transformers' own generate."""
+"""Models in this process: answers equal Transformers' generate and do not depend on the batch."""
 
 import asyncio
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_greedy_answers_are_those_of_generate(tiny_student: Path) -> None:
         assert found.text == expected
 
 
-def test_what_prompts_begin_with_is_read_once_and_changes_no_answer(
+def test_a_shared_prefix_is_read_once_and_changes_no_answer(
     tiny_student: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     systems = [strategy.system for strategy in built_in().values() if len(strategy.system) > 60][:2]
@@ -107,7 +107,7 @@ def test_what_prompts_begin_with_is_read_once_and_changes_no_answer(
     assert read < 0.7 * sum(len(chat.prompt(conversation)) for conversation in conversations)
 
 
-def test_a_beginning_that_is_copied_leaves_the_same_keys_and_values(
+def test_a_copied_prefix_leaves_the_same_keys_and_values(
     tiny_student: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(tiny_student, dtype=torch.float64).eval()
@@ -135,7 +135,7 @@ def test_a_beginning_that_is_copied_leaves_the_same_keys_and_values(
             )
 
 
-def test_answers_do_not_depend_on_what_else_is_asked(tiny_student: Path) -> None:
+def test_answers_do_not_depend_on_the_rest_of_the_batch(tiny_student: Path) -> None:
     for sampling in (
         Sampling(max_tokens=10),
         Sampling(max_tokens=10, temperature=1.0, top_p=0.9, seed=3),
@@ -146,7 +146,7 @@ def test_answers_do_not_depend_on_what_else_is_asked(tiny_student: Path) -> None
         assert [c.text for c in together] == [c.text for c in alone] == [c.text for c in small]
 
 
-def test_seeds_draw_different_answers_and_each_the_same_again(tiny_student: Path) -> None:
+def test_each_seed_draws_its_own_answer_every_time(tiny_student: Path) -> None:
     def drawn(seed: int) -> str:
         return answer(
             tiny_student, PROMPTS[:1], Sampling(max_tokens=16, temperature=1.0, seed=seed)
@@ -156,7 +156,7 @@ def test_seeds_draw_different_answers_and_each_the_same_again(tiny_student: Path
     assert len({drawn(seed) for seed in range(4)}) > 1
 
 
-def test_what_is_counted(tiny_student: Path) -> None:
+def test_tokens_and_logprobs_are_counted(tiny_student: Path) -> None:
     (found,) = answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=5, logprobs=True))
     assert found.usage.tokens_out <= 5
     assert found.finish in ("stop", "length")
@@ -164,7 +164,7 @@ def test_what_is_counted(tiny_student: Path) -> None:
     assert all(value <= 0 for value in found.logprobs)
 
 
-def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"not a model folder: it has no config\.json"):
         LocalModel(LocalConfig(path=str(tmp_path)), device="cpu")
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
@@ -172,7 +172,7 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
         answer(tmp_path, PROMPTS[:1], Sampling())
 
 
-def test_an_answer_begun_is_gone_on_with_as_if_it_had_been_written_in_one_go(
+def test_a_continued_partial_reply_equals_a_reply_written_at_once(
     tiny_student: Path,
 ) -> None:
     question = (Message(role="user", content=PROMPTS[1]),)
@@ -202,7 +202,7 @@ def test_an_answer_begun_is_gone_on_with_as_if_it_had_been_written_in_one_go(
     assert parts[1].usage.tokens_in == parts[0].usage.tokens_in + 8
 
 
-def test_a_stop_text_is_kept_where_the_whole_reply_is_wanted(tiny_student: Path) -> None:
+def test_a_part_of_a_reply_keeps_its_stop_text(tiny_student: Path) -> None:
     [free] = answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=12), partial="")
     stop = free.text[3:5]
     [cut] = answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=12, stop=(stop,)))

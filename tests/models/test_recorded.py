@@ -1,4 +1,4 @@
-"""Recorded outputs are found by the strategy that the request names, not by the text of its system message."""
+"""Recorded outputs are found by the name of the request's strategy, not by its system message."""
 
 import asyncio
 from dataclasses import replace
@@ -15,14 +15,14 @@ REPLAY = Replay(
 )
 
 
-def test_the_strategy_is_the_one_that_the_request_names() -> None:
+def test_the_request_names_the_strategy() -> None:
     orders = Message(role="system", content="Words that no strategy has.")
     asked = replace(REQUEST, messages=(orders, *REQUEST.messages))
     assert asyncio.run(REPLAY.complete(asked)).text == "13"
     assert asyncio.run(REPLAY.complete(replace(asked, strategy="mine"))).text == "It is 13."
 
 
-def test_a_question_that_was_not_recorded_is_an_error_for_good() -> None:
+def test_a_question_that_was_not_recorded_is_a_permanent_error() -> None:
     other = replace(REQUEST, messages=(Message(role="user", content="Add 1 1."),))
     with pytest.raises(CompleterError, match="no recorded answer under 'direct'") as caught:
         asyncio.run(REPLAY.complete(other))

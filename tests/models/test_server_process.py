@@ -1,4 +1,4 @@
-"""A model behind a server of its own: the same answers, started once, and gone whatever happens."""
+"""A model behind its own server: the same answers, one start, and no process left behind."""
 
 import asyncio
 import os
@@ -28,7 +28,27 @@ from orcinus.models.local.huggingface import LocalModel
 from orcinus.models.local.config import LocalConfig
 Path(sys.argv[3]).write_text(str(os.getpid()))
 model = LocalModel(LocalConfig(path=sys.argv[1], chat_template="chatml"), device="cpu")
-asyncio.run(serve_forever(model, host="127.0.0.1", port=int(sys.argv[2]), on_ready=lambda url: None, name="student"))
+port = int(sys.argv[2])
+asyncio.run(
+    serve_forever(model, host="127.0.0.1", port=port, on_ready=lambda url: None, name="student")
+)
+"""
+PARENT = """
+import asyncio, sys
+from orcinus.core.requests import chat_request
+from orcinus.core.types import Message, Sampling
+from orcinus.models.local.config import LocalConfig
+from orcinus.models.local.server_process import ServerProcess
+
+async def go():
+    config = LocalConfig.model_validate_json(sys.argv[1])
+    question = (Message(role='user', content='Add 1 2.'),)
+    request = chat_request(question, Sampling(max_tokens=2))
+    await ServerProcess(config, config.server).complete(request)
+    print('asked', flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(go())
 """
 QUESTIONS = [(Message(role="user", content=f"Add {n} 7 2."),) for n in range(8)]
 SAMPLING = Sampling(max_tokens=24)
@@ -59,7 +79,7 @@ def is_gone(process: int) -> bool:
     return not is_alive(process)
 
 
-def test_a_served_model_answers_as_in_this_process_and_is_the_same_model(
+def test_a_served_model_answers_as_in_this_process_under_the_same_identity(
     config: LocalConfig, tmp_path: Path
 ) -> None:
     async def answers() -> tuple[list[str], list[str], bool]:
@@ -91,7 +111,9 @@ def test_a_served_model_answers_as_in_this_process_and_is_the_same_model(
     assert is_gone(int((tmp_path / "pid").read_text()))
 
 
-def test_a_server_that_does_not_start_is_told_of_with_its_last_words(config: LocalConfig) -> None:
+def test_a_server_that_does_not_start_is_an_error_with_the_end_of_its_log(
+    config: LocalConfig,
+) -> None:
     broken = config.model_copy(
         update={"server": f"{sys.executable} -c \"raise SystemExit('no memory left')\" {{port}}"}
     )
@@ -108,17 +130,8 @@ def test_a_server_that_does_not_start_is_told_of_with_its_last_words(config: Loc
 
 
 def test_the_server_ends_with_a_process_that_is_killed(config: LocalConfig, tmp_path: Path) -> None:
-    script = (
-        "import asyncio, sys\nfrom orcinus.models.local.config import LocalConfig\nfrom orcinus.models.local.server_process import ServerProcess\n"
-        "from orcinus.core.requests import chat_request\nfrom orcinus.core.types import Message, Sampling\n"
-        "config = LocalConfig.model_validate_json(sys.argv[1])\n"
-        "async def go():\n"
-        "    await ServerProcess(config, config.server).complete(chat_request((Message(role='user', content='Add 1 2.'),), Sampling(max_tokens=2)))\n"
-        "    print('asked', flush=True)\n    await asyncio.sleep(60)\n"
-        "asyncio.run(go())"
-    )
     starter = subprocess.Popen(
-        [sys.executable, "-c", script, config.model_dump_json()], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PARENT, config.model_dump_json()], stdout=subprocess.PIPE, text=True
     )
     try:
         assert starter.stdout is not None
