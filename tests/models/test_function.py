@@ -9,7 +9,7 @@ from tests.core.test_partial_replies import REQUEST
 
 from orcinus.core.errors import CompleterError, ConfigError
 from orcinus.core.types import Completion, Messages, Request, Sampling, Traits
-from orcinus.models.function import as_completer
+from orcinus.models.function import FunctionConfig, as_completer
 from orcinus.pipeline.recipe_file import parse_model
 
 
@@ -52,7 +52,18 @@ def unknown(request: Request) -> str:
     raise KeyError(request.example.id)
 
 
-teacher = Teacher()
+class Stated(Teacher):
+    """Has some of a Completer's other members."""
+
+    model = "mine@2"
+    traits = Traits(in_flight=3)
+    closed = False
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+teacher, stated = Teacher(), Stated()
 constant = "no model"
 
 
@@ -77,20 +88,18 @@ def test_every_shape_answers(model: Callable[..., Any], text: str, finish: str) 
 
 
 def test_an_object_keeps_its_own_members_and_a_completer_is_returned_unchanged() -> None:
-    class Stated(Teacher):
-        model = "mine@2"
-        traits = Traits(in_flight=3)
-        closed = False
-
-        async def aclose(self) -> None:
-            self.closed = True
-
     owner = Stated()
     opened = as_completer(owner, name="unused")
     assert (opened.model, opened.traits) == ("mine@2", Traits(in_flight=3))
     asyncio.run(opened.aclose())
     assert owner.closed
     assert as_completer(opened, name="unused") is opened
+
+
+def test_in_a_recipe_the_name_and_version_of_the_recipe_are_the_identity() -> None:
+    place = "tests.models.test_function:stated"
+    opened = FunctionConfig(function=place, version="2").open()
+    assert (opened.model, opened.traits) == (f"function:{place}@2", stated.traits)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ does not hold up the others."""
 _Slot = Attempt | asyncio.Future[Attempt] | asyncio.Task[Judged]
 """An attempt from the ledger, a call in flight, or a call that may be followed by its fallback."""
 _COLLECTOR_THRESHOLDS = (100_000, 50, 50)
-"""Objects and generations. Python's own are 700 (2,000 since 3.12), 10 and 10."""
+"""Thresholds for ``gc.set_threshold``: new objects, then collections of the younger generation."""
 
 
 @contextmanager

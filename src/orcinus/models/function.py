@@ -10,21 +10,19 @@ A function of ``(messages, sampling)`` works as well, and so does an object that
 """
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Literal, cast
 
 from pydantic import field_validator
 
 from orcinus.core.config import Config
 from orcinus.core.errors import CompleterError, ConfigError
-from orcinus.core.protocols import Completer
+from orcinus.core.protocols import Completer, Model
 from orcinus.core.registry import find
 from orcinus.core.requests import as_sent
 from orcinus.core.types import Completion, Request, Traits, Usage, WorstCase
 from orcinus.models.bounds import free_call
 
-Answer = str | Completion
-Function = Callable[[Request], Answer | Awaitable[Answer]]
 _CONTINUES = Traits(continues=True)
 _MEMBERS = ("model", "traits", "complete", "worst_case", "aclose")
 _SHAPES = "a function of (request) or of (messages, sampling), or an object with complete(request)"
@@ -50,13 +48,13 @@ class FunctionConfig(Config):
         return {"function": self.function, "version": self.version}
 
     def open(self) -> Completer:
-        """Return the function as a Completer.
+        """Return the function as a Completer, under the name and version of the recipe.
 
         Raises:
             ConfigError: There is no such function, or it does not have the shape of a model.
         """
         name = f"function:{self.function}@{self.version}"
-        return as_completer(find("model", self.function, {}), name=name)
+        return _wrap(find("model", self.function, {}), name)
 
 
 class FunctionModel:
@@ -133,19 +131,19 @@ class FunctionModel:
 
 
 class _ObjectModel(FunctionModel):
-    """The Completer of an object that has ``complete`` and some of the other members."""
+    """The Completer of an object that has ``complete`` and perhaps some of the other members."""
 
-    def __init__(self, owner: Any, *, name: str) -> None:
+    def __init__(self, owner: Any, *, model: str) -> None:
         super().__init__(
             owner.complete,
-            model=getattr(owner, "model", name),
+            model=model,
             traits=getattr(owner, "traits", Traits()),
             worst_case=getattr(owner, "worst_case", free_call),
         )
         self._owner = owner
 
     async def aclose(self) -> None:
-        """Close the object where it can be closed."""
+        """Close the object if it can be closed."""
         if hasattr(self._owner, "aclose"):
             await self._owner.aclose()
 
@@ -160,18 +158,22 @@ def as_completer(model: object, *, name: str) -> Completer:
     Raises:
         ConfigError: It is none of these.
     """
+    if not inspect.isclass(model) and all(hasattr(model, member) for member in _MEMBERS):
+        return cast("Completer", model)
+    return _wrap(model, str(getattr(model, "model", name)))
+
+
+def _wrap(model: object, name: str) -> Completer:
     if inspect.isclass(model):
         raise ConfigError(f"{name} is a class; a model is {_SHAPES}")
-    if all(hasattr(model, member) for member in _MEMBERS):
-        return cast("Completer", model)
     if hasattr(model, "complete"):
-        return _ObjectModel(model, name=name)
+        return _ObjectModel(model, model=name)
     if callable(model):
         return FunctionModel(model, model=name)
     raise ConfigError(f"{name} is a {type(model).__name__}; a model is {_SHAPES}")
 
 
-def _by_request(function: Callable[..., Any], name: str) -> Function:
+def _by_request(function: Callable[..., Any], name: str) -> Model:
     """Return ``function`` as a function of the request, whichever of the two shapes it has."""
     try:
         signature = inspect.signature(function)

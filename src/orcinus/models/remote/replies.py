@@ -1,7 +1,9 @@
-"""Parse the replies of an OpenAI-compatible server; nothing that it sends can crash a run.
+"""Parse the replies of an OpenAI-compatible server.
 
-{"choices": [{"message": {"content": "4"}, "finish_reason": "stop"}], "usage": {…}}
-→  [Completion(text="4", finish="stop", usage=…)]
+    {"choices": [{"message": {"content": "4"}, "finish_reason": "stop"}], "usage": {…}}
+        →  [Completion(text="4", finish="stop", usage=…)]
+
+A reply that cannot be parsed is a CompleterError: nothing that a server sends can crash a run.
 """
 
 import re
