@@ -60,6 +60,11 @@ def test_the_chunked_divergence_is_pytorchs(
         Predictions(hidden, Head(weight, caps[0])), Predictions(theirs, Head(their_weight, caps[1]))
     )
     torch.testing.assert_close(found, expected)
+    targets = torch.arange(17)
+    torch.testing.assert_close(
+        Predictions(hidden, Head(weight, caps[0])).logprobs(targets),
+        logprobs(hidden, weight, caps[0]).gather(1, targets[:, None])[:, 0].detach(),
+    )
     wanted = torch.autograd.grad(expected.sum(), (hidden, weight))
     got = torch.autograd.grad(found.sum(), (hidden, weight))
     for a, b in zip(got, wanted, strict=True):

@@ -106,13 +106,13 @@ def _learn_stage(
     model, tokenizer = load_for_training(source)
     chat = Chat(tokenizer, fallback=source.chat_template)
     objective = config.objective_of(stage)
-    tokenized = _tokenize(job, place, chat, objective, executor)
+    tokenized = _tokenize_stage(job, place, chat, objective, executor)
     if config.lora is not None:
         model = with_lora(model, config.lora)
     result, gathered = train_stage(
         model,
         tokenized,
-        _settings(job, stage, tokenized, objective),
+        _stage_settings(job, stage, tokenized, objective),
         out,
         progress,
         LessonTrainer
@@ -122,10 +122,10 @@ def _learn_stage(
     if processes.is_first():
         save_student(model, tokenizer, source, out, gathered)
         shutil.rmtree(work_folder(out))
-    return _facts(result, tokenized)
+    return _summarize(result, tokenized)
 
 
-def _settings(
+def _stage_settings(
     job: TrainJob, stage: StageConfig, lessons: TokenizedLessons, objective: Objective
 ) -> StageSettings:
     if stage.tokens is None:
@@ -141,11 +141,11 @@ def _settings(
         seed=job.seed,
         share_prompts=job.config.share_prompts,
         objective=objective,
-        arguments=_arguments(job.config, stage, job.device),
+        arguments=_training_arguments(job.config, stage, job.device),
     )
 
 
-def _tokenize(
+def _tokenize_stage(
     job: TrainJob, place: int, chat: Chat, objective: Objective, executor: Executor
 ) -> TokenizedLessons:
     """Return the tokens of a stage's lessons; the first process writes them, the others wait."""
@@ -175,7 +175,7 @@ def _tokenize(
     return tokenized
 
 
-def _facts(result: StageResult, lessons: TokenizedLessons) -> dict[str, Any]:
+def _summarize(result: StageResult, lessons: TokenizedLessons) -> dict[str, Any]:
     return {
         **asdict(result),
         "lessons": len(lessons),
@@ -185,7 +185,7 @@ def _facts(result: StageResult, lessons: TokenizedLessons) -> dict[str, Any]:
     }
 
 
-def _arguments(config: TrainConfig, stage: StageConfig, device: str) -> dict[str, Any]:
+def _training_arguments(config: TrainConfig, stage: StageConfig, device: str) -> dict[str, Any]:
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     bf16 = config.precision == "bfloat16" or (
         config.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported()

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from orcinus.training.loss import response_loss
 from orcinus.training.objectives.interface import Head, LossInputs, Objective, Predictions
 
 
@@ -75,21 +74,16 @@ def response_only_forward(
     """
     hidden_ND, head = predictor_states(model, batch), head_of(model)
     targets_N = batch["input_ids"][0, batch["response"]]
-    dtype = torch.float64 if hidden_ND.dtype == torch.float64 else torch.float32
-    weights_N = batch["weights"].to(dtype)
-    logprobs_N = None
-    if objective.needs.logprobs:
-        states_ND, projection_VD = hidden_ND.detach(), head.weight_VD.detach()
-        _, losses_N = response_loss(
-            states_ND, projection_VD, targets_N, weights_N, softcap=head.softcap
-        )
-        logprobs_N = -losses_N
+    dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
+    logprobs_N = (
+        Predictions(hidden_ND, head).logprobs(targets_N) if objective.needs.logprobs else None
+    )
     out = objective.loss(
         LossInputs(
             hidden_ND=hidden_ND,
             head=head,
             targets_N=targets_N,
-            weights_N=weights_N,
+            weights_N=batch["weights"].to(dtype),
             lesson_N=batch["lesson"],
             evidence={name: values.to(dtype) for name, values in batch["evidence"].items()},
             logprobs_N=logprobs_N,
@@ -119,6 +113,6 @@ def head_of(model: PreTrainedModel) -> Head:
     return Head(projection.weight, getattr(model.config, "final_logit_softcapping", None))
 
 
-def bare(model: Any) -> Any:
+def unwrap_peft(model: Any) -> Any:
     """Return the causal language model inside a PEFT model, or ``model`` itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model

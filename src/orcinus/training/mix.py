@@ -154,7 +154,7 @@ async def choose_share(
         shutil.rmtree(folder / name, ignore_errors=True)
         facts.append(orjson.loads(record.read_bytes()))
         answers.append(list(tables.read_judged(folder / f"{name}.parquet")))
-    choice = weigh(stage, before, answers, facts, context.seed)
+    choice = compare_trials(stage, before, answers, facts, context.seed)
     write_atomically(
         context.out / layout.mix(number), orjson.dumps(asdict(choice), option=orjson.OPT_INDENT_2)
     )
@@ -184,7 +184,7 @@ def trial_requests(mix: MixConfig, generic: str, context: StepContext) -> Iterat
         yield from requests_for(example, erased_strategy(generic), mix.sampling, seed=context.seed)
 
 
-def weigh(
+def compare_trials(
     stage: MixedStage,
     before: Sequence[Judged],
     answers: Sequence[Sequence[Judged]],
@@ -241,7 +241,7 @@ def weigh(
         number=stage.number,
         of=mix.of.model_dump(mode="json", exclude_defaults=True),
         share=mix.shares[chosen],
-        reason=_reason(mix.shares, outcomes, chosen),
+        reason=_explain_choice(mix.shares, outcomes, chosen),
         n=len(shared),
         before=float(start.mean()),
         part=mix.trial,
@@ -249,7 +249,7 @@ def weigh(
     )
 
 
-def _reason(shares: Sequence[float], outcomes: Sequence[Any], chosen: int) -> str:
+def _explain_choice(shares: Sequence[float], outcomes: Sequence[Any], chosen: int) -> str:
     best = int(np.argmax([row.mean() for row in outcomes]))
     if chosen == best and chosen == 0:
         return "the first one, and no other is better"

@@ -24,7 +24,7 @@ from orcinus.training import attention
 from orcinus.training.batches import collate
 from orcinus.training.checkpoints import load_for_training
 from orcinus.training.config import OnPolicyConfig
-from orcinus.training.forward import bare, head_of, predictor_states
+from orcinus.training.forward import head_of, predictor_states, unwrap_peft
 from orcinus.training.objectives.interface import Predictions
 from orcinus.training.trainer import LessonTrainer
 
@@ -80,7 +80,7 @@ class OnPolicyTrainer(LessonTrainer):
 
     def _write_responses(self, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return a micro-batch's prompts as packed rows, each with a response of the student."""
-        prompts = _prompts(inputs)
+        prompts = _split_prompts(inputs)
         width = max(len(prompt) for prompt in prompts)
         pad = self._generation.pad_token_id
         ids = torch.full((len(prompts), width), pad, device=prompts[0].device)
@@ -88,12 +88,12 @@ class OnPolicyTrainer(LessonTrainer):
         for row, prompt in enumerate(prompts):
             ids[row, width - len(prompt) :] = prompt
             mask[row, width - len(prompt) :] = 1
-        with _generating(bare(self.model)) as student:
+        with _generating(unwrap_peft(self.model)) as student:
             written = student.generate(
                 input_ids=ids, attention_mask=mask, generation_config=self._generation
             )[:, width:]
         return [
-            _row(prompt, response, self._generation.eos_token_id)
+            _packed_row(prompt, response, self._generation.eos_token_id)
             for prompt, response in zip(prompts, written, strict=True)
         ]
 
@@ -111,7 +111,7 @@ def _generating(model: Any) -> Iterator[Any]:
         model.set_attn_implementation(attention.NAME)
 
 
-def _prompts(inputs: Mapping[str, Any]) -> list[torch.Tensor]:
+def _split_prompts(inputs: Mapping[str, Any]) -> list[torch.Tensor]:
     """Return the tokens of each prompt of a packed batch."""
     tokens_T = inputs["input_ids"][0]
     prompts, start = [], 0
@@ -121,7 +121,7 @@ def _prompts(inputs: Mapping[str, Any]) -> list[torch.Tensor]:
     return prompts
 
 
-def _row(prompt: torch.Tensor, response: torch.Tensor, end_ids: list[int]) -> dict[str, Any]:
+def _packed_row(prompt: torch.Tensor, response: torch.Tensor, end_ids: list[int]) -> dict[str, Any]:
     """Return a prompt and its response up to the end of the turn, as a packed row of one lesson."""
     ends = torch.isin(response, torch.tensor(end_ids, device=response.device)).nonzero()
     length = int(ends[0, 0]) + 1 if len(ends) else len(response)

@@ -30,7 +30,7 @@ def lessons_of_stage(
         StepError: The source, or what it is mixed with, has no lesson.
     """
     stage, earlier = stages[place], stages[:place]
-    of_own, of_source = _portions_of(stage, read)
+    of_own, of_source = _stage_portions(stage, read)
 
     def drawn(lesson: Lesson) -> bool:
         portion = of_source if stage.from_source(lesson) else of_own
@@ -78,16 +78,22 @@ def repeats(stage: StageConfig, read: Callable[[], Iterator[Lesson]]) -> float:
     """
     if stage.mix is None:
         return 1.0
-    own, source = _counts(stage, read)
-    of_own, of_source = portions(own, source, _share(stage))
+    own, source = _count_lessons(stage, read)
+    of_own, of_source = portions(own, source, _fixed_share(stage))
     return (own + source) / (of_own * own + of_source * source)
 
 
-def _portions_of(stage: StageConfig, read: Callable[[], Iterator[Lesson]]) -> tuple[float, float]:
-    return (1.0, 1.0) if stage.mix is None else portions(*_counts(stage, read), _share(stage))
+def _stage_portions(
+    stage: StageConfig, read: Callable[[], Iterator[Lesson]]
+) -> tuple[float, float]:
+    return (
+        (1.0, 1.0)
+        if stage.mix is None
+        else portions(*_count_lessons(stage, read), _fixed_share(stage))
+    )
 
 
-def _counts(stage: StageConfig, read: Callable[[], Iterator[Lesson]]) -> tuple[int, int]:
+def _count_lessons(stage: StageConfig, read: Callable[[], Iterator[Lesson]]) -> tuple[int, int]:
     """Return how many lessons are the stage's own, and how many the source has."""
     own = source = 0
     for lesson in read():
@@ -102,7 +108,7 @@ def _counts(stage: StageConfig, read: Callable[[], Iterator[Lesson]]) -> tuple[i
     return own, source
 
 
-def _share(stage: StageConfig) -> float:
+def _fixed_share(stage: StageConfig) -> float:
     if stage.mix is None or len(stage.mix.shares) != 1:
         raise ConfigError(
             f"train.stages: the share of stage {stage.name!r} is chosen by trials, which "

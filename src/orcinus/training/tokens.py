@@ -157,7 +157,7 @@ def tokenize_lessons(
         tokenize = _Tokenize(
             chat=chat, context=context, truncation=truncation, evidence=tuple(evidence)
         )
-        _write(executor.map(tokenize, _shards(lessons)), folder, evidence)
+        _write_shards(executor.map(tokenize, _split_into_shards(lessons)), folder, evidence)
     return TokenizedLessons.read(folder)
 
 
@@ -201,17 +201,19 @@ class _Tokenize:
             shard.lengths.append((len(tokens), prompt))
             shard.weights.append(lesson.weight)
             shard.ids.append(lesson.id)
-            shard.numbers.append([_number(name, lesson, self.chat) for name in self.evidence])
+            shard.numbers.append(
+                [_evidence_number(name, lesson, self.chat) for name in self.evidence]
+            )
         return shard
 
 
-def _shards(lessons: Iterable[Lesson]) -> Iterator[list[Lesson]]:
+def _split_into_shards(lessons: Iterable[Lesson]) -> Iterator[list[Lesson]]:
     iterator = iter(lessons)
     while shard := list(islice(iterator, LESSONS_PER_SHARD)):
         yield shard
 
 
-def _write(shards: Iterable[_Shard], folder: Path, evidence: Sequence[str]) -> None:
+def _write_shards(shards: Iterable[_Shard], folder: Path, evidence: Sequence[str]) -> None:
     lengths, weights, ids, numbers, too_long = [np.empty((0, 2), np.int64)], [], [], [], 0
     with (folder / layout.TOKENS).open("wb") as file:
         for shard in shards:
@@ -236,7 +238,7 @@ def _write(shards: Iterable[_Shard], folder: Path, evidence: Sequence[str]) -> N
     (folder / layout.TOKEN_FACTS).write_bytes(orjson.dumps({"too_long": too_long}))
 
 
-def _number(name: str, lesson: Lesson, chat: Chat) -> float:
+def _evidence_number(name: str, lesson: Lesson, chat: Chat) -> float:
     if name == "answer":
         return _answer_tokens(lesson, chat)
     value = lesson.meta.get(name)

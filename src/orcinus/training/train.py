@@ -54,7 +54,7 @@ async def train(
     )
     choices = []
     for place, mix in config.open_mixes.items():
-        choice = await _choose(job, place, mix, generic, context)
+        choice = await _choose_share(job, place, mix, generic, context)
         choices.append(asdict(choice))
         job = job.model_copy(update={"config": job.config.with_share(place, choice.share)})
     done = await _run_job(job, context)
@@ -78,7 +78,7 @@ def requests(config: TrainConfig, generic: str, context: StepContext) -> list[As
     return [Asking(role="student", requests=ask_all(), exact=False)]
 
 
-async def _choose(
+async def _choose_share(
     job: TrainJob, place: int, mix: MixConfig, generic: str, context: StepContext
 ) -> Choice:
     """Choose the share of the stage at ``place``, on the student as the stages before leave it."""

@@ -33,7 +33,7 @@ from orcinus.runs.context import Progress
 from orcinus.training import attention
 from orcinus.training.batches import PackedRows, collate
 from orcinus.training.distributed import processes
-from orcinus.training.forward import add_objective_forward, bare
+from orcinus.training.forward import add_objective_forward, unwrap_peft
 from orcinus.training.objectives import lesson_weight
 from orcinus.training.objectives.interface import Objective, Predictions
 from orcinus.training.tokens import TokenizedLessons
@@ -233,7 +233,7 @@ def train_stage(
         StepError: The loss is no longer a number; names the lessons of that batch.
     """
     attention.install()
-    base = bare(model)
+    base = unwrap_peft(model)
     base.set_attn_implementation(attention.NAME)
     add_objective_forward(base)
     rows = PackedRows(
@@ -268,7 +268,7 @@ def train_stage(
             f"{log.broken_at}; lower its learning_rate and run again. "
             f"Lessons of that batch: {', '.join(ids[:8])} …"
         )
-    return _result(trainer, rows, log.losses()), _gathered_weights(trainer)
+    return _summarize(trainer, rows, log.losses()), _gathered_weights(trainer)
 
 
 def work_folder(out: Path) -> Path:
@@ -276,7 +276,7 @@ def work_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.work")
 
 
-def _result(trainer: LessonTrainer, rows: PackedRows, losses: list[float]) -> StageResult:
+def _summarize(trainer: LessonTrainer, rows: PackedRows, losses: list[float]) -> StageResult:
     tenth = max(1, len(losses) // 10)
     return StageResult(
         optimizer_steps=trainer.state.global_step,

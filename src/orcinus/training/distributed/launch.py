@@ -110,7 +110,7 @@ async def launch(
                 failure = _KINDS.get(event["kind"], StepError)(event["message"])
         await workers.wait()
     finally:
-        await asyncio.shield(_end(workers))
+        await asyncio.shield(_end_workers(workers))
         last_words = await said
     if failure is not None:
         raise failure
@@ -122,7 +122,7 @@ async def launch(
     return result
 
 
-async def _end(workers: asyncio.subprocess.Process) -> None:
+async def _end_workers(workers: asyncio.subprocess.Process) -> None:
     """Leave no worker behind, even after an interrupt. A terminated torchrun ends its workers."""
     if workers.returncode is None:
         workers.terminate()

@@ -43,6 +43,21 @@ class Predictions:
     hidden_ND: "torch.Tensor"
     head: Head
 
+    def logprobs(self, targets_N: "torch.Tensor") -> "torch.Tensor":
+        """Return the log-probability (N,) of each target, in nats, without graph."""
+        import torch
+
+        from orcinus.training.loss import response_loss
+
+        hidden_ND, weight_VD = self.hidden_ND.detach(), self.head.weight_VD.detach()
+        # The dtype of the weights is the precision of the softmax.
+        dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
+        ones_N = hidden_ND.new_ones(len(targets_N), dtype=dtype)
+        _, losses_N = response_loss(
+            hidden_ND, weight_VD, targets_N, ones_N, softcap=self.head.softcap
+        )
+        return -losses_N
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossInputs:
@@ -120,9 +135,10 @@ class Objective:
         """
         out = self.function(inputs, **self.settings)
         if not isinstance(out, LossOutput):
+            name = getattr(self.function, "__qualname__", repr(self.function))
             raise ConfigError(
-                f"train.objective: {self.function.__module__}.{self.function.__qualname__} "
-                f"returned {type(out).__name__}; it must return LossOutput(total=…, losses_N=…)"
+                f"train.objective: {name} returned {type(out).__name__}; "
+                "it must return LossOutput(total=…, losses_N=…)"
             )
         return out
 
