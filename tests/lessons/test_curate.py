@@ -17,7 +17,7 @@ from orcinus.pipeline.run import run_recipe
 from orcinus.runs import tables
 from orcinus.runs.context import Runtime, Silent
 from orcinus.runs.folders import finished_steps, summary_of
-from orcinus.runs.lineage import fate
+from orcinus.runs.lineage import find_events
 
 
 def teacher(messages: Messages, sampling: Sampling) -> str:
@@ -83,7 +83,8 @@ def test_traces_that_the_judge_prefers_are_kept_and_the_report_says_how_well(
     assert sum("whatever" in texts[row["attempt_id"]] for row in dropped) > 0.9 * len(dropped)
     assert not (folder / "passed.parquet").exists()
     assert any(
-        "left out by quality" in event.what for event in fate(run_dir, dropped[0]["attempt_id"])
+        "left out by quality" in event.what
+        for event in find_events(run_dir, dropped[0]["attempt_id"])
     )
     page = (run_dir / "report.html").read_text(encoding="utf-8")
     assert "Quality: the judge rated 100 traces" in page

@@ -133,7 +133,7 @@ def test_an_interrupted_table_is_not_there(tmp_path: Path) -> None:
 
 def test_a_broken_table_is_named_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_bytes(b"no table")
-    with pytest.raises(StoreError, match=r"t\.parquet: cannot be read .* delete its step folder"):
+    with pytest.raises(StoreError, match=r"t\.parquet: cannot be read .* delete the step's folder"):
         list(tables.read_rows(tmp_path / "t.parquet"))
 
 
@@ -190,6 +190,6 @@ def test_a_trace_out_of_the_order_of_the_examples_is_an_error(
 ) -> None:
     write_examples(tmp_path / "e.parquet", 10)
     with pytest.raises(
-        StoreError, match=rf"e\.parquet: the example sums/{numbers[-1]} of a trace is not there"
+        StoreError, match=rf"e\.parquet: the example sums/{numbers[-1]} of a trace is missing"
     ):
         list(tables.with_examples(traces(numbers), tmp_path / "e.parquet"))

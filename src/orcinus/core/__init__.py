@@ -1,1 +1,1 @@
-"""core."""
+"""Records, errors, configuration, statistics and the extension points, which all rooms use."""

@@ -1,9 +1,12 @@
-"""The base of every configuration section: what comes from outside is checked, named exactly and never changed."""
+"""The base class of every configuration section."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Config(BaseModel):
-    """A section of a recipe. Unknown keys are refused; the string under a field is its documentation."""
+    """A frozen section of a recipe that refuses unknown keys.
+
+    The string under a field is its documentation.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

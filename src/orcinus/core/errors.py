@@ -1,14 +1,14 @@
-"""Everything that orcinus raises on purpose.
+"""The errors that orcinus raises on purpose.
 
     OrcinusError
-    ├── ConfigError (ValueError)        the recipe or a flag is wrong: nothing was spent
-    ├── DataError (ValueError)          a file of the user's is wrong: says file and line
-    ├── MissingExtraError (ImportError) an optional dependency is not installed: says the pip line
-    ├── BudgetError                     the budget is used up: what is paid for is kept
+    ├── ConfigError (ValueError)        the recipe or a flag is wrong; nothing was spent
+    ├── DataError (ValueError)          a user's file is wrong; names file and line
+    ├── MissingExtraError (ImportError) an optional dependency is missing; shows the pip command
+    ├── BudgetError                     the budget is used up; everything paid for is kept
     ├── BusyError                       another process works on this run
-    ├── StoreError (OSError)            the ledger or a table could not be read or written
-    ├── StepError (RuntimeError)        a step cannot go on (nothing to train on, training diverged)
-    └── CompleterError                  one call failed: caught in attempts.py alone and recorded as data
+    ├── StoreError (OSError)            the ledger or a table cannot be read or written
+    ├── StepError (RuntimeError)        a step cannot continue (no lessons, training diverged)
+    └── CompleterError                  one call failed; models/attempts.py records it as data
 
 The command line shows any of these as one line and exits with code 2.
 """
@@ -29,7 +29,10 @@ ErrorClass = Literal[
 
 
 def one_line(text: str, longest: int = 2000) -> str:
-    """``text`` as one line that any terminal and file can hold: blanks joined, what cannot be printed escaped, cut at ``longest``."""
+    """Return ``text`` as one printable line of at most ``longest`` characters.
+
+    Blanks are joined, and unprintable characters are escaped.
+    """
     line = " ".join(text.split())
     if len(line) > longest:
         line = line[: longest - 1] + "…"
@@ -41,7 +44,7 @@ def one_line(text: str, longest: int = 2000) -> str:
 
 
 class OrcinusError(Exception):
-    """Base of all errors that a user can do something about."""
+    """Base of all errors that a user can fix."""
 
 
 class ConfigError(OrcinusError, ValueError):
@@ -49,7 +52,7 @@ class ConfigError(OrcinusError, ValueError):
 
 
 class DataError(OrcinusError, ValueError):
-    """A file from outside cannot be used as it is."""
+    """A file from outside cannot be used."""
 
 
 class MissingExtraError(OrcinusError, ImportError):
@@ -68,11 +71,11 @@ class BusyError(OrcinusError):
 
 
 class StoreError(OrcinusError, OSError):
-    """The ledger or a table could not be read or written."""
+    """The ledger or a table cannot be read or written."""
 
 
 class StepError(OrcinusError, RuntimeError):
-    """A step cannot go on."""
+    """A step cannot continue."""
 
 
 class CompleterError(OrcinusError):
@@ -81,9 +84,9 @@ class CompleterError(OrcinusError):
     Args:
         kind: The class of the failure, for counting.
         message: One line, without secrets.
-        permanent: Asking the same again cannot help.
-        fatal: No call to this model can succeed (wrong key, unknown model): the step stops.
-        retry_after_s: How long the server asked to wait, when it did.
+        permanent: A retry of the same request cannot help.
+        fatal: No call to this model can succeed (wrong key, unknown model); the step stops.
+        retry_after_s: Seconds that the server asked to wait; None when it named none.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Write files and links so that a reader never finds half of one."""
 
 import os
 import shutil
@@ -8,10 +8,10 @@ from orcinus.core.errors import StoreError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` so that a reader, or a machine that lost power, finds all of it or the file as it was.
+    """Write a file that is either complete or unchanged, also after a loss of power.
 
     Raises:
-        StoreError: It cannot be written.
+        StoreError: The file cannot be written.
     """
     part = path.with_name(path.name + ".part")
     try:

@@ -1,7 +1,10 @@
 """Canonical JSON and its hash: the identity of requests, steps and lessons.
 
-What has no canonical form (a lambda, NaN, an arbitrary object) is refused rather than guessed, so that two different things
-never share an identity and the same thing never has two (Marin's ``fingerprint.py``; llm's ``logs.py``).
+    fingerprint({"b": 1, "a": [2]})  →  "b2" + 32 hexadecimal digits of {"a":[2],"b":1}
+
+A value without a canonical form (a lambda, NaN, an arbitrary object) is refused. So two different
+values never share an identity, and equal values never have two (as in Marin's ``fingerprint.py``
+and llm's ``logs.py``).
 """
 
 import hashlib
@@ -13,14 +16,14 @@ from typing import Any
 import orjson
 
 ALGORITHM = "b2"
-"""Stands in front of every fingerprint, so that a change of algorithm is noticed."""
+"""Prefix of every fingerprint, so that a change of the algorithm shows."""
 
 
 def canonical(value: Any) -> Any:
-    """Rewrite ``value`` with JSON types only.
+    """Return ``value`` rewritten with JSON types only.
 
     Raises:
-        TypeError: ``value`` holds something without a canonical form.
+        TypeError: A part of ``value`` has no canonical form.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -41,24 +44,24 @@ def canonical(value: Any) -> Any:
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one JSON text of ``value``: sorted keys, no blanks, UTF-8."""
+    """Return the one JSON text of ``value``: sorted keys, no blanks, UTF-8."""
     return orjson.dumps(canonical(value), option=orjson.OPT_SORT_KEYS)
 
 
 def fingerprint(value: Any, *, length: int = 32) -> str:
-    """Tagged hash of ``value``'s canonical JSON: ``b2`` and ``length`` hexadecimal digits.
+    """Return ``b2`` and ``length`` hexadecimal digits of the hash of ``value``'s canonical JSON.
 
-    32 digits are 128 bits: among 10^12 requests a collision has a chance of about 10^-15.
+    32 digits are 128 bits: among 10^12 requests, two collide with a probability of about 10^-15.
     """
     return hashed(canonical_json(value), length=length)
 
 
 def hashed(content: bytes, *, length: int = 32) -> str:
-    """``fingerprint`` of what is canonical JSON already."""
+    """Return the fingerprint of a text that is already canonical JSON."""
     return ALGORITHM + hashlib.blake2b(content, digest_size=length // 2).hexdigest()
 
 
 def stable_fraction(*parts: str) -> float:
-    """A number in [0, 1) that depends on ``parts`` alone, on every machine and in every version."""
+    """Return a number in [0, 1) that depends on ``parts`` alone, on every machine and version."""
     digest = hashlib.blake2b("\x1f".join(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64

@@ -1,8 +1,9 @@
 """The extension points on one screen: the shape of each kind of function, to write your own.
 
-There is nothing to inherit. A function of the right shape gets a name with ``@orcinus.register``, or
-a recipe names its place as ``module:function``; see ``registry.py``. The ninth kind, the objective
-``loss(inputs: LossInputs, **settings) -> LossOutput``, is in ``training/objectives/interface.py``.
+There is nothing to inherit. A function of the right shape gets a name with ``@orcinus.register``,
+or a recipe names its place as ``module:function``; see ``registry.py``. The ninth kind, an
+objective, is ``loss(inputs: LossInputs, **settings) -> LossOutput``; see
+``training/objectives/interface.py``.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -24,8 +25,8 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 Model = Callable[[Request], str | Completion | Awaitable[str | Completion]]
-"""Answers one request. An object with this method as ``complete`` is a model too, and a ``Completer``
-when it has the other members."""
+"""Answers one request. An object with this method as ``complete`` is a model too; with the other
+members it is a ``Completer``."""
 
 Task = Callable[..., Iterable[Example]]
 """Returns the examples of a task, the same in the same order at each call. Settings are keyword
@@ -44,7 +45,7 @@ Settings are keyword arguments. With ``needs_pass_rate=True`` declared, ``meta.p
 student's share of right answers to the example."""
 
 Chooser = Callable[[Sequence[Judged]], Assignment]
-"""Returns the strategy for one group, given the student's judged attempts at it. The engine fills in
+"""Returns the strategy for one group, given the student's judged attempts at it. ``assign`` sets
 ``group``, ``evidence`` and ``proxy`` of the Assignment."""
 
 Reward = Callable[[Example, str], float | Awaitable[float]]

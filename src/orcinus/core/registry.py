@@ -4,8 +4,8 @@
     def short(example, attempt, verdict):
         return None if len(attempt.text) < 100 else "too long"
 
-    curate: {filters: [short]}               registered in this process, or by an installed package
-    curate: {filters: ["my_rules:short"]}    in my_rules.py beside the recipe, or an installed module
+    curate: {filters: [short]}              registered in this process, or by an installed package
+    curate: {filters: ["my_rules:short"]}   in my_rules.py beside the recipe, or installed
 
 A package registers the same function in its ``pyproject.toml``:
 
@@ -38,7 +38,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnno
 from orcinus.core.errors import ConfigError, OrcinusError
 
 GROUP = "orcinus"
-"""Entry-point group in which packages register extensions as ``filters.NAME`` or ``filter.NAME``."""
+"""Entry-point group of extensions. They are named ``filters.NAME`` or ``filter.NAME``."""
 
 Kind = Literal[
     "model",
@@ -64,11 +64,11 @@ class Shape:
     inputs: tuple[int, ...]
     """Numbers of positional arguments with which it can be called; one of them must fit."""
     settings: bool = False
-    """Whether a recipe can give it settings, as keyword arguments."""
+    """True if a recipe can give it settings, as keyword arguments."""
     coroutine: bool | None = False
-    """Whether it is an ``async def``; None allows both."""
+    """True: an ``async def``. False: a plain function. None: either."""
     declares: tuple[str, ...] = ()
-    """What it can declare beside its name."""
+    """Names of the fields that it can declare."""
 
 
 SHAPES: Mapping[Kind, Shape] = {
@@ -107,9 +107,9 @@ def register(kind: Kind, name: str, **declared: Any) -> Callable[[AnyFunction], 
     """Return a decorator that gives a function a name for recipes.
 
     Args:
-        kind: What the function is: ``filter``, ``verifier``, ``reward`` …
+        kind: ``filter``, ``verifier``, ``reward`` …
         name: The name in a recipe.
-        declared: What the kind can declare, such as ``needs_pass_rate=True`` for a selector.
+        declared: Fields that the kind can declare, such as ``needs_pass_rate=True`` for a selector.
 
     Raises:
         ConfigError: The kind is unknown, the function has another shape, or the name is taken.
@@ -161,9 +161,9 @@ def find(kind: Kind, name: str, built_in: Mapping[str, Function | str]) -> Funct
     """Return the function that a recipe names.
 
     Args:
-        kind: What the function is.
+        kind: The kind of function.
         name: A name, or ``module:function``.
-        built_in: The kind's own table: name → function, or its place where importing it is expensive.
+        built_in: The table of the kind: name → function, or its place if the import is expensive.
 
     Raises:
         ConfigError: There is none, or it has another shape.

@@ -1,4 +1,4 @@
-"""How examples become requests: the settings of sampling that probe, teach and evaluate share."""
+"""The sampling settings of a recipe, which probe, teach and evaluate share."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -10,27 +10,28 @@ from orcinus.core.types import Sampling
 
 
 class SamplingConfig(Config):
-    """How a model is asked to write."""
+    """Decoding settings of a model."""
 
     samples: int = Field(default=1, ge=1)
-    """How many answers to each question, k."""
+    """Answers to each question, k."""
     temperature: float = Field(default=0.0, ge=0)
-    """0 is greedy decoding: then more than one sample tells nothing new."""
+    """0 is greedy decoding, where all samples are the same."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Nucleus sampling: the share of probability that is kept."""
+    """Nucleus sampling: the share of probability to keep."""
     max_tokens: int = Field(default=512, ge=1)
-    """Upper bound on written tokens, reasoning included."""
+    """Upper bound on written tokens, including reasoning."""
     stop: tuple[str, ...] = ()
-    """Texts at which writing ends."""
+    """Texts that end the reply."""
     seeded: bool = True
-    """Send a seed with each request. Some endpoints refuse one; a model in this process samples the same way again only with one."""
+    """Send a seed with each request. Some endpoints refuse one; a model in this process needs one
+    to repeat its samples."""
     logprobs: bool = False
-    """Keep each written token's log-probability where the model gives it."""
+    """Keep the log-probability of each written token if the model returns it."""
     extra: Mapping[str, Any] = Field(default_factory=dict)
-    """Further body parameters, sent as they are."""
+    """Further body parameters, sent unchanged."""
 
     def sampling(self, sample: int, seed: int) -> Sampling:
-        """The settings of the ``sample``-th of the k answers."""
+        """Return the settings of one of the k answers, ``sample`` counted from 0."""
         return Sampling(
             temperature=self.temperature,
             top_p=self.top_p,
@@ -43,15 +44,17 @@ class SamplingConfig(Config):
 
 
 class JudgingConfig(Config):
-    """How the judge is asked."""
+    """Settings of the judge."""
 
     sampling: SamplingConfig = SamplingConfig(max_tokens=1024)
-    """How the judge writes; it is asked once about each answer."""
+    """How the judge samples; it is asked once about each answer."""
     instructions: Mapping[Literal["verdict", "groundedness", "rating", "comparison"], str] = Field(
         default_factory=dict
     )
-    """What it is to look at, in place of our words: ``verdict`` for right or wrong, ``groundedness`` for claims that a text supports,
-    ``rating`` for what ``curate.quality`` learns, on a scale from 1 to 10, ``comparison`` for ``evaluate.pairwise``. The protection of what is judged and the form of the verdict stay ours."""
+    """Your own criteria in place of the built-in ones. ``verdict``: right or wrong.
+    ``groundedness``: claims that a text supports. ``rating``: the scale from 1 to 10 that
+    ``curate.quality`` learns. ``comparison``: for ``evaluate.pairwise``. The delimiters around the
+    judged text and the format of the verdict stay built in."""
 
     @field_validator("sampling")
     @classmethod

@@ -1,11 +1,11 @@
-"""The nouns of explanation distillation, as frozen records without behaviour.
+"""The nouns of explanation distillation, as frozen records.
 
     Example × Strategy ──model──► Attempt ──verifier──► Verdict
     the student's Attempts and Verdicts ──choose──► Assignment
     Assignment ──teacher──► Attempt (a trace) ──curate, erase──► Lesson
     Lessons in Stages (a Curriculum) ──train──► a student
 
-To change a record use ``dataclasses.replace``. One module knows how a record becomes a row: ``store/tables.py``.
+To change a record use ``dataclasses.replace``. ``runs/tables.py`` alone turns records into rows.
 """
 
 from collections.abc import Mapping
@@ -43,10 +43,13 @@ class Example:
     choices: tuple[str, ...] | None = None
     """The option texts in order (A, B, …); None when the task is not multiple choice."""
     reference: str | tuple[str, ...] | None = None
-    """The right answer: an option letter for ``choice``; the words in order for ``list``; for ``exact`` and ``spans`` a tuple
-    means any one of them is right; for ``json`` a value, or a JSON Schema (with its ``$schema``) that allows the right ones. None when there is none, and then only a judge or a proxy can give a verdict."""
+    """The right answer. For ``choice`` an option letter; for ``list`` the words in order; for
+    ``exact`` and ``spans`` a tuple means that any one of them is right. For ``json`` a value, or a
+    JSON Schema (with its ``$schema``) that the right values satisfy. None when there is none: then
+    only a judge or pseudo-labels can give a verdict."""
     meta: Mapping[str, Any] = field(default_factory=dict)
-    """Whatever the source said besides: licence, collection, difficulty, passage id. JSON values only."""
+    """Further facts from the source: licence, collection, difficulty, passage id. JSON values
+    only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,31 +66,33 @@ class Strategy:
     demonstrations: tuple[tuple[str, str], ...] = ()
     """(prompt, answer) pairs shown as earlier turns before the question."""
     system_from: Literal["strategy", "collection", "row"] = "strategy"
-    """Where an example's system message comes from: ``system``; drawn from Orca's sixteen by the example's collection (Orca, Figure 6); or
-    from the example's own row, where it is already answered."""
+    """Where an example's system message comes from. ``strategy``: the field ``system``.
+    ``collection``: one of Orca's sixteen, drawn by the example's collection (Orca, Figure 6).
+    ``row``: the example's own row, which is already answered."""
     cost_rank: int = 0
-    """Breaks ties before anything was measured: lower is expected to need fewer tokens."""
+    """Breaks ties before anything is measured: a lower rank should need fewer tokens."""
     groups: tuple[str, ...] = ()
-    """Patterns of the tasks, or ``task/category``, that it was written for; empty means all."""
+    """Patterns of the tasks, or ``task/category``, that it is written for; empty means all."""
     fallback: "Strategy | None" = None
-    """What is asked instead when no answer comes of it, as when a program fails (MAmmoTH, arXiv:2309.05653)."""
+    """The strategy to ask instead when the reply has no answer, for example because a program
+    fails (MAmmoTH, arXiv:2309.05653)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How a model is asked to write. All of it is part of a request's identity."""
+    """Decoding settings of one call. Every field is part of a request's identity."""
 
     temperature: float = 0.0
     """0 is greedy decoding."""
     top_p: float = 1.0
     max_tokens: int = 512
-    """Upper bound on written tokens, reasoning included."""
+    """Upper bound on written tokens, including reasoning."""
     stop: tuple[str, ...] = ()
     seed: int | None = None
     logprobs: bool = False
-    """Keep the log-probability of each written token, where the model gives them."""
+    """Keep the log-probability of each written token if the model returns them."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Further body parameters, sent as they are. JSON values only."""
+    """Further body parameters, sent unchanged. JSON values only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,25 +101,25 @@ class Usage:
 
     tokens_in: int = 0
     tokens_out: int = 0
-    """All written tokens, reasoning included."""
+    """All written tokens, including reasoning."""
     tokens_cached: int = 0
-    """The part of ``tokens_in`` that was read from the provider's cache."""
+    """The part of ``tokens_in`` that came from the provider's cache."""
     tokens_reasoning: int = 0
     """The part of ``tokens_out`` that was hidden or tagged reasoning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What a Completer gives back for one request."""
+    """A Completer's reply to one request."""
 
     text: str
-    """The visible answer; reasoning tags are kept apart."""
+    """The visible answer, without reasoning."""
     finish: Finish
     usage: Usage = field(default_factory=Usage)
     reasoning: str | None = None
-    """The model's separate reasoning (``reasoning_content`` or a leading ``<think>`` block); None when it gave none."""
+    """The model's separate reasoning: ``reasoning_content`` or a leading ``<think>`` block."""
     logprobs: tuple[float, ...] | None = None
-    """Natural log-probability of each written token; None unless asked for and given."""
+    """Natural log-probability of each written token; None unless requested and returned."""
     cost_usd: float = 0.0
     latency_s: float = 0.0
 
@@ -124,14 +129,14 @@ class Traits:
     """Abilities of a Completer beyond answering one request."""
 
     in_flight: int | None = None
-    """Calls it wants in flight at once, as a batch interface does; None leaves the number to the run."""
+    """Calls it wants in flight at once; a batch interface wants many. None leaves it to the run."""
     continues: bool = False
     """True when it can continue a partial reply (``Request.partial``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorstCase:
-    """Upper bounds of what one call can use, retries included."""
+    """Upper bounds of what one call can use, including retries."""
 
     usd: float
     tokens: int
@@ -139,11 +144,11 @@ class WorstCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One question to one model, before it is asked."""
+    """One call to a model, before it is made."""
 
     example: Example
     strategy: str
-    """Name of the strategy whose words are in ``messages``."""
+    """Name of the strategy that ``messages`` contain."""
     messages: Messages
     sampling: Sampling
     sample: int = 0
@@ -153,15 +158,18 @@ class Request:
     parts. Each part is returned as written, with its stop text and outer blanks: joined, the parts
     are the reply. None asks for a whole reply."""
     fallback: "Request | None" = None
-    """What is asked when no answer is found in the reply."""
+    """The request to send when the reply has no answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One model's one try at one Example under one Strategy: student, teacher, judge and benchmark alike."""
+    """One try of one model at one Example under one Strategy.
+
+    The same record serves students, teachers, judges and benchmarks.
+    """
 
     id: str
-    """Fingerprint of (example, model, messages, sampling, sample): what was sent decides identity."""
+    """Fingerprint of what was sent: example, model, messages, sampling and sample number."""
     example_id: str
     task: str
     strategy: str
@@ -171,16 +179,16 @@ class Attempt:
     sample: int
     text: str
     finish: Finish
-    """``error`` means that no answer came: its verdict is None and it is asked again by the next run."""
+    """``error`` means that no answer came: the verdict is None, and the next run retries it."""
     reasoning: str | None = None
     usage: Usage = field(default_factory=Usage)
     logprobs: tuple[float, ...] | None = None
     cost_usd: float = 0.0
     latency_s: float = 0.0
     error: str | None = None
-    """Class and text of what went wrong, e.g. ``rate_limit: 429 …``; None when an answer came."""
+    """Class and text of the error, e.g. ``rate_limit: 429 …``; None when an answer came."""
     permanent: bool = False
-    """True for an error that asking again cannot mend (the request itself was bad), so that it is not asked again."""
+    """True for an error that a retry cannot fix, because the request itself was bad."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,9 +201,9 @@ class Verdict:
     value: float | None
     """1.0 right, 0.0 wrong, None when it could not be judged (never silently 0.0)."""
     answer: str | None
-    """The final answer as it was understood; None when none was found."""
+    """The final answer as the verifier read it; None when it found none."""
     reason: str
-    """The rule that found the answer, or why nothing could be judged."""
+    """The rule that found the answer, or why there is no verdict."""
 
     @property
     def right(self) -> bool:
@@ -215,14 +223,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """An attempt with its verdict: what flows out of ``attempt_all``."""
+    """An attempt with its verdict."""
 
     attempt: Attempt
     verdict: Verdict
     recalled: bool = False
-    """True when the ledger already had the attempt, so that nothing was asked or paid."""
+    """True when the ledger already had the attempt, so that no call was made."""
     instead: "Judged | None" = None
-    """What was asked because no answer was found in this attempt; the verdict is that one's."""
+    """The fallback's attempt when this one had no answer; ``verdict`` is then the fallback's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,32 +238,32 @@ class Score:
     """An aggregate over verdicts."""
 
     mean: float | None
-    """Accuracy in 0..1 over all n, where what could not be judged counts as not right; None when n is 0."""
+    """Accuracy in 0..1 over all n. Unjudged attempts count as not right. None when n is 0."""
     n: int
-    """How many attempts were counted: right, wrong and not judgeable; errors are left out."""
+    """Attempts counted: right, wrong and unjudged; failed calls are not."""
     n_none: int
-    """How many of n could not be judged (no answer found, refused, cut off)."""
+    """The part of n without a verdict: no answer found, refused or cut off."""
     n_error: int
-    """How many calls failed; these are in no other count."""
+    """Failed calls; they are in no other count."""
     low: float | None
     high: float | None
     """Bounds of the 95 % interval of ``mean``."""
     format_ok: float | None
-    """Share of n in which an answer was found."""
+    """Share of n with an answer."""
     mean_given_ok: float | None
-    """Accuracy over those in which an answer was found."""
+    """Accuracy over the attempts with an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What the probe showed of one strategy in one group."""
+    """The probe's result for one strategy in one group."""
 
     strategy: str
     score: Score
     tokens_out: float
-    """Mean written tokens per attempt: the price of the strategy."""
+    """Mean written tokens per attempt: the cost of the strategy."""
     held_out: Score | None = None
-    """Re-estimated on examples that were not used to choose; None where there were too few."""
+    """Score on examples that were not used to choose; None when there are too few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,37 +271,38 @@ class Assignment:
     """The strategy that the teacher shows for a group of examples, and why (Orca 2, section 3)."""
 
     group: str
-    """A task, cluster or example, as the granularity says."""
+    """A task, a category of a task (``task/category``) or a cluster."""
     strategy: str | None
-    """None: the group is left out of teaching."""
+    """None: the group is not taught."""
     evidence: tuple[Evidence, ...]
-    """One for each strategy that was measured, the chosen one first."""
+    """One for each measured strategy, the chosen one first."""
     runner_up: str | None
     p_value: float | None
-    """Paired test of the chosen against the pooled winner or the runner-up; None when there was nothing to compare."""
+    """Paired test of the chosen strategy against the winner over all groups, or against the
+    runner-up. None when there is nothing to compare."""
     reason: str
-    """In words: how the choice was made."""
+    """How the choice was made, in words."""
     learnable: bool = True
     """False when no strategy reached the floor, and ``strategy`` is the fallback."""
     proxy: str | None = None
-    """None when verdicts compare with a reference; else what stood in for it (agreement, judge, teacher)."""
+    """Source of pseudo-labels: ``agreement``, ``judge`` or ``teacher``; None if references exist."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """One row of supervised fine-tuning as the student sees it, and where it came from."""
+    """One row of supervised fine-tuning as the student sees it, with its origin."""
 
     id: str
     example_id: str
     task: str
     strategy: str
-    """The strategy the teacher used; the student does not see it once the prompt is erased."""
+    """The strategy the teacher used; prompt erasing hides it from the student."""
     messages: Messages
-    """What the student is given: the erased system message (if any) and the question."""
+    """The student's input: the erased system message (if any) and the question."""
     completion: str
-    """What the student learns to write."""
+    """The text that the student learns to write."""
     reasoning: str | None
-    """A trace's separate reasoning, for chat templates with a place for it."""
+    """The trace's separate reasoning, for chat templates with a place for it."""
     teacher: str
     attempt_id: str
     """The teacher's attempt in the ledger."""

@@ -1,1 +1,1 @@
-"""What outlives a run: the ledger (SQLite) and the tables between steps (Parquet)."""
+"""The files of a run: the ledger (SQLite), the tables between steps (Parquet), and its folders."""

@@ -1,4 +1,4 @@
-"""Which strategy was assigned to an example: what ``assign`` wrote, as later steps look it up."""
+"""Look up the strategy assigned to an example, in the tables that ``assign`` wrote."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from orcinus.core.types import Assignment
 from orcinus.runs import layout, tables
 
 GROUPS = pa.schema([("task", pa.string()), ("example_id", pa.string()), ("group", pa.string())])
-"""Schema of ``groups.parquet``, which stands beside the assignments when groups are finer than tasks."""
+"""Schema of ``groups.parquet``, which exists only where groups are finer than tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class Assigned:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """What a finished ``assign`` step left in its folder."""
+        """Read the folder of a finished ``assign`` step."""
         assignments = {
             item.group: item for item in tables.read_assignments(folder / layout.ASSIGNMENTS)
         }
@@ -36,10 +36,10 @@ class Assigned:
         )
 
     def assignment_of(self, task: str, example_id: str) -> Assignment | None:
-        """The assignment of an example's group; None when its group was never probed."""
+        """Return the assignment of an example's group; None when the group was never probed."""
         return self.by_group.get(self.groups.get((task, example_id), task))
 
     def strategy_of(self, task: str, example_id: str) -> str | None:
-        """The name of the strategy assigned to an example; None when it is left out of teaching."""
+        """Return the strategy assigned to an example; None when it is not taught."""
         assignment = self.assignment_of(task, example_id)
         return None if assignment is None else assignment.strategy

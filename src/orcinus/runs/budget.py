@@ -11,10 +11,10 @@ from orcinus.runs.ledger import Ledger
 
 
 class Budget:
-    """A hard cap for one run: what is spent plus the worst case of what is in flight never passes it.
+    """A hard cap for one run: spending plus the worst case of all calls in flight stays below it.
 
-    The worst case is held in the ledger before it is sent, so the cap also stands when the process is killed: what may have
-    been in flight then counts as spent.
+    The ledger holds the worst case before a call is sent. So the cap also holds when the process is
+    killed: calls that were in flight then count as spent.
     """
 
     def __init__(self, *, ledger: Ledger, run: str, usd: float | None, tokens: int | None) -> None:
@@ -33,7 +33,7 @@ class Budget:
         """Wait until a call of that size fits.
 
         Raises:
-            BudgetError: It does not fit, and nothing in flight could make room.
+            BudgetError: The call does not fit, and no call in flight can make room.
         """
         if not self._capped:
             return
@@ -48,7 +48,7 @@ class Budget:
             self._hold(worst)
 
     def settle(self, worst: WorstCase, attempt: Attempt) -> None:
-        """A call has ended and is in the ledger: what it really used replaces its worst case."""
+        """Replace the worst case of a call, now in the ledger, by its usage."""
         self.spent_usd += attempt.cost_usd
         self.spent_tokens += attempt.usage.tokens_in + attempt.usage.tokens_out
         if self._capped:
@@ -57,7 +57,7 @@ class Budget:
             self._released.set()
 
     def close(self) -> None:
-        """Nothing is in flight any more."""
+        """Release the hold in the ledger, once no call is in flight."""
         if self._held_tokens:
             self._held_usd, self._held_tokens = 0.0, 0
             self._ledger.hold(self._run, usd=0.0, tokens=0)
@@ -69,7 +69,8 @@ class Budget:
         )
 
     def _hold(self, worst: WorstCase) -> None:
-        # Twice what is needed now, so that a rising number of calls in flight costs a few syncs and not one a call.
+        # Twice the current need: a rising number of calls in flight then costs few syncs, not one
+        # per call.
         room_usd = self._usd_cap - self.spent_usd
         room_tokens = self._tokens_cap - self.spent_tokens
         self._held_usd = min(2 * self._in_flight_usd, max(room_usd, self._in_flight_usd))
@@ -86,15 +87,16 @@ class Budget:
         if self._tokens_cap != float("inf"):
             caps.append(f"{self._tokens_cap:,} tokens")
         return (
-            f"the budget of {' and '.join(caps)} is used up: {spent}, and the next call may use up to "
-            f"${worst.usd:,.4f} and {worst.tokens:,} tokens; raise the recipe's budget and run again to go on from here"
+            f"the budget of {' and '.join(caps)} is used up: {spent}, and the next call may use "
+            f"up to ${worst.usd:,.4f} and {worst.tokens:,} tokens; raise the recipe's budget and "
+            "run again to continue from here"
         )
 
 
 class BudgetConfig(Config):
-    """A hard cap: what is spent plus the worst case in flight never passes it."""
+    """A hard cap: spending plus the worst case of calls in flight never exceeds it."""
 
     usd: float | None = Field(default=None, ge=0)
-    """Dollars for the whole run; None is no cap."""
+    """Dollars for the whole run; None sets no cap."""
     tokens: int | None = Field(default=None, ge=0)
-    """Tokens in and out for the whole run; None is no cap."""
+    """Tokens read and written in the whole run; None sets no cap."""

@@ -1,4 +1,4 @@
-"""Where a recipe runs and what a step is handed. Nothing here may change a result."""
+"""Where and how a recipe runs, and what each step receives. Nothing here may change a result."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,104 +15,104 @@ from orcinus.runs.ledger import Ledger
 
 
 class Progress(Protocol):
-    """How a step says how far it is. The command line draws bars, a test collects, a service logs."""
+    """Where a step reports how far it is: bars on the command line, a log of a service, a test."""
 
     def start(self, what: str, total: int | None) -> None:
-        """A new phase of ``total`` units; None when the number is not known."""
+        """Start a phase of ``total`` units; None when the number is unknown."""
         ...
 
     def advance(self, n: int = 1, *, cost_usd: float = 0.0, recalled: bool = False) -> None:
-        """``n`` more units are done; ``recalled`` units came from the ledger and count for no rate."""
+        """Count ``n`` more units as done; ``recalled`` ones came from the ledger."""
         ...
 
     def note(self, text: str) -> None:
-        """One line a reader should see: a warning, a decision."""
+        """Show one line to the user: a warning, a decision."""
         ...
 
 
 class Silent:
-    """Progress for nobody."""
+    """A Progress that reports nothing."""
 
     def start(self, what: str, total: int | None) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def advance(self, n: int = 1, *, cost_usd: float = 0.0, recalled: bool = False) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def note(self, text: str) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """The flags: they decide where and how fast, never what."""
+    """The flags of a run. They decide where and how fast it runs, never its results."""
 
     workspace: Path
-    """Folder of the runs; relative paths in a recipe start at the recipe's own folder, not here."""
+    """Folder of the runs. Relative paths in a recipe start at the recipe's own folder, not here."""
     ledger_path: Path
     concurrency: int = 64
-    """Calls in flight to a remote model."""
+    """Calls in flight to a remote model, at most."""
     device: str = "auto"
     """``cpu``, ``cuda``, ``cuda:1`` … or ``auto``."""
     micro_batch: int | None = None
-    """Packed rows in one forward pass; None lets the trainer choose."""
+    """Packed rows in one forward pass; None leaves it to the trainer."""
     processes: int = 1
-    """Training processes on this machine, usually one for each GPU."""
+    """Training processes on this machine, usually one per GPU."""
     executor: Executor = LOCAL
-    """Where signatures, overlaps and lessons' tokens are computed."""
+    """Where near-duplicate signatures, overlaps and tokens of lessons are computed."""
     replicas: int = 0
-    """Copies of a local model that answer on the Ray cluster; 0 keeps it in this process."""
+    """Copies of a local model on the Ray cluster; 0 keeps it in this process."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The environment variables that recipes may name for keys. Never written anywhere."""
+    """The environment variables that recipes can name for keys. They are never written."""
 
     @property
     def batch_journal(self) -> Path:
-        """Where batches under way at a provider are remembered: beside the ledger, into which their answers go."""
+        """Folder of the batches that a provider is working on, beside the ledger."""
         return self.ledger_path.parent / layout.BATCHES
 
 
 class OpenCompleter(Protocol):
-    """Opens the models of a recipe."""
+    """A function that opens the models of a recipe."""
 
     def __call__(self, role: str, folder: Path | None = None) -> Completer:
-        """The recipe's model of ``role`` (``teacher``, ``student``, ``judge``), closed by the pipeline.
+        """Return the recipe's model of a role; the pipeline closes it.
 
         Args:
-            role: Whose model.
-            folder: The folder of a finished step that made a student, or of a model, to open in place of the recipe's own.
+            role: ``teacher``, ``student``, ``assistant`` or ``judge``.
+            folder: Folder of a model, or of a finished step that made one, to open in its place.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """The calls that a step would make to one model, before any is made: what ``plan`` counts."""
+    """The calls that a step would make to one model, for ``plan`` to count."""
 
     role: str
-    """Who is asked: ``student``, ``teacher``, ``assistant`` or ``judge``."""
+    """The model: ``student``, ``teacher``, ``assistant`` or ``judge``."""
     requests: Iterable[Request]
-    """Made lazily, once."""
+    """Generated lazily; can be read once."""
     exact: bool
-    """True where these are the very requests that the step will send, so that the ledger can say which
-    it knows; False where they are as many, and as long, as the step can send at most."""
+    """True: the step will send exactly these, so the ledger knows which are cached. False: the step
+    sends at most as many, and none longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
-    """What a step is handed besides its configuration."""
+    """The surroundings of a step: folders, models, ledger and flags."""
 
     out: Path
-    """The step's own folder. Files that are there already come from an interrupted run of the same step."""
+    """The step's own folder. Files already there come from an interrupted run of the same step."""
     inputs: Mapping[str, Path]
-    """Folders of the finished steps it reads, by role, e.g. ``{"sample": runs/NAME/sample-1f0c…}``."""
+    """Folders of the finished steps it reads, by role: ``{"sample": runs/NAME/sample-1f0c…}``."""
     run: str
-    """Name of the run, under which spending is booked."""
+    """Name of the run, to which the ledger books the spending."""
     seed: int
     ledger: Ledger
     runtime: Runtime
     progress: Progress
     completer: OpenCompleter
     budget: Budget | None = None
-    """The run's hard cap on spending; None when the recipe sets none."""
+    """The run's hard cap on spending; None if the recipe sets none."""
     judging: JudgingConfig | None = None
-    """How the recipe's judge is asked; None when the recipe has none."""
+    """Settings of the recipe's judge; None if it has no judge."""

@@ -1,4 +1,4 @@
-"""Read and lock the folders that steps leave."""
+"""Read and lock the folder of a run and of its steps."""
 
 import fcntl
 import os
@@ -16,10 +16,14 @@ from orcinus.runs import layout
 
 
 def finished_steps(run_dir: Path, name: str) -> list[Path]:
-    """The folders of the finished steps called ``name`` (``erase``, ``erase-answer_only``), the latest first.
+    """Return the folders of the finished steps of one name, the latest first.
+
+    Args:
+        run_dir: The run's folder.
+        name: For example ``erase`` or ``erase-answer_only``.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: No such step is finished.
     """
     folders = [
         path.parent
@@ -35,18 +39,26 @@ _REPORTED_PACKAGES = ("orcinus", "torch", "transformers", "peft", "pyarrow", "nu
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
-    """What a finished step said about itself: the content of its ``step.json``."""
+    """Return the content of a finished step's ``step.json``.
+
+    Raises:
+        StoreError: The file is missing or damaged.
+    """
     try:
         record: dict[str, Any] = orjson.loads((folder / layout.STEP).read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         raise StoreError(
-            f"{folder / layout.STEP}: cannot be read ({error}); delete the folder to run the step again"
+            f"{folder / layout.STEP}: cannot be read ({error}); delete the folder to run the step "
+            "again"
         ) from error
     return record
 
 
 def modules_folder(recipe_path: Path) -> Path:
-    """Return the folder whose modules a recipe may name: its own, also for its copy in a run's folder."""
+    """Return the folder with the modules that a recipe names.
+
+    It is the recipe's own folder. For the copy in a run's folder, it is that of the original.
+    """
     try:
         return Path((recipe_path.parent / layout.ORIGIN).read_text(encoding="utf-8"))
     except OSError:
@@ -61,7 +73,7 @@ def model_made_by(step: Path) -> Path:
 
 @contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
-    """Hold the run's folder for this process.
+    """Lock a run's folder for this process while the block runs.
 
     Raises:
         BusyError: Another process holds it.
@@ -74,7 +86,8 @@ def locked(run_dir: Path) -> Iterator[None]:
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
             raise BusyError(
-                f"{run_dir}: process {owner} works on this run; wait for it, or give the run another name"
+                f"{run_dir}: process {owner} works on this run; wait for it, or give the run "
+                "another name"
             ) from error
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -83,7 +96,7 @@ def locked(run_dir: Path) -> Iterator[None]:
 
 
 def provenance() -> dict[str, Any]:
-    """Versions of what takes part in a result, and the commit of the working folder if it is a git checkout."""
+    """Return the versions of packages that affect results, and the current git commit, if any."""
     versions = {}
     for package in _REPORTED_PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""The file names of a run on disk: every name that a step writes or another one reads, in one place.
+"""The file names of a run on disk. No other module spells them.
 
 runs/ledger.sqlite   runs/batches/                      shared by the runs of a workspace
 runs/NAME/           recipe.yaml  student  report.html  .lock  progress.json
@@ -24,7 +24,7 @@ ORIGIN = ".origin"
 LOCK = ".lock"
 """Held by the process that works on the run; contains its process id."""
 PROGRESS = "progress.json"
-"""How far the current phase is; only there while the run is running, or after it was killed."""
+"""Progress of the current phase. It exists while the run is running, or after it was killed."""
 DIAGNOSIS = "diagnosis.json"
 """Findings of ``orcinus diagnose``."""
 DIAGNOSIS_PAGE = "diagnosis.md"
@@ -99,7 +99,7 @@ DROPS = "drops.parquet"
 PASSED = "passed.parquet"
 """Traces that pass the filters and wait for the quality classifier; deleted afterwards."""
 LESSONS = "lessons.parquet"
-"""What the student is trained on."""
+"""The rows that the student is trained on."""
 
 # --- create and train
 
@@ -108,7 +108,7 @@ MODEL = "model"
 LOSS = "loss.jsonl"
 """One line for each logged optimizer step."""
 JOB = "job.json"
-"""What the worker processes of one training job are told."""
+"""The training job, for its worker processes."""
 TRIALS = "trials"
 """Folder of the trial students that choose a stage's share."""
 

@@ -1,14 +1,15 @@
-"""The ledger: the SQLite memory of every call to a model, shared by all runs of a workspace.
+"""The ledger: a SQLite file with every call to a model, shared by all runs of a workspace.
 
-An attempt is committed, with a full sync to disk, before anything depends on it. One thread writes; whatever arrives while a
-commit is under way goes into the next one (group commit), so that a thousand calls a second cost a few dozen syncs.
+An attempt is committed with a full sync to disk before anything depends on it. One thread writes.
+Attempts that arrive during a commit share the next one (group commit), so that 1,000 calls per
+second cost a few dozen syncs.
 
-    attempts   id → what was sent (canonical JSON), what came back, usage, cost, error
-    spend      run × step × model × task → calls, tokens, dollars; written in the same transaction as the attempt
-    holds      run → the worst case of what is in flight; what a killed process leaves here counts as spent
+    attempts   id → what was sent (canonical JSON), the reply, usage, cost, error
+    spend      run × step × model × task → calls, tokens, dollars; in the attempt's transaction
+    holds      run → worst case of the calls in flight; counts as spent after a kill
 
-Identity is a fingerprint of what was sent; ``verify`` derives each anew. Verdicts are not kept: they follow from attempts,
-and a judge's replies are attempts themselves.
+The id is a fingerprint of what was sent; ``verify`` derives each one again. Verdicts are not
+stored: they follow from attempts, and a judge's replies are attempts too.
 """
 
 import queue
@@ -32,12 +33,15 @@ from orcinus.core.types import Attempt, Request, Usage
 from orcinus.runs import tables
 
 FEW = 8
+"""Writes. When fewer are queued, a commit waits ``GATHER_S`` for more to share its sync."""
 GATHER_S = 0.01
-"""Where fewer wait, a commit waits so long for more to share its sync: their calls count as in flight until then. An evaluation of 64 calls in flight
-on an idle machine takes 0.26 and 0.39 instead of 0.56 and 0.56 CPU-seconds per 1,000 (0.002 s: 0.49 and 0.53; 0.004 s: 0.41 and 0.53)."""
+"""Seconds. The calls of waiting writes count as in flight. Measured for an evaluation with 64 calls
+in flight on an idle machine, in two runs: 0.26 and 0.39 CPU-seconds per 1,000 calls instead of 0.56
+and 0.56 (0.002 s: 0.49 and 0.53; 0.004 s: 0.41 and 0.53)."""
 COMMIT_LIMIT = 512
-"""Attempts in one transaction at most; about 2 MiB."""
+"""Attempts in one transaction, at most: about 2 MiB."""
 BUSY_TIMEOUT_S = 60.0
+"""Seconds to wait while another process writes. Then SQLite reports that the file is locked."""
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -46,7 +50,8 @@ MIGRATIONS: tuple[str, ...] = (
         run TEXT NOT NULL, step TEXT NOT NULL, task TEXT NOT NULL, example_id TEXT NOT NULL,
         strategy TEXT NOT NULL, model TEXT NOT NULL, sample INTEGER NOT NULL,
         request BLOB NOT NULL, reply BLOB NOT NULL,
-        tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, cost_usd REAL NOT NULL, latency_s REAL NOT NULL,
+        tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL,
+        cost_usd REAL NOT NULL, latency_s REAL NOT NULL,
         error TEXT, permanent INTEGER NOT NULL, created REAL NOT NULL
     );
     CREATE INDEX attempts_by_run ON attempts (run, step);
@@ -56,32 +61,38 @@ MIGRATIONS: tuple[str, ...] = (
         tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, cost_usd REAL NOT NULL,
         PRIMARY KEY (run, step, model, task)
     ) WITHOUT ROWID;
-    CREATE TABLE holds (run TEXT PRIMARY KEY, usd REAL NOT NULL, tokens INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE holds (
+        run TEXT PRIMARY KEY, usd REAL NOT NULL, tokens INTEGER NOT NULL
+    ) WITHOUT ROWID;
     """,
 )
-"""Each is applied once, in order, and counted in ``user_version``; a released one never changes."""
+"""Schema changes, applied once each, in order, and counted in ``user_version``. A released one
+never changes."""
 
 _COLUMNS = 17
-_TOGETHER = (128, 32, 8, 1)
-"""Rows in one INSERT. The thread gives the interpreter away with every statement and gets it back late while others are busy."""
+_INSERT_SIZES = (128, 32, 8, 1)
+"""Rows in one INSERT. Few statements, because the thread releases the interpreter lock at each one,
+and waits for it while other threads are busy."""
 _ON_CONFLICT = """
     ON CONFLICT (id) DO UPDATE SET
-        run = excluded.run, step = excluded.step, strategy = excluded.strategy, reply = excluded.reply,
-        tokens_in = excluded.tokens_in, tokens_out = excluded.tokens_out, cost_usd = excluded.cost_usd,
-        latency_s = excluded.latency_s, error = excluded.error, permanent = excluded.permanent, created = excluded.created
+        run = excluded.run, step = excluded.step, strategy = excluded.strategy,
+        reply = excluded.reply, tokens_in = excluded.tokens_in, tokens_out = excluded.tokens_out,
+        cost_usd = excluded.cost_usd, latency_s = excluded.latency_s, error = excluded.error,
+        permanent = excluded.permanent, created = excluded.created
     WHERE attempts.error IS NOT NULL
 """
 _ADD_SPEND = """
     INSERT INTO spend VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET
-        calls = calls + excluded.calls, errors = errors + excluded.errors, tokens_in = tokens_in + excluded.tokens_in,
-        tokens_out = tokens_out + excluded.tokens_out, cost_usd = cost_usd + excluded.cost_usd
+        calls = calls + excluded.calls, errors = errors + excluded.errors,
+        tokens_in = tokens_in + excluded.tokens_in, tokens_out = tokens_out + excluded.tokens_out,
+        cost_usd = cost_usd + excluded.cost_usd
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpendRow:
-    """What one step of one run spent on one model for one task."""
+    """The spending of one step of one run on one model for one task."""
 
     run: str
     step: str
@@ -96,7 +107,7 @@ class SpendRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Seconds from request to reply of one model's calls, as percentiles."""
+    """Percentiles of the seconds from request to reply, for one model."""
 
     model: str
     calls: int
@@ -106,17 +117,21 @@ class Latency:
 
 
 def attempt_id(request: Request, model: str) -> str:
-    """The identity of asking ``request`` of ``model``: two equal requests are one attempt, in this run or the next."""
+    """Return the id of an attempt: equal requests to a model share it, in this run or the next."""
     return hashed(_record_json(request, model))
 
 
 def _record_json(request: Request, model: str) -> bytes:
-    """``request_record`` as canonical JSON. All but ``extra`` is canonical by its type: walking it too would take five times as long."""
+    """Return ``request_record`` as canonical JSON.
+
+    Only ``extra`` is walked: the other types are canonical, and a full walk takes five times as
+    long.
+    """
     return orjson.dumps(request_record(request, model), option=orjson.OPT_SORT_KEYS)
 
 
 def request_record(request: Request, model: str) -> dict[str, Any]:
-    """What was sent, as it is kept and fingerprinted."""
+    """Return what was sent, in the form that is stored and fingerprinted."""
     messages, sampling = as_sent(request)
     return {
         "task": request.example.task,
@@ -147,13 +162,13 @@ class _Write:
 
 
 class Ledger:
-    """One open ledger. Use as a context manager; safe to read from other processes while this one writes."""
+    """An open ledger and context manager. Other processes can read while this one writes."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Open the ledger at ``path``, making or migrating it where needed.
+        """Open the ledger at ``path``; create or migrate it if needed.
 
         Raises:
-            StoreError: The file is no ledger, is newer than this version, or cannot be written.
+            StoreError: The file is not a ledger, is newer than this version, or cannot be written.
         """
         self.path = path
         self._read_only = read_only
@@ -176,7 +191,7 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Commit what is queued and close."""
+        """Commit the queue and close."""
         if self._writer is not None:
             self._queue.put(None)
             self._writer.join()
@@ -192,7 +207,8 @@ class Ledger:
             if not self._read_only:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
-                # 40 MB of log: a checkpoint writes every page that changed, and the index's pages change all the time.
+                # 40 MB of log, because a checkpoint writes every changed page, and the pages of the
+                # index change all the time.
                 connection.execute("PRAGMA wal_autocheckpoint = 10000")
                 _migrate(connection, self.path)
             connection.execute("SELECT id FROM attempts LIMIT 1")
@@ -203,10 +219,11 @@ class Ledger:
     # Writing
 
     def commit(self, attempt: Attempt, request: Request, *, run: str, step: str) -> "Future[None]":
-        """A future that is done once ``attempt`` is on disk.
+        """Queue an attempt; return a future that is done once it is on disk.
 
         Raises:
-            StoreError: (Also by the future.) It could not be written (disk full); what was committed before is whole.
+            StoreError: The disk is full or fails. The future can raise it too. Earlier commits are
+                intact.
         """
         if self._failure is not None:
             raise self._failure
@@ -233,7 +250,7 @@ class Ledger:
             connection.close()
 
     def _drain(self, first: Any) -> tuple[list[_Write], bool]:
-        """Everything that waits, up to the limit; and whether the ledger is being closed."""
+        """Return all queued writes, up to the limit, and whether the ledger is closing."""
         batch = [first]
         while len(batch) < COMMIT_LIMIT:
             try:
@@ -256,20 +273,22 @@ class Ledger:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             error = self._failure = StoreError(
-                f"{self.path}: cannot be written: {problem}; what was committed before is whole, free some space and run again"
+                f"{self.path}: cannot be written: {problem}; earlier attempts are safe, so free "
+                "some space and run again"
             )
         batch[0].loop.call_soon_threadsafe(_resolve, batch, error)
 
     def hold(self, run: str, *, usd: float, tokens: int) -> None:
-        """Note durably how much may be in flight for ``run``, before it is sent. Blocks for one sync."""
+        """Store the worst case of a run's calls before they are sent, and wait for the sync."""
         with self._transaction() as connection:
             connection.execute(
-                "INSERT INTO holds VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET usd = excluded.usd, tokens = excluded.tokens",
+                "INSERT INTO holds VALUES (?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET usd = excluded.usd, tokens = excluded.tokens",
                 (run, usd, tokens),
             )
 
     def absorb_hold(self, run: str) -> tuple[float, int]:
-        """Book what a killed process may have had in flight as spent, and return it as (dollars, tokens)."""
+        """Book the hold of a killed process as spent; return it as (dollars, tokens)."""
         with self._transaction() as connection:
             row = connection.execute(
                 "DELETE FROM holds WHERE run = ? RETURNING usd, tokens", (run,)
@@ -289,10 +308,11 @@ class Ledger:
     def recall(
         self, requests: Sequence[Request], ids: Sequence[str], model: str
     ) -> list[Attempt | None]:
-        """The committed attempts with these ids, None where there is none; in the order of ``ids``."""
+        """Return the committed attempt of each id, in their order; None where there is none."""
         marks = ",".join("?" * len(ids))
         rows = self._reader.execute(
-            f"SELECT id, reply, cost_usd, latency_s, error, permanent FROM attempts WHERE id IN ({marks})",
+            "SELECT id, reply, cost_usd, latency_s, error, permanent FROM attempts "
+            f"WHERE id IN ({marks})",
             ids,
         ).fetchall()
         found = {row[0]: row for row in rows}
@@ -305,7 +325,7 @@ class Ledger:
         ]
 
     def known(self, ids: Sequence[str]) -> int:
-        """How many of these ids would not be asked again."""
+        """Return how many of these ids need no further call."""
         marks = ",".join("?" * len(ids))
         query = (
             f"SELECT count(*) FROM attempts WHERE id IN ({marks}) AND (error IS NULL OR permanent)"
@@ -313,11 +333,11 @@ class Ledger:
         return int(self._reader.execute(query, ids).fetchone()[0])
 
     def attempts(self) -> Iterator[tuple[str, bytes, bytes]]:
-        """(id, what was sent, what came back) of everything, as JSON."""
+        """Yield id, request and reply of every attempt; the latter two as JSON."""
         yield from self._reader.execute("SELECT id, request, reply FROM attempts ORDER BY rowid")
 
     def spend(self, run: str | None = None) -> list[SpendRow]:
-        """What was spent, by run, step, model and task; of one run, or of all."""
+        """Return the spending by run, step, model and task, of one run or of all."""
         where, values = ("WHERE run = ?", (run,)) if run is not None else ("", ())
         rows = self._reader.execute(
             f"SELECT * FROM spend {where} ORDER BY run, step, model, task", values
@@ -326,15 +346,16 @@ class Ledger:
         return [SpendRow(**dict(zip(names, row, strict=True))) for row in rows]
 
     def spent(self, run: str) -> tuple[float, int]:
-        """Dollars and tokens that ``run`` has spent, calls lost in a kill included at their worst case."""
+        """Return the dollars and tokens of a run, with the worst case of calls lost in a kill."""
         row = self._reader.execute(
-            "SELECT total(cost_usd), coalesce(sum(tokens_in + tokens_out), 0) FROM spend WHERE run = ?",
+            "SELECT total(cost_usd), coalesce(sum(tokens_in + tokens_out), 0) FROM spend "
+            "WHERE run = ?",
             (run,),
         ).fetchone()
         return float(row[0]), int(row[1])
 
     def errors(self) -> list[tuple[str, str, int]]:
-        """(model, class of error, how many attempts end in it now)."""
+        """Return (model, class of error, number of attempts that end in it now)."""
         query = """
             SELECT model, substr(error, 1, instr(error || ':', ':') - 1), count(*) FROM attempts
             WHERE error IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 3 DESC
@@ -345,8 +366,11 @@ class Ledger:
         ]
 
     def latencies(self) -> list[Latency]:
-        """Percentiles of the time to a reply, by model."""
-        query = "SELECT model, latency_s FROM attempts WHERE error IS NULL AND latency_s > 0 ORDER BY model, latency_s"
+        """Return percentiles of the time to a reply, by model."""
+        query = """
+            SELECT model, latency_s FROM attempts WHERE error IS NULL AND latency_s > 0
+            ORDER BY model, latency_s
+        """
         by_model: dict[str, list[float]] = {}
         for model, seconds in self._reader.execute(query):
             by_model.setdefault(model, []).append(seconds)
@@ -364,15 +388,19 @@ class Ledger:
     def mean_tokens(
         self, model: str, *, judging: str | None = None
     ) -> tuple[float, float, float] | None:
-        """Mean tokens in, mean and standard deviation of tokens out of a model's answered calls; None before the first.
+        """Return mean tokens read, and mean and standard deviation of tokens written.
 
         Args:
-            model: Its identity.
-            judging: Of its calls as a judge, those of this kind; None leaves all of them out.
+            model: Identity of the model.
+            judging: Count the model's calls as a judge of this kind; None counts all other calls.
+
+        Returns:
+            None before the first answered call.
         """
         row = self._reader.execute(
             """
-            SELECT count(*), avg(tokens_in), avg(tokens_out), avg(tokens_out * tokens_out) - avg(tokens_out) * avg(tokens_out)
+            SELECT count(*), avg(tokens_in), avg(tokens_out),
+                avg(tokens_out * tokens_out) - avg(tokens_out) * avg(tokens_out)
             FROM attempts WHERE model = ?1 AND error IS NULL
                 AND iif(?2 IS NULL, strategy NOT GLOB 'judge: *', strategy = 'judge: ' || ?2)
             """,
@@ -383,7 +411,7 @@ class Ledger:
         )
 
     def verify(self) -> Iterator[str]:
-        """One line for each row that is not what it was when it was written; nothing for a whole ledger."""
+        """Yield one line for each damaged row."""
         for (problem,) in self._reader.execute("PRAGMA integrity_check"):
             if problem != "ok":
                 yield f"{self.path}: {problem}"
@@ -398,8 +426,11 @@ class Ledger:
                 yield f"{identity}: what was sent now has the fingerprint {derived}"
 
     def export(self, path: Path) -> int:
-        """Write all attempts to a Parquet file, and return how many there are."""
-        columns = "id, run, step, task, example_id, strategy, model, sample, tokens_in, tokens_out, cost_usd, latency_s, error, created"
+        """Write all attempts to a Parquet file; return their number."""
+        columns = (
+            "id, run, step, task, example_id, strategy, model, sample, tokens_in, tokens_out, "
+            "cost_usd, latency_s, error, created"
+        )
         names = columns.split(", ")
         with tables.TableWriter(path, tables.CALLS) as writer:
             for *values, request, reply in self._reader.execute(
@@ -421,7 +452,7 @@ class Ledger:
         return writer.rows
 
     def compact(self) -> tuple[int, int]:
-        """Give unused space back to the disk; returns bytes before and after."""
+        """Return unused space to the disk; return the bytes before and after."""
         before = self.path.stat().st_size
         self._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._reader.execute("VACUUM")
@@ -430,7 +461,7 @@ class Ledger:
 
 
 class _Transaction:
-    """``with`` block around one immediate transaction."""
+    """A ``with`` block around one immediate transaction."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
@@ -456,10 +487,11 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
         raise StoreError(
-            f"{path}: written by a newer orcinus (schema {version}); upgrade orcinus, or use another --ledger"
+            f"{path}: written by a newer orcinus (schema {version}); upgrade orcinus, or use "
+            "another --ledger"
         )
     for number in range(version, len(MIGRATIONS)):
-        # Another process may be migrating too: whoever gets the lock second finds it done.
+        # Another process can migrate at the same time: the second to get the lock finds it done.
         connection.execute("BEGIN EXCLUSIVE")
         if connection.execute("PRAGMA user_version").fetchone()[0] == number:
             for statement in MIGRATIONS[number].split(";"):
@@ -470,7 +502,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 def _insert(connection: sqlite3.Connection, batch: Sequence[_Write]) -> None:
     at = 0
-    for size in _TOGETHER:
+    for size in _INSERT_SIZES:
         statement = _insert_statement(size)
         while len(batch) - at >= size:
             connection.execute(
@@ -510,7 +542,7 @@ def _row(write: _Write) -> tuple[Any, ...]:
 
 
 def _reply(attempt: Attempt) -> bytes:
-    """What came back, with only what is there: half of a reply's fields are usually empty."""
+    """Return the reply as JSON without empty fields, which are usually half of them."""
     usage = attempt.usage
     reply: dict[str, Any] = {
         "text": attempt.text,
@@ -525,7 +557,7 @@ def _reply(attempt: Attempt) -> bytes:
 
 
 def _spend_rows(batch: Iterable[_Write]) -> Iterator[tuple[Any, ...]]:
-    """What a batch adds to the spending: a row for each run, step, model and task."""
+    """Yield the spending of a batch: one row for each run, step, model and task."""
     sums: dict[tuple[str, ...], list[float]] = {}
     for write in batch:
         attempt, usage = write.attempt, write.attempt.usage

@@ -1,6 +1,8 @@
-"""Where a lesson came from: from the row the student learnt back to the example, the probe, the choice and the teacher.
+"""Trace a lesson back to its example, probe, assignment and the teacher's attempt.
 
-Each step's folder is read once, and only the rows of the one example; nothing is recomputed.
+    trace_lesson(runs/sums, "3f2a91").trace.attempt.text  →  the teacher's explanation
+
+Only the rows of the one example are read, and nothing is computed again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,30 +20,35 @@ from orcinus.runs.folders import finished_steps, summary_of
 
 _SPLITS = {
     "teach": "taught",
-    "probe": "asked of the student to choose by",
+    "probe": "in the probe that chooses the strategy",
     "held_out": "held out",
-    "retention": "asked before and after, to see what training costs",
+    "retention": "asked before and after training, to measure losses",
 }
+"""The event of ``sample``, by split."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """Everything that led to one lesson."""
+    """The history of one lesson."""
 
     lesson: Lesson
     example: Example
     probe: tuple[Judged, ...]
-    """The student's own attempts at this example; empty when it was not a probe example, as is usual."""
+    """The student's own attempts at this example; empty unless it is in the probe split."""
     assignment: Assignment | None
     trace: Judged
     siblings: tuple[Judged, ...]
     """The teacher's other traces of the same example."""
     drops: tuple[tables.Drop, ...]
-    """What curation said of those that were left out."""
+    """Traces of the example that curation dropped."""
 
 
 def trace_lesson(run_dir: Path, lesson_id: str | None = None) -> Lineage:
-    """The history of the lesson whose id starts with ``lesson_id``; of the first lesson when it is None.
+    """Return the history of a lesson.
+
+    Args:
+        run_dir: The run's folder.
+        lesson_id: The start of the lesson's id; None takes the first lesson.
 
     Raises:
         ConfigError: No lesson, or more than one, has such an id.
@@ -58,7 +65,8 @@ def trace_lesson(run_dir: Path, lesson_id: str | None = None) -> Lineage:
     distinct = {row["id"] for _, row in found}
     if not distinct:
         raise ConfigError(
-            f"no lesson of {run_dir} has an id that starts with {lesson_id!r}; ids stand in erase-*/lessons.parquet"
+            f"no lesson of {run_dir} has an id that starts with {lesson_id!r}; ids are in "
+            f"erase-*/{layout.LESSONS}"
         )
     if len(distinct) > 1:
         raise ConfigError(
@@ -75,14 +83,14 @@ def trace_lesson(run_dir: Path, lesson_id: str | None = None) -> Lineage:
     assignments = Assigned.read(taught["assign"])
     return Lineage(
         lesson=lesson,
-        example=_example(inputs["sample"], lesson.task, lesson.example_id),
+        example=_read_example(inputs["sample"], lesson.task, lesson.example_id),
         probe=tuple(_judged(assigned["probe"] / layout.ATTEMPTS, lesson)),
         assignment=assignments.assignment_of(lesson.task, lesson.example_id),
         trace=next(judged for judged in traces if judged.attempt.id == lesson.attempt_id),
         siblings=tuple(judged for judged in traces if judged.attempt.id != lesson.attempt_id),
         drops=tuple(
             tables.Drop(**row)
-            for row in _of_example(
+            for row in _rows_of_example(
                 curate / layout.DROPS, lesson.task, lesson.example_id, "example_id"
             )
         ),
@@ -91,25 +99,25 @@ def trace_lesson(run_dir: Path, lesson_id: str | None = None) -> Lineage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What one step did with an example or a trace."""
+    """One step's handling of an example or a trace."""
 
     step: str
     task: str
     example: str
     trace: str
-    """Id of the teacher's attempt; empty where the whole example is meant."""
+    """Id of the teacher's attempt; empty when the event concerns the example."""
     what: str
 
 
-def fate(run_dir: Path, identity: str) -> tuple[Event, ...]:
-    """What a run did with an example or a teacher's attempt, in the order of the steps.
+def find_events(run_dir: Path, identity: str) -> tuple[Event, ...]:
+    """Return what a run did with an example or a teacher's attempt, in the order of the steps.
 
     Args:
         run_dir: The run's folder.
         identity: The start of an example's or an attempt's id.
 
     Raises:
-        ConfigError: The run knows no such id.
+        ConfigError: The run has no such id.
     """
     events: list[Event] = []
     sampled = finished_steps(run_dir, "sample")[0]
@@ -122,7 +130,7 @@ def fate(run_dir: Path, identity: str) -> tuple[Event, ...]:
     for folder in _latest(run_dir, "select"):
         events += _drop_events(folder / layout.DROPPED, "select", "example_id", identity)
     for column in ("example_id", "attempt_id"):
-        events += _curated(run_dir, column, identity)
+        events += _curation_events(run_dir, column, identity)
     if not events:
         raise ConfigError(
             f"{run_dir}: neither an example nor a trace has an id that starts with {identity!r}"
@@ -130,17 +138,17 @@ def fate(run_dir: Path, identity: str) -> tuple[Event, ...]:
     return tuple(dict.fromkeys(events))
 
 
-def fate_of_trace(run_dir: Path, attempt_id: str) -> tuple[Event, ...]:
-    """What curation did with a teacher's attempt; empty before there was one, and for any other attempt."""
-    return tuple(_curated(run_dir, "attempt_id", attempt_id))
+def find_trace_events(run_dir: Path, attempt_id: str) -> tuple[Event, ...]:
+    """Return what curation did with a teacher's attempt; empty for any other attempt."""
+    return tuple(_curation_events(run_dir, "attempt_id", attempt_id))
 
 
-def _curated(run_dir: Path, column: str, identity: str) -> Iterator[Event]:
-    """What the latest curation, of the assistant's and of the teacher's traces, said of those whose ``column`` starts with ``identity``."""
+def _curation_events(run_dir: Path, column: str, identity: str) -> Iterator[Event]:
+    """Yield what the latest curation did with traces whose ``column`` starts with ``identity``."""
     for folder in (*_latest(run_dir, "curate-assistant"), *_latest(run_dir, "curate")):
         yield from _drop_events(folder / layout.DROPS, "curate", column, identity)
         known_by = column if column == "example_id" else "id"
-        # A trace's texts are most of its row and are not asked for here.
+        # Without the texts, which are most of a row.
         for row in _rows(
             folder / layout.KEPT,
             known_by,
@@ -169,17 +177,17 @@ def _drop_events(path: Path, step: str, column: str, identity: str) -> Iterator[
         )
 
 
-def example_of(run_dir: Path, task: str, example_id: str) -> Example:
-    """The example that an attempt of the run was made at.
+def find_example(run_dir: Path, task: str, example_id: str) -> Example:
+    """Return an example of the run.
 
     Raises:
         ConfigError: The run has no such example.
     """
-    return _example(finished_steps(run_dir, "sample")[0], task, example_id)
+    return _read_example(finished_steps(run_dir, "sample")[0], task, example_id)
 
 
-def lessons_of(run_dir: Path, attempt_id: str) -> tuple[str, ...]:
-    """Ids of the lessons that were made of a teacher's attempt; empty before the run has made lessons."""
+def find_lessons(run_dir: Path, attempt_id: str) -> tuple[str, ...]:
+    """Return the ids of the lessons made from a teacher's attempt; empty before ``erase``."""
     found: list[str] = []
     for done in sorted(run_dir.glob(f"erase*-*/{layout.DONE}")):
         path = done.parent / layout.LESSONS
@@ -193,7 +201,7 @@ def lessons_of(run_dir: Path, attempt_id: str) -> tuple[str, ...]:
 
 
 def _latest(run_dir: Path, name: str) -> list[Path]:
-    """The latest finished step called ``name``, if there is one."""
+    """Return the latest finished step of a name, or nothing."""
     try:
         return finished_steps(run_dir, name)[:1]
     except ConfigError:
@@ -204,8 +212,8 @@ def _inputs_of(folder: Path) -> dict[str, Path]:
     return {role: folder.parent / name for role, name in summary_of(folder)["inputs"].items()}
 
 
-def _example(sampled: Path, task: str, example_id: str) -> Example:
-    for row in _of_example(sampled / layout.EXAMPLES, task, example_id, "id"):
+def _read_example(sampled: Path, task: str, example_id: str) -> Example:
+    for row in _rows_of_example(sampled / layout.EXAMPLES, task, example_id, "id"):
         return tables.example_of(row)
     raise ConfigError(f"{sampled}: there is no example {task}/{example_id}")
 
@@ -216,7 +224,9 @@ def _rows(
     yield from tables.rows_where(path, column, lambda ids: pc.starts_with(ids, prefix), columns)
 
 
-def _of_example(path: Path, task: str, example_id: str, id_column: str) -> Iterator[dict[str, Any]]:
+def _rows_of_example(
+    path: Path, task: str, example_id: str, id_column: str
+) -> Iterator[dict[str, Any]]:
     for row in tables.rows_where(path, id_column, lambda ids: pc.equal(ids, example_id)):
         if row["task"] == task:
             yield row
@@ -224,5 +234,5 @@ def _of_example(path: Path, task: str, example_id: str, id_column: str) -> Itera
 
 def _judged(path: Path, lesson: Lesson) -> Iterator[Judged]:
     yield from map(
-        tables.judged_of, _of_example(path, lesson.task, lesson.example_id, "example_id")
+        tables.judged_of, _rows_of_example(path, lesson.task, lesson.example_id, "example_id")
     )

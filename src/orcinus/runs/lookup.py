@@ -13,7 +13,14 @@ from orcinus.core.errors import ConfigError
 from orcinus.core.types import Example, Judged
 from orcinus.runs import layout, tables
 from orcinus.runs.folders import finished_steps
-from orcinus.runs.lineage import Event, Lineage, example_of, fate, lessons_of, trace_lesson
+from orcinus.runs.lineage import (
+    Event,
+    Lineage,
+    find_events,
+    find_example,
+    find_lessons,
+    trace_lesson,
+)
 
 MAX_ATTEMPTS = 20
 """Attempts listed for one example: every strategy of a probe and every arm of an evaluation."""
@@ -67,7 +74,7 @@ def look_up(run_dir: Path, identity: str | None) -> Found:
 
 def _example(run_dir: Path, examples: list[Example], identity: str) -> Found:
     """Return the events of the examples, and the attempts where there is one example only."""
-    events = fate(run_dir, identity)
+    events = find_events(run_dir, identity)
     if len(examples) != 1:
         return Found(kind="example", events=events)
     [example] = examples
@@ -85,14 +92,14 @@ def _example(run_dir: Path, examples: list[Example], identity: str) -> Found:
 
 def _attempt(run_dir: Path, judged: Judged) -> Found:
     attempt = judged.attempt
-    made = lessons_of(run_dir, attempt.id)
+    made = find_lessons(run_dir, attempt.id)
     try:
-        events = fate(run_dir, attempt.id)
+        events = find_events(run_dir, attempt.id)
     except ConfigError:  # a student's attempt: no step decides about it
         events = ()
     return Found(
         kind="attempt",
-        example=example_of(run_dir, attempt.task, attempt.example_id),
+        example=find_example(run_dir, attempt.task, attempt.example_id),
         attempts=(judged,),
         events=events,
         lessons=made,

@@ -1,6 +1,9 @@
-"""How a run that goes on is followed from another process: it leaves ``progress.json`` in its folder, anyone reads it there.
+"""Follow a running run from another process, through ``progress.json`` in its folder.
 
-The runner never waits for a reader, and a reader never touches the run: no lock is taken, nothing is written.
+    with followed(progress, run_dir) as reported: …     the run writes
+    live(run_dir).done, live(run_dir).seconds_left      another process reads
+
+The run never waits for a reader. A reader takes no lock and writes nothing.
 """
 
 import os
@@ -17,40 +20,41 @@ from orcinus.runs import layout
 from orcinus.runs.context import Progress
 
 SECONDS_BETWEEN_WRITES = 0.5
+"""Seconds. A bar that moves twice a second looks live, and 2 small writes a second cost nothing."""
 RunState = Literal["running", "finished", "stopped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """How far a run's present phase is."""
+    """How far the current phase of a run is."""
 
     what: str
     done: int
     total: int | None
-    """None when the number is not known."""
+    """None when the total is unknown."""
     recalled: int
     """The part of ``done`` that came from the ledger."""
     cost_usd: float
-    """What this phase has spent so far."""
+    """Dollars that this phase has spent so far."""
     started: float
     """Seconds since the epoch."""
     updated: float
 
     @property
     def per_second(self) -> float:
-        """Units a second, not counting what came from the ledger."""
+        """Units per second, without those that came from the ledger."""
         return (self.done - self.recalled) / max(self.updated - self.started, 1e-6)
 
     @property
     def seconds_left(self) -> float | None:
-        """At the rate so far; None when it cannot be known."""
+        """Seconds left at the rate so far; None when unknown."""
         if self.total is None or self.done <= self.recalled:
             return None
         return max(0, self.total - self.done) / self.per_second
 
 
 def live(run_dir: Path) -> Live | None:
-    """How far the run's present phase is, or was when it was killed; None when nothing is under way."""
+    """Return how far the run's current phase is, or was when it was killed; None if it has none."""
     try:
         return Live(**orjson.loads((run_dir / layout.PROGRESS).read_bytes()))
     except (OSError, orjson.JSONDecodeError, TypeError):
@@ -58,8 +62,8 @@ def live(run_dir: Path) -> Live | None:
 
 
 def state_of(run_dir: Path) -> RunState:
-    """Whether a process of this machine works on the run, and if not, whether the run is at its end."""
-    if (run_dir / layout.PROGRESS).exists() and _works_on(run_dir):
+    """Return the state of a run on this machine."""
+    if (run_dir / layout.PROGRESS).exists() and _is_held(run_dir):
         return "running"
     return (
         "finished"
@@ -68,8 +72,11 @@ def state_of(run_dir: Path) -> RunState:
     )
 
 
-def _works_on(run_dir: Path) -> bool:
-    """Whether the process that last held the run's lock is alive. Trying the lock would take it from a run that starts just now."""
+def _is_held(run_dir: Path) -> bool:
+    """Return whether the process that last locked the run is alive.
+
+    Trying the lock itself could take it from a run that is just starting.
+    """
     try:
         os.kill(int((run_dir / layout.LOCK).read_text(encoding="utf-8")), 0)
     except PermissionError:
@@ -81,14 +88,16 @@ def _works_on(run_dir: Path) -> bool:
 
 @contextmanager
 def followed(progress: Progress, run_dir: Path) -> Iterator[Progress]:
-    """``progress``, that also leaves how far it is in the run's folder while the block runs; a killed run leaves its last word."""
-    told = _Told(progress, run_dir / layout.PROGRESS)
-    yield told
+    """Return ``progress`` so that it also writes to the run's folder while the block runs.
+
+    A killed run leaves the file behind.
+    """
+    yield _WrittenProgress(progress, run_dir / layout.PROGRESS)
     (run_dir / layout.PROGRESS).unlink(missing_ok=True)
 
 
-class _Told:
-    """Passes on what it is told, and writes it down twice a second at most."""
+class _WrittenProgress:
+    """A Progress that passes everything on, and writes it to a file at most twice a second."""
 
     def __init__(self, to: Progress, path: Path) -> None:
         self._to, self._path = to, path
@@ -130,5 +139,5 @@ class _Told:
             part.write_bytes(orjson.dumps(now))
             part.replace(self._path)
         except OSError:
-            # A full disk is told by what must be written; this need not be.
+            # Other writes report a full disk; this one is optional.
             return

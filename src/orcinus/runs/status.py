@@ -1,4 +1,4 @@
-"""How far a run is, read from its folder and the ledger while another process may be writing both."""
+"""Read how far a run is from its folder and the ledger, also while another process writes them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from orcinus.runs.folders import summary_of
 from orcinus.runs.ledger import Ledger, SpendRow
 
 SHOWN_VALUES = 6
-"""A summary with more values than these is a table, and stands in the report."""
+"""Values. A summary table with more of them is shown only in the report."""
 State = Literal["done", "started"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStatus:
-    """One step's folder."""
+    """The state of one step."""
 
     step: str
     state: State
     time: str
-    """How long it took; empty while it is not done."""
+    """Seconds taken, as text; empty before the step is done."""
     summary: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStatus:
-    """A run's folder and what it spent."""
+    """The state of a run's steps, and its spending."""
 
     run: str
     steps: tuple[StepStatus, ...]
@@ -38,7 +38,7 @@ class RunStatus:
 
 
 def run_status(run_dir: Path, ledger_path: Path) -> RunStatus:
-    """The state of the run in ``run_dir``."""
+    """Return the state of the run in ``run_dir``."""
     folders = [path for path in run_dir.iterdir() if path.is_dir() and "-" in path.name]
     folders.sort(
         key=lambda folder: (
@@ -50,12 +50,12 @@ def run_status(run_dir: Path, ledger_path: Path) -> RunStatus:
     spend: tuple[SpendRow, ...] = ()
     if ledger_path.exists():
         with Ledger(ledger_path, read_only=True) as ledger:
-            spend = tuple(_over_tasks(ledger.spend(run_dir.name)))
+            spend = tuple(_sum_over_tasks(ledger.spend(run_dir.name)))
     return RunStatus(run=run_dir.name, steps=tuple(map(_step_status, folders)), spend=spend)
 
 
-def _over_tasks(rows: list[SpendRow]) -> Iterator[SpendRow]:
-    """Spending by step and model."""
+def _sum_over_tasks(rows: list[SpendRow]) -> Iterator[SpendRow]:
+    """Yield the spending by step and model."""
     for (step, model), group in groupby(sorted(rows, key=_step_and_model), key=_step_and_model):
         items = list(group)
         yield SpendRow(
@@ -84,12 +84,12 @@ def _step_status(folder: Path) -> StepStatus:
         step=name,
         state="done",
         time=f"{record['seconds']:.1f} s",
-        summary=_words(record["summary"]),
+        summary=_in_one_line(record["summary"]),
     )
 
 
-def _words(summary: Mapping[str, Any]) -> str:
-    """The plain numbers and short texts of a summary, in a line."""
+def _in_one_line(summary: Mapping[str, Any]) -> str:
+    """Return the numbers and short texts of a summary in one line."""
     parts = []
     for key, value in summary.items():
         if isinstance(value, bool | int | str):

@@ -1,6 +1,11 @@
-"""Parquet tables between steps: one schema for each record, written in bounded memory.
+"""Parquet tables between steps: one schema for each record, read and written in bounded memory.
 
-A table appears under its name only when it is complete (written beside, then renamed), so that a reader never sees half of one.
+    with TableWriter(path, LESSONS) as writer:
+        writer.write(lesson_row(lesson))
+    next(read_lessons(path))  →  Lesson(…)
+
+A table is written beside its place and renamed when complete, so that a reader never finds half of
+one.
 """
 
 import os
@@ -38,8 +43,8 @@ from orcinus.core.types import (
 ROWS_PER_BATCH = 4096
 """Rows held in memory by a reader or writer: about 16 MiB of attempts."""
 
-KEPT_COLUMNS = 16
-"""Columns that are kept to find rows by: those of ids, about 30 MB each for a million rows."""
+CACHED_COLUMNS = 16
+"""Columns cached for look-ups. Columns of ids take about 30 MB each for a million rows."""
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
@@ -155,14 +160,15 @@ CALLS = pa.schema(
         ("created", pa.float64()),
     ]
 )
-"""The whole ledger, as it is exported."""
+"""Schema of an exported ledger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
-    """Something that curation left out, and why."""
+    """An example or trace that a step left out, and the reason."""
 
     attempt_id: str
+    """Empty for an example."""
     example_id: str
     task: str
     filter: str
@@ -171,7 +177,7 @@ class Drop:
 
 
 class TableWriter:
-    """Writes rows to ``path`` in batches; the file appears when the ``with`` block ends without an error."""
+    """Writer of a table in batches. The file appears when the ``with`` block ends without error."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
@@ -215,10 +221,10 @@ class TableWriter:
 
 
 def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of a table in order, a batch in memory at a time.
+    """Yield the rows of a table in order, with one batch in memory at a time.
 
     Raises:
-        StoreError: The table is missing or is no Parquet file.
+        StoreError: The table is missing or is not a Parquet file.
     """
     for batch in _batches(path, columns):
         yield from batch.to_pylist()
@@ -226,7 +232,8 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str
 
 def _batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     try:
-        file = pq.ParquetFile(path, pre_buffer=False)  # else the whole file is read ahead and kept
+        # With pre_buffer the whole file would be read ahead and kept in memory.
+        file = pq.ParquetFile(path, pre_buffer=False)
     except (OSError, pa.ArrowInvalid) as error:
         raise _unreadable(path, error) from error
     with file:
@@ -239,18 +246,18 @@ def rows_where(
     test: Callable[[pa.ChunkedArray], pa.ChunkedArray],
     columns: Sequence[str] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """The rows whose value in ``column`` passes ``test``, in order.
+    """Yield the rows whose value in ``column`` passes ``test``, in order.
 
-    Of all rows only that column is read, and it is kept for the next question; more only where one passes.
+    Reads only this column, and caches it; full rows are read only for matches.
 
     Args:
         path: The table.
         column: A column of texts.
-        test: From the column to true or false for each row.
-        columns: What of a row is wanted; None is all.
+        test: Maps the column to one boolean per row.
+        columns: The columns to return; None returns all.
 
     Raises:
-        StoreError: The table is missing or is no Parquet file.
+        StoreError: The table is missing or is not a Parquet file.
     """
     try:
         stat = path.stat()
@@ -260,7 +267,7 @@ def rows_where(
     yield from rows_at(path, pc.indices_nonzero(test(column_read)).to_pylist(), columns)
 
 
-@lru_cache(maxsize=KEPT_COLUMNS)
+@lru_cache(maxsize=CACHED_COLUMNS)
 def _column(path: Path, column: str, stamp: int, size: int) -> pa.ChunkedArray:
     return ds.dataset(path).to_table(columns=[column])[column]
 
@@ -268,10 +275,15 @@ def _column(path: Path, column: str, stamp: int, size: int) -> pa.ChunkedArray:
 def rows_at(
     path: Path, numbers: Sequence[int], columns: Sequence[str] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The rows with these numbers, which ascend from 0; only the row groups that hold them are read.
+    """Yield the rows with these numbers, reading only the row groups that contain them.
+
+    Args:
+        path: The table.
+        numbers: Row numbers from 0, in ascending order.
+        columns: The columns to return; None returns all.
 
     Raises:
-        StoreError: The table is missing, is no Parquet file or has fewer rows.
+        StoreError: The table is missing, is not a Parquet file, or has fewer rows.
     """
     if not numbers:
         return
@@ -293,13 +305,13 @@ def rows_at(
 
 
 def count_rows(path: Path) -> int:
-    """Rows of a table, from its footer alone."""
+    """Return the number of rows of a table, from its footer alone."""
     return int(pq.read_metadata(path).num_rows)
 
 
 def _unreadable(path: Path, error: Exception) -> StoreError:
     return StoreError(
-        f"{path}: cannot be read as a table ({error}); delete its step folder to make it again"
+        f"{path}: cannot be read as a table ({error}); delete the step's folder to run it again"
     )
 
 
@@ -320,7 +332,7 @@ def _tuple_or_text(value: Any) -> Any:
 
 
 def example_row(example: Example, split: Split) -> dict[str, Any]:
-    """An ``EXAMPLES`` row."""
+    """Return an ``EXAMPLES`` row."""
     return {
         "id": example.id,
         "task": example.task,
@@ -334,7 +346,7 @@ def example_row(example: Example, split: Split) -> dict[str, Any]:
 
 
 def example_of(row: Mapping[str, Any]) -> Example:
-    """The Example of an ``EXAMPLES`` row."""
+    """Return the Example of an ``EXAMPLES`` row."""
     return Example(
         id=row["id"],
         task=row["task"],
@@ -347,14 +359,17 @@ def example_of(row: Mapping[str, Any]) -> Example:
 
 
 def read_examples(path: Path, split: Split | None = None) -> Iterator[Example]:
-    """The examples of a table, or those of one split."""
+    """Read the examples of a table, or those of one split."""
     for batch in _batches(path):
         chosen = batch if split is None else batch.filter(pc.equal(batch["split"], split))
         yield from map(example_of, chosen.to_pylist())
 
 
 def judged_row(judged: Judged) -> dict[str, Any]:
-    """A ``JUDGED`` row. Latency and time stay in the ledger, so that a table depends on the replies alone."""
+    """Return a ``JUDGED`` row.
+
+    Latency and time stay in the ledger, so that a table depends on the replies alone.
+    """
     attempt, verdict = judged.attempt, judged.verdict
     return {
         "id": attempt.id,
@@ -384,13 +399,13 @@ def judged_row(judged: Judged) -> dict[str, Any]:
 
 
 def sampling_of(text: str) -> Sampling:
-    """The Sampling of its JSON text."""
+    """Return the Sampling of its JSON text."""
     fields = orjson.loads(text)
     return Sampling(**{**fields, "stop": tuple(fields["stop"])})
 
 
 def judged_of(row: Mapping[str, Any]) -> Judged:
-    """The attempt and verdict of a ``JUDGED`` row."""
+    """Return the attempt and verdict of a ``JUDGED`` row."""
     attempt = Attempt(
         id=row["id"],
         example_id=row["example_id"],
@@ -425,19 +440,22 @@ def judged_of(row: Mapping[str, Any]) -> Judged:
 
 
 def read_judged(path: Path) -> Iterator[Judged]:
-    """The attempts and verdicts of a table."""
+    """Read the attempts and verdicts of a table."""
     return map(judged_of, read_rows(path))
 
 
 def with_examples(traces: Iterable[Judged], examples: Path) -> Iterator[tuple[Example, Judged]]:
-    """Each trace with its example of the ``teach`` split. The two tables are read side by side, so that one example is held and not all.
+    """Yield each trace with its example of the ``teach`` split.
+
+    The two tables are read side by side, so that only one example is in memory.
 
     Args:
-        traces: In the order of the examples, as ``teach`` and ``curate`` write them; several of one example stand together.
+        traces: In the order of the examples, as ``teach`` and ``curate`` write them. Traces of one
+            example are adjacent.
         examples: The table of the examples.
 
     Raises:
-        StoreError: A trace's example does not come after those of the traces before it.
+        StoreError: The traces are not in the order of the examples.
     """
     coming = read_examples(examples, "teach")
     example = None
@@ -447,14 +465,15 @@ def with_examples(traces: Iterable[Judged], examples: Path) -> Iterator[tuple[Ex
             example = next(coming, None)
             if example is None:
                 raise StoreError(
-                    f"{examples}: the example {key[0]}/{key[1]} of a trace is not there, or not in the order of the traces; "
-                    "delete the folders of the steps teach and curate to make them again"
+                    f"{examples}: the example {key[0]}/{key[1]} of a trace is missing, or not in "
+                    "the order of the traces; delete the folders of the steps teach and curate to "
+                    "run them again"
                 )
         yield example, judged
 
 
 def assignment_row(assignment: Assignment) -> dict[str, Any]:
-    """An ``ASSIGNMENTS`` row."""
+    """Return an ``ASSIGNMENTS`` row."""
     return {
         **asdict(assignment),
         "evidence": _dumps([asdict(item) for item in assignment.evidence]),
@@ -462,7 +481,7 @@ def assignment_row(assignment: Assignment) -> dict[str, Any]:
 
 
 def assignment_of(row: Mapping[str, Any]) -> Assignment:
-    """The Assignment of an ``ASSIGNMENTS`` row."""
+    """Return the Assignment of an ``ASSIGNMENTS`` row."""
     evidence = tuple(
         Evidence(
             strategy=item["strategy"],
@@ -476,12 +495,12 @@ def assignment_of(row: Mapping[str, Any]) -> Assignment:
 
 
 def read_assignments(path: Path) -> Iterator[Assignment]:
-    """The assignments of a table."""
+    """Read the assignments of a table."""
     return map(assignment_of, read_rows(path))
 
 
 def lesson_row(lesson: Lesson) -> dict[str, Any]:
-    """A ``LESSONS`` row."""
+    """Return a ``LESSONS`` row."""
     return {
         "id": lesson.id,
         "example_id": lesson.example_id,
@@ -499,17 +518,17 @@ def lesson_row(lesson: Lesson) -> dict[str, Any]:
 
 
 def lesson_of(row: Mapping[str, Any]) -> Lesson:
-    """The Lesson of a ``LESSONS`` row."""
+    """Return the Lesson of a ``LESSONS`` row."""
     return Lesson(
         **{**row, "messages": _messages(row["messages"]), "meta": orjson.loads(row["meta"])}
     )
 
 
 def read_lessons(path: Path) -> Iterator[Lesson]:
-    """The lessons of a table."""
+    """Read the lessons of a table."""
     return map(lesson_of, read_rows(path))
 
 
 def drop_row(drop: Drop) -> dict[str, Any]:
-    """A ``DROPS`` row."""
+    """Return a ``DROPS`` row."""
     return asdict(drop)

@@ -1,4 +1,4 @@
-"""Statistics on verdicts: intervals, paired tests, and the choice of a strategy. Pure functions; nothing here asks a model."""
+"""Pure functions for statistics on verdicts: intervals, paired tests, decisions among answers."""
 
 from orcinus.core.stats.deciding import DECIDERS, Candidate, balanced, majority
 from orcinus.core.stats.paired import (

@@ -1,4 +1,4 @@
-"""Several answers to one question become one, by name; and how tree search shares out its width. Pure functions.
+"""Decide among several answers to one question, and divide the width of a tree search.
 
 answers  12, 15, 12, 9   rewards  0.2, 0.9, 0.3, 0.1
 majority → 12            weighted → 15 (0.9 against 0.5)            best_of_n → 15
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 ROUNDING = 1e-9
-"""A share that is a whole number but for rounding is that number."""
+"""Tolerance: a share this close to a whole number is that number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,27 +17,30 @@ class Candidate:
     """One answer among several to the same question."""
 
     answer: str | None
-    """The final answer as it was understood; None when none was found."""
+    """The final answer as the verifier read it; None when it found none."""
     reward: float = 0.0
-    """What it is held to be worth, from 0 to 1."""
+    """Score from 0 to 1."""
 
 
 Decider = Callable[[Sequence[Candidate]], int]
-"""The place of the candidate that is taken, of at least one."""
+"""Returns the index of the chosen candidate; there is at least one."""
 
 
 def majority(candidates: Sequence[Candidate]) -> int:
-    """The answer that most come to (self-consistency, arXiv:2203.11171); a tie goes to the one given first."""
+    """Return a candidate with the most frequent answer (self-consistency, arXiv:2203.11171).
+
+    A tie goes to the answer given first.
+    """
     return _most(candidates, [1.0] * len(candidates))
 
 
 def weighted(candidates: Sequence[Candidate]) -> int:
-    """The answer whose candidates have the most reward together (arXiv:2206.02336, section 3.2)."""
+    """Return a candidate whose answer has the most reward (arXiv:2206.02336, section 3.2)."""
     return _most(candidates, [candidate.reward for candidate in candidates])
 
 
 def best_of_n(candidates: Sequence[Candidate]) -> int:
-    """The candidate with the most reward; one without an answer only where none has one."""
+    """Return the candidate with the largest reward, preferring candidates with an answer."""
     return max(
         range(len(candidates)),
         key=lambda i: (candidates[i].answer is not None, candidates[i].reward, -i),
@@ -49,11 +52,11 @@ DECIDERS: Mapping[str, Decider] = {
     "best_of_n": best_of_n,
     "weighted": weighted,
 }
-"""By name. What has no answer has no vote; where nobody has one, the first is taken."""
+"""By name. A candidate without an answer has no vote; if none has an answer, the first one wins."""
 
 
 def _most(candidates: Sequence[Candidate], weights: Sequence[float]) -> int:
-    # The count comes second, for candidates that are all worth nothing.
+    # The count comes second, for candidates whose rewards are all 0.
     votes: dict[str, tuple[float, int]] = {}
     first: dict[str, int] = {}
     for i, (candidate, weight) in enumerate(zip(candidates, weights, strict=True)):
@@ -65,14 +68,15 @@ def _most(candidates: Sequence[Candidate], weights: Sequence[float]) -> int:
 
 
 def balanced(rewards: Sequence[float], width: int, temperature: float) -> list[int]:
-    """How many children each node gets: together exactly ``width``, in proportion to softmax(reward / temperature).
+    """Return the number of children of each node, by softmax(reward / temperature).
 
-    From the best node down each gets its share of what is left, rounded up, as in REBASE's own code (arXiv:2408.00724).
+    From the best node down, each gets its share of the rest, rounded up, as in REBASE's own code
+    (arXiv:2408.00724).
 
     Args:
-        rewards: Of the nodes.
-        width: Children to give away.
-        temperature: Towards 0 the best node gets all; large, all get the same.
+        rewards: One for each node.
+        width: Children to distribute.
+        temperature: Near 0 the best node gets all; a large one gives all nodes the same.
     """
     order = sorted(range(len(rewards)), key=lambda i: -rewards[i])
     top = max(rewards, default=0.0)

@@ -18,18 +18,20 @@ from scipy.stats import binom
 from orcinus.core.stats.scores import LEVEL
 
 RESAMPLES = 10_000
-"""Bootstrap draws; a bound then moves by about 1 % of the interval's width from seed to seed."""
+"""Bootstrap draws. Bounds then vary by about 1 % of the interval's width between seeds."""
 
 
 def mcnemar(a: ArrayLike, b: ArrayLike) -> float:
-    """Two-sided p-value of the exact test that ``a`` and ``b`` are right equally often (McNemar 1947, exact binomial form).
+    """Return the p-value of McNemar's exact test that ``a`` and ``b`` are right equally often.
+
+    Two-sided, in the binomial form (McNemar 1947).
 
     Args:
-        a: 1 right, 0 not right, one for each example.
+        a: One value for each example: 1 right, 0 not right.
         b: The same examples in the same order.
 
     Raises:
-        ValueError: The two are not equally long, or hold anything but 0 and 1.
+        ValueError: The lengths differ, or a value is neither 0 nor 1.
     """
     first, second = _pair(a, b)
     if not np.isin(np.concatenate([first, second]), (0.0, 1.0)).all():
@@ -38,11 +40,11 @@ def mcnemar(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def binomial_two_sided(wins: int, losses: int) -> float:
-    """Chance of a split at least as uneven as ``wins`` to ``losses`` when both are equally likely."""
+    """Return the probability of a split at least as uneven as ``wins`` to ``losses`` by chance."""
     n, fewer = wins + losses, min(wins, losses)
     if wins == losses:
         return 1.0
-    # Logarithms: 2^n and the coefficients leave the range of a float at about a thousand discordant pairs.
+    # In logarithms, because 2^n overflows a float at about 1,000 discordant pairs.
     logs = [
         math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - n * math.log(2)
         for i in range(fewer + 1)
@@ -51,24 +53,25 @@ def binomial_two_sided(wins: int, losses: int) -> float:
 
 
 def binomial_at_least(wins: int, n: int) -> float:
-    """Chance of ``wins`` or more of ``n`` when wins and losses are equally likely (one-sided sign test)."""
+    """Return the p-value of the one-sided sign test: ``wins`` or more of ``n`` by chance."""
     return float(binom.sf(wins - 1, n, 0.5))
 
 
 def sign_flip(a: ArrayLike, b: ArrayLike, *, seed: int, draws: int = 20_000) -> float:
-    """Two-sided p-value of the test that ``a - b`` is as often above as below zero by as much (Fisher's randomisation of signs).
+    """Return the two-sided p-value of Fisher's randomisation test on the signs of ``a - b``.
 
-    For values between 0 and 1, such as means over k samples, where McNemar's test asks for right and wrong.
+    For values between 0 and 1, such as means over k samples, which McNemar's test cannot compare.
 
     Args:
         a: One value for each example.
         b: The same examples in the same order.
-        seed: Of the draws.
-        draws: The smallest p-value is one over this.
+        seed: Seed of the draws.
+        draws: Random sign vectors; the smallest possible p-value is about 1 / draws.
     """
     first, second = _pair(a, b)
     differences = np.round(first - second, 9)
-    # Differences of the same size are interchangeable: how many of them turn out positive is one binomial draw.
+    # Differences of equal size are interchangeable: the number of positive ones is one binomial
+    # draw.
     sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
     positive = np.random.default_rng(seed).binomial(counts, 0.5, size=(draws, len(sizes)))
     sums = (2 * positive - counts) @ sizes
@@ -85,21 +88,24 @@ def paired_difference(
     level: float = LEVEL,
     resamples: int = RESAMPLES,
 ) -> tuple[float, float, float]:
-    """Mean of ``a - b`` with a percentile bootstrap interval over examples (Efron and Tibshirani 1993, chapter 13).
+    """Return the mean of ``a - b`` with a percentile bootstrap interval over examples.
+
+    Efron and Tibshirani 1993, chapter 13.
 
     Args:
         a: One value for each example.
         b: The same examples in the same order.
-        seed: Of the resampling.
-        clusters: What is drawn together, e.g. each example's passage, or its id when it was sampled k times.
-        level: Coverage.
+        seed: Seed of the resampling.
+        clusters: One name for each value; values of equal name are drawn together, for example by
+            passage. None draws each value by itself.
+        level: Coverage of the interval.
         resamples: Bootstrap draws.
 
     Returns:
         (difference, low, high).
 
     Raises:
-        ValueError: The two are empty or not equally long.
+        ValueError: The two are empty, or their lengths differ.
     """
     first, second = _pair(a, b)
     differences = first - second
@@ -107,8 +113,8 @@ def paired_difference(
     index = {name: i for i, name in enumerate(dict.fromkeys(names))}
     codes = [index[name] for name in names]
     sums, sizes = np.bincount(codes, weights=differences), np.bincount(codes)
-    # Clusters with the same sum and size are interchangeable, so a resample is one multinomial draw over the distinct
-    # ones: for right and wrong that is three of them, however many examples there are.
+    # Clusters of equal sum and size are interchangeable, so a resample is one multinomial draw over
+    # the distinct ones. For right and wrong there are only three, for any number of examples.
     distinct, counts = np.unique(np.stack([sums, sizes], axis=1), axis=0, return_counts=True)
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(sums), counts / counts.sum(), size=resamples)
@@ -121,13 +127,17 @@ def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.f
     first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if first.shape != second.shape or first.ndim != 1 or len(first) == 0:
         raise ValueError(
-            f"a paired comparison needs two equally long rows of values, not {first.shape} and {second.shape}"
+            "a paired comparison needs two equally long rows of values, not "
+            f"{first.shape} and {second.shape}"
         )
     return first, second
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """P-values corrected for being several, in the order given (Holm 1979): controls the chance of any false alarm."""
+    """Return p-values corrected by Holm (1979), in the order given.
+
+    The correction bounds the probability of any false alarm among them.
+    """
     raw = np.asarray(p_values, dtype=float)
     order = np.argsort(raw, kind="stable")
     stepped = raw[order] * np.arange(len(raw), 0, -1)
@@ -139,15 +149,15 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 def minimum_detectable_drop(
     n: int, *, repairs: float = 0.0, size: float = 0.05, power: float = 0.8
 ) -> float | None:
-    """The smallest true loss that the exact one-sided sign test of ``n`` paired examples finds with the given power.
+    """Return the smallest true loss that the one-sided sign test finds with the given power.
 
-    Exact: sums over how many examples change and how many of those get worse.
+    Exact: sums over the number of examples that change, and of those that get worse.
 
     Args:
-        n: Examples that are asked before and after.
+        n: Examples asked before and after.
         repairs: Share of examples that turn from wrong to right anyway.
-        size: Chance of a false alarm that the test allows.
-        power: Chance of finding the loss when it is there.
+        size: Probability of a false alarm that the test allows.
+        power: Probability of finding a loss that exists.
 
     Returns:
         A share of the examples in 0..1; None when even the largest possible loss would be missed.
@@ -158,9 +168,8 @@ def minimum_detectable_drop(
     if n < 0 or not 0 <= repairs <= 1:
         raise ValueError(f"needs n >= 0 and 0 <= repairs <= 1, not n={n}, repairs={repairs}")
     changed = np.arange(n + 1)
-    needed = binom.isf(
-        size, changed, 0.5
-    )  # more losses than this among so many changes are significant
+    # More losses than this, among a number of changes, are significant.
+    needed = binom.isf(size, changed, 0.5)
 
     def found(drop: float) -> bool:
         share = min(1.0, 2 * repairs + drop)
@@ -180,16 +189,16 @@ Outcome = Literal["better", "worse", "not told apart"]
 
 
 def outcome(low: float, high: float, p_value: float, *, level: float = LEVEL) -> Outcome:
-    """What a comparison may be said to show: a difference only where interval and test both find one.
+    """Return what a comparison shows: a difference only if interval and test both find one.
 
-    Near the edge the two disagree, the exact test being the more careful one: of 300 items 16 better and 6 worse give a bootstrap
-    interval that ends above zero, and p = 0.053.
+    Near the edge the two disagree, because the exact test is more careful. For example, 16 better
+    and 6 worse of 300 items give a bootstrap interval above zero, but p = 0.053.
 
     Args:
         low: Lower bound of the difference.
         high: Upper bound.
-        p_value: Of the test that there is no difference; corrected where several were made.
-        level: Coverage of the interval; the test's size is what is left of one.
+        p_value: P-value of the test; corrected when several tests were made.
+        level: Coverage of the interval; the size of the test is ``1 - level``.
     """
     if p_value + level >= 1:
         return "not told apart"
@@ -198,28 +207,28 @@ def outcome(low: float, high: float, p_value: float, *, level: float = LEVEL) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """One side against another, item by item."""
+    """A paired comparison of one side with another, item by item."""
 
     n: int
     difference: float
     low: float
     high: float
-    """Bounds of its 95 % bootstrap interval."""
+    """Bounds of the 95 % bootstrap interval of ``difference``."""
     p_value: float
-    """Exact McNemar test where all values are right or wrong, else randomisation of signs."""
+    """By McNemar's exact test when all values are 0 or 1, else by randomised signs."""
     repairs: int
     """Items on which the first is better."""
     regressions: int
-    """Items on which it is worse."""
+    """Items on which the first is worse."""
 
 
 def compare(a: ArrayLike, b: ArrayLike, *, seed: int) -> Compared:
-    """``a`` against ``b``, one value in 0..1 for each item, in the same order.
+    """Compare ``a`` with ``b``.
 
     Args:
-        a: The side that is asked about.
-        b: The other one.
-        seed: Of the bootstrap and the random signs.
+        a: One value in 0..1 for each item.
+        b: The other side's values, in the same order.
+        seed: Seed of the bootstrap and of the random signs.
     """
     first, second = _pair(a, b)
     difference, low, high = paired_difference(first, second, seed=seed)

@@ -1,4 +1,4 @@
-"""How well scores put one kind before another."""
+"""The area under the ROC curve, with its interval."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,10 @@ from orcinus.core.stats.scores import LEVEL, quantile_z
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Area:
-    """The area under the ROC curve: the chance that a good item scores above one that is not, ties counting half."""
+    """An area under the ROC curve.
+
+    It is the probability that a good item scores above another one; a tie counts half.
+    """
 
     value: float
     low: float
@@ -21,17 +24,18 @@ class Area:
 def auc(
     scores: ArrayLike, good: ArrayLike, strata: ArrayLike | None = None, *, level: float = LEVEL
 ) -> Area | None:
-    """The area with its interval (DeLong, DeLong & Clarke-Pearson 1988).
+    """Return the area with its interval (DeLong, DeLong & Clarke-Pearson 1988).
 
     Args:
-        scores: (n,) of the items.
-        good: (n,) bool, which of them should be high.
-        strata: (n,) in which part each is; only items of one part are compared, and the parts' areas are weighted by their pairs. For scores
-            of several classifiers, as in cross-validation: pooled, their different intercepts bias the area down.
-        level: Of the interval.
+        scores: (n,) numbers.
+        good: (n,) bools: which items should score high.
+        strata: (n,) parts, such as the folds of a cross-validation. Only items of one part are
+            compared, because the classifiers of two folds differ in intercept. The areas of the
+            parts are weighted by their numbers of pairs.
+        level: Coverage of the interval.
 
     Returns:
-        None where no part has two of each kind.
+        None when no part has two items of each kind.
 
     >>> auc([3, 2, 4, 1, 0, 2.5], [True, True, True, False, False, False]).value
     0.8888888888888888
@@ -55,7 +59,7 @@ def auc(
 
 
 def _area(high: NDArray[np.float64], low: NDArray[np.float64]) -> tuple[float, float]:
-    """The area and its variance, from the share of the others that each item is above, or below."""
+    """Return the area and its variance, from the share of the other kind that each item beats."""
     ranks = rankdata(np.concatenate([high, low]))
     above = (ranks[: len(high)] - rankdata(high)) / len(low)
     below = 1 - (ranks[len(high) :] - rankdata(low)) / len(high)

@@ -1,8 +1,10 @@
-"""Scores with intervals: how right a model is, and how sure we can be of it.
+"""Scores of judged attempts, with intervals.
 
-    8 right, 1 wrong, 1 without an answer  ──score──►  mean 0.80, n 10, n_none 1, 95 % interval 0.49 … 0.94, format_ok 0.90
+    8 right, 1 wrong, 1 without an answer
+      ──score──►  mean 0.80, n 10, n_none 1, 95 % interval 0.49 … 0.94, format_ok 0.90
 
-What could not be judged counts as not right and is shown apart; a call that failed is in no mean.
+An attempt without a verdict counts as not right and is also counted apart. A failed call is in no
+mean.
 """
 
 import math
@@ -18,21 +20,23 @@ from orcinus.core.stats.deciding import Candidate, majority
 from orcinus.core.types import Judged, Score
 
 LEVEL = 0.95
-"""Coverage of every interval that does not say otherwise."""
+"""Coverage of every interval by default."""
 
 
 def quantile_z(level: float = LEVEL) -> float:
-    """Half-width, in standard errors, of a two-sided normal interval: 1.96 for 0.95."""
+    """Return the half-width of a two-sided normal interval in standard errors: 1.96 for 0.95."""
     return NormalDist().inv_cdf((1 + level) / 2)
 
 
 def wilson(successes: float, n: float, *, level: float = LEVEL) -> tuple[float, float]:
-    """The score interval of a proportion (Wilson 1927; recommended by Brown, Cai and DasGupta 2001).
+    """Return the score interval of a proportion.
+
+    Wilson 1927; recommended by Brown, Cai and DasGupta 2001.
 
     Args:
-        successes: How many were right; may be a fraction, as with an effective sample size.
-        n: Out of how many; 0 gives the interval of no knowledge, (0, 1).
-        level: Coverage.
+        successes: Number of right ones; a fraction for an effective sample size.
+        n: Number of all; 0 gives (0, 1).
+        level: Coverage of the interval.
     """
     if n <= 0:
         return 0.0, 1.0
@@ -40,7 +44,7 @@ def wilson(successes: float, n: float, *, level: float = LEVEL) -> tuple[float, 
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    # At the ends the bound is exactly 0 or 1; rounding must not put it a hair's breadth off.
+    # At the ends the bound is exactly 0 or 1, which rounding would miss.
     low = 0.0 if successes <= 0 else max(0.0, centre - half)
     high = 1.0 if successes >= n else min(1.0, centre + half)
     return low, high
@@ -49,8 +53,8 @@ def wilson(successes: float, n: float, *, level: float = LEVEL) -> tuple[float, 
 def score(judged: Iterable[Judged]) -> Score:
     """Aggregate verdicts.
 
-    Several samples of one example are not independent: the interval is then Wilson's with the sample size divided by the
-    design effect of the clusters (Korn and Graubard 1998).
+    Several samples of one example are not independent. Wilson's interval then uses the sample size
+    divided by the design effect of the clusters (Korn and Graubard 1998).
     """
     by_example: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     n_none = n_error = 0
@@ -90,7 +94,7 @@ def score(judged: Iterable[Judged]) -> Score:
 
 
 def _design_effect(sums: NDArray[np.float64], sizes: NDArray[np.float64]) -> float:
-    """Variance of the mean with clusters over its variance without; between 1 and the size of a cluster."""
+    """Return the variance of the mean with clusters over the variance without, at least 1."""
     n, groups = sizes.sum(), len(sizes)
     mean = sums.sum() / n
     if groups == n:
@@ -105,23 +109,30 @@ def _design_effect(sums: NDArray[np.float64], sizes: NDArray[np.float64]) -> flo
 def clustered_interval(
     values: ArrayLike, clusters: Sequence[object], *, level: float = LEVEL
 ) -> tuple[float, float, float]:
-    """Mean and interval of ``values`` whose clusters (passages, templates, examples) are independent, not their members.
+    """Return the mean of ``values`` and an interval that treats clusters as independent.
 
-    The cluster-robust standard error of a mean (Miller 2024, arXiv:2411.00640, section 2.2) with the factor G/(G-1) for G
-    clusters, and Student's t with G-1 degrees of freedom.
+    The standard error is robust to clusters such as passages or templates (Miller 2024,
+    arXiv:2411.00640, section 2.2), with the factor G/(G-1) for G clusters. Student's t has G-1
+    degrees of freedom.
+
+    Args:
+        values: (n,) numbers.
+        clusters: (n,) names; values of equal name depend on each other.
+        level: Coverage of the interval.
 
     Returns:
-        (mean, low, high); with a single cluster the bounds are infinite, because nothing is known about the spread.
+        (mean, low, high). With a single cluster the spread is unknown and the bounds are infinite.
 
     Raises:
-        ValueError: There are no values, or not one cluster for each.
+        ValueError: There are no values, or the lengths differ.
     """
-    from scipy.special import stdtrit  # 0.1 s to import, which every command would pay
+    from scipy.special import stdtrit  # takes 0.1 s, in every command
 
     array = np.asarray(values, dtype=float)
     if len(array) == 0 or len(array) != len(clusters):
         raise ValueError(
-            f"{len(array)} values and {len(clusters)} clusters: one cluster for each of at least one value"
+            f"{len(array)} values and {len(clusters)} clusters: give one cluster for each value, "
+            "and at least one value"
         )
     mean = float(array.mean())
     index = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
@@ -136,10 +147,11 @@ def clustered_interval(
 
 
 def macro_score(scores: Sequence[Score]) -> Score:
-    """The unweighted mean over tasks, each counting the same however many examples it has.
+    """Return the unweighted mean over tasks.
 
-    The interval combines the tasks' own intervals by the method of variance estimates recovery (Zou and Donner 2008): it
-    speaks of these tasks, not of tasks that were not measured. Tasks without any judged attempt are left out of the mean.
+    The interval combines the intervals of the tasks by the method of variance estimates recovery
+    (Zou and Donner 2008). It holds for these tasks, not for unmeasured ones. The mean leaves out
+    tasks without an attempt.
     """
     known = [item for item in scores if item.mean is not None]
     counts = {
@@ -165,7 +177,14 @@ def macro_score(scores: Sequence[Score]) -> Score:
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """Unbiased chance that at least one of ``k`` samples is right, given ``correct`` of ``n`` (Chen et al. 2021, arXiv:2107.03374).
+    """Return the unbiased estimate of pass@k: that one of ``k`` samples is right.
+
+    Chen et al. 2021, arXiv:2107.03374.
+
+    Args:
+        n: Samples drawn.
+        correct: Right ones among them.
+        k: Samples to choose from.
 
     Raises:
         ValueError: Not 0 ≤ correct ≤ n, or not 1 ≤ k ≤ n.
@@ -179,22 +198,22 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """What k answers to each question are worth together."""
+    """The accuracy of k answers to each question together."""
 
     k: int
     questions: int
     one: float
     """Accuracy of a single answer."""
     any_of_k: float
-    """pass@k: the share of questions with a right answer among k (Chen et al. 2021)."""
+    """pass@k: share of questions with a right answer among k (Chen et al. 2021)."""
     majority: float
-    """Accuracy of the answer that most of the k come to (self-consistency); a tie goes to the one given first."""
+    """Accuracy of the most frequent of the k answers; a tie goes to the one given first."""
     tokens: float
-    """Written tokens a question, all k together."""
+    """Written tokens per question, for all k answers."""
 
 
 def score_samples(judged: Iterable[Judged]) -> Samples | None:
-    """The answers to each question taken together; None when no question has more than one."""
+    """Score the answers to each question together; None when a question has only one answer."""
     by_question: dict[tuple[str, str], list[Judged]] = {}
     for item in judged:
         if item.attempt.finish != "error":
@@ -228,9 +247,10 @@ def _majority_is_right(items: Sequence[Judged]) -> bool:
 
 
 def item_means(judged: Iterable[Judged]) -> dict[tuple[str, str], float]:
-    """By (task, example id) the mean over an item's samples: samples of one question are not independent, items are.
+    """Return the mean over each item's samples, by (task, example id).
 
-    What could not be judged counts as not right, failed calls are left out.
+    Items are independent, samples of one item are not. An attempt without a verdict counts as not
+    right; failed calls are left out.
     """
     values: dict[tuple[str, str], list[float]] = {}
     for item in judged:

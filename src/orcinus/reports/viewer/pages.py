@@ -39,7 +39,7 @@ from orcinus.reports.viewer.workspace import (
 )
 from orcinus.runs import layout
 from orcinus.runs.folders import finished_steps
-from orcinus.runs.lineage import example_of, fate_of_trace, lessons_of, trace_lesson
+from orcinus.runs.lineage import find_example, find_lessons, find_trace_events, trace_lesson
 from orcinus.runs.model_names import model_name, model_names
 from orcinus.runs.progress import live
 
@@ -222,12 +222,12 @@ class _Pages:
             run=folder.name,
             judged=judged,
             names=model_names(folder),
-            example=example_of(folder, attempt.task, attempt.example_id),
+            example=find_example(folder, attempt.task, attempt.example_id),
             table=f"{step}/{file}",
             row=row,
             others=self._workspace.index(folder).of_example(attempt.task, attempt.example_id),
-            events=fate_of_trace(folder, attempt.id) if taught else (),
-            lessons=lessons_of(folder, attempt.id) if taught else (),
+            events=find_trace_events(folder, attempt.id) if taught else (),
+            lessons=find_lessons(folder, attempt.id) if taught else (),
         )
 
     def lessons(self, request: Request) -> Response:

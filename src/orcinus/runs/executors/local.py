@@ -1,4 +1,4 @@
-"""Shards one after the other in this process; in threads where the function says that they help."""
+"""Run shards in this process: one after the other, or in threads where the caller allows them."""
 
 import os
 from collections import deque
@@ -19,21 +19,21 @@ class LocalExecutor:
     def map(
         self, fn: Callable[[A], B], shards: Iterable[A], *, threaded: bool = False
     ) -> Iterator[B]:
-        """``fn`` of each shard, in order; see ``Executor``."""
+        """Yield ``fn`` of each shard, in the order of the shards; see ``Executor``."""
         return _in_threads(fn, shards) if threaded else map(fn, shards)
 
 
 def _in_threads(fn: Callable[[A], B], shards: Iterable[A]) -> Iterator[B]:
     workers = min(MAX_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
-        under_way: deque[Future[B]] = deque()
+        in_flight: deque[Future[B]] = deque()
         for shard in shards:
-            under_way.append(pool.submit(fn, shard))
-            if len(under_way) > workers:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+            in_flight.append(pool.submit(fn, shard))
+            if len(in_flight) > workers:
+                yield in_flight.popleft().result()
+        while in_flight:
+            yield in_flight.popleft().result()
 
 
 LOCAL: Executor = LocalExecutor()
-"""What runs where nobody says otherwise."""
+"""The default executor."""

@@ -14,10 +14,13 @@ B = TypeVar("B")
 
 
 def open_executor(flag: str) -> Executor:
-    """Return the executor of ``local``, ``ray``, ``ray:ADDRESS``, a registered name or ``module:function``.
+    """Return the executor that a flag names.
+
+    Args:
+        flag: ``local``, ``ray``, ``ray:ADDRESS``, a registered name or ``module:function``.
 
     Raises:
-        ConfigError: There is none, it does not have the shape of an executor, or no cluster is at the address.
+        ConfigError: There is none, it has another shape, or no cluster is at the address.
         MissingExtraError: Ray is not installed.
     """
     if flag == "local":
@@ -48,7 +51,7 @@ class FunctionExecutor:
         """Yield ``fn`` of each shard; see ``Executor``.
 
         Raises:
-            StepError: The function returns nothing that can be gone through.
+            StepError: The function does not return an iterable.
         """
         results = self.function(fn, shards)
         if not isinstance(results, Iterable):
