@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,9 @@ def everything(workspace: Path) -> list[Judged]:
 def found_ids(index: AttemptIndex, **asked: object) -> list[str]:
     pages: list[str] = []
     while True:
-        found = index.find(AttemptQuery(**asked, page=len(pages) // ROWS_PER_PAGE))  # type: ignore[arg-type]
+        query = AttemptQuery(**asked, page=len(pages) // ROWS_PER_PAGE)  # type: ignore[arg-type]
+        while (found := index.find(query)).searched < found.total:
+            time.sleep(0.05)  # the search continues in the background
         pages += [row["id"] for row in found.rows]
         if len(found.rows) < ROWS_PER_PAGE or len(pages) == found.count:
             assert len(pages) == found.count

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from tests.conftest import write_recipe
+from tests.conftest import table_rows, write_recipe
 from tests.pipeline.test_run import orcinus
 from tests.reports.viewer.hostile import SCRIPT
 
@@ -219,12 +219,11 @@ def test_an_attempt_leads_to_what_became_of_it(workspace: Path, address: str) ->
 def test_runs_are_compared_on_the_questions_they_share(workspace: Path, address: str) -> None:
     text = page(f"{address}compare?run=small&run=longer")
     assert "longer against small" in text
-    row = re.search(
-        r"<td class=\"left\">student before training</td>(?:<td>.*?</td>){4}<td>(\d+)</td>", text
-    )
-    assert row is not None
+    (row,) = [
+        row for row in table_rows(text) if row[0] == "student before training" and len(row) == 10
+    ]
     (evaluated,) = finished_steps(workspace / "runs" / "small", "evaluate")
-    assert int(row[1]) == tables.count_rows(evaluated / "attempts-before.parquet")
+    assert int(row[5]) == tables.count_rows(evaluated / "attempts-before.parquet")
 
 
 def test_only_the_chosen_runs_are_shown(workspace: Path) -> None:
