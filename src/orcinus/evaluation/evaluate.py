@@ -3,7 +3,7 @@
     held_out × {before, answer_only, after, teacher} ──► attempts-ARM.parquet, scores.json
 
 Students are asked under the erased (generic) message, as they were trained. The arm ``prompted``
-is the untrained student under the strategy that the probe found best for it: the most it can do
+is the untrained student under the strategy that the probe found best for it: the best it can do
 without training. Differences are paired by item: exact McNemar test (randomised signs when there
 are several samples per item), bootstrap interval, Holm's correction over the tasks.
 
@@ -12,6 +12,8 @@ see ``retention.py``.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -21,7 +23,14 @@ from orcinus.core.config import Config
 from orcinus.core.draw import draw_by_group
 from orcinus.core.errors import StepError
 from orcinus.core.protocols import Completer
-from orcinus.core.results import ArmScore, Comparison, RetentionScore, Scores
+from orcinus.core.results import (
+    ArmScore,
+    Comparison,
+    DecisionScore,
+    RetentionScore,
+    Scores,
+    WinRate,
+)
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Example, Judged, Request, Split, Strategy
 from orcinus.evaluation.comparisons import compare_items, correct_for_number
@@ -107,50 +116,21 @@ async def evaluate(
             "no held-out example to evaluate on; raise sample.held_out or add tasks under "
             "evaluation:"
         )
-    known = {(example.task, example.id): example for example in examples}
+    asker = _Asker(config=config, strategies=strategies, generic=generic, context=context)
     judged: dict[str, list[Judged]] = {}
     arms: dict[str, ArmScore] = {}
     for arm in config.arms:
-        requests = list(_requests(arm, examples, config, strategies, generic, context))
-        completer = _completer(arm, context)
-        judged[arm] = await measure(
-            requests,
-            completer,
-            context.out / layout.attempts(arm),
-            context,
-            step="evaluate",
-            what=f"evaluate {arm}",
-            total=len(requests),
+        judged[arm] = await asker.ask(
+            arm, examples, context.out / layout.attempts(arm), f"evaluate {arm}"
         )
-        decided = (
-            await decide(
-                config.decide,
-                config.sampling_of(arm),
-                requests,
-                judged[arm],
-                completer,
-                context,
-                step="evaluate",
-                name=arm,
-            )
-            if config.decide is not None and arm != "teacher"
-            else ()
-        )
-        arms[arm] = score_arm(
-            judged[arm], known, decided=decided, has_judge=context.judging is not None
-        )
-    watched = list(chosen(config, context, "retention"))
-    pairwise = (
-        ()
-        if config.pairwise is None
-        else await judge_pairs(config.pairwise, examples, judged, context)
-    )
+        arms[arm] = await _score(arm, examples, judged[arm], asker)
+    pairwise: Sequence[WinRate] = ()
+    if config.pairwise is not None:
+        pairwise = await judge_pairs(config.pairwise, examples, judged, context)
     scores = Scores(
         arms=arms,
         comparisons=tuple(_compare_arms(judged, seed=context.seed)),
-        retention=await _retention(watched, config, strategies, generic, context)
-        if watched
-        else (),
+        retention=await _score_retention(asker),
         pairwise=tuple(pairwise),
     )
     write_scores(context.out, scores)
@@ -159,40 +139,6 @@ async def evaluate(
         "macro": {arm: found.accuracy.macro.mean for arm, found in arms.items()},
         "micro": {arm: found.accuracy.micro.mean for arm, found in arms.items()},
     }
-
-
-async def _retention(
-    examples: Sequence[Example],
-    config: EvaluateConfig,
-    strategies: tuple[Strategy, ...],
-    generic: str,
-    context: StepContext,
-) -> tuple[RetentionScore, ...]:
-    """Ask the student the retention questions before and after training, and compare."""
-    before, after = [
-        await measure(
-            _requests(arm, examples, config, strategies, generic, context),
-            _completer(arm, context),
-            context.out / layout.retention(arm),
-            context,
-            step="evaluate",
-            what=f"retention {arm}",
-            total=len(examples) * config.sampling.samples,
-        )
-        for arm in RETENTION_ARMS
-    ]
-    return compare_retention(examples, before, after, seed=context.seed)
-
-
-def chosen(
-    config: EvaluateConfig, context: StepContext, split: Split = "held_out"
-) -> Iterator[Example]:
-    """Yield the questions of a split to ask: of each task those with the smallest hashes."""
-    examples = tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, split)
-    for of_task in draw_by_group(
-        examples, "evaluate", lambda example: example.task, config.per_task
-    ).values():
-        yield from of_task
 
 
 def requests(
@@ -206,17 +152,16 @@ def requests(
         config: As for ``evaluate``.
         strategies: As for ``evaluate``.
         generic: As for ``evaluate``.
-        context: With the input ``sample``, and ``assign`` once there is one. Before, the arms that
-            are prompted count as asked under the longest strategy.
+        context: With the input ``sample``, and ``assign`` once there is one. Before that, the
+            prompted arms count as asked under the longest strategy.
     """
+    asker = _Asker(config=config, strategies=strategies, generic=generic, context=context)
     arms: list[tuple[Arm, Split]] = [(arm, "held_out") for arm in config.arms]
     arms += [(arm, "retention") for arm in RETENTION_ARMS]
     askings = [
         Asking(
             role="teacher" if arm == "teacher" else "student",
-            requests=_requests(
-                arm, chosen(config, context, split), config, strategies, generic, context
-            ),
+            requests=asker.requests(arm, chosen(config, context, split)),
             exact=arm in PROMPTED and "assign" in context.inputs,
         )
         for arm, split in arms
@@ -233,32 +178,93 @@ def requests(
     return askings
 
 
-def _requests(
-    arm: Arm,
-    examples: Iterable[Example],
-    config: EvaluateConfig,
-    strategies: tuple[Strategy, ...],
-    generic: str,
-    context: StepContext,
-) -> Iterator[Request]:
-    erased = erased_strategy(generic)
-    assigned = (
-        chosen_strategy(strategies, context.inputs.get("assign")) if arm in PROMPTED else None
-    )
-    for example in examples:
-        strategy = assigned(example) if assigned is not None else None
-        yield from requests_for(
-            example, strategy or erased, config.sampling_of(arm), seed=context.seed
+def chosen(
+    config: EvaluateConfig, context: StepContext, split: Split = "held_out"
+) -> Iterator[Example]:
+    """Yield the questions of a split to ask: of each task those with the smallest hashes."""
+    examples = tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, split)
+    for of_task in draw_by_group(
+        examples, "evaluate", lambda example: example.task, config.per_task
+    ).values():
+        yield from of_task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asker:
+    """Asks the arms of one evaluation; the fields are the arguments of ``evaluate``."""
+
+    config: EvaluateConfig
+    strategies: tuple[Strategy, ...]
+    generic: str
+    context: StepContext
+
+    def requests(self, arm: Arm, examples: Iterable[Example]) -> Iterator[Request]:
+        """Yield the requests to an arm's model, the samples of one question in a row."""
+        erased, sampling = erased_strategy(self.generic), self.config.sampling_of(arm)
+        assigned = None
+        if arm in PROMPTED:
+            assigned = chosen_strategy(self.strategies, self.context.inputs.get("assign"))
+        for example in examples:
+            strategy = assigned(example) if assigned is not None else None
+            yield from requests_for(example, strategy or erased, sampling, seed=self.context.seed)
+
+    def completer(self, arm: Arm) -> Completer:
+        """Open an arm's model."""
+        if arm == "teacher":
+            return self.context.completer("teacher")
+        if arm in ("before", "prompted"):
+            return self.context.completer("student")
+        trained = self.context.inputs["train" if arm == "after" else "train_answer_only"]
+        return self.context.completer("student", trained)
+
+    async def ask(
+        self, arm: Arm, examples: Sequence[Example], path: Path, what: str
+    ) -> list[Judged]:
+        """Ask an arm's model the questions, judge its answers and write them to ``path``."""
+        return await measure(
+            self.requests(arm, examples),
+            self.completer(arm),
+            path,
+            self.context,
+            step="evaluate",
+            what=what,
+            total=len(examples) * self.config.sampling_of(arm).samples,
         )
 
 
-def _completer(arm: Arm, context: StepContext) -> Completer:
-    if arm == "teacher":
-        return context.completer("teacher")
-    if arm in ("before", "prompted"):
-        return context.completer("student")
-    trained = context.inputs["train" if arm == "after" else "train_answer_only"]
-    return context.completer("student", trained)
+async def _score(
+    arm: Arm, examples: Sequence[Example], judged: Sequence[Judged], asker: _Asker
+) -> ArmScore:
+    """Score the answers of an arm, and those chosen among its samples by ``decide``."""
+    config, context = asker.config, asker.context
+    decided: Sequence[DecisionScore] = ()
+    if config.decide is not None and arm != "teacher":
+        decided = await decide(
+            config.decide,
+            config.sampling_of(arm),
+            list(asker.requests(arm, examples)),
+            judged,
+            asker.completer(arm),
+            context,
+            step="evaluate",
+            name=arm,
+        )
+    known = {(example.task, example.id): example for example in examples}
+    return score_arm(judged, known, decided=decided, has_judge=context.judging is not None)
+
+
+async def _score_retention(asker: _Asker) -> tuple[RetentionScore, ...]:
+    """Ask the student the retention questions before and after training, and compare."""
+    examples = list(chosen(asker.config, asker.context, "retention"))
+    if not examples:
+        return ()
+    before, after = [
+        await asker.ask(
+            arm, examples, asker.context.out / layout.retention(arm), f"retention {arm}"
+        )
+        for arm in RETENTION_ARMS
+    ]
+    return compare_retention(examples, before, after, seed=asker.context.seed)
 
 
 def _compare_arms(judged: Mapping[str, Sequence[Judged]], *, seed: int) -> Iterator[Comparison]:
