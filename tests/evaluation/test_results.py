@@ -57,9 +57,19 @@ def test_a_file_without_the_later_keys_is_read(tmp_path: Path) -> None:
     assert scores.retention == ()
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"arms": {"after": {}}}', '{"arms": {}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"arms": {"after": {}}}',
+        '{"arms": {}}',
+        '{"arms": {}, "comparisons": [{"a": "after", "n": "many"}]}',
+    ],
+)
 def test_a_damaged_file_is_one_clear_line(tmp_path: Path, content: str) -> None:
     shutil.copy(WRITTEN / "scores.json", tmp_path)
     (tmp_path / "scores.json").write_text(content, encoding="utf-8")
-    with pytest.raises(StoreError, match=r"scores\.json: cannot be read"):
+    with pytest.raises(StoreError, match=r"scores\.json: cannot be read") as caught:
         read_scores(tmp_path)
+    assert "\n" not in str(caught.value)

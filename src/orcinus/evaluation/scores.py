@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 import orjson
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from orcinus.core import stats
 from orcinus.core.errors import ConfigError, StoreError
@@ -146,8 +146,15 @@ def read_scores(folder: Path) -> Scores:
         return _scores_adapter().validate_python(_scores_fields(orjson.loads(path.read_bytes())))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise StoreError(
-            f"{path}: cannot be read ({error}); delete the folder to evaluate again"
+            f"{path}: cannot be read ({_in_one_line(error)}); delete the folder to evaluate again"
         ) from error
+
+
+def _in_one_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"no key {error}" if isinstance(error, KeyError) else str(error)
 
 
 def latest_scores(run_dir: Path) -> Scores | None:
