@@ -110,7 +110,7 @@ def requests(
     return [Asking(role=role, requests=asked, exact=assign is not None)]
 
 
-def chosen(config: TeachConfig, context: StepContext) -> Iterator[Example]:
+def _draw_examples(config: TeachConfig, context: StepContext) -> Iterator[Example]:
     """Yield the examples that are asked.
 
     A smaller share is part of a larger one, so the teacher explains what its assistant explained
@@ -127,7 +127,7 @@ def chosen(config: TeachConfig, context: StepContext) -> Iterator[Example]:
 def _requests(
     config: TeachConfig, strategy_of: Callable[[Example], Strategy | None], context: StepContext
 ) -> Iterator[Request]:
-    for example in chosen(config, context):
+    for example in _draw_examples(config, context):
         strategy = strategy_of(example)
         if strategy is not None:
             yield from requests_for(example, strategy, config.sampling, seed=context.seed)
