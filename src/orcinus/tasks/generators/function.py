@@ -1,4 +1,4 @@
-"""Tasks that a function of yours yields.
+"""Read tasks from a function of your own.
 
     {function: "my_tasks:fractions", settings: {count: 300}}    with my_tasks.py beside the recipe
 
@@ -22,17 +22,17 @@ from orcinus.core.types import Example
 
 
 class FunctionTaskConfig(Config):
-    """A task that a function yields."""
+    """A task whose examples a function yields."""
 
     function: str
-    """A registered name, or ``module:function``, of a module beside the recipe or an installed one. It is called for each pass and must
-    yield the same examples in the same order."""
+    """A registered name, or ``module:function`` in a module beside the recipe or an installed one.
+    It is called for each pass and must yield the same examples in the same order."""
     name: str | None = None
     """Name of the task; None takes it from the examples."""
     settings: Mapping[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the function."""
     version: str = "1"
-    """Raise it when the function yields other examples: finished steps are kept by it."""
+    """Raise this when the function yields other examples, so that finished steps are redone."""
 
     @model_validator(mode="after")
     def _function_takes_the_settings(self) -> Self:
@@ -43,7 +43,8 @@ class FunctionTaskConfig(Config):
         """Return the function with its settings.
 
         Raises:
-            ConfigError: There is none, it does not have the shape of a task, or it does not take the settings.
+            ConfigError: There is no such function, it is not of the shape of a task, or it does not
+                take the settings.
         """
         function = registry.find("task", self.function, {})
         return registry.with_settings("task", self.function, function, self.settings)
@@ -57,7 +58,7 @@ def draw_function(config: FunctionTaskConfig) -> Iterator[Example]:
     """Yield the examples of ``config``.
 
     Raises:
-        DataError: The function yields something else than Examples.
+        DataError: The function yields something other than Examples.
     """
     drawn: object = config.open()()
     for item in drawn if isinstance(drawn, Iterable) else (drawn,):
