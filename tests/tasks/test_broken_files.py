@@ -113,7 +113,9 @@ ROWS = [
         b'{"prompt": "caf\xe9?", "reference": "1"}',
         "not UTF-8 at byte 16 of the line",
     ),
-    second("NUL bytes", b'{"prompt": "a\x00b?", "reference": "1"}', "binary data or UTF-16, not JSON"),
+    second(
+        "NUL bytes", b'{"prompt": "a\x00b?", "reference": "1"}', "binary data or UTF-16, not JSON"
+    ),
     second(
         "NaN",
         b'{"prompt": "a?", "reference": NaN}',
