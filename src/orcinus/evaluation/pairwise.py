@@ -88,24 +88,24 @@ async def judge_pairs(
         ConfigError: The recipe has no judge.
         OrcinusError: As ``attempt_all``.
     """
-    questions = list(drawn(config, examples))
+    questions = list(draw_questions(config, examples))
     if not questions:
         context.progress.note(
             "pairwise: no task has open answers, so nothing was compared; "
             "set evaluate.pairwise.tasks: all to compare the answers of every task"
         )
         return []
-    texts = {arm: _texts(judged) for arm, judged in outcomes.items()}
+    texts = {arm: _first_answers(judged) for arm, judged in outcomes.items()}
     rates = []
     for arm in config.against:
         if arm not in outcomes:
             continue
-        pairs, missing = _pairs(questions, texts["after"], texts[arm])
-        verdicts = await _judged(pairs, f"compare with {arm}", context)
+        pairs, missing = _pair_answers(questions, texts["after"], texts[arm])
+        verdicts = await _judge(pairs, f"compare with {arm}", context)
         judged = list(zip(pairs, verdicts, strict=True))
-        rates.append(_rate(arm, None, judged, missing))
+        rates.append(_win_rate(arm, None, judged, missing))
         rates += [
-            _rate(arm, task, [j for j in judged if j[0].example.task == task], missing)
+            _win_rate(arm, task, [j for j in judged if j[0].example.task == task], missing)
             for task in sorted({example.task for example in questions})
         ]
     return rates
@@ -128,7 +128,7 @@ def pairwise_requests(
         context: The step's.
     """
     judging = context.judging or JudgingConfig()
-    questions = list(drawn(config, examples))
+    questions = list(draw_questions(config, examples))
     unwritten = "x" * (CHARACTERS_PER_TOKEN * max_tokens)
     instructions = {str(kind): text for kind, text in judging.instructions.items()}
     sampling = judging.sampling.sampling(0, context.seed)
@@ -138,7 +138,7 @@ def pairwise_requests(
             yield judge_request(example, inquiry, sampling)
 
 
-def drawn(config: PairwiseConfig, examples: Iterable[Example]) -> Iterator[Example]:
+def draw_questions(config: PairwiseConfig, examples: Iterable[Example]) -> Iterator[Example]:
     """Yield the questions to compare: of each task those with the smallest hash."""
     wanted = (example for example in examples if config.tasks == "all" or has_open_answer(example))
     by_task = draw_by_group(wanted, "pairwise", lambda example: example.task, config.per_task)
@@ -151,7 +151,7 @@ def has_open_answer(example: Example) -> bool:
     return example.answer_type == "free" or example.meta.get("verifier") in ("judge", "grounded")
 
 
-def _texts(judged: Iterable[Judged]) -> dict[tuple[str, str], str]:
+def _first_answers(judged: Iterable[Judged]) -> dict[tuple[str, str], str]:
     """Return the first answer to each question; questions whose call failed are left out."""
     attempts = (item.attempt for item in judged)
     return {
@@ -161,7 +161,7 @@ def _texts(judged: Iterable[Judged]) -> dict[tuple[str, str], str]:
     }
 
 
-def _pairs(
+def _pair_answers(
     questions: Sequence[Example],
     first: Mapping[tuple[str, str], str],
     second: Mapping[tuple[str, str], str],
@@ -177,12 +177,11 @@ def _pairs(
     return pairs, missing
 
 
-async def _judged(pairs: Sequence[Pair], what: str, context: StepContext) -> list[PairVerdict]:
+async def _judge(pairs: Sequence[Pair], what: str, context: StepContext) -> list[PairVerdict]:
     """Compare each pair. Two identical answers are a tie, without a call of the judge."""
     judge = judge_of(context.judging or JudgingConfig(), context, step="evaluate")
     verdicts = [
-        PairVerdict(value=0.5, consistent=True, orders=(0.5, 0.5), reason="identical")
-        for _ in pairs
+        PairVerdict(value=0.5, consistent=True, orders=(0.5, 0.5), reason="") for _ in pairs
     ]
     different = [i for i, pair in enumerate(pairs) if pair.first != pair.second]
     context.progress.start(what, len(different))
@@ -195,7 +194,7 @@ async def _judged(pairs: Sequence[Pair], what: str, context: StepContext) -> lis
     return verdicts
 
 
-def _rate(
+def _win_rate(
     arm: str,
     task: str | None,
     judged: Sequence[tuple[Pair, PairVerdict]],
