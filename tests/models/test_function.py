@@ -8,6 +8,7 @@ import pytest
 from tests.core.test_partial_replies import REQUEST
 
 from orcinus.core.errors import CompleterError, ConfigError
+from orcinus.core.registry import function_named
 from orcinus.core.types import Completion, Messages, Request, Sampling, Traits
 from orcinus.models.function import FunctionConfig, as_completer
 from orcinus.pipeline.recipe_file import parse_model
@@ -87,19 +88,12 @@ def test_every_shape_answers(model: Callable[..., Any], text: str, finish: str) 
     asyncio.run(opened.aclose())
 
 
-def test_an_object_keeps_its_own_members_and_a_completer_is_returned_unchanged() -> None:
-    owner = Stated()
-    opened = as_completer(owner, name="unused")
-    assert (opened.model, opened.traits) == ("mine@2", Traits(in_flight=3))
-    asyncio.run(opened.aclose())
-    assert owner.closed
-    assert as_completer(opened, name="unused") is opened
-
-
-def test_in_a_recipe_the_name_and_version_of_the_recipe_are_the_identity() -> None:
+def test_an_object_keeps_its_other_members_under_the_identity_of_the_recipe() -> None:
     place = "tests.models.test_function:stated"
     opened = FunctionConfig(function=place, version="2").open()
     assert (opened.model, opened.traits) == (f"function:{place}@2", stated.traits)
+    asyncio.run(opened.aclose())
+    assert getattr(function_named(place), "closed")  # noqa: B009 (typed as a function)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ A function of ``(messages, sampling)`` works as well, and so does an object that
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pydantic import field_validator
 
@@ -24,7 +24,6 @@ from orcinus.core.types import Completion, Request, Traits, Usage, WorstCase
 from orcinus.models.bounds import free_call
 
 _CONTINUES = Traits(continues=True)
-_MEMBERS = ("model", "traits", "complete", "worst_case", "aclose")
 _SHAPES = "a function of (request) or of (messages, sampling), or an object with complete(request)"
 
 
@@ -54,7 +53,7 @@ class FunctionConfig(Config):
             ConfigError: There is no such function, or it does not have the shape of a model.
         """
         name = f"function:{self.function}@{self.version}"
-        return _wrap(find("model", self.function, {}), name)
+        return as_completer(find("model", self.function, {}), name=name)
 
 
 class FunctionModel:
@@ -149,21 +148,16 @@ class _ObjectModel(FunctionModel):
 
 
 def as_completer(model: object, *, name: str) -> Completer:
-    """Return ``model`` as a Completer, with defaults for the members that it lacks.
+    """Return a function or an object with ``complete`` as a Completer.
 
     Args:
-        model: A Completer, an object with ``complete(request)``, or a function.
-        name: Its identity if it has no ``model`` attribute.
+        model: A function, or an object with ``complete(request)``. Defaults fill the members of a
+            Completer that the object lacks.
+        name: Its identity, part of every fingerprint.
 
     Raises:
-        ConfigError: It is none of these.
+        ConfigError: It is neither.
     """
-    if not inspect.isclass(model) and all(hasattr(model, member) for member in _MEMBERS):
-        return cast("Completer", model)
-    return _wrap(model, str(getattr(model, "model", name)))
-
-
-def _wrap(model: object, name: str) -> Completer:
     if inspect.isclass(model):
         raise ConfigError(f"{name} is a class; a model is {_SHAPES}")
     if hasattr(model, "complete"):
