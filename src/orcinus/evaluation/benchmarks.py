@@ -42,7 +42,6 @@ from orcinus.models.attempts import relax_garbage_collection
 from orcinus.models.configs import ModelConfig
 from orcinus.models.open import open_completer
 from orcinus.runs import layout, tables
-from orcinus.runs.budget import Budget
 from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.folders import locked, provenance
 from orcinus.runs.ledger import Ledger
@@ -96,17 +95,15 @@ async def evaluate_model(
                 )
             return opened[role]
 
-        limits = settings.budget
         context = StepContext(
             out=out,
-            inputs={},
             run=out.name,
             seed=settings.seed,
             ledger=ledger,
             runtime=runtime,
             progress=progress,
             completer=open_role,
-            budget=Budget(usd=limits.usd, tokens=limits.tokens, ledger=ledger, run=out.name),
+            budget=settings.budget.open(ledger, out.name),
         )
         try:
             name = open_role("model").model

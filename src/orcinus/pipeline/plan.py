@@ -84,7 +84,6 @@ async def plan_recipe(
         with Ledger(runtime.ledger_path) as ledger:
             context = StepContext(
                 out=run_dir,
-                inputs={},
                 run=recipe.name,
                 seed=recipe.seed,
                 ledger=ledger,

@@ -72,7 +72,6 @@ async def probe_model(
 
         context = StepContext(
             out=out,
-            inputs={},
             run=out.name,
             seed=seed,
             ledger=ledger,

@@ -19,7 +19,6 @@ from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.recipe_file import dump_recipe
 from orcinus.pipeline.step import Step, run_steps
 from orcinus.runs import layout
-from orcinus.runs.budget import Budget
 from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.folders import locked, model_made_by, modules_folder
 from orcinus.runs.ledger import Ledger
@@ -75,9 +74,7 @@ async def run_recipe(
         write_atomically(run_dir / layout.RECIPE, text)
         write_atomically(run_dir / layout.ORIGIN, str(modules.resolve()).encode())
         models = Models(recipe.roles(base), runtime)
-        budget = Budget(
-            usd=recipe.budget.usd, tokens=recipe.budget.tokens, ledger=ledger, run=recipe.name
-        )
+        budget = recipe.budget.open(ledger, recipe.name)
 
         def open_context(step: Step, folder: Path) -> StepContext:
             inputs = {role: source.folder(run_dir) for role, source in step.inputs.items()}

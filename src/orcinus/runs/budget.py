@@ -100,3 +100,7 @@ class BudgetConfig(Config):
     """Dollars for the whole run; None sets no cap."""
     tokens: int | None = Field(default=None, ge=0)
     """Tokens read and written in the whole run; None sets no cap."""
+
+    def open(self, ledger: Ledger, run: str) -> Budget:
+        """Return the budget of a run, with what the ledger has booked to it as spent."""
+        return Budget(ledger=ledger, run=run, usd=self.usd, tokens=self.tokens)

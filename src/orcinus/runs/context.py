@@ -103,7 +103,7 @@ class StepContext:
 
     out: Path
     """The step's own folder. Files already there come from an interrupted run of the same step."""
-    inputs: Mapping[str, Path]
+    inputs: Mapping[str, Path] = field(default_factory=dict)
     """Folders of the finished steps it reads, by role: ``{"sample": runs/NAME/sample-1f0c…}``."""
     run: str
     """Name of the run, to which the ledger books the spending."""

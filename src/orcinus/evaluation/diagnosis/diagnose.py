@@ -47,7 +47,7 @@ from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.open import open_completer
 from orcinus.models.roles import Models, Roles, student_config
 from orcinus.runs import layout
-from orcinus.runs.budget import Budget, BudgetConfig
+from orcinus.runs.budget import BudgetConfig
 from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.folders import locked, summary_of
 from orcinus.runs.ledger import Ledger
@@ -123,12 +123,7 @@ async def _diagnose(
             runtime=runtime,
             progress=progress,
             completer=models.open,
-            budget=Budget(
-                usd=request.budget.usd,
-                tokens=request.budget.tokens,
-                ledger=ledger,
-                run=run.folder.name,
-            ),
+            budget=request.budget.open(ledger, run.folder.name),
             judging=request.judging,
         )
         attempts = await _ask_students(run, asked, students, context)
