@@ -21,7 +21,6 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
@@ -31,7 +30,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orcinus.core.results import ArmScore, Scores, TaskScores
 from orcinus.core.types import Assignment, Evidence, Score
+from orcinus.evaluation.scores import write_scores
 from orcinus.runs import tables
 
 TARGET_MS = 200.0
@@ -237,10 +238,8 @@ def make_run(run: Path, rows: int) -> None:
         )
     evaluated = step(run, "evaluate", {"sample": "sample", "assign": "assign"})
     arms = ("before", "prompted", "answer_only", "after", "teacher")
-    by_task = {name: asdict(score) for name in ("_micro", "_macro", *TASKS)}
-    (evaluated / "scores.json").write_bytes(
-        orjson.dumps({"arms": dict.fromkeys(arms, by_task), "comparisons": []})
-    )
+    accuracy = TaskScores(by_task=dict.fromkeys(TASKS, score), micro=score, macro=score)
+    write_scores(evaluated, Scores(arms=dict.fromkeys(arms, ArmScore(accuracy=accuracy))))
     for arm in arms:
         table(evaluated / f"attempts-{arm}.parquet", asked(taught + probed, held_out, arm, 1))
     (run / "recipe.yaml").write_text(f"name: {run.name}\n", encoding="utf-8")
