@@ -84,9 +84,9 @@ def system_in(messages: Messages) -> str:
 
 
 def built_in_strategy_of(messages: Messages) -> str:
-    """Return the name of the built-in strategy whose text is the system message; ``"*"`` for any other.
+    """Return the name of the built-in strategy whose text is the system message; else ``"*"``.
 
-    For conversations that come without the name of their strategy: over HTTP (``serve-replay``).
+    For conversations that come without the name of their strategy, as over HTTP (``serve-replay``).
     """
     first = messages[0]
     system = first.content.split() if first.role in ("system", "developer") else []
