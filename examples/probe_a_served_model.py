@@ -1,6 +1,9 @@
-"""Find out which strategy suits a model that you already serve behind an OpenAI-compatible API.
+"""Find the strategy that suits a model which you already serve with the OpenAI chat API.
 
-OUT
+It prints:
+
+    direct: 0% right (0% to 11%)
+    step_by_step: 100% right (89% to 100%)
 """
 
 import json

@@ -1,5 +1,7 @@
 """Run a small recipe offline and look at what it gave. Takes about 40 seconds on two cores.
 
+It prints:
+
 first 0 dollars, 1,000 calls
 sums: taught with step_by_step
 before: 25 %

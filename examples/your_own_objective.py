@@ -1,5 +1,7 @@
 """Train with a loss of your own: here, tokens that the student finds easy count less (focal loss).
 
+It prints:
+
 OUT
 """
 

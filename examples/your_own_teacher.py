@@ -1,6 +1,12 @@
 """Teach with a function: any program, library or private API that answers questions.
 
-OUT
+It prints:
+
+    58 lessons, the first one:
+    system: You are a careful AI assistant. You follow instructions closely, you want to be
+        helpful without doing harm, and you hold to ethical principles and encourage good conduct.
+    user: Add 9 4.
+    assistant: 0 + 9 = 9. 9 + 4 = 13. The answer is 13.
 """
 
 import re

@@ -1,6 +1,10 @@
-"""Judge answers by a rule of your own: here, any right equation counts, not one reference.
+"""Judge answers by a rule of your own: any right equation counts, not one reference.
 
-OUT
+It prints:
+
+    right because 40 + 2 = 42
+    direct: 0% of 20
+    step_by_step: 100% of 20
 """
 
 import re

@@ -18,7 +18,7 @@ ROOMS = {path.name for path in Path(orcinus.__file__).parent.iterdir() if path.i
 
 
 def test_all_names_are_there_and_none_is_a_room() -> None:
-    """A room imported later would replace a function of its name."""
+    """A room of the same name would replace the function when it is imported."""
     assert sorted(orcinus.__all__) == orcinus.__all__
     assert len(orcinus.__all__) <= 26
     for name in orcinus.__all__:
@@ -106,7 +106,7 @@ def test_relative_paths_start_at_the_base(tmp_path: Path) -> None:
 
 
 def solve(request: orcinus.Request) -> str:
-    """Answer as a model that is better the more it may write."""
+    """Answer like a model that is right only when it takes steps."""
     text = teacher(request.messages, request.sampling)
     return text if request.strategy == "step_by_step" else "So the answer is 0."
 
@@ -140,7 +140,7 @@ def test_an_answer_is_verified() -> None:
 
 
 def test_everything_works_inside_a_running_event_loop(tmp_path: Path) -> None:
-    """As in a notebook."""
+    """A notebook has one."""
 
     async def cell() -> orcinus.Verdict:
         run = orcinus.run(recipe_data(tmp_path), runs=tmp_path / "runs", until="sample")

@@ -1,4 +1,4 @@
-"""A recipe with functions of the user's own in a module beside it: they are used, and a wrong one costs nothing."""
+"""A recipe with functions in a module beside it: they are called, and a wrong one costs nothing."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Orca 1 from recipes: system messages drawn by collection and kept for the student, and rows that are already answered as traces."""
+"""Orca 1 from recipes: system messages drawn by collection and kept; answered rows as traces."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -118,34 +118,105 @@ def test_a_budget_in_dollars_needs_a_price(tmp_path: Path) -> None:
     )
 
 
-MODELS = "student: {kind: scratch}\nteacher: {kind: function, function: 'orcinus.pipeline.demo:teacher'}\n"
+MODELS = (
+    "student: {kind: scratch}\n"
+    "teacher: {kind: function, function: 'orcinus.pipeline.demo:teacher'}\n"
+)
 TASKS = "tasks:\n  - path: ok.jsonl\n"
 MISTAKES: list[tuple[str, str, str]] = [
-    ("wrong indentation", "name: a\ntasks:\n  - path: ok.jsonl\n   name: x\n", ":4: not valid YAML: .* indented wrongly"),
-    ("a tab", "name: a\ntasks:\n\t- path: ok.jsonl\n", ":3: not valid YAML: .*; indent with spaces, not with tabs"),
-    ("a colon in a text", "name: a\ndescription: Is it: good?\n", ":2: .*; put a text that holds ': ' in quotes"),
-    ("a path of Windows", 'name: a\ntasks:\n  - path: "C:\\Users\\t"\n', ":3: .*; .* use single quotes"),
+    (
+        "wrong indentation",
+        "name: a\ntasks:\n  - path: ok.jsonl\n   name: x\n",
+        ":4: not valid YAML: .* indented wrongly",
+    ),
+    (
+        "a tab",
+        "name: a\ntasks:\n\t- path: ok.jsonl\n",
+        ":3: not valid YAML: .*; indent with spaces, not with tabs",
+    ),
+    (
+        "a colon in a text",
+        "name: a\ndescription: Is it: good?\n",
+        ":2: .*; put a text that holds ': ' in quotes",
+    ),
+    (
+        "a path of Windows",
+        'name: a\ntasks:\n  - path: "C:\\Users\\t"\n',
+        ":3: .*; .* use single quotes",
+    ),
     ("two documents", "name: a\n---\nname: b\n", ":2: .*; only one recipe a file"),
     ("a NUL byte", "name: a\n# \0\n", ":2: not valid YAML: it holds '.x00'; remove it"),
-    ("a tag of Python", "name: !!python/object:os.system a\n", ":1: could not .*; a recipe contains plain values"),
+    (
+        "a tag of Python",
+        "name: !!python/object:os.system a\n",
+        ":1: could not .*; a recipe contains plain values",
+    ),
     ("merged keys", "name: a\ntasks:\n  - <<: {path: x}\n", ":3: merging with << is not supported"),
     ("a list as a key", "name: a\n? [x]\n: 3\n", ":2: a key must be a text"),
-    ("an anchor in itself", "name: a\ntasks: &t\n  - *t\n", ":2: nested too deep, or an anchor that contains itself"),
-    ("a date", f"name: 2024-01-05\n{TASKS}{MODELS}", ":1: name: .* reads this as a date; put it in quotes"),
+    (
+        "an anchor in itself",
+        "name: a\ntasks: &t\n  - *t\n",
+        ":2: nested too deep, or an anchor that contains itself",
+    ),
+    (
+        "a date",
+        f"name: 2024-01-05\n{TASKS}{MODELS}",
+        ":1: name: .* reads this as a date; put it in quotes",
+    ),
     ("no date", f"name: 2024-13-45\n{TASKS}{MODELS}", ":1: '2024-13-45': .*; put it in quotes"),
-    ("yes", f"name: yes\n{TASKS}{MODELS}", ":1: name: .* true or false .as yes, no, on and off.; put it in quotes"),
+    (
+        "yes",
+        f"name: yes\n{TASKS}{MODELS}",
+        ":1: name: .* true or false .as yes, no, on and off.; put it in quotes",
+    ),
     ("a number", f"name: 12\n{TASKS}{MODELS}", ":1: name: .* the number 12; put it in quotes"),
-    ("columns by number", f"name: a\n{TASKS}    columns: {{prompt: 0}}\n{MODELS}", r":4: tasks\.0\.columns\.prompt: must be a text"),
-    ("maybe", f"name: a\n{TASKS}    skip_bad: maybe\n{MODELS}", r":4: tasks\.0\.skip_bad: must be true or false, this is the text"),
-    ("ten", f"name: a\n{TASKS}    limit: ten\n{MODELS}", r":4: tasks\.0\.limit: must be a whole number, this is the text 'ten'"),
-    ("a text for a list", f"name: a\ntasks: ok.jsonl\n{MODELS}", ":2: tasks: must be a list, this is the text 'ok.jsonl'; put - before"),
-    ("one task without a dash", f"name: a\ntasks: {{path: ok.jsonl}}\n{MODELS}", ":2: tasks: must be a list, this is keys with values"),
-    ("a list of texts", f"name: a\ntasks: [ok.jsonl]\n{MODELS}", r":2: tasks\.0: must be keys with values"),
+    (
+        "columns by number",
+        f"name: a\n{TASKS}    columns: {{prompt: 0}}\n{MODELS}",
+        r":4: tasks\.0\.columns\.prompt: must be a text",
+    ),
+    (
+        "maybe",
+        f"name: a\n{TASKS}    skip_bad: maybe\n{MODELS}",
+        r":4: tasks\.0\.skip_bad: must be true or false, this is the text",
+    ),
+    (
+        "ten",
+        f"name: a\n{TASKS}    limit: ten\n{MODELS}",
+        r":4: tasks\.0\.limit: must be a whole number, this is the text 'ten'",
+    ),
+    (
+        "a text for a list",
+        f"name: a\ntasks: ok.jsonl\n{MODELS}",
+        ":2: tasks: must be a list, this is the text 'ok.jsonl'; put - before",
+    ),
+    (
+        "one task without a dash",
+        f"name: a\ntasks: {{path: ok.jsonl}}\n{MODELS}",
+        ":2: tasks: must be a list, this is keys with values",
+    ),
+    (
+        "a list of texts",
+        f"name: a\ntasks: [ok.jsonl]\n{MODELS}",
+        r":2: tasks\.0: must be keys with values",
+    ),
     ("no tasks", f"name: a\ntasks:\n{MODELS}", ":2: tasks: must be a list, this is nothing"),
-    ("a model's name", f"name: a\n{TASKS}student: gpt2\nteacher: {{kind: self}}\n", ":4: student: must be keys with values"),
-    ("a misspelt kind", f"name: a\n{TASKS}student: {{kind: locla}}\nteacher: {{kind: self}}\n", ":4: student: no kind 'locla'; did you mean 'local'"),
-    ("no kind", f"name: a\n{TASKS}student: {{path: x}}\nteacher: {{kind: self}}\n", ":4: student: the key 'kind' is missing"),
-]  # fmt: skip
+    (
+        "a model's name",
+        f"name: a\n{TASKS}student: gpt2\nteacher: {{kind: self}}\n",
+        ":4: student: must be keys with values",
+    ),
+    (
+        "a misspelt kind",
+        f"name: a\n{TASKS}student: {{kind: locla}}\nteacher: {{kind: self}}\n",
+        ":4: student: no kind 'locla'; did you mean 'local'",
+    ),
+    (
+        "no kind",
+        f"name: a\n{TASKS}student: {{path: x}}\nteacher: {{kind: self}}\n",
+        ":4: student: the key 'kind' is missing",
+    ),
+]
 
 
 @pytest.mark.parametrize(

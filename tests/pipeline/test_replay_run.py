@@ -1,4 +1,4 @@
-"""A whole run whose teacher is recorded outputs served over HTTP, with a key: the true network path, and no trace of the key."""
+"""A whole run with recorded outputs over HTTP as the teacher, and a key that leaves no trace."""
 
 import json
 import subprocess

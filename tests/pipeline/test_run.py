@@ -1,4 +1,4 @@
-"""The whole method on a small recipe: what it leaves, that nothing is done twice, and that killing it changes nothing."""
+"""The whole method on a small recipe: its files, no step done twice, no harm from being killed."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def orcinus(
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a recipe and its finished run."""
+    """Run the small recipe once, and return the folder of both."""
     folder = tmp_path_factory.mktemp("run")
     done = orcinus("run", write_recipe(folder / "recipe.yaml"), "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -73,7 +73,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def content(run_dir: Path) -> dict[str, Any]:
-    """All that a run found, by step folder: tables, weights, scores."""
+    """Return the results of a run by step folder: tables, weights, scores."""
     found: dict[str, Any] = {}
     for path in sorted(run_dir.glob("*/*.parquet")):
         found[f"{path.parent.name}/{path.name}"] = pq.read_table(path).to_pylist()
@@ -124,7 +124,7 @@ def test_the_students_lessons_show_no_strategy(finished: Path) -> None:
 
 
 def test_the_student_sees_the_erased_prompt_token_for_token(finished: Path) -> None:
-    """What it learns behind is what the evaluation asks it with, and neither holds a strategy's tokens."""
+    """Training and evaluation use the same prompt, and it has no tokens of a strategy."""
     (erased,) = finished_steps(finished / "runs" / "small", "erase")
     (evaluated,) = finished_steps(finished / "runs" / "small", "evaluate")
     (student,) = finished_steps(finished / "runs" / "small", "student")
@@ -309,7 +309,7 @@ def test_lessons_come_back_through_the_libraries_that_read_them(
 
 
 def test_the_recipe_may_lie_elsewhere(tmp_path: Path) -> None:
-    """Runs are relative to where one stands, the recipe's own paths to the recipe."""
+    """Runs go under the current folder; paths in a recipe start at the recipe's folder."""
     (tmp_path / "recipes").mkdir()
     write_recipe(tmp_path / "recipes" / "recipe.yaml")
     done = orcinus("run", "recipes/recipe.yaml", cwd=tmp_path)
@@ -327,7 +327,7 @@ def test_the_student_can_be_asked(finished: Path) -> None:
 def test_killed_at_every_step_it_ends_as_if_nothing_had_been(
     finished: Path, tmp_path: Path
 ) -> None:
-    """kill -9 as soon as a step has started, start again, kill in the next step, and so on."""
+    """Send SIGKILL as soon as a step has started, restart, kill in the next step, and so on."""
     write_recipe(tmp_path / "recipe.yaml")
     run_dir = tmp_path / "runs" / "small"
     killed = []

@@ -33,7 +33,7 @@ def test_the_student_s_own_right_answers_are_its_lessons_round_after_round(tmp_p
     assert rounds == json.loads((tmp_path / "runs" / "small-improved.json").read_text())
     assert 0 < rounds[0]["lessons"] <= rounds[0]["right"] <= rounds[0]["sampled"]
     if len(rounds) == 2:
-        # The second round starts from the student that the first one made, and asks it nothing anew.
+        # The second round starts from the first one's student, whose answers are in the ledger.
         assert rounds[1]["before"] == rounds[0]["after"]
         assert rounds[0]["after"]["mean"] > rounds[0]["before"]["mean"]
 

@@ -172,8 +172,9 @@ class Estimator:
     def _notes_about_models(self) -> Iterator[str]:
         for model in sorted(self._guessed):
             yield (
-                f"{model[0].upper()}{model[1:]} has not answered yet: its tokens out are a guess, "
-                f"{LOW_SHARE:.0%} to 100 % of max_tokens. A first small run makes the plan exact."
+                f"{model[0].upper()}{model[1:]} has answered nothing yet: its tokens out are a "
+                f"guess, {LOW_SHARE:.0%} to 100 % of max_tokens. A first small run makes the plan "
+                "exact."
             )
         for role in ("teacher", "assistant", "judge"):
             config = getattr(self._recipe, role)
