@@ -2,9 +2,15 @@
 
 It prints:
 
-first 0 dollars, 1,000 calls
-sums: taught with step_by_step
-before: 25 %
+    1,000 calls at most, 0.00 dollars
+    largest: taught with step_by_step
+    sums: taught with step_by_step
+    before: 28% right (17% to 42%)
+    prompted: 57% right (43% to 71%)
+    answer_only: 28% right (17% to 42%)
+    after: 42% right (29% to 57%)
+    teacher: 85% right (71% to 92%)
+    student: runs/first/student, report: runs/first/report.html
 """
 
 from importlib.resources import files

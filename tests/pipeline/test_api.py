@@ -127,6 +127,8 @@ def test_any_model_is_probed_under_strategies(tmp_path: Path) -> None:
     assert scores["sums"]["direct"].mean == 0.0
     assert (scores["sums"]["step_by_step"].mean or 0.0) > 0.8
     assert (tmp_path / "ledger.sqlite").exists()
+    with pytest.raises(orcinus.ConfigError, match="sampling: unknown key 'max_token'; did you"):
+        orcinus.probe(solve, examples, sampling={"max_token": 3}, runs=tmp_path)
     with pytest.raises(orcinus.ConfigError, match="top level"):
         orcinus.probe(lambda request: "", examples, runs=tmp_path)
 

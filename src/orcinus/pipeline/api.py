@@ -46,7 +46,7 @@ from orcinus.pipeline.plan import Plan, plan_recipe
 from orcinus.pipeline.probe_model import probe_model
 from orcinus.pipeline.progress import Lines
 from orcinus.pipeline.recipe import Recipe
-from orcinus.pipeline.recipe_file import load_recipe, parse_recipe
+from orcinus.pipeline.recipe_file import load_recipe, parse_recipe, parse_section
 from orcinus.pipeline.run import base_of, run_recipe
 from orcinus.runs import layout, tables
 from orcinus.runs.assigned import Assigned
@@ -293,7 +293,7 @@ def probe(
             config,
             list(examples),
             _strategies(strategies),
-            SamplingConfig.model_validate(sampling or {}),
+            parse_section(SamplingConfig, sampling or {}, "sampling"),
             seed=seed,
             out=runtime.workspace / f"probe-{folder_name(config)}",
             runtime=runtime,

@@ -136,5 +136,5 @@ async def _only_model(url: str, api_key_env: str | None, secrets: Mapping[str, s
             if served
             else "it does not say which models it serves"
         )
-        raise ConfigError(f"{url}: {listed}; name one with --served-as")
+        raise ConfigError(f"{url}: {listed}; name one (--served-as, or the key model)")
     return served[0]

@@ -52,17 +52,15 @@ def load_recipe(path: str | Path) -> Recipe:
     return recipe
 
 
-def parse_recipe(data: Mapping[str, Any], base: Path = Path()) -> Recipe:
+def parse_recipe(data: Mapping[str, Any], base: Path | None = None) -> Recipe:
     """Check a recipe that is given as plain Python values.
 
-    ``module:function`` in it may name a module in the folder ``base``.
+    ``module:function`` in it may name a module in the folder ``base``, by default the current one.
 
     Raises:
         ConfigError: A key or value is wrong. The message names the key.
     """
-    lines: Lines = {}
-    _number_keys(data, (), lines)
-    recipe: Recipe = _validate(Recipe, data, lines, "recipe", modules=base)
+    recipe: Recipe = parse_section(Recipe, data, "recipe", base)
     return recipe
 
 
@@ -95,10 +93,25 @@ def parse_model(data: Mapping[str, Any]) -> ModelConfig:
     Raises:
         ConfigError: A key or value is wrong. The message names the key.
     """
+    model: ModelConfig = parse_section(JudgeConfig, data, "model")
+    return model
+
+
+def parse_section(shape: Any, data: Mapping[str, Any], name: str, base: Path | None = None) -> Any:
+    """Check a section that is given as plain Python values.
+
+    Args:
+        shape: The type of the configuration.
+        data: Its values.
+        name: What to call it in messages.
+        base: Folder in which ``module:function`` finds modules; None takes the current one.
+
+    Raises:
+        ConfigError: A key or value is wrong. The message names the key.
+    """
     lines: Lines = {}
     _number_keys(data, (), lines)
-    model: ModelConfig = _validate(JudgeConfig, data, lines, "model", modules=Path())
-    return model
+    return _validate(shape, data, lines, name, modules=base or Path())
 
 
 def _validate(shape: Any, data: Any, lines: Lines, source: str, *, modules: Path) -> Any:
