@@ -3,10 +3,10 @@
     python -m benchmarks.choosing_by_example
 
 Two strategies, 400 examples, 4 answers to each under each strategy. ``alike``: all examples have
-the same chances. ``opposed``: half of them suit one strategy, half the other. ``moved`` is the share
-of examples that leave their group's strategy, ``gain`` what that is worth in accuracy. ``naive``
-moves every example to its best observed strategy. To run the whole method this way, check out commit
-ab49afb and set ``assign.by: example``.
+the same chances. ``opposed``: half of them suit one strategy, half the other. ``moved`` is the
+share of examples that leave their group's strategy, ``gain`` what that is worth in accuracy.
+``naive`` moves every example to its best observed strategy. To run the whole method this way, check
+out commit ab49afb and set ``assign.by: example``.
 """
 
 import numpy as np
