@@ -159,7 +159,7 @@ def test_the_diagnosis_fits_a_narrow_screen_and_is_kept(forgetful: tuple[Path, D
     assert max(map(len, tables_only.splitlines())) <= 60
     assert "…" not in tables_only
     page = (run_dir / "diagnosis.md").read_text(encoding="utf-8")
-    for section in ("## What to do next", "## Why lessons fail", "## What became of the answers"):
+    for section in ("## What to do next", "## Why lessons fail", "## Outcomes of the answers"):
         assert section in page
     again = orcinus("diagnose", "recipe.yaml", "--lessons", "12", "--json", cwd=folder)
     assert json.loads(again.stdout.splitlines()[-1]) == json.loads(
