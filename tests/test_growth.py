@@ -1,7 +1,7 @@
 """Numbers that may only grow on purpose: rooms, recipe keys, commands, options and public names.
 
-A test here fails when something was added. Raise its number only on purpose, in the same commit, and
-lower it when something goes.
+A test here fails when something is added. Raise its number only on purpose, in the same commit.
+Lower it when something is removed.
 """
 
 import types

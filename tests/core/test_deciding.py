@@ -1,4 +1,4 @@
-"""Several answers become one, and the width of a tree is shared out and never passed."""
+"""Deciding among several answers, and dividing the width of a tree search."""
 
 from collections import Counter
 
@@ -19,7 +19,7 @@ def of(*pairs: tuple[str | None, float]) -> list[Candidate]:
     return [Candidate(answer=answer, reward=reward) for answer, reward in pairs]
 
 
-def test_each_way_takes_what_it_is_named_after() -> None:
+def test_each_decider_chooses_as_its_name_says() -> None:
     candidates = of(("12", 0.2), ("15", 0.9), ("12", 0.3), ("9", 0.1))
     assert {name: candidates[decide(candidates)].answer for name, decide in DECIDERS.items()} == {
         "majority": "12",
@@ -29,12 +29,12 @@ def test_each_way_takes_what_it_is_named_after() -> None:
     assert DECIDERS["weighted"](of(("12", 0.5), ("15", 0.9), ("12", 0.5))) == 0
 
 
-def test_what_has_no_answer_has_no_vote() -> None:
+def test_a_candidate_without_an_answer_has_no_vote() -> None:
     candidates = of((None, 1.0), (None, 1.0), ("7", 0.1))
     assert {decide(candidates) for decide in DECIDERS.values()} == {2}
 
 
-def test_rewards_of_zero_leave_the_count_of_votes() -> None:
+def test_with_rewards_of_zero_votes_decide() -> None:
     assert DECIDERS["weighted"](of(("a", 0.0), ("b", 0.0), ("b", 0.0))) == 1
 
 
@@ -52,7 +52,7 @@ def test_the_majority_has_no_fewer_votes_than_any_answer(candidates: list[Candid
 
 
 @given(st.lists(REWARDS, min_size=1, max_size=40), st.integers(0, 64), st.floats(0.001, 10))
-def test_exactly_the_width_is_given_away_and_a_better_node_gets_no_less(
+def test_all_of_the_width_is_distributed_and_a_better_node_gets_no_less(
     rewards: list[float], width: int, temperature: float
 ) -> None:
     counts = balanced(rewards, width, temperature)
@@ -65,7 +65,7 @@ def test_exactly_the_width_is_given_away_and_a_better_node_gets_no_less(
     assert max(ranked) in top
 
 
-def test_width_is_shared_out_by_the_softmax_of_the_rewards() -> None:
+def test_width_is_divided_by_the_softmax_of_the_rewards() -> None:
     # e^0 : e^-1.5 : e^-3.5 = 0.80 : 0.18 : 0.02 of 16, from the best down and rounded up
     assert balanced([0.2, 0.9, 0.6], 16, 0.2) == [0, 13, 3]
     assert balanced([0.5, 0.5, 0.5, 0.5], 8, 0.2) == [2, 2, 2, 2]

@@ -1,4 +1,4 @@
-"""Which examples are asked."""
+"""Draws by the smallest hash."""
 
 import random
 
@@ -11,9 +11,7 @@ EXAMPLES = [
 ]
 
 
-def test_of_each_group_those_with_the_smallest_hashes_are_drawn_however_the_examples_are_sorted() -> (
-    None
-):
+def test_a_draw_by_group_does_not_depend_on_the_order_of_the_examples() -> None:
     def by_task(example: Example) -> str:
         return example.task
 
@@ -28,7 +26,7 @@ def test_of_each_group_those_with_the_smallest_hashes_are_drawn_however_the_exam
             )
 
 
-def test_a_larger_draw_starts_with_a_smaller_one_and_the_order_of_a_file_does_not_count() -> None:
+def test_a_draw_starts_with_a_smaller_one_and_does_not_depend_on_the_order() -> None:
     def name_of(example: Example) -> tuple[str, ...]:
         return "salt", example.task, example.id
 

@@ -1,4 +1,4 @@
-"""Identity: the same thing always has the same fingerprint, two different things never share one."""
+"""Fingerprints: equal values share one, different values never do."""
 
 import math
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def test_a_dataclass_is_its_fields() -> None:
 @pytest.mark.parametrize(
     "value", [lambda: None, math.nan, math.inf, {1: "a"}, {1, 2}, object(), b"bytes"]
 )
-def test_what_has_no_canonical_form_is_refused(value: object) -> None:
+def test_a_value_without_a_canonical_form_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="canonical form"):
         fingerprint(value)
 

@@ -13,7 +13,7 @@ pairs = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, ma
 
 
 @given(pairs)
-def test_mcnemar_is_the_binomial_test_on_what_differs(rows: list[tuple[int, int]]) -> None:
+def test_mcnemar_is_the_binomial_test_on_discordant_pairs(rows: list[tuple[int, int]]) -> None:
     a, b = zip(*rows, strict=True)
     wins, losses = sum(x > y for x, y in rows), sum(x < y for x, y in rows)
     expected = oracle.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
@@ -26,7 +26,7 @@ def test_ten_thousand_discordant_pairs_do_not_overflow() -> None:
     )
 
 
-def test_mcnemar_refuses_what_is_not_right_or_wrong() -> None:
+def test_mcnemar_refuses_values_other_than_0_and_1() -> None:
     with pytest.raises(ValueError, match="0 or 1"):
         stats.mcnemar([0.5], [1.0])
 
@@ -108,7 +108,7 @@ def test_a_difference_needs_both_interval_and_test(
 
 
 @given(pairs)
-def test_what_is_called_better_is_so_by_interval_and_by_test(rows: list[tuple[int, int]]) -> None:
+def test_better_means_better_by_interval_and_by_test(rows: list[tuple[int, int]]) -> None:
     a, b = zip(*rows, strict=True)
     found = stats.compare(a, b, seed=0)
     word = stats.outcome(found.low, found.high, found.p_value)

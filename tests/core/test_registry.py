@@ -1,4 +1,4 @@
-"""Tests of the extension door: by name, by place, by entry point, and the line that a wrong shape gets."""
+"""Extensions by name, by place and by entry point, and the error for a wrong shape."""
 
 import re
 import sys
@@ -37,7 +37,7 @@ WRONG: dict[Kind, str] = {
     "executor": "def {name}(shards): return shards",
     "objective": "def {name}(): return None",
 }
-"""For each kind something that is none: too few parameters, a class, a factory, a coroutine."""
+"""For each kind a wrong shape: too few parameters, a class, a factory, a coroutine …"""
 
 KINDS = list(registry.SHAPES)
 
@@ -110,7 +110,7 @@ def test_a_wrong_shape_is_one_line_with_kind_name_and_shape(
         register(kind, "mine")(space["mine"])
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+def test_an_unknown_name_gets_an_error_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="no reward named 'thrid'; known: first, second"):
         find("reward", "thrid", {"first": "a:b", "second": "a:b"})
 
@@ -152,14 +152,14 @@ def test_a_module_that_does_not_import_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_function_that_moved_is_answered_with_its_new_place() -> None:
+def test_the_old_place_of_a_function_gets_an_error_with_the_new_one() -> None:
     with pytest.raises(ConfigError, match=r"tasks.short:teacher is now orcinus.pipeline.demo:teac"):
         find("model", "orcinus.tasks.short:teacher", {})
     for place in registry.MOVED.values():
         assert callable(find("model", place, {}))
 
 
-def test_modules_of_equal_names_beside_two_recipes_are_told_apart(tmp_path: Path) -> None:
+def test_two_recipes_can_have_modules_of_equal_names(tmp_path: Path) -> None:
     for name in ("a", "b"):
         folder = tmp_path / name
         folder.mkdir()

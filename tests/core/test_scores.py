@@ -38,7 +38,7 @@ def judged(
     )
 
 
-def test_what_could_not_be_judged_counts_as_not_right_and_is_shown_apart() -> None:
+def test_an_unjudged_attempt_counts_as_not_right_and_is_counted_apart() -> None:
     values = [1.0, 1.0, 1.0, 0.0, None]
     score = stats.score([judged(value, example=str(i)) for i, value in enumerate(values)])
     assert (score.mean, score.n, score.n_none) == (0.6, 5, 1)
@@ -51,7 +51,7 @@ def test_a_failed_call_is_in_no_mean() -> None:
     assert (score.mean, score.n, score.n_none, score.n_error) == (1.0, 1, 0, 1)
 
 
-def test_a_score_of_nothing_knows_nothing() -> None:
+def test_a_score_of_nothing_has_no_mean() -> None:
     score = stats.score([])
     assert (score.mean, score.low, score.high, score.format_ok, score.n) == (
         None,
@@ -89,7 +89,7 @@ def test_repeating_every_answer_does_not_narrow_the_interval() -> None:
     assert copies.high == pytest.approx(once.high, abs=0.002)
 
 
-def test_samples_that_do_not_hang_together_narrow_the_interval() -> None:
+def test_independent_samples_narrow_the_interval() -> None:
     rng = np.random.default_rng(1)
     values = (rng.random((60, 4)) < 0.7).astype(float)
     several = stats.score(

@@ -1,4 +1,4 @@
-"""The ledger: what was committed is there after a kill, whole, readable while it grows, and by the next version."""
+"""The ledger: commits survive a kill, and other processes and later versions can read them."""
 
 import asyncio
 import os
@@ -56,7 +56,7 @@ def commit(path: Path, *attempts: tuple[Request, Attempt]) -> None:
     asyncio.run(go())
 
 
-def test_what_was_committed_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_committed_attempt_is_recalled_unchanged(tmp_path: Path) -> None:
     pairs = [(request(i), attempt(request(i), f"ü {i}")) for i in range(700)]
     commit(tmp_path / "l.sqlite", *pairs)
     with Ledger(tmp_path / "l.sqlite") as ledger:
@@ -90,7 +90,7 @@ def test_a_row_that_was_changed_is_found(tmp_path: Path) -> None:
     assert "fingerprint" in problem
 
 
-def test_a_newer_schema_is_refused_and_an_older_one_brought_up_to_date(
+def test_a_newer_schema_is_refused_and_an_older_one_is_migrated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit(tmp_path / "l.sqlite", (request(1), attempt(request(1))))
@@ -104,7 +104,7 @@ def test_a_newer_schema_is_refused_and_an_older_one_brought_up_to_date(
         pass
 
 
-def test_a_file_that_is_no_ledger(tmp_path: Path) -> None:
+def test_another_file_is_not_opened_as_a_ledger(tmp_path: Path) -> None:
     (tmp_path / "l.sqlite").write_bytes(b"not a database" * 100)
     with pytest.raises(StoreError), Ledger(tmp_path / "l.sqlite"):
         pass
@@ -129,7 +129,7 @@ WRITER = textwrap.dedent(
 )
 
 
-def test_a_second_process_reads_while_one_writes_and_a_kill_loses_nothing_committed(
+def test_a_second_process_reads_while_one_writes_and_a_kill_loses_no_commit(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "l.sqlite"
@@ -157,7 +157,7 @@ def test_a_second_process_reads_while_one_writes_and_a_kill_loses_nothing_commit
         assert list(ledger.verify()) == []
 
 
-def test_everything_can_be_had_as_parquet(tmp_path: Path) -> None:
+def test_a_ledger_is_exported_to_parquet(tmp_path: Path) -> None:
     commit(tmp_path / "l.sqlite", *((request(i), attempt(request(i))) for i in range(10)))
     with Ledger(tmp_path / "l.sqlite", read_only=True) as ledger:
         assert ledger.export(tmp_path / "l.parquet") == 10

@@ -12,7 +12,7 @@ from orcinus.runs.model_names import model_name, model_names
 
 
 def table(folder: Path, name: str, model: str, **config: object) -> None:
-    """A finished step's table of attempts, as far as names need it."""
+    """Write a finished step's table of attempts, with what names need."""
     import orjson
 
     folder.mkdir(parents=True, exist_ok=True)

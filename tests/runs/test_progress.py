@@ -1,4 +1,4 @@
-"""How far a run is, as another process reads it."""
+"""The progress of a run, as another process reads it."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from orcinus.runs.context import Silent
 from orcinus.runs.progress import followed, live, state_of
 
 
-def test_what_is_told_can_be_read_beside_the_run(tmp_path: Path) -> None:
+def test_progress_can_be_read_while_the_run_works(tmp_path: Path) -> None:
     with followed(Silent(), tmp_path) as progress:
         progress.start("probe", 40)
         found = live(tmp_path)
@@ -32,7 +32,7 @@ def test_rates_do_not_count_what_came_from_the_ledger(
     assert found.per_second == pytest.approx(10 / (found.updated - found.started))
 
 
-def test_a_run_that_failed_leaves_its_last_word(tmp_path: Path) -> None:
+def test_a_failed_run_leaves_its_last_progress(tmp_path: Path) -> None:
     def fail() -> None:
         with followed(Silent(), tmp_path) as progress:
             progress.start("teach", 100)

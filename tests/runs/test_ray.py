@@ -1,4 +1,4 @@
-"""Shards on a Ray cluster of several nodes in this machine: the same rows, also when a node is killed in the middle."""
+"""Shards on a Ray cluster of several nodes on this machine, also when a node is killed."""
 
 import asyncio
 import threading
@@ -67,7 +67,7 @@ def test_shards_are_read_as_results_are_taken(executor: Executor) -> None:
     assert next(shards) < 20
 
 
-def test_near_repetitions_and_overlaps_are_those_found_in_this_process(executor: Executor) -> None:
+def test_near_duplicates_and_overlaps_are_those_found_in_this_process(executor: Executor) -> None:
     texts = [*TEXTS, *TEXTS[:50]]
     mine = originals_of(texts, similarity=0.8)
     assert np.array_equal(originals_of(texts, similarity=0.8, executor=executor), mine)
@@ -195,7 +195,7 @@ def asked(model: Completer) -> list[asyncio.Task[str]]:
     return [asyncio.create_task(text(prompt)) for prompt in TEXTS[:80]]
 
 
-def test_a_model_that_no_node_can_load_is_an_error_and_no_wait(
+def test_a_model_that_no_node_can_load_is_an_error_at_once(
     executor: Executor, tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
@@ -208,11 +208,11 @@ def test_a_model_that_no_node_can_load_is_an_error_and_no_wait(
         asyncio.run(ask())
 
 
-def test_an_executor_nobody_knows_is_refused() -> None:
+def test_an_unknown_executor_is_refused() -> None:
     with pytest.raises(ConfigError, match="--executor is 'slurm'"):
         open_executor("slurm")
 
 
-def test_an_address_where_nobody_listens_is_refused_at_once() -> None:
+def test_an_address_without_a_server_is_refused_at_once() -> None:
     with pytest.raises(ConfigError, match=r"ray:127\.0\.0\.1:1: no Ray cluster can be reached"):
         open_executor("ray:127.0.0.1:1")

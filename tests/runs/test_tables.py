@@ -1,4 +1,4 @@
-"""Tables between steps: what is written is what is read, and half a table is never seen."""
+"""Tables between steps: rows are read as they were written, and only whole tables are read."""
 
 import gc
 import secrets
@@ -122,7 +122,7 @@ def test_a_table_larger_than_a_batch_keeps_its_order(tmp_path: Path) -> None:
     assert tables.count_rows(tmp_path / "t.parquet") == n
 
 
-def test_an_interrupted_table_is_not_there(tmp_path: Path) -> None:
+def test_an_interrupted_table_leaves_no_file(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError, match="power"),
         tables.TableWriter(tmp_path / "t.parquet", tables.DROPS),
@@ -131,7 +131,7 @@ def test_an_interrupted_table_is_not_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_broken_table_is_named_with_what_to_do(tmp_path: Path) -> None:
+def test_the_error_for_a_broken_table_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_bytes(b"no table")
     with pytest.raises(StoreError, match=r"t\.parquet: cannot be read .* delete the step's folder"):
         list(tables.read_rows(tmp_path / "t.parquet"))

@@ -285,7 +285,7 @@ class Assignment:
     learnable: bool = True
     """False when no strategy reached the floor, and ``strategy`` is the fallback."""
     proxy: str | None = None
-    """Source of pseudo-labels: ``agreement``, ``judge`` or ``teacher``; None if references exist."""
+    """Source of pseudo-labels: ``agreement``, ``judge`` or ``teacher``; None for references."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
