@@ -8,7 +8,7 @@ import pytest
 from tests.core.test_partial_replies import REQUEST
 
 from orcinus.core.errors import CompleterError, ConfigError
-from orcinus.core.registry import function_named
+from orcinus.core.registry import find_function
 from orcinus.core.types import Completion, Messages, Request, Sampling, Traits
 from orcinus.models.function import FunctionConfig, as_completer
 from orcinus.pipeline.recipe_file import parse_model
@@ -93,7 +93,7 @@ def test_an_object_keeps_its_other_members_under_the_identity_of_the_recipe() ->
     opened = FunctionConfig(function=place, version="2").open()
     assert (opened.model, opened.traits) == (f"function:{place}@2", stated.traits)
     asyncio.run(opened.aclose())
-    assert getattr(function_named(place), "closed")  # noqa: B009 (typed as a function)
+    assert getattr(find_function(place), "closed")  # noqa: B009 (typed as a function)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from tests.conftest import read_jsonl
 
 from orcinus.core.types import Attempt, Example, Sampling
 from orcinus.verifiers.official import RULES, by_rule
-from orcinus.verifiers.verify import verifier_named
+from orcinus.verifiers.verify import find_verifier
 
 CHOICE = Example(
     id="c",
@@ -65,7 +65,7 @@ def test_what_a_rule_finds(
 
 def test_a_rule_is_asked_only_for_what_it_is_made_for() -> None:
     assert by_rule("gsm8k_hash", CHOICE, attempt("#### 2")) is None
-    assert all(verifier_named(name) for name in RULES)
+    assert all(find_verifier(name) for name in RULES)
 
 
 @pytest.mark.shared

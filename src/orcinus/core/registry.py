@@ -1,4 +1,4 @@
-"""Extensions: your function in place of one of ours, by name, by entry point or by its place.
+"""Extensions: use your own function by a registered name, an entry point or its place.
 
     @orcinus.register("filter", "short")
     def short(example, attempt, verdict):
@@ -172,15 +172,15 @@ def find(kind: Kind, name: str, built_in: Mapping[str, Function | str]) -> Funct
         if (kind, name) in _registered:
             raise ConfigError(f"{kind} {name!r} is built in; register yours under another name")
         ours = built_in[name]
-        return function_named(ours) if isinstance(ours, str) else ours
+        return find_function(ours) if isinstance(ours, str) else ours
     if (kind, name) in _registered:
         return _registered[kind, name]
     if ":" in name:
-        function = function_named(name)
+        function = find_function(name)
         _check_shape(kind, name, function)
         return function
     if (place := _entry_point(kind, name)) is not None:
-        return register(kind, name)(function_named(place))
+        return register(kind, name)(find_function(place))
     known = ", ".join(names(kind, built_in)) or "none"
     raise ConfigError(f"no {kind} named {name!r}; known: {known}")
 
@@ -274,12 +274,12 @@ def current_folder() -> Path | None:
     return _recipe_folder.get()
 
 
-def function_named(path: str, folder: Path | None = None) -> Function:
+def find_function(path: str, folder: Path | None = None) -> Function:
     """Return the function at ``package.module:name``.
 
     Args:
         path: Its place.
-        folder: Also holds modules; by default the folder of the recipe that is being read or run.
+        folder: Searched last for the module. None means the folder of the current recipe.
 
     Raises:
         ConfigError: There is no such function, or its module cannot be imported.
@@ -289,9 +289,8 @@ def function_named(path: str, folder: Path | None = None) -> Function:
     module_name, _, name = path.partition(":")
     if not (module_name and name):
         raise ConfigError(f"no function {path!r}; write it as package.module:name")
-    if folder is None:
-        folder = _recipe_folder.get()
-    module = _imported(module_name, path, None if folder is None else folder.resolve())
+    folder = _recipe_folder.get() if folder is None else folder.resolve()
+    module = _imported(module_name, path, folder)
     try:
         function: Function = attrgetter(name)(module)
     except AttributeError as error:

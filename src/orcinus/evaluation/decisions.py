@@ -15,7 +15,7 @@ from orcinus.core.protocols import Completer
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.stats import DECIDERS, Candidate
 from orcinus.core.types import Attempt, Judged
-from orcinus.verifiers.rewards import BUILT_IN, Worth, reward_named
+from orcinus.verifiers.rewards import BUILT_IN, Worth, find_reward
 
 By = Literal["majority", "best_of_n", "weighted", "rebase"]
 Leaves = Literal["majority", "best_of_n", "weighted"]
@@ -63,7 +63,7 @@ class DecideConfig(Config):
     @classmethod
     def _check_reward(cls, value: str) -> str:
         if value not in BUILT_IN:
-            reward_named(value)
+            find_reward(value)
         return value
 
     @property

@@ -18,7 +18,7 @@ from orcinus.core.config import Config
 from orcinus.core.draw import draw
 from orcinus.core.errors import StepError
 from orcinus.core.protocols import Filter
-from orcinus.core.registry import function_named
+from orcinus.core.registry import find_function
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import Attempt, Example, Judged, Request, Strategy
 from orcinus.lessons import filters, quality
@@ -51,7 +51,7 @@ class ToxicityConfig(Config):
     @field_validator("function")
     @classmethod
     def _function_exists(cls, value: str) -> str:
-        function_named(value)
+        find_function(value)
         return value
 
 
@@ -117,7 +117,7 @@ class CurateConfig(Config):
     @classmethod
     def _filters_exist(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            filters.filter_named(name)
+            filters.find_filter(name)
         return value
 
     @model_validator(mode="after")
@@ -414,10 +414,10 @@ def curate_rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[s
     if config.languages:
         rules["language"] = languages(config.languages)
     if config.toxicity is not None:
-        score = function_named(config.toxicity.function)
+        score = find_function(config.toxicity.function)
         rules["toxic"] = filters.toxic(score, config.toxicity.function, config.toxicity.limit)
     for name in config.filters:
-        rules[name] = filters.filter_named(name)
+        rules[name] = filters.find_filter(name)
     return rules
 
 

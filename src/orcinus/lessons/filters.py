@@ -187,7 +187,7 @@ BUILT_IN: Mapping[str, Filter] = {
 """The filters that a recipe names in ``curate.filters``."""
 
 
-def filter_named(name: str) -> Filter:
+def find_filter(name: str) -> Filter:
     """Return the filter of a name, or at ``module:function``.
 
     Raises:

@@ -84,7 +84,7 @@ def open_reward(name: str, context: StepContext, *, step: str) -> Rewarding:
             ]
 
         return by_judge
-    function = reward_named(name)
+    function = find_reward(name)
 
     async def by_function(items: Sequence[Written]) -> list[Worth]:
         return [Worth(value=await _reward_of(function, item, name)) for item in items]
@@ -92,7 +92,7 @@ def open_reward(name: str, context: StepContext, *, step: str) -> Rewarding:
     return by_function
 
 
-def reward_named(name: str) -> Reward:
+def find_reward(name: str) -> Reward:
     """Return the reward of a registered name, or at ``module:function``.
 
     Raises:

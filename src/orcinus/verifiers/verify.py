@@ -61,13 +61,13 @@ async def verify(example: Example, attempt: Attempt) -> Verdict:
     name = example.meta.get("verifier")
     if name is None:
         return await by_answer_type(example, attempt)
-    verdict: object = await verifier_named(name)(example, attempt)
+    verdict: object = await find_verifier(name)(example, attempt)
     if not isinstance(verdict, Verdict):
         raise StepError(f"verifier {name!r} gives {verdict!r:.60}; a verifier gives a Verdict")
     return verdict
 
 
-def verifier_named(name: str) -> Verifier:
+def find_verifier(name: str) -> Verifier:
     """Return the verifier of that name, or at ``module:function``.
 
     Raises:

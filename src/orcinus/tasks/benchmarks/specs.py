@@ -19,7 +19,7 @@ from orcinus.core.errors import ConfigError
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import AnswerType
 from orcinus.tasks.benchmarks.items import READERS
-from orcinus.verifiers.verify import verifier_named
+from orcinus.verifiers.verify import find_verifier
 
 _SHARED_LAYOUTS = "_layouts.yaml"
 
@@ -102,7 +102,7 @@ class Benchmark(Config):
     @classmethod
     def _verifier_is_registered(cls, value: str | None) -> str | None:
         if value is not None:
-            verifier_named(value)
+            find_verifier(value)
         return value
 
     @model_validator(mode="after")

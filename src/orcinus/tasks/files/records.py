@@ -34,7 +34,7 @@ from orcinus.tasks.files.layouts import (
 )
 from orcinus.tasks.files.rows import Report, Row, read_rows, strict
 from orcinus.tasks.files.sources import find_sources, shown
-from orcinus.verifiers.verify import verifier_named
+from orcinus.verifiers.verify import find_verifier
 
 _ROWS_TO_INFER_FROM = 64
 """Rows at the start of a file from which the answer type is inferred."""
@@ -117,7 +117,7 @@ class RecordsConfig(Config):
     @classmethod
     def _verifier_is_registered(cls, value: str | None) -> str | None:
         if value is not None:
-            verifier_named(value)
+            find_verifier(value)
         return value
 
     @field_validator("prompt_layout")
