@@ -1,1 +1,4 @@
-"""Benchmarks: ``python -m benchmarks.NAME [--quick] [--json]`` from the project's root. Ratios, never bare times."""
+"""Benchmarks of speed, as ratios to a peer or a limit: ``python -m benchmarks.NAME [--json]``.
+
+Run them from the project's root. Most take ``--quick``.
+"""

@@ -1,9 +1,10 @@
-"""What a kill costs: kill -9 at random moments of a long run against a teacher that fails three times in ten, then finish.
+"""The cost of a kill: kill -9 at random moments of a long run, then finish it.
 
     python -m benchmarks.crash [--quick] [--json]
 
-Every prompt must end with exactly one committed answer, the answers must be those of an uninterrupted run, and no more calls may have
-been paid twice than were in flight at the kills.
+The teacher fails three times in ten. Every prompt must end with exactly one committed answer, the
+answers must equal those of an uninterrupted run, and no more calls may be paid for twice than were
+in flight at the kills.
 """
 
 import argparse
@@ -99,8 +100,10 @@ def main() -> None:
         print(json.dumps(figures))
         return
     print(
-        f"{figures['calls']:,} calls, {figures['faults']:,} faults, {figures['kills']} kills: every call has one answer, "
-        f"{figures['paid_twice']:,} were paid twice ({figures['paid_twice_per_kill']:.1f} a kill, {CONCURRENCY} in flight)"
+        f"{figures['calls']:,} calls, {figures['faults']:,} faults, {figures['kills']} kills: "
+        "every call has one answer, "
+        f"{figures['paid_twice']:,} were paid twice ({figures['paid_twice_per_kill']:.1f} a "
+        f"kill, {CONCURRENCY} in flight)"
     )
 
 

@@ -1,10 +1,11 @@
-"""The same model and the same items through lm-evaluation-harness and through us: where the scores differ, and in which way of answering.
+"""The same model and items through lm-evaluation-harness and orcinus: where do the scores differ?
 
     python -m benchmarks.cross_check --peers DIR [--data ../shared/data] [--json]
 
-The model is a function behind HTTP that knows the answers and words them in nine ways, drawn by a hash of the question: bare, in a sentence,
-emphasised, the wrong answer, two answers … Items: BIG-Bench Hard in its original files, and GSM8K. lm-evaluation-harness reads them with its own task
-definitions; only where the data comes from is changed, and that the task's description is left out. Both send the same words.
+The model is a function behind HTTP that knows the answers and words them in nine ways, drawn by a
+hash of the question: bare, in a sentence, emphasised, the wrong answer, two answers … The items are
+BIG-Bench Hard in its original files, and GSM8K. lm-evaluation-harness reads them with its own task
+definitions, with another data source and without the task's description. Both send the same words.
 """
 
 import argparse
@@ -59,17 +60,17 @@ WAYS: Mapping[str, str] = {
 
 
 def way_of(question: str) -> str:
-    """The way in which a question is answered."""
+    """Return the way in which a question is answered."""
     return list(WAYS)[int(stable_fraction("way", question) * len(WAYS))]
 
 
 def answer(question: str, right: str, wrong: str) -> str:
-    """The model's words."""
+    """Return the model's words."""
     return WAYS[way_of(question)].format(right=right, wrong=wrong, plain=right.strip("()"))
 
 
 def load_items(data: Path) -> dict[str, list[dict[str, str]]]:
-    """By task the questions as they are sent, with the right answer and a wrong one."""
+    """Return the questions of each task as they are sent, with a right and a wrong answer."""
     items: dict[str, list[dict[str, str]]] = {}
     for task in BBH_TASKS:
         rows = json.loads(
@@ -90,7 +91,7 @@ def load_items(data: Path) -> dict[str, list[dict[str, str]]]:
 
 
 def wrong_of(target: str) -> str:
-    """Another answer of the same kind."""
+    """Return another answer of the same kind."""
     if re.fullmatch(r"\([A-Z]\)", target):
         return "(B)" if target == "(A)" else "(A)"
     swapped = {"Yes": "No", "No": "Yes", "valid": "invalid", "invalid": "valid"}
@@ -103,7 +104,7 @@ def wrong_of(target: str) -> str:
 
 
 def model(items: Mapping[str, Sequence[Mapping[str, str]]]) -> FunctionModel:
-    """The model that knows all items."""
+    """Make the model that knows all items."""
     known = {row["input"]: row for rows in items.values() for row in rows}
 
     def reply(messages: Messages, sampling: Sampling) -> str:
@@ -121,7 +122,7 @@ def model(items: Mapping[str, Sequence[Mapping[str, str]]]) -> FunctionModel:
 
 
 def write_data(items: Mapping[str, Sequence[Mapping[str, str]]], folder: Path) -> None:
-    """The items in the original layouts, for us, and a row a line, for lm-evaluation-harness."""
+    """Write the items: the original formats for us, one row per line for the harness."""
     (folder / "bbh").mkdir()
     (folder / "rows").mkdir()
     for task, rows in items.items():
@@ -141,7 +142,7 @@ def write_data(items: Mapping[str, Sequence[Mapping[str, str]]], folder: Path) -
 
 
 def theirs(peers: Path | None, url: str, folder: Path) -> dict[tuple[str, str], dict[str, float]]:
-    """By task and question the value of each of lm-evaluation-harness' filters."""
+    """Return the value of each of the harness's filters by task and question."""
     program = shutil.which("lm_eval", path=None if peers is None else str(peers))
     if program is None:
         raise SystemExit("lm_eval is not installed; name its folder with --peers DIR")
@@ -211,7 +212,7 @@ def theirs(peers: Path | None, url: str, folder: Path) -> dict[tuple[str, str], 
 
 
 def ours(url: str, folder: Path) -> dict[tuple[str, str], dict[str, float]]:
-    """By task and question our value, and that of lm-evaluation-harness' flexible rule as we have it."""
+    """Return our value, and our version of the harness's flexible rule, by task and question."""
     code = "from orcinus.cli import main; main()"
     flags = [
         "evaluate",
@@ -260,7 +261,7 @@ def compare(
     a: Mapping[tuple[str, str], Mapping[str, float]],
     b: Mapping[tuple[str, str], Mapping[str, float]],
 ) -> dict[str, Any]:
-    """By task the means, and how often each pair of rules disagrees in which way of answering."""
+    """Return the means by task, and how often each pair of rules disagrees by way of answering."""
     tables_: dict[str, Any] = {}
     for task in sorted({key[0] for key in a}):
         keys = [key for key in a if key[0] == task]

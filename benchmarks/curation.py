@@ -1,14 +1,16 @@
-"""From a collection to packed rows: sampled, near duplicates and contamination removed, packed; in time, memory and recall.
+"""Time, memory and recall from a collection of rows to packed rows.
 
-    python -m benchmarks.curation [--quick] [--rows 50000 500000 5000000] [--steps 100000 500000] [--json]
+    python -m benchmarks.curation [--quick] [--rows 50000 500000] [--steps 100000] [--json]
 
-The rows are made here: words by Zipf's law, lengths of instruction data, five in a hundred near copies of earlier rows, one in two hundred
-with a passage of an evaluation item. The whole path is the one of ``orcinus sample`` on a Parquet file, and best-fit packing of what
-it leaves. Near-duplicate removal alone is measured beside datatrove and datasketch, where these are installed, on the same
-rows in the same run; recall is the share of the planted copies, true similarity 0.8 or more, that are removed.
+The rows are made here: words by Zipf's law, in the lengths of instruction data. Five in a hundred
+are near copies of earlier rows, and one in two hundred contains a passage of an evaluation item.
+The path is that of the ``sample`` step on a Parquet file, and best-fit packing of the rest.
+Near-duplicate removal alone is measured beside datatrove and datasketch, where they are installed,
+on the same rows in the same run. Recall is the share of removed copies among the planted ones whose
+true similarity is 0.8 or more.
 
-``steps`` is a run as ``orcinus run`` does it: such rows with an answer each (``teacher: {kind: answered}``) through all steps up to ``erase``, each
-step in a process of its own, whose peak is the step's.
+``--steps`` measures a run as ``orcinus run`` does it. Rows that have answers (``teacher: {kind:
+answered}``) go through all steps up to ``erase``, each step in a process of its own.
 """
 
 import argparse
@@ -43,7 +45,7 @@ SIMILARITY = 0.8
 
 
 class Texts:
-    """Made-up texts, the same for the same seed."""
+    """Generated texts, the same for the same seed."""
 
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
@@ -52,13 +54,13 @@ class Texts:
         self._words = np.array(list(_words(VOCABULARY)), dtype=object)
 
     def fresh(self, count: int) -> list[list[str]]:
-        """Texts as words."""
+        """Make texts as lists of words."""
         lengths = self._random.lognormal(4.5, 0.6, count).astype(int).clip(12, 800)
         words = self._words[np.searchsorted(self._cumulated, self._random.random(lengths.sum()))]
         return [part.tolist() for part in np.split(words, np.cumsum(lengths)[:-1])]
 
     def edited(self, text: list[str]) -> list[str]:
-        """A near copy: some words replaced."""
+        """Return a near copy: some words replaced."""
         copy = list(text)
         for place in self._random.integers(
             0, len(copy), 1 + self._random.integers(0, max(1, len(copy) // 25))
@@ -69,7 +71,7 @@ class Texts:
     def chunk(
         self, count: int, passages: list[list[str]], *, copies: float
     ) -> tuple[list[list[str]], dict[int, int]]:
-        """``count`` texts, and which one each near copy is of."""
+        """Make ``count`` texts, with the original of each near copy."""
         texts = self.fresh(count)
         copy_of = {}
         for place in np.flatnonzero(self._random.random(count) < copies):
@@ -86,7 +88,7 @@ class Texts:
 
 
 def _words(count: int) -> Iterator[str]:
-    """Made-up words of the lengths of English ones."""
+    """Return made-up words with the lengths of English ones."""
     random = np.random.default_rng(1)
     letters = np.array(list("etaoinshrdlucmfwygpbvkxqjz"))
     for length in random.poisson(3.2, count) + 2:
@@ -94,7 +96,7 @@ def _words(count: int) -> Iterator[str]:
 
 
 def write(folder: Path, count: int) -> None:
-    """The pool and the evaluation set as files."""
+    """Write the pool and the evaluation set as files."""
     texts = Texts(seed=count)
     passages = texts.fresh(EVALUATION)
     pq.write_table(table(passages, 0), folder / "evaluation.parquet")
@@ -116,7 +118,7 @@ def table(rows: list[list[str]], start: int) -> pa.Table:
 
 
 def whole_path(folder: Path) -> dict[str, Any]:
-    """Sample, remove, split, pack; the figures of this process."""
+    """Sample, remove, split and pack, and return the figures of this process."""
     started = time.perf_counter()
     opened = [
         (
@@ -154,7 +156,7 @@ def whole_path(folder: Path) -> dict[str, Any]:
 
 
 def _lengths(path: Path) -> Iterator[int]:
-    """A token a word, and as many again for the answer."""
+    """Return lesson lengths: one token per word, and as many again for the answer."""
     for row in tables.read_rows(path, ["prompt", "split"]):
         if row["split"] == "teach":
             yield min(2 * (row["prompt"].count(" ") + 1), 2048)
@@ -166,7 +168,7 @@ STEPS = ("sample", "probe", "assign", "teach", "curate", "erase")
 
 
 def write_run(folder: Path, count: int) -> None:
-    """A recipe, rows that are answered, and the evaluation set."""
+    """Write a recipe, rows with answers, and the evaluation set."""
     texts = Texts(seed=count)
     passages = texts.fresh(EVALUATION)
     pq.write_table(table(passages, 0), folder / "evaluation.parquet")
@@ -208,7 +210,7 @@ def write_run(folder: Path, count: int) -> None:
 
 
 def one_step(folder: Path, verb: str) -> dict[str, float]:
-    """The figures of this process, which runs one step of the run in ``folder``."""
+    """Run one step of the run in ``folder``, and return the figures of this process."""
     # Not above: the other processes' peaks would hold what a whole run imports.
     from orcinus.pipeline.recipe_file import load_recipe
     from orcinus.pipeline.run import run_recipe
@@ -225,7 +227,7 @@ def one_step(folder: Path, verb: str) -> dict[str, float]:
 
 
 def steps_alone(size: int) -> dict[str, dict[str, float]]:
-    """By step the seconds, rows a second (of ``size``) and peak of a run of ``size`` rows."""
+    """Return seconds, rows per second and peak memory of each step, for ``size`` rows."""
     with tempfile.TemporaryDirectory() as folder:
         measured("--write-run", folder, "--rows", str(size))
         found = {verb: measured("--step", verb, "--path", folder) for verb in STEPS}
@@ -298,7 +300,7 @@ def _runs(words: list[str]) -> list[tuple[str, ...]]:
 
 
 def near_alone(engine: str, count: int) -> dict[str, float]:
-    """Rows a second and recall of one engine."""
+    """Return rows per second and recall of one engine."""
     words, copy_of = Texts(seed=7).chunk(count, [], copies=0.2)
     texts = [" ".join(row) for row in words]
     similar = [
@@ -329,7 +331,7 @@ def _similarity(a: list[str], b: list[str]) -> float:
 
 
 def measured(*arguments: str) -> dict[str, Any] | None:
-    """Figures of a process of its own; None where what it needs is not installed."""
+    """Return the figures of a process of its own; None where a peer is not installed."""
     command = [sys.executable, "-m", "benchmarks.curation", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "ModuleNotFoundError" in done.stderr:
@@ -415,7 +417,8 @@ def main() -> None:
 
 def described(figures: dict[str, Any]) -> str:
     lines = [
-        f"{size:>9,} rows: {path['rows_per_s']:,.0f} a second ({path['sample_s']:.1f} s sample, {path['pack_s']:.1f} s pack), "
+        f"{size:>9,} rows: {path['rows_per_s']:,.0f} a second ({path['sample_s']:.1f} s sample, "
+        f"{path['pack_s']:.1f} s pack), "
         f"{path['peak_gib']:.2f} GiB, rows {path['filled']:.1%} full, dropped {path['dropped']}"
         for size, path in figures["paths"].items()
     ]
@@ -423,14 +426,16 @@ def described(figures: dict[str, Any]) -> str:
         lines.append(f"cost grows with the rows to the power of {figures['exponent']:.2f}")
     for engine, found in figures["near"].items():
         lines.append(
-            f"near duplicates, {engine}: {found['rows_per_s']:,.0f} rows a second, recall {found['recall']:.1%} of {found['copies']:,}"
+            f"near duplicates, {engine}: {found['rows_per_s']:,.0f} rows a second, recall "
+            f"{found['recall']:.1%} of {found['copies']:,}"
             if found
             else f"near duplicates, {engine}: not installed"
         )
     for size, steps in figures["steps"].items():
         for verb, found in steps.items():
             lines.append(
-                f"{size:>9,} rows, {verb}: {found['rows_per_s']:,.0f} a second, peak {found['peak_gib']:.2f} GiB"
+                f"{size:>9,} rows, {verb}: {found['rows_per_s']:,.0f} a second, peak "
+                f"{found['peak_gib']:.2f} GiB"
             )
     return "\n".join(lines)
 

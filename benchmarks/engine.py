@@ -1,10 +1,11 @@
-"""Teacher calls: the full path (built, sent, parsed, committed with full sync, judged) against a bare client loop.
+"""Teacher calls: the full path against a bare client loop.
 
     python -m benchmarks.engine [--quick] [--json]
 
-Server and client are pinned to a core each. The bare loop is the same HTTP library with nothing around it: what the wire and the
-parser allow. Both run alternately, several times; ratios are medians over the pairs. The peers are measured with the same
-figures in the table of docs/design/003-engine.md.
+The full path builds, sends, parses, commits with full sync and judges. The bare loop is the same
+HTTP library with nothing around it: what the wire and the parser allow. Server and client are
+pinned to one core each and run alternately, several times. Ratios are medians over the pairs.
+docs/design/003-engine.md has the figures of the peers.
 """
 
 import argparse
@@ -33,11 +34,17 @@ from orcinus.models.remote.wire import Patience
 from orcinus.runs.ledger import Ledger
 from orcinus.verifiers.verify import by_answer_type
 
-SYSTEM = "Work through the problem in small numbered steps, each following from the ones before. Then give the answer."
+SYSTEM = (
+    "Work through the problem in small numbered steps, each following from the ones before. "
+    "Then give the answer."
+)
 BODY = (
-    "A shop sells pens in boxes of twelve and notebooks in packs of five. On Monday it sold seventeen boxes and twenty-three packs, on "
-    "Tuesday three boxes fewer and twice as many packs; every tenth pen came back. How many pieces were kept over both days, and which "
-    "number would you check first if the returned pens had been sold again at half price on Wednesday? Say which sentence each step uses. "
+    "A shop sells pens in boxes of twelve and notebooks in packs of five. On Monday it sold "
+    "seventeen boxes and twenty-three packs, on "
+    "Tuesday three boxes fewer and twice as many packs; every tenth pen came back. How many "
+    "pieces were kept over both days, and which "
+    "number would you check first if the returned pens had been sold again at half price on "
+    "Wednesday? Say which sentence each step uses. "
 )
 CONCURRENCY = 256
 
@@ -64,7 +71,7 @@ def requests(count: int) -> Iterator[Request]:
 
 
 async def bare(url: str, count: int) -> None:
-    """The HTTP library alone: no ledger, no verdict, no retries."""
+    """Call with the HTTP library alone: no ledger, no verdict, no retries."""
     numbers = iter(range(count))
     headers = {"authorization": "Bearer none", "content-type": "application/json"}
     async with ClientBuilder().default_headers(headers).build() as client:
@@ -92,7 +99,7 @@ async def bare(url: str, count: int) -> None:
 
 
 async def unjudged(example: Example, attempt: Attempt) -> Verdict:
-    """No rule at all: what recalling costs by itself. Judging costs the same with every engine."""
+    """Apply no rule, to measure recalling alone. Judging costs the same with every engine."""
     return Verdict(attempt_id=attempt.id, verifier="none@1", value=1.0, answer=None, reason="")
 
 
@@ -104,7 +111,7 @@ async def full(
     verify: Verifier = by_answer_type,
     patience: Patience = Patience(),  # noqa: B008 (frozen)
 ) -> tuple[int, int]:
-    """Our engine; how many answers came, and how many of them were recalled."""
+    """Run our engine; return the number of answers, and how many were recalled."""
     endpoint = Endpoint(
         EndpointConfig(model="loopback", base_urls=(url,), patience=patience), secrets={}
     )
@@ -127,7 +134,7 @@ async def full(
 
 
 def client(arguments: argparse.Namespace) -> None:
-    """One measurement in a process of its own; prints figures as JSON."""
+    """Make one measurement in a process of its own, and print its figures as JSON."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     # A recall is so short that making its request would be a quarter of it.
@@ -215,16 +222,20 @@ def main() -> None:
         print(json.dumps(figures))
         return
     print(
-        f"full path against the bare client: {figures['vs_bare_client']:.2f} of its calls a second ({figures['per_second']:,.0f})"
+        f"full path against the bare client: {figures['vs_bare_client']:.2f} of its calls a "
+        f"second ({figures['per_second']:,.0f})"
     )
     print(
-        f"CPU of the client: {figures['cpu_s_per_1000']:.2f} s per 1,000 calls; memory {figures['rss_mib']:.0f} MiB"
+        f"CPU of the client: {figures['cpu_s_per_1000']:.2f} s per 1,000 calls; memory "
+        f"{figures['rss_mib']:.0f} MiB"
     )
     print(
-        f"with a latency of one second: {figures['latency_efficiency']:.1%} of concurrency ÷ latency"
+        f"with a latency of one second: {figures['latency_efficiency']:.1%} of concurrency ÷ "
+        "latency"
     )
     print(
-        f"recalled from the ledger: {figures['recalls_per_s']:,.0f} a second, judged again {figures['recalled_and_judged_per_s']:,.0f}"
+        f"recalled from the ledger: {figures['recalls_per_s']:,.0f} a second, judged again "
+        f"{figures['recalled_and_judged_per_s']:,.0f}"
     )
 
 

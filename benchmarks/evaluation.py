@@ -1,12 +1,15 @@
-"""Client CPU of an evaluation, beside lm-evaluation-harness, inspect and a bare aiohttp loop on the same questions and the same loopback server.
+"""Client CPU of an evaluation, beside lm-evaluation-harness, inspect and a bare aiohttp loop.
 
     python -m benchmarks.evaluation [--peers DIR] [--rounds N] [--quick] [--json]
 
-Each tool runs as its command line, with few and with many questions: the slope is CPU seconds per 1,000 samples, what remains is start-up. CPU
-time is user and system time of the process and all that it starts, not wall-clock: what else the machine does moves it less, and still some.
-Start-up varies by up to a second, so that the slope needs thousands of samples. The tools take turns; a round gives each a slope, and figures and ratios
-are medians over the rounds with their ranges. All have 64 calls in flight; all but the bare loop, which is the limit, write every sample to disk.
-DIR is the ``bin`` of an environment with ``lm_eval``, ``inspect`` or aiohttp; without it, the PATH.
+All tools ask the same questions of the same loopback server, with 64 calls in flight. Each runs as
+its command line, with few and with many questions. The slope is CPU seconds per 1,000 samples, and
+the rest is start-up. CPU time is user and system time of the process and its children, because
+other work on the machine moves it less than wall-clock time. Start-up varies by up to a second, so
+the slope needs thousands of samples. The tools take turns. A round gives each a slope; figures and
+ratios are medians over the rounds with their ranges. All tools but the bare loop write every sample
+to disk. DIR is the ``bin`` of an environment with ``lm_eval``, ``inspect`` or aiohttp; the default
+is the PATH.
 """
 
 import argparse
@@ -34,8 +37,10 @@ SIZES: Mapping[str, tuple[int, int]] = {
 """By tool few and many samples: the more samples, the less CPU time each takes."""
 
 QUESTION = (
-    "Case {n}. A baker has {n} trays with 12 rolls each and sells all but 5 of them before noon. In the afternoon she bakes "
-    "half as many again, gives 3 to a neighbour and puts the rest into bags of 4. How many bags does she fill?"
+    "Case {n}. A baker has {n} trays with 12 rolls each and sells all but 5 of them before noon. "
+    "In the afternoon she bakes "
+    "half as many again, gives 3 to a neighbour and puts the rest into bags of 4. How many bags "
+    "does she fill?"
 )
 LM_EVAL_TASK = """
 task: loopback_gsm8k
@@ -52,7 +57,10 @@ filter_list:
       - {{function: regex, group_select: -1, regex_pattern: "(-?[$0-9.,]{{2,}})|(-?[0-9]+)"}}
       - {{function: take_first}}
 metric_list:
-  - {{metric: exact_match, aggregation: mean, higher_is_better: true, regexes_to_ignore: ["\\\\.$"]}}
+  - metric: exact_match
+    aggregation: mean
+    higher_is_better: true
+    regexes_to_ignore: ["\\\\.$"]
 """
 INSPECT_TASK = """
 from inspect_ai import Task, task
@@ -62,13 +70,15 @@ from inspect_ai.solver import generate
 
 @task
 def loopback():
-    return Task(dataset=json_dataset({file!r}, FieldSpec(input="question", target="target")), solver=generate(), scorer=match(numeric=True))
+    fields = FieldSpec(input="question", target="target")
+    data = json_dataset({file!r}, fields)
+    return Task(dataset=data, solver=generate(), scorer=match(numeric=True))
 """
 
 
 @contextlib.contextmanager
 def loopback() -> Iterator[str]:
-    """The base URL of a server in a process of its own."""
+    """Serve in a process of its own, and yield its base URL."""
     command = [sys.executable, "-m", "benchmarks.loopback", "--latency-ms", "50"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -79,7 +89,7 @@ def loopback() -> Iterator[str]:
 
 
 def write_questions(folder: Path, count: int) -> Path:
-    """A test file in GSM8K's layout; every second reference is what the server answers."""
+    """Write a test file in GSM8K's format; every second reference is the server's answer."""
     path = folder / "test.jsonl"
     with path.open("w", encoding="utf-8") as file:
         for n in range(count):
@@ -96,7 +106,7 @@ def write_questions(folder: Path, count: int) -> Path:
 def command_of(
     tool: str, peers: Path | None, url: str, folder: Path, file: Path
 ) -> list[str] | None:
-    """How ``tool`` is asked to evaluate ``file``; None where it is not installed."""
+    """Return the command that evaluates ``file``; None where the tool is not installed."""
     if tool == "orcinus":
         evaluate = "import sys; from orcinus.cli import main; sys.argv[0] = 'orcinus'; main()"
         flags = [
@@ -134,7 +144,10 @@ def command_of(
         return None
     if name == "lm_eval":
         (folder / "task.yaml").write_text(LM_EVAL_TASK.format(file=file), encoding="utf-8")
-        arguments = f"model=loopback,base_url={url}/chat/completions,num_concurrent={IN_FLIGHT},max_retries=3"
+        arguments = (
+            f"model=loopback,base_url={url}/chat/completions,"
+            f"num_concurrent={IN_FLIGHT},max_retries=3"
+        )
         flags = [
             "--model",
             "local-chat-completions",
@@ -161,7 +174,7 @@ def command_of(
 
 
 def cpu_seconds(command: Sequence[str], folder: Path) -> float:
-    """User and system time of a command and all it starts."""
+    """Return user and system time of a command and its children."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     offline = {
         "HF_HUB_OFFLINE": "1",
@@ -179,7 +192,7 @@ def cpu_seconds(command: Sequence[str], folder: Path) -> float:
 
 
 async def bare(url: str, file: Path) -> None:
-    """Every question asked with aiohttp and its reply parsed: nothing is kept, judged or tried again."""
+    """Ask every question with aiohttp and parse the reply; nothing is kept, judged or retried."""
     import aiohttp
 
     lines = iter(file.read_text(encoding="utf-8").splitlines())
@@ -206,7 +219,7 @@ async def bare(url: str, file: Path) -> None:
 
 
 def measure(tool: str, peers: Path | None, url: str) -> dict[str, float] | None:
-    """CPU seconds per 1,000 samples and of start-up; None where the tool is not installed."""
+    """Return CPU seconds per 1,000 samples and of start-up; None without the tool."""
     few, many = SIZES[tool]
     seconds = []
     for count in (few, many):
@@ -221,12 +234,12 @@ def measure(tool: str, peers: Path | None, url: str) -> dict[str, float] | None:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median and range."""
+    """Return median and range."""
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
 
 def run(peers: Path | None, rounds: int) -> dict[str, Any]:
-    """All tools in turns; by tool its figures, and how many times ours they are within a round."""
+    """Run all tools in turns; return the figures of each and their ratios to ours by round."""
     found: dict[str, list[dict[str, float]]] = {tool: [] for tool in SIZES}
     load = []
     with loopback() as url:
@@ -278,7 +291,8 @@ def main() -> None:
         return
     load = ", ".join(f"{value:.1f}" for value in found["load"])
     print(
-        f"rounds: {found['rounds']}; load of {found['cores']} cores before each and at the end: {load}"
+        f"rounds: {found['rounds']}; load of {found['cores']} cores before each and at the end: "
+        f"{load}"
     )
     for tool in SIZES:
         if tool not in found["tools"]:
@@ -287,8 +301,10 @@ def main() -> None:
         figures = found["tools"][tool]
         cost, ratio = figures["per_1000"], figures["times_ours"]
         print(
-            f"{tool:24} {cost['median']:6.2f} ({cost['low']:.2f} to {cost['high']:.2f}) CPU s per 1,000 samples, "
-            f"{ratio['median']:5.1f} ({ratio['low']:.1f} to {ratio['high']:.1f}) times ours, start-up {figures['start_up']['median']:.1f} s"
+            f"{tool:24} {cost['median']:6.2f} ({cost['low']:.2f} to {cost['high']:.2f}) CPU s "
+            "per 1,000 samples, "
+            f"{ratio['median']:5.1f} ({ratio['low']:.1f} to {ratio['high']:.1f}) times ours, "
+            f"start-up {figures['start_up']['median']:.1f} s"
         )
 
 

@@ -1,9 +1,11 @@
-"""Decoding a student in this process against ``generate`` in batches, as most scripts do it: the same questions, the same texts.
+"""Decoding a local student against ``generate`` in batches: the same questions, the same texts.
 
     python -m benchmarks.inference [--quick] [--json]
 
-A Llama-like model with random weights, asked under three strategies in turn; questions and answers have the spread of lengths that probing has (each answer's bound is
-drawn from a lognormal distribution, because random weights do not end by themselves). Written tokens a second, medians of pairs.
+A Llama-like model with random weights answers under three strategies in turn. Questions and answers
+have the lengths that a probe has. Random weights do not end by themselves, so the limit of each
+answer is drawn from a lognormal distribution. Figures are written tokens per second, medians of
+pairs.
 """
 
 import argparse
@@ -30,11 +32,14 @@ from orcinus.strategies.library import built_in
 from orcinus.training.scratch_model import make_student
 
 BATCH = 32
-WORDS = "the small student reads a question and writes an answer word by word until it is done with it".split()  # noqa: SIM905
+WORDS = (
+    "the small student reads a question and writes an answer word by word "  # noqa: SIM905
+    "until it is done with it"
+).split()
 
 
 def questions(count: int) -> list[tuple[Messages, int]]:
-    """(conversation, tokens to write): one of three strategies, 10 to 200 words; 8 to 256 tokens."""
+    """Yield conversations and tokens to write: 10 to 200 words, 8 to 256 tokens."""
     strategies = [
         built_in()[name].system for name in ("direct", "explain_then_answer", "step_by_step")
     ]
@@ -51,7 +56,7 @@ def questions(count: int) -> list[tuple[Messages, int]]:
 
 
 def generated(folder: Path, asked: list[tuple[Messages, int]]) -> tuple[float, list[list[int]]]:
-    """Tokens a second of batched ``generate``, in the order of the questions, and the tokens."""
+    """Return tokens per second of batched ``generate``, and the tokens in question order."""
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     chat = Chat(tokenizer, fallback="chatml")
@@ -135,7 +140,8 @@ def main() -> None:
         print(json.dumps(figures))
         return
     print(
-        f"{figures['tokens_per_s']:,.0f} written tokens a second, {figures['vs_generate']:.1f} times batched generate; "
+        f"{figures['tokens_per_s']:,.0f} written tokens a second, {figures['vs_generate']:.1f} "
+        "times batched generate; "
         f"{figures['same_texts']:.1%} of the texts are the same"
     )
 

@@ -2,10 +2,11 @@
 
     python -m benchmarks.judge [--data DIR] [--judge MODEL.yaml] [--ledger FILE] [--json]
 
-What the recordings can show: how raw replies of GPT-4 are read; GPT-4's ties, its steadiness when it rates the same answer again, and what
-place does; and, for 547 pairs that people compared, how far a judge of ours agrees with them in both orders. What they cannot: no pair was
-recorded in both orders, and no pair that people compared has a recorded judgement of GPT-4. Without ``--judge`` (a file with a model as in a
-recipe's ``judge:``) the judges are programs: floors that any model has to beat.
+The recordings show how raw replies of GPT-4 are read, its ties, how steadily it rates the same
+answer, and the effect of position. For 547 pairs that people compared they show how far our judge
+agrees with them in both orders. No pair was recorded in both orders, and no pair that people
+compared has a recorded judgement of GPT-4. Without ``--judge`` (a file with a model as under
+``judge:`` in a recipe) the judges are programs: floors that any model has to beat.
 """
 
 import argparse
@@ -39,7 +40,7 @@ from orcinus.verifiers.judge import Judge, Pair, PairVerdict, compare, tally
 from orcinus.verifiers.judge_prompts import comparison, rating, read
 
 PEOPLE = {0: 1.0, 1: 0.0, 2: 0.5}
-"""The labels of Auto-J's test pairs (its README: 0 the first is preferred, 1 the second, 2 a tie) as values of the first answer."""
+"""Values of the first answer by Auto-J's labels: 0 prefers the first, 1 the second, 2 is a tie."""
 Row = dict[str, Any]
 
 
@@ -49,7 +50,7 @@ def rows_of(path: Path) -> list[Row]:
 
 
 def share(hits: Sequence[bool], questions: Sequence[object]) -> Row:
-    """A share with its 95 % interval: Wilson's, or with several rows to a question the one that is robust to that."""
+    """Return a share with its 95 % interval: Wilson, or robust to several rows per question."""
     n, groups = len(hits), len(set(questions))
     mean = sum(hits) / n if n else None
     if groups == n or mean in (0.0, 1.0):
@@ -66,7 +67,7 @@ def share(hits: Sequence[bool], questions: Sequence[object]) -> Row:
 
 
 def gap(values: Sequence[float]) -> Row:
-    """A mean difference with its 95 % bootstrap interval."""
+    """Return a mean difference with its 95 % bootstrap interval."""
     mean, low, high = paired_difference(values, np.zeros(len(values)), seed=0)
     return {"mean": mean, "n": len(values), "low": low, "high": high}
 
@@ -75,19 +76,19 @@ def gap(values: Sequence[float]) -> Row:
 
 
 def two_scores(review: str) -> list[float] | None:
-    """The recordings' own form: two numbers in the first line."""
+    """Read the recordings' own form: two numbers in the first line."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)[ ,]+(\d+(?:\.\d+)?)\s*", review.split("\n")[0])
     return [float(found[1]), float(found[2])] if found else None
 
 
 def boxed_rating(critique: str) -> float | None:
-    """The recordings' own form: "[[5.5]]" at the end."""
+    """Read the recordings' own form: "[[5.5]]" at the end."""
     found = re.findall(r"\[\[(\d+(?:\.\d+)?)\]\]", critique)
     return float(found[-1]) if found else None
 
 
 def replayed(reviews: Sequence[Row], critiques: Sequence[Row]) -> Row:
-    """Real judgements through our reader: by themselves they are no verdict of ours; with our last line they are that one."""
+    """Run real judgements through our reader, as they are and with our last line added."""
     alone = right = 0
     for row in reviews:
         first, second = row["scores"]
@@ -117,7 +118,7 @@ def replayed(reviews: Sequence[Row], critiques: Sequence[Row]) -> Row:
 
 
 def gpt4_reviews(reviews: Sequence[Row]) -> Row:
-    """Ties, repeated ratings of one answer, and the same answer shown first and second."""
+    """Return ties, repeated ratings of one answer, and the effect of its position."""
     first_place: dict[tuple[str, str], list[float]] = defaultdict(list)
     second_place: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in reviews:
@@ -148,7 +149,7 @@ def gpt4_reviews(reviews: Sequence[Row]) -> Row:
 
 
 def gpt4_preferences(rows: Sequence[Row]) -> Row:
-    """Near ties, the control of a model against itself, and how often the longer answer is preferred."""
+    """Return near ties, a model compared with itself, and the longer answer's share of wins."""
     same = [row for row in rows if row["generator_1"] == row["generator_2"]]
     other = [
         row
@@ -171,14 +172,17 @@ def gpt4_preferences(rows: Sequence[Row]) -> Row:
 
 
 def rated_and_compared(pairs: Sequence[Row], critiques: Sequence[Row]) -> int:
-    """How many of people's pairs have a rating of GPT-4 for both answers: what a comparison of the two would need."""
+    """Count the pairs of people for which GPT-4 rated both answers."""
 
     def words(text: str) -> str:
         return " ".join(text.split())
 
     texts = [words(row["prompt"]) for row in critiques]
     return sum(
-        all(any(words(row["prompt"]) in text and words(row[side]) in text for text in texts) for side in ("response 1", "response 2"))
+        all(
+            any(words(row["prompt"]) in text and words(row[side]) in text for text in texts)
+            for side in ("response 1", "response 2")
+        )
         for row in pairs
     )  # fmt: skip
 
@@ -187,19 +191,22 @@ def rated_and_compared(pairs: Sequence[Row], critiques: Sequence[Row]) -> int:
 
 
 def blocks(messages: Messages) -> tuple[str, str, str]:
-    """The verdict's line up to its colon, and the two answers, as a judge sees them."""
+    """Return the verdict's line up to its colon, and the two answers, as a judge sees them."""
     request = messages[-1].content
     line = request.splitlines()[-1].partition(":")[0]
     code = line.split()[1]
     first, second = (
-        request.split(f"<<<{code} {name}\n")[1].split(f"\n{code} {name}>>>")[0] for name in ("first answer", "second answer")
+        request.split(f"<<<{code} {name}\n")[1].split(f"\n{code} {name}>>>")[0]
+        for name in ("first answer", "second answer")
     )  # fmt: skip
     return line, first, second
 
 
 def longer(messages: Messages, sampling: Sampling) -> str:
     line, first, second = blocks(messages)
-    return f"{line}: {'TIE' if len(first) == len(second) else 'FIRST' if len(first) > len(second) else 'SECOND'}"
+    if len(first) == len(second):
+        return f"{line}: TIE"
+    return f"{line}: {'FIRST' if len(first) > len(second) else 'SECOND'}"
 
 
 def always_first(messages: Messages, sampling: Sampling) -> str:
@@ -252,7 +259,7 @@ def _pair(identity: str, task: str, prompt: str, first: str, second: str) -> Pai
 async def agreement(
     pairs: Sequence[Pair], labels: Sequence[float], completer: Completer, ledger: Ledger
 ) -> Row:
-    """A judge's comparisons in both orders beside the recorded labels."""
+    """Compare a judge's verdicts in both orders with the recorded labels."""
     judge = Judge(completer=completer, ledger=ledger, run="benchmark", step="judge", concurrency=16)
     found = await compare(pairs, judge)
     rows = [
@@ -317,8 +324,10 @@ def said(figure: Row) -> str:
     if figure["n"] == 0:
         return "none"
     if "mean" in figure:
-        return f"{figure['mean']:+.2f} ({figure['low']:+.2f} … {figure['high']:+.2f}), n = {figure['n']:,}"
-    return f"{100 * figure['share']:.1f} % ({100 * figure['low']:.1f} – {100 * figure['high']:.1f}), n = {figure['n']:,}"
+        interval = f"{figure['low']:+.2f} … {figure['high']:+.2f}"
+        return f"{figure['mean']:+.2f} ({interval}), n = {figure['n']:,}"
+    interval = f"{100 * figure['low']:.1f} – {100 * figure['high']:.1f}"
+    return f"{100 * figure['share']:.1f} % ({interval}), n = {figure['n']:,}"
 
 
 def show(title: str, figures: Row) -> None:
@@ -344,7 +353,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.data.is_dir():
         sys.exit(
-            f"{arguments.data}: the recorded judgements are not there; give their folder with --data"
+            f"{arguments.data}: the recorded judgements are not there; give their folder with "
+            "--data"
         )
     teacher = arguments.data.parent / "teacher"
     reviews = rows_of(arguments.data / "vicuna80_gpt4_reviews.jsonl.gz")
@@ -386,7 +396,8 @@ def main() -> None:
         for label, row in by_set.items():
             show(f"Judge {name!r} against {label}, both orders", row)
     print(
-        "\nNot in these data: a pair that GPT-4 was shown in both orders, and a pair that both people and GPT-4 judged. Intervals are 95 %; where\n"
+        "\nNot in these data: a pair that GPT-4 was shown in both orders, and a pair that both "
+        "people and GPT-4 judged. Intervals are 95 %; where\n"
         "a question has several rows, they are robust to that."
     )
 

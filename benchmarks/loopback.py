@@ -1,9 +1,10 @@
-"""A teacher on the loopback: an OpenAI-compatible server that costs little, so that the client is what is measured.
+"""A teacher on the loopback: an OpenAI-compatible server so cheap that the client is measured.
 
-    python -m benchmarks.loopback --latency-ms 50 --faults 0.3      prints its base URL, serves until killed
+    python -m benchmarks.loopback --latency-ms 50 --faults 0.3    prints its base URL, then serves
 
-It can misbehave: of the faults a fifth each are 429, 500, a connection that breaks off before the answer, one that breaks off within
-it, and an answer that is no JSON. ``GET /stats`` says how many calls were answered whole, and how many of them a second time.
+It can misbehave. A fifth of the faults each are 429, 500, a connection that breaks before the
+answer, one that breaks within it, and an answer that is not JSON. ``GET /stats`` counts the calls
+that were answered in full, and those that were answered twice.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def http(status: str, body: bytes, *headers: str) -> bytes:
 
 
 def replies() -> list[bytes]:
-    """Complete HTTP responses of about 300 tokens."""
+    """Make complete HTTP responses of about 300 tokens."""
     draw = random.Random(7)
     made = []
     for number in range(TEXTS):
@@ -78,7 +79,7 @@ def replies() -> list[bytes]:
 
 
 class Shared:
-    """What all connections share."""
+    """The state that all connections share."""
 
     def __init__(self, latency_s: float, faults: float) -> None:
         self.answers = replies()
@@ -98,7 +99,7 @@ class Shared:
 
 
 class Teacher(asyncio.Protocol):
-    """One connection: reads requests by their content-length, answers each after the latency."""
+    """One connection: reads requests by content-length, and answers each after the latency."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared

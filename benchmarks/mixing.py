@@ -1,12 +1,13 @@
-"""One million questions chosen from a listing of 120 million, by Orca's Algorithm 1, in time and memory.
+"""Time and memory to choose one million questions of 120 million by Orca's Algorithm 1.
 
     python -m benchmarks.mixing [--quick] [--json]
 
-The listing has the shape of FLAN-v2 as Orca used it: 1,913 tasks in four collections with 120 million queries, 193 of the tasks with 86
-million of them. Its rows are made as they are read: a task's name and a hash of the row, nothing else. They pass twice, once to learn what
-is to be taken and once to take it. ``orca`` takes what Orca took (its collections' own quotas), ``million`` one million of all tasks
-together. ``literal`` is the algorithm as printed, with lists of what is left, on a listing small enough for it. What reading and
-checking the rows costs beside it is measured in ``benchmarks.curation``.
+The listing has the shape of FLAN-v2 as Orca used it: 1,913 tasks in four collections with 120
+million queries, 193 of the tasks with 86 million of them. Its rows are made as they are read,
+each a task's name and a hash. They pass twice: once to learn how many to take, once to take them.
+``orca`` uses the quotas of Orca's collections, and ``million`` takes one million of all tasks.
+``literal`` is the algorithm as printed, with lists of what is left, on a listing small enough for
+it. ``benchmarks.curation`` measures the cost of reading and checking rows.
 """
 
 import argparse
@@ -42,7 +43,7 @@ CHUNK = 1 << 16
 
 
 def sizes(shrink: int) -> dict[tuple[str, str], int]:
-    """(collection, task) → queries: lognormal within a collection."""
+    """Draw the queries of each (collection, task), lognormal within a collection."""
     found = {}
     for collection, (tasks, rows) in COLLECTIONS.items():
         share = np.random.default_rng(len(collection)).lognormal(0, 1.5, tasks)
@@ -54,7 +55,7 @@ def sizes(shrink: int) -> dict[tuple[str, str], int]:
 
 
 def listing(counts: dict[tuple[str, str], int]) -> Iterator[tuple[str, str, U64]]:
-    """(collection, task, hashes of some rows), as a file would give them."""
+    """Yield (collection, task, hashes of some rows), as a file would."""
     for (collection, task), count in counts.items():
         start = np.uint64(hash_of(task))
         for at in range(0, count, CHUNK):
@@ -66,7 +67,7 @@ def listing(counts: dict[tuple[str, str], int]) -> Iterator[tuple[str, str, U64]
 
 
 def chosen(counts: dict[tuple[str, str], int], mixtures: dict[str, Mixture]) -> dict[str, Any]:
-    """Figures of this process: both passes."""
+    """Make both passes, and return the figures of this process."""
     started = time.perf_counter()
     mixers = {name: Mixer(mixture, seed=0) for name, mixture in mixtures.items()}
     for collection, task, keys in listing(counts):
@@ -89,7 +90,7 @@ def chosen(counts: dict[tuple[str, str], int], mixtures: dict[str, Mixture]) -> 
 
 
 def literal(counts: dict[tuple[str, str], int], total: int) -> dict[str, Any]:
-    """Algorithm 1 as it is printed."""
+    """Run Algorithm 1 as it is printed."""
     started = time.perf_counter()
     left = [
         list(zip([task] * count, range(count), strict=True)) for (_, task), count in counts.items()
@@ -115,7 +116,7 @@ def literal(counts: dict[tuple[str, str], int], total: int) -> dict[str, Any]:
 
 
 def measured(what: str, shrink: int) -> dict[str, Any]:
-    """Figures of a process of its own."""
+    """Return the figures of a process of its own."""
     command = [sys.executable, "-m", "benchmarks.mixing", "--alone", what, "--shrink", str(shrink)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     figures: dict[str, Any] = json.loads(done.stdout)
@@ -158,7 +159,8 @@ def described(figures: dict[str, Any]) -> str:
     for name, found in figures.items():
         if isinstance(found, dict) and "rows" in found:
             lines.append(
-                f"{name:<14}{found['rows']:>12,} {found['chosen']:>10,} {found['seconds']:>8.1f} {found['peak_mib']:>9.0f}"
+                f"{name:<14}{found['rows']:>12,} {found['chosen']:>10,} {found['seconds']:>8.1f} "
+                f"{found['peak_mib']:>9.0f}"
             )
     lines.append(f"a process that does nothing has {figures['nothing']['peak_mib']:.0f} MiB")
     return "\n".join(lines)

@@ -1,12 +1,13 @@
-"""Choosing strategies on real recorded outcomes: probe, choose, score on the rest; against the naive choice.
+"""Choosing strategies on recorded outcomes: probe, choose, score on the rest.
 
     python -m benchmarks.strategy_choice --truth ../shared/data/truth [--quick] [--json]
 
-code-davinci-002 answered every question of 27 BIG-Bench Hard tasks directly and step by step; the sources' verdicts are the truth.
-For every seed each task's questions are split anew into a pool to probe from and a rest to score on. ``naive`` takes the strategy
-with the best observed mean. ``shrunk`` is ``orcinus.choosing`` on the same probes. ``ours`` is what a recipe does with the calls of
-20 probes a task and strategy: 16 in adaptive waves, 8 fresh ones of the chosen strategy to measure it again. A choice is wrong
-when another strategy is better over all of the task's questions.
+code-davinci-002 answered every question of 27 BIG-Bench Hard tasks directly and step by step. The
+sources' verdicts are the truth. Every seed splits each task's questions anew into a pool to probe
+and a rest to score on. ``naive`` takes the strategy with the best observed mean. ``shrunk`` is
+``orcinus.strategies.choosing`` on the same probes. ``ours`` is what a recipe does with the calls of
+20 probes per task and strategy: 16 in adaptive waves, and 8 fresh ones to measure the chosen
+strategy again. A choice is wrong when another strategy is better over all questions of the task.
 """
 
 import argparse
@@ -30,7 +31,7 @@ POOL = 0.6
 
 
 def load(folder: Path) -> dict[str, Array]:
-    """By task (2, n): right or not, directly and step by step, on the questions that have both."""
+    """Return outcomes by task (2, n): direct and step by step, on questions with both."""
     verdicts = []
     for name in ("bbh_codex_direct", "bbh_codex_cot"):
         with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
@@ -63,7 +64,7 @@ class Trial:
     def adaptive(
         self, n: int, *, first: int, wave: int, hopeless: float, seed: int
     ) -> tuple[dict[str, Array], int]:
-        """Probes with the calls of n a task and strategy, given out in waves."""
+        """Give out the calls of n probes per task and strategy in waves."""
         budget = 2 * n * len(self.pool)
         asked = {task: np.full_like(values, np.nan) for task, values in self.pool.items()}
         sizes = dict.fromkeys(asked, 0)
@@ -112,7 +113,7 @@ def shrunk(outcomes: Mapping[str, Array]) -> tuple[NDArray[np.int64], Array]:
 
 
 def ours(trial: "Trial", n: int) -> tuple[NDArray[np.int64], Array, float]:
-    """The choice, what the re-estimate of each is worth on average, and probes a task and strategy."""
+    """Return the choice, the mean second estimate, and the probes per task and strategy."""
     waves = round(0.8 * n)
     confirm = round(2 * (n - waves))
     asked, spent = trial.adaptive(waves, first=waves // 2, wave=8, hopeless=0.02, seed=0)
@@ -121,7 +122,7 @@ def ours(trial: "Trial", n: int) -> tuple[NDArray[np.int64], Array, float]:
     for g, (task, values) in enumerate(trial.pool.items()):
         fresh = values[chosen[g], asked[task].shape[1] :]
         if len(fresh):
-            # Any of the fresh questions may be the ones that are drawn: their mean is what the draw gives on average.
+            # Any fresh question may be drawn: their mean is the expected result of the draw.
             estimate[g] = fresh.mean()
             spent += min(confirm, len(fresh))
     return chosen, estimate, spent / (2 * len(chosen))
@@ -133,7 +134,7 @@ Chooser = Callable[[Mapping[str, Array]], tuple[NDArray[np.int64], Array]]
 def measured(
     results: Iterator[tuple[NDArray[np.int64], Array, Array]], whole: Array
 ) -> dict[str, float]:
-    """Held-out macro accuracy (%), wrong choices (%), and how much too high the chosen strategy's estimate is (points)."""
+    """Return macro accuracy (%), wrong choices (%), and the bias of the estimate (points)."""
     macro, wrong, bias = [], [], []
     for chosen, estimate, truth in results:
         rows = np.arange(len(chosen))
@@ -195,13 +196,15 @@ def table(figures: Mapping[str, Any]) -> str:
     ]
     for kind in ("naive", "shrunk"):
         lines += [
-            f"| {kind} | {n} | {row['macro']:.2f} | {row['wrong']:.1f} | {row['bias_points']:+.2f} |"
+            f"| {kind} | {n} | {row['macro']:.2f} | {row['wrong']:.1f} | "
+            f"{row['bias_points']:+.2f} |"
             for n, row in figures[kind].items()
         ]
     mine = figures["ours"]
     probes = mine["probes_per_task_and_strategy"]
     lines.append(
-        f"| ours | {probes:.1f} | {mine['macro']:.2f} | {mine['wrong']:.1f} | {mine['bias_points']:+.2f} |"
+        f"| ours | {probes:.1f} | {mine['macro']:.2f} | {mine['wrong']:.1f} | "
+        f"{mine['bias_points']:+.2f} |"
     )
     lines.append(f"| best per task, known | | {figures['best_per_task']:.2f} | 0 | |")
     return "\n".join(lines)
@@ -216,16 +219,19 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.truth.is_dir():
         sys.exit(
-            f"{arguments.truth}: the recorded outcomes are not there; give their folder with --truth"
+            f"{arguments.truth}: the recorded outcomes are not there; give their folder with "
+            "--truth"
         )
     figures = run(load(arguments.truth), 100 if arguments.quick else arguments.seeds)
     if not arguments.json:
         print(table(figures))
         print(
-            f"\n{figures['tasks']} tasks, {figures['questions']} questions, {figures['seeds']} seeds"
+            f"\n{figures['tasks']} tasks, {figures['questions']} questions, {figures['seeds']} "
+            "seeds"
         )
         print(
-            f"calls for as few wrong choices as the naive choice: {figures['calls_vs_naive']:.2f}, {figures['calls_vs_naive_is']}"
+            f"calls for as few wrong choices as the naive choice: "
+            f"{figures['calls_vs_naive']:.2f}, {figures['calls_vs_naive_is']}"
         )
         return
     print(json.dumps(figures))

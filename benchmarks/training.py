@@ -1,12 +1,16 @@
-"""Training on response tokens: logical tokens a second and peak memory beside TRL's SFTTrainer, same model, lessons and machine.
+"""Training on response tokens: tokens per second and peak memory beside TRL's SFTTrainer.
 
     python -m benchmarks.training [--quick] [--json]        (needs trl: pip install trl)
 
-A Llama-like model, rows of 1,024 tokens, prompt to response about 60 to 40, float32 on one thread, four rows a step. TRL stands in
-three settings: its bfd packing as it comes, the same with rows one at a time, and that with its loss on response tokens alone, which
-it uses by itself on a GPU only. Each variant runs in a process of its own; the first step warms up. Then the same with four responses
-to each prompt, beside TRL's best. ``matmul_share``: what the model's matrix products
-need at the least, against a large product's rate in the same process. ``max_relative_error``: our loss and gradients in float64 against one lesson at a time, packed and shared.
+Same model, lessons and machine: a Llama-like model, rows of 1,024 tokens, prompt to response about
+60 to 40, float32 on one thread, four rows per step. TRL runs in three settings: its bfd packing,
+the same with rows one at a time, and that with its loss on response tokens alone, which it uses by
+itself on a GPU only. Each variant runs in a process of its own, and the first step warms up. Then
+follows the same with four responses to each prompt, beside TRL's best.
+
+``matmul_share`` is the least time that the model's matrix products need, as a share of the time
+taken, at the rate of a large product in the same process. ``max_relative_error`` compares our loss
+and gradients in float64 with one lesson at a time, packed and shared.
 """
 
 import argparse
@@ -38,7 +42,7 @@ ROWS = 4
 def lessons(
     count: int, context: int, vocabulary: int, responses: int
 ) -> list[tuple[list[int], int]]:
-    """(tokens, prompt length) of lessons with a lognormal spread of lengths, ``responses`` to each prompt."""
+    """Make lessons (tokens, prompt length), with ``responses`` to each prompt."""
     draw = np.random.default_rng(0)
     made = []
     for _ in range(count // responses):
@@ -72,7 +76,7 @@ def model_of(layers: int, vocabulary: int, context: int) -> Any:
 
 
 class Clock(TrainerCallback):
-    """When each optimizer step ended."""
+    """The end of each optimizer step."""
 
     def __init__(self) -> None:
         self.times = [time.perf_counter()]
@@ -89,7 +93,7 @@ def with_trl(
     steps: int,
     folder: str,
 ) -> float:
-    """Logical tokens a second of TRL."""
+    """Return logical tokens per second of TRL."""
     trl: Any = importlib.import_module("trl")
     datasets: Any = importlib.import_module("datasets")
     from transformers import PreTrainedTokenizerFast
@@ -145,7 +149,7 @@ def with_trl(
 def with_ours(
     model: Any, data: list[tuple[list[int], int]], context: int, steps: int, folder: str
 ) -> float:
-    """Logical tokens a second of our trainer."""
+    """Return logical tokens per second of our trainer."""
     from orcinus.runs.context import Silent
     from orcinus.training.batches import PackedRows
     from orcinus.training.trainer import StageSettings, train_stage
@@ -189,7 +193,7 @@ def tokenized_of(data: list[tuple[list[int], int]]) -> "TokenizedLessons":
 
 
 def max_relative_error() -> float:
-    """The largest error of the loss or of a parameter's gradient, relative to its largest entry; packed alone and with shared prompts."""
+    """Return the largest error of the loss or a gradient, relative to its largest entry."""
     from orcinus.training import attention
     from orcinus.training.batches import PackedRows, collate
     from orcinus.training.forward import response_only_forward
@@ -224,12 +228,12 @@ def max_relative_error() -> float:
 
 
 def rate(times: list[float], tokens_per_row: float) -> float:
-    """Tokens a second after the first step."""
+    """Return tokens per second after the first step."""
     return ROWS * tokens_per_row * (len(times) - 2) / (times[-1] - times[1])
 
 
 def matmul_peak() -> float:
-    """FLOP a second of a product of large float32 matrices on one thread: the best of twenty."""
+    """Return FLOP per second of large float32 products on one thread: the best of twenty."""
     left, right = torch.randn(2, 1024, 1024)
     seconds = []
     for _ in range(20):
@@ -240,7 +244,7 @@ def matmul_peak() -> float:
 
 
 def flop_per_token(model: Any, data: list[tuple[list[int], int]]) -> float:
-    """What a logical token takes at the least: six for each weight of the layers, and of the vocabulary where it is a response. Attention left out."""
+    """Return the least FLOP per logical token, attention left out."""
     head = model.lm_head.weight.numel()
     body = (
         sum(parameter.numel() for parameter in model.parameters())
@@ -348,14 +352,17 @@ def main() -> None:
         print(json.dumps(figures))
         return
     print(
-        f"four responses a prompt: {figures['shared_prompt_vs_trl_best']:.1f} times TRL's best; largest relative error "
+        f"four responses a prompt: {figures['shared_prompt_vs_trl_best']:.1f} times TRL's best; "
+        "largest relative error "
         f"{figures['max_relative_error']:.1e}"
     )
     for size, row in figures.items():
         if size.isdigit():
             print(
-                f"vocabulary {int(size):,}: {row['ours']:,.0f} logical tokens a second, {row['vs_trl_bfd']:.1f} times TRL's bfd, "
-                f"{row['vs_trl_best']:.1f} times its best ({row['trl_best']}), with {row['memory_vs_trl_best']:.2f} of its memory, "
+                f"vocabulary {int(size):,}: {row['ours']:,.0f} logical tokens a second, "
+                f"{row['vs_trl_bfd']:.1f} times TRL's bfd, "
+                f"{row['vs_trl_best']:.1f} times its best ({row['trl_best']}), with "
+                f"{row['memory_vs_trl_best']:.2f} of its memory, "
                 f"{row['matmul_share']:.0%} of what matrix products reach"
             )
 

@@ -1,9 +1,10 @@
-"""Verdicts a second on one core, and agreement with the sources, on recorded outputs of real models.
+"""Verdicts per second on one core, and agreement with the sources, on outputs of real models.
 
     python -m benchmarks.verify [--truth DIR] [--quick] [--json]
-    python -m benchmarks.verify --disagreements FILE.jsonl      only the list of every row on which the source's verdict and ours differ
+    python -m benchmarks.verify --disagreements FILE.jsonl
 
-Beside the rate of the numbers stands that of math-verify, in the same run, where it is installed.
+The second form writes every row on which the source's verdict and ours differ. The rate on number
+answers stands beside that of math-verify, in the same run, where it is installed.
 """
 
 import argparse
@@ -77,7 +78,7 @@ def agreement(rows: list[dict[str, Any]], name: str) -> dict[str, float]:
 
 
 def disagreements(sources: dict[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    """Every row, contested ones too, on which the source's verdict and ours differ, with what seems to be why."""
+    """Yield every row on which the source's verdict and ours differ, with the likely reason."""
     for source, rows in sources.items():
         for row in rows:
             outcome = judge(row["response"], row["answer_type"], row["choices"], row["reference"])
@@ -99,7 +100,7 @@ def disagreements(sources: dict[str, list[dict[str, Any]]]) -> Iterator[dict[str
 
 
 def kind_of(row: dict[str, Any], outcome: Outcome) -> str:
-    """Why the two verdicts differ, as far as a rule can tell."""
+    """Return why the two verdicts differ, as far as a rule can tell."""
     answer, reason = outcome.answer or "", outcome.reason
     if "hidden second call" in str(row.get("label_kind")):
         held = "another answer" if answer else "no answer"
@@ -135,7 +136,7 @@ def kind_of(row: dict[str, Any], outcome: Outcome) -> str:
 
 
 def _same_but_written_otherwise(row: dict[str, Any], answer: str) -> bool:
-    """Whether the source found the same number: 40000 for "40,000", or one that differs in the last digit of a float."""
+    """Return whether the source found the same number, written in another way."""
     theirs, right = value_of(str(row.get("extracted"))), reference_value(row["reference"])
     ours = value_of(answer)
     return (
@@ -147,7 +148,7 @@ def _same_but_written_otherwise(row: dict[str, Any], answer: str) -> bool:
 
 
 def write_disagreements(sources: dict[str, list[dict[str, Any]]], path: Path) -> Counter[str]:
-    """Write them as JSON Lines, and count them by kind."""
+    """Write the rows as JSON Lines, and count them by kind."""
     kinds: Counter[str] = Counter()
     with path.open("wb") as file:
         for row in disagreements(sources):
@@ -157,7 +158,7 @@ def write_disagreements(sources: dict[str, list[dict[str, Any]]], path: Path) ->
 
 
 def peer_rate(rows: list[dict[str, Any]]) -> float | None:
-    """Rows a second of math-verify on number answers; None where it is not installed."""
+    """Return rows per second of math-verify on number answers; None without it."""
     try:
         from math_verify import parse, verify
     except ImportError:
@@ -204,10 +205,12 @@ def main() -> None:
         return
     for name, row in figures["agreement"].items():
         print(
-            f"{name:34s} n {row['n']:5,}  agree {row['agree']:6.2f} %  answer found {row['format_ok']:6.2f} %  wrongly right {row['wrongly_right']}"
+            f"{name:34s} n {row['n']:5,}  agree {row['agree']:6.2f} %  answer found "
+            f"{row['format_ok']:6.2f} %  wrongly right {row['wrongly_right']}"
         )
     print(
-        f"\n{len(everything):,} rows: {figures['verdicts_per_second']:,.0f} verdicts a second on one core"
+        f"\n{len(everything):,} rows: {figures['verdicts_per_second']:,.0f} verdicts a second on "
+        "one core"
     )
     if peer is not None:
         print(f"numbers: {rate_numbers / peer:.0f} times the rate of math-verify in this run")

@@ -1,11 +1,12 @@
-"""How long `orcinus view` takes to answer over a run of a million attempts: whole pages over HTTP, from the request to the last byte.
+"""The time that `orcinus view` takes for whole pages over a run of a million attempts.
 
     python -m benchmarks.view [--rows 1000000] [--json]
 
-Makes a run folder (a tenth of the attempts the student's probe, six tenths the teacher's, three tenths five arms of an
-evaluation; answers of about 1,000 characters, English words in English frequencies), serves it as a user would, and asks
-each kind of page with other words, filters and rows every time. The target is 200 ms. A search that takes longer is shown as far
-as it is: "whole at once" is how often it was at its end.
+It makes a run folder: a tenth of the attempts are the student's probe, six tenths the teacher's,
+and three tenths five arms of an evaluation. Answers have about 1,000 characters of English words in
+English frequencies. It serves the run as a user would, and asks for each kind of page with other
+words, filters and rows every time. The target is 200 ms, from the request to the last byte. A
+longer search shows what it has found so far; "whole at once" is the share of complete searches.
 """
 
 import argparse
@@ -42,8 +43,8 @@ LAST = 10**8
 TASKS = [f"task-{number:02d}" for number in range(20)]
 STRATEGIES = ["direct", "explain_then_answer", "step_by_step", "decompose"]
 SYSTEM = (
-    "Work through the problem in small numbered steps, each following from the ones before. Then give the answer. "
-    * 2
+    "Work through the problem in small numbered steps, each following from the ones before. Then "
+    "give the answer. " * 2
 )
 WORDS = np.array(re.findall(r"\S+", " ".join(topics.values())), dtype=object)
 """65,000 running words of English prose and code: what Python ships as the text of its help."""
@@ -52,7 +53,7 @@ GROUP = tables.ROWS_PER_BATCH
 
 
 def texts(draw: np.random.Generator, count: int, median_words: int) -> list[str]:
-    """Texts of log-normal length, put together from short runs of real prose, with a number here and there."""
+    """Make texts of lognormal length from short runs of real prose and some numbers."""
     runs = np.maximum(
         1, (draw.lognormal(np.log(median_words), 0.6, count) / RUN_OF_WORDS).astype(int)
     ).clip(max=400)
@@ -78,7 +79,7 @@ def messages(questions: list[str]) -> pa.Array:
 def attempts(
     draw: np.random.Generator, first: int, examples: np.ndarray, model: str, sample: int
 ) -> pa.Table:
-    """A row group of attempts at the examples with these numbers."""
+    """Make a row group of attempts at the examples with these numbers."""
     count = len(examples)
     answers = [str(number) for number in draw.integers(0, 1000, count)]
     written = [
@@ -145,7 +146,7 @@ def table(path: Path, parts: Iterator[pa.Table]) -> None:
 
 
 def step(run: Path, name: str, inputs: dict[str, str]) -> Path:
-    """A finished step's folder with what is said of it."""
+    """Write a finished step's folder with its summary."""
     folder = run / f"{name}-00000000"
     folder.mkdir(parents=True, exist_ok=True)
     record = {
@@ -161,7 +162,7 @@ def step(run: Path, name: str, inputs: dict[str, str]) -> Path:
 
 
 def make_run(run: Path, rows: int) -> None:
-    """A finished run with so many attempts."""
+    """Write a finished run with this many attempts."""
     draw = np.random.default_rng(0)
     taught, probed, held_out = 3 * rows // 10, rows // 40, 6 * rows // 100
     total = taught + probed + held_out
@@ -225,7 +226,7 @@ def make_run(run: Path, rows: int) -> None:
     curated = step(run, "curate", {"sample": "sample", "teach": "teach"})
     erased = step(run, "erase", {"sample": "sample", "curate": "curate"})
     with pq.ParquetFile(teach) as file:
-        # The first trace of each example is kept, the second is a repetition: whole row groups, of which half are either.
+        # Keep the first trace of each example; the second repeats it. Half of each row group.
         half = -(-taught // GROUP)
         table(curated / "kept.parquet", (file.read_row_group(group) for group in range(half)))
         table(
@@ -276,7 +277,7 @@ def lessons(rows: pa.Table) -> pa.Table:
 
 
 def kinds(run: Path, rows: int) -> dict[str, Callable[[random.Random], str]]:
-    """Each kind of page: an address, another one at every call."""
+    """Return each kind of page as a function that makes another address at every call."""
     counts: dict[str, int] = {}
     for word in (word.lower() for word in WORDS):
         if word.isalpha():
@@ -346,7 +347,7 @@ def kinds(run: Path, rows: int) -> dict[str, Callable[[random.Random], str]]:
 
 
 def fetch(url: str) -> tuple[float, str]:
-    """Milliseconds, and the page."""
+    """Return milliseconds, and the page."""
     clock = time.perf_counter()
     with urllib.request.urlopen(url) as reply:
         page = reply.read()
@@ -354,7 +355,7 @@ def fetch(url: str) -> tuple[float, str]:
 
 
 def cpu_s(process: int) -> float:
-    """Seconds of processor time that a process has used, by the kernel's clock of hundredths; NaN where there is no /proc."""
+    """Return CPU seconds of a process from the kernel (in hundredths); NaN without /proc."""
     try:
         fields = (
             Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
@@ -426,11 +427,13 @@ def main() -> None:
     for kind, row in figures["pages"].items():
         late = "" if row["p95_ms"] < TARGET_MS else "   over the target"
         print(
-            f"{kind:36s} median {row['median_ms']:7.1f} ms   p95 {row['p95_ms']:7.1f} ms   processor {row['cpu_ms']:6.1f} ms   "
+            f"{kind:36s} median {row['median_ms']:7.1f} ms   p95 {row['p95_ms']:7.1f} ms   "
+            f"processor {row['cpu_ms']:6.1f} ms   "
             f"whole at once {row['whole']:4.0%}{late}"
         )
     print(
-        f"\n{figures['rows']:,} attempts ({figures['run_mb']:,.0f} MB of tables): first page after {figures['opened_s']:.1f} s, "
+        f"\n{figures['rows']:,} attempts ({figures['run_mb']:,.0f} MB of tables): first page "
+        f"after {figures['opened_s']:.1f} s, "
         f"every word searchable after {figures['indexed_s']:.0f} s"
     )
 

@@ -1,8 +1,8 @@
-"""Score against tokens of votes, best of n and tree search, on the demo's base student: the table in docs/evaluation.md.
+"""Score against tokens for votes, best of n and tree search: the table in docs/evaluation.md.
 
-python scripts/measure_search.py FOLDER [TEMPERATURE_OF_REBASE]
+    python scripts/measure_search.py FOLDER [TEMPERATURE_OF_REBASE]
 
-What was asked stands in FOLDER's ledger: the same command goes on where it stopped.
+The model is the demo's base student. Replies are in FOLDER's ledger: the same command resumes.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ SAMPLING = SamplingConfig(samples=16, temperature=0.7, max_tokens=96)
 
 
 async def measured(folder: Path, ways: DecideConfig) -> list[DecisionScore]:
-    """Ask everything, or recall it."""
+    """Ask every question, or recall its answers."""
     examples = [
         e
         for f in FAMILIES
@@ -74,7 +74,7 @@ async def measured(folder: Path, ways: DecideConfig) -> list[DecisionScore]:
 
 
 def main() -> None:
-    """Print the table, and every way against one answer and against REBASE at the same n, paired by item."""
+    """Print the table, and each rule against one answer and against REBASE, paired by item."""
     folder = Path(sys.argv[1])
     ways = (
         WAYS.model_copy(update={"temperature": float(sys.argv[2])}) if len(sys.argv) > 2 else WAYS
@@ -96,7 +96,8 @@ def main() -> None:
             for other in ("majority of 1", *([f"rebase of {n}"] if by != "rebase" else ())):
                 a, b = means[f"{by} of {n}"], means[other]
                 found = stats.compare([a[key] for key in a], [b[key] for key in a], seed=SEED)
-                points = f"{100 * found.difference:+.1f} ({100 * found.low:+.1f} … {100 * found.high:+.1f})"
+                interval = f"{100 * found.low:+.1f} … {100 * found.high:+.1f}"
+                points = f"{100 * found.difference:+.1f} ({interval})"
                 print(
                     f"{by} of {n} against {other}: {points}, p = {found.p_value:.3f}, n = {found.n}"
                 )

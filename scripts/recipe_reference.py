@@ -86,23 +86,26 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     head = (
-        "# Every key of a recipe\n\nMade from the code by `scripts/recipe_reference.py`. `orcinus schema` prints the same as JSON Schema, for\n"
-        "editors that complete and check YAML. Unknown keys are refused, with the nearest known one.\n"
+        "# Every key of a recipe\n\nMade from the code by `scripts/recipe_reference.py`. "
+        "`orcinus schema` prints the same as JSON Schema, for\n"
+        "editors that complete and check YAML. Unknown keys are refused, with the nearest known "
+        "one.\n"
     )
     return head + "".join(f"\n## {title}\n\n{''.join(rows(model))}" for title, model in SECTIONS)
 
 
 def rows(model: type[BaseModel]) -> Iterator[str]:
-    """A table of the model's fields."""
+    """Return a table of the model's fields."""
     yield "| key | default | what it is |\n|---|---|---|\n"
     for name, field in model.model_fields.items():
-        yield f"| `{name}` | {default_of(field.get_default(call_default_factory=True))} | {cell(field.description or '')} |\n"
+        default = default_of(field.get_default(call_default_factory=True))
+        yield f"| `{name}` | {default} | {cell(field.description or '')} |\n"
 
 
 def default_of(value: Any) -> str:
-    """A field's default as YAML would write it."""
+    """Return a field's default as YAML writes it."""
     if value is PydanticUndefined:
         return "needed"
     if value is None:
@@ -123,7 +126,7 @@ def default_of(value: Any) -> str:
 
 
 def cell(text: str) -> str:
-    """Text for one cell of a table."""
+    """Return text for one cell of a table."""
     return " ".join(text.split()).replace("|", "\\|").replace("``", "`")
 
 

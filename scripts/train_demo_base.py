@@ -1,12 +1,14 @@
-"""Train the demo's base student: a language model that has met easy questions of the demo's kinds, and is shipped with it.
+r"""Train the demo's base student, a language model that has seen easy questions of the demo's kinds.
 
     python scripts/train_demo_base.py src/orcinus/pipeline/demo/base --minutes 7 8
-    python scripts/train_demo_base.py runs/bbh-base --recipe docs/experiments/bbh.yaml --minutes 25 25 --layers 4 --vocabulary 900
+    python scripts/train_demo_base.py runs/bbh-base --recipe docs/experiments/bbh.yaml \
+        --minutes 25 25 --layers 4 --vocabulary 900
 
-First it learns to work step by step, then to do so, or otherwise, as a strategy's message says. (All strategies at once do not
-work: the answers that it cannot give directly are noise, and with 24,000 examples of each kind it learnt none. LOG.md has the figures.)
-Without a strategy (no system message, or a generic one) it answers at once, as small instruction-tuned models tend to. Every
-question that the recipe asks, in its tasks and in its evaluation sets, is left out; sizes end one below the recipe's.
+First it learns to work step by step, then to follow the strategy's message. All strategies at once
+do not work: answers that it cannot give directly are noise, and with 24,000 examples of each kind
+it learned none (LOG.md has the figures). Without a strategy (no system message, or a generic one)
+it answers at once, as small instruction-tuned models tend to do. Every question of the recipe's
+tasks and evaluation sets is left out, and sizes end one below the recipe's.
 """
 
 import argparse
@@ -44,7 +46,7 @@ Sequence = tuple[list[int], int]
 
 
 def asked_by(recipe: Path) -> tuple[dict[str, tuple[int, int]], set[str]]:
-    """The sizes to train on, by family, and all questions of a recipe's tasks and evaluation sets."""
+    """Return the sizes to train on by family, and all questions of a recipe."""
     content = yaml.safe_load(recipe.read_text(encoding="utf-8"))
     tasks = [ProceduralConfig(**task) for task in content["tasks"]]
     left_out = {example.prompt for task in tasks for example in draw(task)}
@@ -59,7 +61,7 @@ def asked_by(recipe: Path) -> tuple[dict[str, tuple[int, int]], set[str]]:
 
 
 def examples(random: Random, recipe: Path, *, full: bool) -> Iterator[tuple[Messages, str]]:
-    """Conversations without end, and what is to be written: all strategies if ``full``, else the steps without any message."""
+    """Yield conversations without end: all strategies if ``full``, else steps only."""
     sizes, left_out = asked_by(recipe)
     families = sorted(sizes)
     generic = ["", *generic_messages().values()]
@@ -84,7 +86,7 @@ def examples(random: Random, recipe: Path, *, full: bool) -> Iterator[tuple[Mess
 
 
 def texts(recipe: Path) -> Iterator[str]:
-    """What the tokenizer learns from: every message often enough to become whole words, and the questions."""
+    """Yield the tokenizer's training texts: every message often, and the questions."""
     for _ in range(200):
         yield from (built_in()[name].system for name in STRATEGIES)
         yield from generic_messages().values()
@@ -98,7 +100,7 @@ def texts(recipe: Path) -> Iterator[str]:
 def batches(
     chat: Chat, recipe: Path, seed: int, *, full: bool
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """Padded batches (B, T) of tokens and labels, questions masked, in random order."""
+    """Yield padded batches (B, T) of tokens and labels in random order, questions masked."""
     random = Random(seed)
     source = examples(random, recipe, full=full)
     while True:
@@ -123,7 +125,7 @@ def padded(group: list[Sequence]) -> dict[str, torch.Tensor]:
 
 
 def optimizers(model: Any, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside, AdamW for embeddings and norms."""
+    """Make Muon for the inner matrices, AdamW for embeddings and norms."""
     inside = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     return [
@@ -135,7 +137,7 @@ def optimizers(model: Any, rate: float) -> list[torch.optim.Optimizer]:
 def train(
     model: Any, stream: Iterator[dict[str, torch.Tensor]], minutes: float, rate: float
 ) -> None:
-    """Train for a time; the rates fall linearly to a twentieth after the first 30 % of it."""
+    """Train for a time; rates fall linearly to a twentieth after the first 30 %."""
     optimizer_list, decay_from = optimizers(model, rate), 0.3
     base = [group["lr"] for optimizer in optimizer_list for group in optimizer.param_groups]
     start, step, recent = time.monotonic(), 0, []
