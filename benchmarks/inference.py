@@ -32,10 +32,7 @@ from orcinus.strategies.library import built_in
 from orcinus.training.scratch_model import make_student
 
 BATCH = 32
-WORDS = (
-    "the small student reads a question and writes an answer word by word "  # noqa: SIM905
-    "until it is done with it"
-).split()
+WORDS = ["the", "small", "student", "reads", "a", "question", "and", "writes", "an", "answer", "word", "by", "word", "until", "it", "is", "done", "with", "it"]
 
 
 def questions(count: int) -> list[tuple[Messages, int]]:

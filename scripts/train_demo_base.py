@@ -1,4 +1,4 @@
-r"""Train the demo's base student, a language model that has seen easy questions of the demo's kinds.
+r"""Train the demo's base student, a model that has seen easy questions of its kinds.
 
     python scripts/train_demo_base.py src/orcinus/pipeline/demo/base --minutes 7 8
     python scripts/train_demo_base.py runs/bbh-base --recipe docs/experiments/bbh.yaml \
