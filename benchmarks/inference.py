@@ -32,7 +32,8 @@ from orcinus.strategies.library import built_in
 from orcinus.training.scratch_model import make_student
 
 BATCH = 32
-WORDS = ["the", "small", "student", "reads", "a", "question", "and", "writes", "an", "answer", "word", "by", "word", "until", "it", "is", "done", "with", "it"]
+WORDS = """the small student reads a question and writes an answer word by word
+until it is done with it""".split()  # noqa: SIM905
 
 
 def questions(count: int) -> list[tuple[Messages, int]]:

@@ -71,7 +71,7 @@ def tiny_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small_recipe(tmp_path: Path) -> Path:
-    """A recipe that runs all of the method in seconds: two tasks, a scratch student, a teacher that is a program."""
+    """Write a recipe that runs the whole method in seconds, with a program as teacher."""
     return write_recipe(tmp_path / "recipe.yaml")
 
 

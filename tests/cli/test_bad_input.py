@@ -1,4 +1,4 @@
-"""Mistakes of a user on the command line: one clear line, exit code 2, no traceback, nothing lost."""
+"""Mistakes on the command line: one clear line, exit code 2, no traceback, nothing lost."""
 
 import fcntl
 import json

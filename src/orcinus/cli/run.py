@@ -106,7 +106,7 @@ def demo(
 def _run(
     recipe: Path, until: Step | None, *, as_json: bool, runs: Path, **options: Unpack["Flags"]
 ) -> Path:
-    """Run a recipe up to the step ``until`` (None: all of it), print the result, return its folder."""
+    """Run a recipe up to the step ``until`` (None: all), print the result, return its folder."""
     from orcinus.cli.tables import print_scores
     from orcinus.evaluation.scores import latest_scores, scores_content
     from orcinus.pipeline import api
