@@ -76,8 +76,8 @@ def _title(scores: ModelScores) -> str:
 def _headline(scores: ModelScores) -> Iterator[str]:
     if scores.macro is not None:
         yield (
-            f"{percent(scores.macro)} right: the mean over the benchmarks of the mean of tasks under "
-            "the first condition."
+            f"{percent(scores.macro)} right: the mean over the benchmarks of the mean of tasks "
+            "under the first condition."
         )
     if scores.orca2_six is not None:
         yield f"{percent(scores.orca2_six)}: the mean of Orca 2's six benchmarks."
