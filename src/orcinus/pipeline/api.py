@@ -331,10 +331,14 @@ def evaluate(
         OrcinusError: The benchmarks cannot be read, or the model cannot be called.
     """
     names = [benchmarks] if isinstance(benchmarks, str) else benchmarks
-    chosen = BenchmarkSettings(
-        benchmarks=tuple(map(load_benchmark, names)),
-        data=None if data is None else Path(data).expanduser(),
-        **(settings or {}),
+    chosen: BenchmarkSettings = parse_section(
+        BenchmarkSettings,
+        {
+            **(settings or {}),
+            "benchmarks": tuple(map(load_benchmark, names)),
+            "data": None if data is None else Path(data).expanduser(),
+        },
+        "settings",
     )
     runtime = runtime_of(runs, **flags)
 
