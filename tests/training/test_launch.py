@@ -178,7 +178,9 @@ def test_an_interrupt_leaves_no_worker_behind(
         told = Told()
         running = launch(job(tiny_student, lessons, tmp_path / "a"), processes=2, progress=told)
         task = asyncio.create_task(running)
-        await told.started.wait()
+        started = asyncio.create_task(told.started.wait())
+        # A launch that fails must end the test, not leave it waiting.
+        await asyncio.wait({task, started}, return_when=asyncio.FIRST_COMPLETED)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

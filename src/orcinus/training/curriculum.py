@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from transformers import TrainingArguments
 
 from orcinus.core.errors import ConfigError, StepError, StoreError
+from orcinus.core.files import write_atomically
 from orcinus.core.protocols import Executor
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
@@ -73,7 +74,8 @@ def train_curriculum(
             with _explain_full_disk(out):
                 result = _learn_stage(job, place, source, progress, executor)
             if processes.is_first():
-                (out / layout.DONE).write_bytes(orjson.dumps(result))
+                # Atomically: the other processes read it as soon as it exists.
+                write_atomically(out / layout.DONE, orjson.dumps(result))
             processes.wait_for(out / layout.DONE)
         facts[stage.name] = orjson.loads((out / layout.DONE).read_bytes())
         source = job.student.model_copy(

@@ -23,6 +23,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orcinus.core.files import write_atomically
 from orcinus.core.protocols import Executor
 from orcinus.core.types import Lesson
 from orcinus.models.local.chat_format import Chat
@@ -234,8 +235,8 @@ def _write_shards(shards: Iterable[_Shard], folder: Path, evidence: Sequence[str
     kept: dict[str, Any] = dict(zip(evidence, columns, strict=True))
     np.savez(folder / layout.LESSON_NUMBERS, **kept)
     pq.write_table(pa.table({"id": pa.chunked_array(ids, pa.string())}), folder / layout.LESSON_IDS)
-    # Written last: where this file is, all are whole.
-    (folder / layout.TOKEN_FACTS).write_bytes(orjson.dumps({"too_long": too_long}))
+    # Written last and atomically: where this file is, all are whole.
+    write_atomically(folder / layout.TOKEN_FACTS, orjson.dumps({"too_long": too_long}))
 
 
 def _evidence_number(name: str, lesson: Lesson, chat: Chat) -> float:
