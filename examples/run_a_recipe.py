@@ -2,7 +2,7 @@
 
 It prints:
 
-    1,000 calls at most, 0.00 dollars
+    501 calls at most, 0.00 dollars
     largest: taught with step_by_step
     sums: taught with step_by_step
     before: 28% right (17% to 42%)

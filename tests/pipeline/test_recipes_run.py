@@ -39,7 +39,7 @@ def test_a_small_recipe_learns_from_its_assistant_and_then_from_its_teacher(
     assert kept == ({"kept"} if name == "orca-1-small" else {"generic"})
     traced = orcinus("show", by_role["assistant"][0].id, cwd=tmp_path)
     assert traced.returncode == 0, traced.stderr
-    assert "short:assistant" in traced.stdout
+    assert "demo:assistant" in traced.stdout
     train = finished_steps(run_dir, "train")[0]
     assert (train / "stage-1" / "model.safetensors").exists()
     assert (train / "stage-2" / "model.safetensors").exists()
