@@ -50,6 +50,6 @@ if __name__ == "__main__":
         for i, (a, b) in enumerate(questions)
     ]
     model = {"kind": "endpoint", "model": "my-model", "base_urls": [url]}
-    scores = orcinus.probe(model, examples, ["direct", "step_by_step"])
+    scores = orcinus.probe(model, examples, ["direct", "step_by_step"], concurrency=4)
     for strategy, score in scores["sums"].items():
         print(f"{strategy}: {score.mean:.0%} right ({score.low:.0%} to {score.high:.0%})")

@@ -1,4 +1,4 @@
-"""Run a small recipe offline and look at what it gave. Takes about 40 seconds on two cores.
+"""Run a small recipe offline and look at what it gave. Takes about 50 seconds on two cores.
 
 It prints:
 
