@@ -212,6 +212,11 @@ MISTAKES: list[tuple[str, str, str]] = [
         ":4: student: no kind 'locla'; did you mean 'local'",
     ),
     (
+        "a misspelt section that is needed",
+        f"name: a\n{TASKS}student: {{kind: scratch}}\ntecher: {{kind: self}}\n",
+        ":5: unknown key 'techer'; did you mean 'teacher'",
+    ),
+    (
         "no kind",
         f"name: a\n{TASKS}student: {{path: x}}\nteacher: {{kind: self}}\n",
         ":4: student: the key 'kind' is missing",

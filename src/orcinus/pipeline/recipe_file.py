@@ -245,7 +245,8 @@ def _explain(error: ValidationError, shape: Any, lines: Lines, source: str) -> s
         for p in problems
         if not any(q is not p and q["loc"][: len(p["loc"])] == p["loc"] for q in problems)
     ]
-    first = min(problems, key=lambda problem: _locate(problem["loc"], lines)[1])
+    # A missing key comes last: another mistake, such as a misspelt key, often explains it.
+    first = min(problems, key=lambda p: (p["type"] == "missing", _locate(p["loc"], lines)[1]))
     keys, line = _locate(first["loc"], lines)
     if first["type"] != "missing" and keys not in lines:
         keys = keys[:-1]  # pydantic's name for one of several types
