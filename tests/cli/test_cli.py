@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import typer
@@ -11,8 +11,7 @@ from tests.conftest import write_recipe
 from tests.pipeline.test_run import orcinus
 
 from orcinus.cli.app import app
-from orcinus.cli.run import Step
-from orcinus.pipeline.method import VERBS
+from orcinus.pipeline.verbs import VERBS
 
 HEAVY = ("torch", "transformers", "pyarrow", "scipy", "numpy")
 
@@ -50,8 +49,10 @@ def test_every_command_shows_an_example() -> None:
     assert without == []
 
 
-def test_run_stops_after_any_step_of_the_method() -> None:
-    assert get_args(Step) == VERBS
+def test_run_stops_after_any_step_of_the_method(tmp_path: Path) -> None:
+    done = orcinus("run", "r.yaml", "--until", "nothing", cwd=tmp_path)
+    assert done.returncode == 2
+    assert all(f"'{verb}'" in done.stderr for verb in VERBS)
 
 
 @pytest.mark.parametrize(

@@ -2,33 +2,18 @@
 
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Unpack, get_args
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 from rich.table import Table
 
 from orcinus.cli import options as flags
+from orcinus.pipeline.verbs import VERBS, Verb
 from orcinus.runs import layout
 
 if TYPE_CHECKING:
     from orcinus.pipeline.api import Flags
     from orcinus.pipeline.plan import Plan
-
-Step = Literal[
-    "sample",
-    "student",
-    "probe",
-    "assign",
-    "skills",
-    "select",
-    "teach",
-    "curate",
-    "erase",
-    "train",
-    "evaluate",
-    "report",
-]
-"""The steps of a run in order, as ``pipeline.method.VERBS`` has them."""
 
 
 def plan(
@@ -57,8 +42,8 @@ def plan(
 def run(
     recipe: flags.RecipeArgument,
     until: Annotated[
-        Step | None,
-        typer.Option(metavar="STEP", help=f"Stop after this step: {', '.join(get_args(Step))}."),
+        Verb | None,
+        typer.Option(metavar="STEP", help=f"Stop after this step: {', '.join(VERBS)}."),
     ] = None,
     runs: flags.Runs = flags.DEFAULT_RUNS,
     ledger: flags.LedgerPath = None,
@@ -104,7 +89,7 @@ def demo(
 
 
 def _run(
-    recipe: Path, until: Step | None, *, as_json: bool, runs: Path, **options: Unpack["Flags"]
+    recipe: Path, until: Verb | None, *, as_json: bool, runs: Path, **options: Unpack["Flags"]
 ) -> Path:
     """Run a recipe up to the step ``until`` (None: all), print the result, return its folder."""
     from orcinus.cli.tables import print_scores

@@ -35,7 +35,6 @@ from orcinus.evaluation.conditions import BenchmarkSettings
 from orcinus.evaluation.scores import latest_scores
 from orcinus.pipeline.benchmarks import evaluate_and_report
 from orcinus.pipeline.event_loop import run_coroutine
-from orcinus.pipeline.method import Verb
 from orcinus.pipeline.model_argument import (
     ModelArgument,
     folder_name,
@@ -48,6 +47,7 @@ from orcinus.pipeline.progress import Lines
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.recipe_file import load_recipe, parse_recipe, parse_section
 from orcinus.pipeline.run import base_of, run_recipe
+from orcinus.pipeline.verbs import Verb
 from orcinus.runs import layout, tables
 from orcinus.runs.assigned import Assigned
 from orcinus.runs.context import Progress, Runtime, Silent

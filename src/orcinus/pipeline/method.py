@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from orcinus.core.types import Strategy
 from orcinus.evaluation import evaluate
@@ -34,28 +34,6 @@ from orcinus.training import train
 from orcinus.verifiers.judge_prompts import prompts_identity
 
 Content = Literal["explanation", "answer_only"]
-Verb = Literal[
-    "sample",
-    "student",
-    "probe",
-    "assign",
-    "skills",
-    "select",
-    "teach",
-    "curate",
-    "erase",
-    "train",
-    "evaluate",
-    "report",
-]
-"""The verbs of the steps, in order. A recipe has ``student`` only for a student made from scratch,
-``skills`` and ``select`` only where it has these sections."""
-VERBS: tuple[Verb, ...] = get_args(Verb)
-
-
-def verb_of(name: str) -> str:
-    """Return the verb in the name of a step: ``train`` of ``train-answer_only``."""
-    return name.partition("-")[0]
 
 
 def steps_of(recipe: Recipe, base: Path) -> list[Step]:

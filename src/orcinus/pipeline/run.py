@@ -14,10 +14,11 @@ from orcinus.core.protocols import Completer
 from orcinus.core.registry import recipe_folder
 from orcinus.models.configs import SelfConfig
 from orcinus.models.roles import Models
-from orcinus.pipeline.method import VERBS, steps_of, verb_of
+from orcinus.pipeline.method import steps_of
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.recipe_file import dump_recipe
 from orcinus.pipeline.step import Step, run_steps
+from orcinus.pipeline.verbs import VERBS, verb_of
 from orcinus.runs import layout
 from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.folders import locked, model_made_by, modules_folder

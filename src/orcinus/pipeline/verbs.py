@@ -1,0 +1,26 @@
+"""The verbs of the steps. A module of its own, so that `orcinus --help` loads no step."""
+
+from typing import Literal, get_args
+
+Verb = Literal[
+    "sample",
+    "student",
+    "probe",
+    "assign",
+    "skills",
+    "select",
+    "teach",
+    "curate",
+    "erase",
+    "train",
+    "evaluate",
+    "report",
+]
+"""The verbs of the steps, in order. A recipe has ``student`` only for a student made from scratch,
+``skills`` and ``select`` only where it has these sections."""
+VERBS: tuple[Verb, ...] = get_args(Verb)
+
+
+def verb_of(name: str) -> str:
+    """Return the verb in the name of a step: ``train`` of ``train-answer_only``."""
+    return name.partition("-")[0]
