@@ -160,6 +160,7 @@ def test_the_smallest_detectable_loss_is_exact(n: int) -> None:
     assert minimum_detectable_drop(4) is None
 
 
+@pytest.mark.slow
 def test_a_run_asks_only_the_student_the_retention_tasks(tmp_path: Path) -> None:
     watched = [{"generator": "reverse", "name": "watched", "count": 10, "size": [2, 3]}]
     write_recipe(tmp_path / "r.yaml", retention=watched)

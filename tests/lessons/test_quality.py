@@ -38,6 +38,7 @@ def test_the_classifier_learns_what_the_judge_prefers() -> None:
     assert estimate == validate(known, good, [str(i) for i in range(300)], seed=0)
 
 
+@pytest.mark.slow
 def test_random_labels_are_no_better_than_chance() -> None:
     made, _ = texts(100, 2)
     found = []

@@ -196,6 +196,7 @@ def test_the_budget_holds_for_batches_too(tmp_path: Path) -> None:
         assert 0.0 < ledger.spent("r")[0] <= 0.02
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_pay_nothing_twice(tmp_path: Path) -> None:
     server = subprocess.Popen(
         [

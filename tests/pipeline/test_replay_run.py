@@ -57,6 +57,7 @@ def replay_url(tmp_path: Path) -> Iterator[str]:
         server.communicate()
 
 
+@pytest.mark.slow
 def test_recorded_outputs_over_http_teach_a_student(tmp_path: Path, replay_url: str) -> None:
     teacher = {
         "kind": "endpoint",

@@ -19,6 +19,7 @@ BASE: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_the_student_s_own_right_answers_are_its_lessons_round_after_round(tmp_path: Path) -> None:
     sampling = {"max_tokens": 64, "samples": 2, "temperature": 0.7}
     write_recipe(

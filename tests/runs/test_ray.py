@@ -148,6 +148,7 @@ def test_a_node_that_is_killed_costs_the_shard_it_had(
     assert sorted(runs) == [1] * 59 + [2]
 
 
+@pytest.mark.slow
 def test_replicas_answer_as_one_model_does_also_when_one_is_killed(executor: Executor) -> None:
     config = LocalConfig(path=str(BASE), batch_tokens=1000)
 

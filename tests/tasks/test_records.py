@@ -142,6 +142,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
         read(tmp_path / "nothing.jsonl")
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_every_shared_task_is_read_but_for_rows_that_are_broken_in_the_sources(
     shared_data: Path,

@@ -146,6 +146,7 @@ def test_a_worker_finds_an_objective_beside_the_recipe(tmp_path: Path) -> None:
     assert "beside:loss" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_a_mistake_of_the_users_is_told_as_in_one_process(
     tiny_student: Path, lessons: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

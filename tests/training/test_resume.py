@@ -64,6 +64,7 @@ def test_a_stage_that_is_cut_off_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(whole, again, strict=True))
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     one = trained(tmp_path / "one", optim="sgd", max_grad_norm=0)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}

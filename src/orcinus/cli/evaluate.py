@@ -232,7 +232,7 @@ def _print(scores: "ModelScores") -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("benchmark", no_wrap=True)
     table.add_column("layout/system", no_wrap=True)
-    for column in ("mean", "95 % interval", "n", "answer found"):
+    for column in ("mean of tasks", "95 % interval", "n", "answer found"):
         table.add_column(column, justify="right", no_wrap=True)
     failed = 0
     for name, found in scores.benchmarks.items():

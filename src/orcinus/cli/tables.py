@@ -22,7 +22,7 @@ def print_scores(console: Console, scores: "Scores") -> None:
     """Print the headline tables: the accuracy of every arm, and ``after`` against the others."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("held-out questions right", ratio=1)
-    for column in ("mean", "95 % interval", "n", "no answer"):
+    for column in ("mean of tasks", "95 % interval", "n", "no answer"):
         table.add_column(column, justify="right", no_wrap=True)
     for arm, found in scores.arms.items():
         macro, micro = found.accuracy.macro, found.accuracy.micro
@@ -33,7 +33,7 @@ def print_scores(console: Console, scores: "Scores") -> None:
     console.print(table)
     console.print()
     against = Table(box=None, pad_edge=False, header_style="bold")
-    against.add_column("trained on explanations against", ratio=1)
+    against.add_column("difference to explanations, mean of tasks", ratio=1)
     for column in ("points", "95 % interval", "repaired", "lost", "p"):
         against.add_column(column, justify="right", no_wrap=True)
     for row in scores.comparisons:

@@ -116,12 +116,14 @@ class Comparison:
     n: int
     """Items compared."""
     difference: float
-    """Mean of ``a`` minus mean of ``b``, in -1..1."""
+    """Score of ``a`` minus score of ``b``, in -1..1; over all tasks the mean of tasks, each with
+    the same weight."""
     low: float
     high: float
-    """Bounds of the 95 % bootstrap interval of ``difference``."""
+    """Bounds of the 95 % bootstrap interval of ``difference``; tasks are resampled one by one."""
     p_value: float
-    """Two-sided: exact McNemar test; randomised signs where values lie between 0 and 1."""
+    """Two-sided: exact McNemar test; randomised signs where values lie between 0 and 1, or where
+    tasks have different numbers of items."""
     repairs: int
     """Items on which ``a`` is better."""
     regressions: int

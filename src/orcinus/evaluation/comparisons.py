@@ -24,6 +24,8 @@ def compare_items(
 ) -> Comparison | None:
     """Compare the items that both sides answered; return None when there are none.
 
+    Over all tasks the difference is that of the means of tasks, as in every score.
+
     Args:
         a: Name of the first side.
         b: Name of the second side.
@@ -35,7 +37,12 @@ def compare_items(
     keys = [key for key in first if key in second and task in (None, key[0])]
     if not keys:
         return None
-    found = stats.compare([first[key] for key in keys], [second[key] for key in keys], seed=seed)
+    found = stats.compare(
+        [first[key] for key in keys],
+        [second[key] for key in keys],
+        seed=seed,
+        strata=[task for task, _ in keys],
+    )
     return Comparison(a=a, b=b, task=task, p_holm=found.p_value, **asdict(found))
 
 

@@ -38,15 +38,15 @@ class ArmResult:
 
     arm: str
     mean: float
-    """Accuracy of the trained student, mean over seeds and held-out items."""
+    """Accuracy of the trained student: mean of tasks, over seeds."""
     by_seed: tuple[float, ...]
     difference: float | None
-    """Accuracy minus that of the recipe, paired by seed and item; None for the recipe itself."""
+    """Mean of tasks minus that of the recipe, paired by seed and item; None for the recipe."""
     low: float | None
     high: float | None
     """Bounds of its 95 % bootstrap interval over items."""
     p_value: float | None
-    """Exact McNemar test over the items of all seeds, after Holm's correction over arms."""
+    """Paired test over items, each with its mean over seeds, after Holm's correction over arms."""
     answer_tokens: float
     """Mean tokens that the trained student writes in one answer."""
 
@@ -182,7 +182,7 @@ async def ablate(
                 tokens[name].append(judged.attempt.usage.tokens_out)
             if name == BASE:
                 base_dir = run_dir
-                untrained.append(read_scores(folder).arms["before"].accuracy.micro.mean or 0.0)
+                untrained.append(read_scores(folder).arms["before"].accuracy.macro.mean or 0.0)
                 budget = _learnt_tokens(run_dir) if equal == "tokens" else None
     result = Ablation(
         rows=tuple(_compare_arms(values, tokens, seeds)),
@@ -214,33 +214,50 @@ def _compare_arms(
 ) -> Iterable[ArmResult]:
     """Yield each arm, compared with the base on the items that both have.
 
-    The bootstrap draws an item together with its answers under all seeds.
+    Answers to one item under several seeds depend on each other, so the item's mean over seeds is
+    what is compared.
     """
     base = values[BASE]
-    found: dict[str, tuple[float, float, float]] = {}
-    raw: list[float] = []
+    found: dict[str, stats.Compared] = {}
     for name, mine in values.items():
         if name != BASE:
-            keys = sorted(base.keys() & mine.keys())
-            a, b = np.array([mine[key] for key in keys]), np.array([base[key] for key in keys])
-            found[name] = stats.paired_difference(a, b, seed=0, clusters=[key[1:] for key in keys])
-            raw.append(stats.mcnemar(a, b))
-    corrected = dict(zip(found, stats.holm(raw), strict=True))
+            shared = base.keys() & mine.keys()
+            a, b = _over_seeds(mine, shared), _over_seeds(base, shared)
+            items = sorted(a)
+            found[name] = stats.compare(
+                [a[item] for item in items],
+                [b[item] for item in items],
+                seed=0,
+                strata=[task for task, _ in items],
+            )
+    corrected = dict(zip(found, stats.holm([row.p_value for row in found.values()]), strict=True))
     for name, mine in values.items():
         by_seed = tuple(
-            float(np.mean([v for (s, _, _), v in mine.items() if s == seed])) for seed in seeds
+            stats.mean_of_strata(*zip(*of_seed, strict=True))
+            for seed in seeds
+            if (of_seed := [(v, task) for (s, task, _), v in mine.items() if s == seed])
         )
-        difference, low, high = found.get(name, (None, None, None))
+        compared = found.get(name)
         yield ArmResult(
             arm=name,
-            mean=float(np.mean(list(mine.values()))),
+            mean=stats.mean_of_strata(list(mine.values()), [task for _, task, _ in mine]),
             by_seed=by_seed,
-            difference=difference,
-            low=low,
-            high=high,
+            difference=None if compared is None else compared.difference,
+            low=None if compared is None else compared.low,
+            high=None if compared is None else compared.high,
             p_value=float(corrected[name]) if name in corrected else None,
             answer_tokens=float(np.mean(tokens[name])),
         )
+
+
+def _over_seeds(
+    values: Mapping[tuple[int, str, str], float], chosen: Iterable[tuple[int, str, str]]
+) -> dict[tuple[str, str], float]:
+    """Return the mean over seeds of each item, by (task, id)."""
+    by_item: dict[tuple[str, str], list[float]] = {}
+    for key in sorted(chosen):
+        by_item.setdefault(key[1:], []).append(values[key])
+    return {item: float(np.mean(found)) for item, found in by_item.items()}
 
 
 def markdown(result: Ablation) -> str:

@@ -101,8 +101,8 @@ def _read_round(number: int, run_dir: Path) -> Round:
         sampled=taught["attempts"],
         right=taught["right"],
         lessons=curated["kept"],
-        before=scores.arms["before"].accuracy.micro,
-        after=scores.arms["after"].accuracy.micro,
+        before=scores.arms["before"].accuracy.macro,
+        after=scores.arms["after"].accuracy.macro,
         p_value=paired[0].p_value if paired else None,
     )
 

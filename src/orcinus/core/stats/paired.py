@@ -7,7 +7,8 @@ Pairing removes the examples' own difficulty, which is most of the noise in an u
 """
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,19 +58,32 @@ def binomial_at_least(wins: int, n: int) -> float:
     return float(binom.sf(wins - 1, n, 0.5))
 
 
-def sign_flip(a: ArrayLike, b: ArrayLike, *, seed: int, draws: int = 20_000) -> float:
+def sign_flip(
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    seed: int,
+    weights: ArrayLike | None = None,
+    draws: int = 20_000,
+) -> float:
     """Return the two-sided p-value of Fisher's randomisation test on the signs of ``a - b``.
 
-    For values between 0 and 1, such as means over k samples, which McNemar's test cannot compare.
+    For values between 0 and 1, such as means over k samples, and for weighted means, which
+    McNemar's test cannot compare.
 
     Args:
         a: One value for each example.
         b: The same examples in the same order.
         seed: Seed of the draws.
+        weights: Weight of each example in the mean; None weighs all the same.
         draws: Random sign vectors; the smallest possible p-value is about 1 / draws.
     """
     first, second = _pair(a, b)
-    differences = np.round(first - second, 9)
+    differences = first - second
+    if weights is not None:
+        scale = np.asarray(weights, dtype=float)
+        differences = differences * scale / scale.max()
+    differences = np.round(differences, 9)
     # Differences of equal size are interchangeable: the number of positive ones is one binomial
     # draw.
     sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
@@ -85,12 +99,16 @@ def paired_difference(
     *,
     seed: int,
     clusters: Sequence[object] | None = None,
+    strata: Sequence[object] | None = None,
     level: float = LEVEL,
     resamples: int = RESAMPLES,
 ) -> tuple[float, float, float]:
     """Return the mean of ``a - b`` with a percentile bootstrap interval over examples.
 
-    Efron and Tibshirani 1993, chapter 13.
+    Efron and Tibshirani 1993, chapter 13. With several strata it is the mean of the strata's means,
+    and each stratum is resampled by itself. The spread within a stratum of m draws is enlarged by
+    the square root of m / (m - 1), because resampling m draws shows less than the full spread
+    (Rao and Wu 1988).
 
     Args:
         a: One value for each example.
@@ -98,11 +116,13 @@ def paired_difference(
         seed: Seed of the resampling.
         clusters: One name for each value; values of equal name are drawn together, for example by
             passage. None draws each value by itself.
+        strata: One name for each value, for example its task. Strata with a single draw are
+            resampled together. None is one stratum.
         level: Coverage of the interval.
         resamples: Bootstrap draws.
 
     Returns:
-        (difference, low, high).
+        (difference, low, high); the difference is never outside its interval.
 
     Raises:
         ValueError: The two are empty, or their lengths differ.
@@ -110,17 +130,73 @@ def paired_difference(
     first, second = _pair(a, b)
     differences = first - second
     names = range(len(differences)) if clusters is None else clusters
-    index = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    codes = [index[name] for name in names]
-    sums, sizes = np.bincount(codes, weights=differences), np.bincount(codes)
+    rng = np.random.default_rng(seed)
+    parts = list(_by_stratum(differences, names, strata))
+    if len(parts) == 1:
+        mean, means = _resample(*parts[0], rng, resamples)
+    else:
+        mean, means = _resample_strata(parts, rng, resamples)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return mean, min(float(low), mean), max(float(high), mean)
+
+
+def mean_of_strata(values: ArrayLike, strata: Sequence[object]) -> float:
+    """Return the mean of the strata's means, each stratum with the same weight.
+
+    Args:
+        values: (n,) numbers, n at least 1.
+        strata: (n,) names, for example the task of each value.
+    """
+    means = [
+        sums.sum() / sizes.sum()
+        for sums, sizes in _by_stratum(np.asarray(values, dtype=float), range(len(strata)), strata)
+    ]
+    return float(np.mean(means))
+
+
+Draws = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""What is drawn from one stratum: the sum and the number of values of each cluster."""
+
+
+def _by_stratum(
+    values: NDArray[np.float64], clusters: Sequence[object], strata: Sequence[object] | None
+) -> Iterator[Draws]:
+    members: dict[object, list[int]] = {}
+    for i, name in enumerate(strata if strata is not None else [None] * len(values)):
+        members.setdefault(name, []).append(i)
+    for chosen in members.values():
+        index = {name: i for i, name in enumerate(dict.fromkeys(clusters[i] for i in chosen))}
+        codes = [index[clusters[i]] for i in chosen]
+        yield np.bincount(codes, weights=values[chosen]), np.bincount(codes).astype(float)
+
+
+def _resample(
+    sums: NDArray[np.float64], sizes: NDArray[np.float64], rng: np.random.Generator, resamples: int
+) -> tuple[float, NDArray[np.float64]]:
+    """Return the mean over clusters, and the means of the resamples."""
     # Clusters of equal sum and size are interchangeable, so a resample is one multinomial draw over
     # the distinct ones. For right and wrong there are only three, for any number of examples.
     distinct, counts = np.unique(np.stack([sums, sizes], axis=1), axis=0, return_counts=True)
-    rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(sums), counts / counts.sum(), size=resamples)
-    means = (drawn @ distinct[:, 0]) / (drawn @ distinct[:, 1])
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(differences.mean()), float(low), float(high)
+    return float(sums.sum() / sizes.sum()), (drawn @ distinct[:, 0]) / (drawn @ distinct[:, 1])
+
+
+def _resample_strata(
+    parts: Sequence[Draws], rng: np.random.Generator, resamples: int
+) -> tuple[float, NDArray[np.float64]]:
+    """Return the mean of the strata's means, and that of the resamples."""
+    single = np.array([float(sums[0] / sizes[0]) for sums, sizes in parts if len(sums) == 1])
+    weighted = [(sums, sizes, 1.0) for sums, sizes in parts if len(sums) > 1]
+    if len(single):
+        # One draw has no spread of its own: such strata lend it to each other.
+        weighted.append((single, np.ones(len(single)), float(len(single))))
+    total, means = 0.0, np.zeros(resamples)
+    for sums, sizes, weight in weighted:
+        mean, drawn = _resample(sums, sizes, rng, resamples)
+        spread = math.sqrt(len(sums) / (len(sums) - 1)) if len(sums) > 1 else 1.0
+        total += weight * mean
+        means += weight * (mean + spread * (drawn - mean))
+    return total / len(parts), means / len(parts)
 
 
 def _pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -215,30 +291,43 @@ class Compared:
     high: float
     """Bounds of the 95 % bootstrap interval of ``difference``."""
     p_value: float
-    """By McNemar's exact test when all values are 0 or 1, else by randomised signs."""
+    """By McNemar's exact test when all values are 0 or 1 and weigh the same, else by randomised
+    signs."""
     repairs: int
     """Items on which the first is better."""
     regressions: int
     """Items on which the first is worse."""
 
 
-def compare(a: ArrayLike, b: ArrayLike, *, seed: int) -> Compared:
+def compare(
+    a: ArrayLike, b: ArrayLike, *, seed: int, strata: Sequence[object] | None = None
+) -> Compared:
     """Compare ``a`` with ``b``.
 
     Args:
         a: One value in 0..1 for each item.
         b: The other side's values, in the same order.
         seed: Seed of the bootstrap and of the random signs.
+        strata: The task of each item: then the difference, its interval and its test are those of
+            the mean of tasks. None compares means over all items.
     """
     first, second = _pair(a, b)
-    difference, low, high = paired_difference(first, second, seed=seed)
+    difference, low, high = paired_difference(first, second, seed=seed, strata=strata)
+    sizes = Counter(strata if strata is not None else [None] * len(first))
+    weights = None
+    if len(set(sizes.values())) > 1 and strata is not None:
+        weights = [1 / sizes[name] for name in strata]
     binary = np.isin(np.concatenate([first, second]), (0.0, 1.0)).all()
+    if binary and weights is None:
+        p_value = mcnemar(first, second)
+    else:
+        p_value = sign_flip(first, second, seed=seed, weights=weights)
     return Compared(
         n=len(first),
         difference=difference,
         low=low,
         high=high,
-        p_value=mcnemar(first, second) if binary else sign_flip(first, second, seed=seed),
+        p_value=p_value,
         repairs=int((first > second).sum()),
         regressions=int((first < second).sum()),
     )

@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from orcinus.core import stats
 from orcinus.core.errors import ConfigError, StoreError
 from orcinus.core.results import Scores
@@ -221,7 +219,9 @@ def compare_runs(first: Path, second: Path) -> tuple[RunComparison, ...]:
             a, b = _item_means(first, arm), _item_means(second, arm)
             shared = [key for key in a if key in b]
             if shared:
-                found.append(_compare_arm(arm, [a[key] for key in shared], [b[k] for k in shared]))
+                first_values, second_values = [a[key] for key in shared], [b[key] for key in shared]
+                tasks = [task for task, _, _ in shared]
+                found.append(_compare_arm(arm, first_values, second_values, tasks))
     return tuple(found)
 
 
@@ -247,12 +247,14 @@ def _item_means(run_dir: Path, arm: str) -> dict[tuple[str, str, str], float]:
     return {(task, identity, question): value for task, identity, question, value in rows}
 
 
-def _compare_arm(arm: str, first: Sequence[float], second: Sequence[float]) -> RunComparison:
-    compared = stats.compare(second, first, seed=0)
+def _compare_arm(
+    arm: str, first: Sequence[float], second: Sequence[float], tasks: Sequence[str]
+) -> RunComparison:
+    compared = stats.compare(second, first, seed=0, strata=tasks)
     return RunComparison(
         arm=arm,
-        first=float(np.mean(first)),
-        second=float(np.mean(second)),
+        first=stats.mean_of_strata(first, tasks),
+        second=stats.mean_of_strata(second, tasks),
         outcome=stats.outcome(compared.low, compared.high, compared.p_value),
         **asdict(compared),
     )
