@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tests.conftest import read_jsonl
 
 from orcinus.core.stats.ranking import Area, auc

@@ -97,8 +97,11 @@ FSDP = {
 
 @pytest.mark.parametrize(
     ("lora", "trainer"),
-    [(False, {}), (False, FSDP), (True, FSDP)],
-    ids=["replicated", "sharded", "sharded, lora"],
+    [
+        pytest.param(False, {}, id="replicated"),
+        pytest.param(False, FSDP, id="sharded", marks=pytest.mark.slow),
+        pytest.param(True, FSDP, id="sharded, lora", marks=pytest.mark.slow),
+    ],
 )
 def test_two_processes_leave_what_one_leaves(
     tiny_student: Path,

@@ -33,7 +33,7 @@ def print_scores(console: Console, scores: "Scores") -> None:
     console.print(table)
     console.print()
     against = Table(box=None, pad_edge=False, header_style="bold")
-    against.add_column("difference to explanations, mean of tasks", ratio=1)
+    against.add_column("trained on explanations against (mean of tasks)", ratio=1)
     for column in ("points", "95 % interval", "repaired", "lost", "p"):
         against.add_column(column, justify="right", no_wrap=True)
     for row in scores.comparisons:

@@ -167,7 +167,8 @@ def _by_stratum(
     for chosen in members.values():
         index = {name: i for i, name in enumerate(dict.fromkeys(clusters[i] for i in chosen))}
         codes = [index[clusters[i]] for i in chosen]
-        yield np.bincount(codes, weights=values[chosen]), np.bincount(codes).astype(float)
+        sums = np.bincount(codes, weights=values[chosen]).astype(np.float64)
+        yield sums, np.bincount(codes).astype(np.float64)
 
 
 def _resample(
