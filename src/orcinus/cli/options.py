@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Interrupted(Exception):
-    """The user pressed Ctrl-C."""
+class Interrupted(BaseException):
+    """The user pressed Ctrl-C, or another signal asked the command to stop."""
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Commands that use what a run made: chat, serve, export."""
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -101,7 +102,11 @@ def export(
 
 
 def _read_question() -> str:
+    # Ctrl-C only cancels the coroutine that called this, and `input` would go on waiting.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return input("> ").strip()
     except EOFError:
         return ""
+    finally:
+        signal.signal(signal.SIGINT, handler)

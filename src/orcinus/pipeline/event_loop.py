@@ -6,6 +6,19 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+"""What ``run_coroutine`` runs in the main thread: at most one."""
+
+
+def cancel_running() -> bool:
+    """Cancel the coroutine that ``run_coroutine`` runs; return False where there is none.
+
+    Safe in the handler of a signal. ``run_coroutine`` then raises KeyboardInterrupt.
+    """
+    for loop, task in _running:
+        task.cancel()
+        loop.call_soon_threadsafe(lambda: None)  # wakes the loop
+    return bool(_running)
 
 
 def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
@@ -17,8 +30,29 @@ def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return _runner()(work)
+        return _run_here(work)
     return _run_in_thread(work)
+
+
+def _run_here(work: Coroutine[Any, Any, T]) -> T:
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def registered() -> T:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 (a coroutine that runs is a task)
+        tasks.append(task)
+        _running.append((asyncio.get_running_loop(), task))
+        try:
+            return await work
+        finally:
+            _running.clear()
+
+    try:
+        return _runner()(registered())
+    except asyncio.CancelledError:
+        if any(task.cancelling() for task in tasks):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def _runner() -> Callable[[Coroutine[Any, Any, T]], T]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import orjson
@@ -35,6 +36,7 @@ from orcinus.training.job import TrainJob
 from orcinus.training.objectives.interface import Objective
 from orcinus.training.on_policy import on_policy_trainer
 from orcinus.training.stages import lessons_of_stage, repeats
+from orcinus.training.stopping import Stopped, until_stopped
 from orcinus.training.tokens import TokenizedLessons, tokenize_lessons
 from orcinus.training.trainer import (
     LessonTrainer,
@@ -46,7 +48,7 @@ from orcinus.training.trainer import (
 
 
 def train_curriculum(
-    job: TrainJob, progress: Progress, executor: Executor = LOCAL
+    job: TrainJob, progress: Progress, executor: Executor = LOCAL, stop: Event | None = None
 ) -> dict[str, Any]:
     """Train a student on the lessons of a table, stage by stage.
 
@@ -54,6 +56,7 @@ def train_curriculum(
         job: What to train, and where.
         progress: Gets each stage's name and number of optimizer steps, then every step.
         executor: Where lessons become tokens.
+        stop: Ends the training at the next optimizer step once it is set, with a checkpoint.
 
     Returns:
         ``model``: name of the last stage's folder; ``stages``: what each did, by name.
@@ -63,7 +66,9 @@ def train_curriculum(
             a stage's share is not chosen yet.
         StepError: A stage has no lesson, or its loss is no longer a number.
         StoreError: A checkpoint or the student cannot be written.
+        Stopped: ``stop`` was set.
     """
+    stop = stop or Event()
     quiet()
     _check_arguments(job.config)
     facts: dict[str, Any] = {}
@@ -71,8 +76,10 @@ def train_curriculum(
     for place, stage in enumerate(job.config.stages[job.first :], job.first):
         out = job.out / layout.stage(place + 1)
         if not (out / layout.DONE).exists():
+            if stop.is_set():
+                raise Stopped
             with _explain_full_disk(out):
-                result = _learn_stage(job, place, source, progress, executor)
+                result = _learn_stage(job, place, source, progress, executor, stop)
             if processes.is_first():
                 # Atomically: the other processes read it as soon as it exists.
                 write_atomically(out / layout.DONE, orjson.dumps(result))
@@ -100,7 +107,12 @@ def _explain_full_disk(out: Path) -> Iterator[None]:
 
 
 def _learn_stage(
-    job: TrainJob, place: int, source: LocalConfig, progress: Progress, executor: Executor
+    job: TrainJob,
+    place: int,
+    source: LocalConfig,
+    progress: Progress,
+    executor: Executor,
+    stop: Event,
 ) -> dict[str, Any]:
     """Train the stage at ``place`` on top of ``source`` and save the student that comes out."""
     torch.manual_seed(job.seed)
@@ -108,7 +120,7 @@ def _learn_stage(
     model, tokenizer = load_for_training(source)
     chat = Chat(tokenizer, fallback=source.chat_template)
     objective = config.objective_of(stage)
-    tokenized = _tokenize_stage(job, place, chat, objective, executor)
+    tokenized = _tokenize_stage(job, place, chat, objective, executor, stop)
     if config.lora is not None:
         model = with_lora(model, config.lora)
     result, gathered = train_stage(
@@ -120,6 +132,7 @@ def _learn_stage(
         LessonTrainer
         if stage.on_policy is None
         else on_policy_trainer(stage.on_policy, model, chat),
+        stop,
     )
     if processes.is_first():
         save_student(model, tokenizer, source, out, gathered)
@@ -148,7 +161,12 @@ def _stage_settings(
 
 
 def _tokenize_stage(
-    job: TrainJob, place: int, chat: Chat, objective: Objective, executor: Executor
+    job: TrainJob,
+    place: int,
+    chat: Chat,
+    objective: Objective,
+    executor: Executor,
+    stop: Event,
 ) -> TokenizedLessons:
     """Return the tokens of a stage's lessons; the first process writes them, the others wait."""
     config = job.config
@@ -159,7 +177,7 @@ def _tokenize_stage(
     if not processes.is_first():
         processes.wait_for(folder / layout.TOKEN_FACTS)
     tokenized = tokenize_lessons(
-        chosen,
+        until_stopped(chosen, stop),
         chat,
         folder,
         context=config.context_length,

@@ -9,9 +9,11 @@ stage learns, short trials decide before the stage is trained: see ``mix.py``.
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from orcinus.core.errors import MissingExtraError
@@ -100,15 +102,27 @@ async def _choose_share(
 
 
 async def _run_job(job: TrainJob, context: StepContext) -> dict[str, Any]:
-    """Train in this process or in several; skip stages that are done."""
+    """Train in this process or in several; skip stages that are done.
+
+    A cancelled training first stops at its next optimizer step and saves a checkpoint.
+    """
     if context.runtime.processes > 1:
         return await launch(job, processes=context.runtime.processes, progress=context.progress)
     from orcinus.training.curriculum import train_curriculum
+    from orcinus.training.stopping import Stopped
 
     job.out.mkdir(parents=True, exist_ok=True)
-    return await asyncio.to_thread(
-        train_curriculum, job, context.progress, context.runtime.executor
+    stop = Event()
+    training = asyncio.ensure_future(
+        asyncio.to_thread(train_curriculum, job, context.progress, context.runtime.executor, stop)
     )
+    try:
+        return await asyncio.shield(training)
+    except asyncio.CancelledError:
+        stop.set()
+        with suppress(Stopped):
+            await training
+        raise
 
 
 def job_of(

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from orcinus.training.distributed import processes
 from orcinus.training.forward import add_objective_forward, unwrap_peft
 from orcinus.training.objectives import lesson_weight
 from orcinus.training.objectives.interface import Objective, Predictions
+from orcinus.training.stopping import StopAndSave, Stopped, wait_for_all_processes
 from orcinus.training.tokens import TokenizedLessons
 
 LESSON_WEIGHT = Objective(function=lesson_weight.loss)
@@ -213,6 +215,7 @@ def train_stage(
     out: Path,
     progress: Progress,
     trainer_type: Callable[..., LessonTrainer] = LessonTrainer,
+    stop: Event | None = None,
 ) -> tuple[StageResult, dict[str, Any] | None]:
     """Train ``model`` in place on ``lessons``, or resume from the last checkpoint.
 
@@ -224,6 +227,7 @@ def train_stage(
             ``work_folder(out)``, a line for each optimizer step into ``loss.jsonl`` beside it.
         progress: Gets the number of optimizer steps, then every step.
         trainer_type: Makes the Trainer; the default learns the lessons' texts.
+        stop: Ends the training at the next optimizer step once it is set, with a checkpoint.
 
     Returns:
         The stage's result; and all weights on the CPU where the model's own are spread over
@@ -231,6 +235,7 @@ def train_stage(
 
     Raises:
         StepError: The loss is no longer a number; names the lessons of that batch.
+        Stopped: ``stop`` was set.
     """
     attention.install()
     base = unwrap_peft(model)
@@ -245,19 +250,24 @@ def train_stage(
     )
     work = work_folder(out) / "trainer"
     log = _LossLog(out.parent / layout.LOSS, stage.name, progress)
+    stopping = StopAndSave(stop or Event())
     trainer = trainer_type(
         model=model,
         objective=stage.objective,
         args=stage.training_arguments(work),
         train_dataset=rows,
         data_collator=collate,
-        callbacks=[log],
+        callbacks=[log, stopping],
     )
     trainer.add_callback(_ObjectivePreparation(trainer.prepare_optimizer_step))
     trainer.remove_callback(PrinterCallback)  # only the command line prints
-    progress.start(f"train {stage.name}", math.ceil(len(rows) / stage.rows_per_step))
+    checkpoint, steps = _last_checkpoint(work), math.ceil(len(rows) / stage.rows_per_step)
+    done = 0 if checkpoint is None else _step_of(checkpoint)
+    if done:
+        progress.note(f"train {stage.name}: resumes at step {done:,} of {steps:,}")
+    progress.start(f"train {stage.name}", steps - done)
     try:
-        trainer.train(resume_from_checkpoint=_last_checkpoint(work))
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         base.set_attn_implementation("sdpa")
     if log.broken_at is not None:
@@ -268,6 +278,12 @@ def train_stage(
             f"{log.broken_at}; lower its learning_rate and run again. "
             f"Lessons of that batch: {', '.join(ids[:8])} …"
         )
+    if stopping.stopped:
+        wait_for_all_processes()
+        saved = _last_checkpoint(work)
+        done = 0 if saved is None else _step_of(saved)
+        progress.note(f"train {stage.name}: stopped; it resumes at step {done:,} of {steps:,}")
+        raise Stopped
     return _summarize(trainer, rows, log.losses()), _gathered_weights(trainer)
 
 
@@ -294,7 +310,11 @@ def _gathered_weights(trainer: LessonTrainer) -> dict[str, Any] | None:
     return weights
 
 
-def _last_checkpoint(work: Path) -> str | None:
+def _last_checkpoint(work: Path) -> Path | None:
     """Return the newest whole checkpoint: the Trainer writes its state last."""
     done = [path.parent for path in work.glob("checkpoint-*/trainer_state.json")]
-    return str(max(done, key=lambda path: int(path.name.partition("-")[2]))) if done else None
+    return max(done, key=_step_of, default=None)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.partition("-")[2])

@@ -24,6 +24,9 @@ MARK = "orcinus-worker "
 """Prefix of the lines of rank 0 that are meant for the process that launched it."""
 GRACE_S = 40
 """Seconds until torchrun is killed. It gives its own workers 30."""
+STOP_AT_EOF = "--stop-at-eof"
+"""Argument of the worker: stop with a checkpoint once standard input closes. It closes when this
+process asks for it, and also when this process was killed."""
 _KINDS: dict[str, type[OrcinusError]] = {
     kind.__name__: kind for kind in (ConfigError, StepError, StoreError)
 }
@@ -66,6 +69,8 @@ async def launch(
 ) -> dict[str, Any]:
     """Train in ``processes`` processes on this machine.
 
+    When it is cancelled, the workers first stop at their next optimizer step with a checkpoint.
+
     Returns:
         What ``train_curriculum`` returns.
 
@@ -81,44 +86,66 @@ async def launch(
     workers = await asyncio.create_subprocess_exec(
         sys.executable,
         *command(job.write(), processes=processes),
+        STOP_AT_EOF,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=threads,
         start_new_session=True,
         limit=2**20,
     )
-    result: dict[str, Any] | None = None
-    failure: OrcinusError | None = None
-    stdout, stderr = (
+    stdin, stdout, stderr = (
+        cast(asyncio.StreamWriter, workers.stdin),
         cast(asyncio.StreamReader, workers.stdout),
         cast(asyncio.StreamReader, workers.stderr),
     )
     said = asyncio.create_task(_last_lines(stderr))
+    reported = asyncio.create_task(_follow(stdout, progress))
     try:
-        async for line in stdout:
-            text = line.decode(errors="replace")
-            if not text.startswith(MARK):
-                continue
-            event = orjson.loads(text.removeprefix(MARK))
-            if event["event"] == "start":
-                progress.start(event["what"], event["total"])
-            elif event["event"] == "step":
-                progress.advance()
-            elif event["event"] == "done":
-                result = event["result"]
-            else:
-                failure = _KINDS.get(event["kind"], StepError)(event["message"])
-        await workers.wait()
+        try:
+            result = await asyncio.shield(reported)
+            await workers.wait()
+        except asyncio.CancelledError:
+            stdin.close()
+            await reported
+            raise
     finally:
+        reported.cancel()
         await asyncio.shield(_end_workers(workers))
         last_words = await said
-    if failure is not None:
-        raise failure
     if result is None or workers.returncode != 0:
         raise StepError(
             f"the {processes} training processes ended without a result; "
             f"their last words: {last_words}"
         )
+    return result
+
+
+async def _follow(stdout: asyncio.StreamReader, progress: Progress) -> dict[str, Any] | None:
+    """Report what rank 0 prints, to its end; return the result if there is one.
+
+    Raises:
+        OrcinusError: The training failed.
+    """
+    result: dict[str, Any] | None = None
+    failure: OrcinusError | None = None
+    async for line in stdout:
+        text = line.decode(errors="replace")
+        if not text.startswith(MARK):
+            continue
+        event = orjson.loads(text.removeprefix(MARK))
+        if event["event"] == "start":
+            progress.start(event["what"], event["total"])
+        elif event["event"] == "step":
+            progress.advance()
+        elif event["event"] == "note":
+            progress.note(event["text"])
+        elif event["event"] == "done":
+            result = event["result"]
+        else:
+            failure = _KINDS.get(event["kind"], StepError)(event["message"])
+    if failure is not None:
+        raise failure
     return result
 
 
