@@ -49,7 +49,7 @@ def test_an_unreachable_endpoint(tmp_path: Path) -> None:
         recipe,
         "--until",
         "teach",
-        says="127.0.0.1:9/v1/chat/completions cannot be reached",
+        says="cannot connect to http://127.0.0.1:9/v1/chat/completions: connection refused",
     )
 
 

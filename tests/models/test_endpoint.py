@@ -6,6 +6,7 @@ import json
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -13,6 +14,7 @@ import pytest
 
 from orcinus.core.errors import CompleterError, ConfigError
 from orcinus.core.requests import chat_request
+from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Completion, Message, Messages, Sampling
 from orcinus.models.recorded import Recordings, Replay
 from orcinus.models.remote.endpoint import Endpoint, EndpointConfig, Limits, Price
@@ -20,6 +22,7 @@ from orcinus.models.remote.limits import InFlight
 from orcinus.models.remote.wire import Patience, parse_duration
 from orcinus.models.server.chat_api import chat_server
 from orcinus.models.server.sockets import socket_server
+from orcinus.runs.ledger import request_record
 from orcinus.strategies.library import built_in
 from orcinus.strategies.prompts import built_in_strategy_of
 
@@ -107,7 +110,8 @@ def test_an_unrecorded_question_is_a_permanent_error() -> None:
 
 def test_a_server_that_cannot_be_reached_is_named() -> None:
     with pytest.raises(
-        CompleterError, match=r"connection: http://127\.0\.0\.1:9/v1/.* cannot be reached"
+        CompleterError,
+        match=r"cannot connect to http://127\.0\.0\.1:9/v1/.*: connection refused \(is the server",
     ):
         asyncio.run(complete(endpoint("http://127.0.0.1:9/v1")))
 
@@ -340,3 +344,115 @@ def test_calls_in_flight_grow_while_answers_stay_fast_and_halve_when_refused() -
     for _ in range(500):
         calls.record_answer(0.05)
     assert calls.limit - grown < 2
+
+
+def test_a_redirect_is_not_followed_and_no_key_reaches_another_host() -> None:
+    got: list[bytes] = []
+
+    async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.append(await reader.readuntil(b"\r\n\r\n"))
+
+    async def go() -> list[str]:
+        errors = []
+        async with socket_server(other) as port:
+            for status in (301, 302, 303, 307, 308):
+                target = f"http://localhost:{port}/v1/chat/completions"
+
+                async def use(url: str) -> CompleterError:
+                    config = EndpointConfig(
+                        model="m",
+                        base_urls=(url,),
+                        secret_headers_env={"x-api-key": "KEY"},
+                        patience=QUICK,
+                    )
+                    model = Endpoint(config, secrets={"KEY": "very-secret-key"})
+                    with pytest.raises(CompleterError) as caught:
+                        await complete(model)
+                    return caught.value
+
+                error, _ = await scripted([(status, {"location": target}, b"")], use)
+                assert error.fatal
+                errors.append(str(error))
+        return errors
+
+    errors = asyncio.run(go())
+    assert got == []
+    assert all("set teacher.base_urls: [http://localhost:" in error for error in errors)
+
+
+@pytest.mark.parametrize("silence", [{"silence_s": 0.1}, {"total_s": 0.1}])
+def test_silence_is_a_timeout_and_does_not_mark_the_server_as_dead(silence: Any) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(-1)
+
+    async def go() -> CompleterError:
+        async with socket_server(serve) as port:
+            url = f"http://127.0.0.1:{port}/v1"
+            model = endpoint(url, patience=Patience(tries=1, **silence))
+            with pytest.raises(CompleterError) as caught:
+                await complete(model)
+            return caught.value
+
+    error = asyncio.run(go())
+    assert error.kind == "timeout"
+    assert "patience." + next(iter(silence)) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("127.0.0.1:8765/v1", "write http://127.0.0.1:8765/v1"),
+        ("localhost:1/v1", "write http://localhost:1/v1"),
+        ("api.openai.com/v1", "write https://api.openai.com/v1"),
+        ("ftp://h/v1", "write https://h/v1"),
+        ("http:///v1", "names no host"),
+        ("https://h/v1/chat/completions/", "write https://h/v1"),
+    ],
+)
+def test_a_wrong_base_url_says_how_to_write_it(url: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        EndpointConfig(model="m", base_urls=(url,))
+
+
+@pytest.mark.parametrize(
+    "key", ["sk-abcdefgh", "gsk_ABCdef123", "hf_abcdefgh", "Bearer abc", "Zk3vQ9sLm2Xw8Rt5Yp1B"]
+)
+def test_a_pasted_key_is_not_shown(key: str) -> None:
+    for setting in ({"api_key_env": key}, {"secret_headers_env": {"x-api-key": key}}):
+        with pytest.raises(ValueError, match="a pasted key") as caught:
+            EndpointConfig(model="m", base_urls=("http://h/v1",), **setting)
+        assert key not in str(caught.value.errors()[0]["msg"])  # type: ignore[attr-defined]
+
+
+def test_what_a_model_refuses_is_not_sent_and_is_part_of_its_identity() -> None:
+    request = chat_request(QUESTION, Sampling(max_tokens=50, seed=1))
+    plain = endpoint("http://h/v1")
+    without = endpoint("http://h/v1", omit=("temperature", "seed"), revision="may")
+    assert {"temperature", "seed"} <= set(plain.body(request))
+    assert {"temperature", "seed"}.isdisjoint(without.body(request))
+    assert (plain.model, without.model) == ("m", "m@may (without seed, temperature)")
+
+
+def test_a_step_can_send_no_temperature() -> None:
+    for given, sent in ((0.0, True), (None, False)):
+        sampling = SamplingConfig(temperature=given).sampling(0, 0)
+        request = chat_request(QUESTION, sampling)
+        assert ("temperature" in endpoint("http://h/v1").body(request)) == sent
+        assert (request_record(request, "m")["sampling"]["temperature"] is not None) == sent
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "src/orcinus/pipeline/scaffold.yaml",
+        "docs/tutorial.md",
+        "docs/teachers.md",
+        "src/orcinus/models/remote/endpoint.py",
+        "src/orcinus/pipeline/recipe.py",
+    ],
+)
+def test_the_shipped_examples_name_the_keys_that_their_model_needs(place: str) -> None:
+    text = (Path(__file__).parents[2] / place).read_text(encoding="utf-8")
+    example = text[text.index("gpt-5-mini") :][:700]
+    assert "max_tokens_field: max_completion_tokens" in example
+    assert "omit: [temperature]" in example

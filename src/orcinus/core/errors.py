@@ -22,6 +22,7 @@ ErrorClass = Literal[
     "server",
     "bad_request",
     "auth",
+    "quota",
     "not_found",
     "content_filter",
     "bad_reply",

@@ -14,8 +14,9 @@ class SamplingConfig(Config):
 
     samples: int = Field(default=1, ge=1)
     """Answers to each question, k."""
-    temperature: float = Field(default=0.0, ge=0)
-    """0 is greedy decoding, where all samples are the same."""
+    temperature: float | None = Field(default=0.0, ge=0)
+    """0 is greedy decoding, where all samples are the same. null sends none, for endpoints that
+    refuse one; a model in this process then samples at 1."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Nucleus sampling: the share of probability to keep."""
     max_tokens: int = Field(default=512, ge=1)
@@ -33,7 +34,8 @@ class SamplingConfig(Config):
     def sampling(self, sample: int, seed: int) -> Sampling:
         """Return the settings of one of the k answers, ``sample`` counted from 0."""
         return Sampling(
-            temperature=self.temperature,
+            temperature=1.0 if self.temperature is None else self.temperature,
+            sends_temperature=self.temperature is not None,
             top_p=self.top_p,
             max_tokens=self.max_tokens,
             stop=self.stop,

@@ -91,6 +91,8 @@ class Sampling:
     seed: int | None = None
     logprobs: bool = False
     """Keep the log-probability of each written token if the model returns them."""
+    sends_temperature: bool = True
+    """False sends no temperature to an endpoint; ``temperature`` is then 1, the usual default."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further body parameters, sent unchanged. JSON values only."""
 
@@ -122,6 +124,8 @@ class Completion:
     """Natural log-probability of each written token; None unless requested and returned."""
     cost_usd: float = 0.0
     latency_s: float = 0.0
+    unknown_finish: str | None = None
+    """The server's word for the end of the reply where no table has it; ``finish`` is a guess."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,7 +91,11 @@ async def evaluate_model(
                 raise ConfigError(f"there is no model in the role {role!r}")
             if role not in opened:
                 opened[role] = open_completer(
-                    config, base=Path(), device=runtime.device, secrets=runtime.secrets
+                    config,
+                    base=Path(),
+                    device=runtime.device,
+                    secrets=runtime.secrets,
+                    entry=role,
                 )
             return opened[role]
 

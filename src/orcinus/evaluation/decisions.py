@@ -85,7 +85,7 @@ class DecideConfig(Config):
             raise ConfigError(
                 f"decide: {', '.join(self.by)} needs several answers that differ; raise "
                 "sampling.samples and sampling.temperature "
-                f"(now {sampling.samples} and {sampling.temperature:g})"
+                f"(now {sampling.samples} and {sampling.temperature})"
             )
         if not all(1 <= n <= sampling.samples for n in self.at):
             raise ConfigError(

@@ -23,6 +23,7 @@ def open_completer(
     secrets: Mapping[str, str],
     journal: Path | None = None,
     replicas: int = 0,
+    entry: str = "teacher",
 ) -> Completer:
     """Return the model that ``config`` describes; nothing is loaded or connected yet.
 
@@ -34,6 +35,7 @@ def open_completer(
         journal: Folder in which batches are recorded; None sends single calls instead of batches.
         replicas: Copies of a local model on the Ray cluster that this process is connected to;
             0 keeps it on this machine.
+        entry: The recipe's entry of the model, which errors name.
 
     Raises:
         ConfigError: A key is not set, or the model is not there.
@@ -41,9 +43,9 @@ def open_completer(
     """
     match config:
         case EndpointConfig() if config.batch is not None and journal is not None:
-            return BatchEndpoint(config, secrets=secrets, journal=journal)
+            return BatchEndpoint(config, secrets=secrets, journal=journal, entry=entry)
         case EndpointConfig():
-            return Endpoint(config, secrets=secrets)
+            return Endpoint(config, secrets=secrets, entry=entry)
         case LocalConfig():
             if find_spec("torch") is None or find_spec("transformers") is None:
                 raise MissingExtraError("a model in this process", "train")

@@ -13,7 +13,7 @@ from orcinus.core.errors import CompleterError
 from orcinus.core.types import Completion, Request, Traits, WorstCase
 from orcinus.models.bounds import free_call
 from orcinus.models.recorded import recorded_completion
-from orcinus.models.remote.replies import split_thinking
+from orcinus.models.remote.thinking import split_thinking
 
 
 class AnsweredConfig(Config):

@@ -100,6 +100,7 @@ class Models:
                 secrets=self._runtime.secrets,
                 journal=self._runtime.batch_journal,
                 replicas=self._runtime.replicas,
+                entry=role,
             )
         return self._open[role, folder]
 

@@ -6,7 +6,7 @@
     student: {kind: local, path: Qwen/Qwen3-0.6B}
     teacher:
       {kind: endpoint, model: gpt-5-mini, base_urls: [https://api.openai.com/v1],
-       api_key_env: OPENAI_API_KEY}
+       api_key_env: OPENAI_API_KEY, max_tokens_field: max_completion_tokens, omit: [temperature]}
 
 Each section is defined beside the component that it configures. ``recipe_file`` reads a recipe and
 explains mistakes.

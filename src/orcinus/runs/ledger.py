@@ -133,13 +133,14 @@ def _record_json(request: Request, model: str) -> bytes:
 def request_record(request: Request, model: str) -> dict[str, Any]:
     """Return what was sent, in the form that is stored and fingerprinted."""
     messages, sampling = as_sent(request)
+    temperature = float(sampling.temperature) if sampling.sends_temperature else None
     return {
         "task": request.example.task,
         "example": request.example.id,
         "model": model,
         "messages": [[message.role, message.content] for message in messages],
         "sampling": {
-            "temperature": float(sampling.temperature),
+            "temperature": temperature,
             "top_p": float(sampling.top_p),
             "max_tokens": sampling.max_tokens,
             "stop": sampling.stop,

@@ -34,7 +34,7 @@ from orcinus.models.bounds import free_call
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.local.slots import SlotCache, cache_keyword, fits
-from orcinus.models.remote.replies import split_thinking
+from orcinus.models.remote.thinking import split_thinking
 
 REFILL = 8
 """Free slots are refilled once they are an eighth of all: reading prompts one at a time would cost

@@ -30,8 +30,8 @@ from orcinus.core.errors import CompleterError, StoreError
 from orcinus.core.files import write_atomically
 from orcinus.core.types import Completion, Request, Traits, WorstCase
 from orcinus.models.remote.endpoint import BatchConfig, Endpoint, EndpointConfig
+from orcinus.models.remote.refusals import refusal
 from orcinus.models.remote.replies import parse_replies
-from orcinus.models.remote.wire import refusal
 from orcinus.runs.ledger import attempt_id
 
 MAX_FILE_BYTES = 150 * 2**20
@@ -84,7 +84,7 @@ class Batch:
         """
         state = BatchState(
             key=uuid.uuid4().hex,
-            model=config.model,
+            model=config.known_as(),
             config=config.model_dump(mode="json"),
             requests=len(bodies),
             created=time.time(),
@@ -147,7 +147,12 @@ class BatchEndpoint:
     """The Completer of an ``EndpointConfig`` with ``batch``."""
 
     def __init__(
-        self, config: EndpointConfig, *, secrets: Mapping[str, str], journal: Path
+        self,
+        config: EndpointConfig,
+        *,
+        secrets: Mapping[str, str],
+        journal: Path,
+        entry: str = "teacher",
     ) -> None:
         """Read keys and limits; the journal is not read and nothing is connected yet.
 
@@ -155,13 +160,14 @@ class BatchEndpoint:
             config: The model and its URLs, of which the first is used.
             secrets: The environment, in which the configuration names keys.
             journal: Folder of the batches; all runs with one ledger share it.
+            entry: The recipe's entry of the model, which errors name.
 
         Raises:
             ConfigError: A named variable is not set.
         """
         self.config = config
         self._batch_config = config.batch or BatchConfig()
-        self._endpoint = Endpoint(config, secrets=secrets)
+        self._endpoint = Endpoint(config, secrets=secrets, entry=entry)
         self._provider = _Provider(self._endpoint)
         self._journal = journal
         self._waiting: dict[str, asyncio.Future[Completion]] = {}
@@ -176,8 +182,8 @@ class BatchEndpoint:
 
     @property
     def model(self) -> str:
-        """The name the endpoint knows it by."""
-        return self.config.model
+        """Its name, revision and omitted fields."""
+        return self.config.known_as()
 
     @property
     def traits(self) -> Traits:

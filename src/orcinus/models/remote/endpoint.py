@@ -5,6 +5,8 @@
       model: gpt-5-mini
       base_urls: [https://api.openai.com/v1]
       api_key_env: OPENAI_API_KEY
+      max_tokens_field: max_completion_tokens
+      omit: [temperature]
 
 A call goes to the base URL with the most free capacity. Connection failures, timeouts,
 408/409/425/429 and 5xx are retried after growing, jittered pauses, or after the time the server
@@ -13,15 +15,18 @@ configuration, ``batch.py`` sends the requests instead.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import orjson
 import yaml
-from pydantic import Field
+from pydantic import Field, field_validator
 from pyreqwest.response import Response
 
 from orcinus.core.config import Config
@@ -30,7 +35,8 @@ from orcinus.core.requests import as_sent
 from orcinus.core.types import Completion, Request, Traits, Usage, WorstCase
 from orcinus.models.bounds import prompt_bound
 from orcinus.models.remote.limits import InFlight, Rate
-from orcinus.models.remote.replies import parse_replies
+from orcinus.models.remote.refusals import CALL, Caller, refusal
+from orcinus.models.remote.replies import EmptyReplyError, parse_replies
 from orcinus.models.remote.wire import MAX_PAUSE_S, Patience, Wire, parse_duration
 
 DEAD_FOR_S = 10.0
@@ -38,6 +44,8 @@ DEAD_FOR_S = 10.0
 HEADERS_EVERY_S = 0.02
 """Seconds between two looks at rate-limit headers. Reading every reply's took 6 % of the client's
 time."""
+EMPTY_TRIES = 2
+"""Tries of a request whose reply is empty: each is paid, and a greedy model repeats itself."""
 GATHER_S = 0.01
 """Seconds that the samples of one question wait for each other when they share a call."""
 
@@ -89,6 +97,9 @@ class EndpointConfig(Config):
     kind: Literal["endpoint"] = "endpoint"
     model: str
     """The name the endpoint knows it by."""
+    revision: str | None = None
+    """Your name for the model's state, e.g. a date: part of its identity. Change it when another
+    model answers under the same name, so that the ledger recalls no answer of the old one."""
     base_urls: tuple[str, ...] = Field(min_length=1)
     """One or more servers of the same model, each up to and including ``/v1``."""
     api_key_env: str | None = None
@@ -102,6 +113,9 @@ class EndpointConfig(Config):
     max_tokens_field: str = "max_tokens"
     """Body field for the limit on written tokens; newer OpenAI models want
     ``max_completion_tokens``."""
+    omit: tuple[Literal["temperature", "top_p", "seed", "stop", "logprobs"], ...] = ()
+    """Body fields that are never sent, because the model refuses them: some reasoning models take
+    no ``temperature``. Part of the model's identity."""
     choices_per_call: int = Field(default=1, ge=1)
     """Samples of one question that share a call (``n``), so that its prompt is paid once. Set
     ``seeded: false`` for them: samples with different seeds cannot share a call."""
@@ -117,24 +131,85 @@ class EndpointConfig(Config):
     limits: Limits = Limits()
     patience: Patience = Patience()
 
+    @field_validator("base_urls")
+    @classmethod
+    def _urls_are_whole(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_checked_url, value))
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _key_is_named(cls, value: str | None) -> str | None:
+        return None if value is None else _checked_variable(value)
+
+    @field_validator("secret_headers_env")
+    @classmethod
+    def _secrets_are_named(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        return {header: _checked_variable(variable) for header, variable in value.items()}
+
     def identity(self) -> dict[str, Any]:
         """Return what decides the model's answers."""
-        return {"model": self.model, "system_role": self.system_role}
+        return {"model": self.known_as(), "system_role": self.system_role}
+
+    def known_as(self) -> str:
+        """Return the model's name in fingerprints: with its revision, and what it is not sent."""
+        revision = f"@{self.revision}" if self.revision else ""
+        without = f" (without {', '.join(sorted(self.omit))})" if self.omit else ""
+        return f"{self.model}{revision}{without}"
 
     def known_price(self) -> Price | None:
         """Return the recipe's price, or the table's; None if there is neither."""
         return self.price or price_list().get(self.model)
 
 
+def _checked_url(url: str) -> str:
+    """Return a base URL that calls can be sent to; raise ValueError with what is wrong."""
+    url = url.strip()
+    if not url.lower().startswith(("http://", "https://")):
+        bare = re.sub(r"^[a-z]*:?/+", "", url, flags=re.IGNORECASE)
+        local = re.match(r"localhost|127\.|\[|10\.|192\.168\.|[^/:]*:\d", bare)
+        scheme = "http" if local else "https"
+        raise ValueError(
+            f"{url!r} does not start with http:// or https://; write {scheme}://{bare}"
+        )
+    parts = urlsplit(url)
+    if not parts.hostname:
+        raise ValueError(f"{url!r} names no host; write https://HOST/v1")
+    if parts.path.rstrip("/").endswith(CALL):
+        shorter = url.rstrip("/").removesuffix(CALL)
+        raise ValueError(f"a base URL ends before {CALL}, which is added to it; write {shorter}")
+    return url
+
+
+def _checked_variable(name: str) -> str:
+    """Return the name of an environment variable; raise ValueError for a key in its place."""
+    is_name = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None
+    looks_like_key = _KEY.match(name) or (
+        len(name) >= 20 and all(re.search(kind, name) for kind in (r"\d", "[a-z]", "[A-Z]"))
+    )
+    if not is_name or looks_like_key:
+        raise ValueError(
+            "this is not the name of an environment variable (a pasted key? it is not shown); "
+            "export the key under a name, such as TEACHER_KEY, and write the name here"
+        )
+    return name
+
+
+_KEY = re.compile(r"sk[-_]|gsk_|hf_|xai-|AIza|AKIA|ghp_|pk[-_]|nvapi-|Bearer ")
+"""How the keys of well-known providers start."""
+
+
 class Endpoint:
     """The Completer of an ``EndpointConfig``."""
 
-    def __init__(self, config: EndpointConfig, *, secrets: Mapping[str, str]) -> None:
+    def __init__(
+        self, config: EndpointConfig, *, secrets: Mapping[str, str], entry: str = "teacher"
+    ) -> None:
         """Read keys and limits; nothing is connected yet.
 
         Args:
             config: The model and its URLs.
             secrets: The environment, in which the configuration names keys.
+            entry: The recipe's entry of the model, which errors name: ``teacher``, ``judge`` …
 
         Raises:
             ConfigError: A named variable is not set.
@@ -148,7 +223,17 @@ class Endpoint:
             patience=config.patience,
             secrets=secrets,
         )
-        self._servers = [_Server(url, config.limits.in_flight) for url in config.base_urls]
+        caller = Caller(
+            entry=entry,
+            model=config.model,
+            api_key_env=config.api_key_env,
+            max_tokens_field=config.max_tokens_field,
+            system_role=config.system_role,
+        )
+        self._servers = [
+            _Server(replace(caller, base_url=url.rstrip("/")), config.limits.in_flight)
+            for url in config.base_urls
+        ]
         limits = config.limits
         self._groups: dict[bytes, list[asyncio.Future[Completion]]] = {}
         self._requests = Rate(limits.requests_per_minute) if limits.requests_per_minute else None
@@ -159,8 +244,8 @@ class Endpoint:
 
     @property
     def model(self) -> str:
-        """The name the endpoint knows it by."""
-        return self.config.model
+        """Its name, revision and omitted fields."""
+        return self.config.known_as()
 
     @property
     def traits(self) -> Traits:
@@ -194,10 +279,11 @@ class Endpoint:
             await server.in_flight.enter()
             started = time.perf_counter()
             try:
-                completions = await self._try(server, content, choices or 1)
+                completions = await self._try(server, content, request, choices or 1)
             except CompleterError as error:
                 server.record_failure(error)
-                if error.permanent or tried == self.config.patience.tries:
+                empty = isinstance(error, EmptyReplyError) and tried >= EMPTY_TRIES
+                if error.permanent or empty or tried == self.config.patience.tries:
                     raise
                 await asyncio.sleep(self.config.patience.pause_s(error, tried))
             else:
@@ -267,9 +353,10 @@ class Endpoint:
                 }
                 for message in messages
             ],
-            "temperature": sampling.temperature,
             self.config.max_tokens_field: sampling.max_tokens,
         }
+        if sampling.sends_temperature:
+            body["temperature"] = sampling.temperature
         if sampling.top_p != 1.0:
             body["top_p"] = sampling.top_p
         if sampling.stop:
@@ -278,6 +365,8 @@ class Endpoint:
             body["seed"] = sampling.seed
         if sampling.logprobs:
             body["logprobs"] = True
+        for field in self.config.omit:
+            body.pop(field, None)
         return {**body, **sampling.extra}
 
     async def _wait_for_rates(self, need_in: float, need_out: float) -> None:
@@ -309,22 +398,28 @@ class Endpoint:
             return min(self._servers, key=lambda server: max(server.dead_until, server.rests_until))
         return max(alive, key=lambda server: server.in_flight.free)
 
-    async def _try(self, server: "_Server", body: bytes, choices: int) -> list[Completion]:
+    async def _try(
+        self, server: "_Server", body: bytes, request: Request, choices: int
+    ) -> list[Completion]:
         """Make one try at one server."""
-        content, response = await self.wire.exchange("POST", server.url, body=body)
+        content, response = await self.wire.exchange(
+            "POST", server.url, body=body, caller=server.caller
+        )
         server.read_limits(response)
-        return parse_replies(content, choices)
+        return parse_replies(
+            content,
+            choices,
+            max_tokens=request.sampling.max_tokens,
+            prompt="\n".join(message.content for message in request.messages),
+            refuse=partial(refusal, caller=server.caller),
+        )
 
     def priced(
         self, completion: Completion, latency_s: float, *, factor: float = 1.0
     ) -> Completion:
         """Return the completion with its cost in dollars, times ``factor``, and its latency."""
-        return Completion(
-            text=completion.text,
-            finish=completion.finish,
-            usage=completion.usage,
-            reasoning=completion.reasoning,
-            logprobs=completion.logprobs,
+        return replace(
+            completion,
             cost_usd=factor * cost_of(completion.usage, self.price),
             latency_s=latency_s,
         )
@@ -333,8 +428,9 @@ class Endpoint:
 class _Server:
     """One base URL: its calls in flight, and the times until which it is dead or rests."""
 
-    def __init__(self, base_url: str, in_flight: int) -> None:
-        self.url = f"{base_url.rstrip('/')}/chat/completions"
+    def __init__(self, caller: Caller, in_flight: int) -> None:
+        self.caller = caller
+        self.url = caller.base_url + CALL
         self.in_flight = InFlight(in_flight)
         self.dead_until = 0.0
         self.rests_until = 0.0

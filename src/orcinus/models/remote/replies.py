@@ -4,27 +4,80 @@
         →  [Completion(text="4", finish="stop", usage=…)]
 
 A reply that cannot be parsed is a CompleterError: nothing that a server sends can crash a run.
+A reply is paid for, so it is read as leniently as its meaning allows. ``thinking.py`` tells the
+reasoning in a text from the answer.
 """
 
+import json
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from orcinus.core.errors import CompleterError
 from orcinus.core.types import Completion, Finish, Usage
+from orcinus.models.remote.refusals import refusal
+from orcinus.models.remote.thinking import split_thinking
 
-_THINK = re.compile(r"\A\s*<think>(.*?)(?:</think>\s*|\Z)", re.DOTALL)
-_FINISH: Mapping[Any, Finish] = {
-    "stop": "stop",
-    "length": "length",
-    "content_filter": "refusal",
-    "eos": "stop",
+_FINISHES: Mapping[Finish, str] = {
+    "stop": "stop eos eos_token end_turn stop_sequence tool_calls tool_use function_call complete "
+    "completed end done eot end_of_text finished",
+    "length": "length max_tokens model_length max_output_tokens max_completion_tokens max_length "
+    "max_new_tokens token_limit context_length model_context_window_exceeded incomplete truncated "
+    "null",
+    "refusal": "content_filter content_filtered safety sensitive refusal refused recitation "
+    "prohibited_content blocklist spii image_safety guardrail_intervened blocked moderation",
+    "error": "error abort aborted cancel cancelled canceled failed network_error server_error "
+    "insufficient_system_resource overloaded timeout malformed_function_call load",
 }
+_FINISH: Mapping[str, Finish] = {
+    word: finish for finish, words in _FINISHES.items() for word in words.split()
+}
+"""What servers call the end of a reply. A ``null`` means that the server has not finished."""
+_REASONING_PARTS = ("think", "thought", "reason", "analysis")
+"""Words in the ``type`` of a part that holds reasoning: ``thinking``, ``reasoning.text`` …"""
+_STATUS_OF_CODE: tuple[tuple[str, int], ...] = (
+    ("insufficient_quota", 402),
+    ("billing", 402),
+    ("rate_limit", 429),
+    ("throttl", 429),
+    ("too_many_requests", 429),
+    ("resource_exhausted", 429),
+    ("api_key", 401),
+    ("authenti", 401),
+    ("unauthorized", 401),
+    ("permission", 403),
+    ("not_found", 404),
+    ("context_length", 400),
+    ("content_filter", 400),
+    ("content_policy", 400),
+    ("invalid_request", 400),
+    ("unsupported", 400),
+    ("bad_request", 400),
+    ("timeout", 408),
+)
+"""HTTP status for a word in an error's code or type; the first that occurs counts."""
+MOST_TOKENS = 10**9
+"""Tokens. A larger count in a reply is no count of tokens."""
+
+Refuse = Callable[[int, bytes], CompleterError]
+"""Returns the error for an HTTP status and the body that came with it."""
 
 
-def parse_replies(body: bytes, wanted: int = 1) -> list[Completion]:
+class EmptyReplyError(CompleterError):
+    """A reply that ended as an answer does and holds neither text nor reasoning."""
+
+
+def parse_replies(
+    body: bytes,
+    wanted: int = 1,
+    *,
+    max_tokens: int | None = None,
+    prompt: str | None = None,
+    refuse: Refuse = refusal,
+) -> list[Completion]:
     """Return the completions in the body of a 200 reply, without cost and latency.
 
     A reply counts its tokens once for all choices. The prompt's tokens go to the first choice; the
@@ -33,36 +86,111 @@ def parse_replies(body: bytes, wanted: int = 1) -> list[Completion]:
     Args:
         body: The body.
         wanted: At most this many choices are taken.
+        max_tokens: The limit that was asked for. An unknown end at that limit is a cut-off.
+        prompt: All that was sent. A tag that it names is a format that it asks for, and no
+            channel of the model. None when it is not known.
+        refuse: Makes the error where the reply is an error with the status 200.
 
     Raises:
-        CompleterError: The body is no chat completion.
+        CompleterError: The body is no chat completion, or an error in place of one.
     """
-    try:
-        reply = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise CompleterError(
-            "bad_reply", f"not valid JSON ({error}); it starts {_quote_start(body)}"
-        ) from error
+    reply = read_json(body)
     if not isinstance(reply, dict):
         raise CompleterError("bad_reply", f"not a JSON object; it starts {_quote_start(body)}")
     choices = reply.get("choices")
-    if (
-        not isinstance(choices, list)
-        or not choices
-        or not all(isinstance(choice, dict) for choice in choices)
-    ):
+    listed = choices if isinstance(choices, list) else []
+    for part in (reply, *listed[:wanted]):
+        _raise_error_in(part, has_choices=bool(listed), refuse=refuse)
+    if not listed or not all(isinstance(choice, dict) for choice in listed):
         raise CompleterError("bad_reply", f"no choices in it; it starts {_quote_start(body)}")
-    if not all(isinstance(choice.get("message"), dict) for choice in choices):
+    if not all(isinstance(choice.get("message"), dict) for choice in listed):
         raise CompleterError("bad_reply", f"no message in a choice; it starts {_quote_start(body)}")
     usage = _parse_usage(reply.get("usage"))
-    choices = choices[:wanted]
-    if len(choices) == 1:
-        return [_parse_choice(choices[0], choices[0]["message"], usage)]
-    shares = _split_usage(usage, [len(orjson.dumps(choice["message"])) for choice in choices])
+    listed = listed[:wanted]
+    lengths = [len(orjson.dumps(choice["message"], default=str)) for choice in listed]
+    shares = [usage] if len(listed) == 1 else _split_usage(usage, lengths)
     return [
-        _parse_choice(choice, choice["message"], share)
-        for choice, share in zip(choices, shares, strict=True)
+        _parse_choice(choice, share, max_tokens, prompt)
+        for choice, share in zip(listed, shares, strict=True)
     ]
+
+
+def read_json(body: bytes) -> Any:
+    """Return the value in a reply's JSON, also where it breaks the rules that paid replies break.
+
+    Read all the same: half an emoji, NaN and Infinity (as None), raw line breaks in a text, a byte
+    order mark, broken UTF-8, UTF-16, and a backslash that escapes nothing.
+
+    Raises:
+        CompleterError: It is no JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        strict = error
+    text = body.decode(json.detect_encoding(body), "replace").lstrip("\ufeff").strip(" \t\r\n\0")
+    for candidate in (text, _BACKSLASH.sub(_escape_backslash, text)):
+        try:
+            return _without_surrogates(
+                json.loads(candidate, strict=False, parse_constant=lambda _: None)
+            )
+        except (ValueError, RecursionError):
+            continue
+    raise CompleterError(
+        "bad_reply", f"not valid JSON ({strict}); it starts {_quote_start(body)}"
+    ) from strict
+
+
+_BACKSLASH = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})|\\')
+
+
+def _escape_backslash(match: re.Match[str]) -> str:
+    return match[0] if len(match[0]) > 1 else "\\\\"
+
+
+def _without_surrogates(value: Any) -> Any:
+    """Return a JSON value with every half of a character replaced; such text cannot be stored."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(value[key]) for key in value}
+    return value
+
+
+def _raise_error_in(part: Any, *, has_choices: bool, refuse: Refuse) -> None:
+    """Raise the error that a reply, or a choice of it, is in place of an answer."""
+    if not isinstance(part, dict):
+        return
+    error = part.get("error")
+    if not error and not has_choices:
+        # {"code": 429, "message": …}, {"detail": …}, {"errors": [{…}]}: errors without the word
+        errors = part.get("errors")
+        error = errors[0] if isinstance(errors, list) and errors else None
+        error = error or (part if isinstance(part.get("message"), str) else part.get("detail"))
+    if not error:
+        return
+    if error is True:
+        error = part
+    status = _status_of(error)
+    raise refuse(status, orjson.dumps({"error": error}, default=str))
+
+
+def _status_of(error: Any) -> int:
+    """Return the HTTP status that an error in a 200 reply stands for; 502 if it names none."""
+    named = error if isinstance(error, dict) else {"message": error}
+    words = []
+    for key in ("code", "status", "status_code", "type", "message"):
+        value = named.get(key)
+        number = _as_number(value)
+        if number is not None and 400 <= number < 600:
+            return int(number)
+        if isinstance(value, str) and (key != "message" or len(named) == 1):
+            words.append(value.lower().replace("-", "_").replace(" ", "_"))
+    return next(
+        (status for word, status in _STATUS_OF_CODE if any(word in said for said in words)), 502
+    )
 
 
 def _split_usage(usage: Usage, lengths: Sequence[int]) -> Iterator[Usage]:
@@ -84,70 +212,134 @@ def _split_usage(usage: Usage, lengths: Sequence[int]) -> Iterator[Usage]:
         )
 
 
-def split_thinking(text: str) -> tuple[str | None, str]:
-    """Split a text that may start with a ``<think>`` block into (reasoning, answer).
-
-    The reasoning is None without a block. A block that is not closed leaves an empty answer.
-    """
-    match = _THINK.match(text)
-    if match is None:
-        return None, text
-    return match[1].strip(), text[match.end() :]
-
-
-def _parse_choice(choice: dict[str, Any], message: dict[str, Any], usage: Usage) -> Completion:
-    refusal = message.get("refusal")
-    text = _parse_content(message.get("content"))
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
-    if not isinstance(reasoning, str):
-        reasoning, text = split_thinking(text)
-    finish = _FINISH.get(choice.get("finish_reason"), "stop")
-    if isinstance(refusal, str) and refusal:
-        text, finish = text or refusal, "refusal"
+def _parse_choice(
+    choice: dict[str, Any], usage: Usage, max_tokens: int | None, prompt: str | None
+) -> Completion:
+    message = choice["message"]
+    content, thought = _parse_content(message.get("content"))
+    tagged, text = split_thinking(content, prompt)
+    separate = (
+        text_in(message.get("reasoning_content"))
+        or text_in(message.get("reasoning"))
+        or text_in(message.get("thinking"))
+        or text_in(message.get("reasoning_details"))
+    )
+    parts = [part for part in (separate, thought, tagged) if part]
+    reasoning = "\n\n".join(parts) if parts else tagged
+    finish, unknown = _parse_finish(choice, usage, max_tokens)
+    refused = text_in(message.get("refusal"))
+    if refused:
+        text, finish = text or refused, "refusal"
+    if finish == "error":
+        raise CompleterError("server", f"the reply ended in {choice.get('finish_reason')!r}")
+    if finish == "stop" and not text.strip() and not reasoning:
+        raise EmptyReplyError("bad_reply", "the reply is empty: no text, reasoning or refusal")
     return Completion(
         text=text,
         finish=finish,
         usage=usage,
         reasoning=reasoning,
         logprobs=_parse_logprobs(choice.get("logprobs")),
+        unknown_finish=unknown,
     )
 
 
-def _parse_content(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):  # parts, as some servers send them
-        return "".join(
-            part["text"]
-            for part in content
-            if isinstance(part, dict) and isinstance(part.get("text"), str)
-        )
+def _parse_finish(
+    choice: dict[str, Any], usage: Usage, max_tokens: int | None
+) -> tuple[Finish, str | None]:
+    """Return how the reply ended, and the server's word for it where it is not in the table.
+
+    An unknown word is a cut-off if the reply is as long as it may be, and a plain end otherwise.
+    """
+    said = choice.get("finish_reason", "")
+    if isinstance(said, list) and len(said) == 1:
+        said = said[0]
+    if isinstance(said, dict):
+        said = said.get("type", said.get("reason", str(said)))
+    word = "null" if said is None else str(said)
+    finish = _FINISH.get(word.strip().lower().replace("-", "_"))
+    if finish is not None:
+        return finish, None
+    full = max_tokens is not None and usage.tokens_out >= max_tokens
+    return "length" if full else "stop", word[:40] or "(none)"
+
+
+def _parse_content(content: Any) -> tuple[str, str]:
+    """Return the text and the reasoning in a message's content: a text, or parts with types."""
+    if isinstance(content, dict):
+        content = content.get("parts", [content])
+    if not isinstance(content, list):
+        return text_in(content), ""
+    texts, thoughts = [], []
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        is_thought = isinstance(kind, str) and any(word in kind for word in _REASONING_PARTS)
+        if is_thought or (isinstance(part, dict) and part.get("thought") is True):
+            thoughts.append(text_in(part))
+        else:
+            texts.append(text_in(part))
+    return "".join(texts), "".join(thoughts)
+
+
+def text_in(value: Any) -> str:
+    """Return the text in a value that should be one: a text, a part with one, or a list of them."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(map(text_in, value))
+    if isinstance(value, dict):
+        for key in ("text", "thinking", "content", "reasoning", "summary", "value", "refusal"):
+            if text := text_in(value.get(key)):
+                return text
     return ""
 
 
 def _parse_usage(usage: Any) -> Usage:
     if not isinstance(usage, dict):
         return Usage()
-    prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    prompt = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    completion = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
+    tokens_in = _count_at(usage, "prompt_tokens", "input_tokens")
+    tokens_out = _count_at(usage, "completion_tokens", "output_tokens")
+    if tokens_out == 0:
+        tokens_out = max(0, _count_at(usage, "total_tokens") - tokens_in)
+    cached = _count_at(prompt, "cached_tokens") or _count_at(usage, "prompt_cache_hit_tokens")
     return Usage(
-        tokens_in=_count_at(usage, "prompt_tokens"),
-        tokens_out=_count_at(usage, "completion_tokens"),
-        tokens_cached=_count_at(prompt, "cached_tokens"),
-        tokens_reasoning=_count_at(completion, "reasoning_tokens"),
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        tokens_cached=min(cached, tokens_in),
+        tokens_reasoning=min(_count_at(completion, "reasoning_tokens"), tokens_out),
     )
 
 
-def _count_at(counts: Any, name: str) -> int:
-    value = counts.get(name) if isinstance(counts, dict) else None
-    return value if isinstance(value, int) and value >= 0 else 0
+def _count_at(counts: Any, *names: str) -> int:
+    """Return the first count of tokens under one of the names; 0 where there is none."""
+    for name in names:
+        value = _as_number(counts.get(name)) if isinstance(counts, dict) else None
+        if value is not None and 0 < value <= MOST_TOKENS:
+            return int(value)
+    return 0
+
+
+def _as_number(value: Any) -> float | None:
+    """Return a number that may be written as a text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _parse_logprobs(logprobs: Any) -> tuple[float, ...] | None:
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
     if not isinstance(content, list):
         return None
-    values = [item.get("logprob") if isinstance(item, dict) else None for item in content]
-    return tuple(float(value) for value in values if isinstance(value, int | float))
+    values = [
+        _as_number(item.get("logprob")) if isinstance(item, dict) else None for item in content
+    ]
+    return tuple(value for value in values if value is not None)
 
 
 def _quote_start(body: bytes) -> str:

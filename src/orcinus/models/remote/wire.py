@@ -1,28 +1,24 @@
 """One HTTP exchange with a provider: bounded in size and time, its failures classified.
 
-Secrets never get into an error message: a server may echo the key that it refuses.
+Secrets never get into an error message: a server may echo the key that it refuses. A redirect is
+not followed: it would send the key to another host.
 """
 
 import random
 import re
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 
-import orjson
 from pydantic import Field
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import (
-    ConnectError,
-    ConnectTimeoutError,
-    PyreqwestError,
-    ReadTimeoutError,
-    RequestTimeoutError,
-)
+from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
 from pyreqwest.multipart import FormBuilder
 from pyreqwest.response import Response
 
 from orcinus.core.config import Config
-from orcinus.core.errors import CompleterError, ConfigError, ErrorClass
+from orcinus.core.errors import CompleterError, ConfigError
+from orcinus.models.remote.refusals import NOBODY, Caller, refusal, without_password
 
 MAX_BODY_BYTES = 64 * 2**20
 """No reply of a language model is longer. A longer body is an error."""
@@ -30,14 +26,6 @@ MAX_PAUSE_S = 60.0
 """Longest pause between two tries, also where a server asks for more."""
 MIN_SECRET = 8
 """Shorter secrets occur in texts by chance; replacing them would garble every message."""
-_RETRIED = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
-_CLASSES: Mapping[int, ErrorClass] = {
-    401: "auth",
-    403: "auth",
-    404: "not_found",
-    408: "timeout",
-    429: "rate_limit",
-}
 
 
 class Patience(Config):
@@ -84,7 +72,6 @@ class Wire:
             ConfigError: A named variable is not set.
         """
         self._headers = {"content-type": "application/json", **headers}
-        self._api_key_env = api_key_env
         self._patience = patience
         self._secrets: list[bytes] = []
         if api_key_env is not None:
@@ -101,6 +88,7 @@ class Wire:
         body: bytes | None = None,
         form: FormBuilder | None = None,
         limit: int | None = None,
+        caller: Caller = NOBODY,
     ) -> tuple[bytes, Response]:
         """Send one HTTP request, without a retry.
 
@@ -110,6 +98,7 @@ class Wire:
             body: The body to send, or
             form: a form with files.
             limit: Most bytes that the reply may have; None is ``MAX_BODY_BYTES``.
+            caller: Whose call it is, for the words of an error.
 
         Returns:
             The body of a 200 reply, and the reply for its headers.
@@ -123,19 +112,12 @@ class Wire:
             request = request.body_bytes(body)
         if form is not None:
             request = request.multipart(form)
+        started = time.monotonic()
         try:
             async with request.build_streamed() as response:
                 content = await _read_body(response, limit or MAX_BODY_BYTES)
-        except (ConnectError, ConnectTimeoutError) as error:
-            raise CompleterError(
-                "connection", f"{url} cannot be reached: {_first_line(error)}"
-            ) from error
-        except (ReadTimeoutError, RequestTimeoutError) as error:
-            raise CompleterError(
-                "timeout", f"{url} did not answer in time: {_first_line(error)}"
-            ) from error
         except PyreqwestError as error:
-            raise CompleterError("connection", f"{url} broke off: {_first_line(error)}") from error
+            raise self._broken(error, url, time.monotonic() - started) from error
         if response.status == 200:
             return content, response
         # Some servers repeat the key that they refuse, and errors are written to the ledger.
@@ -144,9 +126,26 @@ class Wire:
         raise refusal(
             response.status,
             content,
-            api_key_env=self._api_key_env,
+            caller=caller,
+            location=response.get_header("location"),
             retry_after_s=_parse_retry_after(response),
         )
+
+    def _broken(self, error: PyreqwestError, url: str, seconds: float) -> CompleterError:
+        """Return the error for an exchange that ended without a whole reply, in plain words."""
+        url, causes = without_password(url), _causes(error)
+        patience = self._patience
+        if "client error (Connect)" in causes:
+            return CompleterError(
+                "connection", f"cannot connect to {url}: {_plain_cause(causes, patience.connect_s)}"
+            )
+        if isinstance(error, RequestTimeoutError) or "operation timed out" in causes:
+            if seconds >= 0.99 * patience.total_s:
+                limit = f"{patience.total_s:g} s (patience.total_s)"
+                return CompleterError("timeout", f"{url} did not answer in full within {limit}")
+            limit = f"{patience.silence_s:g} s (patience.silence_s)"
+            return CompleterError("timeout", f"{url} sent nothing for {limit}")
+        return CompleterError("connection", f"{url} broke off: {causes[-1]}")
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -171,44 +170,13 @@ class Wire:
             self._client = (
                 ClientBuilder()
                 .default_headers(self._headers)
+                .follow_redirects(False)
                 .connect_timeout(timedelta(seconds=patience.connect_s))
                 .read_timeout(timedelta(seconds=patience.silence_s))
                 .timeout(timedelta(seconds=patience.total_s))
                 .build()
             )
         return self._client
-
-
-def refusal(
-    status: int,
-    content: bytes,
-    *,
-    api_key_env: str | None = None,
-    retry_after_s: float | None = None,
-) -> CompleterError:
-    """Return the error for an HTTP status other than 200, with the provider's own message.
-
-    Args:
-        status: The status.
-        content: The body of the reply.
-        api_key_env: Environment variable of the key, for the message.
-        retry_after_s: Seconds that the server asked to wait.
-    """
-    said = _parse_error(content)
-    kind: ErrorClass = _CLASSES.get(status, "server" if status >= 500 else "bad_request")
-    if "content_filter" in said or "content_policy" in said:
-        kind = "content_filter"
-    if status == 401:
-        key = f" (key from {api_key_env})" if api_key_env else " (the recipe names no api_key_env)"
-        return CompleterError("auth", f"HTTP 401: {said}{key}", permanent=True, fatal=True)
-    fatal = status in (403, 404) and kind != "content_filter"
-    return CompleterError(
-        kind,
-        f"HTTP {status}: {said}",
-        permanent=status not in _RETRIED,
-        fatal=fatal,
-        retry_after_s=retry_after_s,
-    )
 
 
 async def _read_body(response: Response, limit: int) -> bytes:
@@ -224,19 +192,6 @@ async def _read_body(response: Response, limit: int) -> bytes:
             raise CompleterError("bad_reply", f"longer than {limit // 2**20} MiB")
         parts.append(bytes(part))
     return b"".join(parts)
-
-
-def _parse_error(content: bytes) -> str:
-    try:
-        error = orjson.loads(content)["error"]
-        said = (
-            f"{error.get('code') or error.get('type') or ''} {error['message']}"
-            if isinstance(error, dict)
-            else str(error)
-        )
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        said = content[:200].decode("utf-8", "replace")
-    return " ".join(said.split())[:300] or "no reason given"
 
 
 def _parse_retry_after(response: Response) -> float | None:
@@ -270,6 +225,29 @@ def parse_duration(text: str) -> float:
     )
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+_PLAIN_CAUSES: tuple[tuple[str, str], ...] = (
+    ("refused", "connection refused (is the server running?)"),
+    ("dns error", "no such host (check the name in base_urls, and the network)"),
+    ("certificate", "its certificate is not trusted"),
+    ("tls", "it does not speak TLS (is it http:// instead of https://?)"),
+    ("wrong version number", "it does not speak TLS (is it http:// instead of https://?)"),
+    ("unreachable", "the network cannot reach it"),
+)
+"""What a failed connection means, by a word in its causes; the first that occurs counts."""
+
+
+def _plain_cause(causes: list[str], connect_s: float) -> str:
+    """Return why no connection was made."""
+    said = " ".join(causes).lower()
+    for word, plain in _PLAIN_CAUSES:
+        if word in said:
+            detail = f": {causes[-1]}" if word == "certificate" else ""
+            return plain + detail
+    return f"no answer within {connect_s:g} s" if "timed out" in said else causes[-1]
+
+
+def _causes(error: PyreqwestError) -> list[str]:
+    """Return the messages of an error and its causes, the innermost last; at least one."""
+    details = getattr(error, "details", None) or {}
+    causes = [str(cause.get("message", "")) for cause in details.get("causes") or ()]
+    return [*filter(None, causes)] or [str(error).partition("\n")[0] or type(error).__name__]
