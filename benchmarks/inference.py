@@ -87,7 +87,7 @@ def ours(folder: Path, asked: list[tuple[Messages, int]]) -> tuple[float, list[s
         await model.complete(
             chat_request((Message(role="user", content="warm"),), Sampling(max_tokens=2))
         )
-        model._stops = frozenset()
+        model._decoder._stops = frozenset()
         start = time.perf_counter()
         found = await asyncio.gather(
             *(

@@ -125,6 +125,11 @@ def error_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def show_note(text: str) -> None:
+    """Show one line about how a result comes about, beside the results."""
+    error_console().print(text, style="yellow", markup=False)
+
+
 def print_json(value: Any) -> None:
     """Print one JSON object on one line."""
     import orjson

@@ -37,9 +37,9 @@ def doctor(
     from orcinus.pipeline.doctor import examine
     from orcinus.pipeline.recipe_file import load_recipe
 
-    findings = run_async(
-        examine(runs, load_recipe(recipe) if recipe is not None else None, os.environ)
-    )
+    read = None if recipe is None else load_recipe(recipe)
+    base = Path() if recipe is None else recipe.parent
+    findings = run_async(examine(runs, read, os.environ, base))
     if as_json:
         flags.print_json(findings)
     else:

@@ -33,7 +33,7 @@ def chat(
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
 
     async def talk() -> None:
-        model = open_completer(config, base=folder, device=device, secrets={})
+        model = open_completer(config, base=folder, device=device, secrets={}, note=flags.show_note)
         try:
             text = question if question is not None else _read_question()
             while text not in QUIT:
@@ -60,7 +60,7 @@ def serve(
 
     folder = flags.run_folder(run, runs)
     config, before = trained_student(folder)
-    model = open_completer(config, base=folder, device=device, secrets={})
+    model = open_completer(config, base=folder, device=device, secrets={}, note=flags.show_note)
 
     def on_ready(url: str) -> None:
         typer.echo(f"serving the student of {folder.name} at {url}; stop with Ctrl-C")

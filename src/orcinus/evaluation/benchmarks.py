@@ -96,6 +96,7 @@ async def evaluate_model(
                     device=runtime.device,
                     secrets=runtime.secrets,
                     entry=role,
+                    note=progress.note,
                 )
             return opened[role]
 

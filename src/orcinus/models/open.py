@@ -1,6 +1,6 @@
 """Open a model from its configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,6 +24,7 @@ def open_completer(
     journal: Path | None = None,
     replicas: int = 0,
     entry: str = "teacher",
+    note: Callable[[str], None] | None = None,
 ) -> Completer:
     """Return the model that ``config`` describes; nothing is loaded or connected yet.
 
@@ -36,6 +37,7 @@ def open_completer(
         replicas: Copies of a local model on the Ray cluster that this process is connected to;
             0 keeps it on this machine.
         entry: The recipe's entry of the model, which errors name.
+        note: Gets one line when the model answers in another way than the user expects.
 
     Raises:
         ConfigError: A key is not set, or the model is not there.
@@ -52,8 +54,8 @@ def open_completer(
             if replicas:
                 from orcinus.models.local.replicas import Replicas
 
-                return Replicas(config.at(base), replicas=replicas, device=device)
-            return open_local(config.at(base), device)
+                return Replicas(config.at(base), replicas=replicas, device=device, note=note)
+            return open_local(config.at(base), device, note)
         case ReplayConfig():
             return Replay(Recordings.read(config.files, base), model=config.model)
         case FunctionConfig():

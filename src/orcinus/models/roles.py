@@ -3,6 +3,7 @@
 Models(roles, runtime).open("student", train_folder)   →   the Completer of the trained student
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,10 +77,18 @@ def student_config(roles: Roles, folder: Path | None) -> LocalConfig:
 
 
 class Models:
-    """The open models of a run. Each is opened on first use; ``aclose`` closes them all."""
+    """The open models of a run. Each is opened on first use; ``aclose`` closes them all.
 
-    def __init__(self, roles: Roles, runtime: Runtime) -> None:
-        self._roles, self._runtime = roles, runtime
+    Args:
+        roles: The models.
+        runtime: Where and how fast.
+        note: Gets the lines that an opened model has for the user.
+    """
+
+    def __init__(
+        self, roles: Roles, runtime: Runtime, note: Callable[[str], None] | None = None
+    ) -> None:
+        self._roles, self._runtime, self._note = roles, runtime, note
         self._open: dict[tuple[str, Path | None], Completer] = {}
 
     def open(self, role: str, folder: Path | None = None) -> Completer:
@@ -101,6 +110,7 @@ class Models:
                 journal=self._runtime.batch_journal,
                 replicas=self._runtime.replicas,
                 entry=role,
+                note=self._note,
             )
         return self._open[role, folder]
 

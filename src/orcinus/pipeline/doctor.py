@@ -16,6 +16,11 @@ from typing import Literal
 from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import RequestError
 
+from orcinus.core.errors import OrcinusError
+from orcinus.core.requests import chat_request
+from orcinus.core.types import Message, Sampling
+from orcinus.models.local.config import LocalConfig
+from orcinus.models.open import open_completer
 from orcinus.models.remote.endpoint import EndpointConfig
 from orcinus.pipeline.recipe import Recipe
 
@@ -44,9 +49,21 @@ class Finding:
 
 
 async def examine(
-    workspace: Path, recipe: Recipe | None, environment: Mapping[str, str]
+    workspace: Path,
+    recipe: Recipe | None,
+    environment: Mapping[str, str],
+    base: Path = Path(),
 ) -> list[Finding]:
-    """Check this machine and, with a recipe, its endpoints and keys. No model is called."""
+    """Check this machine and, with a recipe, its endpoints, keys and local models.
+
+    No remote model is called. A local one is read and compared with its own ``generate``.
+
+    Args:
+        workspace: Folder of the runs.
+        recipe: The recipe; None checks the machine alone.
+        environment: Where keys are looked up.
+        base: Folder where the recipe's relative paths start.
+    """
     findings = [*_packages(), *_devices(), _disk(workspace)]
     models = (
         [] if recipe is None else [recipe.teacher, recipe.assistant, recipe.judge, recipe.student]
@@ -55,6 +72,8 @@ async def examine(
         if isinstance(model, EndpointConfig):
             findings.extend(_key(model, environment))
             findings += await asyncio.gather(*(_reachable(url) for url in model.base_urls))
+        elif isinstance(model, LocalConfig):
+            findings.append(await _answers(model, base))
     return findings
 
 
@@ -113,6 +132,23 @@ def _disk(workspace: Path) -> Finding:
     free = shutil.disk_usage(existing).free
     state: State = "problem" if free < LOW_DISK_BYTES else "ok"
     return Finding(what="disk", state=state, detail=f"{free / 2**30:.1f} GiB free at {existing}")
+
+
+async def _answers(config: LocalConfig, base: Path) -> Finding:
+    """Check that a local model can be read, and that it is decoded as its ``generate`` does."""
+    notes: list[str] = []
+    what = f"model {config.path}"
+    try:
+        model = open_completer(config, base=base, device="auto", secrets={}, note=notes.append)
+        try:
+            question = (Message(role="user", content="?"),)
+            await model.complete(chat_request(question, Sampling(max_tokens=1)))
+        finally:
+            await model.aclose()
+    except OrcinusError as error:
+        return Finding(what=what, state="problem", detail=str(error))
+    detail = "; ".join(notes) or "answers as its own generate does"
+    return Finding(what=what, state="ok", detail=detail)
 
 
 def _key(model: EndpointConfig, environment: Mapping[str, str]) -> list[Finding]:

@@ -62,7 +62,11 @@ async def probe_model(
         raise ConfigError("nothing to probe: there is no example that suits any of the strategies")
     with locked(out), Ledger(runtime.ledger_path) as ledger:
         completer = open_completer(
-            model, base=Path(), device=runtime.device, secrets=runtime.secrets
+            model,
+            base=Path(),
+            device=runtime.device,
+            secrets=runtime.secrets,
+            note=progress.note,
         )
 
         def open_model(role: str, folder: Path | None = None) -> Completer:

@@ -74,7 +74,7 @@ async def run_recipe(
     ):
         write_atomically(run_dir / layout.RECIPE, text)
         write_atomically(run_dir / layout.ORIGIN, str(modules.resolve()).encode())
-        models = Models(recipe.roles(base), runtime)
+        models = Models(recipe.roles(base), runtime, reported.note)
         budget = recipe.budget.open(ledger, recipe.name)
 
         def open_context(step: Step, folder: Path) -> StepContext:

@@ -113,7 +113,7 @@ async def _diagnose(
     examples = read_taught_examples(run, {(lesson.task, lesson.example_id) for lesson in drawn})
     asked = [examples[lesson.task, lesson.example_id] for lesson in drawn]
     students, notes = _students(request, run)
-    async with aclosing(Models(request.roles, runtime)) as models:
+    async with aclosing(Models(request.roles, runtime, progress.note)) as models:
         context = StepContext(
             out=run.folder / FOLDER,
             inputs=run.inputs,
@@ -206,7 +206,11 @@ async def _ask_students(
         )
         # One student at a time: all of them together may not fit into memory.
         completer = open_completer(
-            config, base=Path(), device=runtime.device, secrets=runtime.secrets
+            config,
+            base=Path(),
+            device=runtime.device,
+            secrets=runtime.secrets,
+            note=context.progress.note,
         )
         try:
             found[arm] = await measure(

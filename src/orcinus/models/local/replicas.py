@@ -9,6 +9,7 @@ rest of the batch, and a sampled one depends only on its seed.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,14 @@ class Replicas:
     Every node must be able to read the model's folder.
     """
 
-    def __init__(self, config: LocalConfig, *, replicas: int, device: str = "auto") -> None:
+    def __init__(
+        self,
+        config: LocalConfig,
+        *,
+        replicas: int,
+        device: str = "auto",
+        note: Callable[[str], None] | None = None,
+    ) -> None:
         """Find the model; the first request starts the copies.
 
         The process must be connected to a Ray cluster.
@@ -53,11 +61,13 @@ class Replicas:
             config: The model, its paths resolved.
             replicas: Number of copies.
             device: Device of each copy; ``auto`` is a GPU if the cluster has one.
+            note: Gets the lines that the first copy has for the user.
 
         Raises:
             ConfigError: The path is no model.
         """
         self._config, self._count, self._device = config, replicas, device
+        self._note, self._noted = note, False
         self._identity = local_identity(config, Path())
         self._copies: list[_Copy] = []
         self._starting: set[asyncio.Task[None]] = set()
@@ -171,7 +181,7 @@ class Replicas:
         actor = ray.remote(_Replica).options(num_cpus=1, num_gpus=gpus, max_concurrency=4096)
         copy = _Copy(actor.remote(self._config, device, self._identity))
         try:
-            await asyncio.wait_for(copy.actor.ready.remote(), START_S)
+            notes = await asyncio.wait_for(copy.actor.ready.remote(), START_S)
         except TimeoutError:
             ray.kill(copy.actor)
             self._failure = StepError(
@@ -190,6 +200,10 @@ class Replicas:
             raise
         else:
             self._copies.append(copy)
+            if self._note is not None and not self._noted:
+                self._noted = True
+                for text in notes:
+                    self._note(text)
 
 
 class _Replica:
@@ -199,8 +213,11 @@ class _Replica:
         self._config, self._device, self._identity = config, device, identity
         self._model: Completer | None = None
 
-    async def ready(self) -> None:
+    async def ready(self) -> list[str]:
         """Open the model, check its identity, and write one token so that the weights are read.
+
+        Returns:
+            Lines for the user.
 
         Raises:
             ConfigError: Another model lies at this path on this node.
@@ -211,9 +228,11 @@ class _Replica:
                 f"{self._config.path}: a Ray node has another model at this path; "
                 "put the folder on a shared disk"
             )
-        self._model = open_local(self._config, self._device)
+        notes: list[str] = []
+        self._model = open_local(self._config, self._device, notes.append)
         question = (Message(role="user", content="?"),)
         await self._model.complete(chat_request(question, Sampling(max_tokens=1)))
+        return notes
 
     async def complete(self, request: Request) -> Completion:
         """Answer, in one batch with the copy's other requests."""

@@ -29,19 +29,28 @@ MIN_SHARED = 16
 KEPT = 16
 """Number of prefixes kept: those used last."""
 
+_NO_WINDOW = {"max_window_layers", "chunk_size_feed_forward"}
+"""Settings that are named like a window of attention and are none."""
+
 
 def fits(model: Any) -> bool:
     """Return True if every layer of ``model`` is full attention over all tokens.
 
-    Windowed and state-space layers need caches of their own.
+    Windowed and state-space layers need caches of their own. Only the configuration is read; the
+    self-check shows whether the model's code is what it says.
     """
     config = model.config.get_text_config()
     kinds = getattr(config, "layer_types", None)
     if kinds is not None:
         return set(kinds) == {"full_attention"}
-    return getattr(config, "sliding_window", None) is None and hasattr(
-        config, "num_attention_heads"
-    )
+    windows = [
+        value
+        for name, value in config.to_dict().items()
+        if ("window" in name or "chunk" in name)
+        and not isinstance(value, bool)
+        and name not in _NO_WINDOW
+    ]
+    return not any(windows) and hasattr(config, "num_attention_heads")
 
 
 class _Prefix:
@@ -240,9 +249,11 @@ class SlotCache(Cache):
 def cache_keyword(model: Any) -> str:
     """Return the name of the forward pass's cache argument.
 
-    It is ``cache`` since Transformers 5.24 and ``past_key_values`` before.
+    It is ``cache`` since Transformers 5.24 and ``past_key_values`` before; Mamba has its own name.
     """
-    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
+    known = signature(model.forward).parameters
+    names = ("cache", "past_key_values", "cache_params")
+    return next((name for name in names if name in known), "past_key_values")
 
 
 def _common_prefix(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:

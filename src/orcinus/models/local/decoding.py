@@ -1,0 +1,309 @@
+"""Decode many rows with one model, in the fastest of three ways that is exact for it.
+
+    slots    rows of any length in one cache, refilled as rows end      full attention
+    batch    rows padded to one length, with Transformers' own cache    windows, recurrent states
+    alone    one row at a time, with the model's own ``generate``       every model
+
+``self_check.py`` chooses the way. A greedy answer does not depend on the rest of the batch, and a
+sampled one depends only on its seed.
+
+Shapes: B rows, T positions, V vocabulary.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Literal
+
+import torch
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+from transformers.cache_utils import DynamicCache
+
+from orcinus.core.types import Completion, Finish, Sampling, Usage
+from orcinus.models.local.chat_format import Chat
+from orcinus.models.local.slots import SlotCache, cache_keyword
+from orcinus.models.remote.thinking import split_thinking
+
+Way = Literal["slots", "batch", "alone"]
+REFILL = 8
+"""Free slots are refilled once they are an eighth of all: reading prompts one at a time would cost
+as much as it gains."""
+
+
+@dataclass(slots=True)
+class Script:
+    """Tokens that a row writes whatever the model chooses, with the logits seen at each step."""
+
+    tokens: Sequence[int]
+    logits_V: list[torch.Tensor] = field(default_factory=list)
+
+    def follow(self, logits_V: torch.Tensor) -> int:
+        """Keep the logits; return the next token."""
+        self.logits_V.append(logits_V.clone())
+        return self.tokens[len(self.logits_V) - 1]
+
+
+@dataclass(slots=True)
+class Row:
+    """One request while it is being answered."""
+
+    prompt: list[int]
+    partial: int
+    """Number of tokens at the prompt's end that are the partial reply."""
+    verbatim: bool
+    """True for a part of a reply: it is returned with its stop text and outer blanks."""
+    sampling: Sampling
+    future: "Future[Completion]"
+    random: Random
+    started: float = field(default_factory=time.perf_counter)
+    written: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    ended: bool = False
+    """True if its last token ended the turn: it counts as written and is not in the text."""
+    finish: Finish | None = None
+    script: Script | None = None
+    """For the self-check: what to write. None lets the model choose."""
+
+
+class Decoder:
+    """A loaded model, and the ways to write answers with it.
+
+    Args:
+        chat: The chat format.
+        model: The model, used for nothing but decoding.
+        stops: Tokens that end an answer.
+        batch_tokens: Prompt and written tokens decoded at once.
+    """
+
+    def __init__(self, chat: Chat, model: Any, stops: frozenset[int], batch_tokens: int) -> None:
+        self._chat, self._model, self._stops = chat, model, stops
+        self._batch_tokens = batch_tokens
+        # The request alone decides the sampling: ``generate`` must not add the penalties or the
+        # end that the model's folder recommends.
+        model.generation_config = GenerationConfig(pad_token_id=0)  # type: ignore[no-untyped-call]
+
+    def decode(
+        self, way: Way, waiting: list[Row], rows: list[Row], gather: Callable[[], None]
+    ) -> None:
+        """Decode waiting rows: all of them in slots, otherwise one batch or one row.
+
+        Args:
+            way: How.
+            waiting: Rows sorted by length; the longest, at the end, are taken first.
+            rows: Filled with the rows being decoded, so that the caller can fail them.
+            gather: Adds requests that have arrived to ``waiting``, without waiting.
+        """
+        if not waiting:
+            return
+        if way == "slots":
+            self._decode_in_slots(waiting, rows, gather)
+        elif way == "batch":
+            rows.extend(self._take_batch(waiting))
+            self._decode_batch(rows)
+        else:
+            rows.append(waiting.pop())
+            self._decode_alone(rows[0])
+
+    def _take_batch(self, waiting: list[Row]) -> list[Row]:
+        """Take the longest requests that fit together.
+
+        Those left over are shorter, and fit with the next ones.
+        """
+        batch: list[Row] = []
+        while waiting and (
+            not batch or length_of(batch[0]) * (len(batch) + 1) <= self._batch_tokens
+        ):
+            batch.append(waiting.pop())
+        return batch
+
+    @torch.inference_mode()
+    def _decode_in_slots(
+        self, waiting: list[Row], rows: list[Row], gather: Callable[[], None]
+    ) -> None:
+        """Decode until no request waits; a row that ends gives its slot to the next request."""
+        width = length_of(waiting[-1])
+        cache = SlotCache(
+            self._model, min(len(waiting), max(1, self._batch_tokens // width)), width
+        )
+        while True:
+            free = cache.slots - len(rows)
+            if (
+                waiting
+                and free >= max(1, cache.slots // REFILL)
+                and length_of(waiting[-1]) <= width
+            ):
+                new = [waiting.pop() for _ in range(min(free, len(waiting)))]
+                rows += new
+                cache.read(range(len(rows) - len(new), len(rows)), [row.prompt for row in new])
+            if not rows:
+                return
+            # Every row feeds its last token: of the prompt at first, then the one just written.
+            fed = [row.written[-1] if row.written else row.prompt[-1] for row in rows]
+            positions = [len(row.prompt) + len(row.written) - 1 for row in rows]
+            self._append(rows, self._choose(cache.step(fed, positions).float(), rows))
+            for i in range(len(rows) - 1, -1, -1):
+                if rows[i].finish is not None:
+                    self._deliver(rows[i])
+                    if i < len(rows) - 1:  # the last row moves into the gap: used slots stay dense
+                        cache.move(len(rows) - 1, i)
+                        rows[i] = rows[-1]
+                    rows.pop()
+            if cache.slots > len(rows):
+                gather()
+
+    @torch.inference_mode()
+    def _decode_batch(self, rows: list[Row]) -> None:
+        """Decode until every row has ended."""
+        tokens_BT, mask_BT = _pad_left([row.prompt for row in rows], self._model.device)
+        positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
+        cache = DynamicCache(config=self._model.config)
+        cache_argument = cache_keyword(self._model)
+        while rows:
+            out = self._model(
+                input_ids=tokens_BT,
+                attention_mask=mask_BT,
+                position_ids=positions_BT,
+                use_cache=True,
+                logits_to_keep=1,
+                **{cache_argument: cache},
+            )
+            chosen = self._choose(out.logits[:, -1].float(), rows)
+            self._append(rows, chosen)
+            open_rows = [i for i, row in enumerate(rows) if row.finish is None]
+            for row in rows:
+                if row.finish is not None:
+                    self._deliver(row)
+            if not open_rows:
+                return
+            last_position_B1 = positions_BT[:, -1:]
+            if len(open_rows) < len(rows):
+                keep: Any = torch.tensor(open_rows, device=self._model.device)
+                # Not batch_select_indices, which recurrent states do not have.
+                cache.reorder_cache(keep)
+                mask_BT, last_position_B1 = mask_BT[keep], last_position_B1[keep]
+                rows = [rows[i] for i in open_rows]
+            tokens_BT = torch.tensor([[chosen[i]] for i in open_rows], device=self._model.device)
+            mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], dim=1)
+            positions_BT = last_position_B1 + 1
+
+    @torch.inference_mode()
+    def _decode_alone(self, row: Row) -> None:
+        """Decode one row with the model's own ``generate``, which is told each token to write."""
+
+        def choose(_: torch.Tensor, logits_1V: torch.Tensor) -> torch.Tensor:
+            [token] = self._choose(logits_1V.float(), [row])
+            self._append([row], [token])
+            only_1V = torch.full_like(logits_1V, float("-inf"))
+            only_1V[:, token] = 0
+            return only_1V
+
+        def has_ended(tokens_1T: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([row.finish is not None], device=tokens_1T.device)
+
+        prompt_1T = torch.tensor([row.prompt], device=self._model.device)
+        self._model.generate(
+            prompt_1T,
+            attention_mask=torch.ones_like(prompt_1T),
+            max_new_tokens=row.sampling.max_tokens,
+            do_sample=False,
+            logits_processor=LogitsProcessorList([choose]),
+            stopping_criteria=StoppingCriteriaList([has_ended]),
+        )
+        self._deliver(row)
+
+    def _choose(self, logits_BV: torch.Tensor, rows: Sequence[Row]) -> list[int]:
+        """Choose the next token of each row from its logits (B, V)."""
+        chosen: list[int] = logits_BV.argmax(1).tolist()
+        for i, row in enumerate(rows):
+            if row.script is not None:
+                chosen[i] = row.script.follow(logits_BV[i])
+            elif row.sampling.temperature > 0:
+                chosen[i] = _draw(logits_BV[i], row.sampling, row.random)
+        if any(row.sampling.logprobs for row in rows):
+            logprobs_BV = logits_BV.log_softmax(1)
+            for i, row in enumerate(rows):
+                row.logprobs.append(float(logprobs_BV[i, chosen[i]]))
+        return chosen
+
+    def _append(self, rows: Sequence[Row], chosen: Sequence[int]) -> None:
+        """Append each row's token, or end the row."""
+        for row, token in zip(rows, chosen, strict=True):
+            if token in self._stops:
+                row.finish, row.ended = "stop", True
+                continue
+            row.written.append(token)
+            if row.sampling.stop and self._find_stop(row) is not None:
+                row.finish = "stop"
+            elif len(row.written) >= row.sampling.max_tokens:
+                row.finish = "length"
+
+    def _decode_row(self, row: Row) -> str:
+        """Return the written text.
+
+        It is decoded together with the partial reply, since a tokenizer may drop a leading blank.
+        """
+        before = row.prompt[len(row.prompt) - row.partial :]
+        return self._decode(before + row.written)[len(self._decode(before)) if before else 0 :]
+
+    def _decode(self, tokens: list[int]) -> str:
+        return str(self._chat.tokenizer.decode(tokens, skip_special_tokens=True))
+
+    def _find_stop(self, row: Row) -> int | None:
+        """Return where the first stop text cuts the written text; None if there is none.
+
+        The cut is before the stop text, or behind it for a part of a reply.
+        """
+        text = self._decode_row(row)
+        found = [(text.find(stop), len(stop)) for stop in row.sampling.stop if stop in text]
+        if not found:
+            return None
+        start, length = min(found)
+        return start + length if row.verbatim else start
+
+    def _deliver(self, row: Row) -> None:
+        text = self._decode_row(row)
+        if row.sampling.stop and (cut := self._find_stop(row)) is not None:
+            text = text[:cut]
+        reasoning, text = split_thinking(text)
+        if not row.verbatim:
+            text = text.strip()
+        row.future.set_result(
+            Completion(
+                text=text,
+                finish=row.finish or "stop",
+                usage=Usage(tokens_in=len(row.prompt), tokens_out=len(row.written) + row.ended),
+                reasoning=reasoning,
+                logprobs=tuple(row.logprobs) if row.sampling.logprobs else None,
+                latency_s=time.perf_counter() - row.started,
+            )
+        )
+
+
+def length_of(row: Row) -> int:
+    """Return the most tokens that a row can reach."""
+    return len(row.prompt) + row.sampling.max_tokens
+
+
+def _pad_left(prompts: Sequence[Sequence[int]], device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pad prompts on the left; return the tokens and the mask of real tokens, both (B, T)."""
+    width = max(map(len, prompts))
+    tokens_BT = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask_BT = torch.zeros(len(prompts), width, dtype=torch.long)
+    for i, prompt in enumerate(prompts):
+        tokens_BT[i, width - len(prompt) :] = torch.tensor(prompt)
+        mask_BT[i, width - len(prompt) :] = 1
+    return tokens_BT.to(device), mask_BT.to(device)
+
+
+def _draw(logits_V: torch.Tensor, sampling: Sampling, random: Random) -> int:
+    """Draw one token by nucleus sampling, with the row's own random numbers."""
+    probabilities_V, order_V = (
+        (logits_V.double() / sampling.temperature).softmax(0).sort(descending=True)
+    )
+    cumulative_V = probabilities_V.cumsum(0)
+    kept = int((cumulative_V < sampling.top_p).sum()) + 1
+    cumulative_V = cumulative_V[:kept]
+    place = int(torch.searchsorted(cumulative_V, random.random() * float(cumulative_V[-1])))
+    return int(order_V[min(place, kept - 1)])
