@@ -35,3 +35,22 @@ def test_the_calls_that_are_planned_are_those_that_are_made(tmp_path: Path) -> N
         asked = sum(tables.count_rows(path) for path in attempts)
         row = planned[step]
         assert (row.calls or 0) + (row.known_calls or 0) == asked > 0
+
+
+def test_a_plan_needs_no_key_and_compares_with_the_budget(tmp_path: Path) -> None:
+    teacher = {
+        "kind": "endpoint",
+        "model": "m",
+        "base_urls": ["http://127.0.0.1:9/v1"],
+        "api_key_env": "MY_KEY",
+        "price": {"input": 1.0, "output": 2.0},
+    }
+    path = write_recipe(tmp_path / "recipe.yaml", teacher=teacher, budget={"usd": 0.001})
+    plan = orcinus.plan(path, runs=tmp_path / "runs", secrets={})
+    notes = "\n".join(plan.notes)
+    assert "MY_KEY is not set; the run needs it: export MY_KEY=…" in notes
+    assert "Budget: $0.0010, of which $0.00 is spent." in notes
+    assert plan.usd_high > 0.001
+    assert "more than the $0.0010 that is left: up to $" in notes
+    set_key = orcinus.plan(path, runs=tmp_path / "runs", secrets={"MY_KEY": "k" * 20})
+    assert "MY_KEY" not in "".join(set_key.notes)

@@ -135,7 +135,8 @@ def _print_plan(planned: "Plan") -> None:
     console = flags.out_console()
     console.print(table)
     console.print(
-        f"in all: {planned.calls:,} calls, ${_dollars(planned.usd_low, planned.usd_high)}"
+        f"in all: {planned.calls:,} calls, ${_dollars(planned.usd_low, planned.usd_high)}",
+        style="bold",
     )
     for note in planned.notes:
         console.print(note, markup=False)
@@ -160,4 +161,6 @@ def _short(number: int) -> str:
 def _dollars(low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return ""
-    return "0.00" if high == 0 else f"{low:,.2f} – {high:,.2f}"
+    if high < 0.01:
+        return "0.00" if high == 0 else f"{low:.4f} – {high:.4f}"
+    return f"{low:,.2f} – {high:,.2f}"

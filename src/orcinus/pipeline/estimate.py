@@ -149,7 +149,6 @@ class Estimator:
             *self._notes_about_models(),
             *self._notes_about_evaluation(),
             *self._notes_about_trials(),
-            *self._notes_about_the_budget(),
         ]
 
     def _notes_about_bounds(self) -> Iterator[str]:
@@ -215,12 +214,6 @@ class Estimator:
                 f"{mix.trial:.0%} of the stage (together {trained:g} times the stage) and asked "
                 f"{asked:,} probe examples, as is the student before the stage."
             )
-
-    def _notes_about_the_budget(self) -> Iterator[str]:
-        cap = self._recipe.budget.usd
-        if cap is not None:
-            spent = self._ledger.spent(self._recipe.name)[0]
-            yield f"Budget: ${cap:,.2f}, of which ${spent:,.2f} is spent."
 
     def _done(self, steps: Mapping[str, Step]) -> dict[str, Path]:
         """Return the folders of the steps that are done."""

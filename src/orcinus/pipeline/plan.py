@@ -9,8 +9,8 @@ the upper end of the range and the cheapest the lower.
 """
 
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orcinus.models.roles import Models, student_config
@@ -19,6 +19,7 @@ from orcinus.pipeline.method import steps_of
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.run import base_of, run_recipe
 from orcinus.pipeline.step import Step
+from orcinus.reports.words import dollars
 from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.ledger import Ledger
 from orcinus.training import train
@@ -78,7 +79,8 @@ async def plan_recipe(
     base = base_of(recipe_path, base)
     run_dir = await run_recipe(recipe, recipe_path, runtime, progress, base=base, until="sample")
     steps = {step.name: step for step in steps_of(recipe, base)}
-    models = Models(recipe.roles(base), runtime)
+    keys = _Keys(runtime.secrets)
+    models = Models(recipe.roles(base), replace(runtime, secrets=keys))
     notes = ["The student's calls run on this machine and cost no dollars."]
     try:
         with Ledger(runtime.ledger_path) as ledger:
@@ -95,11 +97,52 @@ async def plan_recipe(
             estimator = Estimator(recipe, steps, run_dir, models, context)
             rows = [row for step in steps.values() for row in await estimator.rows(step)]
             notes += estimator.notes()
+            spent = ledger.spent(recipe.name)[0]
         if nodes > 1:
             notes.append(_on_several_machines(recipe, base, run_dir, steps, runtime, nodes))
     finally:
         await models.aclose()
-    return Plan(rows=tuple(rows), notes=tuple(notes))
+    plan = Plan(rows=tuple(rows), notes=tuple(notes))
+    notes += _notes_about_the_budget(plan, recipe.budget.usd, spent)
+    notes += keys.notes()
+    return replace(plan, notes=tuple(notes))
+
+
+class _Keys(Mapping[str, str]):
+    """The environment with every key set: a plan connects to no model, so any key will do."""
+
+    def __init__(self, secrets: Mapping[str, str]) -> None:
+        self._secrets, self._missing = secrets, dict[str, None]()
+
+    def __getitem__(self, variable: str) -> str:
+        if not self._secrets.get(variable, "").strip():
+            self._missing[variable] = None
+            return "not set"
+        return self._secrets[variable]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._secrets)
+
+    def __len__(self) -> int:
+        return len(self._secrets)
+
+    def notes(self) -> Iterator[str]:
+        """Yield a line for each key that was looked up and is not set."""
+        for variable in self._missing:
+            yield f"{variable} is not set; the run needs it: export {variable}=…"
+
+
+def _notes_about_the_budget(plan: Plan, cap: float | None, spent: float) -> Iterator[str]:
+    if cap is None:
+        return
+    yield f"Budget: {dollars(cap)}, of which {dollars(spent)} is spent."
+    left = max(cap - spent, 0.0)
+    if plan.usd_high > left:
+        need = "needs more than" if plan.usd_low > left else "may need more than"
+        yield (
+            f"The run {need} the {dollars(left)} that is left: up to {dollars(plan.usd_high)}. It "
+            "stops at the budget; the same command continues it once budget.usd is raised."
+        )
 
 
 def _on_several_machines(

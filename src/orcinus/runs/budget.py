@@ -83,7 +83,7 @@ class Budget:
         spent = f"${self.spent_usd:,.4f} and {self.spent_tokens:,} tokens spent"
         caps = []
         if self._usd_cap != float("inf"):
-            caps.append(f"${self._usd_cap:,.2f}")
+            caps.append(f"${self._usd_cap:,.4f}".removesuffix("00"))
         if self._tokens_cap != float("inf"):
             caps.append(f"{self._tokens_cap:,} tokens")
         return (

@@ -46,6 +46,7 @@ DONE = "_done"
 # --- questions: sample, select
 
 EXAMPLES = "examples.parquet"
+USABLE = "usable.parquet"
 """The examples and their splits."""
 DROPPED = "dropped.parquet"
 """The examples left out by ``sample`` and ``select``, with reasons."""

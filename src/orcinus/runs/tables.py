@@ -195,6 +195,13 @@ class TableWriter:
         if len(self._buffer) >= ROWS_PER_BATCH:
             self._flush()
 
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        """Add a batch of rows that has the table's columns."""
+        self._flush()
+        if len(batch):
+            self._writer.write_batch(batch)
+            self.rows += len(batch)
+
     def _flush(self) -> None:
         if self._buffer:
             self._writer.write_batch(pa.RecordBatch.from_pylist(self._buffer, schema=self._schema))
@@ -226,11 +233,16 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str
     Raises:
         StoreError: The table is missing or is not a Parquet file.
     """
-    for batch in _batches(path, columns):
+    for batch in read_batches(path, columns):
         yield from batch.to_pylist()
 
 
-def _batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield a table in batches, in order.
+
+    Raises:
+        StoreError: The table is missing or is not a Parquet file.
+    """
     try:
         # With pre_buffer the whole file would be read ahead and kept in memory.
         file = pq.ParquetFile(path, pre_buffer=False)
@@ -360,7 +372,7 @@ def example_of(row: Mapping[str, Any]) -> Example:
 
 def read_examples(path: Path, split: Split | None = None) -> Iterator[Example]:
     """Read the examples of a table, or those of one split."""
-    for batch in _batches(path):
+    for batch in read_batches(path):
         chosen = batch if split is None else batch.filter(pc.equal(batch["split"], split))
         yield from map(example_of, chosen.to_pylist())
 

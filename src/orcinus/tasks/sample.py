@@ -1,23 +1,23 @@
 """Split the pool into probe, teach and held-out sets, after removing evaluation items.
 
-    tasks ──► duplicates out ──► overlap with evaluation out ──► at most the quotas
-                                     ──► hash of (task, prompt) ──► probe | teach | held_out
+    tasks ──► duplicates out ──► overlap with evaluation out ──► probe | teach | held_out
+                                                            ──► at most the quotas
 
-The split of an example depends on its own text alone: adding rows to a file moves no other row
-from one split to another. Quotas (``tasks/mixing.py``) need a second pass over the pool: the first
-counts what can be used, the second takes some of it.
+The sources are read once. What can be used is written down, and once all of it is known each
+example gets its split (``tasks/splits.py``).
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from pydantic import Field, model_validator
 
 from orcinus.core.errors import DataError, StepError
-from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.protocols import Executor
 from orcinus.core.types import Example, Split
 from orcinus.runs import layout, tables
@@ -27,9 +27,14 @@ from orcinus.tasks.duplicates.ngrams import I64, normal
 from orcinus.tasks.duplicates.overlap import Overlap
 from orcinus.tasks.duplicates.seen import SeenHashes, hash_of
 from orcinus.tasks.files.records import Skipped
-from orcinus.tasks.mixing import LARGEST, Mixer, Mixture
+from orcinus.tasks.mixing import Mixture
+from orcinus.tasks.splits import NAMES, OVER_QUOTA, Codes, Splits
 
-VERSION = 3
+VERSION = 4
+
+FEW_HELD_OUT = 20
+"""Held-out questions of a task below which a note says so: with 20 the 95 % interval of the
+task's own score is about 20 points to each side."""
 
 Opened = tuple[str, Callable[[], Iterator[Example]], str]
 """A source's name for messages, its examples, and ``pool``, ``evaluation`` or ``retention``."""
@@ -47,9 +52,11 @@ class SampleConfig(Mixture):
     (``meta.collection``). Orca took
     ``{cot: {}, niv2: {per_task: 300}, flan2021: {total: 2500000}, t0: {total: 2000000}}``."""
     probe: float = Field(default=0.2, ge=0, le=1)
-    """Share of each task that the student is measured on."""
+    """Share of each task that the student is measured on: an exact count, at least 8 examples where
+    that is at most a quarter of the task."""
     held_out: float = Field(default=0.2, ge=0, le=1)
-    """Share of each task that is kept for evaluation; the rest is taught."""
+    """Share of each task that is kept for evaluation, counted in the same way; the rest is
+    taught."""
     ngram: int | None = Field(default=13, ge=3)
     """Remove a pool example that shares a run of this many words with an evaluation item; None
     compares whole texts only."""
@@ -90,21 +97,41 @@ async def sample(
     dropped: Counter[str] = Counter()
     first_reasons: dict[str, str] = {}
     ids = SeenHashes()
+    mixtures = {"": config, **config.collections}
+    splits = Splits(
+        probe=config.probe, held_out=config.held_out, mixtures=mixtures, seed=context.seed
+    )
+    usable = context.out / layout.USABLE
+
+    def drop(example_id: str, task: str, removal: Removal) -> None:
+        dropped[removal.filter] += 1
+        first_reasons.setdefault(removal.filter, removal.reason)
+        drops.write(_row_of_removal(example_id, task, removal))
+
     with (
         tables.TableWriter(context.out / layout.EXAMPLES, tables.EXAMPLES) as kept,
         tables.TableWriter(context.out / layout.DROPPED, tables.DROPS) as drops,
     ):
-        pool = Pool(config, opened, seed=context.seed, executor=context.runtime.executor)
-        for example, outcome in pool.decisions():
-            if isinstance(outcome, Removal):
-                dropped[outcome.filter] += 1
-                first_reasons.setdefault(outcome.filter, outcome.reason)
-                drops.write(_row_of_removal(example.id, example.task, outcome))
-                continue
-            _refuse_reused_id(ids, example)
-            kept.write(tables.example_row(example, outcome))
-            counts.setdefault(example.task, Counter())[outcome] += 1
-            context.progress.advance()
+        with tables.TableWriter(usable, tables.EXAMPLES) as pool:
+            for example, outcome in Pool(config, opened, context.runtime.executor).decisions():
+                if isinstance(outcome, Removal):
+                    drop(example.id, example.task, outcome)
+                    continue
+                _refuse_reused_id(ids, example)
+                if outcome is None:
+                    splits.add(example)
+                    pool.write(tables.example_row(example, "teach"))
+                else:
+                    kept.write(tables.example_row(example, outcome))
+                    counts.setdefault(example.task, Counter())[outcome] += 1
+                context.progress.advance()
+        for taken, over_quota in _divided(usable, splits.settle()):
+            kept.write_batch(taken)
+            for task, split in zip(*_columns(taken, "task", "split"), strict=True):
+                counts.setdefault(task, Counter())[split] += 1
+            for example_id, task in zip(*_columns(over_quota, "id", "task"), strict=True):
+                drop(example_id, task, _OVER_QUOTA)
+        usable.unlink()
         skipped: Counter[str] = Counter()
         for source, rows in _skipped_rows(opened):
             skipped[source] += rows.count
@@ -112,6 +139,8 @@ async def sample(
                 drops.write(_row_of_removal("", source, Removal("unusable", reason)))
     if not any(count["teach"] for count in counts.values()):
         raise StepError("nothing is left to teach; see dropped.parquet in the sample step's folder")
+    for line in _few_held_out(counts):
+        context.progress.note(line)
     return {
         "tasks": {task: dict(count) for task, count in sorted(counts.items())},
         "dropped": dict(dropped),
@@ -120,12 +149,38 @@ async def sample(
     }
 
 
-def split_of(example: Example, config: SampleConfig, seed: int) -> Split:
-    """Return the split of a pool example, from a hash of its text."""
-    fraction = stable_fraction("split", str(seed), example.task, normal(example.prompt))
-    if fraction < config.probe:
-        return "probe"
-    return "held_out" if fraction < config.probe + config.held_out else "teach"
+def _divided(usable: Path, codes: Codes) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+    """Yield the usable examples in order: those taken, with their split, and those over quota."""
+    names = pa.array([*NAMES, None])
+    column = tables.EXAMPLES.get_field_index("split")
+    start = 0
+    for batch in tables.read_batches(usable):
+        of_batch = codes[start : start + len(batch)]
+        start += len(batch)
+        split = names.take(pa.array(of_batch))
+        is_taken = of_batch != OVER_QUOTA
+        whole = batch.set_column(column, tables.EXAMPLES.field(column), split)
+        yield whole.filter(pa.array(is_taken)), batch.filter(pa.array(~is_taken))
+
+
+def _columns(batch: pa.RecordBatch, *names: str) -> list[list[Any]]:
+    return [batch.column(name).to_pylist() for name in names]
+
+
+def _few_held_out(counts: Mapping[str, Counter[Split]]) -> Iterator[str]:
+    """Yield a warning where tasks have so few held-out questions that their scores say little."""
+    few = {
+        task: count["held_out"]
+        for task, count in sorted(counts.items())
+        if count["teach"] and count["held_out"] < FEW_HELD_OUT
+    }
+    if few:
+        shown = ", ".join(f"{task} ({count})" for task, count in islice(few.items(), 3))
+        more = f" and {len(few) - 3} more" if len(few) > 3 else ""
+        yield (
+            f"few held-out questions for {shown}{more}: a task's own score is rough below "
+            f"{FEW_HELD_OUT}; raise sample.held_out or add questions"
+        )
 
 
 class Removal(NamedTuple):
@@ -135,59 +190,35 @@ class Removal(NamedTuple):
     reason: str
 
 
-Decision = tuple[Example, Split | Removal]
-"""An example, and the split that it gets or the reason why it is dropped."""
+Decision = tuple[Example, Split | Removal | None]
+"""An example, and its split (None: it is of the pool and usable), or why it is dropped."""
 
 
 class Pool:
-    """The examples of all sources, each with its split or the reason why it is dropped.
+    """The examples of all sources, with the reason why one is dropped.
 
     Evaluation and retention items are held in memory. The pool itself is streamed: once to find
-    near duplicates if they are asked for, once to compare, and once more if there are quotas.
+    near duplicates if they are asked for, and once to compare.
     """
 
-    def __init__(
-        self, config: SampleConfig, opened: Sequence[Opened], *, seed: int, executor: Executor
-    ) -> None:
+    def __init__(self, config: SampleConfig, opened: Sequence[Opened], executor: Executor) -> None:
         """Remember the sources; they are read by ``decisions``.
 
         Args:
             config: What is kept.
             opened: The sources, in order; each is opened afresh for every pass.
-            seed: Another seed splits and draws anew.
             executor: Where texts are compared.
         """
-        self._config, self._seed, self._executor = config, seed, executor
-        self._opened = opened
+        self._config, self._opened, self._executor = config, opened, executor
 
     def decisions(self) -> Iterator[Decision]:
-        """Yield every example exactly once, evaluation and retention items first.
-
-        With quotas, the first pass over the pool yields what is dropped for other reasons, and the
-        second one the rest.
-        """
+        """Yield every example exactly once, evaluation and retention items first."""
         seen = SeenHashes()
         unseen = []
         for example, split in self._unseen():
             unseen.append(example)
             yield example, split if seen.add(_content_hash(example)) else _ASKED_BEFORE
-        compared = self._compare(unseen, seen)
-        if self._takes_all:
-            for example, removal in compared:
-                yield example, removal or self._split(example)
-            return
-        quotas = _Quotas(self._config, self._seed)
-        usable = bytearray()  # 1 byte an example spares the second pass all comparisons
-        for example, removal in compared:
-            usable.append(removal is None)
-            if removal is None:
-                quotas.count(example)
-            else:
-                yield example, removal
-        is_taken = quotas.settle()
-        for example, is_usable in zip(self._examples(), usable, strict=True):
-            if is_usable:
-                yield example, self._split(example) if is_taken(example) else _OVER_QUOTA
+        yield from self._compare(unseen, seen)
 
     def _unseen(self) -> Iterator[tuple[Example, Split]]:
         for _, examples, role in self._opened:
@@ -199,14 +230,6 @@ class Pool:
         for _, examples, role in self._opened:
             if role == "pool":
                 yield from examples()
-
-    @property
-    def _takes_all(self) -> bool:
-        mixtures = (self._config, *self._config.collections.values())
-        return all(mixture.takes_all for mixture in mixtures)
-
-    def _split(self, example: Example) -> Split:
-        return split_of(example, self._config, self._seed)
 
     def _compare(
         self, unseen: Sequence[Example], seen: SeenHashes
@@ -266,38 +289,6 @@ _ASKED_BEFORE = Removal("duplicate", "the same question stands earlier in the ev
 _STANDS_EARLIER = Removal("duplicate", "the same question stands earlier")
 _OVER_QUOTA = Removal("quota", "more than is wanted of its task")
 _ALONE = -1
-
-
-class _Quotas:
-    """The examples that may be taken, counted by task; a collection of its own is counted apart."""
-
-    def __init__(self, config: SampleConfig, seed: int) -> None:
-        self._config, self._seed = config, seed
-        self._mixtures: dict[str, Mixture] = {"": config, **config.collections}
-        self._mixers = {name: Mixer(mixture, seed=seed) for name, mixture in self._mixtures.items()}
-
-    def count(self, example: Example) -> None:
-        """Count one example; only those that would be taught fill a quota."""
-        if split_of(example, self._config, self._seed) == "teach":
-            self._mixers[self._collection(example)].add(example.task, self._key(example))
-
-    def settle(self) -> Callable[[Example], bool]:
-        """Return the function that says whether an example is taken, given those counted so far."""
-        limits = {name: mixer.limits() for name, mixer in self._mixers.items()}
-
-        def is_taken(example: Example) -> bool:
-            collection = self._collection(example)
-            uncounted = -1 if self._mixtures[collection].total == 0 else LARGEST
-            return self._key(example) <= limits[collection].get(example.task, uncounted)
-
-        return is_taken
-
-    def _collection(self, example: Example) -> str:
-        name = str(example.meta.get("collection", ""))
-        return name if name in self._config.collections else ""
-
-    def _key(self, example: Example) -> int:
-        return hash_of("quota", str(self._seed), example.task, normal(example.prompt))
 
 
 def _content_hash(example: Example) -> int:

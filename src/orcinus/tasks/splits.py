@@ -1,0 +1,121 @@
+"""Divide the usable examples of the pool into probe, held-out and taught ones, exactly.
+
+    splits = Splits(probe=0.2, held_out=0.2, mixtures={"": Mixture()}, seed=0)
+    splits.add(example)      40 times for task "sums"
+    splits.settle()          →  8 × probe, 8 × held_out, 24 × teach, in the order of the examples
+
+Of each task the examples with the smallest hashes are for the probe, the next ones are held out.
+The hash depends on the example's own text, so new rows move only examples at the borders. Shares
+drawn example by example are far off in small tasks: a share of 0.2 drew 3 of 40.
+"""
+
+from array import array
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from orcinus.core.fingerprint import stable_fraction
+from orcinus.core.types import Example, Split
+from orcinus.tasks.duplicates.ngrams import normal
+from orcinus.tasks.duplicates.seen import hash_of
+from orcinus.tasks.mixing import LARGEST, Mixer, Mixture
+
+FLOOR = 8
+"""Examples of a task that the probe gets, and that are held out, where a quarter of it is as
+many. With a share of 0.2 this matters for tasks of fewer than 40 examples."""
+
+PROBE, HELD_OUT, TEACH, OVER_QUOTA = range(4)
+NAMES: tuple[Split, ...] = ("probe", "held_out", "teach")
+"""The splits by their codes; ``OVER_QUOTA`` has none."""
+
+Codes = npt.NDArray[np.uint8]
+Rows = npt.NDArray[np.intp]
+
+
+class Splits:
+    """What is remembered of each usable example: 12 bytes, and 8 more where there are quotas."""
+
+    def __init__(
+        self, *, probe: float, held_out: float, mixtures: Mapping[str, Mixture], seed: int
+    ) -> None:
+        """Remember the shares.
+
+        Args:
+            probe: Share of each task for the probe.
+            held_out: Share of each task that is held out.
+            mixtures: The quotas by collection; "" is for all examples of no such collection.
+            seed: Another seed divides and draws anew.
+        """
+        self._probe, self._held_out = probe, held_out
+        self._mixtures, self._seed = mixtures, seed
+        self._has_quotas = not all(mixture.takes_all for mixture in mixtures.values())
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._group, self._fraction, self._key = array("I"), array("d"), array("Q")
+
+    def add(self, example: Example) -> None:
+        """Remember one example."""
+        text = normal(example.prompt)
+        name = str(example.meta.get("collection", ""))
+        group = (name if name in self._mixtures else "", example.task)
+        self._group.append(self._numbers.setdefault(group, len(self._numbers)))
+        self._fraction.append(stable_fraction("split", str(self._seed), example.task, text))
+        if self._has_quotas:
+            self._key.append(hash_of("quota", str(self._seed), example.task, text))
+
+    def settle(self) -> Codes:
+        """Return the code of each example's split, in the order in which they were added."""
+        codes = np.full(len(self._group), TEACH, np.uint8)
+        members = dict(self._members())
+        for rows in members.values():
+            probe, held_out = self._counts(len(rows))
+            codes[rows[:probe]] = PROBE
+            codes[rows[probe : probe + held_out]] = HELD_OUT
+        if self._has_quotas:
+            self._apply_quotas(members, codes)
+        return codes
+
+    def _members(self) -> Iterator[tuple[tuple[str, str], Rows]]:
+        """Yield the rows of each collection and task, the smallest hash first."""
+        groups = np.frombuffer(self._group, np.uint32) if self._group else np.zeros(0, np.uint32)
+        order = np.lexsort((np.frombuffer(self._fraction) if self._fraction else groups, groups))
+        ends = np.cumsum(np.bincount(groups, minlength=len(self._numbers)))
+        for name, number in self._numbers.items():
+            yield name, order[ends[number - 1] if number else 0 : ends[number]]
+
+    def _counts(self, size: int) -> tuple[int, int]:
+        """Return how many examples of a task are for the probe and held out; one is left."""
+        probe = min(count_of(size, self._probe, size // 4), max(size - 1, 0))
+        held_out = count_of(size, self._held_out, size // 4)
+        return probe, min(held_out, max(size - 1 - probe, 0))
+
+    def _apply_quotas(self, members: Mapping[tuple[str, str], Rows], codes: Codes) -> None:
+        """Mark what is over its quota: of all splits of a task the same share is taken."""
+        keys = np.frombuffer(self._key, np.uint64)
+        mixers = {name: Mixer(mixture, seed=self._seed) for name, mixture in self._mixtures.items()}
+        for (collection, task), rows in members.items():
+            for key in keys[rows[codes[rows] == TEACH]].tolist():
+                mixers[collection].add(task, key)
+        limits = {name: mixer.limits() for name, mixer in mixers.items()}
+        for (collection, task), rows in members.items():
+            unlimited = -1 if self._mixtures[collection].total == 0 else LARGEST
+            limit = limits[collection].get(task, unlimited)
+            taught = rows[codes[rows] == TEACH]
+            taken = keys[taught] <= np.uint64(max(limit, 0)) if limit >= 0 else taught < 0
+            share = float(taken.mean()) if len(taught) else float(limit >= 0)
+            codes[taught[~taken]] = OVER_QUOTA
+            for code in (PROBE, HELD_OUT):
+                of_split = rows[codes[rows] == code]
+                first = of_split[np.argsort(keys[of_split])]
+                codes[first[count_of(len(first), share, len(first)) :]] = OVER_QUOTA
+
+
+def count_of(size: int, share: float, available: int) -> int:
+    """Return ``share`` of ``size`` as a whole number.
+
+    Args:
+        size: Number of examples.
+        share: 0 takes none.
+        available: ``FLOOR`` examples are taken at least, but not more than this.
+    """
+    return max(round(share * size), min(FLOOR, available)) if share > 0 else 0
