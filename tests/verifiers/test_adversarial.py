@@ -681,7 +681,7 @@ ROWS: list[tuple[AnswerType, tuple[str, ...] | None, Reference, str, float | Non
         "Final Answer: The final answer is $\\boxed{\\frac{3}{4}}$.",
         1.0,
     ),
-    ("math", None, "\\frac{3}{4}", "75\\%", 0.0),
+    ("math", None, "\\frac{3}{4}", "75\\%", 1.0),
     ("math", None, "\\frac{3}{4}", "3/4", 1.0),
     ("math", None, "\\frac{3}{4}", "0.75", 1.0),
     ("math", None, "12", "12.0", 1.0),

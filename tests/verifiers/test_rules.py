@@ -105,5 +105,7 @@ def test_without_a_reference_the_answer_is_found_and_not_judged() -> None:
 
 
 def test_a_hostile_expression_is_not_evaluated() -> None:
-    for text in ("9**9**9**9", "__import__('os').system('x')", "(" * 5000, "1/0"):
-        assert judge(text, "math", None, "1").value == 0.0
+    assert judge("9**9**9**9", "math", None, "1").value is None  # too large to compute
+    assert judge("__import__('os').system('x')", "math", None, "1").value == 0.0
+    assert judge("(" * 5000, "math", None, "1").value is None
+    assert judge("1/0", "math", None, "1").value == 0.0

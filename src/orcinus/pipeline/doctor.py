@@ -29,7 +29,6 @@ _EXTRAS = {
     "train": ("torch", "transformers", "accelerate", "peft", "safetensors"),
     "hub": ("datasets", "fsspec"),
     "s3": ("s3fs", "aiohttp"),
-    "math": ("math_verify",),
     "view": ("duckdb", "starlette", "uvicorn"),
     "gym": ("reasoning_gym",),
     "ray": ("ray",),

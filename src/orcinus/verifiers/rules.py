@@ -13,11 +13,15 @@ from orcinus.verifiers.answers.boolean import find_bool, truth_of
 from orcinus.verifiers.answers.choice import find_choice
 from orcinus.verifiers.answers.exact import find_exact, find_list, is_brackets, same_list, same_text
 from orcinus.verifiers.answers.json_values import find_json, same_json
+from orcinus.verifiers.answers.math_library import Comparison
 from orcinus.verifiers.answers.maths import (
+    NEEDS_LIBRARY,
+    await_library,
+    compare_math,
+    compare_with_library,
     find_expression,
     find_math,
     is_puzzle,
-    same_math,
     solves_puzzle,
 )
 from orcinus.verifiers.answers.number import find_number, names_number
@@ -35,6 +39,7 @@ def judge(
     reference: Reference,
     *,
     cut_off: bool = False,
+    library: bool = True,
 ) -> Outcome:
     """Judge one response.
 
@@ -45,6 +50,8 @@ def judge(
         reference: The right answer. A tuple holds the items of a ``list``, or several right
         answers.
         cut_off: True if the response stopped at the token limit.
+        library: Ask the library about expressions that no rule can read, and wait for its reply.
+            Without it their reason is ``NEEDS_LIBRARY``.
     """
     if answer_type == "free" and isinstance(reference, str) and is_puzzle(reference):
         found = find_expression(response)
@@ -69,6 +76,8 @@ def judge(
         return Outcome(None, None, rule + found.rule)
     if reference is None:
         return Outcome(None, found.answer, "there is no reference to compare with")
+    if answer_type == "math" and not found.several:
+        return _judge_math(found, rule, _as_tuple(reference), library=library)
     right = not found.several and _is_right(found.answer, answer_type, reference)
     return Outcome(1.0 if right else 0.0, found.answer, rule + found.rule)
 
@@ -93,7 +102,7 @@ def find_answer(
         case "number":
             return find_number(response, cut_off=cut_off)
         case "math":
-            return find_math(response, cut_off=cut_off)
+            return find_math(response, reference, cut_off=cut_off)
         case "list":
             return find_list(response, cut_off=cut_off)
         case "spans":
@@ -103,6 +112,38 @@ def find_answer(
         case _:
             brackets = isinstance(reference, str) and is_brackets(reference)
             return find_exact(response, choices, brackets=brackets, cut_off=cut_off)
+
+
+def _as_tuple(reference: str | tuple[str, ...]) -> tuple[str, ...]:
+    return reference if isinstance(reference, tuple) else (reference,)
+
+
+def _judge_math(
+    found: FoundAnswer, rule: str, references: tuple[str, ...], *, library: bool
+) -> Outcome:
+    answer = found.answer or ""
+    compared = [compare_math(answer, reference) for reference in references]
+    undecided = next((one for one in compared if one.same is None), compared[0])
+    best = next((one for one in compared if one.same), undecided)
+    if best.rule == NEEDS_LIBRARY and library:
+        best = compare_with_library(answer, references)
+    return _math_outcome(found.answer, rule + found.rule, best)
+
+
+async def judge_by_library(answer: str, reference: str | tuple[str, ...]) -> Outcome:
+    """Judge an expression that no rule can read, while the event loop goes on."""
+    return _math_outcome(answer, "", await await_library(answer, _as_tuple(reference)))
+
+
+def _math_outcome(answer: str | None, rule: str, compared: Comparison) -> Outcome:
+    """Return the outcome of a comparison, with its rule where that says more than the finder's."""
+    if compared.same is None:
+        return Outcome(None, answer, compared.rule)
+    told = rule if compared.rule in _PLAIN_RULES else f"{rule}, {compared.rule}".lstrip(", ")
+    return Outcome(float(compared.same), answer, told)
+
+
+_PLAIN_RULES = ("the same text", "equal values", "other values", "other words")
 
 
 def _is_right(answer: str, answer_type: AnswerType, reference: Reference) -> bool:
@@ -119,8 +160,6 @@ def _is_right(answer: str, answer_type: AnswerType, reference: Reference) -> boo
             return answer == truth_of(reference)
         case "number":
             return names_number(answer, reference)
-        case "math":
-            return same_math(answer, reference)
         case "spans":
             return same_spans(answer, reference)
         case "json":

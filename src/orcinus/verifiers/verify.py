@@ -7,6 +7,7 @@ from orcinus.core.errors import StepError
 from orcinus.core.protocols import Verifier
 from orcinus.core.types import Attempt, Example, Verdict
 from orcinus.verifiers import official, rules
+from orcinus.verifiers.answers.maths import NEEDS_LIBRARY
 from orcinus.verifiers.ifeval import follows_all
 from orcinus.verifiers.judge_prompts import left_to_judge
 
@@ -27,7 +28,10 @@ async def by_answer_type(example: Example, attempt: Attempt) -> Verdict:
             example.choices,
             example.reference,
             cut_off=attempt.finish == "length",
+            library=False,
         )
+        if outcome.reason == NEEDS_LIBRARY and outcome.answer and example.reference:
+            outcome = await rules.judge_by_library(outcome.answer, example.reference)
         value, answer, reason = outcome.value, outcome.answer, outcome.reason
     return Verdict(
         attempt_id=attempt.id,

@@ -1,0 +1,142 @@
+r"""Expressions: what is read, what is equal, and what the library may take."""
+
+import asyncio
+import time
+
+import pytest
+
+from orcinus.core.types import Attempt, Example, Sampling
+from orcinus.verifiers.answers.maths import find_math
+from orcinus.verifiers.rules import judge
+from orcinus.verifiers.verify import by_answer_type
+
+EQUAL = [
+    (r"(x-1)(x+1)", "x^2-1"),
+    (r"7\frac12", "15/2"),
+    (r"-7\frac12", "-7.5"),
+    ("7 1/2", r"\frac{15}{2}"),
+    (r"\sqrt8", r"2\sqrt{2}"),
+    ("sqrt(3)", r"\sqrt{3}"),
+    ("2 = x", "2"),
+    ("2", "2 = x"),
+    (r"30\text{ cm}^2", "30"),
+    (r"33.5\%", "0.335"),
+    (r"33.5\%", "33.5"),
+    ("0.335", r"33.5\%"),
+    (r"\pm 2", "-2, 2"),
+    (r"\{1,2,3\}", r"\{3,2,1\}"),
+    (r"x \le 3", r"(-\infty,3]"),
+    (r"\mu \in (3, 4]", "(3,4]"),
+    ("x < 1 or x > 3", r"(-\infty,1)\cup(3,\infty)"),
+    (r"\{x \mid x > 3\}", r"(3,\infty)"),
+    ("x+2y=4", "2x+4y-8=0"),
+    ("x=1, y=2", "(1,2)"),
+    (r"\pi", "3.14"),
+    (r"0.\overline{3}", r"\frac13"),
+    ("0.33333333333", r"\frac13"),
+    (r"\log_2 8", "3"),
+    (r"\sin^2 x+\cos^2 x", "1"),
+    (r"\sqrt2\sqrt2-2", "0"),
+    ("3,5", "3.5"),
+    ("10,000", "10000"),
+    (r"\begin{bmatrix}1&2\\3&4\end{bmatrix}", r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}"),
+    ("2:4", "1:2"),
+]
+DIFFERENT = [
+    ("12345678902", "12345678901"),
+    ("2^{100}+1", "2^{100}"),
+    (r"\frac{1}{2^{98}}", r"\frac{1}{2^{99}}"),
+    (r"9.1\times 10^{-31}", "1.6e-19"),
+    (r"2\cdot 10^{-13}", "10^{-13}"),
+    (r"30\text{ cm}^2", "900"),
+    (r"3\frac12", "1.5"),
+    ("7/3", "2.3"),
+    ("3.14", r"\pi"),
+    (r"1-\frac1e", r"1+\frac1e"),
+    (r"\frac{1}{2004!}", r"\frac{1}{2006!}"),
+    ("x > 3", "x < 3"),
+    ("(3,4)", "(4,3)"),
+    ("[1,2]", "(1,2)"),
+    ("5", "5, 6"),
+    ("x^2+y^2=1", "1"),
+]
+
+
+@pytest.mark.parametrize(("answer", "reference"), EQUAL)
+def test_these_mean_the_same(answer: str, reference: str) -> None:
+    assert judge(rf"\boxed{{{answer}}}", "math", None, reference, library=False).value == 1.0
+
+
+@pytest.mark.parametrize(("answer", "reference"), DIFFERENT)
+def test_these_differ(answer: str, reference: str) -> None:
+    assert judge(rf"\boxed{{{answer}}}", "math", None, reference, library=False).value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("The answer is\n\\[\n42\n\\]", "42"),
+        ("So we obtain\n$$\n\\frac{3}{5}\n$$", r"\frac{3}{5}"),
+        (r"The final answer is \(\frac{1}{2}\).", r"\frac{1}{2}"),
+        ("**Answer:** \\(42\\)", "42"),
+        ("Final Answer: The area of triangle $ABC$ is 120.", "120"),
+        ("The area of $ABC$ is $12$.", "12"),
+        (r"The probability is $\frac{3}{8}$, i.e. 37.5%.", r"\frac{3}{8}"),
+        ("The answer is $x = 3$ and $x = 5$.", "x = 3 and x = 5"),
+        ("We get $x = 5$, and then $y = 2x +", None),
+        ("The weather is nice and nothing follows from it.", None),
+    ],
+)
+def test_the_piece_that_is_read(text: str, found: str | None) -> None:
+    assert find_math(text, "7").answer == found
+
+
+def test_several_boxes_answer_a_reference_of_several_values() -> None:
+    text = r"So $x$ is \boxed{3} or \boxed{-3}."
+    assert judge(text, "math", None, r"\pm 3").value == 1.0
+    assert judge(text, "math", None, "-3").value == 1.0
+    assert judge(text, "math", None, "3, 4").value == 0.0
+
+
+def test_the_library_reads_what_no_rule_reads() -> None:
+    assert judge(r"\boxed{\int_0^1 x\,dx}", "math", None, r"\frac12").value == 1.0
+    assert judge(r"\boxed{\int_0^1 x\,dx}", "math", None, r"\frac13").value == 0.0
+
+
+def test_what_takes_the_library_too_long_has_no_verdict(capfd: pytest.CaptureFixture[str]) -> None:
+    judge(r"\boxed{\int_0^1 x\,dx}", "math", None, r"\frac12")  # the worker has started
+    start = time.monotonic()
+    outcome = judge(r"\boxed{\sum_{k=1}^{10^9} k^{-3} + 9^{9^9}}", "math", None, "3")
+    assert outcome.value is None
+    assert "took too long" in outcome.reason
+    assert time.monotonic() - start < 4
+    assert judge(r"\boxed{\sum_{k=1}^{4} k}", "math", None, "10").value == 1.0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_event_loop_goes_on_while_the_library_works() -> None:
+    example = Example(id="1", task="t", prompt="?", answer_type="math", reference="3")
+    attempt = Attempt(
+        id="a",
+        example_id="1",
+        task="t",
+        strategy="s",
+        model="m",
+        messages=(),
+        sampling=Sampling(),
+        sample=0,
+        text=r"\boxed{\sum_{k=1}^{10^9} k^{-3}}",
+        finish="stop",
+    )
+
+    async def longest_pause() -> tuple[float, float | None]:
+        verdict = asyncio.create_task(by_answer_type(example, attempt))
+        longest, last = 0.0, time.monotonic()
+        while not verdict.done():
+            await asyncio.sleep(0.01)
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        return longest, (await verdict).value
+
+    pause, value = asyncio.run(longest_pause())
+    assert value is None
+    assert pause < 0.5
