@@ -9,8 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orcinus.core.errors import ConfigError
-from orcinus.models.local.chat_format import FALLBACKS
+from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
+from orcinus.models.local.huggingface import stop_tokens
 from orcinus.training.config import LoraConfig
 
 
@@ -90,8 +91,11 @@ def save_student(
                 None,
             )
         model = model.merge_and_unload()
+    chat = Chat(tokenizer, fallback=source.chat_template)
+    # Any engine then ends answers where the lessons do.
+    model.generation_config.eos_token_id = sorted(stop_tokens(model, chat)) or None
     if not tokenizer.chat_template:
-        tokenizer.chat_template = FALLBACKS[source.chat_template]
+        tokenizer.chat_template = chat.template
     model.save_pretrained(part, state_dict=gathered)
     tokenizer.save_pretrained(part)
     shutil.rmtree(folder, ignore_errors=True)

@@ -119,6 +119,8 @@ def _learn_stage(
     config, stage, out = job.config, job.config.stages[place], job.out / layout.stage(place + 1)
     model, tokenizer = load_for_training(source)
     chat = Chat(tokenizer, fallback=source.chat_template)
+    for note in chat.notes if processes.is_first() and place == job.first else ():
+        progress.note(f"{source.path}: {note}")
     objective = config.objective_of(stage)
     tokenized = _tokenize_stage(job, place, chat, objective, executor, stop)
     if config.lora is not None:

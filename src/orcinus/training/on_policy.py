@@ -43,7 +43,7 @@ def on_policy_trainer(
         do_sample=config.temperature > 0,
         temperature=config.temperature or None,
         max_new_tokens=config.max_tokens,
-        eos_token_id=sorted(stop_tokens(student, chat.tokenizer)),
+        eos_token_id=sorted(stop_tokens(student, chat)),
         pad_token_id=chat.tokenizer.pad_token_id,
     )
     return partial(OnPolicyTrainer, teacher=teacher, generation=generation)

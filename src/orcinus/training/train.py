@@ -27,7 +27,8 @@ from orcinus.training.distributed.launch import launch
 from orcinus.training.job import TrainJob
 from orcinus.training.mix import Choice, MixedStage, choose_share, trial_requests
 
-VERSION = 1
+VERSION = 2
+"""2: answers end with the template's own token, and base models begin with theirs."""
 
 
 async def train(

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from orcinus.core.errors import ConfigError
 from orcinus.core.types import Message, Messages
 
 CHATML = (
@@ -32,16 +33,63 @@ class Chat:
     """The chat format of one tokenizer."""
 
     def __init__(self, tokenizer: Any, *, fallback: str) -> None:
-        """Use the tokenizer's template; if it has none, ``fallback`` (``chatml`` or ``plain``)."""
+        """Use the tokenizer's template; if it has none, ``fallback`` (``chatml`` or ``plain``).
+
+        A fallback begins with the token that the tokenizer puts before every text, if it does.
+
+        Raises:
+            ConfigError: The template fails, or leaves out the question or the answer.
+        """
         self.tokenizer = tokenizer
-        self._template = None if tokenizer.chat_template else FALLBACKS[fallback]
-        self._special = tuple(token for token in tokenizer.all_special_tokens if token)
+        self._fallback = "" if tokenizer.chat_template else fallback
+        self._template = None
+        if self._fallback:
+            first = "{{ bos_token }}" if _begins_with_bos(tokenizer) else ""
+            self._template = first + FALLBACKS[fallback]
+        # Tokens with a role (end, padding) are few; the others are special only in the list of
+        # added tokens, such as <start_of_turn> of Gemma 3.
+        added = tokenizer.added_tokens_decoder.values()
+        self._added = frozenset(str(token) for token in added)
+        self._special = frozenset(filter(None, tokenizer.all_special_tokens)) | {
+            str(token) for token in added if token.special
+        }
         self._takes_system = self._has_system_turn()
+        self._check_template()
 
     @property
     def template(self) -> str:
         """The Jinja template in use."""
         return self._template or str(self.tokenizer.chat_template)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines for the user about what the tokenizer lacks."""
+        found = []
+        if self._fallback:
+            found.append(
+                f"the tokenizer has no chat template: questions and lessons use {self._fallback!r} "
+                "(chat_template chooses it)"
+            )
+        if not self.end_tokens:
+            found.append(
+                "the tokenizer has no end-of-sequence token and the chat template ends an answer "
+                "with none, so no answer ends before its limit; set eos_token in "
+                "tokenizer_config.json"
+            )
+        return tuple(found)
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The tokens that end an answer in this format."""
+        end = self._end_of_turn(self._rendered_answer()[1])
+        names = [token for token in self._added | self._special if token and end.endswith(token)]
+        return frozenset(
+            number
+            for name in (max(names, key=len, default=None), self.tokenizer.eos_token)
+            if name is not None
+            and (number := self.tokenizer.convert_tokens_to_ids(name)) is not None
+            and number != self.tokenizer.unk_token_id
+        )
 
     def prompt(self, messages: Messages) -> list[int]:
         """Return the tokens that the model continues with its answer.
@@ -50,7 +98,7 @@ class Chat:
         question.
         """
         messages = self.fold_system(messages)
-        return self._tokens(self._render(messages, generation=True), messages)
+        return self._tokens(self._render_all(messages, generation=True), messages)
 
     def partial_prompt(self, messages: Messages, partial: str) -> tuple[list[int], int]:
         """Return the prompt followed by a partial reply, and the number of the reply's tokens."""
@@ -73,7 +121,7 @@ class Chat:
         messages = self.fold_system(messages)
         end, thought = _mark(len(messages)), _mark(len(messages) + 1)
         thinking = f"<think>\n{thought}\n</think>\n\n" if reasoning is not None else ""
-        prompt_text = self._render(messages, generation=True)
+        prompt_text = self._render_all(messages, generation=True)
         whole = self._render(
             messages,
             answer={"role": "assistant"} | ({"reasoning_content": thought} if thinking else {}),
@@ -81,10 +129,14 @@ class Chat:
         if thinking and thought not in whole:
             # The template has no place for reasoning: write it before the answer, in think tags.
             whole = whole.replace(end, thinking + end)
-        if not whole.startswith(prompt_text):
+        if prompt_text.rstrip().endswith("<think>") and not thinking:
+            # The generation prompt opens a think block; a lesson without reasoning closes it.
+            thinking = "\n</think>\n\n"
+            whole = prompt_text + thinking + end + whole.partition(end)[2]
+        elif not whole.startswith(prompt_text):
             # The whole turn does not start with the generation prompt (a template may drop a think
             # block): learn the text alone.
-            whole = prompt_text + thinking + end
+            whole = prompt_text + thinking + end + whole.partition(end)[2]
         written = whole[len(prompt_text) :]
         tail = written.partition(end)[2]
         written = written[: len(written) - len(tail)] + self._end_of_turn(tail)
@@ -99,9 +151,44 @@ class Chat:
         return prompt + self._tokens(written, texts), len(prompt)
 
     def _end_of_turn(self, tail: str) -> str:
-        """Return ``tail`` up to its first special token, or the tokenizer's end of sequence."""
-        ends = [tail.find(token) + len(token) for token in self._special if token in tail]
+        """Return ``tail`` up to its first control token, or the tokenizer's end of sequence."""
+        ends = [
+            tail.find(token) + len(token)
+            for token in self._special | self._added
+            if token.strip() and token in tail
+        ]
         return tail[: min(ends)] if ends else (self.tokenizer.eos_token or "")
+
+    def _rendered_answer(self) -> tuple[str, str]:
+        """Return what the template writes before and after an answer to one question."""
+        question = (Message(role="user", content=""),)
+        before, _, tail = self._render(question, answer={"role": "assistant"}).partition(_mark(1))
+        return before, tail
+
+    def _check_template(self) -> None:
+        """Refuse a template that cannot show one question and one answer.
+
+        Raises:
+            ConfigError: It fails, or it leaves out a text.
+        """
+        try:
+            question = (Message(role="user", content=""),)
+            prompt = self._render(question, generation=True)
+            whole = self._render(question, answer={"role": "assistant"})
+        except TemplateError as error:
+            raise ConfigError(
+                f"the tokenizer's chat template fails: {str(error).strip().splitlines()[0]}"
+            ) from error
+        for text, mark, what in (
+            (prompt, _mark(0), "the question"),
+            (whole, _mark(0), "the question"),
+            (whole, _mark(1), "the answer"),
+        ):
+            if mark not in text:
+                raise ConfigError(
+                    f"the tokenizer's chat template leaves out {what} where its content is a text; "
+                    "put a template that writes message.content into the model's folder"
+                )
 
     def _has_system_turn(self) -> bool:
         try:
@@ -136,6 +223,21 @@ class Chat:
         )
         return text
 
+    def _render_all(self, messages: Messages, **options: Any) -> str:
+        """Render the conversation, and refuse a template that leaves out one of its texts.
+
+        Raises:
+            ConfigError: A message is not in the text.
+        """
+        text = self._render(messages, **options)
+        for number, message in enumerate(messages):
+            if _mark(number) not in text:
+                raise ConfigError(
+                    f"the tokenizer's chat template leaves out message {number + 1} of "
+                    f"{len(messages)} ({message.role}); it must write each message.content"
+                )
+        return text
+
     def _tokens(self, rendered: str, texts: Sequence[Message]) -> list[int]:
         """Tokenize a rendered conversation, its marks replaced by the texts."""
         if not any(token in message.content for message in texts for token in self._special):
@@ -155,6 +257,13 @@ class Chat:
             return []
         encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=literal)
         return list(encoded["input_ids"])
+
+
+def _begins_with_bos(tokenizer: Any) -> bool:
+    """Return True if the tokenizer puts its token for the beginning before every text."""
+    return tokenizer.bos_token_id is not None and list(tokenizer("")["input_ids"])[:1] == [
+        tokenizer.bos_token_id
+    ]
 
 
 def _mark(number: int) -> str:

@@ -115,7 +115,8 @@ class LocalModel:
         self._decoder = Decoder(self._chat, model, stops, self._config.batch_tokens)
         self._way, cost = choose_way(self._decoder, self._chat, model, self._config.path)
         self._limit = position_limit(model)
-        self._say_once(cost)
+        for text in (cost, *(f"{self._config.path}: {text}" for text in self._chat.notes)):
+            self._say_once(text)
 
     def _say_once(self, text: str) -> None:
         if text and self._note is not None and text not in self._said:
@@ -220,7 +221,11 @@ def load(config: LocalConfig, device: str) -> tuple[Chat, Any, frozenset[int]]:
     if config.adapter is not None:
         model = _with_adapter(model, config.adapter)
     model.to(torch.device(device)).eval()  # type: ignore[arg-type]  # the decorator hides the signature
-    return Chat(tokenizer, fallback=config.chat_template), model, stop_tokens(model, tokenizer)
+    try:
+        chat = Chat(tokenizer, fallback=config.chat_template)
+    except ConfigError as error:
+        raise ConfigError(f"{config.path}: {error}") from error
+    return chat, model, stop_tokens(model, chat)
 
 
 def quiet() -> None:
@@ -238,11 +243,12 @@ def _with_adapter(model: Any, adapter: str) -> Any:
     return PeftModel.from_pretrained(model, adapter).merge_and_unload()
 
 
-def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Return the tokens that end an answer, from the generation config and the tokenizer."""
+def stop_tokens(model: Any, chat: Chat) -> frozenset[int]:
+    """Return the tokens that end an answer, from the generation config and the chat format."""
+    tokenizer = chat.tokenizer
     configured = model.generation_config.eos_token_id
     stops = set(configured if isinstance(configured, list) else [configured])
-    stops |= {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")}
+    stops |= chat.end_tokens | {tokenizer.convert_tokens_to_ids("<|im_end|>")}
     return frozenset(
         token for token in stops if token is not None and token != tokenizer.unk_token_id
     )
