@@ -132,3 +132,11 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "lesson": torch.from_numpy(lesson),
         "evidence": {name: torch.from_numpy(values) for name, values in evidence.items()},
     }
+
+
+def on_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """Return ``batch`` with its tensors on ``device``."""
+    return {
+        name: value.to(device) if isinstance(value, torch.Tensor) else value
+        for name, value in batch.items()
+    }

@@ -41,16 +41,7 @@ def reverse_kl(student: Predictions, teacher: Predictions) -> torch.Tensor:
 def _chunk_kl(
     student_nD: torch.Tensor, student: Head, teacher_nD: torch.Tensor, teacher: Head
 ) -> torch.Tensor:
-    student_nV = _logprobs(student_nD, student)
+    student_nV = student.logits(student_nD).log_softmax(1)
     with torch.no_grad():
-        teacher_nV = _logprobs(teacher_nD, teacher)
+        teacher_nV = teacher.logits(teacher_nD).log_softmax(1)
     return (student_nV.exp() * (student_nV - teacher_nV)).sum(1)
-
-
-def _logprobs(hidden_nD: torch.Tensor, head: Head) -> torch.Tensor:
-    logits_nV = (hidden_nD @ head.weight_VD.T).to(
-        torch.promote_types(hidden_nD.dtype, torch.float32)
-    )
-    if head.softcap is not None:
-        logits_nV = head.softcap * torch.tanh(logits_nV / head.softcap)
-    return logits_nV.log_softmax(1)

@@ -17,6 +17,8 @@ import torch
 from transformers import PreTrainedModel
 
 from orcinus.training.objectives.interface import Head, LossInputs, Objective, Predictions
+from orcinus.training.paths import use_attention
+from orcinus.training.self_check import path_of
 
 
 class _WithObjectiveForward:
@@ -96,21 +98,14 @@ def response_only_forward(
 
 def predictor_states(model: PreTrainedModel, batch: Mapping[str, Any]) -> torch.Tensor:
     """Return the last hidden states (N, D) at the positions that predict a response token."""
-    hidden_TD: torch.Tensor = model.model(
-        input_ids=batch["input_ids"],
-        position_ids=batch["position_ids"],
-        attention_mask=None,
-        use_cache=False,
-        units=batch["units"],
-    ).last_hidden_state[0]
-    return hidden_TD[batch["predictors"]]
+    path = path_of(model)
+    use_attention(model, path)
+    return path.states(model, batch)
 
 
 def head_of(model: PreTrainedModel) -> Head:
-    """Return the model's vocabulary projection with what bounds its logits."""
-    projection: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    # Only some architectures have the field, and those that do may leave it None.
-    return Head(projection.weight, getattr(model.config, "final_logit_softcapping", None))
+    """Return the model's map from hidden states to logits."""
+    return path_of(model).head(model)
 
 
 def unwrap_peft(model: Any) -> Any:

@@ -5,14 +5,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 
 from orcinus.core.types import Lesson
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.huggingface import load
-from orcinus.training.forward import head_of
-from orcinus.training.loss import response_loss
+from orcinus.training.batches import collate, on_device
+from orcinus.training.loss import head_loss
+from orcinus.training.paths import Path
+from orcinus.training.self_check import choose_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +30,6 @@ class LessonLoss:
     """Nats per response token; None when the lesson is longer than a row."""
 
 
-@torch.inference_mode()
 def lesson_losses(
     student: LocalConfig, lessons: Sequence[Lesson], *, context: int, device: str
 ) -> list[LessonLoss]:
@@ -42,24 +45,31 @@ def lesson_losses(
         "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
     )
     chat, model, _ = load(student, device)
-    head = head_of(model)
+    path = choose_path(model)
     found = []
     for lesson in lessons:
         tokens, prompt = chat.lesson(lesson.messages, lesson.completion, lesson.reasoning)
-        loss = None
-        first = max(1, prompt)
-        if first < len(tokens) <= context:
-            tokens_1T = torch.tensor([tokens], device=device)
-            hidden_TD = model.model(input_ids=tokens_1T, use_cache=False).last_hidden_state[0]
-            total, _ = response_loss(
-                hidden_TD[first - 1 : -1],
-                head.weight_VD,
-                tokens_1T[0, first:],
-                torch.ones(len(tokens) - first, device=device),
-                softcap=head.softcap,
-            )
-            loss = float(total) / (len(tokens) - first)
+        fits = max(1, prompt) < len(tokens) <= context
         found.append(
-            LessonLoss(tokens=len(tokens), response_tokens=len(tokens) - prompt, loss=loss)
+            LessonLoss(
+                tokens=len(tokens),
+                response_tokens=len(tokens) - prompt,
+                loss=_mean_loss(model, path, tokens, prompt) if fits else None,
+            )
         )
     return found
+
+
+@torch.inference_mode()
+def _mean_loss(model: Any, path: Path, tokens: Sequence[int], prompt: int) -> float:
+    """Return the mean loss of a response, in nats per token."""
+    units = [(prompt, len(tokens) - prompt)]
+    row = {"tokens": np.array(tokens), "units": units, "weights": [1.0], "evidence": {}}
+    batch = on_device(collate([row]), model.device)
+    total, losses_N = head_loss(
+        path.states(model, batch),
+        path.head(model),
+        batch["input_ids"][0, batch["response"]],
+        batch["weights"],
+    )
+    return float(total) / len(losses_N)

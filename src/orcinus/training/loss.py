@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from orcinus.training.objectives.interface import Head, OwnHead
+
 CHUNK_LOGITS = 2**24
 """Logits held at once, at most: 64 MiB in float32."""
 
@@ -91,5 +93,77 @@ def response_loss(
     """
     total, losses_N = _ResponseLoss.apply(  # type: ignore[no-untyped-call]
         hidden_ND, weight_VD, targets_N, weights_N, softcap
+    )
+    return total, losses_N
+
+
+class _OwnHeadLoss(torch.autograd.Function):
+    """The same for a head that is the model's own code: autograd forms each chunk's gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_ND: torch.Tensor,
+        targets_N: torch.Tensor,
+        weights_N: torch.Tensor,
+        rows: int,
+        head: OwnHead,
+        *parameters: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        needs_hidden, needs = ctx.needs_input_grad[0], ctx.needs_input_grad[5:]
+        learnt = [one for one, needed in zip(parameters, needs, strict=True) if needed]
+        grad_hidden_ND = torch.empty_like(hidden_ND) if needs_hidden else None
+        sums: list[torch.Tensor | None] = [None] * len(learnt)
+        losses_N = torch.empty_like(weights_N)
+        for start in range(0, hidden_ND.shape[0], rows):
+            part = slice(start, start + rows)
+            hidden_nD = hidden_ND[part].detach().requires_grad_(needs_hidden)
+            with torch.set_grad_enabled(needs_hidden or bool(learnt)):
+                losses_n = torch.nn.functional.cross_entropy(
+                    head.logits(hidden_nD).to(weights_N.dtype), targets_N[part], reduction="none"
+                )
+                total = (losses_n * weights_N[part]).sum()
+            losses_N[part] = losses_n.detach()
+            if not total.requires_grad:
+                continue
+            sources = [hidden_nD, *learnt] if needs_hidden else learnt
+            found = list(torch.autograd.grad(total, sources, allow_unused=True))
+            if grad_hidden_ND is not None:
+                grad_hidden_ND[part] = found.pop(0)
+            sums = [_add(before, new) for before, new in zip(sums, found, strict=True)]
+        by_parameter = iter(sums)
+        ctx.save_for_backward(
+            grad_hidden_ND, *(next(by_parameter) if needed else None for needed in needs)
+        )
+        ctx.mark_non_differentiable(losses_N)
+        return (losses_N * weights_N).sum(), losses_N
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: torch.Tensor, _: torch.Tensor) -> Any:
+        hidden, *parameters = (
+            None if found is None else found * grad_loss for found in ctx.saved_tensors
+        )
+        return hidden, None, None, None, None, *parameters
+
+
+def _add(before: torch.Tensor | None, new: torch.Tensor | None) -> torch.Tensor | None:
+    """Return the sum of two gradients; None is that of a parameter that was not used."""
+    if before is None or new is None:
+        return new if before is None else before
+    return before.add_(new)
+
+
+def head_loss(
+    hidden_ND: torch.Tensor, head: Head, targets_N: torch.Tensor, weights_N: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the weighted sum of cross-entropies under ``head``, and each token's own, in nats.
+
+    The arguments and the result are those of ``response_loss``.
+    """
+    if head.own is None:
+        return response_loss(hidden_ND, head.weight_VD, targets_N, weights_N, softcap=head.softcap)
+    rows = max(1, CHUNK_LOGITS // head.weight_VD.shape[0])
+    total, losses_N = _OwnHeadLoss.apply(  # type: ignore[no-untyped-call]
+        hidden_ND, targets_N, weights_N, rows, head.own, *head.own.parameters
     )
     return total, losses_N

@@ -20,12 +20,12 @@ from transformers import GenerationConfig
 from orcinus.core.errors import ConfigError
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.huggingface import stop_tokens
-from orcinus.training import attention
 from orcinus.training.batches import collate
 from orcinus.training.checkpoints import load_for_training
 from orcinus.training.config import OnPolicyConfig
 from orcinus.training.forward import head_of, predictor_states, unwrap_peft
 from orcinus.training.objectives.interface import Predictions
+from orcinus.training.paths import own_attention
 from orcinus.training.trainer import LessonTrainer
 
 
@@ -55,7 +55,6 @@ class OnPolicyTrainer(LessonTrainer):
     def __init__(self, *, teacher: Any, generation: Any, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._teacher = teacher.to(self.args.device).eval().requires_grad_(False)
-        self._teacher.set_attn_implementation(attention.NAME)
         self._generation = generation
 
     def compute_loss(
@@ -102,13 +101,12 @@ class OnPolicyTrainer(LessonTrainer):
 def _generating(model: Any) -> Iterator[Any]:
     """Switch a model in training to evaluation mode, with attention for padding and caches."""
     training = model.training
-    model.set_attn_implementation("sdpa")
+    model.set_attn_implementation(own_attention(model))
     model.eval()
     try:
         yield model
     finally:
-        model.train(training)
-        model.set_attn_implementation(attention.NAME)
+        model.train(training)  # predictor_states gives the model back its attention for rows
 
 
 def _split_prompts(inputs: Mapping[str, Any]) -> list[torch.Tensor]:

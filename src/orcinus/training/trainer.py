@@ -31,12 +31,13 @@ from transformers import (
 from orcinus.core.errors import StepError
 from orcinus.runs import layout
 from orcinus.runs.context import Progress
-from orcinus.training import attention
 from orcinus.training.batches import PackedRows, collate
 from orcinus.training.distributed import processes
 from orcinus.training.forward import add_objective_forward, unwrap_peft
 from orcinus.training.objectives import lesson_weight
 from orcinus.training.objectives.interface import Objective, Predictions
+from orcinus.training.paths import own_attention
+from orcinus.training.self_check import choose_path
 from orcinus.training.stopping import StopAndSave, Stopped, wait_for_all_processes
 from orcinus.training.tokens import TokenizedLessons
 
@@ -237,9 +238,7 @@ def train_stage(
         StepError: The loss is no longer a number; names the lessons of that batch.
         Stopped: ``stop`` was set.
     """
-    attention.install()
     base = unwrap_peft(model)
-    base.set_attn_implementation(attention.NAME)
     add_objective_forward(base)
     rows = PackedRows(
         lessons,
@@ -261,6 +260,7 @@ def train_stage(
     )
     trainer.add_callback(_ObjectivePreparation(trainer.prepare_optimizer_step))
     trainer.remove_callback(PrinterCallback)  # only the command line prints
+    choose_path(base, longest=stage.context)  # now that the Trainer has moved the model
     checkpoint, steps = _last_checkpoint(work), math.ceil(len(rows) / stage.rows_per_step)
     done = 0 if checkpoint is None else _step_of(checkpoint)
     if done:
@@ -269,7 +269,7 @@ def train_stage(
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
-        base.set_attn_implementation("sdpa")
+        base.set_attn_implementation(own_attention(base))
     if log.broken_at is not None:
         first = (log.broken_at - 1) * stage.rows_per_step
         ids = rows.ids(first, first + stage.rows_per_step)

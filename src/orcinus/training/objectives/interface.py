@@ -24,13 +24,37 @@ TOKEN_NUMBERS = ("answer",)
 
 
 @dataclass(frozen=True, slots=True)
+class OwnHead:
+    """A model's own code from hidden states to logits."""
+
+    logits: Callable[["torch.Tensor"], "torch.Tensor"]
+    """From hidden states (N, D) to logits (N, V); with graph."""
+    parameters: tuple["torch.Tensor", ...]
+    """The parameters that it uses."""
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
-    """The map from hidden states to logits: ``softcap(h Wᵀ)``."""
+    """The map from hidden states to logits: ``softcap(h Wᵀ)``, or the model's own code."""
 
     weight_VD: "torch.Tensor"
     """The vocabulary projection."""
     softcap: float | None = None
     """The bound that Gemma-like models put on logits with a tanh."""
+    own: OwnHead | None = None
+    """The model's own code, where the head has more to it: a bias, a scale."""
+
+    def logits(self, hidden_ND: "torch.Tensor") -> "torch.Tensor":
+        """Return the logits (N, V), in float32 or wider; with graph."""
+        import torch
+
+        dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
+        if self.own is not None:
+            return self.own.logits(hidden_ND).to(dtype)
+        logits_NV = (hidden_ND @ self.weight_VD.T).to(dtype)
+        if self.softcap is not None:
+            logits_NV = self.softcap * torch.tanh(logits_NV / self.softcap)
+        return logits_NV
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +71,13 @@ class Predictions:
         """Return the log-probability (N,) of each target, in nats, without graph."""
         import torch
 
-        from orcinus.training.loss import response_loss
+        from orcinus.training.loss import head_loss
 
-        hidden_ND, weight_VD = self.hidden_ND.detach(), self.head.weight_VD.detach()
         # The dtype of the weights is the precision of the softmax.
-        dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
-        ones_N = hidden_ND.new_ones(len(targets_N), dtype=dtype)
-        _, losses_N = response_loss(
-            hidden_ND, weight_VD, targets_N, ones_N, softcap=self.head.softcap
-        )
+        dtype = torch.promote_types(self.hidden_ND.dtype, torch.float32)
+        ones_N = self.hidden_ND.new_ones(len(targets_N), dtype=dtype)
+        with torch.no_grad():
+            _, losses_N = head_loss(self.hidden_ND, self.head, targets_N, ones_N)
         return -losses_N
 
 
@@ -158,13 +180,12 @@ def weighted(inputs: LossInputs, weights_N: "torch.Tensor") -> LossOutput:
         inputs: The micro-batch.
         weights_N: Any sign; no gradient flows into them.
     """
-    from orcinus.training.loss import response_loss
+    from orcinus.training.loss import head_loss
 
-    total, losses_N = response_loss(
+    total, losses_N = head_loss(
         inputs.hidden_ND,
-        inputs.head.weight_VD,
+        inputs.head,
         inputs.targets_N,
         weights_N.detach().to(inputs.weights_N.dtype),
-        softcap=inputs.head.softcap,
     )
     return LossOutput(total=total, losses_N=losses_N)
