@@ -33,6 +33,20 @@ LESSONS = ((7, 5, 9), (4, 6))
 """Tokens of each prompt and of its responses. Few, so that a check costs less than loading."""
 
 
+_FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""The errors of a model that does not fit a path. Memory that runs out is not one of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Learnt:
     """The losses (N,) of the check's lessons, and the gradient of each parameter."""
@@ -73,26 +87,50 @@ def _first_exact_path(model: Any, longest: int | None) -> Path:
     batch = _check_batch(model)
     own_way = Path(packed=False, own_head=True)
     use_attention(model, own_way)
-    expected = _learn_plainly(model, batch)
-    why = []
+    try:
+        causal, expected = _is_causal(model, batch), _learn_plainly(model, batch)
+    except _FAULTS as error:
+        raise _refusal(model, _first_line(error)) from error
+    if not causal:
+        raise _refusal(model, "its positions see tokens that come later")
+    why = ""
     for path in PATHS:
         try:
             use_attention(model, path)
             found = _learn(model, batch, path)
-        except Exception as error:  # noqa: BLE001 (models fail in many ways where they do not fit)
-            why.append(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
+        except _FAULTS as error:
+            why = _first_line(error)
             continue
         difference = _difference(found, expected)
         if difference <= TOLERANCE[model.dtype] and (
             not path.packed or attention.keeps_masks(longest)
         ):
             return path
-        why.append(f"its loss or gradient differs by {difference:.1g}")
-    raise ConfigError(
+        why = f"its loss or gradient differs by {difference:.1g} of its size"
+    raise _refusal(model, why)
+
+
+def _refusal(model: Any, why: str) -> ConfigError:
+    return ConfigError(
         f"{model.config.name_or_path or 'student'}: a model of type {model.config.model_type!r} "
-        f"cannot be trained exactly ({why[-1]}); choose a student of another family, see "
-        "docs/models.md"
+        f"cannot be trained ({why}); choose a student of another family, see docs/models.md"
     )
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+@torch.no_grad()
+def _is_causal(model: Any, batch: Mapping[str, Any]) -> bool:
+    """Return True if a later token changes nothing at the positions before it."""
+    prompt, response, *_ = LESSONS[0]
+    tokens_1T = batch["input_ids"][:, : prompt + response]
+    whole, start = (
+        model(input_ids=tokens_1T[:, :length], use_cache=False).logits[0, :prompt].float()
+        for length in (prompt + response, prompt)
+    )
+    return float((whole - start).norm()) <= TOLERANCE[model.dtype] * float(start.norm())
 
 
 def _check_batch(model: Any) -> dict[str, Any]:
