@@ -19,6 +19,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from orcinus.core.errors import ConfigError
 from orcinus.training.self_check import choose_path
