@@ -156,7 +156,7 @@ def training_of(model: Any) -> str:
         )
     if not path.packed:
         return "one lesson at a time"
-    return "packed, with the model's own head" if path.own_head else "packed"
+    return "packed, own head" if path.own_head else "packed"
 
 
 COLUMNS: Mapping[str, Callable[[Any], str]] = {"training": training_of}
@@ -181,9 +181,13 @@ they are trained:
 | | what happens | cost |
 |---|---|---|
 | packed | lessons fill whole rows; a prompt with several responses is read once | none |
-| packed, with the model's own head | the same; logits are made by the model's own code | about none |
-| one lesson at a time | each lesson is read alone, since state or attention would run into the next | prompts are read once for each response; short lessons fill a GPU less |
+| packed, own head | the same; logits are made by the model's own code | about none |
+| one lesson at a time | each lesson is read alone | shared prompts are read again; see below |
 | refused | the run stops with one line before anything is paid | |
+
+A lesson is read alone where a model's state or attention would run into the next lesson of the row.
+A prompt with several responses is then read once for each, and short lessons fill a GPU less.
+Batches, and so results, are those of packed rows.
 
 `orcinus run` does not trust this table. Before anything is paid it reads two short lessons and a
 third one along each way, and compares loss and gradient with the model's own forward pass. It takes
