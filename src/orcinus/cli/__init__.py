@@ -7,11 +7,14 @@ Library modules are imported inside the commands, so that ``orcinus --help`` ans
 
 import os
 import sys
+import traceback
+from typing import Any
 
 from orcinus.cli.app import app
 from orcinus.cli.options import Interrupted
 from orcinus.cli.stopping import StopSignals
 from orcinus.core.errors import OrcinusError, one_line
+from orcinus.core.printing import printable
 
 EXIT_BAD_INPUT = 2
 RESUME = "what has arrived is kept; run the same command to resume"
@@ -26,6 +29,7 @@ def main() -> None:
     # Threads that spin while they wait are up to fifty times slower when another process has
     # their cores (measured: a probe took 200 s in place of 4 s). Sleeping costs nothing measurable.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sys.excepthook = _show_defect
     signals = StopSignals()
     signals.install()
     try:
@@ -50,4 +54,9 @@ def main() -> None:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"orcinus: {one_line(text)}\n")
+    sys.stderr.write(f"orcinus: {one_line(printable(text))}\n")
+
+
+def _show_defect(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Print a traceback, whose messages may hold what a data set or a server wrote."""
+    sys.stderr.write(printable("".join(traceback.format_exception(kind, error, trace))))

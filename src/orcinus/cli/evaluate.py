@@ -165,7 +165,7 @@ def evaluate(
         flags.print_json({"event": "done", "folder": str(folder), "scores": content})
     else:
         _print(scores)
-        typer.echo(f"report: {folder / 'report.html'}")
+        flags.say(f"report: {folder / 'report.html'}")
 
 
 def benchmarks(
@@ -257,7 +257,7 @@ def _print(scores: "ModelScores") -> None:
     flags.out_console().print(table)
     _print_decided(scores)
     if failed:
-        typer.echo(
+        flags.say(
             f"{failed:,} questions have no answer because their calls failed; "
             "run the same command to retry them"
         )
@@ -277,7 +277,7 @@ def _print_decided(scores: "ModelScores") -> None:
                 figures = f"{row.tokens_out:,.0f}", f"{row.calls:,.1f}", f"{row.usd:.4f}"
                 table.add_row(name, escape(condition), rule, right, _interval(row.score), *figures)
     if table.row_count:
-        typer.echo(
+        flags.say(
             "\nOne answer from several tries; written tokens, calls and dollars per question:"
         )
         flags.out_console().print(table)

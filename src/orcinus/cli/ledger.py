@@ -84,8 +84,8 @@ def verify(path: LedgerArgument = DEFAULT_LEDGER) -> None:
     with Ledger(_existing(path), read_only=True) as ledger:
         problems = list(ledger.verify())
     for problem in problems:
-        typer.echo(problem)
-    typer.echo(f"{path}: {f'{len(problems):,} problems' if problems else 'intact'}")
+        flags.say(problem)
+    flags.say(f"{path}: {f'{len(problems):,} problems' if problems else 'intact'}")
     if problems:
         raise typer.Exit(2)
 
@@ -101,7 +101,7 @@ def export(
     from orcinus.runs.ledger import Ledger
 
     with Ledger(_existing(path), read_only=True) as ledger:
-        typer.echo(f"{out}: {ledger.export(out):,} calls")
+        flags.say(f"{out}: {ledger.export(out):,} calls")
 
 
 @app.command()
@@ -130,9 +130,9 @@ def batches(
         flags.print_json([batch.state for batch in found])
         return
     for batch in found:
-        typer.echo(batch_line(batch))
+        flags.say(batch_line(batch))
     if not found:
-        typer.echo("no batches")
+        flags.say("no batches")
 
 
 def batch_line(batch: "Batch") -> str:
@@ -169,4 +169,4 @@ def compact(path: LedgerArgument = DEFAULT_LEDGER) -> None:
         cleared = clear(path.parent / layout.BATCHES, ledger.known)
         before, after = ledger.compact()
     dropped = f"; {cleared:,} finished batches dropped" if cleared else ""
-    typer.echo(f"{path}: {before:,} bytes before, {after:,} after{dropped}")
+    flags.say(f"{path}: {before:,} bytes before, {after:,} after{dropped}")

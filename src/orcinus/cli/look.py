@@ -93,7 +93,7 @@ def view(
     from orcinus.reports.viewer.workspace import Workspace
 
     def on_ready(url: str) -> None:
-        typer.echo(f"{url}\nonly this machine can open this address; stop with Ctrl-C")
+        flags.say(f"{url}\nonly this machine can open this address; stop with Ctrl-C")
         if open_page and flags.out_console().is_terminal:
             webbrowser.open(url)
 
@@ -162,7 +162,7 @@ def report(
     for name in wanted:
         path = run_dir / layout.report(name)
         write_atomically(path, FORMATS[name](facts).encode())
-        typer.echo(str(path))
+        flags.say(str(path))
 
 
 def _latest(runs: Path) -> Path:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Unpack
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from orcinus.core.errors import ConfigError
+from orcinus.core.printing import printable
 from orcinus.runs import layout
 
 if TYPE_CHECKING:
@@ -115,14 +117,33 @@ def run_folder(run: Path, runs: Path) -> Path:
     raise ConfigError(f"no run at {run}; {hint}")
 
 
+class SafeConsole(Console):
+    """A console that escapes the control characters of the texts it is given."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Yield the segments of ``renderable``, which are escaped unless Rich made them."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(printable(segment.text), segment.style)
+
+
 def out_console() -> Console:
     """Return the console for results."""
-    return Console(highlight=False)
+    return SafeConsole(highlight=False)
 
 
 def error_console() -> Console:
     """Return the console for progress: standard error, so that results can be piped."""
-    return Console(stderr=True, highlight=False)
+    return SafeConsole(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Print ``text`` with its control characters escaped."""
+    typer.echo(printable(text))
 
 
 def show_note(text: str) -> None:
@@ -134,7 +155,7 @@ def print_json(value: Any) -> None:
     """Print one JSON object on one line."""
     import orjson
 
-    typer.echo(
+    say(
         orjson.dumps(
             value, option=orjson.OPT_SERIALIZE_DATACLASS | orjson.OPT_NON_STR_KEYS
         ).decode()

@@ -15,6 +15,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
+from orcinus.core.printing import printable
 from orcinus.pipeline.progress import Lines, PhaseCounter
 
 
@@ -102,7 +103,7 @@ class Events(PhaseCounter):
 
     @staticmethod
     def _print(event: dict[str, Any]) -> None:
-        print(orjson.dumps(event).decode(), flush=True)
+        print(printable(orjson.dumps(event).decode()), flush=True)
 
 
 Shown = Bars | Lines | Events

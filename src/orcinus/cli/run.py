@@ -105,13 +105,13 @@ def _run(
         return folder
     if until in (None, "evaluate", "report") and scores is not None:
         print_scores(flags.out_console(), scores)
-        typer.echo()
+        flags.say("")
     if until not in (None, "report"):
-        typer.echo(f"run:     {folder} (up to the step {until})")
+        flags.say(f"run:     {folder} (up to the step {until})")
         return folder
     for what, name in (("student", layout.STUDENT), ("report", layout.report("html"))):
         if (folder / name).exists():
-            typer.echo(f"{what + ':':<9}{folder / name}")
+            flags.say(f"{what + ':':<9}{folder / name}")
     return folder
 
 

@@ -21,7 +21,7 @@ def init(
     from orcinus.pipeline.scaffold import write_recipe
 
     write_recipe(path, force=force)
-    typer.echo(f"wrote {path}; edit its tasks, student and teacher, then: orcinus plan {path}")
+    flags.say(f"wrote {path}; edit its tasks, student and teacher, then: orcinus plan {path}")
 
 
 def doctor(

@@ -38,7 +38,7 @@ def chat(
             text = question if question is not None else _read_question()
             while text not in QUIT:
                 request = chat_request(question_to(before, text), sampling)
-                typer.echo((await model.complete(request)).text)
+                flags.say((await model.complete(request)).text)
                 text = "" if question is not None else _read_question()
         finally:
             await model.aclose()
@@ -63,7 +63,7 @@ def serve(
     model = open_completer(config, base=folder, device=device, secrets={}, note=flags.show_note)
 
     def on_ready(url: str) -> None:
-        typer.echo(f"serving the student of {folder.name} at {url}; stop with Ctrl-C")
+        flags.say(f"serving the student of {folder.name} at {url}; stop with Ctrl-C")
 
     run_async(
         serve_forever(
@@ -98,7 +98,7 @@ def export(
     path = out or folder / f"lessons-{target}{suffix}"
     lessons = finished_steps(folder, "erase")[0] / LESSONS
     count = export_lessons(lessons, target, path, name=folder.name)
-    typer.echo(f"{count:,} lessons in {path}")
+    flags.say(f"{count:,} lessons in {path}")
 
 
 def _read_question() -> str:

@@ -13,6 +13,7 @@ from rich.table import Table
 from orcinus.cli import options as flags
 from orcinus.cli.options import run_async
 from orcinus.core.errors import ConfigError, DataError
+from orcinus.core.printing import printable
 
 if TYPE_CHECKING:
     from orcinus.tasks.files.records import RecordsConfig
@@ -40,8 +41,8 @@ def verify(
     from orcinus.evaluation.verify_file import verify_file
 
     for row in verify_file(file):
-        sys.stdout.buffer.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-    sys.stdout.buffer.flush()
+        sys.stdout.write(printable(orjson.dumps(row).decode()) + "\n")
+    sys.stdout.flush()
 
 
 @app.command(
@@ -191,7 +192,7 @@ def serve_replay(
     replay = Replay(Recordings.read(by_strategy, Path()), model=model)
 
     def on_ready(url: str) -> None:
-        typer.echo(f"serving {model} at {url}; stop with Ctrl-C")
+        flags.say(f"serving {model} at {url}; stop with Ctrl-C")
 
     run_async(
         serve_forever(

@@ -5,10 +5,13 @@ import shutil
 from pathlib import Path
 
 from orcinus.core.errors import StoreError
+from orcinus.core.secrets import scrub_bytes
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is either complete or unchanged, also after a loss of power.
+
+    Secrets are left out; see ``secrets.py``.
 
     Raises:
         StoreError: The file cannot be written.
@@ -16,7 +19,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
-            file.write(content)
+            file.write(scrub_bytes(content))
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

@@ -20,6 +20,7 @@ from typing import Any
 from orcinus.core.errors import BudgetError, CompleterError
 from orcinus.core.protocols import Completer, Verifier
 from orcinus.core.requests import as_sent
+from orcinus.core.secrets import scrub
 from orcinus.core.types import Attempt, Completion, Judged, Request
 from orcinus.runs.budget import Budget
 from orcinus.runs.ledger import Ledger, attempt_id
@@ -253,14 +254,14 @@ class _Asker:
             messages=messages,
             sampling=sampling,
             sample=request.sample,
-            text=completion.text,
+            text=scrub(completion.text),
             finish=completion.finish,
-            reasoning=completion.reasoning,
+            reasoning=None if completion.reasoning is None else scrub(completion.reasoning),
             usage=completion.usage,
             logprobs=None if logprobs is None else tuple(round(value, 5) for value in logprobs),
             cost_usd=completion.cost_usd,
             latency_s=completion.latency_s or time.perf_counter() - started,
-            error=None if error is None else str(error),
+            error=None if error is None else scrub(str(error)),
             permanent=error is not None and error.permanent and not error.fatal,
         )
         return attempt, error if error is not None and error.fatal else None

@@ -18,6 +18,7 @@ from pyreqwest.exceptions import RequestError
 
 from orcinus.core.errors import OrcinusError
 from orcinus.core.requests import chat_request
+from orcinus.core.secrets import shown_name
 from orcinus.core.types import Message, Sampling
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.open import open_completer
@@ -157,7 +158,8 @@ def _key(model: EndpointConfig, environment: Mapping[str, str]) -> list[Finding]
         return [
             Finding(what=f"key for {model.model}", state="ok", detail=f"{model.api_key_env} is set")
         ]
-    detail = f"{model.api_key_env} is not set: export {model.api_key_env}=…"
+    name = shown_name(model.api_key_env)
+    detail = f"{name} is not set: export {name}=…"
     return [Finding(what=f"key for {model.model}", state="problem", detail=detail)]
 
 

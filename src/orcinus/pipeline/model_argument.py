@@ -56,7 +56,14 @@ async def model_config(
     text = str(model)
     if text.startswith(("http://", "https://")):
         name = served_as or await _only_model(text, api_key_env, secrets)
-        return EndpointConfig(model=name, base_urls=(text,), api_key_env=api_key_env)
+        return parse_model(
+            {
+                "kind": "endpoint",
+                "model": name,
+                "base_urls": [text],
+                "api_key_env": api_key_env,
+            }
+        )
     if served_as is not None:
         raise ConfigError(f"{text}: only a model at a URL is served under a name")
     if text.endswith((".yaml", ".yml")):

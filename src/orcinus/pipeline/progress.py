@@ -4,6 +4,8 @@ import sys
 import time
 from typing import TextIO
 
+from orcinus.core.printing import printable
+
 SECONDS_BETWEEN_LINES = 10.0
 """Seconds between two lines where the output is no terminal: a log stays short, and shows life."""
 
@@ -76,5 +78,5 @@ class Lines(PhaseCounter):
 
     def _write(self, line: str) -> None:
         stream = sys.stderr if self._stream is None else self._stream
-        stream.write(line + "\n")
+        stream.write(printable(line) + "\n")
         stream.flush()

@@ -21,6 +21,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError
 from orcinus.core.registry import recipe_folder
+from orcinus.core.secrets import remember_url
 from orcinus.models.configs import JudgeConfig, ModelConfig
 from orcinus.pipeline.recipe import Recipe, task_tag
 from orcinus.runs.folders import modules_folder
@@ -32,6 +33,10 @@ Lines = dict[KeyPath, int]
 
 DEEPEST = 50
 """Levels. A recipe needs 6; a YAML anchor that contains itself has no end."""
+MOST_VALUES = 100_000
+"""Values of a recipe. Aliases of aliases in 700 bytes of YAML stand for billions."""
+LONGEST_BYTES = 4 * 2**20
+"""Bytes of a recipe. The longest one of the project has 8 kB."""
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -155,6 +160,8 @@ def _differences(value: Any) -> Any:
 
 def _compose(path: Path) -> yaml.Node:
     try:
+        if path.is_file() and path.stat().st_size > LONGEST_BYTES:
+            raise ConfigError(f"{path}: longer than {LONGEST_BYTES // 2**20} MiB; no recipe is")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: there is no such recipe; `orcinus init` writes one") from error
@@ -164,6 +171,7 @@ def _compose(path: Path) -> yaml.Node:
         raise ConfigError(f"{path}: {found}; save it as UTF-8") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    remember_url(text)  # its copy in the run's folder holds no password
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -203,6 +211,8 @@ def _to_python(node: yaml.Node, at: KeyPath, lines: Lines, path: Path) -> Any:
     where = f"{path}:{node.start_mark.line + 1}"
     if len(at) > DEEPEST:
         raise ConfigError(f"{where}: nested too deep, or an anchor that contains itself")
+    if len(lines) > MOST_VALUES:
+        raise ConfigError(f"{where}: more than {MOST_VALUES:,} values; aliases repeat too many")
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:

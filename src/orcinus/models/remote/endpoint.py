@@ -21,17 +21,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 import orjson
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pyreqwest.response import Response
 
 from orcinus.core.config import Config
 from orcinus.core.errors import CompleterError
 from orcinus.core.requests import as_sent
+from orcinus.core.secrets import looks_like_key, remember, remember_header, remember_url
 from orcinus.core.types import Completion, Request, Traits, Usage, WorstCase
 from orcinus.models.bounds import prompt_bound
 from orcinus.models.remote.limits import InFlight, Rate
@@ -146,6 +147,14 @@ class EndpointConfig(Config):
     def _secrets_are_named(cls, value: Mapping[str, str]) -> Mapping[str, str]:
         return {header: _checked_variable(variable) for header, variable in value.items()}
 
+    @model_validator(mode="after")
+    def _keep_secrets(self) -> Self:
+        for url in self.base_urls:
+            remember_url(url)
+        for header, value in self.headers.items():
+            remember_header(header, value)
+        return self
+
     def identity(self) -> dict[str, Any]:
         """Return what decides the model's answers."""
         return {"model": self.known_as(), "system_role": self.system_role}
@@ -182,20 +191,13 @@ def _checked_url(url: str) -> str:
 
 def _checked_variable(name: str) -> str:
     """Return the name of an environment variable; raise ValueError for a key in its place."""
-    is_name = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None
-    looks_like_key = _KEY.match(name) or (
-        len(name) >= 20 and all(re.search(kind, name) for kind in (r"\d", "[a-z]", "[A-Z]"))
-    )
-    if not is_name or looks_like_key:
+    if looks_like_key(name):
+        remember(name)
         raise ValueError(
             "this is not the name of an environment variable (a pasted key? it is not shown); "
             "export the key under a name, such as TEACHER_KEY, and write the name here"
         )
     return name
-
-
-_KEY = re.compile(r"sk[-_]|gsk_|hf_|xai-|AIza|AKIA|ghp_|pk[-_]|nvapi-|Bearer ")
-"""How the keys of well-known providers start."""
 
 
 class Endpoint:

@@ -1,7 +1,6 @@
 """One HTTP exchange with a provider: bounded in size and time, its failures classified.
 
-Secrets never get into an error message: a server may echo the key that it refuses. A redirect is
-not followed: it would send the key to another host.
+A redirect is not followed: it would send the key to another host.
 """
 
 import random
@@ -18,14 +17,13 @@ from pyreqwest.response import Response
 
 from orcinus.core.config import Config
 from orcinus.core.errors import CompleterError, ConfigError
+from orcinus.core.secrets import remember, scrub_bytes, shown_name
 from orcinus.models.remote.refusals import NOBODY, Caller, refusal, without_password
 
 MAX_BODY_BYTES = 64 * 2**20
 """No reply of a language model is longer. A longer body is an error."""
 MAX_PAUSE_S = 60.0
 """Longest pause between two tries, also where a server asks for more."""
-MIN_SECRET = 8
-"""Shorter secrets occur in texts by chance; replacing them would garble every message."""
 
 
 class Patience(Config):
@@ -73,7 +71,6 @@ class Wire:
         """
         self._headers = {"content-type": "application/json", **headers}
         self._patience = patience
-        self._secrets: list[bytes] = []
         if api_key_env is not None:
             self._headers["authorization"] = f"Bearer {self._read_secret(api_key_env, secrets)}"
         for header, variable in secret_headers_env.items():
@@ -115,14 +112,12 @@ class Wire:
         started = time.monotonic()
         try:
             async with request.build_streamed() as response:
-                content = await _read_body(response, limit or MAX_BODY_BYTES)
+                # Some servers repeat the key, and what they say is written to the ledger.
+                content = scrub_bytes(await _read_body(response, limit or MAX_BODY_BYTES))
         except PyreqwestError as error:
             raise self._broken(error, url, time.monotonic() - started) from error
         if response.status == 200:
             return content, response
-        # Some servers repeat the key that they refuse, and errors are written to the ledger.
-        for secret in self._secrets:
-            content = content.replace(secret, b"[secret]")
         raise refusal(
             response.status,
             content,
@@ -157,11 +152,10 @@ class Wire:
         value = secrets.get(variable, "").strip()
         if not value:
             raise ConfigError(
-                f"the environment variable {variable} is not set, and the recipe takes a key from "
-                f"it: export {variable}=…"
+                f"the environment variable {shown_name(variable)} is not set, and the recipe takes "
+                f"a key from it: export {shown_name(variable)}=…"
             )
-        if len(value) >= MIN_SECRET:
-            self._secrets.append(value.encode())
+        remember(value)
         return value
 
     def _connect(self) -> Client:

@@ -1,0 +1,34 @@
+r"""Make text safe to show: no control character reaches a terminal or a log, and no secret.
+
+    printable("\x1b[2J done")  →  "\\u001b[2J done"
+
+Data sets, models and servers write the texts that commands show. A control character in them could
+rewrite the screen, set the clipboard, or show another text than is there.
+"""
+
+import re
+
+from orcinus.core.secrets import scrub
+
+_UNSAFE = re.compile(
+    "["
+    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 without tab and newline, DEL, C1
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # change the direction of the text around them
+    "\u2028\u2029\ufeff"  # separate lines, mark the order of bytes
+    "\ud800-\udfff"  # halves of characters, which no stream can encode
+    "\U000e0000-\U000e007f"  # invisible letters
+    "]"
+)
+
+
+def printable(text: str) -> str:
+    r"""Return ``text`` with control characters escaped (``\u001b``) and without secrets.
+
+    Tabs and newlines stay. JSON keeps its meaning: such characters only stand inside its texts.
+    """
+    return _UNSAFE.sub(_escape, scrub(text))
+
+
+def _escape(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
