@@ -41,6 +41,16 @@ EQUAL = [
     ("10,000", "10000"),
     (r"\begin{bmatrix}1&2\\3&4\end{bmatrix}", r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}"),
     ("2:4", "1:2"),
+    (r"x \approx 11", "11"),
+    (r"y=-\frac{1}{2}x+\frac{3}{4}", "2x+4y-3=0"),
+    ("(3,2)", "(p,q)=(3,2)"),
+    ("(5,2),(7,2)", "p=5,q=2;p=7,q=2"),
+    (r"\angle APC = 74^\circ", "74^\\circ"),
+    ("33.5 percent", "0.335"),
+    (r"\frac{100}{3}", "33.3"),
+    ("1,000.99m²", "1000.99"),
+    ("14{,}916", r"Hence $N$ is $\boxed{14{,}916}$, as it was to be shown."),
+    ("7", "3 + 4 = <<3+4=7>>7 apples\n#### 7"),
 ]
 DIFFERENT = [
     ("12345678902", "12345678901"),
@@ -59,6 +69,9 @@ DIFFERENT = [
     ("[1,2]", "(1,2)"),
     ("5", "5, 6"),
     ("x^2+y^2=1", "1"),
+    ("11a+c", "7 = 11a+c"),
+    ("12.54", "12.5"),
+    ("8", "The first is \\boxed{8}, but the second and last is \\boxed{9}."),
 ]
 
 
@@ -94,7 +107,7 @@ def test_the_piece_that_is_read(text: str, found: str | None) -> None:
 def test_several_boxes_answer_a_reference_of_several_values() -> None:
     text = r"So $x$ is \boxed{3} or \boxed{-3}."
     assert judge(text, "math", None, r"\pm 3").value == 1.0
-    assert judge(text, "math", None, "-3").value == 1.0
+    assert judge(text, "math", None, "-3").value == 0.0  # two answers were given
     assert judge(text, "math", None, "3, 4").value == 0.0
 
 

@@ -21,10 +21,10 @@ _LARGEST_FACTORIAL = 3_000
 """Factorials above this are not computed."""
 _DIGITS = 40
 """Digits to which a value with roots or π is computed; twice as many where two values are close."""
-_SMALLEST_SHARE = Fraction(1, 1_000)
-"""A decimal reference stands for all that rounds to it, within one part in a thousand: 3.14 for π,
-but 2.3 not for 7/3."""
-_FLOAT_NOISE = Fraction(1, 10**9)
+_FEWEST_DIGITS = 3
+"""Digits of a decimal reference that stands for all exact values that round to it: 3.14 for π, but
+2.3 not for 7/3."""
+_FLOAT_NOISE = Fraction(1, 10**12)
 """Relative error of a decimal that a program computed: 0.30000000000000004 is 0.3."""
 _LONG_DECIMAL = 10
 """Digits after which a decimal answer counts as the exact number that it rounds: 0.3333333333."""
@@ -47,7 +47,11 @@ class _Inexact(ArithmeticError):
 def are_equal(answer: Node, reference: Node) -> bool | None:
     """Return True if both mean the same; None if that cannot be decided here."""
     try:
-        return _same(_plain(answer), _plain(reference))
+        a, b = _plain(answer), _plain(reference)
+        equations = all(_is_equation(node) for node in (answer, reference))
+        if equations and "relation" in (a.kind, b.kind):
+            a, b = answer, reference  # y = 2x and 2x - y = 0: the name is part of the equation
+        return _same(a, b)
     except (Undecided, RecursionError, OverflowError, ZeroDivisionError, MemoryError):
         return None
 
@@ -56,6 +60,11 @@ def count_values(node: Node) -> int:
     r"""Return how many values an expression lists: 2 for ``x = 1, 2`` and for ``\pm 3``."""
     node = _plain(node)
     return len(node.parts) if node.kind in ("list", "set") else 1
+
+
+def has_variables(node: Node) -> bool:
+    """Return True if a name in the expression is no constant."""
+    return bool(_names(_plain(node)) - {"e", "i", "pi", "oo"})
 
 
 def rational_value(node: Node) -> Fraction | None:
@@ -89,6 +98,8 @@ def _plain(node: Node) -> Node:
         items: list[Node] = []
         for part in map(_plain, node.parts):
             items += part.parts if part.kind == "list" else (part,)
+        if tuples := _named_tuples(node):
+            return tuples
         return Node(node.kind, tuple(items)) if len(items) != 1 or node.kind == "set" else items[0]
     if node.kind == "group":
         return Node("group", tuple(map(_plain, node.parts)), node.value)
@@ -97,11 +108,27 @@ def _plain(node: Node) -> Node:
     return node
 
 
+def _named_tuples(node: Node) -> Node | None:
+    """Return p = 5, q = 2; p = 7, q = 2 as a list of pairs; None for any other list."""
+    parts = node.parts
+    if not all(part.kind == "relation" and part.value == "=" for part in parts):
+        return None
+    names = [part.parts[0] for part in parts]
+    width = len(set(names))
+    if width < 2 or width == len(names) or names != names[:width] * (len(names) // width):
+        return None
+    values = [_plain(part) for part in parts]
+    rows = [tuple(values[i : i + width]) for i in range(0, len(values), width)]
+    return Node("list", tuple(Node("group", row, "()") for row in rows))
+
+
 def _without_left_side(node: Node) -> Node:
     signs = str(node.value).split()
     sides = node.parts
     if "~=" in signs:  # an exact value, and about what it is
         at = signs.index("~=")
+        if at == 0 and _is_name(sides[0]):
+            return _plain(_relation(sides[1:], signs[1:]))
         return _plain(_relation(sides[: at + 1], signs[:at]))
     if signs == ["in"] and _is_name(sides[0]):
         return _plain(sides[1])
@@ -110,11 +137,16 @@ def _without_left_side(node: Node) -> Node:
     last = sides[-1]
     if len(sides) == 2 and _is_name(last) and not _names(sides[0]) - {"pi", "e", "i"}:
         return _plain(sides[0])
-    if all(_is_name(side) or _is_function(side) or not _names(side) for side in sides[:-1]):
+    named = all(_is_name(side) or _is_function(side) for side in sides[:-1])
+    if named or not _names(node):
         return _plain(last)
     if len(sides) > 2 and (_is_name(sides[0]) or _is_function(sides[0])):
         return _plain(last)
     return node
+
+
+def _is_equation(node: Node) -> bool:
+    return node.kind == "relation" and node.value == "="
 
 
 def _relation(sides: Sequence[Node], signs: Sequence[str]) -> Node:
@@ -122,6 +154,9 @@ def _relation(sides: Sequence[Node], signs: Sequence[str]) -> Node:
 
 
 def _is_name(node: Node) -> bool:
+    """Return True for a variable, and for a tuple of variables."""
+    if node.kind == "group":
+        return all(map(_is_name, node.parts))
     return node.kind == "name" and node.value not in ("e", "i", "pi", "oo")
 
 
@@ -332,7 +367,7 @@ def _region_of_relation(node: Node) -> list[_Interval] | None:
         if signs[0] in (">", ">="):
             return [(bound, signs[0] == ">=", _INFINITE, False)]
         return None
-    if len(sides) == 3 and _is_name(sides[1]):
+    if len(sides) == 3 and (_is_name(sides[1]) or _is_function(sides[1])):
         if set(signs) <= {"<", "<="}:
             return [(sides[0], signs[0] == "<=", sides[2], signs[1] == "<=")]
         if set(signs) <= {">", ">="}:
@@ -478,9 +513,12 @@ def _rounds(answer: Node, reference: Node) -> bool:
         if value is None:
             return False
         error = abs(value - right)
-        return error <= abs(right) * _FLOAT_NOISE or (
-            error <= step / 2 and error <= abs(right) * _SMALLEST_SHARE
-        )
+        if error <= abs(right) * _FLOAT_NOISE:
+            return True
+        finest = _step(answer)
+        if finest is not None and finest > step / 100:  # 12.54 is not 12.5, which may be exact
+            return False
+        return error <= step / 2 and abs(right) >= step * 10 ** (_FEWEST_DIGITS - 1)
     step = _step(answer)
     exact = rational_value(reference)
     if step is None or (exact is not None and exact.denominator == 1):

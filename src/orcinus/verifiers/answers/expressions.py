@@ -65,7 +65,7 @@ _FUNCTIONS = set_of_words(
 _GREEK = set_of_words(
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau "
     "upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega Pi ell hbar "
-    "partial prime"
+    "partial prime angle triangle measuredangle"
 )
 _TEXT_COMMANDS = set_of_words(
     "text textbf textit textrm textsf texttt mathrm mathbf mathit mathsf mbox hbox "
@@ -87,7 +87,7 @@ UNITS = set_of_words(
     "kilometres millimeters second seconds sec s minute minutes min hour hours hr hrs h day "
     "days week weeks month months year years g kg mg gram grams kilogram kilograms ounce "
     "ounces oz lb lbs ton tons liter liters litre litres ml l gallon gallons square cubic "
-    "sq cu per mph kmh people percent points point times ways way students radians rad hz"
+    "sq cu per mph kmh people points point times ways way students radians rad hz"
     "newton newtons joules watts pa kpa mol k"
 )
 _TOKEN = re.compile(
@@ -153,7 +153,9 @@ def _prepare(text: str, *, commas: bool) -> str:
     text = re.sub(r"\\tag\*?\s*\{[^{}]*\}|\\label\{[^{}]*\}", "", text)
     text = re.sub(r"\\\[|\\\]|\\\(|\\\)|\$\$?|[€£₹¥]|\\cr\b(?!oss)", " ", text.replace("\\$", " "))
     text = text.replace("\\\\%", "\\%")
-    text = re.sub(r"(?<=\d)\{,\}(?=\d{3}(?!\d))|(?<=\d),?\\[!,;:]\s*,?(?=\d{3}(?!\d))", "", text)
+    text = re.sub(
+        r"(?<=\d)\s?\{,\s?\}(?=\d{3}(?!\d))|(?<=\d),?\\[!,;:]\s*,?(?=\d{3}(?!\d))", "", text
+    )
     text = re.sub(r"(?<=\d)\{[,.]\}(?=\d)", ".", text)
     if not commas:
         text = _THOUSANDS.sub(lambda match: match[1].replace(",", ""), text)
@@ -161,7 +163,9 @@ def _prepare(text: str, *, commas: bool) -> str:
         for sign in ("²", "³", "½"):
             text = text.replace(sign, _SIGNS[sign])
     text = _TEXT_BLOCK.sub(_spell_text_block, text)
-    return text.strip().rstrip(".;").strip()
+    if "\\begin" not in text:
+        text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text)
+    return text.strip().rstrip(".;\\").strip()
 
 
 def _spell_text_block(match: re.Match[str]) -> str:
@@ -175,6 +179,8 @@ def _spell_text_block(match: re.Match[str]) -> str:
         return f"\\{lower} "
     if not lower:
         return " "
+    if lower in _PERCENT:
+        return " % "
     if match[0].startswith(("\\mathbb", "\\mathcal")):
         return f" \\symbol{{{words}}}"
     if re.fullmatch(r"\\frac.*|[-\d]+\\frac.*", lower):
@@ -234,6 +240,9 @@ def _add_command(found: list[_Token], name: str, text: str, at: int, *, spaced: 
             at += block.end()
         return at
     name = _COMMANDS.get(name, name)
+    glued = re.match(r"q?quad(?=[a-zA-Z])", name)
+    if glued:  # \\quadx for \\quad x
+        return at - len(name) + glued.end()
     if name in ("words", "symbol"):
         end = text.find("}", at)
         found.append(_Token(name, text[text.find("{", at) + 1 : end].strip(), spaced))
@@ -266,6 +275,7 @@ def _add_command(found: list[_Token], name: str, text: str, at: int, *, spaced: 
     return at
 
 
+_PERCENT = ("percent", "percentage", "pct")
 _SHORT_WORDS = set_of_words(
     "is so the we are as at be by for has he if it its of on to was not no yes all any can day two "
     "one six ten she you our his her got get let may how who why am an do go my me us up but did"
@@ -287,6 +297,8 @@ def _add_word(found: list[_Token], word: str, *, spaced: bool) -> None:
         found.append(_Token("name", _KNOWN_WORDS[lower], spaced))
     elif lower in _GREEK and len(word) > 2:
         found.append(_Token("name", word, spaced))
+    elif lower in _PERCENT and found:
+        found.append(_Token("%", spaced=spaced))
     elif lower in UNITS and _follows_quantity(found, word, spaced=spaced):
         found.append(_Token("unit", word, spaced))
     elif lower == "in":
@@ -625,8 +637,10 @@ class _Reader:
         node = self.inside(ends)
         closed = self.take(*ends).kind
         items = node.parts if node.kind == "list" else (node,)
-        if opened == "\\{" or (opened == "{" and len(items) > 1):
+        if opened == "\\{":
             return Node("set", items)
+        if opened == "{" and len(items) > 1:
+            return Node("list", items)
         if len(items) > 1:
             return Node("group", items, opened + closed)
         if opened + closed not in ("()", "[]", "{}"):

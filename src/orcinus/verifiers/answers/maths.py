@@ -16,6 +16,7 @@ from orcinus.verifiers.answers.denials import affirmed
 from orcinus.verifiers.answers.equality import (
     are_equal,
     count_values,
+    has_variables,
     rational_value,
     real_value,
 )
@@ -51,6 +52,9 @@ _BARE_DISPLAY = re.compile(
     r"^[ \t]*\[[ \t]*\n(.{0,400}?)\n[ \t]*\][ \t]*$", re.DOTALL | re.MULTILINE
 )
 _FORMULA = re.compile(r"(?<!\\)\$((?:[^$\\\n]|\\.)+)\$")
+_SENTENCE_END = re.compile(r"(?<=[.!?。])\s+(?=[A-Z$\\])")
+_OPENED = re.compile(r"\s*(?!\d[\d.,]*(?:\s|\Z))(?:[^\s]*[\\=+*/^_]|[a-zA-Z]\s*\Z)")
+"""Behind a dollar sign: the beginning of a formula, no amount of money."""
 _DOLLAR = re.compile(r"(?<!\\)\$")
 _UNFINISHED = re.compile(r"(?:[-+*/=^({\\]|\\(?:cdot|times|frac|le|ge))\s*\Z")
 _REASON = re.compile(
@@ -64,7 +68,7 @@ _BETWEEN_ITEMS = re.compile(
     r"\s*(?:,|;|,?\s*\band\b|,?\s*\bor\b|\\text\{\s*(?:and|or)\s*\})\s*", re.IGNORECASE
 )
 _LAST_NUMBER = re.compile(
-    r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:[.,]\d+)?(?:\s?/\s?\d+)?(?:[eE][+-]?\d+)?%?"
+    r"(?<![\w.^])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:[.,]\d+)?(?:\s?/\s?\d+)?(?:[eE][+-]?\d+)?%?"
 )
 
 
@@ -81,36 +85,51 @@ def find_math(
     text, why = cleaned(response)
     if not text:
         return FoundAnswer(None, why)
+    references = (reference,) if isinstance(reference, str) else reference or ()
+    if any(_words(text) == _words(item) for item in references):
+        return FoundAnswer(text, "the whole text")
     place = statement(text)
-    first = reference[0] if isinstance(reference, tuple) else reference
-    tree = read_expression(first.strip()) if first else None
+    trees = [_readings(reference_piece(item)) for item in references]
     if place.rule == "boxed":
-        return _join_boxes(text, place.text, 1 if tree is None else count_values(tree))
-    if place.rule == "text" and cut_off:
-        return FoundAnswer(None, "cut off before an answer was announced")
-    if place.rule == "text" and has_refusal(text):
-        return FoundAnswer(None, "refused")
-    near = place.text[-_SEARCHED:] if place.rule == "text" else place.text[:_SEARCHED]
-    body = _one_line_formulas(near)
-    if place.rule == "text" and _is_unfinished(body):
+        values = max((count_values(tree) for found in trees for tree in found), default=1)
+        return _join_boxes(text, place.text, values)
+    if place.rule == "text":
+        if cut_off:
+            return FoundAnswer(None, "cut off before an answer was announced")
+        if has_refusal(text):
+            return FoundAnswer(None, "refused")
+        return _find_in_text(_one_line_formulas(place.text[-_SEARCHED:]), words=[] in trees)
+    line = first_line(_one_line_formulas(place.text[:_SEARCHED]))
+    found = _find_in_line(line, announced=True) if line else None
+    if found is None and (found := _without_marks(line)):
+        return FoundAnswer(found, f"{place.rule}: words")
+    return FoundAnswer(found, place.rule if found else "the answer is announced but not given")
+
+
+def reference_piece(reference: str) -> str:
+    """Return the answer in a reference that is a whole solution, with a box or behind ####."""
+    if "\\boxed" in reference or "\\fbox" in reference:
+        boxes = _last_boxes(reference)
+        return ", ".join(boxes) if boxes else reference
+    return reference.rpartition("####")[2].strip() if "####" in reference else reference
+
+
+def _find_in_text(body: str, *, words: bool) -> FoundAnswer:
+    """Find the expression of the last sentence that has one; ``words``: the reference has none."""
+    if _is_unfinished(body):
         return FoundAnswer(None, "the text breaks off inside a formula")
-    wants_words = bool(first) and tree is None
-    lines = _lines_to_search(body, announced=place.rule != "text")
-    for line in lines:
-        found = _find_in_line(line, announced=place.rule != "text")
-        if found:
-            return FoundAnswer(found, place.rule)
-    only_line = len(lines) == 1 and len(lines[0].split()) <= _SHORT_LINE
-    if lines and (wants_words or only_line or place.rule != "text"):
-        words = _EMPHASIS.sub("", lines[0]).strip().rstrip(".").strip()
-        if words:
-            return FoundAnswer(words, f"{place.rule}: words")
-    return FoundAnswer(
-        None,
-        "the answer is announced but not given"
-        if place.rule != "text"
-        else "the text holds no expression",
-    )
+    lines = [line.strip() for line in body.splitlines() if line.strip()]
+    for line in lines[: -_LINES_SEARCHED - 1 : -1]:
+        for sentence in reversed(_SENTENCE_END.split(line)):
+            if found := _find_in_line(sentence, announced=False):
+                return FoundAnswer(found, "text")
+    if words or (len(lines) == 1 and len(lines[0].split()) <= _SHORT_LINE):
+        return FoundAnswer(_without_marks(lines[-1]), "text: words")
+    return FoundAnswer(None, "the text holds no expression")
+
+
+def _without_marks(line: str) -> str:
+    return _EMPHASIS.sub("", line).strip().rstrip(".").strip()
 
 
 def _one_line_formulas(text: str) -> str:
@@ -123,19 +142,13 @@ def _one_line_formulas(text: str) -> str:
 
 
 def _is_unfinished(text: str) -> bool:
+    """Return True if a text ends in an operator or inside a formula; $5 and 5$ open none."""
     end = text[-LONGEST:].rstrip()
     if _UNFINISHED.search(end):
         return True
-    line = end.rpartition("\n")[2]
-    return line.replace("\\$", "").count("$") % 2 == 1 and not re.search(r"\$\s*\d[\d,.]*\b", line)
-
-
-def _lines_to_search(text: str, *, announced: bool) -> list[str]:
-    if announced:
-        line = first_line(text)
-        return [line] if line else []
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[: -_LINES_SEARCHED - 1 : -1]
+    line = end.rpartition("\n")[2].replace("\\$", "")
+    opened = line.rpartition("$")[2]
+    return line.count("$") % 2 == 1 and not is_words(opened) and bool(_OPENED.match(opened))
 
 
 def _find_in_line(line: str, *, announced: bool) -> str | None:
@@ -157,10 +170,26 @@ def _find_in_line(line: str, *, announced: bool) -> str | None:
     tail = line[start:].strip()
     if _is_expression(tail):
         return tail
+    if chunk := _last_latex(tail):
+        return chunk
     numbers = _LAST_NUMBER.findall(tail) or _LAST_NUMBER.findall(_masked(line, formulas))
     if numbers and (announced or not formulas):
         return str(numbers[0 if announced and start else -1])
     return formulas[-1][1].strip() if formulas else None
+
+
+_WORD_OR_BLANK = re.compile(r"[^\x21-\x7e]+|(?<![\\\w{])[a-zA-Z]{2,}(?![\w{(])[:,.]?")
+
+
+def _last_latex(text: str) -> str | None:
+    """Return the last piece of LaTeX that stands in a sentence without dollar signs."""
+    if "\\" not in text:
+        return None
+    for piece in reversed(_WORD_OR_BLANK.split(text)):
+        bare = piece.strip(".,;:")
+        if "\\" in bare and _is_expression(bare):
+            return bare
+    return None
 
 
 def _masked(line: str, formulas: list[re.Match[str]]) -> str:
@@ -197,6 +226,7 @@ def _joined(line: str, formulas: list[re.Match[str]], *, announced: bool) -> str
 
 
 _MATHEMATICAL = re.compile(r"[\d\\=(\[]|\A\W?\w\W?\Z|[-+*/^]")
+"""A sign that makes a readable text an expression; a word of three letters is none."""
 
 
 def _is_expression(text: str) -> bool:
@@ -207,26 +237,48 @@ def _is_expression(text: str) -> bool:
 
 
 _BOX = re.compile(r"\\f?boxed\s*(?=\{)|\\fbox\s*(?=\{)")
+_BETWEEN_BOXES = re.compile(
+    r"(?:[\s$,;.]|\\quad|\\qquad|\\[,;:! ()\[\]]|\b(?:and|or)\b|\\text\s*\{\s*(?:and|or)\s*\})*"
+)
 
 
 def _join_boxes(text: str, last: str, values: int) -> FoundAnswer:
-    """Return the last box, or the last boxes together if the reference has as many values."""
-    if values > 1:
-        tree = read_expression(last)
-        boxes = list(dict.fromkeys(_boxes(text)))
-        if len(boxes) > 1 and (tree is None or count_values(tree) == 1):
-            return FoundAnswer(", ".join(boxes[-values:]), "boxed")
-    return FoundAnswer(last, "boxed") if last else FoundAnswer(None, "the box is empty")
+    r"""Return the last box with those that it continues: ``\boxed{3} or \boxed{-3}``.
+
+    If the reference has more values than that, return as many of the last boxes.
+    """
+    run = _last_boxes(text)
+    if not run or run[-1] != last:
+        run = [last]
+    if len(run) == 1 and values > 1 and not any(count_values(t) > 1 for t in _readings(last)):
+        boxes = list(dict.fromkeys(box for box, _, _ in _boxes(text)))
+        run = boxes[-values:] if len(boxes) >= values else run
+    joined = ", ".join(dict.fromkeys(run))
+    return FoundAnswer(joined, "boxed") if joined else FoundAnswer(None, "the box is empty")
 
 
-def _boxes(text: str) -> list[str]:
+def _last_boxes(text: str) -> list[str]:
+    """Return the contents of the last box and of those before it with only "and" between."""
+    boxes = _boxes(text)
+    run: list[str] = []
+    start = None
+    for content, begin, end in reversed(boxes):
+        if start is not None and not _BETWEEN_BOXES.fullmatch(text, end, start):
+            break
+        run.append(content)
+        start = begin
+    return run[::-1]
+
+
+def _boxes(text: str) -> list[tuple[str, int, int]]:
+    """Return the content, the begin and the end of each box that closes."""
     found = []
     for match in _BOX.finditer(text):
         depth = 0
         for at in range(match.end(), min(len(text), match.end() + LONGEST)):
             depth += (text[at] == "{") - (text[at] == "}")
             if depth == 0:
-                found.append(text[match.end() + 1 : at].strip())
+                found.append((text[match.end() + 1 : at].strip(), match.start(), at + 1))
                 break
     return found
 
@@ -239,6 +291,7 @@ def compare_math(answer: str, reference: str) -> Comparison:
     """Compare by rules; the rule is NEEDS_LIBRARY if only the library may be able to."""
     if _words(answer) == _words(reference):
         return Comparison(True, "the same text")
+    reference = reference_piece(reference)
     if _is_code(answer):
         return Comparison(False, "no expression")
     first, second = _readings(answer), _readings(reference)
@@ -251,6 +304,13 @@ def compare_math(answer: str, reference: str) -> Comparison:
             if same:
                 return Comparison(True, "equal values")
             undecided = undecided or same is None
+    bare = _UNIT_BEHIND.sub("", answer)
+    if (
+        bare != answer
+        and not any(map(has_variables, second))
+        and compare_math(bare, reference).same
+    ):
+        return Comparison(True, "equal values")
     if not undecided:
         return Comparison(_is_decimal_comma(answer, second), "other values")
     if (second and is_words(answer)) or (first and is_words(reference)):
@@ -299,6 +359,8 @@ def _readings(text: str) -> list[Node]:
     return list(dict.fromkeys(tree for tree in found if tree is not None))
 
 
+_UNIT_BEHIND = re.compile(r"(?<=\d)\s?(?:[cdkm]?m|k?g|s|h|L|l|ml|€|£)(?:\^\{?[23]\}?|[²³])?\Z")
+"""A unit that stands right behind a number, where it could also be a variable."""
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,(?:\d{1,2}|\d{4,})")
 
 
@@ -311,16 +373,20 @@ def _is_decimal_comma(answer: str, references: list[Node]) -> bool:
     return tree is not None and any(are_equal(tree, other) for other in references)
 
 
-_CODE = re.compile(r"__|[\";]|'[^']+'|\b(?:import|lambda|exec|eval|open|print|def|return)\b")
+_CODE = re.compile(
+    r"__|\"|(?<![\w}'])'[^']+'|\b(?:exec|eval|open|print)\("
+    r"|\b(?:import|lambda|def|return)\s"
+)
 
 
 def _is_code(text: str) -> bool:
     """Return True if a text holds what only programs hold. It is never given to the library."""
-    return bool(re.search(r"__|[\";]|'[^']*'|\b(?:import|lambda|exec|eval|open|print|def)\b", text))
+    return _CODE.search(text) is not None
 
 
 def _is_formula(text: str) -> bool:
     """Return True unless words make up most of a text."""
+    text = re.sub(r"\\(?:begin|end)\s*\{\w*\}", "(", text)
     bare = re.sub(r"\\[a-zA-Z]+", " ", without_latex_text(text).replace("\\text", " "))
     words = re.findall(r"[^\W\d_]{3,}", bare)
     return len(words) < 3 and bool(re.search(r"[\d\\=+*/^()<>|]", text))
