@@ -241,7 +241,7 @@ ROWS = [
         "ShareGPT: no question",
         CHAT,
         {"conversations": [{"from": "gpt", "value": "Hi."}]},
-        "0 questions and 1 answers",
+        "by assistant; user and assistant must take turns",
     ),
     unlike(
         "ShareGPT: unknown role",
@@ -253,14 +253,14 @@ ROWS = [
         "ShareGPT: answer first",
         CHAT,
         {"conversations": [CHAT["conversations"][1], TURN]},
-        "goes on after an answer",
+        "by assistant, user; user and assistant must take turns",
     ),
     unlike("ShareGPT: no turns", CHAT, {"conversations": []}, "not a list of turns"),
     unlike(
         "messages with parts",
         {"messages": [TURN]},
         {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
-        "the turn of user is a list",
+        "the prompt is empty",
     ),
     unlike(
         "Alpaca: no instruction",

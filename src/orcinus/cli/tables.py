@@ -185,7 +185,7 @@ def print_lineage(console: Console, found: Lineage) -> None:
 
 
 def _print_example(console: Console, example: Example) -> None:
-    text = f"{example.prompt}\n\nreference: {example.reference}"
+    text = f"{example.whole_prompt}\n\nreference: {example.reference}"
     _panel(console, f"Example {example.task} / {example.id}", text)
 
 

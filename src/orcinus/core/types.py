@@ -49,7 +49,20 @@ class Example:
     only a judge or pseudo-labels can give a verdict."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Further facts from the source: licence, collection, difficulty, passage id. JSON values
-    only."""
+    only. ``history`` holds the turns before the question, as ``{"role", "content"}``."""
+
+    @property
+    def history(self) -> tuple["Message", ...]:
+        """The turns of the conversation before the question; empty for a single question."""
+        return tuple(Message(**turn) for turn in self.meta.get("history", ()))
+
+    @property
+    def whole_prompt(self) -> str:
+        """The question after the turns before it: what two equal examples have in common."""
+        turns = self.meta.get("history")
+        if not turns:
+            return self.prompt
+        return "\n\n".join([*(turn["content"] for turn in turns), self.prompt])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

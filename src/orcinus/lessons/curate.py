@@ -303,7 +303,7 @@ class _Sorter:
         return None if trace.overlap is None else ("contaminated", trace.overlap)
 
     def _check_against_kept(self, example: Example, trace: _Trace) -> Reason | None:
-        if not self._seen.add(hash_of(example.prompt, normal(trace.judged.attempt.text))):
+        if not self._seen.add(hash_of(example.whole_prompt, normal(trace.judged.attempt.text))):
             return "duplicate", "the same answer to the same question was kept before"
         if trace.group in self._kept_of_group:
             return "near_duplicate", f"is nearly the trace {self._kept_of_group[trace.group]}"

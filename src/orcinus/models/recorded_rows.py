@@ -57,6 +57,7 @@ class AnsweredRows:
                 "not_found", f"the row of {example.task}/{example.id} has no answer", permanent=True
             )
         reasoning, text = split_thinking(response)
+        reasoning = reasoning or example.meta.get("reasoning")
         return recorded_completion(request, response, text, reasoning)
 
     def worst_case(self, request: Request) -> WorstCase:

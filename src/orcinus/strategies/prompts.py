@@ -104,11 +104,11 @@ def ask(example: Example, strategy: Strategy, *, seed: int = 0) -> Messages:
 def conversation(
     system: str, example: Example, demonstrations: tuple[tuple[str, str], ...] = ()
 ) -> Messages:
-    """Return a system message (none when empty), the demonstrations as turns, and the question."""
+    """Return a system message (none when empty), demonstrations, earlier turns, the question."""
     turns = [Message(role="system", content=system)] if system else []
     for prompt, answer in demonstrations:
         turns += [Message(role="user", content=prompt), Message(role="assistant", content=answer)]
-    return (*turns, Message(role="user", content=example.prompt))
+    return (*turns, *example.history, Message(role="user", content=example.prompt))
 
 
 def requests_for(

@@ -22,6 +22,8 @@ SHOWN_EXAMPLES = 10
 """Examples that are shown, of all tasks together."""
 CANARY = "canary GUID"
 """BIG-bench marks its files with it: they are test data, not meant for training."""
+MAX_LABELS = 12
+"""Different references up to which a task looks like a classification."""
 FEW = 30
 """Examples. With fewer, the probe and held-out sets of a task are too small to say anything."""
 
@@ -122,7 +124,7 @@ def inspect_task(config: RecordsConfig, base: Path) -> Inspection:
             (read.source, read.layout), FileReading(layout=read.layout, files=[shown(read.source)])
         )
         _add_row(reading, read, config)
-        seen[normal(example.prompt)] += 1
+        seen[normal(example.whole_prompt)] += 1
         canary += CANARY in example.prompt
     if not tasks:
         raise skipped.refuse_all(config.path)
@@ -219,6 +221,14 @@ def _count(summary: TaskSummary, example: Example) -> None:
 
 def _suspicions(task: TaskSummary) -> Iterator[str]:
     """Point out what is possible but rarely intended."""
+    labelled = task.answer_types["exact"] + task.answer_types["number"]
+    if task.count >= FEW and labelled == task.count and 1 < len(task.references) <= MAX_LABELS:
+        labels = ", ".join(sorted(task.references)[:6])
+        yield (
+            f"{task.name}: {task.count:,} references, only {len(task.references)} different "
+            f"({labels}): a classification? If so, write beside the task's path: "
+            '`choices: auto, instruction: "Which of these fits the text?"`'
+        )
     if task.count < FEW:
         yield (
             f"{task.name}: only {task.count} examples; its probe and held-out sets will say little"

@@ -139,6 +139,9 @@ async def sample(
                 drops.write(_row_of_removal("", source, Removal("unusable", reason)))
     if not any(count["teach"] for count in counts.values()):
         raise StepError("nothing is left to teach; see dropped.parquet in the sample step's folder")
+    for name, examples, _ in opened:
+        if unused := getattr(examples, "unused", ()):
+            context.progress.note(f"{name}: columns not used: {', '.join(unused)}")
     for line in _few_held_out(counts):
         context.progress.note(line)
     return {
@@ -241,14 +244,14 @@ class Pool:
             seen: The hashes of their texts; those of the pool are added.
         """
         overlap = Overlap(
-            ((_name_of(item), item.prompt) for item in unseen),
+            ((_name_of(item), item.whole_prompt) for item in unseen),
             n=self._config.ngram,
             fuzzy=self._config.fuzzy_overlap,
         )
         groups = self._near_groups(unseen)
         first_kept: dict[int, str] = {}
         marked = overlap.mark(
-            self._examples(), lambda example: example.prompt, executor=self._executor
+            self._examples(), lambda example: example.whole_prompt, executor=self._executor
         )
         for place, (example, shared) in enumerate(marked, len(unseen)):
             group = _ALONE if groups is None else int(groups[place])
@@ -276,7 +279,7 @@ class Pool:
         if self._config.near_duplicates is None:
             return None
         originals = originals_of(
-            (example.prompt for example in chain(unseen, self._examples())),
+            (example.whole_prompt for example in chain(unseen, self._examples())),
             similarity=self._config.near_duplicates,
             executor=self._executor,
         )
@@ -292,7 +295,7 @@ _ALONE = -1
 
 
 def _content_hash(example: Example) -> int:
-    return hash_of(normal(example.prompt))
+    return hash_of(normal(example.whole_prompt))
 
 
 def _name_of(example: Example) -> str:

@@ -55,7 +55,7 @@ class Splits:
 
     def add(self, example: Example) -> None:
         """Remember one example."""
-        text = normal(example.prompt)
+        text = normal(example.whole_prompt)
         name = str(example.meta.get("collection", ""))
         group = (name if name in self._mixtures else "", example.task)
         self._group.append(self._numbers.setdefault(group, len(self._numbers)))

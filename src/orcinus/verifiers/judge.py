@@ -114,10 +114,11 @@ async def rate(
 ) -> list[Rating]:
     """Rate one answer to each example; the judge sees the reference if there is one."""
     task = judge.instructions.get("rating")
-    inquiries = [
-        (example, rating(example.prompt, answer, reference_text(example), scale=scale, task=task))
-        for example, answer in items
-    ]
+    inquiries = []
+    for example, answer in items:
+        reference = reference_text(example)
+        text = rating(example.whole_prompt, answer, reference, scale=scale, task=task)
+        inquiries.append((example, text))
     ratings = []
     for (_, inquiry), reply in zip(inquiries, await _ask(inquiries, judge), strict=True):
         found = _read(inquiry, reply)
@@ -148,7 +149,7 @@ def comparison_inquiries(
     for pair in pairs:
         reference = reference_text(pair.example)
         for first, second in ((pair.first, pair.second), (pair.second, pair.first)):
-            inquiry = comparison(pair.example.prompt, first, second, reference, task=task)
+            inquiry = comparison(pair.example.whole_prompt, first, second, reference, task=task)
             yield pair.example, inquiry
 
 

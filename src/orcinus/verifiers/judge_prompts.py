@@ -141,9 +141,9 @@ def inquiry_about(example: Example, answer: str, kind: Kind, tasks: Mapping[str,
     """
     if kind == "groundedness":
         return groundedness(
-            str(example.meta.get("context") or example.prompt), answer, task=tasks.get(kind)
+            str(example.meta.get("context") or example.whole_prompt), answer, task=tasks.get(kind)
         )
-    return verdict(example.prompt, answer, reference_text(example), task=tasks.get(kind))
+    return verdict(example.whole_prompt, answer, reference_text(example), task=tasks.get(kind))
 
 
 def reference_text(example: Example) -> str | None:

@@ -10,7 +10,7 @@ some questions of AQuA, only a letter is accepted.
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, get_args
@@ -19,7 +19,7 @@ import orjson
 
 from orcinus.core.fingerprint import fingerprint
 from orcinus.core.types import AnswerType, Example
-from orcinus.tasks.files.layouts import RowDraft, Unusable, text_of
+from orcinus.tasks.files.layouts import RowDraft, Unusable, names_of, text_of
 from orcinus.tasks.files.rows import kind_of
 
 _TYPES = get_args(AnswerType)
@@ -30,6 +30,8 @@ _NUMBER = re.compile(
 _LETTER = re.compile(r"\s*\(?([A-Za-z])[).:]?\s*")
 _DEEPEST = 32
 """Levels of objects and lists in ``meta``; orjson can write 254."""
+MAX_CHOICES = 26
+"""Options: each has a letter."""
 _WORDS_OF_AN_ANSWER = 12
 """Words. A longer reference is prose, which no rule can compare."""
 
@@ -47,6 +49,12 @@ class Defaults:
     prompt_layout: str
     unlabelled: bool
     meta: Mapping[str, Any]
+    choices: tuple[str, ...] | None = None
+    """The options of every row, from the recipe; None takes them from the rows."""
+    instruction: str | None = None
+    """Put before every question."""
+    first_index: int = 0
+    """What the rows call the first option, where they give the number of the right one."""
 
 
 def build(draft: RowDraft, defaults: Defaults) -> Example:
@@ -56,20 +64,23 @@ def build(draft: RowDraft, defaults: Defaults) -> Example:
         Unusable: Something is missing or contradictory; the message says what to do.
     """
     prompt = text_of(draft.prompt, "prompt")
+    if defaults.instruction is not None:
+        prompt = f"{defaults.instruction}\n\n{prompt}"
     task = (
         text_of(draft.task, "task")
         if defaults.own_task and draft.task not in (None, "")
         else defaults.task
     )
     answer_type = _answer_type(draft, defaults)
-    choices, labels = _choices(draft.choices)
-    reference = _reference(
-        _by_label(draft.reference, labels), answer_type, choices, defaults.unlabelled
-    )
+    choices, labels = _choices(draft.choices if defaults.choices is None else defaults.choices)
+    given = draft.reference if answer_type == "json" else plain_reference(draft.reference)
+    if given is draft.reference:
+        given = _from_zero(_by_label(given, labels), given, choices, defaults.first_index)
+    reference = _reference(given, answer_type, choices, defaults.unlabelled)
     if answer_type == "choice" and choices is not None and not shows_options(prompt, choices):
         prompt = with_options(prompt, choices, defaults.prompt_layout)
     meta = {**_plain_object(draft.meta, "meta"), **defaults.meta}
-    return Example(
+    example = Example(
         id=_identity(draft.id, task, prompt, reference),
         task=task,
         prompt=prompt,
@@ -78,11 +89,79 @@ def build(draft: RowDraft, defaults: Defaults) -> Example:
         reference=reference,
         meta=meta,
     )
+    if "history" in meta:
+        return replace(example, id=_identity(draft.id, task, example.whole_prompt, reference))
+    return example
+
+
+def plain_reference(value: Any) -> Any:
+    """Return the right answers in an object, as TriviaQA and SQuAD write them; else ``value``.
+
+    ``{"value": "Paris", "aliases": ["City of Light"]}`` gives both texts; any of them is right.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    found: list[Any] = []
+    for name in ("value", "text", "aliases", "Aliases"):
+        part = value.get(name)
+        found += part if isinstance(part, list) else [] if part is None else [part]
+    texts = list(dict.fromkeys(text for text in found if isinstance(text, str) and text.strip()))
+    if not texts:
+        return value
+    return texts if len(texts) > 1 else texts[0]
+
+
+def first_index_of(drafts: Sequence[RowDraft], choices: Sequence[str] | None) -> int:
+    """Return what rows call the first option: 1 where they count from one, as MedMCQA does.
+
+    They count from one if all give numbers, none of which is 0, and one is the number of its
+    options.
+    """
+    found: list[tuple[int, int]] = []
+    for draft in drafts:
+        options = choices if choices is not None else _plain_options(draft.choices)
+        if draft.reference in (None, "") or str(draft.reference).strip() in options:
+            continue
+        if not options or not _is_index(draft.reference):
+            return 0
+        found.append((int(draft.reference), len(options)))
+    counts_from_one = all(index >= 1 for index, _ in found) and any(
+        index == size for index, size in found
+    )
+    return 1 if counts_from_one else 0
+
+
+def _is_index(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value.strip()) <= 2 and value.strip().isdecimal()
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _plain_options(value: Any) -> Sequence[str]:
+    """Return the options of a row without labels of their own; none where they cannot be read."""
+    try:
+        choices, labels = _choices(value)
+    except Unusable:
+        return ()
+    return () if labels else choices or ()
+
+
+def _from_zero(value: Any, given: Any, choices: tuple[str, ...] | None, first_index: int) -> Any:
+    """Return the number of an option as counted from zero; any other reference as it is."""
+    if not first_index or value is not given or not _is_index(value) or choices is None:
+        return value
+    if str(value).strip() in choices:
+        return value
+    return int(value) - first_index
 
 
 def infer_answer_type(drafts: Sequence[RowDraft]) -> AnswerType:
     """Return the answer type that fits all references of the first rows."""
-    references = [draft.reference for draft in drafts if draft.reference not in (None, "", [])]
+    references = [
+        plain_reference(draft.reference)
+        for draft in drafts
+        if draft.reference not in (None, "", [])
+    ]
     if any(_has_options(draft.choices) for draft in drafts):
         return "choice"
     if not references:
@@ -158,8 +237,8 @@ def _choices(value: Any) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
         )
     if not isinstance(value, list | tuple) or len(value) < 2:
         raise Unusable(f"the choices are {value!r:.60}; they must be a list of two or more options")
-    if len(value) > 26:
-        raise Unusable(f"{len(value)} choices; at most 26 have letters")
+    if len(value) > MAX_CHOICES:
+        raise Unusable(f"{len(value)} choices; at most {MAX_CHOICES} have letters")
     choices = tuple(
         text_of(item, f"option {chr(ord('A') + i)}").strip() for i, item in enumerate(value)
     )
@@ -206,19 +285,31 @@ def _reference(
         letters = tuple(_letter(item, choices) for item in (value if many else (value,)))
         return letters if many and len(letters) > 1 else letters[0]
     if isinstance(value, list | tuple):
-        texts = tuple(_reference_text(item, answer_type) for item in value)
+        texts = tuple(reference_text(item, answer_type) for item in value)
         return texts if answer_type == "list" or len(texts) > 1 else texts[0]
     if answer_type == "list" and isinstance(value, str):
         return tuple(text_of(value, "reference").split())
-    return _reference_text(value, answer_type)
+    return reference_text(value, answer_type)
 
 
-def _reference_text(value: Any, answer_type: AnswerType) -> str:
+def reference_text(value: Any, answer_type: AnswerType) -> str:
+    """Return one right answer as text.
+
+    Raises:
+        Unusable: It does not fit the answer type.
+    """
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
+        if answer_type != "json":
+            raise Unusable(
+                f"the reference is an object with {names_of(value)}; name the part that is right "
+                "with columns: {reference: COLUMN.PART}, or set answer_type: json"
+            )
         return orjson.dumps(_plain_value(value, "the reference")).decode()
     text = text_of(value, "reference").strip()
+    if answer_type == "math":
+        text = _in_last_box(text)
     if answer_type == "number":
         text = _after_hashes(text)
         if not any(character.isdigit() for character in text):
@@ -309,6 +400,17 @@ def _after_hashes(text: str) -> str:
     _, mark, answer = text.rpartition("####")
     answer = answer.strip()
     return answer if mark and answer and "\n" not in answer else text
+
+
+def _in_last_box(text: str) -> str:
+    r"""Return what a worked solution such as MATH's has in its last ``\boxed{}``; else ``text``."""
+    start = text.rfind("\\boxed{")
+    depth = 0
+    for at in range(start + len("\\boxed"), len(text) if start >= 0 else 0):
+        depth += (text[at] == "{") - (text[at] == "}")
+        if depth == 0:
+            return text[start + len("\\boxed{") : at].strip() or text
+    return text
 
 
 def _identity(given: Any, task: str, prompt: str, reference: str | tuple[str, ...] | None) -> str:

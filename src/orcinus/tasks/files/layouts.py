@@ -35,9 +35,14 @@ LAYOUTS: Mapping[Layout, str] = {
 }
 """The layouts, and how a message describes each."""
 PROMPT = ("prompt", "question", "instruction", "query", "problem", "input", "inputs", "text")
+CONTEXT = ("context", "passage", "article")
+"""A text that a question is about. It comes before a question that does not hold it already."""
+WHOLE_PROMPT = "prompt"
+"""A column of this name holds all that is asked: no context is put before it."""
 REFERENCE = (
     "reference",
     "answer",
+    "answers",
     "target",
     "label",
     "answerKey",
@@ -46,7 +51,21 @@ REFERENCE = (
     "output",
     "targets",
     "response",
+    "completion",
+    "chosen",
 )
+RESPONSE = ("response", "completion", "chosen")
+CHAT_REFERENCE = (
+    "reference",
+    "answer",
+    "expected_answer",
+    "final_answer",
+    "gold",
+    "target",
+    "label",
+    "solution",
+)
+"""Columns beside a conversation that hold the right answer, as in NuminaMath and OpenR1-Math."""
 CHOICES = ("choices", "options", "endings", "candidates")
 ID = ("id", "uid", "qid", "question_id", "example_id", "idx")
 TASK = ("task", "task_name", "subject", "_task_name")
@@ -158,11 +177,18 @@ def names_of(fields: Mapping[str, Any]) -> str:
 def layout_of(fields: Mapping[str, Any]) -> Layout:
     """Return the layout of a row, from the names of its fields."""
     names = set(fields)
+    if _is_turns(fields.get("prompt")) or (
+        "prompt" not in names and _is_turns(fields.get("chosen"))
+    ):
+        return "chat"
     for layout, needed in _SIGNS:
         if needed <= names:
             return layout
     return "plain"
 
+
+_CHOSEN = ("completion", "chosen")
+"""Where TRL's layouts keep the turns of the answer."""
 
 _SIGNS: tuple[tuple[Layout, set[str]], ...] = (
     ("chat", {"conversations"}),
@@ -252,16 +278,32 @@ def _plain(fields: Mapping[str, Any]) -> RowDraft:
     if prompt_name is None:
         raise NoPrompt(f"no prompt among the columns {names_of(fields)}")
     return RowDraft(
-        prompt=fields[prompt_name],
+        prompt=_after_context(fields, prompt_name),
         id=_first(fields, ID),
         task=_first(fields, TASK),
         choices=_first(fields, CHOICES),
         reference=_first(fields, REFERENCE),
         answer_type=fields.get("answer_type"),
         system=fields.get("system"),
-        response=fields.get("response"),
+        response=_first(fields, RESPONSE),
         meta=_carried(fields),
     )
+
+
+def _after_context(fields: Mapping[str, Any], name: str) -> Any:
+    """Return the question in the column ``name``, after the text that it is about."""
+    question = fields[name]
+    if name == WHOLE_PROMPT or not isinstance(question, str):
+        return question
+    context = _context_of(fields)
+    if context is None or context.strip() in question:
+        return question
+    return f"{context}\n\n{question}"
+
+
+def _context_of(fields: Mapping[str, Any]) -> str | None:
+    found = next((fields[name] for name in CONTEXT if fields.get(name) not in (None, "")), None)
+    return found if isinstance(found, str) else None
 
 
 def _bbh(fields: Mapping[str, Any]) -> RowDraft:
@@ -326,51 +368,91 @@ def _collection(name: str) -> dict[str, str]:
 
 _CHAT_ROLES = {
     "system": "system",
+    "developer": "system",
     "human": "user",
     "user": "user",
     "gpt": "assistant",
     "assistant": "assistant",
     "chatgpt": "assistant",
+    "model": "assistant",
 }
 
 
 def _chat(fields: Mapping[str, Any]) -> RowDraft:
-    """Return one exchange: an optional system message, a question, its answer.
-
-    Longer conversations have no single question and are refused.
-    """
-    turns = fields.get("conversations") or fields.get("messages")
-    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
-        raise Unusable("the conversation is not a list of turns {from, value} or {role, content}")
-    said: dict[str, list[str]] = {"system": [], "user": [], "assistant": []}
-    for turn in turns:
-        role = _CHAT_ROLES.get(str(turn.get("from", turn.get("role"))))
-        if role is None:
-            raise Unusable(
-                f"a turn of the conversation is by {turn.get('from', turn.get('role'))!r:.60}; "
-                f"known: {', '.join(_CHAT_ROLES)}"
-            )
-        if role == "user" and said["assistant"]:
-            raise Unusable(
-                "the conversation goes on after an answer; "
-                "only one question with one answer makes an example"
-            )
-        said[role].append(_optional_text(turn.get("value", turn.get("content")), f"turn of {role}"))
-    if len(said["user"]) != 1 or len(said["assistant"]) > 1:
+    """Return the last exchange of a conversation; earlier turns are its history."""
+    system, turns, reasoning = _turns_of(fields)
+    answered = bool(turns) and turns[-1][0] == "assistant"
+    roles = [role for role, _ in turns[: len(turns) - answered]]
+    if not roles or roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
+        by = ", ".join(role for role, _ in turns) or "nobody"
         raise Unusable(
-            f"a conversation with {len(said['user'])} questions and "
-            f"{len(said['assistant'])} answers; only one of each makes an example"
+            f"the turns of the conversation are by {by}; user and assistant must take turns, "
+            "beginning with user"
         )
+    last = len(roles) - 1
+    history = [{"role": role, "content": text} for role, text in turns[:last]]
+    reference = _first(fields, CHAT_REFERENCE)
     return RowDraft(
-        prompt=said["user"][0],
+        prompt=turns[last][1],
         id=_first(fields, ID),
         task=_first(fields, TASK),
-        reference=fields.get("reference"),
-        answer_type=fields.get("answer_type") or "free",
-        system="\n".join(said["system"]),
-        response=said["assistant"][0] if said["assistant"] else None,
-        meta=_carried(fields),
+        choices=_first(fields, CHOICES),
+        reference=reference,
+        answer_type=fields.get("answer_type") or ("free" if reference is None else None),
+        system="\n".join(filter(None, [_optional_text(fields.get("system"), "system"), *system])),
+        response=turns[-1][1] if answered else None,
+        meta=_carried(fields)
+        | ({"history": history} if history else {})
+        | ({"reasoning": reasoning} if reasoning else {}),
     )
+
+
+def _turns_of(fields: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, str]], str]:
+    """Return the system messages, the other turns as (role, text), and the answer's reasoning."""
+    turns = fields.get("conversations") or fields.get("messages")
+    if turns is None:  # TRL: the turns of the answer are in a column of their own
+        start, end = fields.get("prompt") or [], _first(fields, _CHOSEN) or []
+        turns = [*start, *end] if isinstance(start, list) and isinstance(end, list) else None
+    if (
+        not turns
+        or not isinstance(turns, list)
+        or not all(isinstance(turn, Mapping) for turn in turns)
+    ):
+        raise Unusable("the conversation is not a list of turns {from, value} or {role, content}")
+    system: list[str] = []
+    said: list[tuple[str, str]] = []
+    reasoning = ""
+    for turn in turns:
+        given = turn.get("from", turn.get("role"))
+        role = _CHAT_ROLES.get(str(given))
+        if role is None:
+            raise Unusable(
+                f"a turn of the conversation is by {given!r:.60}; known: {', '.join(_CHAT_ROLES)}"
+            )
+        text = _text_of_turn(turn.get("value", turn.get("content")), role)
+        if role == "system":
+            system.append(text)
+        else:
+            said.append((role, text))
+            reasoning = _optional_text(turn.get("reasoning_content"), "reasoning_content")
+    return system, said, reasoning
+
+
+def _text_of_turn(content: Any, role: str) -> str:
+    """Return the text of a turn, which may come in typed parts."""
+    if not isinstance(content, list):
+        return _optional_text(content, f"turn of {role}")
+    texts = []
+    for part in content:
+        kind = part.get("type", "text") if isinstance(part, Mapping) else None
+        if kind != "text":
+            raise Unusable(f"a turn of {role} holds a part of type {kind!r:.40}; only text is read")
+        texts.append(_optional_text(part.get("text"), f"turn of {role}"))
+    return "\n".join(filter(None, texts))
+
+
+def _is_turns(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
 
 
 def _alpaca(fields: Mapping[str, Any]) -> RowDraft:
@@ -387,8 +469,22 @@ def _alpaca(fields: Mapping[str, Any]) -> RowDraft:
         answer_type=fields.get("answer_type"),
         system=_optional_text(fields.get("system"), "system"),
         response=_optional_text(fields["output"], "output"),
-        meta=_carried(fields),
+        meta=_carried(fields) | _alpaca_history(fields.get("history")),
     )
+
+
+def _alpaca_history(value: Any) -> dict[str, Any]:
+    """Return the earlier exchanges of a row, which LLaMA-Factory keeps as pairs of texts."""
+    if not value:
+        return {}
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in value):
+        raise Unusable("the history is not a list of pairs [instruction, answer]")
+    turns = [
+        {"role": role, "content": text_of(text, f"{role} in history")}
+        for pair in value
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
+    return {"history": turns}
 
 
 def _flan(fields: Mapping[str, Any]) -> RowDraft:
@@ -428,7 +524,8 @@ def _superni(fields: Mapping[str, Any]) -> RowDraft:
 
 _SAME_EVERYWHERE = (("id", ID), *(("meta", (name,)) for name in (*CARRIED, "meta")))
 _TYPED = (("answer_type", ("answer_type",)), ("task", TASK))
-_TURNS = ("conversations", "messages")
+_TURNS = ("conversations", "messages", "prompt", "chosen")
+_ANSWER_TURNS = ("conversations", "messages", "completion", "chosen")
 _BY_NAME = (
     ("prompt", PROMPT),
     ("choices", CHOICES),
@@ -436,8 +533,8 @@ _BY_NAME = (
     ("system", ("system",)),
 )
 _READ: Mapping[Layout, tuple[tuple[str, tuple[str, ...]], ...]] = {
-    "native": (*_BY_NAME, *_TYPED, ("response", ("response",))),
-    "plain": (*_BY_NAME, *_TYPED, ("response", ("response",))),
+    "native": (*_BY_NAME, *_TYPED, ("response", RESPONSE)),
+    "plain": (("prompt", CONTEXT), *_BY_NAME, *_TYPED, ("response", RESPONSE)),
     "bbh": (("prompt", ("input",)), ("choices", ("input",)), ("reference", ("target",))),
     "agieval": (
         ("prompt", ("passage",)),
@@ -454,9 +551,11 @@ _READ: Mapping[Layout, tuple[tuple[str, tuple[str, ...]], ...]] = {
     ),
     "chat": (
         ("prompt", _TURNS),
-        ("reference", ("reference",)),
+        ("choices", CHOICES),
+        ("reference", CHAT_REFERENCE),
+        ("system", ("system",)),
         ("system", _TURNS),
-        ("response", _TURNS),
+        ("response", _ANSWER_TURNS),
         *_TYPED,
     ),
     "alpaca": (
@@ -466,6 +565,7 @@ _READ: Mapping[Layout, tuple[tuple[str, tuple[str, ...]], ...]] = {
         ("reference", ("reference", "output")),
         ("system", ("system",)),
         ("response", ("output",)),
+        ("meta", ("history",)),
         *_TYPED,
     ),
     "flan": (

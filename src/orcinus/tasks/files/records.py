@@ -8,10 +8,11 @@ is the complete text that a model is shown: options that are missing from it are
 lines.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -20,13 +21,21 @@ from orcinus.core.errors import DataError, one_line
 from orcinus.core.types import AnswerType, Example
 from orcinus.tasks.duplicates.seen import SeenHashes, hash_of
 from orcinus.tasks.files.columns import advice
-from orcinus.tasks.files.examples import Defaults, build, infer_answer_type
+from orcinus.tasks.files.examples import (
+    MAX_CHOICES,
+    Defaults,
+    build,
+    first_index_of,
+    infer_answer_type,
+    reference_text,
+)
 from orcinus.tasks.files.hub import is_hub, read_hub
 from orcinus.tasks.files.layouts import (
     Layout,
     NoPrompt,
     RowDraft,
     Unusable,
+    columns_read,
     draft_of,
     layout_of,
     mapped,
@@ -73,6 +82,13 @@ class RecordsConfig(Config):
     line; for ``choices`` they are the options; for ``meta`` they are kept.
     ``orcinus tasks inspect PATH`` shows which column became what, and a mapping to paste where it
     finds no prompt."""
+    instruction: str | None = Field(default=None, min_length=1)
+    """Put before every question, for rows that hold only a text:
+    ``Which team should get this ticket?``"""
+    choices: tuple[str, ...] | Literal["auto"] | None = None
+    """The options of every row, for rows that hold a text and its label:
+    ``[billing, bug, feature request]``. ``auto`` takes the different labels of the rows, at most
+    26, in alphabetical order. None takes the options from the rows."""
     answer_type: AnswerType | None = None
     """How answers are compared; None takes it from the rows, or infers it from the first
     references. With ``json`` a reference is a value, or a JSON Schema (with its ``$schema``;
@@ -111,6 +127,15 @@ class RecordsConfig(Config):
         for name in value:
             if name not in _PARTS:
                 raise ValueError(f"{name!r} is no part of an example; known: {', '.join(_PARTS)}")
+        return value
+
+    @field_validator("choices")
+    @classmethod
+    def _choices_differ(
+        cls, value: tuple[str, ...] | Literal["auto"] | None
+    ) -> tuple[str, ...] | Literal["auto"] | None:
+        if isinstance(value, tuple) and not 2 <= len(set(value)) == len(value) <= MAX_CHOICES:
+            raise ValueError(f"needs 2 to {MAX_CHOICES} options that differ, or auto")
         return value
 
     @field_validator("verifier")
@@ -165,6 +190,8 @@ class Records:
         self._base = base
         self.skipped = Skipped()
         """The rows skipped by the latest pass."""
+        self.unused: Sequence[str] = ()
+        """The columns of the first row that no part of an example came from."""
 
     def __call__(self) -> Iterator[Example]:
         """Yield all examples in the files' order.
@@ -174,14 +201,16 @@ class Records:
             DataError: A row or a file cannot be used, or there is no usable row.
         """
         self.skipped = Skipped()
-        examples = read_task(
+        reads = read_with_sources(
             self._config, self._base, self.skipped if self._config.skip_bad else strict
         )
-        first = next(examples, None)
+        first = next(reads, None)
         if first is None:
             raise self.skipped.refuse_all(self._config.path)
-        yield first
-        yield from examples
+        self.unused = first.unused(self._config)
+        yield first.example
+        for read in reads:
+            yield read.example
 
 
 def sources_of(config: RecordsConfig, base: Path) -> list[str]:
@@ -223,12 +252,54 @@ class SourcedExample:
     draft: RowDraft
     example: Example
 
+    def unused(self, config: RecordsConfig) -> list[str]:
+        """Return the columns of the row that are not empty and that nothing came from."""
+        parts = columns_read(self.row.fields, self.layout, self.draft, config.columns)
+        used = {column for columns in parts.values() for column in columns}
+        inside = {column.partition(".")[0] for column in used}
+        return [
+            str(name)
+            for name, value in self.row.fields.items()
+            if value not in (None, "", []) and name not in used and name not in inside
+        ]
+
 
 def read_with_sources(
     config: RecordsConfig, base: Path, report: Report
 ) -> Iterator[SourcedExample]:
     """Yield the examples as ``read_task`` does, each with its row and how that was understood."""
+    if config.choices == "auto":
+        config = config.model_copy(update={"choices": _labels_in(config, base)})
     return islice(_with_unique_ids(config, base, report), config.limit)
+
+
+def _labels_in(config: RecordsConfig, base: Path) -> tuple[str, ...]:
+    """Return the different labels of the rows, numbers by size and others by the alphabet.
+
+    Raises:
+        DataError: There are fewer than two labels, or too many.
+    """
+    skipped = Skipped()
+    found: dict[str, None] = {}
+    for _, rows in _sources(config, base, skipped):
+        for _, _, draft in _drafts(config, rows, skipped):
+            if draft.reference not in (None, "", []):
+                found[reference_text(draft.reference, "exact")] = None
+            if len(found) > MAX_CHOICES:
+                raise DataError(
+                    f"{shown(config.path)}: choices: auto found more than {MAX_CHOICES} labels, "
+                    f"such as {next(iter(found))!r:.60}; only labels can be options: name their "
+                    "column with columns: {reference: …}, or list the options"
+                )
+    if len(found) < 2:
+        labels = ", ".join(map(repr, found)) or "none"
+        raise DataError(
+            f"{shown(config.path)}: choices: auto needs two labels or more and found {labels}; "
+            "name the column of the labels with columns: {reference: …}"
+        )
+    if all(label.lstrip("-").isdecimal() for label in found):
+        return tuple(sorted(found, key=int))
+    return tuple(sorted(found, key=lambda label: (label.casefold(), label)))
 
 
 def _with_answer(draft: RowDraft, example: Example) -> Example:
@@ -278,11 +349,19 @@ def _first_use(config: RecordsConfig, base: Path, repeated: Example) -> str:
 
 
 def _examples(config: RecordsConfig, base: Path, report: Report) -> Iterator[SourcedExample]:
+    for source, rows in _sources(config, base, report):
+        yield from _file_examples(config, source, rows, report)
+
+
+def _sources(
+    config: RecordsConfig, base: Path, report: Report
+) -> Iterator[tuple[str, Iterator[Row]]]:
+    """Yield each file with its rows."""
     if is_hub(config.path):
-        yield from _file_examples(config, config.path, read_hub(config.path), report)
+        yield config.path, read_hub(config.path)
         return
     for source in find_sources(config.path, base):
-        yield from _file_examples(config, source, read_rows(source, report), report)
+        yield source, read_rows(source, report)
 
 
 def _file_examples(
@@ -290,9 +369,12 @@ def _file_examples(
 ) -> Iterator[SourcedExample]:
     drafts = _drafts(config, rows, report)
     first = list(islice(drafts, _ROWS_TO_INFER_FROM))
-    answer_type = config.answer_type or infer_answer_type([draft for _, _, draft in first])
     if not first:
         return
+    known = [draft for _, _, draft in first]
+    choices = config.choices if isinstance(config.choices, tuple) else None
+    inferred = infer_answer_type(known) if choices is None else "choice"
+    answer_type = config.answer_type or inferred
     shared = {key: getattr(config, key) for key in ("licence", "collection", "verifier")}
     defaults = Defaults(
         task=config.name or first[0][0].stem,
@@ -300,7 +382,10 @@ def _file_examples(
         own_task=config.name is None,
         prompt_layout=config.prompt_layout,
         unlabelled=config.unlabelled,
-        forced_type=config.answer_type is not None,
+        forced_type=config.answer_type is not None or choices is not None,
+        choices=choices,
+        instruction=config.instruction,
+        first_index=first_index_of(known, choices),
         meta={key: value for key, value in shared.items() if value is not None},
     )
     for row, layout, draft in chain(first, drafts):

@@ -356,9 +356,19 @@ def _json_object(content: bytes, source: str) -> Iterator[tuple[str, Any]]:
     if key is None:
         yield f"{source}: item 1", data
         return
+    others = [name for name, value in data.items() if name != key and _is_rows(value)]
+    if others:
+        raise DataError(
+            f"{source}: holds several lists of rows ({', '.join([key, *others])}); save the one "
+            "you want as a file of its own"
+        )
     shared = {name: value for name, value in data.items() if name != key and name != "canary"}
     for number, item in enumerate(data[key], 1):
         yield f"{source}: item {number}", {**shared, **item} if isinstance(item, dict) else item
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
 
 
 def _csv(

@@ -210,6 +210,8 @@ def open_source(source: str) -> Iterator[io.BufferedReader]:
     with _raw(source) as raw:
         head = raw.peek(8)
         if head.startswith(b"PK\x03\x04"):
+            if shown(source).lower().endswith((".xlsx", ".xlsm", ".ods")):
+                raise DataError(f"{source}: a spreadsheet; save its sheet as CSV (UTF-8)")
             raise DataError(f"{source}: a zip archive; unpack it, or compress with gzip or zstd")
         with _decompressed(
             raw, next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
