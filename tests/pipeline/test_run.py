@@ -1,5 +1,6 @@
 """The whole method on a small recipe: its files, no step done twice, no harm from being killed."""
 
+import io
 import json
 import os
 import re
@@ -19,10 +20,14 @@ import yaml
 from tests.conftest import write_recipe
 from transformers import AutoTokenizer
 
+from orcinus.core.errors import ConfigError
 from orcinus.core.types import Message
 from orcinus.evaluation.scores import latest_scores
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import folder_identity
+from orcinus.models.roles import trained_student
+from orcinus.pipeline.api import evaluate
+from orcinus.pipeline.progress import Lines
 from orcinus.runs import tables
 from orcinus.runs.folders import finished_steps, summary_of
 from orcinus.runs.ledger import Ledger
@@ -367,7 +372,10 @@ def test_the_student_is_served_like_any_other_endpoint(finished: Path) -> None:
         client = openai.OpenAI(base_url=url, api_key="none")
         question: Any = [{"role": "user", "content": "What is 3 + 4?"}]
         served = client.chat.completions.create(model="small", messages=question, max_tokens=12)
-        assert [model.id for model in client.models.list()] == ["small"]
+        [listed] = client.models.list()
+        assert listed.id == "small"
+        published: Any = listed
+        assert served.system_fingerprint == published.fingerprint is not None
         client.close()
     finally:
         server.terminate()
@@ -375,3 +383,42 @@ def test_the_student_is_served_like_any_other_endpoint(finished: Path) -> None:
     said = orcinus("chat", "small", "What is 3 + 4?", "--max-tokens", "12", cwd=finished)
     assert served.choices[0].message.content is not None
     assert served.choices[0].message.content.strip() == said.stdout.strip()
+
+
+def test_a_student_is_asked_as_it_was_trained_wherever_it_is_found(finished: Path) -> None:
+    student = finished / "runs" / "small" / "student"
+    told = generic_messages()["cautious"]
+    facts = json.loads((student / "orcinus.json").read_bytes())
+    assert facts == {"system": told, "weights": folder_identity(student)}
+    rows = [{"question": f"{a} + 5?", "answer": f"#### {a + 5}"} for a in range(3)]
+    (finished / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    benchmark = finished / "sums.yaml"
+    benchmark.write_text(
+        "{title: sums, about: sums, url: 'https://example.org', licence: MIT, "
+        "files: [sums.jsonl], rows: gsm8k, answer_type: number, layouts: {plain: ''}}",
+        encoding="utf-8",
+    )
+    said = io.StringIO()
+    settings: Any = {"sampling": {"max_tokens": 4}}
+    options: Any = {"data": finished, "runs": finished / "runs", "device": "cpu"}
+    options |= {"progress": Lines(said)}
+    scores = evaluate("run:small", str(benchmark), settings=settings, **options)
+    assert scores.systems == (told,)
+    assert "system message that it was trained with: 'You are" in said.getvalue()
+    [named] = [path.parent.name for path in finished.glob("runs/evaluate-*/report.html")]
+    assert named == f"evaluate-small-{student.resolve().parent.name}-stage-1"
+    bare = evaluate(student, str(benchmark), settings=settings | {"systems": ("",)}, **options)
+    assert bare.systems == ("",)
+    with pytest.raises(ConfigError, match="there is no run"):
+        evaluate("run:smal", str(benchmark), **options)
+
+
+def test_a_student_of_an_earlier_version_is_asked_as_its_lessons_were(
+    finished: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "small"
+    shutil.copytree(finished / "runs" / "small", run, symlinks=True)
+    now = trained_student(run)[1]
+    for facts in run.glob("train-*/stage-1/orcinus.json"):
+        facts.unlink()
+    assert trained_student(run)[1] == now

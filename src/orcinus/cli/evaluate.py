@@ -23,7 +23,7 @@ def evaluate(
     model: Annotated[
         str | None,
         typer.Option(
-            help="A URL up to /v1, a model folder, a hub id, module:function, or a YAML file."
+            help="A URL up to /v1, run:NAME, a folder, a hub id, module:function or a YAML file."
         ),
     ] = None,
     benchmark: Annotated[
@@ -55,7 +55,8 @@ def evaluate(
     system: Annotated[
         list[str] | None,
         typer.Option(
-            help="System message: text, 'cautious', @FILE, or '' for none. Repeat to compare."
+            help="System message: text, 'cautious', @FILE, or '' for none. Repeat to compare. "
+            "Default: that of the student's training, else none."
         ),
     ] = None,
     shots: Annotated[int, typer.Option(min=0, help="Demonstrations before each question.")] = 0,
@@ -128,7 +129,6 @@ def evaluate(
         benchmarks=tuple(load(name) for text in benchmark for name in _split(text)),
         data=data,
         layouts=tuple(_split(layouts or "")),
-        systems=tuple(map(system_message, system)) if system else ("",),
         shots=shots,
         limit=limit,
         sampling=_given(
@@ -142,6 +142,9 @@ def evaluate(
         budget=BudgetConfig(usd=budget_usd, tokens=budget_tokens),
         seed=seed,
     )
+    if system:
+        systems = tuple(map(system_message, system))
+        settings = settings.model_copy(update={"systems": systems})
     if len(set(settings.systems)) < len(settings.systems):
         raise ConfigError("--system: the same system message is given twice")
     runtime = flags.runtime(runs, ledger=ledger, concurrency=concurrency, device=device)
@@ -149,7 +152,11 @@ def evaluate(
     def config_of(text: str, served_as: str | None) -> "ModelConfig":
         return run_async(
             model_config(
-                text, secrets=runtime.secrets, served_as=served_as, api_key_env=api_key_env
+                text,
+                secrets=runtime.secrets,
+                served_as=served_as,
+                api_key_env=api_key_env,
+                runs=runs,
             )
         )
 

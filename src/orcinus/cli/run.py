@@ -109,7 +109,7 @@ def _run(
     if until not in (None, "report"):
         flags.say(f"run:     {folder} (up to the step {until})")
         return folder
-    for what, name in (("student", layout.STUDENT), ("report", layout.report("html"))):
+    for what, name in (("report", layout.report("html")), ("student", layout.STUDENT)):
         if (folder / name).exists():
             flags.say(f"{what + ':':<9}{folder / name}")
     return folder

@@ -2,12 +2,16 @@
 
 import signal
 from pathlib import Path
-from typing import Annotated
+from textwrap import shorten
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orcinus.cli import options as flags
 from orcinus.cli.options import run_async
+
+if TYPE_CHECKING:
+    from orcinus.core.types import Messages
 
 QUIT = {"", "quit", "exit"}
 
@@ -32,6 +36,8 @@ def chat(
     config, before = trained_student(folder)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
 
+    flags.show_note(_under(before))
+
     async def talk() -> None:
         model = open_completer(config, base=folder, device=device, secrets={}, note=flags.show_note)
         try:
@@ -54,6 +60,7 @@ def serve(
     device: flags.Device = "auto",
 ) -> None:
     """Serve a run's trained student as an OpenAI-compatible endpoint, until interrupted."""
+    from orcinus.core.fingerprint import fingerprint
     from orcinus.models.open import open_completer
     from orcinus.models.roles import trained_student
     from orcinus.models.server.chat_api import serve_forever
@@ -64,10 +71,17 @@ def serve(
 
     def on_ready(url: str) -> None:
         flags.say(f"serving the student of {folder.name} at {url}; stop with Ctrl-C")
+        flags.show_note(_under(before))
 
     run_async(
         serve_forever(
-            model, host=host, port=port, on_ready=on_ready, name=folder.name, before=before
+            model,
+            host=host,
+            port=port,
+            on_ready=on_ready,
+            name=folder.name,
+            before=before,
+            fingerprint=fingerprint([model.model, [message.content for message in before]])[:16],
         )
     )
 
@@ -99,6 +113,16 @@ def export(
     lessons = finished_steps(folder, "erase")[0] / LESSONS
     count = export_lessons(lessons, target, path, name=folder.name)
     flags.say(f"{count:,} lessons in {path}")
+
+
+def _under(before: "Messages") -> str:
+    """Return a line about the message that precedes each question."""
+    if not before:
+        return "asked under no system message, as it was trained"
+    return (
+        "asked under the system message that it was trained with: "
+        f"{shorten(before[0].content, 70)!r}"
+    )
 
 
 def _read_question() -> str:

@@ -13,6 +13,7 @@ from orcinus.core.protocols import Completer
 from orcinus.core.types import Message, Messages
 from orcinus.models.configs import ModelConfig, SelfConfig, StudentConfig, TeacherConfig
 from orcinus.models.local.config import LocalConfig, local_identity
+from orcinus.models.local.trained import trained_system
 from orcinus.models.open import open_completer
 from orcinus.models.recorded_rows import AnsweredConfig, AnsweredRows
 from orcinus.models.scratch import ScratchConfig
@@ -139,10 +140,16 @@ def trained_student(run_dir: Path) -> tuple[LocalConfig, Messages]:
         ConfigError: The run has not trained one yet.
     """
     folder = finished_steps(run_dir, "train")[0]
+    model = model_made_by(folder).resolve()
+    config = LocalConfig(path=str(model))
+    system = trained_system(model)
+    if system is not None:
+        return config, (Message(role="system", content=system),) if system else ()
+    # A student of an earlier version: the message of its first lesson.
     lessons = run_dir / summary_of(folder)["inputs"]["erase"] / layout.LESSONS
     lesson = next(tables.read_lessons(lessons))
     before = tuple(message for message in lesson.messages[:1] if message.role == "system")
-    return LocalConfig(path=str(model_made_by(folder).resolve())), before
+    return config, before
 
 
 def question_to(student: Messages, text: str) -> Messages:

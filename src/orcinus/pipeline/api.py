@@ -267,8 +267,8 @@ def probe(
     """Measure a model under several strategies on the same examples.
 
     Args:
-        student: A model folder or hub id, a URL up to ``/v1``, a configuration as under
-            ``teacher:`` in a recipe, or a function from a Request to a text.
+        student: A model folder or hub id, ``run:NAME``, a URL up to ``/v1``, a configuration as
+            under ``teacher:`` in a recipe, or a function from a Request to a text.
         examples: Examples with references, or a file of rows as under ``tasks:`` in a recipe.
         strategies: Names of built-in strategies, or your own; None takes a recipe's default.
         sampling: As under ``probe.sampling`` in a recipe, e.g. ``{"max_tokens": 256}``.
@@ -288,7 +288,7 @@ def probe(
     runtime = runtime_of(runs, **flags)
 
     async def measured(shown: Progress) -> dict[str, dict[str, Score]]:
-        config = await model_config(student, secrets=runtime.secrets)
+        config = await model_config(student, secrets=runtime.secrets, runs=runtime.workspace)
         return await probe_model(
             config,
             list(examples),
@@ -343,7 +343,7 @@ def evaluate(
     runtime = runtime_of(runs, **flags)
 
     async def scored(shown: Progress) -> ModelScores:
-        config = await model_config(model, secrets=runtime.secrets)
+        config = await model_config(model, secrets=runtime.secrets, runs=runtime.workspace)
         rater = None if judge is None else await model_config(judge, secrets=runtime.secrets)
         folder = runtime.workspace / f"evaluate-{folder_name(config)}"
         return await evaluate_and_report(chosen, config, rater, folder, runtime, shown)

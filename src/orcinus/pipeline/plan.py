@@ -17,7 +17,7 @@ from orcinus.models.roles import Models, student_config
 from orcinus.pipeline.estimate import Estimator, PlannedStep
 from orcinus.pipeline.method import steps_of
 from orcinus.pipeline.recipe import Recipe
-from orcinus.pipeline.run import base_of, run_recipe
+from orcinus.pipeline.run import base_of, run_recipe, with_revisions
 from orcinus.pipeline.step import Step
 from orcinus.reports.words import dollars
 from orcinus.runs.context import Progress, Runtime, StepContext
@@ -78,6 +78,7 @@ async def plan_recipe(
     """
     base = base_of(recipe_path, base)
     run_dir = await run_recipe(recipe, recipe_path, runtime, progress, base=base, until="sample")
+    recipe = await with_revisions(recipe, runtime.secrets)
     steps = {step.name: step for step in steps_of(recipe, base)}
     keys = _Keys(runtime.secrets)
     models = Models(recipe.roles(base), replace(runtime, secrets=keys))

@@ -5,14 +5,18 @@
 ``student`` is a link to the folder of the trained student.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.files import link_folder, write_atomically
 from orcinus.core.protocols import Completer
 from orcinus.core.registry import recipe_folder
 from orcinus.models.configs import SelfConfig
+from orcinus.models.remote.endpoint import EndpointConfig
+from orcinus.models.remote.published import with_revision
 from orcinus.models.roles import Models
 from orcinus.pipeline.method import steps_of
 from orcinus.pipeline.recipe import Recipe
@@ -60,6 +64,7 @@ async def run_recipe(
     base = base_of(recipe_path, base)
     modules = base if recipe_path is None else modules_folder(recipe_path)
     text = dump_recipe(recipe).encode() if recipe_path is None else recipe_path.read_bytes()
+    recipe = await with_revisions(recipe, runtime.secrets)
     run_dir = runtime.workspace / recipe.name
     steps = [
         step
@@ -105,6 +110,16 @@ async def run_recipe(
         publish = partial(_publish, run_dir=run_dir)
         await run_steps(steps, run_dir, open_context, close=models.aclose, publish=publish)
     return run_dir
+
+
+async def with_revisions(recipe: Recipe, secrets: Mapping[str, str]) -> Recipe:
+    """Return the recipe, its endpoints with the revision that their servers publish."""
+    update: dict[str, Any] = {}
+    for role in ("student", "teacher", "assistant", "judge"):
+        config = getattr(recipe, role)
+        if isinstance(config, EndpointConfig):
+            update[role] = await with_revision(config, secrets)
+    return recipe.model_copy(update=update)
 
 
 def base_of(recipe_path: Path | None, base: Path | None) -> Path:

@@ -20,6 +20,7 @@ from orcinus.core.errors import MissingExtraError
 from orcinus.core.registry import current_folder
 from orcinus.core.types import Request
 from orcinus.models.local.config import LocalConfig
+from orcinus.models.local.trained import write_trained
 from orcinus.runs import layout
 from orcinus.runs.context import Asking, Runtime, StepContext
 from orcinus.training.config import MixConfig, TrainConfig
@@ -39,7 +40,8 @@ async def train(
     Args:
         config: How.
         student: The model to start from.
-        generic: The system message of erased lessons, under which trial students answer.
+        generic: The system message of erased lessons. Trial students answer under it, and the
+            trained student's folder carries it.
         context: With the input ``erase``, and ``sample`` where a share is to be chosen.
 
     Returns:
@@ -61,6 +63,7 @@ async def train(
         choices.append(asdict(choice))
         job = job.model_copy(update={"config": job.config.with_share(place, choice.share)})
     done = await _run_job(job, context)
+    await asyncio.to_thread(write_trained, context.out / done["model"], generic)
     return {**done, "mix": choices} if choices else done
 
 

@@ -56,6 +56,7 @@ class _ServedModel:
     name: str
     before: Messages
     strategy_of: Callable[[Messages], str]
+    fingerprint: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ async def chat_server(
     name: str | None = None,
     before: Messages = (),
     strategy_of: Callable[[Messages], str] = any_strategy,
+    fingerprint: str | None = None,
 ) -> AsyncIterator[str]:
     """Serve while the block runs.
 
@@ -87,11 +89,13 @@ async def chat_server(
         name: The model's name for clients; None takes ``model.model``.
         before: Turns that precede a conversation without a system message.
         strategy_of: Finds the strategy of a conversation by its text, for recorded outputs.
+        fingerprint: Hash of what decides the answers, which clients make part of the model's
+            identity; None publishes none.
 
     Yields:
         The base URL, up to and including ``/v1``.
     """
-    served = _ServedModel(model, name or model.model, before, strategy_of)
+    served = _ServedModel(model, name or model.model, before, strategy_of, fingerprint)
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await _answer_one(reader, writer, served):
@@ -110,11 +114,18 @@ async def serve_forever(
     name: str | None = None,
     before: Messages = (),
     strategy_of: Callable[[Messages], str] = any_strategy,
+    fingerprint: str | None = None,
 ) -> None:
     """Serve until cancelled; calls ``on_ready`` with the base URL."""
     try:
         async with chat_server(
-            model, host=host, port=port, name=name, before=before, strategy_of=strategy_of
+            model,
+            host=host,
+            port=port,
+            name=name,
+            before=before,
+            strategy_of=strategy_of,
+            fingerprint=fingerprint,
         ) as url:
             on_ready(url)
             await asyncio.Event().wait()
@@ -159,7 +170,14 @@ async def _route(
     if path == "/v1/models" and method == "GET":
         return {
             "object": "list",
-            "data": [{"id": served.name, "object": "model", "owned_by": "orcinus"}],
+            "data": [
+                {
+                    "id": served.name,
+                    "object": "model",
+                    "owned_by": "orcinus",
+                    "fingerprint": served.fingerprint,
+                }
+            ],
         }, False
     if path != "/v1/chat/completions":
         raise _HttpError(404, f"there is no {path} here; POST /v1/chat/completions")
@@ -173,7 +191,7 @@ async def _route(
         raise _HttpError(400, str(error)) from error
     if asked.request.partial is not None and not asked.keep_stop:
         completion = _without_stop(completion, asked.request.sampling.stop)
-    return _format_completion(served.name, completion), asked.stream
+    return _format_completion(served, completion), asked.stream
 
 
 def _parse(body: bytes, served: _ServedModel) -> _ChatRequest:
@@ -235,13 +253,14 @@ def _parse_content(content: Any) -> str:
     return "".join(part["text"] for part in content)
 
 
-def _format_completion(model: str, completion: Completion) -> dict[str, Any]:
+def _format_completion(served: _ServedModel, completion: Completion) -> dict[str, Any]:
     usage = completion.usage
     return {
         "id": f"chatcmpl-{time.monotonic_ns():x}",
         "object": "chat.completion",
         "created": int(time.time()),
-        "model": model,
+        "model": served.name,
+        "system_fingerprint": served.fingerprint,
         "choices": [
             {
                 "index": 0,
@@ -281,7 +300,7 @@ async def _send(writer: asyncio.StreamWriter, status: int, reply: dict[str, Any]
 async def _send_stream(writer: asyncio.StreamWriter, reply: dict[str, Any]) -> None:
     """Send the reply as two server-sent events: the text, then the end with the usage."""
     choice = reply["choices"][0]
-    common = {key: reply[key] for key in ("id", "created", "model")} | {
+    common = {key: reply[key] for key in ("id", "created", "model", "system_fingerprint")} | {
         "object": "chat.completion.chunk"
     }
     events = [
