@@ -25,7 +25,7 @@ RECIPE_KEYS = 258
 """Their fields. Raise this number only on purpose."""
 COMMANDS = 26
 """Commands shown in ``orcinus --help``, with those of groups. Raise this number only on purpose."""
-OPTIONS = 108
+OPTIONS = 109
 """Their options, without arguments and ``--help``. Raise this number only on purpose."""
 PUBLIC_NAMES = 25
 """Names of ``orcinus.__all__``. Raise this number only on purpose."""

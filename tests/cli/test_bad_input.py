@@ -165,6 +165,14 @@ def test_verify_prints_a_row_for_each_row(tmp_path: Path) -> None:
         '{"id": 1, "answer_type": "nummer", "response": ""}\n', encoding="utf-8"
     )
     fails(tmp_path, "verify", "w.jsonl", says="w.jsonl:1: no answer type 'nummer'")
+    (tmp_path / "x.jsonl").write_text(
+        '{"id": 1, "answer_type": "nummer", "response": ""}\n' + json.dumps(rows[0]) + "\n",
+        encoding="utf-8",
+    )
+    done = orcinus("verify", "x.jsonl", "--explain", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "1 of 2 rows cannot be used; x.jsonl:1" in done.stderr
+    assert [json.loads(line)["value"] for line in done.stdout.splitlines()] == [None, 1.0]
 
 
 @pytest.mark.parametrize("command", ["--help", "run --help", "schema"])

@@ -34,15 +34,30 @@ def verify(
             help="Rows {id, answer_type, choices, reference, response}; plain or gzip.",
         ),
     ],
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Add the piece that was read, and the reference as it was read."
+        ),
+    ] = False,
 ) -> None:
-    """Judge recorded responses. Prints one row {id, value, answer, reason} for each, in order."""
+    """Judge recorded responses. Prints one row {id, value, answer, reason} for each, in order.
+
+    A row that cannot be used has an error in its place, and the exit code is 2.
+    """
     import orjson
 
     from orcinus.evaluation.verify_file import verify_file
 
-    for row in verify_file(file):
+    rows, errors = 0, []
+    for row in verify_file(file, explain=explain):
+        rows += 1
+        errors += [row["error"]] if "error" in row else []
         sys.stdout.write(printable(orjson.dumps(row).decode()) + "\n")
     sys.stdout.flush()
+    if errors:
+        count = f"{len(errors)} of {rows} rows cannot be used; " if rows > 1 else ""
+        raise DataError(f"{count}{errors[0]}")
 
 
 @app.command(

@@ -1,59 +1,130 @@
-"""Verify a file of responses from elsewhere: ``orcinus verify FILE.jsonl``.
+r"""Verify a file of responses from elsewhere: ``orcinus verify FILE.jsonl``.
 
 {"id": 1, "answer_type": "number", "reference": "42", "response": "The answer is 42."}
 ──►  {"id": 1, "value": 1.0, "answer": "42", "reason": "marker"}
+
+References may have any form that a task file may have: an option's text or index, a solution that
+ends in ``#### 42`` or ``\boxed{42}``. A row that cannot be used has an error and no value.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
 
+import orjson
+
 from orcinus.core.errors import DataError
 from orcinus.core.types import AnswerType
+from orcinus.tasks.files.examples import read_answer
+from orcinus.tasks.files.layouts import Unusable
 from orcinus.tasks.files.rows import read_rows
-from orcinus.verifiers.rules import judge
+from orcinus.verifiers.answers.maths import reference_piece
+from orcinus.verifiers.answers.text import Outcome, cleaned, statement
+from orcinus.verifiers.rules import Reference, find_answer, judge
 
 _TYPES = get_args(AnswerType)
+_CUT_OFF = ("length", "max_tokens", "MAX_TOKENS", "model_length")
+"""Values of ``finish`` that mean that the response stopped at the token limit."""
+_NO_ANSWER = {"error": "no answer came", "refusal": "refused", "content_filter": "refused"}
+"""Values of ``finish`` that mean that there is nothing to judge."""
+_SHORT_REFERENCE = 6
+"""Words. A longer reference is prose: its number is looked for behind an announcement."""
+_LONGEST_PIECE = 300
+"""Characters of the piece that ``explain`` shows."""
+_OF_A_RECIPE = ("columns:", "skip_bad", "unlabelled", "recipe")
 
 
-def verify_file(path: Path) -> Iterator[dict[str, Any]]:
+def verify_file(path: Path, *, explain: bool = False) -> Iterator[dict[str, Any]]:
     """Judge each row ``{id, answer_type, choices, reference, response}`` by rules, in order.
 
     Args:
         path: JSON Lines, plain or compressed.
+        explain: Add the piece of the response that was read, and the reference as it was read.
 
     Yields:
-        ``{id, value: 1.0 | 0.0 | None, answer, reason}``.
+        ``{id, value: 1.0 | 0.0 | None, answer, reason}``, with ``error`` (file, line and why) for a
+        row that cannot be used.
 
     Raises:
-        DataError: The file or a row cannot be read.
+        DataError: The file as a whole cannot be read.
     """
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
-    for row in read_rows(str(path)):
-        fields = row.fields
-        answer_type, response = fields.get("answer_type"), fields.get("response")
-        if answer_type not in _TYPES:
-            raise DataError(
-                f"{row.where}: no answer type {answer_type!r}; known: {', '.join(_TYPES)}"
+    unreadable: list[str] = []
+    for row in read_rows(str(path), unreadable.append):
+        yield from [_error_row(_advice_for_files(message)) for message in unreadable]
+        unreadable.clear()
+        identity = row.fields.get("id")
+        try:
+            yield {"id": identity, **_judge_row(row.fields, explain=explain)}
+        except Unusable as error:
+            yield _error_row(f"{row.where}: {_advice_for_files(str(error))}", identity)
+    yield from [_error_row(_advice_for_files(message)) for message in unreadable]
+
+
+def _error_row(message: str, identity: object = None) -> dict[str, Any]:
+    return {"id": identity, "value": None, "answer": None, "reason": "error", "error": message}
+
+
+def _advice_for_files(message: str) -> str:
+    """Return a message of the importer without its advice on recipes, which do not matter here."""
+    parts = message.split("; ")
+    return "; ".join(part for part in parts if not any(word in part for word in _OF_A_RECIPE))
+
+
+def _judge_row(fields: Mapping[str, Any], *, explain: bool) -> dict[str, Any]:
+    answer_type, response = fields.get("answer_type"), fields.get("response")
+    if answer_type not in _TYPES:
+        raise Unusable(f"no answer type {answer_type!r:.60}; known: {', '.join(_TYPES)}")
+    if not isinstance(response, str):
+        raise Unusable(f"the response is {type(response).__name__}, not a text")
+    kind = cast(AnswerType, answer_type)
+    choices, reference = read_answer(kind, fields.get("choices"), fields.get("reference"))
+    reference = _without_prose(kind, reference)
+    finish = str(fields.get("finish"))
+    if finish in _NO_ANSWER:
+        outcome = Outcome(None, None, _NO_ANSWER[finish])
+    else:
+        outcome = judge(response, kind, choices, reference, cut_off=finish in _CUT_OFF)
+    verdict: dict[str, Any] = {
+        "value": outcome.value,
+        "answer": outcome.answer,
+        "reason": outcome.reason,
+    }
+    if explain:
+        verdict |= {"reference": reference, "piece": _piece_of(response)}
+    return verdict
+
+
+def _without_prose(kind: AnswerType, reference: Reference) -> Reference:
+    """Return the answer in a reference that is a whole solution, or check that it is one."""
+    if isinstance(reference, tuple) or reference is None:
+        return reference
+    if kind == "json":
+        try:
+            orjson.loads(reference)
+        except orjson.JSONDecodeError as error:
+            raise Unusable(f"the reference {reference[:40]!r} is not JSON ({error.msg})") from error
+    if kind not in ("number", "math", "exact", "spans"):
+        return reference
+    piece = reference_piece(reference) or reference
+    prose = len(piece.split()) > _SHORT_REFERENCE and len(_NUMBER.findall(piece)) > 1
+    if kind == "number" and prose:
+        found = find_answer(piece, kind, None)
+        if found.answer is None or found.several or statement(cleaned(piece)[0]).rule == "text":
+            raise Unusable(
+                f"the reference {piece[:60]!r} holds several numbers; give the right one"
             )
-        if not isinstance(response, str):
-            raise DataError(f"{row.where}: response is {type(response).__name__}, not a text")
-        reference, choices = fields.get("reference"), fields.get("choices")
-        if isinstance(reference, list):
-            reference = tuple(map(str, reference))
-        elif reference is not None:
-            reference = str(reference)
-        outcome = judge(
-            response,
-            cast(AnswerType, answer_type),
-            choices,
-            reference,
-            cut_off=fields.get("finish") == "length",
-        )
-        yield {
-            "id": fields.get("id"),
-            "value": outcome.value,
-            "answer": outcome.answer,
-            "reason": outcome.reason,
-        }
+        return found.answer
+    return piece
+
+
+_NUMBER = re.compile(r"\d+(?:[.,/]\d+)*")
+
+
+def _piece_of(response: str) -> str:
+    """Return the part of the response in which the answer was looked for."""
+    text, _ = cleaned(response)
+    piece = statement(text).text if text else ""
+    return piece if len(piece) <= _LONGEST_PIECE else f"… {piece[-_LONGEST_PIECE:]}"

@@ -24,10 +24,16 @@ from orcinus.tasks.files.rows import kind_of
 
 _TYPES = get_args(AnswerType)
 _YES_NO = {"yes", "no", "true", "false"}
+_TRUTHS = {"correct": "yes", "right": "yes", "1": "yes", "y": "yes", "t": "yes", "valid": "yes"} | {
+    "incorrect": "no", "wrong": "no", "0": "no", "n": "no", "f": "no", "invalid": "no"
+}  # fmt: skip
+"""Other words for yes and no in data sets, and what they become."""
 _NUMBER = re.compile(
     r"[-+−]?[$€£]?\s?[-+−]?(\d[\d,]*(\.\d*)?|\.\d+)(e[-+]?\d+)?\s?%?", re.IGNORECASE
 )
 _LETTER = re.compile(r"\s*\(?([A-Za-z])[).:]?\s*")
+_LETTER_AND_TEXT = re.compile(r"\(?([A-Za-z])(?:\)[.:]?|[.:])\s*(.+)", re.DOTALL)
+"""An option's letter with its text: (B) Paris."""
 _DEEPEST = 32
 """Levels of objects and lists in ``meta``; orjson can write 254."""
 MAX_CHOICES = 26
@@ -72,11 +78,13 @@ def build(draft: RowDraft, defaults: Defaults) -> Example:
         else defaults.task
     )
     answer_type = _answer_type(draft, defaults)
-    choices, labels = _choices(draft.choices if defaults.choices is None else defaults.choices)
-    given = draft.reference if answer_type == "json" else plain_reference(draft.reference)
-    if given is draft.reference:
-        given = _from_zero(_by_label(given, labels), given, choices, defaults.first_index)
-    reference = _reference(given, answer_type, choices, defaults.unlabelled)
+    choices, reference = read_answer(
+        answer_type,
+        draft.choices if defaults.choices is None else defaults.choices,
+        draft.reference,
+        first_index=defaults.first_index,
+        unlabelled=defaults.unlabelled,
+    )
     if answer_type == "choice" and choices is not None and not shows_options(prompt, choices):
         prompt = with_options(prompt, choices, defaults.prompt_layout)
     meta = {**_plain_object(draft.meta, "meta"), **defaults.meta}
@@ -153,6 +161,33 @@ def _from_zero(value: Any, given: Any, choices: tuple[str, ...] | None, first_in
     if str(value).strip() in choices:
         return value
     return int(value) - first_index
+
+
+def read_answer(
+    answer_type: AnswerType,
+    choices: Any,
+    reference: Any,
+    *,
+    first_index: int = 0,
+    unlabelled: bool = False,
+) -> tuple[tuple[str, ...] | None, str | tuple[str, ...] | None]:
+    """Return the options and the reference of a row as an Example holds them.
+
+    Args:
+        answer_type: It decides how the reference is read.
+        choices: The options as the row has them, with or without labels.
+        reference: The right answer: a letter, an option's text or index, a value, a solution.
+        first_index: What the rows call the first option, 0 or 1.
+        unlabelled: True if a row may have no reference.
+
+    Raises:
+        Unusable: There is no such option, or no value in the reference.
+    """
+    options, labels = _choices(choices)
+    given = reference if answer_type == "json" else plain_reference(reference)
+    if given is reference:
+        given = _from_zero(_by_label(given, labels), given, options, first_index)
+    return options, _reference(given, answer_type, options, unlabelled)
 
 
 def infer_answer_type(drafts: Sequence[RowDraft]) -> AnswerType:
@@ -280,6 +315,8 @@ def _reference(
             f"no reference, but the answer type is {answer_type}; name its column with "
             "columns: {reference: …}, or set unlabelled: true"
         )
+    if answer_type == "json" and not isinstance(value, str):
+        return orjson.dumps(_plain_value(value, "the reference")).decode()
     if answer_type == "choice":
         many = isinstance(value, list | tuple)
         letters = tuple(_letter(item, choices) for item in (value if many else (value,)))
@@ -318,6 +355,8 @@ def reference_text(value: Any, answer_type: AnswerType) -> str:
                 "set answer_type: in the recipe"
             )
     if answer_type == "bool" and text.casefold().rstrip(".") not in _YES_NO:
+        if (meaning := _TRUTHS.get(text.casefold().rstrip("."))) is not None:
+            return meaning
         raise Unusable(
             f"the reference {text[:60]!r} is not yes, no, true or false; "
             "set answer_type: in the recipe"
@@ -336,6 +375,10 @@ def _letter(value: Any, choices: tuple[str, ...] | None) -> str:
     text = text_of(value, "reference").strip()
     same = [i for i, choice in enumerate(choices or ()) if choice == text]
     same = same or [i for i, choice in enumerate(choices or ()) if _folded(choice) == _folded(text)]
+    if not same and choices is not None and (found := _LETTER_AND_TEXT.fullmatch(text)):
+        same = [i for i, choice in enumerate(choices) if _folded(choice) == _folded(found[2])]
+        if same and chr(ord("A") + same[0]) != found[1].upper():
+            raise Unusable(f"the reference {text[:60]!r} names one option's letter, another's text")
     if len(same) == 1:
         return chr(ord("A") + same[0])
     match = _LETTER.fullmatch(text)
