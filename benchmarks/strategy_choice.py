@@ -1,6 +1,7 @@
 """Choosing strategies on recorded outcomes: probe, choose, score on the rest.
 
     python -m benchmarks.strategy_choice --truth ../shared/data/truth [--quick] [--json]
+    python -m benchmarks.strategy_choice --learned DIR [--quick] [--json]
 
 code-davinci-002 answered every question of 27 BIG-Bench Hard tasks directly and step by step. The
 sources' verdicts are the truth. Every seed splits each task's questions anew into a pool to probe
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import learned_choice
 from orcinus.strategies.choosing import believe, best, next_wave
 
 Array = NDArray[np.float64]
@@ -213,10 +215,19 @@ def table(figures: Mapping[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--truth", type=Path, default=Path("../shared/data/truth"))
+    parser.add_argument(
+        "--learned", type=Path, help="folder of recorded trials: see benchmarks/learned_choice.py"
+    )
     parser.add_argument("--seeds", type=int, default=300)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    if arguments.learned is not None:
+        figures = learned_choice.replay(
+            learned_choice.load(arguments.learned), 100 if arguments.quick else arguments.seeds
+        )
+        print(json.dumps(figures) if arguments.json else json.dumps(figures, indent=2))
+        return
     if not arguments.truth.is_dir():
         sys.exit(
             f"{arguments.truth}: the recorded outcomes are not there; give their folder with "

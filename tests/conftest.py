@@ -93,7 +93,7 @@ def write_recipe(path: Path, **changes: Any) -> Path:
         },
         "teacher": {"kind": "function", "function": "orcinus.pipeline.demo:teacher"},
         "probe": {"per_task": 4, "sampling": {"max_tokens": 8}},
-        "assign": {"confirm": 2},
+        "assign": {"confirm": 2, "measure": "prompted"},
         "teach": {"sampling": {"max_tokens": 64}},
         "train": {
             "context_length": 128,

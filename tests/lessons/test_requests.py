@@ -18,7 +18,7 @@ from orcinus.runs import tables
 from orcinus.runs.context import Asking, Runtime, Silent, StepContext
 from orcinus.runs.ledger import Ledger, attempt_id
 from orcinus.strategies import assign, probe, skills
-from orcinus.strategies.assign import AssignConfig
+from orcinus.strategies.config import AssignConfig
 from orcinus.strategies.library import built_in
 from orcinus.strategies.probe import ProbeConfig
 from orcinus.strategies.prompts import longest

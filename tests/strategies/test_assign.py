@@ -23,7 +23,8 @@ from orcinus.models.function import FunctionModel
 from orcinus.runs import tables
 from orcinus.runs.context import Runtime, Silent, StepContext
 from orcinus.runs.ledger import Ledger
-from orcinus.strategies.assign import AssignConfig, assign
+from orcinus.strategies.assign import assign
+from orcinus.strategies.config import AssignConfig
 from orcinus.strategies.library import built_in
 from orcinus.strategies.probe import ProbeConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
@@ -59,6 +60,7 @@ def run_assign(
     folder: Path,
     names: Sequence[str] = ("direct", "step_by_step"),
     teacher: Callable[[Messages, Sampling], str] | None = None,
+    trial: Path | None = None,
 ) -> tuple[dict[str, Assignment], dict[tuple[str, str], str]]:
     """Run ``assign``; return the assignments by group, and the group of each example."""
     strategies = tuple(strategy for name, strategy in built_in().items() if name in names)
@@ -76,7 +78,11 @@ def run_assign(
     with Ledger(folder / "ledger.sqlite") as ledger:
         context = StepContext(
             out=folder,
-            inputs={"sample": folder / "sample", "probe": folder / "probe"},
+            inputs={
+                "sample": folder / "sample",
+                "probe": folder / "probe",
+                **({} if trial is None else {"trial": trial}),
+            },
             run="r",
             seed=0,
             ledger=ledger,

@@ -140,17 +140,19 @@ def print_lineage(console: Console, found: Lineage) -> None:
     _print_example(console, example)
     if assignment is not None:
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in ("strategy", "accuracy", "n", "format ok", "tokens"):
+        for column in ("strategy", "prompted", "n", "format ok", "tokens", "learned", "n"):
             table.add_column(column)
         for item in assignment.evidence:
             name = f"→ {item.strategy}" if item.strategy == assignment.strategy else item.strategy
-            score = item.score
+            score, learned = item.score, item.learned
             table.add_row(
                 name,
                 percent(score.mean),
                 str(score.n),
                 percent(score.format_ok),
                 f"{item.tokens_out:.0f}",
+                "–" if learned is None else percent(learned.mean),
+                "–" if learned is None else str(learned.n),
             )
         console.print(
             Panel(table, title=f"The student's probe of {assignment.group}", title_align="left")

@@ -273,14 +273,17 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """The probe's result for one strategy in one group."""
+    """What was measured for one strategy in one group."""
 
     strategy: str
     score: Score
+    """Of the untrained student under the strategy; its ``n`` is 0 where it was not asked."""
     tokens_out: float
     """Mean written tokens per attempt: the cost of the strategy."""
     held_out: Score | None = None
     """Score on examples that were not used to choose; None when there are too few."""
+    learned: Score | None = None
+    """Of a trial student that was taught with the strategy; None where there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,6 +306,11 @@ class Assignment:
     """False when no strategy reached the floor, and ``strategy`` is the fallback."""
     proxy: str | None = None
     """Source of pseudo-labels: ``agreement``, ``judge`` or ``teacher``; None for references."""
+    measure: Literal["prompted", "learned"] | None = None
+    """What decided: the untrained student's answers under each strategy, or those of trial
+    students. None where neither did."""
+    told: bool = True
+    """False when nothing tells the strategies of the group apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

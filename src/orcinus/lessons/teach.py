@@ -41,6 +41,7 @@ async def teach(
     context: StepContext,
     *,
     role: Role = "teacher",
+    booked_as: str = "teach",
 ) -> dict[str, Any]:
     """Ask the teacher, or its assistant, and write its judged traces to ``attempts.parquet``.
 
@@ -49,6 +50,7 @@ async def teach(
         strategies: The recipe's strategies, and the skills that were written for it.
         context: With the inputs ``sample`` and ``assign``.
         role: Which of the two is asked.
+        booked_as: The step under which the calls are booked.
 
     Returns:
         ``attempts``, their number, and of these ``right``, ``wrong``, ``unjudged`` and ``errors``.
@@ -73,7 +75,7 @@ async def teach(
             _requests(config, strategy_of, context),
             context.completer(role),
             context,
-            step="teach",
+            step=booked_as,
         ):
             judged = judged.instead or judged
             writer.write(tables.judged_row(judged))
@@ -110,7 +112,7 @@ def requests(
     return [Asking(role=role, requests=asked, exact=assign is not None)]
 
 
-def _draw_examples(config: TeachConfig, context: StepContext) -> Iterator[Example]:
+def draw_examples(config: TeachConfig, context: StepContext) -> Iterator[Example]:
     """Yield the examples that are asked.
 
     A smaller share is part of a larger one, so the teacher explains what its assistant explained
@@ -127,7 +129,7 @@ def _draw_examples(config: TeachConfig, context: StepContext) -> Iterator[Exampl
 def _requests(
     config: TeachConfig, strategy_of: Callable[[Example], Strategy | None], context: StepContext
 ) -> Iterator[Request]:
-    for example in _draw_examples(config, context):
+    for example in draw_examples(config, context):
         strategy = strategy_of(example)
         if strategy is not None:
             yield from requests_for(example, strategy, config.sampling, seed=context.seed)

@@ -8,6 +8,7 @@ Tokens of a model that has answered before are estimated from its answers, those
 ``max_tokens``.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -25,6 +26,7 @@ from orcinus.runs.context import Asking, StepContext
 from orcinus.runs.ledger import attempt_id
 from orcinus.runs.model_names import model_name, model_names
 from orcinus.training import mix as trials
+from orcinus.training.schedule import FEW_STEPS, describe_steps, expected_steps
 from orcinus.verifiers.judge import judge_request
 from orcinus.verifiers.judge_prompts import BY_MODEL, inquiry_about, is_open
 from orcinus.verifiers.verify import verify
@@ -117,6 +119,8 @@ class Estimator:
         self._context = replace(context, inputs=self._done(fallbacks))
         self._model_names = model_names(run_dir)
         self._guessed: set[str] = set()
+        self._explained: dict[str, tuple[int, float]] = {}
+        """By step, the calls that ask the teacher to explain, and the tokens of one lesson."""
         self._asks_judge = False
 
     async def rows(self, step: Step) -> list[PlannedStep]:
@@ -133,6 +137,8 @@ class Estimator:
                 judged += self._judge_requests(asking.requests, step)
                 continue
             counts = await self._count(asking)
+            if asking.role == "teacher" and step.name in ("teach", "trial") and counts.calls:
+                self._explained[step.name] = (counts.calls, self._lesson_tokens(counts))
             part, longest = self._answers_line(asking.role, counts)
             own.append(part)
             judged += [self._judge_line(calls, longest) for calls in counts.judged.values()]
@@ -148,6 +154,8 @@ class Estimator:
             *self._notes_about_bounds(),
             *self._notes_about_models(),
             *self._notes_about_evaluation(),
+            *self._notes_about_trial_students(),
+            *self._notes_about_training(),
             *self._notes_about_trials(),
         ]
 
@@ -201,6 +209,53 @@ class Estimator:
                 "The judge rates every answer and every step that is chosen among; these calls are "
                 "not in the figures."
             )
+
+    def _notes_about_trial_students(self) -> Iterator[str]:
+        if "trial" not in self._explained:
+            return
+        calls, tokens = self._explained["trial"]
+        names = self._recipe.strategies
+        each = calls // len(names)
+        stage = self._recipe.train.stages[-1]
+        steps = expected_steps(
+            self._recipe.train, lessons=each, tokens=round(each * tokens), epochs=stage.epochs
+        )
+        saved = ""
+        if "teach" in self._explained:
+            share = min(1.0, each / self._explained["teach"][0])
+            saved = f" teach then reuses about {each:,} explanations, {share:.0%} of its own."
+        yield (
+            f"Trial students choose strategies, at most {len(names)} in a wave and two waves. Each "
+            f"learns from at most {each:,} explanations in about "
+            f"{max(steps, min(FEW_STEPS, math.ceil(stage.epochs * each))):,} optimizer steps. "
+            "The calls of trial are at most: only groups where the probe cannot tell are tried, "
+            f"and the last wave has fewer strategies.{saved} assign: {{measure: prompted}} "
+            "makes no trial."
+        )
+
+    def _notes_about_training(self) -> Iterator[str]:
+        """Say how many optimizer steps the student's training takes, and whether these are few."""
+        train, step = self._recipe.train, self._steps.get("train")
+        if step is None or step.is_done(self._run_dir) or "teach" not in self._explained:
+            return
+        lessons, tokens = self._explained["teach"]
+        for stage in train.stages:
+            epochs = stage.epochs
+            if stage.tokens is not None:
+                epochs = stage.tokens / (lessons * tokens)
+            steps = expected_steps(
+                train, lessons=lessons, tokens=round(lessons * tokens), epochs=epochs
+            )
+            yield f"Training, {describe_steps(stage.name, steps)} (about, if all traces are kept)."
+
+    def _lesson_tokens(self, counts: _Counts) -> float:
+        """Return about how many tokens a lesson has: its question, and the teacher's answer."""
+        measured = self._measured("teacher")
+        if measured is not None:
+            return measured[0] + measured[1]
+        read = counts.characters / CHARACTERS_PER_TOKEN
+        low, high = _written(None, counts.calls, counts.bound)
+        return (read + (low + high) / 2) / counts.calls
 
     def _notes_about_trials(self) -> Iterator[str]:
         train = self._recipe.train

@@ -1,7 +1,8 @@
 """The method as steps: what a recipe asks for, in the order in which it is done.
 
-sample → probe → assign (→ skills) (→ select) → teach → curate → erase → train ─┬→ evaluate → report
-                                        └→ erase → train ─┘   (the answer-only baseline)
+sample → probe (→ trial) → assign (→ skills) (→ select)
+  → teach → curate → erase → train ─┬→ evaluate → report
+               └→ erase → train ────┘   (the answer-only baseline)
 """
 
 from collections.abc import Mapping
@@ -22,9 +23,10 @@ from orcinus.models.roles import identity_of, student_config
 from orcinus.models.scratch import ScratchConfig
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.step import Action, Requests, Step, ancestors, no_requests
+from orcinus.pipeline.trials import teaching_of
 from orcinus.reports import report
 from orcinus.runs.context import StepContext
-from orcinus.strategies import assign, probe, skills
+from orcinus.strategies import assign, probe, skills, trial
 from orcinus.strategies.library import skill_texts
 from orcinus.strategies.skills import SkillsConfig
 from orcinus.tasks import sample
@@ -50,7 +52,8 @@ def steps_of(recipe: Recipe, base: Path) -> list[Step]:
     sampled = build.sample()
     made = build.student(sampled)
     probed = build.probe(sampled, made)
-    assigned = chosen = build.assign(sampled, probed, made)
+    tried = build.trial(sampled, probed, made) if recipe.tries else None
+    assigned = chosen = build.assign(sampled, probed, tried, made)
     if recipe.skills is not None:
         assigned = build.skills(recipe.skills, sampled, probed, chosen, made)
     to_teach = sampled
@@ -65,6 +68,7 @@ def steps_of(recipe: Recipe, base: Path) -> list[Step]:
     to_report = {
         "sample": sampled,
         "probe": probed,
+        **({} if tried is None else {"trial": tried}),
         "assign": chosen,
         "teach": taught,
         "curate": curated,
@@ -81,7 +85,7 @@ def steps_of(recipe: Recipe, base: Path) -> list[Step]:
     to_report["erase"] = erased
     if "answer_only" in recipe.evaluate.arms:
         answers = build.erase(to_erase, "answer_only")
-        trained_answers = build.train(answers, sampled, made, "answer_only")
+        trained_answers = build.train(answers, sampled, made, "answer_only", match=trained)
         to_evaluate["train_answer_only"] = trained_answers
         to_report |= {"erase_answer_only": answers, "train_answer_only": trained_answers}
     if assigned is not chosen:
@@ -158,10 +162,13 @@ class _Builder:
 
     def probe(self, sampled: Step, made: Mapping[str, Step]) -> Step:
         config, role = self._recipe.probe, self._recipe.assign.whose
+        # Instructions are written for what the student gets wrong in the probe.
+        asked = self._recipe.assign.asks_probe or self._recipe.skills is not None
         settings = {
             **_dump(config),
             "strategies": self._texts,
             "model": self._identity(role),
+            **({} if asked else {"asked": False}),
             **self._judge_identity(),
         }
         return self._step(
@@ -169,16 +176,55 @@ class _Builder:
             probe.VERSION,
             settings,
             {"sample": sampled, **made},
-            lambda context: probe.probe(config, self._strategies, context, role=role),
-            lambda context: probe.requests(config, self._strategies, context, role=role),
+            lambda context: probe.probe(config, self._strategies, context, role=role, asked=asked),
+            lambda context: (
+                probe.requests(config, self._strategies, context, role=role) if asked else []
+            ),
         )
 
-    def assign(self, sampled: Step, probed: Step, made: Mapping[str, Step]) -> Step:
+    def trial(self, sampled: Step, probed: Step, made: Mapping[str, Step]) -> Step:
+        """Return the step in which trial students learn, each from one strategy."""
+        recipe = self._recipe
+        generic = erase.generic_text(recipe.erase)
+        teaching = teaching_of(recipe, self._strategies, self._student_at, self._base)
+        keys = {"measure", "share", "confirm", "by", "clusters", "smallest", "proxy"}
+        settings = {
+            **recipe.assign.model_dump(mode="json", include=keys),
+            "strategies": self._texts,
+            "probe": _dump(recipe.probe),
+            "teach": _dump(recipe.teach),
+            "curate": _dump(recipe.curate),
+            "erase": _dump(recipe.erase),
+            "train": _dump(recipe.train),
+            "model": self._identity("student"),
+            "teacher": self._identity("teacher"),
+            **self._judge_identity(),
+        }
+
+        async def action(context: StepContext) -> dict[str, Any]:
+            train.require_packages()
+            return await trial.trial(
+                recipe.assign, self._strategies, recipe.probe, generic, teaching, context
+            )
+
+        return self._step(
+            "trial",
+            trial.VERSION,
+            settings,
+            {"sample": sampled, "probe": probed, **made},
+            action,
+            lambda context: trial.requests(
+                recipe.assign, self._strategies, recipe.probe, generic, teaching, context
+            ),
+        )
+
+    def assign(
+        self, sampled: Step, probed: Step, tried: Step | None, made: Mapping[str, Step]
+    ) -> Step:
         config, probing = self._recipe.assign, self._recipe.probe
         proxy = {"teacher": self._identity("teacher")} if config.proxy == "teacher" else {}
         settings = {
             **_dump(config),
-            **assign.IDENTITY_OF_REMOVED_KEYS,
             "strategies": self._texts,
             "sampling": _dump(probing.sampling),
             "model": self._identity(config.whose),
@@ -189,7 +235,12 @@ class _Builder:
             "assign",
             assign.VERSION,
             settings,
-            {"sample": sampled, "probe": probed, **made},
+            {
+                "sample": sampled,
+                "probe": probed,
+                **({} if tried is None else {"trial": tried}),
+                **made,
+            },
             lambda context: assign.assign(config, self._strategies, probing, context),
             lambda context: assign.requests(config, self._strategies, probing, context),
         )
@@ -298,11 +349,18 @@ class _Builder:
         )
 
     def train(
-        self, erased: Step, sampled: Step, made: Mapping[str, Step], content: Content
+        self,
+        erased: Step,
+        sampled: Step,
+        made: Mapping[str, Step],
+        content: Content,
+        *,
+        match: Step | None = None,
     ) -> Step:
+        """Return the step that trains; ``match`` is a training with as many optimizer steps."""
         generic, config = erase.generic_text(self._recipe.erase), self._recipe.train
         settings = {**_dump(config), "model": self._identity("student"), "arm": content}
-        inputs = {"erase": erased, **made}
+        inputs = {"erase": erased, **made, **({} if match is None else {"train": match})}
         if config.open_mixes:  # trial students answer probe examples
             settings |= {"generic": generic, **self._judge_identity()}
             inputs["sample"] = sampled

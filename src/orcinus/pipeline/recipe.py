@@ -42,7 +42,7 @@ from orcinus.models.roles import Roles
 from orcinus.models.scratch import ScratchConfig
 from orcinus.reports.report import ReportConfig
 from orcinus.runs.budget import BudgetConfig
-from orcinus.strategies.assign import AssignConfig
+from orcinus.strategies.config import AssignConfig
 from orcinus.strategies.library import resolve
 from orcinus.strategies.probe import ProbeConfig
 from orcinus.strategies.skills import SkillsConfig
@@ -229,6 +229,11 @@ class Recipe(Config):
             base=base,
             answers=answers,
         )
+
+    @property
+    def tries(self) -> bool:
+        """True when trial students may choose among the strategies."""
+        return self.assign.tries and len(self.strategies) > 1
 
     def resolved_strategies(self) -> tuple[Strategy, ...]:
         """Return the strategies with their texts, in the recipe's order."""

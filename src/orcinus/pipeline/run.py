@@ -133,6 +133,11 @@ def _check_until(recipe: Recipe, until: str | None) -> None:
     """Refuse a last step that this recipe does not have."""
     if until is not None and until not in VERBS:
         raise ConfigError(f"no step named {until!r}; known: {', '.join(VERBS)}")
+    if until == "trial" and not recipe.tries:
+        raise ConfigError(
+            f"{recipe.name}: trial students do not choose here, so there is no step trial; set "
+            "`assign: {measure: learned}`, and name several strategies"
+        )
     if until in EXAMPLE_SECTIONS and getattr(recipe, until) is None:
         raise ConfigError(
             f"{recipe.name}: the recipe has no section {until}:, so there is no step {until}; "

@@ -6,6 +6,7 @@ Verb = Literal[
     "sample",
     "student",
     "probe",
+    "trial",
     "assign",
     "skills",
     "select",
@@ -17,7 +18,8 @@ Verb = Literal[
     "report",
 ]
 """The verbs of the steps, in order. A recipe has ``student`` only for a student made from scratch,
-``skills`` and ``select`` only where it has these sections."""
+``skills`` and ``select`` only where it has these sections, ``trial`` only where trial students may
+decide."""
 VERBS: tuple[Verb, ...] = get_args(Verb)
 
 

@@ -20,6 +20,7 @@ from orcinus.runs import layout, tables
 from orcinus.runs.folders import finished_steps, summary_of
 from orcinus.runs.ledger import SpendRow
 from orcinus.runs.model_names import model_name, model_names
+from orcinus.strategies.trial_results import TrialResults, TrialStudent
 
 CURVE_POINTS = 200
 """Points of a loss curve at most: about one for each 3 pixels of the chart."""
@@ -87,6 +88,8 @@ class Facts:
     strategies: tuple[str, ...]
     """Names in the order of the recipe."""
     assignments: tuple[Assignment, ...]
+    trials: tuple[TrialStudent, ...]
+    """The trial students that strategies were chosen by."""
     skills: tuple[Mapping[str, Any], ...]
     """Instructions that the teacher wrote, with their trials."""
     funnel: Funnel
@@ -153,6 +156,7 @@ def gather(
         ),
         strategies=tuple(strategy["name"] for strategy in records["probe"]["config"]["strategies"]),
         assignments=tuple(assignments),
+        trials=TrialResults.read(inputs.get("trial"), answers=False).students,
         skills=tuple(skills),
         funnel=_funnel(records),
         curves=tuple(_curves(inputs, records)),

@@ -18,7 +18,7 @@ from orcinus.core.results import ARMS, DecisionScore, RuleScore, Scores
 from orcinus.core.types import Assignment, Score
 from orcinus.evaluation.scores import scores_content
 from orcinus.reports import charts, words
-from orcinus.reports.facts import Facts
+from orcinus.reports.facts import Curve, Facts
 from orcinus.reports.headline import losses
 from orcinus.runs.model_names import model_name
 
@@ -59,6 +59,7 @@ def html(facts: Facts) -> str:
         loss_plot=_loss_plot(facts),
         heat=[_heat_row(assignment, facts.strategies) for assignment in facts.assignments],
         spend=_spend_rows(facts),
+        equal_steps=_equal_steps(facts.curves),
         clear_choices=sum(a.p_value is not None and a.p_value < 0.05 for a in facts.assignments),
     )
 
@@ -216,6 +217,11 @@ def _heat_row(assignment: Assignment, strategies: Sequence[str]) -> dict[str, An
         "cells": [by_strategy.get(strategy) for strategy in strategies],
         "held_out": None if chosen is None else chosen.held_out,
     }
+
+
+def _equal_steps(curves: Sequence[Curve]) -> bool:
+    """Return whether all arms made the same number of optimizer steps."""
+    return len({sum(stage["optimizer_steps"] for stage in c.stages) for c in curves}) == 1
 
 
 def _spend_rows(facts: Facts) -> list[dict[str, Any]]:

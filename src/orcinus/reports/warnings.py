@@ -54,10 +54,26 @@ def warnings_of(
             "the sample step lists them."
         )
     yield from _quality_not_used(steps["curate"]["summary"].get("quality"))
+    yield from _nothing_tells(steps["assign"]["summary"])
     if unlearnable := steps["assign"]["summary"].get("unlearnable", 0):
         yield f"This student cannot learn {unlearnable} groups yet: no strategy reaches the floor."
     if failed := sum(row.errors for row in spend):
         yield f"{failed:,} calls ended in an error over the whole run."
+
+
+def _nothing_tells(assigned: Mapping[str, Any]) -> Iterator[str]:
+    unclear, groups = assigned.get("unclear", 0), assigned["groups"]
+    if unclear and assigned.get("learned"):
+        yield (
+            f"In {unclear:,} of {groups:,} groups nothing tells the strategies apart, not even "
+            "trial students; these are taught step by step where that is among the strategies. "
+            "More probe examples (sample.probe) or a larger assign.share would tell more."
+        )
+    elif unclear:
+        yield (
+            f"In {unclear:,} of {groups:,} groups the probe cannot tell the strategies apart, so "
+            "the choice rests on noise. Trial students may tell: assign: {measure: learned}."
+        )
 
 
 def mixes(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

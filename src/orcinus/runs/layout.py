@@ -75,6 +75,8 @@ GROUPS = "groups.parquet"
 """The group of each example, where groups are finer than tasks."""
 PSEUDO_LABELS = "teacher.parquet"
 """The teacher's attempts at examples without a reference, from which pseudo-labels are made."""
+TRIAL_RESULTS = "trials.json"
+"""What each trial student of the step ``trial`` learned from, and how well it answered."""
 CONFIRMATION = "confirm.parquet"
 """Fresh attempts that confirm the chosen strategies."""
 SKILLS = "skills.json"
@@ -113,7 +115,12 @@ TRAINED = "orcinus.json"
 JOB = "job.json"
 """The training job, for its worker processes."""
 TRIALS = "trials"
-"""Folder of the trial students that choose a stage's share."""
+"""Folder of the trial students that choose a group's strategy or a stage's share."""
+
+
+def trial(wave: int, number: int) -> str:
+    """Return the folder of one trial student's files; the strategies are numbered from 0."""
+    return f"wave-{wave}-strategy-{number}"
 
 
 def stage(number: int) -> str:

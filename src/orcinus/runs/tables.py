@@ -97,6 +97,8 @@ ASSIGNMENTS = pa.schema(
         ("reason", pa.string()),
         ("learnable", pa.bool_()),
         ("proxy", pa.string()),
+        ("measure", pa.string()),
+        ("told", pa.bool_()),
     ]
 )
 LESSONS = pa.schema(
@@ -499,11 +501,16 @@ def assignment_of(row: Mapping[str, Any]) -> Assignment:
             strategy=item["strategy"],
             score=Score(**item["score"]),
             tokens_out=item["tokens_out"],
-            held_out=None if item["held_out"] is None else Score(**item["held_out"]),
+            held_out=_score_of(item["held_out"]),
+            learned=_score_of(item.get("learned")),
         )
         for item in orjson.loads(row["evidence"])
     )
     return Assignment(**{**row, "evidence": evidence})
+
+
+def _score_of(item: Mapping[str, Any] | None) -> Score | None:
+    return None if item is None else Score(**item)
 
 
 def read_assignments(path: Path) -> Iterator[Assignment]:

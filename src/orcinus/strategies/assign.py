@@ -5,7 +5,8 @@
     the chosen strategy on fresh examples      ──student──►  its accuracy without the winner's luck
 
 The winner of many noisy means looks better than it is. So the choice rests on shrunk means (see
-``choosing.py``), and is then confirmed on examples that had no part in it.
+``choosing.py``), and is then measured again on examples that had no part in it. Where the probe
+cannot tell, trial students decide: see ``trial.py``.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,21 +15,25 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
 
 from orcinus.core import registry, stats
-from orcinus.core.config import Config
 from orcinus.core.draw import draw_by_group
 from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.fingerprint import stable_fraction
-from orcinus.core.sampling import SamplingConfig
-from orcinus.core.types import Assignment, Example, Judged, Request, Split, Strategy
+from orcinus.core.types import Assignment, Example, Judged, Request, Strategy
 from orcinus.runs import layout, tables
 from orcinus.runs.assigned import GROUPS
 from orcinus.runs.context import Asking, StepContext
-from orcinus.strategies.choosing import Array, best
-from orcinus.strategies.clusters import grouping
+from orcinus.strategies.choosing import Array, best, best_if_sure
+from orcinus.strategies.config import AssignConfig
 from orcinus.strategies.evidence import Measurements, evidence_of, paired_p, proxy_of
+from orcinus.strategies.groups import (
+    ProbeResults,
+    by_group,
+    examples_of,
+    find_groups,
+    probe_tells,
+)
 from orcinus.strategies.library import by_name
 from orcinus.strategies.probe import ProbeConfig, probe_examples
 from orcinus.strategies.prompts import longest, requests_for
@@ -39,79 +44,18 @@ from orcinus.strategies.pseudo_labels import (
     label_by_agreement,
     label_by_teacher,
 )
+from orcinus.strategies.trial_results import TrialResults
+from orcinus.verifiers.guessing import mean_guess_rate
 from orcinus.verifiers.measure import measure
 
-VERSION = 1
-IDENTITY_OF_REMOVED_KEYS: Mapping[str, Any] = {
-    "each": SamplingConfig(samples=4, temperature=0.7).model_dump(mode="json"),
-    "sure": 0.8,
-}
-"""The defaults of the keys that only the removed ``by: example`` read. They stay in the fingerprint
-of the step, so that runs finished before stay valid and no student is trained again."""
-
-
-class AssignConfig(Config):
-    """How a strategy is chosen."""
-
-    by: Literal["task", "category", "cluster"] = "task"
-    """The unit that gets a strategy of its own: a task, each ``meta.category`` of a task, or each
-    cluster of questions with similar words, whatever their task."""
-    clusters: int | None = Field(default=None, ge=1)
-    """Number of clusters. None takes the number that separates best, with at least twice
-    ``smallest`` probe examples in a cluster on average."""
-    margin: float = Field(default=0.01, ge=0, le=1)
-    """Accuracy given up for a cheaper strategy: strategies within it count as tied."""
-    floor: float = Field(default=0.0, ge=0, le=1)
-    """A group is not yet learnable when its best strategy is believed to be under this accuracy."""
-    below_floor: str = "best"
-    """How such a group is taught: with its ``best`` strategy anyway, not at all (``skip``), or with
-    the strategy of this name."""
-    whose: Literal["student", "teacher"] = "student"
-    """Which model is probed: the student, as in Orca 2, or for comparison the teacher, whose best
-    strategies may differ."""
-    fixed: str | None = None
-    """For comparisons: one strategy for all groups, ``random`` for one drawn for each group, or
-    ``longest`` for the one under which most is written, right or wrong."""
-    chooser: str | None = None
-    """Your own rule: a function that returns the Assignment of a group, given its judged attempts.
-    The name of a registered one, or ``module:function``. ``margin``, ``floor`` and
-    ``below_floor`` are then not used."""
-    confirm: int = Field(default=10, ge=0)
-    """Fresh probe examples of each group on which the chosen strategy is measured again; 0 skips
-    this."""
-    proxy: Literal["agreement", "teacher", "none"] = "agreement"
-    """The pseudo-label where a task has no references. agreement: the answer that most of the
-    student's attempts give; teacher: the teacher's answer, which costs calls; none: every attempt
-    counts as wrong, which leaves the cheapest strategy. (A task with ``verifier: judge`` asks a
-    judge instead.)"""
-    smallest: int = Field(default=5, ge=1)
-    """Probe examples that a category or cluster needs to be a group; smaller ones stay with their
-    task."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_single_examples(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and (
-            value.get("by") == "example" or IDENTITY_OF_REMOVED_KEYS.keys() & value.keys()
-        ):
-            raise ValueError(
-                "`by: example` was removed, and its keys `each` and `sure` with it; "
-                "use `by: cluster` or `by: category`"
-            )
-        return value
-
-    @field_validator("chooser")
-    @classmethod
-    def _chooser_exists(cls, value: str | None) -> str | None:
-        if value is not None:
-            registry.find("chooser", value, {})
-        return value
-
-    @model_validator(mode="after")
-    def _refuse_two_choosers(self) -> "AssignConfig":
-        if self.chooser is not None and self.fixed is not None:
-            raise ValueError("chooser and fixed exclude each other: set one of them")
-        return self
+VERSION = 2
+USUAL = "step_by_step"
+"""The strategy of a group in which nothing tells the strategies apart. It was as good as every
+choice that we measured (docs/experiments/001, 002)."""
+ABOVE_GUESSING = 0.05
+"""Accuracy. A group is learnable by default from this much above guessing."""
+FIXED_BY = {"random": "drawn at random", "longest": "the one under which most is written"}
+"""Reasons of the fixed choices that are no strategy's name."""
 
 
 async def assign(
@@ -128,11 +72,13 @@ async def assign(
         config: How to choose.
         strategies: The recipe's strategies.
         probe: How the student was probed, so that it is asked in the same way again.
-        context: With the inputs ``sample`` and ``probe``.
+        context: With the inputs ``sample``, ``probe`` where the student was asked, and ``trial``
+            where trial students were.
 
     Returns:
         ``groups``, their number; ``chosen``, groups by strategy; ``unlearnable``, groups under the
-        floor.
+        floor; ``learned``, groups for which trial students decided; ``unclear``, groups in which
+        nothing tells the strategies apart.
 
     Raises:
         ConfigError: A strategy is named that the recipe does not have.
@@ -140,34 +86,48 @@ async def assign(
     """
     step = _Step(config=config, strategies=strategies, probe=probe, context=context)
     step.check_names()
-    examples, judged = step.read_probe()
-    judged = await _add_pseudo_labels(step, examples, judged)
-    group_of = grouping(
-        examples.values(),
-        step.examples,
-        by=config.by,
-        count=config.clusters,
-        smallest=config.smallest,
-        seed=context.seed,
+    found = ProbeResults.read(context)
+    trials = TrialResults.read(context.inputs.get("trial"))
+    if config.asks_probe and not found.judged:
+        raise StepError("the probe has no answer to choose by")
+    group_of = find_groups(config, found, context)
+    choosing, fresh_answers = _split_answers(trials)
+    prompted = by_group(
+        await _add_pseudo_labels(step, found.examples, found.judged), found.examples, group_of
     )
-    attempts: dict[str, list[Judged]] = {}
-    for item in judged:
-        attempts.setdefault(group_of(examples[key_of(item)]), []).append(item)
-    measured = Measurements.from_attempts(dict(sorted(attempts.items())), step.names)
-    if config.chooser is None:
-        contests = _hold_contests(config, measured, context.seed)
-        assignments = [_assignment(config, contest) for contest in contests]
+    learned = by_group(
+        await _add_pseudo_labels(step, found.examples, choosing), found.examples, group_of
+    )
+    assignments: list[Assignment] = []
+    usual = strategies[0].name
+    if not prompted and not learned:
+        assignments = _assign_without_answers(step, group_of)
+    elif config.chooser is not None:
+        measured = Measurements.from_attempts(prompted, step.names)
+        assignments = [_ask_chooser(config.chooser, group, measured) for group in prompted]
+        usual = step.names[measured.overall]
     else:
-        assignments = [_ask_chooser(config.chooser, group, measured) for group in measured.attempts]
-    fresh = _draw_fresh(step, group_of, probed=examples.keys())
+        held = _hold_contests(config, prompted, found.examples, step) if prompted else []
+        held += _hold_trials(config, learned, found.examples, trials, step) if learned else []
+        contests = {contest.group: contest for contest in held}  # of two, the trials decide
+        usual = step.names[held[-1].overall]
+        assignments = [
+            _assignment(config, contest, prompted.get(group, ()), learned.get(group, ()))
+            for group, contest in sorted(contests.items())
+        ]
+    fresh = _draw_fresh(step, group_of, probed=found.asked.keys())
     assignments = await _confirm(step, assignments, fresh)
-    assignments += _assign_unprobed(step, assignments, group_of, step.names[measured.overall])
+    again = by_group(fresh_answers, found.examples, group_of)
+    assignments = [_add_trial_score(item, again.get(item.group, ())) for item in assignments]
+    assignments += _assign_unprobed(step, assignments, group_of, usual)
     _write(step, assignments, group_of)
     used = [assignment.strategy or "none" for assignment in assignments]
     return {
         "groups": len(assignments),
         "chosen": {name: used.count(name) for name in dict.fromkeys(used)},
         "unlearnable": sum(not assignment.learnable for assignment in assignments),
+        "learned": sum(assignment.measure == "learned" for assignment in assignments),
+        "unclear": sum(not assignment.told for assignment in assignments),
     }
 
 
@@ -189,7 +149,9 @@ def requests(
         for items in examples.values()
         for example in items[len(items) - min(len(items) // 2, probe.reserve, config.confirm) :]
     )
-    askings = [Asking(role=config.whose, requests=step.requests(fresh), exact=False)]
+    askings: list[Asking] = []
+    if config.asks_probe:
+        askings.append(Asking(role=config.whose, requests=step.requests(fresh), exact=False))
     if config.proxy == "teacher":
         probed = (example for items in examples.values() for example in items)
         askings.append(Asking(role="teacher", requests=step.label_requests(probed), exact=False))
@@ -219,20 +181,6 @@ class _Step:
                     f"assign.{key} is {value!r}, which is none of the recipe's strategies: "
                     f"{', '.join(self.names)}"
                 )
-
-    def examples(self, split: Split | None = None) -> Iterator[Example]:
-        """Read the examples of a split; of all splits for None."""
-        return tables.read_examples(self.context.inputs["sample"] / layout.EXAMPLES, split)
-
-    def read_probe(self) -> tuple[dict[Key, Example], list[Judged]]:
-        """Read the probe's attempts that got a reply, and the examples they answer."""
-        path = self.context.inputs["probe"] / layout.ATTEMPTS
-        judged = [item for item in tables.read_judged(path) if item.attempt.finish != "error"]
-        if not judged:
-            raise StepError("the probe has no answer to choose by")
-        asked = set(map(key_of, judged))
-        examples = {key: e for e in self.examples() if (key := (e.task, e.id)) in asked}
-        return examples, judged
 
     def requests(self, pairs: Iterable[tuple[Example, Strategy]]) -> Iterator[Request]:
         """Yield the requests that ask each example under its strategy, as the probe did."""
@@ -268,7 +216,7 @@ async def _add_pseudo_labels(
         case "agreement":
             return label_by_agreement(judged, examples)
         case "teacher":
-            probed = (examples[key] for key in dict.fromkeys(map(key_of, judged)))
+            probed = [examples[key] for key in dict.fromkeys(map(key_of, judged))]
             asked = list(step.label_requests(probed))
             if not asked:
                 return list(judged)
@@ -281,7 +229,7 @@ async def _add_pseudo_labels(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Contest:
-    """The strategies of one group as the probe measured them, and the one that was chosen.
+    """The strategies of one group as they were measured, and the one that was chosen.
 
     Strategies are positions 0 … S - 1 in ``names``.
     """
@@ -296,6 +244,12 @@ class _Contest:
     chosen: int
     overall: int
     """The strategy that is best over all groups."""
+    guess: float
+    """The accuracy of guessing."""
+    told: bool
+    """False where nothing tells the strategies apart."""
+    by: Literal["prompted", "learned"]
+    """What was measured."""
 
     @property
     def measured(self) -> Array:
@@ -321,20 +275,86 @@ class _Contest:
         return self.rivals[0] if self.rivals else None
 
 
-def _hold_contests(config: AssignConfig, measured: Measurements, seed: int) -> list[_Contest]:
-    chosen = _choose(config, measured, seed)
+def _split_answers(trials: TrialResults) -> tuple[list[Judged], list[Judged]]:
+    """Split the trial students' answers: those that choose, and those that measure again."""
+    fresh = set(trials.fresh)
+    replied = [item for item in trials.answers if item.attempt.finish != "error"]
+    return (
+        [item for item in replied if key_of(item) not in fresh],
+        [item for item in replied if key_of(item) in fresh],
+    )
+
+
+def _hold_contests(
+    config: AssignConfig,
+    prompted: Mapping[str, Sequence[Judged]],
+    examples: Mapping[Key, Example],
+    step: _Step,
+) -> list[_Contest]:
+    """Choose each group's strategy by the answers of the untrained student."""
+    measured = Measurements.from_attempts(prompted, step.names)
+    chosen = _choose(config, measured, step.context.seed)
     return [
-        _Contest(
-            group=group,
-            attempts=attempts,
-            names=measured.names,
-            believed=measured.belief.mean[g],
-            counts=measured.belief.counts[g],
-            chosen=int(chosen[g]),
-            overall=measured.overall,
+        _contest(
+            measured,
+            g,
+            int(chosen[g]),
+            examples,
+            told=probe_tells(measured.attempts[group], examples),
+            by="prompted",
         )
-        for g, (group, attempts) in enumerate(measured.attempts.items())
+        for g, group in enumerate(measured.attempts)
     ]
+
+
+def _hold_trials(
+    config: AssignConfig,
+    learned: Mapping[str, Sequence[Judged]],
+    examples: Mapping[Key, Example],
+    trials: TrialResults,
+    step: _Step,
+) -> list[_Contest]:
+    """Choose each group's strategy by the answers of trial students, and never out of noise.
+
+    A group leaves step by step only for a strategy that is surely better (``best_if_sure``). Only
+    strategies of the last wave can be chosen: the others had shorter trials.
+    """
+    final = {
+        group: [item for item in items if item.attempt.strategy in trials.final]
+        for group, items in learned.items()
+    }
+    measured = Measurements.from_attempts(final, step.names)
+    usual = step.names.index(USUAL) if USUAL in step.names else measured.overall
+    chosen, told = best_if_sure(measured.belief, measured.tokens, usual=usual, margin=config.margin)
+    return [
+        _contest(measured, g, int(chosen[g]), examples, told=bool(told[g]), by="learned")
+        for g in range(len(chosen))
+    ]
+
+
+def _contest(
+    measured: Measurements,
+    g: int,
+    chosen: int,
+    examples: Mapping[Key, Example],
+    *,
+    told: bool,
+    by: Literal["prompted", "learned"],
+) -> _Contest:
+    group, attempts = list(measured.attempts.items())[g]
+    asked = [examples[key] for key in dict.fromkeys(map(key_of, attempts))]
+    return _Contest(
+        group=group,
+        attempts=attempts,
+        names=measured.names,
+        believed=measured.belief.mean[g],
+        counts=measured.belief.counts[g],
+        chosen=chosen,
+        overall=measured.overall,
+        guess=mean_guess_rate(asked),
+        told=told,
+        by=by,
+    )
 
 
 def _choose(config: AssignConfig, measured: Measurements, seed: int) -> NDArray[np.int64]:
@@ -344,8 +364,7 @@ def _choose(config: AssignConfig, measured: Measurements, seed: int) -> NDArray[
         case None:
             return best(measured.belief, tokens, margin=config.margin)
         case "random":
-            drawn = [stable_fraction("random strategy", str(seed), group) for group in groups]
-            return np.array([int(fraction * len(measured.names)) for fraction in drawn])
+            return np.array([_drawn(seed, group, len(measured.names)) for group in groups])
         case "longest":
             longest_written: NDArray[np.int64] = np.where(np.isfinite(tokens), tokens, -1.0).argmax(
                 1
@@ -355,10 +374,16 @@ def _choose(config: AssignConfig, measured: Measurements, seed: int) -> NDArray[
             return np.full(len(groups), measured.names.index(name))
 
 
-def _assignment(config: AssignConfig, contest: _Contest) -> Assignment:
+def _assignment(
+    config: AssignConfig,
+    contest: _Contest,
+    prompted: Sequence[Judged],
+    learned: Sequence[Judged],
+) -> Assignment:
     """Turn a contest into the group's assignment, the chosen strategy's evidence first."""
     names, opponent = contest.names, contest.opponent
-    learnable = bool(contest.measured[contest.chosen] >= config.floor)
+    floor = contest.guess + ABOVE_GUESSING if config.floor is None else config.floor
+    learnable = bool(contest.measured[contest.chosen] >= floor)
     strategy: str | None = names[contest.chosen]
     if not learnable and config.below_floor != "best":
         strategy = None if config.below_floor == "skip" else config.below_floor
@@ -368,41 +393,54 @@ def _assignment(config: AssignConfig, contest: _Contest) -> Assignment:
     return Assignment(
         group=contest.group,
         strategy=strategy,
-        evidence=evidence_of(contest.attempts, [names[s] for s in contest.ranked]),
+        evidence=evidence_of(prompted, [names[s] for s in contest.ranked], learned),
         runner_up=names[contest.rivals[0]] if contest.rivals else None,
         p_value=p_value,
-        reason=_reason(config, contest, learnable),
+        reason=_reason(config, contest, floor, learnable),
         learnable=learnable,
         proxy=proxy_of(contest.attempts),
+        measure=contest.by,
+        told=contest.told or config.fixed is not None,
     )
 
 
-def _reason(config: AssignConfig, contest: _Contest, learnable: bool) -> str:
+def _reason(config: AssignConfig, contest: _Contest, floor: float, learnable: bool) -> str:
     """Say in a sentence why the strategy was chosen."""
     if config.fixed is not None:
-        fixed_by = {"random": "drawn at random", "longest": "the one under which most is written"}
-        return fixed_by.get(config.fixed, "fixed by the recipe")
+        return FIXED_BY.get(config.fixed, "fixed by the recipe")
     names, chosen, overall = contest.names, contest.chosen, contest.overall
     what = MEANING.get(proxy_of(contest.attempts) or "", "accuracy")
+    after = "after a trial lesson with it, " if contest.by == "learned" else ""
     believed = (
-        f"believed {what} {contest.believed[chosen]:.0%} from {contest.counts[chosen]} examples"
+        f"{after}believed {what} {contest.believed[chosen]:.0%} "
+        f"from {contest.counts[chosen]} examples"
     )
     if not learnable:
         instead = {"best": "taught with its best strategy anyway", "skip": "left out"}.get(
             config.below_floor, f"taught with {config.below_floor}"
         )
-        return f"{believed}, under the floor of {config.floor:.0%}: not yet learnable, {instead}"
-    highest = int(contest.measured.argmax())
-    if chosen != highest:
-        return f"{believed}, within {config.margin:.0%} of {names[highest]} and cheaper"
+        return f"{believed}, under the floor of {floor:.0%}: not yet learnable, {instead}"
     if not contest.rivals:
         return f"{believed}; the only strategy"
+    if contest.by == "learned":
+        rival = contest.rivals[0]
+        against = f"against {contest.believed[rival]:.0%} with {names[rival]}"
+        if contest.told:
+            return f"{believed}, {against}"
+        return f"{believed}, {against}: the trial students cannot tell, so {names[chosen]} stays"
+    unclear = "" if contest.told else "; the probe cannot tell it from the others"
+    highest = int(contest.measured.argmax())
+    if chosen != highest:
+        return f"{believed}, within {config.margin:.0%} of {names[highest]} and cheaper{unclear}"
     if chosen == overall:
-        return f"{believed}; also the best over all groups"
-    return (
-        f"{believed}, against {contest.believed[overall]:.0%} with {names[overall]}, "
-        "the best over all groups"
-    )
+        return f"{believed}; also the best over all groups{unclear}"
+    if overall in contest.rivals:
+        return (
+            f"{believed}, against {contest.believed[overall]:.0%} with {names[overall]}, "
+            f"the best over all groups{unclear}"
+        )
+    rival = contest.rivals[0]
+    return f"{believed}, against {contest.believed[rival]:.0%} with {names[rival]}{unclear}"
 
 
 def _ask_chooser(chooser: str, group: str, measured: Measurements) -> Assignment:
@@ -423,7 +461,7 @@ def _draw_fresh(
     step: _Step, group_of: Callable[[Example], str], *, probed: Collection[Key]
 ) -> dict[str, list[Example]]:
     """Draw each group's probe examples that had no part in choosing, up to ``assign.confirm``."""
-    unused = (e for e in step.examples("probe") if (e.task, e.id) not in probed)
+    unused = (e for e in examples_of(step.context, "probe") if (e.task, e.id) not in probed)
     return draw_by_group(unused, "probe", group_of, step.config.confirm)
 
 
@@ -436,11 +474,11 @@ async def _confirm(
     groups: list[str] = []
     """The group of each request."""
     for item in assignments:
-        if item.strategy is not None:
+        if item.strategy is not None and item.measure != "learned":
             pairs = [(example, known[item.strategy]) for example in fresh.get(item.group, ())]
             asked += step.requests(pairs)
             groups += [item.group] * (len(asked) - len(groups))
-    if not asked:
+    if not asked or not step.config.asks_probe:
         return list(assignments)
     what = "confirm the choice"
     replies = await step.ask(step.config.whose, asked, layout.CONFIRMATION, what)
@@ -457,6 +495,40 @@ def _add_confirmation(assignment: Assignment, replies: Sequence[Judged] | None) 
         for item in assignment.evidence
     )
     return replace(assignment, evidence=evidence)
+
+
+def _add_trial_score(assignment: Assignment, replies: Sequence[Judged]) -> Assignment:
+    """Add the chosen trial student's score on the examples that had no part in the choice."""
+    mine = [item for item in replies if item.attempt.strategy == assignment.strategy]
+    if assignment.measure != "learned" or not mine:
+        return assignment
+    return _add_confirmation(assignment, mine)
+
+
+def _assign_without_answers(step: _Step, group_of: Callable[[Example], str]) -> list[Assignment]:
+    """Assign the strategy that the recipe fixes, or its only one, without asking any model."""
+    config, names = step.config, step.names
+    groups = sorted(set(map(group_of, examples_of(step.context))))
+    return [
+        Assignment(
+            group=group,
+            strategy=names[_drawn(step.context.seed, group, len(names))]
+            if config.fixed == "random"
+            else config.fixed or names[0],
+            evidence=(),
+            runner_up=None,
+            p_value=None,
+            reason=FIXED_BY.get(config.fixed, "fixed by the recipe")
+            if config.fixed
+            else "the only strategy",
+        )
+        for group in groups
+    ]
+
+
+def _drawn(seed: int, group: str, count: int) -> int:
+    """Draw the position of a group's random strategy."""
+    return int(stable_fraction("random strategy", str(seed), group) * count)
 
 
 def _assign_unprobed(
@@ -476,7 +548,7 @@ def _assign_unprobed(
             p_value=None,
             reason="never probed: the strategy that is best over all groups",
         )
-        for group in sorted(set(map(group_of, step.examples())) - probed)
+        for group in sorted(set(map(group_of, examples_of(step.context))) - probed)
     ]
 
 
@@ -490,6 +562,6 @@ def _write(
     if step.config.by == "task":
         return
     with tables.TableWriter(out / layout.GROUPS, GROUPS) as writer:
-        for example in step.examples():
+        for example in examples_of(step.context):
             row = {"task": example.task, "example_id": example.id, "group": group_of(example)}
             writer.write(row)

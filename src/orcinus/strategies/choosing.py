@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 Array = NDArray[np.float64]
 
@@ -32,6 +33,11 @@ ASSUMED_GROUPS = 3
 """Groups. The two assumed deviations weigh as much as this many measured groups."""
 ASSUMED_EXAMPLES = 10
 """Examples. The covariance pooled over all groups weighs as much as this many of a group's own."""
+SURE = 0.95
+"""Probability. A group leaves its fallback strategy only for one that is better with this
+probability, so that noise chooses nothing."""
+EQUAL_ANSWERS = 8
+"""Shared examples. Strategies that were right on the same ones, so many or more, are tied."""
 DRAWS = 4000
 """Samples from the posterior, for probabilities without a closed form. Their standard error is 0.8
 %."""
@@ -50,6 +56,8 @@ class Belief:
     """(G, S) posterior means."""
     covariance: Array
     """(G, S, S) posterior covariances."""
+    tied: NDArray[np.bool_]
+    """(G, S, S) pairs that were right on the same ``EQUAL_ANSWERS`` or more examples."""
 
     def chances(self, *, seed: int) -> Array:
         """Return the (G, S) probability of each strategy to be the group's best."""
@@ -111,7 +119,16 @@ def believe(outcomes: Mapping[str, Array]) -> Belief:
         counts=counts,
         mean=np.clip(mean, 0.0, 1.0),
         covariance=covariance,
+        tied=np.stack([_ties(values) for values in arrays]),
     )
+
+
+def _ties(values: Array) -> NDArray[np.bool_]:
+    """Return the (S, S) pairs of strategies with the same outcome on every shared example."""
+    shared = ~np.isnan(values[:, None]) & ~np.isnan(values[None])
+    differ = shared & (values[:, None] != values[None])
+    ties: NDArray[np.bool_] = (shared.sum(2) >= EQUAL_ANSWERS) & ~differ.any(2)
+    return ties
 
 
 def _noise(arrays: Sequence[Array], counts: NDArray[np.int64]) -> Array:
@@ -218,6 +235,55 @@ def best(belief: Belief, costs: Array, *, margin: float = 0.0) -> NDArray[np.int
     return chosen
 
 
+def chance_to_beat(belief: Belief, first: NDArray[np.int64], second: NDArray[np.int64]) -> Array:
+    """Return the (G,) probability that each group's ``first`` strategy beats its ``second``.
+
+    One half where both are the same.
+    """
+    g = np.arange(len(belief.groups))
+    lead = belief.mean[g, first] - belief.mean[g, second]
+    variance = (
+        belief.covariance[g, first, first]
+        + belief.covariance[g, second, second]
+        - 2 * belief.covariance[g, first, second]
+    )
+    chance: Array = ndtr(lead / np.sqrt(np.maximum(variance, 1e-12)))
+    return chance
+
+
+def best_if_sure(
+    belief: Belief, costs: Array, *, usual: int, margin: float = 0.0
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Choose each group's best strategy, and the usual one where noise would choose.
+
+    A group leaves its usual strategy only for one that is better with a probability of ``SURE``.
+
+    Args:
+        belief: The posterior.
+        costs: (G, S) mean tokens written.
+        usual: The position of the usual strategy. Where it was not asked, the best one is chosen.
+        margin: As for ``best``.
+
+    Returns:
+        (G,) positions of strategies; and (G,) True where the chosen one surely beats its rival.
+    """
+    wanted = best(belief, costs, margin=margin)
+    fallback = np.where(belief.counts[:, usual] > 0, usual, wanted)
+    leaves = chance_to_beat(belief, wanted, fallback) >= SURE
+    chosen = np.where(leaves, wanted, fallback)
+    others = np.where(belief.counts > 0, belief.mean, -1.0)
+    others[np.arange(len(chosen)), chosen] = -2.0
+    is_alone = (belief.counts > 0).sum(1) == 1
+    sure = chance_to_beat(belief, chosen, others.argmax(1)) >= SURE
+    return chosen, is_alone | leaves | sure
+
+
+def contenders(belief: Belief, *, hopeless: float, seed: int) -> tuple[int, ...]:
+    """Return the strategies that are the best of some group with a probability of ``hopeless``."""
+    chances = belief.chances(seed=seed)
+    return tuple(int(s) for s in np.flatnonzero(chances.max(0) >= hopeless))
+
+
 def first_near_best(outcomes: Array, *, errors: float) -> int:
     """Return the first candidate that the noise does not tell apart from the best one.
 
@@ -267,6 +333,9 @@ def next_wave(
         group = belief.groups[g]
         running = tuple(int(s) for s in np.flatnonzero(chances[g] >= hopeless))
         asked = min(size, room.get(group, 0))
+        # Strategies with equal answers are no open question: the cheapest is chosen.
+        if belief.tied[g][np.ix_(running, running)].all():
+            continue
         if len(running) < 2 or asked == 0 or budget < len(running) * asked:
             continue
         budget -= len(running) * asked

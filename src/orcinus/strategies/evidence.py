@@ -75,22 +75,36 @@ def tokens_written(attempts: Mapping[str, Sequence[Judged]], names: Sequence[str
     return means
 
 
-def evidence_of(items: Sequence[Judged], names: Sequence[str]) -> tuple[Evidence, ...]:
-    """Score a group's attempts under each of ``names``, in this order; skip those not asked."""
-    by_strategy: dict[str, list[Judged]] = {}
-    for item in items:
-        by_strategy.setdefault(item.attempt.strategy, []).append(item)
+def evidence_of(
+    prompted: Sequence[Judged], names: Sequence[str], learned: Sequence[Judged] = ()
+) -> tuple[Evidence, ...]:
+    """Score a group's attempts under each of ``names``, in this order; skip those not asked.
+
+    Args:
+        prompted: Attempts of the untrained student.
+        names: The strategies.
+        learned: Attempts of trial students that were taught with the strategies.
+    """
+    untrained, trial = _by_strategy(prompted), _by_strategy(learned)
     return tuple(
         Evidence(
             strategy=name,
-            score=stats.score(by_strategy[name]),
+            score=stats.score(untrained.get(name, ())),
             tokens_out=float(
-                np.mean([item.attempt.usage.tokens_out for item in by_strategy[name]])
+                np.mean([i.attempt.usage.tokens_out for i in untrained.get(name) or trial[name]])
             ),
+            learned=stats.score(trial[name]) if name in trial else None,
         )
         for name in names
-        if name in by_strategy
+        if name in untrained or name in trial
     )
+
+
+def _by_strategy(items: Sequence[Judged]) -> dict[str, list[Judged]]:
+    found: dict[str, list[Judged]] = {}
+    for item in items:
+        found.setdefault(item.attempt.strategy, []).append(item)
+    return found
 
 
 def proxy_of(items: Sequence[Judged]) -> str | None:

@@ -57,6 +57,7 @@ async def probe(
     context: StepContext,
     *,
     role: Role = "student",
+    asked: bool = True,
 ) -> dict[str, Any]:
     """Ask the model and write its judged attempts to ``attempts.parquet``.
 
@@ -65,6 +66,7 @@ async def probe(
         strategies: The recipe's strategies.
         context: With the input ``sample``.
         role: Which model: the student, or for comparison the teacher.
+        asked: False writes an empty table, where the answers would have no part in the choice.
 
     Returns:
         ``attempts`` and ``errors``, their numbers; ``accuracy``, by strategy over all answers;
@@ -73,6 +75,9 @@ async def probe(
     Raises:
         StepError: There is no probe example, or the model answered none.
     """
+    if not asked:
+        with tables.TableWriter(context.out / layout.ATTEMPTS, tables.JUDGED):
+            return {"attempts": 0, "errors": 0, "saved": 0, "accuracy": {}}
     examples = probe_examples(context)
     if not examples:
         raise StepError("no probe example; raise sample.probe, or add examples to the tasks")

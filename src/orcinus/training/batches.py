@@ -26,18 +26,38 @@ class PackedRows(Dataset[dict[str, Any]]):
         epochs: float,
         seed: int,
         share_prompts: bool = True,
+        rows: int | None = None,
     ) -> None:
+        """Pack the lessons.
+
+        Args:
+            lessons: As the model's tokens.
+            context: Tokens of a row, at most.
+            epochs: Passes over the lessons; a fraction is part of a pass.
+            seed: Of the packing and the order.
+            share_prompts: Put several responses to the same prompt behind one copy of it.
+            rows: Exactly so many rows, in place of ``epochs``.
+        """
         self._lessons = lessons
         self._units = (
             lessons.units(context) if share_prompts else Groups.of(np.arange(len(lessons)))
         )
         """The lessons that share one copy of a prompt."""
         lengths = lessons.lengths_of(self._units)
-        packed = []
-        for epoch in range(math.ceil(epochs)):
-            rows = best_fit(lengths, context, seed=seed * 1009 + epoch)
-            share = min(1.0, epochs - epoch)
-            packed.append(rows.first(math.ceil(share * len(rows))))
+        packed: list[Groups] = []
+        self.passes = 0.0
+        """Passes over the lessons; a fraction is part of a pass."""
+        left = rows
+        while len(packed) < math.ceil(epochs) if left is None else left > 0:
+            all_rows = best_fit(lengths, context, seed=seed * 1009 + len(packed))
+            if left is None:
+                share = min(1.0, epochs - len(packed))
+                taken = math.ceil(share * len(all_rows))
+            else:
+                taken = min(left, len(all_rows))
+                left -= taken
+            packed.append(all_rows.first(taken))
+            self.passes += taken / len(all_rows)
         self._rows = Groups.joined(packed)
         """Units of each row."""
 

@@ -97,7 +97,9 @@ class StageConfig(LessonFilter):
     """Passes over the stage's lessons."""
     tokens: int | None = Field(default=None, ge=1)
     """Response tokens to learn from, in place of ``epochs``. Lessons are repeated as needed."""
-    learning_rate: float = Field(default=2e-5, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Highest learning rate. None is 2e-5 for full weights; for LoRA it is 1e-3 for a student of
+    hidden size 576 or less, and falls to 2e-4 at hidden size 4,096."""
     replay: float = Field(default=0.0, ge=0, lt=1)
     """Share of the stage's lessons that repeat earlier stages, against forgetting, 0 … 1."""
     mix: MixConfig | None = None
@@ -171,8 +173,10 @@ class TrainConfig(Config):
     """The curriculum: phases in order. Each starts from the weights of the one before."""
     context_length: int = Field(default=2048, ge=16)
     """Tokens of a packed row."""
-    batch_tokens: int = Field(default=65_536, ge=1)
-    """Tokens of a global batch, rounded down to whole rows."""
+    batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of a global batch, rounded down to whole rows. None takes a hundredth of all tokens
+    that a stage learns from, but at most 65,536. So few lessons give about a hundred optimizer
+    steps, and many lessons give large batches."""
     lora: LoraConfig | None = None
     """Train adapters. None trains all weights."""
     share_prompts: bool = True

@@ -35,6 +35,7 @@ from orcinus.training.distributed import processes
 from orcinus.training.job import TrainJob
 from orcinus.training.objectives.interface import Objective
 from orcinus.training.on_policy import on_policy_trainer
+from orcinus.training.schedule import learning_rate, schedule
 from orcinus.training.stages import lessons_of_stage, repeats
 from orcinus.training.stopping import Stopped, until_stopped
 from orcinus.training.tokens import TokenizedLessons, tokenize_lessons
@@ -128,7 +129,7 @@ def _learn_stage(
     result, gathered = train_stage(
         model,
         tokenized,
-        _stage_settings(job, stage, tokenized, objective),
+        _stage_settings(job, place, tokenized, objective, _width(model)),
         out,
         progress,
         LessonTrainer
@@ -143,23 +144,44 @@ def _learn_stage(
 
 
 def _stage_settings(
-    job: TrainJob, stage: StageConfig, lessons: TokenizedLessons, objective: Objective
+    job: TrainJob,
+    place: int,
+    lessons: TokenizedLessons,
+    objective: Objective,
+    width: int | None,
 ) -> StageSettings:
+    stage = job.config.stages[place]
     if stage.tokens is None:
         epochs = stage.epochs * repeats(stage, lambda: tables.read_lessons(job.lessons))
     else:
         epochs = stage.tokens / lessons.response_tokens
+    batches = schedule(
+        job.config,
+        lessons=len(lessons),
+        tokens=int(lessons.lengths.sum()),
+        longest=int(lessons.lengths.max()),
+        epochs=epochs,
+        steps=job.steps[place] if job.steps else None,
+    )
     return StageSettings(
         name=stage.name,
-        context=job.config.context_length,
-        rows_per_step=max(1, job.config.batch_tokens // job.config.context_length),
+        context=batches.context,
+        rows_per_step=batches.rows_per_step,
+        rows=batches.rows,
         micro_batch=job.micro_batch or 1,
         epochs=epochs,
         seed=job.seed,
         share_prompts=job.config.share_prompts,
         objective=objective,
-        arguments=_training_arguments(job.config, stage, job.device),
+        arguments=_training_arguments(job.config, stage, job.device, width),
     )
+
+
+def _width(model: Any) -> int | None:
+    """Return the hidden size of a model; None where its configuration does not say."""
+    config = model.config.get_text_config() if hasattr(model, "config") else None
+    width = getattr(config, "hidden_size", None)
+    return width if isinstance(width, int) else None
 
 
 def _tokenize_stage(
@@ -207,13 +229,15 @@ def _summarize(result: StageResult, lessons: TokenizedLessons) -> dict[str, Any]
     }
 
 
-def _training_arguments(config: TrainConfig, stage: StageConfig, device: str) -> dict[str, Any]:
+def _training_arguments(
+    config: TrainConfig, stage: StageConfig, device: str, width: int | None
+) -> dict[str, Any]:
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     bf16 = config.precision == "bfloat16" or (
         config.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported()
     )
     return {
-        "learning_rate": stage.learning_rate,
+        "learning_rate": learning_rate(config, stage, width),
         "lr_scheduler_type": stage.schedule,
         "warmup_steps": stage.warmup,
         "weight_decay": config.weight_decay,

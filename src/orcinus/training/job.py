@@ -32,6 +32,8 @@ class TrainJob(Config):
     """Packed rows of one forward pass; None means one."""
     device: str
     """``auto``, ``cpu``, ``cuda`` …"""
+    steps: tuple[int, ...] = ()
+    """Optimizer steps of each stage of ``config``; empty lets the batches decide."""
     first: int = 0
     """Place of the first stage to learn, from 0; ``student`` has learnt those before it."""
 

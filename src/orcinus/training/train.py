@@ -23,6 +23,7 @@ from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.trained import write_trained
 from orcinus.runs import layout
 from orcinus.runs.context import Asking, Runtime, StepContext
+from orcinus.runs.folders import summary_of
 from orcinus.training.config import MixConfig, TrainConfig
 from orcinus.training.distributed.launch import launch
 from orcinus.training.job import TrainJob
@@ -42,7 +43,8 @@ async def train(
         student: The model to start from.
         generic: The system message of erased lessons. Trial students answer under it, and the
             trained student's folder carries it.
-        context: With the input ``erase``, and ``sample`` where a share is to be chosen.
+        context: With the input ``erase``, and ``sample`` where a share is to be chosen. An input
+            ``train``, a finished training, sets the number of optimizer steps of each stage.
 
     Returns:
         ``model``: the folder of the last stage; ``stages``: what each did; ``mix``: the shares that
@@ -52,17 +54,16 @@ async def train(
         ConfigError: The student cannot be loaded, or a Trainer argument does not exist.
         StepError: A stage has no lesson, trials have no example, or a loss is no longer a number.
     """
-    if any(find_spec(package) is None for package in ("torch", "transformers", "accelerate")):
-        raise MissingExtraError("training", "train")
+    require_packages()
     job = job_of(
         config, student, context.inputs["erase"], context.out, context.seed, context.runtime
-    )
+    ).model_copy(update={"steps": _steps_to_match(config, context)})
     choices = []
     for place, mix in config.open_mixes.items():
         choice = await _choose_share(job, place, mix, generic, context)
         choices.append(asdict(choice))
         job = job.model_copy(update={"config": job.config.with_share(place, choice.share)})
-    done = await _run_job(job, context)
+    done = await run_job(job, context)
     await asyncio.to_thread(write_trained, context.out / done["model"], generic)
     return {**done, "mix": choices} if choices else done
 
@@ -84,6 +85,26 @@ def requests(config: TrainConfig, generic: str, context: StepContext) -> list[As
     return [Asking(role="student", requests=ask_all(), exact=False)]
 
 
+def require_packages() -> None:
+    """Raise MissingExtraError where the packages that train are not installed."""
+    if any(find_spec(package) is None for package in ("torch", "transformers", "accelerate")):
+        raise MissingExtraError("training", "train")
+
+
+def _steps_to_match(config: TrainConfig, context: StepContext) -> tuple[int, ...]:
+    """Return the optimizer steps of another student's stages; nothing where none is to match.
+
+    Bare answers have fewer tokens than explanations. In batches of as many tokens their student
+    would make fewer optimizer steps, and a comparison would measure that too. Stages that are told
+    their number of tokens keep it.
+    """
+    other = context.inputs.get("train")
+    if other is None or any(stage.tokens is not None for stage in config.stages):
+        return ()
+    stages = summary_of(other)["summary"]["stages"]
+    return tuple(stages[stage.name]["optimizer_steps"] for stage in config.stages)
+
+
 async def _choose_share(
     job: TrainJob, place: int, mix: MixConfig, generic: str, context: StepContext
 ) -> Choice:
@@ -91,21 +112,27 @@ async def _choose_share(
     stage, student, start = job.config.stages[place], job.student, None
     if place:
         before = job.config.model_copy(update={"stages": job.config.stages[:place]})
-        done = await _run_job(job.model_copy(update={"config": before}), context)
+        done = await run_job(job.model_copy(update={"config": before}), context)
         start = context.out / done["model"]
         student = student.model_copy(update={"path": str(start), "revision": None, "adapter": None})
 
     async def train_trial(share: float, folder: Path) -> dict[str, Any]:
         stages = (*job.config.stages[:place], stage.at_share(share, part=mix.trial))
         config = job.config.model_copy(update={"stages": stages})
-        update = {"config": config, "student": student, "out": folder.resolve(), "first": place}
-        return await _run_job(job.model_copy(update=update), context)
+        update: dict[str, Any] = {
+            "config": config,
+            "student": student,
+            "out": folder.resolve(),
+            "first": place,
+            "steps": (),  # a trial is a part of the stage
+        }
+        return await run_job(job.model_copy(update=update), context)
 
     mixed = MixedStage(name=stage.name, number=place + 1, mix=mix, generic=generic)
     return await choose_share(mixed, start, train_trial, context)
 
 
-async def _run_job(job: TrainJob, context: StepContext) -> dict[str, Any]:
+async def run_job(job: TrainJob, context: StepContext) -> dict[str, Any]:
     """Train in this process or in several; skip stages that are done.
 
     A cancelled training first stops at its next optimizer step and saves a checkpoint.

@@ -37,6 +37,7 @@ from orcinus.training.forward import add_objective_forward, unwrap_peft
 from orcinus.training.objectives import lesson_weight
 from orcinus.training.objectives.interface import Objective, Predictions
 from orcinus.training.paths import own_attention
+from orcinus.training.schedule import describe_steps
 from orcinus.training.self_check import choose_path
 from orcinus.training.stopping import StopAndSave, Stopped, wait_for_all_processes
 from orcinus.training.tokens import TokenizedLessons
@@ -59,6 +60,8 @@ class StageSettings:
     """Packed rows of one forward pass. Changes speed and memory, not the result."""
     epochs: float
     """Passes over the lessons; a fraction is part of a pass."""
+    rows: int | None = None
+    """Exactly so many rows in all, in place of ``epochs``."""
     seed: int
     """Decides packing and order."""
     share_prompts: bool = True
@@ -98,6 +101,8 @@ class StageResult:
 
     optimizer_steps: int
     rows: int
+    passes: float
+    """Passes over the lessons."""
     learnt_tokens: int
     """Response tokens learnt from, each pass counted."""
     first_loss: float
@@ -246,6 +251,7 @@ def train_stage(
         epochs=stage.epochs,
         seed=stage.seed,
         share_prompts=stage.share_prompts,
+        rows=stage.rows,
     )
     work = work_folder(out) / "trainer"
     log = _LossLog(out.parent / layout.LOSS, stage.name, progress)
@@ -265,6 +271,8 @@ def train_stage(
     done = 0 if checkpoint is None else _step_of(checkpoint)
     if done:
         progress.note(f"train {stage.name}: resumes at step {done:,} of {steps:,}")
+    elif processes.is_first():
+        progress.note(describe_steps(stage.name, steps))
     progress.start(f"train {stage.name}", steps - done)
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -297,6 +305,7 @@ def _summarize(trainer: LessonTrainer, rows: PackedRows, losses: list[float]) ->
     return StageResult(
         optimizer_steps=trainer.state.global_step,
         rows=len(rows),
+        passes=rows.passes,
         learnt_tokens=rows.response_tokens(),
         first_loss=float(np.mean(losses[:tenth])) if losses else float("nan"),
         last_loss=float(np.mean(losses[-tenth:])) if losses else float("nan"),

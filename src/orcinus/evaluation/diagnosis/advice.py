@@ -16,6 +16,7 @@ from orcinus.evaluation.diagnosis.causes import Cause, Failure, RunFacts, Taught
 from orcinus.evaluation.diagnosis.contradictions import NEAR_DUPLICATE
 from orcinus.evaluation.diagnosis.run import stage_names
 from orcinus.training.config import StageConfig, TrainConfig
+from orcinus.training.schedule import LARGEST_BATCH, learning_rate
 
 MAX_ADVICE = 3
 FEW_STEPS = 100
@@ -156,8 +157,9 @@ def _use_one_style(case: _Case) -> Remedy:
 def _add_replay(case: _Case) -> Remedy:
     lost = Counter(failure.details.lost for failure in case.failures).most_common(1)[0][0]
     if lost == "before":
+        config = case.training.config
         halved = [
-            stage.model_copy(update={"learning_rate": stage.learning_rate / 2})
+            stage.model_copy(update={"learning_rate": learning_rate(config, stage) / 2})
             for stage in case.stages
         ]
         return (
@@ -191,8 +193,9 @@ def _train_longer(case: _Case) -> Remedy:
     steps, config = case.training.optimizer_steps, case.training.config
     if steps >= FEW_STEPS:
         return "These lessons are not learnt yet: train twice as long.", _stages_yaml(more)
-    batch = max(config.context_length, config.batch_tokens // 4)
-    smaller = f"  batch_tokens: {batch}" if batch < config.batch_tokens else ""
+    now = config.batch_tokens or LARGEST_BATCH
+    batch = max(config.context_length, now // 4)
+    smaller = f"  batch_tokens: {batch}" if config.batch_tokens and batch < now else ""
     return (
         f"These lessons are not learnt yet: training had only {steps:,} optimizer steps; use "
         "smaller batches and more epochs.",
@@ -215,7 +218,7 @@ def _add_easier_task(case: _Case) -> Remedy:
         name="easier",
         tasks=(f"{task}-easier",),
         epochs=case.stages[0].epochs,
-        learning_rate=case.stages[0].learning_rate,
+        learning_rate=learning_rate(case.training.config, case.stages[0]),
     )
     name = orjson.dumps(first.tasks[0]).decode()
     return (

@@ -23,7 +23,8 @@ from typing import Literal, NamedTuple
 
 from orcinus.core.types import Example, Judged, Lesson
 from orcinus.evaluation.diagnosis.contradictions import Rival
-from orcinus.evaluation.diagnosis.outcomes import Outcome, guess_rate, is_right, outcome_of
+from orcinus.evaluation.diagnosis.outcomes import Outcome, is_right, outcome_of
+from orcinus.verifiers.guessing import guess_rate
 
 Cause = Literal[
     "untaught",

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from orcinus.core import stats
 from orcinus.core.types import Example, Judged
 from orcinus.lessons import filters
+from orcinus.verifiers.guessing import mean_guess_rate
 
 Pair = tuple[Example, Judged]
 """A question and an attempt at it."""
@@ -46,15 +47,8 @@ def is_failure(example: Example, judged: Judged) -> bool:
     return outcome_of(example, judged) not in ("right", "not judged", "failed call")
 
 
-def guess_rate(example: Example) -> float:
-    """Return the probability of a right answer by guessing; 0 where answers are free."""
-    if example.answer_type == "bool":
-        return 0.5
-    return 1 / len(example.choices) if example.choices else 0.0
-
-
 def may_be_guessing(pairs: Sequence[Pair]) -> bool:
     """Return True when the right answers of one arm to one task may all be guesses."""
-    guess = sum(guess_rate(example) for example, _ in pairs) / len(pairs)
+    guess = mean_guess_rate([example for example, _ in pairs])
     right = sum(is_right(judged) for _, judged in pairs)
     return guess > 0 and stats.wilson(right, len(pairs))[0] <= guess
