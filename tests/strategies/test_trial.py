@@ -113,7 +113,7 @@ def test_a_student_at_the_floor_is_taught_what_it_learns_from(finished: Path) ->
     balls = {item.strategy: item for item in found["balls"].evidence}
     assert (found["balls"].strategy, found["balls"].measure) == ("direct", "learned")
     assert found["balls"].told
-    assert "after a trial lesson with it, believed accuracy" in found["balls"].reason
+    assert "a trial student taught with it has believed accuracy" in found["balls"].reason
     assert balls["direct"].score.mean == balls["step_by_step"].score.mean == 0.0
     assert balls["direct"].learned is not None
     assert (balls["direct"].learned.mean or 0.0) > 0.8

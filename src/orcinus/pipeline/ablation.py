@@ -71,6 +71,8 @@ def arms_of(recipe: Recipe) -> dict[str, dict[str, dict[str, Any]]]:
     arms: dict[str, dict[str, dict[str, Any]]] = {BASE: {}, ANSWERS_ONLY: {}}
     for name in names:
         arms[f"all {name}"] = {"assign": {"fixed": name}}
+    if recipe.tries:
+        arms["prompted choice"] = {"assign": {"measure": "prompted"}}
     if len(names) > 1:
         arms["teacher's best strategy"] = {"assign": {"whose": "teacher"}}
         arms["longest strategy"] = {"assign": {"fixed": "longest"}}

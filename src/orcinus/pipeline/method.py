@@ -38,12 +38,14 @@ from orcinus.verifiers.judge_prompts import prompts_identity
 Content = Literal["explanation", "answer_only"]
 
 
-def steps_of(recipe: Recipe, base: Path) -> list[Step]:
+def steps_of(recipe: Recipe, base: Path, *, until: str | None = None) -> list[Step]:
     """Return the steps of ``recipe``, inputs first.
 
     Args:
         recipe: What to do.
         base: The folder where the recipe's relative paths start.
+        until: Verb of the last step that is wanted; None wants all. ``train`` trains a student
+            that no arm would ask.
 
     Raises:
         ConfigError: A task file or a local model is missing.
@@ -80,9 +82,11 @@ def steps_of(recipe: Recipe, base: Path) -> list[Step]:
         to_report |= {"teach_assistant": helped, "curate_assistant": kept}
 
     erased = build.erase(to_erase, "explanation")
-    trained = build.train(erased, sampled, made, "explanation")
-    to_evaluate = {"sample": sampled, "assign": assigned, "train": trained, **made}
+    to_evaluate = {"sample": sampled, "assign": assigned, **made}
     to_report["erase"] = erased
+    trained = None
+    if "after" in recipe.evaluate.arms or recipe.retention or until == "train":
+        trained = to_evaluate["train"] = build.train(erased, sampled, made, "explanation")
     if "answer_only" in recipe.evaluate.arms:
         answers = build.erase(to_erase, "answer_only")
         trained_answers = build.train(answers, sampled, made, "answer_only", match=trained)
@@ -92,7 +96,9 @@ def steps_of(recipe: Recipe, base: Path) -> list[Step]:
         to_report["skills"] = assigned
     if to_teach is not sampled:
         to_report["select"] = to_teach
-    to_report |= {"train": trained, "evaluate": build.evaluate(to_evaluate)}
+    if trained is not None:
+        to_report["train"] = trained
+    to_report["evaluate"] = build.evaluate(to_evaluate)
     return ancestors(build.report(to_report))
 
 

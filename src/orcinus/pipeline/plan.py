@@ -164,7 +164,9 @@ def _on_several_machines(
             f"{opening}: the trials that choose the shares of a mix do not run there. Run them "
             "here once, then set the single share that was chosen."
         )
-    step = steps["train"]
+    step = steps.get("train")
+    if step is None:
+        return f"{opening}: evaluate.arms has no `after`, so no student is trained."
     folder, erased = step.folder(run_dir), step.inputs["erase"]
     if not erased.is_done(run_dir):
         return (

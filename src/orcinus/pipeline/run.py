@@ -68,7 +68,7 @@ async def run_recipe(
     run_dir = runtime.workspace / recipe.name
     steps = [
         step
-        for step in steps_of(recipe, base)
+        for step in steps_of(recipe, base, until=until)
         if until is None or VERBS.index(verb_of(step.name)) <= VERBS.index(until)
     ]
     with (
@@ -154,6 +154,8 @@ def _publish(step: Step, run_dir: Path) -> None:
         for name in map(layout.report, ("html", "md", "json")):
             if (made / name).exists():  # reports of release 0.1 have no summary
                 write_atomically(run_dir / name, (made / name).read_bytes())
+        if "train" not in step.inputs:
+            return
         student = _student_of(step.inputs["train"], run_dir)
         write_atomically(student / layout.STUDENT_CARD, (made / layout.MODEL_CARD).read_bytes())
         link_folder(run_dir / layout.STUDENT, student)  # a copy gets the card too

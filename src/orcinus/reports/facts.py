@@ -113,7 +113,7 @@ class Facts:
     models: Mapping[str, str]
     """Name by identity, for models that are identified by a hash alone."""
     student: str
-    """Folder of the student trained on explanations, relative to the run's."""
+    """Folder of the student trained on explanations, relative to the run's; empty without one."""
     card: Card
 
 
@@ -172,7 +172,9 @@ def gather(
         seed=seed,
         steps=tuple((folder.name, records[role]["fingerprint"]) for role, folder in inputs.items()),
         models=models,
-        student=f"{inputs['train'].name}/{records['train']['summary']['model']}",
+        student=f"{inputs['train'].name}/{records['train']['summary']['model']}"
+        if "train" in inputs
+        else "",
         card=_card(inputs["erase"] / layout.LESSONS, _parsed(text), spend, models),
     )
 

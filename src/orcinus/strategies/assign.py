@@ -410,7 +410,7 @@ def _reason(config: AssignConfig, contest: _Contest, floor: float, learnable: bo
         return FIXED_BY.get(config.fixed, "fixed by the recipe")
     names, chosen, overall = contest.names, contest.chosen, contest.overall
     what = MEANING.get(proxy_of(contest.attempts) or "", "accuracy")
-    after = "after a trial lesson with it, " if contest.by == "learned" else ""
+    after = "a trial student taught with it has " if contest.by == "learned" else ""
     believed = (
         f"{after}believed {what} {contest.believed[chosen]:.0%} "
         f"from {contest.counts[chosen]} examples"
