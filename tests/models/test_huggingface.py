@@ -1,6 +1,7 @@
 """Models in this process: answers equal Transformers' generate and do not depend on the batch."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from orcinus.core.errors import ConfigError
+from orcinus.core.errors import CompleterError, ConfigError
 from orcinus.core.requests import chat_request
 from orcinus.core.types import Completion, Message, Messages, Sampling
 from orcinus.models.local.chat_format import Chat
@@ -209,3 +210,46 @@ def test_a_part_of_a_reply_keeps_its_stop_text(tiny_student: Path) -> None:
     [kept] = answer(tiny_student, PROMPTS[:1], Sampling(max_tokens=12, stop=(stop,)), partial="")
     end = free.text.index(stop) + len(stop)
     assert (kept.text, cut.text) == (free.text[:end], free.text[: end - len(stop)].strip())
+
+
+def test_a_cancelled_request_leaves_its_slot_and_disturbs_no_other(tiny_student: Path) -> None:
+    """The tiny student never ends an answer: the cancelled one would hold its slot for hours."""
+
+    async def go() -> tuple[str, float]:
+        config = LocalConfig(path=str(tiny_student), chat_template="chatml")
+        model = LocalModel(config, device="cpu")
+        question = (Message(role="user", content="Add 1 2."),)
+        endless = chat_request(question, Sampling(max_tokens=20_000, stop=("never",)))
+        left = asyncio.create_task(model.complete(endless))
+        await asyncio.sleep(0.1)
+        stays = asyncio.create_task(model.complete(chat_request(question, Sampling(max_tokens=8))))
+        await asyncio.sleep(0.1)
+        left.cancel()
+        found = await stays
+        started = time.monotonic()
+        await model.aclose()
+        return found.text, time.monotonic() - started
+
+    text, seconds = asyncio.run(go())
+    assert text == answer(tiny_student, ["Add 1 2."], Sampling(max_tokens=8))[0].text
+    assert seconds < 10
+
+
+def test_a_question_beyond_the_context_is_refused_where_any_client_may_ask(
+    tiny_student: Path,
+) -> None:
+    async def go() -> Completion:
+        model = LocalModel(LocalConfig(path=str(tiny_student), chat_template="chatml"))
+        model.stay_within_context()
+        assert model.traits.context == 512
+        try:
+            long = (Message(role="user", content="Add 1. " * 600),)
+            with pytest.raises(CompleterError, match="the model reads at most 512"):
+                await model.complete(chat_request(long, Sampling(max_tokens=4)))
+            short = (Message(role="user", content="Add 1 2."),)
+            return await model.complete(chat_request(short, Sampling(max_tokens=10**9)))
+        finally:
+            await model.aclose()
+
+    found = asyncio.run(go())
+    assert found.usage.tokens_in + found.usage.tokens_out <= 512

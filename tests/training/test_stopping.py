@@ -142,7 +142,7 @@ def interrupted_run(folder: Path, *flags: str, number: int) -> str:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     process = orcinus("run", "recipe.yaml", "--until", "train", *flags, cwd=folder, wait=False)
     while process.poll() is None and len(steps_done(folder)) < 14:
-        time.sleep(0.01)
+        time.sleep(0.1)
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     expected = -signal.SIGKILL if number == signal.SIGKILL else 128 + number

@@ -61,6 +61,7 @@ def serve(
 ) -> None:
     """Serve a run's trained student as an OpenAI-compatible endpoint, until interrupted."""
     from orcinus.core.fingerprint import fingerprint
+    from orcinus.models.local.huggingface import LocalModel
     from orcinus.models.open import open_completer
     from orcinus.models.roles import trained_student
     from orcinus.models.server.chat_api import serve_forever
@@ -68,6 +69,9 @@ def serve(
     folder = flags.run_folder(run, runs)
     config, before = trained_student(folder)
     model = open_completer(config, base=folder, device=device, secrets={}, note=flags.show_note)
+
+    if isinstance(model, LocalModel):
+        model.stay_within_context()  # any client may ask
 
     def on_ready(url: str) -> None:
         flags.say(f"serving the student of {folder.name} at {url}; stop with Ctrl-C")

@@ -149,6 +149,8 @@ class Traits:
     """Calls it wants in flight at once; a batch interface wants many. None leaves it to the run."""
     continues: bool = False
     """True when it can continue a partial reply (``Request.partial``)."""
+    context: int | None = None
+    """Tokens of a prompt and its answer that the model was made for; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ Shapes: B rows, T positions, V vocabulary.
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
@@ -27,6 +28,8 @@ from orcinus.models.local.slots import SlotCache, cache_keyword
 from orcinus.models.remote.thinking import split_thinking
 
 Way = Literal["slots", "batch", "alone"]
+FEWEST_SLOTS = 4
+"""Slots, also for a single request: others that come later need not wait until it has ended."""
 REFILL = 8
 """Free slots are refilled once they are an eighth of all: reading prompts one at a time would cost
 as much as it gains."""
@@ -125,7 +128,9 @@ class Decoder:
         """Decode until no request waits; a row that ends gives its slot to the next request."""
         width = length_of(waiting[-1])
         cache = SlotCache(
-            self._model, min(len(waiting), max(1, self._batch_tokens // width)), width
+            self._model,
+            min(max(len(waiting), FEWEST_SLOTS), max(1, self._batch_tokens // width)),
+            width,
         )
         while True:
             free = cache.slots - len(rows)
@@ -230,6 +235,9 @@ class Decoder:
     def _append(self, rows: Sequence[Row], chosen: Sequence[int]) -> None:
         """Append each row's token, or end the row."""
         for row, token in zip(rows, chosen, strict=True):
+            if row.future.cancelled():
+                row.finish = "stop"  # its slot is free for another
+                continue
             if token in self._stops:
                 row.finish, row.ended = "stop", True
                 continue
@@ -269,16 +277,16 @@ class Decoder:
         reasoning, text = split_thinking(text)
         if not row.verbatim:
             text = text.strip()
-        row.future.set_result(
-            Completion(
-                text=text,
-                finish=row.finish or "stop",
-                usage=Usage(tokens_in=len(row.prompt), tokens_out=len(row.written) + row.ended),
-                reasoning=reasoning,
-                logprobs=tuple(row.logprobs) if row.sampling.logprobs else None,
-                latency_s=time.perf_counter() - row.started,
-            )
+        completion = Completion(
+            text=text,
+            finish=row.finish or "stop",
+            usage=Usage(tokens_in=len(row.prompt), tokens_out=len(row.written) + row.ended),
+            reasoning=reasoning,
+            logprobs=tuple(row.logprobs) if row.sampling.logprobs else None,
+            latency_s=time.perf_counter() - row.started,
         )
+        with suppress(InvalidStateError):  # cancelled: nobody waits for it any more
+            row.future.set_result(completion)
 
 
 def length_of(row: Row) -> int:

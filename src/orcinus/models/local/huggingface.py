@@ -20,6 +20,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import orjson
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -34,6 +35,8 @@ from orcinus.models.local.self_check import choose_way
 
 _POSITION_TABLE = re.compile(r"(wpe|pos[a-z_]*)$|pos[a-z_]*\.weights$")
 """Names of modules and buffers that hold a vector for each position."""
+_CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len")
+"""Names of the number of positions in a model's configuration."""
 GATHER_S = 0.005
 """Seconds that the decoder waits for more requests before it starts."""
 
@@ -66,6 +69,8 @@ class LocalModel:
             else device.replace("auto", "cpu")
         )
         self._identity = local_identity(config, Path())
+        self._context = _declared_context(config)
+        self._strict = False
         # Not SimpleQueue: its timed get can block for ever if the time runs out between two checks.
         # CPython 3.11.7 hangs in a loop of `get(timeout=1e-7)` within seconds, and this decoder did
         # on a busy machine.
@@ -85,8 +90,12 @@ class LocalModel:
 
     @property
     def traits(self) -> Traits:
-        """It continues partial replies."""
-        return Traits(continues=True)
+        """It continues partial replies, within the context that its folder names."""
+        return Traits(continues=True, context=self._context)
+
+    def stay_within_context(self) -> None:
+        """Refuse longer questions and end answers there, also where the model could go on."""
+        self._strict = True
 
     async def complete(self, request: Request) -> Completion:
         """Answer, in one batch with the other waiting requests."""
@@ -132,7 +141,7 @@ class LocalModel:
         limit, is_hard = self._limit
         if limit is None or prompt + max_tokens <= limit:
             return max_tokens
-        if not is_hard:
+        if not (is_hard or self._strict):
             self._say_once(
                 f"{self._config.path}: some answers go on beyond the {limit:,} tokens that the "
                 "model was made for; they can be worse"
@@ -254,6 +263,16 @@ def stop_tokens(model: Any, chat: Chat) -> frozenset[int]:
     )
 
 
+def _declared_context(config: LocalConfig) -> int | None:
+    """Return the positions that a model's folder names, read without loading the model."""
+    path = Path(config.path) / "config.json"
+    try:
+        named = orjson.loads(path.read_bytes())
+        return next((int(named[name]) for name in _CONTEXT_FIELDS if name in named), None)
+    except (OSError, ValueError, TypeError):  # a hub id, or a folder that cannot be loaded either
+        return None
+
+
 def position_limit(model: Any) -> tuple[int | None, bool]:
     """Return the number of positions that a model was made for, and True if it has no others.
 
@@ -263,7 +282,7 @@ def position_limit(model: Any) -> tuple[int | None, bool]:
     limit = next(
         (
             value
-            for name in ("max_position_embeddings", "n_positions", "max_seq_len")
+            for name in _CONTEXT_FIELDS
             if isinstance(value := getattr(config, name, None), int) and value > 0
         ),
         None,

@@ -10,39 +10,47 @@ machine alone unless ``host`` says otherwise, and asks for no key.
 
 import asyncio
 import json
+import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
-from orcinus.core.errors import CompleterError
+from orcinus.core.errors import CompleterError, one_line
+from orcinus.core.printing import printable
 from orcinus.core.protocols import Completer
 from orcinus.core.requests import ANY_STRATEGY, chat_request
-from orcinus.core.types import Completion, Message, Messages, Request, Sampling
+from orcinus.core.types import Completion, Messages, Request
+from orcinus.models.server.http import (
+    MAX_HEAD_BYTES,
+    Head,
+    HttpError,
+    linger,
+    read_body,
+    read_head,
+    write,
+)
+from orcinus.models.server.parameters import flag, messages_of, sampling_of
 from orcinus.models.server.sockets import socket_server
 
 MAX_REQUEST_BYTES = 16 * 2**20
 """Bytes of a request, at most."""
-DEFAULT_MAX_TOKENS = 1024
-"""Limit on written tokens for a client that sets none."""
-_REASONS = {
-    200: "OK",
-    400: "Bad Request",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    413: "Content Too Large",
-}
-
-
-class _HttpError(Exception):
-    """An HTTP error to send back."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+BYTES_PER_TOKEN = 256
+"""Bytes of a request for each token of the model's context. No longer one can fit: a token has four
+bytes on average, and JSON escapes a character with six."""
+MOST_BODY_BYTES = 256 * 2**20
+"""Bytes of all requests that are being read or answered. Beyond it clients are told to wait."""
+MOST_WAITING = 1024
+"""Requests that wait or are being answered, as many as the engine of orcinus ever sends."""
+MOST_FROM_ONE = 512
+"""Of those, the requests from one address: another client finds room."""
+LOOK_S = 0.2
+"""Seconds between two looks whether the client that waits for an answer has left."""
+_log = logging.getLogger("orcinus.serve")
 
 
 def any_strategy(messages: Messages) -> str:
@@ -57,6 +65,16 @@ class _ServedModel:
     before: Messages
     strategy_of: Callable[[Messages], str]
     fingerprint: str | None
+    host: str
+    """The address that the server listens on."""
+    load: "_Load"
+
+    @property
+    def longest_body(self) -> int:
+        """Bytes of a request, at most."""
+        context = self.model.traits.context
+        most = MAX_REQUEST_BYTES if context is None else context * BYTES_PER_TOKEN
+        return min(MAX_REQUEST_BYTES, max(MAX_HEAD_BYTES, most))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +113,17 @@ async def chat_server(
     Yields:
         The base URL, up to and including ``/v1``.
     """
-    served = _ServedModel(model, name or model.model, before, strategy_of, fingerprint)
+    served = _ServedModel(
+        model, name or model.model, before, strategy_of, fingerprint, host, _Load()
+    )
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await _answer_one(reader, writer, served):
             pass
 
-    async with socket_server(converse, host=host, port=port, limit=MAX_REQUEST_BYTES) as chosen:
-        yield f"http://{host}:{chosen}/v1"
+    async with socket_server(converse, host=host, port=port, limit=MAX_HEAD_BYTES) as chosen:
+        shown = f"[{host}]" if ":" in host else host
+        yield f"http://{shown}:{chosen}/v1"
 
 
 async def serve_forever(
@@ -137,37 +158,72 @@ async def _answer_one(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, served: _ServedModel
 ) -> bool:
     """Answer one request; return False if the connection must be closed."""
-    head = await reader.readuntil(b"\r\n\r\n")
-    request_line, *header_lines = head.decode("latin-1").split("\r\n")
-    headers = {
-        name.strip().lower(): value.strip()
-        for name, _, value in (line.partition(":") for line in header_lines)
-    }
-    keep = headers.get("connection", "").lower() != "close"
+    keep = False
     try:
-        method, path = request_line.split(" ")[:2]
-        length = int(headers.get("content-length", "0"))
-        if length > MAX_REQUEST_BYTES:
-            keep = False
-            raise _HttpError(413, "the request is too large")
-        body = await reader.readexactly(length)
-        reply, stream = await _route(method, path.partition("?")[0], body, served)
+        head = await read_head(reader, served.host)
+        keep = head.keeps_connection
+        with served.load.admit(_address(writer), min(head.length, served.longest_body)):
+            body = await read_body(reader, head, served.longest_body)
+            reply, stream = await _route(head, body, served, reader)
         if stream:
             await _send_stream(writer, reply)
         else:
             await _send(writer, 200, reply)
-    except _HttpError as error:
-        await _send(writer, error.status, _format_error(str(error)))
-    except ValueError as error:
-        keep = False
-        await _send(writer, 400, _format_error(f"not an HTTP request: {error}"))
+    except HttpError as error:
+        await _send(writer, error.status, _format_error(error))
+        if error.closes:
+            await linger(reader, writer)
+            return False
+        return keep
+    except (ConnectionError, asyncio.IncompleteReadError):
+        raise
+    except Exception as error:  # noqa: BLE001 (one client must not end the server)
+        _log.warning("a request failed: %s", one_line(printable(repr(error)), 300))
+        await _send(writer, 500, _format_error(HttpError(500, "the server failed to answer")))
+        return False
     return keep
 
 
+@dataclass(slots=True)
+class _Load:
+    """The requests that are being read or answered, so that no client can take all the room."""
+
+    body_bytes: int = 0
+    waiting: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def admit(self, address: str, body_bytes: int) -> Iterator[None]:
+        """Count a request while the block runs.
+
+        Raises:
+            HttpError: There is no room for it.
+        """
+        if (
+            self.waiting.total() >= MOST_WAITING
+            or self.waiting[address] >= MOST_FROM_ONE
+            or self.body_bytes + body_bytes > MOST_BODY_BYTES
+        ):
+            raise HttpError(503, "the server is busy; try again in a moment").closing()
+        self.waiting[address] += 1
+        self.body_bytes += body_bytes
+        try:
+            yield
+        finally:
+            self.waiting[address] -= 1
+            self.body_bytes -= body_bytes
+            if not self.waiting[address]:
+                del self.waiting[address]
+
+
+def _address(writer: asyncio.StreamWriter) -> str:
+    peer = writer.get_extra_info("peername")
+    return str(peer[0]) if peer else ""
+
+
 async def _route(
-    method: str, path: str, body: bytes, served: _ServedModel
+    head: Head, body: bytes, served: _ServedModel, reader: asyncio.StreamReader
 ) -> tuple[dict[str, Any], bool]:
-    if path == "/v1/models" and method == "GET":
+    if head.path == "/v1/models" and head.method == "GET":
         return {
             "object": "list",
             "data": [
@@ -179,54 +235,62 @@ async def _route(
                 }
             ],
         }, False
-    if path != "/v1/chat/completions":
-        raise _HttpError(404, f"there is no {path} here; POST /v1/chat/completions")
-    if method != "POST":
-        raise _HttpError(405, f"{path} takes POST")
+    if head.path != "/v1/chat/completions":
+        raise HttpError(404, f"there is no {head.path[:100]} here; POST /v1/chat/completions")
+    if head.method != "POST":
+        raise HttpError(405, f"{head.path} takes POST")
     asked = _parse(body, served)
     try:
-        completion = await served.model.complete(asked.request)
+        completion = await _while_connected(served.model.complete(asked.request), reader)
     except CompleterError as error:
         # 400 and not 404: the endpoint and the model are there, this question is not.
-        raise _HttpError(400, str(error)) from error
+        raise HttpError(400, str(error)) from error
     if asked.request.partial is not None and not asked.keep_stop:
         completion = _without_stop(completion, asked.request.sampling.stop)
     return _format_completion(served, completion), asked.stream
 
 
+async def _while_connected(
+    answer: Coroutine[Any, Any, Completion], reader: asyncio.StreamReader
+) -> Completion:
+    """Return the answer; cancel it when the client leaves.
+
+    Raises:
+        ConnectionError: The client has left.
+    """
+    task = asyncio.ensure_future(answer)
+    try:
+        while not (await asyncio.wait({task}, timeout=LOOK_S))[0]:
+            if reader.at_eof():
+                raise ConnectionResetError("the client has left")
+        return task.result()
+    finally:
+        task.cancel()
+
+
 def _parse(body: bytes, served: _ServedModel) -> _ChatRequest:
-    """Read one chat request."""
+    """Read one chat request.
+
+    Raises:
+        HttpError: It is none, or a parameter is out of its range.
+    """
     try:
         asked = orjson.loads(body)
-        messages = tuple(
-            Message(role=item["role"], content=_parse_content(item["content"]))
-            for item in asked["messages"]
-        )
-        stop = asked.get("stop") or ()
-        sampling = Sampling(
-            temperature=float(asked.get("temperature") or 0.0),
-            top_p=float(asked.get("top_p") or 1.0),
-            max_tokens=int(
-                asked.get("max_completion_tokens") or asked.get("max_tokens") or DEFAULT_MAX_TOKENS
-            ),
-            stop=(stop,) if isinstance(stop, str) else tuple(stop),
-            seed=asked.get("seed"),
-            logprobs=bool(asked.get("logprobs")),
-        )
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _HttpError(400, f"not a chat request: {error!r}") from error
-    if not messages:
-        raise _HttpError(400, "messages is empty")
-    keep_stop = bool(asked.get("include_stop_str_in_output"))
+    except orjson.JSONDecodeError as error:
+        raise HttpError(400, f"not JSON: {error}") from error
+    if not isinstance(asked, dict):
+        raise HttpError(400, "not a chat request: it must be a JSON object")
+    messages, sampling = messages_of(asked), sampling_of(asked, served.model.traits.context)
+    keep_stop = flag(asked, "include_stop_str_in_output")
     partial = "" if keep_stop else None
-    if asked.get("continue_final_message"):
+    if flag(asked, "continue_final_message"):
         messages, partial = _partial_reply(messages, served)
     if messages[0].role not in ("system", "developer"):
         messages = (*served.before, *messages)
     strategy = served.strategy_of(messages)
     return _ChatRequest(
         chat_request(messages, sampling, strategy=strategy, partial=partial),
-        stream=bool(asked.get("stream")),
+        stream=flag(asked, "stream"),
         keep_stop=keep_stop,
     )
 
@@ -235,9 +299,9 @@ def _partial_reply(messages: Messages, served: _ServedModel) -> tuple[Messages, 
     """Split a conversation from the partial reply that it ends with."""
     *before, last = messages
     if not served.model.traits.continues:
-        raise _HttpError(400, f"continue_final_message: {served.name} cannot continue a text")
+        raise HttpError(400, f"continue_final_message: {served.name} cannot continue a text")
     if last.role != "assistant" or not before:
-        raise _HttpError(400, "continue_final_message: the last message is not the assistant's")
+        raise HttpError(400, "continue_final_message: the last message is not the assistant's")
     return tuple(before), last.content
 
 
@@ -245,12 +309,6 @@ def _without_stop(completion: Completion, stops: Sequence[str]) -> Completion:
     """Return the completion without the stop text that ended it and without outer blanks."""
     stop = next((stop for stop in stops if completion.text.endswith(stop)), "")
     return replace(completion, text=completion.text.removesuffix(stop).strip())
-
-
-def _parse_content(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(part["text"] for part in content)
 
 
 def _format_completion(served: _ServedModel, completion: Completion) -> dict[str, Any]:
@@ -286,15 +344,16 @@ def _format_logprobs(logprobs: Sequence[float]) -> list[dict[str, Any]]:
     ]
 
 
-def _format_error(message: str) -> dict[str, Any]:
+def _format_error(error: HttpError) -> dict[str, Any]:
+    kind = "invalid_request_error" if error.status < 500 else "server_error"
     return {
-        "error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+        "error": {"message": str(error), "type": kind, "param": error.param, "code": error.code}
     }
 
 
 async def _send(writer: asyncio.StreamWriter, status: int, reply: dict[str, Any]) -> None:
     body = orjson.dumps(reply)
-    await _write_response(writer, status, "application/json", body)
+    await write(writer, status, "application/json", body)
 
 
 async def _send_stream(writer: asyncio.StreamWriter, reply: dict[str, Any]) -> None:
@@ -312,16 +371,4 @@ async def _send_stream(writer: asyncio.StreamWriter, reply: dict[str, Any]) -> N
         },
     ]
     body = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
-    await _write_response(writer, 200, "text/event-stream", body.encode())
-
-
-async def _write_response(
-    writer: asyncio.StreamWriter, status: int, content_type: str, body: bytes
-) -> None:
-    lines = (
-        f"HTTP/1.1 {status} {_REASONS[status]}",
-        f"content-type: {content_type}",
-        f"content-length: {len(body)}",
-    )
-    writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-    await writer.drain()
+    await write(writer, 200, "text/event-stream", body.encode())

@@ -1,0 +1,119 @@
+"""Check the parameters of a chat request as OpenAI's servers do.
+
+sampling_of({"max_tokens": -5}, context=512) ──► HttpError 400, param "max_tokens"
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from orcinus.core.types import Message, Messages, Role, Sampling
+from orcinus.models.server.http import HttpError
+
+DEFAULT_MAX_TOKENS = 1024
+"""Limit on written tokens for a client that sets none."""
+MOST_STOPS = 16
+"""Stop texts. OpenAI takes 4; each one is searched for after every token."""
+LONGEST_STOP = 1000
+"""Characters of a stop text."""
+HOTTEST = 2.0
+"""The highest temperature, as OpenAI's."""
+
+
+def sampling_of(asked: Mapping[str, Any], context: int | None) -> Sampling:
+    """Return the sampling that a request asks for, within the model's context.
+
+    Raises:
+        HttpError: A parameter has a wrong type or is out of its range.
+    """
+    if _whole(asked, "n", 1, 1) != 1:
+        raise _wrong("n", "must be 1")
+    newer = "max_completion_tokens"
+    name = newer if asked.get(newer) is not None else "max_tokens"
+    most = _whole(asked, name, DEFAULT_MAX_TOKENS, least=1)
+    seed = asked.get("seed")
+    return Sampling(
+        temperature=_number(asked, "temperature", 0.0, HOTTEST),
+        top_p=_number(asked, "top_p", 1.0, 1.0) or 1.0,
+        max_tokens=most if context is None else min(most, context),
+        stop=_stops(asked.get("stop")),
+        seed=None if seed is None else _whole(asked, "seed", 0, least=-(2**63)),
+        logprobs=flag(asked, "logprobs"),
+    )
+
+
+def messages_of(asked: Mapping[str, Any]) -> Messages:
+    """Return the turns of a request.
+
+    Raises:
+        HttpError: They are missing, or one has another shape.
+    """
+    given = asked.get("messages")
+    if not isinstance(given, list) or not given:
+        raise _wrong("messages", "must be a list of at least one message")
+    return tuple(_message(item, f"messages[{i}]") for i, item in enumerate(given))
+
+
+def flag(asked: Mapping[str, Any], name: str) -> bool:
+    """Return a parameter that is true or false.
+
+    Raises:
+        HttpError: It is neither.
+    """
+    value = asked.get(name)
+    if value not in (None, True, False):
+        raise _wrong(name, "must be true or false")
+    return bool(value)
+
+
+def _message(item: Any, where: str) -> Message:
+    if not isinstance(item, dict):
+        raise _wrong(where, "must be an object with role and content")
+    role: Any = item.get("role")
+    content = item.get("content")
+    if role not in get_args(Role):
+        raise _wrong(f"{where}.role", f"must be one of {', '.join(get_args(Role))}")
+    if isinstance(content, list):
+        parts = [part.get("text") if isinstance(part, dict) else None for part in content]
+        if not all(isinstance(part, str) for part in parts):
+            raise _wrong(f"{where}.content", "must hold parts with a text, and no others")
+        content = "".join(map(str, parts))
+    if not isinstance(content, str):
+        raise _wrong(f"{where}.content", "must be a text")
+    return Message(role=role, content=content)
+
+
+def _number(asked: Mapping[str, Any], name: str, default: float, most: float) -> float:
+    value = asked.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wrong(name, "must be a number")
+    if not (math.isfinite(value) and 0 <= value <= most):
+        raise _wrong(name, f"must be between 0 and {most:g}, this is {value:g}")
+    return float(value)
+
+
+def _whole(asked: Mapping[str, Any], name: str, default: int, least: int) -> int:
+    value = asked.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _wrong(name, "must be a whole number")
+    if not least <= value < 2**63:
+        raise _wrong(name, f"must be at least {least}, this is {value}")
+    return value
+
+
+def _stops(given: Any) -> tuple[str, ...]:
+    stops = [] if given is None else [given] if isinstance(given, str) else given
+    if not isinstance(stops, list) or not all(isinstance(stop, str) and stop for stop in stops):
+        raise _wrong("stop", "must be a text, or a list of texts that are not empty")
+    if len(stops) > MOST_STOPS or any(len(stop) > LONGEST_STOP for stop in stops):
+        raise _wrong("stop", f"takes {MOST_STOPS} texts of {LONGEST_STOP:,} characters at most")
+    return tuple(stops)
+
+
+def _wrong(name: str, why: str) -> HttpError:
+    message = f"Invalid value for '{name}': it {why}."
+    return HttpError(400, message, param=name, code="invalid_value")
