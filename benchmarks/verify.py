@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from orcinus.verifiers.answers.number import reference_value, value_of
+from orcinus.verifiers.answers.quantities import reference_value, value_of
 from orcinus.verifiers.answers.text import Outcome
 from orcinus.verifiers.rules import judge
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from orcinus.core.types import Example, Judged
-from orcinus.verifiers.answers.number import value_of
+from orcinus.verifiers.answers.quantities import value_of
 
 MIN_ANSWERS = 3
 """Answers to a question. Two answers cannot have a majority against a third."""

@@ -6,7 +6,8 @@ answer type ``program``             →  the program runs, followed by the refer
 
 import re
 
-from orcinus.verifiers.answers.text import Outcome, without_thinking
+from orcinus.verifiers.answers.channels import final_channel
+from orcinus.verifiers.answers.text import Outcome
 from orcinus.verifiers.sandbox import has_sandbox, run_program
 
 _BLOCK = re.compile(
@@ -21,7 +22,7 @@ def final_program(text: str) -> str | None:
     """Return the program that a text ends with and that prints its answer; None without one."""
     if "```" not in text:
         return None
-    text = without_thinking(text).rstrip().removesuffix("```")
+    text = final_channel(text).rstrip().removesuffix("```")
     # A pattern for the whole block would cost more than the rest of a verdict.
     start = text.rfind("```")
     head = _HEAD.match(text, start) if start >= 0 else None
@@ -51,7 +52,7 @@ def passes(text: str, tests: str) -> Outcome:
         The value 1.0 if nothing fails, 0.0 if something does, and None if there is no program, or
         one that needs what the sandbox lacks.
     """
-    blocks = [found[2] for found in _BLOCK.finditer(without_thinking(text))]
+    blocks = [found[2] for found in _BLOCK.finditer(final_channel(text))]
     program = (
         blocks[-1]
         if blocks

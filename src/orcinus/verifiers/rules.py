@@ -24,7 +24,8 @@ from orcinus.verifiers.answers.maths import (
     is_puzzle,
     solves_puzzle,
 )
-from orcinus.verifiers.answers.number import find_number, names_number
+from orcinus.verifiers.answers.number import find_number
+from orcinus.verifiers.answers.quantities import names_number
 from orcinus.verifiers.answers.spans import find_spans, same_spans
 from orcinus.verifiers.answers.text import FoundAnswer, Outcome
 from orcinus.verifiers.programs import final_program, passes, printed_by
@@ -75,11 +76,16 @@ def judge(
     if found.answer is None:
         return Outcome(None, None, rule + found.rule)
     if reference is None:
-        return Outcome(None, found.answer, "there is no reference to compare with")
+        return Outcome(
+            None, found.answer, "there is no reference to compare with", found.confidence
+        )
     if answer_type == "math" and not found.several:
         return _judge_math(found, rule, _as_tuple(reference), library=library)
-    right = not found.several and _is_right(found.answer, answer_type, reference)
-    return Outcome(1.0 if right else 0.0, found.answer, rule + found.rule)
+    answer = found.answer
+    right = not found.several and _is_right(answer, answer_type, reference)
+    if not right and found.whole is not None and _is_right(found.whole, answer_type, reference):
+        right, answer = True, found.whole
+    return Outcome(1.0 if right else 0.0, answer, rule + found.rule, found.confidence)
 
 
 def find_answer(

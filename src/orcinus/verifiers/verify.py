@@ -11,7 +11,7 @@ from orcinus.verifiers.answers.maths import NEEDS_LIBRARY
 from orcinus.verifiers.ifeval import follows_all
 from orcinus.verifiers.judge_prompts import left_to_judge
 
-VERSION = 2
+VERSION = 3
 """Raised when a rule changes, so that a verdict shows which rules it was made by."""
 
 

@@ -1,6 +1,7 @@
 """Find an answer of yes or no, true or false.
 
-find_bool("No doubt, it is true.")  →  FoundAnswer("yes", …)
+find_bool("No doubt, it is true.")   →  FoundAnswer("yes", …)
+find_bool("False or True is True")   →  FoundAnswer("yes", …): the result of the expression
 """
 
 import re
@@ -9,39 +10,94 @@ from orcinus.verifiers.answers.denials import is_denied
 from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
+    Statement,
     cleaned,
-    corrected,
+    find_final,
     sentences,
-    statement,
     without_emphasis,
     without_latex_text,
 )
 
-_WORD = re.compile(r"(?<![\w'-])(yes|yep|yeah|no|nope|true|false)(?![\w'-])", re.IGNORECASE)
-_VALUES = {
+_ENGLISH = {
     "yes": "yes",
     "yep": "yes",
     "yeah": "yes",
+    "yup": "yes",
     "true": "yes",
     "no": "no",
     "nope": "no",
+    "nah": "no",
     "false": "no",
 }
+_ABROAD = {
+    "yes": (
+        "ja wahr richtig stimmt oui vrai exact sí si verdadero cierto sim verdadeiro vero tak",
+        "prawda да верно правда так істина evet doğru có đúng ya benar ναι σωστό ano pravda",
+        "igen igaz kyllä jah adevărat 是 是的 对 對 正确 正確 真 はい 正しい 네 예 맞습니다 참",
+        "نعم صحيح بله درست हाँ हां सही जी כן נכון ใช่ จริง",
+    ),
+    "no": (
+        "nein falsch non faux falso não nao nie fałsz нет неверно неправда ложь ні hayır yanlış",
+        "không sai tidak bukan salah όχι λάθος ne nem hamis ei nej nee onwaar nu",
+        "否 不 不是 不对 不對 错误 錯誤 错 錯 假 いいえ 違います 正しくない",
+        "아니요 아니오 아니다 거짓",
+        "لا خطأ خیر نه غلط नहीं गलत לא ไม่ ไม่ใช่ เท็จ",
+    ),
+}
+"""Words of other languages; they count only at the start of a text or of its answer."""
+_WORDS_ABROAD = {
+    word: value for value, lines in _ABROAD.items() for line in lines for word in line.split()
+}
+_VALUES = {**_WORDS_ABROAD, **_ENGLISH}
 _OPPOSITE = {"yes": "no", "no": "yes"}
-_BOTH = re.compile(
-    r"\byes\s+(?:and|or)\s+no\b|\btrue\s+(?:and|or)\s+false\b|\byes\s*/\s*no\b", re.IGNORECASE
+_WORD = re.compile(rf"(?<![\w'-])({'|'.join(_ENGLISH)})(?![\w'-])", re.IGNORECASE)
+_FIRST_WORD = re.compile(rf"\W*({'|'.join(_ENGLISH)})(?=[\s.,;:!]|\Z)", re.IGNORECASE)
+_SPACED_ABROAD = "|".join(
+    sorted((re.escape(word) for word in _WORDS_ABROAD if not "぀" <= word[0] <= "鿿"), key=len)[::-1]
 )
+_UNSPACED_ABROAD = "|".join(
+    sorted((re.escape(word) for word in _WORDS_ABROAD if "぀" <= word[0] <= "鿿"), key=len)[::-1]
+)
+_FIRST_WORD_ABROAD = re.compile(
+    rf"\W*(?:({_SPACED_ABROAD})(?=[\s.,;:!،।]|\Z)|({_UNSPACED_ABROAD}))", re.IGNORECASE
+)
+_PAIR = r"(?:yes\W+{0}\W+no|no\W+{0}\W+yes|true\W+{0}\W+false|false\W+{0}\W+true)"
+_BOTH = re.compile(
+    rf"\b(?:{_PAIR.format('(?:and|or|nor)')}|(?:yes|no|true|false)\s*/\s*(?:yes|no|true|false))\b",
+    re.IGNORECASE,
+)
+_TRIGGER = re.compile(
+    r"[(\[]\s*(?:answer\s+)?(?:with\s+)?(?:yes|no|true|false)\s*(?:or|/|,|\|)\s*(?:yes|no|true"
+    r"|false)\s*[)\]]"
+    r"|\A\W*(?:yes or no|true or false)\s*[:?]",
+    re.IGNORECASE,
+)
+"""The question's own words: "(Yes or No)"."""
 _REWRITING = re.compile(r"(?:[=(]|\bnot)\s*not\s+\Z")
 """A step of a computation, such as "= not False", states no answer yet."""
-_QUESTION = re.compile(r"\A\W*(?:yes or no|true or false)\s*[:?]", re.IGNORECASE)
-_RESULT = re.compile(r"=\s*(yes|no|true|false)\W*\Z", re.IGNORECASE)
+_RESULT = re.compile(
+    r"(?:=|→|->|=>|\b(?:is|equals?|gives?|becomes?|yields?|evaluates?\s+to|results?\s+in"
+    r"|simplifies\s+to"
+    r"|reduces\s+to|returns?|be))\s*(?:therefore\s+|thus\s+|simply\s+)?[\"'(*]*(yes|no|true"
+    r"|false)\W*\Z",
+    re.IGNORECASE,
+)
+_EXPRESSION = re.compile(
+    r"\b(?:true|false)\b[\s()\"'`]*(?:and|or|xor|&+|\|+|==)[\s()\"'`]*(?:not\b[\s()]*)*(?:true"
+    r"|false)\b",
+    re.IGNORECASE,
+)
+"""Truth values joined by operators."""
 _IDIOM = re.compile(
     r"\bno (?:doubt|matter|one|longer|more|way)\b,?|\bthere (?:is|are|was|were) no\b|\b(?:has|have"
-    r"|had) no\b",
+    r"|had) no\b|\btrue to\b|\bin no (?:way|case)\b",
     re.IGNORECASE,
 )
 _UNDECIDED = re.compile(
-    r"\A\W*(?:not (?:known|certain|clear|sure)|unknown|uncertain|unclear|cannot be determined)",
+    r"\A\W*(?:is |are )?(?:not (?:known|certain|clear|sure)|unknown|uncertain|unclear|disputed"
+    r"|debatable"
+    r"|undecided|unsettled|cannot be (?:determined|known|answered)|can't be (?:determined|known)"
+    r"|(?:currently |still |highly )?(?:disputed|debated|unknown|unclear))",
     re.IGNORECASE,
 )
 _JUDGED = re.compile(
@@ -51,12 +107,29 @@ _JUDGED = re.compile(
     re.IGNORECASE,
 )
 """A judgement of the question itself; searched for if neither yes nor no is said."""
-_OPEN = re.compile(r"\b(?:whether|if)\b", re.IGNORECASE)
+_ASSURED = re.compile(
+    r"\A\W*(?:(?P<no>(?:certainly|definitely|absolutely|of course|surely|probably|clearly"
+    r"|obviously) not"
+    r"|not (?:at all|really|possible|true|correct)|by no means|in no way|negative|never"
+    r"|impossible|far from it"
+    r"|it(?: is|'s) not (?:the case|possible|true)\b|it(?: is|'s) (?:im|not )possible\b)"
+    r"|(?P<yes>certainly|definitely|absolutely|of course|indeed|affirmative|surely|it is the case"
+    r"|that's right|(?:that is|you are|you're) right))(?=[\s.,;:!]|\Z)",
+    re.IGNORECASE,
+)
+"""Other ways to say yes or no, at the start of the only sentence."""
+_OPEN = re.compile(
+    r"\b(?:whether|if|depends|unclear|unsure|not sure|not certain|unknown|uncertain|undecided"
+    r"|disputed"
+    r"|hard to (?:say|tell)|can(?:not|'t) (?:say|tell|determine|decide|know|be)|could not|no way"
+    r" to)\b",
+    re.IGNORECASE,
+)
 
 
 def truth_of(word: str) -> str | None:
     """Return ``yes`` or ``no`` for a word that means it."""
-    return _VALUES.get(word.strip().casefold().rstrip("."))
+    return _VALUES.get(word.strip().casefold().rstrip(".!。"))
 
 
 def find_bool(response: str, *, cut_off: bool = False) -> FoundAnswer:
@@ -64,61 +137,107 @@ def find_bool(response: str, *, cut_off: bool = False) -> FoundAnswer:
     text, why = cleaned(response)
     if not text:
         return FoundAnswer(None, why)
-    text = _QUESTION.sub(" ", without_emphasis(text))
-    place = statement(text)
-    fixed = corrected(place.text)
-    if fixed and (found := _last_word((sentences(fixed) or [""])[-1])):
-        return FoundAnswer(found.answer, f"corrected: {found.rule}", found.several)
-    if place.rule != "text":
-        tail = without_latex_text(place.text)
-        first = (sentences(tail) or [""])[0]
-        if _UNDECIDED.match(first):
-            return FoundAnswer(None, "undecided")
-        found = _first_word(first) or _first_word(tail)
-        if found is not None:
-            return FoundAnswer(found.answer, f"{place.rule}: {found.rule}", found.several)
-    if cut_off:
-        return FoundAnswer(None, "cut off before an answer was announced")
-    parts = sentences(text)
-    opening = parts[0] if parts else ""
-    start = re.match(r"\W*(yes|yep|yeah|no|nope|true|false)(?=[\s.,;:!]|\Z)", text, re.IGNORECASE)
-    if start and not _IDIOM.match(opening) and not _BOTH.search(opening):
-        return FoundAnswer(_VALUES[start.group(1).casefold()], "first word")
-    for sentence in reversed(parts[-2:]):
-        found = _last_word(sentence)
-        if found is not None:
-            return found
+    return find_final(_TRIGGER.sub(" ", without_emphasis(text)), _read, cut_off=cut_off)
+
+
+def _read(place: Statement, text: str) -> FoundAnswer | None:
+    if place.rule == "text":
+        return _of_text(place.text)
+    tail = without_latex_text(place.text)
+    first = (sentences(tail) or [""])[0]
+    if _UNDECIDED.match(first):
+        return FoundAnswer(None, "undecided")
+    found = _of_sentence(first, last=False) or _of_sentence(tail, last=False) or _abroad(tail)
+    return found or FoundAnswer(None, "the answer is announced but is neither yes nor no")
+
+
+def _of_text(text: str) -> FoundAnswer | None:
+    """Read a text that announces nothing: its first word, or its last sentences."""
     if has_refusal(text):
         return FoundAnswer(None, "refused")
+    parts = sentences(text)
+    opening = parts[0] if parts else ""
+    start = _FIRST_WORD.match(text)
+    if (
+        start
+        and not _IDIOM.match(opening)
+        and not _BOTH.search(opening)
+        and not _EXPRESSION.search(opening)
+    ):
+        return FoundAnswer(_VALUES[start[1].casefold()], "first word")
+    if found := _abroad(text):
+        return found
+    for sentence in reversed(parts[-2:]):
+        found = _of_sentence(sentence, last=True)
+        if found is not None:
+            return found
     if parts and (judged := _JUDGED.search(parts[-1].strip())) and not _OPEN.search(parts[-1]):
         right = judged["word"].casefold() in ("correct", "right")
         return FoundAnswer(
-            "yes" if right != bool(judged["denied"]) else "no", "said to be right or wrong"
+            "yes" if right != bool(judged["denied"]) else "no",
+            "said to be right or wrong",
+            confidence="only candidate",
+        )
+    if len(parts) == 1 and (assured := _ASSURED.match(parts[0])):
+        return FoundAnswer(
+            "no" if assured["no"] else "yes", "said in other words", confidence="only candidate"
         )
     return FoundAnswer(None, "neither yes nor no is said")
 
 
+def _of_sentence(sentence: str, *, last: bool) -> FoundAnswer | None:
+    """Read a sentence: the result of an expression, or else its first or last truth value.
+
+    Args:
+        sentence: The sentence.
+        last: True if it argues, so that its last truth value counts.
+    """
+    if result := _RESULT.search(sentence):
+        if last or _EXPRESSION.search(sentence, 0, result.start()):
+            sentence = result[1]
+    elif _EXPRESSION.search(sentence) and not _is_pair(sentence):
+        return FoundAnswer(None, "an expression without its result")
+    if _BOTH.search(sentence):
+        return (
+            FoundAnswer(None, "undecided")
+            if _OPEN.search(sentence)
+            else FoundAnswer("yes, no", "both", several=True)
+        )
+    words = _words(sentence)
+    if not words:
+        return None
+    if not last:
+        return FoundAnswer(words[0], "first word")
+    one = len(set(words)) == 1
+    return FoundAnswer(
+        words[-1], "last sentence", confidence="only candidate" if one else "guessed"
+    )
+
+
+def _is_pair(sentence: str) -> bool:
+    """Return True if a sentence names just both values, "either false or true"."""
+    return _BOTH.search(sentence) is not None and len(_words(sentence)) == 2
+
+
 def _words(text: str) -> list[str]:
-    plain = _IDIOM.sub(" ", text) if "no " in text.casefold() or "No " in text else text
+    plain = _IDIOM.sub(" ", text) if "no " in text.casefold() or "true to" in text else text
     words = []
     for match in _WORD.finditer(plain):
-        word = _VALUES[match.group().casefold()]
-        denied = is_denied(plain, match.start()) and not _REWRITING.search(plain, 0, match.start())
+        word = _ENGLISH[match.group().casefold()]
+        denied = is_denied(plain, match.start()) and not _REWRITING.search(
+            plain, max(0, match.start() - 20), match.start()
+        )
         words.append(_OPPOSITE[word] if denied else word)
     return words
 
 
-def _first_word(text: str) -> FoundAnswer | None:
-    if _BOTH.search(text):
-        return FoundAnswer("yes, no", "both", several=True)
-    words = _words(text)
-    return FoundAnswer(words[0], "first word") if words else None
-
-
-def _last_word(sentence: str) -> FoundAnswer | None:
-    if result := _RESULT.search(sentence):
-        sentence = result[1]
-    if _BOTH.search(sentence):
-        return FoundAnswer("yes, no", "both", several=True)
-    words = _words(sentence)
-    return FoundAnswer(words[-1], "last sentence") if words else None
+def _abroad(text: str) -> FoundAnswer | None:
+    """Read the first word as one of another language."""
+    match = _FIRST_WORD_ABROAD.match(text)
+    return (
+        FoundAnswer(
+            _WORDS_ABROAD[(match[1] or match[2]).casefold()], "first word in another language"
+        )
+        if match
+        else None
+    )

@@ -8,17 +8,19 @@ response that names two options counts as several answers, and so as a wrong one
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 
 from orcinus.verifiers.answers.denials import DENIAL
 from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
+    Statement,
     cleaned,
-    corrected,
+    find_final,
     last_line,
     sentences,
-    statement,
     without_emphasis,
     without_latex_text,
 )
@@ -35,21 +37,30 @@ _IN_BRACKETS = re.compile(r"[(\[]\s*([A-Z])\s*[)\]]")
 _ALONE = re.compile(r"(?<![\w'(\[\\-])([A-Z])(?=[).:,;!\]\s]|\Z)(?!\s*')")
 _DENIED_BEFORE = re.compile(
     rf"(?:{DENIAL}|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\bexcept|\ball but"
-    rf"|\beverything but)\s+(?:be\s+|option\s+|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
+    rf"|\beverything but|\bneither)\s+(?:be\s+|option\s+|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
     re.IGNORECASE,
 )
 _DENIED_AFTER = re.compile(
-    r"[)\]\"']*\s*(?:(?:is|are|was|cannot be|can't be|seems?|looks?)\s+(?:\w+ly\s+)?(?:not\b|wrong"
-    r"|incorrect|false|ruled out|eliminated|out\b|impossible|implausible|weak)|isn't|does(?:n't"
-    r"| not)|\?)",
+    r"[)\]\"']*\s*(?:(?:is|are|was|were|cannot be|can't be|seems?|looks?)\s+(?:\w+ly\s+|all\s+"
+    r"|both\s+|also\s+)?(?:not\b|wrong"
+    r"|incorrect|false|ruled out|eliminated|out\b|impossible|implausible|weak)|isn't|aren't"
+    r"|do(?:es)?(?:n't"
+    r"| not)|contradicts?|fails?\b|can(?:not|'t) be|\?)",
     re.IGNORECASE,
 )
 _OR_ANOTHER = re.compile(
     r"[)\].\"'*]*\s*(?:,|/|&|\bor\b|\band\b|\bor maybe\b|\bor,[^,.()\n]{1,40},)+\s*(?:also\s+"
     r"|maybe\s+|possibly\s+|option\s+)*[(\[\"'*]*([A-Z])(?![\w'])"
 )
+_JOINED = re.compile(r"[)\]\"'*]*\s*(?:,|/|&|\band\b|\bor\b|\bnor\b|\s)+[(\[\"'*]*")
+"""Stands between two letters of a list."""
 _BESIDE_A_LETTER = re.compile(r"\s+(?:or|and|nor|/)\s+(?:maybe\s+|option\s+)?[A-Z](?![\w'])")
 _LABEL = re.compile(r"\W*([A-Z])\b[).:\]*\s-]+\S")
+_OWN_LABEL = re.compile(r"\s*\(?([A-Za-z])[).:]\s+(?=\S)")
+_NO_OPTION = re.compile(
+    r"(?:option\s+|choice\s+|letter\s+)?(?:\(([A-Z])\)|([A-Z])(?=[).]|\s*\Z))", re.IGNORECASE
+)
+"""A letter given as the answer, which may be beyond the last option."""
 _GAP = 12
 """Characters. Two options of a listing are at most this far apart, with a letter and marks
 between."""
@@ -59,13 +70,21 @@ _IS_CHOSEN = re.compile(
     r"|definitely\s+)?(?:the\s+)?(?:correct|right|best|answer|most|only)\b"
 )
 _IS_A_LETTER = re.compile(r"\b(?:option|choice|answer|letter)\s+\Z", re.IGNORECASE)
-_PREFERENCE = re.compile(r",?\s+(?:but|yet|though|however)\b,?", re.IGNORECASE)
+_PREFERENCE = re.compile(
+    r"[,;]?\s+(?:but|yet|though|however|so|therefore|thus|hence|which\s+leaves|leaving"
+    r"|leaves)\b,?|;",
+    re.IGNORECASE,
+)
+"""What a sentence says behind the last of these is what it arrives at."""
 _SAID_RIGHT = re.compile(
     r"\W*(?:✅|✓|✔|☑|(?:is\s+|this\s+is\s+)?(?:correct|right|true|yes)\b)", re.IGNORECASE
 )
 _SAID_WRONG = re.compile(
     r"\W*(?:❌|✗|✘|✖|☒|(?:is\s+|this\s+is\s+)?(?:incorrect|wrong|false|no|not)\b)", re.IGNORECASE
 )
+_ROW_END = re.compile(r"(?:(?:[-:(,=>]|\bis)\s*|\s)(?:\W|\w+\W*)\Z")
+"""The last word or mark of a row: "- no", "✗"."""
+_SAYS_WHICH = re.compile("[✅✓✔☑❌✗✘✖☒]")
 _SAYS_MORE = re.compile(r"(?!(?:answer|options?|choices?|the|are|is)\b)\b\w+", re.IGNORECASE)
 """A word that does more than announce the options."""
 _NEXT_OPTION = re.compile(r"(?:(?!\n\s*\n)[\s,;.])*\(([A-Z])\)\s*\w")
@@ -97,37 +116,38 @@ def find_choice(
     if "through" in text or "mong" in text or "etween" in text:
         text = _TRIGGER.sub(" ", text)
     last = chr(ord("A") + (len(choices) if choices else 26) - 1)
-    options = tuple(choices or ())
+    options = _without_labels(tuple(choices or ()))
     if len(options) > 1 and (text := _without_listing(text, options)) == "":
         return FoundAnswer(
             ", ".join(map(chr, range(ord("A"), ord(last) + 1))),
             "all options repeated",
             several=True,
         )
-    place = statement(text)
-    fixed = corrected(place.text)
-    if fixed and (found := _in_text(fixed, last, options)):
-        return FoundAnswer(found.answer, f"corrected: {found.rule}", found.several)
-    if place.rule != "text":
-        found = _in_statement(without_latex_text(place.text), last, options)
-        if found is not None:
-            return FoundAnswer(found.answer, f"{place.rule}: {found.rule}", found.several)
-        if not place.text or place.rule not in ("marker", "heading"):
-            return FoundAnswer(None, "the answer is announced but not given")
-        # The last announcement gave no option ("the answer is clear"), but the text may end in one.
-    if cut_off:
-        return FoundAnswer(None, "cut off before an answer was announced")
-    found = _in_text(text, last, options)
-    if found is not None:
-        return found
-    if place.rule != "text":
-        return FoundAnswer(None, "the answer is announced but not given")
-    return FoundAnswer(None, "refused" if has_refusal(text) else "no option is named")
+
+    def read(place: Statement, text: str) -> FoundAnswer | None:
+        if place.rule == "text":
+            return _in_text(place.text, last, options)
+        return _in_statement(without_latex_text(place.text), last, options)
+
+    return find_final(text, read, cut_off=cut_off)
+
+
+@lru_cache(maxsize=4096)
+def _without_labels(options: tuple[str, ...]) -> tuple[str, ...]:
+    """Remove the options' own letters, "A. Oslo", if all have one."""
+    labels = [_OWN_LABEL.match(option) for option in options]
+    if any(
+        label is None or label[1].upper() != chr(ord("A") + i) for i, label in enumerate(labels)
+    ):
+        return options
+    return tuple(
+        option[label.end() :] for option, label in zip(options, labels, strict=True) if label
+    )
 
 
 def _without_listing(text: str, options: tuple[str, ...]) -> str:
     """Remove a listing of all options, as in the question; return nothing if no more is said."""
-    if not _options_in_a_row(text, options):
+    if _SAYS_WHICH.search(text) or not _options_in_a_row(text, options):
         return text
     rest = _listing(options).sub(" ", text)
     return "" if rest != text and not _SAYS_MORE.search(rest) else rest
@@ -189,20 +209,29 @@ def _in_statement(tail: str, last: str, options: tuple[str, ...]) -> FoundAnswer
             and other.group(1) != letter
             and not _is_word(other, rest)
         ):
-            return FoundAnswer(f"{letter}, {other.group(1)}", "two options", several=True)
+            return _of_named(tail[at:], last, "letter in the sentence", "two options")
         also = _listed_next(rest, letter, last, options)
         if also is not None:
             return FoundAnswer(f"{letter}, {also}", "two options", several=True)
         return FoundAnswer(letter, "letter")
+    if options and (beyond := _NO_OPTION.match(tail, at)) and _exact_option(tail, options) is None:
+        return FoundAnswer((beyond[1] or beyond[2]).upper(), "a letter that is no option")
     first = sentences(tail)[0] if sentences(tail) else tail
     if _UNDECIDED.match(first):
         return None
-    named = _named(first, last)
-    if len(named) == 1:
-        return FoundAnswer(named[0], "letter in the sentence")
+    found = _of_named(first, last, "letter in the sentence", "two options")
+    return found or _option_text(tail, options)
+
+
+def _of_named(sentence: str, last: str, one: str, more: str) -> FoundAnswer | None:
+    """Read the letters that a sentence names; of several, the one that it concludes with."""
+    named = _named(sentence, last)
     if len(named) > 1:
-        return FoundAnswer(", ".join(named), "two options", several=True)
-    return _option_text(tail, options)
+        preferred = _named(_PREFERENCE.split(sentence)[-1], last)
+        if len(preferred) == 1:
+            return FoundAnswer(preferred[0], "letter behind a conclusion")
+        return FoundAnswer(", ".join(named), more, several=True)
+    return FoundAnswer(named[0], one) if named else None
 
 
 def _listed_next(rest: str, letter: str, last: str, options: tuple[str, ...]) -> str | None:
@@ -242,11 +271,24 @@ def _named(sentence: str, last: str) -> list[str]:
             or _IS_A_LETTER.search(sentence, 0, match.start())
         )
     ]
-    for match in matches:
-        denied = _DENIED_BEFORE.search(
-            sentence, max(0, match.start() - 40), match.start()
-        ) or _DENIED_AFTER.match(sentence, match.end())
-        if not denied and match.group(1) not in found:
+    denied = [
+        bool(
+            _DENIED_BEFORE.search(sentence, max(0, match.start() - 40), match.start())
+            or _DENIED_AFTER.match(sentence, match.end())
+        )
+        for match in matches
+    ]
+    # What is said of one letter of a list, "not A, C or D", "A, C and D are wrong", holds for all.
+    joined = [
+        _JOINED.fullmatch(sentence, first.end(), second.start()) is not None
+        for first, second in pairwise(matches)
+    ]
+    for i, beside in enumerate(joined):
+        denied[i + 1] = denied[i + 1] or (beside and denied[i])
+    for i, beside in reversed(list(enumerate(joined))):
+        denied[i] = denied[i] or (beside and denied[i + 1])
+    for match, out in zip(matches, denied, strict=True):
+        if not out and match.group(1) not in found:
             found.append(match.group(1))
     return found
 
@@ -256,6 +298,8 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
     exact = _exact_option(text, options)
     if exact is not None:
         return FoundAnswer(exact, "option text alone")
+    if has_refusal(text):
+        return FoundAnswer(None, "refused")
     for line, rule in ((text, "letter alone"), (last_line(text), "letter in the last line")):
         at = _LEAD.match(line)
         match = _AT_START.match(line, at.end() if at else 0)
@@ -274,37 +318,36 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
                 and other.group(1) != letter
                 and not _is_word(other, rest)
             ):
-                return FoundAnswer(f"{letter}, {other.group(1)}", "two options", several=True)
+                return _of_named(line, last, rule, "two options")
             if _DENIED_AFTER.match(line, match.end()):
                 continue
             if line is text and len(text) > 1 and text[1:2] == " ":
                 continue
             return FoundAnswer(letter, rule)
     if rows := _rows_of_a_listing(text, options):
-        right = [letter for letter, rest in rows if _SAID_RIGHT.match(rest)]
-        if (
-            len(right) == 1
-            and sum(bool(_SAID_WRONG.match(rest)) for _, rest in rows) == len(rows) - 1
-        ):
+        right = [letter for letter, rest in rows if _is_said(rest, _SAID_RIGHT)]
+        wrong = [letter for letter, rest in rows if _is_said(rest, _SAID_WRONG)]
+        if len(right) == 1 and len(wrong) == len(rows) - 1:
             return FoundAnswer(right[0], "the only option called right")
         return FoundAnswer(
             ", ".join(letter for letter, _ in rows), "all options repeated", several=True
         )
     parts = sentences(text)
     for sentence in reversed(parts[-3:]):
-        named = _named(sentence, last)
-        if len(named) == 1:
-            return FoundAnswer(named[0], "letter in the last sentence")
-        if len(named) > 1:
-            preferred = _named(_PREFERENCE.split(sentence)[-1], last)
-            if len(preferred) == 1:
-                return FoundAnswer(preferred[0], "letter behind a preference")
-            return FoundAnswer(", ".join(named), "several options", several=True)
+        found = _of_named(sentence, last, "letter in the last sentence", "several options")
+        if found is not None:
+            return replace(found, confidence="only candidate")
     for sentence in reversed(parts[-2:]):
         found = _option_text(sentence, options)
         if found is not None:
-            return found
-    return None
+            return replace(found, confidence="only candidate")
+    return FoundAnswer(None, "no option is named")
+
+
+def _is_said(rest: str, verdict: "re.Pattern[str]") -> bool:
+    """Return True if the row of an option begins or ends with a verdict."""
+    end = _ROW_END.search(rest)
+    return bool(verdict.match(rest) or (end and verdict.match(rest, end.start())))
 
 
 def _lists_options(text: str, last: str) -> bool:
@@ -334,7 +377,11 @@ def _exact_option(text: str, options: tuple[str, ...]) -> str | None:
 
 
 def _loose(text: str) -> str:
-    return " ".join(text.casefold().split()).strip(" .\"'$*()")
+    return _LEADING_ZEROS.sub("", " ".join(text.casefold().split()).strip(" .\"'$*()"))
+
+
+_LEADING_ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
+_NUMBER_IN_OPTION = re.compile(r"(?<![\d.,])\d")
 
 
 def _option_text(text: str, options: tuple[str, ...]) -> FoundAnswer | None:
@@ -364,7 +411,10 @@ def _option_text(text: str, options: tuple[str, ...]) -> FoundAnswer | None:
 @lru_cache(maxsize=4096)
 def _patterns(options: tuple[str, ...]) -> tuple["re.Pattern[str]", ...]:
     def pattern(option: str) -> str:
-        words = r"\s+".join(re.escape(word) for word in option.strip().rstrip(".").split())
+        words = r"\s+".join(
+            _NUMBER_IN_OPTION.sub(r"0*\g<0>", _LEADING_ZEROS.sub("", re.escape(word)))
+            for word in option.strip().rstrip(".").split()
+        )
         return rf"(?<![\w.])(?:{words})(?![\w])(?!\.\d)" if words else r"(?!)"
 
     return tuple(re.compile(pattern(option), re.IGNORECASE) for option in options)

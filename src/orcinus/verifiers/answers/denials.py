@@ -17,7 +17,7 @@ _BEFORE = re.compile(
     DENIAL
     + r"""\s+(?:
         (?:(?!only\b)\w+ly\s+|be\s+|being\s+|been\s+|an?\s+|the\s+|option\s+|answer\s+)*
-      | (?:say|think|believe|call|consider|conclude|mean
+      | (?:be\s+)?(?:called|considered|deemed|regarded|say|think|believe|call|consider|conclude|mean
           |(?:the\s+case|true|correct)\s+that)\b[^.,;:\n]{0,40}\s
     )[("'*`\[]*\Z""",
     re.IGNORECASE | re.VERBOSE,

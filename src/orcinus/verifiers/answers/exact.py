@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import orjson
 
+from orcinus.verifiers.answers.channels import plain_text
 from orcinus.verifiers.answers.denials import affirmed, is_denied
 from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
+    Statement,
     cleaned,
-    corrected,
+    find_final,
     first_line,
     last_line,
     sentences,
@@ -36,8 +39,30 @@ _OPENER = re.compile(
 _QUOTED = re.compile(r"\"([^\"\n]{1,80})\"|'([^'\n]{1,80})'")
 _ANOTHER_QUOTE = re.compile(r"\s*(?:,|;|&|\band\b|\bor\b|\s)+[\"']")
 _EITHER = re.compile(r"\W*(?:or|and|/)\W*|\W*or (?:maybe|perhaps|possibly)\W*", re.IGNORECASE)
-_STATED = re.compile(r"^.*(?::|\bis\b|\bare\b|\bwas\b)\s+(\S.*?)[.!]?$")
+_STATED = re.compile(
+    r"\A.*(?::|\b(?:is|are|was|were|(?:would|must|should|could|might"
+    r"|can\s+only)\s+be))\s+(\S.*?)[.!]?\Z"
+)
 _SPELT = re.compile(r"\w{1,3}(?:[\s,]+\w{1,3})+")
+_BRACKETS_AT_END = re.compile(
+    r"(?<![\w])[()\[\]{}<>](?:[\s()\[\]{}<>]*[()\[\]{}<>])?(?=[\s.`\"']*\Z)"
+)
+_ARRIVES = re.compile(
+    r"\A(?=.*[,+&→=-]).*(?:→|->|=>|⇒|=|[,:]\s*(?:and\s+)?(?:giving|gives|making|makes|spelling"
+    r"|spells|forming|forms|"
+    r"yielding|yields|which\s+(?:gives|makes|spells|forms|is)|so(?:\s+(?:we\s+get|it\s+is))?"
+    r"|resulting\s+in))\s+"
+    r"[\"']?(\w+)[\"']?\W*\Z",
+    re.IGNORECASE,
+)
+_PICTURES = re.compile(r"\s*[\u2600-\u27bf\U0001f000-\U0001faff]+\s*\Z")
+_ARTICLE = re.compile(r"\A(?:the|an?)\s+(?=\S)")
+_IT_IS = re.compile(r"\A(?:it|this|that|he|she)\b", re.IGNORECASE)
+_WORDS_OF_AN_ANSWER = 3
+_WORDS_OF_A_LINE = 6
+"""Words. A longer line below a heading is the start of an argument."""
+_NEAR = 1_000
+"""Characters at the end of a line that are searched; a longer line is a loop."""
 _BULLET = re.compile(
     r"^\s*(?:\(?\d+[.)]|[a-z][.)]|[-*•]|\|\s*\d+\s*\|)\s+(\S.*?)\s*\|?\s*$", re.MULTILINE
 )
@@ -79,35 +104,81 @@ def find_exact(
         return FoundAnswer(None, why)
     if not brackets:
         text = without_emphasis(text)
-    place = statement(text)
-    if place.rule == "text" and cut_off:
-        return FoundAnswer(None, "cut off before an answer was announced")
-    if place.rule == "text" and has_refusal(text):
-        return FoundAnswer(None, "refused")
     if choices:
-        return (
-            _find_known_word(place.text, place.rule, choices)
-            or _find_known_word(text, "text", choices)
-            or FoundAnswer(None, "no known word is said")
-        )
-    if brackets:
-        return _row_of_brackets(place.text, place.rule)
-    line = first_line(without_latex_text(place.text)) if place.rule != "text" else last_line(text)
-    if fixed := corrected(line):
-        line = fixed
-    if not line:
-        return FoundAnswer(None, "the answer is announced but not given")
-    if place.rule == "text" and (said := _IS_THE_ANSWER.search(line)):
-        return FoundAnswer(tidy(line[: said.start()]), "said to be the answer")
-    if place.rule == "text" and (quotes := _QUOTED.findall(line)) and len(line.split()) > 3:
-        return FoundAnswer("".join(quotes[-1]), "quoted in the last line")
-    if place.rule == "text" and len(line.split()) > 3 and (stated := _STATED.search(line)):
-        return FoundAnswer(tidy(affirmed(stated.group(1))), "stated in the last line")
+        return find_final(text, partial(_known_word, choices=choices), cut_off=cut_off)
+    read = _row_of_brackets if brackets else _words_of_answer
+    return find_final(text, read, cut_off=cut_off, may_end_open=brackets)
+
+
+def _words_of_answer(place: Statement, text: str) -> FoundAnswer | None:
+    """Read the words of an answer at one place."""
+    if place.rule == "text":
+        return _words_of_text(place.text)
+    line = first_line(without_latex_text(place.text))
+    if place.rule == "heading" and len(line.split()) > _WORDS_OF_A_LINE:
+        return _words_of_text(place.text)
     if place.rule == "marker":
         if (quoted := _QUOTED.match(line)) and not _ANOTHER_QUOTE.match(line, quoted.end()):
-            return FoundAnswer("".join(filter(None, quoted.groups())), "marker: quoted")
+            return FoundAnswer("".join(filter(None, quoted.groups())), "quoted")
+        whole = line
         line = affirmed(_first_sentence(_REST.split(line, maxsplit=1)[0]))
-    return FoundAnswer(tidy(line), place.rule if place.rule != "text" else "last line")
+        return _named(_spelt_result(line), "words", whole=whole)
+    return _named(line, "words")
+
+
+def _words_of_text(text: str) -> FoundAnswer:
+    """Read the words of an answer that nothing announces: they stand in the last line."""
+    if has_refusal(text):
+        return FoundAnswer(None, "refused")
+    line = last_line(without_latex_text(text))
+    if explained := _explained(text):
+        return FoundAnswer(
+            explained, "the first line, explained below", confidence="only candidate"
+        )
+    long = len(line.split()) > _WORDS_OF_AN_ANSWER
+    if said := _IS_THE_ANSWER.search(line):
+        return FoundAnswer(tidy(line[: said.start()]), "said to be the answer")
+    if long and (quotes := _QUOTED.findall(line)):
+        return _guess("".join(quotes[-1]), "quoted in the last line", line)
+    if (spelt := _spelt_result(line)) != line:
+        return _guess(tidy(spelt), "result in the last line", line)
+    if (long or _IT_IS.match(line)) and (stated := _STATED.search(line)):
+        return _guess(tidy(affirmed(stated.group(1))), "stated in the last line", line)
+    return FoundAnswer(tidy(affirmed(line)), "last line", confidence="only candidate", whole=line)
+
+
+def _named(words: str, rule: str, whole: str | None = None) -> FoundAnswer | None:
+    """Return the words as an answer; nothing if no words are left."""
+    words = tidy(words)
+    return FoundAnswer(words, rule, whole=whole) if words.strip(" .…") else None
+
+
+def _guess(words: str, rule: str, line: str) -> FoundAnswer:
+    return FoundAnswer(words or None, rule, confidence="only candidate", whole=line)
+
+
+def _explained(text: str) -> str | None:
+    """Return a short first line that sentences below explain: "Rome", "It is the capital …"."""
+    first, _, below = text.strip().partition("\n")
+    short = len(first.split()) <= _WORDS_OF_AN_ANSWER and not first.rstrip().endswith(
+        (":", ",", "!")
+    )
+    explains = (
+        short
+        and below.startswith("\n")
+        and all(
+            len(line.split()) > 2 * _WORDS_OF_AN_ANSWER and line.rstrip().endswith((".", "!"))
+            for line in below.split("\n")
+            if line.strip()
+        )
+    )
+    return tidy(first) if explains else None
+
+
+def _spelt_result(line: str) -> str:
+    """Return what a line arrives at: "l, e, o → leo", "l + e + o = leo", "l, e, o, giving leo"."""
+    match = _ARRIVES.search(line)
+    return match[1] if match else line
 
 
 def _first_sentence(line: str) -> str:
@@ -120,12 +191,14 @@ def _first_sentence(line: str) -> str:
     return first
 
 
-def _find_known_word(text: str, rule: str, choices: Sequence[str]) -> FoundAnswer | None:
-    """Find the known word that is announced first, or is the last one in a sentence.
+def _known_word(place: Statement, text: str, *, choices: Sequence[str]) -> FoundAnswer | None:
+    """Read the known word that is announced first, or is the last one in a sentence.
 
     If there are two known words and one is denied, the other is the answer.
     """
-    for part in reversed(sentences(text) if rule == "text" else [text]):
+    if place.rule == "text" and has_refusal(text):
+        return FoundAnswer(None, "refused")
+    for part in reversed(sentences(place.text)) if place.rule == "text" else [place.text]:
         hits = sorted(
             (match.start(), match.end(), choice)
             for choice in choices
@@ -135,44 +208,54 @@ def _find_known_word(text: str, rule: str, choices: Sequence[str]) -> FoundAnswe
             continue
         given = [hit for hit in hits if not is_denied(part, hit[0])]
         if given:
-            return _first_or_last(given, part, rule)
+            return _first_or_last(given, part, place.rule)
         if len(choices) == 2:
             return FoundAnswer(
-                next(choice for choice in choices if choice != hits[0][2]),
-                f"{rule}: the other is denied",
+                next(choice for choice in choices if choice != hits[0][2]), "the other is denied"
             )
-    return None
+    return FoundAnswer(None, "no known word is said") if place.rule == "text" else None
 
 
 def _first_or_last(hits: Sequence[tuple[int, int, str]], part: str, rule: str) -> FoundAnswer:
     for (_, end, first), (start, _, second) in pairwise(hits):
         if first != second and _EITHER.fullmatch(part[end:start]):
-            return FoundAnswer(f"{first}, {second}", f"{rule}: two words", several=True)
-    return FoundAnswer(hits[0 if rule != "text" else -1][2], rule)
+            return FoundAnswer(f"{first}, {second}", "two words", several=True)
+    if rule != "text":
+        return FoundAnswer(hits[0][2], "known word")
+    return FoundAnswer(hits[-1][2], "known word in the last sentence", confidence="only candidate")
 
 
-def _row_of_brackets(text: str, rule: str) -> FoundAnswer:
-    lines = [first_line(text), last_line(text)] if rule != "text" else [text, last_line(text)]
-    if rule == "text" and (closes := _CLOSES.search(last_line(text))):
+def _row_of_brackets(place: Statement, text: str) -> FoundAnswer | None:
+    """Read a row of brackets: alone in a line, or at the end of what is announced."""
+    said = place.text if place.rule != "boxed" else _box_of_brackets(text, place)
+    announced = place.rule != "text"
+    lines = [first_line(said), last_line(said)] if announced else [said, last_line(said)]
+    if not announced and (closes := _CLOSES.search(last_line(said)[-_NEAR:])):
         lines.append(closes[1])
     for line in lines:
         row = line.replace(",", " ").strip(" .`'\"$*")
         if is_brackets(row):
-            return FoundAnswer(row, rule)
-    found = re.findall(
-        r"(?<![\w])[()\[\]{}<>](?:[\s()\[\]{}<>]*[()\[\]{}<>])?(?=\s*[.`\"']*\s*\Z)",
-        lines[0].replace(",", " "),
-    )
-    return (
-        FoundAnswer(found[-1], f"{rule}: end of the line")
-        if found and rule != "text"
-        else FoundAnswer(None, "no row of brackets alone")
-    )
+            return FoundAnswer(
+                row, "row of brackets", confidence="explicit" if announced else "only candidate"
+            )
+    line = lines[0][-_NEAR:].replace(",", " ")
+    found = _BRACKETS_AT_END.search(line)
+    if announced and found and not is_denied(line, found.start()):
+        return FoundAnswer(found[0], "end of the line")
+    return FoundAnswer(None, "no row of brackets alone")
+
+
+def _box_of_brackets(text: str, place: Statement) -> str:
+    """Return the content of a box up to the last brace of its line; braces may be the answer."""
+    line = first_line(text[place.start :])
+    return line[line.find("{") + 1 : line.rfind("}")]
 
 
 def tidy(text: str) -> str:
     """Remove the quotes, emphasis and full stop around a text."""
     text = text.strip().strip("$").strip()
+    if not text.isascii():
+        text = _PICTURES.sub("", text)
     if text.endswith((".", "!")) and not text.endswith("..."):
         text = text[:-1].rstrip()
     return text.strip("\"'`* ")
@@ -191,7 +274,8 @@ def same_text(answer: str, reference: str) -> bool:
 
 
 def _loose(text: str) -> str:
-    return " ".join(tidy(text).casefold().split())
+    """Return a short text in lower case, without the article at its start."""
+    return _ARTICLE.sub("", " ".join(tidy(plain_text(text)).casefold().split()))
 
 
 def find_list(response: str, *, cut_off: bool = False) -> FoundAnswer:
@@ -200,16 +284,18 @@ def find_list(response: str, *, cut_off: bool = False) -> FoundAnswer:
     if not text:
         return FoundAnswer(None, why)
     text = without_emphasis(text)
-    place = statement(text)
-    if place.rule == "text" and cut_off:
-        return FoundAnswer(None, "cut off before an answer was announced")
+    return find_final(text, _read_list, cut_off=cut_off, may_end_open=True)
+
+
+def _read_list(place: Statement, text: str) -> FoundAnswer | None:
     if place.rule == "text" and has_refusal(text):
         return FoundAnswer(None, "refused")
-    items = _items(without_latex_text(place.text) if place.rule != "text" else _end_of(text))
-    return (
-        FoundAnswer(" ".join(items), place.rule)
-        if items
-        else FoundAnswer(None, "no items are listed")
+    announced = place.rule != "text"
+    items = _items(without_latex_text(place.text) if announced else _end_of(place.text))
+    if not items:
+        return None if announced else FoundAnswer(None, "no items are listed")
+    return FoundAnswer(
+        " ".join(items), "items", confidence="explicit" if announced else "only candidate"
     )
 
 

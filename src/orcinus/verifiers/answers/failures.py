@@ -15,7 +15,8 @@ LONGEST_REFUSAL = 600
 _NEAR_THE_START = 300
 """Characters in which ``has_refusal`` looks for one."""
 _CANNOT = (
-    r"(?:can(?:no|['’])t|cannot|won['’]t|(?:am|['’]m) (?:not able|unable) to"
+    r"(?:can(?:no|['’])t|cannot|can not|won['’]t|(?:am|['’]m) (?:sorry,? but )?(?:not able"
+    r"|unable) to"
     r"|do(?:n['’]t| not) feel comfortable)"
     r"(?! (?:emphasi|stress|overstate|wait|believe|imagine|help (?:but|feel|think)))"
 )
@@ -23,14 +24,20 @@ _DOES_NOT_KNOW = (
     r"do(?:n['’]t| not) know(?: the (?:correct |right )?answer| how to answer)?\s*(?:[.,;!]|\Z)"
 )
 _REFUSAL = re.compile(
-    r"\A\W*(?:"
+    r"\A\W*(?:(?:no|yes|well|hmm|oh|sorry)\b[\s,.!]+)?(?:"
     r"i(?:['’]m| am)(?: very| really| deeply)? sorry\b"
     r"(?! to hear| about| for (?:your|the|being|not)\b)"
     r"|my apologies\b(?! for)"
     r"|i apologi[sz]e\b(?! for)"
     r"|sorry,? (?:but )?i\b"
-    rf"|(?:unfortunately,? )?i (?:{_CANNOT}|{_DOES_NOT_KNOW})"
-    r"|as an ai\b)",
+    rf"|(?:unfortunately,? )?i ?(?:{_CANNOT}|{_DOES_NOT_KNOW})"
+    r"|as an ai\b"
+    r"|i have no (?:idea|clue|way of knowing)|no idea\b|(?:there is|there['’]s|i have) (?:not"
+    r" enough"
+    r"|insufficient) (?:information|data|context)|(?:not enough|insufficient) (?:information|data)"
+    r"|(?:the|this) (?:question|problem|answer)(?: \([^()\n]*\))? (?:can(?:no|['’])t|cannot|can"
+    r" not|could"
+    r" not) be (?:answered|determined|solved|known))",
     re.IGNORECASE,
 )
 

@@ -1,111 +1,44 @@
-"""Find and compare numbers: with signs, thousands, decimals, exponents, fractions, per cent, words.
+"""Find the final number of a text.
 
-    find_number("She has 3 + 4 = 7 apples.")  →  FoundAnswer("7", "result of the equation")
-    names_number("5,600", "$5600")            →  True
+    find_number("She has 3 + 4 = 7 apples.")        →  FoundAnswer("7", "result of …")
+    find_number("8 cats came, so 3 more than dogs.")  →  FoundAnswer("3", "the conclusion")
 
-Numbers are compared exactly, as fractions. Floats compared to five digits would accept 1234568 for
-1234567.
+A sentence with several numbers is read from its end: a conclusion, a total, a result computed
+before. What only guesses among them says so, and a sentence without any such sign has no answer.
+``quantities`` reads and compares the numbers themselves.
 """
 
 import re
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
 from itertools import pairwise
 
 from orcinus.verifiers.answers.denials import DENIAL
 from orcinus.verifiers.answers.failures import has_refusal
-from orcinus.verifiers.answers.maths import value_of as expression_value
+from orcinus.verifiers.answers.quantities import (
+    CLOCK,
+    NUMBER,
+    NUMBER_WORDS,
+    WORDS,
+    find_compound,
+    find_ideograms,
+    prepared,
+    value_of,
+    value_of_compound,
+    value_of_match,
+    value_of_words,
+)
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
+    Statement,
     cleaned,
-    corrected,
+    find_final,
     sentences,
-    statement,
     without_emphasis,
-    without_latex_text,
 )
 
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?:\ \d{3})+(?![\d])|\d+)(?:\.\d+)?|\.\d+"
-NUMBER = re.compile(
-    rf"""(?<![\w.^])(?<!\d:)(?P<sign>[-+]\s?)?(?P<currency>[$€£]\s?)?(?P<sign2>-)?
-    (?:
-        (?P<whole>\d+)\s*\\[dt]?frac\s*\{{\s*(?P<wn>\d+)\s*\}}\s*\{{\s*(?P<wd>\d+)\s*\}}
-      | \\[dt]?frac\s*\{{\s*(?P<fn>-?\d+)\s*\}}\s*\{{\s*(?P<fd>\d+)\s*\}}
-      | (?P<mixed>\d+)[\ -](?P<mn>\d+)/(?P<md>\d+)(?![\d/])
-      | (?P<num>{_DIGITS})(?:[eE](?P<exp>[-+]?\d{{1,3}})(?!\w))?
-        (?:\s?/\s?(?P<den>\d+(?:\.\d+)?)(?![\d/]))?
-    )(?!\d|\.\d|:\d\d\b|(?:st|nd|rd|th)\b)(?P<percent>\s?\\?%)?
-    (?:
-        \s*(?:×|x|\*|\\times)\s*10\s?\^\s?\{{?(?P<power>[-+]?\d{{1,3}})\}}?
-      | \s?\^\s?\{{?(?P<raised>\d{{1,2}})\}}?
-      | \s?(?P<scale>thousand|million|billion|trillion|dozen|[kK])\b
-      | \s+(?P<half>and\s+a\s+half)\b
-    )?""",
-    re.VERBOSE,
-)
-_SMALL = {
-    word: i
-    for i, word in enumerate(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-        ]
-    )
-}
-_TENS = {
-    word: 10 * i
-    for i, word in enumerate(
-        ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2
-    )
-}
-_SCALES = {
-    "dozen": 12,
-    "hundred": 100,
-    "thousand": 1000,
-    "k": 1000,
-    "million": 10**6,
-    "billion": 10**9,
-    "trillion": 10**12,
-}
-_PARTS = {
-    "half": 2,
-    "halves": 2,
-    "third": 3,
-    "thirds": 3,
-    "quarter": 4,
-    "quarters": 4,
-    "fourth": 4,
-    "fourths": 4,
-    "fifth": 5,
-    "fifths": 5,
-}
-_WHOLE_WORDS = (*_SMALL, *_TENS, *(word for word in _SCALES if word != "k"))
-_NUMBER_WORD = "|".join(_WHOLE_WORDS)
-_NUMBER_WORDS = frozenset(word.encode() for word in _WHOLE_WORDS)
 _LETTERS = bytes(code if chr(code).isalpha() and code < 128 else 32 for code in range(256))
 """Translates every byte that is not a letter to a blank."""
-WORDS = re.compile(
-    rf"\b(?:minus\s+|negative\s+)?(?:{_NUMBER_WORD})(?:[\s-]+(?:and\s+)?(?:{_NUMBER_WORD}))*(?:\s+point(?:\s+(?:{_NUMBER_WORD}))+|\s+and\s+a\s+half|[\s-](?:{'|'.join(_PARTS)}))?\b",
-    re.IGNORECASE,
-)
 _RANGE = re.compile(
     r"\bbetween\s+[$€£]?[\d.,]+\s+and\s+[$€£]?[\d.,]*\d|(?<![\d.,*/+-])[$€£]?\d[\d.,]*\s?(?:-"
     r"|to)\s?[$€£]?\d[\d.,]*(?!\s*(?:=|\d|[-+*/x]))",
@@ -125,14 +58,13 @@ _ALL_NUMBERS = re.compile(
     r"[\s\W]*(?:\d[\d,.]*\d|\d)(?:\s*(?:,\s|;|\band\b|&|,\s*and\b)\s*[$€£]?-?(?:\d[\d,.]*\d"
     r"|\d))+\W*"
 )
-_SHORT_FRACTION = re.compile(r"\\[dtc]?frac\s*(\d)\s*(\d)")
-_NEGATIVE = re.compile(
-    r"(?:\bnegative|(?:\A|\b(?:is|was|equals|be)\s+|[=:]\s*)\bminus)\s+(?=[$\d.])", re.IGNORECASE
+_LISTED = re.compile(
+    r"\b(?:solutions?|values?|answers?|roots|numbers|options|possibilities|results"
+    r"|candidates)\s+(?:are|is|would\s+be"
+    r"|include)\s*:?\s*(?:either\s+)?\Z",
+    re.IGNORECASE,
 )
-_SCALE = re.compile(
-    r"\s?(?:thousand|million|billion|trillion|dozen|quarters|(?<=\d)[kK])\b", re.IGNORECASE
-)
-_UNDERLINE = re.compile(r"(?<!\w)_+|_+(?!\w)")
+_BETWEEN = re.compile(r"\s*(?:,|;|&|\band\b|,\s*and\b)\s*")
 _LABEL = re.compile(
     r"\s*(?:\W*(?:step|part|question|problem|case)\s+\d+\s*[:.)]|\d+[.)]\s)\s*(?=\S)", re.IGNORECASE
 )
@@ -140,15 +72,29 @@ _TOTAL = re.compile(
     r"\b(?:for|is|makes|has|have|are|was)\s+a\s+total\s+of\s+(?:about\s+|exactly\s+|only\s+)?\Z",
     re.IGNORECASE,
 )
-_CALCULATION = re.compile(r"[\s$]*\d[\d.,]*(?:(?:\s*[+*×]\s*|\s+[-/÷x]\s+)\$?\d[\d.,]*)+[\s.$]*")
+_CALCULATION = re.compile(
+    r"[\s$]*\d[\d.,]*(?:(?:\s*[+*×]\s*|\s+[-/÷x]\s+|\s*÷\s*)\$?\d[\d.,]*)+[\s.$=]*"
+)
+"""A sum without its result. It is not done for the model."""
 _BRACKETED = re.compile(r"\([^()]*\)")
 _YEAR = re.compile(r"\b(?:in|since|by|until|of|year)\s+\Z", re.IGNORECASE)
 _RESULT = re.compile(r"=\s*([-+]?[$€£]?\s?[\d,]*\.?\d+)(?!\s*[-+*/x×÷^(\d])")
 _VERB = re.compile(
     r"\b(?:is|are|was|were|be|been|equals?|has|have|had|needs?|left|costs?|makes?|gets?|holds?"
-    r"|contains?|weighs?)\b",
+    r"|contains?|weighs?|(?:can|will|could|would|must)\s+\w+)\b",
     re.IGNORECASE,
 )
+_CONCLUSION = re.compile(
+    r"(?:[,;:-]\s*(?:and\s+)?(?:so|therefore|thus|hence)|\b(?:which\s+(?:is|are|means|makes"
+    r"|equals|leaves|gives|"
+    r"comes\s+to|amounts\s+to)(?:\s+(?:equivalent|equal|the\s+same)\s+(?:to|as))?|that\s+is"
+    r"|i\.?e\.?|in\s+other\s+words|"
+    r"equivalent\s+to|leaving|so\s+that\s+makes|for\s+a\s+total\s+of"
+    r"|but\s+(?:\w+\s+){0,4}?it\s+is|with\s+\w+\s+"
+    r"\w+\s+it\s+is))\b|;",
+    re.IGNORECASE,
+)
+"""What a sentence says behind the last of these is what it arrives at."""
 _CONCLUDES = re.compile(
     r"\s*(?:therefore|thus|hence|so|in total|altogether|in all|as a result|this means)\b",
     re.IGNORECASE,
@@ -158,126 +104,19 @@ _BEFORE = 40
 """Characters before a number that are searched for a word that denies it."""
 _NEAR = 1000
 """Characters after an announcement, or before the end, that are searched for the number."""
+_MOST_NUMBERS = 50
+"""Numbers. A sentence with more is a loop or a table, and holds no answer."""
 
 
-def value_of(text: str) -> Fraction | None:
-    """Return the first number in ``text``, in digits or else in words; None without one.
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A number of a sentence."""
 
-    >>> value_of("$5,600"), value_of("2 1/2"), value_of("three")
-    (Fraction(5600, 1), Fraction(5, 2), Fraction(3, 1))
-    """
-    match = NUMBER.search(_prepared(text))
-    if match is not None:
-        return _of_match(match)
-    words = WORDS.search(text)
-    return None if words is None else _of_words(words.group())
-
-
-@lru_cache(maxsize=8192)
-def reference_value(reference: str) -> Fraction | None:
-    """Return the number of a reference, written in any way that a response may use."""
-    return value_of(reference)
-
-
-def _prepared(text: str) -> str:
-    if "\\" in text:
-        text = (
-            _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", without_latex_text(text))
-            .replace("\\$", "$")
-            .replace("\\!", "")
-            .replace("\\,", "")
-            .replace("{,}", ",")
-        )
-    if "_" in text:
-        text = _UNDERLINE.sub(" ", text)
-    return _NEGATIVE.sub("-", text) if "negative" in text or "minus" in text else text
-
-
-def _of_match(match: "re.Match[str]") -> Fraction | None:
-    groups = match.groupdict()
-    try:
-        if groups["whole"]:
-            value = int(groups["whole"]) + Fraction(int(groups["wn"]), int(groups["wd"]))
-        elif groups["fn"]:
-            value = Fraction(int(groups["fn"]), int(groups["fd"]))
-        elif groups["mixed"]:
-            value = int(groups["mixed"]) + Fraction(int(groups["mn"]), int(groups["md"]))
-        else:
-            value = Fraction(groups["num"].replace(",", "").replace(" ", ""))
-            if groups["exp"]:
-                value *= Fraction(10) ** int(groups["exp"])
-            if groups["den"]:
-                value /= Fraction(groups["den"])
-    except (ZeroDivisionError, ValueError):
-        return None
-    if groups["power"]:
-        value *= Fraction(10) ** int(groups["power"])
-    if groups["raised"]:
-        value = value ** int(groups["raised"])
-    if groups["scale"]:
-        value *= _SCALES[groups["scale"].casefold()]
-    if groups["half"]:
-        value += Fraction(1, 2)
-    negative = "-" in (groups["sign"] or "") or bool(groups["sign2"])
-    return -value if negative else value
-
-
-def _of_words(text: str) -> Fraction | None:
-    words = re.split(r"[\s-]+", text.casefold())
-    negative = words[0] in ("minus", "negative")
-    if words[-1] in _PARTS:
-        halves = words[-3:] == ["and", "a", "half"]
-        whole = _of_words(" ".join(words[: -3 if halves else -1]))
-        return (
-            None
-            if whole is None
-            else whole + Fraction(-1 if negative else 1, 2)
-            if halves
-            else whole / _PARTS[words[-1]]
-        )
-    before, _, after = " ".join(words[negative:]).partition(" point ")
-    total = current = 0
-    for word in before.split():
-        if word in _SMALL:
-            current += _SMALL[word]
-        elif word in _TENS:
-            current += _TENS[word]
-        elif word in ("hundred", "dozen"):
-            current = max(current, 1) * _SCALES[word]
-        elif word in _SCALES:
-            total += max(current, 1) * _SCALES[word]
-            current = 0
-    value = Fraction(total + current)
-    if after:
-        digits = "".join(str(_SMALL.get(word, _TENS.get(word, 0))) for word in after.split())
-        value += Fraction(int(digits), 10 ** len(digits))
-    return -value if negative else value
-
-
-def same_number(answer: Fraction, reference: Fraction) -> bool:
-    """Compare exactly; within 1 in 10,000 if the reference is no whole number and so rounded.
-
-    An example is 3333/10000 for 1/3.
-    """
-    if answer == reference:
-        return True
-    if reference.denominator == 1:
-        return False
-    return abs(answer - reference) <= abs(reference) / 9_999
-
-
-def names_number(answer: str, reference: str) -> bool:
-    """Return True if an answer is the reference.
-
-    "32 dozen" is 32 if the question asks for dozens, and 384 if not: both count.
-    """
-    right = reference_value(reference)
-    if answer == reference:  # true of most right answers, and cheap
-        return right is not None
-    values = [value_of(answer), value_of(_SCALE.sub("", answer)) if _SCALE.search(answer) else None]
-    return right is not None and any(
-        value is not None and same_number(value, right) for value in values
-    )
+    start: int
+    end: int
+    text: str
+    value: Fraction | None
+    currency: str | None
 
 
 def find_number(response: str, *, cut_off: bool = False) -> FoundAnswer:
@@ -285,55 +124,50 @@ def find_number(response: str, *, cut_off: bool = False) -> FoundAnswer:
     text, why = cleaned(response)
     if not text:
         return FoundAnswer(None, why)
-    text = _prepared(without_emphasis(text))
-    place = statement(text)
-    mended = corrected(place.text) if place.rule != "text" else None
-    if mended and (after := _in_text(mended, text)).answer is not None:
-        return FoundAnswer(after.answer, f"corrected: {after.rule}", after.several)
+    return find_final(prepared(without_emphasis(text)), _read, cut_off=cut_off)
+
+
+def _read(place: Statement, text: str) -> FoundAnswer | None:
     if place.rule in ("heading", "text") and (first := _explained(place.text)):
-        return FoundAnswer(first, f"{place.rule}: the first line, explained below")
+        return FoundAnswer(first, "the first line, explained below")
     if place.rule == "heading":
         below = _in_text(place.text, text)
-        if below.answer is not None:
-            return FoundAnswer(below.answer, f"heading: {below.rule}", below.several)
-    elif place.rule != "text":
-        found = _concluded(place.text, text) or _in_statement(place.text, text)
-        if found is not None:
-            return FoundAnswer(found.answer, f"{place.rule}: {found.rule}", found.several)
-        if place.rule != "marker":
-            return FoundAnswer(None, "the answer is announced but holds no number")
-    if cut_off:
-        return FoundAnswer(None, "cut off before an answer was announced")
-    if place.rule == "text" and has_refusal(text):
-        return FoundAnswer(None, "refused")
-    return _in_text(text, text)
+        return None if below.answer is None else below
+    if place.rule == "text":
+        return FoundAnswer(None, "refused") if has_refusal(text) else _in_text(text, text)
+    found = _concluded(place.text, text) or _in_statement(place.text, text)
+    if found is None and place.rule != "marker":
+        return FoundAnswer(None, "the answer is announced but holds no number")
+    return found
 
 
 def _explained(text: str) -> str | None:
     """Find a number on a line of its own, before an explanation."""
-    match = _EXPLAINED.match(text)
+    match = _EXPLAINED.match(text[:_NEAR])
     number = NUMBER.match(match.group(1)) if match else None
     return number.group().strip() if number else None
 
 
 def _concluded(tail: str, text: str) -> FoundAnswer | None:
-    """Find the number in a concluding last sentence, if the announced answer is a story.
+    """Find the number in the last sentence, if the announced answer is a story.
 
-    "Ann had 5 and 3 came. Therefore, she has 8".
+    "Ann had 5 and 3 came. Therefore, she has 8"; "Kim has 15. She gives 4 to Lee. She keeps 11".
     """
-    parts = sentences(tail[-_NEAR:])
-    if (
-        len(parts) < 2
-        or len(parts[0].split()) <= _WORDS_OF_AN_ANSWER
-        or not _CONCLUDES.match(parts[-1])
-    ):
+    paragraph = tail[:_NEAR].partition("\n\n")[0]
+    parts = sentences(paragraph)
+    if len(parts) < 2 or len(parts[0].split()) <= _WORDS_OF_AN_ANSWER:
+        return None
+    if not _CONCLUDES.match(parts[-1]) and (len(parts) < 3 or "=" in paragraph):
         return None
     return _result_of(parts[-1], text)
 
 
 def _in_statement(tail: str, text: str) -> FoundAnswer | None:
     """Find the number after an announcement, in the first sentence that has one."""
-    for sentence in sentences(tail[:_NEAR])[:3]:
+    parts = sentences(tail[:_NEAR])[:3]
+    for i, sentence in enumerate(parts):
+        if sentence.rstrip().endswith("=") and i + 1 < len(parts):
+            continue
         found = _result_of(sentence, text)
         if found is not None:
             return found
@@ -355,18 +189,12 @@ def _holds_digit(text: str) -> bool:
 
 
 def _holds_number_word(text: str) -> bool:
-    return not _NUMBER_WORDS.isdisjoint(text.lower().encode().translate(_LETTERS).split())
+    return not NUMBER_WORDS.isdisjoint(
+        text.lower().encode("utf-8", "replace").translate(_LETTERS).split()
+    )
 
 
-def _value_of_calculation(sentence: str) -> str | None:
-    """Return the value of a calculation without a result."""
-    text = sentence.strip(" .$\n").replace("$", "").replace(",", "")
-    value = expression_value(text.replace("×", "*").replace("x", "*").replace("÷", "/"))
-    return None if value is None else f"{value:.12g}"
-
-
-def _is_denied(match: "re.Match[str]", sentence: str) -> bool:
-    start = match.start()
+def _is_denied(start: int, sentence: str) -> bool:
     return _DENIED.search(sentence, max(0, start - _BEFORE), start) is not None
 
 
@@ -375,121 +203,164 @@ def _result_of(sentence: str, text: str) -> FoundAnswer | None:
     if "=" in sentence:
         head, _, result = sentence.rpartition("=")
         match = NUMBER.search(result)
-        if match is not None:
-            return FoundAnswer(match.group().strip(), "result of the equation")
+        if match is not None and not (
+            _CALCULATION.fullmatch(result) and NUMBER.fullmatch(head.strip())
+        ):
+            return _candidate(match, "result of the equation")
         sentence = head
-    if (
-        _CALCULATION.fullmatch(sentence)
-        and (comes_to := _value_of_calculation(sentence)) is not None
-    ):
-        return FoundAnswer(comes_to, "a calculation")
+    if _CALCULATION.fullmatch(sentence):
+        return FoundAnswer(None, "a calculation without its result")
     if label := _LABEL.match(sentence):
         sentence = sentence[label.end() :]
-    matches = []
-    if _holds_digit(sentence):
-        matches = [match for match in NUMBER.finditer(sentence) if not _is_denied(match, sentence)]
-    if not matches:
-        if not _holds_number_word(sentence):
-            return None
-        words = [match for match in WORDS.finditer(sentence) if not _is_denied(match, sentence)]
-        if not words or (
-            len(words) == 1
-            and words[0].group().casefold() == "one"
-            and sentence[: words[0].start()].strip() != ""
-        ):
-            return None
-        return FoundAnswer(words[0].group(), "number in words")
-    if len(matches) == 1:
-        return FoundAnswer(matches[0].group().strip(), "the only number")
-    matches = _before_a_purpose(_outside_brackets(matches, sentence), sentence)
-    if len(matches) == 1:
-        return FoundAnswer(matches[0].group().strip(), "the only number that is not explained")
-    if _ALL_NUMBERS.fullmatch(sentence) and len({_of_match(match) for match in matches}) > 1:
+    found = _candidates(sentence) if _holds_digit(sentence) else []
+    if not found:
+        return _in_words(sentence)
+    if len(found) == 1:
+        return FoundAnswer(found[0].text, "the only number", confidence="only candidate")
+    if len(found) > _MOST_NUMBERS:
+        return FoundAnswer(None, "too many numbers in a sentence")
+    return _of_several(found, sentence, text)
+
+
+def _candidate(match: "re.Match[str]", rule: str) -> FoundAnswer:
+    return FoundAnswer(match.group().strip(), rule, confidence="only candidate")
+
+
+def _candidates(sentence: str) -> list[_Candidate]:
+    """Return the numbers of a sentence that it does not deny; a quantity in two units is one."""
+    found = [
+        _Candidate(*match.span(), match.group().strip(), value_of_match(match), match["currency"])
+        for match in NUMBER.finditer(sentence)
+        if not _is_denied(match.start(), sentence)
+    ]
+    compound = find_compound(sentence) if found else None
+    if compound is not None:
+        start, end = compound.span()
+        found = [one for one in found if not start <= one.start < end]
+        value = value_of_compound(compound)
+        found.append(_Candidate(start, end, compound.group().strip(), value, None))
+        found.sort(key=lambda one: one.start)
+    if not found and (clock := CLOCK.search(sentence)):
+        found.append(_Candidate(*clock.span(), clock.group().strip(), None, None))
+    return found
+
+
+def _in_words(sentence: str) -> FoundAnswer | None:
+    """Find a number in words; "one" alone within a sentence is a pronoun."""
+    if not sentence.isascii() and (sign := find_ideograms(sentence)):
+        return _candidate(sign, "number in ideograms")
+    if not _holds_number_word(sentence):
+        return None
+    words = [match for match in WORDS.finditer(sentence) if not _is_denied(match.start(), sentence)]
+    if not words or (
+        len(words) == 1
+        and words[0].group().casefold() == "one"
+        and sentence[: words[0].start()].strip() != ""
+    ):
+        return None
+    if len({value_of_words(match.group()) for match in words}) > 1:
+        return FoundAnswer(words[0].group(), "first number in words", confidence="guessed")
+    return _candidate(words[0], "number in words")
+
+
+def _of_several(found: list[_Candidate], sentence: str, text: str) -> FoundAnswer:
+    """Read a sentence with several numbers."""
+    found = _before_a_purpose(_outside_brackets(found, sentence), sentence)
+    if len(found) == 1:
         return FoundAnswer(
-            ", ".join(match.group().strip() for match in matches),
-            "nothing but numbers",
-            several=True,
+            found[0].text, "the only number that is not explained", confidence="only candidate"
         )
-    if either := _alternatives(matches, sentence):
+    if len({one.value for one in found}) > 1 and (
+        _ALL_NUMBERS.fullmatch(sentence) or _is_list(found, sentence)
+    ):
+        return FoundAnswer(
+            ", ".join(one.text for one in found), "nothing but numbers", several=True
+        )
+    if either := _alternatives(found, sentence):
         return FoundAnswer(either, "two numbers", several=True)
+    if (conclusion := _conclusion(sentence)) and (said := _result_of(conclusion, text)):
+        return replace(said, rule="the conclusion") if said.answer else said
     if _RANGE.search(sentence):
-        return FoundAnswer(
-            " to ".join(match.group().strip() for match in matches[:2]), "a range", several=True
-        )
-    if matches[0].start() <= 1:
-        return FoundAnswer(matches[0].group().strip(), "first number")
-    return _among(matches, sentence, text)
+        return FoundAnswer(" to ".join(one.text for one in found[:2]), "a range", several=True)
+    return _among(found, sentence, text)
 
 
-def _outside_brackets(matches: "list[re.Match[str]]", sentence: str) -> "list[re.Match[str]]":
+def _conclusion(sentence: str) -> str | None:
+    """Return what a sentence says behind its last conclusion, if that holds a number."""
+    ends = [match.end() for match in _CONCLUSION.finditer(sentence)]
+    last = next((end for end in reversed(ends) if _holds_digit(sentence[end:])), None)
+    return None if last is None else sentence[last:]
+
+
+def _outside_brackets(found: list[_Candidate], sentence: str) -> list[_Candidate]:
     """Leave out numbers in brackets after others: they explain, "30 (10 for Ann, 20 for Bob)"."""
     spans = (
-        [match.span() for match in _BRACKETED.finditer(sentence, matches[0].end())]
+        [match.span() for match in _BRACKETED.finditer(sentence, found[0].end)]
         if "(" in sentence
         else []
     )
-    return [
-        match for match in matches if not any(start <= match.start() < end for start, end in spans)
-    ]
+    return [one for one in found if not any(start <= one.start < end for start, end in spans)]
 
 
-def _before_a_purpose(matches: "list[re.Match[str]]", sentence: str) -> "list[re.Match[str]]":
+def _before_a_purpose(found: list[_Candidate], sentence: str) -> list[_Candidate]:
     """Leave out the numbers of a purpose that follows: "needs 310 ounces to make 8 batches"."""
-    purpose = _NEEDS.search(sentence, 0, matches[0].start()) and _PURPOSE.search(
-        sentence, matches[0].end()
+    purpose = _NEEDS.search(sentence, 0, found[0].start) and _PURPOSE.search(sentence, found[0].end)
+    return [one for one in found if one.start < purpose.start()] if purpose else found
+
+
+def _is_list(found: list[_Candidate], sentence: str) -> bool:
+    """Return True if a sentence lists its numbers as answers: "The solutions are 4 and 9"."""
+    return _LISTED.search(sentence, 0, found[0].start) is not None and all(
+        _BETWEEN.fullmatch(sentence, one.end, other.start) for one, other in pairwise(found)
     )
-    return [match for match in matches if match.start() < purpose.start()] if purpose else matches
 
 
-def _alternatives(matches: "list[re.Match[str]]", sentence: str) -> str | None:
-    """Return True if two different numbers are joined by "or".
+def _alternatives(found: list[_Candidate], sentence: str) -> str | None:
+    """Return two different numbers that are joined by "or"; None without them.
 
     One number written in two ways, "3/8 or .375", is one.
     """
-    for first, second in pairwise(matches):
-        between = sentence[first.end() : second.start()].strip()
+    for one, other in pairwise(found):
+        between = sentence[one.end : other.start].strip()
         if (
             between.casefold() in ("or", "or maybe", "or perhaps", "or possibly")
-            and first["currency"] == second["currency"]
+            and one.currency == other.currency
+            and one.value is not None
+            and other.value is not None
+            and other.value not in (one.value, 100 * one.value, one.value / 100)
         ):
-            one, other = _of_match(first), _of_match(second)
-            if (
-                one is not None
-                and other is not None
-                and one != other
-                and 100 * one != other
-                and one != 100 * other
-            ):
-                return f"{first.group().strip()} or {second.group().strip()}"
+            return f"{one.text} or {other.text}"
     return None
 
 
-def _among(matches: "list[re.Match[str]]", sentence: str, text: str) -> FoundAnswer:
-    """Choose among several numbers of a sentence.
+def _among(found: list[_Candidate], sentence: str, text: str) -> FoundAnswer:
+    """Choose among several numbers of a sentence by what is said around them.
 
-    A result computed before, an amount, or the object of the verb is the answer.
+    A total, a result computed before, an amount, or the object of the verb is the answer.
     """
-    if totals := [match for match in matches if _TOTAL.search(sentence, 0, match.start())]:
-        return FoundAnswer(totals[-1].group().strip(), "a total")
-    values = [_of_match(match) for match in matches]
+    if totals := [one for one in found if _TOTAL.search(sentence, 0, one.start)]:
+        return FoundAnswer(totals[-1].text, "a total", confidence="only candidate")
     for result in reversed(_RESULT.findall(text)):
         value = value_of(result)
-        for match, own in zip(matches, values, strict=True):
-            if own is not None and own == value:
-                return FoundAnswer(match.group().strip(), "a result computed before")
-    priced = [match for match in matches if match["currency"]]
+        for one in found:
+            if one.value is not None and one.value == value:
+                return FoundAnswer(one.text, "a result computed before", confidence="guessed")
+    priced = [one for one in found if one.currency]
     if len(priced) == 1:
-        return FoundAnswer(priced[0].group().strip(), "the only amount of money")
-    for verb in reversed(list(_VERB.finditer(sentence))):
-        after = next((match for match in matches if match.start() >= verb.end()), None)
-        if after is not None:
-            return FoundAnswer(after.group().strip(), "number after the verb")
+        return FoundAnswer(priced[0].text, "the only amount of money", confidence="guessed")
     undated = [
-        match
-        for match in matches
-        if not (_YEAR.search(sentence, 0, match.start()) and len(match.group().strip()) == 4)
+        one
+        for one in found
+        if not (_YEAR.search(sentence, 0, one.start) and len(one.text) == len("2020"))
     ]
-    return FoundAnswer(
-        (undated or matches)[0 if "," not in sentence else -1].group().strip(),
-        "number in the sentence",
-    )
+    if len(undated) == 1:
+        return FoundAnswer(
+            undated[0].text, "the only number but a year", confidence="only candidate"
+        )
+    for verb in reversed(list(_VERB.finditer(sentence))):
+        after = next((one for one in found if one.start >= verb.end()), None)
+        if after is not None:
+            return FoundAnswer(after.text, "number after the verb", confidence="guessed")
+    if found[0].start <= 1:
+        return FoundAnswer(found[0].text, "first number", confidence="guessed")
+    return FoundAnswer(None, "several numbers, and no sign which one is the answer")

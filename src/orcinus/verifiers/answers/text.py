@@ -1,15 +1,27 @@
-"""Find the place of the final answer in a text; the finders of all answer types start here.
+"""Find the final answer: the last explicit statement in the final channel of a response.
 
     "We get 18 + 38 = 56. So the answer is 56."   →   Statement("56.", rule="marker")
 
-The places are ranked: an explicit tag, a box, ``####``, the last sentence that announces an answer,
-and only then the text itself. Reasoning between tags is ignored, and so is a new question that a
-model goes on to ask itself.
+Five stages lead to a verdict, and the finders of all answer types share the first two:
+
+    channel     ``channels``, ``tails``      what the response says to its reader, without tails
+    statement   this module, ``corrections`` the places that announce an answer, the last one first
+    piece       the module of the type       the words of a place that hold the answer
+    reading     the module of the type       what they mean
+    comparison  the module of the type       whether that is the reference
 """
 
 import re
-import unicodedata
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from orcinus.verifiers.answers.channels import final_channel, plain_text
+from orcinus.verifiers.answers.corrections import Correction, bare_answer, correction, restated
+from orcinus.verifiers.answers.tails import without_preamble, without_tail
+
+Confidence = Literal["explicit", "only candidate", "guessed"]
+"""How an answer was found: announced; the only one that the text holds; or picked among several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +32,8 @@ class Statement:
     rule: str
     """How it was found: ``tag``, ``boxed``, ``json``, ``hash``, ``marker``, ``heading`` (a line of
     its own announces what follows), or ``text`` if nothing announced an answer."""
+    start: int = 0
+    """Where the announcement begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +45,9 @@ class FoundAnswer:
     """The rule that found the answer, or why there is none."""
     several: bool = False
     """True if two or more different answers were given, which counts as a wrong answer."""
+    confidence: Confidence = "explicit"
+    whole: str | None = None
+    """The whole line, where ``answer`` is a part of it; a reference may equal either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +58,20 @@ class Outcome:
     answer: str | None
     """The final answer as it was understood; None if none was found."""
     reason: str
+    confidence: Confidence | None = None
+    """How the answer was found; None without one."""
 
 
-_TAGS_OF_THINKING = re.compile(r"</?(?:think|reason|scratch)", re.IGNORECASE)
-_THINK = re.compile(r"<(think|thinking|reasoning|scratchpad)>.*?</\1>", re.DOTALL | re.IGNORECASE)
-_OPEN_THINK = re.compile(
-    r"<(?:think|thinking|reasoning|scratchpad)>.*\Z", re.DOTALL | re.IGNORECASE
-)
-_CLOSE_THINK = re.compile(
-    r"\A.*</(?:think|thinking|reasoning|scratchpad)>", re.DOTALL | re.IGNORECASE
-)
+Reader = Callable[[Statement, str], FoundAnswer | None]
+"""Reads the answer at one place of a text: (place, text) → answer, or why there is none. It returns
+None if the place holds nothing that it can read, so that an earlier place may."""
+
+
 _RUN_ON = re.compile(
     r"\n\s*(?:Q:|Question:|\[Question\]|### ?(?:Question|Instruction)|Human:|User:|<\|im_start\|>)",
     re.IGNORECASE,
 )
-_TAG = re.compile(r"<(answer|final_answer|final)>\s*(.*?)\s*</\1>", re.DOTALL | re.IGNORECASE)
+_OPEN_TAG = re.compile(r"<(answer|final_answer|final)>", re.IGNORECASE)
 _JSON = re.compile(
     r"[\"'](?:final_)?answer[\"']\s*:\s*(\"(?:[^\"\\]|\\.)*\"|'[^']*'|\[[^\]]*\]|[^,}\n]+)",
     re.IGNORECASE,
@@ -84,161 +100,264 @@ _MARKER = re.compile(
 )
 """Announces an answer. Parentheses between the word and the verb come from the question: "(Yes or
 No)", "(arabic numerals)"."""
+_A = "\na:"
 _MARKER_WORDS = (
     "answer",
     "choice",
     "option",
     "conclusion",
     "final solution",
-    "\na:",
+    _A,
     "sorted",
     "alphabetical order",
 )
+_MOST_MARKERS = 3
+"""Announcements. An announcement that says nothing, "the answer is clear", leaves it to earlier
+ones."""
+_MOST_TRIES = 60
+"""Places of one word that are tried; a loop of a word costs no more."""
+_BEFORE = 24
+"""Characters before an announcement that may say that it announces something else."""
+_NOT_THE_ANSWER = re.compile(
+    r"\b(?:wrong|incorrect|false|other|another|bad|rejected|eliminated|excluded|remaining"
+    r"|invalid|not\s+an?"
+    r"|not\s+the|possible|distractor|unlikely|alternative)[\s*_]+(?:final\s+)?\Z"
+)
+"""Words before "answer:" that make it no announcement."""
+_SAYS_NOTHING = re.compile(
+    r"[\s*_]*(?:(?:indeed\s+|therefore\s+|also\s+)?(?:correct|right|wrong|incorrect|clear"
+    r"|obvious|verified|"
+    r"confirmed|as\s+follows|below|above|given\s+(?:below|above|by)|based\s+on"
+    r"|in\s+the\s+(?:correct|form)|"
+    r"supported|unchanged|the\s+same|consistent|reasonable|straightforward)\b[^\n\w]*(?=\n|\Z"
+    r"|[.,;!]))"
+)
+_LAST_WORDS = 60
+"""Characters at the end of a text that show whether it breaks off."""
+_OPEN_CLAUSE = re.compile(
+    r"(?<![\w'])(?:the|a|an|of|to|is|are|was|were|and|or|then|we|so|because|"
+    r"since|with|in|by|for|that|which|if|from|at|as|have|has|had|i|it|its|their|his|her|this"
+    r"|these|be|"
+    r"will|would|can|could|should|gives?|let|than|into|per|but|when|where|while|also|need|needs"
+    r"|get|"
+    r"equals?|plus|minus|times|not)\s*\Z"
+)
+"""What no finished sentence ends with. Only lower-case words: "I" and "A" may be answers."""
+_OPEN_FORMULA = re.compile(r"(?:[=/×÷^\\(,]|(?<=\s)\+|(?<=[\w)]\s)\*|(?<=\d)\*)\s*\Z")
+_SHORT_TEXT = 5
+"""Words. A text as short as this is an answer, whichever word it ends with."""
+_BRACKETS = "()[]{}"
+_MARKS = " \t\n*_:.…'\"`$\\-"
+"""Signs that hold no answer by themselves."""
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
-_PLAIN = {
-    "−": "-",
-    "–": "-",
-    "—": "-",
-    "‐": "-",
-    "‑": "-",
-    "’": "'",
-    "‘": "'",
-    "“": '"',
-    "”": '"',
-    "。": ". ",
-    "【": "[",
-    "】": "]",
-    "\u00a0": " ",
-    "\u202f": " ",
-    "\u2009": " ",
-}
-"""Signs and their plain spelling. Blanks of all kinds are unified by NFKC."""
-_VULGAR = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
-_RAISED = re.compile(r"[⁰¹²³⁴-⁹⁻]+")
-_OTHER_DIGIT = re.compile(r"[^\W\D0-9]")
 _BESIDE_IDEOGRAM = re.compile(
     r"(?<=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af])(?=[A-Za-z0-9(-])"
     r"|(?<=[A-Za-z0-9)])(?=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af])"
 )
-_ANSWER_ELSEWHERE = re.compile(
-    r"答案\s*(?:应该|應該)?\s*(?:是|为|為|选|選|:)|答えは|答え\s*:|정답은|답은|(?:정답|답)\s*:|[Оо]твет\s*(?:это|:|-)?"
-    r"|(?:الإجابة|الجواب)\s*(?:هي|هو|:)?|उत्तर\s*(?:है|:)?|[Rr]éponse\s+est"
-)
-_CORRECTING = (
-    "wait",
-    "actually",
-    "hold on",
-    "scratch",
-    "correction",
-    "second thought",
-    "re-check",
-    "recheck",
-    "oops",
-    "mistake",
-    "no, ",
-)
-_CORRECTION = re.compile(
-    r"""(?:[.!?,;:\n]|\s-|\A)\s*(?:(?:oh|hmm+|oops|no)\b[,.!]*\s*)*
-        (?:wait(?=\s*[,.!:-]|\ (?:no|actually|that|this|i|it|let|maybe)\b)
-          |actually|hold\ on|scratch\ that|correction|(?:on|upon)\ (?:second\ thought|reflection)
-          |oops|my\ mistake|i\ made\ a\ mistake
-          |let\ me\ (?:re-?check|re-?consider|double[ -]check)(?:\ (?:that|this|it))?
-          |(?<=,\ )no(?=,)
-        )\b
-        (?:\s*[,.:!]*\s*(?:wait|actually|no)\b(?!\s*[.!]?\s*\Z))*[\s,.:!-]*""",
+_ANSWER_ABROAD = re.compile(
+    r"""(?:\b(?:die|la|el|a|il|le|het|o)\s)?
+      (?:\b(?:richtige|korrekte|correcta|correta|corretta|bonne|juiste|finale|endgültige|правильный
+          |верный|最终|最終|正确|正確)\s?)?
+      (?:(?<!\w)(?:antwort|ergebnis|lösung|respuesta|resultado|resposta|risposta|risultato|réponse
+          |antwoord|odpowiedź|cevap|jawaban(?:nya)?|svaret|ответ|відповідь|απάντηση|پاسخ|תשובה
+          |התשובה|उत्तर|đáp\ án)
+        |答案|答え|正解|结果|結果|정답|답|الإجابة|الجواب|คำตอบ)
+      (?:\s(?:final|correcta|correta|corretta|correcte|finale|richtige|الصحيحة))?\s?
+      (?:(?<!\w)(?:ist|lautet|es|é|è|est|is|to|adalah|är|είναι|это|này|là|هي|هو|است|היא|है)(?!\w)
+        |应该是|應該是|是|为|為|选|選|は|이?은|는|คือ|:)
+      (?:\s(?:daher|also|somit|donc|por\ lo\ tanto|portanto|quindi|dunque|la|el|il
+          |option|opción|opção|opzione)\b)*:?""",
     re.IGNORECASE | re.VERBOSE,
 )
-_NEAR_THE_END = 400
-"""Characters at the end of a text that are searched for a correction."""
+"""Announces an answer in another language."""
+_WORDS_ABROAD = (
+    "ntwort",
+    "rgebnis",
+    "sung",
+    "espuesta",
+    "esultado",
+    "esposta",
+    "isposta",
+    "isultato",
+    "ntwoord",
+    "cevap",
+    "awaban",
+    "svaret",
+)
+"""What such an announcement in ASCII holds; asked first, because the pattern is expensive."""
+_ITALICS = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]+)(?<!\s)\*(?![\w*])")
 _EMPHASIS = re.compile(r"\*\*|__+|`+")
-
-
-def without_thinking(text: str) -> str:
-    """Remove the reasoning between tags such as ``<think>``; return nothing if it never ends."""
-    if "<" in text and _TAGS_OF_THINKING.search(text):
-        text = _OPEN_THINK.sub("", _CLOSE_THINK.sub("", _THINK.sub("", text)))
-    return text
 
 
 def cleaned(response: str) -> tuple[str, str]:
     """Return the text to search for an answer; if it is empty, also the reason."""
-    text = response
+    text = final_channel(response)
+    if not text.strip():
+        return "", "the reasoning never ended" if response.strip() else "the response is empty"
+    text = plain_text(text)
     if "<<" in text:
         text = _CALCULATOR.sub("", text)
-    if "<" in text and not (text := without_thinking(text)).strip():
-        return "", "the reasoning never ended"
     if not text.isascii():
-        text = _plain(text)
+        text = _BESIDE_IDEOGRAM.sub(" ", _ANSWER_ABROAD.sub(" the answer is ", text))
+    elif any(map(text.__contains__, _WORDS_ABROAD)):
+        text = _ANSWER_ABROAD.sub(" the answer is ", text)
     text = text.strip()
     run_on = _RUN_ON.search(text)
     if run_on and run_on.start() > 0:
         text = text[: run_on.start()].rstrip()
-    return text, "" if text else "the response is empty"
+    return without_preamble(without_tail(text)), "" if text else "the response is empty"
 
 
-def _plain(text: str) -> str:
-    """Rewrite a text in the signs that the patterns know.
+def find_final(
+    text: str, read: Reader, *, cut_off: bool = False, may_end_open: bool = False
+) -> FoundAnswer:
+    """Return the last answer that a ``cleaned`` text states and that ``read`` understands.
 
-    Quotes, blanks, digits, fractions, powers and "the answer is" get one spelling each.
+    A correction comes first, then the announcements from the last to the first, then the text.
+
+    Args:
+        text: The text.
+        read: Reads one place.
+        cut_off: True if the text stopped at the token limit; then only what it announced counts.
+        may_end_open: True if a bracket or a word like "with" may end an answer.
     """
-    for sign, plain in _PLAIN.items():  # takes a tenth of the time of str.translate
-        text = text.replace(sign, plain)
-    if text.isascii():
-        return text
-    text = _RAISED.sub(
-        lambda match: "^" + unicodedata.normalize("NFKC", match.group()).replace("−", "-"), text
+    places = statements(text)
+    fix = correction(text, places[0].start + 1 if places else 0)
+    if fix is not None and (found := _read_correction(fix, read)) is not None:
+        return replace(found, rule=f"corrected: {found.rule}", confidence="explicit")
+    for place in places:
+        if not place.text.strip(_MARKS if may_end_open else _MARKS + _BRACKETS):
+            return FoundAnswer(None, "the answer is announced but not given")
+        if (
+            place.rule == "marker"
+            and not may_end_open
+            and _OPEN_FORMULA.search(place.text)
+            and len(sentences(place.text)) == 1
+        ):
+            return FoundAnswer(None, "the text breaks off")
+        found = read(place, text)
+        if found is not None:
+            return FoundAnswer(
+                found.answer,
+                f"{place.rule}: {found.rule}",
+                found.several,
+                "guessed" if found.confidence == "guessed" else "explicit",
+                found.whole,
+            )
+    if cut_off:
+        return FoundAnswer(None, "cut off before an answer was announced")
+    if not may_end_open and is_broken_off(text):
+        return FoundAnswer(None, "the text breaks off")
+    found = read(Statement(text, "text"), text)
+    return found or FoundAnswer(
+        None, "the answer is announced but not given" if places else "no answer is given"
     )
-    text = unicodedata.normalize("NFKC", _VULGAR.sub(" ", text)).replace("⁄", "/")
-    text = _OTHER_DIGIT.sub(
-        lambda match: str(unicodedata.decimal(match.group(), match.group())), text
-    )
-    return _BESIDE_IDEOGRAM.sub(" ", _ANSWER_ELSEWHERE.sub(" the answer is ", text))
 
 
-def corrected(text: str) -> str | None:
-    """Return what follows an answer's last self-correction, "(A). Wait, actually (B)", if any."""
-    lower = text.casefold()
-    if not any(map(lower.__contains__, _CORRECTING)):
+def _read_correction(fix: Correction, read: Reader) -> FoundAnswer | None:
+    """Read what a correction says instead; None if it says nothing that can be read."""
+    for place in _restatements(fix):
+        found = read(place, fix.rest) if place.text.strip(_MARKS) else None
+        if found is not None and found.answer is not None:
+            return found
+    if not fix.strong:
         return None
-    near = text[-_NEAR_THE_END:]
-    ends = [match.end() for match in _CORRECTION.finditer(near)]
-    return near[ends[-1] :] if ends else None
+    found = read(Statement(fix.rest.strip(" ,.:!-\n"), "text"), fix.rest)
+    return found if found is not None and found.answer is not None else None
+
+
+def _restatements(fix: Correction) -> list[Statement]:
+    """Return the places of a correction that state another answer."""
+    stated = statements(fix.rest)[:1]
+    cue = restated(fix.rest)
+    if cue is not None and not (stated and len(stated[0].text) <= len(cue)):
+        stated.append(Statement(cue.strip(), "marker"))
+    elif not stated and (bare := bare_answer(fix.rest)):
+        stated.append(Statement(bare, "marker"))
+    return stated
 
 
 def statement(text: str) -> Statement:
     """Return the part of a ``cleaned`` text where the answer should stand."""
-    if "<" in text and (tags := _TAG.findall(text)):
-        return Statement(tags[-1][1], "tag")
+    places = statements(text)
+    fix = correction(text, places[0].start + 1 if places else 0)
+    if fix is not None and (stated := _restatements(fix)):
+        return stated[0]
+    return places[0] if places else Statement(text, "text")
+
+
+def statements(text: str) -> list[Statement]:
+    """Return the places of a ``cleaned`` text that announce an answer, the last one first."""
+    places = []
+    if "<" in text and (tags := list(_OPEN_TAG.finditer(text))):
+        tag = tags[-1]
+        end = text.lower().find(f"</{tag[1].lower()}", tag.end())
+        inside = text[tag.end() : end if end >= 0 else len(text)]
+        places.append(Statement(inside.strip(), "tag", tag.start()))
     if "\\boxed" in text or "\\fbox" in text:
         box = last_box(text)
         if box is not None:
-            return Statement(box, "boxed")
-    if text.endswith(("}", "```")) and (values := _JSON.findall(text)):
-        return Statement(values[-1].strip("\"' "), "json")
-    if "####" in text and (lines := _HASH.findall(text)):
-        return Statement(lines[-1], "hash")
-    tail = after_marker(text)
-    if tail is None:
-        return Statement(text, "text")
-    heads = tail.lstrip(" *_:").startswith("\n") and "\n" in tail.strip()
-    return Statement(tail.strip(), "heading" if heads else "marker")
+            places.append(Statement(box, "boxed", max(text.rfind("\\boxed"), text.rfind("\\fbox"))))
+    if text.endswith(("}", "```")) and (values := list(_JSON.finditer(text))):
+        places.append(Statement(values[-1][1].strip("\"' "), "json", len(text)))
+    if "####" in text and (lines := list(_HASH.finditer(text))):
+        places.append(Statement(lines[-1][1], "hash", lines[-1].start()))
+    places.extend(_announcements(text))
+    return sorted(places, key=lambda place: place.start, reverse=True)
+
+
+def _announcements(text: str) -> list[Statement]:
+    """Return the places behind the last markers, the last one first."""
+    places = []
+    for start, end in _markers(text):
+        tail = text[end:]
+        heads = tail.lstrip(" *_:").startswith("\n") and "\n" in tail.strip()
+        places.append(Statement(tail.strip(), "heading" if heads else "marker", start))
+    return places
 
 
 def after_marker(text: str) -> str | None:
     """Return what follows the last announcement of an answer, maybe nothing; None without one."""
+    return next((text[end:] for _, end in _markers(text)), None)
+
+
+def _markers(text: str) -> list[tuple[int, int]]:
+    """Return start and end of the last ``_MOST_MARKERS`` announcements, the last one first."""
     # Searching for the words from the end takes a tenth of the time of searching with the pattern.
     lower = "\n" + text.lower()
-    best = end = -1
+    found: list[tuple[int, int]] = []
     for word in _MARKER_WORDS:
-        at = lower.rfind(word, best + 1)
-        while at > best:
+        if word == _A and "\nb:" in lower:  # the rows of a listing
+            continue
+        at, tries = lower.rfind(word), 0
+        while (
+            at >= 0
+            and tries < _MOST_TRIES
+            and not (len(found) >= _MOST_MARKERS and at < found[-1][0])
+        ):
+            tries += 1
             start = at + 1 if word[0] == "\n" else at
             match = _MARKER.match(lower, start)
-            if match and not (start and lower[start - 1].isalnum()):
-                best, end = at, match.end()
-                break
-            at = lower.rfind(word, best + 1, at)
-    return None if best < 0 else text[end - 1 :]
+            if (
+                match
+                and not (start and lower[start - 1].isalnum())
+                and not _NOT_THE_ANSWER.search(lower, max(0, start - _BEFORE), start)
+                and not _SAYS_NOTHING.match(lower, match.end())
+            ):
+                found.append((at, match.end() - 1))
+                found = sorted(found, reverse=True)[:_MOST_MARKERS]
+            at = lower.rfind(word, 0, at)
+    return [(max(0, at - 1), end) for at, end in found]
+
+
+def is_broken_off(text: str) -> bool:
+    """Return True if a text ends within a formula or a clause: "Then 156 + 4 =", "(B) is"."""
+    end = text[-_LAST_WORDS:]
+    return (
+        _OPEN_FORMULA.search(end) is not None
+        or ("\\boxed{" in end and last_box(text) is None)
+        or (_OPEN_CLAUSE.search(end) is not None and len(end.split()) > _SHORT_TEXT)
+    )
 
 
 def last_box(text: str) -> str | None:
@@ -280,8 +399,10 @@ def sentences(text: str) -> list[str]:
 
 
 def without_emphasis(text: str) -> str:
-    """Remove Markdown's bold and code marks."""
-    return _EMPHASIS.sub("", text) if "**" in text or "`" in text or "__" in text else text
+    """Remove Markdown's marks of emphasis and of code."""
+    if "**" in text or "`" in text or "__" in text:
+        text = _EMPHASIS.sub("", text)
+    return _ITALICS.sub(r"\1", text) if "*" in text else text
 
 
 def without_latex_text(text: str) -> str:
