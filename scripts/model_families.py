@@ -10,6 +10,7 @@ with its student.
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from orcinus.core.errors import ConfigError
+from orcinus.models.local.chat_format import Chat
+from orcinus.models.local.decoding import Decoder
+from orcinus.models.local.self_check import TEXT, compare_ways
+from orcinus.training.scratch_model import make_tokenizer
 from orcinus.training.self_check import choose_path
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
@@ -88,7 +93,10 @@ OWN: Mapping[str, Mapping[str, Any]] = {
     "lfm2": {"layer_types": ["conv", "full_attention"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
     "qwen3_next": {"layer_types": ["linear_attention", "full_attention"]},
-    "qwen3_5_text": {"layer_types": ["linear_attention", "full_attention"]},
+    **{
+        family: {"layer_types": ["linear_attention", "full_attention"]}
+        for family in ("qwen3_5_text", "qwen3_5_moe_text")
+    },
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False},
     "bamba": {"attn_layer_indices": [1]},
     "recurrent_gemma": {"block_types": ["recurrent", "attention"]},
@@ -120,7 +128,8 @@ def _small(known: PretrainedConfig) -> dict[str, Any]:
     for name in known.sub_configs:
         inner = getattr(known, name, None)
         if isinstance(inner, PretrainedConfig):
-            settings[name] = {"model_type": inner.model_type, **_small(inner)}
+            own = OWN.get(inner.model_type, {})
+            settings[name] = {"model_type": inner.model_type, **_small(inner), **own}
     return settings
 
 
@@ -159,18 +168,35 @@ def training_of(model: Any) -> str:
     return "packed, own head" if path.own_head else "packed"
 
 
-COLUMNS: Mapping[str, Callable[[Any], str]] = {"training": training_of}
+@cache
+def _chat() -> Chat:
+    """Return a chat format whose tokens every tiny model knows."""
+    return Chat(make_tokenizer([TEXT], VOCABULARY, context=512), fallback="plain")
+
+
+def decoding_of(model: Any) -> str:
+    """Return how a local model like ``model`` writes its answers, in a few words."""
+    decoder = Decoder(_chat(), model, frozenset(), 1000)
+    try:
+        way, refused = compare_ways(decoder, _chat(), model, "it")
+    except ConfigError as error:
+        return f"refused: {str(error).partition(' fails (')[2].partition('); serve')[0]}"
+    return f"{way}: {refused}" if refused else way
+
+
+COLUMNS: Mapping[str, Callable[[Any], str]] = {"training": training_of, "decoding": decoding_of}
 """What is said of a family: a column's name, and what fills it from a tiny model."""
 
 
 def row_of(family: str) -> list[str]:
     """Return a family's cells."""
     try:
-        model = tiny_model(family)
+        # Each check gets a model of its own, for it may leave its settings behind.
+        models = [tiny_model(family) for _ in COLUMNS]
     except Exception as error:  # noqa: BLE001 (a family may fail to be built in any way)
         why = f"not tried: {type(error).__name__}: {str(error).strip().splitlines()[-1]}"
         return [family, *(why for _ in COLUMNS)]
-    return [family, *(say(model) for say in COLUMNS.values())]
+    return [family, *(say(model) for say, model in zip(COLUMNS.values(), models, strict=True))]
 
 
 PAGE_HEAD = """# Models
@@ -193,6 +219,19 @@ Batches, and so results, are those of packed rows.
 third one along each way, and compares loss and gradient with the model's own forward pass. It takes
 the first way that agrees, and says so where that costs something. `orcinus doctor RECIPE` does the
 same check alone.
+
+Answers of a local model are decoded in one of three ways:
+
+| | what happens | cost |
+|---|---|---|
+| slots | rows of any length share a cache; a row that ends gives its place to the next | none |
+| batch | rows are padded to one length; a place stays empty until the batch ends | some time |
+| alone | the model's own `generate` writes one answer at a time | many times slower |
+| refused | the command stops with one line before the first question | |
+
+Before the first answer two short rows of unequal length are written each way, and their logits are
+compared with those of `generate`. The first way that agrees is taken; a line says so if a faster
+one was refused.
 
 `python scripts/model_families.py` makes the table below from tiny models with random weights.
 """

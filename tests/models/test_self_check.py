@@ -154,13 +154,13 @@ def test_the_check_is_done_once_for_a_kind_of_model(
 ) -> None:
     folder = build("llama", tiny_student, tmp_path, rope_theta=7_000.0)
     done: list[str] = []
-    compare = self_check._compare_ways
+    compare = self_check.compare_ways
 
     def counted(*arguments: Any) -> Any:
         done.append("")
         return compare(*arguments)
 
-    monkeypatch.setattr(self_check, "_compare_ways", counted)
+    monkeypatch.setattr(self_check, "compare_ways", counted)
     answer(folder, ["What?"], [1])
     answer(folder, ["What?"], [1])
     assert len(done) == 1
