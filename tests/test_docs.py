@@ -16,6 +16,13 @@ def test_the_recipe_reference_is_that_of_the_code() -> None:
     )
 
 
+def test_the_page_of_verdicts_is_that_of_the_tested_cases() -> None:
+    made = runpy.run_path(str(ROOT / "scripts" / "verdicts_page.py"))
+    assert (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8") == made["page"](), (
+        "python scripts/verdicts_page.py"
+    )
+
+
 @pytest.mark.parametrize(
     "page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]), ids=lambda p: p.name
 )
