@@ -8,6 +8,7 @@ from pydantic import Field
 
 from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError
+from orcinus.models.local import gguf
 
 _HASHED_FILES = (
     "*.safetensors",
@@ -25,7 +26,8 @@ class LocalConfig(Config):
 
     kind: Literal["local"] = "local"
     path: str
-    """A model folder (relative to the recipe), or the id of one on the Hugging Face hub."""
+    """A model folder or a GGUF file (relative to the recipe; extra ``gguf``), or the id of a model
+    on the Hugging Face hub. A GGUF file is converted once, to a folder beside it."""
     revision: str | None = None
     """Commit or tag on the hub; None is the newest, which can change between runs."""
     adapter: str | None = None
@@ -46,33 +48,38 @@ class LocalConfig(Config):
     def at(self, base: Path) -> Self:
         """Return the settings with their paths resolved from ``base``."""
         update: dict[str, Any] = {}
-        if is_folder(self.path, base):
-            update["path"] = str((base / self.path).resolve())
+        if (folder := model_folder(self.path, base)) is not None:
+            update["path"] = str(folder.resolve())
         if self.adapter is not None:
             update["adapter"] = str((base / self.adapter).resolve())
         return self.model_copy(update=update)
 
 
-def is_folder(path: str, base: Path) -> bool:
-    """Return True if ``path`` is a model folder, False if it is the id of a model on the hub.
+def model_folder(path: str, base: Path) -> Path | None:
+    """Return the model folder at ``path``, or None if it is the id of a model on the hub.
+
+    A GGUF file is converted first, once.
 
     Raises:
         ConfigError: It looks like a folder that does not exist, or the folder holds no model.
+        MissingExtraError: The packages that read GGUF files are missing.
     """
     folder = base / path
+    if folder.suffix == gguf.SUFFIX and folder.is_file():
+        return gguf.converted(folder)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ConfigError(f"{folder}: not a model folder: it has no config.json")
-        return True
+        return folder
     if path.startswith((".", "/", "~")) or path.count("/") > 1:
         raise ConfigError(f"{folder}: there is no such model folder")
-    return False
+    return None
 
 
 def local_identity(config: LocalConfig, base: Path) -> str:
     """Return the model's identity: a hash of its folder, or its hub id with the revision."""
-    if is_folder(config.path, base):
-        identity = folder_identity(base / config.path)
+    if (folder := model_folder(config.path, base)) is not None:
+        identity = folder_identity(folder)
     else:
         identity = f"hf:{config.path}@{config.revision or 'main'}"
     if config.adapter is not None:
