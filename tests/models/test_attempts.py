@@ -252,7 +252,9 @@ def test_a_teacher_that_fails_three_times_in_ten(tmp_path: Path) -> None:
                     budget=budget,
                 )
                 found = [judged async for judged in calls]
-                assert budget.spent_usd == pytest.approx(400 * 510 / 1e6)
+                # A broken connection or a 500 may have been charged: at the worst case.
+                assert 400 * 510 / 1e6 < budget.spent_usd <= 1.0
+                assert budget.spent_usd == pytest.approx(ledger.spent("r")[0])
             await endpoint.aclose()
             return found
 

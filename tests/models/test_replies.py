@@ -226,7 +226,11 @@ def test_usage_in_every_form(usage: Any, tokens: tuple[int, int]) -> None:
 
 
 def test_cached_tokens_are_part_of_the_prompt_s() -> None:
-    usage = {"prompt_tokens": 10, "prompt_tokens_details": {"cached_tokens": 1000}}
+    usage = {
+        "prompt_tokens": 10,
+        "completion_tokens": 1,
+        "prompt_tokens_details": {"cached_tokens": 1000},
+    }
     assert parse({**reply(), "usage": usage}).usage.tokens_cached == 10
 
 

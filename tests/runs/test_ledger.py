@@ -15,7 +15,7 @@ import pytest
 
 from orcinus.core.errors import StoreError
 from orcinus.core.types import Attempt, Example, Message, Request, Sampling, Usage
-from orcinus.runs import ledger as module
+from orcinus.runs import ledger_schema as module
 from orcinus.runs.ledger import Ledger, attempt_id
 
 

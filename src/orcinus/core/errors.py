@@ -88,6 +88,7 @@ class CompleterError(OrcinusError):
         permanent: A retry of the same request cannot help.
         fatal: No call to this model can succeed (wrong key, unknown model); the step stops.
         retry_after_s: Seconds that the server asked to wait; None when it named none.
+        cost_unknown: The server may have charged for the try; its worst case is booked.
     """
 
     def __init__(
@@ -98,9 +99,11 @@ class CompleterError(OrcinusError):
         permanent: bool = False,
         fatal: bool = False,
         retry_after_s: float | None = None,
+        cost_unknown: bool = False,
     ) -> None:
         super().__init__(f"{kind}: {message}")
         self.kind: ErrorClass = kind
         self.permanent = permanent
         self.fatal = fatal
         self.retry_after_s = retry_after_s
+        self.cost_unknown = cost_unknown

@@ -121,6 +121,14 @@ class Usage:
     """The part of ``tokens_in`` that came from the provider's cache."""
     tokens_reasoning: int = 0
     """The part of ``tokens_out`` that was hidden or tagged reasoning."""
+    tokens_unreported: int = 0
+    """Worst case of the tries whose usage is not known. It counts in budgets, and in nothing
+    else."""
+
+    @property
+    def total(self) -> int:
+        """The tokens that count in a budget."""
+        return self.tokens_in + self.tokens_out + self.tokens_unreported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

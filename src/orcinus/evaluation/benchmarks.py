@@ -82,7 +82,11 @@ async def evaluate_model(
     """
     _check(settings, model, judge)
     items = {benchmark.name: _read(benchmark, settings) for benchmark in settings.benchmarks}
-    with locked(out), Ledger(runtime.ledger_path) as ledger, relax_garbage_collection():
+    with (
+        locked(out),
+        Ledger(runtime.ledger_path, note=progress.note) as ledger,
+        relax_garbage_collection(),
+    ):
         opened: dict[str, Completer] = {}
 
         def open_role(role: str, folder: Path | None = None) -> Completer:

@@ -9,19 +9,23 @@ verdict None. The next run retries it, unless the request itself was bad.
 
 import asyncio
 import gc
+import math
+import os
+import resource
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
-from orcinus.core.errors import BudgetError, CompleterError
+from orcinus.core.errors import BudgetError, CompleterError, ConfigError, StoreError
 from orcinus.core.protocols import Completer, Verifier
 from orcinus.core.requests import as_sent
 from orcinus.core.secrets import scrub
 from orcinus.core.types import Attempt, Completion, Judged, Request
+from orcinus.models.bounds import Tries, tries_of_call
 from orcinus.runs.budget import Budget
 from orcinus.runs.ledger import Ledger, attempt_id
 
@@ -31,7 +35,29 @@ MIN_WINDOW = 4096
 """Requests from the first that is not yet yielded to the last that is read, at least: one slow call
 does not hold up the others."""
 
-_Slot = Attempt | asyncio.Future[Attempt] | asyncio.Task[Judged]
+QUIET_S = 180.0
+"""Seconds without the end of a call after which a line says what is waited for. Most replies of
+models that think come sooner."""
+CLAIM_PAUSE_S = 0.01
+"""Seconds before the second look whether another process has finished the same call."""
+MAX_CLAIM_PAUSE_S = 0.25
+"""Longest pause, in seconds, between two such looks."""
+CANCEL_EVERY_S = 0.5
+"""Seconds after which a worker that has not ended is cancelled again."""
+SPARE_FILES = 24
+"""File descriptors that are left to tables, locks and libraries."""
+MAX_COUNT = 2**53
+"""Tokens. Sums of smaller counts fit into the ledger's 64 bits."""
+
+
+class _Found(NamedTuple):
+    """An attempt, and whether it was in the ledger before the call was made."""
+
+    attempt: Attempt
+    recalled: bool
+
+
+_Slot = Attempt | asyncio.Future[_Found] | asyncio.Task[Judged]
 """An attempt from the ledger, a call in flight, or a call that may be followed by its fallback."""
 _COLLECTOR_THRESHOLDS = (100_000, 50, 50)
 """Thresholds for ``gc.set_threshold``: new objects, then collections of the younger generation."""
@@ -85,7 +111,7 @@ async def attempt_all(
         BudgetError: The cap is reached. What was in flight is committed.
         StoreError: The ledger cannot be written.
     """
-    concurrency = completer.traits.in_flight or concurrency
+    concurrency = completer.traits.in_flight or _fit_descriptors(concurrency, ledger.note)
     asker = _Asker(completer, ledger, run=run, step=step, concurrency=concurrency, budget=budget)
     window = max(MIN_WINDOW, 16 * concurrency)
     slots: deque[tuple[Request, _Slot]] = deque()
@@ -114,6 +140,28 @@ async def attempt_all(
         await asyncio.gather(*fallbacks, return_exceptions=True)
 
 
+def _fit_descriptors(wanted: int, note: Callable[[str], None]) -> int:
+    """Return the calls in flight for which this process has file descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        used = len(os.listdir("/dev/fd")) + SPARE_FILES
+    except OSError:
+        return wanted
+    if soft != resource.RLIM_INFINITY and soft < used + 2 * wanted:
+        more = used + 2 * wanted if hard == resource.RLIM_INFINITY else min(hard, used + 2 * wanted)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
+            soft = more
+    # Half of the rest: a judge may ask at the same time.
+    possible = max(1, (soft - used) // 2) if soft != resource.RLIM_INFINITY else wanted
+    if possible < wanted:
+        note(
+            f"{possible} calls in flight in place of {wanted}: this process may open {soft} files; "
+            "`ulimit -n` raises that"
+        )
+    return min(possible, wanted)
+
+
 def _split_into_batches(requests: Iterable[Request]) -> Iterator[list[Request]]:
     iterator = iter(requests)
     while batch := list(islice(iterator, RECALL_BATCH)):
@@ -125,15 +173,15 @@ def _is_ready(slot: Attempt | asyncio.Future[Any]) -> bool:
 
 
 async def _judge(request: Request, slot: _Slot, verify: Verifier) -> Judged:
-    recalled = isinstance(slot, Attempt)
-    found = slot if isinstance(slot, Attempt) else await slot
+    found = _Found(slot, recalled=True) if isinstance(slot, Attempt) else await slot
     if isinstance(found, Judged):
         return found
-    return Judged(attempt=found, verdict=await verify(request.example, found), recalled=recalled)
+    verdict = await verify(request.example, found.attempt)
+    return Judged(attempt=found.attempt, verdict=verdict, recalled=found.recalled)
 
 
 async def _judge_or_fall_back(
-    request: Request, slot: Attempt | asyncio.Future[Attempt], verify: Verifier, asker: "_Asker"
+    request: Request, slot: Attempt | asyncio.Future[_Found], verify: Verifier, asker: "_Asker"
 ) -> Judged:
     """Judge the attempt; if it holds no answer, send the fallback and take the verdict on that."""
     first = await _judge(request, slot, verify)
@@ -173,42 +221,50 @@ class _Asker:
         self._model = completer.model
         self._budget = budget
         self._concurrency = concurrency
-        self._queue: asyncio.Queue[tuple[Request, str, asyncio.Future[Attempt]]] = asyncio.Queue()
-        self._in_flight: dict[str, asyncio.Future[Attempt]] = {}
+        self._queue: asyncio.Queue[tuple[Request, str, asyncio.Future[_Found]]] = asyncio.Queue()
+        self._in_flight: dict[str, asyncio.Future[_Found]] = {}
+        self._waits: dict[str, str] = {}
+        """What each call in flight waits for, in words."""
+        self._ended = 0
         self._workers: list[asyncio.Task[None]] = []
+        self._watch: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
+        self._closing = False
 
     def recall_or_ask(
         self, batch: list[Request]
-    ) -> Iterator[tuple[Request, Attempt | asyncio.Future[Attempt]]]:
+    ) -> Iterator[tuple[Request, Attempt | asyncio.Future[_Found]]]:
         """Yield each request with its attempt from the ledger, or with the future of its call."""
         ids = [attempt_id(request, self._model) for request in batch]
         known = self._ledger.recall(batch, ids, self._model)
         for request, identity, attempt in zip(batch, ids, known, strict=True):
-            if attempt is not None and (attempt.error is None or attempt.permanent):
+            if attempt is not None and _is_final(attempt):
                 yield request, attempt
             else:
                 yield request, self._ask(request, identity)
 
-    def _ask(self, request: Request, identity: str) -> asyncio.Future[Attempt]:
+    def _ask(self, request: Request, identity: str) -> asyncio.Future[_Found]:
         """Return the future of the call for ``request``; equal requests share one call."""
         if identity not in self._in_flight:
-            future: asyncio.Future[Attempt] = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[_Found] = asyncio.get_running_loop().create_future()
             self._in_flight[identity] = future
             future.add_done_callback(lambda _: self._in_flight.pop(identity, None))
             self._queue.put_nowait((request, identity, future))
             if len(self._workers) < self._concurrency:
                 self._workers.append(asyncio.create_task(self._work()))
+            if self._watch is None:
+                self._watch = asyncio.create_task(self._report_silence())
         return self._in_flight[identity]
 
     async def _work(self) -> None:
-        while True:
+        # A client can return a reply although its task was cancelled. So the worker asks itself.
+        while not self._closing:
             request, identity, future = await self._queue.get()
             if self._failure is not None:
                 _fail(future, self._failure)
                 continue
             try:
-                attempt = await self._attempt(request, identity)
+                found = await self._find(request, identity)
             except asyncio.CancelledError:
                 future.cancel()
                 raise
@@ -218,31 +274,102 @@ class _Asker:
                 _fail(future, error)
             else:
                 if not future.done():
-                    future.set_result(attempt)
+                    future.set_result(found)
+            finally:
+                self._ended += 1
+                self._waits.pop(identity, None)
 
-    async def _attempt(self, request: Request, identity: str) -> Attempt:
-        """Call the model once and commit the attempt before returning it."""
-        worst = None
-        if self._budget is not None:
-            worst = self._completer.worst_case(request)
-            await self._budget.reserve(worst)
-        attempt, fatal = await self._call(request, identity)
-        # Shielded: once a reply has arrived, being cancelled must not lose it.
-        await asyncio.shield(self._ledger.commit(attempt, request, run=self._run, step=self._step))
-        if self._budget is not None and worst is not None:
-            self._budget.settle(worst, attempt)
+    async def _find(self, request: Request, identity: str) -> _Found:
+        """Return the attempt of another process, or call the model and commit the attempt."""
+        waited = not self._ledger.claim(identity)
+        if waited:
+            await self._wait_for_claim(identity)
+        committed: asyncio.Future[None] | None = None
+        try:
+            if waited or not self._ledger.is_alone:
+                [known] = self._ledger.recall([request], [identity], self._model)
+                if known is not None and _is_final(known):
+                    return _Found(known, recalled=True)
+            attempt, fatal, committed = await self._attempt(request, identity)
+        finally:
+            if committed is None or committed.done():
+                self._ledger.unclaim(identity)
+            else:
+                committed.add_done_callback(lambda _: self._ledger.unclaim(identity))
         if fatal is not None:
             raise fatal
-        return attempt
+        return _Found(attempt, recalled=False)
 
-    async def _call(self, request: Request, identity: str) -> tuple[Attempt, CompleterError | None]:
+    async def _wait_for_claim(self, identity: str) -> None:
+        """Claim a request that another process asks now, so that both pay once."""
+        pause_s = CLAIM_PAUSE_S
+        while True:
+            self._waits[identity] = f"{self._ledger.claimed_by(identity)}, which asks the same"
+            if self._budget is not None:
+                await self._budget.give_back()  # the other process may need it to end its call
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_CLAIM_PAUSE_S)
+            if self._ledger.claim(identity):
+                return
+
+    async def _attempt(
+        self, request: Request, identity: str
+    ) -> tuple[Attempt, CompleterError | None, "asyncio.Future[None]"]:
+        """Call the model once and commit the attempt before returning it."""
+        budget = self._budget
+        tries = Tries(
+            lambda: self._completer.worst_case(request),
+            None if budget is None else budget.reserve_now,
+        )
+        if budget is not None:
+            if budget.caps_dollars and tries.worst.usd == math.inf:
+                raise ConfigError(
+                    f"budget.usd is set, but no price is known for {self._model}; set its price: "
+                    "{input: …, output: …} in dollars per million tokens"
+                )
+            self._waits[identity] = "room in the budget"
+            await budget.reserve(tries.worst)
+        self._waits[identity] = f"a reply of {self._model}"
+        try:
+            attempt, fatal = await self._call(request, identity, tries)
+            self._waits[identity] = "the disk of the ledger"
+            committed = self._ledger.commit(
+                attempt,
+                request,
+                run=self._run,
+                step=self._step,
+                holder=None if budget is None else budget.holder,
+            )
+        except BaseException:
+            if budget is not None:
+                sent = min(tries.lost + tries.sent, tries.reserved)
+                budget.forfeit(tries.worst, sent)
+                budget.release(tries.worst, tries.reserved - sent)
+            raise
+        try:
+            # Shielded: once a reply has arrived, being cancelled must not lose it.
+            await asyncio.shield(committed)
+        finally:
+            if budget is not None:
+                budget.settle(tries.worst, tries.reserved, attempt)
+        return attempt, fatal, committed
+
+    async def _call(
+        self, request: Request, identity: str, tries: Tries
+    ) -> tuple[Attempt, CompleterError | None]:
         """Return the attempt of one call, and the error if no call to this model can succeed."""
         started = time.perf_counter()
         error: CompleterError | None = None
+        tries_of_call.set(tries)
         try:
-            completion = await self._completer.complete(request)
+            completion = check_completion(await self._completer.complete(request))
         except CompleterError as failure:
             completion, error = Completion(text="", finish="error"), failure
+            tries.lost += failure.cost_unknown
+        usage = completion.usage
+        if tries.lost:
+            unreported = usage.tokens_unreported + tries.lost_tokens
+            usage = replace(usage, tokens_unreported=unreported)
         messages, sampling = as_sent(request)
         logprobs = completion.logprobs
         attempt = Attempt(
@@ -257,14 +384,32 @@ class _Asker:
             text=scrub(completion.text),
             finish=completion.finish,
             reasoning=None if completion.reasoning is None else scrub(completion.reasoning),
-            usage=completion.usage,
+            usage=usage,
             logprobs=None if logprobs is None else tuple(round(value, 5) for value in logprobs),
-            cost_usd=completion.cost_usd,
+            cost_usd=completion.cost_usd + tries.lost_usd,
             latency_s=completion.latency_s or time.perf_counter() - started,
             error=None if error is None else scrub(str(error)),
             permanent=error is not None and error.permanent and not error.fatal,
         )
         return attempt, error if error is not None and error.fatal else None
+
+    async def _report_silence(self) -> None:
+        """Note what is waited for when no call ends for a while; then again after twice as long."""
+        seen, since, patience_s = -1, 0.0, QUIET_S
+        while True:
+            now = time.monotonic()
+            if self._ended != seen or not self._waits:
+                seen, since, patience_s = self._ended, now, QUIET_S
+            elif now - since >= patience_s:
+                patience_s *= 2
+                waits = ", ".join(
+                    f"{count:,} for {what}" for what, count in Counter(self._waits.values()).items()
+                )
+                self._ledger.note(
+                    f"{self._step}: no call has ended for {(now - since) / 60:.0f} minutes; "
+                    f"they wait: {waits}"
+                )
+            await asyncio.sleep(QUIET_S / 10)
 
     async def aclose(self) -> None:
         """Stop the workers.
@@ -272,15 +417,25 @@ class _Asker:
         When a cap or a wrong key stopped the calls, those in flight arrive and are committed first:
         they are paid for. After any other error, or when the caller leaves, they are cancelled.
         """
-        if isinstance(self._failure, BudgetError | CompleterError):
-            self._drop_queued(self._failure)
-            while self._in_flight:
-                await asyncio.wait(list(self._in_flight.values()))
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
-        if self._budget is not None:
-            self._budget.close()
+        try:
+            if isinstance(self._failure, BudgetError | CompleterError):
+                self._drop_queued(self._failure)
+                while self._in_flight:
+                    await asyncio.wait(list(self._in_flight.values()))
+        finally:
+            self._closing = True
+            await self._stop([*self._workers, *([] if self._watch is None else [self._watch])])
+            if self._budget is not None:
+                with suppress(StoreError):  # the calls have reported it; the hold stays
+                    await self._budget.close()
+
+    async def _stop(self, tasks: Iterable[asyncio.Task[None]]) -> None:
+        """Cancel tasks until they have ended, also those in which a reply got in the way."""
+        running = {task for task in tasks if not task.done()}
+        while running:
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=CANCEL_EVERY_S)
 
     def _drop_queued(self, error: BaseException) -> None:
         with suppress(asyncio.QueueEmpty):
@@ -288,7 +443,38 @@ class _Asker:
                 _fail(self._queue.get_nowait()[2], error)
 
 
-def _fail(future: asyncio.Future[Attempt], error: BaseException) -> None:
+def _is_final(attempt: Attempt) -> bool:
+    return attempt.error is None or attempt.permanent
+
+
+def check_completion(completion: Completion) -> Completion:
+    """Return a completion that the ledger can store.
+
+    Raises:
+        CompleterError: A model returned counts, a cost or a text that cannot be right.
+    """
+    usage = completion.usage
+    # A model of the user's own may return anything.
+    counts: tuple[Any, ...] = (
+        usage.tokens_in,
+        usage.tokens_out,
+        usage.tokens_cached,
+        usage.tokens_reasoning,
+        usage.tokens_unreported,
+    )
+    if not all(isinstance(count, int) and 0 <= count < MAX_COUNT for count in counts):
+        raise CompleterError("bad_reply", f"a model cannot have used {counts} tokens")
+    if not 0 <= completion.cost_usd < math.inf:
+        raise CompleterError("bad_reply", f"a call cannot cost {completion.cost_usd} dollars")
+    if not completion.text.isascii():
+        try:
+            completion.text.encode()
+        except UnicodeEncodeError as error:
+            raise CompleterError("bad_reply", f"the text is no Unicode: {error}") from error
+    return completion
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()  # marks it as seen: asyncio warns of an exception that no caller awaits

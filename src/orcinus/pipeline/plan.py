@@ -84,7 +84,7 @@ async def plan_recipe(
     models = Models(recipe.roles(base), replace(runtime, secrets=keys))
     notes = ["The student's calls run on this machine and cost no dollars."]
     try:
-        with Ledger(runtime.ledger_path) as ledger:
+        with Ledger(runtime.ledger_path, note=progress.note) as ledger:
             context = StepContext(
                 out=run_dir,
                 run=recipe.name,

@@ -60,7 +60,7 @@ async def probe_model(
     ]
     if not requests:
         raise ConfigError("nothing to probe: there is no example that suits any of the strategies")
-    with locked(out), Ledger(runtime.ledger_path) as ledger:
+    with locked(out), Ledger(runtime.ledger_path, note=progress.note) as ledger:
         completer = open_completer(
             model,
             base=Path(),

@@ -75,7 +75,7 @@ async def run_recipe(
         recipe_folder(modules),
         locked(run_dir),
         followed(progress, run_dir) as reported,
-        Ledger(runtime.ledger_path) as ledger,
+        Ledger(runtime.ledger_path, note=reported.note) as ledger,
     ):
         write_atomically(run_dir / layout.RECIPE, text)
         write_atomically(run_dir / layout.ORIGIN, str(modules.resolve()).encode())

@@ -1,6 +1,8 @@
 """A hard cap on what a run may spend."""
 
 import asyncio
+import math
+import time
 
 from pydantic import Field
 
@@ -8,26 +10,43 @@ from orcinus.core.config import Config
 from orcinus.core.errors import BudgetError
 from orcinus.core.types import Attempt, WorstCase
 from orcinus.runs.ledger import Ledger
+from orcinus.runs.ledger_writing import Caps
+
+ASK_EVERY_S = 0.25
+"""Seconds between two looks whether another process has given back a part of the budget."""
 
 
 class Budget:
     """A hard cap for one run: spending plus the worst case of all calls in flight stays below it.
 
-    The ledger holds the worst case before a call is sent. So the cap also holds when the process is
-    killed: calls that were in flight then count as spent.
+    The ledger arbitrates between the processes of a run. Each holds a block of the budget there
+    before it sends a call, its calls in flight stay below the block, and the block shrinks by what
+    they cost. When a process is killed, its block counts as spent.
     """
 
     def __init__(self, *, ledger: Ledger, run: str, usd: float | None, tokens: int | None) -> None:
         self._ledger, self._run = ledger, run
-        self._usd_cap = float("inf") if usd is None else usd
-        self._tokens_cap = float("inf") if tokens is None else tokens
-        self._capped = usd is not None or tokens is not None
+        self._caps = Caps(
+            usd=math.inf if usd is None else usd, tokens=math.inf if tokens is None else tokens
+        )
         self._in_flight_usd, self._in_flight_tokens = 0.0, 0
-        self._held_usd, self._held_tokens = 0.0, 0
+        self._block_usd, self._block_tokens = 0.0, 0
+        self._lost_usd, self._lost_tokens = 0.0, 0
         self._released = asyncio.Event()
-        if self._capped:
-            ledger.absorb_hold(run)
-        self.spent_usd, self.spent_tokens = ledger.spent(run)
+        self._releases = 0
+        self._asking = asyncio.Lock()
+        self._others_hold = False
+        self._refused: tuple[float, int] | None = None
+        self._refused_at = 0.0
+        is_capped = usd is not None or tokens is not None
+        self.holder = ledger.open_budget(run) if is_capped else None
+        """Name of its block in the ledger; None without a cap."""
+        self.spent_usd, self.spent_tokens = self._spent_by_all = ledger.spent(run)
+
+    @property
+    def caps_dollars(self) -> bool:
+        """True when there is a cap in dollars."""
+        return self._caps.usd < math.inf
 
     async def reserve(self, worst: WorstCase) -> None:
         """Wait until a call of that size fits.
@@ -35,57 +54,139 @@ class Budget:
         Raises:
             BudgetError: The call does not fit, and no call in flight can make room.
         """
-        if not self._capped:
-            return
-        while not self._fits(worst):
-            if self._in_flight_tokens == 0:
+        while True:
+            seen = self._releases
+            if await self.reserve_now(worst):
+                return
+            if self._releases != seen:
+                continue
+            if self._in_flight_tokens == 0 and not self._others_hold:
                 raise BudgetError(self._exhausted(worst))
-            self._released.clear()
-            await self._released.wait()
-        self._in_flight_usd += worst.usd
-        self._in_flight_tokens += worst.tokens
-        if self._in_flight_usd > self._held_usd or self._in_flight_tokens > self._held_tokens:
-            self._hold(worst)
+            if self._others_hold:
+                await asyncio.sleep(ASK_EVERY_S)
+            else:
+                self._released.clear()
+                await self._released.wait()
 
-    def settle(self, worst: WorstCase, attempt: Attempt) -> None:
-        """Replace the worst case of a call, now in the ledger, by its usage."""
+    async def reserve_now(self, worst: WorstCase) -> bool:
+        """Reserve room for a call if there is some now; return False otherwise."""
+        if self.holder is None:
+            return True
+        if not self._fits(worst):
+            async with self._asking:
+                while not self._fits(worst):
+                    if not await self._enlarge(self.holder, worst):
+                        return False
+        self._in_flight_usd += worst.usd if self.caps_dollars else 0.0
+        self._in_flight_tokens += worst.tokens
+        return True
+
+    def settle(self, worst: WorstCase, calls: int, attempt: Attempt) -> None:
+        """Replace the worst case of a call's tries, now in the ledger, by their cost."""
         self.spent_usd += attempt.cost_usd
-        self.spent_tokens += attempt.usage.tokens_in + attempt.usage.tokens_out
-        if self._capped:
-            self._in_flight_usd -= worst.usd
-            self._in_flight_tokens -= worst.tokens
+        self.spent_tokens += attempt.usage.total
+        self._block_usd -= attempt.cost_usd
+        self._block_tokens -= attempt.usage.total
+        self.release(worst, calls)
+
+    def release(self, worst: WorstCase, calls: int) -> None:
+        """Give up the room of tries that were not sent."""
+        if self.holder is not None:
+            self._in_flight_usd -= calls * worst.usd if self.caps_dollars else 0.0
+            self._in_flight_tokens -= calls * worst.tokens
+            if self._in_flight_tokens == 0:
+                self._in_flight_usd = 0.0  # not a rest of rounding
+            self._releases += 1
             self._released.set()
 
-    def close(self) -> None:
-        """Release the hold in the ledger, once no call is in flight."""
-        if self._held_tokens:
-            self._held_usd, self._held_tokens = 0.0, 0
-            self._ledger.hold(self._run, usd=0.0, tokens=0)
+    def forfeit(self, worst: WorstCase, calls: int) -> None:
+        """Count tries as spent whose replies will not be seen, because the call was cancelled."""
+        if self.holder is not None:
+            usd = calls * worst.usd if self.caps_dollars else 0.0
+            self._lost_usd += usd
+            self._lost_tokens += calls * worst.tokens
+            self._block_usd -= usd
+            self._block_tokens -= calls * worst.tokens
+            self.release(worst, calls)
+
+    async def give_back(self) -> None:
+        """Give back what no call in flight needs, so that other processes may use it."""
+        usd = max(0.0, self._block_usd - self._in_flight_usd)
+        tokens = max(0, self._block_tokens - self._in_flight_tokens)
+        if self.holder is not None and (usd or tokens):
+            self._block_usd -= usd
+            self._block_tokens -= tokens
+            await self._ledger.give_back(self._run, self.holder, usd=usd, tokens=tokens)
+
+    async def close(self) -> None:
+        """Release the block, once no call is in flight, and book what was forfeited."""
+        if self.holder is None or not (self._block_tokens or self._lost_tokens):
+            return
+        if self._in_flight_tokens:  # another list of requests shares this budget
+            await self.give_back()
+            return
+        lost_usd, lost_tokens = self._lost_usd, self._lost_tokens
+        self._block_usd, self._block_tokens = 0.0, 0
+        self._lost_usd, self._lost_tokens = 0.0, 0
+        self.spent_usd += lost_usd
+        self.spent_tokens += lost_tokens
+        await self._ledger.close_budget(
+            self._run, self.holder, lost_usd=lost_usd, lost_tokens=lost_tokens
+        )
 
     def _fits(self, worst: WorstCase) -> bool:
+        need_usd, need_tokens = self._need(worst)
+        return need_usd <= 0 and need_tokens <= 0
+
+    def _need(self, worst: WorstCase) -> tuple[float, int]:
+        """Return what is missing in the block for one more call."""
+        usd = worst.usd if self.caps_dollars else 0.0
         return (
-            self.spent_usd + self._in_flight_usd + worst.usd <= self._usd_cap
-            and self.spent_tokens + self._in_flight_tokens + worst.tokens <= self._tokens_cap
+            self._in_flight_usd + usd - self._block_usd if self.caps_dollars else 0.0,
+            self._in_flight_tokens + worst.tokens - self._block_tokens,
         )
 
-    def _hold(self, worst: WorstCase) -> None:
-        # Twice the current need: a rising number of calls in flight then costs few syncs, not one
-        # per call.
-        room_usd = self._usd_cap - self.spent_usd
-        room_tokens = self._tokens_cap - self.spent_tokens
-        self._held_usd = min(2 * self._in_flight_usd, max(room_usd, self._in_flight_usd))
-        self._held_tokens = int(
-            min(2 * self._in_flight_tokens, max(room_tokens, self._in_flight_tokens))
+    async def _enlarge(self, holder: int, worst: WorstCase) -> bool:
+        """Ask the ledger for a larger block; return False when there is no room."""
+        need = self._need(worst)
+        if (
+            self._refused is not None
+            and time.monotonic() < self._refused_at + ASK_EVERY_S
+            and need[0] >= self._refused[0]
+            and need[1] >= self._refused[1]
+        ):
+            return False
+        # Twice the current need: a rising number of calls in flight then asks the ledger seldom.
+        usd = worst.usd if self.caps_dollars else 0.0
+        want = (
+            need[0] + self._in_flight_usd + usd,
+            need[1] + self._in_flight_tokens + worst.tokens,
         )
-        self._ledger.hold(self._run, usd=self._held_usd, tokens=self._held_tokens)
+        grant = await self._ledger.acquire(
+            self._run,
+            holder,
+            need=(max(0.0, need[0]), max(0, need[1])),
+            want=(max(0.0, want[0]), max(0, want[1])),
+            caps=self._caps,
+        )
+        self._others_hold = grant.held_by_others
+        self._spent_by_all = grant.spent_usd, grant.spent_tokens
+        if not grant.granted:
+            self._refused, self._refused_at = need, time.monotonic()
+            return False
+        self._refused = None
+        self._block_usd += grant.usd
+        self._block_tokens += grant.tokens
+        return True
 
     def _exhausted(self, worst: WorstCase) -> str:
-        spent = f"${self.spent_usd:,.4f} and {self.spent_tokens:,} tokens spent"
+        usd, tokens = self._spent_by_all
+        spent = f"${usd:,.4f} and {tokens:,} tokens spent"
         caps = []
-        if self._usd_cap != float("inf"):
-            caps.append(f"${self._usd_cap:,.4f}".removesuffix("00"))
-        if self._tokens_cap != float("inf"):
-            caps.append(f"{self._tokens_cap:,} tokens")
+        if self.caps_dollars:
+            caps.append(f"${self._caps.usd:,.4f}".removesuffix("00"))
+        if self._caps.tokens < math.inf:
+            caps.append(f"{self._caps.tokens:,} tokens")
         return (
             f"the budget of {' and '.join(caps)} is used up: {spent}, and the next call may use "
             f"up to ${worst.usd:,.4f} and {worst.tokens:,} tokens; raise the recipe's budget and "

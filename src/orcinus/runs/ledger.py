@@ -4,33 +4,59 @@ An attempt is committed with a full sync to disk before anything depends on it. 
 Attempts that arrive during a commit share the next one (group commit), so that 1,000 calls per
 second cost a few dozen syncs.
 
-    attempts   id → what was sent (canonical JSON), the reply, usage, cost, error
-    spend      run × step × model × task → calls, tokens, dollars; in the attempt's transaction
-    holds      run → worst case of the calls in flight; counts as spent after a kill
-
-The id is a fingerprint of what was sent; ``verify`` derives each one again. Verdicts are not
-stored: they follow from attempts, and a judge's replies are attempts too.
+``ledger_schema.py`` describes the tables, ``ledger_writing.py`` what a transaction writes, and
+``ledger_checks.py`` how damage is found. The id of an attempt is a fingerprint of what was sent.
+Verdicts are not stored: they follow from attempts, and a judge's replies are attempts too.
 """
 
+import logging
 import queue
+import random
 import sqlite3
 import threading
 import time
+import uuid
 from asyncio import AbstractEventLoop, Future, get_running_loop
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeVar
 
 import orjson
 
 from orcinus.core.errors import StoreError
-from orcinus.core.fingerprint import canonical, fingerprint, hashed
+from orcinus.core.fingerprint import canonical, hashed
 from orcinus.core.requests import as_sent
 from orcinus.core.types import Attempt, Request, Usage
 from orcinus.runs import tables
+from orcinus.runs.claims import HOLDERS_FROM, Claims, byte_of
+from orcinus.runs.high_water import HighWater
+from orcinus.runs.ledger_checks import problems_of, problems_of_spend
+from orcinus.runs.ledger_schema import (
+    ATTEMPT_COLUMNS,
+    RECALLED_COLUMNS,
+    attempt_hash,
+    is_intact_attempt,
+    migrate,
+    row_hash,
+)
+from orcinus.runs.ledger_writing import (
+    IN_FLIGHT_AT_STOP,
+    Caps,
+    Grant,
+    absorb_dead_holds,
+    acquire_hold,
+    change_hold,
+    count_commit,
+    rebuild_spend,
+    release_hold,
+    spent_by,
+    store_attempts,
+)
+
+T = TypeVar("T")
 
 FEW = 8
 """Writes. When fewer are queued, a commit waits ``GATHER_S`` for more to share its sync."""
@@ -43,51 +69,9 @@ COMMIT_LIMIT = 512
 BUSY_TIMEOUT_S = 60.0
 """Seconds to wait while another process writes. Then SQLite reports that the file is locked."""
 
-MIGRATIONS: tuple[str, ...] = (
-    """
-    CREATE TABLE attempts (
-        id TEXT PRIMARY KEY,
-        run TEXT NOT NULL, step TEXT NOT NULL, task TEXT NOT NULL, example_id TEXT NOT NULL,
-        strategy TEXT NOT NULL, model TEXT NOT NULL, sample INTEGER NOT NULL,
-        request BLOB NOT NULL, reply BLOB NOT NULL,
-        tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL,
-        cost_usd REAL NOT NULL, latency_s REAL NOT NULL,
-        error TEXT, permanent INTEGER NOT NULL, created REAL NOT NULL
-    );
-    CREATE INDEX attempts_by_run ON attempts (run, step);
-    CREATE TABLE spend (
-        run TEXT NOT NULL, step TEXT NOT NULL, model TEXT NOT NULL, task TEXT NOT NULL,
-        calls INTEGER NOT NULL, errors INTEGER NOT NULL,
-        tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, cost_usd REAL NOT NULL,
-        PRIMARY KEY (run, step, model, task)
-    ) WITHOUT ROWID;
-    CREATE TABLE holds (
-        run TEXT PRIMARY KEY, usd REAL NOT NULL, tokens INTEGER NOT NULL
-    ) WITHOUT ROWID;
-    """,
-)
-"""Schema changes, applied once each, in order, and counted in ``user_version``. A released one
-never changes."""
-
-_COLUMNS = 17
-_INSERT_SIZES = (128, 32, 8, 1)
-"""Rows in one INSERT. Few statements, because the thread releases the interpreter lock at each one,
-and waits for it while other threads are busy."""
-_ON_CONFLICT = """
-    ON CONFLICT (id) DO UPDATE SET
-        run = excluded.run, step = excluded.step, strategy = excluded.strategy,
-        reply = excluded.reply, tokens_in = excluded.tokens_in, tokens_out = excluded.tokens_out,
-        cost_usd = excluded.cost_usd, latency_s = excluded.latency_s, error = excluded.error,
-        permanent = excluded.permanent, created = excluded.created
-    WHERE attempts.error IS NOT NULL
-"""
-_ADD_SPEND = """
-    INSERT INTO spend VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET
-        calls = calls + excluded.calls, errors = errors + excluded.errors,
-        tokens_in = tokens_in + excluded.tokens_in, tokens_out = tokens_out + excluded.tokens_out,
-        cost_usd = cost_usd + excluded.cost_usd
-"""
+_NAMED_DAMAGES = 3
+"""Damaged rows that are named one by one; ``verify`` lists all."""
+_REQUEST = ATTEMPT_COLUMNS.index("request")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +87,8 @@ class SpendRow:
     tokens_in: int
     tokens_out: int
     cost_usd: float
+    tokens_unreported: int = 0
+    """Worst case of the calls whose usage is not known; it counts in budgets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,27 +144,67 @@ class _Write:
     run: str
     step: str
     record: bytes
+    holder: int | None
     loop: AbstractEventLoop
     done: "Future[None]"
+
+
+@dataclass(slots=True)
+class _Work:
+    """Something to do in the next transaction, and what came of it."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    result: Any
+    loop: AbstractEventLoop
+    done: "Future[Any]"
+
+
+def _log(text: str) -> None:
+    logging.getLogger("orcinus").warning(text)
 
 
 class Ledger:
     """An open ledger and context manager. Other processes can read while this one writes."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, read_only: bool = False, note: Callable[[str], None] = _log
+    ) -> None:
         """Open the ledger at ``path``; create or migrate it if needed.
 
+        Args:
+            path: The file. Two small ones lie beside it: its claims and its mark.
+            read_only: Change nothing.
+            note: Receives one line on what a user should know, such as a damaged row.
+
         Raises:
-            StoreError: The file is not a ledger, is newer than this version, or cannot be written.
+            StoreError: The file is not a ledger, is newer than this version, is an older copy of
+                itself, or cannot be written.
         """
         self.path = path
+        self.note = note
         self._read_only = read_only
         if not read_only:
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._reader = self._connect()
-        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._writer: threading.Thread | None = None
+        self._mark = HighWater(path.with_name(f"{path.name}-mark"))
+        marked = self._mark.read()
+        self._reader, self._version = self._connect(marked)
+        self._claims: Claims | None = None
+        self._queue: queue.SimpleQueue[_Write | _Work | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
         self._failure: StoreError | None = None
+        self._damaged = 0
+        if read_only:
+            return
+        try:
+            self._refuse_older_copy(marked)
+            self._claims = Claims(path.with_name(f"{path.name}-claims"))
+            # Opened before any call: sockets may use up the file descriptors.
+            self._writer, _ = self._connect(marked)
+        except OSError as error:
+            self._reader.close()
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"{error.filename}: {error.strerror}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -193,64 +219,121 @@ class Ledger:
 
     def close(self) -> None:
         """Commit the queue and close."""
-        if self._writer is not None:
+        if self._thread is not None:
             self._queue.put(None)
-            self._writer.join()
-            self._writer = None
+            self._thread.join()
+            self._thread = None
+        if self._claims is not None:
+            self._writer.close()
+            self._claims.close()
+            self._claims = None
+        self._mark.close()
         self._reader.close()
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, marked: tuple[str, int] | None) -> tuple[sqlite3.Connection, int]:
+        """Return a connection, and the version of the schema that it found."""
         try:
             uri = f"{self.path.resolve().as_uri()}?mode={'ro' if self._read_only else 'rwc'}"
             connection = sqlite3.connect(
                 uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
-            if not self._read_only:
+            connection.create_function("row_hash", -1, row_hash, deterministic=True)
+            if self._read_only:
+                version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            else:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 # 40 MB of log, because a checkpoint writes every changed page, and the pages of the
                 # index change all the time.
                 connection.execute("PRAGMA wal_autocheckpoint = 10000")
-                _migrate(connection, self.path)
+                version = migrate(connection, self.path, may_be_old=marked is None)
             connection.execute("SELECT id FROM attempts LIMIT 1")
-            return connection
+            return connection, version
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: not a usable ledger: {error}") from error
+            raise self._explained(error, "not a usable ledger") from error
+
+    def _refuse_older_copy(self, marked: tuple[str, int] | None) -> None:
+        problem = self._mark.explain(marked, *self._state())
+        if problem is not None:
+            raise StoreError(f"{self.path}: {problem}")
+
+    def _state(self) -> tuple[str, int]:
+        rows = self._rows("SELECT ledger, commits FROM state")
+        return (str(rows[0][0]), int(rows[0][1])) if rows else ("", 0)
+
+    def _explained(self, error: Exception, otherwise: str = "damaged") -> StoreError:
+        """Return an error of SQLite as one line on what to do."""
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            said = (
+                f"another process has held it locked for {BUSY_TIMEOUT_S:.0f} s; wait for it or "
+                "end it, and run again"
+            )
+        elif name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
+            said = (
+                f"cannot be {'read' if self._read_only else 'written'}: {error}; earlier attempts "
+                "are safe, so free some space and run again"
+            )
+        elif name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")):
+            said = f"{otherwise}: {error}; orcinus ledger verify lists what is damaged"
+        else:
+            said = f"cannot be used: {type(error).__name__}: {error}"
+        return StoreError(f"{self.path}: {said}")
 
     # Writing
 
-    def commit(self, attempt: Attempt, request: Request, *, run: str, step: str) -> "Future[None]":
+    def commit(
+        self, attempt: Attempt, request: Request, *, run: str, step: str, holder: int | None = None
+    ) -> "Future[None]":
         """Queue an attempt; return a future that is done once it is on disk.
+
+        Args:
+            attempt: What came back.
+            request: What was sent.
+            run: Run under which spending is booked.
+            step: Step under which spending is booked.
+            holder: The budget in whose hold the call was; the hold shrinks by what it cost.
 
         Raises:
             StoreError: The disk is full or fails. The future can raise it too. Earlier commits are
                 intact.
         """
+        write = _Write(
+            attempt, run, step, _record_json(request, attempt.model), holder, *self._promise()
+        )
+        self._submit(write)
+        return write.done
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> "Future[T]":
+        """Queue ``work`` for the next transaction; return the future of its result."""
+        item = _Work(work, None, *self._promise())
+        self._submit(item)
+        return item.done
+
+    def _promise(self) -> "tuple[AbstractEventLoop, Future[Any]]":
+        loop = get_running_loop()
+        return loop, loop.create_future()
+
+    def _submit(self, item: "_Write | _Work") -> None:
         if self._failure is not None:
             raise self._failure
-        if self._writer is None:
-            self._writer = threading.Thread(target=self._write_loop, name="ledger", daemon=True)
-            self._writer.start()
-        loop = get_running_loop()
-        done: Future[None] = loop.create_future()
-        record = _record_json(request, attempt.model)
-        self._queue.put(_Write(attempt, run, step, record, loop, done))
-        return done
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write_loop, name="ledger", daemon=True)
+            self._thread.start()
+        self._queue.put(item)
 
     def _write_loop(self) -> None:
-        connection = self._connect()
-        try:
-            while (first := self._queue.get()) is not None:
-                if self._queue.qsize() < FEW:
-                    time.sleep(GATHER_S)
-                batch, last = self._drain(first)
-                self._commit_batch(connection, batch)
-                if last:
-                    return
-        finally:
-            connection.close()
+        last = False
+        while not last:
+            first = self._queue.get()
+            if first is None:
+                return
+            if self._queue.qsize() < FEW:
+                time.sleep(GATHER_S)
+            batch, last = self._drain(first)
+            self._write_batch(batch)
 
-    def _drain(self, first: Any) -> tuple[list[_Write], bool]:
+    def _drain(self, first: "_Write | _Work") -> "tuple[list[_Write | _Work], bool]":
         """Return all queued writes, up to the limit, and whether the ledger is closing."""
         batch = [first]
         while len(batch) < COMMIT_LIMIT:
@@ -263,60 +346,151 @@ class Ledger:
             batch.append(item)
         return batch, False
 
-    def _commit_batch(self, connection: sqlite3.Connection, batch: list[_Write]) -> None:
-        error: StoreError | None = None
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            _insert(connection, batch)
-            connection.executemany(_ADD_SPEND, _spend_rows(batch))
-            connection.execute("COMMIT")
-        except sqlite3.Error as problem:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            error = self._failure = StoreError(
-                f"{self.path}: cannot be written: {problem}; earlier attempts are safe, so free "
-                "some space and run again"
-            )
-        batch[0].loop.call_soon_threadsafe(_resolve, batch, error)
+    def _write_batch(self, batch: "list[_Write | _Work]") -> None:
+        """Commit a batch and resolve its futures; every one hears of whatever fails."""
+        if self._failure is None:
+            try:
+                self._commit_batch(batch)
+            except Exception as error:  # noqa: BLE001 (set on the futures)
+                with suppress(sqlite3.Error):
+                    self._writer.execute("ROLLBACK")
+                self._failure = error if isinstance(error, StoreError) else self._explained(error)
+        by_loop: dict[AbstractEventLoop, list[_Write | _Work]] = {}
+        for item in batch:
+            by_loop.setdefault(item.loop, []).append(item)
+        for loop, items in by_loop.items():
+            with suppress(RuntimeError):  # the loop is closed: no one waits
+                loop.call_soon_threadsafe(_resolve, items, self._failure)
 
-    def hold(self, run: str, *, usd: float, tokens: int) -> None:
-        """Store the worst case of a run's calls before they are sent, and wait for the sync."""
-        with self._transaction() as connection:
-            connection.execute(
-                "INSERT INTO holds VALUES (?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET usd = excluded.usd, tokens = excluded.tokens",
-                (run, usd, tokens),
-            )
+    def _commit_batch(self, batch: "list[_Write | _Work]") -> None:
+        writes = [item for item in batch if isinstance(item, _Write)]
+        rows = [_row(write) for write in writes]
+        spent: dict[tuple[str, int], list[Any]] = {}
+        for write in writes:
+            if write.holder is not None:
+                amounts = spent.setdefault((write.run, write.holder), [0.0, 0])
+                amounts[0] += write.attempt.cost_usd
+                amounts[1] += write.attempt.usage.total
+        with _Transaction(self._writer, self.path, self._explained):
+            store_attempts(self._writer, rows)
+            for (run, holder), (usd, tokens) in spent.items():
+                change_hold(self._writer, run, holder, usd=-usd, tokens=-tokens)
+            for item in batch:
+                if isinstance(item, _Work):
+                    item.result = item.work(self._writer)
+            state = count_commit(self._writer, uuid.uuid4().hex)
+        self._mark.write(*state)
 
-    def absorb_hold(self, run: str) -> tuple[float, int]:
-        """Book the hold of a killed process as spent; return it as (dollars, tokens)."""
-        with self._transaction() as connection:
-            row = connection.execute(
-                "DELETE FROM holds WHERE run = ? RETURNING usd, tokens", (run,)
-            ).fetchone()
-            if row is None or row == (0.0, 0):
-                return 0.0, 0
-            connection.execute(
-                _ADD_SPEND, (run, "(in flight when killed)", "", "", 1, 0, row[1], 0, row[0])
-            )
-            return float(row[0]), int(row[1])
+    # Budgets
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._reader, self.path)
+    def open_budget(self, run: str) -> int:
+        """Return a holder for the part of a run's budget that this process will have in flight.
+
+        What processes held that have ended is booked as spent. So is what is missing in the sum of
+        the run's spending.
+        """
+        claims = self._locks()
+        holder = random.getrandbits(59)
+        claims.take(HOLDERS_FROM + holder)
+        with _Transaction(self._reader, self.path, self._explained) as connection:
+            if any(problems_of_spend(connection, run)):
+                self.note(f"{self.path}: the spending of {run} was changed; it is summed up anew")
+                rebuild_spend(connection, run)
+            absorb_dead_holds(connection, claims, run)
+            state = count_commit(connection, uuid.uuid4().hex)
+        self._mark.write(*state)
+        return holder
+
+    def acquire(
+        self,
+        run: str,
+        holder: int,
+        *,
+        need: tuple[float, int],
+        want: tuple[float, int],
+        caps: Caps,
+    ) -> "Future[Grant]":
+        """Ask for more of a run's budget, in dollars and tokens; see ``acquire_hold``."""
+        claims = self._locks()
+        return self._transact(
+            lambda connection: acquire_hold(
+                connection, claims, run, holder, need=need, want=want, caps=caps
+            )
+        )
+
+    def give_back(self, run: str, holder: int, *, usd: float, tokens: int) -> "Future[None]":
+        """Give back a part of what a holder may have in flight."""
+        return self._transact(
+            lambda connection: change_hold(connection, run, holder, usd=-usd, tokens=-tokens)
+        )
+
+    def close_budget(
+        self, run: str, holder: int, *, lost_usd: float, lost_tokens: int
+    ) -> "Future[None]":
+        """Release all that a holder had, and book the calls whose replies were not seen."""
+        return self._transact(
+            lambda connection: release_hold(
+                connection,
+                run,
+                holder,
+                IN_FLIGHT_AT_STOP,
+                lost_usd=lost_usd,
+                lost_tokens=lost_tokens,
+            )
+        )
+
+    # Claims
+
+    def _locks(self) -> Claims:
+        if self._claims is None:
+            raise StoreError(f"{self.path}: is not open for writing")
+        return self._claims
+
+    def claim(self, identity: str) -> bool:
+        """Claim a request for one call; return False while another call for it is in flight.
+
+        The claim holds for all processes that use this ledger, and ends with the process.
+        """
+        return self._locks().take(byte_of(identity))
+
+    @property
+    def is_alone(self) -> bool:
+        """True if no other process can have committed since this one opened the ledger."""
+        return self._locks().is_alone
+
+    def unclaim(self, identity: str) -> None:
+        """Give up a claim, after the attempt is committed."""
+        self._locks().release(byte_of(identity))
+
+    def claimed_by(self, identity: str) -> str:
+        """Return who has claimed a request, in words."""
+        owner = self._locks().owner(byte_of(identity))
+        return "another call of this run" if owner is None else f"process {owner}"
 
     # Reading
+
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        return list(self._stream(query, values))
+
+    def _stream(self, query: str, values: Sequence[Any] = ()) -> Iterator[Any]:
+        """Yield the rows of a query; a damaged file is one line."""
+        try:
+            yield from self._reader.execute(query, values)
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
 
     def recall(
         self, requests: Sequence[Request], ids: Sequence[str], model: str
     ) -> list[Attempt | None]:
-        """Return the committed attempt of each id, in their order; None where there is none."""
+        """Return the committed attempt of each id, in their order; None where there is none.
+
+        A row that is not as it was written counts as none, and is noted.
+        """
         marks = ",".join("?" * len(ids))
-        rows = self._reader.execute(
-            "SELECT id, reply, cost_usd, latency_s, error, permanent FROM attempts "
-            f"WHERE id IN ({marks})",
-            ids,
-        ).fetchall()
-        found = {row[0]: row for row in rows}
+        rows = self._rows(
+            f"SELECT {', '.join(RECALLED_COLUMNS)} FROM attempts WHERE id IN ({marks})", ids
+        )
+        found = {row[0]: row for row in rows if is_intact_attempt(row) or self._note_damage(row)}
         return [
             None if row is None else _attempt(request, row, model)
             for request, row in (
@@ -325,35 +499,43 @@ class Ledger:
             )
         ]
 
+    def _note_damage(self, row: Sequence[Any]) -> Literal[False]:
+        self._damaged += 1
+        if self._damaged <= _NAMED_DAMAGES:
+            self.note(f"{self.path}: {row[0]} is not as it was written; it is asked again")
+        elif self._damaged == _NAMED_DAMAGES + 1:
+            self.note(f"{self.path}: more such rows; orcinus ledger verify lists them")
+        return False
+
     def known(self, ids: Sequence[str]) -> int:
         """Return how many of these ids need no further call."""
         marks = ",".join("?" * len(ids))
         query = (
             f"SELECT count(*) FROM attempts WHERE id IN ({marks}) AND (error IS NULL OR permanent)"
         )
-        return int(self._reader.execute(query, ids).fetchone()[0])
+        return int(self._rows(query, ids)[0][0])
 
     def attempts(self) -> Iterator[tuple[str, bytes, bytes]]:
         """Yield id, request and reply of every attempt; the latter two as JSON."""
-        yield from self._reader.execute("SELECT id, request, reply FROM attempts ORDER BY rowid")
+        yield from self._stream("SELECT id, request, reply FROM attempts ORDER BY rowid")
 
     def spend(self, run: str | None = None) -> list[SpendRow]:
         """Return the spending by run, step, model and task, of one run or of all."""
         where, values = ("WHERE run = ?", (run,)) if run is not None else ("", ())
-        rows = self._reader.execute(
-            f"SELECT * FROM spend {where} ORDER BY run, step, model, task", values
+        names = list(SpendRow.__dataclass_fields__)
+        columns = names if self._version != 1 else names[:-1]
+        rows = self._rows(
+            f"SELECT {', '.join(columns)} FROM spend {where} ORDER BY run, step, model, task",
+            values,
         )
-        names = SpendRow.__dataclass_fields__
-        return [SpendRow(**dict(zip(names, row, strict=True))) for row in rows]
+        return [SpendRow(**dict(zip(columns, row, strict=True))) for row in rows]
 
     def spent(self, run: str) -> tuple[float, int]:
         """Return the dollars and tokens of a run, with the worst case of calls lost in a kill."""
-        row = self._reader.execute(
-            "SELECT total(cost_usd), coalesce(sum(tokens_in + tokens_out), 0) FROM spend "
-            "WHERE run = ?",
-            (run,),
-        ).fetchone()
-        return float(row[0]), int(row[1])
+        try:
+            return spent_by(self._reader, run)
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
 
     def errors(self) -> list[tuple[str, str, int]]:
         """Return (model, class of error, number of attempts that end in it now)."""
@@ -361,10 +543,7 @@ class Ledger:
             SELECT model, substr(error, 1, instr(error || ':', ':') - 1), count(*) FROM attempts
             WHERE error IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 3 DESC
         """
-        return [
-            (str(model), str(kind), int(count))
-            for model, kind, count in self._reader.execute(query)
-        ]
+        return [(str(model), str(kind), int(count)) for model, kind, count in self._rows(query)]
 
     def latencies(self) -> list[Latency]:
         """Return percentiles of the time to a reply, by model."""
@@ -373,7 +552,7 @@ class Ledger:
             ORDER BY model, latency_s
         """
         by_model: dict[str, list[float]] = {}
-        for model, seconds in self._reader.execute(query):
+        for model, seconds in self._stream(query):
             by_model.setdefault(model, []).append(seconds)
         return [
             Latency(
@@ -398,7 +577,7 @@ class Ledger:
         Returns:
             None before the first answered call.
         """
-        row = self._reader.execute(
+        (row,) = self._rows(
             """
             SELECT count(*), avg(tokens_in), avg(tokens_out),
                 avg(tokens_out * tokens_out) - avg(tokens_out) * avg(tokens_out)
@@ -406,25 +585,19 @@ class Ledger:
                 AND iif(?2 IS NULL, strategy NOT GLOB 'judge: *', strategy = 'judge: ' || ?2)
             """,
             (model, judging),
-        ).fetchone()
+        )
         return (
             None if not row[0] else (float(row[1]), float(row[2]), max(float(row[3]), 0.0) ** 0.5)
         )
 
     def verify(self) -> Iterator[str]:
-        """Yield one line for each damaged row."""
-        for (problem,) in self._reader.execute("PRAGMA integrity_check"):
-            if problem != "ok":
+        """Yield one line for each part that is not as it was written."""
+        marked = self._mark.read()
+        if self._version >= 2:
+            problem = self._mark.explain(marked, *self._state())
+            if problem is not None:
                 yield f"{self.path}: {problem}"
-        for identity, request, reply in self.attempts():
-            try:
-                derived = fingerprint(orjson.loads(request))
-                orjson.loads(reply)
-            except orjson.JSONDecodeError as error:
-                yield f"{identity}: unreadable: {error}"
-                continue
-            if derived != identity:
-                yield f"{identity}: what was sent now has the fingerprint {derived}"
+        yield from problems_of(self._reader, self.path, hashed_rows=self._version >= 2)
 
     def export(self, path: Path) -> int:
         """Write all attempts to a Parquet file; return their number."""
@@ -434,7 +607,7 @@ class Ledger:
         )
         names = columns.split(", ")
         with tables.TableWriter(path, tables.CALLS) as writer:
-            for *values, request, reply in self._reader.execute(
+            for *values, request, reply in self._stream(
                 f"SELECT {columns}, request, reply FROM attempts ORDER BY rowid"
             ):
                 sent, came = orjson.loads(request), orjson.loads(reply)
@@ -455,21 +628,31 @@ class Ledger:
     def compact(self) -> tuple[int, int]:
         """Return unused space to the disk; return the bytes before and after."""
         before = self.path.stat().st_size
-        self._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._reader.execute("VACUUM")
-        self._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for statement in (
+            "PRAGMA wal_checkpoint(TRUNCATE)",
+            "VACUUM",
+            "PRAGMA wal_checkpoint(TRUNCATE)",
+        ):
+            self._rows(statement)
         return before, self.path.stat().st_size
 
 
 class _Transaction:
     """A ``with`` block around one immediate transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection = connection
-        self._path = path
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        explained: Callable[[Exception], StoreError],
+    ) -> None:
+        self._connection, self._path, self._explained = connection, path, explained
 
     def __enter__(self) -> sqlite3.Connection:
-        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
         return self._connection
 
     def __exit__(
@@ -479,49 +662,22 @@ class _Transaction:
         trace: TracebackType | None,
     ) -> None:
         try:
-            self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
+            if kind is None:
+                self._connection.execute("COMMIT")
+                return
         except sqlite3.Error as problem:
-            raise StoreError(f"{self._path}: cannot be written: {problem}") from problem
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
-        raise StoreError(
-            f"{path}: written by a newer orcinus (schema {version}); upgrade orcinus, or use "
-            "another --ledger"
-        )
-    for number in range(version, len(MIGRATIONS)):
-        # Another process can migrate at the same time: the second to get the lock finds it done.
-        connection.execute("BEGIN EXCLUSIVE")
-        if connection.execute("PRAGMA user_version").fetchone()[0] == number:
-            for statement in MIGRATIONS[number].split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number + 1}")
-        connection.execute("COMMIT")
-
-
-def _insert(connection: sqlite3.Connection, batch: Sequence[_Write]) -> None:
-    at = 0
-    for size in _INSERT_SIZES:
-        statement = _insert_statement(size)
-        while len(batch) - at >= size:
-            connection.execute(
-                statement, [value for write in batch[at : at + size] for value in _row(write)]
-            )
-            at += size
-
-
-@cache
-def _insert_statement(rows: int) -> str:
-    marks = ", ".join(["(" + ", ".join("?" * _COLUMNS) + ")"] * rows)
-    return f"INSERT INTO attempts VALUES {marks} {_ON_CONFLICT}"
+            error = problem
+        with suppress(sqlite3.Error):  # a full disk has rolled it back already
+            self._connection.execute("ROLLBACK")
+        if isinstance(error, sqlite3.Error):
+            raise self._explained(error) from error
 
 
 def _row(write: _Write) -> tuple[Any, ...]:
+    """Return the values of ``ATTEMPT_COLUMNS``."""
     attempt = write.attempt
     usage = attempt.usage
-    return (
+    recalled = (
         attempt.id,
         write.run,
         write.step,
@@ -530,16 +686,18 @@ def _row(write: _Write) -> tuple[Any, ...]:
         attempt.strategy,
         attempt.model,
         attempt.sample,
-        write.record,
         _reply(attempt),
         usage.tokens_in,
         usage.tokens_out,
-        attempt.cost_usd,
-        attempt.latency_s,
+        float(attempt.cost_usd),
+        float(attempt.latency_s),
         attempt.error,
-        attempt.permanent,
+        int(attempt.permanent),
         time.time(),
+        usage.tokens_unreported,
+        b"",
     )
+    return (*recalled[:_REQUEST], write.record, *recalled[_REQUEST:-1], attempt_hash(recalled))
 
 
 def _reply(attempt: Attempt) -> bytes:
@@ -548,8 +706,10 @@ def _reply(attempt: Attempt) -> bytes:
     reply: dict[str, Any] = {
         "text": attempt.text,
         "finish": attempt.finish,
-        "usage": (usage.tokens_in, usage.tokens_out, usage.tokens_cached, usage.tokens_reasoning),
+        "usage": [usage.tokens_in, usage.tokens_out, usage.tokens_cached, usage.tokens_reasoning],
     }
+    if usage.tokens_unreported:
+        reply["usage"].append(usage.tokens_unreported)
     if attempt.reasoning is not None:
         reply["reasoning"] = attempt.reasoning
     if attempt.logprobs is not None:
@@ -557,28 +717,12 @@ def _reply(attempt: Attempt) -> bytes:
     return orjson.dumps(reply)
 
 
-def _spend_rows(batch: Iterable[_Write]) -> Iterator[tuple[Any, ...]]:
-    """Yield the spending of a batch: one row for each run, step, model and task."""
-    sums: dict[tuple[str, ...], list[float]] = {}
-    for write in batch:
-        attempt, usage = write.attempt, write.attempt.usage
-        row = sums.setdefault(
-            (write.run, write.step, attempt.model, attempt.task), [0, 0, 0, 0, 0.0]
-        )
-        row[0] += 1
-        row[1] += attempt.error is not None
-        row[2] += usage.tokens_in
-        row[3] += usage.tokens_out
-        row[4] += attempt.cost_usd
-    for key, values in sums.items():
-        yield *key, *values
-
-
 def _attempt(request: Request, row: tuple[Any, ...], model: str) -> Attempt:
-    identity, reply_json, cost_usd, latency_s, error, permanent = row
+    identity, _, _, _, _, _, _, _, reply_json, _, _, cost_usd, latency_s, error, *rest = row
+    permanent, _, tokens_unreported, _ = rest
     reply = orjson.loads(reply_json)
     logprobs = reply.get("logprobs")
-    tokens_in, tokens_out, tokens_cached, tokens_reasoning = reply["usage"]
+    tokens_in, tokens_out, tokens_cached, tokens_reasoning, *_ = reply["usage"]
     messages, sampling = as_sent(request)
     return Attempt(
         id=identity,
@@ -597,6 +741,7 @@ def _attempt(request: Request, row: tuple[Any, ...], model: str) -> Attempt:
             tokens_out=tokens_out,
             tokens_cached=tokens_cached,
             tokens_reasoning=tokens_reasoning,
+            tokens_unreported=tokens_unreported,
         ),
         logprobs=None if logprobs is None else tuple(logprobs),
         cost_usd=cost_usd,
@@ -606,11 +751,11 @@ def _attempt(request: Request, row: tuple[Any, ...], model: str) -> Attempt:
     )
 
 
-def _resolve(batch: Iterable[_Write], error: StoreError | None) -> None:
-    for write in batch:
-        if write.done.done():
+def _resolve(items: Iterable[_Write | _Work], error: StoreError | None) -> None:
+    for item in items:
+        if item.done.done():
             continue
         if error is None:
-            write.done.set_result(None)
+            item.done.set_result(item.result if isinstance(item, _Work) else None)
         else:
-            write.done.set_exception(error)
+            item.done.set_exception(error)

@@ -97,7 +97,7 @@ async def diagnose(request: DiagnosisRequest, runtime: Runtime, progress: Progre
     if any(find_spec(package) is None for package in ("torch", "transformers")):
         raise MissingExtraError("diagnosing a student", "train")
     run = open_run(request.run_dir)
-    with locked(request.run_dir), Ledger(runtime.ledger_path) as ledger:
+    with locked(request.run_dir), Ledger(runtime.ledger_path, note=progress.note) as ledger:
         return await _diagnose(request, run, runtime, progress, ledger)
 
 

@@ -29,9 +29,11 @@ from pyreqwest.multipart import FormBuilder, PartBuilder
 from orcinus.core.errors import CompleterError, StoreError
 from orcinus.core.files import write_atomically
 from orcinus.core.types import Completion, Request, Traits, WorstCase
+from orcinus.models.bounds import book_lost_try, current_tries
 from orcinus.models.remote.endpoint import BatchConfig, Endpoint, EndpointConfig
 from orcinus.models.remote.refusals import refusal
 from orcinus.models.remote.replies import parse_replies
+from orcinus.models.remote.wire import may_be_charged
 from orcinus.runs.ledger import attempt_id
 
 MAX_FILE_BYTES = 150 * 2**20
@@ -113,6 +115,11 @@ class Batch:
         write_atomically(
             self.folder / "state.json", orjson.dumps(asdict(self.state), option=orjson.OPT_INDENT_2)
         )
+
+    @property
+    def may_be_charged(self) -> bool:
+        """True once the provider may have begun to work on it."""
+        return self.state.file_id is not None and self.state.progress != "refused"
 
     def ids(self) -> list[str]:
         """Return the ids of the requests, in order."""
@@ -201,13 +208,18 @@ class BatchEndpoint:
             self._started = True
             self._resume_journal()
         for tried in range(1, self.config.patience.tries + 1):
-            if identity in self._early:
-                return self._early.pop(identity)
             try:
-                return await self._wait_for(identity, request)
+                found = self._early.pop(identity, None) or await self._wait_for(identity, request)
             except CompleterError as error:
                 if error.permanent or error.fatal or tried == self.config.patience.tries:
                     raise
+                if error.cost_unknown and not await book_lost_try(current_tries()):
+                    raise
+            else:
+                if found.usage.tokens_in:
+                    return found
+                factor = self._endpoint.price.batch
+                return self._endpoint.priced_at_worst(found, 0.0, request, factor=factor)
         raise AssertionError("unreachable: the last try raises")
 
     def worst_case(self, request: Request) -> WorstCase:
@@ -299,10 +311,14 @@ class BatchEndpoint:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 (set on the futures)
+            if isinstance(error, CompleterError) and batch.may_be_charged:
+                error.cost_unknown = True
             self._settle(ids, {}, error)
         else:
             lost = CompleterError(
-                "server", f"batch {batch.state.batch_id} {batch.state.status} without this answer"
+                "server",
+                f"batch {batch.state.batch_id} {batch.state.status} without this answer",
+                cost_unknown=True,
             )
             self._settle(ids, dict(batch.answers()), lost)
 
@@ -512,15 +528,21 @@ def _parse_outcome(row: Mapping[str, Any]) -> Completion | CompleterError:
             failed = refusal(status if isinstance(status, int) else 500, body)
             # One line's 404 says nothing about the other lines of a batch that was accepted.
             return CompleterError(
-                failed.kind, str(failed).partition(": ")[2], permanent=failed.permanent
+                failed.kind,
+                str(failed).partition(": ")[2],
+                permanent=failed.permanent,
+                cost_unknown=may_be_charged(status if isinstance(status, int) else 500, failed),
             )
         try:
             return parse_replies(body)[0]
         except CompleterError as unreadable:
+            unreadable.cost_unknown = True
             return unreadable
     said = error if isinstance(error, dict) else {}
     words = f"{said.get('code') or ''} {said.get('message') or 'no answer and no reason'}".strip()
-    return CompleterError("server", f"in the batch: {words}"[:300])
+    # Providers do not charge for lines that expired or were cancelled.
+    unanswered = said.get("code") in ("batch_expired", "batch_cancelled")
+    return CompleterError("server", f"in the batch: {words}"[:300], cost_unknown=not unanswered)
 
 
 def _describe_failure(seen: Mapping[str, Any]) -> str:

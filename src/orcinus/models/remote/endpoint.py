@@ -15,6 +15,7 @@ configuration, ``batch.py`` sends the requests instead.
 """
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,13 @@ from orcinus.core.errors import CompleterError
 from orcinus.core.requests import as_sent
 from orcinus.core.secrets import looks_like_key, remember, remember_header, remember_url
 from orcinus.core.types import Completion, Request, Traits, Usage, WorstCase
-from orcinus.models.bounds import prompt_bound
+from orcinus.models.bounds import (
+    Tries,
+    book_lost_try,
+    current_tries,
+    mark_sent,
+    prompt_bound,
+)
 from orcinus.models.remote.limits import InFlight, Rate
 from orcinus.models.remote.refusals import CALL, Caller, refusal
 from orcinus.models.remote.replies import EmptyReplyError, parse_replies
@@ -49,6 +56,10 @@ EMPTY_TRIES = 2
 """Tries of a request whose reply is empty: each is paid, and a greedy model repeats itself."""
 GATHER_S = 0.01
 """Seconds that the samples of one question wait for each other when they share a call."""
+
+_LIMITS_OF_TOKENS = ("max_tokens", "max_completion_tokens")
+_COUNTS_OF_CHOICES = ("n", "best_of")
+"""Body parameters that raise the worst case when a recipe sends them in ``extra``."""
 
 
 class Price(Config):
@@ -237,7 +248,7 @@ class Endpoint:
             for url in config.base_urls
         ]
         limits = config.limits
-        self._groups: dict[bytes, list[asyncio.Future[Completion]]] = {}
+        self._groups: dict[bytes, list[tuple[asyncio.Future[Completion], list[Tries]]]] = {}
         self._requests = Rate(limits.requests_per_minute) if limits.requests_per_minute else None
         self._tokens_in = Rate(limits.tokens_in_per_minute) if limits.tokens_in_per_minute else None
         self._tokens_out = (
@@ -262,15 +273,19 @@ class Endpoint:
         """
         if self.config.choices_per_call > 1:
             return await self._share_call(request)
-        return (await self._call(request))[0]
+        return (await self._call(request, current_tries()))[0]
 
-    async def _call(self, request: Request, choices: int | None = None) -> list[Completion]:
+    async def _call(
+        self, request: Request, calls: list[Tries], choices: int | None = None
+    ) -> list[Completion]:
         """Make one call: wait for the rate limits and a server, try, and retry after a pause.
 
         Args:
             request: The question.
+            calls: The calls that share this exchange, for their budget.
             choices: Number of replies to ask for (``n``); None leaves ``n`` out and takes one.
         """
+        mark_sent(calls, False)
         body = self.body(request)
         content = orjson.dumps(body if choices is None else {**body, "n": choices})
         need_in, need_out = prompt_bound(request) / 4, float(request.sampling.max_tokens)
@@ -280,6 +295,7 @@ class Endpoint:
             await server.ready(need_in + need_out)
             await server.in_flight.enter()
             started = time.perf_counter()
+            mark_sent(calls, True)
             try:
                 completions = await self._try(server, content, request, choices or 1)
             except CompleterError as error:
@@ -287,6 +303,9 @@ class Endpoint:
                 empty = isinstance(error, EmptyReplyError) and tried >= EMPTY_TRIES
                 if error.permanent or empty or tried == self.config.patience.tries:
                     raise
+                if error.cost_unknown and not await book_lost_try(calls):
+                    raise
+                mark_sent(calls, False)
                 await asyncio.sleep(self.config.patience.pause_s(error, tried))
             else:
                 latency_s = time.perf_counter() - started
@@ -294,6 +313,8 @@ class Endpoint:
                     latency_s / (50 + sum(item.usage.tokens_out for item in completions))
                 )
                 self._give_back(need_in, need_out, completions)
+                if not any(item.usage.tokens_in for item in completions):
+                    return [self.priced_at_worst(item, latency_s, request) for item in completions]
                 return [self.priced(item, latency_s) for item in completions]
             finally:
                 server.in_flight.leave()
@@ -307,35 +328,55 @@ class Endpoint:
         key = orjson.dumps(self.body(request))
         if (group := self._groups.get(key)) is not None:
             mine: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-            group.append(mine)
+            group.append((mine, current_tries()))
             if 1 + len(group) == self.config.choices_per_call:
                 del self._groups[key]  # full: the next one starts another
             return await mine
-        others = self._groups[key] = []
+        group = self._groups[key] = []
+        calls = current_tries()
         try:
+            mark_sent(calls, False)
             await asyncio.sleep(GATHER_S)
-            if self._groups.get(key) is others:
+            if self._groups.get(key) is group:
                 del self._groups[key]
-            count = 1 + len(others)
-            first, *rest = await self._call(request, choices=count)
+            count = 1 + len(group)
+            for _, tries in group:
+                calls += tries
+            first, *rest = await self._call(request, calls, choices=count)
         except CompleterError as error:
-            _settle(others, [], error)
+            _settle(group, [], error)
             raise
         except BaseException:
-            for future in others:
+            for future, _ in group:
                 future.cancel()
             raise
-        _settle(
-            others,
-            rest,
-            CompleterError("bad_reply", f"asked for {count} choices, got {1 + len(rest)}"),
+        missing = CompleterError(
+            "bad_reply",
+            f"asked for {count} choices, got {1 + len(rest)}",
+            cost_unknown=first.usage.tokens_unreported > 0,
         )
+        _settle(group, rest, missing)
         return first
 
     def worst_case(self, request: Request) -> WorstCase:
-        """Return the bounds of one call: a token for each byte in, ``max_tokens`` out."""
-        tokens_in, tokens_out = prompt_bound(request), request.sampling.max_tokens
-        usd = (tokens_in * self.price.input + tokens_out * self.price.output) / 1e6
+        """Return the bounds of one try: a token for each byte in, ``max_tokens`` out.
+
+        The dollars are infinite where no price is known.
+        """
+        if self.config.known_price() is None:
+            return WorstCase(usd=math.inf, tokens=self._bound(request).tokens)
+        return self._bound(request)
+
+    def _bound(self, request: Request) -> WorstCase:
+        """Return the bounds of one try; without a price it costs nothing."""
+        extra = as_sent(request)[1].extra
+        limits = [extra.get(name) for name in _LIMITS_OF_TOKENS]
+        counts = [extra.get(name) for name in _COUNTS_OF_CHOICES]
+        tokens_in = prompt_bound(request)
+        tokens_out = max(request.sampling.max_tokens, *map(_whole_number, limits))
+        tokens_out *= max(1, *map(_whole_number, counts))
+        price_in = max(self.price.input, self.price.cached_input or 0.0)
+        usd = (tokens_in * price_in + tokens_out * self.price.output) / 1e6
         return WorstCase(usd=usd, tokens=tokens_in + tokens_out)
 
     async def aclose(self) -> None:
@@ -408,13 +449,17 @@ class Endpoint:
             "POST", server.url, body=body, caller=server.caller
         )
         server.read_limits(response)
-        return parse_replies(
-            content,
-            choices,
-            max_tokens=request.sampling.max_tokens,
-            prompt="\n".join(message.content for message in request.messages),
-            refuse=partial(refusal, caller=server.caller),
-        )
+        try:
+            return parse_replies(
+                content,
+                choices,
+                max_tokens=request.sampling.max_tokens,
+                prompt="\n".join(message.content for message in request.messages),
+                refuse=partial(refusal, caller=server.caller),
+            )
+        except CompleterError as error:
+            error.cost_unknown = True  # a reply came: it was written, and may be charged
+            raise
 
     def priced(
         self, completion: Completion, latency_s: float, *, factor: float = 1.0
@@ -423,6 +468,18 @@ class Endpoint:
         return replace(
             completion,
             cost_usd=factor * cost_of(completion.usage, self.price),
+            latency_s=latency_s,
+        )
+
+    def priced_at_worst(
+        self, completion: Completion, latency_s: float, request: Request, *, factor: float = 1.0
+    ) -> Completion:
+        """Return a completion whose usage the server did not report, at its worst case."""
+        worst = self._bound(request)
+        return replace(
+            completion,
+            usage=Usage(tokens_unreported=worst.tokens),
+            cost_usd=factor * worst.usd,
             latency_s=latency_s,
         )
 
@@ -481,25 +538,28 @@ class _Server:
 def cost_of(usage: Usage, price: Price) -> float:
     """Return the cost in dollars of one call's tokens."""
     cached = price.input if price.cached_input is None else price.cached_input
-    fresh = usage.tokens_in - usage.tokens_cached
-    return (
-        fresh * price.input + usage.tokens_cached * cached + usage.tokens_out * price.output
-    ) / 1e6
+    tokens_cached = min(usage.tokens_cached, usage.tokens_in)
+    fresh = usage.tokens_in - tokens_cached
+    return (fresh * price.input + tokens_cached * cached + usage.tokens_out * price.output) / 1e6
 
 
 def _settle(
-    waiting: Sequence[asyncio.Future[Completion]],
+    waiting: Sequence[tuple[asyncio.Future[Completion], list[Tries]]],
     completions: Sequence[Completion],
     otherwise: CompleterError,
 ) -> None:
     """Set a completion on each waiting future, or the error once there are no more."""
-    for place, future in enumerate(waiting):
+    for place, (future, _) in enumerate(waiting):
         if future.done():
             continue
         if place < len(completions):
             future.set_result(completions[place])
         else:
             future.set_exception(otherwise)
+
+
+def _whole_number(value: Any) -> int:
+    return int(value) if isinstance(value, int | float) and 0 < value < math.inf else 0
 
 
 def _number(header: str | None) -> float | None:

@@ -81,7 +81,8 @@ def parse_replies(
     """Return the completions in the body of a 200 reply, without cost and latency.
 
     A reply counts its tokens once for all choices. The prompt's tokens go to the first choice; the
-    written ones are shared out by length.
+    written ones are shared out by length. Counts that are missing or cannot be right are all 0: no
+    call reads 0 tokens.
 
     Args:
         body: The body.
@@ -106,6 +107,8 @@ def parse_replies(
     if not all(isinstance(choice.get("message"), dict) for choice in listed):
         raise CompleterError("bad_reply", f"no message in a choice; it starts {_quote_start(body)}")
     usage = _parse_usage(reply.get("usage"))
+    if usage.tokens_out == 0 and any(_has_text(choice["message"]) for choice in listed):
+        usage = Usage()
     listed = listed[:wanted]
     lengths = [len(orjson.dumps(choice["message"], default=str)) for choice in listed]
     shares = [usage] if len(listed) == 1 else _split_usage(usage, lengths)
@@ -303,6 +306,8 @@ def _parse_usage(usage: Any) -> Usage:
     tokens_out = _count_at(usage, "completion_tokens", "output_tokens")
     if tokens_out == 0:
         tokens_out = max(0, _count_at(usage, "total_tokens") - tokens_in)
+    if tokens_in == 0:
+        return Usage()
     cached = _count_at(prompt, "cached_tokens") or _count_at(usage, "prompt_cache_hit_tokens")
     return Usage(
         tokens_in=tokens_in,
@@ -310,6 +315,10 @@ def _parse_usage(usage: Any) -> Usage:
         tokens_cached=min(cached, tokens_in),
         tokens_reasoning=min(_count_at(completion, "reasoning_tokens"), tokens_out),
     )
+
+
+def _has_text(message: Mapping[str, Any]) -> bool:
+    return any(_parse_content(message.get("content")))
 
 
 def _count_at(counts: Any, *names: str) -> int:

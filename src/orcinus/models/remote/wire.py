@@ -16,7 +16,7 @@ from pyreqwest.multipart import FormBuilder
 from pyreqwest.response import Response
 
 from orcinus.core.config import Config
-from orcinus.core.errors import CompleterError, ConfigError
+from orcinus.core.errors import CompleterError, ConfigError, ErrorClass
 from orcinus.core.secrets import remember, scrub_bytes, shown_name
 from orcinus.models.remote.refusals import NOBODY, Caller, refusal, without_password
 
@@ -118,13 +118,15 @@ class Wire:
             raise self._broken(error, url, time.monotonic() - started) from error
         if response.status == 200:
             return content, response
-        raise refusal(
+        refused = refusal(
             response.status,
             content,
             caller=caller,
             location=response.get_header("location"),
             retry_after_s=_parse_retry_after(response),
         )
+        refused.cost_unknown = may_be_charged(response.status, refused)
+        raise refused
 
     def _broken(self, error: PyreqwestError, url: str, seconds: float) -> CompleterError:
         """Return the error for an exchange that ended without a whole reply, in plain words."""
@@ -137,10 +139,10 @@ class Wire:
         if isinstance(error, RequestTimeoutError) or "operation timed out" in causes:
             if seconds >= 0.99 * patience.total_s:
                 limit = f"{patience.total_s:g} s (patience.total_s)"
-                return CompleterError("timeout", f"{url} did not answer in full within {limit}")
+                return _lost("timeout", f"{url} did not answer in full within {limit}")
             limit = f"{patience.silence_s:g} s (patience.silence_s)"
-            return CompleterError("timeout", f"{url} sent nothing for {limit}")
-        return CompleterError("connection", f"{url} broke off: {causes[-1]}")
+            return _lost("timeout", f"{url} sent nothing for {limit}")
+        return _lost("connection", f"{url} broke off: {causes[-1]}")
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -173,6 +175,19 @@ class Wire:
         return self._client
 
 
+def may_be_charged(status: int, refused: CompleterError) -> bool:
+    """Return True if a provider may charge for a request that it answered with this status.
+
+    None charges for a request that it refuses, but some for one that they filter.
+    """
+    return not 300 <= status < 500 or status == 408 or refused.kind == "content_filter"
+
+
+def _lost(kind: ErrorClass, message: str) -> CompleterError:
+    """Return the error for a reply that was lost after the request was sent."""
+    return CompleterError(kind, message, cost_unknown=True)
+
+
 async def _read_body(response: Response, limit: int) -> bytes:
     """Read the whole body; raise as soon as it is longer than ``limit`` bytes."""
     length = response.get_header("content-length")
@@ -183,7 +198,7 @@ async def _read_body(response: Response, limit: int) -> bytes:
     while (part := await reader.read_chunk()) is not None:
         size += len(part)
         if size > limit:
-            raise CompleterError("bad_reply", f"longer than {limit // 2**20} MiB")
+            raise _lost("bad_reply", f"longer than {limit // 2**20} MiB")
         parts.append(bytes(part))
     return b"".join(parts)
 
