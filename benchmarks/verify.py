@@ -1,10 +1,15 @@
-"""Verdicts per second on one core, and agreement with the sources, on outputs of real models.
+"""How far verdicts can be trusted, and what they cost.
 
-    python -m benchmarks.verify [--truth DIR] [--quick] [--json]
+    python -m benchmarks.verify [--truth DIR] [--peers DIR] [--rows FILE.jsonl] [--quick] [--json]
     python -m benchmarks.verify --disagreements FILE.jsonl
 
-The second form writes every row on which the source's verdict and ours differ. The rate on number
-answers stands beside that of math-verify, in the same run, where it is installed.
+It prints the agreement with the sources' verdicts on recorded outputs of real models, the false
+yes, the agreement with other graders' own test cases (``benchmarks.peer_cases``), and what becomes
+of right answers with a tail behind them and of answers that are corrected. It also prints the time
+of the slowest verdict on 1 MB of text, and verdicts a second on one core.
+
+What is absent is named under ``absent``, and its figures are null. The second form writes every row
+on which the source's verdict and ours differ.
 """
 
 import argparse
@@ -20,6 +25,13 @@ from typing import Any
 
 import orjson
 
+from benchmarks.peer_cases import absent_suites, compare_with_peers
+from benchmarks.verdict_changes import (
+    corrections_false_yes,
+    right_rows,
+    slowest_verdict,
+    tails_lost,
+)
 from orcinus.verifiers.answers.quantities import reference_value, value_of
 from orcinus.verifiers.answers.text import Outcome
 from orcinus.verifiers.rules import judge
@@ -169,51 +181,120 @@ def peer_rate(rows: list[dict[str, Any]]) -> float | None:
     return min(len(rows), PEER_ROWS) / (time.process_time() - start)
 
 
+def own_rows(path: Path) -> dict[str, float]:
+    """Return the agreement on rows that say which verdict is expected."""
+    agree = false_yes = n = 0
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if row.get("policy"):
+            continue
+        reference = row["reference"]
+        reference = tuple(reference) if isinstance(reference, list) else reference
+        value = judge(row["response"], row["answer_type"], row.get("choices"), reference).value
+        n += 1
+        agree += (value == 1.0) == (row["expected"] == 1.0)
+        false_yes += value == 1.0 and row["expected"] != 1.0
+    return {"n": n, "agree": 100 * agree / max(1, n), "false_yes": false_yes}
+
+
+def measured(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return all figures; those whose data are absent are None."""
+    absent = []
+    figures: dict[str, Any] = dict.fromkeys(KEYS)
+    if arguments.truth.is_dir():
+        figures |= on_recorded_outputs(load(arguments.truth), quick=arguments.quick)
+    else:
+        absent.append(f"{arguments.truth}: recorded outputs (--truth)")
+    if arguments.rows is not None and arguments.rows.is_file():
+        figures["own_rows"] = own_rows(arguments.rows)
+    else:
+        absent.append("rows with an expected verdict (--rows)")
+    if arguments.peers.is_dir():
+        figures["peers"] = compare_with_peers(arguments.peers)
+        absent += [f"peers: {name}" for name in absent_suites(arguments.peers)]
+    else:
+        absent.append(f"{arguments.peers}: checkouts of other graders (--peers)")
+    slowest = slowest_verdict(0.1 if arguments.quick else 1.0)
+    return figures | {"p100_ms": slowest["ms"], "slowest": slowest, "absent": absent}
+
+
+KEYS = (
+    "agreement", "false_yes", "own_rows", "peers", "tails_lost", "corrections_false_yes",
+    "p100_ms", "verdicts_per_s", "rows", "by_source", "numbers_per_s", "numbers_vs_math_verify",
+)  # fmt: skip
+"""The figures, in the order in which they are printed."""
+CHANGED_ROWS = 300
+"""Rows of each type that are changed; 40 with ``--quick``."""
+
+
+def on_recorded_outputs(sources: dict[str, list[dict[str, Any]]], *, quick: bool) -> dict[str, Any]:
+    """Return the figures that need recorded outputs of models."""
+    ruled = {
+        name: [row for row in rows if row["answer_type"] != "free"]
+        for name, rows in sources.items()
+    }
+    everything = [row for rows in ruled.values() for row in rows]
+    numbers = [row for row in everything if row["answer_type"] == "number"]
+    by_source = {name: agreement(rows, name) for name, rows in sources.items()}
+    counted = [row for name, row in by_source.items() if not name.startswith("adversarial")]
+    judged_rows = sum(row["n"] for row in counted)
+    changed = right_rows(sources, 40 if quick else CHANGED_ROWS)
+    rounds = 1 if quick else 7
+    peer = peer_rate(numbers)
+    rate = len(numbers) / seconds(numbers, 1 if quick else 3)
+    return {
+        "rows": len(everything),
+        "agreement": sum(row["n"] * row["agree"] for row in counted) / max(1, judged_rows),
+        "false_yes": sum(row["wrongly_right"] for row in counted),
+        "tails_lost": tails_lost(changed),
+        "corrections_false_yes": corrections_false_yes(changed),
+        "verdicts_per_s": len(everything) / seconds(everything, rounds),
+        "by_source": by_source,
+        "numbers_per_s": rate,
+        "numbers_vs_math_verify": None if peer is None else rate / peer,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--truth", type=Path, default=Path("../shared/data/truth"))
+    parser.add_argument("--peers", type=Path, default=Path(".peers"))
+    parser.add_argument("--rows", type=Path, metavar="FILE.jsonl")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--disagreements", type=Path, metavar="FILE.jsonl")
     arguments = parser.parse_args()
-    if not arguments.truth.is_dir():
-        sys.exit(
-            f"{arguments.truth}: the recorded outputs are not there; give their folder with --truth"
-        )
-    sources = load(arguments.truth)
     if arguments.disagreements:
+        if not arguments.truth.is_dir():
+            sys.exit(f"{arguments.truth}: no recorded outputs; give their folder with --truth")
+        sources = load(arguments.truth)
         for kind, count in write_disagreements(sources, arguments.disagreements).most_common():
             print(f"{count:5,}  {kind}")
         return
-    ruled = {
-        name: [r for r in rows if r["answer_type"] != "free"] for name, rows in sources.items()
-    }
-    everything = [row for rows in ruled.values() for row in rows]
-    took = seconds(everything, 3 if arguments.quick else 7)
-    numbers = [row for row in everything if row["answer_type"] == "number"]
-    peer = peer_rate(numbers)
-    rate_numbers = len(numbers) / seconds(numbers, 3)
-    figures: dict[str, Any] = {
-        "rows": len(everything),
-        "verdicts_per_second": len(everything) / took,
-        "numbers_per_second": rate_numbers,
-        "numbers_vs_math_verify": None if peer is None else rate_numbers / peer,
-        "agreement": {name: agreement(rows, name) for name, rows in sources.items()},
-    }
+    figures = measured(arguments)
     if arguments.json:
         print(json.dumps(figures))
-        return
-    for name, row in figures["agreement"].items():
+    else:
+        print_figures(figures)
+
+
+def print_figures(figures: dict[str, Any]) -> None:
+    for name, row in (figures["by_source"] or {}).items():
         print(
             f"{name:34s} n {row['n']:5,}  agree {row['agree']:6.2f} %  answer found "
             f"{row['format_ok']:6.2f} %  wrongly right {row['wrongly_right']}"
         )
-    print(
-        f"\n{len(everything):,} rows: {figures['verdicts_per_second']:,.0f} verdicts a second on "
-        "one core"
-    )
-    if peer is not None:
-        print(f"numbers: {rate_numbers / peer:.0f} times the rate of math-verify in this run")
+    for name, row in (figures["peers"] or {}).items():
+        print(f"{name:34s} n {row['n']:5,}  agree {row['agreement']:6.2f} %")
+    for key in KEYS:
+        value = figures[key]
+        if key in ("by_source", "peers"):
+            continue
+        if isinstance(value, dict):
+            value = {name: part for name, part in value.items() if name != "by_change"}
+        print(f"{key:34s} {value if value is not None else 'data absent'}")
+    for what in figures["absent"]:
+        print(f"absent: {what}")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from orcinus.core.errors import MissingExtraError
 from orcinus.core.types import Example
 from orcinus.runs import tables
 from orcinus.runs.context import Runtime, Silent, StepContext
 from orcinus.runs.executors.local import LOCAL
 from orcinus.tasks.files.records import Records, RecordsConfig
 from orcinus.tasks.sample import Opened, Pool, Removal, SampleConfig, sample
+from orcinus.verifiers import sandbox
 
 WORDS = np.array([f"word{number}" for number in range(2000)])
 
@@ -64,6 +66,17 @@ def run_opened(config: SampleConfig, folder: Path, opened: Sequence[Opened]) -> 
 def reasons(folder: Path) -> dict[str, tuple[str, str]]:
     rows = tables.read_rows(folder / "dropped.parquet")
     return {row["example_id"]: (row["filter"], row["reason"]) for row in rows}
+
+
+def test_programs_as_answers_need_the_sandbox_before_anything_is_paid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = [replace(example("p", "Write add."), answer_type="program", reference="assert add")]
+    config = SampleConfig(probe=0, held_out=0)
+    run(config, tmp_path / "with", pool, [])
+    monkeypatch.setattr(sandbox, "has_sandbox", lambda: False)
+    with pytest.raises(MissingExtraError, match="sandbox"):
+        run(config, tmp_path / "without", pool, [])
 
 
 def test_near_duplicates_go_and_the_first_one_stays(tmp_path: Path) -> None:

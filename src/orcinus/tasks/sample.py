@@ -29,6 +29,7 @@ from orcinus.tasks.duplicates.seen import SeenHashes, hash_of
 from orcinus.tasks.files.records import Skipped
 from orcinus.tasks.mixing import Mixture
 from orcinus.tasks.splits import NAMES, OVER_QUOTA, Codes, Splits
+from orcinus.verifiers.sandbox import require_sandbox
 
 VERSION = 4
 
@@ -90,6 +91,7 @@ async def sample(
 
     Raises:
         DataError: A file or a row cannot be used; says where and what to do.
+        MissingExtraError: The answers are programs, and there is no sandbox to run them.
         StepError: Nothing is left to teach.
     """
     context.progress.start("sample", None)
@@ -118,6 +120,8 @@ async def sample(
                     drop(example.id, example.task, outcome)
                     continue
                 _refuse_reused_id(ids, example)
+                if example.answer_type == "program":
+                    require_sandbox()  # before anything is paid for answers without a verdict
                 if outcome is None:
                     splits.add(example)
                     pool.write(tables.example_row(example, "teach"))
