@@ -147,13 +147,24 @@ def test_an_error_has_no_verdict_and_the_next_run_retries_it(tmp_path: Path) -> 
 
 
 def test_a_bad_request_is_not_retried(tmp_path: Path) -> None:
-    def refuse(_: str) -> None:
-        raise CompleterError("bad_request", "too long", permanent=True)
+    def refuse_1(question: str) -> None:
+        if question == "say 1":
+            raise CompleterError("bad_request", "too long", permanent=True)
 
-    ask([request(1)], Model(refuse), tmp_path / "l.sqlite")
+    ask([request(1), request(2)], Model(refuse_1), tmp_path / "l.sqlite")
     again = Model()
     assert ask([request(1)], again, tmp_path / "l.sqlite")[0].attempt.finish == "error"
     assert again.asked == []
+
+
+def test_a_bad_request_is_retried_when_no_call_of_the_step_was_answered(tmp_path: Path) -> None:
+    def refuse(_: str) -> None:
+        raise CompleterError("bad_request", "no", permanent=True)
+
+    ask([request(1), request(2)], Model(refuse), tmp_path / "l.sqlite")
+    again = Model()
+    found = ask([request(1), request(2)], again, tmp_path / "l.sqlite")
+    assert [judged.verdict.value for judged in found] == [1.0, 1.0]
 
 
 def test_a_wrong_key_stops_the_step_and_loses_nothing(tmp_path: Path) -> None:

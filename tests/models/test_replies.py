@@ -200,7 +200,13 @@ def test_json_that_breaks_the_rules_is_read_before_anything_is_paid_again(
     assert parse_replies(body)[0].text == text
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"data: {}\n\n", b"", b'{"a": ', b"[" * 100_000])
+def test_a_page_in_place_of_a_reply_is_an_error_of_the_server() -> None:
+    error = error_of(b"<html><title>Sign in</title></html>")
+    assert error.kind == "server"
+    assert "an HTML page: Sign in" in str(error)
+
+
+@pytest.mark.parametrize("body", [b"data: {}\n\n", b"", b'{"a": ', b"[" * 100_000])
 def test_what_is_no_json_is_one_line(body: bytes) -> None:
     assert error_of(body).kind == "bad_reply"
 
@@ -255,7 +261,7 @@ ONE_TEMPERATURE = "Unsupported value: 'temperature' does not support 0. Only the
         (402, "Insufficient Balance", "top it up"),
         (429, "insufficient_quota You exceeded your current quota", "top it up"),
         (403, "Your account's billing is not active", "top it up"),
-        (401, "wrong", "the key from KEY (teacher.api_key_env)"),
+        (401, "wrong", "(key from KEY)"),
     ],
 )
 def test_an_error_of_the_configuration_stops_and_names_the_key(

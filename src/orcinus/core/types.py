@@ -8,7 +8,7 @@
 To change a record use ``dataclasses.replace``. ``runs/tables.py`` alone turns records into rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -147,6 +147,21 @@ class Completion:
     latency_s: float = 0.0
     unknown_finish: str | None = None
     """The server's word for the end of the reply where no table has it; ``finish`` is a guess."""
+    source: str = ""
+    """Base URL of the server that answered; empty for a model in this process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """The servers of a Completer that asks over a network."""
+
+    addresses: tuple[str, ...]
+    """Their base URLs, without passwords."""
+    settings: str
+    """Hash of all that a call sends besides the request: URLs, headers, names of body fields."""
+    refusals: Callable[[], str | None]
+    """Describes what was refused since the last look and when it is asked again; None for nothing.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +174,8 @@ class Traits:
     """True when it can continue a partial reply (``Request.partial``)."""
     context: int | None = None
     """Tokens of a prompt and its answer that the model was made for; None if unknown."""
+    remote: Remote | None = None
+    """Its servers; None for a model in this process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +233,13 @@ class Attempt:
     """Class and text of the error, e.g. ``rate_limit: 429 …``; None when an answer came."""
     permanent: bool = False
     """True for an error that a retry cannot fix, because the request itself was bad."""
+    source: str = ""
+    """Base URL of the server that answered. Like the next two it is in the ledger alone."""
+    settings: str = ""
+    """Of an error of a remote model: ``Remote.settings`` of the call. With other settings the
+    request is asked again."""
+    created: float = field(default=0.0, compare=False)
+    """When the ledger got it, in seconds since the epoch; 0 for a new attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

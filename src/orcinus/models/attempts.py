@@ -26,6 +26,7 @@ from orcinus.core.requests import as_sent
 from orcinus.core.secrets import scrub
 from orcinus.core.types import Attempt, Completion, Judged, Request
 from orcinus.models.bounds import Tries, tries_of_call
+from orcinus.models.first_calls import first_calls, report_refusals
 from orcinus.runs.budget import Budget
 from orcinus.runs.ledger import Ledger, attempt_id
 
@@ -218,7 +219,11 @@ class _Asker:
         budget: Budget | None,
     ) -> None:
         self._completer, self._ledger, self._run, self._step = completer, ledger, run, step
-        self._model = completer.model
+        self._model, self._remote = completer.model, completer.traits.remote
+        self._settings = "" if self._remote is None else self._remote.settings
+        self._first = first_calls(completer, run, step)
+        self._reporter: asyncio.Task[None] | None = None
+        self._unknown_finishes: Counter[str] = Counter()
         self._budget = budget
         self._concurrency = concurrency
         self._queue: asyncio.Queue[tuple[Request, str, asyncio.Future[_Found]]] = asyncio.Queue()
@@ -237,11 +242,30 @@ class _Asker:
         """Yield each request with its attempt from the ledger, or with the future of its call."""
         ids = [attempt_id(request, self._model) for request in batch]
         known = self._ledger.recall(batch, ids, self._model)
+        for attempt in known:
+            if attempt is not None:
+                self._first.recalled(attempt, self._ledger.note)
         for request, identity, attempt in zip(batch, ids, known, strict=True):
-            if attempt is not None and _is_final(attempt):
+            if attempt is not None and self._is_final(attempt):
                 yield request, attempt
             else:
                 yield request, self._ask(request, identity)
+
+    def _is_final(self, attempt: Attempt) -> bool:
+        """Return whether an attempt from the ledger is not asked again.
+
+        A permanent error is an error of the request *and* of the settings that it was sent with.
+        Where no call of the step was ever answered, it says nothing about the request.
+        """
+        if attempt.error is None:
+            return True
+        return (
+            attempt.permanent
+            and attempt.settings == self._settings
+            and (
+                self._first.answered or self._ledger.has_answer(self._run, self._step, self._model)
+            )
+        )
 
     def _ask(self, request: Request, identity: str) -> asyncio.Future[_Found]:
         """Return the future of the call for ``request``; equal requests share one call."""
@@ -254,6 +278,9 @@ class _Asker:
                 self._workers.append(asyncio.create_task(self._work()))
             if self._watch is None:
                 self._watch = asyncio.create_task(self._report_silence())
+            if self._reporter is None and self._remote is not None:
+                report = report_refusals(self._remote, self._step, self._ledger.note)
+                self._reporter = asyncio.create_task(report)
         return self._in_flight[identity]
 
     async def _work(self) -> None:
@@ -288,9 +315,10 @@ class _Asker:
         try:
             if waited or not self._ledger.is_alone:
                 [known] = self._ledger.recall([request], [identity], self._model)
-                if known is not None and _is_final(known):
+                if known is not None and self._is_final(known):
                     return _Found(known, recalled=True)
-            attempt, fatal, committed = await self._attempt(request, identity)
+            async with self._first.one_call():
+                attempt, fatal, committed = await self._attempt(request, identity)
         finally:
             if committed is None or committed.done():
                 self._ledger.unclaim(identity)
@@ -371,7 +399,10 @@ class _Asker:
             unreported = usage.tokens_unreported + tries.lost_tokens
             usage = replace(usage, tokens_unreported=unreported)
         messages, sampling = as_sent(request)
+        stops = self._first.record(error)
         logprobs = completion.logprobs
+        if completion.unknown_finish is not None:
+            self._unknown_finishes[completion.unknown_finish] += 1
         attempt = Attempt(
             id=identity,
             example_id=request.example.id,
@@ -390,8 +421,10 @@ class _Asker:
             latency_s=completion.latency_s or time.perf_counter() - started,
             error=None if error is None else scrub(str(error)),
             permanent=error is not None and error.permanent and not error.fatal,
+            source="" if self._remote is None else completion.source,
+            settings="" if error is None else self._settings,
         )
-        return attempt, error if error is not None and error.fatal else None
+        return attempt, stops
 
     async def _report_silence(self) -> None:
         """Note what is waited for when no call ends for a while; then again after twice as long."""
@@ -424,7 +457,13 @@ class _Asker:
                     await asyncio.wait(list(self._in_flight.values()))
         finally:
             self._closing = True
-            await self._stop([*self._workers, *([] if self._watch is None else [self._watch])])
+            helpers = [task for task in (self._watch, self._reporter) if task is not None]
+            await self._stop([*self._workers, *helpers])
+            for said, count in self._unknown_finishes.items():
+                self._ledger.note(
+                    f"{self._step}: {count:,} replies of {self._model} ended in {said!r}, an "
+                    "unknown finish reason; they count as whole, or as cut off at max_tokens"
+                )
             if self._budget is not None:
                 with suppress(StoreError):  # the calls have reported it; the hold stays
                     await self._budget.close()
@@ -441,10 +480,6 @@ class _Asker:
         with suppress(asyncio.QueueEmpty):
             while True:
                 _fail(self._queue.get_nowait()[2], error)
-
-
-def _is_final(attempt: Attempt) -> bool:
-    return attempt.error is None or attempt.permanent
 
 
 def check_completion(completion: Completion) -> Completion:

@@ -515,6 +515,14 @@ class Ledger:
         )
         return int(self._rows(query, ids)[0][0])
 
+    def has_answer(self, run: str, step: str, model: str) -> bool:
+        """Return whether any call of a step to a model was answered."""
+        query = (
+            "SELECT 1 FROM attempts WHERE run = ? AND step = ? AND model = ? AND error IS NULL "
+            "LIMIT 1"
+        )
+        return self._reader.execute(query, (run, step, model)).fetchone() is not None
+
     def attempts(self) -> Iterator[tuple[str, bytes, bytes]]:
         """Yield id, request and reply of every attempt; the latter two as JSON."""
         yield from self._stream("SELECT id, request, reply FROM attempts ORDER BY rowid")
@@ -714,12 +722,16 @@ def _reply(attempt: Attempt) -> bytes:
         reply["reasoning"] = attempt.reasoning
     if attempt.logprobs is not None:
         reply["logprobs"] = [round(value, 5) for value in attempt.logprobs]
+    if attempt.source:
+        reply["source"] = attempt.source
+    if attempt.settings:
+        reply["settings"] = attempt.settings
     return orjson.dumps(reply)
 
 
 def _attempt(request: Request, row: tuple[Any, ...], model: str) -> Attempt:
     identity, _, _, _, _, _, _, _, reply_json, _, _, cost_usd, latency_s, error, *rest = row
-    permanent, _, tokens_unreported, _ = rest
+    permanent, created, tokens_unreported, _ = rest
     reply = orjson.loads(reply_json)
     logprobs = reply.get("logprobs")
     tokens_in, tokens_out, tokens_cached, tokens_reasoning, *_ = reply["usage"]
@@ -748,6 +760,9 @@ def _attempt(request: Request, row: tuple[Any, ...], model: str) -> Attempt:
         latency_s=latency_s,
         error=error,
         permanent=bool(permanent),
+        source=reply.get("source", ""),
+        settings=reply.get("settings", ""),
+        created=created,
     )
 
 

@@ -19,7 +19,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -31,7 +31,7 @@ from orcinus.core.files import write_atomically
 from orcinus.core.types import Completion, Request, Traits, WorstCase
 from orcinus.models.bounds import book_lost_try, current_tries
 from orcinus.models.remote.endpoint import BatchConfig, Endpoint, EndpointConfig
-from orcinus.models.remote.refusals import refusal
+from orcinus.models.remote.refusals import refusal, without_password
 from orcinus.models.remote.replies import parse_replies
 from orcinus.models.remote.wire import may_be_charged
 from orcinus.runs.ledger import attempt_id
@@ -195,7 +195,8 @@ class BatchEndpoint:
     @property
     def traits(self) -> Traits:
         """Calls in flight for two batches: one is collected while another is under way."""
-        return Traits(in_flight=2 * self._batch_config.size)
+        remote = self._endpoint.traits.remote
+        return Traits(in_flight=2 * self._batch_config.size, remote=remote)
 
     async def complete(self, request: Request) -> Completion:
         """Send the request in a batch, or take the answer if an earlier process sent it.
@@ -343,7 +344,8 @@ class BatchEndpoint:
                 future.set_exception(outcome)
 
     def _priced(self, completion: Completion) -> Completion:
-        return self._endpoint.priced(completion, 0.0, factor=self._endpoint.price.batch)
+        priced = self._endpoint.priced(completion, 0.0, factor=self._endpoint.price.batch)
+        return replace(priced, source=without_password(self.config.base_urls[0]))
 
 
 class _Provider:

@@ -32,9 +32,19 @@ from pyreqwest.response import Response
 
 from orcinus.core.config import Config
 from orcinus.core.errors import CompleterError
-from orcinus.core.requests import as_sent
+from orcinus.core.fingerprint import fingerprint
+from orcinus.core.requests import as_sent, chat_request
 from orcinus.core.secrets import looks_like_key, remember, remember_header, remember_url
-from orcinus.core.types import Completion, Request, Traits, Usage, WorstCase
+from orcinus.core.types import (
+    Completion,
+    Message,
+    Remote,
+    Request,
+    Sampling,
+    Traits,
+    Usage,
+    WorstCase,
+)
 from orcinus.models.bounds import (
     Tries,
     book_lost_try,
@@ -42,8 +52,8 @@ from orcinus.models.bounds import (
     mark_sent,
     prompt_bound,
 )
-from orcinus.models.remote.limits import InFlight, Rate
-from orcinus.models.remote.refusals import CALL, Caller, refusal
+from orcinus.models.remote.limits import InFlight, Rate, Refusals
+from orcinus.models.remote.refusals import CALL, Caller, refusal, without_password
 from orcinus.models.remote.replies import EmptyReplyError, parse_replies
 from orcinus.models.remote.wire import MAX_PAUSE_S, Patience, Wire, parse_duration
 
@@ -247,6 +257,12 @@ class Endpoint:
             _Server(replace(caller, base_url=url.rstrip("/")), config.limits.in_flight)
             for url in config.base_urls
         ]
+        self._refusals = Refusals()
+        self._remote = Remote(
+            addresses=tuple(server.address for server in self._servers),
+            settings=self._settings_hash(),
+            refusals=self._refusals.describe,
+        )
         limits = config.limits
         self._groups: dict[bytes, list[tuple[asyncio.Future[Completion], list[Tries]]]] = {}
         self._requests = Rate(limits.requests_per_minute) if limits.requests_per_minute else None
@@ -262,8 +278,8 @@ class Endpoint:
 
     @property
     def traits(self) -> Traits:
-        """It continues partial replies if the configuration says so."""
-        return Traits(continues=self.config.continues)
+        """Its servers; it continues partial replies if the configuration says so."""
+        return Traits(continues=self.config.continues, remote=self._remote)
 
     async def complete(self, request: Request) -> Completion:
         """Send the request, and retry until an answer comes or a retry cannot help.
@@ -306,7 +322,9 @@ class Endpoint:
                 if error.cost_unknown and not await book_lost_try(calls):
                     raise
                 mark_sent(calls, False)
-                await asyncio.sleep(self.config.patience.pause_s(error, tried))
+                pause_s = self.config.patience.pause_s(error, tried)
+                self._refusals.add(error, pause_s)
+                await asyncio.sleep(pause_s)
             else:
                 latency_s = time.perf_counter() - started
                 server.in_flight.record_answer(
@@ -450,7 +468,7 @@ class Endpoint:
         )
         server.read_limits(response)
         try:
-            return parse_replies(
+            completions = parse_replies(
                 content,
                 choices,
                 max_tokens=request.sampling.max_tokens,
@@ -460,6 +478,25 @@ class Endpoint:
         except CompleterError as error:
             error.cost_unknown = True  # a reply came: it was written, and may be charged
             raise
+        return [replace(completion, source=server.address) for completion in completions]
+
+    def _settings_hash(self) -> str:
+        """Return a hash of all that a call sends besides what a request decides.
+
+        Of the secrets, 16 bits go into it: enough to see that a key was changed, and too few to
+        find a key by trying.
+        """
+        sampling = Sampling(top_p=0.5, stop=(".",), seed=0, logprobs=True)
+        messages = (Message(role="system", content=""), Message(role="user", content=""))
+        sent = {
+            "urls": sorted(server.address for server in self._servers),
+            "headers": sorted(self.config.headers.items()),
+            "secret_headers": sorted(self.config.secret_headers_env),
+            "body": self.body(chat_request(messages, sampling)),
+            "choices": self.config.choices_per_call,
+            "secrets": self.wire.secrets_hash(),
+        }
+        return fingerprint(sent)[:18]
 
     def priced(
         self, completion: Completion, latency_s: float, *, factor: float = 1.0
@@ -489,6 +526,7 @@ class _Server:
 
     def __init__(self, caller: Caller, in_flight: int) -> None:
         self.caller = caller
+        self.address = without_password(caller.base_url)
         self.url = caller.base_url + CALL
         self.in_flight = InFlight(in_flight)
         self.dead_until = 0.0

@@ -1,7 +1,11 @@
 """Stay within a server's limits: requests and tokens a minute, and calls in flight."""
 
 import asyncio
+import re
 import time
+from collections import Counter
+
+from orcinus.core.errors import CompleterError
 
 MIN_IN_FLIGHT = 1.0
 GROWTH = 1.0
@@ -42,6 +46,33 @@ class Rate:
     def give_back(self, units: float) -> None:
         """Return units that were taken for the worst case and not used."""
         self._level = min(self._size, self._level + units)
+
+
+class Refusals:
+    """The failed tries of a model since the last look, and the times of the next ones."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._next_tries: list[float] = []
+
+    def add(self, error: CompleterError, pause_s: float) -> None:
+        """Count a try that failed and is followed by another one after ``pause_s`` seconds."""
+        status = re.search(r"HTTP (\d+)", str(error))
+        name = error.kind.replace("_", " ")
+        # The mark stands for the number, which stands between the status and its name.
+        self._counts[f"{status[1]} ×#: {name}" if status else f"{name} ×#"] += 1
+        self._next_tries.append(time.monotonic() + pause_s)
+
+    def describe(self) -> str | None:
+        """Return ``429 ×37: rate limit, next try in 4 s`` and start anew; None for no failure."""
+        if not self._counts:
+            return None
+        now = time.monotonic()
+        self._next_tries = [at for at in self._next_tries if at > now]
+        what = "; ".join(name.replace("#", f"{n:,}") for name, n in self._counts.most_common())
+        self._counts.clear()
+        wait = f", next try in {min(self._next_tries) - now:.0f} s" if self._next_tries else ""
+        return what + wait
 
 
 class InFlight:

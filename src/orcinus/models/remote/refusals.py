@@ -105,12 +105,19 @@ def refusal(
         return CompleterError(
             "quota", f"HTTP {status}: {said}; {advice}", permanent=True, fatal=True
         )
+    if status == 401:
+        key = (
+            f"key from {caller.api_key_env}"
+            if caller.api_key_env
+            else (f"the recipe names no {caller.entry}.api_key_env")
+        )
+        return CompleterError("auth", f"HTTP 401: {said} ({key})", permanent=True, fatal=True)
     advice = _advice(status, said, caller)
     return CompleterError(
         kind,
         f"HTTP {status}: {said}{advice and '; '}{advice}",
         permanent=status not in _RETRIED,
-        fatal=status in (401, 403, 404, 405) or (status in (400, 422) and bool(advice)),
+        fatal=status in (403, 404, 405) or (status in (400, 422) and bool(advice)),
         retry_after_s=retry_after_s,
     )
 
@@ -146,10 +153,6 @@ def _moved(status: int, location: str | None, caller: Caller) -> CompleterError:
 def _advice(status: int, said: str, caller: Caller) -> str:
     """Return what to change in the recipe; "" where only the server's own words help."""
     entry = caller.entry
-    if status == 401:
-        if caller.api_key_env:
-            return f"the key from {caller.api_key_env} ({entry}.api_key_env) is not accepted"
-        return f"the recipe names no {entry}.api_key_env"
     if status == 403 and caller.api_key_env:
         return f"check the rights of the key from {caller.api_key_env} ({entry}.api_key_env)"
     if status in (404, 405):

@@ -18,7 +18,7 @@ import orjson
 
 from orcinus.core.errors import CompleterError
 from orcinus.core.types import Completion, Finish, Usage
-from orcinus.models.remote.refusals import refusal
+from orcinus.models.remote.refusals import parse_error, refusal
 from orcinus.models.remote.thinking import split_thinking
 
 _FINISHES: Mapping[Finish, str] = {
@@ -139,6 +139,9 @@ def read_json(body: bytes) -> Any:
             )
         except (ValueError, RecursionError):
             continue
+    if text.startswith("<"):
+        said = parse_error(body)
+        raise CompleterError("server", f"a reply that is no JSON: {said}") from strict
     raise CompleterError(
         "bad_reply", f"not valid JSON ({strict}); it starts {_quote_start(body)}"
     ) from strict

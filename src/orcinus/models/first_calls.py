@@ -1,0 +1,148 @@
+"""Be careful with the first calls of a step to a remote model, and tell what its server refuses.
+
+    1 call ──answered──► all;   ──refused for what it asks──► 8 calls, all the same error ──► stop
+           ──no answer in all tries──► stop
+
+A wrong key, parameter or URL fails every call alike. One call shows it, for nothing.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from weakref import WeakKeyDictionary
+
+from orcinus.core.errors import CompleterError
+from orcinus.core.protocols import Completer
+from orcinus.core.types import Attempt, Remote
+
+SAME_ERRORS = 8
+"""Answers. If the first ones are all the same error, the step stops."""
+PER_REQUEST = ("bad_request", "content_filter", "bad_reply")
+"""Classes of errors that one request can have alone: the first call may be such a one."""
+FIRST_REPORT_S = 2.0
+"""Seconds until the first line about refusals. Pauses of a second are no news."""
+LONGEST_REPORT_S = 60.0
+"""Seconds between two such lines, at most. The time doubles from line to line."""
+OLD_S = 86_400.0
+"""Seconds. Answers of an earlier day may come from another model under the same name."""
+
+
+class FirstCalls:
+    """What one step knows about one model so far."""
+
+    def __init__(self, remote: Remote | None, step: str, *, gated: bool) -> None:
+        """Start without any answer.
+
+        Args:
+            remote: The model's server; None for a model in this process, which needs no care.
+            step: Name of the step, for messages.
+            gated: Hold calls back until the first one is answered.
+        """
+        self._remote, self._step, self._gated = remote, step, gated
+        self.answered = False
+        """True once a call was answered, in this run or an earlier one."""
+        self._proven = remote is None
+        self._sent = 0
+        self._errors: list[str] = []
+        self._changed = asyncio.Event()
+        self._noted = False
+        self.stop: CompleterError | None = None
+        """The error that stops the step."""
+
+    @asynccontextmanager
+    async def one_call(self) -> AsyncIterator[None]:
+        """Wait until a call may be made; the call is inside the block.
+
+        Raises:
+            CompleterError: An earlier call stopped the step.
+        """
+        while not self._may_send():
+            self._changed.clear()
+            await self._changed.wait()
+        if self.stop is not None:
+            raise self.stop
+        self._sent += 1
+        known = len(self._errors)
+        try:
+            yield
+        finally:
+            if not self._proven and len(self._errors) == known:
+                self._sent -= 1  # cancelled: another call goes first
+            self._changed.set()
+
+    def _may_send(self) -> bool:
+        if self._proven or not self._gated or self.stop or len(self._errors) >= SAME_ERRORS:
+            return True
+        return self._sent < (SAME_ERRORS if self._errors else 1)
+
+    def record(self, error: CompleterError | None) -> CompleterError | None:
+        """Record the end of a call; return the error that stops the step, if it should stop."""
+        if error is None:
+            self.answered = self._proven = True
+            return None
+        if not self._proven:
+            self._errors.append(re.sub(r"\S*\d\S*", "#", str(error)))
+            error = self._explain_stop(error) or error
+            self.stop = error if error.fatal else self.stop
+        return error if error.fatal else None
+
+    def _explain_stop(self, error: CompleterError) -> CompleterError | None:
+        """Return the error that stops the step although others may succeed by themselves."""
+        first, same = len(self._errors) == 1, len(set(self._errors)) == 1
+        if error.fatal:
+            return None
+        if first and self._gated and error.kind not in PER_REQUEST:
+            why = f"the first call of {self._step} got no answer, so no other was made"
+        elif same and len(self._errors) == SAME_ERRORS:
+            why = f"the first {SAME_ERRORS} calls of {self._step} all end so, so no other is made"
+        else:
+            return None
+        what = str(error).removeprefix(f"{error.kind}: ")
+        return CompleterError(error.kind, f"{what}; {why}", permanent=True, fatal=True)
+
+    def recalled(self, attempt: Attempt, note: Callable[[str], None]) -> None:
+        """Record an answer from the ledger, and note where it is from if that may surprise."""
+        self.answered = self.answered or attempt.error is None
+        if self._remote is None or self._noted or attempt.error is not None:
+            return
+        elsewhere = bool(attempt.source) and attempt.source not in self._remote.addresses
+        if elsewhere or 0 < attempt.created < time.time() - OLD_S:
+            self._noted = True
+            day = time.strftime("%Y-%m-%d", time.localtime(attempt.created))
+            place = f" at {attempt.source}" if attempt.source else ""
+            note(
+                f"{self._step}: answers from the ledger are used, such as one that "
+                f"{attempt.model} gave{place} on {day}; `orcinus evaluate --fresh`, or a new "
+                "revision: of the model in the recipe, asks anew"
+            )
+
+
+_STEPS: WeakKeyDictionary[Completer, dict[tuple[str, str], FirstCalls]] = WeakKeyDictionary()
+"""By open model, then by run and step: a step may ask its model in several rounds."""
+
+
+def first_calls(completer: Completer, run: str, step: str) -> FirstCalls:
+    """Return what a step knows about its model."""
+    traits = completer.traits
+    made = FirstCalls(traits.remote, step, gated=traits.in_flight is None)
+    if traits.remote is None:
+        return made
+    known = _STEPS.setdefault(completer, {})
+    if (run, step) not in known or known[run, step].stop is not None:
+        known[run, step] = made
+    return known[run, step]
+
+
+async def report_refusals(remote: Remote, step: str, note: Callable[[str], None]) -> None:
+    """Note from time to time what the server refuses, and when it is asked again; endless."""
+    pause_s = FIRST_REPORT_S
+    while True:
+        await asyncio.sleep(pause_s)
+        refusals = remote.refusals()
+        if refusals is None:
+            pause_s = FIRST_REPORT_S
+            continue
+        note(f"{step}: {refusals}")
+        pause_s = min(2 * pause_s, LONGEST_REPORT_S)
