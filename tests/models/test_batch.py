@@ -46,9 +46,10 @@ def configured(url: str, *, size: int = 50, tries: int = 30) -> EndpointConfig:
     )
 
 
-def requests(count: int) -> Iterator[Request]:
+def requests(count: int, impossible: int | None = None) -> Iterator[Request]:
     for number in range(count):
-        example = Example(id=str(number), task="t", prompt=f"question {number}", answer_type="free")
+        prompt = "impossible" if number == impossible else f"question {number}"
+        example = Example(id=str(number), task="t", prompt=prompt, answer_type="free")
         yield Request(
             example=example,
             strategy="direct",
@@ -62,14 +63,19 @@ async def unjudged(example: Example, attempt: Attempt) -> Verdict:
 
 
 async def ask(
-    config: EndpointConfig, folder: Path, count: int, *, usd: float | None = None
+    config: EndpointConfig,
+    folder: Path,
+    count: int,
+    *,
+    usd: float | None = None,
+    impossible: int | None = None,
 ) -> list[Judged]:
     completer = BatchEndpoint(config, secrets={}, journal=folder / "batches")
     with Ledger(folder / "ledger.sqlite") as ledger:
         budget = Budget(ledger=ledger, run="r", usd=usd, tokens=None)
         try:
             calls = attempt_all(
-                requests(count),
+                requests(count, impossible),
                 completer,
                 ledger=ledger,
                 verify=unjudged,
@@ -122,12 +128,11 @@ def test_failed_and_expired_requests_alone_are_retried(tmp_path: Path) -> None:
 def test_a_request_that_cannot_be_answered_is_recorded_and_not_retried(tmp_path: Path) -> None:
     provider = Provider()
     with serve(provider) as url:
-        config = configured(url)
-        config = config.model_copy(update={"model": "impossible"})
-        found = asyncio.run(ask(config, tmp_path, 3))
+        found = asyncio.run(ask(configured(url), tmp_path, 3, impossible=1))
         batches = len(provider.batches)
-        assert all("this cannot be answered" in (item.attempt.error or "") for item in found)
-        assert all(item.recalled for item in asyncio.run(ask(config, tmp_path, 3)))
+        assert "this cannot be answered" in (found[1].attempt.error or "")
+        found = asyncio.run(ask(configured(url), tmp_path, 3, impossible=1))
+        assert all(item.recalled for item in found)
     assert len(provider.batches) == batches
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -165,3 +166,18 @@ def test_a_ledger_is_exported_to_parquet(tmp_path: Path) -> None:
     assert table[3]["example_id"] == "3"
     assert table[3]["text"] == "42"
     assert table[3]["messages"] == [{"role": "user", "content": "3?"}]
+
+
+def test_forgotten_errors_are_asked_again_and_their_spending_stays(tmp_path: Path) -> None:
+    failed = replace(
+        attempt(request(1), ""), finish="error", error="bad_request: no", permanent=True
+    )
+    commit(tmp_path / "l.sqlite", (request(0), attempt(request(0), "4")), (request(1), failed))
+    ids = [attempt_id(request(number), "m") for number in range(2)]
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        spent = ledger.spent("r")
+        assert ledger.errors() == [("m", "bad_request", 1, 1)]
+        assert (ledger.forget_errors("another run"), ledger.known(ids)) == (0, 2)
+        assert (ledger.forget_errors(), ledger.known(ids)) == (1, 1)
+        assert ledger.spent("r") == spent
+        assert list(ledger.verify()) == []

@@ -266,7 +266,7 @@ def _print(scores: "ModelScores") -> None:
     if failed:
         flags.say(
             f"{failed:,} questions have no answer because their calls failed; "
-            "run the same command to retry them"
+            "the line above says why, and the same command retries them"
         )
 
 

@@ -64,10 +64,14 @@ def spend(
     console.print(table)
     dollars, calls = sum(row.cost_usd for row in rows), sum(row.calls for row in rows)
     console.print(f"total ${dollars:,.4f} for {calls:,} calls")
-    for model, kind, count in errors:
+    for model, kind, count, permanent in errors:
+        kept = f"; {permanent:,} of them only with other settings" if permanent else ""
         console.print(
-            f"{model}: {count:,} attempts ended in {kind}; the next run retries them", markup=False
+            f"{model}: {count:,} attempts ended in {kind}; the next run retries them{kept}",
+            markup=False,
         )
+    if any(permanent for *_, permanent in errors):
+        console.print("`orcinus ledger forget --errors` has all of them retried", markup=False)
     for item in latencies:
         console.print(
             f"{item.model}: half of {item.calls:,} replies took at most {item.p50_s:.2f} s, "
@@ -88,6 +92,24 @@ def verify(path: LedgerArgument = DEFAULT_LEDGER) -> None:
     flags.say(f"{path}: {f'{len(problems):,} problems' if problems else 'intact'}")
     if problems:
         raise typer.Exit(2)
+
+
+@app.command()
+def forget(
+    path: LedgerArgument = DEFAULT_LEDGER,
+    errors: Annotated[
+        bool, typer.Option("--errors", help="Have requests that ended in an error asked again.")
+    ] = False,
+    run: Annotated[str | None, typer.Option(help="Only this run.")] = None,
+) -> None:
+    """Forget errors, so that the next run asks again; answers and spending stay."""
+    from orcinus.runs.ledger import Ledger
+
+    if not errors:
+        raise ConfigError("only errors can be forgotten; write: orcinus ledger forget --errors")
+    with Ledger(_existing(path)) as ledger:
+        count = ledger.forget_errors(run)
+    typer.echo(f"{path}: {count:,} errors forgotten; the next run asks these requests again")
 
 
 @app.command()

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from orcinus.cli import options as flags
 from orcinus.cli.options import run_async
+from orcinus.core.errors import ConfigError
 
 
 def init(
@@ -28,6 +29,9 @@ def doctor(
     recipe: Annotated[
         Path | None, typer.Argument(metavar="[RECIPE]", help="Also check its endpoints and keys.")
     ] = None,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Make one paid call to each endpoint of the recipe.")
+    ] = False,
     runs: flags.Runs = flags.DEFAULT_RUNS,
     as_json: flags.AsJson = False,
 ) -> None:
@@ -38,8 +42,10 @@ def doctor(
     from orcinus.pipeline.recipe_file import load_recipe
 
     read = None if recipe is None else load_recipe(recipe)
+    if ask and read is None:
+        raise ConfigError("--ask makes a call to the endpoints of a recipe; name the recipe")
     base = Path() if recipe is None else recipe.parent
-    findings = run_async(examine(runs, read, os.environ, base))
+    findings = run_async(examine(runs, read, os.environ, base, ask=ask))
     if as_json:
         flags.print_json(findings)
     else:

@@ -247,6 +247,7 @@ class _Asker:
                 self._first.recalled(attempt, self._ledger.note)
         for request, identity, attempt in zip(batch, ids, known, strict=True):
             if attempt is not None and self._is_final(attempt):
+                self._first.ended(attempt)
                 yield request, attempt
             else:
                 yield request, self._ask(request, identity)
@@ -326,6 +327,7 @@ class _Asker:
                 committed.add_done_callback(lambda _: self._ledger.unclaim(identity))
         if fatal is not None:
             raise fatal
+        self._first.ended(attempt)
         return _Found(attempt, recalled=False)
 
     async def _wait_for_claim(self, identity: str) -> None:
@@ -459,6 +461,8 @@ class _Asker:
             self._closing = True
             helpers = [task for task in (self._watch, self._reporter) if task is not None]
             await self._stop([*self._workers, *helpers])
+            if self._failure is None:
+                self._first.note_failures(self._ledger.note)
             for said, count in self._unknown_finishes.items():
                 self._ledger.note(
                     f"{self._step}: {count:,} replies of {self._model} ended in {said!r}, an "

@@ -48,6 +48,8 @@ class FirstCalls:
         self._errors: list[str] = []
         self._changed = asyncio.Event()
         self._noted = False
+        self._failed = self._kept = 0
+        self._reason: str | None = None
         self.stop: CompleterError | None = None
         """The error that stops the step."""
 
@@ -101,6 +103,24 @@ class FirstCalls:
             return None
         what = str(error).removeprefix(f"{error.kind}: ")
         return CompleterError(error.kind, f"{what}; {why}", permanent=True, fatal=True)
+
+    def ended(self, attempt: Attempt) -> None:
+        """Count an attempt that is an error, from a call or from the ledger."""
+        if attempt.error is not None:
+            self._failed += 1
+            self._kept += attempt.permanent
+            self._reason = self._reason or attempt.error
+
+    def note_failures(self, note: Callable[[str], None]) -> None:
+        """Note how many calls failed since the last such line, why, and what helps."""
+        if self._remote is None or not self._failed:
+            return
+        what = "call has" if self._failed == 1 else "calls have"
+        helps = "run again to retry"
+        if self._kept:
+            helps += f", after `orcinus ledger forget --errors` for {self._kept:,} of them"
+        note(f"{self._step}: {self._failed:,} {what} no answer: {self._reason}; {helps}")
+        self._failed, self._kept, self._reason = 0, 0, None
 
     def recalled(self, attempt: Attempt, note: Callable[[str], None]) -> None:
         """Record an answer from the ledger, and note where it is from if that may surprise."""

@@ -13,16 +13,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from pyreqwest.client import ClientBuilder
-from pyreqwest.exceptions import RequestError
-
-from orcinus.core.errors import OrcinusError
+from orcinus.core.errors import CompleterError, ConfigError, OrcinusError
 from orcinus.core.requests import chat_request
 from orcinus.core.secrets import shown_name
 from orcinus.core.types import Message, Sampling
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.open import open_completer
-from orcinus.models.remote.endpoint import EndpointConfig
+from orcinus.models.remote.endpoint import Endpoint, EndpointConfig
+from orcinus.models.remote.refusals import without_password
+from orcinus.models.remote.wire import Patience, Wire
 from orcinus.pipeline.recipe import Recipe
 
 State = Literal["ok", "missing", "problem"]
@@ -35,6 +34,10 @@ _EXTRAS = {
     "ray": ("ray",),
 }
 """The packages that each extra installs."""
+ASK = "What is 2 + 2?"
+"""The question of the doctor's call."""
+LONGEST_S = 10.0
+"""Seconds to wait for the list of a server's models."""
 LOW_DISK_BYTES = 2 * 2**30
 """Bytes. Less than two small checkpoints: a run would stop with a full disk."""
 
@@ -53,27 +56,67 @@ async def examine(
     recipe: Recipe | None,
     environment: Mapping[str, str],
     base: Path = Path(),
+    *,
+    ask: bool = False,
 ) -> list[Finding]:
     """Check this machine and, with a recipe, its endpoints, keys and local models.
 
-    No remote model is called. A local one is read and compared with its own ``generate``.
+    A local model is read and compared with its own ``generate``.
 
     Args:
         workspace: Folder of the runs.
         recipe: The recipe; None checks the machine alone.
-        environment: Where keys are looked up.
+        environment: Values of the variables that the recipe names for keys.
         base: Folder where the recipe's relative paths start.
+        ask: Make one call to each endpoint, with the sampling of each step that asks it. False
+            calls no remote model.
     """
     findings = [*_packages(), *_devices(), _disk(workspace)]
-    models = (
-        [] if recipe is None else [recipe.teacher, recipe.assistant, recipe.judge, recipe.student]
-    )
-    for model in models:
-        if isinstance(model, EndpointConfig):
-            findings.extend(_key(model, environment))
-            findings += await asyncio.gather(*(_reachable(url) for url in model.base_urls))
-        elif isinstance(model, LocalConfig):
+    for role in () if recipe is None else ("teacher", "assistant", "judge", "student"):
+        model = getattr(recipe, role)
+        if isinstance(model, LocalConfig):
             findings.append(await _answers(model, base))
+        if not isinstance(model, EndpointConfig):
+            continue
+        keys = _key(model, environment)
+        findings += keys
+        findings += await asyncio.gather(*(_reachable(url) for url in model.base_urls))
+        if ask and recipe is not None and all(found.state == "ok" for found in keys):
+            findings += await _call(role, model, recipe, environment)
+    return findings
+
+
+async def _call(
+    role: str, model: EndpointConfig, recipe: Recipe, environment: Mapping[str, str]
+) -> list[Finding]:
+    """Make one call for each kind of sampling that the model is asked with."""
+    steps = (
+        {"judging": recipe.judging.sampling}
+        if role == "judge"
+        else {"teach": recipe.teach.sampling}
+    )
+    if role == "teacher" and "teacher" in recipe.evaluate.arms:
+        steps["evaluate"] = recipe.evaluate.sampling
+    once = model.model_copy(update={"patience": model.patience.model_copy(update={"tries": 2})})
+    findings = []
+    for step, sampling in steps.items():
+        what = f"call to the {role} as in {step}"
+        question = (Message(role="system", content="Be brief."), Message(role="user", content=ASK))
+        request = chat_request(question, sampling.sampling(0, recipe.seed))
+        try:
+            endpoint = Endpoint(once, secrets=environment, entry=role)
+            try:
+                found = await endpoint.complete(request)
+            finally:
+                await endpoint.aclose()
+        except (CompleterError, ConfigError) as error:
+            findings.append(Finding(what=what, state="problem", detail=str(error)))
+            continue
+        detail = (
+            f"{found.latency_s:.1f} s, {found.usage.tokens_out:,} tokens, finish {found.finish}"
+        )
+        cost = f", ${found.cost_usd:.6f}" if found.cost_usd else ""
+        findings.append(Finding(what=what, state="ok", detail=detail + cost))
     return findings
 
 
@@ -165,12 +208,16 @@ def _key(model: EndpointConfig, environment: Mapping[str, str]) -> list[Finding]
 
 async def _reachable(base_url: str) -> Finding:
     """Check that a server answers at ``base_url``; an answer without a key may be a refusal."""
+    patience = Patience(connect_s=LONGEST_S, silence_s=LONGEST_S, total_s=LONGEST_S)
+    wire = Wire(headers={}, secret_headers_env={}, api_key_env=None, patience=patience, secrets={})
+    shown = without_password(base_url)
     try:
-        async with ClientBuilder().build() as client:
-            response = await asyncio.wait_for(
-                client.get(f"{base_url.rstrip('/')}/models").build().send(), timeout=10
-            )
-            return Finding(what=base_url, state="ok", detail=f"answers (HTTP {response.status})")
-    except (RequestError, TimeoutError) as error:
-        detail = str(error).splitlines()[0] or type(error).__name__
-        return Finding(what=base_url, state="problem", detail=f"cannot be reached: {detail}")
+        await wire.exchange("GET", f"{base_url.rstrip('/')}/models")
+    except CompleterError as error:
+        said = str(error).partition(": ")[2]
+        if error.kind in ("connection", "timeout") or " redirects " in said:
+            return Finding(what=shown, state="problem", detail=said)
+        return Finding(what=shown, state="ok", detail=f"answers ({said.partition(':')[0]})")
+    finally:
+        await wire.aclose()
+    return Finding(what=shown, state="ok", detail="answers (HTTP 200)")

@@ -545,13 +545,34 @@ class Ledger:
         except sqlite3.Error as error:
             raise self._explained(error) from error
 
-    def errors(self) -> list[tuple[str, str, int]]:
-        """Return (model, class of error, number of attempts that end in it now)."""
+    def errors(self) -> list[tuple[str, str, int, int]]:
+        """Return (model, class of error, number of attempts that end in it, permanent ones)."""
         query = """
-            SELECT model, substr(error, 1, instr(error || ':', ':') - 1), count(*) FROM attempts
-            WHERE error IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 3 DESC
+            SELECT model, substr(error, 1, instr(error || ':', ':') - 1), count(*), sum(permanent)
+            FROM attempts WHERE error IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 3 DESC
         """
-        return [(str(model), str(kind), int(count)) for model, kind, count in self._rows(query)]
+        return [
+            (str(model), str(kind), int(count), int(permanent))
+            for model, kind, count, permanent in self._rows(query)
+        ]
+
+    def forget_errors(self, run: str | None = None) -> int:
+        """Have all errors, or those of one run, asked again; return their number.
+
+        What they cost stays booked.
+        """
+        of_run, values = (" AND run = ?", (run,)) if run is not None else ("", ())
+        where = f"WHERE error IS NOT NULL{of_run}"
+        hashed = ["0" if name == "permanent" else name for name in RECALLED_COLUMNS[:-1]]
+        with _Transaction(self._reader, self.path, self._explained) as connection:
+            connection.execute(
+                f"UPDATE attempts SET permanent = 0, hash = row_hash({', '.join(hashed)}) {where}",
+                values,
+            )
+            found = connection.execute(f"SELECT count(*) FROM attempts {where}", values).fetchone()
+            state = count_commit(connection, uuid.uuid4().hex)
+        self._mark.write(*state)
+        return int(found[0])
 
     def latencies(self) -> list[Latency]:
         """Return percentiles of the time to a reply, by model."""

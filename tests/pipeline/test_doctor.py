@@ -1,0 +1,58 @@
+"""The doctor's call to each endpoint of a recipe."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import write_recipe
+
+from orcinus.models.server.sockets import socket_server
+from orcinus.pipeline.doctor import Finding, examine
+from orcinus.pipeline.recipe import Recipe
+from orcinus.pipeline.recipe_file import load_recipe
+
+
+def recipe(path: Path, port: int, **teacher: Any) -> Recipe:
+    model = {"kind": "endpoint", "model": "m", "base_urls": [f"http://127.0.0.1:{port}/v1"]}
+    return load_recipe(write_recipe(path, teacher={**model, **teacher}))
+
+
+def asked(tmp_path: Path, **teacher: Any) -> tuple[list[Finding], list[dict[str, Any]]]:
+    bodies: list[dict[str, Any]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            if b"POST" in head:
+                length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+                bodies.append(json.loads(await reader.readexactly(length)))
+            content = b'{"choices": [{"message": {"content": "4"}, "finish_reason": "stop"}]}'
+            status = 200
+            if b"POST" in head and "max_tokens" in bodies[-1]:
+                status = 400
+                content = b'{"error": {"message": "Unsupported parameter: max_tokens"}}'
+            start = f"HTTP/1.1 {status} X\r\ncontent-length: {len(content)}\r\n\r\n".encode()
+            writer.write(start + content)
+            await writer.drain()
+
+    async def go() -> list[Finding]:
+        async with socket_server(serve) as port:
+            loaded = recipe(tmp_path / "r.yaml", port, **teacher)
+            return await examine(tmp_path, loaded, {}, ask=True)
+
+    return asyncio.run(go()), bodies
+
+
+def test_a_refused_parameter_is_a_problem_before_any_run(tmp_path: Path) -> None:
+    findings, bodies = asked(tmp_path)
+    problems = [found.detail for found in findings if found.state == "problem"]
+    assert len(bodies) == len(problems) == 2
+    assert all("set teacher.max_tokens_field: max_completion_tokens" in said for said in problems)
+
+
+def test_one_call_for_each_step_that_asks_the_teacher(tmp_path: Path) -> None:
+    findings, bodies = asked(tmp_path, max_tokens_field="max_completion_tokens")
+    calls = [found for found in findings if found.what.startswith("call to the teacher as in")]
+    assert [found.state for found in calls] == ["ok", "ok"]
+    assert [body["max_completion_tokens"] for body in bodies] == [64, 8]
