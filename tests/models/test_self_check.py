@@ -17,6 +17,8 @@ from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.decoding import Decoder
 from orcinus.models.local.huggingface import LocalModel
 from orcinus.models.local.self_check import difference_from_generate
+from orcinus.pipeline.doctor import examine
+from orcinus.pipeline.recipe_file import parse_recipe
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,
@@ -57,12 +59,14 @@ def build(family: str, tokens: Path, folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def answer(folder: Path, prompts: list[str], limits: list[int]) -> tuple[list[Completion], Any]:
+def answer(
+    folder: Path, prompts: list[str], limits: list[int], dtype: Any = "auto"
+) -> tuple[list[Completion], list[str]]:
     """Return the answers to all prompts at once, and the lines for the user."""
     notes: list[str] = []
 
     async def go() -> list[Completion]:
-        config = LocalConfig(path=str(folder), chat_template="chatml")
+        config = LocalConfig(path=str(folder), chat_template="chatml", dtype=dtype)
         model = LocalModel(config, device="cpu", note=notes.append)
         try:
             asked = [
@@ -98,13 +102,20 @@ def test_answers_of_unequal_length_are_those_of_generate(
     assert [told in note and str(folder) in note for note in notes] == ([True] if told else [])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_wrong_cache_is_found(
-    tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dtype: str, tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = build("llama", tiny_student, tmp_path, rope_theta=9_000.0)
     monkeypatch.setattr("orcinus.models.local.slots.SlotCache.move", lambda *_: None)
-    _, notes = answer(folder, ["Add 1 2.", "What?"], [5, 3])
+    _, notes = answer(folder, ["Add 1 2.", "What?"], [5, 3], dtype)
     assert "decoding in slots is not exact" in notes[0]
+
+
+def test_rounding_of_16_bits_is_no_fault(tiny_student: Path, tmp_path: Path) -> None:
+    folder = build("llama", tiny_student, tmp_path, num_hidden_layers=6)
+    _, notes = answer(folder, ["Add 1 2.", "What?"], [5, 3], "bfloat16")
+    assert notes == []
 
 
 def test_sampling_settings_of_the_folder_do_not_count(tiny_student: Path, tmp_path: Path) -> None:
@@ -172,3 +183,26 @@ def test_right_decoding_differs_by_rounding_alone(tiny_student: Path, tmp_path: 
     chat = Chat(AutoTokenizer.from_pretrained(folder), fallback="chatml")
     decoder = Decoder(chat, model, frozenset(), 1000)
     assert difference_from_generate(decoder, chat, "slots") < 1e-5
+
+
+def test_the_doctor_says_how_a_local_model_answers(tiny_student: Path, tmp_path: Path) -> None:
+    build("mamba", tiny_student, tmp_path / "mamba")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{}", encoding="utf-8")
+    found = {}
+    for path in (str(tiny_student), "mamba", "broken"):
+        recipe = parse_recipe(
+            {
+                "name": "r",
+                "tasks": [{"path": "x.jsonl"}],
+                "student": {"kind": "local", "path": path},
+                "teacher": {"kind": "self"},
+                "train": {"stages": [{"epochs": 1}]},
+            }
+        )
+        findings = asyncio.run(examine(tmp_path, recipe, {}, tmp_path))
+        [found[path]] = [finding for finding in findings if finding.what == f"model {path}"]
+    assert found[str(tiny_student)].detail == "answers as its own generate does"
+    assert "generate writes one answer at a time" in found["mamba"].detail
+    assert found["broken"].state == "problem"
+    assert "cannot be loaded" in found["broken"].detail
