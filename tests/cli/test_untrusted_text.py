@@ -1,6 +1,7 @@
 """What a data set, a model or a server writes cannot steer the terminal."""
 
 import json
+import re
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytest
 from rich.table import Table
 from typer.testing import CliRunner
 
+from orcinus import reports
 from orcinus.cli import options
 from orcinus.cli.app import app
 from orcinus.core.errors import ConfigError
-from orcinus.core.printing import printable
+from orcinus.core.printing import markdown_text, printable
 from orcinus.pipeline.progress import Lines
 from orcinus.pipeline.recipe_file import load_recipe
 
@@ -72,3 +74,23 @@ def test_aliases_of_aliases_are_refused(tmp_path: Path) -> None:
     path.write_text("\n".join([*lines, "name: x"]), encoding="utf-8")
     with pytest.raises(ConfigError, match="aliases repeat too many"):
         load_recipe(path)
+
+
+def test_markdown_holds_no_html_no_link_and_no_new_block_of_untrusted_text() -> None:
+    hostile = "# a\n<script>|x|</script> [t](javascript:1) ![i](http://x) `c` &lt; \x1b[2J"
+    shown = markdown_text(hostile)
+    assert shown.startswith("\\# a &lt;script>")
+    assert not re.search(r"\n|<|(?<!\\)\[|(?<!\\)\||`|\x1b|&(?!amp;|lt;)", shown)
+
+
+def test_every_text_in_a_markdown_template_is_escaped() -> None:
+    """Numbers have filters of their own, and JSON is text in quotes."""
+    filters = "cell|percent|points|count|dollars|tojson|chance"
+    templates = Path(reports.__file__).parent / "templates"
+    bare = [
+        (path.name, expression)
+        for path in templates.glob("*.md.j2")
+        for expression in re.findall(r"\{\{(.*?)\}\}", path.read_text("utf-8"), re.DOTALL)
+        if not re.search(rf"\|\s*({filters})\b", expression)
+    ]
+    assert [item for item in bare if "format(" not in item[1] and '", "' not in item[1]] == []

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from orcinus.tasks.inspection import FileReading, Inspection
 
 
+SHOWN_CHARACTERS = 4000
+"""Characters of a question that ``inspect`` shows: some fifty lines."""
 SHOWN_ROWS = 20
 """Rows that cannot be used: list at most this many; --skip-bad lists all."""
 
@@ -168,7 +170,12 @@ def _print_inspection(report: "Inspection", shown_rows: int) -> None:
         console.print(
             f"\n{example.task} / {example.id} → {example.reference}", style="bold", markup=False
         )
-        console.print(example.prompt, markup=False)
+        more = len(example.prompt) - SHOWN_CHARACTERS
+        console.print(
+            example.prompt[:SHOWN_CHARACTERS]
+            + (f" … and {more:,} characters more" if more > 0 else ""),
+            markup=False,
+        )
     if report.unusable:
         console.print(
             f"\n{report.unusable:,} of {report.rows:,} rows cannot be used:", style="bold"

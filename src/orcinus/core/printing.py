@@ -20,6 +20,10 @@ _UNSAFE = re.compile(
     "]"
 )
 
+_MARKDOWN = (("&", "&amp;"), ("|", "\\|"), ("[", "\\["), ("<", "&lt;"), ("`", "'"))
+_BLOCKS = ("#", ">", "- ", "+ ", "* ", "---", "===", "~~~")
+"""At the start of a line: a heading, a quotation, a list, a rule, a block of code."""
+
 
 def printable(text: str) -> str:
     r"""Return ``text`` with control characters escaped (``\u001b``) and without secrets.
@@ -27,6 +31,14 @@ def printable(text: str) -> str:
     Tabs and newlines stay. JSON keeps its meaning: such characters only stand inside its texts.
     """
     return _UNSAFE.sub(_escape, scrub(text))
+
+
+def markdown_text(text: object) -> str:
+    """Return text on one line, with everything escaped that Markdown or HTML would interpret."""
+    plain = printable(" ".join(str(text).split())).replace("\\", "\\\\")
+    for character, escaped in _MARKDOWN:
+        plain = plain.replace(character, escaped)
+    return f"\\{plain}" if plain.startswith(_BLOCKS) else plain
 
 
 def _escape(match: re.Match[str]) -> str:

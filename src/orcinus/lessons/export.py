@@ -25,6 +25,7 @@ import yaml
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.files import write_atomically
+from orcinus.core.printing import markdown_text
 from orcinus.core.types import Lesson
 from orcinus.runs import tables
 
@@ -203,10 +204,7 @@ def _card(
 
     def table(title: str, counts: Counter[str]) -> str:
         lines = [f"| {title} | lessons |", "|---|---:|"]
-        cells = (
-            (key.replace("|", "\\|").replace("\n", " "), number)
-            for key, number in counts.most_common()
-        )
+        cells = ((markdown_text(key), number) for key, number in counts.most_common())
         return "\n".join([*lines, *(f"| {key} | {number:,} |" for key, number in cells)])
 
     return f"""---
@@ -218,7 +216,7 @@ configs:
 tags: [orcinus, explanation-distillation, synthetic]
 ---
 
-# {name}
+# {markdown_text(name)}
 
 {rows:,} lessons for supervised fine-tuning, made with orcinus. A teacher explains each question in
 the strategy that worked best for the student on this kind of question. The instruction for the

@@ -18,6 +18,7 @@ import orjson
 from orcinus.core import stats
 from orcinus.core.errors import ConfigError
 from orcinus.core.files import write_atomically
+from orcinus.core.printing import markdown_text
 from orcinus.evaluation.scores import read_scores
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.run import run_recipe
@@ -282,7 +283,8 @@ def markdown(result: Ablation) -> str:
         else:
             against, interval = points(row.difference), f"{points(row.low)} … {points(row.high)}"
         lines.append(
-            f"| {row.arm} | {percent(row.mean)} | {by_seed} | {against} | {interval} "
+            f"| {markdown_text(row.arm)} | {percent(row.mean)} | {by_seed} | {against} "
+            f"| {interval} "
             f"| {chance(row.p_value)} | {row.answer_tokens:.0f} |"
         )
     return "\n".join(lines) + "\n"

@@ -5,9 +5,10 @@ Diagnosis ──markdown──► "# Diagnosis of demo … 12 of 200 lessons fai
 
 from collections.abc import Iterator, Sequence
 
+from orcinus.core.printing import markdown_text
 from orcinus.evaluation.diagnosis.outcomes import OUTCOMES
 from orcinus.evaluation.diagnosis.tables import Diagnosis
-from orcinus.reports.words import cell, percent
+from orcinus.reports.words import percent
 
 
 def markdown(found: Diagnosis) -> str:
@@ -32,9 +33,9 @@ def summary(found: Diagnosis) -> str:
 
 
 def _notes(found: Diagnosis) -> Iterator[str]:
-    yield from (f"# Diagnosis of {found.run}", "", summary(found), "")
+    yield from (f"# Diagnosis of {markdown_text(found.run)}", "", summary(found), "")
     for note in found.notes:
-        yield from (f"> {note}", "")
+        yield from (f"> {markdown_text(note)}", "")
 
 
 def _advice(found: Diagnosis) -> Iterator[str]:
@@ -59,7 +60,7 @@ def _outcomes(found: Diagnosis) -> Iterator[str]:
     yield from _head(["questions", "student"], ["n", *OUTCOMES])
     for row in found.errors:
         counts = [row.counts.get(outcome, 0) for outcome in OUTCOMES]
-        yield _row([row.items, cell(row.arm), row.n, *counts])
+        yield _row([row.items, markdown_text(row.arm), row.n, *counts])
 
 
 def _slices(found: Diagnosis) -> Iterator[str]:
@@ -68,7 +69,7 @@ def _slices(found: Diagnosis) -> Iterator[str]:
     for part in found.slices:
         interval = f"{percent(part.low)} – {percent(part.high)}"
         figures = [part.n, percent(part.before), percent(part.after), interval]
-        yield _row([part.items, part.by, cell(part.value), *figures])
+        yield _row([part.items, part.by, markdown_text(part.value), *figures])
 
 
 def _failures(found: Diagnosis) -> Iterator[str]:
@@ -76,11 +77,11 @@ def _failures(found: Diagnosis) -> Iterator[str]:
     yield from _head(["lesson", "task", "outcome", "answer", "why"], [])
     for failure in found.failures:
         why = "; ".join(
-            f"**{cause}**: {cell(text)}"
+            f"**{cause}**: {markdown_text(text)}"
             for cause, text in zip(failure.causes, failure.why, strict=True)
         )
-        lesson, answer = f"`{failure.lesson[:12]}`", cell(failure.answer or "–")
-        yield _row([lesson, cell(failure.task), failure.outcome, answer, why])
+        lesson, answer = f"`{failure.lesson[:12]}`", markdown_text(failure.answer or "–")
+        yield _row([lesson, markdown_text(failure.task), failure.outcome, answer, why])
 
 
 def _head(texts: Sequence[str], numbers: Sequence[str]) -> Iterator[str]:

@@ -6,6 +6,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orcinus.core.printing import markdown_text
+
 
 def percent(share: float | None, digits: int = 1) -> str:
     """Format a share: ``0.5`` → ``50.0 %``; a dash for None."""
@@ -44,14 +46,6 @@ def rating(mean: float | None) -> str:
     return "–" if mean is None else f"{mean:.2f}"
 
 
-def cell(text: object) -> str:
-    """Return text on one line, with everything escaped that Markdown or HTML would interpret."""
-    plain = " ".join(str(text).split()).replace("\\", "\\\\")
-    for character, escaped in (("|", "\\|"), ("[", "\\["), ("<", "&lt;"), ("`", "'")):
-        plain = plain.replace(character, escaped)
-    return plain
-
-
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "percent": percent,
     "points": points,
@@ -59,6 +53,6 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "chance": chance,
     "dollars": dollars,
     "rating": rating,
-    "cell": cell,
+    "cell": markdown_text,
 }
 """The functions above, as filters of templates."""

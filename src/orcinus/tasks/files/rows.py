@@ -36,8 +36,17 @@ Report = Callable[[str], None]
 """Called with one line for each unusable row. If it returns instead of raising, reading
 continues."""
 
-_ROWS_PER_BATCH = 1024
-"""Rows of a Parquet file that are converted at a time."""
+LONGEST_ROW = 64 * 2**20
+"""Bytes of a row. A compressed file of 13 MB can hold one of 3 GB, which took 4.7 GB of memory."""
+LARGEST_OBJECT = 256 * 2**20
+"""Bytes of a JSON file that is one object: it is read whole. Published ones have 60 MB at most."""
+LARGEST_COLUMN = 2 * 2**30
+"""Bytes of a column in one row group of a Parquet file, decompressed. Writers make 1 to 500 MB."""
+MOST_BLANK_LINES = 10_000
+"""Blank lines before the rows of a JSON file, which are kept to number the others."""
+_ROWS_PER_BATCH = 128
+"""Rows of a Parquet file that are converted at a time. A dictionary repeats a value of megabytes in
+a few bytes, so that memory is bounded by this many copies."""
 _CHUNK = 1 << 20
 """Bytes of a JSON list that are read at a time."""
 _LONGEST_TOKEN = 16
@@ -45,8 +54,6 @@ _LONGEST_TOKEN = 16
 end."""
 _MAX_DIGITS = 300
 """Digits of a whole number in JSON. The largest float has 309 digits, and Python refuses 4,300."""
-_LARGEST_FIELD = 2**31 - 1
-"""Characters of a CSV field. Python's default of 131,072 would cut off long passages."""
 _BOM = codecs.BOM_UTF8
 _UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
 _UNCONVERTIBLE = (ValueError, OverflowError, pa.ArrowException)
@@ -152,7 +159,28 @@ def _refuse_other_content(head: bytes, kind: str, source: str) -> None:
         raise DataError(f"{source}: a web page in place of data; was the download refused?")
 
 
-def _jsonl(lines: Iterable[bytes], source: str, report: Report) -> Iterator[tuple[str, Any]]:
+def _lines(file: io.BufferedReader, source: str, first: int = 1) -> Iterator[bytes]:
+    """Yield the lines of a file.
+
+    Raises:
+        DataError: One is longer than ``LONGEST_ROW``.
+    """
+    number = first
+    while line := file.readline(LONGEST_ROW + 1):
+        if len(line) > LONGEST_ROW:
+            raise DataError(f"{source}:{number}: {_TOO_LONG}")
+        yield line
+        number += 1
+
+
+_TOO_LONG = f"longer than {LONGEST_ROW // 2**20} MiB, which no row of text is; split it"
+
+
+def _jsonl(file: io.BufferedReader, source: str, report: Report) -> Iterator[tuple[str, Any]]:
+    return _jsonl_rows(_lines(file, source), source, report)
+
+
+def _jsonl_rows(lines: Iterable[bytes], source: str, report: Report) -> Iterator[tuple[str, Any]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -244,17 +272,26 @@ def _json(file: io.BufferedReader, source: str, report: Report) -> Iterator[tupl
     """Read a list of rows, an object that holds such a list, or JSON Lines named .json."""
     head = [file.readline(_CHUNK)]
     while head[-1] and not head[-1].strip():
+        if len(head) > MOST_BLANK_LINES:
+            raise DataError(f"{source}: begins with {len(head):,} blank lines; remove them")
         head.append(file.readline(_CHUNK))
     if head[-1].lstrip().startswith(b"["):
         return _json_list(b"".join(head), file, source, report)
     if not head[-1].endswith(b"\n"):
-        head[-1] += file.readline()
+        head[-1] += file.readline(LARGEST_OBJECT)
     if _is_whole(head[-1]):
-        for line in file:
+        for line in _lines(file, source, len(head) + 1):
             head.append(line)
-            if line.strip():
-                return _jsonl(chain(head, file), source, report)
-    return _json_object(b"".join(head) + file.read(), source)
+            if line.strip() or len(head) > MOST_BLANK_LINES:
+                rest = _lines(file, source, len(head) + 1)
+                return _jsonl_rows(chain(head, rest), source, report)
+    content = b"".join(head) + file.read(LARGEST_OBJECT + 1)
+    if len(content) > LARGEST_OBJECT:
+        raise DataError(
+            f"{source}: one JSON object of more than {LARGEST_OBJECT // 2**20} MiB; save its rows "
+            "as JSON Lines"
+        )
+    return _json_object(content, source)
 
 
 def _is_whole(line: bytes) -> bool:
@@ -307,6 +344,8 @@ def _json_list(
                 else:
                     yield f"{source}: item {number}", value
             else:
+                if len(text) - at > LONGEST_ROW:
+                    raise refuse(_TOO_LONG, at)
                 size = _CHUNK if at else 2 * size
                 lines += text.count("\n", 0, at)
                 more = file.read(size)
@@ -374,9 +413,10 @@ def _is_rows(value: Any) -> bool:
 def _csv(
     file: io.BufferedReader, source: str, report: Report, *, delimiter: str
 ) -> Iterator[tuple[str, Any]]:
-    csv.field_size_limit(_LARGEST_FIELD)
+    csv.field_size_limit(LONGEST_ROW)
     damaged: list[str] = []
-    reader = csv.reader(_text_lines(file, damaged), delimiter=delimiter, strict=True)
+    lines = _text_lines(_lines(file, source), damaged)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] | None = None
     line = 0
     try:
@@ -439,7 +479,21 @@ def _header(cells: list[str], where: str, delimiter: str, damaged: list[str]) ->
 def _parquet(file: io.BufferedReader, source: str, report: Report) -> Iterator[tuple[str, Any]]:
     # With pre_buffer the whole file would be read ahead and kept in memory.
     with pq.ParquetFile(file, pre_buffer=False) as table:
+        _refuse_huge_columns(table.metadata, source)
         yield from _batch_rows(table.iter_batches(_ROWS_PER_BATCH), source, report)
+
+
+def _refuse_huge_columns(metadata: Any, source: str) -> None:
+    """Refuse a file whose pages become larger than memory when they are decompressed."""
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for place in range(group.num_columns):
+            column = group.column(place)
+            if column.total_uncompressed_size > LARGEST_COLUMN:
+                raise DataError(
+                    f"{source}: the column {column.path_in_schema[:60]!r} has more than "
+                    f"{LARGEST_COLUMN // 2**30} GiB in one row group; write smaller row groups"
+                )
 
 
 def _arrow(file: io.BufferedReader, source: str, report: Report) -> Iterator[tuple[str, Any]]:
@@ -456,6 +510,8 @@ def _batch_rows(batches: Iterable[Any], source: str, report: Report) -> Iterator
     number = 0
     for batch in batches:
         _refuse_repeated_columns(batch.schema.names, source)
+        if batch.nbytes > LONGEST_ROW * max(1, min(batch.num_rows, 64)):
+            raise DataError(f"{source}: row {number + 1} or one after it is {_TOO_LONG}")
         try:
             batch.validate(full=True)  # without it a damaged Arrow file crashes the process
             rows = batch.to_pylist()
