@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from orcinus.core.types import Judged
 from orcinus.runs import layout, tables
 from orcinus.runs.folders import finished_steps
-from orcinus.strategies.assign import USUAL
 from orcinus.strategies.choosing import believe, best, best_if_sure
+from orcinus.strategies.config import USUAL
 
 Array = NDArray[np.float64]
 SIZES = (4, 6, 8, 10, 15, 20, 30, 40, 60, 80)

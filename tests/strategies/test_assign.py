@@ -29,8 +29,8 @@ from orcinus.strategies.library import built_in
 from orcinus.strategies.probe import ProbeConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 
-Answered = Callable[[Example, str], tuple[str | None, float | None]]
-"""Gives the student's (answer, verdict) for an example under a strategy."""
+Answered = Callable[[Example, str], tuple[str | None, float | None] | None]
+"""Gives the student's (answer, verdict) for an example under a strategy; None: it was not asked."""
 
 
 def judged(example: Example, strategy: str, answer: str | None, value: float | None) -> Judged:
@@ -70,11 +70,8 @@ def run_assign(
     with tables.TableWriter(folder / "probe" / "attempts.parquet", tables.JUDGED) as writer:
         for example in examples:
             for strategy in strategies:
-                writer.write(
-                    tables.judged_row(
-                        judged(example, strategy.name, *answered(example, strategy.name))
-                    )
-                )
+                if (reply := answered(example, strategy.name)) is not None:
+                    writer.write(tables.judged_row(judged(example, strategy.name, *reply)))
     with Ledger(folder / "ledger.sqlite") as ledger:
         context = StepContext(
             out=folder,
@@ -276,3 +273,45 @@ def test_a_group_under_the_floor_is_not_learnable_and_the_reason_says_how_it_is_
     assert found["sums"].strategy == strategy
     assert not found["sums"].learnable
     assert found["sums"].reason.endswith(f"under the floor of 50%: not yet learnable, {says}")
+
+
+def test_a_reason_names_only_strategies_that_were_asked_in_the_group(tmp_path: Path) -> None:
+    """Every strategy is meant for two groups; ``decompose``, the best, not for the sums."""
+    examples = [
+        example
+        for kind in ("sums", "largest", "parity")
+        for example in draw(ProceduralConfig(generator=kind, count=20, size=(2, 3)))
+    ]
+
+    def answered(example: Example, strategy: str) -> tuple[str, float] | None:
+        missing = {"sums": "decompose", "largest": "direct", "parity": "step_by_step"}
+        if strategy == missing[example.task]:
+            return None
+        best = "direct" if example.task == "sums" else "decompose"
+        return "1", float(strategy == best)
+
+    names = ("direct", "step_by_step", "decompose")
+    found, _ = run_assign(AssignConfig(confirm=0), examples, answered, tmp_path, names)
+    assert found["sums"].strategy == "direct"
+    assert "decompose" not in found["sums"].reason
+    assert "against" in found["sums"].reason
+
+
+def test_by_default_a_group_is_learnable_from_five_points_above_guessing(tmp_path: Path) -> None:
+    examples = [
+        Example(id=str(n), task=task, prompt=f"{n}?", answer_type=kind, reference="1")
+        for task, kind in (("floor", "number"), ("guessed", "bool"), ("known", "bool"))
+        for n in range(40)
+    ]
+
+    def answered(example: Example, strategy: str) -> tuple[str, float]:
+        share = {"floor": 0, "guessed": 20, "known": 34}[example.task]
+        return "1", float(int(example.id) < share)
+
+    found, _ = run_assign(AssignConfig(confirm=0), examples, answered, tmp_path)
+    assert {task: item.learnable for task, item in found.items()} == {
+        "floor": False,
+        "guessed": False,
+        "known": True,
+    }
+    assert "under the floor of 55%" in found["guessed"].reason

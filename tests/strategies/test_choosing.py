@@ -10,6 +10,8 @@ from orcinus.strategies.choosing import (
     Array,
     believe,
     best,
+    best_if_sure,
+    contenders,
     first_near_best,
     next_wave,
 )
@@ -142,3 +144,40 @@ def test_luck_rarely_moves_the_choice_and_a_wider_margin_makes_it_rarer() -> Non
         for errors in (0.0, 1.0, 2.0)
     }
     assert left[2.0] < 100 < left[1.0] < 450 < left[0.0]
+
+
+def test_a_longer_trial_is_for_strategies_whose_absence_costs_something() -> None:
+    """Strategy 0 is best in one group, 1 in the other, 2 nowhere, 3 nowhere but stays."""
+
+    def group(*right: int) -> Array:
+        return np.array([[float(i < n) for i in range(40)] for n in right])
+
+    belief = believe({"a": group(36, 20, 18, 4), "b": group(10, 34, 14, 4)})
+    assert contenders(belief, loss=0.01, keep=[3], seed=0) == (0, 1, 3)
+    assert contenders(belief, loss=0.01, keep=[], seed=0) == (0, 1)
+
+
+def test_noise_does_not_leave_the_usual_strategy() -> None:
+    random = np.random.default_rng(0)
+    left = 0
+    for _ in range(40):
+        outcomes = {f"g{g}": (random.random((4, 30)) < 0.5).astype(float) for g in range(5)}
+        chosen, _ = best_if_sure(believe(outcomes), np.ones((5, 4)), usual=2)
+        left += int((chosen != 2).sum())
+    assert left <= 0.05 * 200
+
+
+def test_strategies_with_the_same_right_answers_are_no_open_question() -> None:
+    tie = np.tile(np.array([1.0, 0.0, 0.0, 0.0]), (3, 3))
+    differing = tie.copy()
+    differing[1, :6] = 1 - differing[1, :6]
+    wave = next_wave(
+        believe({"tie": tie, "differing": differing}),
+        budget=1000,
+        size=4,
+        room={"tie": 20, "differing": 20},
+        hopeless=0.02,
+        seed=0,
+    )
+    assert "tie" not in wave.strategies
+    assert "differing" in wave.strategies

@@ -25,7 +25,7 @@ from orcinus.runs import layout, tables
 from orcinus.runs.assigned import GROUPS
 from orcinus.runs.context import Asking, StepContext
 from orcinus.strategies.choosing import Array, best, best_if_sure
-from orcinus.strategies.config import AssignConfig
+from orcinus.strategies.config import USUAL, AssignConfig
 from orcinus.strategies.evidence import Measurements, evidence_of, paired_p, proxy_of
 from orcinus.strategies.groups import (
     ProbeResults,
@@ -49,9 +49,6 @@ from orcinus.verifiers.guessing import mean_guess_rate
 from orcinus.verifiers.measure import measure
 
 VERSION = 2
-USUAL = "step_by_step"
-"""The strategy of a group in which nothing tells the strategies apart. It was as good as every
-choice that we measured (docs/experiments/001, 002)."""
 ABOVE_GUESSING = 0.05
 """Accuracy. A group is learnable by default from this much above guessing."""
 FIXED_BY = {"random": "drawn at random", "longest": "the one under which most is written"}

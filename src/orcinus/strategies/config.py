@@ -11,6 +11,9 @@ from pydantic import Field, field_validator, model_validator
 from orcinus.core import registry
 from orcinus.core.config import Config
 
+USUAL = "step_by_step"
+"""The strategy of a group in which nothing tells the strategies apart. It was as good as every
+choice that we measured (docs/experiments/001, 002)."""
 REMOVED_KEYS = frozenset({"each", "sure"})
 """Keys that only the removed ``by: example`` read; a recipe with one of them is told so."""
 
