@@ -10,6 +10,7 @@ import pytest
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.types import (
+    AnswerType,
     Assignment,
     Attempt,
     Example,
@@ -298,9 +299,10 @@ def test_a_reason_names_only_strategies_that_were_asked_in_the_group(tmp_path: P
 
 
 def test_by_default_a_group_is_learnable_from_five_points_above_guessing(tmp_path: Path) -> None:
+    kinds: dict[str, AnswerType] = {"floor": "number", "guessed": "bool", "known": "bool"}
     examples = [
         Example(id=str(n), task=task, prompt=f"{n}?", answer_type=kind, reference="1")
-        for task, kind in (("floor", "number"), ("guessed", "bool"), ("known", "bool"))
+        for task, kind in kinds.items()
         for n in range(40)
     ]
 
