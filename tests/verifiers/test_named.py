@@ -55,7 +55,7 @@ def test_a_task_is_judged_by_the_verifier_it_names(tmp_path: Path) -> None:
         0.0,
     ]
     (plain,) = read_task(RecordsConfig(path=str(path)), tmp_path)
-    assert asyncio.run(verify(plain, attempt("x"))).verifier == "exact@2"
+    assert asyncio.run(verify(plain, attempt("x"))).verifier == "exact@3"
 
 
 def test_an_unknown_verifier_is_answered_with_the_known_ones() -> None:

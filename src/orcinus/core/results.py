@@ -102,6 +102,8 @@ class ArmScore:
     """By published rule; only rules that apply to some of the items."""
     judge: JudgeCounts | None = None
     """None when there is no judge."""
+    confidence: Mapping[str, int] = field(default_factory=dict)
+    """Answers by how rules found them (``core.types.Confidence``); empty in older runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

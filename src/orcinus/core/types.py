@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 Role = Literal["system", "developer", "user", "assistant"]
 Finish = Literal["stop", "length", "refusal", "error"]
+Confidence = Literal["explicit", "only candidate", "guessed"]
+"""How an answer was found: announced; the only one that the text holds; or picked among several."""
 AnswerType = Literal[
     "choice", "bool", "number", "math", "list", "exact", "spans", "json", "program", "free"
 ]
@@ -255,6 +257,8 @@ class Verdict:
     """The final answer as the verifier read it; None when it found none."""
     reason: str
     """The rule that found the answer, or why there is no verdict."""
+    confidence: Confidence | None = None
+    """How the answer was found; None without one, from a judge and in older runs."""
 
     @property
     def right(self) -> bool:

@@ -7,6 +7,7 @@ Only this module knows the keys of the file. Elsewhere results are the records o
 ``core/results.py``.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -64,7 +65,12 @@ def score_arm(
         decided=tuple(decided),
         rules=scores_by_rule(judged, examples),
         judge=judge,
+        confidence=dict(sorted(Counter(filter(None, map(_confidence_of, judged))).items())),
     )
+
+
+def _confidence_of(item: Judged) -> str | None:
+    return item.verdict.confidence
 
 
 def scores_by_task(judged: Sequence[Judged]) -> TaskScores:
@@ -128,6 +134,9 @@ def scores_content(scores: Scores) -> dict[str, Any]:
     judge = {arm: _judge_content(found.judge) for arm, found in arms.items() if found.judge}
     if judge:
         content["judge"] = judge
+    confidence = {arm: dict(found.confidence) for arm, found in arms.items() if found.confidence}
+    if confidence:
+        content["confidence"] = confidence
     if scores.retention:
         content["retention"] = [asdict(row) for row in scores.retention]
     if scores.pairwise:
@@ -207,6 +216,7 @@ def _condition_content(condition: ConditionScore) -> dict[str, Any]:
         "judge": None if score.judge is None else _judge_content(score.judge),
         "samples": None if score.samples is None else asdict(score.samples),
         "decided": [asdict(row) for row in score.decided],
+        "confidence": dict(score.confidence),
     }
 
 
@@ -226,7 +236,7 @@ def _scores_fields(content: Mapping[str, Any]) -> dict[str, Any]:
     by_arm: dict[str, dict[str, Any]] = {
         arm: {"accuracy": _accuracy_fields(by_task)} for arm, by_task in content["arms"].items()
     }
-    for key in ("samples", "decided", "rules"):
+    for key in ("samples", "decided", "rules", "confidence"):
         for arm, found in content.get(key, {}).items():
             by_arm[arm][key] = found
     for arm, counts in content.get("judge", {}).items():

@@ -38,6 +38,7 @@ def warnings_of(
     yield from _worse_on_a_task(scores)
     for arm, found in scores.arms.items():
         yield from _answers_not_found(arm, found.accuracy.micro)
+        yield from _answers_in_doubt(arm, found.confidence)
     yield from _judged_by_a_model(scores, steps["evaluate"]["config"])
     yield from _pairs_not_judged_well(scores.pairwise, steps["evaluate"]["config"])
     yield from losses_that_could_be_missed(scores.retention)
@@ -117,6 +118,17 @@ def _answers_not_found(arm: str, score: Score) -> Iterator[str]:
         if score.n > score.n_none:
             sentence += f" Where one was found, {percent(score.mean_given_ok)} were right."
         yield sentence
+
+
+def _answers_in_doubt(arm: str, counts: Mapping[str, int]) -> Iterator[str]:
+    """Say how the answers were found, if some were not announced."""
+    total, announced = sum(counts.values()), counts.get("explicit", 0)
+    if announced < total:
+        yield (
+            f"Of the answers of the {ARMS[arm]}, {percent(announced / total)} were announced; "
+            f"{percent(counts.get('only candidate', 0) / total)} were the only one in the text, "
+            f"and {percent(counts.get('guessed', 0) / total)} were picked among several."
+        )
 
 
 def _judged_by_a_model(scores: Scores, config: Mapping[str, Any]) -> Iterator[str]:

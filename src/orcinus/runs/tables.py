@@ -85,6 +85,7 @@ JUDGED = pa.schema(
         ("value", pa.float64()),
         ("answer", pa.string()),
         ("reason", pa.string()),
+        ("confidence", pa.string()),
     ]
 )
 ASSIGNMENTS = pa.schema(
@@ -409,6 +410,7 @@ def judged_row(judged: Judged) -> dict[str, Any]:
         "value": verdict.value,
         "answer": verdict.answer,
         "reason": verdict.reason,
+        "confidence": verdict.confidence,
     }
 
 
@@ -449,6 +451,7 @@ def judged_of(row: Mapping[str, Any]) -> Judged:
         value=row["value"],
         answer=row["answer"],
         reason=row["reason"],
+        confidence=row.get("confidence"),  # missing in the tables of older runs
     )
     return Judged(attempt=attempt, verdict=verdict)
 

@@ -1,6 +1,7 @@
 """Judge one attempt by the verifier that its task names."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from orcinus.core import registry
 from orcinus.core.errors import StepError
@@ -8,6 +9,7 @@ from orcinus.core.protocols import Verifier
 from orcinus.core.types import Attempt, Example, Verdict
 from orcinus.verifiers import official, rules
 from orcinus.verifiers.answers.maths import NEEDS_LIBRARY
+from orcinus.verifiers.answers.text import Outcome
 from orcinus.verifiers.ifeval import follows_all
 from orcinus.verifiers.judge_prompts import left_to_judge
 
@@ -18,9 +20,9 @@ VERSION = 3
 async def by_answer_type(example: Example, attempt: Attempt) -> Verdict:
     """Judge an attempt by the rules for the example's answer type."""
     if attempt.finish == "error":
-        value, answer, reason = None, None, "no answer came"
+        outcome = Outcome(None, None, "no answer came")
     elif attempt.finish == "refusal":
-        value, answer, reason = None, None, "refused"
+        outcome = Outcome(None, None, "refused")
     else:
         outcome = rules.judge(
             attempt.text,
@@ -32,19 +34,27 @@ async def by_answer_type(example: Example, attempt: Attempt) -> Verdict:
         )
         if outcome.reason == NEEDS_LIBRARY and outcome.answer and example.reference:
             outcome = await rules.judge_by_library(outcome.answer, example.reference)
-        value, answer, reason = outcome.value, outcome.answer, outcome.reason
     return Verdict(
         attempt_id=attempt.id,
         verifier=f"{example.answer_type}@{VERSION}",
-        value=value,
-        answer=answer,
-        reason=reason,
+        value=outcome.value,
+        answer=outcome.answer,
+        reason=outcome.reason,
+        confidence=outcome.confidence,
     )
+
+
+async def by_answer_type_unless_guessed(example: Example, attempt: Attempt) -> Verdict:
+    """Judge an attempt by rules, but leave an answer that was picked among several to a judge."""
+    verdict = await by_answer_type(example, attempt)
+    if verdict.confidence != "guessed":
+        return verdict
+    return replace(verdict, value=None, reason=f"picked among several: {verdict.reason}")
 
 
 BUILT_IN: Mapping[str, Verifier | str] = {
     "answer_type": by_answer_type,
-    "judge_fallback": by_answer_type,
+    "judge_fallback": by_answer_type_unless_guessed,
     "judge": left_to_judge,
     "grounded": left_to_judge,
     "ifeval": follows_all,

@@ -61,6 +61,8 @@ _NO_OPTION = re.compile(
     r"(?:option\s+|choice\s+|letter\s+)?(?:\(([A-Z])\)|([A-Z])(?=[).]|\s*\Z))", re.IGNORECASE
 )
 """A letter given as the answer, which may be beyond the last option."""
+_NEAR = 1_000
+"""Characters of a sentence that are searched; a longer sentence is a loop."""
 _GAP = 12
 """Characters. Two options of a listing are at most this far apart, with a letter and marks
 between."""
@@ -225,6 +227,7 @@ def _in_statement(tail: str, last: str, options: tuple[str, ...]) -> FoundAnswer
 
 def _of_named(sentence: str, last: str, one: str, more: str) -> FoundAnswer | None:
     """Read the letters that a sentence names; of several, the one that it concludes with."""
+    sentence = sentence[-_NEAR:]
     named = _named(sentence, last)
     if len(named) > 1:
         preferred = _named(_PREFERENCE.split(sentence)[-1], last)

@@ -64,7 +64,7 @@ _WORDS_OF_A_LINE = 6
 _NEAR = 1_000
 """Characters at the end of a line that are searched; a longer line is a loop."""
 _BULLET = re.compile(
-    r"^\s*(?:\(?\d+[.)]|[a-z][.)]|[-*•]|\|\s*\d+\s*\|)\s+(\S.*?)\s*\|?\s*$", re.MULTILINE
+    r"^[ \t]*(?:\(?\d+[.)]|[a-z][.)]|[-*•]|\|\s*\d+\s*\|)\s+(\S.*?)\s*\|?\s*$", re.MULTILINE
 )
 _SHORT_LINE = re.compile(r"\s*[^\s.:,;]+(?:[ -][^\s.:,;]+)?[.\s]*")
 _INLINE_NUMBER = re.compile(r"(?:\A|\s)\(?\d+[.)]\s+")
@@ -121,7 +121,7 @@ def _words_of_answer(place: Statement, text: str) -> FoundAnswer | None:
         if (quoted := _QUOTED.match(line)) and not _ANOTHER_QUOTE.match(line, quoted.end()):
             return FoundAnswer("".join(filter(None, quoted.groups())), "quoted")
         whole = line
-        line = affirmed(_first_sentence(_REST.split(line, maxsplit=1)[0]))
+        line = affirmed(_first_sentence(_REST.split(line[:_NEAR], maxsplit=1)[0]))
         return _named(_spelt_result(line), "words", whole=whole)
     return _named(line, "words")
 

@@ -14,14 +14,11 @@ Five stages lead to a verdict, and the finders of all answer types share the fir
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
+from orcinus.core.types import Confidence
 from orcinus.verifiers.answers.channels import final_channel, plain_text
 from orcinus.verifiers.answers.corrections import Correction, bare_answer, correction, restated
 from orcinus.verifiers.answers.tails import without_preamble, without_tail
-
-Confidence = Literal["explicit", "only candidate", "guessed"]
-"""How an answer was found: announced; the only one that the text holds; or picked among several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +60,13 @@ class Outcome:
 
 
 Reader = Callable[[Statement, str], FoundAnswer | None]
-"""Reads the answer at one place of a text: (place, text) → answer, or why there is none. It returns
-None if the place holds nothing that it can read, so that an earlier place may."""
+"""Reads one place of a text: (place, text) → answer, or why there is none.
+
+It returns None if the place holds nothing that it can read, so that an earlier place may."""
 
 
 _RUN_ON = re.compile(
-    r"\n\s*(?:Q:|Question:|\[Question\]|### ?(?:Question|Instruction)|Human:|User:|<\|im_start\|>)",
+    r"\n[ \t]*(?:Q:|Question:|\[Question\]|### ?(?:Question|Instruction)|Human:|User:)",
     re.IGNORECASE,
 )
 _OPEN_TAG = re.compile(r"<(answer|final_answer|final)>", re.IGNORECASE)
