@@ -134,6 +134,8 @@ def _another_answer(row: Row) -> str:
         return "no" if str(reference).casefold() in ("yes", "true") else "yes"
     if kind == "choice":
         return "(B)" if str(reference).strip("()").upper() == "A" else "(A)"
+    if kind == "exact" and not any(map(str.isalnum, str(reference))):
+        return "} ] > )" if reference != "} ] > )" else ")"
     return "zebra, yak, wombat" if kind == "list" else "zebra"
 
 
@@ -159,9 +161,9 @@ def slowest_verdict(share: float = 1.0) -> dict[str, Any]:
             if kind not in _REFERENCES:
                 continue
             choices = ("a", "b", "c", "d") if kind == "choice" else None
-            start = time.perf_counter()
+            start = time.process_time()
             judge(text[: int(share * len(text))], kind, choices, _REFERENCES[kind])
-            took = 1000 * (time.perf_counter() - start)
+            took = 1000 * (time.process_time() - start)
             if took > slowest["ms"]:
                 slowest = {"ms": took, "text": name, "answer_type": kind}
     return slowest

@@ -7,6 +7,7 @@ If no answer is found the value is None, never 0.0. Two different answers count 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from orcinus.core.types import AnswerType
 from orcinus.verifiers.answers.boolean import find_bool, truth_of
@@ -133,20 +134,22 @@ def _judge_math(
     best = next((one for one in compared if one.same), undecided)
     if best.rule == NEEDS_LIBRARY and library:
         best = compare_with_library(answer, references)
-    return _math_outcome(found.answer, rule + found.rule, best)
+    return _math_outcome(replace(found, rule=rule + found.rule), best)
 
 
 async def judge_by_library(answer: str, reference: str | tuple[str, ...]) -> Outcome:
     """Judge an expression that no rule can read, while the event loop goes on."""
-    return _math_outcome(answer, "", await await_library(answer, _as_tuple(reference)))
+    found = FoundAnswer(answer, "")
+    return _math_outcome(found, await await_library(answer, _as_tuple(reference)))
 
 
-def _math_outcome(answer: str | None, rule: str, compared: Comparison) -> Outcome:
+def _math_outcome(found: FoundAnswer, compared: Comparison) -> Outcome:
     """Return the outcome of a comparison, with its rule where that says more than the finder's."""
     if compared.same is None:
-        return Outcome(None, answer, compared.rule)
-    told = rule if compared.rule in _PLAIN_RULES else f"{rule}, {compared.rule}".lstrip(", ")
-    return Outcome(float(compared.same), answer, told)
+        return Outcome(None, found.answer, compared.rule, found.confidence)
+    plain = compared.rule in _PLAIN_RULES
+    rule = found.rule if plain else f"{found.rule}, {compared.rule}".lstrip(", ")
+    return Outcome(float(compared.same), found.answer, rule, found.confidence)
 
 
 _PLAIN_RULES = ("the same text", "equal values", "other values", "other words")

@@ -1,6 +1,6 @@
 r"""Find and compare mathematical expressions, in LaTeX or plain text.
 
-    find_math("So the area is\n\\[\n\\frac{3}{5}\n\\]")      →  FoundAnswer(r"\frac{3}{5}", "text")
+    find_math("So the area is\n\\[\n\\frac{3}{5}\n\\]")      →  FoundAnswer(r"\frac{3}{5}", …)
     compare_math(r"7\frac12", "15/2")                     →  Comparison(True, "equal values")
 
 Rules compare them exactly where they can. What no rule can read goes to the library math-verify.
@@ -25,7 +25,9 @@ from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.math_library import Comparison
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
+    Statement,
     cleaned,
+    find_final,
     first_line,
     statement,
     without_latex_text,
@@ -88,22 +90,21 @@ def find_math(
     references = (reference,) if isinstance(reference, str) else reference or ()
     if any(_words(text) == _words(item) for item in references):
         return FoundAnswer(text, "the whole text")
-    place = statement(text)
     trees = [_readings(reference_piece(item)) for item in references]
-    if place.rule == "boxed":
-        values = max((count_values(tree) for found in trees for tree in found), default=1)
-        return _join_boxes(text, place.text, values)
-    if place.rule == "text":
-        if cut_off:
-            return FoundAnswer(None, "cut off before an answer was announced")
-        if has_refusal(text):
-            return FoundAnswer(None, "refused")
-        return _find_in_text(_one_line_formulas(place.text[-_SEARCHED:]), words=[] in trees)
-    line = first_line(_one_line_formulas(place.text[:_SEARCHED]))
-    found = _find_in_line(line, announced=True) if line else None
-    if found is None and (found := _without_marks(line)):
-        return FoundAnswer(found, f"{place.rule}: words")
-    return FoundAnswer(found, place.rule if found else "the answer is announced but not given")
+    values = max((count_values(tree) for found in trees for tree in found), default=1)
+
+    def read(place: Statement, whole: str) -> FoundAnswer | None:
+        if place.rule == "boxed":
+            return _join_boxes(whole, place.text, values)
+        if place.rule == "text":
+            return _find_in_text(place.text[-_SEARCHED:], words=[] in trees)
+        line = first_line(_one_line_formulas(place.text[:_SEARCHED]))
+        if found := _find_in_line(line, announced=True):
+            return FoundAnswer(found, "expression")
+        words = _without_marks(line)
+        return FoundAnswer(words, "words") if words else None
+
+    return find_final(text, read, cut_off=cut_off)
 
 
 def reference_piece(reference: str) -> str:
@@ -114,17 +115,20 @@ def reference_piece(reference: str) -> str:
     return reference.rpartition("####")[2].strip() if "####" in reference else reference
 
 
-def _find_in_text(body: str, *, words: bool) -> FoundAnswer:
+def _find_in_text(text: str, *, words: bool) -> FoundAnswer:
     """Find the expression of the last sentence that has one; ``words``: the reference has none."""
+    if has_refusal(text):
+        return FoundAnswer(None, "refused")
+    body = _one_line_formulas(text)
     if _is_unfinished(body):
         return FoundAnswer(None, "the text breaks off inside a formula")
     lines = [line.strip() for line in body.splitlines() if line.strip()]
     for line in lines[: -_LINES_SEARCHED - 1 : -1]:
         for sentence in reversed(_SENTENCE_END.split(line)):
             if found := _find_in_line(sentence, announced=False):
-                return FoundAnswer(found, "text")
+                return FoundAnswer(found, "last expression", confidence="only candidate")
     if words or (len(lines) == 1 and len(lines[0].split()) <= _SHORT_LINE):
-        return FoundAnswer(_without_marks(lines[-1]), "text: words")
+        return FoundAnswer(_without_marks(lines[-1]), "words", confidence="only candidate")
     return FoundAnswer(None, "the text holds no expression")
 
 
@@ -254,7 +258,7 @@ def _join_boxes(text: str, last: str, values: int) -> FoundAnswer:
         boxes = list(dict.fromkeys(box for box, _, _ in _boxes(text)))
         run = boxes[-values:] if len(boxes) >= values else run
     joined = ", ".join(dict.fromkeys(run))
-    return FoundAnswer(joined, "boxed") if joined else FoundAnswer(None, "the box is empty")
+    return FoundAnswer(joined or None, "expression" if joined else "the box is empty")
 
 
 def _last_boxes(text: str) -> list[str]:
