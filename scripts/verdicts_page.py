@@ -30,6 +30,7 @@ For all types:
 * No verdict depends on what is installed, but for `program`, which needs the extra `sandbox`.
   `plan` and `run` say so before anything is paid.
 * Nothing in a response is executed outside the sandbox.
+* Each verdict says how its answer was found: announced, the only candidate, or guessed among several.
 
 References may have any form of a task file: an option's letter, text or index, a GSM8K solution that ends in `#### 42`,
 a MATH solution with a `\boxed{}`, or several right answers in a list.

@@ -89,6 +89,7 @@ CASES: dict[AnswerType, tuple[Case, ...]] = {
         Case("1250", "$1,250.00", 1.0),
         Case("0.75", "3/4", 1.0),
         Case("25%", "25 percent", 1.0),
+        Case("0.25", "The probability is 25%.", 1.0),
         Case("6.02e23", "6.02 × 10^23", 1.0),
         Case("12", "There are a dozen: twelve.", 1.0),
         Case("42", "The answer is 42 apples.", 1.0),

@@ -111,6 +111,16 @@ def test_several_boxes_answer_a_reference_of_several_values() -> None:
     assert judge(text, "math", None, "3, 4").value == 0.0
 
 
+@pytest.mark.parametrize(
+    "text", [r"\boxed{7}", "Answer: $7$", "So it is\n\\[\n7\n\\]", r"The answer is \(7\)."]
+)
+def test_a_tail_changes_nothing_and_a_correction_counts(text: str) -> None:
+    for tail in ("\n\nI hope this helps!", "</s>", "\n\nConfidence: 95%", "\u200b"):
+        assert judge(text + tail, "math", None, "7").value == 1.0, tail
+    for fix in ("Wait, that is wrong. The answer is $9$.", r"Correction: \(9\)"):
+        assert judge(f"{text}\n\n{fix}", "math", None, "7").value == 0.0, fix
+
+
 def test_the_library_reads_what_no_rule_reads() -> None:
     assert judge(r"\boxed{\int_0^1 x\,dx}", "math", None, r"\frac12").value == 1.0
     assert judge(r"\boxed{\int_0^1 x\,dx}", "math", None, r"\frac13").value == 0.0

@@ -616,6 +616,8 @@ class _Reader:
         return Node("number", (), token.value)
 
     def subscripted(self, name: str) -> Node:
+        if name in ("Gamma", "zeta") and self.peek().kind == "(":
+            raise Unreadable(name)  # a function that is not computed here
         if self._takes("_"):
             token = self.peek()
             index = self.braces() if token.kind == "{" else self.atom()

@@ -157,9 +157,9 @@ def _is_unfinished(text: str) -> bool:
 
 def _find_in_line(line: str, *, announced: bool) -> str | None:
     """Find the expression that a sentence states: the whole line, a formula, or a number in it."""
-    if _is_code(line):
+    if _is_code(line.strip(' ."\\')):
         return line
-    line = _EMPHASIS.sub("", line).strip().strip("*_ ").rstrip(".").strip()
+    line = _EMPHASIS.sub("", line.replace('\\"', '"')).strip().strip('*_ "').rstrip(".").strip()
     line = re.sub(r"\A(?:[-*•]\s+|\d+[.)]\s+(?=\S))", "", line) if not announced else line
     for piece in (line, affirmed(_REASON.split(line, maxsplit=1)[0]) if announced else ""):
         if piece and _is_expression(piece):
