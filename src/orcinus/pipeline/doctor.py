@@ -23,6 +23,7 @@ from orcinus.models.remote.endpoint import Endpoint, EndpointConfig
 from orcinus.models.remote.refusals import without_password
 from orcinus.models.remote.wire import Patience, Wire
 from orcinus.pipeline.recipe import Recipe
+from orcinus.training.config import TrainConfig
 
 State = Literal["ok", "missing", "problem"]
 _EXTRAS = {
@@ -83,6 +84,8 @@ async def examine(
         findings += await asyncio.gather(*(_reachable(url) for url in model.base_urls))
         if ask and recipe is not None and all(found.state == "ok" for found in keys):
             findings += await _call(role, model, recipe, environment)
+    if recipe is not None and isinstance(recipe.student, LocalConfig):
+        findings.append(await _training(recipe.train.at(base), recipe.student.at(base)))
     return findings
 
 
@@ -175,6 +178,21 @@ def _disk(workspace: Path) -> Finding:
     free = shutil.disk_usage(existing).free
     state: State = "problem" if free < LOW_DISK_BYTES else "ok"
     return Finding(what="disk", state=state, detail=f"{free / 2**30:.1f} GiB free at {existing}")
+
+
+async def _training(config: TrainConfig, student: LocalConfig) -> Finding:
+    """Check that the student's loss in training is its own."""
+    what = f"training {student.path}"
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        return Finding(what=what, state="missing", detail="pip install 'orcinus[train]'")
+    from orcinus.training.check import check_training
+
+    try:
+        notes = await asyncio.to_thread(check_training, config, student, "auto")
+    except OrcinusError as error:
+        return Finding(what=what, state="problem", detail=str(error))
+    detail = "; ".join(["loss and gradient are those of its own forward pass", *notes])
+    return Finding(what=what, state="ok", detail=detail)
 
 
 async def _answers(config: LocalConfig, base: Path) -> Finding:

@@ -5,7 +5,8 @@
 ``student`` is a link to the folder of the trained student.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from orcinus.core.files import link_folder, write_atomically
 from orcinus.core.protocols import Completer
 from orcinus.core.registry import recipe_folder
 from orcinus.models.configs import SelfConfig
+from orcinus.models.local.config import LocalConfig
 from orcinus.models.remote.endpoint import EndpointConfig
 from orcinus.models.remote.published import with_revision
 from orcinus.models.roles import Models
@@ -28,6 +30,7 @@ from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.folders import locked, model_made_by, modules_folder
 from orcinus.runs.ledger import Ledger
 from orcinus.runs.progress import followed
+from orcinus.training.train import require_packages
 
 EXAMPLE_SECTIONS = {"skills": "skills: {}", "select": "select: {by: [teachable]}"}
 """How a recipe asks for the steps that it need not have."""
@@ -107,6 +110,8 @@ async def run_recipe(
                 judging=recipe.judging if recipe.judge is not None else None,
             )
 
+        for note in await _check_student(recipe, base, steps, run_dir, runtime.device):
+            reported.note(note)
         publish = partial(_publish, run_dir=run_dir)
         await run_steps(steps, run_dir, open_context, close=models.aclose, publish=publish)
     return run_dir
@@ -127,6 +132,29 @@ def base_of(recipe_path: Path | None, base: Path | None) -> Path:
     if base is None:
         base = Path() if recipe_path is None else recipe_path.resolve().parent
     return base.expanduser().resolve()
+
+
+async def _check_student(
+    recipe: Recipe, base: Path, steps: Sequence[Step], run_dir: Path, device: str
+) -> list[str]:
+    """Return what is to be said of training the student, before the first step asks anything.
+
+    A student that is made from scratch, or trained already, needs no check.
+
+    Raises:
+        ConfigError: It cannot be trained.
+        MissingExtraError: Training needs the extra ``train``.
+    """
+    trains = any(verb_of(step.name) == "train" and not step.is_done(run_dir) for step in steps)
+    if not trains:
+        return []
+    require_packages()
+    if not isinstance(recipe.student, LocalConfig):
+        return []
+    from orcinus.training.check import check_training
+
+    student = recipe.student.at(base)
+    return await asyncio.to_thread(check_training, recipe.train.at(base), student, device)
 
 
 def _check_until(recipe: Recipe, until: str | None) -> None:

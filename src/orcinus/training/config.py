@@ -16,6 +16,8 @@ from orcinus.models.local.config import LocalConfig
 from orcinus.training.objectives import find_objective
 from orcinus.training.objectives.interface import Objective
 
+Precision = Literal["auto", "float32", "bfloat16"]
+
 
 class OnPolicyConfig(Config):
     """On-policy distillation: the student answers, and a teacher rates each token of the answer."""
@@ -189,8 +191,9 @@ class TrainConfig(Config):
     cut."""
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """``auto`` is bfloat16 on a GPU that supports it, float32 elsewhere."""
+    precision: Precision = "auto"
+    """Precision of the arithmetic. ``auto`` is bfloat16 on a GPU that supports it, float32
+    elsewhere. Weights that learn are held, and saved, in float32."""
     trainer: Mapping[str, Any] = Field(default_factory=dict)
     """More fields of Hugging Face's TrainingArguments, by name."""
 

@@ -29,6 +29,7 @@ from orcinus.models.local.huggingface import quiet
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Progress
 from orcinus.runs.executors.local import LOCAL
+from orcinus.training.check import longest_lesson
 from orcinus.training.checkpoints import load_for_training, save_student, with_lora
 from orcinus.training.config import StageConfig, TrainConfig
 from orcinus.training.distributed import processes
@@ -118,12 +119,16 @@ def _learn_stage(
     """Train the stage at ``place`` on top of ``source`` and save the student that comes out."""
     torch.manual_seed(job.seed)
     config, stage, out = job.config, job.config.stages[place], job.out / layout.stage(place + 1)
-    model, tokenizer = load_for_training(source)
+    model, tokenizer = load_for_training(
+        source, frozen=config.lora is not None, precision=config.precision
+    )
     chat = Chat(tokenizer, fallback=source.chat_template)
     for note in chat.notes if processes.is_first() and place == job.first else ():
         progress.note(f"{source.path}: {note}")
     objective = config.objective_of(stage)
-    tokenized = _tokenize_stage(job, place, chat, objective, executor, stop)
+    tokenized = _tokenize_stage(
+        job, place, chat, objective, longest_lesson(model, config)[0], executor, stop
+    )
     if config.lora is not None:
         model = with_lora(model, config.lora)
     result, gathered = train_stage(
@@ -189,6 +194,7 @@ def _tokenize_stage(
     place: int,
     chat: Chat,
     objective: Objective,
+    longest: int,
     executor: Executor,
     stop: Event,
 ) -> TokenizedLessons:
@@ -204,14 +210,14 @@ def _tokenize_stage(
         until_stopped(chosen, stop),
         chat,
         folder,
-        context=config.context_length,
+        context=longest,
         truncation=config.too_long,
         evidence=objective.needs.evidence,
         executor=executor,
     )
     if len(tokenized) == 0:
         why = (
-            f"{tokenized.too_long} are longer than context_length"
+            f"{tokenized.too_long} are longer than {longest:,} tokens"
             if tokenized.too_long
             else "its filters take none"
         )

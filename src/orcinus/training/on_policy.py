@@ -37,14 +37,15 @@ def on_policy_trainer(
     Raises:
         ConfigError: The teacher cannot be loaded, or its vocabulary is not the student's.
     """
-    teacher, tokenizer = load_for_training(config.teacher)
+    teacher, tokenizer = load_for_training(config.teacher, frozen=True)
     check_vocabulary(chat.tokenizer, tokenizer)
+    stops = sorted(stop_tokens(student, chat))
     generation: Any = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=config.temperature > 0,
         temperature=config.temperature or None,
         max_new_tokens=config.max_tokens,
-        eos_token_id=sorted(stop_tokens(student, chat)),
-        pad_token_id=chat.tokenizer.pad_token_id,
+        eos_token_id=stops,
+        pad_token_id=stops[0] if stops else 0,  # before prompts it is masked, behind ends cut off
     )
     return partial(OnPolicyTrainer, teacher=teacher, generation=generation)
 

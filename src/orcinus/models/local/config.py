@@ -68,6 +68,11 @@ def model_folder(path: str, base: Path) -> Path | None:
     if folder.suffix == gguf.SUFFIX and folder.is_file():
         return gguf.converted(folder)
     if folder.is_dir():
+        if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+            raise ConfigError(
+                f"{folder}: holds a LoRA adapter and no model; name its base as path: and this "
+                "folder as adapter:"
+            )
         if not (folder / "config.json").is_file():
             raise ConfigError(f"{folder}: not a model folder: it has no config.json")
         return folder

@@ -22,9 +22,8 @@ from typing import Any
 
 import orjson
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from orcinus.core.errors import CompleterError, ConfigError, MissingExtraError
+from orcinus.core.errors import CompleterError, ConfigError
 from orcinus.core.requests import as_sent
 from orcinus.core.types import Completion, Request, Traits, WorstCase
 from orcinus.models.bounds import free_call
@@ -32,6 +31,7 @@ from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.local.decoding import Decoder, Row, Way, length_of
 from orcinus.models.local.self_check import choose_way
+from orcinus.models.local.weights import read_model
 
 _POSITION_TABLE = re.compile(r"(wpe|pos[a-z_]*)$|pos[a-z_]*\.weights$")
 """Names of modules and buffers that hold a vector for each position."""
@@ -217,19 +217,8 @@ def load(config: LocalConfig, device: str) -> tuple[Chat, Any, frozenset[int]]:
     """
     quiet()
     dtype = torch.float32 if config.dtype == "auto" and device == "cpu" else config.dtype
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(config.path, revision=config.revision)
-        model = AutoModelForCausalLM.from_pretrained(
-            config.path, revision=config.revision, dtype=dtype
-        )
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ConfigError(
-            f"{config.path}: cannot be loaded as a causal language model: {first}"
-        ) from error
-    if config.adapter is not None:
-        model = _with_adapter(model, config.adapter)
-    model.to(torch.device(device)).eval()  # type: ignore[arg-type]  # the decorator hides the signature
+    tokenizer, model = read_model(config, dtype)
+    model.to(torch.device(device)).eval()
     try:
         chat = Chat(tokenizer, fallback=config.chat_template)
     except ConfigError as error:
@@ -242,14 +231,6 @@ def quiet() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def _with_adapter(model: Any, adapter: str) -> Any:
-    try:
-        from peft import PeftModel
-    except ImportError as error:
-        raise MissingExtraError("a LoRA adapter", "train") from error
-    return PeftModel.from_pretrained(model, adapter).merge_and_unload()
 
 
 def stop_tokens(model: Any, chat: Chat) -> frozenset[int]:

@@ -1,0 +1,109 @@
+"""A checkpoint is read whole, with its adapter, or refused in one line that names the cause."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from orcinus.core.errors import ConfigError
+from orcinus.models.local.config import LocalConfig, is_folder
+from orcinus.models.local.weights import read_model
+
+
+def read(folder: Path, **settings: Any) -> Any:
+    return read_model(LocalConfig(path=str(folder), **settings), torch.float32)[1]
+
+
+def rename_tensors(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    tensors = {f"base_model.{name}": value for name, value in load_file(path).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def drop_tensor(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["model.layers.0.mlp.up_proj.weight"]
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def cut_short(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def leave_pointer(folder: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    (folder / "model.safetensors").write_text(pointer)
+
+
+def change_config(**changes: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return change
+
+
+def need_code(folder: Path) -> None:
+    (folder / "own.py").write_text("")
+    auto = {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"}
+    change_config(model_type="own", auto_map=auto)(folder)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        (rename_tensors, r"no weights for 12 tensors \(.*\); they would be random numbers"),
+        (drop_tensor, r"no weights for 1 tensors \(model.layers.0.mlp.up_proj.weight\)"),
+        (cut_short, "its weights are cut short or damaged"),
+        (leave_pointer, "model.safetensors is a git-lfs pointer.*run `git lfs pull`"),
+        (change_config(hidden_size=48), "cannot be loaded as a causal language model"),
+        (change_config(model_type="unheard_of"), "cannot be loaded .*unheard_of"),
+        (change_config(quantization_config={"quant_method": "awq", "bits": 4}), "cannot be loaded"),
+        (need_code, "cannot be loaded .*code"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{"), "cannot be loaded as"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded"),
+    ],
+)
+def test_a_broken_checkpoint_is_one_line(
+    tiny_student: Path, tmp_path: Path, break_it: Callable[[Path], None], words: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_student, folder)
+    break_it(folder)
+    with pytest.raises(ConfigError, match=words) as raised:
+        read(folder)
+    assert "\n" not in str(raised.value)
+
+
+def save_adapter(base: Path, folder: Path) -> None:
+    """Save an adapter that changes what the model says."""
+    model: Any = AutoModelForCausalLM.from_pretrained(base)
+    torch.manual_seed(1)
+    settings = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    get_peft_model(model, settings).save_pretrained(str(folder))
+
+
+def test_an_adapter_that_does_not_fit_is_one_line(tiny_student: Path, tmp_path: Path) -> None:
+    save_adapter(tiny_student, tmp_path / "adapter")
+    path = tmp_path / "adapter" / "adapter_model.safetensors"
+    save_file({name: value[:, :1].clone() for name, value in load_file(path).items()}, path)
+    with pytest.raises(ConfigError, match="the adapter does not fit its model") as raised:
+        read(tiny_student, adapter=str(tmp_path / "adapter"))
+    assert "\n" not in str(raised.value)
+
+
+def test_the_folder_of_an_adapter_names_the_key_that_it_belongs_to(
+    tiny_student: Path, tmp_path: Path
+) -> None:
+    save_adapter(tiny_student, tmp_path / "adapter")
+    with pytest.raises(ConfigError, match="name its base as path: and this folder as adapter:"):
+        is_folder("adapter", tmp_path)
