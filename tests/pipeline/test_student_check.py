@@ -57,14 +57,8 @@ def test_doctor_says_how_a_student_is_trained(tiny_student: Path, tmp_path: Path
 
 
 def test_lessons_end_where_the_positions_of_a_model_end(tiny_student: Path, tmp_path: Path) -> None:
-    sizes: dict[str, Any] = {
-        "n_embd": 32,
-        "n_layer": 1,
-        "n_head": 2,
-        "vocab_size": 400,
-        "n_positions": 64,
-    }
-    model = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=1, eos_token_id=2))
+    config = GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=400, n_positions=64)
+    model = GPT2LMHeadModel(config)
     student = LocalConfig(path=str(save(model, tiny_student, tmp_path / "gpt2")))
     (note,) = check_training(TrainConfig(context_length=128), student, "cpu")
     assert note.endswith("the model has 64 positions; longer lessons are dropped")
