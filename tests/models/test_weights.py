@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from orcinus.core.errors import ConfigError
-from orcinus.models.local.config import LocalConfig, is_folder
+from orcinus.models.local.config import LocalConfig, model_folder
 from orcinus.models.local.weights import read_model
 
 
@@ -106,4 +106,4 @@ def test_the_folder_of_an_adapter_names_the_key_that_it_belongs_to(
 ) -> None:
     save_adapter(tiny_student, tmp_path / "adapter")
     with pytest.raises(ConfigError, match="name its base as path: and this folder as adapter:"):
-        is_folder("adapter", tmp_path)
+        model_folder("adapter", tmp_path)
