@@ -36,7 +36,7 @@ from orcinus.verifiers.judge import (
     settle,
     tally,
 )
-from orcinus.verifiers.judge_prompts import Inquiry, read, reference_text
+from orcinus.verifiers.judge_prompts import Inquiry, inquiry_about, read, reference_text
 from orcinus.verifiers.verify import VERSION, verify
 
 T = TypeVar("T")
@@ -476,3 +476,14 @@ def test_a_verdict_that_exists_is_not_open() -> None:
         attempt_id="a", verifier=f"number@{VERSION}", value=0.0, answer="41", reason=""
     )
     assert not inquiries.is_open(by_rule("judge_fallback"), made("41"), settled)
+
+
+def test_a_request_without_a_single_right_answer_is_not_marked_like_a_sum() -> None:
+    letter = Example(id="1", task="t", prompt="Write a polite reply.", answer_type="free")
+    told = inquiry_about(letter, "Dear Ann …", "verdict", {}).messages[0].content
+    assert told.startswith("You decide whether an answer does what was asked.")
+    sum_of_two = Example(id="1", task="t", prompt="1+1?", answer_type="number")
+    told = inquiry_about(sum_of_two, "2", "verdict", {}).messages[0].content
+    assert "work the question out" in told
+    own = inquiry_about(letter, "Dear Ann …", "verdict", {"verdict": "Is it kind?"})
+    assert own.messages[0].content.startswith("Is it kind?")

@@ -143,7 +143,10 @@ def inquiry_about(example: Example, answer: str, kind: Kind, tasks: Mapping[str,
         return groundedness(
             str(example.meta.get("context") or example.whole_prompt), answer, task=tasks.get(kind)
         )
-    return verdict(example.whole_prompt, answer, reference_text(example), task=tasks.get(kind))
+    task = tasks.get(kind)
+    if task is None and example.answer_type == "free" and example.reference is None:
+        task = str(_texts()["kinds"]["verdict"]["task_open"])
+    return verdict(example.whole_prompt, answer, reference_text(example), task=task)
 
 
 def reference_text(example: Example) -> str | None:
