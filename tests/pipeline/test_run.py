@@ -407,6 +407,9 @@ def test_a_student_is_asked_as_it_was_trained_wherever_it_is_found(finished: Pat
     assert "system message that it was trained with: 'You are" in said.getvalue()
     [named] = [path.parent.name for path in finished.glob("runs/evaluate-*/report.html")]
     assert named == f"evaluate-small-{student.resolve().parent.name}-stage-1"
+    page = (finished / "runs" / named / "report.html").read_text(encoding="utf-8")
+    short = folder_identity(student).removeprefix("folder:")[:8]
+    assert f"<h1>{named.removeprefix('evaluate-')} ({short})</h1>" in page
     bare = evaluate(student, str(benchmark), settings=settings | {"systems": ("",)}, **options)
     assert bare.systems == ("",)
     with pytest.raises(ConfigError, match="there is no run"):

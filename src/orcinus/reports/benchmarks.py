@@ -4,6 +4,7 @@ ModelScores ──write──► report.html (needs no network), summary.md (ten
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,14 @@ COLOURS = ("after", "prompted", "answer_only", "teacher", "before")
 
 
 def write(folder: Path, scores: ModelScores) -> None:
-    """Write ``report.html`` and ``summary.md`` into the folder of an evaluation."""
+    """Write ``report.html`` and ``summary.md`` into the folder of an evaluation.
+
+    A model that is a hash is named by that folder, with the beginning of the hash.
+    """
+    if scores.model.startswith("folder:"):
+        start = scores.model.removeprefix("folder:")[:8]
+        name = f"{folder.name.removeprefix('evaluate-')} ({start})"
+        scores = replace(scores, model=name)
     for name, page in (("html", html), ("md", summary)):
         write_atomically(folder / layout.report(name), page(scores).encode())
 

@@ -81,7 +81,9 @@ class Chat:
     @property
     def end_tokens(self) -> frozenset[int]:
         """The tokens that end an answer in this format."""
-        end = self._end_of_turn(self._rendered_answer()[1])
+        question = (Message(role="user", content=""),)
+        whole = self._render(question, answer={"role": "assistant"})
+        end = self._end_of_turn(whole.partition(_mark(1))[2])
         names = [token for token in self._added | self._special if token and end.endswith(token)]
         return frozenset(
             number
@@ -158,12 +160,6 @@ class Chat:
             if token.strip() and token in tail
         ]
         return tail[: min(ends)] if ends else (self.tokenizer.eos_token or "")
-
-    def _rendered_answer(self) -> tuple[str, str]:
-        """Return what the template writes before and after an answer to one question."""
-        question = (Message(role="user", content=""),)
-        before, _, tail = self._render(question, answer={"role": "assistant"}).partition(_mark(1))
-        return before, tail
 
     def _check_template(self) -> None:
         """Refuse a template that cannot show one question and one answer.
