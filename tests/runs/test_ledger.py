@@ -181,3 +181,21 @@ def test_forgotten_errors_are_asked_again_and_their_spending_stays(tmp_path: Pat
         assert (ledger.forget_errors(), ledger.known(ids)) == (1, 1)
         assert ledger.spent("r") == spent
         assert list(ledger.verify()) == []
+
+
+def test_a_fresh_ledger_forgets_older_answers_and_keeps_their_spending(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    commit(path, (request(0), attempt(request(0), "old")))
+    ids = [attempt_id(request(0), "m")]
+    with Ledger(path, fresh=True) as ledger:
+        spent = ledger.spent("r")
+        assert ledger.recall([request(0)], ids, "m") == [None]
+        assert ledger.spent("r") == spent
+        assert list(ledger.verify()) == []
+    commit(path, (request(0), attempt(request(0), "new")))
+    with Ledger(path) as ledger:
+        [found] = ledger.recall([request(0)], ids, "m")
+        assert found is not None
+        assert found.text == "new"
+        assert ledger.spent("r")[0] == 2 * spent[0]
+        assert list(ledger.verify()) == []

@@ -1,5 +1,6 @@
 """Commands that score any model on benchmarks: evaluate, benchmarks."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -99,6 +100,9 @@ def evaluate(
     budget_usd: Annotated[float | None, typer.Option(min=0, help="Hard cap in dollars.")] = None,
     budget_tokens: Annotated[int | None, typer.Option(min=0, help="Hard cap in tokens.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget answers in the ledger, and ask again.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Results. Default: RUNS/evaluate-MODEL.")
     ] = None,
@@ -148,6 +152,7 @@ def evaluate(
     if len(set(settings.systems)) < len(settings.systems):
         raise ConfigError("--system: the same system message is given twice")
     runtime = flags.runtime(runs, ledger=ledger, concurrency=concurrency, device=device)
+    runtime = replace(runtime, fresh=fresh)
 
     def config_of(text: str, served_as: str | None) -> "ModelConfig":
         return run_async(

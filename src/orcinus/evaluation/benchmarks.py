@@ -84,7 +84,7 @@ async def evaluate_model(
     items = {benchmark.name: _read(benchmark, settings) for benchmark in settings.benchmarks}
     with (
         locked(out),
-        Ledger(runtime.ledger_path, note=progress.note) as ledger,
+        Ledger(runtime.ledger_path, note=progress.note, fresh=runtime.fresh) as ledger,
         relax_garbage_collection(),
     ):
         opened: dict[str, Completer] = {}

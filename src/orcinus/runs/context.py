@@ -62,6 +62,8 @@ class Runtime:
     """Where near-duplicate signatures, overlaps and tokens of lessons are computed."""
     replicas: int = 0
     """Copies of a local model on the Ray cluster; 0 keeps it in this process."""
+    fresh: bool = False
+    """Ask again what the ledger has answers to from before; a benchmark evaluation heeds it."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The environment variables that recipes can name for keys. They are never written."""
 

@@ -159,6 +159,11 @@ class _Work:
     done: "Future[Any]"
 
 
+_CREATED = RECALLED_COLUMNS.index("created")
+FORGOTTEN = "forgotten: to be asked again"
+"""The error in place of an answer that a user wants asked again."""
+
+
 def _log(text: str) -> None:
     logging.getLogger("orcinus").warning(text)
 
@@ -167,7 +172,12 @@ class Ledger:
     """An open ledger and context manager. Other processes can read while this one writes."""
 
     def __init__(
-        self, path: Path, *, read_only: bool = False, note: Callable[[str], None] = _log
+        self,
+        path: Path,
+        *,
+        read_only: bool = False,
+        note: Callable[[str], None] = _log,
+        fresh: bool = False,
     ) -> None:
         """Open the ledger at ``path``; create or migrate it if needed.
 
@@ -175,6 +185,7 @@ class Ledger:
             path: The file. Two small ones lie beside it: its claims and its mark.
             read_only: Change nothing.
             note: Receives one line on what a user should know, such as a damaged row.
+            fresh: Forget every older answer that is recalled, so that it is asked again.
 
         Raises:
             StoreError: The file is not a ledger, is newer than this version, is an older copy of
@@ -182,6 +193,7 @@ class Ledger:
         """
         self.path = path
         self.note = note
+        self._fresh_from = time.time() if fresh else 0.0
         self._read_only = read_only
         if not read_only:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -491,6 +503,10 @@ class Ledger:
             f"SELECT {', '.join(RECALLED_COLUMNS)} FROM attempts WHERE id IN ({marks})", ids
         )
         found = {row[0]: row for row in rows if is_intact_attempt(row) or self._note_damage(row)}
+        old = [row[0] for row in found.values() if row[_CREATED] < self._fresh_from]
+        if old:
+            self._forget_answers(old)
+            found = {name: row for name, row in found.items() if row[_CREATED] >= self._fresh_from}
         return [
             None if row is None else _attempt(request, row, model)
             for request, row in (
@@ -522,6 +538,21 @@ class Ledger:
             "LIMIT 1"
         )
         return self._reader.execute(query, (run, step, model)).fetchone() is not None
+
+    def _forget_answers(self, ids: Sequence[str]) -> None:
+        """Turn attempts into errors that are asked again; what they cost stays booked."""
+        where = f"WHERE id IN ({','.join('?' * len(ids))})"
+        changed = {"error": f"'{FORGOTTEN}'", "permanent": "0"}
+        hashed = ", ".join(changed.get(name, name) for name in RECALLED_COLUMNS[:-1])
+        values = ", ".join(f"{name} = {value}" for name, value in changed.items())
+        with _Transaction(self._reader, self.path, self._explained) as connection:
+            connection.execute(
+                f"UPDATE attempts SET {values}, hash = row_hash({hashed}) {where}", ids
+            )
+            for (run,) in connection.execute(f"SELECT DISTINCT run FROM attempts {where}", ids):
+                rebuild_spend(connection, run)
+            state = count_commit(connection, uuid.uuid4().hex)
+        self._mark.write(*state)
 
     def attempts(self) -> Iterator[tuple[str, bytes, bytes]]:
         """Yield id, request and reply of every attempt; the latter two as JSON."""

@@ -180,8 +180,10 @@ def _advice_on_field(said: str, caller: Caller) -> str:
         if field == "n":
             return f"set {caller.entry}.choices_per_call: 1"
         step = _STEPS.get(caller.entry, "teach.sampling")
-        also = f", or {step}.temperature: null" if field == "temperature" else ""
-        also = f", or {step}.seeded: false" if field == "seed" else also
+        also = ""
+        if caller.entry != "model":  # a model outside a recipe has no steps
+            also = f", or {step}.temperature: null" if field == "temperature" else ""
+            also = f", or {step}.seeded: false" if field == "seed" else also
         return f"set {caller.entry}.omit: [{field}]{also}, to send none"
     return ""
 
