@@ -217,10 +217,10 @@ def count_leaks(folder: Path) -> int:
 def dump(path: Path) -> list[Any] | None:
     """Return all that a ledger says; None if it cannot be read."""
     tables = ("attempts", "other_calls", "spend", "holds", "state")
+    connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+    connection.text_factory = bytes
     try:
-        with sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True) as connection:
-            connection.text_factory = bytes
-            return [connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables]
+        return [connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables]
     except (sqlite3.Error, OverflowError):
         return None
     finally:
