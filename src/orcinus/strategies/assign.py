@@ -413,9 +413,12 @@ def _reason(config: AssignConfig, contest: _Contest, floor: float, learnable: bo
         f"from {contest.counts[chosen]} examples"
     )
     if not learnable:
-        instead = {"best": "taught with its best strategy anyway", "skip": "left out"}.get(
+        best_one = "its best strategy" if contest.told else names[chosen]
+        instead = {"best": f"taught with {best_one} anyway", "skip": "left out"}.get(
             config.below_floor, f"taught with {config.below_floor}"
         )
+        if not contest.told:
+            instead += "; nothing tells the strategies apart"
         return f"{believed}, under the floor of {floor:.0%}: not yet learnable, {instead}"
     if not contest.rivals:
         return f"{believed}; the only strategy"
