@@ -1,6 +1,8 @@
 """Steps: identity, skipping, resuming, locking."""
 
 import asyncio
+import errno
+import os
 import subprocess
 import sys
 import textwrap
@@ -12,6 +14,7 @@ import pytest
 
 from orcinus.core.errors import BusyError, StoreError
 from orcinus.pipeline.step import Step, ancestors, run_steps
+from orcinus.runs import layout
 from orcinus.runs.context import StepContext
 from orcinus.runs.folders import locked, summary_of
 
@@ -114,3 +117,18 @@ def test_a_damaged_step_record_is_named_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "step.json").write_bytes(b"{")
     with pytest.raises(StoreError, match=r"step\.json: cannot be read .* delete the folder"):
         summary_of(tmp_path)
+
+
+def test_a_file_system_without_locks_still_keeps_two_runs_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("orcinus.runs.folders.fcntl.flock", unsupported)
+    with locked(tmp_path):
+        pass  # the process id of a run that has ended
+    (tmp_path / layout.LOCK).write_text(str(os.getppid()), encoding="utf-8")
+    with pytest.raises(BusyError, match=f"process {os.getppid()} works on this run"):
+        with locked(tmp_path):
+            pass

@@ -16,8 +16,10 @@ from tests.conftest import write_recipe
 from tests.pipeline.test_run import orcinus
 from tests.training.test_exactness import CONFIGS, lessons_of, model_of
 
+from orcinus.core.errors import StepError
 from orcinus.runs.context import Silent
 from orcinus.training import stopping
+from orcinus.training.curriculum import _explain_failure
 from orcinus.training.stopping import Stopped
 from orcinus.training.trainer import StageSettings, train_stage
 
@@ -35,7 +37,8 @@ class Told(Silent):
             self._stop.set()
 
     def note(self, text: str) -> None:
-        self.notes.append(text)
+        if text.startswith("train "):  # others say how the student is trained
+            self.notes.append(text)
 
 
 def trained(folder: Path, told: Told, stop: Event | None = None) -> list[torch.Tensor]:
@@ -212,3 +215,23 @@ def test_workers_end_when_the_run_is_killed(tmp_path: Path) -> None:
 def workers_of(folder: Path) -> list[str]:
     found = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     return [line for line in found.stdout.splitlines() if f"{folder}/runs" in line]
+
+
+def test_a_checkpoint_that_a_loss_of_power_cut_off_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    stop, again = Event(), Told()
+    with pytest.raises(Stopped):
+        trained(tmp_path / "cut", Told(stop, after=3), stop)
+    [last] = tmp_path.glob("cut/*/trainer/checkpoint-4/trainer_state.json")
+    last.write_bytes(last.read_bytes()[:100])
+    trained(tmp_path / "cut", again)
+    assert "resumes at step 3 of" in again.notes[0]
+
+
+def test_too_little_memory_is_one_line_with_a_remedy(tmp_path: Path) -> None:
+    for error in (torch.OutOfMemoryError("CUDA"), RuntimeError("you can't allocate memory")):
+        with pytest.raises(StepError, match="give --micro-batch 1, lower train"):
+            with _explain_failure(tmp_path / "stage-1", 4):
+                raise error

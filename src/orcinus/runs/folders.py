@@ -1,5 +1,6 @@
 """Read and lock the folder of a run and of its steps."""
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -75,24 +76,42 @@ def model_made_by(step: Path) -> Path:
 def locked(run_dir: Path) -> Iterator[None]:
     """Lock a run's folder for this process while the block runs.
 
+    Some network file systems have no locks. There the lock is the process id in the file, which
+    other machines cannot check.
+
     Raises:
         BusyError: Another process holds it.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / layout.LOCK).open("a+", encoding="utf-8") as lock:
+        lock.seek(0)
+        owner = lock.read().strip()
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            raise BusyError(
-                f"{run_dir}: process {owner} works on this run; wait for it, or give the run "
-                "another name"
-            ) from error
+        except OSError as error:
+            if error.errno not in _WITHOUT_LOCKS or _is_alive(owner):
+                raise BusyError(
+                    f"{run_dir}: process {owner or 'unknown'} works on this run; wait for it, or "
+                    "give the run another name"
+                ) from error
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+"""Errors of a file system that has no locks."""
+
+
+def _is_alive(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return int(process) != os.getpid()
 
 
 def provenance() -> dict[str, Any]:

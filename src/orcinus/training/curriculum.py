@@ -80,7 +80,7 @@ def train_curriculum(
         if not (out / layout.DONE).exists():
             if stop.is_set():
                 raise Stopped
-            with _explain_full_disk(out):
+            with _explain_failure(out, job.micro_batch):
                 result = _learn_stage(job, place, source, progress, executor, stop)
             if processes.is_first():
                 # Atomically: the other processes read it as soon as it exists.
@@ -94,12 +94,19 @@ def train_curriculum(
 
 
 @contextmanager
-def _explain_full_disk(out: Path) -> Iterator[None]:
-    """Turn a full disk into a StoreError: neither safetensors nor torch raises an OSError."""
+def _explain_failure(out: Path, micro_batch: int | None) -> Iterator[None]:
+    """Turn a full disk or memory into an error with a remedy: torch raises RuntimeErrors."""
     try:
         yield
-    except (SafetensorError, RuntimeError) as error:
+    except (SafetensorError, RuntimeError, MemoryError) as error:
         text = str(error)
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate" in text:
+            smaller = "give --micro-batch 1, " if (micro_batch or 1) > 1 else ""
+            raise StepError(
+                f"{out.name}: not enough memory; {smaller}lower train.context_length, use "
+                "train.lora or a smaller student, then run again: it resumes from the last "
+                "checkpoint"
+            ) from error
         marks = ("No space left", "PytorchStreamWriter", "unexpected pos")
         if not any(mark in text for mark in marks):
             raise

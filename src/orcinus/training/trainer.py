@@ -321,8 +321,17 @@ def _gathered_weights(trainer: LessonTrainer) -> dict[str, Any] | None:
 
 def _last_checkpoint(work: Path) -> Path | None:
     """Return the newest whole checkpoint: the Trainer writes its state last."""
-    done = [path.parent for path in work.glob("checkpoint-*/trainer_state.json")]
-    return max(done, key=_step_of, default=None)
+    states = work.glob("checkpoint-*/trainer_state.json")
+    return max((path.parent for path in states if _is_whole(path)), key=_step_of, default=None)
+
+
+def _is_whole(state: Path) -> bool:
+    """Return False for a file that a loss of power has cut off."""
+    try:
+        orjson.loads(state.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return False
+    return True
 
 
 def _step_of(checkpoint: Path) -> int:
