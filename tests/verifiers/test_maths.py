@@ -111,6 +111,11 @@ def test_several_boxes_answer_a_reference_of_several_values() -> None:
     assert judge(text, "math", None, "3, 4").value == 0.0
 
 
+def test_a_second_box_on_its_own_replaces_the_first() -> None:
+    assert judge("\\boxed{2}\n\n\\boxed{3}", "math", None, "3").value == 1.0
+    assert judge(r"\boxed{2} and \boxed{3}", "math", None, "3").value == 0.0
+
+
 @pytest.mark.parametrize(
     "text", [r"\boxed{7}", "Answer: $7$", "So it is\n\\[\n7\n\\]", r"The answer is \(7\)."]
 )

@@ -47,6 +47,7 @@ class _Worker:
         self.process = subprocess.Popen(
             [sys.executable, "-P", str(Path(__file__).with_name("math_worker.py"))],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C ends a run in order, and its last verdicts count
         )  # fmt: skip
         self.ready = False
 
@@ -99,7 +100,10 @@ class _Pool:
 
     def compare(self, answer: str, reference: str) -> Comparison:
         """Compare in this thread's worker; runs in ``threads`` only."""
-        worker = self._worker()
+        try:
+            worker = self._worker()
+        except OSError as error:
+            return Comparison(None, f"cannot be compared: math-verify did not start ({error})")
         if not worker.ready:
             word = worker.read_word(START_DEADLINE)
             if word != "ready":

@@ -240,10 +240,13 @@ def _is_expression(text: str) -> bool:
     return read_expression(bare) is not None and bool(_MATHEMATICAL.search(bare))
 
 
-_BOX = re.compile(r"\\f?boxed\s*(?=\{)|\\fbox\s*(?=\{)")
+_BOX_OR_BRACE = re.compile(r"\\f?boxed\s*\{|\\fbox\s*\{|\{|\}")
 _BETWEEN_BOXES = re.compile(
-    r"(?:[\s$,;.]|\\quad|\\qquad|\\[,;:! ()\[\]]|\b(?:and|or)\b|\\text\s*\{\s*(?:and|or)\s*\})*"
+    r"(?:[\s$,;.]|\\q?quad|\\[,;:! ()\[\]]|\b(?:and|or)\b|\\text\s*\{\s*(?:and|or)\s*\})*"
 )
+"""All that may stand between two boxes that are one answer."""
+_SEPARATOR = re.compile(r",|;|quad|\b(?:and|or)\b")
+"""What must: without it the second box replaces the first."""
 
 
 def _join_boxes(text: str, last: str, values: int) -> FoundAnswer:
@@ -267,7 +270,8 @@ def _last_boxes(text: str) -> list[str]:
     run: list[str] = []
     start = None
     for content, begin, end in reversed(boxes):
-        if start is not None and not _BETWEEN_BOXES.fullmatch(text, end, start):
+        gap = "" if start is None else text[end:start]
+        if run and not (_BETWEEN_BOXES.fullmatch(gap) and _SEPARATOR.search(gap)):
             break
         run.append(content)
         start = begin
@@ -275,15 +279,15 @@ def _last_boxes(text: str) -> list[str]:
 
 
 def _boxes(text: str) -> list[tuple[str, int, int]]:
-    """Return the content, the begin and the end of each box that closes."""
+    """Return the content, the begin and the end of each box that closes, in order."""
     found = []
-    for match in _BOX.finditer(text):
-        depth = 0
-        for at in range(match.end(), min(len(text), match.end() + LONGEST)):
-            depth += (text[at] == "{") - (text[at] == "}")
-            if depth == 0:
-                found.append((text[match.end() + 1 : at].strip(), match.start(), at + 1))
-                break
+    opened: list[re.Match[str]] = []
+    for mark in _BOX_OR_BRACE.finditer(text):
+        if mark[0] != "}":
+            opened.append(mark)
+        elif opened and (start := opened.pop())[0] != "{":
+            content = text[start.end() : min(mark.start(), start.end() + LONGEST)]
+            found.append((content.strip(), start.start(), mark.end()))
     return found
 
 
@@ -378,7 +382,7 @@ def _is_decimal_comma(answer: str, references: list[Node]) -> bool:
 
 
 _CODE = re.compile(
-    r"__|\"|(?<![\w}'])'[^']+'|\b(?:exec|eval|open|print)\("
+    r"__|\"[^\"]*[A-Za-z][^\"]*\"|(?<![\w}'])'[^']+'|\b(?:exec|eval|open|print)\("
     r"|\b(?:import|lambda|def|return)\s"
 )
 
