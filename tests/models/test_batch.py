@@ -11,15 +11,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.models.batch_server import Provider, answer, handler
 
 from orcinus.core.errors import BudgetError, CompleterError, StoreError
-from orcinus.core.types import Attempt, Example, Judged, Message, Request, Sampling, Verdict
+from orcinus.core.types import (
+    Attempt,
+    Completion,
+    Example,
+    Judged,
+    Message,
+    Request,
+    Sampling,
+    Verdict,
+)
 from orcinus.models.attempts import attempt_all
-from orcinus.models.remote.batch import BatchEndpoint, cancel, clear, read_journal
+from orcinus.models.remote.batch import (
+    Batch,
+    BatchEndpoint,
+    BatchState,
+    cancel,
+    clear,
+    read_journal,
+)
 from orcinus.models.remote.endpoint import BatchConfig, EndpointConfig, Price
 from orcinus.models.remote.wire import Patience
 from orcinus.runs.budget import Budget
@@ -258,3 +274,17 @@ def client(url: str, folder: str) -> None:
 
 if __name__ == "__main__":
     client(*sys.argv[1:])
+
+
+def test_an_answer_in_a_line_that_breaks_the_rules_of_json_is_not_paid_again(
+    tmp_path: Path,
+) -> None:
+    line = (
+        rb'{"custom_id": "a", "response": {"status_code": 200, "body": {"choices": [{"message": '
+        rb'{"content": "4 \ud83d"}, "finish_reason": "stop", "logprobs": NaN}]}}}'
+    )
+    (tmp_path / "output.jsonl").write_bytes(line + b"\n{broken\n")
+    [(identity, found)] = Batch(tmp_path, cast("BatchState", None)).answers()
+    assert identity == "a"
+    assert isinstance(found, Completion)
+    assert found.text == "4 \ufffd"

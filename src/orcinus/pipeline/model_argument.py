@@ -145,7 +145,7 @@ async def _only_model(url: str, api_key_env: str | None, secrets: Mapping[str, s
     try:
         served = await served_models(url, api_key_env, secrets)
     except CompleterError as error:
-        if error.kind == "connection":
+        if error.kind in ("connection", "timeout", "auth") or " redirects " in str(error):
             raise ConfigError(str(error)) from error
     if len(served) != 1:
         listed = (

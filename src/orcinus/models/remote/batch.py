@@ -32,7 +32,7 @@ from orcinus.core.types import Completion, Request, Traits, WorstCase
 from orcinus.models.bounds import book_lost_try, current_tries
 from orcinus.models.remote.endpoint import BatchConfig, Endpoint, EndpointConfig
 from orcinus.models.remote.refusals import refusal, without_password
-from orcinus.models.remote.replies import parse_replies
+from orcinus.models.remote.replies import parse_replies, read_json
 from orcinus.models.remote.wire import may_be_charged
 from orcinus.runs.ledger import attempt_id
 
@@ -579,8 +579,8 @@ def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         for line in file:
             try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError:
+                row = read_json(line)
+            except CompleterError:
                 continue
             if isinstance(row, dict):
                 yield row
