@@ -97,4 +97,4 @@ def test_the_report_says_how_many_answers_were_not_announced() -> None:
     scores = Scores(arms={"after": arm}, comparisons=())
     warnings = warnings_of(scores, {"evaluate": {"config": {}}}, ())
     [line] = islice(warnings, 1)
-    assert re.search(r"70\S*%? were announced; 20\S* were the only .* 10\S* were picked", line)
+    assert re.search(r"70.0\s% were announced; 20.0\s% were the only .* 10.0\s% were picked", line)

@@ -110,6 +110,7 @@ _JUDGED = re.compile(
 _ASSURED = re.compile(
     r"\A\W*(?:(?P<no>(?:certainly|definitely|absolutely|of course|surely|probably|clearly"
     r"|obviously) not"
+    r"|no way|(?:this|that|it)(?: is|'s) (?:\w+ly )?not (?:the case|so|possible)"
     r"|not (?:at all|really|possible|true|correct)|by no means|in no way|negative|never"
     r"|impossible|far from it"
     r"|it(?: is|'s) not (?:the case|possible|true)\b|it(?: is|'s) (?:im|not )possible\b)"

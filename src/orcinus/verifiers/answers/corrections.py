@@ -7,7 +7,7 @@ restated("It should be Lima.")                                   →  "Lima."
 import re
 from dataclasses import dataclass
 
-NEAR_THE_END = 1_500
+NEAR_THE_END = 800
 """Characters at the end of a text that are searched for a correction."""
 
 
@@ -26,7 +26,7 @@ _FILLER = r"(?:(?:oh|hmm+|hm|ah|uh|um|so|but|and|ok|okay|well|no|yes|wait|actual
 _WORDS_OF_REGRET = (
     r"hold\s+on",
     r"hang\s+on",
-    r"(?:oops|whoops)",
+    r"(?:oops|whoops|err(?=,))",
     r"(?:scratch|strike)\s+that",
     r"correction",
     r"erratum",
@@ -111,6 +111,7 @@ _HINTS = (
     "hold on",
     "hang on",
     "oops",
+    "err,",
     "hmm",
     "no,",
     "no.",
@@ -149,8 +150,11 @@ _HINTS = (
     "error",
     "slip",
     "let me",
-    "let us",
-    "let's",
+    "let us re",
+    "let's re",
+    "start over",
+    "go back",
+    "go over",
 )
 """What a correction holds, in lower case; asked first, because the pattern is expensive."""
 _CONFIRMED = re.compile(
@@ -163,9 +167,7 @@ _CONFIRMED = re.compile(
     re.IGNORECASE,
 )
 _CUE = re.compile(
-    r"""(?:\b(?:it|that|this|there|(?:the|my|a)\s+(?:(?:right|correct|real|actual|true|proper|new|revised|
-              corrected|final|updated|better)\s+)*(?:answer|value|total|result|number|option|choice|count|
-              sum|list|order|sequence|figure|amount|one|word|name|response|cost|price|age|string|brackets?)
+    r"""(?:\b(?:it|that|this|there|(?:the|my)\s+(?:\w+\s+){0,3}?\w+
               (?:\s+(?:here|then|instead))?)
           (?:'s|\s+(?:(?:should|must|would|has\s+to|ought\s+to|will|can\s+only)\s+(?:actually\s+|
               really\s+|instead\s+|rather\s+)?(?:be|have\s+been|read|say)
@@ -193,7 +195,7 @@ _WORDS_OF_A_BARE_ANSWER = 4
 def correction(text: str, since: int = 0) -> Correction | None:
     """Return the last place after ``since`` where a text takes back its answer, if any."""
     since = max(since, len(text) - NEAR_THE_END)
-    near = text[since:].lower()
+    near = text[since:].rstrip(" .!\n").lower()
     if not any(map(near.__contains__, _HINTS)):
         return None
     last: re.Match[str] | None = None

@@ -57,6 +57,11 @@ _ARRIVES = re.compile(
 )
 _PICTURES = re.compile(r"\s*[\u2600-\u27bf\U0001f000-\U0001faff]+\s*\Z")
 _ARTICLE = re.compile(r"\A(?:the|an?)\s+(?=\S)")
+_OPINION = re.compile(
+    r"\A(?:i(?:'d|\s+would)?\s+(?:guess|think|believe|suppose|say)|probably|perhaps|maybe"
+    r"|(?:most\s+)?likely|definitely|certainly)(?:\s+(?:that|it\s+is|it's))?[,:]?\s+",
+    re.IGNORECASE,
+)
 _IT_IS = re.compile(r"\A(?:it|this|that|he|she)\b", re.IGNORECASE)
 _WORDS_OF_AN_ANSWER = 3
 _WORDS_OF_A_LINE = 6
@@ -144,7 +149,8 @@ def _words_of_text(text: str) -> FoundAnswer:
         return _guess(tidy(spelt), "result in the last line", line)
     if (long or _IT_IS.match(line)) and (stated := _STATED.search(line)):
         return _guess(tidy(affirmed(stated.group(1))), "stated in the last line", line)
-    return FoundAnswer(tidy(affirmed(line)), "last line", confidence="only candidate", whole=line)
+    words = tidy(affirmed(_OPINION.sub("", line)))
+    return FoundAnswer(words, "last line", confidence="only candidate", whole=line)
 
 
 def _named(words: str, rule: str, whole: str | None = None) -> FoundAnswer | None:

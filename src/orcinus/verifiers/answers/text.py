@@ -142,7 +142,7 @@ _OPEN_CLAUSE = re.compile(
 )
 """What no finished sentence ends with. Only lower-case words: "I" and "A" may be answers."""
 _OPEN_FORMULA = re.compile(r"(?:[=/×÷^\\(,]|(?<=\s)\+|(?<=[\w)]\s)\*|(?<=\d)\*)\s*\Z")
-_SHORT_TEXT = 5
+_SHORT_TEXT = 4
 """Words. A text as short as this is an answer, whichever word it ends with."""
 _BRACKETS = "()[]{}"
 _MARKS = " \t\n*_:.…'\"`$\\-"
