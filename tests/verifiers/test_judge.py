@@ -172,7 +172,9 @@ def test_the_plan_counts_the_calls_of_the_judge(tmp_path: Path, verifier: str) -
     task = {"path": "give.jsonl", "answer_type": "number", "verifier": verifier}
     judging = {"sampling": {"max_tokens": 100}}
     priced = {**ENDPOINT, "price": {"input": 1.0, "output": 5.0}}
-    plan = planned(write(tmp_path, tasks=[task], judge=priced, judging=judging))
+    probed = {"confirm": 0, "measure": "prompted"}
+    recipe = write(tmp_path, tasks=[task], judge=priced, judging=judging, assign=probed)
+    plan = planned(recipe)
     rows = {row.step: row for row in plan.rows}
     for step in ("probe", "teach", "evaluate"):
         asked, judged = rows[step], rows[f"{step} (judge)"]
@@ -180,8 +182,8 @@ def test_the_plan_counts_the_calls_of_the_judge(tmp_path: Path, verifier: str) -
         assert judged.tokens_out_high == 100 * (judged.calls or 0)
         assert (judged.tokens_in or 0) > (asked.tokens_out_high or 0), "what is judged is read"
         assert judged.usd_high == pytest.approx(
-            ((judged.tokens_in or 0) + 5 * (judged.tokens_out_high or 0)) / 1e6
-        )
+            ((judged.tokens_in or 0) + 5 * (judged.tokens_out_high or 0)) / 1e6, abs=1e-6
+        ), "tokens are shown rounded"
         assert (judged.usd_low == 0) == (verifier == "judge_fallback")
     assert any(note.startswith("A judge's calls are at most") for note in plan.notes)
 
