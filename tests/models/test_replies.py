@@ -21,7 +21,7 @@ def parse(content: dict[str, Any], **settings: Any) -> Completion:
     return parse_replies(json.dumps(content).encode(), **settings)[0]
 
 
-def error_of(content: dict[str, Any] | bytes) -> CompleterError:
+def error_of(content: Any) -> CompleterError:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     with pytest.raises(CompleterError) as caught:
         parse_replies(body)
@@ -77,12 +77,11 @@ def test_an_unknown_end_is_named_and_a_cut_off_only_at_the_limit(said: Any) -> N
         ({"error": "Rate limit exceeded"}, "rate_limit", False),
         ({"object": "error", "code": 400, "message": "too long"}, "bad_request", False),
         ({"detail": "gone wrong"}, "server", False),
+        ([{"error": {"code": 429, "message": "RESOURCE_EXHAUSTED"}}], "rate_limit", False),
         ({**reply(), "error": {"code": 503, "message": "half a reply"}}, "server", False),
     ],
 )
-def test_a_200_with_an_error_inside_is_that_error(
-    content: dict[str, Any], kind: str, fatal: bool
-) -> None:
+def test_a_200_with_an_error_inside_is_that_error(content: Any, kind: str, fatal: bool) -> None:
     found = error_of(content)
     assert (found.kind, found.fatal) == (kind, fatal)
 
@@ -108,6 +107,9 @@ def test_an_empty_reply_is_an_error_unless_it_was_cut_off_or_refused_or_reasoned
         ("<think>Hm.</think>4", "Hm."),
         ("Hm.\n</think>\n\n4", "Hm."),
         ("[THINK]Hm.[/THINK]4", "Hm."),
+        ("<Think>Hm.</Think>4", "Hm."),
+        ("Hm.</THINK>4", "Hm."),
+        ("<thought>Hm.</thought>4", "Hm."),
         ("Hm.[/THINK]4", "Hm."),
         ("<think></think>\n<think>Hm.</think>4", "Hm."),
         ("<seed:think>Hm.</seed:think>4", "Hm."),

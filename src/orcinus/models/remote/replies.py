@@ -96,6 +96,8 @@ def parse_replies(
         CompleterError: The body is no chat completion, or an error in place of one.
     """
     reply = read_json(body)
+    if isinstance(reply, list) and len(reply) == 1:
+        reply = reply[0]  # as Google wraps errors
     if not isinstance(reply, dict):
         raise CompleterError("bad_reply", f"not a JSON object; it starts {_quote_start(body)}")
     choices = reply.get("choices")

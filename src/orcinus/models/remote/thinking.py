@@ -18,7 +18,7 @@ _PAIRS: tuple[tuple[str, str], ...] = (
 )
 """Opening and closing marks of reasoning. A block that is not closed is reasoning to its end."""
 _BLOCKS = tuple(
-    re.compile(rf"\A\s*{opening}(?P<inside>.*?)(?:{closing}\s*|\Z)", re.DOTALL)
+    re.compile(rf"\A\s*{opening}(?P<inside>.*?)(?:{closing}\s*|\Z)", re.DOTALL | re.IGNORECASE)
     for opening, closing in _PAIRS
 )
 _CHANNEL_TAGS = re.compile(
@@ -28,7 +28,8 @@ _CHANNEL_TAGS = re.compile(
 """Tags that are a model's channel if nothing asked for them, and a prompt's format otherwise."""
 _LONE_CLOSING = re.compile(
     r"(?<![`'\"])(?:</(?:think|thinking|thought|seed:think)>|\[/THINK\]|◁/think▷"
-    r"|<\|end_of_thought\|>)\s*"
+    r"|<\|end_of_thought\|>)\s*",
+    re.IGNORECASE,
 )
 """The end of a block that the chat template opened, which is therefore not in the reply."""
 _HARMONY = re.compile(
@@ -62,7 +63,7 @@ def split_thinking(text: str, prompt: str | None = None) -> tuple[str | None, st
         found.append(block["inside"].strip())
         text = text[block.end() :]
     lone = _LONE_CLOSING.search(text)
-    if lone is not None and _opening_of(lone[0].strip()) not in text[: lone.start()]:
+    if lone is not None and _opening_of(lone[0]) not in text[: lone.start()].lower():
         found.append(text[: lone.start()].strip())
         text = text[lone.end() :]
     if not found:
@@ -84,7 +85,7 @@ def _leading_block(text: str, prompt: str | None) -> re.Match[str] | None:
 
 
 def _opening_of(closing: str) -> str:
-    return closing.replace("/", "").replace("end_of", "begin_of")
+    return closing.strip().lower().replace("/", "").replace("end_of", "begin_of")
 
 
 def _split_channels(text: str) -> tuple[str | None, str]:
