@@ -134,6 +134,8 @@ def _another_answer(row: Row) -> str:
         return "no" if str(reference).casefold() in ("yes", "true") else "yes"
     if kind == "choice":
         return "(B)" if str(reference).strip("()").upper() == "A" else "(A)"
+    if kind == "exact" and row["choices"]:
+        return next(str(choice) for choice in row["choices"] if choice != reference)
     if kind == "exact" and not any(map(str.isalnum, str(reference))):
         return "} ] > )" if reference != "} ] > )" else ")"
     return "zebra, yak, wombat" if kind == "list" else "zebra"
