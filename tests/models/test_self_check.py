@@ -17,8 +17,10 @@ from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.decoding import Decoder
 from orcinus.models.local.huggingface import LocalModel
 from orcinus.models.local.self_check import difference_from_generate
+from orcinus.models.roles import Models
 from orcinus.pipeline.doctor import examine
 from orcinus.pipeline.recipe_file import parse_recipe
+from orcinus.runs.context import Runtime
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,
@@ -206,3 +208,29 @@ def test_the_doctor_says_how_a_local_model_answers(tiny_student: Path, tmp_path:
     assert "generate writes one answer at a time" in found["mamba"].detail
     assert found["broken"].state == "problem"
     assert "cannot be loaded" in found["broken"].detail
+
+
+def test_a_line_of_a_model_is_shown_once_in_a_run(tiny_student: Path, tmp_path: Path) -> None:
+    build("mamba", tiny_student, tmp_path / "mamba")
+    recipe = parse_recipe(
+        {
+            "name": "r",
+            "tasks": [{"path": "x.jsonl"}],
+            "student": {"kind": "local", "path": str(tmp_path / "mamba")},
+            "teacher": {"kind": "self"},
+            "train": {"stages": [{"epochs": 1}]},
+        }
+    )
+    runtime = Runtime(workspace=tmp_path, ledger_path=tmp_path / "l.sqlite", device="cpu")
+    notes: list[str] = []
+
+    async def go() -> None:
+        models = Models(recipe.roles(tmp_path), runtime, notes.append)
+        for _ in range(2):
+            await models.open("student").complete(
+                chat_request((Message(role="user", content="?"),), Sampling(max_tokens=1))
+            )
+            await models.aclose()
+
+    asyncio.run(go())
+    assert len(notes) == 1

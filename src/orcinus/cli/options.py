@@ -148,7 +148,7 @@ def say(text: str) -> None:
 
 def show_note(text: str) -> None:
     """Show one line about how a result comes about, beside the results."""
-    error_console().print(text, style="yellow", markup=False)
+    error_console().print(text, style="yellow", markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

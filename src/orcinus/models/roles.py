@@ -90,6 +90,7 @@ class Models:
         self, roles: Roles, runtime: Runtime, note: Callable[[str], None] | None = None
     ) -> None:
         self._roles, self._runtime, self._note = roles, runtime, note
+        self._noted: set[str] = set()
         self._open: dict[tuple[str, Path | None], Completer] = {}
 
     def open(self, role: str, folder: Path | None = None) -> Completer:
@@ -111,9 +112,15 @@ class Models:
                 journal=self._runtime.batch_journal,
                 replicas=self._runtime.replicas,
                 entry=role,
-                note=self._note,
+                note=self._note_once,
             )
         return self._open[role, folder]
+
+    def _note_once(self, text: str) -> None:
+        """Show a line of a model, once although the model is opened for several steps."""
+        if self._note is not None and text not in self._noted:
+            self._noted.add(text)
+            self._note(text)
 
     def _config(self, role: str, folder: Path | None) -> ModelConfig:
         if role == "student":
