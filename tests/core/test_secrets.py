@@ -80,4 +80,7 @@ def test_a_login_leaves_the_url_that_held_it() -> None:
 def test_a_key_written_as_a_header_is_a_secret() -> None:
     remember_header("Authorization", f"Bearer {KEY}")
     remember_header("x-title", "orcinus, a tool")
-    assert scrub(f"{KEY} of orcinus, a tool") == "[secret] of orcinus, a tool"
+    remember_header("x-auth-kind", "application")
+    remember_header("x-token-limit", "100000000")
+    text = "of orcinus, a tool, an application with 100000000"
+    assert scrub(f"{KEY} {text}") == f"[secret] {text}"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -199,3 +200,23 @@ def test_a_model_that_fails_is_one_line_in_the_log(caplog: pytest.LogCaptureFixt
     [line] = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert "out of memory" in line
     assert "\x1b" not in line
+
+
+def test_a_server_on_an_ipv6_address_gives_a_url_that_works() -> None:
+    async def go() -> int:
+        student: Any = Student()
+        async with chat_server(student, host="::1") as url:
+            assert url.startswith("http://[::1]:")
+            port = int(url.rpartition(":")[2].split("/")[0])
+            reader, writer = await asyncio.open_connection("::1", port)
+            writer.write(post({"messages": MESSAGES}).replace(b"localhost", b"[::1]:%d" % port))
+            reply = await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+            return int(reply.split()[1])
+
+    if not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    try:
+        assert asyncio.run(go()) == 200
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback address")

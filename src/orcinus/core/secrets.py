@@ -48,9 +48,14 @@ def _add(secret: str) -> None:
 
 
 def remember_header(name: str, value: str) -> None:
-    """Scrub the value of a header that usually holds a key, e.g. ``authorization``."""
-    if _SECRET_HEADER.search(name):
-        remember(value.removeprefix("Bearer ").strip())
+    """Scrub the value of a header that usually holds a key, e.g. ``authorization``.
+
+    A number or a word is no key: scrubbing ``application`` would garble other texts.
+    """
+    last = value.split()[-1] if value.split() else ""
+    is_word = last.isdigit() or (last.isalpha() and last.islower())
+    if _SECRET_HEADER.search(name) and not is_word:
+        remember(last)
 
 
 def remember_url(url: str) -> None:
