@@ -1,11 +1,13 @@
 r"""Expressions: what is read, what is equal, and what the library may take."""
 
 import asyncio
+import sys
 import time
 
 import pytest
 
 from orcinus.core.types import Attempt, Example, Sampling
+from orcinus.verifiers.answers import math_library
 from orcinus.verifiers.answers.maths import find_math
 from orcinus.verifiers.rules import judge
 from orcinus.verifiers.verify import by_answer_type
@@ -140,6 +142,22 @@ def test_what_takes_the_library_too_long_has_no_verdict(capfd: pytest.CaptureFix
     assert time.monotonic() - start < 4
     assert judge(r"\boxed{\sum_{k=1}^{4} k}", "math", None, "10").value == 1.0
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_too_large_is_not_computed() -> None:
+    start = time.process_time()
+    for answer in (r"9^{9^{9^9}}", "((9!)!)!", r"\binom{10^9}{5}", r"\sqrt{2} + 9^{9^9}"):
+        outcome = judge(rf"\boxed{{{answer}}}", "math", None, "3", library=False)
+        assert outcome.value is None, answer
+    assert time.process_time() - start < 1
+
+
+def test_a_library_that_cannot_start_gives_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(math_library, "_pool", None)
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    outcome = judge(r"\boxed{\int_0^2 x\,dx}", "math", None, "2")
+    assert outcome.value is None
+    assert "did not start" in outcome.reason
 
 
 def test_the_event_loop_goes_on_while_the_library_works() -> None:

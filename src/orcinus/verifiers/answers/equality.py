@@ -40,6 +40,10 @@ class Undecided(ArithmeticError):
     """The value cannot be computed here: too large, undefined, or not a number at all."""
 
 
+class TooLarge(Undecided):
+    """The value has more digits than are computed here."""
+
+
 class _Inexact(ArithmeticError):
     """The value is no rational number."""
 
@@ -65,6 +69,17 @@ def count_values(node: Node) -> int:
 def has_variables(node: Node) -> bool:
     """Return True if a name in the expression is no constant."""
     return bool(_names(_plain(node)) - {"e", "i", "pi", "oo"})
+
+
+def is_too_large(node: Node) -> bool:
+    """Return True if the value of an expression has more digits than are computed here."""
+    try:
+        _exact(node, {})
+    except TooLarge:
+        return True
+    except (ArithmeticError, RecursionError):
+        return False
+    return False
 
 
 def rational_value(node: Node) -> Fraction | None:
@@ -605,7 +620,7 @@ def _exact(node: Node, place: Mapping[str, Fraction]) -> Fraction:
 
 def _bounded(value: Fraction) -> Fraction:
     if value.numerator.bit_length() + value.denominator.bit_length() > _LARGEST_BITS:
-        raise Undecided("too large")
+        raise TooLarge("too large")
     return value
 
 
@@ -616,7 +631,7 @@ def _exact_power(base: Fraction, exponent: Fraction) -> Fraction:
         return _exact_power(_root(base, exponent.denominator), Fraction(exponent.numerator))
     bits = base.numerator.bit_length() + base.denominator.bit_length()
     if abs(exponent) * bits > _LARGEST_BITS and base not in (0, 1, -1):
-        raise Undecided("too large")
+        raise TooLarge("too large")
     return base ** int(exponent)
 
 
@@ -658,7 +673,7 @@ def _exact_call(name: str, values: list[Fraction]) -> Fraction:
         return max(values) if name == "max" else min(values)
     if name == "factorial" and whole and first >= 0:
         if first > _LARGEST_FACTORIAL:
-            raise Undecided("too large")
+            raise TooLarge("too large")
         return Fraction(math.factorial(int(first)))
     if name == "binomial" and whole and 0 <= values[1] <= first <= _LARGEST_FACTORIAL:
         return Fraction(math.comb(int(first), int(values[1])))
@@ -710,7 +725,7 @@ def _compute(node: Node, place: Mapping[str, Fraction], mp: Any) -> Any:
         return values[0] / 100
     if kind == "power":
         if abs(values[1]) > _LARGEST_EXPONENT or abs(mp.mag(values[0] or 1)) > _LARGEST_EXPONENT:
-            raise Undecided("too large")
+            raise TooLarge("too large")
         return _real_root(values[0], node.parts[1], mp) or values[0] ** values[1]
     if kind == "call":
         return _call(str(node.value), values, mp)
@@ -742,9 +757,9 @@ def _call(name: str, values: list[Any], mp: Any) -> Any:
             return mp.log(first) / mp.log(values[1])
         return mp.log(first) / mp.log(10) if name == "lg" else mp.log(first)
     if name == "exp" and abs(first) > _LARGEST_EXPONENT:
-        raise Undecided("too large")
+        raise TooLarge("too large")
     if name in ("factorial", "binomial") and any(abs(value) > 10**5 for value in values):
-        raise Undecided("too large")
+        raise TooLarge("too large")
     functions: Mapping[str, Callable[..., Any]] = {
         "sin": mp.sin, "cos": mp.cos, "tan": mp.tan, "cot": mp.cot, "sec": mp.sec, "csc": mp.csc,
         "arcsin": mp.asin, "arccos": mp.acos, "arctan": mp.atan, "arccot": mp.acot,

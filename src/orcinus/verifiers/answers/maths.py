@@ -17,6 +17,7 @@ from orcinus.verifiers.answers.equality import (
     are_equal,
     count_values,
     has_variables,
+    is_too_large,
     rational_value,
     real_value,
 )
@@ -323,6 +324,8 @@ def compare_math(answer: str, reference: str) -> Comparison:
         return Comparison(_is_decimal_comma(answer, second), "other values")
     if (second and is_words(answer)) or (first and is_words(reference)):
         return Comparison(False, "words for an expression")
+    if any(map(is_too_large, (*first, *second))):
+        return Comparison(None, "cannot be compared: too large to compute")
     if not _is_formula(answer):
         return Comparison(None, "cannot be compared: the answer is no expression")
     if not _is_formula(reference):
