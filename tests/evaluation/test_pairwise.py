@@ -77,6 +77,11 @@ def write(folder: Path, rule: str = "prefer_longer", **changes: Any) -> Path:
         "judge": {"kind": "function", "function": f"tests.evaluation.test_pairwise:{rule}"},
         "assign": {"confirm": 0, "fixed": "direct"},
         "curate": {"keep": "all", "filters": []},
+        "train": {
+            "context_length": 256,  # a lesson has 130 tokens
+            "batch_tokens": 512,
+            "stages": [{"name": "one", "epochs": 1, "learning_rate": 0.003}],
+        },
         "evaluate": {
             "arms": ARMS,
             "sampling": {"max_tokens": 8},
