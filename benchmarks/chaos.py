@@ -33,6 +33,7 @@ from orcinus.models.remote.endpoint import Endpoint, EndpointConfig, Price
 from orcinus.models.remote.wire import Patience
 from orcinus.runs.budget import Budget
 from orcinus.runs.ledger import Ledger
+from orcinus.runs.ledger_schema import DAMAGE
 
 CONCURRENCY = 16
 KEY = "sk-chaos-0123456789abcdef"
@@ -221,7 +222,7 @@ def dump(path: Path) -> list[Any] | None:
     connection.text_factory = bytes
     try:
         return [connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables]
-    except (sqlite3.Error, OverflowError):
+    except DAMAGE:
         return None
     finally:
         connection.close()

@@ -31,11 +31,12 @@ from orcinus.core.fingerprint import canonical, hashed
 from orcinus.core.requests import as_sent
 from orcinus.core.types import Attempt, Request, Usage
 from orcinus.runs import tables
-from orcinus.runs.claims import HOLDERS_FROM, Claims, byte_of
+from orcinus.runs.claims import HOLDERS_FROM, Claims
 from orcinus.runs.high_water import HighWater
 from orcinus.runs.ledger_checks import problems_of, problems_of_spend
 from orcinus.runs.ledger_schema import (
     ATTEMPT_COLUMNS,
+    DAMAGE,
     RECALLED_COLUMNS,
     attempt_hash,
     is_intact_attempt,
@@ -261,7 +262,7 @@ class Ledger:
                 version = migrate(connection, self.path, may_be_old=marked is None)
             connection.execute("SELECT id FROM attempts LIMIT 1")
             return connection, version
-        except sqlite3.Error as error:
+        except DAMAGE as error:
             raise self._explained(error, "not a usable ledger") from error
 
     def _refuse_older_copy(self, marked: tuple[str, int] | None) -> None:
@@ -286,7 +287,9 @@ class Ledger:
                 f"cannot be {'read' if self._read_only else 'written'}: {error}; earlier attempts "
                 "are safe, so free some space and run again"
             )
-        elif name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")):
+        elif isinstance(error, ValueError) or name.startswith(
+            ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
+        ):
             said = f"{otherwise}: {error}; orcinus ledger verify lists what is damaged"
         else:
             said = f"cannot be used: {type(error).__name__}: {error}"
@@ -463,7 +466,7 @@ class Ledger:
 
         The claim holds for all processes that use this ledger, and ends with the process.
         """
-        return self._locks().take(byte_of(identity))
+        return self._locks().claim(identity)
 
     @property
     def is_alone(self) -> bool:
@@ -472,11 +475,11 @@ class Ledger:
 
     def unclaim(self, identity: str) -> None:
         """Give up a claim, after the attempt is committed."""
-        self._locks().release(byte_of(identity))
+        self._locks().unclaim(identity)
 
     def claimed_by(self, identity: str) -> str:
         """Return who has claimed a request, in words."""
-        owner = self._locks().owner(byte_of(identity))
+        owner = self._locks().claimant(identity)
         return "another call of this run" if owner is None else f"process {owner}"
 
     # Reading
@@ -488,7 +491,7 @@ class Ledger:
         """Yield the rows of a query; a damaged file is one line."""
         try:
             yield from self._reader.execute(query, values)
-        except sqlite3.Error as error:
+        except DAMAGE as error:
             raise self._explained(error) from error
 
     def recall(
@@ -573,7 +576,7 @@ class Ledger:
         """Return the dollars and tokens of a run, with the worst case of calls lost in a kill."""
         try:
             return spent_by(self._reader, run)
-        except sqlite3.Error as error:
+        except DAMAGE as error:
             raise self._explained(error) from error
 
     def errors(self) -> list[tuple[str, str, int, int]]:

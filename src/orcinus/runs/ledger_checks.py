@@ -13,6 +13,7 @@ from orcinus.core.errors import one_line
 from orcinus.core.fingerprint import hashed
 from orcinus.runs.ledger_schema import (
     CALL_COLUMNS,
+    DAMAGE,
     HOLD_COLUMNS,
     RECALLED_COLUMNS,
     SPEND_COLUMNS,
@@ -45,7 +46,7 @@ def problems_of(connection: sqlite3.Connection, path: Path, *, hashed_rows: bool
             try:
                 for problem in check(connection):
                     yield one_line(f"{path}: {problem}")
-            except (sqlite3.Error, OverflowError) as error:
+            except DAMAGE as error:
                 yield one_line(f"{path}: damaged: {error}")
     finally:
         connection.text_factory = str

@@ -160,6 +160,10 @@ MIGRATIONS: tuple[str, ...] = (
 never changes."""
 
 
+DAMAGE = (sqlite3.Error, UnicodeDecodeError, OverflowError)
+"""What Python raises for a damaged file: its messages can hold damaged names."""
+
+
 def row_hash(*values: Any) -> bytes:
     """Return the hash of a row: its values, of which those in bytes come last in the hash.
 
