@@ -261,7 +261,7 @@ def test_silence_is_one_line_on_what_is_waited_for(
 
     asyncio.run(go())
     assert notes[0].startswith("teach: no call has ended for ")
-    assert notes[0].endswith("they wait: 3 for a reply of slow")
+    assert notes[0].endswith("they wait: 1 for a reply of slow")
 
 
 FEW_FILES = textwrap.dedent(
