@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -241,7 +242,9 @@ def main(families: Sequence[str]) -> None:
     """Print the rows of ``families``, or write the page where none is named."""
     lines = ["| family | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for family in families or sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
-        cells = [cell.replace("|", "\\|")[:100] for cell in row_of(family)]
+        cells = [
+            shorten(cell, 100, placeholder=" …").replace("|", "\\|") for cell in row_of(family)
+        ]
         lines.append("| " + " | ".join(cells) + " |")
         print(lines[-1], flush=True)
     if not families:

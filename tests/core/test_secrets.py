@@ -5,6 +5,7 @@ import html
 import json
 import re
 import shlex
+import time
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -84,3 +85,13 @@ def test_a_key_written_as_a_header_is_a_secret() -> None:
     remember_header("x-token-limit", "100000000")
     text = "of orcinus, a tool, an application with 100000000"
     assert scrub(f"{KEY} {text}") == f"[secret] {text}"
+
+
+def test_a_long_run_of_backslashes_is_scrubbed_in_linear_time() -> None:
+    remember("sk-live-backslash-1")
+    times = []
+    for size in (50_000, 200_000):
+        started = time.process_time()
+        assert scrub("\\" * size) == "\\" * size
+        times.append(time.process_time() - started)
+    assert times[1] < 12 * max(times[0], 0.05)  # four times the text; quadratic would be 16

@@ -30,6 +30,8 @@ _ENCODED = r"\\u00[2-7]|%[2-7]|&#|&(?:amp|lt|gt|quot);|\\[\"'/\\]"
 """Where none of these is, no character of a secret can be escaped."""
 _ENCODED_TEXT, _ENCODED_BYTES = re.compile(_ENCODED), re.compile(_ENCODED.encode())
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
+_BACKSLASHES = 8
+"""Backslashes before an escaped character, at most: text that is quoted three times has seven."""
 _secrets: set[str] = set()
 """The secrets of this process."""
 
@@ -139,9 +141,10 @@ def _pattern() -> re.Pattern[str]:
 def _any_form(character: str) -> str:
     """Return a pattern for one character, plain or as JSON, URLs, HTML and quotes escape it."""
     code = ord(character)
+    # Bounded: with a star, a long run of backslashes would be read anew from each of its places.
     forms = [
-        r"\\*" + re.escape(character),
-        rf"\\+u(?i:{code:04x})",
+        rf"\\{{0,{_BACKSLASHES}}}" + re.escape(character),
+        rf"\\{{1,{_BACKSLASHES}}}u(?i:{code:04x})",
         f"(?i:{re.escape(''.join(f'%{byte:02X}' for byte in character.encode()))})",
         rf"&#0*{code};",
         rf"&#(?i:x0*{code:x});",

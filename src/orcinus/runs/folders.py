@@ -89,7 +89,11 @@ def locked(run_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno not in _WITHOUT_LOCKS or _is_alive(owner):
+            if error.errno not in (*_WITHOUT_LOCKS, *_LOCKED):
+                raise StoreError(
+                    f"{run_dir}: the run cannot be locked: {error.strerror}"
+                ) from error
+            if error.errno in _LOCKED or _is_alive(owner):
                 raise BusyError(
                     f"{run_dir}: process {owner or 'unknown'} works on this run; wait for it, or "
                     "give the run another name"
@@ -100,6 +104,8 @@ def locked(run_dir: Path) -> Iterator[None]:
         yield
 
 
+_LOCKED = (errno.EAGAIN, errno.EACCES)
+"""Errors of a lock that another process holds."""
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 """Errors of a file system that has no locks."""
 

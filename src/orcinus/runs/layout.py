@@ -46,8 +46,9 @@ DONE = "_done"
 # --- questions: sample, select
 
 EXAMPLES = "examples.parquet"
-USABLE = "usable.parquet"
 """The examples and their splits."""
+USABLE = "usable.parquet"
+"""Examples that wait for their split while ``sample`` runs."""
 DROPPED = "dropped.parquet"
 """The examples left out by ``sample`` and ``select``, with reasons."""
 

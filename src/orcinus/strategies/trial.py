@@ -191,6 +191,7 @@ class _Trials:
         group_of: Callable[[Example], str],
         groups: Sequence[str],
     ) -> None:
+        self._config = config
         self._strategies, self._probe = strategies, probe
         self._generic, self._teaching, self._context = generic, teaching, context
         self._group_of = group_of
@@ -272,6 +273,10 @@ class _Trials:
         names = [strategy.name for strategy in running]
         items = [item for name in names for item in self._of_choosing(answers[name])]
         known = {(e.task, e.id): e for e in self._choosing}
+        if self._config.proxy == "agreement":
+            items = label_by_agreement(items, known)
+        if not any(item.verdict.value for item in items):
+            return list(running)  # nothing is judged yet, or all are at the floor
         keep = [names.index(USUAL)] if USUAL in names else []
         belief = believe(
             {

@@ -10,6 +10,7 @@ the same values; what quantization has lost stays lost.
 import hashlib
 import shutil
 import tempfile
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,8 +31,8 @@ def converted(file: Path) -> Path:
     """
     folder = file.with_name(f"{file.name}.model")
     made_from = folder / _MADE_FROM
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "blake2b").hexdigest()[:32]
+    status = file.stat()
+    digest = _digest(file, status.st_size, status.st_mtime_ns)
     if made_from.is_file() and made_from.read_text(encoding="utf-8") == digest:
         return folder
     if any(find_spec(name) is None for name in ("torch", "transformers", "gguf")):
@@ -42,6 +43,7 @@ def converted(file: Path) -> Path:
         _convert(file, part)
         write_atomically(part / _MADE_FROM, digest.encode())
         shutil.rmtree(folder, ignore_errors=True)
+        part.chmod(file.parent.stat().st_mode & 0o777)  # a temporary folder is for its owner alone
         part.rename(folder)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be converted: {one_line(str(error))}") from error
@@ -49,6 +51,13 @@ def converted(file: Path) -> Path:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+@cache
+def _digest(file: Path, size: int, changed_ns: int) -> str:
+    """Return a hash of a file, read once for each of its versions."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "blake2b").hexdigest()[:32]
 
 
 def _convert(file: Path, folder: Path) -> None:
