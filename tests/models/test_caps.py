@@ -261,7 +261,7 @@ def test_silence_is_one_line_on_what_is_waited_for(
 
     asyncio.run(go())
     assert notes[0].startswith("teach: no call has ended for ")
-    assert notes[0].endswith("they wait: 1 for a reply of slow")
+    assert notes[0].endswith("waiting for: a reply of slow (1)")
 
 
 FEW_FILES = textwrap.dedent(
@@ -309,5 +309,5 @@ def test_few_file_descriptors_mean_fewer_calls_in_flight(tmp_path: Path) -> None
         server.kill()
         server.communicate()
     note, answers = done.stdout.splitlines()
-    assert "calls in flight in place of 512: this process may open 64 files" in note
+    assert "calls in flight instead of 512: this process may open 64 files" in note
     assert answers == "200"

@@ -170,6 +170,31 @@ def test_a_server_that_answers_nothing_stops_the_step_at_its_first_call(
     assert all(judged.verdict.value == 1.0 for judged in found)
 
 
+def test_a_request_that_alone_is_forbidden_is_its_own_error_and_is_not_asked_again(
+    teacher: Teacher,
+) -> None:
+    def answer(body: dict[str, Any], head: bytes) -> tuple[int, Any]:
+        alone = body["messages"][-1]["content"] == "7?"
+        return refused(403, "not for you") if alone else ok()
+
+    found = teacher.ask(answer)
+    assert [judged.attempt.error is not None for judged in found] == [n == 7 for n in range(20)]
+    assert found[7].attempt.permanent
+    teacher.ask(answer)
+    assert teacher.calls == []
+
+
+def test_a_key_that_loses_its_rights_stops_the_step_and_nothing_is_remembered(
+    teacher: Teacher,
+) -> None:
+    def answer(body: dict[str, Any], head: bytes) -> tuple[int, Any]:
+        return ok() if len(teacher.calls) <= 16 else refused(403, "no rights")
+
+    with pytest.raises(CompleterError, match="no rights"):
+        teacher.ask(answer, count=200)
+    assert len(teacher.calls) < 60
+
+
 def test_eight_times_the_same_error_stops_the_step_and_is_asked_again(teacher: Teacher) -> None:
     def answer(body: dict[str, Any], head: bytes) -> tuple[int, Any]:
         number = len(teacher.calls)

@@ -264,6 +264,8 @@ ONE_TEMPERATURE = "Unsupported value: 'temperature' does not support 0. Only the
         (429, "insufficient_quota You exceeded your current quota", "top it up"),
         (403, "Your account's billing is not active", "top it up"),
         (401, "wrong", "(key from KEY)"),
+        (403, "The key has no right to it", "check the rights of the key from KEY"),
+        (403, "Your account was flagged", "check the rights of the key from KEY"),
     ],
 )
 def test_an_error_of_the_configuration_stops_and_names_the_key(
@@ -284,10 +286,20 @@ def test_an_error_of_the_configuration_stops_and_names_the_key(
         (429, "Rate limit reached. Add a payment method at /account/billing to raise it."),
         (429, "You exceeded your current quota, see billing. Please retry in 32s."),
         (400, "content_filter the prompt was filtered"),
+        (403, "m requires moderation and your input was flagged for violence"),
+        (403, "blocked by our Content Policy"),
     ],
 )
 def test_an_error_of_one_request_or_of_a_moment_does_not_stop(status: int, said: str) -> None:
     assert not refusal(status, json.dumps({"error": {"message": said}}).encode()).fatal
+
+
+def test_an_error_in_a_list_of_one_keeps_its_message_and_its_advice() -> None:
+    content = json.dumps([{"error": {"code": 400, "message": UNSUPPORTED}}]).encode()
+    error = refusal(400, content, caller=CALLER)
+    assert error.fatal
+    assert f"HTTP 400: 400 {UNSUPPORTED}" in str(error)
+    assert "set teacher.max_tokens_field: max_completion_tokens" in str(error)
 
 
 def test_a_url_without_its_version_is_named() -> None:

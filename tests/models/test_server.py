@@ -103,6 +103,16 @@ def test_odd_parameters_get_a_400_that_names_them_as_openai_does() -> None:
     serve(work)
 
 
+def test_a_top_p_of_zero_is_greedy_and_not_its_opposite() -> None:
+    async def work(port: int, student: Student) -> None:
+        for top_p in (0, 0.0, 0.5):
+            await send(port, post({"messages": MESSAGES, "temperature": 1.5, "top_p": top_p}))
+        asked = [(found.sampling.temperature, found.sampling.top_p) for found in student.asked]
+        assert asked == [(0.0, 1.0), (0.0, 1.0), (1.5, 0.5)]
+
+    serve(work)
+
+
 def test_a_request_is_bounded_by_the_models_context() -> None:
     async def work(port: int, student: Student) -> None:
         for most in (10**9, 2000, None):
@@ -141,7 +151,8 @@ def test_a_malformed_request_gets_an_answer_and_no_traceback(
 
 def test_pages_of_other_sites_are_refused() -> None:
     async def work(port: int, student: Student) -> None:
-        for header in ("origin: http://evil.com", "origin: null", "origin: http://[::1"):
+        foreign = ("evil.com", "[::1", "203.0.113.5", "203.0.113.5:8124", "[2001:db8::1]", "lan")
+        for header in ("origin: null", *(f"origin: http://{place}" for place in foreign)):
             assert (await send(port, post({"messages": MESSAGES}, header)))[0] == 403
         rebound = post({"messages": MESSAGES}).replace(b"host: localhost", b"host: evil.com:8124")
         assert (await send(port, rebound))[0] == 403
@@ -149,6 +160,9 @@ def test_pages_of_other_sites_are_refused() -> None:
         for host in (b"127.0.0.1:9", b"[::1]:9", b"my-machine"):
             own = post({"messages": MESSAGES}, "origin: http://localhost:3000")
             assert (await send(port, own.replace(b"host: localhost", b"host: " + host)))[0] == 200
+        for place in (b"192.168.1.7:8124", b"[2001:db8::7]:8124", b"my-machine:8124"):
+            own = post({"messages": MESSAGES}, f"origin: http://{place.decode()}")
+            assert (await send(port, own.replace(b"host: localhost", b"host: " + place)))[0] == 200
 
     serve(work)
 

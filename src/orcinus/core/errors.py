@@ -22,6 +22,7 @@ ErrorClass = Literal[
     "server",
     "bad_request",
     "auth",
+    "forbidden",
     "quota",
     "not_found",
     "content_filter",

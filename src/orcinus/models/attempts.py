@@ -157,7 +157,7 @@ def _fit_descriptors(wanted: int, note: Callable[[str], None]) -> int:
     possible = max(1, (soft - used) // 2) if soft != resource.RLIM_INFINITY else wanted
     if possible < wanted:
         note(
-            f"{possible} calls in flight in place of {wanted}: this process may open {soft} files; "
+            f"only {possible} calls in flight instead of {wanted}: this process may open {soft} files; "
             "`ulimit -n` raises that"
         )
     return min(possible, wanted)
@@ -401,6 +401,8 @@ class _Asker:
             unreported = usage.tokens_unreported + tries.lost_tokens
             usage = replace(usage, tokens_unreported=unreported)
         messages, sampling = as_sent(request)
+        if error is not None and error.kind == "forbidden" and not self._first.answered:
+            self._first.answered = self._ledger.has_answer(self._run, self._step, self._model)
         stops = self._first.record(error)
         logprobs = completion.logprobs
         if completion.unknown_finish is not None:
@@ -438,11 +440,11 @@ class _Asker:
             elif now - since >= patience_s:
                 patience_s *= 2
                 waits = ", ".join(
-                    f"{count:,} for {what}" for what, count in Counter(self._waits.values()).items()
+                    f"{what} ({count:,})" for what, count in Counter(self._waits.values()).items()
                 )
                 self._ledger.note(
                     f"{self._step}: no call has ended for {(now - since) / 60:.0f} minutes; "
-                    f"they wait: {waits}"
+                    f"waiting for: {waits}"
                 )
             await asyncio.sleep(QUIET_S / 10)
 
@@ -513,7 +515,7 @@ def check_completion(completion: Completion) -> Completion:
         try:
             completion.text.encode()
         except UnicodeEncodeError as error:
-            raise CompleterError("bad_reply", f"the text is no Unicode: {error}") from error
+            raise CompleterError("bad_reply", f"the text is not Unicode: {error}") from error
     return completion
 
 

@@ -19,7 +19,7 @@ from orcinus.core.types import Attempt, Remote
 
 SAME_ERRORS = 8
 """Answers. If the first ones are all the same error, the step stops."""
-PER_REQUEST = ("bad_request", "content_filter", "bad_reply")
+PER_REQUEST = ("bad_request", "content_filter", "bad_reply", "forbidden")
 """Classes of errors that one request can have alone: the first call may be such a one."""
 FIRST_REPORT_S = 2.0
 """Seconds until the first line about refusals. Pauses of a second are no news."""
@@ -46,6 +46,8 @@ class FirstCalls:
         self._proven = remote is None
         self._sent = 0
         self._errors: list[str] = []
+        self._forbidden = 0
+        """Calls that the server forbade since the last answer."""
         self._changed = asyncio.Event()
         self._noted = False
         self._failed = self._kept = 0
@@ -83,7 +85,12 @@ class FirstCalls:
         """Record the end of a call; return the error that stops the step, if it should stop."""
         if error is None:
             self.answered = self._proven = True
+            self._forbidden = 0
             return None
+        if error.kind == "forbidden":
+            # A key that served other calls has its rights: this request alone is not allowed.
+            self._forbidden += 1
+            error.fatal = not (self.answered and self._forbidden < SAME_ERRORS)
         if not self._proven:
             self._errors.append(re.sub(r"\S*\d\S*", "#", str(error)))
             error = self._explain_stop(error) or error

@@ -20,7 +20,7 @@ _RETRIED = {408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529
 _CLASSES: Mapping[int, ErrorClass] = {
     401: "auth",
     402: "quota",
-    403: "auth",
+    403: "forbidden",
     404: "not_found",
     405: "not_found",
     408: "timeout",
@@ -53,6 +53,11 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 """Words about one request's size. They name parameters too, and other requests can succeed."""
+_MODERATED = re.compile(
+    r"moderat|\bflagged\b|content[ _-](?:policy|filter)|safety (?:policy|filter|system)",
+    re.IGNORECASE,
+)
+"""Words about what a request says, in a 403."""
 _FIELDS = ("temperature", "top_p", "seed", "stop", "logprobs", "presence_penalty", "n")
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
 _STEPS = {"judge": "judging.sampling", "student": "probe.sampling"}
@@ -96,7 +101,8 @@ def refusal(
         return _moved(status, location, caller)
     said = parse_error(content)
     kind: ErrorClass = _CLASSES.get(status, "server" if status >= 500 else "bad_request")
-    if "content_filter" in said or "content_policy" in said:
+    about_the_text = status == 403 and "account" not in said and _MODERATED.search(said)
+    if about_the_text or "content_filter" in said or "content_policy" in said:
         return CompleterError(
             "content_filter", f"HTTP {status}: {said}", permanent=status not in _RETRIED
         )
@@ -221,6 +227,8 @@ def parse_error(content: bytes) -> str:
     """Return the code and the message in the body of an error, on one line."""
     try:
         reply = orjson.loads(content)
+        if isinstance(reply, list) and len(reply) == 1:
+            reply = reply[0]  # as Google wraps errors
         error = reply["error"] if "error" in reply else reply.get("detail") or reply["message"]
         said = (
             f"{error.get('code') or error.get('type') or ''} {error['message']}"

@@ -60,7 +60,7 @@ _STATUS_OF_CODE: tuple[tuple[str, int], ...] = (
 )
 """HTTP status for a word in an error's code or type; the first that occurs counts."""
 MOST_TOKENS = 10**9
-"""Tokens. A larger count in a reply is no count of tokens."""
+"""Tokens. A larger count in a reply is not a count of tokens."""
 
 Refuse = Callable[[int, bytes], CompleterError]
 """Returns the error for an HTTP status and the body that came with it."""
@@ -93,7 +93,7 @@ def parse_replies(
         refuse: Makes the error where the reply is an error with the status 200.
 
     Raises:
-        CompleterError: The body is no chat completion, or an error in place of one.
+        CompleterError: The body is not a chat completion, or an error in place of one.
     """
     reply = read_json(body)
     if isinstance(reply, list) and len(reply) == 1:
@@ -127,7 +127,7 @@ def read_json(body: bytes) -> Any:
     order mark, broken UTF-8, UTF-16, and a backslash that escapes nothing.
 
     Raises:
-        CompleterError: It is no JSON.
+        CompleterError: It is not JSON.
     """
     try:
         return orjson.loads(body)
@@ -143,7 +143,7 @@ def read_json(body: bytes) -> Any:
             continue
     if text.startswith("<"):
         said = parse_error(body)
-        raise CompleterError("server", f"a reply that is no JSON: {said}") from strict
+        raise CompleterError("server", f"a reply that is not JSON: {said}") from strict
     raise CompleterError(
         "bad_reply", f"not valid JSON ({strict}); it starts {_quote_start(body)}"
     ) from strict

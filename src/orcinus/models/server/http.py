@@ -101,7 +101,7 @@ async def read_head(reader: asyncio.StreamReader, host: str) -> Head:
     if "transfer-encoding" in headers:
         raise HttpError(411, "send content-length, not transfer-encoding").closing()
     if not (length.isascii() and length.isdigit()):
-        raise HttpError(400, "content-length is no number").closing()
+        raise HttpError(400, "content-length is not a number").closing()
     return Head(method, path.partition("?")[0], headers, int(length[:20]))
 
 
@@ -122,11 +122,20 @@ async def read_body(reader: asyncio.StreamReader, head: Head, longest: int) -> b
 
 
 def _refuse_other_sites(headers: Mapping[str, str], host: str) -> None:
-    for name, given in (("host", headers.get("host")), ("origin", headers.get("origin"))):
-        if given is not None and not _is_own(_host_of(given), host):
-            raise HttpError(
-                403, f"{name} {given[:100]!r} is not this server; name its IP address"
-            ).closing()
+    """Refuse a request for another site's name, or from another site's page.
+
+    Raises:
+        HttpError: It is one.
+    """
+    own, origin = headers.get("host"), headers.get("origin")
+    if own is not None and not _is_own(_host_of(own), host):
+        raise HttpError(
+            403, f"host {own[:100]!r} is not this server; name its IP address"
+        ).closing()
+    if origin is None or _is_loopback(_host_of(origin)):
+        return
+    if own is None or origin.lower().partition("://")[2] != own.lower():
+        raise HttpError(403, f"origin {origin[:100]!r} is not this server").closing()
 
 
 def _host_of(given: str) -> str:
@@ -145,6 +154,14 @@ def _is_own(name: str, host: str) -> bool:
         known = {host.lower(), socket.gethostname().lower()}
         return name in known or (bool(name) and "." not in name and name != "null")
     return True
+
+
+def _is_loopback(name: str) -> bool:
+    """Return True for this machine as it names itself."""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
 
 
 async def linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -32,9 +32,11 @@ def sampling_of(asked: Mapping[str, Any], context: int | None) -> Sampling:
     name = newer if asked.get(newer) is not None else "max_tokens"
     most = _whole(asked, name, DEFAULT_MAX_TOKENS, least=1)
     seed = asked.get("seed")
+    top_p = _number(asked, "top_p", 1.0, 1.0)
     return Sampling(
-        temperature=_number(asked, "temperature", 0.0, HOTTEST),
-        top_p=_number(asked, "top_p", 1.0, 1.0) or 1.0,
+        # top_p 0 keeps the likeliest token alone, which is greedy decoding.
+        temperature=_number(asked, "temperature", 0.0, HOTTEST) if top_p else 0.0,
+        top_p=top_p or 1.0,
         max_tokens=most if context is None else min(most, context),
         stop=_stops(asked.get("stop")),
         seed=None if seed is None else _whole(asked, "seed", 0, least=-(2**63)),
