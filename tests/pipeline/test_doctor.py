@@ -13,12 +13,15 @@ from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.recipe_file import load_recipe
 
 
-def recipe(path: Path, port: int, **teacher: Any) -> Recipe:
+def recipe(path: Path, port: int, role: str, **changes: Any) -> Recipe:
     model = {"kind": "endpoint", "model": "m", "base_urls": [f"http://127.0.0.1:{port}/v1"]}
-    return load_recipe(write_recipe(path, teacher={**model, **teacher}))
+    assist = {"assist": {"sampling": {"max_tokens": 33}}} if role == "assistant" else {}
+    return load_recipe(write_recipe(path, **{role: {**model, **changes}}, **assist))
 
 
-def asked(tmp_path: Path, **teacher: Any) -> tuple[list[Finding], list[dict[str, Any]]]:
+def asked(
+    tmp_path: Path, role: str = "teacher", **changes: Any
+) -> tuple[list[Finding], list[dict[str, Any]]]:
     bodies: list[dict[str, Any]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -38,7 +41,7 @@ def asked(tmp_path: Path, **teacher: Any) -> tuple[list[Finding], list[dict[str,
 
     async def go() -> list[Finding]:
         async with socket_server(serve) as port:
-            loaded = recipe(tmp_path / "r.yaml", port, **teacher)
+            loaded = recipe(tmp_path / "r.yaml", port, role, **changes)
             return await examine(tmp_path, loaded, {}, ask=True)
 
     return asyncio.run(go()), bodies
@@ -56,3 +59,10 @@ def test_one_call_for_each_step_that_asks_the_teacher(tmp_path: Path) -> None:
     calls = [found for found in findings if found.what.startswith("call to the teacher as in")]
     assert [found.state for found in calls] == ["ok", "ok"]
     assert [body["max_completion_tokens"] for body in bodies] == [64, 8]
+
+
+def test_the_assistant_is_asked_as_its_own_step_asks_it(tmp_path: Path) -> None:
+    findings, bodies = asked(tmp_path, "assistant", max_tokens_field="max_completion_tokens")
+    calls = [found.what for found in findings if found.what.startswith("call to")]
+    assert calls == ["call to the assistant as in assist"]
+    assert [body["max_completion_tokens"] for body in bodies] == [33]

@@ -157,8 +157,8 @@ def _fit_descriptors(wanted: int, note: Callable[[str], None]) -> int:
     possible = max(1, (soft - used) // 2) if soft != resource.RLIM_INFINITY else wanted
     if possible < wanted:
         note(
-            f"only {possible} calls in flight instead of {wanted}: this process may open {soft} files; "
-            "`ulimit -n` raises that"
+            f"only {possible} calls in flight instead of {wanted}: this process may open {soft} "
+            "files; `ulimit -n` raises that"
         )
     return min(possible, wanted)
 

@@ -93,11 +93,11 @@ async def _call(
     role: str, model: EndpointConfig, recipe: Recipe, environment: Mapping[str, str]
 ) -> list[Finding]:
     """Make one call for each kind of sampling that the model is asked with."""
-    steps = (
-        {"judging": recipe.judging.sampling}
-        if role == "judge"
-        else {"teach": recipe.teach.sampling}
-    )
+    steps = {
+        "teacher": {"teach": recipe.teach.sampling},
+        "assistant": {"assist": recipe.assist.sampling},
+        "judge": {"judging": recipe.judging.sampling},
+    }[role]
     if role == "teacher" and "teacher" in recipe.evaluate.arms:
         steps["evaluate"] = recipe.evaluate.sampling
     once = model.model_copy(update={"patience": model.patience.model_copy(update={"tries": 2})})
