@@ -38,6 +38,7 @@ def verdicts(folder: Path, *rows: dict[str, Any] | str, explain: bool = False) -
         ("number", None, "There are 3 and 4 of them here. The answer is 7.", "7"),
         ("math", None, r"Half of it, so $x = \boxed{\frac12}$.", "0.5"),
         ("math", None, ["1/2", "2/4"], "0.5"),
+        ("math", None, r"$\boxed{3}$ and $\boxed{-3}$", r"$\boxed{3}$ and $\boxed{-3}$"),
         ("json", None, {"a": 1}, '{"a": 1}'),
         ("json", None, [1, 2], "[1, 2]"),
         ("list", None, ["a", "b"], "a, b"),

@@ -257,6 +257,12 @@ def test_a_worked_solution_has_its_answer_in_the_last_box(tmp_path: Path) -> Non
     assert (example.answer_type, example.reference) == ("math", r"\frac{1}{2}")
 
 
+def test_a_worked_solution_keeps_all_values_of_its_boxes(tmp_path: Path) -> None:
+    row = {"problem": "Roots?", "solution": r"They are $\boxed{3}$ and $\boxed{-3}$."}
+    (example,) = read(rows(tmp_path / "t.jsonl", row))
+    assert (example.answer_type, example.reference) == ("math", "3, -3")
+
+
 def test_a_spreadsheet_and_a_file_of_splits_are_named(tmp_path: Path) -> None:
     (tmp_path / "t.xlsx").write_bytes(b"PK\x03\x04rest")
     with pytest.raises(DataError, match="a spreadsheet; save its sheet as CSV"):

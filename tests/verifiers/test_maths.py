@@ -186,3 +186,10 @@ def test_the_event_loop_goes_on_while_the_library_works() -> None:
     pause, value = asyncio.run(longest_pause())
     assert value is None
     assert pause < 0.5
+
+
+def test_the_last_digit_of_a_huge_number_is_found_at_once() -> None:
+    began = time.process_time()
+    answer, reference = r"\boxed{1.6\times10^{8000}}", r"1.5\times10^{8000}"
+    assert judge(answer, "math", None, reference).value == 0.0
+    assert time.process_time() - began < 0.5  # seconds; a division for each place took longer

@@ -19,7 +19,7 @@ from orcinus.core.types import AnswerType
 from orcinus.tasks.files.examples import read_answer
 from orcinus.tasks.files.layouts import Unusable
 from orcinus.tasks.files.rows import read_rows
-from orcinus.verifiers.answers.maths import reference_piece
+from orcinus.verifiers.answers.solutions import reference_piece
 from orcinus.verifiers.answers.text import Outcome, cleaned, statement
 from orcinus.verifiers.rules import Reference, find_answer, judge
 
@@ -108,7 +108,7 @@ def _without_prose(kind: AnswerType, reference: Reference) -> Reference:
             raise Unusable(f"the reference {reference[:40]!r} is not JSON ({error.msg})") from error
     if kind not in ("number", "math", "exact", "spans"):
         return reference
-    piece = reference_piece(reference) or reference
+    piece = reference_piece(reference)
     prose = len(piece.split()) > _SHORT_REFERENCE and len(_NUMBER.findall(piece)) > 1
     if kind == "number" and prose:
         found = find_answer(piece, kind, None)

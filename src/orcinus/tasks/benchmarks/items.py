@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orcinus.tasks.files.layouts import Unusable, draft_of
+from orcinus.verifiers.answers.solutions import last_box
 
 Fields = Mapping[str, Any]
 
@@ -72,27 +73,12 @@ def _gsm8k(row: Fields) -> Iterator[Item]:
 
 def _maths(row: Fields) -> Iterator[Item]:
     solution = str(row["solution"])
-    reference = row.get("answer") or last_boxed(solution)
+    box = last_box(solution)
+    reference = row.get("answer") or (box and box.content)
     if reference is None:
         raise Unusable("the solution holds no \\boxed{…}, so there is no reference")
     meta = {name: row[name] for name in ("level", "type", "subject") if row.get(name)}
     yield Item(question=str(row["problem"]), reference=str(reference), solution=solution, meta=meta)
-
-
-def last_boxed(text: str) -> str | None:
-    r"""Return the content of the last ``\boxed{…}``, ``\fbox{…}`` or ``\boxed x``, or None."""
-    at = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
-    if at < 0:
-        return None
-    rest = text[at:].removeprefix("\\boxed").removeprefix("\\fbox")
-    if not rest.startswith("{"):
-        return rest.split("$")[0].strip() or None
-    depth = 0
-    for i, character in enumerate(rest):
-        depth += {"{": 1, "}": -1}.get(character, 0)
-        if depth == 0:
-            return rest[1:i].strip()
-    return None
 
 
 def _mmlu(row: Fields) -> Iterator[Item]:

@@ -21,6 +21,7 @@ from orcinus.core.fingerprint import fingerprint
 from orcinus.core.types import AnswerType, Example
 from orcinus.tasks.files.layouts import RowDraft, Unusable, names_of, text_of
 from orcinus.tasks.files.rows import kind_of
+from orcinus.verifiers.answers.solutions import after_hashes, reference_piece
 
 _TYPES = get_args(AnswerType)
 _YES_NO = {"yes", "no", "true", "false"}
@@ -346,9 +347,9 @@ def reference_text(value: Any, answer_type: AnswerType) -> str:
         return orjson.dumps(_plain_value(value, "the reference")).decode()
     text = text_of(value, "reference").strip()
     if answer_type == "math":
-        text = _in_last_box(text)
+        text = reference_piece(text)
     if answer_type == "number":
-        text = _after_hashes(text)
+        text = after_hashes(text)
         if not any(character.isdigit() for character in text):
             raise Unusable(
                 f"the reference {text[:60]!r} holds no number, but the answer type is number; "
@@ -435,25 +436,7 @@ def _is_number(value: Any) -> bool:
         return math.isfinite(value)
     if not isinstance(value, str):
         return isinstance(value, int)
-    return _NUMBER.fullmatch(_after_hashes(value).strip()) is not None
-
-
-def _after_hashes(text: str) -> str:
-    """Return what follows ``####`` on the last line, as in GSM8K; without one, ``text``."""
-    _, mark, answer = text.rpartition("####")
-    answer = answer.strip()
-    return answer if mark and answer and "\n" not in answer else text
-
-
-def _in_last_box(text: str) -> str:
-    r"""Return what a worked solution such as MATH's has in its last ``\boxed{}``; else ``text``."""
-    start = text.rfind("\\boxed{")
-    depth = 0
-    for at in range(start + len("\\boxed"), len(text) if start >= 0 else 0):
-        depth += (text[at] == "{") - (text[at] == "}")
-        if depth == 0:
-            return text[start + len("\\boxed{") : at].strip() or text
-    return text
+    return _NUMBER.fullmatch(after_hashes(value).strip()) is not None
 
 
 def _identity(given: Any, task: str, prompt: str, reference: str | tuple[str, ...] | None) -> str:

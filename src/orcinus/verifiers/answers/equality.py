@@ -566,23 +566,27 @@ def _step(node: Node) -> Fraction | None:
     value = abs(_exact(node, {}))
     if not value:
         return None
-    step = Fraction(1)
-    while value / step % 1:
-        step /= 10
-    while not value / (step * 10) % 1:
-        step *= 10
-    return step
+    twos, fives = _count_factor(value.denominator, 2)[0], _count_factor(value.denominator, 5)[0]
+    if twos or fives:
+        return Fraction(1, 10 ** max(twos, fives))
+    twos, fives = _count_factor(value.numerator, 2)[0], _count_factor(value.numerator, 5)[0]
+    return Fraction(10 ** min(twos, fives))
+
+
+def _count_factor(number: int, factor: int) -> tuple[int, int]:
+    """Return how often a factor divides a number, and what is left of the number."""
+    if number % factor:
+        return 0, number
+    times, left = _count_factor(number, factor * factor)  # few steps, also for 10**8000
+    return (2 * times, left) if left % factor else (2 * times + 1, left // factor)
 
 
 def _is_decimal(node: Node) -> bool:
     """Return True for 1.5, -1.5, 1.5 × 10^3 and 1.5 %."""
     if node.kind == "number":
         value = Fraction(node.value)
-        twos_and_fives = value.denominator
-        for prime in (2, 5):
-            while twos_and_fives % prime == 0:
-                twos_and_fives //= prime
-        return value.denominator != 1 and twos_and_fives == 1
+        left = _count_factor(_count_factor(value.denominator, 2)[1], 5)[1]
+        return value.denominator != 1 and left == 1
     if node.kind in ("negative", "percent"):
         return _is_decimal(node.parts[0])
     if node.kind == "product" and node.parts[1].kind == "power":

@@ -79,7 +79,6 @@ _SIGNS = {
     "⟨": "(", "⟩": ")", "{": "{", "}": "}", "θ": "theta", "λ": "lambda", "μ": "mu",
 }  # fmt: skip
 _RELATIONS = ("=", "<", ">", "<=", ">=", "!=", "~=", "in")
-_MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!=", "~=": "~="}
 UNITS = set_of_words(
     "unit units dollar dollars cent cents euro euros pound pounds rupee rupees usd eur "
     "degree degrees deg mm cm dm km m ft feet foot inch inches in yard yards yd mile miles "
@@ -139,11 +138,7 @@ def is_words(text: str) -> bool:
 _TEXT_BLOCK = re.compile(
     r"\\(?:" + "|".join(sorted(_TEXT_COMMANDS)) + r")\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
-_POWER_OF_UNIT = re.compile(r"\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d)")
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?![\d,]|\.\d*,)")
-_ENVIRONMENT = re.compile(
-    r"\\begin\s*\{(?:array|tabular)\}\s*\{[^{}]*\}|\\(begin|end)\s*\{([a-zA-Z]*)\*?\}"
-)
 _MATRICES = ("matrix", "pmatrix", "bmatrix", "vmatrix", "Vmatrix", "Bmatrix", "smallmatrix",
              "array")  # fmt: skip
 

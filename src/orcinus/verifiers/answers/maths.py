@@ -24,6 +24,7 @@ from orcinus.verifiers.answers.equality import (
 from orcinus.verifiers.answers.expressions import LONGEST, Node, is_words, read_expression
 from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.math_library import Comparison
+from orcinus.verifiers.answers.solutions import boxes, last_boxes, reference_piece
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
     Statement,
@@ -106,14 +107,6 @@ def find_math(
         return FoundAnswer(words, "words") if words else None
 
     return find_final(text, read, cut_off=cut_off)
-
-
-def reference_piece(reference: str) -> str:
-    """Return the answer in a reference that is a whole solution, with a box or behind ####."""
-    if "\\boxed" in reference or "\\fbox" in reference:
-        boxes = _last_boxes(reference)
-        return ", ".join(boxes) if boxes else reference
-    return reference.rpartition("####")[2].strip() if "####" in reference else reference
 
 
 def _find_in_text(text: str, *, words: bool) -> FoundAnswer:
@@ -241,55 +234,19 @@ def _is_expression(text: str) -> bool:
     return read_expression(bare) is not None and bool(_MATHEMATICAL.search(bare))
 
 
-_BOX_OR_BRACE = re.compile(r"\\f?boxed\s*\{|\\fbox\s*\{|\{|\}")
-_BETWEEN_BOXES = re.compile(
-    r"(?:[\s$,;.]|\\q?quad|\\[,;:! ()\[\]]|\b(?:and|or)\b|\\text\s*\{\s*(?:and|or)\s*\})*"
-)
-"""All that may stand between two boxes that are one answer."""
-_SEPARATOR = re.compile(r",|;|quad|\b(?:and|or)\b")
-"""What must: without it the second box replaces the first."""
-
-
 def _join_boxes(text: str, last: str, values: int) -> FoundAnswer:
     r"""Return the last box with those that it continues: ``\boxed{3} or \boxed{-3}``.
 
     If the reference has more values than that, return as many of the last boxes.
     """
-    run = _last_boxes(text)
+    run = last_boxes(text)
     if not run or run[-1] != last:
         run = [last]
     if len(run) == 1 and values > 1 and not any(count_values(t) > 1 for t in _readings(last)):
-        boxes = list(dict.fromkeys(box for box, _, _ in _boxes(text)))
-        run = boxes[-values:] if len(boxes) >= values else run
+        every = list(dict.fromkeys(box.content for box in boxes(text) if box.end))
+        run = every[-values:] if len(every) >= values else run
     joined = ", ".join(dict.fromkeys(run))
     return FoundAnswer(joined or None, "expression" if joined else "the box is empty")
-
-
-def _last_boxes(text: str) -> list[str]:
-    """Return the contents of the last box and of those before it with only "and" between."""
-    boxes = _boxes(text)
-    run: list[str] = []
-    start = None
-    for content, begin, end in reversed(boxes):
-        gap = "" if start is None else text[end:start]
-        if run and not (_BETWEEN_BOXES.fullmatch(gap) and _SEPARATOR.search(gap)):
-            break
-        run.append(content)
-        start = begin
-    return run[::-1]
-
-
-def _boxes(text: str) -> list[tuple[str, int, int]]:
-    """Return the content, the begin and the end of each box that closes, in order."""
-    found = []
-    opened: list[re.Match[str]] = []
-    for mark in _BOX_OR_BRACE.finditer(text):
-        if mark[0] != "}":
-            opened.append(mark)
-        elif opened and (start := opened.pop())[0] != "{":
-            content = text[start.end() : min(mark.start(), start.end() + LONGEST)]
-            found.append((content.strip(), start.start(), mark.end()))
-    return found
 
 
 # Comparing it with the reference.

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from orcinus.core.types import Confidence
 from orcinus.verifiers.answers.channels import final_channel, plain_text
 from orcinus.verifiers.answers.corrections import Correction, bare_answer, correction, restated
+from orcinus.verifiers.answers.solutions import last_box, last_hash
 from orcinus.verifiers.answers.tails import without_preamble, without_tail
 
 
@@ -73,9 +74,6 @@ _OPEN_TAG = re.compile(r"<(answer|final_answer|final)>", re.IGNORECASE)
 _JSON = re.compile(
     r"[\"'](?:final_)?answer[\"']\s*:\s*(\"(?:[^\"\\]|\\.)*\"|'[^']*'|\[[^\]]*\]|[^,}\n]+)",
     re.IGNORECASE,
-)
-_HASH = re.compile(
-    r"(?<!#)####[ \t]*(?!\s*(?:final\s+)?answer)(\S.*)$", re.MULTILINE | re.IGNORECASE
 )
 _MARKER = re.compile(
     r"""(?:
@@ -292,14 +290,12 @@ def statements(text: str) -> list[Statement]:
         end = text.lower().find(f"</{tag[1].lower()}", tag.end())
         inside = text[tag.end() : end if end >= 0 else len(text)]
         places.append(Statement(inside.strip(), "tag", tag.start()))
-    if "\\boxed" in text or "\\fbox" in text:
-        box = last_box(text)
-        if box is not None:
-            places.append(Statement(box, "boxed", max(text.rfind("\\boxed"), text.rfind("\\fbox"))))
+    if (box := last_box(text)) is not None:
+        places.append(Statement(box.content, "boxed", box.start))
     if text.endswith(("}", "```")) and (values := list(_JSON.finditer(text))):
         places.append(Statement(values[-1][1].strip("\"' "), "json", len(text)))
-    if "####" in text and (lines := list(_HASH.finditer(text))):
-        places.append(Statement(lines[-1][1], "hash", lines[-1].start()))
+    if (line := last_hash(text)) is not None:
+        places.append(Statement(line[1], "hash", line.start()))
     places.extend(_announcements(text))
     return sorted(places, key=lambda place: place.start, reverse=True)
 
@@ -356,20 +352,6 @@ def is_broken_off(text: str) -> bool:
         or ("\\boxed{" in end and last_box(text) is None)
         or (_OPEN_CLAUSE.search(end) is not None and len(end.split()) > _SHORT_TEXT)
     )
-
-
-def last_box(text: str) -> str | None:
-    r"""Return the content of the last ``\\boxed{…}``; None if it is not closed."""
-    at = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
-    start = text.find("{", at)
-    if start < 0:
-        return text[at:].split()[1].strip("$.") if len(text[at:].split()) > 1 else None
-    depth = 0
-    for i in range(start, len(text)):
-        depth += (text[i] == "{") - (text[i] == "}")
-        if depth == 0:
-            return text[start + 1 : i].strip()
-    return None
 
 
 def first_line(text: str) -> str:
