@@ -1,9 +1,11 @@
 """A server of one's own publishes which student answers; the ledger tells students apart by it."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from orcinus.core.errors import ConfigError
@@ -16,7 +18,8 @@ from orcinus.models.remote.endpoint import EndpointConfig
 from orcinus.models.server.chat_api import chat_server
 from orcinus.pipeline.model_argument import folder_name, model_config
 from orcinus.pipeline.recipe_file import parse_recipe
-from orcinus.pipeline.run import with_revisions
+from orcinus.pipeline.run import run_recipe, with_revisions
+from orcinus.runs.context import Runtime, Silent
 from orcinus.runs.ledger import attempt_id
 
 
@@ -43,7 +46,7 @@ def identities(fingerprint: str | None) -> list[tuple[str, str]]:
                     "train": {"stages": [{"epochs": 1}]},
                 }
             )
-            found.append((await with_revisions(recipe, {})).teacher)
+            found.append((await with_revisions(recipe, {}, Path("none"))).teacher)
             return found
 
     request = chat_request((Message(role="user", content="2 + 2?"),), Sampling())
@@ -85,3 +88,80 @@ def test_a_student_s_folder_carries_its_message_and_keeps_its_identity(tmp_path:
     (tmp_path / "orcinus.json").write_text('{"system"', encoding="utf-8")
     with pytest.raises(ConfigError, match=r"orcinus\.json: is damaged"):
         trained_system(tmp_path)
+
+
+class Notes(Silent):
+    """Keeps the lines of a run."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_a_server_that_is_off_has_the_revision_of_the_run_s_finished_steps(
+    tmp_path: Path,
+) -> None:
+    config = EndpointConfig(model="m", base_urls=("http://127.0.0.1:9/v1",), omit=("seed",))
+    for seconds, revision in enumerate(("old", "aa11")):
+        known = {"teacher": config.model_copy(update={"revision": revision}).identity()}
+        folder = tmp_path / f"teach-{revision}"
+        folder.mkdir()
+        (folder / "step.json").write_bytes(orjson.dumps({"config": {"models": [known]}}))
+        os.utime(folder / "step.json", (seconds, seconds))
+    recipe = parse_recipe(
+        {
+            "name": "r",
+            "tasks": [{"path": "x.jsonl", "verifier": "judge"}],
+            "student": {"kind": "scratch"},
+            "teacher": config.model_dump(),
+            "judge": {**config.model_dump(), "model": "another"},
+            "train": {"stages": [{"epochs": 1}]},
+        }
+    )
+    told: list[str] = []
+    found: Any = asyncio.run(with_revisions(recipe, {}, tmp_path, told.append))
+    assert (found.teacher.revision, found.judge.revision) == ("aa11", None)
+    [line] = told
+    assert line.startswith("http://127.0.0.1:9/v1 does not answer; m is taken to be")
+    assert line.endswith("the revision aa11 that made teach-aa11")
+
+
+@pytest.mark.slow
+def test_a_finished_run_stays_done_when_its_server_is_off(tmp_path: Path) -> None:
+    runtime = Runtime(workspace=tmp_path / "runs", ledger_path=tmp_path / "ledger.sqlite")
+
+    async def run(url: str) -> tuple[set[str], list[str]]:
+        recipe = parse_recipe(
+            {
+                "name": "r",
+                "tasks": [{"generator": "sums", "count": 12, "size": [2, 3]}],
+                "strategies": ["direct"],
+                "student": {"kind": "scratch"},
+                "teacher": {
+                    "kind": "endpoint",
+                    "model": "student",
+                    "base_urls": [url],
+                    "omit": ["seed"],
+                    "patience": {"tries": 1},
+                },
+                "assign": {"fixed": "direct"},
+                "train": {"stages": [{"epochs": 1}]},
+            }
+        )
+        told = Notes()
+        folder = await run_recipe(recipe, None, runtime, told, base=tmp_path, until="teach")
+        return {path.name for path in folder.glob("*-*")}, told.lines
+
+    async def go() -> None:
+        answering = FunctionConfig(function=f"{__name__}:reply").open()
+        async with chat_server(answering, name="student", fingerprint="aa11") as url:
+            made, told = await run(url)
+        assert not any("aa11" in line for line in told)
+        again, told = await run("http://127.0.0.1:9/v1")
+        assert again == made
+        [line] = [line for line in told if "aa11" in line]
+        assert line.startswith("http://127.0.0.1:9/v1 does not answer; student is taken to be")
+
+    asyncio.run(go())

@@ -79,7 +79,7 @@ async def plan_recipe(
     """
     base = base_of(recipe_path, base)
     run_dir = await run_recipe(recipe, recipe_path, runtime, progress, base=base, until="sample")
-    recipe = await with_revisions(recipe, runtime.secrets)
+    recipe = await with_revisions(recipe, runtime.secrets, run_dir)
     steps = {step.name: step for step in steps_of(recipe, base)}
     keys = _Keys(runtime.secrets)
     models = Models(recipe.roles(base), replace(runtime, secrets=keys))

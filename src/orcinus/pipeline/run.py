@@ -6,10 +6,13 @@
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.files import link_folder, write_atomically
@@ -19,6 +22,7 @@ from orcinus.models.configs import SelfConfig
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.remote.endpoint import EndpointConfig
 from orcinus.models.remote.published import with_revision
+from orcinus.models.remote.refusals import without_password
 from orcinus.models.roles import Models
 from orcinus.pipeline.method import steps_of
 from orcinus.pipeline.recipe import Recipe
@@ -67,8 +71,8 @@ async def run_recipe(
     base = base_of(recipe_path, base)
     modules = base if recipe_path is None else modules_folder(recipe_path)
     text = dump_recipe(recipe).encode() if recipe_path is None else recipe_path.read_bytes()
-    recipe = await with_revisions(recipe, runtime.secrets)
     run_dir = runtime.workspace / recipe.name
+    recipe = await with_revisions(recipe, runtime.secrets, run_dir, progress.note)
     steps = [
         step
         for step in steps_of(recipe, base, until=until)
@@ -117,14 +121,63 @@ async def run_recipe(
     return run_dir
 
 
-async def with_revisions(recipe: Recipe, secrets: Mapping[str, str]) -> Recipe:
-    """Return the recipe, its endpoints with the revision that their servers publish."""
+async def with_revisions(
+    recipe: Recipe,
+    secrets: Mapping[str, str],
+    run_dir: Path,
+    note: Callable[[str], None] = lambda said: None,
+) -> Recipe:
+    """Return the recipe, its endpoints with the revision that their servers publish.
+
+    The revision of a server that is down is the one that the run's finished steps know: a step
+    that is done stays done.
+
+    Args:
+        recipe: The recipe.
+        secrets: The environment, in which the recipe names keys.
+        run_dir: The run's folder.
+        note: Receives a line for each revision that is assumed.
+    """
     update: dict[str, Any] = {}
     for role in ("student", "teacher", "assistant", "judge"):
         config = getattr(recipe, role)
         if isinstance(config, EndpointConfig):
-            update[role] = await with_revision(config, secrets)
+            update[role] = await with_revision(
+                config, secrets, last_known=partial(_last_revision, config, run_dir, note)
+            )
     return recipe.model_copy(update=update)
+
+
+def _last_revision(
+    config: EndpointConfig, run_dir: Path, note: Callable[[str], None]
+) -> str | None:
+    """Return the revision of a model that the newest finished step names; None if none does."""
+    known_as = re.compile(rf"{re.escape(config.model)}@(.+?)(?: \(without .*\))?")
+    steps = sorted(
+        run_dir.glob(f"*/{layout.STEP}"), key=lambda path: path.stat().st_mtime, reverse=True
+    )
+    for path in steps:
+        for name in _models_in(orjson.loads(path.read_bytes()).get("config")):
+            if match := known_as.fullmatch(name):
+                note(
+                    f"{without_password(config.base_urls[0])} does not answer; {config.model} is "
+                    f"taken to be the revision {match[1]} that made {path.parent.name}"
+                )
+                return match[1]
+    return None
+
+
+def _models_in(value: Any) -> Iterator[str]:
+    """Yield the names of all models in a step's configuration."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key == "model" and isinstance(item, str):
+                yield item
+            else:
+                yield from _models_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _models_in(item)
 
 
 def base_of(recipe_path: Path | None, base: Path | None) -> Path:

@@ -9,7 +9,7 @@ one's own.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import orjson
 
@@ -48,11 +48,20 @@ async def served_models(
         await wire.aclose()
 
 
-async def with_revision(config: EndpointConfig, secrets: Mapping[str, str]) -> EndpointConfig:
+async def with_revision(
+    config: EndpointConfig,
+    secrets: Mapping[str, str],
+    *,
+    last_known: Callable[[], str | None] = lambda: None,
+) -> EndpointConfig:
     """Return an endpoint with the fingerprint that its server publishes as its revision.
 
-    A configuration that names a revision comes back as it is; so does one whose server does not
-    answer.
+    A configuration that names a revision comes back as it is.
+
+    Args:
+        config: The endpoint.
+        secrets: The environment, in which the configuration names keys.
+        last_known: Returns the revision to assume when the server does not answer.
     """
     url = config.base_urls[0]
     if config.revision or config.batch is not None or not url.startswith("http://"):
@@ -62,6 +71,7 @@ async def with_revision(config: EndpointConfig, secrets: Mapping[str, str]) -> E
             served_models(url, config.api_key_env, secrets, config.headers), WAIT_S
         )
     except (CompleterError, ConfigError, TimeoutError):
-        return config
-    fingerprint = served.get(config.model)
+        fingerprint = last_known()
+    else:
+        fingerprint = served.get(config.model)
     return config.model_copy(update={"revision": fingerprint}) if fingerprint else config
