@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -25,11 +25,12 @@ from orcinus.core.types import (
     Usage,
     WorstCase,
 )
-from orcinus.models.attempts import attempt_all, relax_garbage_collection
+from orcinus.models.attempts import _Asker, attempt_all, relax_garbage_collection
 from orcinus.models.remote.endpoint import Endpoint, EndpointConfig, Price
 from orcinus.models.remote.wire import Patience
+from orcinus.runs import ledger as ledger_module
 from orcinus.runs.budget import Budget
-from orcinus.runs.ledger import Ledger
+from orcinus.runs.ledger import Ledger, attempt_id
 from orcinus.verifiers.verify import by_answer_type
 
 
@@ -348,6 +349,45 @@ def test_a_cap_that_stops_a_fallback_keeps_what_arrived(tmp_path: Path) -> None:
     model = Programmer()
     ask([program_request(number) for number in range(6)], model, tmp_path / "l.sqlite")
     assert len(model.asked) <= 9 - 5
+
+
+def test_a_claim_is_held_until_the_reply_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "GATHER_S", 0.3)
+
+    async def go(ledger: Ledger) -> None:
+        asker = _Asker(Model(), ledger, run="r", step="s", concurrency=1, budget=None)
+        [(_, future)] = asker.recall_or_ask([request(1)])
+        assert isinstance(future, asyncio.Future)
+        await asyncio.sleep(0.1)
+        await asker.aclose()
+        assert future.cancelled()
+        identity = attempt_id(request(1), "echo")
+        assert not ledger.claim(identity)
+        while not ledger.known([identity]):
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)
+        assert ledger.claim(identity)
+
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        asyncio.run(go(ledger))
+
+
+@pytest.mark.parametrize(
+    "change", [{"reasoning": "\ud800"}, {"latency_s": float("nan")}, {"latency_s": float("inf")}]
+)
+def test_a_reply_that_cannot_be_stored_is_the_error_of_one_call(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    class Odd(Model):
+        async def complete(self, request: Request) -> Completion:
+            found = await super().complete(request)
+            return replace(found, **change) if request.sample else found
+
+    first, second = ask([request(1), request(1, sample=1)], Odd(), tmp_path / "l.sqlite")
+    assert first.attempt.error is None
+    assert (second.attempt.error or "").startswith("bad_reply: ")
 
 
 def test_the_garbage_collector_runs_as_before_afterwards() -> None:

@@ -18,6 +18,7 @@ from orcinus.core.errors import StoreError
 from orcinus.core.types import Attempt, Example, Message, Request, Sampling, Usage
 from orcinus.runs import ledger_schema as module
 from orcinus.runs.ledger import Ledger, attempt_id
+from orcinus.runs.status import run_status
 
 
 def request(number: int) -> Request:
@@ -183,19 +184,42 @@ def test_forgotten_errors_are_asked_again_and_their_spending_stays(tmp_path: Pat
         assert list(ledger.verify()) == []
 
 
-def test_a_fresh_ledger_forgets_older_answers_and_keeps_their_spending(tmp_path: Path) -> None:
+def recalled(ledger: Ledger, number: int = 0) -> str | None:
+    [found] = ledger.recall([request(number)], [attempt_id(request(number), "m")], "m")
+    return None if found is None else found.text
+
+
+def test_a_fresh_answer_replaces_an_older_one_which_stays_booked(tmp_path: Path) -> None:
     path = tmp_path / "l.sqlite"
     commit(path, (request(0), attempt(request(0), "old")))
-    ids = [attempt_id(request(0), "m")]
+
+    async def store(ledger: Ledger, made: Attempt) -> None:
+        await ledger.commit(made, request(0), run="r", step="teach")
+
     with Ledger(path, fresh=True) as ledger:
-        spent = ledger.spent("r")
-        assert ledger.recall([request(0)], ids, "m") == [None]
-        assert ledger.spent("r") == spent
-        assert list(ledger.verify()) == []
-    commit(path, (request(0), attempt(request(0), "new")))
+        assert (recalled(ledger), ledger.known([attempt_id(request(0), "m")])) == (None, 0)
+        asyncio.run(store(ledger, attempt(request(0), "", "server: down")))
     with Ledger(path) as ledger:
-        [found] = ledger.recall([request(0)], ids, "m")
-        assert found is not None
-        assert found.text == "new"
-        assert ledger.spent("r")[0] == 2 * spent[0]
+        assert recalled(ledger) == "old"
+    with Ledger(path, fresh=True) as ledger:
+        asyncio.run(store(ledger, attempt(request(0), "new")))
+        assert recalled(ledger) == "new"
+        asyncio.run(store(ledger, attempt(request(0), "newer")))
+        assert recalled(ledger) == "new"
+    with Ledger(path) as ledger:
+        assert recalled(ledger) == "new"
+        assert ledger.spent("r")[0] == 4 * 0.5
         assert list(ledger.verify()) == []
+
+
+def test_the_status_sums_the_tokens_that_no_usage_reports(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    items = [replace(request(n), example=replace(request(n).example, task=f"t{n}")) for n in (0, 1)]
+    made = [
+        replace(attempt(item), task=item.example.task, usage=Usage(tokens_unreported=7))
+        for item in items
+    ]
+    commit(path, *zip(items, made, strict=True))
+    (tmp_path / "r").mkdir()
+    [row] = run_status(tmp_path / "r", path).spend
+    assert (row.calls, row.tokens_unreported) == (2, 14)

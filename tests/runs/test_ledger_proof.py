@@ -1,6 +1,8 @@
 """The ledger names what is not as it was written, and no failure of it leaves a call waiting."""
 
 import asyncio
+import errno
+import os
 import random
 import shutil
 import sqlite3
@@ -15,6 +17,8 @@ from benchmarks.chaos import count_missed_flips
 from tests.runs.test_ledger import attempt, commit, request
 
 from orcinus.core.errors import StoreError
+from orcinus.core.types import WorstCase
+from orcinus.runs import claims
 from orcinus.runs import ledger as module
 from orcinus.runs.budget import Budget
 from orcinus.runs.ledger import Ledger, attempt_id
@@ -139,6 +143,50 @@ def test_a_ledger_of_the_first_schema_is_migrated(tmp_path: Path) -> None:
         assert list(ledger.verify()) == []
         Budget(ledger=ledger, run="r", usd=100.0, tokens=None)
         assert ledger.spent("r") == (3.75, 37)  # with the hold of the process that was killed
+        assert sum(row.tokens_unreported for row in ledger.spend("r")) == 9
+        ledger._reader.execute("UPDATE attempts SET cost_usd = 7")
+        assert any("is not what was written" in line for line in ledger.verify())
+
+
+def test_a_damaged_table_is_one_line_also_where_answers_are_looked_for(tmp_path: Path) -> None:
+    fill(tmp_path / "l.sqlite", 1)
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        ledger._reader.execute("ALTER TABLE attempts RENAME TO others")
+        with pytest.raises(StoreError, match="damaged"):
+            ledger.has_answer("r", "s", "m")
+
+
+def test_a_disk_without_room_for_the_claims_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, offset: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", refuse, raising=False)
+        with pytest.raises(StoreError, match="claims: cannot be written: No space left"):
+            Ledger(tmp_path / "l.sqlite")
+    assert claims._open_files == {}
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    with Ledger(tmp_path / "l.sqlite") as ledger:  # a system without that function
+        assert ledger.claim(attempt(request(0)).id)
+    status = (tmp_path / "l.sqlite-claims").stat()
+    assert status.st_blocks * 512 >= status.st_size > 2**20
+
+
+def test_a_grant_is_given_back_although_its_call_was_cancelled(tmp_path: Path) -> None:
+    async def go(ledger: Ledger) -> None:
+        budget = Budget(ledger=ledger, run="r", usd=1.0, tokens=None)
+        call = asyncio.create_task(budget.reserve(WorstCase(usd=0.25, tokens=5)))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled()
+        await budget.close()
+        assert ledger._rows("SELECT count(*) FROM holds") == [(0,)]
+
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        asyncio.run(go(ledger))
 
 
 def test_a_full_disk_is_one_line_for_every_waiting_call(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def evaluate(
     budget_tokens: Annotated[int | None, typer.Option(min=0, help="Hard cap in tokens.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Forget answers in the ledger, and ask again.")
+        bool, typer.Option("--fresh", help="Ask again although the ledger has answers.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Results. Default: RUNS/evaluate-MODEL.")

@@ -319,8 +319,15 @@ class _Asker:
                 if known is not None and self._is_final(known):
                     return _Found(known, recalled=True)
             async with self._first.one_call():
-                attempt, fatal, committed = await self._attempt(request, identity)
+                attempt, fatal, tries, committed = await self._attempt(request, identity)
+                try:
+                    # Shielded: once a reply has arrived, being cancelled must not lose it.
+                    await asyncio.shield(committed)
+                finally:
+                    if self._budget is not None:
+                        self._budget.settle(tries.worst, tries.reserved, attempt)
         finally:
+            # Until the reply is on disk, no other process may pay for it again.
             if committed is None or committed.done():
                 self._ledger.unclaim(identity)
             else:
@@ -344,8 +351,8 @@ class _Asker:
 
     async def _attempt(
         self, request: Request, identity: str
-    ) -> tuple[Attempt, CompleterError | None, "asyncio.Future[None]"]:
-        """Call the model once and commit the attempt before returning it."""
+    ) -> tuple[Attempt, CompleterError | None, Tries, "asyncio.Future[None]"]:
+        """Call the model once and queue the attempt; the future is done once it is on disk."""
         budget = self._budget
         tries = Tries(
             lambda: self._completer.worst_case(request),
@@ -376,13 +383,7 @@ class _Asker:
                 budget.forfeit(tries.worst, sent)
                 budget.release(tries.worst, tries.reserved - sent)
             raise
-        try:
-            # Shielded: once a reply has arrived, being cancelled must not lose it.
-            await asyncio.shield(committed)
-        finally:
-            if budget is not None:
-                budget.settle(tries.worst, tries.reserved, attempt)
-        return attempt, fatal, committed
+        return attempt, fatal, tries, committed
 
     async def _call(
         self, request: Request, identity: str, tries: Tries
@@ -492,7 +493,7 @@ def check_completion(completion: Completion) -> Completion:
     """Return a completion that the ledger can store.
 
     Raises:
-        CompleterError: A model returned counts, a cost or a text that cannot be right.
+        CompleterError: A model returned counts, a cost, a time or a text that cannot be right.
     """
     usage = completion.usage
     # A model of the user's own may return anything.
@@ -511,11 +512,14 @@ def check_completion(completion: Completion) -> Completion:
         raise CompleterError("bad_reply", f"a model cannot have used {counts} tokens")
     if not 0 <= completion.cost_usd < math.inf:
         raise CompleterError("bad_reply", f"a call cannot cost {completion.cost_usd} dollars")
-    if not completion.text.isascii():
-        try:
-            completion.text.encode()
-        except UnicodeEncodeError as error:
-            raise CompleterError("bad_reply", f"the text is not Unicode: {error}") from error
+    if not 0 <= completion.latency_s < math.inf:
+        raise CompleterError("bad_reply", f"a call cannot take {completion.latency_s} seconds")
+    for text in (completion.text, completion.reasoning):
+        if text is not None and not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise CompleterError("bad_reply", f"the text is not Unicode: {error}") from error
     return completion
 
 

@@ -10,7 +10,7 @@ from orcinus.core.config import Config
 from orcinus.core.errors import BudgetError
 from orcinus.core.types import Attempt, WorstCase
 from orcinus.runs.ledger import Ledger
-from orcinus.runs.ledger_writing import Caps
+from orcinus.runs.ledger_writing import Caps, Grant
 
 ASK_EVERY_S = 0.25
 """Seconds between two looks whether another process has given back a part of the budget."""
@@ -35,6 +35,8 @@ class Budget:
         self._released = asyncio.Event()
         self._releases = 0
         self._asking = asyncio.Lock()
+        self._asked: asyncio.Future[Grant] | None = None
+        """The last question to the ledger for a larger block."""
         self._others_hold = False
         self._refused: tuple[float, int] | None = None
         self._refused_at = 0.0
@@ -120,6 +122,8 @@ class Budget:
 
     async def close(self) -> None:
         """Release the block, once no call is in flight, and book what was forfeited."""
+        if self._asked is not None and not self._asked.done():
+            await asyncio.wait([self._asked])
         if self.holder is None or not (self._block_tokens or self._lost_tokens):
             return
         if self._in_flight_tokens:  # another list of requests shares this budget
@@ -162,22 +166,29 @@ class Budget:
             need[0] + self._in_flight_usd + usd,
             need[1] + self._in_flight_tokens + worst.tokens,
         )
-        grant = await self._ledger.acquire(
+        self._asked = self._ledger.acquire(
             self._run,
             holder,
             need=(max(0.0, need[0]), max(0, need[1])),
             want=(max(0.0, want[0]), max(0, want[1])),
             caps=self._caps,
         )
+        self._asked.add_done_callback(self._add_grant)
+        # Shielded: a grant counts also where the call that asked for it is cancelled.
+        grant = await asyncio.shield(self._asked)
         self._others_hold = grant.held_by_others
         self._spent_by_all = grant.spent_usd, grant.spent_tokens
         if not grant.granted:
             self._refused, self._refused_at = need, time.monotonic()
             return False
         self._refused = None
-        self._block_usd += grant.usd
-        self._block_tokens += grant.tokens
         return True
+
+    def _add_grant(self, asked: "asyncio.Future[Grant]") -> None:
+        """Add to the block what the ledger has granted."""
+        if not asked.cancelled() and asked.exception() is None:
+            self._block_usd += asked.result().usd
+            self._block_tokens += asked.result().tokens
 
     def _exhausted(self, worst: WorstCase) -> str:
         usd, tokens = self._spent_by_all

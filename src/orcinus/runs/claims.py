@@ -73,17 +73,43 @@ class Claims:
             self._key, self._file = key, _open_files[key]
             self._file.users += 1
         self._mine: set[int] = set()
+        try:
+            self._open_table()
+        except BaseException:
+            self._leave_file()
+            raise
+
+    def _open_table(self) -> None:
         self._own = random.getrandbits(_RANDOM_BITS - 1) + 1
         self._token = self._own.to_bytes(_SLOT_BYTES)
         size = _SLOT_BYTES * (1 + _SLOTS)
-        if os.fstat(self._file.descriptor).st_size < size:
-            os.ftruncate(self._file.descriptor, size)
+        self._allocate(size)
         self._table = mmap.mmap(self._file.descriptor, size)
         self._in_table: Counter[int] = Counter()
         """Claims of this ledger by slot."""
         self._claimed: dict[str, int | None] = {}
         """The slot of each claim; None for one that is a lock."""
         self._is_first = self._arrive()
+
+    def _allocate(self, size: int) -> None:
+        """Give the file its blocks on disk: a write to a missing one would kill the process."""
+        descriptor = self._file.descriptor
+        old = os.fstat(descriptor).st_size
+        if old >= size:
+            return
+        try:
+            try:
+                os.posix_fallocate(descriptor, old, size - old)
+            except (AttributeError, OSError) as error:  # macOS has no such function
+                if getattr(error, "errno", None) == errno.ENOSPC:
+                    raise
+                while old < size:
+                    old += os.pwrite(descriptor, bytes(size - old), old)
+        except OSError as error:
+            raise StoreError(
+                f"{self._file.path}: cannot be written: {error.strerror}; it needs "
+                f"{size / 2**20:.0f} MiB, so free some space and run again"
+            ) from error
 
     def _arrive(self) -> bool:
         """Show the other processes that this one is here; return True if there is none yet."""
@@ -167,9 +193,13 @@ class Claims:
         """Release all locks, and close the file unless another ledger of this process uses it."""
         for identity in tuple(self._claimed):
             self.unclaim(identity)
+        self._table.close()
+        self._leave_file()
+
+    def _leave_file(self) -> None:
+        """Release the locks, and close the file unless another ledger of this process uses it."""
         for byte in tuple(self._mine):
             self.release(byte)
-        self._table.close()
         with _guard:
             self._file.users -= 1
             if self._file.users == 0:

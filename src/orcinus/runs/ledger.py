@@ -36,6 +36,7 @@ from orcinus.runs.high_water import HighWater
 from orcinus.runs.ledger_checks import problems_of, problems_of_spend
 from orcinus.runs.ledger_schema import (
     ATTEMPT_COLUMNS,
+    CREATED,
     DAMAGE,
     RECALLED_COLUMNS,
     attempt_hash,
@@ -160,11 +161,6 @@ class _Work:
     done: "Future[Any]"
 
 
-_CREATED = RECALLED_COLUMNS.index("created")
-FORGOTTEN = "forgotten: to be asked again"
-"""The error in place of an answer that a user wants asked again."""
-
-
 def _log(text: str) -> None:
     logging.getLogger("orcinus").warning(text)
 
@@ -186,7 +182,7 @@ class Ledger:
             path: The file. Two small ones lie beside it: its claims and its mark.
             read_only: Change nothing.
             note: Receives one line on what a user should know, such as a damaged row.
-            fresh: Forget every older answer that is recalled, so that it is asked again.
+            fresh: Recall no older answer: it is asked again, and a new answer replaces it.
 
         Raises:
             StoreError: The file is not a ledger, is newer than this version, is an older copy of
@@ -244,24 +240,22 @@ class Ledger:
         self._reader.close()
 
     def _connect(self, marked: tuple[str, int] | None) -> tuple[sqlite3.Connection, int]:
-        """Return a connection, and the version of the schema that it found."""
+        """Return a connection, and the version of its schema."""
         try:
             uri = f"{self.path.resolve().as_uri()}?mode={'ro' if self._read_only else 'rwc'}"
             connection = sqlite3.connect(
                 uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
             connection.create_function("row_hash", -1, row_hash, deterministic=True)
-            if self._read_only:
-                version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            else:
+            if not self._read_only:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 # 40 MB of log, because a checkpoint writes every changed page, and the pages of the
                 # index change all the time.
                 connection.execute("PRAGMA wal_autocheckpoint = 10000")
-                version = migrate(connection, self.path, may_be_old=marked is None)
+                migrate(connection, self.path, may_be_old=marked is None)
             connection.execute("SELECT id FROM attempts LIMIT 1")
-            return connection, version
+            return connection, int(connection.execute("PRAGMA user_version").fetchone()[0])
         except DAMAGE as error:
             raise self._explained(error, "not a usable ledger") from error
 
@@ -387,7 +381,7 @@ class Ledger:
                 amounts[0] += write.attempt.cost_usd
                 amounts[1] += write.attempt.usage.total
         with _Transaction(self._writer, self.path, self._explained):
-            store_attempts(self._writer, rows)
+            store_attempts(self._writer, rows, fresh_from=self._fresh_from)
             for (run, holder), (usd, tokens) in spent.items():
                 change_hold(self._writer, run, holder, usd=-usd, tokens=-tokens)
             for item in batch:
@@ -474,8 +468,9 @@ class Ledger:
         return self._locks().is_alone
 
     def unclaim(self, identity: str) -> None:
-        """Give up a claim, after the attempt is committed."""
-        self._locks().unclaim(identity)
+        """Give up a claim, after the attempt is committed. Closing the ledger gives up all."""
+        if self._claims is not None:
+            self._claims.unclaim(identity)
 
     def claimed_by(self, identity: str) -> str:
         """Return who has claimed a request, in words."""
@@ -499,17 +494,19 @@ class Ledger:
     ) -> list[Attempt | None]:
         """Return the committed attempt of each id, in their order; None where there is none.
 
-        A row that is not as it was written counts as none, and is noted.
+        A row that is not as it was written counts as none, and is noted. So does an older one
+        where fresh answers are wanted: it stands until a new answer replaces it.
         """
         marks = ",".join("?" * len(ids))
         rows = self._rows(
             f"SELECT {', '.join(RECALLED_COLUMNS)} FROM attempts WHERE id IN ({marks})", ids
         )
-        found = {row[0]: row for row in rows if is_intact_attempt(row) or self._note_damage(row)}
-        old = [row[0] for row in found.values() if row[_CREATED] < self._fresh_from]
-        if old:
-            self._forget_answers(old)
-            found = {name: row for name, row in found.items() if row[_CREATED] >= self._fresh_from}
+        found = {
+            row[0]: row
+            for row in rows
+            if (is_intact_attempt(row) or self._note_damage(row))
+            and row[CREATED] >= self._fresh_from
+        }
         return [
             None if row is None else _attempt(request, row, model)
             for request, row in (
@@ -530,9 +527,10 @@ class Ledger:
         """Return how many of these ids need no further call."""
         marks = ",".join("?" * len(ids))
         query = (
-            f"SELECT count(*) FROM attempts WHERE id IN ({marks}) AND (error IS NULL OR permanent)"
+            f"SELECT count(*) FROM attempts WHERE id IN ({marks}) AND (error IS NULL OR permanent) "
+            "AND created >= ?"
         )
-        return int(self._rows(query, ids)[0][0])
+        return int(self._rows(query, [*ids, self._fresh_from])[0][0])
 
     def has_answer(self, run: str, step: str, model: str) -> bool:
         """Return whether any call of a step to a model was answered."""
@@ -540,22 +538,7 @@ class Ledger:
             "SELECT 1 FROM attempts WHERE run = ? AND step = ? AND model = ? AND error IS NULL "
             "LIMIT 1"
         )
-        return self._reader.execute(query, (run, step, model)).fetchone() is not None
-
-    def _forget_answers(self, ids: Sequence[str]) -> None:
-        """Turn attempts into errors that are asked again; what they cost stays booked."""
-        where = f"WHERE id IN ({','.join('?' * len(ids))})"
-        changed = {"error": f"'{FORGOTTEN}'", "permanent": "0"}
-        hashed = ", ".join(changed.get(name, name) for name in RECALLED_COLUMNS[:-1])
-        values = ", ".join(f"{name} = {value}" for name, value in changed.items())
-        with _Transaction(self._reader, self.path, self._explained) as connection:
-            connection.execute(
-                f"UPDATE attempts SET {values}, hash = row_hash({hashed}) {where}", ids
-            )
-            for (run,) in connection.execute(f"SELECT DISTINCT run FROM attempts {where}", ids):
-                rebuild_spend(connection, run)
-            state = count_commit(connection, uuid.uuid4().hex)
-        self._mark.write(*state)
+        return bool(self._rows(query, (run, step, model)))
 
     def attempts(self) -> Iterator[tuple[str, bytes, bytes]]:
         """Yield id, request and reply of every attempt; the latter two as JSON."""

@@ -72,6 +72,7 @@ STATE_COLUMNS = ["ledger", "commits", "hash"]
 
 RECALLED_COLUMNS = [name for name in ATTEMPT_COLUMNS if name != "request"]
 """What a recall reads of an attempt: all but the request."""
+CREATED = RECALLED_COLUMNS.index("created")
 _REPLY = RECALLED_COLUMNS.index("reply")
 _HASH_BYTES = 16
 _HASHED_AT_ONCE = 2047
@@ -215,8 +216,8 @@ def is_intact(row: Sequence[Any]) -> bool:
         return False
 
 
-def migrate(connection: sqlite3.Connection, path: Path, *, may_be_old: bool = True) -> int:
-    """Bring the schema up to date; return the version that it had.
+def migrate(connection: sqlite3.Connection, path: Path, *, may_be_old: bool = True) -> None:
+    """Bring the schema up to date.
 
     Args:
         connection: Outside a transaction.
@@ -245,7 +246,6 @@ def migrate(connection: sqlite3.Connection, path: Path, *, may_be_old: bool = Tr
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number + 1}")
         connection.execute("COMMIT")
-    return version
 
 
 def schema_of(connection: sqlite3.Connection) -> set[tuple[Any, ...]]:

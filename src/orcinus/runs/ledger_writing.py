@@ -15,6 +15,7 @@ from orcinus.runs.claims import HOLDERS_FROM, Claims
 from orcinus.runs.ledger_schema import (
     ATTEMPT_COLUMNS,
     CALL_COLUMNS,
+    CREATED,
     HOLD_COLUMNS,
     RECALLED_COLUMNS,
     SPEND_COLUMNS,
@@ -60,19 +61,22 @@ class Grant:
     """True when another process may give back a part of the budget."""
 
 
-def store_attempts(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+def store_attempts(
+    connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], *, fresh_from: float = 0.0
+) -> None:
     """Write attempts, and add them to the spending.
 
     Args:
         connection: In a transaction.
         rows: Each with the values of ``ATTEMPT_COLUMNS``.
+        fresh_from: An answer replaces those from before this time, in Unix seconds.
     """
     connection.execute("SAVEPOINT attempts")
     try:
         _insert_many(connection, "attempts", ATTEMPT_COLUMNS, rows)
     except sqlite3.IntegrityError:
         connection.execute("ROLLBACK TO attempts")
-        _replace_attempts(connection, rows)
+        _replace_attempts(connection, rows, fresh_from)
     connection.execute("RELEASE attempts")
     sums: dict[SpendKey, list[Any]] = {}
     for row in rows:
@@ -87,11 +91,13 @@ def store_attempts(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...
     add_to_spend(connection, sums)
 
 
-def _replace_attempts(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+def _replace_attempts(
+    connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], fresh_from: float
+) -> None:
     """Write attempts of which some have an earlier row.
 
-    An answer replaces an error or a damaged row. What is replaced, or came second, was paid for
-    too: it is kept as one of the ``other_calls``.
+    An answer replaces an error, a damaged row, or an answer from before ``fresh_from``. What is
+    replaced, or came second, was paid for too: it is kept as one of the ``other_calls``.
     """
     standing = _read_attempts(connection, [row[0] for row in rows])
     kept: dict[str, tuple[Any, ...]] = {}
@@ -99,7 +105,12 @@ def _replace_attempts(connection: sqlite3.Connection, rows: Sequence[tuple[Any, 
     for row in rows:
         recalled = _without_request(row)
         old = standing.get(row[0])
-        if old is None or old[_ERROR] is not None or not is_intact_attempt(old):
+        if (
+            old is None
+            or old[_ERROR] is not None
+            or not is_intact_attempt(old)
+            or (old[CREATED] < fresh_from and recalled[_ERROR] is None)
+        ):
             standing[row[0]], kept[row[0]] = recalled, row
         else:
             old = recalled

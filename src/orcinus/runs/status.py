@@ -68,6 +68,7 @@ def _sum_over_tasks(rows: list[SpendRow]) -> Iterator[SpendRow]:
             tokens_in=sum(item.tokens_in for item in items),
             tokens_out=sum(item.tokens_out for item in items),
             cost_usd=sum(item.cost_usd for item in items),
+            tokens_unreported=sum(item.tokens_unreported for item in items),
         )
 
 
