@@ -92,3 +92,33 @@ def test_explain_shows_the_piece_and_the_reference_as_read(tmp_path: Path) -> No
     (found,) = verdicts(tmp_path, row, explain=True)
     assert (found["piece"], found["reference"]) == ("4.", "4")
     assert found["reason"].startswith("marker")
+
+
+@pytest.mark.parametrize(
+    ("finish", "value", "reason"),
+    [
+        ("length", None, "cut off before an answer was announced"),
+        ("max_output_tokens", None, "cut off before an answer was announced"),
+        ("MAX_TOKENS", None, "cut off before an answer was announced"),
+        ("incomplete", None, "cut off before an answer was announced"),
+        ("safety", None, "refused"),
+        ("error", None, "no answer came"),
+        ("end_turn", 1.0, "result of the equation"),
+        ("some other word", 1.0, "result of the equation"),
+        (None, 1.0, "result of the equation"),
+    ],
+)
+def test_the_end_of_a_response_is_read_as_servers_name_it(
+    tmp_path: Path, finish: str | None, value: float | None, reason: str
+) -> None:
+    row = {"answer_type": "number", "reference": "4", "response": "2 + 2 = 4", "finish": finish}
+    (found,) = verdicts(tmp_path, row)
+    assert (found["value"], found["reason"]) == (value, reason)
+
+
+@pytest.mark.parametrize("text", ["recipe for pie", "columns: two; skip_bad"])
+def test_an_error_keeps_the_words_of_the_data(tmp_path: Path, text: str) -> None:
+    row = {"answer_type": "number", "reference": text, "response": "4"}
+    (found,) = verdicts(tmp_path, row)
+    assert f"the reference {text!r} holds no number" in found["error"]
+    assert "answer_type:" not in found["error"]

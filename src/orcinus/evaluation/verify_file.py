@@ -15,24 +15,22 @@ from typing import Any, cast, get_args
 import orjson
 
 from orcinus.core.errors import DataError
-from orcinus.core.types import AnswerType
+from orcinus.core.types import AnswerType, Finish
+from orcinus.models.remote.replies import read_finish
 from orcinus.tasks.files.examples import read_answer
 from orcinus.tasks.files.layouts import Unusable
-from orcinus.tasks.files.rows import read_rows
+from orcinus.tasks.files.rows import SKIP_ADVICE, read_rows
 from orcinus.verifiers.answers.solutions import reference_piece
 from orcinus.verifiers.answers.text import Outcome, cleaned, statement
 from orcinus.verifiers.rules import Reference, find_answer, judge
 
 _TYPES = get_args(AnswerType)
-_CUT_OFF = ("length", "max_tokens", "MAX_TOKENS", "model_length")
-"""Values of ``finish`` that mean that the response stopped at the token limit."""
-_NO_ANSWER = {"error": "no answer came", "refusal": "refused", "content_filter": "refused"}
-"""Values of ``finish`` that mean that there is nothing to judge."""
+_NO_ANSWER: Mapping[Finish | None, str] = {"error": "no answer came", "refusal": "refused"}
+"""Ends of a response that leave nothing to judge, and the reason that is given."""
 _SHORT_REFERENCE = 6
 """Words. A longer reference is prose: its number is looked for behind an announcement."""
 _LONGEST_PIECE = 300
 """Characters of the piece that ``explain`` shows."""
-_OF_A_RECIPE = ("columns:", "skip_bad", "unlabelled", "recipe")
 
 
 def verify_file(path: Path, *, explain: bool = False) -> Iterator[dict[str, Any]]:
@@ -53,24 +51,20 @@ def verify_file(path: Path, *, explain: bool = False) -> Iterator[dict[str, Any]
         raise DataError(f"{path}: there is no such file")
     unreadable: list[str] = []
     for row in read_rows(str(path), unreadable.append):
-        yield from [_error_row(_advice_for_files(message)) for message in unreadable]
+        yield from [_error_row(message) for message in unreadable]
         unreadable.clear()
         identity = row.fields.get("id")
         try:
             yield {"id": identity, **_judge_row(row.fields, explain=explain)}
         except Unusable as error:
-            yield _error_row(f"{row.where}: {_advice_for_files(str(error))}", identity)
-    yield from [_error_row(_advice_for_files(message)) for message in unreadable]
+            yield _error_row(f"{row.where}: {error.problem}", identity)
+    yield from [_error_row(message) for message in unreadable]
 
 
 def _error_row(message: str, identity: object = None) -> dict[str, Any]:
-    return {"id": identity, "value": None, "answer": None, "reason": "error", "error": message}
-
-
-def _advice_for_files(message: str) -> str:
-    """Return a message of the importer without its advice on recipes, which do not matter here."""
-    parts = message.split("; ")
-    return "; ".join(part for part in parts if not any(word in part for word in _OF_A_RECIPE))
+    """Return the row of an error, without advice on a recipe: there is none here."""
+    error = message.removesuffix(SKIP_ADVICE)
+    return {"id": identity, "value": None, "answer": None, "reason": "error", "error": error}
 
 
 def _judge_row(fields: Mapping[str, Any], *, explain: bool) -> dict[str, Any]:
@@ -82,11 +76,11 @@ def _judge_row(fields: Mapping[str, Any], *, explain: bool) -> dict[str, Any]:
     kind = cast(AnswerType, answer_type)
     choices, reference = read_answer(kind, fields.get("choices"), fields.get("reference"))
     reference = _without_prose(kind, reference)
-    finish = str(fields.get("finish"))
+    finish = read_finish(str(fields.get("finish") or ""))
     if finish in _NO_ANSWER:
         outcome = Outcome(None, None, _NO_ANSWER[finish])
     else:
-        outcome = judge(response, kind, choices, reference, cut_off=finish in _CUT_OFF)
+        outcome = judge(response, kind, choices, reference, cut_off=finish == "length")
     verdict: dict[str, Any] = {
         "value": outcome.value,
         "answer": outcome.answer,

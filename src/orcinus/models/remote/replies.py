@@ -265,11 +265,16 @@ def _parse_finish(
     if isinstance(said, dict):
         said = said.get("type", said.get("reason", str(said)))
     word = "null" if said is None else str(said)
-    finish = _FINISH.get(word.strip().lower().replace("-", "_"))
+    finish = read_finish(word)
     if finish is not None:
         return finish, None
     full = max_tokens is not None and usage.tokens_out >= max_tokens
     return "length" if full else "stop", word[:40] or "(none)"
+
+
+def read_finish(word: str) -> Finish | None:
+    """Return how a reply ended by a server's word for it; None if the word is unknown."""
+    return _FINISH.get(word.strip().lower().replace("-", "_"))
 
 
 def _parse_content(content: Any) -> tuple[str, str]:

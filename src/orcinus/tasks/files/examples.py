@@ -313,8 +313,8 @@ def _reference(
         if unlabelled or answer_type in ("free", "program"):
             return None
         raise Unusable(
-            f"no reference, but the answer type is {answer_type}; name its column with "
-            "columns: {reference: …}, or set unlabelled: true"
+            f"no reference, but the answer type is {answer_type}",
+            "name its column with columns: {reference: …}, or set unlabelled: true",
         )
     if answer_type == "json" and not isinstance(value, str):
         return orjson.dumps(_plain_value(value, "the reference")).decode()
@@ -341,8 +341,9 @@ def reference_text(value: Any, answer_type: AnswerType) -> str:
     if isinstance(value, Mapping):
         if answer_type != "json":
             raise Unusable(
-                f"the reference is an object with {names_of(value)}; name the part that is right "
-                "with columns: {reference: COLUMN.PART}, or set answer_type: json"
+                f"the reference is an object with {names_of(value)}",
+                "name the part that is right with columns: {reference: COLUMN.PART}, "
+                "or set answer_type: json",
             )
         return orjson.dumps(_plain_value(value, "the reference")).decode()
     text = text_of(value, "reference").strip()
@@ -352,15 +353,15 @@ def reference_text(value: Any, answer_type: AnswerType) -> str:
         text = after_hashes(text)
         if not any(character.isdigit() for character in text):
             raise Unusable(
-                f"the reference {text[:60]!r} holds no number, but the answer type is number; "
-                "set answer_type: in the recipe"
+                f"the reference {text[:60]!r} holds no number, but the answer type is number",
+                "set answer_type: in the recipe",
             )
     if answer_type == "bool" and text.casefold().rstrip(".") not in _YES_NO:
         if (meaning := _TRUTHS.get(text.casefold().rstrip("."))) is not None:
             return meaning
         raise Unusable(
-            f"the reference {text[:60]!r} is not yes, no, true or false; "
-            "set answer_type: in the recipe"
+            f"the reference {text[:60]!r} is not yes, no, true or false",
+            "set answer_type: in the recipe",
         )
     return text
 

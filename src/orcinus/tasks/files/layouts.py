@@ -113,6 +113,11 @@ class RowDraft:
 class Unusable(ValueError):
     """A row cannot be used; the message says why and what to do."""
 
+    def __init__(self, problem: str, in_recipe: str = "") -> None:
+        """Take what is wrong, and what to change in the recipe where that is a cure."""
+        super().__init__(f"{problem}; {in_recipe}" if in_recipe else problem)
+        self.problem = problem
+
 
 class NoPrompt(Unusable):
     """No column has one of the names under which prompts are found."""
@@ -139,9 +144,11 @@ def text_of(value: Any, what: str) -> str:
         text = _digits(value, what)
     else:
         found = "missing" if value is None else f"{kind_of(value)}, not a text"
-        raise Unusable(f"the {what} is {found}; give a text, or name another column with columns:")
+        raise Unusable(
+            f"the {what} is {found}", "give a text, or name another column with columns:"
+        )
     if not text.strip():
-        raise Unusable(f"the {what} is empty; fill it, or set skip_bad: true to skip such rows")
+        raise Unusable(f"the {what} is empty", "fill it, or set skip_bad: true to skip such rows")
     if not text.isascii() and _SURROGATE.search(text):
         raise Unusable(
             f"the {what} holds half a character (a lone surrogate); "

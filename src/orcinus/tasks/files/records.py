@@ -311,7 +311,9 @@ def _with_answer(draft: RowDraft, example: Example) -> Example:
         Unusable: There is no answer.
     """
     if not draft.response or not draft.response.strip():
-        raise Unusable("no answer to take as a trace; name its column with columns: {response: …}")
+        raise Unusable(
+            "no answer to take as a trace", "name its column with columns: {response: …}"
+        )
     same = example.answer_type == "free" and example.reference == draft.response.strip()
     return replace(
         example,

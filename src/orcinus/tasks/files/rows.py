@@ -44,6 +44,8 @@ LARGEST_COLUMN = 2 * 2**30
 """Bytes of a column in one row group of a Parquet file, decompressed. Writers make 1 to 500 MB."""
 MOST_BLANK_LINES = 10_000
 """Blank lines before the rows of a JSON file, which are kept to number the others."""
+SKIP_ADVICE = "; fix the line, or set skip_bad: true to skip it"
+"""The end of the message about a line that is no JSON: what to do where a recipe names the file."""
 _ROWS_PER_BATCH = 128
 """Rows of a Parquet file that are converted at a time. A dictionary repeats a value of megabytes in
 a few bytes, so that memory is bounded by this many copies."""
@@ -188,10 +190,7 @@ def _jsonl_rows(lines: Iterable[bytes], source: str, report: Report) -> Iterator
         try:
             fields = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            report(
-                f"{where}: {_json_problem(line, error)}; "
-                "fix the line, or set skip_bad: true to skip it"
-            )
+            report(f"{where}: {_json_problem(line, error)}{SKIP_ADVICE}")
             continue
         if isinstance(fields, dict) and (fault := _repeated_name(line, fields)):
             report(f"{where}: {fault}")
