@@ -40,6 +40,8 @@ class Provider:
         self.worked_on: Counter[str] = Counter()
         self.refuse_next: list[str] = []
         """Error codes with which the next batches fail as a whole."""
+        self.refuse_creation: list[int] = []
+        """Statuses with which the next creations are refused."""
         self.lock = threading.Lock()
 
     def loses_reply(self) -> bool:
@@ -181,6 +183,10 @@ def handler(provider: Provider) -> type[BaseHTTPRequestHandler]:
                     return
                 if self.path == "/v1/files":
                     reply = provider.upload(_file_of(body))
+                elif self.path == "/v1/batches" and provider.refuse_creation:
+                    status = provider.refuse_creation.pop(0)
+                    self._send({"error": {"message": "as the test wants"}}, status=status)
+                    return
                 elif self.path == "/v1/batches":
                     reply = provider.create(json.loads(body))
                 else:
@@ -199,12 +205,12 @@ def handler(provider: Provider) -> type[BaseHTTPRequestHandler]:
                 else:
                     self._send(_page(provider, self.path))
 
-        def _send(self, reply: Any, *, always: bool = False) -> None:
+        def _send(self, reply: Any, *, always: bool = False, status: int = 200) -> None:
             content = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
             if provider.loses_reply() and not always:  # the work is done, but its reply is lost
                 self.close_connection = True
                 return
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("content-length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

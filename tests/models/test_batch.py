@@ -217,6 +217,41 @@ def test_the_budget_holds_for_batches_too(tmp_path: Path) -> None:
         assert 0.0 < ledger.spent("r")[0] <= 0.02
 
 
+@pytest.mark.parametrize("status", [400, 429])
+def test_a_batch_whose_creation_is_refused_costs_nothing(tmp_path: Path, status: int) -> None:
+    provider = Provider()
+    provider.refuse_creation = [status] * 99
+    with serve(provider) as url:
+        found = asyncio.run(ask(configured(url, tries=2), tmp_path, 3, usd=1.0))
+    assert all(item.attempt.error is not None for item in found)
+    assert {(item.attempt.cost_usd, item.attempt.usage.total) for item in found} == {(0.0, 0)}
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert ledger.spent("r") == (0.0, 0)
+
+
+def test_a_batch_that_may_have_been_created_is_booked_at_its_worst_case(tmp_path: Path) -> None:
+    provider = Provider()
+    provider.refuse_creation = [500] * 99
+    with serve(provider) as url:
+        found = asyncio.run(ask(configured(url, tries=1), tmp_path, 3, usd=1.0))
+    assert all(item.attempt.cost_usd > 0.0 for item in found)
+
+
+def test_a_line_is_read_with_the_limit_and_the_prompt_of_its_request(tmp_path: Path) -> None:
+    body = {"messages": [{"role": "user", "content": "2 + 2?"}], "max_tokens": 100}
+    batch = Batch.prepare(tmp_path, configured("http://127.0.0.1:9/v1"), {"a": body})
+    message = {"content": "<reflection>two and two</reflection>4"}
+    reply = {
+        "choices": [{"message": message, "finish_reason": "odd"}],
+        "usage": {"prompt_tokens": 20, "completion_tokens": 100},
+    }
+    line = {"custom_id": "a", "response": {"status_code": 200, "body": reply}}
+    (batch.folder / "output.jsonl").write_text(json.dumps(line), encoding="utf-8")
+    [(_, found)] = batch.answers()
+    assert isinstance(found, Completion)
+    assert (found.text, found.reasoning, found.finish) == ("4", "two and two", "length")
+
+
 @pytest.mark.slow
 def test_kills_at_random_moments_pay_nothing_twice(tmp_path: Path) -> None:
     server = subprocess.Popen(

@@ -42,6 +42,8 @@ MAX_OUTPUT_BYTES = 4 * 2**30
 """Bytes of a batch's replies, at most."""
 MAX_QUEUE_PAUSE_S = 600.0
 """Longest pause, in seconds, before a retry of a batch that the provider had no room for."""
+REQUESTS = "requests.jsonl"
+"""The file of a batch's requests, in its folder."""
 Progress = Literal["prepared", "sent", "ended", "refused"]
 _ENDED = {"completed", "failed", "expired", "cancelled"}
 
@@ -72,6 +74,8 @@ class Batch:
 
     def __init__(self, folder: Path, state: BatchState) -> None:
         self.folder, self.state = folder, state
+        self.may_exist = False
+        """True while the provider may have created it, and its reply was lost."""
 
     @classmethod
     def prepare(
@@ -104,7 +108,7 @@ class Batch:
             )
             for identity, body in bodies.items()
         )
-        write_atomically(batch.folder / "requests.jsonl", b"\n".join(lines) + b"\n")
+        write_atomically(batch.folder / REQUESTS, b"\n".join(lines) + b"\n")
         batch.save()
         return batch
 
@@ -119,18 +123,29 @@ class Batch:
     @property
     def may_be_charged(self) -> bool:
         """True once the provider may have begun to work on it."""
-        return self.state.file_id is not None and self.state.progress != "refused"
+        return self.may_exist or self.state.progress in ("sent", "ended")
 
     def ids(self) -> list[str]:
         """Return the ids of the requests, in order."""
-        return [row["custom_id"] for row in _read_rows(self.folder / "requests.jsonl")]
+        return [row["custom_id"] for row in _read_rows(self.folder / REQUESTS)]
 
     def answers(self) -> Iterator[tuple[str, Completion | CompleterError]]:
         """Yield (id, answer or error) for each request that the provider replied to."""
+        asked = {row["custom_id"]: row["body"] for row in _read_rows(self.folder / REQUESTS)}
         for name in ("output.jsonl", "errors.jsonl"):
             for row in _read_rows(self.folder / name):
-                if isinstance(row.get("custom_id"), str):
-                    yield row["custom_id"], _parse_outcome(row)
+                identity = row.get("custom_id")
+                if isinstance(identity, str):
+                    yield identity, self._read_line(row, asked.get(identity))
+
+    def _read_line(
+        self, row: Mapping[str, Any], body: Mapping[str, Any] | None
+    ) -> Completion | CompleterError:
+        """Return the outcome in a line, which is read knowing the body that was sent."""
+        if body is None:
+            return _parse_outcome(row, None, None)
+        prompt = "\n".join(message["content"] for message in body["messages"])
+        return _parse_outcome(row, body.get(self.state.config["max_tokens_field"]), prompt)
 
 
 def read_journal(journal: Path) -> list[Batch]:
@@ -312,8 +327,8 @@ class BatchEndpoint:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 (set on the futures)
-            if isinstance(error, CompleterError) and batch.may_be_charged:
-                error.cost_unknown = True
+            if isinstance(error, CompleterError):
+                error.cost_unknown = batch.may_be_charged  # not of the exchange, of the batch
             self._settle(ids, {}, error)
         else:
             lost = CompleterError(
@@ -428,7 +443,7 @@ class _Provider:
             after = f"&after={rows[-1]['id']}"
 
     async def _upload(self, batch: Batch) -> str:
-        content = (batch.folder / "requests.jsonl").read_bytes()
+        content = (batch.folder / REQUESTS).read_bytes()
 
         def form() -> FormBuilder:
             part = PartBuilder.from_bytes(content).file_name(f"orcinus-{batch.state.key}.jsonl")
@@ -449,12 +464,17 @@ class _Provider:
         patience = self._endpoint.config.patience
         for tried in range(1, patience.tries + 1):
             try:
-                return await self._fetch_once("POST", "/batches", body=orjson.dumps(body))
+                made = await self._fetch_once("POST", "/batches", body=orjson.dumps(body))
+                batch.may_exist = False
+                return made
             except CompleterError as error:
+                batch.may_exist = error.cost_unknown or error.kind == "bad_reply"
                 if error.permanent or tried == patience.tries:
                     raise
                 await asyncio.sleep(patience.pause_s(error, tried))
-                if (found := await self._find(batch.state.key)) is not None:
+                found = await self._find(batch.state.key)
+                batch.may_exist = False
+                if found is not None:
                     return found
         raise AssertionError("unreachable: the last try raises")
 
@@ -521,7 +541,9 @@ async def cancel(batch: Batch, *, secrets: Mapping[str, str]) -> None:
         await endpoint.aclose()
 
 
-def _parse_outcome(row: Mapping[str, Any]) -> Completion | CompleterError:
+def _parse_outcome(
+    row: Mapping[str, Any], max_tokens: int | None, prompt: str | None
+) -> Completion | CompleterError:
     """Return the answer in a line of the output or error file, or the reason why it has none."""
     response, error = row.get("response"), row.get("error")
     if isinstance(response, dict):
@@ -536,7 +558,7 @@ def _parse_outcome(row: Mapping[str, Any]) -> Completion | CompleterError:
                 cost_unknown=may_be_charged(status if isinstance(status, int) else 500, failed),
             )
         try:
-            return parse_replies(body)[0]
+            return parse_replies(body, max_tokens=max_tokens, prompt=prompt)[0]
         except CompleterError as unreadable:
             unreadable.cost_unknown = True
             return unreadable
