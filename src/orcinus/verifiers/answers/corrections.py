@@ -166,6 +166,17 @@ _CONFIRMED = re.compile(
     r"|same\s+(?:answer|result)|confirm(?:s|ed)?\b|no\s+(?:mistake|error)|not\s+wrong)",
     re.IGNORECASE,
 )
+"""What confirms an answer after a check."""
+_ADMITS = re.compile(
+    r"mistake|error|slip|typo|wrong|incorrect|inaccurate|\bmis\w|forgot|overlooked|mixed|oops"
+    r"|stand\s+corrected|take\s+that|retract|scratch|strike|erratum|my\s+bad|apolog|sorry"
+    r"|correct(?:ion|\s+(?:that|this|it|my))|not\s+(?:\w+\s+)?(?:right|correct)|n't|cannot",
+    re.IGNORECASE,
+)
+"""What makes a correction the admission of a mistake; the others may only check the answer."""
+_OLD_CONFIRMED = re.compile(r"\A(?!that|it|this|which)|still|stands|holds|same", re.IGNORECASE)
+"""A confirmation of the first answer in spite of a mistake: "the answer still stands"."""
+_BEFORE_CONFIRMED = re.compile(r"[\s,;]*(?:\b(?P<but>but|though|yet)|\b(?:and|so|yes))?[\s,]*\Z")
 _CUE = re.compile(
     r"""(?:\b(?:it|that|this|there|(?:the|my)\s+(?:\w+\s+){0,3}?\w+
               (?:\s+(?:here|then|instead))?)
@@ -199,19 +210,29 @@ def correction(text: str, since: int = 0) -> Correction | None:
     if not any(map(near.__contains__, _HINTS)):
         return None
     last: re.Match[str] | None = None
-    strong = False
+    strong = admits = False
     for match in _PATTERN.finditer(text, since):
         if since == 0 and not text[: match.start()].strip():  # nothing is said before it
             continue
+        admits = admits or _ADMITS.search(match[0]) is not None
         if match["strong"] is None and strong:
             continue
         last, strong = match, match["strong"] is not None
     if last is None:
         return None
-    rest = text[last.end() :]
-    if not rest.strip(" .!?,:") or _CONFIRMED.search(rest):
+    rest: str | None = text[last.end() :]
+    if rest and (confirmed := _CONFIRMED.search(rest)) is not None:
+        rest = _restated_before(rest, confirmed) if admits else None
+    return Correction(rest, strong) if rest and rest.strip(" .!?,:") else None
+
+
+def _restated_before(rest: str, confirmed: re.Match[str]) -> str | None:
+    """Return what an admitted mistake is replaced by, if that is what the text confirms."""
+    before = rest[: confirmed.start()]
+    end = _BEFORE_CONFIRMED.search(before)
+    if end is None or end["but"] or _OLD_CONFIRMED.search(confirmed[0]) or not restated(before):
         return None
-    return Correction(rest, strong)
+    return before[: end.start()]
 
 
 def restated(rest: str) -> str | None:
