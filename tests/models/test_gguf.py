@@ -97,3 +97,8 @@ def test_a_file_that_is_none_is_one_line(tmp_path: Path) -> None:
         LocalConfig(path="broken.gguf").at(tmp_path)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["broken.gguf"]
+
+
+def test_a_file_that_is_missing_is_no_name_on_the_hub(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nothing\.gguf: there is no such file"):
+        LocalConfig(path="nothing.gguf").at(tmp_path)

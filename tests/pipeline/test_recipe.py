@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import write_recipe
@@ -289,3 +290,18 @@ def test_what_the_teacher_decides_is_set_before_the_recipe_is_made() -> None:
     # The same from configurations in place of plain values, as self-improvement makes them.
     assert Recipe.model_validate({**dict(taught)}) == taught
     assert Recipe.model_validate({**dict(answered)}) == answered
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"name": "my run"}, "name: 'my run' is not a name: use letters, digits"),
+        ({"train": {"stages": []}}, "train.stages: needs at least 1 item"),
+        ({"tasks": [{"path": "t.csv", "instruction": ""}]}, "instruction: must not be empty"),
+    ],
+)
+def test_mistakes_are_told_in_the_words_of_a_recipe(
+    changes: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        load_recipe(write_recipe(tmp_path / "recipe.yaml", **changes))

@@ -293,6 +293,16 @@ def _describe(problem: Mapping[str, Any]) -> str:
             return f"must be true or false, this is {_yaml_kind(given)}"
         case "int_type" | "int_parsing" | "int_from_float":
             return f"must be a whole number, this is {_yaml_kind(given)}"
+        case "too_short":
+            least = context["min_length"]
+            return f"needs at least {least} item{'s' if least > 1 else ''}"
+        case "string_too_short":
+            return "must not be empty"
+        case "string_pattern_mismatch":  # only a name has a pattern
+            return (
+                f"{given!r:.60} is not a name: use letters, digits, dots, dashes and underscores, "
+                "starting with a letter or a digit"
+            )
         case "union_tag_not_found":
             return "the key 'kind' is missing"
         case "union_tag_invalid":

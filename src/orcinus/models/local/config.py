@@ -76,6 +76,8 @@ def model_folder(path: str, base: Path) -> Path | None:
         if not (folder / "config.json").is_file():
             raise ConfigError(f"{folder}: not a model folder: it has no config.json")
         return folder
+    if folder.suffix == gguf.SUFFIX:
+        raise ConfigError(f"{folder}: there is no such file")
     if path.startswith((".", "/", "~")) or path.count("/") > 1:
         raise ConfigError(f"{folder}: there is no such model folder")
     return None
