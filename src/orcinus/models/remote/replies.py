@@ -112,8 +112,7 @@ def parse_replies(
     if usage.tokens_out == 0 and any(_has_text(choice["message"]) for choice in listed):
         usage = Usage()
     listed = listed[:wanted]
-    lengths = [len(orjson.dumps(choice["message"], default=str)) for choice in listed]
-    shares = [usage] if len(listed) == 1 else _split_usage(usage, lengths)
+    shares = [usage] if len(listed) == 1 else _split_usage(usage, list(map(_length_of, listed)))
     return [
         _parse_choice(choice, share, max_tokens, prompt)
         for choice, share in zip(listed, shares, strict=True)
@@ -199,6 +198,10 @@ def _status_of(error: Any) -> int:
     return next(
         (status for word, status in _STATUS_OF_CODE if any(word in said for said in words)), 502
     )
+
+
+def _length_of(choice: dict[str, Any]) -> int:
+    return len(orjson.dumps(choice["message"], default=str))
 
 
 def _split_usage(usage: Usage, lengths: Sequence[int]) -> Iterator[Usage]:

@@ -40,6 +40,9 @@ _HARMONY = re.compile(
 )
 _HARMONY_WITHOUT_MARKS = re.compile(r"\Aanalysis(?P<inside>.+?)assistant\s?final", re.DOTALL)
 """Harmony channels whose marks a tokenizer dropped: ``analysis…assistantfinal…``."""
+_HARMONY_START = re.compile(r"analysis")
+_SIGNS = ("<", "[", "◁")
+"""Without one of these, and without the word above at its start, a text marks no reasoning."""
 _SOLUTION = re.compile(
     r"\A<\|begin_of_solution\|>(.*?)\s*(?:<\|end_of_solution\|>\s*)?\Z", re.DOTALL
 )
@@ -58,6 +61,8 @@ def split_thinking(text: str, prompt: str | None = None) -> tuple[str | None, st
     """
     if "<|channel|>" in text:
         return _split_channels(text)
+    if not _HARMONY_START.match(text) and not any(sign in text for sign in _SIGNS):
+        return None, text
     found: list[str] = []
     while (block := _leading_block(text, prompt)) is not None:
         found.append(block["inside"].strip())
