@@ -13,6 +13,7 @@ from orcinus.verifiers.rules import judge
         ("I made an error: the total comes to 27, which is right.", "27"),
         ("Wait, I made a mistake in a step: it should be 8. But the answer still stands.", "20"),
         ("I made a typo: it should be 8 apples, but that is fine.", "20"),
+        ("I made a typo, it should be 8 apples. But that is fine, I think so.", "20"),
         ("Oops, it should be 8 in the first line, and the answer is correct.", "20"),
         ("Let me recheck: the first is 12, the second is 8, so that is correct.", "20"),
         ("Wait, let me check: 12 + 8 = 20, so it is correct.", "20"),

@@ -176,7 +176,10 @@ _ADMITS = re.compile(
 """What makes a correction the admission of a mistake; the others may only check the answer."""
 _OLD_CONFIRMED = re.compile(r"\A(?!that|it|this|which)|still|stands|holds|same", re.IGNORECASE)
 """A confirmation of the first answer in spite of a mistake: "the answer still stands"."""
-_BEFORE_CONFIRMED = re.compile(r"[\s,;]*(?:\b(?P<but>but|though|yet)|\b(?:and|so|yes))?[\s,]*\Z")
+_BEFORE_CONFIRMED = re.compile(
+    r"[\s,;]*(?:\b(?P<but>but|though|yet)|\b(?:and|so|yes))?[\s,]*\Z", re.IGNORECASE
+)
+"""What leads to a confirmation; behind "but" it confirms the first answer."""
 _CUE = re.compile(
     r"""(?:\b(?:it|that|this|there|(?:the|my)\s+(?:\w+\s+){0,3}?\w+
               (?:\s+(?:here|then|instead))?)
