@@ -59,6 +59,8 @@ _STATUS_OF_CODE: tuple[tuple[str, int], ...] = (
     ("timeout", 408),
 )
 """HTTP status for a word in an error's code or type; the first that occurs counts."""
+_REASONING_KEYS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+"""Fields of a message that hold its reasoning; the first that has any counts."""
 MOST_TOKENS = 10**9
 """Tokens. A larger count in a reply is not a count of tokens."""
 
@@ -229,11 +231,9 @@ def _parse_choice(
     message = choice["message"]
     content, thought = _parse_content(message.get("content"))
     tagged, text = split_thinking(content, prompt)
-    separate = (
-        text_in(message.get("reasoning_content"))
-        or text_in(message.get("reasoning"))
-        or text_in(message.get("thinking"))
-        or text_in(message.get("reasoning_details"))
+    separate = next(
+        (said for key in _REASONING_KEYS if message.get(key) and (said := text_in(message[key]))),
+        "",
     )
     parts = [part for part in (separate, thought, tagged) if part]
     reasoning = "\n\n".join(parts) if parts else tagged
@@ -336,8 +336,12 @@ def _has_text(message: Mapping[str, Any]) -> bool:
 
 def _count_at(counts: Any, *names: str) -> int:
     """Return the first count of tokens under one of the names; 0 where there is none."""
+    if not isinstance(counts, dict):
+        return 0
     for name in names:
-        value = _as_number(counts.get(name)) if isinstance(counts, dict) else None
+        value = counts.get(name)
+        if type(value) is not int:  # nearly all are, and this is done for every reply
+            value = _as_number(value)
         if value is not None and 0 < value <= MOST_TOKENS:
             return int(value)
     return 0

@@ -166,19 +166,7 @@ _ANSWER_ABROAD = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """Announces an answer in another language."""
-_WORDS_ABROAD = (
-    "ntwort",
-    "rgebnis",
-    "espuesta",
-    "esultado",
-    "esposta",
-    "isposta",
-    "isultato",
-    "ntwoord",
-    "cevap",
-    "awaban",
-    "svaret",
-)
+_WORDS_ABROAD = ("ntwo", "rgebnis", "espuesta", "sposta", "sulta", "cevap", "awaban", "svaret")
 """What such an announcement in ASCII holds; asked first, because the pattern is expensive."""
 _ITALICS = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]+)(?<!\s)\*(?![\w*])")
 _EMPHASIS = re.compile(r"\*\*|__+|`+")
@@ -194,7 +182,7 @@ def cleaned(response: str) -> tuple[str, str]:
         text = _CALCULATOR.sub("", text)
     if not text.isascii():
         text = _BESIDE_IDEOGRAM.sub(" ", _ANSWER_ABROAD.sub(" the answer is ", text))
-    elif max(map(text.rfind, _WORDS_ABROAD)) >= 0:  # rfind: twice as fast as ``in``
+    elif any(map(text.__contains__, _WORDS_ABROAD)):
         text = _ANSWER_ABROAD.sub(" the answer is ", text)
     text = text.strip()
     run_on = _RUN_ON.search(text)
