@@ -9,6 +9,8 @@ that contains them teaches the marks.
 
 import re
 
+from orcinus.core.channels import split_harmony
+
 _PAIRS: tuple[tuple[str, str], ...] = (
     (r"<(think|thinking|thought|thoughts|seed:think)>", r"</(?:\1)>"),
     (r"\[THINK\]", r"\[/THINK\]"),
@@ -23,7 +25,7 @@ _BLOCKS = tuple(
 )
 _CHANNEL_TAGS = re.compile(
     r"\A\s*<(reflection|reasoning|analysis|scratchpad|inner_monologue)>(?P<inside>.*?)</\1>\s*",
-    re.DOTALL,
+    re.DOTALL | re.IGNORECASE,
 )
 """Tags that are a model's channel if nothing asked for them, and a prompt's format otherwise."""
 _LONE_CLOSING = re.compile(
@@ -32,17 +34,8 @@ _LONE_CLOSING = re.compile(
     re.IGNORECASE,
 )
 """The end of a block that the chat template opened, which is therefore not in the reply."""
-_HARMONY = re.compile(
-    r"(?:<\|start\|>\w*)?<\|channel\|>\s*(?P<channel>\w+)[^<]*(?:<\|constrain\|>[^<]*)?"
-    r"<\|message\|>(?P<text>.*?)(?=<\|(?:end|return|call|start|channel)\|>|\Z)(?:<\|(?:end|return"
-    r"|call)\|>)?",
-    re.DOTALL,
-)
-_HARMONY_WITHOUT_MARKS = re.compile(r"\Aanalysis(?P<inside>.+?)assistant\s?final", re.DOTALL)
-"""Harmony channels whose marks a tokenizer dropped: ``analysis…assistantfinal…``."""
-_HARMONY_START = re.compile(r"analysis")
 _SIGNS = ("<", "[", "◁")
-"""Without one of these, and without the word above at its start, a text marks no reasoning."""
+"""Without one of these, a text marks no reasoning."""
 _SOLUTION = re.compile(
     r"\A<\|begin_of_solution\|>(.*?)\s*(?:<\|end_of_solution\|>\s*)?\Z", re.DOTALL
 )
@@ -59,9 +52,9 @@ def split_thinking(text: str, prompt: str | None = None) -> tuple[str | None, st
     Returns:
         The reasoning is None where nothing marks any, and "" where the marks hold none.
     """
-    if "<|channel|>" in text:
-        return _split_channels(text)
-    if not _HARMONY_START.match(text) and not any(sign in text for sign in _SIGNS):
+    if (split := split_harmony(text)) is not None:
+        return split
+    if not any(sign in text for sign in _SIGNS):
         return None, text
     found: list[str] = []
     while (block := _leading_block(text, prompt)) is not None:
@@ -80,27 +73,14 @@ def split_thinking(text: str, prompt: str | None = None) -> tuple[str | None, st
 
 def _leading_block(text: str, prompt: str | None) -> re.Match[str] | None:
     """Return the block of reasoning that the text begins with."""
-    for pattern in (*_BLOCKS, _HARMONY_WITHOUT_MARKS):
+    for pattern in _BLOCKS:
         if (block := pattern.match(text)) is not None:
             return block
     block = _CHANNEL_TAGS.match(text)
-    if block is None or prompt is None or f"<{block[1]}" in prompt:
+    if block is None or prompt is None or f"<{block[1]}".lower() in prompt.lower():
         return None
     return block
 
 
 def _opening_of(closing: str) -> str:
     return closing.strip().lower().replace("/", "").replace("end_of", "begin_of")
-
-
-def _split_channels(text: str) -> tuple[str | None, str]:
-    """Split a text in OpenAI's harmony format: the channel ``final`` is the answer."""
-    first = text.find("<|channel|>")
-    before = re.split(r"<\|(?:end|start)\|>", text[:first])[0].strip()
-    thoughts, answer = [before] if before else [], ""
-    for part in _HARMONY.finditer(text):
-        if part["channel"] == "final":
-            answer += part["text"]
-        elif part["text"].strip():
-            thoughts.append(part["text"].strip())
-    return "\n\n".join(thoughts), answer.strip()

@@ -10,6 +10,8 @@ import re
 import unicodedata
 from html import unescape
 
+from orcinus.core.channels import split_harmony
+
 FIRST, LAST = 3_000, 9_000
 """Characters of a long text's beginning and end that are searched. An answer stands at one of the
 two; a limit keeps the cost of a loop of a megabyte below 50 ms."""
@@ -24,10 +26,6 @@ _REASONING = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """A tag that opens or closes reasoning; a group holds what closes it."""
-_CHANNEL, _MESSAGE, _FINAL = "<|channel|>", "<|message|>", "final"
-"""The tokens of gpt-oss ("harmony"): all channels but the final one are reasoning."""
-_CHANNEL_WITHOUT_TOKENS = re.compile(r"\A\s*(?:analysis|commentary)(?=[A-Z\"'(])")
-"""The same output decoded without its tokens: ``analysisWe need … assistantfinalThe answer …``."""
 _END_OF_TURN = re.compile(
     r"<\|(?:im_end|im_start|eot_id|eom_id|end|endoftext|end_of_text|return|eot|end_of_turn|start"
     r"|start_header_id|end_header_id|user|system|assistant|end_of_turn_token|turn_end|call)\|>"
@@ -84,24 +82,11 @@ def final_channel(response: str) -> str:
     >>> final_channel("[THINK]It may be 6.[/THINK]5")
     '5'
     """
-    text = response
-    if _CHANNEL in text:
-        text = _final_message(text)
-    elif text.lstrip()[:10].startswith(("analysis", "commentary")):
-        _, closed, final = text.rpartition("assistantfinal")
-        text = final if closed else "" if _CHANNEL_WITHOUT_TOKENS.match(text) else text
+    split = split_harmony(response)
+    text = response if split is None else split[1]
     if "<" in text or "[" in text or "◁" in text:
         text = _without_reasoning(text)
     return text
-
-
-def _final_message(text: str) -> str:
-    """Return the last message of the final channel."""
-    for part in reversed(text.split(_CHANNEL)[1:]):
-        name, _, message = part.partition(_MESSAGE)
-        if name.split()[:1] == [_FINAL]:
-            return _END_OF_TURN.split(message, maxsplit=1)[0]
-    return ""
 
 
 def _without_reasoning(text: str) -> str:
