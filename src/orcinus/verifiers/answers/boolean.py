@@ -68,11 +68,11 @@ _BOTH = re.compile(
 )
 _TRIGGER = re.compile(
     r"[(\[]\s*(?:answer\s+)?(?:with\s+)?(?:yes|no|true|false)\s*(?:or|/|,|\|)\s*(?:yes|no|true"
-    r"|false)\s*[)\]]"
-    r"|\A\W*(?:yes or no|true or false)\s*[:?]",
+    r"|false)\s*[)\]]",
     re.IGNORECASE,
 )
 """The question's own words: "(Yes or No)"."""
+_OPENING_TRIGGER = re.compile(r"\A\W*(?:yes or no|true or false)\s*[:?]", re.IGNORECASE)
 _REWRITING = re.compile(r"(?:[=(]|\bnot)\s*not\s+\Z")
 """A step of a computation, such as "= not False", states no answer yet."""
 _RESULT = re.compile(
@@ -138,7 +138,8 @@ def find_bool(response: str, *, cut_off: bool = False) -> FoundAnswer:
     text, why = cleaned(response)
     if not text:
         return FoundAnswer(None, why)
-    return find_final(_TRIGGER.sub(" ", without_emphasis(text)), _read, cut_off=cut_off)
+    text = _OPENING_TRIGGER.sub(" ", without_emphasis(text))
+    return find_final(_TRIGGER.sub(" ", text), _read, cut_off=cut_off)
 
 
 def _read(place: Statement, text: str) -> FoundAnswer | None:

@@ -19,10 +19,10 @@ two; a limit keeps the cost of a loop of a megabyte below 50 ms."""
 _MOST_TAGS = 5_000
 """Signs "<". A text with more is a loop; only its beginning and end are searched for tags."""
 _REASONING = re.compile(
-    r"""(?:<\|?|◁)(/|end_of_|end_)?(?:begin_of_|start_|seed:)?
+    r"""[<◁\[](?:(?<!\[)(?:(?<=<)\|)?(/|end_of_|end_)?(?:begin_of_|start_|seed:)?
         (?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|analysis|inner_monologue|cot)
         (?:\s[^<>\n]{0,80})?(?:\|?>|▷)
-      | \[(/)?THINK\]""",
+      | (?<=\[)(/)?THINK\])""",
     re.IGNORECASE | re.VERBOSE,
 )
 """A tag that opens or closes reasoning; a group holds what closes it."""

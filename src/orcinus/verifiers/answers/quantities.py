@@ -28,7 +28,7 @@ _DIGITS = (
 )
 _GROUP_SIGNS = re.compile(r"[ '_]")
 NUMBER = re.compile(
-    rf"""(?<![\w^])(?<!\d[.:])(?P<sign>[-+]\s?)?(?P<currency>[$€£¥₹]\s?)?(?P<sign2>-)?
+    rf"""(?<![\w^])(?=[-+$€£¥₹\d.\\])(?<!\d[.:])(?P<sign>[-+]\s?)?(?P<currency>[$€£¥₹]\s?)?(?P<sign2>-)?
     (?:
         (?P<whole>\d+)\s*\\[dt]?frac\s*\{{\s*(?P<wn>\d+)\s*\}}\s*\{{\s*(?P<wd>\d+)\s*\}}
       | \\[dt]?frac\s*\{{\s*(?P<fn>-?\d+)\s*\}}\s*\{{\s*(?P<fd>\d+)\s*\}}
@@ -178,7 +178,7 @@ _NEGATIVE = re.compile(
 SCALE = re.compile(
     r"\s?(?:thousand|million|billion|trillion|dozen|quarters|(?<=\d)[kK])\b", re.IGNORECASE
 )
-_UNDERLINE = re.compile(r"(?<!\w)_+|_+(?!\w)")
+_UNDERLINE = re.compile(r"_(?:(?<!\w_)_*|_*(?!\w))")
 _LONGEST_NUMBER = 1_000
 """Digits. A longer run of digits is a loop; its value is never compared."""
 

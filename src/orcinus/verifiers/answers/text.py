@@ -92,9 +92,9 @@ _MARKER = re.compile(
       | sorted(?:\s+(?:order|list|words))?\s*(?:is|are|:)
       | alphabetical\ order\s*(?:is|are|:)
     )[ \t]*:?""",
-    re.IGNORECASE | re.VERBOSE,
+    re.VERBOSE,
 )
-"""Announces an answer. Parentheses between the word and the verb come from the question: "(Yes or
+"""Announces an answer, in lower case. Parentheses between the word and the verb come from the question: "(Yes or
 No)", "(arabic numerals)"."""
 _A = "\na:"
 _MARKER_WORDS = (
@@ -139,7 +139,8 @@ _OPEN_CLAUSE = re.compile(
     r"equals?|plus|minus|times|not)\s*\Z"
 )
 """What no finished sentence ends with. Only lower-case words: "I" and "A" may be answers."""
-_OPEN_FORMULA = re.compile(r"(?:[=/×÷^\\(,]|(?<=\s)\+|(?<=[\w)]\s)\*|(?<=\d)\*)\s*\Z")
+_OPEN_FORMULA = re.compile(r"(?:[=/×÷^\\(,]|(?<=\s)\+|(?<=[\w)]\s)\*|(?<=\d)\*)\Z")
+"""The last sign of a text that breaks off within a formula."""
 _SHORT_TEXT = 4
 """Words. A text as short as this is an answer, whichever word it ends with."""
 _BRACKETS = "()[]{}"
@@ -168,7 +169,7 @@ _ANSWER_ABROAD = re.compile(
 """Announces an answer in another language."""
 _WORDS_ABROAD = ("ntwo", "rgebnis", "espuesta", "sposta", "sulta", "cevap", "awaban", "svaret")
 """What such an announcement in ASCII holds; asked first, because the pattern is expensive."""
-_ITALICS = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]+)(?<!\s)\*(?![\w*])")
+_ITALICS = re.compile(r"\*(?<![\w*]\*)(?=[^\s*])([^*\n]+)(?<!\s)\*(?![\w*])")
 _EMPHASIS = re.compile(r"\*\*|__+|`+")
 
 
@@ -214,7 +215,7 @@ def find_final(
         if (
             place.rule == "marker"
             and not may_end_open
-            and _OPEN_FORMULA.search(place.text)
+            and _ends_in_formula(place.text)
             and len(sentences(place.text)) == 1
         ):
             return FoundAnswer(None, "the text breaks off")
@@ -335,10 +336,15 @@ def is_broken_off(text: str) -> bool:
     """Return True if a text ends within a formula or a clause: "Then 156 + 4 =", "(B) is"."""
     end = text[-_LAST_WORDS:]
     return (
-        _OPEN_FORMULA.search(end) is not None
+        _ends_in_formula(end)
         or ("\\boxed{" in end and last_box(text) is None)
         or (_OPEN_CLAUSE.search(end) is not None and len(end.split()) > _SHORT_TEXT)
     )
+
+
+def _ends_in_formula(text: str) -> bool:
+    end = text.rstrip()
+    return _OPEN_FORMULA.match(end, max(0, len(end) - 1)) is not None
 
 
 def first_line(text: str) -> str:
@@ -351,7 +357,8 @@ def last_line(text: str) -> str:
     return text.strip().rpartition("\n")[2].strip()
 
 
-_SENTENCE = re.compile(r"[.!?][\"')\]]*\s+(?=\S)|\n+")
+_SENTENCE = re.compile(r"[.!?\n](?:(?<=\n)\n*|(?<!\n)[\"')\]]*\s+(?=\S))")
+"""Begins with one set of characters, to which the search can jump."""
 
 
 def sentences(text: str) -> list[str]:
