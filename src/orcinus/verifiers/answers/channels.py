@@ -123,6 +123,16 @@ def plain_text(text: str) -> str:
     return text if text.isascii() else _in_plain_signs(text)
 
 
+def lower_case(text: str) -> str:
+    """Return a text in lower case and of the same length, for patterns in lower case.
+
+    Such a pattern takes a third of the time of one that ignores case.
+    """
+    if not text.isascii():
+        text = text.replace("İ", "i").replace("ı", "i")
+    return text.lower()
+
+
 def _first_turn(text: str) -> str:
     """Return the first turn that says something, without its tokens."""
     turns = _END_OF_TURN.split(text)

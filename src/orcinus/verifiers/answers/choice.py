@@ -149,7 +149,7 @@ def _without_labels(options: tuple[str, ...]) -> tuple[str, ...]:
 
 def _without_listing(text: str, options: tuple[str, ...]) -> str:
     """Remove a listing of all options, as in the question; return nothing if no more is said."""
-    if _SAYS_WHICH.search(text) or not _options_in_a_row(text, options):
+    if not _options_in_a_row(text, options) or _SAYS_WHICH.search(text):
         return text
     rest = _listing(options).sub(" ", text)
     return "" if rest != text and not _SAYS_MORE.search(rest) else rest
@@ -375,8 +375,13 @@ def _rows_of_a_listing(text: str, options: tuple[str, ...]) -> list[tuple[str, s
 
 def _exact_option(text: str, options: tuple[str, ...]) -> str | None:
     loose = _loose(text)
-    same = [i for i, option in enumerate(options) if _loose(option) == loose]
+    same = [i for i, option in enumerate(_loose_options(options)) if option == loose]
     return chr(ord("A") + same[0]) if len(same) == 1 else None
+
+
+@lru_cache(maxsize=4096)
+def _loose_options(options: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(_loose, options))
 
 
 def _loose(text: str) -> str:

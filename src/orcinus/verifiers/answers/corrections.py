@@ -7,6 +7,8 @@ restated("It should be Lima.")                                   →  "Lima."
 import re
 from dataclasses import dataclass
 
+from orcinus.verifiers.answers.channels import lower_case
+
 NEAR_THE_END = 800
 """Characters at the end of a text that are searched for a correction."""
 
@@ -97,14 +99,15 @@ _JUDGED = (
     r"true|it)"
 )
 _PATTERN = re.compile(
-    rf"(?P<strong>{_START}{_FILLER}(?:{'|'.join(_WORDS_OF_REGRET)})\b"
-    rf"|(?:(?<=\W)|\A)(?:{'|'.join(_ADMISSION)})\b"
+    r"(?:(?<!\w)|(?<=\bbut))"  # where all alternatives begin; most places are ruled out at once
+    rf"(?:(?P<strong>{_START}{_FILLER}(?:{'|'.join(_WORDS_OF_REGRET)})\b"
+    rf"|(?<!\w)(?:{'|'.join(_ADMISSION)})\b"
     rf"|{_START}(?:no|wait|hmm+|oh|hold\s+on|actually|but|oops|sorry|my)\b[\s,.!…-]*(?:{_JUDGED})"
     rf"|\bmy\s+(?:\w+\s+){{0,2}}(?:answer|result|calculation|response)(?:\s+above)?\s+(?:is|was)\s+"
     rf"{_WRONG})"
-    rf"|(?P<weak>{_START}{_FILLER}(?:{'|'.join(_HESITATION)})(?!\w)|{_START}(?:{_JUDGED}))",
-    re.IGNORECASE,
+    rf"|(?P<weak>{_START}{_FILLER}(?:{'|'.join(_HESITATION)})(?!\w)|{_START}(?:{_JUDGED})))"
 )
+"""Takes an answer back, in lower case."""
 _HINTS = (
     "wait",
     "actually",
@@ -209,12 +212,13 @@ _WORDS_OF_A_BARE_ANSWER = 4
 def correction(text: str, since: int = 0) -> Correction | None:
     """Return the last place after ``since`` where a text takes back its answer, if any."""
     since = max(since, len(text) - NEAR_THE_END)
-    near = text[since:].rstrip(" .!\n").lower()
+    near = lower_case(text[since:]).rstrip(" .!\n")
     if not any(map(near.__contains__, _HINTS)):
         return None
+    lower = lower_case(text)
     last: re.Match[str] | None = None
     strong = admits = False
-    for match in _PATTERN.finditer(text, since):
+    for match in _PATTERN.finditer(lower, since):
         if since == 0 and not text[: match.start()].strip():  # nothing is said before it
             continue
         admits = admits or _ADMITS.search(match[0]) is not None

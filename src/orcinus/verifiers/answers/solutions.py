@@ -17,7 +17,7 @@ _BETWEEN_BOXES = re.compile(
 _SEPARATOR = re.compile(r",|;|quad|\b(?:and|or)\b")
 """What must: without it the second box replaces the first."""
 _HASH = re.compile(
-    r"(?<!#)####[ \t]*(?!\s*(?:final\s+)?answer)(\S.*)$", re.MULTILINE | re.IGNORECASE
+    r"####(?<!#####)[ \t]*(?!\s*(?:final\s+)?answer)(\S.*)$", re.MULTILINE | re.IGNORECASE
 )
 
 

@@ -7,6 +7,8 @@ without_tail("No.\n\nThe answer is correct.")        →  "No."
 
 import re
 
+from orcinus.verifiers.answers.channels import lower_case
+
 _COURTESY = (
     r"(?:i\s+)?(?:really\s+|do\s+)?hope\s+(?:this|that|it|the|my|you)\b",
     r"(?:please\s+)?(?:let\s+me\s+know|feel\s+free|do\s?n[o']?t\s+hesitate|don't\s+hesitate)\b",
@@ -62,19 +64,18 @@ _ASSURANCE = (
     r"\s*[.!]*\s*\Z",
 )
 _TAIL = re.compile(
-    r"[\s*_#>~(\[\-]*(?:" + "|".join((*_COURTESY, *_DOUBT, *_REMARK, *_ASSURANCE)) + ")",
-    re.IGNORECASE,
+    r"[\s*_#>~(\[\-]*(?=[a-z])(?:" + "|".join((*_COURTESY, *_DOUBT, *_REMARK, *_ASSURANCE)) + ")"
 )
-"""A line or sentence that begins so says nothing of the answer: a courtesy, how sure the writer is,
+"""In lower case. A line or sentence that begins so says nothing of the answer: a courtesy, how sure the writer is,
 a remark, or that the answer is right."""
 _MARKS_ALONE = re.compile(
     r"[\s*_#`~=|.\-\u2010-\u2015\u25a0\u220e\u2600-\u27bf\U0001f000-\U0001faff]*\Z"
 )
 _PICTURES = re.compile("[\\s\u263a\u2764\u2728\u2b50\U0001f000-\U0001faff]+\\Z")
 _PREAMBLE = re.compile(
-    r"(?:(?:sure|okay|ok|alright|certainly|of\s+course|absolutely|great|great\s+question"
+    r"(?=[soacgyh])(?:(?:sure|okay|ok|alright|certainly|of\s+course|absolutely|great|great\s+question"
     r"|yes)[!,.]\s+)?"
-    r"here(?:'s|\s+is|\s+are)\s[^\n:]{0,80}?[.!]\s+|(?:sure|okay|ok|alright"
+    r"here(?:'s|\s+is|\s+are)\s[^\n:]{0,80}?[.!]\s+|(?=[soag])(?:sure|okay|ok|alright"
     r"|great\s+question)[!.]\s+",
     re.IGNORECASE,
 )
@@ -98,11 +99,12 @@ def without_tail(text: str) -> str:
         before, _, line = text.rpartition("\n")
         if len(line) > _LONGEST_TAIL:
             break
-        if before.strip() and (_TAIL.match(line) or _MARKS_ALONE.match(line)):
+        lower = lower_case(line)
+        if before.strip() and (_TAIL.match(lower) or _MARKS_ALONE.match(line)):
             text = before.rstrip()
             continue
         stops = [stop.end() for stop in _LAST_STOP.finditer(line)]
-        if not stops or not _TAIL.match(line, stops[-1]):
+        if not stops or not _TAIL.match(lower, stops[-1]):
             break
         text = text[: len(text) - len(line) + stops[-1]].rstrip()
     return text

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from orcinus.core.types import Confidence
-from orcinus.verifiers.answers.channels import final_channel, plain_text
+from orcinus.verifiers.answers.channels import final_channel, lower_case, plain_text
 from orcinus.verifiers.answers.corrections import Correction, bare_answer, correction, restated
 from orcinus.verifiers.answers.solutions import last_box, last_hash
 from orcinus.verifiers.answers.tails import without_preamble, without_tail
@@ -94,8 +94,8 @@ _MARKER = re.compile(
     )[ \t]*:?""",
     re.VERBOSE,
 )
-"""Announces an answer, in lower case. Parentheses between the word and the verb come from the question: "(Yes or
-No)", "(arabic numerals)"."""
+"""Announces an answer, in lower case. Parentheses between the word and the verb come from the
+question: "(Yes or No)", "(arabic numerals)"."""
 _A = "\na:"
 _MARKER_WORDS = (
     "answer",
@@ -169,6 +169,12 @@ _ANSWER_ABROAD = re.compile(
 """Announces an answer in another language."""
 _WORDS_ABROAD = ("ntwo", "rgebnis", "espuesta", "sposta", "sulta", "cevap", "awaban", "svaret")
 """What such an announcement in ASCII holds; asked first, because the pattern is expensive."""
+_STEMS_ABROAD = (
+    *_WORDS_ABROAD,
+    *("lösung", "réponse", "odpowied", "đáp", "ответ", "відповідь", "απάντηση", "پاسخ", "תשובה"),
+    *("उत्तर", "答案", "答え", "正解", "结果", "結果", "답", "الإجابة", "الجواب", "คำตอบ"),
+)
+"""What such an announcement in any script holds, in lower case."""
 _ITALICS = re.compile(r"\*(?<![\w*]\*)(?=[^\s*])([^*\n]+)(?<!\s)\*(?![\w*])")
 _EMPHASIS = re.compile(r"\*\*|__+|`+")
 
@@ -182,7 +188,9 @@ def cleaned(response: str) -> tuple[str, str]:
     if "<<" in text:
         text = _CALCULATOR.sub("", text)
     if not text.isascii():
-        text = _BESIDE_IDEOGRAM.sub(" ", _ANSWER_ABROAD.sub(" the answer is ", text))
+        if any(map(lower_case(text).__contains__, _STEMS_ABROAD)):
+            text = _ANSWER_ABROAD.sub(" the answer is ", text)
+        text = _BESIDE_IDEOGRAM.sub(" ", text)
     elif any(map(text.__contains__, _WORDS_ABROAD)):
         text = _ANSWER_ABROAD.sub(" the answer is ", text)
     text = text.strip()
@@ -275,7 +283,7 @@ def statements(text: str) -> list[Statement]:
     places = []
     if "<" in text and (tags := list(_OPEN_TAG.finditer(text))):
         tag = tags[-1]
-        end = text.lower().find(f"</{tag[1].lower()}", tag.end())
+        end = lower_case(text).find(f"</{tag[1].lower()}", tag.end())
         inside = text[tag.end() : end if end >= 0 else len(text)]
         places.append(Statement(inside.strip(), "tag", tag.start()))
     if (box := last_box(text)) is not None:
@@ -306,10 +314,10 @@ def after_marker(text: str) -> str | None:
 def _markers(text: str) -> list[tuple[int, int]]:
     """Return start and end of the last ``_MOST_MARKERS`` announcements, the last one first."""
     # Searching for the words from the end takes a tenth of the time of searching with the pattern.
-    lower = "\n" + text.lower()
+    lower = "\n" + lower_case(text)
     found: list[tuple[int, int]] = []
     for word in _MARKER_WORDS:
-        if word == _A and "\nb:" in lower:  # the rows of a listing
+        if word not in lower or (word == _A and "\nb:" in lower):  # the rows of a listing
             continue
         at, tries = lower.rfind(word), 0
         while (
