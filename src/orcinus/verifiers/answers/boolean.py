@@ -6,7 +6,8 @@ find_bool("False or True is True")   →  FoundAnswer("yes", …): the result of
 
 import re
 
-from orcinus.verifiers.answers.denials import is_denied
+from orcinus.verifiers.answers.channels import lower_case
+from orcinus.verifiers.answers.denials import holds_denial, is_denied
 from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
@@ -50,7 +51,8 @@ _WORDS_ABROAD = {
 }
 _VALUES = {**_WORDS_ABROAD, **_ENGLISH}
 _OPPOSITE = {"yes": "no", "no": "yes"}
-_WORD = re.compile(rf"(?<![\w'-])({'|'.join(_ENGLISH)})(?![\w'-])", re.IGNORECASE)
+_WORD = re.compile(rf"(?<![\w'-])(?=[ytnf])({'|'.join(_ENGLISH)})(?![\w'-])")
+"""A truth value in lower case."""
 _FIRST_WORD = re.compile(rf"\W*({'|'.join(_ENGLISH)})(?=[\s.,;:!]|\Z)", re.IGNORECASE)
 _SPACED_ABROAD = "|".join(
     sorted((re.escape(word) for word in _WORDS_ABROAD if not "぀" <= word[0] <= "鿿"), key=len)[::-1]
@@ -197,9 +199,9 @@ def _of_sentence(sentence: str, *, last: bool) -> FoundAnswer | None:
     if result := _RESULT.search(sentence):
         if last or _EXPRESSION.search(sentence, 0, result.start()):
             sentence = result[1]
-    elif _EXPRESSION.search(sentence) and not _is_pair(sentence):
+    elif _may_compute(sentence) and _EXPRESSION.search(sentence) and not _is_pair(sentence):
         return FoundAnswer(None, "an expression without its result")
-    if _BOTH.search(sentence):
+    if _may_name_both(sentence) and _BOTH.search(sentence):
         return (
             FoundAnswer(None, "undecided")
             if _OPEN.search(sentence)
@@ -216,6 +218,18 @@ def _of_sentence(sentence: str, *, last: bool) -> FoundAnswer | None:
     )
 
 
+def _may_name_both(sentence: str) -> bool:
+    """Return True if a sentence holds the words of a pair, which costs less than its pattern."""
+    lower = lower_case(sentence)
+    return "/" in lower or ("yes" in lower and "no" in lower) or _may_compute(lower)
+
+
+def _may_compute(sentence: str) -> bool:
+    """Return True if a sentence holds two truth values, as an expression does."""
+    lower = lower_case(sentence)
+    return lower.count("true") + lower.count("false") > 1
+
+
 def _is_pair(sentence: str) -> bool:
     """Return True if a sentence names just both values, "either false or true"."""
     return _BOTH.search(sentence) is not None and len(_words(sentence)) == 2
@@ -224,10 +238,13 @@ def _is_pair(sentence: str) -> bool:
 def _words(text: str) -> list[str]:
     plain = _IDIOM.sub(" ", text) if "no " in text.casefold() or "true to" in text else text
     words = []
-    for match in _WORD.finditer(plain):
-        word = _ENGLISH[match.group().casefold()]
-        denied = is_denied(plain, match.start()) and not _REWRITING.search(
-            plain, max(0, match.start() - 20), match.start()
+    denies = holds_denial(plain)
+    for match in _WORD.finditer(lower_case(plain)):
+        word = _ENGLISH[match.group()]
+        denied = (
+            denies
+            and is_denied(plain, match.start())
+            and not _REWRITING.search(plain, max(0, match.start() - 20), match.start())
         )
         words.append(_OPPOSITE[word] if denied else word)
     return words

@@ -7,12 +7,19 @@ is_denied("It is not deductively valid", 22)  →  True
 
 import re
 
+from orcinus.verifiers.answers.channels import lower_case
+
 DENIAL = (
     r"(?:\bnot|n't|\bcannot|\bnor|\bneither|\bnever|\bno\s+longer|\brather\s+than|\binstead\s+of"
     r"|\bas\s+opposed\s+to"
     r"|\banything\s+but|\bfar\s+from)"
 )
 """Words that deny what follows them. "Not only" and "nothing but" affirm it."""
+_DENIALS = (
+    "not", "n't", "nor", "neither", "never", "longer", "rather", "instead", "opposed", "anything",
+    "far",
+)  # fmt: skip
+"""What a denial holds, in lower case; asked first, because the patterns are expensive."""
 _BEFORE = re.compile(
     DENIAL
     + r"""\s+(?:
@@ -49,6 +56,11 @@ def affirmed(answer: str) -> str:
     for pattern in (_NOT_BUT, _NOT_THEN, _RATHER_THAN, _CONTRAST):
         answer = pattern.sub("", answer) or answer
     return answer
+
+
+def holds_denial(text: str) -> bool:
+    """Return True if a text may deny anything; this takes a tenth of the time of the patterns."""
+    return any(map(lower_case(text).__contains__, _DENIALS))
 
 
 def is_denied(text: str, at: int) -> bool:

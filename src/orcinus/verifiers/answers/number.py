@@ -11,12 +11,14 @@ before. What only guesses among them says so, and a sentence without any such si
 import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 
-from orcinus.verifiers.answers.denials import DENIAL
+from orcinus.verifiers.answers.denials import DENIAL, holds_denial
 from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.quantities import (
     CLOCK,
+    COMPOUND,
     NUMBER,
     NUMBER_WORDS,
     WORDS,
@@ -108,15 +110,29 @@ _MOST_NUMBERS = 50
 """Numbers. A sentence with more is a loop or a table, and holds no answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Candidate:
-    """A number of a sentence."""
+    """A number of a sentence: a match of ``NUMBER``, ``COMPOUND`` or ``CLOCK``."""
 
     start: int
     end: int
     text: str
-    value: Fraction | None
-    currency: str | None
+    match: re.Match[str]
+
+    @classmethod
+    def of(cls, match: re.Match[str]) -> "_Candidate":
+        return cls(*match.span(), match.group().strip(), match)
+
+    @cached_property
+    def value(self) -> Fraction | None:
+        """The value; a time of day has none. Most sentences are read without it."""
+        if self.match.re is NUMBER:
+            return value_of_match(self.match)
+        return value_of_compound(self.match) if self.match.re is COMPOUND else None
+
+    @property
+    def currency(self) -> str | None:
+        return self.match["currency"] if self.match.re is NUMBER else None
 
 
 def find_number(response: str, *, cut_off: bool = False) -> FoundAnswer:
@@ -135,7 +151,10 @@ def _read(place: Statement, text: str) -> FoundAnswer | None:
         return None if below.answer is None else below
     if place.rule == "text":
         return FoundAnswer(None, "refused") if has_refusal(text) else _in_text(text, text)
-    found = _concluded(place.text, text) or _in_statement(place.text, text)
+    tail = place.text[:_NEAR]
+    parts = sentences(tail)
+    concluded = _concluded(tail, text) if len(parts) > 1 else None
+    found = concluded or _in_statement(parts[:3], text)
     if found is None and place.rule != "marker":
         return FoundAnswer(None, "the answer is announced but holds no number")
     return found
@@ -153,7 +172,7 @@ def _concluded(tail: str, text: str) -> FoundAnswer | None:
 
     "Ann had 5 and 3 came. Therefore, she has 8"; "Kim has 15. She gives 4 to Lee. She keeps 11".
     """
-    paragraph = tail[:_NEAR].partition("\n\n")[0]
+    paragraph = tail.partition("\n\n")[0]
     parts = sentences(paragraph)
     if len(parts) < 2 or len(parts[0].split()) <= _WORDS_OF_AN_ANSWER:
         return None
@@ -162,9 +181,8 @@ def _concluded(tail: str, text: str) -> FoundAnswer | None:
     return _result_of(parts[-1], text)
 
 
-def _in_statement(tail: str, text: str) -> FoundAnswer | None:
+def _in_statement(parts: list[str], text: str) -> FoundAnswer | None:
     """Find the number after an announcement, in the first sentence that has one."""
-    parts = sentences(tail[:_NEAR])[:3]
     for i, sentence in enumerate(parts):
         if sentence.rstrip().endswith("=") and i + 1 < len(parts):
             continue
@@ -228,20 +246,20 @@ def _candidate(match: "re.Match[str]", rule: str) -> FoundAnswer:
 
 def _candidates(sentence: str) -> list[_Candidate]:
     """Return the numbers of a sentence that it does not deny; a quantity in two units is one."""
+    denies = holds_denial(sentence)
     found = [
-        _Candidate(*match.span(), match.group().strip(), value_of_match(match), match["currency"])
+        _Candidate.of(match)
         for match in NUMBER.finditer(sentence)
-        if not _is_denied(match.start(), sentence)
+        if not (denies and _is_denied(match.start(), sentence))
     ]
     compound = find_compound(sentence) if found else None
     if compound is not None:
         start, end = compound.span()
         found = [one for one in found if not start <= one.start < end]
-        value = value_of_compound(compound)
-        found.append(_Candidate(start, end, compound.group().strip(), value, None))
+        found.append(_Candidate.of(compound))
         found.sort(key=lambda one: one.start)
-    if not found and (clock := CLOCK.search(sentence)):
-        found.append(_Candidate(*clock.span(), clock.group().strip(), None, None))
+    if not found and ":" in sentence and (clock := CLOCK.search(sentence)):
+        found.append(_Candidate.of(clock))
     return found
 
 

@@ -189,6 +189,8 @@ def value_of(text: str) -> Fraction | None:
     >>> value_of("$5,600"), value_of("2 1/2"), value_of("three")
     (Fraction(5600, 1), Fraction(5, 2), Fraction(3, 1))
     """
+    if _is_whole(text):
+        return Fraction(int(text))
     text = prepared(text)
     if (compound := find_compound(text)) is not None:
         return value_of_compound(compound)
@@ -199,6 +201,11 @@ def value_of(text: str) -> Fraction | None:
     if words is not None:
         return value_of_words(words.group())
     return None if text.isascii() else value_of_ideograms(text)
+
+
+def _is_whole(text: str) -> bool:
+    """Return True for digits alone, which most answers are."""
+    return text.isdigit() and text.isascii() and len(text) <= _LONGEST_NUMBER
 
 
 @lru_cache(maxsize=8192)
@@ -368,7 +375,10 @@ def names_number(answer: str, reference: str) -> bool:
     right = reference_value(reference)
     if answer == reference:  # true of most right answers, and cheap
         return right is not None or CLOCK.search(reference) is not None
-    clock, wanted = CLOCK.search(answer), CLOCK.search(reference)
+    if ":" in answer or ":" in reference:
+        clock, wanted = CLOCK.search(answer), CLOCK.search(reference)
+    else:
+        clock = wanted = None
     if clock or wanted:
         return clock is not None and wanted is not None and _same_time(clock, wanted)
     if right is None:
@@ -386,6 +396,8 @@ def _readings(answer: str) -> Iterator[Fraction]:
     if value is None:
         return
     yield value
+    if _is_whole(answer):
+        return
     if (compound := find_compound(prepared(answer))) is not None:
         yield value * next((size for name, (_, _, size) in _UNITS.items() if compound[name]), 100)
         return

@@ -66,8 +66,8 @@ _ASSURANCE = (
 _TAIL = re.compile(
     r"[\s*_#>~(\[\-]*(?=[a-z])(?:" + "|".join((*_COURTESY, *_DOUBT, *_REMARK, *_ASSURANCE)) + ")"
 )
-"""In lower case. A line or sentence that begins so says nothing of the answer: a courtesy, how sure the writer is,
-a remark, or that the answer is right."""
+"""A line or sentence, in lower case, that begins so says nothing of the answer: a courtesy, how
+sure the writer is, a remark, or that the answer is right."""
 _MARKS_ALONE = re.compile(
     r"[\s*_#`~=|.\-\u2010-\u2015\u25a0\u220e\u2600-\u27bf\U0001f000-\U0001faff]*\Z"
 )
@@ -82,7 +82,9 @@ _PREAMBLE = re.compile(
 _LONGEST_TAIL = 1_000
 """Characters. A longer last line is read as it stands."""
 _MOST_TAILS = 6
-_LAST_STOP = re.compile(r"[.!?][\"')\]*]*\s+(?=\S)")
+_LAST_CHARACTERS = 100
+"""Characters at the end of a line that are searched first for its last sentence."""
+_STOP = re.compile(r"[.!?][\"')\]*]*\s+(?=\S)")
 
 
 def without_preamble(text: str) -> str:
@@ -103,8 +105,16 @@ def without_tail(text: str) -> str:
         if before.strip() and (_TAIL.match(lower) or _MARKS_ALONE.match(line)):
             text = before.rstrip()
             continue
-        stops = [stop.end() for stop in _LAST_STOP.finditer(line)]
-        if not stops or not _TAIL.match(lower, stops[-1]):
+        last = _start_of_last_sentence(line)
+        if not last or not _TAIL.match(lower, last):
             break
-        text = text[: len(text) - len(line) + stops[-1]].rstrip()
+        text = text[: len(text) - len(line) + last].rstrip()
     return text
+
+
+def _start_of_last_sentence(line: str) -> int:
+    """Return where the last sentence begins that has another before it; 0 without one."""
+    begins = [stop.end() for stop in _STOP.finditer(line, max(0, len(line) - _LAST_CHARACTERS))]
+    if not begins and len(line) > _LAST_CHARACTERS:
+        begins = [stop.end() for stop in _STOP.finditer(line)]
+    return begins[-1] if begins else 0
