@@ -109,7 +109,7 @@ def forget(
         raise ConfigError("only errors can be forgotten; write: orcinus ledger forget --errors")
     with Ledger(_existing(path)) as ledger:
         count = ledger.forget_errors(run)
-    typer.echo(f"{path}: {count:,} errors forgotten; the next run asks these requests again")
+    flags.say(f"{path}: {count:,} errors forgotten; the next run asks these requests again")
 
 
 @app.command()

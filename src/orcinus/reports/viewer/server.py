@@ -78,7 +78,8 @@ def serve(workspace: Workspace, *, port: int, on_ready: Callable[[str], None]) -
         timeout_graceful_shutdown=2,
     )
     # After closing, uvicorn raises the signal that stopped it again. Both are a normal end here.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     listening.listen()
     on_ready(f"http://{ADDRESS}:{chosen}/{secret}/")
     with suppress(KeyboardInterrupt):

@@ -126,7 +126,8 @@ _SAYS_NOTHING = re.compile(
     r"confirmed|as\s+follows|below|above|given\s+(?:below|above|by)|based\s+on"
     r"|in\s+the\s+(?:correct|form)|"
     r"supported|unchanged|the\s+same|consistent|reasonable|straightforward)\b[^\n\w]*(?=\n|\Z"
-    r"|[.,;!]))"
+    r"|[.,;!])"
+    r"|(?:decided|determined|derived|obtained|explained|supported)\s+(?:by|from|with|in)\b)"
 )
 _LAST_WORDS = 60
 """Characters at the end of a text that show whether it breaks off."""
