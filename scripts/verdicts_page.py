@@ -33,7 +33,8 @@ For all types:
 * Each verdict says how its answer was found: announced, the only candidate, or guessed among several.
 
 References may have any form of a task file: an option's letter, text or index, a GSM8K solution that ends in `#### 42`,
-a MATH solution with a `\boxed{}`, or several right answers in a list.
+a MATH solution with a `\boxed{}` (several boxes with only "and" between are one answer),
+or several right answers in a list.
 `python -m benchmarks.verify` measures the agreement with other graders.
 """  # noqa: E501
 _VERDICTS = {1.0: "right", 0.0: "wrong", None: "none"}
