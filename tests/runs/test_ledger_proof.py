@@ -183,6 +183,7 @@ def test_a_grant_is_given_back_although_its_call_was_cancelled(tmp_path: Path) -
         await asyncio.wait([call])
         assert call.cancelled()
         await budget.close()
+        await _commit_one(ledger)  # all that was queued before is written too
         assert ledger._rows("SELECT count(*) FROM holds") == [(0,)]
 
     with Ledger(tmp_path / "l.sqlite") as ledger:
