@@ -81,9 +81,9 @@ _RESULT = re.compile(
     r"(?:=|→|->|=>|\b(?:is|equals?|gives?|becomes?|yields?|evaluates?\s+to|results?\s+in"
     r"|simplifies\s+to"
     r"|reduces\s+to|returns?|be))\s*(?:therefore\s+|thus\s+|simply\s+)?[\"'(*]*(yes|no|true"
-    r"|false)\W*\Z",
-    re.IGNORECASE,
+    r"|false)\W*\Z"
 )
+"""The result of an expression at the end of a sentence in lower case."""
 _EXPRESSION = re.compile(
     r"\b(?:true|false)\b[\s()\"'`]*(?:and|or|xor|&+|\|+|==)[\s()\"'`]*(?:not\b[\s()]*)*(?:true"
     r"|false)\b",
@@ -196,7 +196,7 @@ def _of_sentence(sentence: str, *, last: bool) -> FoundAnswer | None:
         sentence: The sentence.
         last: True if it argues, so that its last truth value counts.
     """
-    if result := _RESULT.search(sentence):
+    if result := _RESULT.search(lower_case(sentence)):
         if last or _EXPRESSION.search(sentence, 0, result.start()):
             sentence = result[1]
     elif _may_compute(sentence) and _EXPRESSION.search(sentence) and not _is_pair(sentence):

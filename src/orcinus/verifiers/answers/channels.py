@@ -17,7 +17,7 @@ FIRST, LAST = 3_000, 9_000
 two; a limit keeps the cost of a loop of a megabyte below 50 ms."""
 
 _MOST_TAGS = 5_000
-"""Signs "<". A text with more is a loop; only its beginning and end are searched for tags."""
+"""Signs "<" and "[". A text with more is a loop; only its two ends are searched for tags."""
 _REASONING = re.compile(
     r"""[<◁\[](?:(?<!\[)(?:(?<=<)\|)?(/|end_of_|end_)?(?:begin_of_|start_|seed:)?
         (?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|analysis|inner_monologue|cot)
@@ -91,7 +91,7 @@ def final_channel(response: str) -> str:
 
 def _without_reasoning(text: str) -> str:
     """Remove reasoning: between tags, before a closing tag alone, behind an opening one alone."""
-    if text.count("<") > _MOST_TAGS:
+    if text.count("<") + text.count("[") > _MOST_TAGS:
         text = f"{text[:LAST]}\n\n{text[-LAST:]}"
     parts = _REASONING.split(text)
     if len(parts) == 1:
