@@ -217,6 +217,35 @@ def test_the_budget_holds_for_batches_too(tmp_path: Path) -> None:
         assert 0.0 < ledger.spent("r")[0] <= 0.02
 
 
+def test_a_batch_that_is_resumed_is_booked_once_and_needs_no_second_room(tmp_path: Path) -> None:
+    provider = Provider(seconds=0.6)
+    worst = 0.5 * (len("question 0") + 16 + 100 * 10.0) / 1e6
+    usd = 10.5 * worst
+
+    async def stop_while_it_is_under_way(url: str) -> None:
+        asking = asyncio.create_task(ask(configured(url), tmp_path, 10, usd=usd))
+        while not [
+            batch for batch in read_journal(tmp_path / "batches") if batch.state.progress == "sent"
+        ]:
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    with serve(provider) as url:
+        for _ in range(2):  # also where the one that resumes it is stopped
+            asyncio.run(stop_while_it_is_under_way(url))
+            with Ledger(tmp_path / "ledger.sqlite") as ledger:
+                assert ledger.spent("r")[0] == pytest.approx(10 * worst)
+        found = asyncio.run(ask(configured(url), tmp_path, 10, usd=usd))
+    assert all(item.attempt.error is None for item in found)
+    assert set(provider.worked_on.values()) == {1}
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert ledger.spent("r")[0] == pytest.approx(10 * 0.5 * (20 + 100 * 10.0) / 1e6)
+        assert ledger.spent("r")[1] == 10 * 120
+        assert not list(ledger.verify())
+
+
 @pytest.mark.parametrize("status", [400, 429])
 def test_a_batch_whose_creation_is_refused_costs_nothing(tmp_path: Path, status: int) -> None:
     provider = Provider()

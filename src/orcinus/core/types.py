@@ -186,6 +186,8 @@ class WorstCase:
 
     usd: float
     tokens: int
+    booked_by: str = ""
+    """The run that has booked them for this call, because a process stopped while it was made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

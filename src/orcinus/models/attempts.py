@@ -357,6 +357,7 @@ class _Asker:
         tries = Tries(
             lambda: self._completer.worst_case(request),
             None if budget is None else budget.reserve_now,
+            self._run if budget is not None and budget.holder is not None else "",
         )
         if budget is not None:
             if budget.caps_dollars and tries.worst.usd == math.inf:
@@ -365,7 +366,9 @@ class _Asker:
                     "{input: …, output: …} in dollars per million tokens"
                 )
             self._waits[identity] = "room in the budget"
-            await budget.reserve(tries.worst)
+            was_booked = tries.worst.booked_by == self._run and await budget.reclaim(tries.worst)
+            if not was_booked:
+                await budget.reserve(tries.worst)
         self._waits[identity] = f"a reply of {self._model}"
         try:
             attempt, fatal = await self._call(request, identity, tries)

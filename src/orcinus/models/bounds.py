@@ -33,13 +33,16 @@ class Tries:
         self,
         worst_case: Callable[[], WorstCase],
         reserve: Callable[[WorstCase], Awaitable[bool]] | None,
+        run: str = "",
     ) -> None:
         """Start with one try, which is reserved.
 
         Args:
             worst_case: Returns the bounds of one try.
             reserve: Reserves room for another try if there is some now; None without a budget.
+            run: The run whose budget has a cap; empty where there is none.
         """
+        self.run = run
         self._worst_case, self._reserve = worst_case, reserve
         self._worst: WorstCase | None = None
         self.reserved = 1

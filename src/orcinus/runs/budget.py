@@ -83,6 +83,31 @@ class Budget:
         self._in_flight_tokens += worst.tokens
         return True
 
+    async def reclaim(self, worst: WorstCase) -> bool:
+        """Reserve room for a call with what a stopped process has booked for it.
+
+        Returns:
+            False when less than that is booked.
+        """
+        if self.holder is None:
+            return False
+        usd = worst.usd if self.caps_dollars else 0.0
+        try:
+            moved = self._ledger.reclaim_lost(self._run, self.holder, usd=usd, tokens=worst.tokens)
+            if not await asyncio.shield(moved):
+                return False
+        except asyncio.CancelledError:  # it may have been moved: it is booked again
+            self._lost_usd += usd
+            self._lost_tokens += worst.tokens
+            raise
+        self.spent_usd -= usd
+        self.spent_tokens -= worst.tokens
+        self._block_usd += usd
+        self._block_tokens += worst.tokens
+        self._in_flight_usd += usd
+        self._in_flight_tokens += worst.tokens
+        return True
+
     def settle(self, worst: WorstCase, calls: int, attempt: Attempt) -> None:
         """Replace the worst case of a call's tries, now in the ledger, by their cost."""
         self.spent_usd += attempt.cost_usd

@@ -53,6 +53,7 @@ from orcinus.runs.ledger_writing import (
     change_hold,
     count_commit,
     rebuild_spend,
+    reclaim_lost,
     release_hold,
     spent_by,
     store_attempts,
@@ -431,6 +432,12 @@ class Ledger:
         """Give back a part of what a holder may have in flight."""
         return self._transact(
             lambda connection: change_hold(connection, run, holder, usd=-usd, tokens=-tokens)
+        )
+
+    def reclaim_lost(self, run: str, holder: int, *, usd: float, tokens: int) -> "Future[bool]":
+        """Move what is booked for a lost call into a hold, because its reply can still come."""
+        return self._transact(
+            lambda connection: reclaim_lost(connection, run, holder, usd=usd, tokens=tokens)
         )
 
     def close_budget(

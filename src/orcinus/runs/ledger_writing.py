@@ -28,6 +28,8 @@ from orcinus.runs.ledger_schema import (
 
 IN_FLIGHT_AT_KILL = "(in flight when killed)"
 IN_FLIGHT_AT_STOP = "(in flight when stopped)"
+ROUNDING = 1e-9
+"""Relative error of a sum of dollars that is added to and taken from ten thousand times."""
 """Steps under which the worst case of calls is booked whose replies the process did not see."""
 _INSERT_SIZES = (128, 32, 8, 1)
 """Rows in one INSERT. Few statements, because the thread releases the interpreter lock at each one,
@@ -121,11 +123,11 @@ def _replace_attempts(
 
 
 def book_lost_calls(
-    connection: sqlite3.Connection, run: str, step: str, *, usd: float, tokens: int
+    connection: sqlite3.Connection, run: str, step: str, *, usd: float, tokens: int, calls: int = 1
 ) -> None:
-    """Book the worst case of calls whose replies were not seen."""
+    """Book the worst case of calls whose replies were not seen; negative amounts take it back."""
     key = (run, step, "", "")
-    amounts = (1, 0, 0, 0, tokens, usd)
+    amounts = (calls, 0, 0, 0, tokens, usd)
     _insert_many(connection, "other_calls", CALL_COLUMNS, [hashed_row(("", *key, *amounts))])
     add_to_spend(connection, {key: amounts})
 
@@ -249,6 +251,29 @@ def release_hold(
     connection.execute("DELETE FROM holds WHERE run = ? AND holder = ?", (run, holder))
     if lost_usd > 0 or lost_tokens > 0:
         book_lost_calls(connection, run, step, usd=lost_usd, tokens=lost_tokens)
+
+
+def reclaim_lost(
+    connection: sqlite3.Connection, run: str, holder: int, *, usd: float, tokens: int
+) -> bool:
+    """Move the worst case of a call that a stopped process has booked into a hold.
+
+    Returns:
+        False when less than that is booked; then nothing is moved.
+    """
+    for step in (IN_FLIGHT_AT_STOP, IN_FLIGHT_AT_KILL):
+        booked_usd, booked_tokens = connection.execute(
+            "SELECT total(cost_usd), coalesce(sum(tokens_unreported), 0) FROM spend "
+            "WHERE run = ? AND step = ?",
+            (run, step),
+        ).fetchone()
+        if usd <= booked_usd * (1 + ROUNDING) and tokens <= booked_tokens:
+            book_lost_calls(
+                connection, run, step, usd=-min(usd, booked_usd), tokens=-tokens, calls=0
+            )
+            change_hold(connection, run, holder, usd=usd, tokens=tokens)
+            return True
+    return False
 
 
 def count_commit(connection: sqlite3.Connection, new_id: str) -> tuple[str, int]:

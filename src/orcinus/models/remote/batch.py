@@ -67,6 +67,8 @@ class BatchState:
     answered: int = 0
     why: str = ""
     """The provider's reason for refusing it or ending it early."""
+    run: str = ""
+    """The run in whose budget its worst case is reserved; empty without a budget."""
 
 
 class Batch:
@@ -79,7 +81,11 @@ class Batch:
 
     @classmethod
     def prepare(
-        cls, journal: Path, config: EndpointConfig, bodies: Mapping[str, Mapping[str, Any]]
+        cls,
+        journal: Path,
+        config: EndpointConfig,
+        bodies: Mapping[str, Mapping[str, Any]],
+        run: str = "",
     ) -> "Batch":
         """Write a new batch to the journal, durably, before anything is sent.
 
@@ -87,6 +93,7 @@ class Batch:
             journal: Folder of all batches.
             config: The endpoint.
             bodies: Attempt id → body of the request.
+            run: The run in whose budget their worst case is reserved.
         """
         state = BatchState(
             key=uuid.uuid4().hex,
@@ -94,6 +101,7 @@ class Batch:
             config=config.model_dump(mode="json"),
             requests=len(bodies),
             created=time.time(),
+            run=run,
         )
         batch = cls(journal / state.key, state)
         batch.folder.mkdir(parents=True)
@@ -197,10 +205,14 @@ class BatchEndpoint:
         """Answers of earlier batches that no request has asked for yet, by id."""
         self._under_way: set[str] = set()
         """Ids in batches that earlier processes sent."""
+        self._booked_by: dict[str, str] = {}
+        """By id of an earlier process's request: the run that has booked its worst case."""
+        self._to_resume: list[tuple[Batch, list[str]]] = []
+        self._run_with_budget = ""
         self._collected: dict[str, dict[str, Any]] = {}
         self._new_request = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._started = False
+        self._has_read_journal = False
 
     @property
     def model(self) -> str:
@@ -220,9 +232,10 @@ class BatchEndpoint:
             CompleterError: No answer came, not even from later batches if a retry could help.
         """
         identity = attempt_id(request, self.model)
-        if not self._started:
-            self._started = True
-            self._resume_journal()
+        self._read_journal()
+        while self._to_resume:
+            self._spawn(self._run(*self._to_resume.pop(), resumed=True))
+        self._booked_by.pop(identity, None)  # from now on it is a call of this process
         for tried in range(1, self.config.patience.tries + 1):
             try:
                 found = self._early.pop(identity, None) or await self._wait_for(identity, request)
@@ -239,9 +252,17 @@ class BatchEndpoint:
         raise AssertionError("unreachable: the last try raises")
 
     def worst_case(self, request: Request) -> WorstCase:
-        """Return the bounds of a single call at the batch's price."""
+        """Return the bounds of a single call at the batch's price.
+
+        They name the run that has booked them, where an earlier process has sent the request.
+        """
+        self._read_journal()
         worst = self._endpoint.worst_case(request)
-        return WorstCase(usd=worst.usd * self._endpoint.price.batch, tokens=worst.tokens)
+        return WorstCase(
+            usd=worst.usd * self._endpoint.price.batch,
+            tokens=worst.tokens,
+            booked_by=self._booked_by.get(attempt_id(request, self.model), ""),
+        )
 
     async def aclose(self) -> None:
         """Stop polling. The provider continues the batches; the next process resumes them."""
@@ -256,6 +277,8 @@ class BatchEndpoint:
             self._waiting[identity] = asyncio.get_running_loop().create_future()
             if identity not in self._under_way:
                 self._collected[identity] = self._endpoint.body(request)
+                for tries in current_tries():
+                    self._run_with_budget = tries.run
                 self._new_request.set()
                 if len(self._collected) == 1:
                     self._spawn(self._send_collected())
@@ -272,7 +295,7 @@ class BatchEndpoint:
         while self._collected:
             bodies, self._collected = _take_batch(self._collected, self._batch_config.size)
             try:
-                batch = Batch.prepare(self._journal, self.config, bodies)
+                batch = Batch.prepare(self._journal, self.config, bodies, self._run_with_budget)
             except OSError as error:  # a full disk: nothing was sent
                 self._settle(
                     list(bodies), {}, StoreError(f"{self._journal}: cannot be written: {error}")
@@ -280,7 +303,11 @@ class BatchEndpoint:
             else:
                 self._spawn(self._run(batch, list(bodies)))
 
-    def _resume_journal(self) -> None:
+    def _read_journal(self) -> None:
+        """Learn, once, what earlier processes have sent."""
+        if self._has_read_journal:
+            return
+        self._has_read_journal = True
         for batch in read_journal(self._journal):
             if (
                 batch.state.model != self.model
@@ -288,15 +315,18 @@ class BatchEndpoint:
             ):
                 continue
             if batch.state.progress == "ended":
-                self._early.update(
-                    (identity, self._priced(outcome))
+                answered = {
+                    identity: self._priced(outcome)
                     for identity, outcome in batch.answers()
                     if isinstance(outcome, Completion)
-                )
+                }
+                self._early.update(answered)
+                self._booked_by.update(dict.fromkeys(answered, batch.state.run))
             elif batch.state.progress != "refused":
                 ids = batch.ids()
                 self._under_way.update(ids)
-                self._spawn(self._run(batch, ids, resumed=True))
+                self._booked_by.update(dict.fromkeys(ids, batch.state.run))
+                self._to_resume.append((batch, ids))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
