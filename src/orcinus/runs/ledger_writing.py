@@ -28,9 +28,9 @@ from orcinus.runs.ledger_schema import (
 
 IN_FLIGHT_AT_KILL = "(in flight when killed)"
 IN_FLIGHT_AT_STOP = "(in flight when stopped)"
+"""Steps under which the worst case of calls is booked whose replies the process did not see."""
 ROUNDING = 1e-9
 """Relative error of a sum of dollars that is added to and taken from ten thousand times."""
-"""Steps under which the worst case of calls is booked whose replies the process did not see."""
 _INSERT_SIZES = (128, 32, 8, 1)
 """Rows in one INSERT. Few statements, because the thread releases the interpreter lock at each one,
 and waits for it while other threads are busy."""
