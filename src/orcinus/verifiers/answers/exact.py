@@ -75,6 +75,7 @@ _SHORT_LINE = re.compile(r"\s*[^\s.:,;]+(?:[ -][^\s.:,;]+)?[.\s]*")
 _INLINE_NUMBER = re.compile(r"(?:\A|\s)\(?\d+[.)]\s+")
 _ORDER_IS = re.compile(r"\b(?:order|sorted|list|words)\b.*?\b(?:is|are)\s+(\S.*)\Z", re.IGNORECASE)
 _LONGEST_ITEM = 80
+"""Characters of an item of a list, or of a name that ends with an abbreviation."""
 _IS_THE_ANSWER = re.compile(
     r"\s(?:is|are|was|were) (?:the|my) (?:(?:final|correct|right) )*answers?\W*\Z", re.IGNORECASE
 )
@@ -191,7 +192,8 @@ def _first_sentence(line: str) -> str:
     """Cut after the first full stop that ends no abbreviation ("St. Louis", "George W. Bush")."""
     first = ""
     for part in sentences(line):
-        if first and (_OPENER.match(part) or not _ABBREVIATION.search(first)):
+        end = max(0, len(first) - _LONGEST_ITEM)
+        if first and (_OPENER.match(part) or not _ABBREVIATION.search(first, end)):
             break
         first = f"{first} {part}".strip()
     return first
