@@ -17,6 +17,7 @@ from orcinus.runs import tables
 from orcinus.runs.folders import finished_steps, summary_of
 
 
+@pytest.mark.slow
 def test_pass_rates_are_the_students_and_only_examples_in_the_band_are_taught(
     tmp_path: Path,
 ) -> None:

@@ -129,6 +129,7 @@ def test_a_server_that_does_not_start_is_an_error_with_the_end_of_its_log(
         asyncio.run(ask())
 
 
+@pytest.mark.slow
 def test_the_server_ends_with_a_process_that_is_killed(config: LocalConfig, tmp_path: Path) -> None:
     starter = subprocess.Popen(
         [sys.executable, "-c", PARENT, config.model_dump_json()], stdout=subprocess.PIPE, text=True

@@ -110,6 +110,7 @@ def test_answered_rows_are_learnt_from_and_no_teacher_is_asked(tmp_path: Path, m
         assert ledger.spent("small")[0] == 0
 
 
+@pytest.mark.slow
 def test_a_changed_answer_is_not_recalled_from_the_ledger(tmp_path: Path) -> None:
     write_recipe(
         tmp_path / "recipe.yaml",

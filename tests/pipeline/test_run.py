@@ -313,6 +313,7 @@ def test_lessons_come_back_through_the_libraries_that_read_them(
     ]
 
 
+@pytest.mark.slow
 def test_the_recipe_may_lie_elsewhere(tmp_path: Path) -> None:
     """Runs go under the current folder; paths in a recipe start at the recipe's folder."""
     (tmp_path / "recipes").mkdir()

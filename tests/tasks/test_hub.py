@@ -109,6 +109,7 @@ def test_a_data_set_that_the_hub_does_not_have_is_one_line(
     assert says in done.stderr
 
 
+@pytest.mark.slow
 def test_offline_is_one_line_until_the_data_set_is_in_the_cache(user: User) -> None:
     done = user.inspects("hf:owner/sums@test", HF_HUB_OFFLINE="1")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

@@ -173,6 +173,7 @@ def test_workers_that_die_are_told_of(
         together(good, monkeypatch)
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_no_worker_behind(
     tiny_student: Path, lessons: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

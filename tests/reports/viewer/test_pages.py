@@ -263,6 +263,7 @@ def test_it_ends_without_a_trace(workspace: Path, tmp_path: Path, ending: signal
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_is_followed_while_it_goes_on(tmp_path: Path) -> None:
     """It is shown in progress, its tables appear one by one, and watching it changes nothing."""
     pytest.importorskip("duckdb", reason="needs the extra view")
