@@ -14,6 +14,7 @@ import yaml
 
 from orcinus.core import registry
 from orcinus.models.scratch import ScratchConfig
+from orcinus.runs.context import Silent
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 
 os.environ.setdefault(
@@ -73,6 +74,19 @@ def tiny_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_recipe(tmp_path: Path) -> Path:
     """Write a recipe that runs the whole method in seconds, with a program as teacher."""
     return write_recipe(tmp_path / "recipe.yaml")
+
+
+class Heard(Silent):
+    """Progress that remembers the phases, and interrupts the run at the start of one."""
+
+    def __init__(self, fatal: str | None = None) -> None:
+        self.phases: list[str] = []
+        self.fatal = fatal
+
+    def start(self, what: str, total: int | None) -> None:
+        self.phases.append(what)
+        if what == self.fatal:
+            raise KeyboardInterrupt
 
 
 def write_recipe(path: Path, **changes: Any) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import write_recipe
+from tests.conftest import Heard, write_recipe
 from tests.strategies.test_assign import judged as answered
 from tests.strategies.test_assign import run_assign
 
@@ -16,7 +16,7 @@ from orcinus.pipeline.plan import plan_recipe
 from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.pipeline.run import run_recipe
 from orcinus.runs import tables
-from orcinus.runs.context import Runtime, Silent
+from orcinus.runs.context import Runtime
 from orcinus.runs.folders import finished_steps, summary_of
 from orcinus.runs.ledger import Ledger
 from orcinus.strategies.config import AssignConfig
@@ -56,19 +56,6 @@ def write(folder: Path, **changes: Any) -> Path:
         },
     }
     return write_recipe(folder / "recipe.yaml", **{**settings, **changes})
-
-
-class Heard(Silent):
-    """Progress that remembers the phases, and interrupts the run at the start of one."""
-
-    def __init__(self, fatal: str | None = None) -> None:
-        self.phases: list[str] = []
-        self.fatal = fatal
-
-    def start(self, what: str, total: int | None) -> None:
-        self.phases.append(what)
-        if what == self.fatal:
-            raise KeyboardInterrupt
 
 
 def flags(recipe: Path) -> Runtime:

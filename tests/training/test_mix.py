@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import write_recipe
+from tests.conftest import Heard, write_recipe
 
 from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.types import Messages, Sampling
@@ -74,19 +74,6 @@ def write(folder: Path, mix: dict[str, Any] | None = None, **changes: object) ->
         "evaluate": {"arms": ["before", "after"], "sampling": {"max_tokens": 12}},
     }
     return write_recipe(folder / "recipe.yaml", **{**settings, **changes})
-
-
-class Heard(Silent):
-    """Progress that remembers the phases, and interrupts the run at the start of one."""
-
-    def __init__(self, fatal: str | None = None) -> None:
-        self.phases: list[str] = []
-        self.fatal = fatal
-
-    def start(self, what: str, total: int | None) -> None:
-        self.phases.append(what)
-        if what == self.fatal:
-            raise KeyboardInterrupt
 
 
 def flags(recipe: Path) -> Runtime:
