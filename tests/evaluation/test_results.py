@@ -8,6 +8,7 @@ import pytest
 
 from orcinus.core.errors import StoreError
 from orcinus.core.results import JudgeCounts
+from orcinus.evaluation.comparisons import compare_items
 from orcinus.evaluation.scores import read_scores, scores_content, write_scores
 
 WRITTEN = Path(__file__).parent / "written"
@@ -73,3 +74,11 @@ def test_a_damaged_file_is_one_clear_line(tmp_path: Path, content: str) -> None:
     with pytest.raises(StoreError, match=r"scores\.json: cannot be read") as caught:
         read_scores(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_the_difference_of_unequal_tasks_is_that_of_their_means() -> None:
+    before = {("large", str(i)): float(i < 40) for i in range(80)} | {("small", "0"): 0.0}
+    after = before | {("small", "0"): 1.0}
+    found = compare_items("after", "before", after, before, seed=0)
+    assert found is not None
+    assert found.difference == pytest.approx(0.5)
