@@ -9,13 +9,16 @@ DIR holds one folder for each student or seed, each with three files of rows
     learned.jsonl    trial students that were taught with each strategy, on the same examples
     final.jsonl      students that were fully taught with one strategy for all, on held-out examples
 
-``record_run`` writes the first two from a run with ``assign: {measure: both}``, and ``write`` the
-third from the evaluations of the runs with ``assign: {fixed: …}``.
+They come from an ablation whose recipe has ``assign: {measure: both}``, with the arms ``all …``:
+
+    orcinus ablate docs/experiments/004-learned-choice.yaml --seeds 3
+    python -m benchmarks.learned_choice runs learned-choice DIR
 
 Each split draws some of the probe examples, chooses as ``assign`` does, and is scored by the final
 students: regret is their best accuracy on the task less that of the chosen one.
 """
 
+import argparse
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orcinus.core.types import Judged
+from orcinus.core.types import Assignment, Judged
+from orcinus.pipeline.ablation import BASE, run_name
 from orcinus.runs import layout, tables
 from orcinus.runs.folders import finished_steps
 from orcinus.strategies.choosing import believe, best, best_if_sure
@@ -48,8 +52,13 @@ class Recorded:
     prompted: Mapping[str, Array]
     """By task (S, n): right or not on the same probe examples."""
     learned: Mapping[str, Array]
-    final: Array
-    """(G, S) accuracy of students fully taught with one strategy."""
+    finals: Mapping[str, Array]
+    """By task (S, n): right or not on held-out examples, of students fully taught with one."""
+
+    @property
+    def final(self) -> Array:
+        """The (G, S) accuracy of students fully taught with one strategy."""
+        return np.stack([values.mean(1) for values in self.finals.values()])
 
 
 def write(path: Path, rows: Iterable[tuple[str, Judged]]) -> None:
@@ -66,10 +75,41 @@ def write(path: Path, rows: Iterable[tuple[str, Judged]]) -> None:
             file.write(json.dumps(row) + "\n")
 
 
-def record_run(run_dir: Path, folder: Path) -> None:
+def record(workspace: Path, recipe: str, folder: Path) -> list[Path]:
+    """Write a folder for every seed of an ablation; return those folders.
+
+    Args:
+        workspace: Folder of the runs.
+        recipe: Name of the ablation's recipe.
+        folder: Where to write.
+    """
+    found = []
+    for base in sorted(workspace.glob(run_name(recipe, BASE, 0).removesuffix("0") + "*")):
+        seed = int(base.name.rpartition("-")[2])
+        out = folder / f"{recipe}-{seed}"
+        _record_trials(base, out)
+        rows: list[tuple[str, Judged]] = []
+        for run in sorted(workspace.glob(f"{recipe}-all-*-{seed}")):
+            judged = list(tables.read_judged(_latest(run, "evaluate") / layout.attempts("after")))
+            (strategy,) = {item.strategy or "" for item in _assignments(run)}
+            rows += ((strategy, item) for item in judged)
+        write(out / "final.jsonl", rows)
+        found.append(out)
+    return found
+
+
+def _assignments(run_dir: Path) -> list[Assignment]:
+    return list(tables.read_assignments(_latest(run_dir, "assign") / layout.ASSIGNMENTS))
+
+
+def _latest(run_dir: Path, step: str) -> Path:
+    return finished_steps(run_dir, step)[0]
+
+
+def _record_trials(run_dir: Path, folder: Path) -> None:
     """Write ``prompted.jsonl`` and ``learned.jsonl`` from a finished ``trial`` step of a run."""
     for step, name in (("probe", "prompted"), ("trial", "learned")):
-        attempts = tables.read_judged(finished_steps(run_dir, step)[0] / layout.ATTEMPTS)
+        attempts = tables.read_judged(_latest(run_dir, step) / layout.ATTEMPTS)
         write(folder / f"{name}.jsonl", ((item.attempt.strategy, item) for item in attempts))
 
 
@@ -93,9 +133,7 @@ def _read(folder: Path) -> Recorded:
         strategies=strategies,
         prompted={task: _matrix(prompted[task], strategies) for task in tasks},
         learned={task: _matrix(learned[task], strategies) for task in tasks},
-        final=np.array(
-            [[np.mean(list(final[task][s].values())) for s in strategies] for task in tasks]
-        ),
+        finals={task: _matrix(final[task], strategies) for task in tasks},
     )
 
 
@@ -144,6 +182,7 @@ def replay(recorded: Sequence[Recorded], splits: int) -> dict[str, object]:
         **{key: mean[key] for key in ("regret_learned", "regret_prompted", "regret_best_single")},
         "regret_random": mean["regret_random"],
         "oracle_headroom": mean["regret_best_single"],
+        "headroom_on_other_half": mean["headroom"],
         "naive": naive,
         "calls_vs_naive": OURS / needed if needed else OURS / SIZES[-1],
         "calls_vs_naive_is": "a ratio" if needed else "an upper bound: naive never gets there",
@@ -176,6 +215,7 @@ def _replay_one(item: Recorded, seed: int) -> dict[str, float]:
     ]
     bias = 100 * (belief.mean[groups, chosen] - np.array(rest))
     figures = {
+        "headroom": _headroom(item.finals, rng),
         "regret_learned": regret(chosen),
         "regret_prompted": regret(best(believe(part(item.prompted, OURS)), costs)),
         "regret_best_single": 100 * float(top.mean() - item.final.mean(0).max()),
@@ -188,6 +228,23 @@ def _replay_one(item: Recorded, seed: int) -> dict[str, float]:
     return figures
 
 
+def _headroom(finals: Mapping[str, Array], rng: np.random.Generator) -> float:
+    """Return what the best strategy of each task gains over the best single one, in points.
+
+    Both are chosen on one half of the held-out examples and compared on the other. Chosen and
+    compared on the same ones, chance would count as gain.
+    """
+    halves: tuple[list[Array], list[Array]] = ([], [])
+    for values in finals.values():
+        for half, columns in zip(
+            halves, np.array_split(rng.permutation(values.shape[1]), 2), strict=True
+        ):
+            half.append(values[:, columns].mean(1))
+    choosing, comparing = map(np.stack, halves)
+    by_task = comparing[np.arange(len(finals)), choosing.argmax(1)]
+    return 100 * float((by_task - comparing[:, choosing.mean(0).argmax()]).mean())
+
+
 def _calls_for(naive: Mapping[int, float], regret: float) -> float | None:
     """Return how many examples the naive choice needs for this regret, between the sizes too."""
     points = sorted(naive.items())
@@ -197,3 +254,18 @@ def _calls_for(naive: Mapping[int, float], regret: float) -> float | None:
         if low <= regret:
             return n + (m - n) * (high - regret) / (high - low)
     return None
+
+
+def main() -> None:
+    """Write the recorded outcomes of a finished ablation."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("workspace", type=Path)
+    parser.add_argument("recipe", help="its name")
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    for folder in record(arguments.workspace, arguments.recipe, arguments.folder):
+        print(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -125,11 +125,14 @@ def variant(
         share = tokens // len(train.stages)
         stages = tuple(stage.model_copy(update={"tokens": max(1, share)}) for stage in train.stages)
         update["train"] = train.model_copy(update={"stages": stages})
-    slug = "".join(character if character.isalnum() else "-" for character in name)
-    equal = "-equal-tokens" if tokens is not None else ""
-    return recipe.model_copy(
-        update={**update, "name": f"{recipe.name}-{slug}{equal}-{seed}", "seed": seed}
-    )
+    named = run_name(recipe.name, name, seed, equal_tokens=tokens is not None)
+    return recipe.model_copy(update={**update, "name": named, "seed": seed})
+
+
+def run_name(recipe: str, arm: str, seed: int, *, equal_tokens: bool = False) -> str:
+    """Return the name of the run of one arm and seed, from the recipe's name."""
+    slug = "".join(character if character.isalnum() else "-" for character in arm)
+    return f"{recipe}-{slug}{'-equal-tokens' if equal_tokens else ''}-{seed}"
 
 
 async def ablate(

@@ -151,13 +151,15 @@ def _devices() -> list[Finding]:
     import torch
 
     if not torch.cuda.is_available():
-        return [
-            Finding(
-                what="device",
-                state="ok",
-                detail=f"cpu, {torch.get_num_threads()} threads; no CUDA device",
-            )
-        ]
+        from orcinus.models.local.arithmetic import FAST, bfloat16_cost
+
+        cost = bfloat16_cost()
+        pays = "; `dtype: bfloat16` and `precision: bfloat16` pay" if cost <= FAST else ""
+        detail = (
+            f"cpu, {torch.get_num_threads()} threads; no CUDA device; "
+            f"bfloat16 takes {cost:.2g} times as long as float32{pays}"
+        )
+        return [Finding(what="device", state="ok", detail=detail)]
     found = []
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)

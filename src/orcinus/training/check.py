@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from orcinus.models.local.arithmetic import imitated
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.huggingface import position_limit, quiet
@@ -37,6 +38,9 @@ def check_training(config: TrainConfig, student: LocalConfig, device: str) -> li
     )
     Chat(tokenizer, fallback=student.chat_template)
     notes = [] if (cut := longest_lesson(model, config)[1]) is None else [f"{student.path}: {cut}"]
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    if on_cpu and (slow := imitated(config.precision)) is not None:
+        notes.append(f"train.precision: {slow}")
     if config.lora is not None:
         model = with_lora(model, config.lora)
     notes += _check_model(model, config, device)

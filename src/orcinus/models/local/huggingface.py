@@ -27,6 +27,7 @@ from orcinus.core.errors import CompleterError, ConfigError
 from orcinus.core.requests import as_sent
 from orcinus.core.types import Completion, Request, Traits, WorstCase
 from orcinus.models.bounds import free_call
+from orcinus.models.local.arithmetic import imitated
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.local.decoding import Decoder, Row, Way, length_of
@@ -124,7 +125,10 @@ class LocalModel:
         self._decoder = Decoder(self._chat, model, stops, self._config.batch_tokens)
         self._way, cost = choose_way(self._decoder, self._chat, model, self._config.path)
         self._limit = position_limit(model)
-        for text in (cost, *(f"{self._config.path}: {text}" for text in self._chat.notes)):
+        about = list(self._chat.notes)
+        if self._device == "cpu" and (slow := imitated(self._config.dtype)) is not None:
+            about.append(f"dtype: {slow}")
+        for text in (cost, *(f"{self._config.path}: {text}" for text in about)):
             self._say_once(text)
 
     def _say_once(self, text: str) -> None:
