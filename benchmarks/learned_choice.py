@@ -174,7 +174,7 @@ def replay(recorded: Sequence[Recorded], splits: int) -> dict[str, object]:
     drawn = [_replay_one(item, seed) for item in recorded for seed in range(splits)]
     mean = {key: float(np.mean([row[key] for row in drawn])) for key in drawn[0]}
     naive = {n: mean[f"naive_{n}"] for n in SIZES}
-    needed = _calls_for(naive, mean["regret_learned"])
+    needed = calls_for(naive, mean["regret_learned"])
     return {
         "students": len(recorded),
         "tasks": sum(len(item.learned) for item in recorded),
@@ -245,7 +245,7 @@ def _headroom(finals: Mapping[str, Array], rng: np.random.Generator) -> float:
     return 100 * float((by_task - comparing[:, choosing.mean(0).argmax()]).mean())
 
 
-def _calls_for(naive: Mapping[int, float], regret: float) -> float | None:
+def calls_for(naive: Mapping[int, float], regret: float) -> float | None:
     """Return how many examples the naive choice needs for this regret, between the sizes too."""
     points = sorted(naive.items())
     for (n, high), (m, low) in pairwise(points):

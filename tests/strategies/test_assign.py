@@ -318,3 +318,27 @@ def test_by_default_a_group_is_learnable_from_five_points_above_guessing(tmp_pat
         "known": True,
     }
     assert "under the floor of 55%" in found["guessed"].reason
+
+
+def test_only_near_the_floor_is_the_student_asked_again(tmp_path: Path) -> None:
+    examples = [
+        Example(id=f"{task}{number}", task=task, prompt=f"{task} {number}?", answer_type="number")
+        for task in ("sure", "doubtful")
+        for number in range(30)
+    ]
+
+    def answered(example: Example, strategy: str) -> tuple[str, float] | None:
+        number = int(example.id.removeprefix(example.task))
+        if number >= 20:
+            return None  # was not asked
+        right = strategy == "direct" and number < (18 if example.task == "sure" else 2)
+        return "1", float(right)
+
+    def student(messages: Messages, sampling: Sampling) -> str:
+        return "The answer is 1."
+
+    found, _ = run_assign(AssignConfig(), examples, answered, tmp_path, teacher=student)
+    again = {task: found[task].evidence[0].held_out for task in ("sure", "doubtful")}
+    assert again["sure"] is None, "18 of 20 are far above the floor"
+    assert again["doubtful"] is not None, "2 of 20 may lie under it"
+    assert again["doubtful"].n == 10

@@ -48,7 +48,9 @@ from orcinus.strategies.trial_results import TrialResults
 from orcinus.verifiers.guessing import mean_guess_rate
 from orcinus.verifiers.measure import measure
 
-VERSION = 2
+VERSION = 3
+NEAR = 1.96
+"""Standard deviations of the belief within which an accuracy is near the floor: 95 %."""
 ABOVE_GUESSING = 0.05
 """Accuracy. A group is learnable by default from this much above guessing."""
 FIXED_BY = {"random": "drawn at random", "longest": "the one under which most is written"}
@@ -96,7 +98,7 @@ async def assign(
         await _add_pseudo_labels(step, found.examples, choosing), found.examples, group_of
     )
     assignments: list[Assignment] = []
-    usual = strategies[0].name
+    usual, doubtful = strategies[0].name, set(prompted)
     if not prompted and not learned:
         assignments = _assign_without_answers(step, group_of)
     elif config.chooser is not None:
@@ -108,11 +110,13 @@ async def assign(
         held += _hold_trials(config, learned, found.examples, trials, step) if learned else []
         contests = {contest.group: contest for contest in held}  # of two, the trials decide
         usual = step.names[held[-1].overall]
+        doubtful = {contest.group for contest in held if contest.is_near(_floor(config, contest))}
         assignments = [
             _assignment(config, contest, prompted.get(group, ()), learned.get(group, ()))
             for group, contest in sorted(contests.items())
         ]
     fresh = _draw_fresh(step, group_of, probed=found.asked.keys())
+    fresh = {group: items for group, items in fresh.items() if group in doubtful}
     assignments = await _confirm(step, assignments, fresh)
     again = by_group(fresh_answers, found.examples, group_of)
     assignments = [_add_trial_score(item, again.get(item.group, ())) for item in assignments]
@@ -239,6 +243,8 @@ class _Contest:
     counts: NDArray[np.int64]
     """(S,) examples that were asked."""
     chosen: int
+    spread: float
+    """Standard deviation of the belief in the chosen strategy's accuracy."""
     overall: int
     """The strategy that is best over all groups."""
     guess: float
@@ -263,6 +269,10 @@ class _Contest:
     def rivals(self) -> list[int]:
         """The other strategies that were asked in this group, the best first."""
         return [s for s in self.ranked if s != self.chosen and self.counts[s] > 0]
+
+    def is_near(self, floor: float) -> bool:
+        """Return whether more answers could move the chosen strategy across ``floor``."""
+        return abs(float(self.believed[self.chosen]) - floor) <= NEAR * self.spread
 
     @property
     def opponent(self) -> int | None:
@@ -347,6 +357,7 @@ def _contest(
         believed=measured.belief.mean[g],
         counts=measured.belief.counts[g],
         chosen=chosen,
+        spread=float(measured.belief.covariance[g, chosen, chosen]) ** 0.5,
         overall=measured.overall,
         guess=mean_guess_rate(asked),
         told=told,
@@ -379,7 +390,7 @@ def _assignment(
 ) -> Assignment:
     """Turn a contest into the group's assignment, the chosen strategy's evidence first."""
     names, opponent = contest.names, contest.opponent
-    floor = contest.guess + ABOVE_GUESSING if config.floor is None else config.floor
+    floor = _floor(config, contest)
     learnable = bool(contest.measured[contest.chosen] >= floor)
     strategy: str | None = names[contest.chosen]
     if not learnable and config.below_floor != "best":
@@ -399,6 +410,11 @@ def _assignment(
         measure=contest.by,
         told=contest.told or config.fixed is not None,
     )
+
+
+def _floor(config: AssignConfig, contest: _Contest) -> float:
+    """Return the accuracy under which a group is not yet learnable."""
+    return contest.guess + ABOVE_GUESSING if config.floor is None else config.floor
 
 
 def _reason(config: AssignConfig, contest: _Contest, floor: float, learnable: bool) -> str:

@@ -54,8 +54,9 @@ class AssignConfig(Config):
     The name of a registered one, or ``module:function``. ``margin``, ``floor`` and
     ``below_floor`` are then not used."""
     confirm: int = Field(default=10, ge=0)
-    """Fresh probe examples of each group on which the chosen strategy is measured again; 0 skips
-    this."""
+    """Fresh probe examples on which the chosen strategy is measured again; 0 skips this. The
+    untrained student is asked again only in groups whose accuracy may lie on the other side of the
+    floor: elsewhere the answers would change nothing, and ``evaluate`` measures it anyway."""
     proxy: Literal["agreement", "teacher", "none"] = "agreement"
     """The pseudo-label where a task has no references. agreement: the answer that most of the
     student's attempts give; teacher: the teacher's answer, which costs calls; none: every attempt
