@@ -25,7 +25,7 @@ RECIPE_KEYS = 260
 """Their fields. Raise this number only on purpose."""
 COMMANDS = 27
 """Commands shown in ``orcinus --help``, with those of groups. Raise this number only on purpose."""
-OPTIONS = 113
+OPTIONS = 114
 """Their options, without arguments and ``--help``. Raise this number only on purpose."""
 PUBLIC_NAMES = 25
 """Names of ``orcinus.__all__``. Raise this number only on purpose."""

@@ -26,7 +26,7 @@ class LocalConfig(Config):
 
     kind: Literal["local"] = "local"
     path: str
-    """A model folder or a GGUF file (relative to the recipe; extra ``gguf``), or the id of a model
+    """A model folder or a GGUF file (relative to the recipe), or the id of a model
     on the Hugging Face hub. A GGUF file is converted once, to a folder beside it."""
     revision: str | None = None
     """Commit or tag on the hub; None is the newest, which can change between runs."""

@@ -36,7 +36,7 @@ def converted(file: Path) -> Path:
     if made_from.is_file() and made_from.read_text(encoding="utf-8") == digest:
         return folder
     if any(find_spec(name) is None for name in ("torch", "transformers", "gguf")):
-        raise MissingExtraError("a GGUF file as a model", "gguf")
+        raise MissingExtraError("a GGUF file as a model", "train")
     part: Path | None = None
     try:
         part = Path(tempfile.mkdtemp(dir=file.parent, prefix=f"{file.name}."))
