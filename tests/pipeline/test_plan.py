@@ -1,8 +1,13 @@
 """The plan of a recipe, before any model is called."""
 
 import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
 from tests.conftest import write_recipe
 
 import orcinus
@@ -54,3 +59,54 @@ def test_a_plan_needs_no_key_and_compares_with_the_budget(tmp_path: Path) -> Non
     assert "more than the $0.0010 that is left: up to $" in notes
     set_key = orcinus.plan(path, runs=tmp_path / "runs", secrets={"MY_KEY": "k" * 20})
     assert "MY_KEY" not in "".join(set_key.notes)
+
+
+class Picky(BaseHTTPRequestHandler):
+    """A server that refuses every other question."""
+
+    asked = 0
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        type(self).asked += 1
+        refused = self.asked % 2 == 0
+        reply = {
+            "choices": [{"message": {"content": "4"}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 9, "completion_tokens": 1},
+        }
+        content = json.dumps({"error": {"message": "no"}} if refused else reply).encode()
+        self.send_response(400 if refused else 200)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def picky() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Picky) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+def test_errors_of_other_settings_are_planned_as_calls(tmp_path: Path, picky: str) -> None:
+    teacher = {"kind": "endpoint", "model": "m", "base_urls": [picky]}
+    changes = {"tasks": [{"generator": "sums", "count": 30}], "assign": {"fixed": "direct"}}
+    path = tmp_path / "recipe.yaml"
+
+    def planned(**more: object) -> tuple[int | None, int | None]:
+        write_recipe(path, teacher={**teacher, **more}, **changes)
+        rows = orcinus.plan(path, runs=tmp_path / "runs").rows
+        [row] = [row for row in rows if row.step == "teach"]
+        return row.calls, row.known_calls
+
+    write_recipe(path, teacher=teacher, **changes)
+    run = orcinus.run(path, runs=tmp_path / "runs", until="teach")
+    (run.steps["teach"] / "_done").unlink()
+    total = Picky.asked
+    refused = total // 2
+    assert planned() == (0, total)
+    assert planned(headers={"x-tenant": "ours"}) == (refused, total - refused)

@@ -178,6 +178,7 @@ def test_forgotten_errors_are_asked_again_and_their_spending_stays(tmp_path: Pat
     with Ledger(tmp_path / "l.sqlite") as ledger:
         spent = ledger.spent("r")
         assert ledger.errors() == [("m", "bad_request", 1, 1)]
+        assert (ledger.known(ids, settings="others"), ledger.known(ids, settings=None)) == (1, 1)
         assert (ledger.forget_errors("another run"), ledger.known(ids)) == (0, 2)
         assert (ledger.forget_errors(), ledger.known(ids)) == (1, 1)
         assert ledger.spent("r") == spent

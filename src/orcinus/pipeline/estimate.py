@@ -21,6 +21,7 @@ from orcinus.models.roles import Models
 from orcinus.models.scratch import ScratchConfig
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.step import Step
+from orcinus.pipeline.verbs import verb_of
 from orcinus.runs import layout
 from orcinus.runs.context import Asking, StepContext
 from orcinus.runs.ledger import attempt_id
@@ -136,7 +137,7 @@ class Estimator:
             if asking.role == "judge":
                 judged += self._judge_requests(asking.requests, step)
                 continue
-            counts = await self._count(asking)
+            counts = await self._count(asking, step.name)
             if asking.role == "teacher" and step.name in ("teach", "trial") and counts.calls:
                 self._explained[step.name] = (counts.calls, self._lesson_tokens(counts))
             part, longest = self._answers_line(asking.role, counts)
@@ -278,7 +279,7 @@ class Estimator:
             if step.is_done(self._run_dir)
         }
 
-    async def _count(self, asking: Asking) -> _Counts:
+    async def _count(self, asking: Asking, step: str) -> _Counts:
         """Count requests, those that the ledger knows, and what a judge is asked of the answers."""
         model = self._model(asking.role)
         counts = _Counts()
@@ -287,7 +288,7 @@ class Estimator:
             answers: Sequence[Attempt | None] = [None] * len(batch)
             if asking.exact and model is not None:
                 identities = [attempt_id(request, model) for request in batch]
-                counts.known += self._ledger.known(identities)
+                counts.known += self._known(asking.role, step, identities)
                 if any(_kind_of(request) for request in batch):
                     answers = self._ledger.recall(batch, identities, model)
             counts.calls += len(batch)
@@ -295,11 +296,34 @@ class Estimator:
             counts.bound += sum(request.sampling.max_tokens for request in batch)
             for request, answer in zip(batch, answers, strict=True):
                 if (kind := _kind_of(request)) is not None:
-                    await self._count_judging(request, answer, kind, counts.judged)
+                    await self._count_judging(request, answer, kind, counts.judged, step)
         return counts
 
+    def _known(self, role: str, step: str, identities: Sequence[str]) -> int:
+        """Return how many calls the ledger answers, as ``attempt_all`` will see it.
+
+        An error of other settings is asked again, and so is every error of a step that the model
+        has never answered.
+        """
+        completer = self._models.open(role)
+        answers = self._ledger.known(identities, settings=None)
+        booked_as = [f"{name}{' (judge)' * (role == 'judge')}" for name in (step, verb_of(step))]
+        if answers or any(
+            self._ledger.has_answer(self._context.run, name, completer.model) for name in booked_as
+        ):
+            remote = completer.traits.remote
+            return self._ledger.known(
+                identities, settings="" if remote is None else remote.settings
+            )
+        return answers
+
     async def _count_judging(
-        self, request: Request, answer: Attempt | None, kind: str, judged: dict[str, _JudgeCalls]
+        self,
+        request: Request,
+        answer: Attempt | None,
+        kind: str,
+        judged: dict[str, _JudgeCalls],
+        step: str,
     ) -> None:
         """Count the call of the judge about one answer, exactly where the ledger has the answer."""
         judging, judge = self._recipe.judging, self._model("judge")
@@ -315,7 +339,7 @@ class Estimator:
             calls.sure += verifier != "judge_fallback"
             calls.maybe += verifier == "judge_fallback"
             calls.unwritten += 1
-        elif judge is not None and self._ledger.known([attempt_id(asked, judge)]):
+        elif judge is not None and self._known("judge", step, [attempt_id(asked, judge)]):
             calls.known += 1
             return
         else:

@@ -39,6 +39,7 @@ from orcinus.runs.ledger_schema import (
     CREATED,
     DAMAGE,
     RECALLED_COLUMNS,
+    REPLY,
     attempt_hash,
     is_intact_attempt,
     migrate,
@@ -530,14 +531,27 @@ class Ledger:
             self.note(f"{self.path}: more such rows; orcinus ledger verify lists them")
         return False
 
-    def known(self, ids: Sequence[str]) -> int:
-        """Return how many of these ids need no further call."""
+    def known(self, ids: Sequence[str], *, settings: str | None = "") -> int:
+        """Return how many of these ids need no further call.
+
+        Args:
+            ids: Of attempts.
+            settings: The model's settings, as ``Remote`` has them: a permanent error of other ones
+                is asked again. None asks every error again.
+        """
         marks = ",".join("?" * len(ids))
-        query = (
-            f"SELECT count(*) FROM attempts WHERE id IN ({marks}) AND (error IS NULL OR permanent) "
-            "AND created >= ?"
+        known = f"FROM attempts WHERE id IN ({marks}) AND created >= ?"
+        values = [*ids, self._fresh_from]
+        answers = int(self._rows(f"SELECT count(*) {known} AND error IS NULL", values)[0][0])
+        if settings is None:
+            return answers
+        columns = ", ".join(RECALLED_COLUMNS)
+        errors = self._stream(f"SELECT {columns} {known} AND permanent", values)
+        return answers + sum(
+            is_intact_attempt(row)
+            and bool(orjson.loads(row[REPLY]).get("settings", "") == settings)
+            for row in errors
         )
-        return int(self._rows(query, [*ids, self._fresh_from])[0][0])
 
     def has_answer(self, run: str, step: str, model: str) -> bool:
         """Return whether any call of a step to a model was answered."""

@@ -73,7 +73,7 @@ STATE_COLUMNS = ["ledger", "commits", "hash"]
 RECALLED_COLUMNS = [name for name in ATTEMPT_COLUMNS if name != "request"]
 """What a recall reads of an attempt: all but the request."""
 CREATED = RECALLED_COLUMNS.index("created")
-_REPLY = RECALLED_COLUMNS.index("reply")
+REPLY = RECALLED_COLUMNS.index("reply")
 _HASH_BYTES = 16
 _HASHED_AT_ONCE = 2047
 """Bytes. For more, hashlib releases the interpreter lock, and the ledger's thread waits for it."""
@@ -186,9 +186,9 @@ def attempt_hash(row: Sequence[Any]) -> bytes:
         row: The values of ``RECALLED_COLUMNS``, of which the last is left out.
     """
     made = hashlib.blake2b(
-        orjson.dumps((*row[:_REPLY], *row[_REPLY + 1 : -1])), digest_size=_HASH_BYTES
+        orjson.dumps((*row[:REPLY], *row[REPLY + 1 : -1])), digest_size=_HASH_BYTES
     )
-    reply = row[_REPLY]
+    reply = row[REPLY]
     for at in range(0, len(reply), _HASHED_AT_ONCE):
         made.update(reply[at : at + _HASHED_AT_ONCE])
     return made.digest()
