@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orcinus.core.errors import CompleterError
+from orcinus.core.errors import BudgetError, CompleterError
 from orcinus.core.types import Example, Judged, Message, Remote, Request, Sampling
 from orcinus.models import first_calls
 from orcinus.models.attempts import attempt_all
@@ -302,3 +302,33 @@ def test_a_line_says_what_is_refused_and_when_it_is_tried_again(
     assert teacher.notes
     assert "teach: 429 ×" in teacher.notes[0]
     assert "rate limit, next try in" in teacher.notes[0]
+
+
+def test_a_call_that_ends_unsent_holds_no_other_call_back() -> None:
+    remote = Remote(addresses=("http://h/v1",), settings="", refusals=lambda: None)
+    calls = first_calls.FirstCalls(remote, "teach", gated=True)
+
+    async def fail(after: asyncio.Event, message: str) -> None:
+        async with calls.one_call():
+            await after.wait()
+            calls.record(CompleterError("bad_reply", message))
+
+    async def get_no_room(after: asyncio.Event) -> None:
+        async with calls.one_call():
+            await after.wait()
+            raise BudgetError("used up")
+
+    async def go() -> None:
+        answered, ended = asyncio.Event(), asyncio.Event()
+        answered.set()
+        await fail(answered, "odd")
+        unsent = asyncio.create_task(get_no_room(ended))
+        await asyncio.sleep(0)
+        await asyncio.gather(*(fail(answered, "odder " + "x" * n) for n in range(6)))
+        waiting = asyncio.create_task(fail(answered, "the eighth"))
+        await asyncio.sleep(0)
+        ended.set()
+        await asyncio.wait_for(waiting, 5)
+        assert isinstance((await asyncio.gather(unsent, return_exceptions=True))[0], BudgetError)
+
+    asyncio.run(go())

@@ -44,7 +44,8 @@ class FirstCalls:
         self.answered = False
         """True once a call was answered, in this run or an earlier one."""
         self._proven = remote is None
-        self._sent = 0
+        self._open = 0
+        """Calls that are inside their block now."""
         self._errors: list[str] = []
         self._forbidden = 0
         """Calls that the server forbade since the last answer."""
@@ -67,19 +68,18 @@ class FirstCalls:
             await self._changed.wait()
         if self.stop is not None:
             raise self.stop
-        self._sent += 1
-        known = len(self._errors)
+        self._open += 1
         try:
             yield
         finally:
-            if not self._proven and len(self._errors) == known:
-                self._sent -= 1  # cancelled: another call goes first
+            # A call that was cancelled, or got no room in the budget, has recorded nothing.
+            self._open -= 1
             self._changed.set()
 
     def _may_send(self) -> bool:
         if self._proven or not self._gated or self.stop or len(self._errors) >= SAME_ERRORS:
             return True
-        return self._sent < (SAME_ERRORS if self._errors else 1)
+        return self._open + len(self._errors) < (SAME_ERRORS if self._errors else 1)
 
     def record(self, error: CompleterError | None) -> CompleterError | None:
         """Record the end of a call; return the error that stops the step, if it should stop."""
