@@ -272,6 +272,7 @@ FIRST = "{{ messages[0].content }} {{ messages[-1].content }}"
         (DEAF, "leaves out the answer"),
         ("{{ raise_exception('never') }}", "chat template fails: never"),
         ("{% for %}", "chat template fails"),
+        ("{% for tool in tools %}{% endfor %}", "chat template fails: 'NoneType' object is not"),
     ],
 )
 def test_a_template_that_drops_a_text_is_refused_in_one_line(
@@ -287,6 +288,57 @@ def test_a_template_that_drops_a_later_turn_is_refused(tiny_student: Path) -> No
     chat = Chat(tokenizer_with(tiny_student, chat_template=FIRST), fallback="plain")
     with pytest.raises(ConfigError, match=r"leaves out message 2 of 3 \(assistant\)"):
         chat.prompt((*CONVERSATION[1:], Message(role="assistant", content="4"), CONVERSATION[1]))
+
+
+ALTERNATING = (
+    "{% set ns = namespace(turns=messages) %}{% if messages[0].role == 'system' %}"
+    "{% set ns.turns = messages[1:] %}<|im_start|>system\n{{ messages[0].content }}<|im_end|>\n"
+    "{% endif %}{% for m in ns.turns %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant') }}{% endif %}"
+    "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def talk(*turns: str) -> Messages:
+    """Return messages from texts such as ``user: 1 + 1?``."""
+    split = (turn.split(": ", 1) for turn in turns)
+    return tuple(Message(role=role, content=text) for role, text in split)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        (talk("user: 1?", "user: 2?"), talk("user: 1?\n\n2?")),
+        (
+            talk("system: s", "system: t", "user: 1?"),
+            talk("system: s", "user: t\n\n1?"),
+        ),
+        (
+            talk("user: 1?", "assistant: 1", "system: s", "user: 2?"),
+            talk("user: 1?", "assistant: 1", "user: s\n\n2?"),
+        ),
+        (talk("developer: s", "user: 1?", "user: 2?"), talk("system: s", "user: 1?\n\n2?")),
+    ],
+)
+def test_a_template_that_wants_turns_in_turn_gets_them(
+    given: Messages, asked: Messages, tiny_student: Path
+) -> None:
+    chat = Chat(tokenizer_with(tiny_student, chat_template=ALTERNATING), fallback="plain")
+    assert chat.prompt(given) == chat.prompt(asked)
+    assert chat.lesson(given, ANSWER) == chat.lesson(asked, ANSWER)
+
+
+def test_a_conversation_that_the_template_refuses_is_one_line(tiny_student: Path) -> None:
+    chat = Chat(tokenizer_with(tiny_student, chat_template=ALTERNATING), fallback="plain")
+    with pytest.raises(ConfigError, match=r"must alternate .*\(turns: assistant, user\)"):
+        chat.prompt(talk("assistant: Hello!", "user: 1?"))
+
+
+def test_a_template_that_writes_the_date_is_said_to(tiny_student: Path) -> None:
+    dated = "{{ strftime_now('%d %b %Y') }}\n" + str(FAMILIES["chatml"].template)
+    notes = Chat(tokenizer_with(tiny_student, chat_template=dated), fallback="plain").notes
+    assert any("writes today's date" in note for note in notes)
 
 
 def test_a_lesson_without_reasoning_closes_the_think_block_that_the_prompt_opens(

@@ -84,6 +84,45 @@ def test_a_broken_checkpoint_is_one_line(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ({"do_sample": False, "temperature": 0.9, "top_p": 0.6}, {}),
+        ({"num_return_sequences": 3}, {}),
+        ({"max_new_tokens": "many"}, {}),
+        (
+            {"do_sample": True, "temperature": 0.6, "top_k": 20, "repetition_penalty": 1.1},
+            {"do_sample": True, "temperature": 0.6, "top_k": 20},
+        ),
+        ({"forced_bos_token_id": 5, "max_length": 20, "bad_words_ids": [[7]], "num_beams": 4}, {}),
+    ],
+)
+def test_a_student_keeps_its_end_tokens_and_how_it_is_drawn_and_can_be_saved(
+    written: dict[str, Any], kept: dict[str, Any], tiny_student: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_student, folder)
+    tokens = {"eos_token_id": [2, 3], "bos_token_id": 1}
+    (folder / "generation_config.json").write_text(json.dumps(tokens | written))
+    model = read(folder)
+    model.save_pretrained(tmp_path / "saved")
+    saved = json.loads((tmp_path / "saved" / "generation_config.json").read_text())
+    del saved["transformers_version"]
+    assert saved == tokens | kept
+
+
+@pytest.mark.parametrize("content", ["{no json", "[]", None])
+def test_without_generation_settings_the_tokens_are_those_of_the_configuration(
+    content: str | None, tiny_student: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_student, folder)
+    path = folder / "generation_config.json"
+    path.unlink() if content is None else path.write_text(content)
+    change_config(eos_token_id=[2, 5])(folder)
+    assert read(folder).generation_config.eos_token_id == [2, 5]
+
+
 def save_adapter(base: Path, folder: Path) -> None:
     """Save an adapter that changes what the model says."""
     model: Any = AutoModelForCausalLM.from_pretrained(base)

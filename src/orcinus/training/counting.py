@@ -44,10 +44,9 @@ def plan_stages(config: TrainConfig, student: LocalConfig, lessons: Path) -> Ite
         student: Its tokenizer counts.
         lessons: The folder of ``lessons.parquet``.
     """
-    from transformers import AutoTokenizer
+    from orcinus.models.local.weights import read_tokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(student.path, revision=student.revision)
-    chat = Chat(tokenizer, fallback=student.chat_template)
+    chat = Chat(read_tokenizer(student), fallback=student.chat_template)
     for stage in config.stages:
         found = _plan_stage(config, stage, chat, lessons / layout.LESSONS)
         if found is not None:

@@ -3,6 +3,7 @@
 Special tokens inside a message are text, never control: such a message is tokenized separately.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from orcinus.core.errors import ConfigError
-from orcinus.core.types import Message, Messages
+from orcinus.core.types import Message, Messages, Role
 
 CHATML = (
     "{% for message in messages %}"
@@ -24,6 +25,16 @@ PLAIN = (
     "{% else %}{{ message.content }}\n\n{% endif %}{% endfor %}"
 )
 FALLBACKS = {"chatml": CHATML, "plain": PLAIN}
+_SYSTEM_ROLES = ("system", "developer")
+_TEMPLATE_FAULTS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TemplateError,
+    TypeError,
+    ValueError,
+)
+"""The errors of templates: their own ``raise_exception``, and those of the Python inside them."""
 _MARK = "\ue000{}\ue001"
 """Stands for a message's text while the template is rendered. Its characters come from the private
 use area, which no text uses."""
@@ -53,7 +64,7 @@ class Chat:
         self._special = frozenset(filter(None, tokenizer.all_special_tokens)) | {
             str(token) for token in added if token.special
         }
-        self._takes_system = self._has_system_turn()
+        self._taken: dict[tuple[Role, ...], bool] = {}
         self._check_template()
 
     @property
@@ -76,6 +87,11 @@ class Chat:
                 "with none, so no answer ends before its limit; set eos_token in "
                 "tokenizer_config.json"
             )
+        if self._writes_the_date():
+            found.append(
+                "the chat template writes today's date, so prompts and lessons of another day "
+                "differ; write a fixed date into it for runs that can be repeated"
+            )
         return tuple(found)
 
     @property
@@ -96,10 +112,10 @@ class Chat:
     def prompt(self, messages: Messages) -> list[int]:
         """Return the tokens that the model continues with its answer.
 
-        If the template has no system turn (Gemma, Mistral), the system message precedes the first
-        question.
+        Raises:
+            ConfigError: The template refuses the conversation, or leaves out a message.
         """
-        messages = self.fold_system(messages)
+        messages = self.fit(messages)
         return self._tokens(self._render_all(messages, generation=True), messages)
 
     def partial_prompt(self, messages: Messages, partial: str) -> tuple[list[int], int]:
@@ -119,8 +135,11 @@ class Chat:
             messages: The prompt.
             completion: The answer.
             reasoning: The separate reasoning, if there is one.
+
+        Raises:
+            ConfigError: The template refuses the conversation, or leaves out a message.
         """
-        messages = self.fold_system(messages)
+        messages = self.fit(messages)
         end, thought = _mark(len(messages)), _mark(len(messages) + 1)
         thinking = f"<think>\n{thought}\n</think>\n\n" if reasoning is not None else ""
         prompt_text = self._render_all(messages, generation=True)
@@ -167,14 +186,9 @@ class Chat:
         Raises:
             ConfigError: It fails, or it leaves out a text.
         """
-        try:
-            question = (Message(role="user", content=""),)
-            prompt = self._render(question, generation=True)
-            whole = self._render(question, answer={"role": "assistant"})
-        except TemplateError as error:
-            raise ConfigError(
-                f"the tokenizer's chat template fails: {str(error).strip().splitlines()[0]}"
-            ) from error
+        question = (Message(role="user", content=""),)
+        prompt = self._render(question, generation=True)
+        whole = self._render(question, answer={"role": "assistant"})
         for text, mark, what in (
             (prompt, _mark(0), "the question"),
             (whole, _mark(0), "the question"),
@@ -186,44 +200,87 @@ class Chat:
                     "put a template that writes message.content into the model's folder"
                 )
 
-    def _has_system_turn(self) -> bool:
-        try:
-            return _mark(0) in self._render(
-                (Message(role="system", content=""), Message(role="user", content=""))
-            )
-        except TemplateError:
-            return False
+    def fit(self, messages: Messages) -> Messages:
+        """Return a conversation with the turns that the template takes.
 
-    def fold_system(self, messages: Messages) -> Messages:
-        """Merge the system message into the first question if the template has no system turn."""
-        if (
-            self._takes_system
-            or len(messages) < 2
-            or messages[0].role not in ("system", "developer")
-        ):
+        Some have no system turn (Gemma, Mistral), and some refuse two turns of one role. A system
+        message then precedes the question after it, and neighbours of one role become one turn.
+        """
+        if self._takes(tuple(message.role for message in messages)):
             return messages
-        first = replace(messages[1], content=f"{messages[0].content}\n\n{messages[1].content}")
-        return (first, *messages[2:])
+        head: Messages = ()
+        if messages[0].role in _SYSTEM_ROLES and self._takes(("system", "user")):
+            head, messages = (replace(messages[0], role="system"),), messages[1:]
+        turns: list[Message] = []
+        for message in messages:
+            role: Role = "user" if message.role in _SYSTEM_ROLES else message.role
+            if turns and turns[-1].role == role:
+                text = f"{turns[-1].content}\n\n{message.content}"
+                turns[-1] = replace(turns[-1], content=text)
+            else:
+                turns.append(replace(message, role=role))
+        return (*head, *turns)
+
+    def _takes(self, roles: tuple[Role, ...]) -> bool:
+        """Return whether the template shows every turn of a conversation with these roles."""
+        if roles not in self._taken:
+            try:
+                self._render_all(tuple(Message(role=role, content="") for role in roles))
+                self._taken[roles] = True
+            except ConfigError:
+                self._taken[roles] = False
+        return self._taken[roles]
+
+    def _writes_the_date(self) -> bool:
+        if "strftime_now" not in self.template:
+            return False
+        question, year = Message(role="user", content=""), time.strftime("%Y")
+        conversations = ((question,), self.fit((Message(role="system", content=""), question)))
+        return any(year in self._render(messages) for messages in conversations)
 
     def _render(
-        self, messages: Messages, *, generation: bool = False, answer: dict[str, Any] | None = None
+        self,
+        messages: Messages,
+        *,
+        generation: bool = False,
+        answer: dict[str, Any] | None = None,
     ) -> str:
-        """Render the conversation with a mark in place of each text."""
+        """Render the conversation with a mark in place of each text.
+
+        Args:
+            messages: The conversation.
+            generation: End with what comes before an answer.
+            answer: Fields of an answer to end with.
+
+        Raises:
+            ConfigError: The template fails, or refuses the conversation.
+        """
         turns: list[dict[str, Any]] = [
             {"role": message.role, "content": _mark(i)} for i, message in enumerate(messages)
         ]
         if answer is not None:
             turns.append({**answer, "content": _mark(len(messages))})
-        text: str = self.tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=generation, chat_template=self._template
-        )
-        return text
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    turns,
+                    tokenize=False,
+                    add_generation_prompt=generation,
+                    chat_template=self._template,
+                )
+            )
+        except _TEMPLATE_FAULTS as error:
+            said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            roles = ", ".join(str(turn["role"]) for turn in turns)
+            raise ConfigError(
+                f"the tokenizer's chat template fails: {said} (turns: {roles})"
+            ) from error
 
     def _render_all(self, messages: Messages, **options: Any) -> str:
         """Render the conversation, and refuse a template that leaves out one of its texts.
 
         Raises:
-            ConfigError: A message is not in the text.
+            ConfigError: The template fails, or a message is not in the text.
         """
         text = self._render(messages, **options)
         for number, message in enumerate(messages):

@@ -104,7 +104,10 @@ class LocalModel:
             self._open()
             self._thread = threading.Thread(target=self._decode_loop, name="decoder", daemon=True)
             self._thread.start()
-        prompt, partial = self._chat.partial_prompt(request.messages, request.partial or "")
+        try:
+            prompt, partial = self._chat.partial_prompt(request.messages, request.partial or "")
+        except ConfigError as error:
+            raise CompleterError("bad_request", str(error), permanent=True) from error
         row = Row(
             prompt=prompt,
             partial=partial,

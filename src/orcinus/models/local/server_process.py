@@ -82,7 +82,7 @@ class ServerProcess:
         if self._starting is None:
             self._starting = asyncio.create_task(self._start())
         endpoint = await asyncio.shield(self._starting)
-        folded = replace(request, messages=self._chat.fold_system(request.messages))
+        folded = replace(request, messages=self._chat.fit(request.messages))
         return await endpoint.complete(folded)
 
     def worst_case(self, request: Request) -> WorstCase:
@@ -149,10 +149,9 @@ class ServerProcess:
 
 
 def _open_chat(config: LocalConfig) -> Chat:
-    from transformers import AutoTokenizer
+    from orcinus.models.local.weights import read_tokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(config.path, revision=config.revision)
-    return Chat(tokenizer, fallback=config.chat_template)
+    return Chat(read_tokenizer(config), fallback=config.chat_template)
 
 
 def _served_name(url: str) -> str | None:

@@ -6,16 +6,18 @@ Transformers fills what a checkpoint lacks with random numbers and prints a tabl
 is refused in one line, which names the cause where the files show it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import orjson
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging
+from transformers.utils.hub import cached_file
 
 from orcinus.core.errors import ConfigError, MissingExtraError
 from orcinus.models.local.config import LocalConfig
@@ -23,6 +25,9 @@ from orcinus.models.local.config import LocalConfig
 _LFS_POINTER = b"version https://git-lfs"
 _NAMED = 3
 """Missing tensors that an error names."""
+_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+_DRAWING = ("do_sample", "temperature", "top_k", "top_p", "min_p")
+"""Settings that count only where a model's answers are drawn at random."""
 _FAULTS = (
     ArithmeticError,
     AssertionError,
@@ -47,11 +52,8 @@ def read_model(config: LocalConfig, dtype: torch.dtype | str) -> tuple[Any, Any]
         ConfigError: The path holds no whole causal language model, or the adapter does not fit it.
         MissingExtraError: A LoRA adapter needs the extra ``train``.
     """
+    tokenizer = read_tokenizer(config)
     try:
-        # Without trust_remote_code=False Transformers asks on the terminal whether to run code.
-        tokenizer = AutoTokenizer.from_pretrained(
-            config.path, revision=config.revision, trust_remote_code=False
-        )
         with _quiet():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 config.path,
@@ -59,6 +61,7 @@ def read_model(config: LocalConfig, dtype: torch.dtype | str) -> tuple[Any, Any]
                 dtype=dtype,
                 trust_remote_code=False,
                 output_loading_info=True,
+                generation_config=GenerationConfig(),  # type: ignore[no-untyped-call]
             )
     except _FAULTS as error:
         raise ConfigError(
@@ -73,7 +76,73 @@ def read_model(config: LocalConfig, dtype: torch.dtype | str) -> tuple[Any, Any]
             f"{config.path}: the checkpoint has no weights for {len(missing)} tensors ({named}); "
             "they would be random numbers. Take a whole checkpoint, or rename its tensors"
         )
+    model.generation_config = _read_generation(config, model.config.get_text_config())
     return tokenizer, model if config.adapter is None else _merge(model, config.adapter)
+
+
+def read_tokenizer(config: LocalConfig) -> Any:
+    """Return the model's tokenizer.
+
+    Raises:
+        ConfigError: The path holds none that can be read.
+    """
+    try:
+        # Without trust_remote_code=False Transformers asks on the terminal whether to run code.
+        return AutoTokenizer.from_pretrained(
+            config.path, revision=config.revision, trust_remote_code=False
+        )
+    except _FAULTS as error:
+        raise ConfigError(
+            f"{config.path}: cannot be loaded as a causal language model: "
+            f"{_cause(Path(config.path), error)}"
+        ) from error
+
+
+def _read_generation(config: LocalConfig, own: Any) -> GenerationConfig:
+    """Return the tokens that end a model's answers, and how it recommends to draw them.
+
+    Its penalties, forced tokens and limits are left out: nothing here is measured with them, and a
+    server would apply them to the student. Settings that contradict each other are left out too:
+    Transformers would refuse to save a checkpoint with them.
+
+    Args:
+        config: The model.
+        own: Its configuration, which names the tokens where it has no file for them.
+    """
+    fields = _generation_fields(config)
+    if fields is None:
+        fields = {name: getattr(own, name, None) for name in _TOKENS}
+    tokens = {name: value for name in _TOKENS if _is_token(value := fields.get(name))}
+    drawing = {name: fields[name] for name in _DRAWING if fields.get(name) is not None}
+    try:
+        kept = tokens | (drawing if drawing.get("do_sample") is True else {})
+        found = GenerationConfig(**kept)  # type: ignore[no-untyped-call]
+        found.validate(strict=True)
+    except (TypeError, ValueError):
+        found = GenerationConfig(**tokens)  # type: ignore[no-untyped-call]
+    return found
+
+
+def _generation_fields(config: LocalConfig) -> Mapping[str, Any] | None:
+    """Return what ``generation_config.json`` says; None where it is missing or no JSON."""
+    try:
+        path = cached_file(
+            config.path,
+            "generation_config.json",
+            revision=config.revision,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        fields = None if path is None else orjson.loads(Path(path).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def _is_token(value: Any) -> bool:
+    """Return whether a setting is a token's number, or a list of them."""
+    several = value if isinstance(value, list) else [value]
+    return bool(several) and all(type(number) is int for number in several)
 
 
 @contextmanager
