@@ -104,23 +104,47 @@ def lines(
     title: str,
     across: str,
     up: str,
+    steps: bool = False,
 ) -> Markup:
-    """Draw curves of (colour, label, points), on an axis that starts at zero."""
+    """Draw curves of (colour, label, points), on axes that start at zero.
+
+    Args:
+        series: The curves.
+        title: For readers who do not see the chart.
+        across: Name of the horizontal axis.
+        up: Name of the vertical axis.
+        steps: Values hold until the next point. The horizontal axis is then logarithmic.
+    """
     if not any(points for _, _, points in series):
         return Markup("")
+    drawn = [points for _, _, points in series if points]
+    least, most = min(points[0][0] for points in drawn), max(points[-1][0] for points in drawn)
 
     def draw(axes: "Axes", longest: int) -> None:
         for colour, label, points in series:
-            xs, ys = zip(*points, strict=True)
-            axes.plot(xs, ys, color=COLOURS[colour], linewidth=1.5, label=label)
+            held = [(most, points[-1][1])] if steps else []
+            xs, ys = zip(*points, *held, strict=True)
+            style = "steps-post" if steps else "default"
+            axes.plot(xs, ys, color=COLOURS[colour], linewidth=1.5, label=label, drawstyle=style)
         axes.legend(frameon=False)
         axes.set_ylim(bottom=0)
-        axes.set_xlim(left=0)
+        if steps:
+            _set_log_scale(axes, least, most)
+        else:
+            axes.set_xlim(left=0)
         axes.grid(axis="y")
         axes.set_xlabel(across)
         axes.set_ylabel(up)
 
     return _draw_for_both(draw, height_in=2.7, title=title)
+
+
+def _set_log_scale(axes: "Axes", least: float, most: float) -> None:
+    """Give the horizontal axis a logarithmic scale with some of the ticks 1, 2, 5, 10, 20 …"""
+    ticks = [m * 10**e for e in range(7) for m in (1, 2, 5) if 0.4 * least <= m * 10**e <= most]
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.minorticks_off()
 
 
 def _draw_for_both(draw: Callable[["Axes", int], None], *, height_in: float, title: str) -> Markup:

@@ -12,20 +12,29 @@ from typing import Any
 import orjson
 
 from orcinus.core.results import Scores
-from orcinus.core.types import Assignment, Example, Judged, Lesson
+from orcinus.core.types import Assignment, Lesson
 from orcinus.evaluation.scores import read_scores
-from orcinus.reports.headline import headline
-from orcinus.reports.warnings import mixes, warnings_of
+from orcinus.reports.answers import (
+    Confusion,
+    ListedTask,
+    TokenCurve,
+    Trace,
+    choose_traces,
+    confusions,
+    list_questions,
+    read_answers,
+    token_curves,
+)
+from orcinus.reports.headline import headline, in_plain_words
+from orcinus.reports.warnings import Topic, group_by_topic, mixes, warnings_with_topics
 from orcinus.runs import layout, tables
 from orcinus.runs.folders import finished_steps, summary_of
 from orcinus.runs.ledger import SpendRow
-from orcinus.runs.model_names import model_name, model_names
+from orcinus.runs.model_names import given_name, model_name, model_names
 from orcinus.strategies.trial_results import TrialResults, TrialStudent
 
 CURVE_POINTS = 200
 """Points of a loss curve at most: about one for each 3 pixels of the chart."""
-TRACE_SHARES = ((0, 3), (1, 3), (2, 2), (3, 1))
-"""(kind of ``_interest``, ninths of the shown questions): most room for what training changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,21 +60,23 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
-    """One held-out question with the answers of all arms."""
-
-    example: Example
-    answers: tuple[tuple[str, Judged], ...]
-    """(arm, answer with its verdict)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """Facts about the student that only the model card and the summary show."""
+    """What a run used and cost, for the head of the report, the summary and the model card."""
 
     base: str
     """The model that was trained; empty for one made from scratch."""
+    student: str
+    """The same, as a name to read."""
     teachers: tuple[str, ...]
+    """Models that wrote the lessons, as the recipe names them."""
+    judge: str
+    """The model that judged answers, as the recipe names it; empty without one."""
+    finished: str
+    """Date of the evaluation, as in ``2026-11-29``."""
+    minutes: float
+    """All steps together, without earlier tries of a step."""
+    calls: int
+    """Calls of all models."""
     licences: tuple[tuple[str, int], ...]
     """(licence of the questions, number of lessons), the most frequent first."""
     system: str
@@ -80,9 +91,13 @@ class Facts:
 
     run: str
     description: str
+    result: str
+    """The result in one plain sentence."""
     headline: tuple[str, ...]
     warnings: tuple[str, ...]
     """The strongest first."""
+    warning_groups: Mapping[Topic, Sequence[str]]
+    """The same warnings by what they are about."""
     tasks: tuple[dict[str, Any], ...]
     """Number of examples by split, for each task."""
     strategies: tuple[str, ...]
@@ -100,6 +115,11 @@ class Facts:
     spend: tuple[SpendRow, ...]
     seconds: tuple[tuple[str, float], ...]
     """(step, seconds it took)."""
+    questions: tuple[ListedTask, ...]
+    """The held-out questions of each task, with every arm's verdict."""
+    confusions: tuple[Confusion, ...]
+    """Of tasks whose answers are a few labels."""
+    token_curves: tuple[TokenCurve, ...]
     traces: tuple[Trace, ...]
     lessons: tuple[Lesson, ...]
     recipe: str
@@ -145,11 +165,22 @@ def gather(
     text = recipe_path.read_text(encoding="utf-8") if recipe_path.exists() else ""
     evaluated = records["evaluate"]
     models = model_names(run_dir)
+    recipe = _parsed(text)
+    warnings = list(warnings_with_topics(scores, records, spend))
+    arms = list(scores.arms)
+    answers = read_answers(inputs["evaluate"], arms)
+    known = {
+        (example.task, example.id): example
+        for example in tables.read_examples(inputs["sample"] / layout.EXAMPLES, "held_out")
+        if (example.task, example.id) in answers
+    }
     return Facts(
         run=run,
-        description=str(_parsed(text).get("description", "")),
+        description=str(recipe.get("description", "")),
+        result=in_plain_words(scores),
         headline=tuple(headline(scores)),
-        warnings=tuple(warnings_of(scores, records, spend)),
+        warnings=tuple(warning for _, warning in warnings),
+        warning_groups=group_by_topic(warnings),
         tasks=tuple(
             {"task": task, **counts}
             for task, counts in records["sample"]["summary"]["tasks"].items()
@@ -164,7 +195,10 @@ def gather(
         scores=scores,
         spend=tuple(spend),
         seconds=tuple((record["name"], record["seconds"]) for record in records.values()),
-        traces=tuple(_traces(inputs, list(scores.arms), examples)),
+        questions=tuple(list_questions(answers, known)),
+        confusions=tuple(confusions(answers, known, arms)),
+        token_curves=tuple(token_curves(answers, arms, CURVE_POINTS)),
+        traces=tuple(choose_traces(answers, known, arms, examples)),
         lessons=tuple(_first_lessons(inputs["erase"], examples // 2)),
         recipe=text,
         versions=evaluated["versions"],
@@ -175,7 +209,7 @@ def gather(
         student=f"{inputs['train'].name}/{records['train']['summary']['model']}"
         if "train" in inputs
         else "",
-        card=_card(inputs["erase"] / layout.LESSONS, _parsed(text), spend, models),
+        card=_card(inputs["erase"] / layout.LESSONS, recipe, spend, models, list(records.values())),
     )
 
 
@@ -196,7 +230,11 @@ def facts_of_run(run_dir: Path, spend: Sequence[SpendRow]) -> Facts:
 
 
 def _card(
-    lessons: Path, recipe: Mapping[str, Any], spend: Sequence[SpendRow], models: Mapping[str, str]
+    lessons: Path,
+    recipe: Mapping[str, Any],
+    spend: Sequence[SpendRow],
+    models: Mapping[str, str],
+    records: Sequence[Mapping[str, Any]],
 ) -> Card:
     teachers, licences, systems = Counter[str](), Counter[str](), Counter[str]()
     for row in tables.read_rows(lessons, ["teacher", "meta", "messages"]):
@@ -207,11 +245,25 @@ def _card(
     student = recipe.get("student")
     return Card(
         base=str(student.get("path", "")) if isinstance(student, dict) else "",
-        teachers=tuple(model_name(teacher, models) for teacher in teachers),
+        student=given_name(student),
+        teachers=tuple(_teacher_name(teacher, recipe, models) for teacher in teachers),
+        judge=given_name(recipe.get("judge")),
         licences=tuple(licences.most_common()),
         system=max(systems, key=systems.__getitem__, default=""),
         usd=sum(row.cost_usd for row in spend),
+        calls=sum(row.calls for row in spend),
+        minutes=sum(record["seconds"] for record in records) / 60,
+        finished=max((str(record.get("finished", "")) for record in records), default="")[:10],
     )
+
+
+def _teacher_name(identity: str, recipe: Mapping[str, Any], models: Mapping[str, str]) -> str:
+    """Return the recipe's name of a model that wrote lessons, else its name in the ledger."""
+    for role in ("teacher", "assistant"):
+        name = given_name(recipe.get(role))
+        if name and (name in identity or models.get(identity, "").startswith(role)):
+            return name
+    return model_name(identity, models)
 
 
 def _parsed(text: str) -> Mapping[str, Any]:
@@ -281,48 +333,6 @@ def _averaged(values: Sequence[tuple[float, float]]) -> Iterator[tuple[float, fl
     for i in range(0, len(values), width):
         part = values[i : i + width]
         yield part[-1][0], sum(loss for _, loss in part) / len(part)
-
-
-def _traces(inputs: Mapping[str, Path], arms: Sequence[str], wanted: int) -> Iterator[Trace]:
-    """Held-out questions with the answers of all arms, task by task.
-
-    First those that training lost, then those it repaired, then wrong and then right ones.
-    """
-    answers: dict[tuple[str, str], dict[str, Judged]] = {}
-    for arm in arms:
-        for judged in tables.read_judged(inputs["evaluate"] / layout.attempts(arm)):
-            if judged.attempt.sample == 0:
-                key = (judged.attempt.task, judged.attempt.example_id)
-                answers.setdefault(key, {})[arm] = judged
-    by_interest: dict[int, dict[str, list[tuple[str, str]]]] = {}
-    for key, by_arm in answers.items():
-        by_interest.setdefault(_interest(by_arm), {}).setdefault(key[0], []).append(key)
-    chosen: list[tuple[str, str]] = []
-    for interest, ninths in TRACE_SHARES:
-        found = _in_turn(list(by_interest.get(interest, {}).values()))
-        chosen += found[: max(1, wanted * ninths // 9)]
-    known = {
-        (e.task, e.id): e
-        for e in tables.read_examples(inputs["sample"] / layout.EXAMPLES, "held_out")
-    }
-    for key in chosen:
-        yield Trace(
-            example=known[key],
-            answers=tuple((arm, answers[key][arm]) for arm in arms if arm in answers[key]),
-        )
-
-
-def _in_turn(lists: Sequence[Sequence[tuple[str, str]]]) -> list[tuple[str, str]]:
-    """The first of each list, then the second of each, and so on."""
-    longest = max(map(len, lists), default=0)
-    return [items[i] for i in range(longest) for items in lists if i < len(items)]
-
-
-def _interest(by_arm: Mapping[str, Judged]) -> int:
-    """0: training lost it, 1: repaired it, 2: wrong before and after, 3: right before and after."""
-    before = "before" in by_arm and by_arm["before"].verdict.value == 1.0
-    after = "after" in by_arm and by_arm["after"].verdict.value == 1.0
-    return {(True, False): 0, (False, True): 1, (False, False): 2, (True, True): 3}[before, after]
 
 
 def _first_lessons(folder: Path, wanted: int) -> Iterable[Lesson]:

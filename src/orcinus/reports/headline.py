@@ -1,6 +1,7 @@
 """Say the result of a run in sentences, the same way whether it is good or bad.
 
-Scores ──► "After training on explanations, the student answers 71.0 % of the held-out …"
+Scores ──► "Training helped: the student answers 71.0 % of new questions right, …"
+           "After training on explanations, the student answers 71.0 % of the held-out …"
            "Better than the student before training: +21.0 points (+14.2 to +27.8; p < 0.001) …"
 """
 
@@ -8,6 +9,28 @@ from collections.abc import Iterator, Sequence
 
 from orcinus.core.results import ARMS, Comparison, RetentionScore, Scores, WinRate
 from orcinus.reports.words import p_value, percent, points
+
+
+def in_plain_words(scores: Scores) -> str:
+    """Return the result in one sentence for a reader who knows no statistics."""
+    means = {arm: found.accuracy.macro.mean for arm, found in scores.arms.items()}
+    after, before = means.get("after"), means.get("before")
+    if after is None:
+        return "This run has no score of a student trained on explanations."
+    outcomes = {row.b: row.outcome for row in scores.comparisons if row.task is None}
+    now = f"the student answers {percent(after)} of new questions right"
+    if before is None or "before" not in outcomes:
+        return f"After training, {now}."
+    if outcomes["before"] == "better":
+        sentence = f"Training helped: {now}, and before it answered {percent(before)}"
+    elif outcomes["before"] == "worse":
+        sentence = f"Training did harm: {now}, and before it answered {percent(before)}"
+    else:
+        sentence = f"No clear effect of training: {now}, before {percent(before)}"
+    prompted = means.get("prompted")
+    if outcomes["before"] == "better" and outcomes.get("prompted") in ("worse", "not told apart"):
+        sentence += f"; with the right instruction alone it answers {percent(prompted)}"
+    return f"{sentence}."
 
 
 def headline(scores: Scores) -> Iterator[str]:

@@ -6,7 +6,7 @@ Facts ──html──────► report.html   one file that needs no netwo
       ──model_card► README.md     in the student's folder
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -14,11 +14,13 @@ import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from orcinus.core.results import ARMS, DecisionScore, RuleScore, Scores
+from orcinus.core.results import ARMS, Comparison, DecisionScore, RuleScore, Scores
 from orcinus.core.types import Assignment, Score
 from orcinus.evaluation.scores import scores_content
 from orcinus.reports import charts, words
+from orcinus.reports.answers import TokenCurve
 from orcinus.reports.facts import Curve, Facts
+from orcinus.reports.glossary import TERMS
 from orcinus.reports.headline import losses
 from orcinus.runs.model_names import model_name
 
@@ -60,6 +62,12 @@ def html(facts: Facts) -> str:
         heat=[_heat_row(assignment, facts.strategies) for assignment in facts.assignments],
         spend=_spend_rows(facts),
         equal_steps=_equal_steps(facts.curves),
+        gain=_gain(scores),
+        token_plot=_token_plot(facts.token_curves),
+        main_arm="after" if "after" in scores.arms else next(iter(scores.arms)),
+        anchors={listed.task: f"task-{i}" for i, listed in enumerate(facts.questions, 1)},
+        contents=list(_contents(facts)),
+        glossary=TERMS,
         clear_choices=sum(a.p_value is not None and a.p_value < 0.05 for a in facts.assignments),
     )
 
@@ -67,7 +75,6 @@ def html(facts: Facts) -> str:
 def summary(facts: Facts) -> str:
     """Return the result in about ten lines of Markdown."""
     means = {arm: found.accuracy.macro for arm, found in facts.scores.arms.items()}
-    gains = [row for row in facts.scores.comparisons if row.task is None and row.b == "before"]
     warnings = [*losses(facts.scores.retention), *facts.warnings]
     return _render(
         "summary.md.j2",
@@ -77,11 +84,9 @@ def summary(facts: Facts) -> str:
         before=means.get("before"),
         after=means.get("after"),
         teacher=means.get("teacher"),
-        gain=gains[0] if gains else None,
+        gain=_gain(facts.scores),
         win_rates=[row for row in facts.scores.pairwise if row.task is None and row.n],
         arms=ARMS,
-        calls=sum(row.calls for row in facts.spend),
-        minutes=sum(seconds for _, seconds in facts.seconds) / 60,
         warnings=[warning.removeprefix("Warning: ") for warning in warnings[:WARNINGS_IN_SUMMARY]],
     )
 
@@ -196,6 +201,47 @@ def dot_of(colour: str, score: Score) -> charts.Dot | None:
     if score.mean is None or score.low is None or score.high is None:
         return None
     return charts.Dot(colour=colour, mean=score.mean, low=score.low, high=score.high)
+
+
+def _gain(scores: Scores) -> Comparison | None:
+    """Return the comparison of the trained student with itself before training."""
+    rows = (row for row in scores.comparisons if row.task is None and row.b == "before")
+    return next(rows, None)
+
+
+def _contents(facts: Facts) -> Iterator[tuple[str, str]]:
+    """Yield (anchor, title) of the sections that this report has."""
+    for anchor, title, shown in (
+        ("scores", "Scores", True),
+        ("tokens", "Accuracy for tokens", facts.token_curves),
+        ("confusions", "Confusions", facts.confusions),
+        ("retention", "Retention", facts.scores.retention),
+        ("strategies", "Strategies", True),
+        ("funnel", "Kept and dropped", True),
+        ("training", "Training", True),
+        ("cost", "Cost", True),
+        ("questions", "All questions", True),
+        ("traces", "Examples", True),
+        ("lessons", "Lessons", True),
+        ("terms", "Terms", True),
+        ("reproduce", "Reproduce", True),
+    ):
+        if shown:
+            yield anchor, title
+
+
+def _token_plot(curves: Sequence[TokenCurve]) -> Markup:
+    """Draw the share of right answers against the tokens that an answer may take."""
+    return charts.lines(
+        [
+            (curve.arm, SHORT[curve.arm], [(tokens, 100 * share) for tokens, share in curve.points])
+            for curve in curves
+        ],
+        title="Right answers against written tokens, by arm",
+        across="tokens written for a question, at most",
+        up="right, %",
+        steps=True,
+    )
 
 
 def _loss_plot(facts: Facts) -> Markup:

@@ -12,7 +12,7 @@ from orcinus.core.files import write_atomically
 from orcinus.runs import layout
 from orcinus.runs.context import StepContext
 
-VERSION = 2
+VERSION = 3
 
 
 class ReportConfig(Config):

@@ -4,10 +4,10 @@ Scores, steps, spending ──► "Only 24 held-out items: differences of less t
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, Literal
 
 from orcinus.core.results import ARMS, ArmScore, RetentionScore, Scores, WinRate
-from orcinus.core.types import Score
 from orcinus.reports.headline import name_of
 from orcinus.reports.words import p_value, percent, points
 from orcinus.runs.ledger import SpendRow
@@ -24,6 +24,14 @@ MANY_FLIPS = 0.25
 """Share of pairs in which a judge follows the order of the answers; a report warns from here on."""
 
 
+Topic = Literal[
+    "How sure the figures are",
+    "How answers were found and judged",
+    "What failed or was left out",
+    "How the strategies were chosen",
+]
+
+
 def warnings_of(
     scores: Scores, steps: Mapping[str, Mapping[str, Any]], spend: Sequence[SpendRow]
 ) -> Iterator[str]:
@@ -34,32 +42,76 @@ def warnings_of(
         steps: Contents of ``step.json`` by role: ``sample``, ``evaluate`` …
         spend: What the ledger says the run spent.
     """
-    yield from _too_little_to_conclude(scores.arms.get("after"))
-    yield from _worse_on_a_task(scores)
-    for arm, found in scores.arms.items():
-        yield from _answers_not_found(arm, found.accuracy.micro)
-        yield from _answers_in_doubt(arm, found.confidence)
-    yield from _judged_by_a_model(scores, steps["evaluate"]["config"])
-    yield from _pairs_not_judged_well(scores.pairwise, steps["evaluate"]["config"])
-    yield from losses_that_could_be_missed(scores.retention)
-    for arm, found in scores.arms.items():
-        if found.accuracy.micro.n_error:
-            yield (
-                f"{found.accuracy.micro.n_error:,} calls of the {ARMS[arm]} failed and are in no "
-                "score; run the recipe again to retry them."
-            )
-    yield from _trials_without_a_gain(mixes(steps))
-    for source, number in (steps["sample"]["summary"].get("skipped") or {}).items():
+    for _, warning in warnings_with_topics(scores, steps, spend):
+        yield warning
+
+
+def warnings_with_topics(
+    scores: Scores, steps: Mapping[str, Mapping[str, Any]], spend: Sequence[SpendRow]
+) -> Iterator[tuple[Topic, str]]:
+    """Yield what ``warnings_of`` yields, each with what it is about."""
+
+    def about(topic: Topic, found: Iterable[str]) -> Iterator[tuple[Topic, str]]:
+        return ((topic, warning) for warning in found)
+
+    evaluated = steps["evaluate"]["config"]
+    yield from about("How sure the figures are", _too_little_to_conclude(scores.arms.get("after")))
+    yield from about("How sure the figures are", _worse_on_a_task(scores))
+    found = (_answers_not_found, _answers_in_doubt)
+    yield from about(
+        "How answers were found and judged", chain.from_iterable(say(scores) for say in found)
+    )
+    yield from about("How answers were found and judged", _judged_by_a_model(scores, evaluated))
+    yield from about(
+        "How answers were found and judged", _pairs_not_judged_well(scores.pairwise, evaluated)
+    )
+    yield from about("How sure the figures are", losses_that_could_be_missed(scores.retention))
+    yield from about("What failed or was left out", _failed_calls_of_arms(scores))
+    yield from about("How sure the figures are", _trials_without_a_gain(mixes(steps)))
+    yield from about("What failed or was left out", _skipped_rows(steps["sample"]["summary"]))
+    yield from about(
+        "How answers were found and judged",
+        _quality_not_used(steps["curate"]["summary"].get("quality")),
+    )
+    yield from about("How the strategies were chosen", _nothing_tells(steps["assign"]["summary"]))
+    yield from about("How the strategies were chosen", _unlearnable(steps["assign"]["summary"]))
+    yield from about("What failed or was left out", _failed_calls_of_run(spend))
+
+
+def group_by_topic(found: Iterable[tuple[Topic, str]]) -> dict[Topic, list[str]]:
+    """Return the warnings by topic, the topic of the strongest warning first."""
+    groups: dict[Topic, list[str]] = {}
+    for topic, warning in found:
+        groups.setdefault(topic, []).append(warning)
+    return groups
+
+
+def _failed_calls_of_arms(scores: Scores) -> Iterator[str]:
+    counts = {arm: found.accuracy.micro.n_error for arm, found in scores.arms.items()}
+    parts = [f"{count:,} of the {ARMS[arm]}" for arm, count in counts.items() if count]
+    if parts:
+        yield (
+            f"Calls failed and are in no score: {', '.join(parts)}. Run the recipe again to retry "
+            "them."
+        )
+
+
+def _skipped_rows(sampled: Mapping[str, Any]) -> Iterator[str]:
+    for source, number in (sampled.get("skipped") or {}).items():
         yield (
             f"{number:,} rows of {source} could not be used and were left out; dropped.parquet of "
             "the sample step lists them."
         )
-    yield from _quality_not_used(steps["curate"]["summary"].get("quality"))
-    yield from _nothing_tells(steps["assign"]["summary"])
-    if unlearnable := steps["assign"]["summary"].get("unlearnable", 0):
-        yield f"This student cannot learn {unlearnable} groups yet: no strategy reaches the floor."
+
+
+def _failed_calls_of_run(spend: Sequence[SpendRow]) -> Iterator[str]:
     if failed := sum(row.errors for row in spend):
         yield f"{failed:,} calls ended in an error over the whole run."
+
+
+def _unlearnable(assigned: Mapping[str, Any]) -> Iterator[str]:
+    if unlearnable := assigned.get("unlearnable", 0):
+        yield f"This student cannot learn {unlearnable} groups yet: no strategy reaches the floor."
 
 
 def _nothing_tells(assigned: Mapping[str, Any]) -> Iterator[str]:
@@ -109,26 +161,34 @@ def _worse_on_a_task(scores: Scores) -> Iterator[str]:
             )
 
 
-def _answers_not_found(arm: str, score: Score) -> Iterator[str]:
-    if score.n and score.format_ok is not None and score.format_ok < ANSWERS_FOUND:
-        sentence = (
-            f"No answer was found in {score.n_none:,} of {score.n:,} replies of the {ARMS[arm]}; "
-            "they count as not right."
-        )
-        if score.n > score.n_none:
-            sentence += f" Where one was found, {percent(score.mean_given_ok)} were right."
-        yield sentence
+def _answers_not_found(scores: Scores) -> Iterator[str]:
+    """Say for all arms together in how many replies no answer was found."""
+    parts = []
+    for arm, found in scores.arms.items():
+        score = found.accuracy.micro
+        if score.n and score.format_ok is not None and score.format_ok < ANSWERS_FOUND:
+            part = f"{score.n_none:,} of {score.n:,} replies of the {ARMS[arm]}"
+            if score.n > score.n_none:
+                part += f" (of the others {percent(score.mean_given_ok)} were right)"
+            parts.append(part)
+    if parts:
+        yield f"No answer was found in {', '.join(parts)}. They count as not right."
 
 
-def _answers_in_doubt(arm: str, counts: Mapping[str, int]) -> Iterator[str]:
-    """Say how the answers were found, if some were not announced."""
-    total, announced = sum(counts.values()), counts.get("explicit", 0)
-    if announced < total:
-        yield (
-            f"Of the answers of the {ARMS[arm]}, {percent(announced / total)} were announced; "
-            f"{percent(counts.get('only candidate', 0) / total)} were the only one in the text, "
-            f"and {percent(counts.get('guessed', 0) / total)} were picked among several."
-        )
+def _answers_in_doubt(scores: Scores) -> Iterator[str]:
+    """Say for all arms together how answers were found that were not announced."""
+    parts = []
+    for arm, found in scores.arms.items():
+        counts = found.confidence
+        total, announced = sum(counts.values()), counts.get("explicit", 0)
+        if announced < total:
+            parts.append(
+                f"Of the {ARMS[arm]}, {percent(announced / total)} were announced; "
+                f"{percent(counts.get('only candidate', 0) / total)} were the only one in the "
+                f"text, and {percent(counts.get('guessed', 0) / total)} were picked among several."
+            )
+    if parts:
+        yield f"Not all answers were announced. {' '.join(parts)}"
 
 
 def _judged_by_a_model(scores: Scores, config: Mapping[str, Any]) -> Iterator[str]:

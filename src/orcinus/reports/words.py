@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orcinus.core.printing import markdown_text
+from orcinus.reports.glossary import explain
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -54,5 +55,6 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "dollars": dollars,
     "rating": rating,
     "cell": markdown_text,
+    "explain": explain,
 }
 """The functions above, as filters of templates."""

@@ -51,6 +51,22 @@ def model_name(identity: str, names: Mapping[str, str], role: str | None = None)
     return _FOLDER.sub(lambda found: f"model folder {found[1]}", identity)
 
 
+def given_name(config: object) -> str:
+    """Return the name that a recipe gives a model: its model, path or function.
+
+    Args:
+        config: The model's section, as YAML gives it; the name is empty where there is none.
+    """
+    if not isinstance(config, Mapping):
+        return ""
+    if config.get("kind") == "scratch":
+        return "a new model made from scratch"
+    if path := str(config.get("path") or ""):
+        # A whole path says less than its end, and names the user's own folders.
+        return Path(path).name if Path(path).is_absolute() else path
+    return str(config.get("model") or config.get("function") or config.get("kind") or "")
+
+
 def _short_hash(identity: str) -> str:
     found = _FOLDER.search(identity)
     return found[1] if found else identity

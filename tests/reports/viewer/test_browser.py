@@ -145,7 +145,7 @@ def test_a_chart_has_one_form_for_wide_pages_and_one_for_phones(tab: Tab, addres
         tab.look(width=width)
         tab.open(address + PAGES["report"])
         assert (
-            tab.value(shown) == tab.value(f"document.querySelectorAll('.{form} svg').length") == 2
+            tab.value(shown) == tab.value(f"document.querySelectorAll('.{form} svg').length") == 3
         )
 
 

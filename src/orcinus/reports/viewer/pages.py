@@ -5,6 +5,7 @@
 Everything that a model wrote is escaped.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -54,6 +55,8 @@ ORDERS = {
     "costliest": "costliest first",
 }
 """How a list of attempts can be sorted, in words."""
+_REPORT_LINK = re.compile(rb'<a(?: href="#[^"]*")? data-view="([^"]*)"')
+"""A figure of a report. In a file it leads to a place on the same page; here to the attempts."""
 REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "frame-ancestors 'none'; sandbox"
@@ -169,6 +172,7 @@ class _Pages:
             content = (folder / layout.report("html")).read_bytes()
         except FileNotFoundError:
             raise ConfigError(f"{folder.name}: there is no report yet") from None
+        content = _REPORT_LINK.sub(rb'<a href="\1"', content)
         return HTMLResponse(content, headers={"content-security-policy": REPORT_POLICY})
 
     def compare(self, request: Request) -> Response:
