@@ -80,21 +80,25 @@ def segment_attention(
     """
     if sliding_window is not None:
         _row.windows_kept.add(sliding_window)
-    out_1HTD = query_1HTD.new_empty((*query_1HTD.shape[:3], value_1KTD.shape[3]))
     settings = (scaling, dropout if module.training else 0.0, sliding_window, softcap, s_aux)
-    start = 0
-    for prompt, first, *others in _row.units:
-        part = slice(start, start + prompt + first)
-        q, k, v = query_1HTD[:, :, part], key_1KTD[:, :, part], value_1KTD[:, :, part]
-        out_1HTD[:, :, part] = _attend(q, k, v, *settings)
-        shared = slice(start, start + prompt)
-        start += prompt + first
-        for length in others:
-            part = slice(start, start + length)
-            start += length
-            k = torch.cat([key_1KTD[:, :, shared], key_1KTD[:, :, part]], dim=2)
-            v = torch.cat([value_1KTD[:, :, shared], value_1KTD[:, :, part]], dim=2)
-            out_1HTD[:, :, part] = _attend(query_1HTD[:, :, part], k, v, *settings)
+    # Split once and joined once: a slice's gradient has the size of the whole row, so slices of
+    # many short lessons cost their number times the row.
+    lengths = [
+        length for prompt, first, *others in _row.units for length in (prompt + first, *others)
+    ]
+    parts = zip(*(x.split(lengths, dim=2) for x in (query_1HTD, key_1KTD, value_1KTD)), strict=True)
+    found = []
+    for prompt, _first, *others in _row.units:
+        q, k, v = next(parts)
+        found.append(_attend(q, k, v, *settings))
+        if not others:
+            continue
+        shared_k, shared_v = k[:, :, :prompt], v[:, :, :prompt]
+        for _length in others:
+            q, k, v = next(parts)
+            k, v = torch.cat([shared_k, k], dim=2), torch.cat([shared_v, v], dim=2)
+            found.append(_attend(q, k, v, *settings))
+    out_1HTD = torch.cat(found, dim=2)
     return out_1HTD.transpose(1, 2).contiguous(), None
 
 
