@@ -86,7 +86,8 @@ def segment_attention(
     lengths = [
         length for prompt, first, *others in _row.units for length in (prompt + first, *others)
     ]
-    parts = zip(*(x.split(lengths, dim=2) for x in (query_1HTD, key_1KTD, value_1KTD)), strict=True)
+    rows = (query_1HTD, key_1KTD, value_1KTD)
+    parts = zip(*(torch.split(row, lengths, dim=2) for row in rows), strict=True)
     found = []
     for prompt, _first, *others in _row.units:
         q, k, v = next(parts)
