@@ -48,8 +48,8 @@ Other values are computed to forty digits.
 Yes or no; true and false mean the same, and so do statements that begin with them.
 """,
     "exact": """
-The same words: case, articles, quotes and a final full stop do not matter. A sentence that only
-introduces the answer is left out.
+The same words: case, articles, quotes and a final full stop do not matter. A sentence that states
+them, as its subject or at its end, is right too, unless it denies them or names another.
 """,
     "list": """
 The same items in the same order, with commas, numbers or "and" between them.
@@ -137,6 +137,8 @@ CASES: dict[AnswerType, tuple[Case, ...]] = {
         Case("] )", "The answer is ] ).", 1.0),
         Case(("Paris", "City of Light"), "The answer is City of Light.", 1.0),
         Case("Paris", "<answer>Paris</answer>", 1.0),
+        Case("George Orwell", "It was written by George Orwell.", 1.0),
+        Case("Paris", "He was not born in Paris.", 0.0),
         Case("Paris", "The answer is London.", 0.0),
         Case("Paris", "The answer is not Paris but London.", 0.0),
         Case("] )", "The answer is ] ] ).", 0.0),

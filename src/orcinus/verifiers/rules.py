@@ -28,6 +28,7 @@ from orcinus.verifiers.answers.maths import (
 from orcinus.verifiers.answers.number import find_number
 from orcinus.verifiers.answers.quantities import names_number
 from orcinus.verifiers.answers.spans import find_spans, same_spans
+from orcinus.verifiers.answers.stated import states
 from orcinus.verifiers.answers.text import FoundAnswer, Outcome
 from orcinus.verifiers.programs import final_program, passes, printed_by
 
@@ -86,6 +87,9 @@ def judge(
     right = not found.several and _is_right(answer, answer_type, reference)
     if not right and found.whole is not None and _is_right(found.whole, answer_type, reference):
         right, answer = True, found.whole
+    if not right and not found.several and found.whole is not None:
+        stated = next((one for one in _as_tuple(reference) if states(found.whole, one)), None)
+        right, answer = stated is not None, stated or answer
     return Outcome(1.0 if right else 0.0, answer, rule + found.rule, found.confidence)
 
 

@@ -75,6 +75,8 @@ _TRIGGER = re.compile(
 )
 """The question's own words: "(Yes or No)"."""
 _OPENING_TRIGGER = re.compile(r"\A\W*(?:yes or no|true or false)\s*[:?]", re.IGNORECASE)
+_ROW = re.compile(r"\W*(?:yes|no|true|false)(?:[\s,;/]+(?:yes|no|true|false))+\W*", re.IGNORECASE)
+"""Nothing but truth values."""
 _REWRITING = re.compile(r"(?:[=(]|\bnot)\s*not\s+\Z")
 """A step of a computation, such as "= not False", states no answer yet."""
 _RESULT = re.compile(
@@ -91,8 +93,9 @@ _EXPRESSION = re.compile(
 )
 """Truth values joined by operators."""
 _IDIOM = re.compile(
-    r"\bno (?:doubt|matter|one|longer|more|way)\b,?|\bthere (?:is|are|was|were) no\b|\b(?:has|have"
-    r"|had) no\b|\btrue to\b|\bin no (?:way|case)\b",
+    r"\bno (?:doubt|matter|one|longer|more|way|comment|idea|answer|information|data|clue"
+    r"|opinion)\b,?"
+    r"|\bthere (?:is|are|was|were) no\b|\b(?:has|have|had) no\b|\btrue to\b|\bin no (?:way|case)\b",
     re.IGNORECASE,
 )
 _UNDECIDED = re.compile(
@@ -105,16 +108,19 @@ _UNDECIDED = re.compile(
 _JUDGED = re.compile(
     r"(?:\A|\b(?:statement|claim|assertion|sentence|proposition|conclusion|that|this|it)(?: is"
     r"| was|'s) (?P<denied>not )?)"
-    r"(?:indeed |entirely |completely )?(?P<word>correct|incorrect|right|wrong)[.!]?\Z",
+    r"(?:indeed |entirely |completely )?(?P<word>(?:in)?correct|right|wrong|(?:in)?accurate"
+    r"|(?:in)?valid|mistaken|refuted|confirmed|supported|unfounded)[.!]?\Z",
     re.IGNORECASE,
 )
 """A judgement of the question itself; searched for if neither yes nor no is said."""
+_APPROVALS = ("correct", "right", "accurate", "valid", "confirmed", "supported")
 _ASSURED = re.compile(
     r"\A\W*(?:(?P<no>(?:certainly|definitely|absolutely|of course|surely|probably|clearly"
     r"|obviously) not"
     r"|no way|(?:this|that|it)(?: is|'s) (?:\w+ly )?not (?:the case|so|possible)"
-    r"|not (?:at all|really|possible|true|correct)|by no means|in no way|negative|never"
-    r"|impossible|far from it"
+    r"|not (?:at all|really|exactly|quite|entirely|necessarily|always|possible|true|correct)"
+    r"|(?:i |we )?(?:do not|don't|doubt|hardly) (?:really )?(?:think|believe|it)\b(?: so)?"
+    r"|by no means|in no way|negative|never|impossible|far from it"
     r"|it(?: is|'s) not (?:the case|possible|true)\b|it(?: is|'s) (?:im|not )possible\b)"
     r"|(?P<yes>certainly|definitely|absolutely|of course|indeed|affirmative|surely|it is the case"
     r"|that's right|(?:that is|you are|you're) right))(?=[\s.,;:!]|\Z)",
@@ -166,6 +172,7 @@ def _of_text(text: str) -> FoundAnswer | None:
         start
         and not _IDIOM.match(opening)
         and not _BOTH.search(opening)
+        and not _ROW.fullmatch(opening)
         and not _EXPRESSION.search(opening)
     ):
         return FoundAnswer(_VALUES[start[1].casefold()], "first word")
@@ -176,7 +183,7 @@ def _of_text(text: str) -> FoundAnswer | None:
         if found is not None:
             return found
     if parts and (judged := _JUDGED.search(parts[-1].strip())) and not _OPEN.search(parts[-1]):
-        right = judged["word"].casefold() in ("correct", "right")
+        right = judged["word"].casefold() in _APPROVALS
         return FoundAnswer(
             "yes" if right != bool(judged["denied"]) else "no",
             "said to be right or wrong",
@@ -210,9 +217,11 @@ def _of_sentence(sentence: str, *, last: bool) -> FoundAnswer | None:
     words = _words(sentence)
     if not words:
         return None
+    one = len(set(words)) == 1
+    if not one and _ROW.fullmatch(sentence):
+        return FoundAnswer("yes, no", "both", several=True)
     if not last:
         return FoundAnswer(words[0], "first word")
-    one = len(set(words)) == 1
     return FoundAnswer(
         words[-1], "last sentence", confidence="only candidate" if one else "guessed"
     )

@@ -56,6 +56,10 @@ _JOINED = re.compile(r"[)\]\"'*]*\s*(?:,|/|&|\band\b|\bor\b|\bnor\b|\s)+[(\[\"'*
 """Stands between two letters of a list."""
 _BESIDE_A_LETTER = re.compile(r"\s+(?:or|and|nor|/)\s+(?:maybe\s+|option\s+)?[A-Z](?![\w'])")
 _LABEL = re.compile(r"\W*([A-Z])\b[).:\]*\s-]+\S")
+_LABEL_OF_SENTENCE = re.compile(
+    r"\W*(?:option|choice|answer)?\s*\(?[A-Z](?:\)|:|\)?\s+-)\s", re.IGNORECASE
+)
+"""A letter that heads a sentence about its option, "Option D: 21 is wrong"."""
 _OWN_LABEL = re.compile(r"\s*\(?([A-Za-z])[).:]\s+(?=\S)")
 _NO_OPTION = re.compile(
     r"(?:option\s+|choice\s+|letter\s+)?(?:\(([A-Z])\)|([A-Z])(?=[).]|\s*\Z))", re.IGNORECASE
@@ -78,6 +82,12 @@ _PREFERENCE = re.compile(
     re.IGNORECASE,
 )
 """What a sentence says behind the last of these is what it arrives at."""
+_CONCESSION = re.compile(
+    r"(?:\A|[,;]?\s)(?:although|though|even\s+(?:though|if)|while|whereas|despite|in\s+spite\s+of)\s"
+    r"[^,;.]*(?:[,;.]|\Z)",
+    re.IGNORECASE,
+)
+"""A clause that grants something to another option: "although D is tempting"."""
 _SAID_RIGHT = re.compile(
     r"\W*(?:✅|✓|✔|☑|(?:is\s+|this\s+is\s+)?(?:correct|right|true|yes)\b)", re.IGNORECASE
 )
@@ -229,6 +239,8 @@ def _of_named(sentence: str, last: str, one: str, more: str) -> FoundAnswer | No
     """Read the letters that a sentence names; of several, the one that it concludes with."""
     sentence = sentence[-_NEAR:]
     named = _named(sentence, last)
+    if len(named) > 1 and len(stated := _named(_CONCESSION.sub(" ", sentence), last)) == 1:
+        return FoundAnswer(stated[0], one)
     if len(named) > 1:
         preferred = _named(_PREFERENCE.split(sentence)[-1], last)
         if len(preferred) == 1:
@@ -259,6 +271,9 @@ def _letter(match: "re.Match[str]", last: str) -> str | None:
 
 def _named(sentence: str, last: str) -> list[str]:
     """Return the letters that a sentence names and does not deny, in order, each once."""
+    label = _LABEL_OF_SENTENCE.match(sentence)
+    if label and _is_said(sentence[label.end() :], _SAID_WRONG):
+        return []
     found: list[str] = []
     bracketed = [match for match in _IN_BRACKETS.finditer(sentence) if match.group(1) <= last]
     # Without brackets, A and I at the head of words are the article and the pronoun.
@@ -330,8 +345,9 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
     if rows := _rows_of_a_listing(text, options):
         right = [letter for letter, rest in rows if _is_said(rest, _SAID_RIGHT)]
         wrong = [letter for letter, rest in rows if _is_said(rest, _SAID_WRONG)]
-        if len(right) == 1 and len(wrong) == len(rows) - 1:
-            return FoundAnswer(right[0], "the only option called right")
+        left = [letter for letter, _ in rows if letter not in wrong]
+        if len(left) == 1 and right in ([], left):
+            return FoundAnswer(left[0], "the only option not called wrong")
         return FoundAnswer(
             ", ".join(letter for letter, _ in rows), "all options repeated", several=True
         )
@@ -350,7 +366,11 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
 def _is_said(rest: str, verdict: "re.Pattern[str]") -> bool:
     """Return True if the row of an option begins or ends with a verdict."""
     end = _ROW_END.search(rest)
-    return bool(verdict.match(rest) or (end and verdict.match(rest, end.start())))
+    return bool(
+        verdict.match(rest)
+        or (end and verdict.match(rest, end.start()))
+        or verdict.match(rest.rstrip()[-1:])
+    )
 
 
 def _lists_options(text: str, last: str) -> bool:

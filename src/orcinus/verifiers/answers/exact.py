@@ -36,7 +36,7 @@ _OPENER = re.compile(
     r"(?:The|This|That|These|It|He|She|They|We|I|In|On|So|As|But|And|Because|Since|There|Therefore"
     r"|Thus|If|Hence)\b"
 )
-_QUOTED = re.compile(r"\"([^\"\n]{1,80})\"|'([^'\n]{1,80})'")
+_QUOTED = re.compile(r"\"([^\"\n]{1,80})\"|(?<!\w)'([^'\n]{1,80})'(?!\w)")
 _ANOTHER_QUOTE = re.compile(r"\s*(?:,|;|&|\band\b|\bor\b|\s)+[\"']")
 _EITHER = re.compile(r"\W*(?:or|and|/)\W*|\W*or (?:maybe|perhaps|possibly)\W*", re.IGNORECASE)
 _STATED = re.compile(
@@ -73,7 +73,10 @@ _BULLET = re.compile(
 )
 _SHORT_LINE = re.compile(r"\s*[^\s.:,;]+(?:[ -][^\s.:,;]+)?[.\s]*")
 _INLINE_NUMBER = re.compile(r"(?:\A|\s)\(?\d+[.)]\s+")
-_ORDER_IS = re.compile(r"\b(?:order|sorted|list|words)\b.*?\b(?:is|are)\s+(\S.*)\Z", re.IGNORECASE)
+_ORDER_IS = re.compile(
+    r"\b(?:order|sorted|list|words)\b.*?\b(?:is|are|would\s+be|should\s+be|becomes?)\s+(\S.*)\Z",
+    re.IGNORECASE,
+)
 _LONGEST_ITEM = 80
 """Characters of an item of a list, or of a name that ends with an abbreviation."""
 _IS_THE_ANSWER = re.compile(
@@ -86,7 +89,16 @@ _CLOSES = re.compile(
 )
 _SET_AGAINST = re.compile(r"(?:,\s+and\s+not|\s*\(\s*not)\s.*\Z")
 """Narrower than for other answers, because "not" and "rather" may be items."""
-_SEPARATORS = re.compile(r"\s*(?:,|;|<|>|→|->|\||\s/\s|\n)\s*(?:and\s+)?|\s+and\s+")
+_SEPARATORS = re.compile(
+    r"\s*(?:,|;|<|>|→|->|=>|\||\s/\s|\n)\s*(?:and\s+)?(?:(?:then|next|finally|lastly|followed\s+by)\s+)?"
+    r"|\s+and\s+(?:(?:then|finally|lastly)\s+)?|\s+followed\s+by\s+"
+)
+_ORDINAL = re.compile(
+    r"(?:\A|(?<=[,;.]\s))(?:and\s+)?(?:the\s+)?(?:first|second|third|fourth|fifth|sixth|next|last)"
+    r"(?:\s(?:one|word|item))?\s(?:comes|is|would\s+be)\s+",
+    re.IGNORECASE,
+)
+"""What says the place of an item: "first comes bean, second comes corn"."""
 
 
 def is_brackets(text: str) -> bool:
@@ -282,8 +294,14 @@ def same_text(answer: str, reference: str) -> bool:
 
 
 def _loose(text: str) -> str:
-    """Return a short text in lower case, without the article at its start."""
-    return _ARTICLE.sub("", " ".join(tidy(plain_text(text)).casefold().split()))
+    """Return a short text in lower case, without the article at its start, and p.m. as pm."""
+    text = " ".join(tidy(plain_text(text)).casefold().split())
+    if text[:1].isdigit():
+        text = _HALF_OF_DAY.sub(r"\1 \2m", text)
+    return _ARTICLE.sub("", text)
+
+
+_HALF_OF_DAY = re.compile(r"(\d)\s?([ap])\.?m\b\.?")
 
 
 def find_list(response: str, *, cut_off: bool = False) -> FoundAnswer:
@@ -360,6 +378,7 @@ def _items(text: str) -> list[str]:
     if len(lines) > 1 and lines[0] == stripped.splitlines()[0]:
         return [word for line in lines for word in tidy(line).split()]
     line = _SET_AGAINST.sub("", (sentences(first_line(stripped)) or [""])[0]).rstrip(".")
+    line = _ORDINAL.sub("", line)
     parts = (
         [tidy(part) for part in _SEPARATORS.split(line)]
         if _SEPARATORS.search(line)

@@ -74,10 +74,18 @@ _TEXT_COMMANDS = set_of_words(
 _SIGNS = {
     "−": "-", "–": "-", "×": "*", "·": "*", "⋅": "*", "∙": "*", "÷": "/", "≤": "<=", "≥": ">=",
     "≠": "!=", "≈": "~=", "∈": "in", "∪": "cup", "∩": "cap", "∅": "emptyset", "±": "pm",
-    "∓": "mp", "∞": "oo", "√": "sqrt", "π": "pi", "²": "^2", "³": "^3", "½": "\\frac12",
+    "∓": "mp", "∞": "oo", "√": "sqrt", "²": "^2", "³": "^3", "½": "\\frac12",
     "°": "degree", "′": "'", "→": "=>", "⇒": "=>",
-    "⟨": "(", "⟩": ")", "{": "{", "}": "}", "θ": "theta", "λ": "lambda", "μ": "mu",
+    "⟨": "(", "⟩": ")", "{": "{", "}": "}",
 }  # fmt: skip
+_LETTERS = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "η": "eta",
+    "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu", "ξ": "xi", "π": "pi",
+    "ρ": "rho", "σ": "sigma", "τ": "tau", "φ": "phi", "χ": "chi", "ψ": "psi", "ω": "omega",
+    "Γ": "Gamma", "Δ": "Delta", "Θ": "Theta", "Λ": "Lambda", "Σ": "Sigma", "Φ": "Phi",
+    "Ψ": "Psi", "Ω": "Omega",
+}  # fmt: skip
+_GREEK_LETTER = re.compile("[α-ωΓ-Ω]")
 _RELATIONS = ("=", "<", ">", "<=", ">=", "!=", "~=", "in")
 UNITS = set_of_words(
     "unit units dollar dollars cent cents euro euros pound pounds rupee rupees usd eur "
@@ -157,6 +165,9 @@ def _prepare(text: str, *, commas: bool) -> str:
     if not text.isascii():
         for sign in ("²", "³", "½"):
             text = text.replace(sign, _SIGNS[sign])
+        text = _GREEK_LETTER.sub(
+            lambda match: f"\\{_LETTERS[match[0]]} " if match[0] in _LETTERS else match[0], text
+        )
     text = _TEXT_BLOCK.sub(_spell_text_block, text)
     if "\\begin" not in text:
         text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text)
@@ -206,8 +217,8 @@ def _tokens(text: str) -> list[_Token]:
         else:
             sign = match["sign"]
             sign = {"**": "^", "==": "=", "->": "=>"}.get(sign, _SIGNS.get(sign, sign))
-            if sign in ("sqrt", "pi", "theta", "lambda", "mu"):
-                found.append(_Token("call" if sign == "sqrt" else "name", sign, spaced))
+            if sign == "sqrt":
+                found.append(_Token("call", sign, spaced))
             else:
                 found.append(_Token(sign, spaced=spaced))
     return found
@@ -320,7 +331,9 @@ def _follows_quantity(found: list[_Token], word: str, *, spaced: bool) -> bool:
     return (
         (len(word) > 1 or spaced)
         and bool(found)
-        and found[-1].kind in ("number", "}", "%", "words", "unit", ")")
+        and (
+            found[-1].kind in ("number", "}", "%", "words", "unit", ")") or found[-1].value == "pi"
+        )
     )
 
 

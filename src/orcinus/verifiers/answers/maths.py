@@ -191,10 +191,10 @@ def _last_latex(text: str) -> str | None:
 
 
 def _masked(line: str, formulas: list[re.Match[str]]) -> str:
-    """Return the line with blanks instead of its formulas."""
+    """Return the line with zeros instead of its formulas, which no pattern for words skips."""
     pieces, end = [], 0
     for formula in formulas:
-        pieces += [line[end : formula.start()], " " * len(formula[0])]
+        pieces += [line[end : formula.start()], "\0" * len(formula[0])]
         end = formula.end()
     return "".join([*pieces, line[end:]])
 
@@ -261,7 +261,8 @@ def compare_math(answer: str, reference: str) -> Comparison:
     if _is_code(answer):
         return Comparison(False, "no expression")
     first, second = _readings(answer), _readings(reference)
-    if not first and not second and is_words(answer) and is_words(reference):
+    plain = without_latex_text(answer), without_latex_text(reference)
+    if not first and not second and all(map(is_words, plain)):
         return Comparison(False, "other words")
     undecided = not first or not second
     for a in first:

@@ -21,6 +21,7 @@ from orcinus.verifiers.answers.quantities import (
     COMPOUND,
     NUMBER,
     NUMBER_WORDS,
+    NUMBERS_ABROAD,
     WORDS,
     find_compound,
     find_ideograms,
@@ -55,6 +56,10 @@ _EXPLAINED = re.compile(
     r"[\s*_:]*([-+]?[$€£]?\s?[\d,./]*\d%?)(?:\s+[a-z]+){0,2}[.\s*_]*\n\s*(?:\W*(?:Explanation"
     r"|Reason|Reasoning|Solution|Steps?|Proof|Working|Check|Verification)\b|(?:This|That|Because"
     r"|Since|Here|To|We|There|The|In|First)\b)"
+)
+_EXPLAINED_BESIDE = re.compile(
+    r"[\s*_:]*([-+]?[$€£]?\s?[\d,./]*\d%?)(?:\s+[a-z]+){0,2}[.*_]+\s+(?:This\s+is\s+because|Because"
+    r"|Since|The\s+reason|Reason|Explanation|Here(?:'s|\s+is)\s+(?:why|how))\b"
 )
 _ALL_NUMBERS = re.compile(
     r"[\s\W]*(?:\d[\d,.]*\d|\d)(?:\s*(?:,\s|;|\band\b|&|,\s*and\b)\s*[$€£]?-?(?:\d[\d,.]*\d"
@@ -91,12 +96,18 @@ _CONCLUSION = re.compile(
     r"|equals|leaves|gives|"
     r"comes\s+to|amounts\s+to)(?:\s+(?:equivalent|equal|the\s+same)\s+(?:to|as))?|that\s+is"
     r"|i\.?e\.?|in\s+other\s+words|"
-    r"equivalent\s+to|leaving|so\s+that\s+makes|for\s+a\s+total\s+of"
+    r"equivalent\s+to|leaving|making|giving|totall?ing|so\s+that\s+makes|for\s+a\s+total\s+of"
     r"|but\s+(?:\w+\s+){0,4}?it\s+is|with\s+\w+\s+"
     r"\w+\s+it\s+is))\b|;",
     re.IGNORECASE,
 )
 """What a sentence says behind the last of these is what it arrives at."""
+_ASIDE = re.compile(
+    r",?\s(?:because|since)\s|,\s(?:who|whose|whom|where|when|while|whereas|as|compared)\s",
+    re.IGNORECASE,
+)
+"""Opens a clause that explains or compares: "14 more than Ann, who has 6"."""
+_MAY_BE = re.compile(r"\b(?:could|might|may)\s+(?:also\s+|well\s+)?be\b|\bmaybe\b", re.IGNORECASE)
 _CONCLUDES = re.compile(
     r"\s*(?:therefore|thus|hence|so|in total|altogether|in all|as a result|this means)\b",
     re.IGNORECASE,
@@ -161,8 +172,8 @@ def _read(place: Statement, text: str) -> FoundAnswer | None:
 
 
 def _explained(text: str) -> str | None:
-    """Find a number on a line of its own, before an explanation."""
-    match = _EXPLAINED.match(text[:_NEAR])
+    """Find a number on a line of its own, or a sentence of its own, before an explanation."""
+    match = _EXPLAINED.match(text[:_NEAR]) or _EXPLAINED_BESIDE.match(text[:_NEAR])
     number = NUMBER.match(match.group(1)) if match else None
     return number.group().strip() if number else None
 
@@ -268,7 +279,12 @@ def _in_words(sentence: str) -> FoundAnswer | None:
     if not sentence.isascii() and (sign := find_ideograms(sentence)):
         return _candidate(sign, "number in ideograms")
     if not _holds_number_word(sentence):
-        return None
+        abroad = NUMBERS_ABROAD.keys() & {word.strip(".,;:!*") for word in sentence.lower().split()}
+        return (
+            FoundAnswer(*abroad, "number in words", confidence="only candidate")
+            if len(abroad) == 1
+            else None
+        )
     words = [match for match in WORDS.finditer(sentence) if not _is_denied(match.start(), sentence)]
     if not words or (
         len(words) == 1
@@ -296,10 +312,17 @@ def _of_several(found: list[_Candidate], sentence: str, text: str) -> FoundAnswe
         )
     if either := _alternatives(found, sentence):
         return FoundAnswer(either, "two numbers", several=True)
-    if (conclusion := _conclusion(sentence)) and (said := _result_of(conclusion, text)):
-        return replace(said, rule="the conclusion") if said.answer else said
+    conclusion = _conclusion(sentence)
+    said = _result_of(conclusion, text) if conclusion else None
+    if said is not None and said.answer:
+        return replace(said, rule="the conclusion")
     if _RANGE.search(sentence):
         return FoundAnswer(" to ".join(one.text for one in found[:2]), "a range", several=True)
+    aside = _ASIDE.search(sentence, found[0].end)
+    if aside is not None and aside.start() < found[-1].start:
+        return _result_of(sentence[: aside.start()], text) or _among(found, sentence, text)
+    if len({one.value for one in found}) > 1 and len(_MAY_BE.findall(sentence)) > 1:
+        return FoundAnswer(", ".join(one.text for one in found), "several guesses", several=True)
     return _among(found, sentence, text)
 
 

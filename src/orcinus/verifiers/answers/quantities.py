@@ -28,7 +28,7 @@ _DIGITS = (
 )
 _GROUP_SIGNS = re.compile(r"[ '_]")
 NUMBER = re.compile(
-    rf"""(?<![\w^])(?=[-+$€£¥₹\d.\\])(?<!\d[.:])(?P<sign>[-+]\s?)?(?P<currency>[$€£¥₹]\s?)?(?P<sign2>-)?
+    rf"""(?<![\w^])(?<!\^-)(?=[-+$€£¥₹\d.\\])(?<!\d[.:])(?P<sign>[-+]\s?)?(?P<currency>[$€£¥₹]\s?)?(?P<sign2>-)?
     (?:
         (?P<whole>\d+)\s*\\[dt]?frac\s*\{{\s*(?P<wn>\d+)\s*\}}\s*\{{\s*(?P<wd>\d+)\s*\}}
       | \\[dt]?frac\s*\{{\s*(?P<fn>-?\d+)\s*\}}\s*\{{\s*(?P<fd>\d+)\s*\}}
@@ -39,7 +39,7 @@ NUMBER = re.compile(
     (?:
         \s*(?:×|x|\*|\\times)\s*10\s?\^\s?\{{?(?P<power>[-+]?\d{{1,3}})\}}?
       | \s?\^\s?\{{?(?P<raised>\d{{1,2}})\}}?
-      | \s?(?P<scale>thousand|million|billion|trillion|dozen|[kK])\b
+      | \s?(?P<scale>thousand|million|billion|trillion|dozen|[kK]|mn|bn|(?<=\d)[MB])\b
       | \s+(?P<half>and\s+a\s+half)\b
     )?""",
     re.VERBOSE,
@@ -88,7 +88,11 @@ _SCALES = {
     "thousand": 1000,
     "k": 1000,
     "million": 10**6,
+    "m": 10**6,
+    "mn": 10**6,
     "billion": 10**9,
+    "b": 10**9,
+    "bn": 10**9,
     "trillion": 10**12,
 }
 _ORDINALS = {
@@ -112,15 +116,39 @@ _ORDINALS = {
     "thousandth": 1000,
 }
 _PARTS = {f"{word}{plural}": n for word, n in _ORDINALS.items() for plural in ("", "s")}
-_WHOLE_WORDS = (*_SMALL, *_TENS, *(word for word in _SCALES if word != "k"))
+_WHOLE_WORDS = (*_SMALL, *_TENS, *(word for word in _SCALES if len(word) > 2))
 _NUMBER_WORD = "|".join(_WHOLE_WORDS)
 _PART = "|".join(sorted(_PARTS, key=len, reverse=True))
-NUMBER_WORDS = frozenset(word.encode() for word in (*_WHOLE_WORDS, *_PARTS))
+_TIMES = {"twice": 2, "thrice": 3}
+NUMBER_WORDS = frozenset(word.encode() for word in (*_WHOLE_WORDS, *_PARTS, *_TIMES))
+NUMBERS_ABROAD = {
+    word: value
+    for value, words in {
+        2: "zwei deux dos dois",
+        3: "drei trois tres tre três",
+        4: "vier quatre cuatro quattro quatro",
+        5: "fünf cinq cinco cinque",
+        6: "sechs seis",
+        7: "sieben siete sette sete",
+        8: "acht huit ocho otto oito",
+        9: "neun neuf nueve nove",
+        10: "zehn dix diez dieci dez",
+        11: "onze undici",
+        12: "zwölf douze doce dodici doze",
+        20: "zwanzig vingt veinte venti vinte",
+        30: "dreißig trente treinta trenta trinta",
+        40: "vierzig quarante cuarenta quaranta quarenta",
+        50: "fünfzig cinquante cincuenta cinquanta cinquenta",
+        100: "hundert cien cento cem",
+    }.items()
+    for word in words.split()
+}
+"""Number words of German, French, Spanish, Italian and Portuguese that are no English words."""
 WORDS = re.compile(
     rf"\b(?:(?:minus\s+|negative\s+)?(?:{_NUMBER_WORD})(?:[\s-]+(?:and\s+)?(?:{_NUMBER_WORD}))*"
     rf"(?:\s+point(?:\s+(?:{_NUMBER_WORD}))+|\s+and\s+a\s+half|\s+and\s+(?:a|one)\s+(?:{_PART})"
     rf"|\s+and\s+(?:{_NUMBER_WORD})[\s-](?:{_PART})|[\s-](?:{_PART}))?"
-    rf"|(?:a|an)\s+(?:half|third|quarter|dozen|hundred|thousand|million))\b",
+    rf"|(?:a|an)\s+(?:half|third|quarter|dozen|hundred|thousand|million)|twice|thrice)\b",
     re.IGNORECASE,
 )
 _IDEOGRAMS = re.compile(
@@ -176,7 +204,8 @@ _NEGATIVE = re.compile(
     r"(?:\bnegative|(?:\A|\b(?:is|was|equals|be)\s+|[=:]\s*)\bminus)\s+(?=[$\d.])", re.IGNORECASE
 )
 SCALE = re.compile(
-    r"\s?(?:thousand|million|billion|trillion|dozen|quarters|(?<=\d)[kK])\b", re.IGNORECASE
+    r"\s?(?:thousand|million|billion|trillion|dozen|quarters|(?<=\d)(?:[kmb]|mn|bn))\b",
+    re.IGNORECASE,
 )
 _UNDERLINE = re.compile(r"_(?:(?<!\w_)_*|_*(?!\w))")
 _LONGEST_NUMBER = 1_000
@@ -200,6 +229,8 @@ def value_of(text: str) -> Fraction | None:
     words = WORDS.search(text)
     if words is not None:
         return value_of_words(words.group())
+    if (abroad := NUMBERS_ABROAD.get(text.strip().casefold())) is not None:
+        return Fraction(abroad)
     return None if text.isascii() else value_of_ideograms(text)
 
 
@@ -294,6 +325,8 @@ def value_of_match(match: "re.Match[str]") -> Fraction | None:
 def value_of_words(text: str) -> Fraction | None:
     """Return the value of a match of ``WORDS``: "two and three quarters", "one hundred five"."""
     words = re.split(r"[\s-]+", text.casefold())
+    if words[0] in _TIMES:
+        return Fraction(_TIMES[words[0]])
     if words[0] in ("minus", "negative"):
         value = value_of_words(" ".join(words[1:]))
         return None if value is None else -value

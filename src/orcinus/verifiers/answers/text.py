@@ -72,9 +72,13 @@ _RUN_ON = re.compile(
 )
 _OPEN_TAG = re.compile(r"<(answer|final_answer|final)>", re.IGNORECASE)
 _JSON = re.compile(
-    r"[\"'](?:final_)?answer[\"']\s*:\s*(\"(?:[^\"\\]|\\.)*\"|'[^']*'|\[[^\]]*\]|[^,}\n]+)",
+    r"[\"'](?:final_|correct_)?(?:answer|choice|option)[\"']\s*:\s*(\"(?:[^\"\\]|\\.)*\"|'[^']*'|\[[^\]]*\]|[^,}\n]+)",
     re.IGNORECASE,
 )
+_ONLY_VALUE = re.compile(
+    r"(?:\A|\n)\s*\{\s*\"\w{1,40}\"\s*:\s*(\"(?:[^\"\\]|\\.)*\"|\[[^\]]*\]|[^,{}\[\]\n]+)\s*\}[\s`]*\Z"
+)
+"""The value of a JSON object with one key, as the whole answer."""
 _MARKER = re.compile(
     r"""(?:
         (?:answer|choice|option|conclusion|final\ solution)s?\b
@@ -117,7 +121,8 @@ _BEFORE = 24
 _NOT_THE_ANSWER = re.compile(
     r"\b(?:wrong|incorrect|false|other|another|bad|rejected|eliminated|excluded|remaining"
     r"|invalid|not\s+an?"
-    r"|not\s+the|possible|distractor|unlikely|alternative)[\s*_]+(?:final\s+)?\Z"
+    r"|not\s+the|possible|distractor|unlikely|alternative|each|every|all|these|those|both"
+    r"|of\s+the)[\s*_]+(?:the\s+)?(?:final\s+|answer\s+)?\Z"
 )
 """Words before "answer:" that make it no announcement."""
 _SAYS_NOTHING = re.compile(
@@ -147,6 +152,9 @@ _SHORT_TEXT = 4
 _BRACKETS = "()[]{}"
 _MARKS = " \t\n*_:.…'\"`$\\-"
 """Signs that hold no answer by themselves."""
+_UNCHECKED = re.compile(r"^[ \t]*(?:[-*+]\s*)?(?:\[ ?\]|☐|⬜|◯|○)\s.*$", re.MULTILINE)
+"""A row of a list whose box is left empty."""
+_CHECKED = re.compile(r"^([ \t]*(?:[-*+]\s*)?)(?:\[[xX✓✔]\]|[☑☒✅◉●])\s+", re.MULTILINE)
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 _BESIDE_IDEOGRAM = re.compile(
     r"(?<=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af])(?=[A-Za-z0-9(-])"
@@ -194,11 +202,30 @@ def cleaned(response: str) -> tuple[str, str]:
         text = _BESIDE_IDEOGRAM.sub(" ", text)
     elif any(map(text.__contains__, _WORDS_ABROAD)):
         text = _ANSWER_ABROAD.sub(" the answer is ", text)
+    if "[ ]" in text or "☐" in text:
+        text = _without_unchecked(text)
     text = text.strip()
     run_on = _RUN_ON.search(text)
     if run_on and run_on.start() > 0:
         text = text[: run_on.start()].rstrip()
+    if text.endswith(":"):
+        text = _without_open_repetition(text)
     return without_preamble(without_tail(text)), "" if text else "the response is empty"
+
+
+def _without_open_repetition(text: str) -> str:
+    """Remove a last line "Answer:" that only begins to repeat the line before it."""
+    before, _, last = text.rpartition("\n")
+    head = last.strip()
+    if head.endswith(":") and last_line(before).startswith(head) and last_line(before) != head:
+        return before.rstrip()
+    return text
+
+
+def _without_unchecked(text: str) -> str:
+    """Keep the checked rows of a list with boxes: "[x] Yes", "[ ] No"."""
+    checked, boxes = _CHECKED.subn(r"\1", text)
+    return _UNCHECKED.sub("", checked) if boxes else text
 
 
 def find_final(
@@ -289,8 +316,10 @@ def statements(text: str) -> list[Statement]:
         places.append(Statement(inside.strip(), "tag", tag.start()))
     if (box := last_box(text)) is not None:
         places.append(Statement(box.content, "boxed", box.start))
-    if text.endswith(("}", "```")) and (values := list(_JSON.finditer(text))):
-        places.append(Statement(values[-1][1].strip("\"' "), "json", len(text)))
+    if text.endswith(("}", "```")):
+        values = list(_JSON.finditer(text)) or list(_ONLY_VALUE.finditer(text))
+        if values:
+            places.append(Statement(values[-1][1].strip("\"' "), "json", len(text)))
     if (line := last_hash(text)) is not None:
         places.append(Statement(line[1], "hash", line.start()))
     places.extend(_announcements(text))
