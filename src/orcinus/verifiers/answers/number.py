@@ -281,7 +281,7 @@ def _in_words(sentence: str) -> FoundAnswer | None:
     if not _holds_number_word(sentence):
         abroad = NUMBERS_ABROAD.keys() & {word.strip(".,;:!*") for word in sentence.lower().split()}
         return (
-            FoundAnswer(*abroad, "number in words", confidence="only candidate")
+            FoundAnswer(abroad.pop(), "number in words", confidence="only candidate")
             if len(abroad) == 1
             else None
         )
