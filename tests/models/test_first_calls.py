@@ -1,6 +1,7 @@
 """The first calls of a step to a remote model, and errors that remember their settings."""
 
 import asyncio
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -206,6 +207,28 @@ def test_eight_times_the_same_error_stops_the_step_and_is_asked_again(teacher: T
         assert len(teacher.calls) == 8
     assert len(teacher.ask(lambda body, head: ok(), 100)) == 100
     assert len(teacher.calls) == 100
+
+
+def test_a_server_that_speaks_another_language_is_found_out_after_eight_questions(
+    teacher: Teacher,
+) -> None:
+    def answer(body: dict[str, Any], head: bytes) -> tuple[int, Any]:
+        said = f"It is {body['messages'][0]['content']}, surely"
+        return 200, {"type": "message", "content": [{"type": "text", "text": said}]}
+
+    with pytest.raises(CompleterError, match=r"no choices in it.*the first 8 calls of teach"):
+        teacher.ask(answer, 100, patience=Patience(tries=6, first_pause_s=0.001))
+    assert len(teacher.calls) == 16  # two tries each
+
+
+def test_a_model_without_a_system_turn_gets_its_system_message_in_the_question() -> None:
+    endpoint = Endpoint(
+        EndpointConfig(model="m", base_urls=("http://h/v1",), system_role="user"), secrets={}
+    )
+    asked = request(1)
+    messages = (Message(role="system", content="Be brief."), *asked.messages)
+    sent = endpoint.body(dataclasses.replace(asked, messages=messages))["messages"]
+    assert sent == [{"role": "user", "content": "Be brief.\n\n1?"}]
 
 
 def test_errors_of_single_requests_do_not_stop_and_are_kept(teacher: Teacher) -> None:

@@ -8,7 +8,7 @@ import pytest
 from orcinus.core.errors import CompleterError
 from orcinus.core.types import Completion, Finish
 from orcinus.models.remote.refusals import Caller, refusal
-from orcinus.models.remote.replies import EmptyReplyError, parse_replies
+from orcinus.models.remote.replies import NoAnswerError, parse_replies
 from orcinus.models.remote.thinking import split_thinking
 
 
@@ -94,8 +94,8 @@ def test_an_error_in_a_choice_is_an_error_and_an_empty_one_is_none() -> None:
 
 
 def test_an_empty_reply_is_an_error_unless_it_was_cut_off_or_refused_or_reasoned() -> None:
-    assert isinstance(error_of(reply("")), EmptyReplyError)
-    assert isinstance(error_of(reply(None)), EmptyReplyError)
+    assert isinstance(error_of(reply("")), NoAnswerError)
+    assert isinstance(error_of(reply(None)), NoAnswerError)
     assert parse(reply("", finish="length")).finish == "length"
     assert parse(reply("", refusal="No.")).text == "No."
     assert parse(reply("", reasoning_content="Hm.")).reasoning == "Hm."
@@ -170,6 +170,33 @@ def test_a_cut_off_block_leaves_no_answer() -> None:
 def test_typed_parts_of_the_content(content: Any) -> None:
     found = parse(reply(content))
     assert (found.reasoning, found.text) == ("Hm.", "4")
+
+
+STREAM = (
+    b'data: {"choices": [{"index": 0, "delta": {"role": "a", "reasoning": "2 + "}}]}\r\n\r\n'
+    b'data: {"choices": [{"index": 0, "delta": {"reasoning": "2."}}]}\n\n: a comment\n\n'
+    b'event: message\ndata: {"choices": [{"index": 0, "delta": {"content": "It is "}}]}\n\n'
+    b'data: {"choices": [{"index": 0, "delta": {"content": "4"}, "finish_reason": "stop"}]}\n\n'
+    b'data: {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}\n\n'
+)
+
+
+def test_a_streamed_reply_is_joined() -> None:
+    for end in (b"", b"data: [DONE]\n\n"):
+        found = parse_replies(STREAM + end)[0]
+        assert (found.text, found.reasoning, found.finish) == ("It is 4", "2 + 2.", "stop")
+        assert (found.usage.tokens_in, found.usage.tokens_out) == (7, 3)
+
+
+def test_a_stream_that_breaks_off_is_cut_off_and_one_with_an_error_is_that_error() -> None:
+    whole = STREAM.replace(b', "finish_reason": "stop"', b"")
+    assert parse_replies(whole)[0].finish == "length"
+    assert error_of(b'data: {"error": {"code": 429, "message": "slow"}}\n\n').kind == "rate_limit"
+    assert isinstance(error_of(b"data: [DONE]\n\n"), NoAnswerError)
+
+
+def test_the_text_of_a_completion_without_a_chat_is_read() -> None:
+    assert parse({"choices": [{"text": "It is 4", "finish_reason": "stop"}]}).text == "It is 4"
 
 
 def test_separate_reasoning_beside_an_empty_block() -> None:
@@ -259,6 +286,9 @@ ONE_TEMPERATURE = "Unsupported value: 'temperature' does not support 0. Only the
         (422, "Extra inputs are not permitted: 'seed'", "set teacher.omit: [seed]"),
         (400, "Unknown parameter: 'top_p'", "set teacher.omit: [top_p]"),
         (400, "Role 'system' is not supported, use developer", "teacher.system_role: developer"),
+        (400, "Conversation roles must alternate user/assistant/…", "teacher.system_role: user"),
+        (400, "System role not supported", "set teacher.system_role: user"),
+        (400, "This model only supports stream mode", "set teach.sampling.extra: {stream: true}"),
         (404, "The model `m` does not exist", "check teacher.model"),
         (402, "Insufficient Balance", "top it up"),
         (429, "insufficient_quota You exceeded your current quota", "top it up"),

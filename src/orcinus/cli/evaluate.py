@@ -271,7 +271,7 @@ def _print(scores: "ModelScores") -> None:
     if failed:
         flags.say(
             f"{failed:,} questions have no answer because their calls failed; "
-            "the line above says why, and the same command retries them"
+            "the line above says why, and what helps"
         )
 
 

@@ -92,7 +92,9 @@ class FirstCalls:
             self._forbidden += 1
             error.fatal = not (self.answered and self._forbidden < SAME_ERRORS)
         if not self._proven:
-            self._errors.append(re.sub(r"\S*\d\S*", "#", str(error)))
+            # A reply that cannot be read is quoted, and no two are the same.
+            unread = error.kind == "bad_reply"
+            self._errors.append(error.kind if unread else re.sub(r"\S*\d\S*", "#", str(error)))
             error = self._explain_stop(error) or error
             self.stop = error if error.fatal else self.stop
         return error if error.fatal else None

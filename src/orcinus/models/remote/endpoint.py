@@ -38,6 +38,7 @@ from orcinus.core.secrets import looks_like_key, remember, remember_header, reme
 from orcinus.core.types import (
     Completion,
     Message,
+    Messages,
     Remote,
     Request,
     Sampling,
@@ -54,7 +55,7 @@ from orcinus.models.bounds import (
 )
 from orcinus.models.remote.limits import InFlight, Rate, Refusals
 from orcinus.models.remote.refusals import CALL, Caller, refusal, without_password
-from orcinus.models.remote.replies import EmptyReplyError, parse_replies
+from orcinus.models.remote.replies import NoAnswerError, parse_replies
 from orcinus.models.remote.wire import MAX_PAUSE_S, Patience, Wire, parse_duration
 
 DEAD_FOR_S = 10.0
@@ -62,8 +63,8 @@ DEAD_FOR_S = 10.0
 HEADERS_EVERY_S = 0.02
 """Seconds between two looks at rate-limit headers. Reading every reply's took 6 % of the client's
 time."""
-EMPTY_TRIES = 2
-"""Tries of a request whose reply is empty: each is paid, and a greedy model repeats itself."""
+NO_ANSWER_TRIES = 2
+"""Tries of a request whose reply holds no answer: each is paid, and most repeat themselves."""
 GATHER_S = 0.01
 """Seconds that the samples of one question wait for each other when they share a call."""
 
@@ -130,8 +131,9 @@ class EndpointConfig(Config):
     """Additional headers, sent unchanged. Not for secrets: recipes are copied into runs."""
     secret_headers_env: Mapping[str, str] = Field(default_factory=dict)
     """Additional headers: header → environment variable that holds its value."""
-    system_role: Literal["system", "developer"] = "system"
-    """The role that the endpoint expects for the system message."""
+    system_role: Literal["system", "developer", "user"] = "system"
+    """The role that the endpoint expects for the system message. ``user`` puts the message before
+    the question, for models whose chat template has no system turn (Gemma, Mistral)."""
     max_tokens_field: str = "max_tokens"
     """Body field for the limit on written tokens; newer OpenAI models want
     ``max_completion_tokens``."""
@@ -189,6 +191,18 @@ class EndpointConfig(Config):
     def known_price(self) -> Price | None:
         """Return the recipe's price, or the table's; None if there is neither."""
         return self.price or price_list().get(self.model)
+
+
+def _as_turns(messages: Messages, system_role: str) -> list[dict[str, str]]:
+    """Return a conversation as it is sent; turns of the user that follow each other are one."""
+    turns: list[dict[str, str]] = []
+    for message in messages:
+        role = system_role if message.role == "system" else message.role
+        if system_role == role == "user" and turns and turns[-1]["role"] == "user":
+            turns[-1]["content"] += f"\n\n{message.content}"
+        else:
+            turns.append({"role": role, "content": message.content})
+    return turns
 
 
 def _checked_url(url: str) -> str:
@@ -316,8 +330,8 @@ class Endpoint:
                 completions = await self._try(server, content, request, choices or 1)
             except CompleterError as error:
                 server.record_failure(error)
-                empty = isinstance(error, EmptyReplyError) and tried >= EMPTY_TRIES
-                if error.permanent or empty or tried == self.config.patience.tries:
+                again = not isinstance(error, NoAnswerError) or tried < NO_ANSWER_TRIES
+                if error.permanent or not again or tried == self.config.patience.tries:
                     raise
                 if error.cost_unknown and not await book_lost_try(calls):
                     raise
@@ -404,16 +418,9 @@ class Endpoint:
     def body(self, request: Request) -> dict[str, Any]:
         """Return the JSON body that is sent for ``request``."""
         messages, sampling = as_sent(request)
-        role = self.config.system_role
         body: dict[str, Any] = {
             "model": self.config.model,
-            "messages": [
-                {
-                    "role": role if message.role == "system" else message.role,
-                    "content": message.content,
-                }
-                for message in messages
-            ],
+            "messages": _as_turns(messages, self.config.system_role),
             self.config.max_tokens_field: sampling.max_tokens,
         }
         if sampling.sends_temperature:

@@ -58,6 +58,16 @@ _MODERATED = re.compile(
     re.IGNORECASE,
 )
 """Words about what a request says, in a 403."""
+_NO_SYSTEM_TURN = re.compile(
+    r"roles must alternate|system (?:role|messages?|prompts?) (?:is |are )?not (?:support|allow)ed"
+    r"|only user and assistant roles|not support (?:the )?system",
+    re.IGNORECASE,
+)
+"""Words of a chat template that has no system turn."""
+_STREAM_ONLY = re.compile(
+    r"only supports? stream|enable (?:the )?stream|stream\W+(?:must|has to|should) be (?:set|true)",
+    re.IGNORECASE,
+)
 _FIELDS = ("temperature", "top_p", "seed", "stop", "logprobs", "presence_penalty", "n")
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
 _STEPS = {"judge": "judging.sampling", "student": "probe.sampling"}
@@ -163,7 +173,13 @@ def _advice(status: int, said: str, caller: Caller) -> str:
         return f"check the rights of the key from {caller.api_key_env} ({entry}.api_key_env)"
     if status in (404, 405):
         return _advice_on_url(said, caller)
-    if status not in (400, 422) or not _REFUSED.search(said):
+    if status not in (400, 422):
+        return ""
+    if _NO_SYSTEM_TURN.search(said) and caller.system_role == "system":
+        return f"set {entry}.system_role: user"
+    if _STREAM_ONLY.search(said) and entry != "model":
+        return f"set {_STEPS.get(entry, 'teach.sampling')}.extra: {{stream: true}}"
+    if not _REFUSED.search(said):
         return ""
     other = "system" if caller.system_role == "developer" else "developer"
     if "role" in said.lower() and {other, caller.system_role} <= set(re.findall(r"\w+", said)):

@@ -68,8 +68,8 @@ Refuse = Callable[[int, bytes], CompleterError]
 """Returns the error for an HTTP status and the body that came with it."""
 
 
-class EmptyReplyError(CompleterError):
-    """A reply that ended as an answer does and holds neither text nor reasoning."""
+class NoAnswerError(CompleterError):
+    """A whole reply that holds no answer: it is empty, or not of the form that was asked for."""
 
 
 def parse_replies(
@@ -97,19 +97,22 @@ def parse_replies(
     Raises:
         CompleterError: The body is not a chat completion, or an error in place of one.
     """
-    reply = read_json(body)
+    reply = _join_events(body) if body.lstrip().startswith(_EVENTS) else read_json(body)
     if isinstance(reply, list) and len(reply) == 1:
         reply = reply[0]  # as Google wraps errors
     if not isinstance(reply, dict):
-        raise CompleterError("bad_reply", f"not a JSON object; it starts {_quote_start(body)}")
+        raise NoAnswerError("bad_reply", f"not a JSON object; it starts {_quote_start(body)}")
     choices = reply.get("choices")
     listed = choices if isinstance(choices, list) else []
     for part in (reply, *listed[:wanted]):
         _raise_error_in(part, has_choices=bool(listed), refuse=refuse)
     if not listed or not all(isinstance(choice, dict) for choice in listed):
-        raise CompleterError("bad_reply", f"no choices in it; it starts {_quote_start(body)}")
+        raise NoAnswerError("bad_reply", f"no choices in it; it starts {_quote_start(body)}")
+    for choice in listed:
+        if not isinstance(choice.get("message"), dict) and isinstance(choice.get("text"), str):
+            choice["message"] = {"content": choice["text"]}  # as in a completion without a chat
     if not all(isinstance(choice.get("message"), dict) for choice in listed):
-        raise CompleterError("bad_reply", f"no message in a choice; it starts {_quote_start(body)}")
+        raise NoAnswerError("bad_reply", f"no message in a choice; it starts {_quote_start(body)}")
     usage = _parse_usage(reply.get("usage"))
     if usage.tokens_out == 0 and any(_has_text(choice["message"]) for choice in listed):
         usage = Usage()
@@ -148,6 +151,43 @@ def read_json(body: bytes) -> Any:
     raise CompleterError(
         "bad_reply", f"not valid JSON ({strict}); it starts {_quote_start(body)}"
     ) from strict
+
+
+_EVENTS = (b"data:", b"event:")
+"""How a streamed reply begins."""
+
+
+def _join_events(body: bytes) -> dict[str, Any]:
+    """Return the reply that the events of a stream add up to. Some servers know no other form.
+
+    Raises:
+        CompleterError: An event is not JSON.
+    """
+    joined: dict[str, Any] = {}
+    choices: dict[Any, dict[str, Any]] = {}
+    for line in body.splitlines():
+        data = line.removeprefix(b"data:").strip()
+        if not line.startswith(b"data:") or data in (b"", b"[DONE]"):
+            continue
+        event = read_json(data)
+        if not isinstance(event, dict):
+            continue
+        joined |= {name: event[name] for name in ("usage", "error") if event.get(name)}
+        parts = event.get("choices")
+        for part in parts if isinstance(parts, list) else ():
+            if isinstance(part, dict):
+                _add_part(choices.setdefault(str(part.get("index")), {"finish_reason": None}), part)
+    return {**joined, "choices": list(choices.values())}
+
+
+def _add_part(choice: dict[str, Any], part: Mapping[str, Any]) -> None:
+    """Append the texts of one event to its choice."""
+    message = choice.setdefault("message", {})
+    delta = part.get("delta") or part.get("message")
+    for name, said in delta.items() if isinstance(delta, dict) else ():
+        if isinstance(said, str):
+            message[name] = message.get(name, "") + said
+    choice["finish_reason"] = part.get("finish_reason") or choice["finish_reason"]
 
 
 _BACKSLASH = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})|\\')
@@ -244,7 +284,7 @@ def _parse_choice(
     if finish == "error":
         raise CompleterError("server", f"the reply ended in {choice.get('finish_reason')!r}")
     if finish == "stop" and not text.strip() and not reasoning:
-        raise EmptyReplyError("bad_reply", "the reply is empty: no text, reasoning or refusal")
+        raise NoAnswerError("bad_reply", "the reply is empty: no text, reasoning or refusal")
     return Completion(
         text=text,
         finish=finish,
