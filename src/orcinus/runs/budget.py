@@ -65,6 +65,7 @@ class Budget:
             if self._in_flight_tokens == 0 and not self._others_hold:
                 raise BudgetError(self._exhausted(worst))
             if self._others_hold:
+                await self.give_back()  # the other process may be waiting for it
                 await asyncio.sleep(ASK_EVERY_S)
             else:
                 self._released.clear()

@@ -30,7 +30,8 @@ IN_FLIGHT_AT_KILL = "(in flight when killed)"
 IN_FLIGHT_AT_STOP = "(in flight when stopped)"
 """Steps under which the worst case of calls is booked whose replies the process did not see."""
 ROUNDING = 1e-9
-"""Relative error of a sum of dollars that is added to and taken from ten thousand times."""
+"""Relative error of a sum of dollars that is added to and taken from ten thousand times. In holds,
+which are small, also dollars."""
 _INSERT_SIZES = (128, 32, 8, 1)
 """Rows in one INSERT. Few statements, because the thread releases the interpreter lock at each one,
 and waits for it while other threads are busy."""
@@ -208,9 +209,9 @@ def acquire_hold(
     absorb_dead_holds(connection, claims, run)
     usd, tokens = spent_by(connection, run)
     held = connection.execute(
-        "SELECT total(usd), coalesce(sum(tokens), 0), coalesce(sum(holder <> ?), 0) FROM holds "
-        "WHERE run = ?",
-        (holder, run),
+        "SELECT total(usd), coalesce(sum(tokens), 0), "
+        "coalesce(sum(holder <> ? AND (usd > ? OR tokens > 0)), 0) FROM holds WHERE run = ?",
+        (holder, ROUNDING, run),
     ).fetchone()
     room_usd, room_tokens = caps.usd - usd - held[0], caps.tokens - tokens - held[1]
     facts = {"spent_usd": usd, "spent_tokens": tokens, "held_by_others": held[2] > 0}
