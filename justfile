@@ -28,6 +28,14 @@ bench name *flags:
 # The documents that are made from the code.
 docs:
     .venv/bin/python scripts/recipe_reference.py
+    .venv/bin/python scripts/command_reference.py
+    .venv/bin/python scripts/python_reference.py
+    .venv/bin/python scripts/verdicts_page.py
+
+# The documents as a site in site/, warnings as errors; open site/index.html, no network needed.
+site: docs
+    python3 -m venv .venv-docs && .venv-docs/bin/pip install -q -e '.[docs]'
+    .venv-docs/bin/mkdocs build --strict
 
 # What a release checks before its tag; see RELEASE.md.
 release: check test test-slow

@@ -1,4 +1,4 @@
-"""Score against tokens for votes, best of n and tree search: the table in docs/evaluation.md.
+"""Score against tokens for votes, best of n and tree search: the table in docs/design/008.
 
     python scripts/measure_search.py FOLDER [TEMPERATURE_OF_REBASE]
 

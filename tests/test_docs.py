@@ -2,30 +2,97 @@
 
 import re
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+
+from orcinus.models.remote.endpoint import price_list
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
-def test_the_recipe_reference_is_that_of_the_code() -> None:
-    made = runpy.run_path(str(ROOT / "scripts" / "recipe_reference.py"))
-    assert (ROOT / "docs" / "recipe.md").read_text(encoding="utf-8") == made["page"](), (
-        "python scripts/recipe_reference.py"
-    )
-
-
-def test_the_page_of_verdicts_is_that_of_the_tested_cases() -> None:
-    made = runpy.run_path(str(ROOT / "scripts" / "verdicts_page.py"))
-    assert (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8") == made["page"](), (
-        "python scripts/verdicts_page.py"
-    )
+@pytest.mark.parametrize(
+    ("page", "script"),
+    [
+        ("recipe.md", "recipe_reference.py"),
+        ("verdicts.md", "verdicts_page.py"),
+        ("cli.md", "command_reference.py"),
+        ("python.md", "python_reference.py"),
+    ],
+)
+def test_a_generated_page_is_that_of_the_code(page: str, script: str) -> None:
+    made = runpy.run_path(str(ROOT / "scripts" / script))
+    assert (DOCS / page).read_text(encoding="utf-8") == made["page"](), f"python scripts/{script}"
 
 
 @pytest.mark.parametrize(
     "page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]), ids=lambda p: p.name
 )
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target
+    text = page.read_text(encoding="utf-8")
+    for target, anchor in re.findall(r"\]\((?!\w+:)([^)#]*)(#[^)]*)?\)", text):
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        if anchor and linked.suffix == ".md":
+            assert anchor[1:] in anchors(linked.read_text(encoding="utf-8")), target + anchor
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of a page's headings, as MkDocs and code hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in headings}
+
+
+def test_the_navigation_of_the_site_has_every_page_once() -> None:
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    listed = list(pages_in(site["nav"]))
+    assert len(listed) == len(set(listed))
+    assert set(listed) == {str(path.relative_to(DOCS)) for path in DOCS.glob("**/*.md")}
+
+
+def pages_in(navigation: Any) -> Iterator[str]:
+    """Yield the paths in a navigation, which is nested lists of one-key mappings."""
+    if isinstance(navigation, str):
+        yield navigation
+        return
+    for entry in navigation:
+        yield from pages_in(next(iter(entry.values())))
+
+
+def test_the_site_links_to_the_repository_where_a_link_leaves_the_documents() -> None:
+    linked = runpy.run_path(str(ROOT / "scripts" / "site_links.py"))["linked_outside"]
+    text = "[a](../LOG.md#b) [c](x.md#d) [e](https://e.org) [f](#g) ![h](images/h.png)"
+    assert linked(text, "", "https://r") == text.replace("../LOG.md#b", "https://r/LOG.md#b")
+    assert linked("[a](../../examples)", "design", "https://r") == "[a](https://r/examples)"
+
+
+def test_the_dollars_of_the_cost_guide_follow_from_the_price_list() -> None:
+    rows = re.findall(
+        r"^\| (\S+) \| ([\d.]+) \| ([\d.]+) \| (\S+) \| (\S+) \| (\S+) \|$",
+        (DOCS / "costs.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert {row[0] for row in rows} == set(price_list())
+    for model, read, written, *dollars in rows:
+        price = price_list()[model]
+        assert (float(read), float(written)) == (price.input, price.output)
+        for tokens, shown in zip((300, 1000, 3000), dollars, strict=True):
+            cost = 10_000 * (150 * price.input + tokens * price.output) / 1e6
+            assert float(shown) == pytest.approx(cost, abs=0.5 if cost >= 10 else 0.0051), model
+
+
+def test_the_guide_to_extensions_shows_parts_of_the_tested_examples() -> None:
+    text = (DOCS / "extend.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^```python title=\"(\S+)\"\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(shown) == 4
+    for name, part in shown:
+        example = (ROOT / "examples" / name).read_text(encoding="utf-8")
+        assert re.sub(r"  # .*", "", part) in re.sub(r"  # .*", "", example), name
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 80
