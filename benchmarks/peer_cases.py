@@ -51,10 +51,22 @@ class Case:
             same_items = len(items[0]) > 1 and len(items[0]) == len(items[1])
             return "order" if same_items and "(" not in self.reference else None
         short = re.search(r"(?<!\d)\d*\.\d{1,7}(?!\d)", self.response.replace("\\", " "))
-        return "tolerance" if short and "." not in self.reference else None
+        of_two_digits = re.search(r"\.\d\d(?!\d)", self.reference)
+        return "tolerance" if short and ("." not in self.reference or of_two_digits) else None
 
 
 _BUGS: set[tuple[str, Any]] = {
+    ("5 some text", False),
+    ("5abc", False),  # only the end of the text is searched there
+    ("first 7 then 25 then done", True),  # any number counts there
+    ("A then C then B", True),  # the last of several letters counts there
+    ("ANSWER: No, because reasons", False),  # one word and nothing else is allowed there
+    ("\\boxed{33} and 34", False),  # the last number counts there, also behind a box
+    ("78-yard", False),  # a number with its unit is another span there
+    ("$9$", "Answer $ \n 9 \n $"),
+    ("$9$", "Answer \\( \n 9 \n \\)"),  # one line only there
+    ("a", False),
+    ("b", False),  # the letter a is an article here, and left out
     ("$\text{13}$", "$13$"),  # a tab for \t, so it is "ext{13}" there
     ("28 + 32 = 60%", True),  # 32 there counts as the result
     ("$x \\in [-2,7]$", "$-2 \\\\le x \\\\le 7$"),  # right or wrong by an option of its own
@@ -207,6 +219,117 @@ def _read_kormedmcqa(suite: str, source: str) -> Iterator[Case]:
         yield Case(suite, "choice", expected, ast.literal_eval(output), True, options)
 
 
+def _calls_compared(source: str) -> Iterator[tuple[str, list[Any], Any]]:
+    """Yield name, arguments and expected value of each ``assert f(…) == value``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare):
+            call, value = node.test.left, node.test.comparators[0]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "self.assertEqual":
+            call, value = node.args
+        else:
+            continue
+        if isinstance(call, ast.Call):
+            values = [*call.args, *(keyword.value for keyword in call.keywords)]
+            name = ast.unparse(call.func).rpartition(".")[2]
+            yield name, [_constant(v) for v in values], _constant(value)
+
+
+def _read_inspect_answer(suite: str, source: str) -> Iterator[Case]:
+    """Read states with one output and one target, and the lists of both."""
+    four = ("one", "two", "three", "four")
+    for function in ast.walk(ast.parse(source)):
+        if not isinstance(function, ast.AsyncFunctionDef):
+            continue
+        body = ast.unparse(function)
+        kind: AnswerType = "choice" if re.search(r"choice\(|'letter'", body) else "exact"
+        right = "== CORRECT" in body
+        output = re.search(r"model_output=(?:textwrap\.dedent\()?('(?:[^'\\]|\\.)*'|\".*?\")", body)
+        target = re.search(r"Target\((?:\[)?('[^']*'|\"[^\"]*\")(?:\])?\)", body)
+        if output and target and "shuffle" not in body:
+            pairs = [(ast.literal_eval(output[1]), ast.literal_eval(target[1]))]
+        else:
+            rows = [_constant(d.args[1]) for d in function.decorator_list
+                    if isinstance(d, ast.Call) and len(d.args) > 1]  # fmt: skip
+            pairs = [row for row in (rows[0] or [] if rows else []) if isinstance(row, tuple)]
+        for text, reference in pairs:
+            if reference and (kind == "exact" or re.fullmatch("[A-Z]|Yes|No", reference)):
+                yield Case(suite, kind, reference, text, right, four if kind == "choice" else None)
+
+
+def _read_lm_eval_filters(suite: str, source: str) -> Iterator[Case]:
+    """Read the multiple-choice filters: one response, its options, and the letter."""
+    pattern = re.compile(
+        r'resps = \[\["([^"]*)"\]\]\s+docs = \[\{"choices": (\[.*?\])\}\].*?== \[\["\((\w)\)',
+        re.DOTALL,
+    )
+    for output, choices, letter in pattern.findall(source):
+        yield Case(suite, "choice", letter, output, True, tuple(ast.literal_eval(choices)))
+
+
+def _read_helm(suite: str, source: str) -> Iterator[Case]:
+    kinds: dict[str, AnswerType] = {"exact_match": "exact", "final_number_exact_match": "number"}
+    for name, values, expected in _calls_compared(source):
+        if name in kinds and len(values) == 2:
+            yield Case(suite, kinds[name], values[0], values[1], expected == 1)
+
+
+def _read_opencompass(suite: str, source: str) -> Iterator[Case]:
+    """Read what its extractors make of a text that is a constant beside the call."""
+    kinds: dict[str, AnswerType] = {
+        "think_pred_postprocess": "choice", "first_option_postprocess": "choice",
+        "last_option_postprocess": "choice", "first_number_postprocess": "number",
+        "match_answer_pattern": "number", "extract_non_reasoning_content": "exact",
+    }  # fmt: skip
+    for function in ast.walk(ast.parse(source)):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        text = ""
+        for line in function.body:
+            if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "text":
+                text = str(_constant(line.value))
+            for name, values, expected in _calls_compared(ast.unparse(line)):
+                kind, said = kinds.get(name), values[0] or text
+                if kind == "choice" and not re.fullmatch("[A-Z]", str(expected)):
+                    continue
+                if kind is not None:
+                    options = ("one", "two", "three", "four") if kind == "choice" else None
+                    yield Case(suite, kind, str(expected), said, True, options)
+
+
+def _read_opencompass_aime(suite: str, source: str) -> Iterator[Case]:
+    lists = {ast.unparse(node.targets[0]): _constant(node.value)
+             for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assign)}  # fmt: skip
+    pairs = zip(lists["self.test_predictions"], lists["self.test_references"], strict=True)
+    for answer, reference in pairs:
+        yield Case(suite, "math", reference, answer, reference != "1")
+
+
+def _read_drop(suite: str, source: str) -> Iterator[Case]:
+    """Read pairs of spans with their exact match; several spans are joined by semicolons."""
+    for name, values, expected in _calls_compared(source):
+        if name == "get_metrics" and len(values) == 2 and expected is not None:
+            answer, gold = ("; ".join([v] if isinstance(v, str) else v) for v in values)
+            yield Case(suite, "spans", gold, answer, expected[0] == 1)
+    predictions = re.findall(
+        r"annotation = (\{.*?\})\n\s+prediction = (\{.*?\})\n\s+assert \w+\(.*?\) == \((\d\.\d)",
+        source,
+        re.DOTALL,
+    )
+    for annotation, prediction, match in predictions:
+        [rows, *_] = [part["qa_pairs"] for part in ast.literal_eval(annotation).values()]
+        said = ast.literal_eval(prediction).get(rows[0]["query_id"])
+        answers = [rows[0]["answer"], *rows[0].get("validated_answers", [])]
+        golds = tuple(_drop_answer(answer) for answer in answers)
+        if len(rows) == 1 and said is not None:
+            yield Case(suite, "spans", golds, said, match == "1.0")
+
+
+def _drop_answer(answer: dict[str, Any]) -> str:
+    if date := answer.get("date"):
+        return " ".join(part for part in (date["day"], date["month"], date["year"]) if part)
+    return answer.get("number") or "; ".join(answer["spans"])
+
+
 SUITES: dict[str, tuple[str, Callable[[str, str], Iterator[Case]]]] = {
     "Math-Verify": ("Math-Verify/tests/test_all.py", _read_math_verify),
     "lighteval": ("lighteval/tests/unit/metrics/test_extractive_match.py", _read_math_verify),
@@ -223,6 +346,16 @@ SUITES: dict[str, tuple[str, Callable[[str, str], Iterator[Case]]]] = {
     "hendrycks": ("math/modeling/math_equivalence_test.py", _read_hendrycks),
     "NeMo-Skills": ("NeMo-Skills/tests/test_math_equal.py", _read_nemo),
     "Qwen2.5-Math": ("Qwen2.5-Math/evaluation/grader.py", _read_qwen),
+    "inspect answer": ("inspect_ai/tests/scorer/test_answer.py", _read_inspect_answer),
+    "inspect choice": ("inspect_ai/tests/scorer/test_choice.py", _read_inspect_answer),
+    "lm-eval filters": ("lm-evaluation-harness/tests/test_filters.py", _read_lm_eval_filters),
+    "HELM": ("helm/src/helm/benchmark/metrics/test_evaluate_reference_metrics.py", _read_helm),
+    "OpenCompass": ("opencompass/tests/utils/test_text_postprocessors.py", _read_opencompass),
+    "OpenCompass AIME": (
+        "opencompass/tests/datasets/test_aime2025_eval.py",
+        _read_opencompass_aime,
+    ),
+    "DROP": ("allennlp-reading-comprehension/tests/eval/drop_eval_test.py", _read_drop),
     "kormedmcqa": ("lm-evaluation-harness/tests/test_kormedmcqa.py", _read_kormedmcqa),
 }
 

@@ -1,5 +1,7 @@
 """A correction that a text confirms counts; a check that confirms the first answer changes none."""
 
+from typing import Literal
+
 import pytest
 
 from orcinus.verifiers.rules import judge
@@ -27,3 +29,22 @@ def test_what_is_confirmed_is_the_answer(rest: str, answer: str) -> None:
 def test_the_words_of_the_confirmation_are_no_part_of_the_answer() -> None:
     text = "The answer is Lima. Sorry, I made a mistake: it should be Paris, and that is correct."
     assert judge(text, "exact", None, "Paris").value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The answer is 5. No wait, it is 6. That is correct.", "6"),
+        ("The answer is 5. Oops, 6. This is my final answer.", "6"),
+        ("The answer is 5. I first thought 6. That is wrong.", "5"),
+        ("The answer is 5. Hmm, is it 6? No. That is correct.", "5"),
+        ("#### 5\nWait: 4? No, 5. That is correct.", "5"),
+        ("The answer is $5$. No wait, it is $6$. That is correct.", "6"),
+    ],
+)
+def test_an_assurance_behind_a_correction_confirms_the_last_answer(text: str, answer: str) -> None:
+    kinds: tuple[Literal["number", "math"], ...] = ("number", "math")
+    for kind in kinds:
+        assert judge(text, kind, None, answer).value == 1.0
+        other = "5" if answer == "6" else "6"
+        assert judge(text, kind, None, other).value == 0.0

@@ -157,7 +157,12 @@ def _read(place: Statement, text: str) -> FoundAnswer | None:
     first = (sentences(tail) or [""])[0]
     if _UNDECIDED.match(first):
         return FoundAnswer(None, "undecided")
-    found = _of_sentence(first, last=False) or _of_sentence(tail, last=False) or _abroad(tail)
+    found = (
+        _of_sentence(first, last=False)
+        or _of_sentence(tail, last=False)
+        or _abroad(tail)
+        or _of_judgement(first)
+    )
     return found or FoundAnswer(None, "the answer is announced but is neither yes nor no")
 
 
@@ -182,18 +187,26 @@ def _of_text(text: str) -> FoundAnswer | None:
         found = _of_sentence(sentence, last=True)
         if found is not None:
             return found
-    if parts and (judged := _JUDGED.search(parts[-1].strip())) and not _OPEN.search(parts[-1]):
-        right = judged["word"].casefold() in _APPROVALS
-        return FoundAnswer(
-            "yes" if right != bool(judged["denied"]) else "no",
-            "said to be right or wrong",
-            confidence="only candidate",
-        )
+    if parts and (judged := _of_judgement(parts[-1])):
+        return judged
     if len(parts) == 1 and (assured := _ASSURED.match(parts[0])):
         return FoundAnswer(
             "no" if assured["no"] else "yes", "said in other words", confidence="only candidate"
         )
     return FoundAnswer(None, "neither yes nor no is said")
+
+
+def _of_judgement(sentence: str) -> FoundAnswer | None:
+    """Read a judgement of the question, "the claim is accurate"."""
+    judged = _JUDGED.search(sentence.strip())
+    if judged is None or _OPEN.search(sentence):
+        return None
+    right = judged["word"].casefold() in _APPROVALS
+    return FoundAnswer(
+        "yes" if right != bool(judged["denied"]) else "no",
+        "said to be right or wrong",
+        confidence="only candidate",
+    )
 
 
 def _of_sentence(sentence: str, *, last: bool) -> FoundAnswer | None:

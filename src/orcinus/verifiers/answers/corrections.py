@@ -253,5 +253,7 @@ def restated(rest: str) -> str | None:
 
 def bare_answer(rest: str) -> str | None:
     """Return ``rest`` if its first sentence is so short that it can only be an answer."""
-    first = re.split(r"[.!?;:\n](?:\s|\Z)", rest.strip(" ,.:!-\n"), maxsplit=1)[0]
-    return first if 0 < len(first.split()) <= _WORDS_OF_A_BARE_ANSWER else None
+    rest = rest.strip(" ,.:!-\n")
+    first = re.split(r"[.!?;:\n](?:\s|\Z)", rest, maxsplit=1)[0]
+    asks = rest[len(first) :].startswith("?")
+    return first if 0 < len(first.split()) <= _WORDS_OF_A_BARE_ANSWER and not asks else None

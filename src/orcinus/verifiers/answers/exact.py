@@ -274,11 +274,11 @@ def _box_of_brackets(text: str, place: Statement) -> str:
 def tidy(text: str) -> str:
     """Remove the quotes, emphasis and full stop around a text."""
     text = text.strip().strip("$").strip()
-    if not text.isascii():
-        text = _PICTURES.sub("", text)
+    if not text.isascii() and not (bare := _PICTURES.sub("", text)).endswith(":"):
+        text = bare or text
     if text.endswith((".", "!")) and not text.endswith("..."):
         text = text[:-1].rstrip()
-    return text.strip("\"'`* ")
+    return text.rstrip(",;").strip("\"'`* ")
 
 
 def same_text(answer: str, reference: str) -> bool:
@@ -296,6 +296,8 @@ def same_text(answer: str, reference: str) -> bool:
 def _loose(text: str) -> str:
     """Return a short text in lower case, without the article at its start, and p.m. as pm."""
     text = " ".join(tidy(plain_text(text)).casefold().split())
+    if text.startswith("(") and text.endswith(")") and text.count("(") == 1:
+        text = text[1:-1].strip()
     if text[:1].isdigit():
         text = _HALF_OF_DAY.sub(r"\1 \2m", text)
     return _ARTICLE.sub("", text)

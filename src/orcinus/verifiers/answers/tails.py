@@ -96,7 +96,8 @@ def without_preamble(text: str) -> str:
 def without_tail(text: str) -> str:
     """Remove the last lines and sentences that are no part of an answer, but never everything."""
     if not text.isascii():
-        text = _PICTURES.sub("", text) or text
+        bare = _PICTURES.sub("", text)
+        text = text if not bare or bare.endswith(":") else bare
     for _ in range(_MOST_TAILS):
         before, _, line = text.rpartition("\n")
         if len(line) > _LONGEST_TAIL:

@@ -134,6 +134,7 @@ _SAYS_NOTHING = re.compile(
     r"|[.,;!])"
     r"|(?:decided|determined|derived|obtained|explained|supported)\s+(?:by|from|with|in)\b)"
 )
+_JUDGEMENT = re.compile(r"(?:in)?correct|right|wrong")
 _LAST_WORDS = 60
 """Characters at the end of a text that show whether it breaks off."""
 _OPEN_CLAUSE = re.compile(
@@ -253,6 +254,7 @@ def find_final(
             and not may_end_open
             and _ends_in_formula(place.text)
             and len(sentences(place.text)) == 1
+            and not (place.text.endswith(",") and len(place.text.split()) == 1)
         ):
             return FoundAnswer(None, "the text breaks off")
         found = read(place, text)
@@ -362,12 +364,20 @@ def _markers(text: str) -> list[tuple[int, int]]:
                 match
                 and not (start and lower[start - 1].isalnum())
                 and not _NOT_THE_ANSWER.search(lower, max(0, start - _BEFORE), start)
-                and not _SAYS_NOTHING.match(lower, match.end())
+                and not _says_nothing(lower, match)
             ):
                 found.append((at, match.end() - 1))
                 found = sorted(found, reverse=True)[:_MOST_MARKERS]
             at = lower.rfind(word, 0, at)
     return [(max(0, at - 1), end) for at, end in found]
+
+
+def _says_nothing(lower: str, announced: "re.Match[str]") -> bool:
+    """Return True if no answer follows: "the answer is correct", but not "answer: correct"."""
+    said = _SAYS_NOTHING.match(lower, announced.end())
+    return said is not None and not (
+        announced[0].rstrip().endswith(":") and _JUDGEMENT.fullmatch(said[0].strip(" *_.!"))
+    )
 
 
 def is_broken_off(text: str) -> bool:
