@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -52,6 +53,26 @@ def attempt(text: str) -> Attempt:
 )
 def test_how_a_number_was_found(text: str, confidence: str | None) -> None:
     assert judge(text, "number", None, "7").confidence == confidence
+
+
+@pytest.mark.parametrize(
+    ("text", "confidence"),
+    [
+        ("The answer is $\\frac{1}{2}$.", "explicit"),
+        ("So $x = \\boxed{\\frac{1}{2}}$.", "explicit"),
+        ("The area of $ABC$ is $\\frac{1}{2}$.", "only candidate"),
+        ("Take $x$ with $2$ beside $\\frac{1}{2}$", "guessed"),
+        ("I do not say.", None),
+    ],
+)
+def test_how_an_expression_was_found(text: str, confidence: str | None) -> None:
+    assert judge(text, "math", None, "1/2").confidence == confidence
+
+
+def test_what_the_library_compares_keeps_how_it_was_found() -> None:
+    asked = replace(example("\\frac{1}{3}"), answer_type="math")
+    verdict = asyncio.run(verify(asked, attempt("So we get $\\int_0^1 x^2\\,dx$.")))
+    assert verdict.confidence == "only candidate"
 
 
 def test_several_numbers_without_a_sign_are_no_answer() -> None:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from orcinus.core.types import AnswerType
-from orcinus.verifiers.answers.channels import FIRST, LAST, plain_text
+from orcinus.verifiers.answers.channels import _MOST_TAGS, FIRST, LAST, lower_case, plain_text
 from orcinus.verifiers.rules import Reference, judge
 
 CASES: list[tuple[AnswerType, tuple[str, ...] | None, Reference]] = [
@@ -90,3 +90,25 @@ def test_deep_json_is_compared() -> None:
     deep = "[" * 500 + "]" * 500
     assert judge(deep, "json", None, deep).value == 1.0
     assert judge("[" * 5_000 + "]" * 5_000, "json", None, deep).value is None
+
+
+@pytest.mark.parametrize(
+    "reasoning", ["[THINK]The answer is 4.[/THINK]", "<think>It is 4.</think>"]
+)
+def test_beyond_the_most_tags_reasoning_is_still_removed(reasoning: str) -> None:
+    loop = "[ " * (_MOST_TAGS + 1)
+    for text in (f"{reasoning}\n{loop}\n", f"{loop}\n{reasoning}\n"):
+        assert judge(f"{text}The answer is 5.", "number", None, "5").value == 1.0
+        assert judge(f"{text}I cannot say.", "number", None, "4").value is None
+
+
+def test_lower_case_keeps_the_length_of_every_character() -> None:
+    assert len("\u0130".lower()) == 2  # the Turkish dotted I, which moves all that follows
+    assert all(len(lower_case(chr(code))) == 1 for code in range(0x20000))
+
+
+def test_an_answer_behind_dotted_capitals_is_read_where_it_stands() -> None:
+    text = "İstanbul, İzmir, İznik ve Iğdır. " * 5
+    assert judge(f"{text}The answer is (C).", "choice", tuple("wxyz"), "C").value == 1.0
+    assert judge(f"{text}The answer is Bursa.", "exact", None, "Bursa").value == 1.0
+    assert judge(f"{text}The answer is 12. Wait, it is 13.", "number", None, "13").value == 1.0

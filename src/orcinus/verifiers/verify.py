@@ -33,7 +33,8 @@ async def by_answer_type(example: Example, attempt: Attempt) -> Verdict:
             library=False,
         )
         if outcome.reason == NEEDS_LIBRARY and outcome.answer and example.reference:
-            outcome = await rules.judge_by_library(outcome.answer, example.reference)
+            compared = await rules.judge_by_library(outcome.answer, example.reference)
+            outcome = replace(compared, confidence=outcome.confidence)
     return Verdict(
         attempt_id=attempt.id,
         verifier=f"{example.answer_type}@{VERSION}",

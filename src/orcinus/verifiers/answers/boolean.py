@@ -54,6 +54,9 @@ _OPPOSITE = {"yes": "no", "no": "yes"}
 _WORD = re.compile(rf"(?<![\w'-])(?=[ytnf])({'|'.join(_ENGLISH)})(?![\w'-])")
 """A truth value in lower case."""
 _FIRST_WORD = re.compile(rf"\W*({'|'.join(_ENGLISH)})(?=[\s.,;:!]|\Z)", re.IGNORECASE)
+_ALONE = re.compile(rf"\W*({'|'.join(_ENGLISH)})\W*", re.IGNORECASE)
+_INITIAL = re.compile(r"\W*([YNTFyn])\W*")
+"""A truth value in one letter, and nothing else."""
 _SPACED_ABROAD = "|".join(
     sorted((re.escape(word) for word in _WORDS_ABROAD if not "぀" <= word[0] <= "鿿"), key=len)[::-1]
 )
@@ -108,12 +111,12 @@ _UNDECIDED = re.compile(
 _JUDGED = re.compile(
     r"(?:\A|\b(?:statement|claim|assertion|sentence|proposition|conclusion|that|this|it)(?: is"
     r"| was|'s) (?P<denied>not )?)"
-    r"(?:indeed |entirely |completely )?(?P<word>(?:in)?correct|right|wrong|(?:in)?accurate"
-    r"|(?:in)?valid|mistaken|refuted|confirmed|supported|unfounded)[.!]?\Z",
+    r"(?:indeed |\w+ly )?(?P<word>(?:in)?correct|right|wrong|(?:in)?accurate|(?:im)?plausible"
+    r"|(?:in)?valid|mistaken|untrue|refuted|confirmed|supported|unfounded)[.!]?\Z",
     re.IGNORECASE,
 )
 """A judgement of the question itself; searched for if neither yes nor no is said."""
-_APPROVALS = ("correct", "right", "accurate", "valid", "confirmed", "supported")
+_APPROVALS = ("correct", "right", "accurate", "valid", "confirmed", "supported", "plausible")
 _ASSURED = re.compile(
     r"\A\W*(?:(?P<no>(?:certainly|definitely|absolutely|of course|surely|probably|clearly"
     r"|obviously) not"
@@ -121,8 +124,15 @@ _ASSURED = re.compile(
     r"|not (?:at all|really|exactly|quite|entirely|necessarily|always|possible|true|correct)"
     r"|(?:i |we )?(?:do not|don't|doubt|hardly) (?:really )?(?:think|believe|it)\b(?: so)?"
     r"|by no means|in no way|negative|never|impossible|far from it"
+    r"|(?:very |highly |most )?unlikely|implausible|not (?:very |at all )?(?:likely|plausible)"
+    r"|i (?:strongly )?disagree(?: with (?:the|this|that) (?:statement|claim|assertion|sentence))?"
+    r"|(?:it|that) (?:does not|doesn't) (?:seem|appear|look) (?:so|to be|like it)"
     r"|it(?: is|'s) not (?:the case|possible|true)\b|it(?: is|'s) (?:im|not )possible\b)"
     r"|(?P<yes>certainly|definitely|absolutely|of course|indeed|affirmative|surely|it is the case"
+    r"|(?:(?:very|quite|most) )?(?:likely|plausible|probably)"
+    r"|i (?:strongly )?agree(?: with (?:the|this|that) (?:statement|claim|assertion|sentence))?"
+    r"|(?:it|that) (?:seems|appears|looks)(?: to be)? so"
+    r"|i (?:do )?(?:think|believe|guess|suppose) so"
     r"|that's right|(?:that is|you are|you're) right))(?=[\s.,;:!]|\Z)",
     re.IGNORECASE,
 )
@@ -180,7 +190,11 @@ def _of_text(text: str) -> FoundAnswer | None:
         and not _ROW.fullmatch(opening)
         and not _EXPRESSION.search(opening)
     ):
+        if len(parts) > 1 and (end := _ALONE.fullmatch(parts[-1])):
+            return FoundAnswer(_VALUES[end[1].casefold()], "last word")
         return FoundAnswer(_VALUES[start[1].casefold()], "first word")
+    if letter := _INITIAL.fullmatch(text):
+        return FoundAnswer("yes" if letter[1] in "YyTt" else "no", "first letter")
     if found := _abroad(text):
         return found
     for sentence in reversed(parts[-2:]):
@@ -201,7 +215,10 @@ def _of_judgement(sentence: str) -> FoundAnswer | None:
     judged = _JUDGED.search(sentence.strip())
     if judged is None or _OPEN.search(sentence):
         return None
-    right = judged["word"].casefold() in _APPROVALS
+    word = judged["word"].casefold()
+    if judged["denied"] and word == "untrue":  # "not untrue" leaves it open
+        return None
+    right = word in _APPROVALS
     return FoundAnswer(
         "yes" if right != bool(judged["denied"]) else "no",
         "said to be right or wrong",

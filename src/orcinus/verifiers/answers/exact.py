@@ -73,6 +73,7 @@ _BULLET = re.compile(
 )
 _SHORT_LINE = re.compile(r"\s*[^\s.:,;]+(?:[ -][^\s.:,;]+)?[.\s]*")
 _INLINE_NUMBER = re.compile(r"(?:\A|\s)\(?\d+[.)]\s+")
+_IN_ORDER = re.compile(r",?\s+(?:in\s+(?:that|this)\s+order|respectively)\Z", re.IGNORECASE)
 _ORDER_IS = re.compile(
     r"\b(?:order|sorted|list|words)\b.*?\b(?:is|are|would\s+be|should\s+be|becomes?)\s+(\S.*)\Z",
     re.IGNORECASE,
@@ -380,7 +381,7 @@ def _items(text: str) -> list[str]:
     if len(lines) > 1 and lines[0] == stripped.splitlines()[0]:
         return [word for line in lines for word in tidy(line).split()]
     line = _SET_AGAINST.sub("", (sentences(first_line(stripped)) or [""])[0]).rstrip(".")
-    line = _ORDINAL.sub("", line)
+    line = _IN_ORDER.sub("", _ORDINAL.sub("", line))
     parts = (
         [tidy(part) for part in _SEPARATORS.split(line)]
         if _SEPARATORS.search(line)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from orcinus.core.types import Confidence
 from orcinus.verifiers.answers import math_library
 from orcinus.verifiers.answers.denials import affirmed
 from orcinus.verifiers.answers.equality import (
@@ -61,6 +62,7 @@ _OPENED = re.compile(r"\s*(?!\d[\d.,]*(?:\s|\Z))(?:[^\s]*[\\=+*/^_]|[a-zA-Z]\s*\
 """Behind a dollar sign: the beginning of a formula, no amount of money."""
 _DOLLAR = re.compile(r"(?<!\\)\$")
 _UNFINISHED = re.compile(r"(?:[-+*/=^({\\]|\\(?:cdot|times|frac|le|ge))\s*\Z")
+_AFTER_DOLLAR = re.compile(r"(?<=[$.])[*_]+\Z")
 _REASON = re.compile(
     r"[.;]\s+(?=[A-Z\\$])|,?\s+(?:because|since)\s|,?\s+as\s(?=[a-z])|,\s+(?:which|where|for)\s"
 )
@@ -120,10 +122,22 @@ def _find_in_text(text: str, *, words: bool) -> FoundAnswer:
     for line in lines[: -_LINES_SEARCHED - 1 : -1]:
         for sentence in reversed(_SENTENCE_END.split(line)):
             if found := _find_in_line(sentence, announced=False):
-                return FoundAnswer(found, "last expression", confidence="only candidate")
+                confidence: Confidence = (
+                    "guessed" if _is_picked(found, sentence) else "only candidate"
+                )
+                return FoundAnswer(found, "last expression", confidence=confidence)
     if words or (len(lines) == 1 and len(lines[0].split()) <= _SHORT_LINE):
         return FoundAnswer(_without_marks(lines[-1]), "words", confidence="only candidate")
     return FoundAnswer(None, "the text holds no expression")
+
+
+def _is_picked(found: str, sentence: str) -> bool:
+    """Return True if an expression stands beside others, and nothing says which is the answer."""
+    formulas = list(_FORMULA.finditer(sentence))
+    start = _last_verb(sentence, formulas)
+    beside = {formula[1].strip() for formula in formulas if formula.start() >= start}
+    beside = beside or set(_LAST_NUMBER.findall(sentence[start:]))
+    return len(beside) > 1 and found in beside
 
 
 def _without_marks(line: str) -> str:
@@ -141,7 +155,7 @@ def _one_line_formulas(text: str) -> str:
 
 def _is_unfinished(text: str) -> bool:
     """Return True if a text ends in an operator or inside a formula; $5 and 5$ open none."""
-    end = text[-LONGEST:].rstrip()
+    end = _AFTER_DOLLAR.sub("", text[-LONGEST:].rstrip())
     if _UNFINISHED.search(end):
         return True
     line = end.rpartition("\n")[2].replace("\\$", "")
@@ -258,6 +272,8 @@ def compare_math(answer: str, reference: str) -> Comparison:
     if _words(answer) == _words(reference):
         return Comparison(True, "the same text")
     reference = reference_piece(reference)
+    if "=" not in reference and (computed := _COMPUTED.match(answer)):
+        answer = answer[computed.end() :]
     if _is_code(answer):
         return Comparison(False, "no expression")
     first, second = _readings(answer), _readings(reference)
@@ -328,6 +344,10 @@ def _readings(text: str) -> list[Node]:
     return list(dict.fromkeys(tree for tree in found if tree is not None))
 
 
+_COMPUTED = re.compile(
+    r"\s*\\(?:int|iint|oint|lim|sum|prod|d?frac\s*\{(?:d|\\partial)[^{}]{0,9}\}\s*\{(?:d|\\partial)).*="
+)
+"""The integral, limit, sum or derivative whose value an equation gives."""
 _UNIT_BEHIND = re.compile(r"(?<=\d)\s?(?:[cdkm]?m|k?g|s|h|L|l|ml|€|£)(?:\^\{?[23]\}?|[²³])?\Z")
 """A unit that stands right behind a number, where it could also be a variable."""
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,(?:\d{1,2}|\d{4,})")

@@ -47,6 +47,10 @@ _RANGE = re.compile(
     r"|to)\s?[$€£]?\d[\d.,]*(?!\s*(?:=|\d|[-+*/x]))",
     re.IGNORECASE,
 )
+_FROM_TO = re.compile(
+    r"\bfrom\s+[$€£]?\d[\d.,]*%?(?:\s[a-z]+)?\s+to\s+[$€£]?\d[\d.,]*%?", re.IGNORECASE
+)
+"""What changed, behind by how much: "rose by 20%, from $50 to $60"."""
 _DENIED = re.compile(rf"{DENIAL}\s+(?:be\s+|the\s+|equal\s+(?:to\s+)?)*[$€£]?\Z", re.IGNORECASE)
 _NEEDS = re.compile(
     r"\b(?:needs?|needed|uses?|used|takes?|took|requires?|required)\b", re.IGNORECASE
@@ -79,8 +83,11 @@ _TOTAL = re.compile(
     r"\b(?:for|is|makes|has|have|are|was)\s+a\s+total\s+of\s+(?:about\s+|exactly\s+|only\s+)?\Z",
     re.IGNORECASE,
 )
+_TOTAL_BEHIND = re.compile(
+    r"(?:\s+[a-z]+){0,2}\s+(?:in\s+total|altogether|in\s+all|overall)\b", re.IGNORECASE
+)
 _CALCULATION = re.compile(
-    r"[\s$]*\d[\d.,]*(?:(?:\s*[+*×]\s*|\s+[-/÷x]\s+|\s*÷\s*)\$?\d[\d.,]*)+[\s.$=]*"
+    r"[\s$]*\d[\d.,]*(?:(?:\s*[+*×]\s*|\s+[-/÷x]\s+|\s*÷\s*)\$?\d[\d.,]*)+(?:\s?[cdkm]?m[23]?\b)?[\s.$=]*"
 )
 """A sum without its result. It is not done for the model."""
 _BRACKETED = re.compile(r"\([^()]*\)")
@@ -97,8 +104,10 @@ _CONCLUSION = re.compile(
     r"comes\s+to|amounts\s+to)(?:\s+(?:equivalent|equal|the\s+same)\s+(?:to|as))?|that\s+is"
     r"|i\.?e\.?|in\s+other\s+words|"
     r"equivalent\s+to|leaving|making|giving|totall?ing|so\s+that\s+makes|for\s+a\s+total\s+of"
+    r"|but\s+i(?:'ll|'d|\s+will|\s+would)?\s+(?:say|pick|choose|guess|go\s+(?:with|for)|settle\s+on)"
     r"|but\s+(?:\w+\s+){0,4}?it\s+is|with\s+\w+\s+"
-    r"\w+\s+it\s+is))\b|;",
+    r"\w+\s+it\s+is))\b|;(?!\s*(?:before|previously|originally|initially|at\s+first|because|since"
+    r"|that\s+is|this\s+is)\b)",
     re.IGNORECASE,
 )
 """What a sentence says behind the last of these is what it arrives at."""
@@ -316,6 +325,10 @@ def _of_several(found: list[_Candidate], sentence: str, text: str) -> FoundAnswe
     said = _result_of(conclusion, text) if conclusion else None
     if said is not None and said.answer:
         return replace(said, rule="the conclusion")
+    if (change := _FROM_TO.search(sentence)) and len(
+        outside := [one for one in found if not change.start() <= one.start < change.end()]
+    ) == 1:
+        return FoundAnswer(outside[0].text, "the change", confidence="only candidate")
     if _RANGE.search(sentence):
         return FoundAnswer(" to ".join(one.text for one in found[:2]), "a range", several=True)
     aside = _ASIDE.search(sentence, found[0].end)
@@ -379,7 +392,12 @@ def _among(found: list[_Candidate], sentence: str, text: str) -> FoundAnswer:
 
     A total, a result computed before, an amount, or the object of the verb is the answer.
     """
-    if totals := [one for one in found if _TOTAL.search(sentence, 0, one.start)]:
+    totals = [
+        one
+        for one in found
+        if _TOTAL.search(sentence, 0, one.start) or _TOTAL_BEHIND.match(sentence, one.end)
+    ]
+    if totals:
         return FoundAnswer(totals[-1].text, "a total", confidence="only candidate")
     for result in reversed(_RESULT.findall(text)):
         value = value_of(result)

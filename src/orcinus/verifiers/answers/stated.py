@@ -25,8 +25,8 @@ _CONCESSION = re.compile(
     re.IGNORECASE,
 )
 _LEADS_TO = re.compile(
-    r"""(?:\A|[\s:"'(]|(?=(?<=\w)'s\s))(?:
-        (?:is|are|was|were|be|been|being|'s|called|named|termed|dubbed|known\s+as|as|by|say|says
+    r"""(?:\A|[\s:"'(]|(?=(?<=\bit)'s\s|(?<=\bthat)'s\s|(?<=\bhe)'s\s))(?:
+        (?:is|are|was|were|be|been|being|'s|called|named|termed|dubbed|known\s+as|none\s+other\s+than|as|by|say|says
           |said|guess|think|believe|pick|picked|choose|chose|chosen|get|gets|gives|give|becomes
           |became|equals|means|meant|through|via|in|on|at|into|onto|to|with|from|within|near
           |symbol|word|term|name|author|named\s+after|reads|spells|makes|won\s+by
@@ -59,17 +59,29 @@ _VERB = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """The verb of a statement behind its subject."""
-_ALTERNATIVE = re.compile(r"\b(?:either|or|nor|than|unlike|except|not)\s+(?:the\s|an?\s)?\Z", re.I)
+_ALTERNATIVE = re.compile(
+    r"\b(?:either|or|nor|(?<!other\s)than|unlike|except|not)\s+(?:the\s|an?\s)?\Z", re.I
+)
 _DENIED = re.compile(rf"{DENIAL}\s[^,;:]{{0,60}}\Z", re.IGNORECASE)
 _APPOSITION = re.compile(r",\s+(?:the|an?|which|who|where|whose|located|also|in)\b", re.IGNORECASE)
 _ANOTHER = re.compile(r"\s*(?:,\s*)?(?:or|and|/|&|nor)\b", re.IGNORECASE)
 _BEGINS_WITH_PRONOUN = re.compile(r"\W*(?:it|he|she|they|this|that|these|its|his|her)\b", re.I)
+_IDEOGRAM = re.compile("[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
+_IS, _END = (
+    "(?:は|是|为|為|叫|就是|이|는|은)\\s*",
+    "(?:です|でした|だ|である|입니다)?[\\s.。!！]*\\Z",
+)
+"""What stands before and behind the answer in scripts without blanks."""
 _LONGEST = 400
 """Characters. A longer sentence is an argument, and states nothing that can be read."""
 
 
 def states(text: str, reference: str) -> bool:
     """Return True if the last sentence of ``text`` states the reference; see the module."""
+    if _IDEOGRAM.match(reference) and (
+        said := re.search(rf"{_IS}{re.escape(reference)}{_END}", text)
+    ):
+        return not text[: said.start()].endswith(("不", "不是"))
     wanted = _STOPS.sub("m", reference).strip(" .\"'").casefold()
     parts = sentences(_STOPS.sub("m", text))
     while len(parts) > 1 and _BEGINS_WITH_PRONOUN.match(parts[-1]):
