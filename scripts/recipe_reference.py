@@ -16,27 +16,38 @@ from orcinus.evaluation.evaluate import EvaluateConfig
 from orcinus.evaluation.pairwise import PairwiseConfig
 from orcinus.lessons.curate import CurateConfig, QualityConfig, ToxicityConfig
 from orcinus.lessons.erase import EraseConfig
+from orcinus.lessons.few_shot import FewShotConfig
 from orcinus.lessons.select import SelectConfig, SelectorConfig
 from orcinus.lessons.selectors import Balanced, Diverse, Matched, Teachable
 from orcinus.lessons.teach import TeachConfig
+from orcinus.models.configs import SelfConfig
 from orcinus.models.function import FunctionConfig
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.recorded import ReplayConfig
 from orcinus.models.recorded_rows import AnsweredConfig
-from orcinus.models.remote.endpoint import EndpointConfig, Limits, Patience, Price
+from orcinus.models.remote.endpoint import BatchConfig, EndpointConfig, Limits, Patience, Price
 from orcinus.models.scratch import ScratchConfig
 from orcinus.pipeline.recipe import Recipe, StrategyConfig
 from orcinus.reports.report import ReportConfig
 from orcinus.runs.budget import BudgetConfig
 from orcinus.strategies.assign import AssignConfig
 from orcinus.strategies.probe import ProbeConfig
+from orcinus.strategies.skills import SkillsConfig
 from orcinus.tasks.files.records import RecordsConfig
 from orcinus.tasks.generators.function import FunctionTaskConfig
 from orcinus.tasks.generators.gym import GymConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig
 from orcinus.tasks.mixing import Mixture
 from orcinus.tasks.sample import SampleConfig
-from orcinus.training.config import LessonFilter, LoraConfig, MixConfig, StageConfig, TrainConfig
+from orcinus.training.config import (
+    LessonFilter,
+    LoraConfig,
+    MixConfig,
+    ObjectiveConfig,
+    OnPolicyConfig,
+    StageConfig,
+    TrainConfig,
+)
 
 PAGE = Path(__file__).parents[1] / "docs" / "recipe.md"
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
@@ -50,15 +61,18 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("… its `price:`", Price),
     ("… its `limits:`", Limits),
     ("… its `patience:`", Patience),
+    ("… its `batch:`", BatchConfig),
     ("`teacher:` — recorded outputs", ReplayConfig),
     ("`teacher:` — rows that are already answered", AnsweredConfig),
     ("`teacher:` — a function", FunctionConfig),
+    ("`teacher:` — the student itself", SelfConfig),
     ("`student:` and `teacher:` — a Hugging Face model in this process", LocalConfig),
     ("`student:` — a new one from scratch", ScratchConfig),
     ("`sample:`", SampleConfig),
     ("… an entry of its `collections:`", Mixture),
     ("`probe:`", ProbeConfig),
     ("`assign:`", AssignConfig),
+    ("`skills:`", SkillsConfig),
     ("`select:`", SelectConfig),
     ("… an item of its `by:`", SelectorConfig),
     ("… the selector `teachable`", Teachable),
@@ -72,11 +86,14 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("… its `quality:`", QualityConfig),
     ("… its `toxicity:`", ToxicityConfig),
     ("`erase:`", EraseConfig),
+    ("… its `few_shot:`", FewShotConfig),
     ("`train:`", TrainConfig),
     ("… an item of its `stages:`", StageConfig),
     ("… its `mix:`", MixConfig),
     ("… its `of:`", LessonFilter),
+    ("… its `on_policy:`", OnPolicyConfig),
     ("… its `lora:`", LoraConfig),
+    ("… its `objective:`", ObjectiveConfig),
     ("`evaluate:`", EvaluateConfig),
     ("… its `decide:`", DecideConfig),
     ("… its `pairwise:`", PairwiseConfig),

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.test_growth import sections_of
 
 from orcinus.models.remote.endpoint import price_list
+from orcinus.pipeline.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -27,6 +29,11 @@ DOCS = ROOT / "docs"
 def test_a_generated_page_is_that_of_the_code(page: str, script: str) -> None:
     made = runpy.run_path(str(ROOT / "scripts" / script))
     assert (DOCS / page).read_text(encoding="utf-8") == made["page"](), f"python scripts/{script}"
+
+
+def test_the_recipe_reference_has_every_section_of_a_recipe() -> None:
+    listed = runpy.run_path(str(ROOT / "scripts" / "recipe_reference.py"))["SECTIONS"]
+    assert set(sections_of(Recipe)) <= {section for _, section in listed}
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_the_tree_has_twelve_rooms() -> None:
 
 
 def test_a_recipe_has_no_more_keys() -> None:
-    sections = set(_sections(Recipe))
+    sections = set(sections_of(Recipe))
     keys = sum(len(section.model_fields) for section in sections)
     assert (len(sections), keys) == (SECTIONS, RECIPE_KEYS)
 
@@ -58,15 +58,15 @@ def test_the_python_api_has_no_more_names() -> None:
     assert len(orcinus.__all__) == PUBLIC_NAMES
 
 
-def _sections(annotation: Any) -> Iterator[type[Config]]:
+def sections_of(annotation: Any) -> Iterator[type[Config]]:
     """Yield the configuration classes in an annotation, with those of their fields."""
     if isinstance(annotation, type) and issubclass(annotation, Config):
         yield annotation
         for field in annotation.model_fields.values():
-            yield from _sections(field.annotation)
+            yield from sections_of(field.annotation)
     elif get_origin(annotation) is not None or isinstance(annotation, types.UnionType):
         for part in get_args(annotation):
-            yield from _sections(part)
+            yield from sections_of(part)
 
 
 def _commands(command: Any) -> Iterator[Any]:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.quickstarts import PAGES, commands_of, files_of, provider, write_files
 
 import orcinus
@@ -35,6 +36,8 @@ def test_a_plan_reads_the_files_of_a_quickstart(
     assert (rows["teach"].calls or 0) > 30
     assert ("evaluate (judge)" in rows) == (name == "open-answers")
     assert 0 < plan.usd_high < 5, "the teacher has a known price, and the budget is enough"
+    teacher = yaml.safe_load(Path("recipe.yaml").read_text(encoding="utf-8"))["teacher"]["model"]
+    assert any(note.startswith(teacher) for note in plan.notes), "named as the recipe names it"
 
 
 def test_a_served_model_is_measured_without_a_recipe(

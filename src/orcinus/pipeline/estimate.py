@@ -179,9 +179,10 @@ class Estimator:
 
     def _notes_about_models(self) -> Iterator[str]:
         for model in sorted(self._guessed):
+            name = f"The {model[4:]}" if model.startswith("the ") else model
             yield (
-                f"{model[0].upper()}{model[1:]} has answered nothing yet: its tokens out are a "
-                f"guess, {LOW_SHARE:.0%} to 100 % of max_tokens. A first small run makes the plan "
+                f"{name} has answered nothing yet: its tokens out are a guess, "
+                f"{100 * LOW_SHARE:.0f} to 100 % of max_tokens. A first small run makes the plan "
                 "exact."
             )
         for role in ("teacher", "assistant", "judge"):
