@@ -1,17 +1,22 @@
-"""What a run keeps when everything around it fails: kills, faults, processes, damage.
+"""What a run keeps when everything around it fails: kills, faults, signals, damage.
 
-    python -m benchmarks.chaos [--quick] [--json]
+    python -m benchmarks.chaos [--quick] [--json] [--state FILE] [--part clients,flips]
 
-Several processes of one run ask a provider that fails three times in ten and charges for it
-(``benchmarks.hostile``). They are killed and signalled at random moments, then one finishes. The
-provider's bill is compared with the cap, the ledger with what the processes saw. Then bits of the
-ledger are flipped. The goal is ``lost 0, cap_passed 0, hangs 0, leaks 0, flips_missed 0``.
+``clients``: several processes of one run ask a provider that fails three times in ten and charges
+for it (``benchmarks.hostile``). They are killed and signalled at random moments, then one
+finishes. The provider's bill is compared with the cap, the ledger with what the processes saw.
+``flips``: bits of such a ledger are flipped. ``training`` and ``signals`` are whole runs of the
+command line; see ``chaos_runs.py``.
+
+``--state`` keeps the figures of each finished unit in a file: a benchmark that was stopped goes on.
+The goal is ``lost 0, cap_passed 0, hangs 0, leaks 0, flips_missed 0``.
 """
 
 import argparse
 import asyncio
 import base64
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -22,7 +27,11 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from benchmarks.hostile import INPUT, OUTPUT
@@ -40,9 +49,19 @@ KEY = "sk-chaos-0123456789abcdef"
 """The key that the provider repeats in its errors; no file may hold it."""
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ENDS_IN_S = 5.0
-"""Seconds in which a process ends after a signal."""
-DONE_IN_S = 120.0
-"""Seconds in which an undisturbed process ends."""
+"""Seconds in which a process ends after a signal; the others are counted as late."""
+DONE_IN_S = 300.0
+"""Seconds after which a process hangs. On a busy machine one ends late."""
+PRELOADED = {
+    "clients": ["benchmarks.chaos"],
+    "training": ["benchmarks.chaos_runs", "transformers", "peft", "orcinus.training.trainer"],
+    "signals": ["benchmarks.chaos_runs", "transformers", "peft", "orcinus.training.trainer"],
+}
+"""Modules that the forked processes of a part find loaded."""
+EARLY = 0.2
+"""Share of kills that may come before the first answer."""
+ID_LENGTH = 34
+"""Characters of an attempt's id."""
 WORST_USD = (100 * INPUT + 64 * OUTPUT) / 1e6
 """Bound of one call of a client here."""
 
@@ -69,8 +88,8 @@ async def unjudged(example: Example, attempt: Attempt) -> Verdict:
     return Verdict(attempt_id=attempt.id, verifier="none@1", value=None, answer=None, reason="")
 
 
-async def ask(settings: dict[str, Any]) -> None:
-    """Ask as one process of a run; print the id of each answer that it saw."""
+async def ask(settings: dict[str, Any], saw: Callable[[str], object]) -> None:
+    """Ask as one process of a run; tell the id of each answer that it saw."""
     endpoint = Endpoint(
         EndpointConfig(
             model="chaos",
@@ -96,18 +115,19 @@ async def ask(settings: dict[str, Any]) -> None:
                 budget=budget,
             ):
                 if judged.attempt.error is None:
-                    print(judged.attempt.id, flush=True)
+                    saw(judged.attempt.id)
         finally:
             await endpoint.aclose()
 
 
-def client(settings: dict[str, Any]) -> None:
+def client(said: str, settings: dict[str, Any]) -> None:
     """Run ``ask`` as the command line runs a command: a signal is Ctrl-C."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    send_output_to(Path(said))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
         print("ready", flush=True)
-        asyncio.run(ask(settings))
+        asyncio.run(ask(settings, lambda identity: print(identity, flush=True)))
     except OrcinusError as error:
         print(f"orcinus: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -115,35 +135,49 @@ def client(settings: dict[str, Any]) -> None:
         raise SystemExit(130) from None
 
 
-class Clients:
-    """The processes of one round, and what they saw."""
+def send_output_to(path: Path) -> None:
+    """Write what this process prints to a file, which also has it after a kill."""
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self.folder, self.settings = folder, settings
-        self.ledger = folder / "ledger.sqlite"
-        self.saw: set[str] = set()
-        self.hangs = 0
+
+class Forks:
+    """Processes that are forked from one that has loaded all modules: a start costs no seconds."""
+
+    def __init__(self, folder: Path) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._folder, self._started = folder, 0
+        self.hangs = self.late = 0
         self.raw_errors: list[str] = []
 
-    def start(self, **settings: Any) -> "subprocess.Popen[str]":
-        what = {**self.settings, "ledger": str(self.ledger), **settings}
-        return subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.chaos", "--client", json.dumps(what)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, target: Callable[..., None], *values: Any) -> tuple[ForkServerProcess, Path]:
+        """Start ``target(path, *values)``; return the process, and the path for its output."""
+        said = self._folder / f"said-{self._started}"
+        self._started += 1
+        process = self._context.Process(target=target, args=(str(said), *values))
+        process.start()
+        return process, said
 
-    def finish(self, process: "subprocess.Popen[str]", seconds: float) -> None:
-        try:
-            out, err = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
+    def end(self, process: ForkServerProcess, said: Path, *, within_s: float = DONE_IN_S) -> str:
+        """Wait for the end of a process and return what it said; kill it if it hangs."""
+        started = time.monotonic()
+        process.join(DONE_IN_S)
+        if process.exitcode is None:
             self.hangs += 1
             process.kill()
-            out, err = process.communicate()
-        self.saw.update(line for line in out.splitlines() if line.startswith("b2"))
-        if "Traceback" in err:
-            self.raw_errors.append(err[-2000:])
+            process.join()
+        self.late += time.monotonic() - started > within_s
+        text = said.read_text(encoding="utf-8", errors="replace") if said.exists() else ""
+        if "Traceback" in text:
+            self.raw_errors.append(text[-2000:])
+        return text
+
+
+def kill(process: ForkServerProcess, number: int) -> None:
+    """Send a signal, unless the process has ended."""
+    if process.exitcode is None and process.pid is not None:
+        os.kill(process.pid, number)
 
 
 def serving(faults: float, seed: int) -> tuple["subprocess.Popen[str]", str]:
@@ -160,47 +194,63 @@ def read_stats(url: str) -> dict[str, Any]:
     return stats
 
 
+def wait_for_output(process: ForkServerProcess, said: Path, size: int) -> None:
+    while process.exitcode is None and not (said.exists() and said.stat().st_size >= size):
+        time.sleep(0.01)
+
+
 def play_round(folder: Path, *, kills: int, calls: int, cap: float, seed: int) -> dict[str, Any]:
     """Ask with two processes, kill and restart them, and finish; return the figures."""
     draw = random.Random(seed)
-    choices = draw.choice((1, 1, 3))
     server, url = serving(0.3, seed)
-    clients = Clients(folder, url=url, cap=cap, start=0, count=calls, choices=choices)
-    twice = []
+    ledger = folder / "ledger.sqlite"
+    settings = {"url": url, "cap": cap, "ledger": str(ledger)}
+    settings |= {"start": 0, "choices": draw.choice((1, 1, 3))}
+    forks = Forks(folder)
+    twice: list[int] = []
+    saw: set[str] = set()
+
+    def end(process: ForkServerProcess, said: Path, **within: float) -> None:
+        lines = forks.end(process, said, **within).splitlines()
+        saw.update(line for line in lines if line.startswith("b2") and len(line) == ID_LENGTH)
+
     try:
-        for _ in range(kills):
+        for number in range(kills):
             before = read_stats(url)["answered_again"]
-            processes = [clients.start(), clients.start()]
-            for process in processes:
-                assert process.stdout is not None
-                process.stdout.readline()
-            time.sleep(draw.uniform(0.0, 1.5))
-            processes[0].send_signal(draw.choice(SIGNALS))
-            processes[1].send_signal(draw.choice(SIGNALS))
-            for process in processes:
-                clients.finish(process, ENDS_IN_S)
+            # Some questions are new to each pair, so that a kill finds calls in flight.
+            settings["count"] = calls * (number + 1) // kills
+            pair = [forks.start(client, settings), forks.start(client, settings)]
+            for process, said in pair:
+                wait_for_output(process, said, len("ready\n"))
+            if draw.random() > EARLY:
+                wait_for_output(*pair[0], ID_LENGTH)
+            time.sleep(draw.uniform(0.0, 0.5))
+            for process, _ in pair:
+                kill(process, draw.choice(SIGNALS))
+            for process, said in pair:
+                end(process, said, within_s=ENDS_IN_S)
             twice.append(read_stats(url)["answered_again"] - before)
-        clients.finish(clients.start(), DONE_IN_S)
+        end(*forks.start(client, settings))
         stats = read_stats(url)
     finally:
         server.kill()
         server.wait()
-    with Ledger(clients.ledger, read_only=True) as ledger:
-        damaged = list(ledger.verify())
-        kept = {identity for identity, *_ in ledger.attempts()}
-        booked = ledger.spent("chaos")[0]
+    with Ledger(ledger, read_only=True) as opened:
+        damaged = list(opened.verify())
+        kept = {identity for identity, *_ in opened.attempts()}
+        booked = opened.spent("chaos")[0]
     return {
         "kills": 2 * kills,
         "faults": stats["faults"],
-        "lost": len(clients.saw - kept),
+        "lost": len(saw - kept),
         "paid_twice_max": max(twice, default=0) / 2,
         "cap_passed": int(stats["billed_usd"] > cap + 1e-9),
-        "hangs": clients.hangs,
+        "hangs": forks.hangs,
+        "late": forks.late,
         "leaks": count_leaks(folder),
-        "billed_usd": stats["billed_usd"],
-        "booked_usd": booked,
         "damaged": damaged,
-        "raw_errors": clients.raw_errors,
+        "raw_errors": forks.raw_errors,
+        "caps": [{"cap": cap, "billed": stats["billed_usd"], "booked": booked}],
     }
 
 
@@ -258,47 +308,115 @@ def count_missed_flips(ledger: Path, flips: int, seed: int) -> int:
     return missed
 
 
-def run(folder: Path, *, rounds: int, kills: int, calls: int, flips: int) -> dict[str, Any]:
-    found = []
+def flip(folder: Path, *, flips: int, seed: int) -> dict[str, Any]:
+    """Write a small ledger, and return how many flips in it are missed."""
+    ledger = folder / "ledger.sqlite"
+    server, url = serving(0.3, seed)
+    settings = {"url": url, "cap": 1.0, "ledger": str(ledger)}
+    settings |= {"start": 0, "count": 60, "choices": 1}
+    try:
+        asyncio.run(ask(settings, lambda identity: None))
+    finally:
+        server.kill()
+        server.wait()
+    return {"flips": flips, "flips_missed": count_missed_flips(ledger, flips, seed)}
+
+
+Unit = Callable[[Path], dict[str, Any]]
+
+
+def units(
+    *, rounds: int, kills: int, calls: int, flips: int, runs: int
+) -> Iterator[tuple[str, Unit]]:
+    """Yield the units by name; one takes a minute or two."""
+    from benchmarks import chaos_runs
+
     for number in range(rounds):
-        here = folder / str(number)
-        here.mkdir()
         # Every other cap ends the round before its questions do.
         cap = WORST_USD * calls * (0.5 if number % 2 else 20.0)
-        found.append(play_round(here, kills=kills, calls=calls, cap=cap, seed=number))
-    sums = {
-        name: sum(item[name] for item in found)
-        for name in ("kills", "faults", "lost", "cap_passed", "hangs", "leaks")
-    }
-    return {
-        **sums,
-        "paid_twice_max": max(item["paid_twice_max"] for item in found),
-        "in_flight": CONCURRENCY,
-        "flips": flips,
-        "flips_missed": count_missed_flips(folder / "0" / "ledger.sqlite", flips, 0),
-        "damaged": [line for item in found for line in item["damaged"]],
-        "raw_errors": [line for item in found for line in item["raw_errors"]],
-        "billed_and_booked": [(item["billed_usd"], item["booked_usd"]) for item in found],
-    }
+        yield (
+            f"clients-{number}",
+            partial(play_round, kills=kills, calls=calls, cap=cap, seed=number),
+        )
+    for number in range(0, flips, FLIPS_AT_ONCE):
+        count = min(FLIPS_AT_ONCE, flips - number)
+        yield (
+            f"flips-{number}",
+            partial(flip, flips=count, seed=number),
+        )
+    for number in range(runs):
+        yield f"training-{number}", partial(chaos_runs.kill_trainings, kills=5, seed=number)
+    for number in range(runs):
+        yield f"signals-{number}", partial(chaos_runs.signal_runs, signals=20, seed=number)
+
+
+FLIPS_AT_ONCE = 500
+
+
+def run(
+    parts: Sequence[str],
+    sizes: dict[str, int],
+    state: Path | None = None,
+    say: Callable[[str], object] = print,
+) -> dict[str, Any]:
+    """Run the units of some parts that the state does not have yet; return the figures of all."""
+    kept: dict[str, dict[str, Any]] = {}
+    if state is not None and state.exists():
+        kept = json.loads(state.read_text(encoding="utf-8"))
+    modules = [module for part in parts for module in PRELOADED.get(part, ())]
+    multiprocessing.get_context("forkserver").set_forkserver_preload(modules)
+    for name, unit in units(**sizes):
+        if name in kept or name.partition("-")[0] not in parts:
+            continue
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            kept[name] = unit(Path(folder))
+        say(f"{name}: {time.monotonic() - started:.0f} s, {kept[name]}")
+        if state is not None:
+            state.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+    return add_up(list(kept.values()))
+
+
+def add_up(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the figures of all units together."""
+    figures: dict[str, Any] = {"in_flight": CONCURRENCY}
+    for name in FIGURES:
+        values = [item[name] for item in found if name in item]
+        if name.endswith("_max"):
+            figures[name] = max(values, default=0)
+        elif name in LISTS:
+            figures[name] = [line for value in values for line in value]
+        else:
+            figures[name] = sum(values)
+    return figures
+
+
+LISTS = ("damaged", "raw_errors", "differences", "caps")
+FIGURES = (
+    *("kills", "kills_in_training", "signals", "faults", "lost", "paid_twice_max", "cap_passed"),
+    *("hangs", "late", "ended_s_max", "leaks", "flips", "flips_missed"),
+    *LISTS,
+)
+GOOD: dict[str, Any] = {"lost": 0, "cap_passed": 0, "hangs": 0, "leaks": 0, "flips_missed": 0}
+GOOD |= {"damaged": [], "raw_errors": [], "differences": []}
+"""The figures that a release has."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--client", type=json.loads, help=argparse.SUPPRESS)
+    parser.add_argument("--state", type=Path, help="keep the figures here, and go on from there")
+    parser.add_argument("--part", default="clients,flips,training,signals")
     arguments = parser.parse_args()
-    if arguments.client:
-        client(arguments.client)
-        return
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sizes = (
-        {"rounds": 2, "kills": 2, "calls": 150, "flips": 200}
+        {"rounds": 2, "kills": 2, "calls": 150, "flips": 200, "runs": 1}
         if arguments.quick
-        else {"rounds": 10, "kills": 10, "calls": 600, "flips": 3000}
+        else {"rounds": 10, "kills": 10, "calls": 1500, "flips": 3000, "runs": 5}
     )
-    with tempfile.TemporaryDirectory() as folder:
-        figures = run(Path(folder), **sizes)
+    say = partial(print, file=sys.stderr, flush=True)
+    figures = run(arguments.part.split(","), sizes, arguments.state, say)
     if arguments.json:
         print(json.dumps(figures))
         return
@@ -307,4 +425,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from benchmarks import chaos
+
+    # Forked processes import the functions by their module's name, and need not run this file.
+    sys.modules["__main__"] = ModuleType("__main__")
+    chaos.main()

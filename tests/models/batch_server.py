@@ -38,6 +38,8 @@ class Provider:
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.worked_on: Counter[str] = Counter()
+        self.charged = 0
+        """Lines that were worked on, with or without an answer."""
         self.refuse_next: list[str] = []
         """Error codes with which the next batches fail as a whole."""
         self.refuse_creation: list[int] = []
@@ -125,6 +127,7 @@ class Provider:
                 )
             elif luck < self.expire + self.fail:
                 status = self.random.choice((429, 500, 503))
+                self.charged += status != 429
                 body = {"error": {"message": "as the test wants", "type": "server_error"}}
                 errors.append(
                     {**base, "response": {"status_code": status, "request_id": "r", "body": body}}
@@ -138,6 +141,7 @@ class Provider:
                 )
             else:
                 self.worked_on[identity] += 1
+                self.charged += 1
                 out.append(
                     {
                         **base,

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from tests.models.batch_server import Provider, answer, handler
 
-from orcinus.core.errors import BudgetError, CompleterError, StoreError
+from orcinus.core.errors import BudgetError, CompleterError, OrcinusError, StoreError
 from orcinus.core.types import (
     Attempt,
     Completion,
@@ -182,6 +184,18 @@ def test_a_refused_batch_stops_the_step_with_the_provider_s_message(tmp_path: Pa
         )
 
 
+def test_a_batch_of_a_running_process_is_left_to_it(tmp_path: Path) -> None:
+    provider = Provider()
+    with serve(provider) as url:
+        config = configured(url)
+        batch = Batch.prepare(tmp_path / "batches", config, {"b2" + "0" * 32: {}})
+        asyncio.run(ask(config, tmp_path, 3))
+        assert batch.folder.exists()
+        batch.unlock()  # the process has ended, before it sent anything
+        asyncio.run(ask(config, tmp_path, 4))
+    assert not batch.folder.exists()
+
+
 def test_the_answers_of_a_cancelled_batch_are_kept(tmp_path: Path) -> None:
     provider = Provider(seconds=0.5)
 
@@ -283,6 +297,74 @@ def test_a_line_is_read_with_the_limit_and_the_prompt_of_its_request(tmp_path: P
     [(_, found)] = batch.answers()
     assert isinstance(found, Completion)
     assert (found.text, found.reasoning, found.finish) == ("4", "two and two", "length")
+
+
+ROUND = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 10**6),
+        "lose": st.sampled_from((0.0, 0.1, 0.3)),
+        "fail": st.sampled_from((0.0, 0.3)),
+        "expire": st.sampled_from((0.0, 0.3)),
+        "calls": st.sampled_from((2.5, 12.5, 30.5, 1000.0)),
+        "processes": st.sampled_from((1, 2)),
+        "stop": st.sampled_from((0.05, 0.3)),
+    }
+)
+
+
+def check_cap(folder: Path, rounds: list[dict[str, Any]]) -> None:
+    """Stop batches of capped runs, and run them to their end; the bills stay below the caps."""
+
+    async def go(number: int, round_: dict[str, Any]) -> None:
+        names = ("seed", "lose", "fail", "expire")
+        provider = Provider(**{name: round_[name] for name in names}, seconds=0.05)
+        path = folder / str(number)
+        worst = 0.5 * (len("question 0") + 16 + 100 * 10.0) / 1e6
+        usd = round_["calls"] * worst
+        with serve(provider) as url:
+            for stop in (round_["stop"], None):
+                tasks = [
+                    asyncio.create_task(ask(configured(url, size=8, tries=4), path, 24, usd=usd))
+                    for _ in range(round_["processes"])
+                ]
+                if stop is not None:
+                    await asyncio.sleep(stop)
+                    for task in tasks:
+                        task.cancel()
+                found = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
+                for item in found:
+                    assert isinstance(item, list | OrcinusError | asyncio.CancelledError), item
+                assert stop is not None or not any(
+                    isinstance(item, asyncio.CancelledError) for item in found
+                )
+        with Ledger(path / "ledger.sqlite", read_only=True) as ledger:
+            booked = ledger.spent("r")[0]
+            assert list(ledger.verify()) == []
+        charged = provider.charged * 0.5 * (20 + 100 * 10.0) / 1e6
+        assert charged <= booked + 1e-9
+        assert booked <= usd + 1e-9
+
+    async def go_all() -> None:
+        await asyncio.gather(*(go(number, round_) for number, round_ in enumerate(rounds)))
+
+    asyncio.run(go_all())
+
+
+@settings(max_examples=1, derandomize=True, deadline=None, phases=[Phase.generate])
+@given(rounds=st.lists(ROUND, min_size=4, max_size=4))
+def test_bills_of_batches_stay_below_the_cap(
+    tmp_path_factory: pytest.TempPathFactory, rounds: list[dict[str, Any]]
+) -> None:
+    check_cap(tmp_path_factory.mktemp("cap"), rounds)
+
+
+@pytest.mark.slow
+@settings(max_examples=10, deadline=None, phases=[Phase.generate])
+@given(rounds=st.lists(ROUND, min_size=8, max_size=8))
+def test_bills_of_batches_stay_below_the_cap_in_many_rounds(
+    tmp_path_factory: pytest.TempPathFactory, rounds: list[dict[str, Any]]
+) -> None:
+    check_cap(tmp_path_factory.mktemp("cap"), rounds)
 
 
 @pytest.mark.slow

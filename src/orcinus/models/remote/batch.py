@@ -15,6 +15,9 @@ upload never becomes two batches, and requests find the answers to what earlier 
 """
 
 import asyncio
+import errno
+import fcntl
+import os
 import shutil
 import time
 import uuid
@@ -43,7 +46,9 @@ MAX_OUTPUT_BYTES = 4 * 2**30
 MAX_QUEUE_PAUSE_S = 600.0
 """Longest pause, in seconds, before a retry of a batch that the provider had no room for."""
 REQUESTS = "requests.jsonl"
-"""The file of a batch's requests, in its folder."""
+"""The file of a batch's requests, in its folder. It is locked while a process works on it."""
+STATE = "state.json"
+"""The file of its progress."""
 Progress = Literal["prepared", "sent", "ended", "refused"]
 _ENDED = {"completed", "failed", "expired", "cancelled"}
 
@@ -78,6 +83,29 @@ class Batch:
         self.folder, self.state = folder, state
         self.may_exist = False
         """True while the provider may have created it, and its reply was lost."""
+        self._lock: int | None = None
+
+    def lock(self) -> bool:
+        """Take the batch for this process; return False while another one works on it.
+
+        The kernel releases the lock of a process that ends. A file system without locks lets
+        everyone pass.
+        """
+        descriptor = os.open(self.folder / REQUESTS, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                os.close(descriptor)
+                return False
+        self._lock = descriptor
+        return True
+
+    def unlock(self) -> None:
+        """Let other processes resume the batch."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     @classmethod
     def prepare(
@@ -117,6 +145,7 @@ class Batch:
             for identity, body in bodies.items()
         )
         write_atomically(batch.folder / REQUESTS, b"\n".join(lines) + b"\n")
+        batch.lock()  # before other processes see the state
         batch.save()
         return batch
 
@@ -125,7 +154,7 @@ class Batch:
         for name, value in changes.items():
             setattr(self.state, name, value)
         write_atomically(
-            self.folder / "state.json", orjson.dumps(asdict(self.state), option=orjson.OPT_INDENT_2)
+            self.folder / STATE, orjson.dumps(asdict(self.state), option=orjson.OPT_INDENT_2)
         )
 
     @property
@@ -162,15 +191,24 @@ def read_journal(journal: Path) -> list[Batch]:
     Raises:
         StoreError: A folder's state cannot be read.
     """
-    batches = []
-    for path in sorted(journal.glob("*/state.json")):
-        try:
-            batches.append(Batch(path.parent, BatchState(**orjson.loads(path.read_bytes()))))
-        except (OSError, orjson.JSONDecodeError, TypeError) as error:
-            raise StoreError(
-                f"{path}: cannot be read as the state of a batch: {error}; move the folder away"
-            ) from error
+    batches = [
+        Batch(path.parent, state)
+        for path in sorted(journal.glob(f"*/{STATE}"))
+        if (state := _read_state(path)) is not None
+    ]
     return sorted(batches, key=lambda batch: batch.state.created)
+
+
+def _read_state(path: Path) -> BatchState | None:
+    """Return the state of a batch; None if another process has just dropped it."""
+    try:
+        return BatchState(**orjson.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, orjson.JSONDecodeError, TypeError) as error:
+        raise StoreError(
+            f"{path}: cannot be read as the state of a batch: {error}; move the folder away"
+        ) from error
 
 
 class BatchEndpoint:
@@ -234,7 +272,7 @@ class BatchEndpoint:
         identity = attempt_id(request, self.model)
         self._read_journal()
         while self._to_resume:
-            self._spawn(self._run(*self._to_resume.pop(), resumed=True))
+            self._start(*self._to_resume.pop(), resumed=True)
         self._booked_by.pop(identity, None)  # from now on it is a call of this process
         for tried in range(1, self.config.patience.tries + 1):
             try:
@@ -270,6 +308,8 @@ class BatchEndpoint:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        for batch, _ in self._to_resume:
+            batch.unlock()
         await self._endpoint.aclose()
 
     async def _wait_for(self, identity: str, request: Request) -> Completion:
@@ -301,7 +341,7 @@ class BatchEndpoint:
                     list(bodies), {}, StoreError(f"{self._journal}: cannot be written: {error}")
                 )
             else:
-                self._spawn(self._run(batch, list(bodies)))
+                self._start(batch, list(bodies))
 
     def _read_journal(self) -> None:
         """Learn, once, what earlier processes have sent."""
@@ -314,6 +354,8 @@ class BatchEndpoint:
                 or batch.state.config["base_urls"][0] != self.config.base_urls[0]
             ):
                 continue
+            if batch.state.progress not in ("ended", "refused") and not _take(batch):
+                continue  # another process works on it, and has claimed its requests
             if batch.state.progress == "ended":
                 answered = {
                     identity: self._priced(outcome)
@@ -322,16 +364,22 @@ class BatchEndpoint:
                 }
                 self._early.update(answered)
                 self._booked_by.update(dict.fromkeys(answered, batch.state.run))
+                batch.unlock()
             elif batch.state.progress != "refused":
                 ids = batch.ids()
                 self._under_way.update(ids)
                 self._booked_by.update(dict.fromkeys(ids, batch.state.run))
                 self._to_resume.append((batch, ids))
 
-    def _spawn(self, work: Any) -> None:
+    def _start(self, batch: Batch, ids: list[str], *, resumed: bool = False) -> None:
+        task = self._spawn(self._run(batch, ids, resumed=resumed))
+        task.add_done_callback(lambda _: batch.unlock())
+
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _run(self, batch: Batch, ids: list[str], *, resumed: bool = False) -> None:
         """Send one batch, wait for it, and set the answers or errors on the waiting futures.
@@ -534,6 +582,21 @@ class _Provider:
                     raise
                 await asyncio.sleep(patience.pause_s(error, tried))
         raise AssertionError("unreachable: the last try raises")
+
+
+def _take(batch: Batch) -> bool:
+    """Lock a batch of the journal and read its state again; False if it is not to be resumed."""
+    try:
+        if not batch.lock():
+            return False
+    except FileNotFoundError:  # dropped since the journal was read
+        return False
+    state = _read_state(batch.folder / STATE)
+    if state is None:
+        batch.unlock()
+        return False
+    batch.state = state
+    return True
 
 
 def clear(journal: Path, known: Callable[[list[str]], int]) -> int:
