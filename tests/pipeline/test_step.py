@@ -16,7 +16,7 @@ from orcinus.core.errors import BusyError, StoreError
 from orcinus.pipeline.step import Step, ancestors, run_steps
 from orcinus.runs import layout
 from orcinus.runs.context import StepContext
-from orcinus.runs.folders import locked, summary_of
+from orcinus.runs.folders import finished_steps, locked, name_process, summary_of
 
 
 class Calls:
@@ -128,7 +128,38 @@ def test_a_file_system_without_locks_still_keeps_two_runs_apart(
     monkeypatch.setattr("orcinus.runs.folders.fcntl.flock", unsupported)
     with locked(tmp_path):
         pass  # the process id of a run that has ended
-    (tmp_path / layout.LOCK).write_text(str(os.getppid()), encoding="utf-8")
-    with pytest.raises(BusyError, match=f"process {os.getppid()} works on this run"):
-        with locked(tmp_path):
-            pass
+    for name in (str(os.getppid()), name_process(os.getppid())):
+        (tmp_path / layout.LOCK).write_text(name, encoding="utf-8")
+        with pytest.raises(BusyError, match=f"process {os.getppid()} works on this run"):
+            with locked(tmp_path):
+                pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the start of a process is read from /proc")
+def test_a_process_that_has_the_id_of_an_ended_one_holds_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("orcinus.runs.folders.fcntl.flock", unsupported)
+    (tmp_path / layout.LOCK).write_text(f"{os.getppid()} 1", encoding="utf-8")
+    with locked(tmp_path):
+        assert (tmp_path / layout.LOCK).read_text(encoding="utf-8") == name_process(os.getpid())
+
+
+def test_the_latest_step_is_the_last_one_whatever_the_clock_and_the_files_say(
+    tmp_path: Path,
+) -> None:
+    calls = Calls()
+    steps = [calls.step("train", n=n) for n in range(4)]
+    run(steps[:1], tmp_path / "a")
+    record = steps[0].folder(tmp_path / "a") / layout.STEP
+    content = record.read_bytes()
+    year = summary_of(record.parent)["finished"][:4].encode()
+    record.write_bytes(content.replace(b'"finished": "' + year, b'"finished": "2999'))  # set back
+    run(steps[1:], tmp_path / "a")
+    for number, step in enumerate(reversed(steps)):
+        os.utime(step.folder(tmp_path / "a") / layout.DONE, (number, number))  # copied
+    found = finished_steps(tmp_path / "a", "train")
+    assert found == [step.folder(tmp_path / "a") for step in reversed(steps)]

@@ -50,8 +50,9 @@ def test_a_run_is_running_while_its_process_is(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text(str(os.getpid()), encoding="utf-8")
     with followed(Silent(), tmp_path):
         assert state_of(tmp_path) == "running"
-        (tmp_path / ".lock").write_text("999999999", encoding="utf-8")
-        assert state_of(tmp_path) == "stopped"
+        for other in ("999999999", f"{os.getpid()} 1", "x"):
+            (tmp_path / ".lock").write_text(other, encoding="utf-8")
+            assert state_of(tmp_path) == "stopped"
     (tmp_path / "report-1").mkdir()
     (tmp_path / "report-1" / "_done").touch()
     assert state_of(tmp_path) == "finished"

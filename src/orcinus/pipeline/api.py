@@ -52,7 +52,7 @@ from orcinus.runs import layout, tables
 from orcinus.runs.assigned import Assigned
 from orcinus.runs.context import Progress, Runtime, Silent
 from orcinus.runs.executors.open import open_executor
-from orcinus.runs.folders import finished_steps, model_made_by
+from orcinus.runs.folders import finish_time, finished_steps, model_made_by
 from orcinus.strategies.library import resolve
 from orcinus.tasks.benchmarks.specs import load as load_benchmark
 from orcinus.tasks.files.records import RecordsConfig, read_task
@@ -132,8 +132,8 @@ class Run:
     @property
     def steps(self) -> dict[str, Path]:
         """Folder of each finished step by its name, in the order in which they finished."""
-        done = sorted(self.folder.glob(f"*-*/{layout.DONE}"), key=lambda p: p.stat().st_mtime)
-        return {path.parent.name.rpartition("-")[0]: path.parent for path in done}
+        done = [path.parent for path in self.folder.glob(f"*-*/{layout.DONE}")]
+        return {path.name.rpartition("-")[0]: path for path in sorted(done, key=finish_time)}
 
     @property
     def results(self) -> Scores:

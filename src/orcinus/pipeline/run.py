@@ -31,7 +31,7 @@ from orcinus.pipeline.step import Step, run_steps
 from orcinus.pipeline.verbs import VERBS, verb_of
 from orcinus.runs import layout
 from orcinus.runs.context import Progress, Runtime, StepContext
-from orcinus.runs.folders import locked, model_made_by, modules_folder
+from orcinus.runs.folders import finish_time, locked, model_made_by, modules_folder
 from orcinus.runs.ledger import Ledger
 from orcinus.runs.progress import followed
 from orcinus.training.train import require_packages
@@ -154,7 +154,7 @@ def _last_revision(
     """Return the revision of a model that the newest finished step names; None if none does."""
     known_as = re.compile(rf"{re.escape(config.model)}@(.+?)(?: \(without .*\))?")
     steps = sorted(
-        run_dir.glob(f"*/{layout.STEP}"), key=lambda path: path.stat().st_mtime, reverse=True
+        run_dir.glob(f"*/{layout.STEP}"), key=lambda path: finish_time(path.parent), reverse=True
     )
     for path in steps:
         for name in _models_in(orjson.loads(path.read_bytes()).get("config")):

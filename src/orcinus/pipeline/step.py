@@ -21,7 +21,7 @@ from orcinus.core.files import write_atomically
 from orcinus.core.fingerprint import canonical, fingerprint
 from orcinus.runs import layout
 from orcinus.runs.context import Asking, StepContext
-from orcinus.runs.folders import provenance
+from orcinus.runs.folders import next_finish_time, provenance
 
 Action = Callable[[StepContext], Awaitable[dict[str, Any]]]
 Requests = Callable[[StepContext], Sequence[Asking]]
@@ -110,7 +110,7 @@ async def _run_step(
         "inputs": {role: source.folder(run_dir).name for role, source in step.inputs.items()},
         "summary": summary,
         "started": started.isoformat(timespec="seconds"),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished": next_finish_time(run_dir),
         "seconds": round(time.monotonic() - clock, 3),
         **provenance(),
     }

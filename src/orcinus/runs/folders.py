@@ -5,7 +5,8 @@ import fcntl
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,32 @@ def finished_steps(run_dir: Path, name: str) -> list[Path]:
     ]
     if not folders:
         raise ConfigError(f"{run_dir}: no finished {name} step; run the recipe first")
-    return sorted(folders, key=lambda folder: (folder / layout.DONE).stat().st_mtime, reverse=True)
+    return sorted(folders, key=finish_time, reverse=True)
+
+
+def finish_time(step: Path) -> tuple[str, float]:
+    """Return when a step was finished, to sort by.
+
+    The record comes first: a copied run has new times of files.
+    """
+    try:
+        finished = str(orjson.loads((step / layout.STEP).read_bytes())["finished"])
+    except (OSError, ValueError, KeyError, TypeError):
+        finished = ""
+    try:
+        return finished, (step / layout.DONE).stat().st_mtime
+    except OSError:
+        return finished, 0.0
+
+
+def next_finish_time(run_dir: Path) -> str:
+    """Return the time now, or one after every finished step's where the clock was set back."""
+    now = datetime.now(UTC)
+    done = [path.parent for path in run_dir.glob(f"*/{layout.DONE}")]
+    latest = max((finish_time(step)[0] for step in done), default="")
+    with suppress(ValueError, TypeError):  # none is finished, or not by this program
+        now = max(now, datetime.fromisoformat(latest) + timedelta(milliseconds=1))
+    return now.isoformat(timespec="milliseconds")
 
 
 _REPORTED_PACKAGES = ("orcinus", "torch", "transformers", "peft", "pyarrow", "numpy")
@@ -93,13 +119,14 @@ def locked(run_dir: Path) -> Iterator[None]:
                 raise StoreError(
                     f"{run_dir}: the run cannot be locked: {error.strerror}"
                 ) from error
-            if error.errno in _LOCKED or _is_alive(owner):
+            pid = owner.partition(" ")[0]
+            if error.errno in _LOCKED or (is_alive(owner) and pid != str(os.getpid())):
                 raise BusyError(
-                    f"{run_dir}: process {owner or 'unknown'} works on this run; wait for it, or "
+                    f"{run_dir}: process {pid or 'unknown'} works on this run; wait for it, or "
                     "give the run another name"
                 ) from error
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(name_process(os.getpid()))
         lock.flush()
         yield
 
@@ -110,14 +137,32 @@ _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 """Errors of a file system that has no locks."""
 
 
-def _is_alive(process: str) -> bool:
+def name_process(pid: int) -> str:
+    """Return a process id and, where the system tells it, the start of the process.
+
+    Process ids are used again.
+    """
     try:
-        os.kill(int(process), 0)
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return f"{pid} {fields[_START_FIELD]}"
+    except (OSError, IndexError):
+        return str(pid)
+
+
+_START_FIELD = 19
+"""Place of the start time in ``/proc/PID/stat``, after the command's name; see proc(5)."""
+
+
+def is_alive(name: str) -> bool:
+    """Return whether the process with a name by ``name_process`` runs on this machine."""
+    pid, _, start = name.partition(" ")
+    try:
+        os.kill(int(pid), 0)
     except PermissionError:
-        return True
-    except (OSError, ValueError):
+        pass
+    except (OSError, ValueError, OverflowError):
         return False
-    return int(process) != os.getpid()
+    return not start or name_process(int(pid)) in (name, pid)
 
 
 def provenance() -> dict[str, Any]:

@@ -6,7 +6,6 @@
 The run never waits for a reader. A reader takes no lock and writes nothing.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import orjson
 
 from orcinus.runs import layout
 from orcinus.runs.context import Progress
+from orcinus.runs.folders import is_alive
 
 SECONDS_BETWEEN_WRITES = 0.5
 """Seconds. A bar that moves twice a second looks live, and 2 small writes a second cost nothing."""
@@ -78,12 +78,9 @@ def _is_held(run_dir: Path) -> bool:
     Trying the lock itself could take it from a run that is just starting.
     """
     try:
-        os.kill(int((run_dir / layout.LOCK).read_text(encoding="utf-8")), 0)
-    except PermissionError:
-        return True
-    except (OSError, ValueError):
+        return is_alive((run_dir / layout.LOCK).read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError):
         return False
-    return True
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeGuard
 import orjson
 
 from orcinus.runs import layout
-from orcinus.runs.folders import summary_of
+from orcinus.runs.folders import finish_time, summary_of
 from orcinus.runs.ledger import Ledger, SpendRow
 
 SHOWN_VALUES = 6
@@ -40,13 +40,7 @@ class RunStatus:
 def run_status(run_dir: Path, ledger_path: Path) -> RunStatus:
     """Return the state of the run in ``run_dir``."""
     folders = [path for path in run_dir.iterdir() if path.is_dir() and "-" in path.name]
-    folders.sort(
-        key=lambda folder: (
-            (folder / layout.DONE).stat().st_mtime
-            if (folder / layout.DONE).exists()
-            else float("inf")
-        )
-    )
+    folders.sort(key=lambda folder: (not (folder / layout.DONE).exists(), finish_time(folder)))
     spend: tuple[SpendRow, ...] = ()
     if ledger_path.exists():
         with Ledger(ledger_path, read_only=True) as ledger:
