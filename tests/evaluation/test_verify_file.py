@@ -58,7 +58,13 @@ def test_a_reference_in_this_form_is_read(
         ({"answer_type": "nummer", "reference": "1", "response": "1"}, "no answer type 'nummer'"),
         ({"answer_type": "number", "reference": "", "response": "1"}, "no reference"),
         ({"answer_type": "number", "reference": "many", "response": "1"}, "holds no number"),
-        ({"answer_type": "number", "reference": 1, "response": None}, "the response is NoneType"),
+        ({"answer_type": "number", "reference": 1, "response": 5}, "the response is a number, not"),
+        ({"answer_type": "number", "reference": 1, "response": None}, "there is no response;"),
+        (
+            {"question": "1 + 1?", "gold": 2},
+            "no answer_type and no response; a row needs answer_type, reference and response,"
+            " and this one has 'question', 'gold'",
+        ),
         ({"answer_type": "json", "reference": "{a", "response": "1"}, "is not JSON"),
         (
             {"answer_type": "choice", "choices": PLACES, "reference": "Rome", "response": "B"},

@@ -9,6 +9,7 @@ ends in ``#### 42`` or ``\boxed{42}``. A row that cannot be used has an error an
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -19,12 +20,16 @@ from orcinus.core.types import AnswerType, Finish
 from orcinus.models.remote.replies import read_finish
 from orcinus.tasks.files.examples import read_answer
 from orcinus.tasks.files.layouts import Unusable
-from orcinus.tasks.files.rows import SKIP_ADVICE, read_rows
+from orcinus.tasks.files.rows import SKIP_ADVICE, kind_of, read_rows
 from orcinus.verifiers.answers.solutions import reference_piece
 from orcinus.verifiers.answers.text import Outcome, cleaned, statement
 from orcinus.verifiers.rules import Reference, find_answer, judge
 
 _TYPES = get_args(AnswerType)
+_COLUMNS = ("answer_type", "response")
+"""Columns without which a row cannot be judged; what is ``free`` needs no reference."""
+_MOST_COLUMNS = 8
+"""Columns that a message names."""
 _NO_ANSWER: Mapping[Finish | None, str] = {"error": "no answer came", "refusal": "refused"}
 """Ends of a response that leave nothing to judge, and the reason that is given."""
 _SHORT_REFERENCE = 6
@@ -48,7 +53,8 @@ def verify_file(path: Path, *, explain: bool = False) -> Iterator[dict[str, Any]
         DataError: The file as a whole cannot be read.
     """
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
+        what = "this is a folder; give a file" if path.is_dir() else "there is no such file"
+        raise DataError(f"{path}: {what}")
     unreadable: list[str] = []
     for row in read_rows(str(path), unreadable.append):
         yield from [_error_row(message) for message in unreadable]
@@ -69,10 +75,17 @@ def _error_row(message: str, identity: object = None) -> dict[str, Any]:
 
 def _judge_row(fields: Mapping[str, Any], *, explain: bool) -> dict[str, Any]:
     answer_type, response = fields.get("answer_type"), fields.get("response")
+    missing = [name for name in _COLUMNS if fields.get(name) is None]
+    if missing:
+        columns = ", ".join(map(repr, islice(fields, _MOST_COLUMNS))) or "none"
+        raise Unusable(
+            f"there is no {' and no '.join(missing)}; a row needs answer_type, reference and"
+            f" response, and this one has {columns}"
+        )
     if answer_type not in _TYPES:
         raise Unusable(f"no answer type {answer_type!r:.60}; known: {', '.join(_TYPES)}")
     if not isinstance(response, str):
-        raise Unusable(f"the response is {type(response).__name__}, not a text")
+        raise Unusable(f"the response is {kind_of(response)}, not a text")
     kind = cast(AnswerType, answer_type)
     choices, reference = read_answer(kind, fields.get("choices"), fields.get("reference"))
     reference = _without_prose(kind, reference)

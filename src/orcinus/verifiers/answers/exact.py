@@ -73,7 +73,7 @@ _BULLET = re.compile(
 )
 _SHORT_LINE = re.compile(r"\s*[^\s.:,;]+(?:[ -][^\s.:,;]+)?[.\s]*")
 _INLINE_NUMBER = re.compile(r"(?:\A|\s)\(?\d+[.)]\s+")
-_IN_ORDER = re.compile(r",?\s+(?:in\s+(?:that|this)\s+order|respectively)\Z", re.IGNORECASE)
+_IN_ORDER = re.compile(r",?\s(?:in\s(?:that|this)\sorder|respectively)\Z", re.IGNORECASE)
 _ORDER_IS = re.compile(
     r"\b(?:order|sorted|list|words)\b.*?\b(?:is|are|would\s+be|should\s+be|becomes?)\s+(\S.*)\Z",
     re.IGNORECASE,

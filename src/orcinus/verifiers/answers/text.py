@@ -76,7 +76,7 @@ _JSON = re.compile(
     re.IGNORECASE,
 )
 _ONLY_VALUE = re.compile(
-    r"(?:\A|\n)\s*\{\s*\"\w{1,40}\"\s*:\s*(\"(?:[^\"\\]|\\.)*\"|\[[^\]]*\]|[^,{}\[\]\n]+)\s*\}[\s`]*\Z"
+    r"(?:\A|\n)[ \t]*\{\s*\"\w{1,40}\"\s*:\s*(\"(?:[^\"\\]|\\.)*\"|\[[^\]]*\]|[^,{}\[\]\n]+)\s*\}[\s`]*\Z"
 )
 """The value of a JSON object with one key, as the whole answer."""
 _MARKER = re.compile(
