@@ -34,6 +34,7 @@ _ABROAD = {
     "yes": (
         "ja wahr richtig stimmt oui vrai exact sí si verdadero cierto sim verdadeiro vero tak",
         "prawda да верно правда так істина evet doğru có đúng ya benar ναι σωστό ano pravda",
+        "verdad verdade verità",
         "igen igaz kyllä jah adevărat 是 是的 对 對 正确 正確 真 はい 正しい 네 예 맞습니다 참",
         "نعم صحيح بله درست हाँ हां सही जी כן נכון ใช่ จริง",
     ),
@@ -63,8 +64,10 @@ _SPACED_ABROAD = "|".join(
 _UNSPACED_ABROAD = "|".join(
     sorted((re.escape(word) for word in _WORDS_ABROAD if "぀" <= word[0] <= "鿿"), key=len)[::-1]
 )
+_IT_IS_ABROAD = r"(?:(?:das ist|es ist|c'est|es|è|é|isso é|это|dat is|det är|to)\s+)?"
 _FIRST_WORD_ABROAD = re.compile(
-    rf"\W*(?:({_SPACED_ABROAD})(?=[\s.,;:!،।]|\Z)|({_UNSPACED_ABROAD}))", re.IGNORECASE
+    rf"\W*(?:{_IT_IS_ABROAD}({_SPACED_ABROAD})(?=[\s.,;:!،।]|\Z)|({_UNSPACED_ABROAD}))",
+    re.IGNORECASE,
 )
 _PAIR = r"(?:yes\W+{0}\W+no|no\W+{0}\W+yes|true\W+{0}\W+false|false\W+{0}\W+true)"
 _BOTH = re.compile(
@@ -118,8 +121,7 @@ _JUDGED = re.compile(
 """A judgement of the question itself; searched for if neither yes nor no is said."""
 _APPROVALS = ("correct", "right", "accurate", "valid", "confirmed", "supported", "plausible")
 _ASSURED = re.compile(
-    r"\A\W*(?:(?P<no>(?:certainly|definitely|absolutely|of course|surely|probably|clearly"
-    r"|obviously) not"
+    r"\A\W*(?:(?P<no>(?:\w+ly|of course|in general|perhaps|maybe|as a rule) not"
     r"|no way|(?:this|that|it)(?: is|'s) (?:\w+ly )?not (?:the case|so|possible)"
     r"|not (?:at all|really|exactly|quite|entirely|necessarily|always|possible|true|correct)"
     r"|(?:i |we )?(?:do not|don't|doubt|hardly) (?:really )?(?:think|believe|it)\b(?: so)?"

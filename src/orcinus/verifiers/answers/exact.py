@@ -73,6 +73,10 @@ _BULLET = re.compile(
 )
 _SHORT_LINE = re.compile(r"\s*[^\s.:,;]+(?:[ -][^\s.:,;]+)?[.\s]*")
 _INLINE_NUMBER = re.compile(r"(?:\A|\s)\(?\d+[.)]\s+")
+_WE_GET = re.compile(
+    r"\A\W*(?:(?:so|thus|hence|therefore|then)[\s,]+)?(?:we|i|this|that|it)\s+(?:get|gets|have|obtain|gives?)\s",
+    re.IGNORECASE,
+)
 _IN_ORDER = re.compile(r",?\s(?:in\s(?:that|this)\sorder|respectively)\Z", re.IGNORECASE)
 _ORDER_IS = re.compile(
     r"\b(?:order|sorted|list|words)\b.*?\b(?:is|are|would\s+be|should\s+be|becomes?)\s+(\S.*)\Z",
@@ -348,7 +352,7 @@ def _end_of(text: str) -> str:
         return text
     if len(lines := _short_lines(text)) > 1:
         return "\n".join(lines)
-    line = last_line(text)
+    line = _WE_GET.sub("", last_line(text))
     after = line.rpartition(":")[2].strip() or line
     said = _ORDER_IS.search(after)
     return said[1] if said else after

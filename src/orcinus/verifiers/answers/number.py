@@ -83,6 +83,16 @@ _TOTAL = re.compile(
     r"\b(?:for|is|makes|has|have|are|was)\s+a\s+total\s+of\s+(?:about\s+|exactly\s+|only\s+)?\Z",
     re.IGNORECASE,
 )
+_BOTH_RIGHT = re.compile(
+    r"\b(?:both|equally|all)\s+(?:\w+\s+)?(?:possible|correct|valid|right|work|fit|answers|solutions)\b",
+    re.IGNORECASE,
+)
+_PARTITIVE = re.compile(
+    r"\bof\s+(?:the|his|her|their|its|your|my|our|these|those)\s+(?:original\s+|total\s+)?\Z",
+    re.IGNORECASE,
+)
+"""Before the whole of which a part is the answer: "25 of his 40 cards"."""
+_ARROW = re.compile(r"\s*(?:→|⇒|->|=>)\s*(?=[-+]?[$€£]?\d)")
 _TOTAL_BEHIND = re.compile(
     r"(?:\s+[a-z]+){0,2}\s+(?:in\s+total|altogether|in\s+all|overall)\b", re.IGNORECASE
 )
@@ -105,14 +115,14 @@ _CONCLUSION = re.compile(
     r"|i\.?e\.?|in\s+other\s+words|"
     r"equivalent\s+to|leaving|making|giving|totall?ing|so\s+that\s+makes|for\s+a\s+total\s+of"
     r"|but\s+i(?:'ll|'d|\s+will|\s+would)?\s+(?:say|pick|choose|guess|go\s+(?:with|for)|settle\s+on)"
-    r"|but\s+(?:\w+\s+){0,4}?it\s+is|with\s+\w+\s+"
+    r"|but\s+(?:\w+\s+){0,8}?it(?:\s+is|'s)|with\s+\w+\s+"
     r"\w+\s+it\s+is))\b|;(?!\s*(?:before|previously|originally|initially|at\s+first|because|since"
     r"|that\s+is|this\s+is)\b)",
     re.IGNORECASE,
 )
 """What a sentence says behind the last of these is what it arrives at."""
 _ASIDE = re.compile(
-    r",?\s(?:because|since)\s|,\s(?:who|whose|whom|where|when|while|whereas|as|compared)\s",
+    r"(?<!\bbut)(?<!\band)(?<!\bso),?\s(?:because|since|(?:after|before|when|while)\s+\w+ing)\s|,\s(?:who|whose|whom|where|when|while|whereas|as|compared)\s",
     re.IGNORECASE,
 )
 """Opens a clause that explains or compares: "14 more than Ann, who has 6"."""
@@ -238,6 +248,8 @@ def _is_denied(start: int, sentence: str) -> bool:
 
 def _result_of(sentence: str, text: str) -> FoundAnswer | None:
     """Find the result of a sentence of ``text``: after its last equals sign, or the best one."""
+    if "→" in sentence or "⇒" in sentence or ">" in sentence:
+        sentence = _ARROW.sub(" = ", sentence)
     if "=" in sentence:
         head, _, result = sentence.rpartition("=")
         match = NUMBER.search(result)
@@ -309,6 +321,7 @@ def _in_words(sentence: str) -> FoundAnswer | None:
 def _of_several(found: list[_Candidate], sentence: str, text: str) -> FoundAnswer:
     """Read a sentence with several numbers."""
     found = _before_a_purpose(_outside_brackets(found, sentence), sentence)
+    found = found[:1] + [one for one in found[1:] if not _PARTITIVE.search(sentence, 0, one.start)]
     if len(found) == 1:
         return FoundAnswer(
             found[0].text, "the only number that is not explained", confidence="only candidate"
@@ -319,6 +332,8 @@ def _of_several(found: list[_Candidate], sentence: str, text: str) -> FoundAnswe
         return FoundAnswer(
             ", ".join(one.text for one in found), "nothing but numbers", several=True
         )
+    if len({one.value for one in found}) > 1 and _BOTH_RIGHT.search(sentence):
+        return FoundAnswer(", ".join(one.text for one in found), "both called right", several=True)
     if either := _alternatives(found, sentence):
         return FoundAnswer(either, "two numbers", several=True)
     conclusion = _conclusion(sentence)

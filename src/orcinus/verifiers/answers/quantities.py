@@ -35,7 +35,7 @@ NUMBER = re.compile(
       | (?P<mixed>\d+)[\ -](?P<mn>\d+)/(?P<md>\d+)(?![\d/])
       | (?P<num>{_DIGITS})(?:[eE](?P<exp>[-+]?\d{{1,3}})(?!\w))?
         (?:\s?/\s?(?P<den>\d+(?:\.\d+)?)(?![\d/]))?
-    )(?!\d|\.\d|:\d\d\b|(?:st|nd|rd|th)\b)(?:(?P<percent>\s?\\?%|\s?(?:percent|per\scent)\b)|(?P<cents>\s?(?:(?:cents?|pence)\b|¢)))?
+    )(?!\d|\.\d|:\d|(?:st|nd|rd|th)\b)(?:(?P<percent>\s?\\?%|\s?(?:percent|per\scent)\b)|(?P<cents>\s?(?:(?:cents?|pence)\b|¢)))?
     (?:
         \s*(?:×|x|\*|\\times)\s*10\s?\^\s?\{{?(?P<power>[-+]?\d{{1,3}})\}}?
       | \s?\^\s?\{{?(?P<raised>\d{{1,2}})\}}?

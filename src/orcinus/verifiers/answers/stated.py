@@ -39,7 +39,8 @@ _LEADS_TO = re.compile(
 """The words before the answer at the end of a statement."""
 _GOES_ON = re.compile(
     r"""["')*]*(?:[\s.!]*\Z|\s*\(|,\s+(?!or\b|and\b|but\b|not\b)|\.\s
-        |\s+(?:because|since|which|who|that|where|when|as|for|after|before|during)\b)""",
+        |\s+(?:because|since|which|who|that|where|when|as|for|after|before|during)\b
+        |\s+(?:in|on|around|about)\s+(?:the\s+)?(?:\d|[A-Z][a-z]+\s\d))""",
     re.IGNORECASE | re.VERBOSE,
 )
 """What may follow the answer at the end of a statement."""
@@ -51,7 +52,7 @@ _OPENS = re.compile(
 """What may stand before the subject of a statement."""
 _VERB = re.compile(
     r"""["')*]*(?:\s*\([^()]*\))?\s+(?:(?:also|first|then|actually|really|probably|likely)\s+)?
-        (?:(?:is|are|was|were|has|have|had|will|would|can|does|did|do)(?!\s*(?:n't|n’t)|\s+(?:not|never
+        (?:(?:is|are|was|were|has|have|had|will|would|can|does|did|do|ist|war|est|es|era|fue|è|é)(?!\s*(?:n't|n’t)|\s+(?:not|never
             |wrong|incorrect|false|out|my\s+first|often|sometimes|also)\b)
           |wrote|won|made|built|led|sang|took|gave|became|began|found|ran|came|went|said|kept|held
           |beat|threw|caught|got|knew|taught|drew|shot|fell|lost|makes|wins|leads|has|means|fits

@@ -76,7 +76,8 @@ _JSON = re.compile(
     re.IGNORECASE,
 )
 _ONLY_VALUE = re.compile(
-    r"(?:\A|\n)[ \t]*\{\s*\"\w{1,40}\"\s*:\s*(\"(?:[^\"\\]|\\.)*\"|\[[^\]]*\]|[^,{}\[\]\n]+)\s*\}[\s`]*\Z"
+    r"(?:\A|\n)[ \t]*\{\s*\"\w{1,40}\"\s*:\s*"
+    r"(\"(?:[^\"\\]|\\.)*\"|\[[^\]]*\]|[^,{}\[\]\n]+)\s*\}[\s`]*\Z"
 )
 """The value of a JSON object with one key, as the whole answer."""
 _MARKER = re.compile(
