@@ -10,7 +10,9 @@ the same values; what quantization has lost stays lost.
 import hashlib
 import shutil
 import tempfile
+from contextlib import redirect_stderr
 from functools import cache
+from io import StringIO
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -64,11 +66,13 @@ def _convert(file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    bars = redirect_stderr(StringIO())  # Transformers' progress bars
     try:
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        model = AutoModelForCausalLM.from_pretrained(
-            file.parent, gguf_file=file.name, dtype=torch.float32
-        )
+        with bars:
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            model = AutoModelForCausalLM.from_pretrained(
+                file.parent, gguf_file=file.name, dtype=torch.float32
+            )
     except (ValueError, KeyError, IndexError, RuntimeError, NotImplementedError) as error:
         raise ConfigError(
             f"{file}: Transformers cannot read this GGUF file: {one_line(str(error))}"
@@ -76,5 +80,6 @@ def _convert(file: Path, folder: Path) -> None:
     # The weights are plain numbers now; with these two the model would refuse to be saved.
     del model.config.quantization_config
     vars(model)["hf_quantizer"] = None
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with bars:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
