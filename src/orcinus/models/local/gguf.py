@@ -12,8 +12,8 @@ import shutil
 import tempfile
 from contextlib import redirect_stderr
 from functools import cache
-from io import StringIO
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
 from orcinus.core.errors import ConfigError, MissingExtraError, one_line
