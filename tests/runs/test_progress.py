@@ -1,10 +1,12 @@
 """The progress of a run, as another process reads it."""
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
+from orcinus.core.secrets import remember
 from orcinus.runs.context import Silent
 from orcinus.runs.progress import followed, live, state_of
 
@@ -32,17 +34,30 @@ def test_rates_do_not_count_what_came_from_the_ledger(
     assert found.per_second == pytest.approx(10 / (found.updated - found.started))
 
 
-def test_a_failed_run_leaves_its_last_progress(tmp_path: Path) -> None:
-    def fail() -> None:
-        with followed(Silent(), tmp_path) as progress:
+def stop_in(folder: Path, error: BaseException) -> None:
+    def work() -> None:
+        with followed(Silent(), folder) as progress:
             progress.start("teach", 100)
-            raise RuntimeError
+            raise error
 
-    with pytest.raises(RuntimeError):
-        fail()
+    with pytest.raises(type(error)):
+        work()
+
+
+def test_a_failed_run_leaves_its_last_progress_and_its_error(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text(str(os.getpid()), encoding="utf-8")
+    remember("kept-out-of-progress-1234")
+    stop_in(tmp_path, RuntimeError("the teacher\nrefuses kept-out-of-progress-1234"))
     found = live(tmp_path)
     assert found is not None
-    assert found.what == "teach"
+    assert (found.what, state_of(tmp_path)) == ("teach", "failed")
+    assert found.error == "the teacher refuses [secret]"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), asyncio.CancelledError()])
+def test_an_interruption_is_no_failure(tmp_path: Path, error: BaseException) -> None:
+    stop_in(tmp_path, error)
+    assert state_of(tmp_path) == "stopped"
 
 
 def test_a_run_is_running_while_its_process_is(tmp_path: Path) -> None:
@@ -53,9 +68,10 @@ def test_a_run_is_running_while_its_process_is(tmp_path: Path) -> None:
         for other in ("999999999", f"{os.getpid()} 1", "x"):
             (tmp_path / ".lock").write_text(other, encoding="utf-8")
             assert state_of(tmp_path) == "stopped"
-    (tmp_path / "report-1").mkdir()
-    (tmp_path / "report-1" / "_done").touch()
-    assert state_of(tmp_path) == "finished"
+    for step, state in (("teach-1", "ended"), ("report-1", "finished")):
+        (tmp_path / step).mkdir()
+        (tmp_path / step / "_done").touch()
+        assert state_of(tmp_path) == state
 
 
 def test_a_folder_that_cannot_be_written_stops_no_run(tmp_path: Path) -> None:

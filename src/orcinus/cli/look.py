@@ -2,7 +2,7 @@
 
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -12,6 +12,9 @@ from orcinus.cli import options as flags
 from orcinus.cli.options import run_async
 from orcinus.core.errors import ConfigError
 from orcinus.runs import layout
+
+if TYPE_CHECKING:
+    from orcinus.runs.progress import Live
 
 
 def status(
@@ -32,9 +35,13 @@ def status(
         flags.print_json(found)
         return
     console = flags.out_console()
+    console.print(f"{found.run}: {found.state}", style="bold", markup=False)
+    if found.live is not None:
+        console.print(_phase(found.live), markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("step", "state", "time", "result"):
-        table.add_column(column)
+    for column in ("step", "state", "time"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("result", ratio=1)
     for row in found.steps:
         table.add_row(row.step, row.state, row.time, escape(row.summary))
     console.print(table)
@@ -45,9 +52,26 @@ def status(
             f"{spend.tokens_in:,} tokens in, {spend.tokens_out:,} out, ${spend.cost_usd:,.4f}",
             markup=False,
         )
+    if found.student is not None:
+        console.print(f"student: {found.student}", markup=False, soft_wrap=True)
     for batch in read_journal((ledger or runs / layout.LEDGER).parent / layout.BATCHES):
         if batch.state.progress in ("prepared", "sent"):
             console.print(f"at the provider: {batch_line(batch)}", markup=False, soft_wrap=True)
+
+
+def _phase(now: "Live") -> str:
+    """Return how far the current phase is, with the time left or the error that stopped it."""
+    from orcinus.runs.progress import in_minutes
+
+    if now.error:
+        return f"failed: {now.error}"
+    counts = f"{now.done:,}" if now.total is None else f"{now.done:,} of {now.total:,}"
+    line = f"{now.what or 'starting'}: {counts}, {now.per_second:,.1f}/s"
+    if now.detail:
+        line += f", {now.detail}"
+    if now.seconds_left and not now.stopped:
+        line += f", about {in_minutes(now.seconds_left)} left"
+    return line
 
 
 def show(

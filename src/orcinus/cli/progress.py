@@ -48,6 +48,7 @@ class Bars(PhaseCounter):
         self.count(n, cost_usd, recalled)
         if self._task is not None:
             detail = f"{self.rate():,.1f}/s" + (f" ${self.cost_usd:,.4f}" if self.cost_usd else "")
+            detail += f" {self.text}" if self.text else ""
             self._bars.update(self._task, advance=n, detail=detail)
 
     def note(self, text: str) -> None:
@@ -91,6 +92,7 @@ class Events(PhaseCounter):
                     "recalled": self.recalled,
                     "per_second": round(self.rate(), 2),
                     "cost_usd": self.cost_usd,
+                    "detail": self.text,
                 }
             )
 

@@ -21,6 +21,12 @@ _UNSAFE = re.compile(
 )
 
 _MARKDOWN = (("&", "&amp;"), ("|", "\\|"), ("[", "\\["), ("<", "&lt;"), ("`", "'"))
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
+"""A text that a spreadsheet takes for a number, which does no harm."""
+_FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Characters, also in full width, with which a spreadsheet's formula can begin."""
+_BLANKS = ("\t", "\r", "\n")
+"""Blanks at the start of a cell that some spreadsheets drop, and then read a formula."""
 _BLOCKS = ("#", ">", "- ", "+ ", "* ", "---", "===", "~~~")
 """At the start of a line: a heading, a quotation, a list, a rule, a block of code."""
 
@@ -39,6 +45,16 @@ def markdown_text(text: object) -> str:
     for character, escaped in _MARKDOWN:
         plain = plain.replace(character, escaped)
     return f"\\{plain}" if plain.startswith(_BLOCKS) else plain
+
+
+def spreadsheet_cell(value: object) -> object:
+    """Return a value that no spreadsheet takes for a formula: texts like ``=1+1`` get a quote."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    if _NUMBER.fullmatch(text):
+        return text
+    return f"'{text}" if text.lstrip().startswith(_FORMULAS) or text.startswith(_BLANKS) else text
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -30,6 +30,12 @@ class Progress(Protocol):
         ...
 
 
+def show_detail(progress: Progress, text: str) -> None:
+    """Have a Progress show a text beside its count, if it has a method ``detail`` for that."""
+    if (show := getattr(progress, "detail", None)) is not None:
+        show(text)
+
+
 class Silent:
     """A Progress that reports nothing."""
 

@@ -1,19 +1,19 @@
 """Read how far a run is from its folder and the ledger, also while another process writes them."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import orjson
 
 from orcinus.runs import layout
 from orcinus.runs.folders import finish_time, summary_of
 from orcinus.runs.ledger import Ledger, SpendRow
+from orcinus.runs.progress import Live, RunState, live, state_of
 
-SHOWN_VALUES = 6
-"""Values. A summary table with more of them is shown only in the report."""
 State = Literal["done", "started"]
 
 
@@ -23,9 +23,17 @@ class StepStatus:
 
     step: str
     state: State
-    time: str
-    """Seconds taken, as text; empty before the step is done."""
+    seconds: float | None
+    """Seconds taken; None before the step is done."""
     summary: str
+    """The result in a few words."""
+    result: Mapping[str, Any]
+    """The step's own figures; empty before it is done."""
+
+    @property
+    def time(self) -> str:
+        """``seconds`` as text; empty before the step is done."""
+        return "" if self.seconds is None else f"{self.seconds:,.1f} s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +41,11 @@ class RunStatus:
     """The state of a run's steps, and its spending."""
 
     run: str
+    state: RunState
+    live: Live | None
+    """How far the current phase is, or was when the run stopped; None for a run that has ended."""
+    student: str | None
+    """Folder of the trained student; None before there is one."""
     steps: tuple[StepStatus, ...]
     spend: tuple[SpendRow, ...]
 
@@ -45,7 +58,15 @@ def run_status(run_dir: Path, ledger_path: Path) -> RunStatus:
     if ledger_path.exists():
         with Ledger(ledger_path, read_only=True) as ledger:
             spend = tuple(_sum_over_tasks(ledger.spend(run_dir.name)))
-    return RunStatus(run=run_dir.name, steps=tuple(map(_step_status, folders)), spend=spend)
+    student = run_dir / layout.STUDENT
+    return RunStatus(
+        run=run_dir.name,
+        state=state_of(run_dir),
+        live=live(run_dir),
+        student=str(student) if student.exists() else None,
+        steps=tuple(map(_step_status, folders)),
+        spend=spend,
+    )
 
 
 def _sum_over_tasks(rows: list[SpendRow]) -> Iterator[SpendRow]:
@@ -73,37 +94,87 @@ def _step_and_model(row: SpendRow) -> tuple[str, str]:
 def _step_status(folder: Path) -> StepStatus:
     name = folder.name.rpartition("-")[0]
     if not (folder / layout.DONE).exists():
-        return StepStatus(step=name, state="started", time="", summary=_last_loss(folder))
+        return StepStatus(
+            step=name, state="started", seconds=None, summary=_last_loss(folder), result={}
+        )
     record = summary_of(folder)
     return StepStatus(
         step=name,
         state="done",
-        time=f"{record['seconds']:.1f} s",
-        summary=_in_one_line(record["summary"]),
+        seconds=record["seconds"],
+        summary=in_few_words(name, record["summary"]),
+        result=record["summary"],
     )
 
 
-def _in_one_line(summary: Mapping[str, Any]) -> str:
-    """Return the numbers and short texts of a summary in one line."""
-    parts = []
-    for key, value in summary.items():
-        if isinstance(value, bool | int | str):
-            parts.append(f"{key} {value:,}" if type(value) is int else f"{key} {value}")
-        elif isinstance(value, float):
-            parts.append(f"{key} {value:.3f}")
-        elif _is_small_table(value):
-            parts.append(
-                f"{key} " + ", ".join(f"{name} {item:.3g}" for name, item in value.items())
-            )
-    return "; ".join(parts)
+def in_few_words(step: str, result: Mapping[str, Any]) -> str:
+    """Return what a finished step came to, from its summary: ``173 of 180 traces kept``."""
+    try:
+        return _WORDS.get(step.partition("-")[0], _numbers)(result)
+    except (KeyError, TypeError, ValueError):
+        return _numbers(result)  # a step of an older release
 
 
-def _is_small_table(value: object) -> TypeGuard[dict[str, float]]:
-    return (
-        isinstance(value, dict)
-        and 0 < len(value) <= SHOWN_VALUES
-        and all(isinstance(item, int | float) for item in value.values())
+def _sampled(result: Mapping[str, Any]) -> str:
+    totals = Counter[str]()
+    for counts in result["tasks"].values():
+        totals.update(counts)
+    parts = (f"{number:,} {name.replace('_', ' ')}" for name, number in totals.items())
+    return f"{len(result['tasks']):,} tasks: {', '.join(parts)}"
+
+
+def _probed(result: Mapping[str, Any]) -> str:
+    parts = [f"{name} {100 * share:.0f} %" for name, share in result["accuracy"].items()]
+    return f"{result['attempts']:,} answers: {', '.join(parts)}"
+
+
+def _assigned(result: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} for {number:,}" for name, number in result["chosen"].items())
+
+
+def _taught(result: Mapping[str, Any]) -> str:
+    words = f"{result['right']:,} of {result['attempts']:,} traces right"
+    return f"{words}, {result['errors']:,} calls failed" if result["errors"] else words
+
+
+def _curated(result: Mapping[str, Any]) -> str:
+    return f"{result['kept']:,} of {result['traces']:,} traces kept"
+
+
+def _trained(result: Mapping[str, Any]) -> str:
+    return "; ".join(
+        f"{name}: {stage['optimizer_steps']:,} optimizer steps, "
+        f"loss {stage['first_loss']:.3f} → {stage['last_loss']:.3f}"
+        for name, stage in result["stages"].items()
     )
+
+
+def _evaluated(result: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{arm.replace('_', ' ')} {'–' if mean is None else f'{100 * mean:.1f} %'}"
+        for arm, mean in result["macro"].items()
+    )
+
+
+def _numbers(result: Mapping[str, Any]) -> str:
+    """Return the whole numbers of a summary."""
+    return ", ".join(
+        f"{value:,} {key.replace('_', ' ')}" for key, value in result.items() if type(value) is int
+    )
+
+
+_WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "sample": _sampled,
+    "probe": _probed,
+    "assign": _assigned,
+    "teach": _taught,
+    "curate": _curated,
+    "erase": lambda result: f"{result['lessons']:,} lessons",
+    "train": _trained,
+    "evaluate": _evaluated,
+    "report": lambda result: "report.html",
+}
+"""By verb, how to say a step's result."""
 
 
 def _last_loss(folder: Path) -> str:

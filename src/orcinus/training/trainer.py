@@ -30,7 +30,7 @@ from transformers import (
 
 from orcinus.core.errors import StepError
 from orcinus.runs import layout
-from orcinus.runs.context import Progress
+from orcinus.runs.context import Progress, show_detail
 from orcinus.training.batches import PackedRows, collate
 from orcinus.training.distributed import processes
 from orcinus.training.forward import add_objective_forward, unwrap_peft
@@ -198,6 +198,7 @@ class _LossLog(TrainerCallback):
         if state.is_world_process_zero:
             with self._path.open("ab") as file:
                 file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+        show_detail(self._progress, f"loss {loss:.3f}")
         self._progress.advance()
 
     def losses(self) -> list[float]:

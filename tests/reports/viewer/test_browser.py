@@ -23,6 +23,7 @@ PAGES = {
     "report": "runs/small/report",
     "attempts": "runs/small/attempts?words=answer",
     "nothing": "runs/small/attempts?words=nowhere",
+    "questions": "runs/small/questions?against=before&after=same",
     "lessons": "runs/small/lessons",
     "compared": "compare?run=small&run=longer",
     "problem": "runs/nobody",
@@ -85,6 +86,24 @@ def test_a_reader_compares_two_runs(tab: Tab, address: str) -> None:
     assert tab.problems == []
 
 
+def test_a_reader_sorts_the_runs_by_a_column(tab: Tab, address: str) -> None:
+    names = "[...document.querySelectorAll('td strong')].map(e => e.textContent).join()"
+    tab.open(address)
+    tab.click("th button", "run")
+    tab.until(f"{names} === 'small,longer'")
+    tab.click("th button", "run")
+    tab.until(f"{names} === 'longer,small'")
+    assert tab.value("document.querySelectorAll('[aria-sort=ascending]').length") == 1
+    assert tab.problems == []
+
+
+def test_a_figure_of_the_report_leads_to_its_answers(tab: Tab, address: str) -> None:
+    tab.open(address + PAGES["report"])
+    tab.click("#scores tbody a")
+    heading(tab, "Attempts")
+    assert tab.value("location.search") == "?step=evaluate&role=before"
+
+
 def test_what_a_model_wrote_does_not_run(tab: Tab, address: str) -> None:
     for path in ("runs/small/attempts?step=teach", "runs/small/lessons"):
         tab.open(address + path)
@@ -113,7 +132,7 @@ def test_even_unescaped_a_script_would_not_run(tab: Tab, address: str) -> None:
 def deeper(tab: Tab, address: str) -> dict[str, str]:
     """Return the pages, with one attempt and one lesson added."""
     found = {}
-    for name in ("attempts", "lessons"):
+    for name in ("attempts", "lessons", "questions"):
         tab.open(address + PAGES[name])
         found[f"one of {name}"] = tab.value("document.querySelector('.rows a').href").removeprefix(
             address
@@ -164,8 +183,8 @@ def test_a_reader_without_a_mouse_sees_where_they_are_and_gets_everywhere(
         assert tab.value("getComputedStyle(document.activeElement).outlineStyle !== 'none'"), seen
     assert seen == sorted(set(seen)), "in the order of the page"
     tab.open(address)
-    tab.key("Tab", 9)
-    tab.key("Tab", 9)
+    while not tab.value("document.activeElement.matches('input')"):
+        tab.key("Tab", 9)
     tab.key(" ", 32, " ")
     tab.until("document.querySelectorAll('input:checked').length === 1")
     tab.open(address + PAGES["report"])

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from orcinus.core.types import Judged
+from orcinus.reports.viewer.attempt_columns import sources_of
 from orcinus.reports.viewer.index import (
     ROWS_PER_PAGE,
     AttemptIndex,
     AttemptQuery,
     query_of,
-    sources_of,
 )
 from orcinus.runs import tables
 from orcinus.runs.folders import finished_steps

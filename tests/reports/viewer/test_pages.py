@@ -1,8 +1,10 @@
 """The viewer's pages over HTTP: the real command serves real runs."""
 
+import csv
 import hashlib
 import html
 import http.client
+import io
 import re
 import signal
 import subprocess
@@ -13,11 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from tests.conftest import table_rows, write_recipe
+from tests.conftest import table_rows, text_of, write_recipe
 from tests.pipeline.test_run import orcinus
 from tests.reports.viewer.hostile import SCRIPT
 
-from orcinus.reports.viewer.index import sources_of
+from orcinus.core.results import ARMS
+from orcinus.evaluation.scores import latest_scores
+from orcinus.reports.viewer.attempt_columns import sources_of
 from orcinus.runs import tables
 from orcinus.runs.folders import finished_steps
 from orcinus.runs.lineage import trace_lesson
@@ -66,8 +70,14 @@ def every_kind(workspace: Path) -> list[str]:
         "runs/small/attempts",
         "runs/small/attempts?words=answer&order=longest",
         f"runs/small/attempts/{teach.name}/attempts/0",
+        f"runs/small/attempts/{teach.name}/attempts/1?step=teach&at=1",
+        "runs/small/attempts.csv?step=teach",
+        "runs/small/questions",
+        "runs/small/questions?against=before&after=same",
+        f"runs/small/question?task={lesson.task}&id={lesson.example_id}",
+        "runs/small/files/report.json",
         "runs/small/lessons",
-        f"runs/small/lessons/{lesson.id}",
+        f"runs/small/lessons/{lesson.id}?at=0",
         "style.css",
         "page.js",
     ]
@@ -162,6 +172,9 @@ def test_nothing_outside_the_runs_can_be_named(workspace: Path, address: str) ->
         f"runs/small/attempts/{teach.name}/..%2Fattempts/0",
         f"runs/small/attempts/{teach.name}/attempts/99999999",
         "runs/small/lessons/nobody",
+        "runs/small/files/.lock",
+        "runs/small/files/..%2Fledger.sqlite",
+        "runs/small/question?task=sums&id=nobody",
         "runs/small/nothing",
         "..%2f..%2fetc%2fpasswd",
     ):
@@ -224,6 +237,84 @@ def test_runs_are_compared_on_the_questions_they_share(workspace: Path, address:
     ]
     (evaluated,) = finished_steps(workspace / "runs" / "small", "evaluate")
     assert int(row[5]) == tables.count_rows(evaluated / "attempts-before.parquet")
+
+
+def test_a_recipes_differences_are_shown_key_by_key(address: str) -> None:
+    rows = table_rows(page(f"{address}compare?run=small&run=longer"))
+    assert ["train.stages[0].epochs", "1", "2"] in rows
+    assert not [row for row in rows if row and row[0] == "name"]
+
+
+def test_questions_that_training_repaired_or_lost_are_those_of_the_comparison(
+    workspace: Path, address: str
+) -> None:
+    run = workspace / "runs" / "small"
+    scores = latest_scores(run)
+    assert scores is not None
+    for row in scores.comparisons:
+        if row.task is None:
+            for change, expected in (("better", row.repairs), ("worse", row.regressions)):
+                text = page(f"{address}runs/small/questions?against={row.b}&after={change}")
+                assert f"{expected} questions" in text_of(text)
+                assert text.count('<li><a href="') == expected
+
+
+def test_a_question_shows_every_arms_answer_and_leads_to_the_next(
+    workspace: Path, address: str
+) -> None:
+    listed = page(f"{address}runs/small/questions")
+    first, second = re.findall(r'href="([^"]*/question\?[^"]*)"', listed)[:2]
+    text = page(urllib.parse.urljoin(address, html.unescape(first)))
+    (evaluated,) = finished_steps(workspace / "runs" / "small", "evaluate")
+    asked = urllib.parse.parse_qs(urllib.parse.urlsplit(html.unescape(first)).query)
+    for arm, name in ARMS.items():
+        [judged] = [
+            item
+            for item in tables.read_judged(evaluated / f"attempts-{arm}.parquet")
+            if [item.attempt.task, item.attempt.example_id] == [*asked["task"], *asked["id"]]
+        ]
+        assert html.escape(judged.attempt.text) in text or judged.attempt.text in text
+        assert name in text
+    link = re.search(r'href="([^"]*)" rel="next"', text)
+    assert link is not None
+    assert html.unescape(second).endswith(html.unescape(link[1]))
+
+
+def test_attempts_and_lessons_lead_to_the_next_of_their_list(address: str) -> None:
+    for path in ("attempts?order=longest", "lessons"):
+        listed = page(f"{address}runs/small/{path}")
+        links = re.findall(r'<li><a href="([^"]*)"', listed)
+        text = page(urllib.parse.urljoin(address, html.unescape(links[1])))
+        found = {
+            which: urllib.parse.urljoin(
+                urllib.parse.urljoin(address, html.unescape(links[1])), html.unescape(link)
+            )
+            for link, which in re.findall(r'href="([^"]*)" rel="(prev|next)"', text)
+        }
+        expected = [urllib.parse.urljoin(address, html.unescape(links[i])) for i in (0, 2)]
+        assert [found["prev"], found["next"]] == expected
+
+
+def test_a_reports_figures_lead_to_the_attempts_behind_them(address: str) -> None:
+    text = page(f"{address}runs/small/report")
+    links = {html.unescape(link) for link in re.findall(r'href="([a-z]+\?[^"]*)"', text)}
+    assert {link.partition("?")[0] for link in links} == {"attempts", "questions", "question"}
+    for link in sorted(links)[:40:4]:
+        page(f"{address}runs/small/{link}")
+    in_file = (text.count("data-view"), text.count("http"))
+    assert in_file == (0, text.count("http-equiv"))
+
+
+def test_attempts_are_downloaded_as_a_table_without_formulas(workspace: Path, address: str) -> None:
+    status, headers, text = ask(f"{address}runs/small/attempts.csv?step=teach")
+    assert status == 200
+    assert headers["content-disposition"].startswith("attachment")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    (teach,) = finished_steps(workspace / "runs" / "small", "teach")
+    assert [row["example"] for row in rows] == [
+        item.attempt.example_id for item in tables.read_judged(teach / "attempts.parquet")
+    ]
+    assert all(row["step"] == "teach" for row in rows)
 
 
 def test_only_the_chosen_runs_are_shown(workspace: Path) -> None:

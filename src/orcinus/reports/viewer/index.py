@@ -18,14 +18,22 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from orcinus.reports.viewer.attempt_columns import (
+    FILTERS,
+    I64,
+    AttemptColumns,
+    Flags,
+    Order,
+    Part,
+    Source,
+)
 from orcinus.runs import tables
 
 ROWS_PER_PAGE = 50
@@ -40,33 +48,25 @@ INDEX_WAIT_S = 1.0
 """Seconds that a search waits for the index of words: enough for a few thousand attempts."""
 SEARCH_WAIT_S = 0.12
 """Seconds that a page waits for a search, of the 0.2 s in which it should answer."""
-I64 = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
-Order = Literal["first", "longest", "shortest", "costliest"]
-FILTERS = ("step", "role", "task", "strategy", "finish", "verdict")
-"""The columns with few values, of which a reader picks one."""
+
+def _shortened(column: str) -> str:
+    """Return SQL for the beginning of a text, with "…" where something is left out."""
+    return (
+        f"CASE WHEN length({column}) > {PREVIEW_CHARACTERS} "
+        f"THEN left({column}, {PREVIEW_CHARACTERS}) || ' …' ELSE {column} END"
+    )
+
+
 _FILL = f"""
     SELECT id, example_id, task, strategy, finish,
         CASE WHEN value IS NULL THEN 'not judged' WHEN value >= 1 THEN 'right'
              WHEN value <= 0 THEN 'wrong' ELSE 'partly right' END AS verdict,
         coalesce(tokens_out, 0)::BIGINT AS tokens_out, coalesce(cost_usd, 0)::DOUBLE AS cost_usd,
-        left(messages[-1].content, {PREVIEW_CHARACTERS}) AS question,
-        left(coalesce(error, text), {PREVIEW_CHARACTERS}) AS preview
+        {_shortened("messages[-1].content")} AS question,
+        {_shortened("coalesce(error, text)")} AS preview
     FROM read_parquet($path)
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """One finished table of attempts."""
-
-    path: Path
-    step: str
-    role: str
-    """``student``, ``teacher``, or the arm of an evaluation."""
-    stamp: int
-    """Time of the last change in nanoseconds: differs when the file was replaced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,117 +104,6 @@ class AttemptPage:
     """Attempts of the run."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
-    """Consecutive rows of one table."""
-
-    source: Source
-    first: int
-    """Number of the first row among all attempts."""
-    row: int
-    """Number of the first row in its table."""
-    shown: pa.RecordBatch
-    """What a list shows of each row; mapped from a file."""
-
-
-class _Attempts:
-    """The columns of all attempts together; replaced as a whole when a table is added."""
-
-    def __init__(self, parts: Sequence[_Part]) -> None:
-        self.parts = tuple(parts)
-        self.starts = np.array([part.first for part in parts], dtype=np.int64)
-        self.total = parts[-1].first + len(parts[-1].shown) if parts else 0
-        self._codes: dict[str, NDArray[np.uint16]] = {}
-        self.values: dict[str, list[tuple[str, int]]] = {}
-        """(value, number of attempts) by filter."""
-        self._code_of: dict[str, dict[str, int]] = {}
-        for name in FILTERS:
-            self._encode(name)
-        tokens = np.concatenate(
-            [np.array([], np.int64), *(part.shown["tokens_out"].to_numpy() for part in parts)]
-        )
-        cost = np.concatenate(
-            [np.array([]), *(part.shown["cost_usd"].to_numpy() for part in parts)]
-        )
-        # Sorting a million numbers takes longer than a page may, so it is done once.
-        self._orders: Mapping[Order, I64] = {
-            "longest": np.argsort(-tokens, kind="stable"),
-            "shortest": np.argsort(tokens, kind="stable"),
-            "costliest": np.argsort(-cost, kind="stable"),
-        }
-
-    def _encode(self, name: str) -> None:
-        columns = [_column(part, name) for part in self.parts]
-        encoded = pa.chunked_array(columns, pa.string()).dictionary_encode().unify_dictionaries()
-        names: list[str] = encoded.chunk(0).dictionary.to_pylist() if columns else []
-        codes = np.concatenate(
-            [
-                np.array([], np.uint16),
-                *(c.indices.to_numpy().astype(np.uint16) for c in encoded.chunks),
-            ]
-        )
-        counts = np.bincount(codes, minlength=len(names)).tolist()
-        self._codes[name] = codes
-        self._code_of[name] = {value: code for code, value in enumerate(names)}
-        self.values[name] = sorted(zip(names, counts, strict=True))
-
-    def with_value(self, name: str, value: str) -> Flags:
-        """Return a flag for each attempt: whether it has this value in one of ``FILTERS``."""
-        code = self._code_of[name].get(value)
-        return np.zeros(self.total, bool) if code is None else self._codes[name] == code
-
-    def sort(self, wanted: Flags | None, order: Order) -> I64:
-        """Return the numbers of the wanted attempts in order; None wants all."""
-        if order == "first":
-            return np.arange(self.total) if wanted is None else np.flatnonzero(wanted)
-        numbers = self._orders[order]
-        return numbers if wanted is None else numbers[wanted[numbers]]
-
-    def with_identity(self, identity: str) -> Flags:
-        """Return a flag for each attempt: whether its id or its example's begins like this."""
-        found = [
-            pc.or_(
-                pc.starts_with(part.shown["id"], identity),
-                pc.starts_with(part.shown["example_id"], identity),
-            )
-            for part in self.parts
-        ]
-        return np.concatenate(
-            [np.array([], bool), *(flags.to_numpy(zero_copy_only=False) for flags in found)]
-        )
-
-    def of_example(self, task: str, example_id: str) -> list[int]:
-        """Return the numbers of the attempts at an example."""
-        found: list[int] = []
-        for part in self.parts:
-            at_it = np.flatnonzero(
-                pc.equal(part.shown["example_id"], example_id).to_numpy(zero_copy_only=False)
-            )
-            found += [
-                part.first + i for i in at_it.tolist() if part.shown["task"][i].as_py() == task
-            ]
-        return found
-
-    def row(self, number: int) -> dict[str, Any]:
-        """Return what a list shows of an attempt."""
-        part = self.parts[int(np.searchsorted(self.starts, number, "right")) - 1]
-        place, source = number - part.first, part.source
-        return {
-            "folder": source.path.parent.name,
-            "file": source.path.stem,
-            "row": part.row + place,
-            "step": source.step,
-            "role": source.role,
-            **part.shown.slice(place, 1).to_pylist()[0],
-        }
-
-
-def _column(part: _Part, name: str) -> pa.Array:
-    if name in ("step", "role"):
-        return pa.repeat(pa.scalar(getattr(part.source, name), pa.string()), len(part.shown))
-    return pc.fill_null(part.shown[name].cast(pa.string()), "")
-
-
 class _Search:
     """A search for words, from the first attempt to the last one that is indexed."""
 
@@ -225,33 +114,6 @@ class _Search:
         self.upto = 0
         """Attempts searched so far."""
         self.thread: threading.Thread | None = None
-
-
-def sources_of(run_dir: Path) -> tuple[Source, ...]:
-    """Return a run's finished tables of attempts: the latest of each step, the oldest first."""
-    latest: dict[str, Path] = {}
-    for folder in sorted(
-        (path for path in run_dir.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime
-    ):
-        name = folder.name.rpartition("-")[0]
-        if name in ("probe", "trial", "assign", "teach", "evaluate"):
-            latest[name] = folder
-    found = []
-    for step, folder in latest.items():
-        for path in folder.glob("*.parquet"):
-            if path.stem in ("attempts", "confirm") or path.stem.startswith("attempts-"):
-                found.append(
-                    Source(
-                        path=path, step=step, role=_role(step, path), stamp=path.stat().st_mtime_ns
-                    )
-                )
-    return tuple(sorted(found, key=lambda source: (source.stamp, source.path)))
-
-
-def _role(step: str, path: Path) -> str:
-    if step == "evaluate":
-        return path.stem.removeprefix("attempts-")
-    return "teacher" if step == "teach" else "student"
 
 
 def query_of(words: str) -> str:
@@ -281,7 +143,7 @@ class AttemptIndex:
         self.sources: tuple[Source, ...] = ()
         self.searchable = 0
         """Attempts, from the first, whose words are in the index."""
-        self._attempts = _Attempts([])
+        self._attempts = AttemptColumns([])
         self._searches: OrderedDict[str, _Search] = OrderedDict()
         self._latest: _Search | None = None
         with _Connection(self._words, write=True) as words:
@@ -309,7 +171,7 @@ class AttemptIndex:
                 parts = list(self._attempts.parts)
                 for source in new:
                     parts += self._add(source, sum(len(part.shown) for part in parts))
-                self._attempts = _Attempts(parts)
+                self._attempts = AttemptColumns(parts)
                 self.sources = tuple(sources)
             if self.searchable < self._attempts.total and (
                 self._builder is None or not self._builder.is_alive()
@@ -320,7 +182,7 @@ class AttemptIndex:
                 self._builder.start()
             return True
 
-    def _add(self, source: Source, first: int) -> Iterator[_Part]:
+    def _add(self, source: Source, first: int) -> Iterator[Part]:
         """Write what a list shows of a table's attempts to a file, and map it into memory."""
         import duckdb
 
@@ -339,7 +201,7 @@ class AttemptIndex:
         row = 0
         for number in range(mapped.num_record_batches):
             shown = mapped.get_batch(number)
-            yield _Part(source=source, first=first + row, row=row, shown=shown)
+            yield Part(source=source, first=first + row, row=row, shown=shown)
             row += len(shown)
 
     @property
@@ -419,6 +281,36 @@ class AttemptIndex:
     def find(self, query: AttemptQuery) -> AttemptPage:
         """Return one page of the attempts that meet every condition."""
         attempts = self._attempts
+        ordered, searched = self._select(query, attempts)
+        page = min(query.page, max(0, len(ordered) - 1) // ROWS_PER_PAGE)
+        first = ROWS_PER_PAGE * page
+        rows = tuple(map(attempts.row, ordered[first : first + ROWS_PER_PAGE].tolist()))
+        indexed = min(self.searchable, attempts.total)
+        return AttemptPage(
+            rows=rows,
+            page=page,
+            count=len(ordered),
+            searched=searched,
+            indexed=indexed,
+            total=attempts.total,
+        )
+
+    def at_places(self, query: AttemptQuery, places: Sequence[int]) -> list[dict[str, Any] | None]:
+        """Return the attempts at these places of a query's whole list; None outside of it."""
+        attempts = self._attempts
+        ordered, _ = self._select(query, attempts)
+        return [
+            attempts.row(int(ordered[place])) if 0 <= place < len(ordered) else None
+            for place in places
+        ]
+
+    def every(self, query: AttemptQuery, most: int) -> list[dict[str, Any]]:
+        """Return the first ``most`` attempts that meet every condition."""
+        attempts = self._attempts
+        return list(map(attempts.row, self._select(query, attempts)[0][:most].tolist()))
+
+    def _select(self, query: AttemptQuery, attempts: AttemptColumns) -> tuple[I64, int]:
+        """Return the numbers of the attempts that match, in order, and how many were searched."""
         conditions = [
             attempts.with_value(name, value) for name in FILTERS if (value := getattr(query, name))
         ]
@@ -436,19 +328,7 @@ class AttemptIndex:
         wanted = None
         for condition in conditions:
             wanted = condition if wanted is None else wanted & condition
-        ordered = attempts.sort(wanted, query.order)
-        page = min(query.page, max(0, len(ordered) - 1) // ROWS_PER_PAGE)
-        first = ROWS_PER_PAGE * page
-        rows = tuple(map(attempts.row, ordered[first : first + ROWS_PER_PAGE].tolist()))
-        indexed = min(self.searchable, attempts.total)
-        return AttemptPage(
-            rows=rows,
-            page=page,
-            count=len(ordered),
-            searched=searched,
-            indexed=indexed,
-            total=attempts.total,
-        )
+        return attempts.sort(wanted, query.order), searched
 
     def of_example(self, task: str, example_id: str) -> list[dict[str, Any]]:
         """Return all attempts at one example, in the order of the steps."""

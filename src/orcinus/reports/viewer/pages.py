@@ -7,9 +7,9 @@ Everything that a model wrote is escaped.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from orcinus.core.errors import ConfigError, OrcinusError
@@ -27,7 +27,17 @@ from orcinus.core.results import ARMS
 from orcinus.evaluation.scores import read_scores
 from orcinus.reports import words
 from orcinus.reports.pages import SHORT, dot_plot, tasks_of
-from orcinus.reports.viewer.index import FILTERS, ROWS_PER_PAGE, AttemptQuery
+from orcinus.reports.viewer.attempt_columns import FILTERS
+from orcinus.reports.viewer.downloads import CSV_ROWS, FILES, attempts_csv, file_of
+from orcinus.reports.viewer.index import ROWS_PER_PAGE, AttemptQuery
+from orcinus.reports.viewer.losses import CHART_HEIGHT, CHART_WIDTH, losses_of
+from orcinus.reports.viewer.questions import (
+    CHANGES,
+    QUESTIONS_PER_PAGE,
+    QuestionQuery,
+    find_questions,
+)
+from orcinus.reports.viewer.recipes import recipe_differences
 from orcinus.reports.viewer.workspace import (
     LESSONS_PER_PAGE,
     Overview,
@@ -35,6 +45,7 @@ from orcinus.reports.viewer.workspace import (
     assigned_strategies,
     attempt_at,
     compare_runs,
+    lessons_beside,
     lessons_page,
     scores_or_none,
 )
@@ -42,7 +53,7 @@ from orcinus.runs import layout
 from orcinus.runs.folders import finished_steps
 from orcinus.runs.lineage import find_example, find_lessons, find_trace_events, trace_lesson
 from orcinus.runs.model_names import model_name, model_names
-from orcinus.runs.progress import live
+from orcinus.runs.progress import in_minutes, live
 
 COMPARED_RUNS = 6
 """Runs in one comparison at most: more columns do not fit a page."""
@@ -79,6 +90,10 @@ def app(workspace: Workspace, base: str) -> Starlette:
         "/runs/{run}": pages.run,
         "/runs/{run}/live": pages.run_live,
         "/runs/{run}/report": pages.report,
+        "/runs/{run}/files/{name}": pages.file,
+        "/runs/{run}/attempts.csv": pages.attempts_csv,
+        "/runs/{run}/questions": pages.questions,
+        "/runs/{run}/question": pages.question,
         "/runs/{run}/attempts": pages.attempts,
         "/runs/{run}/attempts/{folder}/{file}/{row:int}": pages.attempt,
         "/runs/{run}/lessons": pages.lessons,
@@ -98,6 +113,7 @@ class _Pages:
 
     def __init__(self, workspace: Workspace, base: str) -> None:
         self._workspace = workspace
+        self._base = base
         self._templates = Environment(
             loader=ChoiceLoader(
                 [
@@ -110,13 +126,15 @@ class _Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.globals.update(base=base, arms=ARMS, short=SHORT)
+        self._templates.globals.update(
+            base=base, arms=ARMS, short=SHORT, chart=(CHART_WIDTH, CHART_HEIGHT)
+        )
         self._templates.filters.update(
             words.FILTERS,
             model=model_name,
             part=lambda text: quote(str(text), safe=""),
             moment=_moment,
-            duration=_duration,
+            duration=in_minutes,
         )
 
     def _page(self, template: str, code: int = 200, /, **values: Any) -> Response:
@@ -155,6 +173,8 @@ class _Pages:
             names=model_names(folder),
             plot=None if run.scores is None else _plot_of(folder),
             report=(folder / layout.report("html")).exists(),
+            files=[name for name in FILES if (folder / name).is_file()],
+            losses=losses_of(folder),
         )
 
     def run_live(self, request: Request) -> Response:
@@ -164,6 +184,21 @@ class _Pages:
             run=self._workspace.overview(folder),
             status=self._workspace.status(folder),
             names=model_names(folder),
+            losses=losses_of(folder),
+        )
+
+    def file(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        content = file_of(self._folder(request), name)
+        return Response(content, media_type=FILES[name], headers=_attachment(name))
+
+    def attempts_csv(self, request: Request) -> Response:
+        folder = self._folder(request)
+        rows = self._workspace.index(folder).every(query_from(request.query_params), CSV_ROWS)
+        return StreamingResponse(
+            attempts_csv(folder, rows),
+            media_type="text/csv",
+            headers=_attachment(f"{folder.name}-attempts.csv"),
         )
 
     def report(self, request: Request) -> Response:
@@ -188,7 +223,57 @@ class _Pages:
             tasks=sorted({task for found in known for task in tasks_of(found)}),
             groups=sorted(set().union(*strategies)) if strategies else [],
             strategies=strategies,
+            differences=recipe_differences(folders),
             comparisons=[(folder.name, compare_runs(folders[0], folder)) for folder in folders[1:]],
+        )
+
+    def questions(self, request: Request) -> Response:
+        folder = self._folder(request)
+        query = _question_query(request.query_params)
+        first = QUESTIONS_PER_PAGE * query.page
+        rows, count = find_questions(folder, query, first, QUESTIONS_PER_PAGE)
+        scores = scores_or_none(folder)
+        return self._page(
+            "questions.html.j2",
+            run=folder.name,
+            query=query,
+            rows=rows,
+            count=count,
+            link=partial(question_link, query),
+            tasks=[] if scores is None else tasks_of(scores),
+            changes=CHANGES,
+            first=first + 1,
+            before=_address(query, page=query.page - 1) if query.page else None,
+            after=_address(query, page=query.page + 1)
+            if first + QUESTIONS_PER_PAGE < count
+            else None,
+        )
+
+    def question(self, request: Request) -> Response:
+        folder = self._folder(request)
+        task, identity = (request.query_params.get(name, "") for name in ("task", "id"))
+        rows = self._workspace.index(folder).of_example(task, identity)
+        newest = {row["role"]: row for row in rows if row["step"] == "evaluate"}
+        shown = [
+            (newest[arm], attempt_at(folder, *(newest[arm][k] for k in ("folder", "file", "row"))))
+            for arm in ARMS
+            if arm in newest
+        ]
+        query = _question_query(request.query_params, task_from="in")
+        place = _number(request.query_params.get("at"))
+        before, after = (
+            _neighbour(folder, query, place + by) if "at" in request.query_params else None
+            for by in (-1, 1)
+        )
+        return self._page(
+            "question.html.j2",
+            run=folder.name,
+            example=find_example(folder, task, identity),
+            shown=shown,
+            names=model_names(folder),
+            others=[row for row in rows if row["step"] != "evaluate"],
+            before=before,
+            after=after,
         )
 
     def attempts(self, request: Request) -> Response:
@@ -196,11 +281,7 @@ class _Pages:
         index = self._workspace.index(folder)
         query = query_from(request.query_params)
         found = index.find(query)
-
-        def link(page: int) -> str:
-            conditions = asdict(replace(query, page=page))
-            return "?" + urlencode({name: value for name, value in conditions.items() if value})
-
+        first = ROWS_PER_PAGE * found.page
         return self._page(
             "attempts.html.j2",
             run=folder.name,
@@ -209,9 +290,12 @@ class _Pages:
             filters=FILTERS,
             values=index.values,
             orders=ORDERS,
-            first=ROWS_PER_PAGE * found.page + 1,
-            before=link(found.page - 1) if found.page else None,
-            after=link(found.page + 1) if ROWS_PER_PAGE * (found.page + 1) < found.count else None,
+            first=first + 1,
+            link=partial(_address, query),
+            before=_address(query, page=found.page - 1) if found.page else None,
+            after=_address(query, page=found.page + 1)
+            if first + ROWS_PER_PAGE < found.count
+            else None,
             under_way=live(folder),
         )
 
@@ -221,6 +305,17 @@ class _Pages:
         judged = attempt_at(folder, step, file, row)
         attempt = judged.attempt
         taught = step.startswith("teach-")
+        index = self._workspace.index(folder)
+        query, place = query_from(request.query_params), request.query_params.get("at")
+        neighbours: list[str | None] = [None, None]
+        if place is not None:
+            places = [_number(place) - 1, _number(place) + 1]
+            neighbours = [
+                None
+                if found is None
+                else self._address_of(folder, found) + _address(query, at=str(at))
+                for at, found in zip(places, index.at_places(query, places), strict=True)
+            ]
         return self._page(
             "attempt.html.j2",
             run=folder.name,
@@ -229,10 +324,16 @@ class _Pages:
             example=find_example(folder, attempt.task, attempt.example_id),
             table=f"{step}/{file}",
             row=row,
-            others=self._workspace.index(folder).of_example(attempt.task, attempt.example_id),
+            others=index.of_example(attempt.task, attempt.example_id),
             events=find_trace_events(folder, attempt.id) if taught else (),
             lessons=find_lessons(folder, attempt.id) if taught else (),
+            before=neighbours[0],
+            after=neighbours[1],
         )
+
+    def _address_of(self, folder: Path, row: Mapping[str, Any]) -> str:
+        parts = ("runs", folder.name, "attempts", row["folder"], row["file"], str(row["row"]))
+        return "/".join([self._base, *(quote(part, safe="") for part in parts)])
 
     def lessons(self, request: Request) -> Response:
         folder = self._folder(request)
@@ -243,6 +344,7 @@ class _Pages:
             run=folder.name,
             rows=rows,
             count=count,
+            place=LESSONS_PER_PAGE * page,
             first=LESSONS_PER_PAGE * page + 1,
             before=f"?page={page - 1}" if page else None,
             after=f"?page={page + 1}" if LESSONS_PER_PAGE * (page + 1) < count else None,
@@ -251,10 +353,59 @@ class _Pages:
     def lesson(self, request: Request) -> Response:
         folder = self._folder(request)
         found = trace_lesson(folder, request.path_params["lesson"])
-        return self._page("lesson.html.j2", run=folder.name, found=found, names=model_names(folder))
+        place = request.query_params.get("at")
+        before, after = (None, None) if place is None else lessons_beside(folder, _number(place))
+        return self._page(
+            "lesson.html.j2",
+            run=folder.name,
+            found=found,
+            names=model_names(folder),
+            before=before,
+            after=after,
+        )
 
     def _folder(self, request: Request) -> Path:
         return self._workspace.folder(request.path_params["run"])
+
+
+def _address(query: AttemptQuery | QuestionQuery, **changes: Any) -> str:
+    """Return the end of an address with a query's conditions, leaving out those that are unset."""
+    conditions = {**asdict(query), "page": 0, **changes}
+    if conditions.get("order") == "first":
+        del conditions["order"]
+    return "?" + urlencode(
+        {name: value for name, value in conditions.items() if value or name == "at"}
+    )
+
+
+def _question_query(parameters: Mapping[str, str], task_from: str = "task") -> QuestionQuery:
+    """Return the query in an address. On a question's own page its task is given as ``in``."""
+    change = parameters.get("after", "")
+    return QuestionQuery(
+        task=parameters.get(task_from, ""),
+        against=parameters.get("against", ""),
+        after=change if change in CHANGES else "",
+        page=_number(parameters.get("page")),
+    )
+
+
+def _neighbour(folder: Path, query: QuestionQuery, place: int) -> str | None:
+    """Return the address of the question at a place of a list; None outside of the list."""
+    if place < 0:
+        return None
+    rows, _ = find_questions(folder, query, place, 1)
+    return question_link(query, rows[0].task, rows[0].example_id, place) if rows else None
+
+
+def question_link(query: QuestionQuery, task: str, identity: str, place: int) -> str:
+    """Return the relative address of a question in a list: it leads on to the next one."""
+    listed = {"in": query.task, "against": query.against, "after": query.after}
+    kept = {name: value for name, value in listed.items() if value}
+    return "question?" + urlencode({"task": task, "id": identity, **kept, "at": place})
+
+
+def _attachment(name: str) -> dict[str, str]:
+    return {"content-disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
 
 
 def query_from(parameters: Mapping[str, str]) -> AttemptQuery:
@@ -290,13 +441,3 @@ def _moment(seconds: float) -> str:
     if not seconds:
         return "–"
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
-
-
-def _duration(seconds: float | None) -> str:
-    """``4000`` → ``1 h 6 min``; empty for None."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = int(seconds // 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from orcinus.core import stats
 from orcinus.core.errors import ConfigError, StoreError
 from orcinus.core.results import Scores
 from orcinus.core.types import Judged
 from orcinus.evaluation.scores import latest_scores
-from orcinus.reports.viewer.index import AttemptIndex, sources_of
+from orcinus.reports.viewer.attempt_columns import sources_of
+from orcinus.reports.viewer.index import AttemptIndex
 from orcinus.runs import layout, tables
 from orcinus.runs.folders import finished_steps
 from orcinus.runs.ledger import Ledger, SpendRow
@@ -192,6 +194,20 @@ def lessons_page(run_dir: Path, page: int) -> tuple[list[dict[str, Any]], int]:
     count = tables.count_rows(path)
     first = min(page * LESSONS_PER_PAGE, count)
     return list(tables.rows_at(path, range(first, min(first + LESSONS_PER_PAGE, count)))), count
+
+
+def lessons_beside(run_dir: Path, place: int) -> tuple[str | None, str | None]:
+    """Return the relative addresses of the lessons before and after a place in the table.
+
+    Raises:
+        ConfigError: The run has no lessons yet.
+    """
+    path = finished_steps(run_dir, "erase")[0] / layout.LESSONS
+    count = tables.count_rows(path)
+    places = [place - 1, place + 1]
+    ids = {at: next(tables.rows_at(path, [at], ["id"]))["id"] for at in places if 0 <= at < count}
+    before, after = (f"{quote(ids[at], safe='')}?at={at}" if at in ids else None for at in places)
+    return before, after
 
 
 def assigned_strategies(run_dir: Path) -> dict[str, str]:
