@@ -8,6 +8,7 @@ Library modules are imported inside the commands, so that ``orcinus --help`` ans
 import os
 import sys
 import traceback
+import warnings
 from typing import Any
 
 from orcinus.cli.app import app
@@ -29,6 +30,9 @@ def main() -> None:
     # Threads that spin while they wait are up to fifty times slower when another process has
     # their cores (measured: a probe took 200 s in place of 4 s). Sleeping costs nothing measurable.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not sys.warnoptions:
+        # Libraries warn about calls that are ours to change, which tells a user nothing.
+        warnings.simplefilter("ignore")
     sys.excepthook = _show_defect
     signals = StopSignals()
     signals.install()

@@ -104,6 +104,7 @@ def _run(
     from orcinus.pipeline import api
 
     with flags.shown_progress(as_json=as_json) as progress:
+        progress.note(_models_of(recipe))
         run = api.run(recipe, runs=runs, until=until, progress=progress, **options)
     folder, scores = run.folder, latest_scores(run.folder)
     if as_json:
@@ -115,11 +116,24 @@ def _run(
         flags.say("")
     if until not in (None, "report"):
         flags.say(f"run:     {folder} (up to the step {until})")
+        if VERBS.index(until) >= VERBS.index("train") and (folder / layout.STUDENT).exists():
+            flags.say(f"student: {folder / layout.STUDENT}")
         return folder
     for what, name in (("report", layout.report("html")), ("student", layout.STUDENT)):
         if (folder / name).exists():
             flags.say(f"{what + ':':<9}{folder / name}")
     return folder
+
+
+def _models_of(recipe: Path) -> str:
+    """Return a line with the models of a recipe, as it names them."""
+    from orcinus.pipeline.recipe_file import load_recipe
+    from orcinus.runs.model_names import given_name
+
+    content = load_recipe(recipe).model_dump(mode="json")
+    roles = ("student", "teacher", "assistant", "judge")
+    named = ((role, given_name(content.get(role))) for role in roles)
+    return f"{content['name']}: " + ", ".join(f"{role} {name}" for role, name in named if name)
 
 
 def _print_plan(planned: "Plan") -> None:

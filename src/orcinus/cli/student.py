@@ -1,5 +1,6 @@
 """Commands that use what a run made: chat, serve, export."""
 
+import os
 import signal
 from pathlib import Path
 from textwrap import shorten
@@ -97,7 +98,8 @@ def export(
         typer.Option(
             "--format",
             help="A file: messages, sharegpt, alpaca, trl. "
-            "A folder: axolotl, llama-factory, dataset (Hugging Face).",
+            "A folder: axolotl, llama-factory, dataset (Hugging Face). "
+            "gguf: the student itself, for llama.cpp and Ollama.",
         ),
     ] = "messages",
     out: Annotated[
@@ -106,7 +108,10 @@ def export(
     ] = None,
     runs: flags.Runs = flags.DEFAULT_RUNS,
 ) -> None:
-    """Write a run's lessons in the format of another trainer."""
+    """Write a run's lessons in the format of another trainer, or its student as GGUF."""
+    if target == "gguf":
+        _export_gguf(flags.run_folder(run, runs), out)
+        return
     from orcinus.lessons.export import LAYOUTS, export_lessons
     from orcinus.runs.folders import finished_steps
     from orcinus.runs.layout import LESSONS
@@ -117,6 +122,23 @@ def export(
     lessons = finished_steps(folder, "erase")[0] / LESSONS
     count = export_lessons(lessons, target, path, name=folder.name)
     flags.say(f"{count:,} lessons in {path}")
+
+
+def _export_gguf(run_dir: Path, out: Path | None) -> None:
+    from orcinus.models.local.to_gguf import FOLDER_VARIABLE, MODELFILE, convert_student
+    from orcinus.models.roles import trained_student
+
+    config, before = trained_student(run_dir)
+    system = before[0].content if before else ""
+    llama_cpp = os.environ.get(FOLDER_VARIABLE)
+    path = convert_student(
+        Path(config.path),
+        system,
+        out or run_dir / "student-gguf",
+        llama_cpp=None if llama_cpp is None else Path(llama_cpp),
+    )
+    flags.say(f"{path}\n{path.with_name(MODELFILE)}")
+    flags.say(f"ollama create {run_dir.name} -f {path.with_name(MODELFILE)}")
 
 
 def _under(before: "Messages") -> str:

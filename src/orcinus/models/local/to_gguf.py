@@ -1,0 +1,85 @@
+"""Convert a trained student for llama.cpp and Ollama, with the converter of llama.cpp.
+
+student folder ──convert_hf_to_gguf.py──► student.gguf, and a Modelfile for `ollama create`
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from orcinus.core.errors import ConfigError
+from orcinus.core.files import write_atomically
+from orcinus.core.printing import printable
+
+CONVERTERS = ("convert_hf_to_gguf.py", "convert-hf-to-gguf")
+"""Names of llama.cpp's converter: as its repository and as its packages install it."""
+FOLDER_VARIABLE = "LLAMA_CPP"
+"""Environment variable that names a clone of llama.cpp."""
+HOW = (
+    "needs llama.cpp's converter; install it with `git clone --depth 1 "
+    "github.com/ggml-org/llama.cpp && pip install -r llama.cpp/requirements.txt`, and set "
+    f"{FOLDER_VARIABLE} to that folder"
+)
+"""What a user without the converter is told, in one line."""
+GGUF, MODELFILE = "student.gguf", "Modelfile"
+
+
+def convert_student(
+    student: Path, system: str, out: Path, *, llama_cpp: Path | None = None
+) -> Path:
+    """Write ``student.gguf`` and a ``Modelfile`` into a folder.
+
+    Args:
+        student: The folder of a student with whole weights.
+        system: The system message of its training; empty for none.
+        out: The folder to write to; it is made.
+        llama_cpp: A clone of llama.cpp; None looks for its converter on the PATH.
+
+    Returns:
+        The path of the GGUF file.
+
+    Raises:
+        ConfigError: The converter is missing or fails, or the student is only an adapter.
+    """
+    if not (student / "config.json").is_file():
+        raise ConfigError(
+            f"{student}: holds an adapter without its base model's weights, which GGUF needs; "
+            "merge them first (peft: merge_and_unload), or train with full weights"
+        )
+    converter = find_converter(llama_cpp)
+    if converter is None:
+        raise ConfigError(f"--format gguf {HOW}")
+    out.mkdir(parents=True, exist_ok=True)
+    part = out / f"{GGUF}.part"
+    command = [*converter, str(student), "--outfile", str(part), "--outtype", "auto"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0 or not part.is_file():
+        said = (done.stderr or done.stdout).strip().splitlines()
+        last = printable(said[-1]) if said else f"exit code {done.returncode}"
+        raise ConfigError(f"{converter[-1]} cannot convert {student}: {last}")
+    part.replace(out / GGUF)
+    write_atomically(out / MODELFILE, modelfile(system).encode())
+    return out / GGUF
+
+
+def find_converter(llama_cpp: Path | None) -> list[str] | None:
+    """Return the command of llama.cpp's converter; None where it is not installed."""
+    if llama_cpp is not None and (script := llama_cpp / CONVERTERS[0]).is_file():
+        return [sys.executable, str(script)]
+    for name in CONVERTERS:
+        if (found := shutil.which(name)) is not None:
+            return [sys.executable, found] if name.endswith(".py") else [found]
+    return None
+
+
+def modelfile(system: str) -> str:
+    """Return the Modelfile with which Ollama asks the student as it was trained.
+
+    Ollama takes the chat template from the GGUF file.
+    """
+    lines = [f"FROM ./{GGUF}", "PARAMETER temperature 0"]
+    if system:
+        # A Modelfile has no escape for three quotes in a row.
+        lines.append(f'SYSTEM """{system.replace(chr(34) * 3, chr(39) * 3)}"""')
+    return "\n".join(lines) + "\n"
