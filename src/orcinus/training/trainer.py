@@ -270,11 +270,12 @@ def train_stage(
     choose_path(base, longest=stage.context)  # now that the Trainer has moved the model
     checkpoint, steps = _last_checkpoint(work), math.ceil(len(rows) / stage.rows_per_step)
     done = 0 if checkpoint is None else _step_of(checkpoint)
+    phase = _phase_name(stage.name, out)
     if done:
-        progress.note(f"train {stage.name}: resumes at step {done:,} of {steps:,}")
+        progress.note(f"{phase}: resumes at step {done:,} of {steps:,}")
     elif processes.is_first():
         progress.note(describe_steps(stage.name, steps))
-    progress.start(f"train {stage.name}", steps - done)
+    progress.start(phase, steps - done)
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
@@ -291,7 +292,7 @@ def train_stage(
         wait_for_all_processes()
         saved = _last_checkpoint(work)
         done = 0 if saved is None else _step_of(saved)
-        progress.note(f"train {stage.name}: stopped; it resumes at step {done:,} of {steps:,}")
+        progress.note(f"{phase}: stopped; it resumes at step {done:,} of {steps:,}")
         raise Stopped
     return _summarize(trainer, rows, log.losses()), _gathered_weights(trainer)
 
@@ -299,6 +300,12 @@ def train_stage(
 def work_folder(out: Path) -> Path:
     """Return the folder of tokens and checkpoints while the stage ``out`` is trained."""
     return out.with_name(f"{out.name}.work")
+
+
+def _phase_name(stage: str, out: Path) -> str:
+    """Return the name of a stage's training, which tells the two students of a run apart."""
+    bare = out.parent.name.startswith("train-answer_only-")
+    return f"train {stage}, answers only" if bare else f"train {stage}"
 
 
 def _summarize(trainer: LessonTrainer, rows: PackedRows, losses: list[float]) -> StageResult:
