@@ -155,7 +155,9 @@ def test_a_browser_is_told_to_keep_pages_apart(workspace: Path, address: str) ->
 def test_what_a_model_wrote_is_text(workspace: Path, address: str) -> None:
     shown = 0
     for path in every_kind(workspace):
-        text = page(address + path)
+        _, headers, text = ask(address + path)
+        if headers.get("content-disposition", "").startswith("attachment"):
+            continue  # a browser saves it
         assert "<script>document" not in text
         assert "<img src=x" not in text
         shown += html.escape(SCRIPT[:20]) in text
@@ -264,7 +266,7 @@ def test_a_question_shows_every_arms_answer_and_leads_to_the_next(
 ) -> None:
     listed = page(f"{address}runs/small/questions")
     first, second = re.findall(r'href="([^"]*/question\?[^"]*)"', listed)[:2]
-    text = page(urllib.parse.urljoin(address, html.unescape(first)))
+    text = html.unescape(page(urllib.parse.urljoin(address, html.unescape(first))))
     (evaluated,) = finished_steps(workspace / "runs" / "small", "evaluate")
     asked = urllib.parse.parse_qs(urllib.parse.urlsplit(html.unescape(first)).query)
     for arm, name in ARMS.items():
@@ -273,17 +275,17 @@ def test_a_question_shows_every_arms_answer_and_leads_to_the_next(
             for item in tables.read_judged(evaluated / f"attempts-{arm}.parquet")
             if [item.attempt.task, item.attempt.example_id] == [*asked["task"], *asked["id"]]
         ]
-        assert html.escape(judged.attempt.text) in text or judged.attempt.text in text
+        assert judged.attempt.text in text
         assert name in text
     link = re.search(r'href="([^"]*)" rel="next"', text)
     assert link is not None
-    assert html.unescape(second).endswith(html.unescape(link[1]))
+    assert html.unescape(second).endswith(link[1])
 
 
 def test_attempts_and_lessons_lead_to_the_next_of_their_list(address: str) -> None:
     for path in ("attempts?order=longest", "lessons"):
         listed = page(f"{address}runs/small/{path}")
-        links = re.findall(r'<li><a href="([^"]*)"', listed)
+        links = re.findall(r'<li>\s*<a href="([^"]*)"', listed)
         text = page(urllib.parse.urljoin(address, html.unescape(links[1])))
         found = {
             which: urllib.parse.urljoin(
@@ -301,8 +303,7 @@ def test_a_reports_figures_lead_to_the_attempts_behind_them(address: str) -> Non
     assert {link.partition("?")[0] for link in links} == {"attempts", "questions", "question"}
     for link in sorted(links)[:40:4]:
         page(f"{address}runs/small/{link}")
-    in_file = (text.count("data-view"), text.count("http"))
-    assert in_file == (0, text.count("http-equiv"))
+    assert 'data-view="' not in text
 
 
 def test_attempts_are_downloaded_as_a_table_without_formulas(workspace: Path, address: str) -> None:
