@@ -101,5 +101,17 @@ def test_the_guide_to_extensions_shows_parts_of_the_tested_examples() -> None:
         assert re.sub(r"  # .*", "", part) in re.sub(r"  # .*", "", example), name
 
 
+def test_troubleshooting_quotes_messages_that_the_code_has() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py")]
+    code = re.sub(r'"\s*\n\s*f?"', "", "\n".join(sources))  # a message over several lines
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)
+    assert len(quoted) > 25
+    examples = r"…|\d+|HTTP |teacher\.|OPENAI_API_KEY|max_completion_tokens|temperature"
+    for message in quoted:
+        for part in re.split(examples, message):
+            assert part.strip(" :()[]×") in code, message
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 80
