@@ -112,8 +112,8 @@ _UNDECIDED = re.compile(
     re.IGNORECASE,
 )
 _JUDGED = re.compile(
-    r"(?:\A|\b(?:statement|claim|assertion|sentence|proposition|conclusion|that|this|it)(?: is"
-    r"| was|'s) (?P<denied>not )?)"
+    r"(?:\A|\b(?:statement|claim|assertion|sentence|proposition|conclusion|that|this|it)"
+    r"(?:(?: is| was|'s) (?P<denied>not )?|(?P<contracted> isn't | wasn't )))"
     r"(?:indeed |\w+ly )?(?P<word>(?:in)?correct|right|wrong|(?:in)?accurate|(?:im)?plausible"
     r"|(?:in)?valid|mistaken|untrue|refuted|confirmed|supported|unfounded)[.!]?\Z",
     re.IGNORECASE,
@@ -130,7 +130,8 @@ _ASSURED = re.compile(
     r"|i (?:strongly )?disagree(?: with (?:the|this|that) (?:statement|claim|assertion|sentence))?"
     r"|(?:it|that) (?:does not|doesn't) (?:seem|appear|look) (?:so|to be|like it)"
     r"|it(?: is|'s) not (?:the case|possible|true)\b|it(?: is|'s) (?:im|not )possible\b)"
-    r"|(?P<yes>certainly|definitely|absolutely|of course|indeed|affirmative|surely|it is the case"
+    r"|(?P<yes>certainly|definitely|(?:sure|exactly|naturally)(?=[.,!]|\Z)|absolutely|of course"
+    r"|indeed|affirmative|surely|it is the case"
     r"|(?:(?:very|quite|most) )?(?:likely|plausible|probably)"
     r"|i (?:strongly )?agree(?: with (?:the|this|that) (?:statement|claim|assertion|sentence))?"
     r"|(?:it|that) (?:seems|appears|looks)(?: to be)? so"
@@ -218,11 +219,12 @@ def _of_judgement(sentence: str) -> FoundAnswer | None:
     if judged is None or _OPEN.search(sentence):
         return None
     word = judged["word"].casefold()
-    if judged["denied"] and word == "untrue":  # "not untrue" leaves it open
+    denied = bool(judged["denied"] or judged["contracted"])
+    if denied and word == "untrue":  # "not untrue" leaves it open
         return None
     right = word in _APPROVALS
     return FoundAnswer(
-        "yes" if right != bool(judged["denied"]) else "no",
+        "yes" if right != denied else "no",
         "said to be right or wrong",
         confidence="only candidate",
     )

@@ -38,7 +38,7 @@ _ALONE = re.compile(r"(?<![\w'(\[\\-])([A-Z])(?=[).:,;!\]\s]|\Z)(?!\s*')")
 _DENIED_BEFORE = re.compile(
     rf"(?:{DENIAL}|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\bexcept|\ball but"
     rf"|\beverything but|\bneither|不是|不选|不選|并非)\s+"
-    r"(?:be\s+|option\s+|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
+    r"(?:be\s+|(?:choose|pick|select|say|recommend|go\s+(?:with|for))\s+|option\s+|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
     re.IGNORECASE,
 )
 _DENIED_AFTER = re.compile(
@@ -79,7 +79,7 @@ _IS_CHOSEN = re.compile(
 _IS_A_LETTER = re.compile(r"\b(?:option|choice|answer|letter)\s+\Z", re.IGNORECASE)
 _PREFERENCE = re.compile(
     r"[,;]?\s+(?:but|yet|though|however|so|therefore|thus|hence|which\s+leaves|leaving"
-    r"|leaves)\b,?|;",
+    r"|leaves)\b,?|,\s+(?:most\s+)?(?:probably|likely)\b|;",
     re.IGNORECASE,
 )
 """What a sentence says behind the last of these is what it arrives at."""

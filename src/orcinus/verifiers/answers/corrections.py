@@ -192,7 +192,7 @@ _CUE = re.compile(
         |\bi\s+(?:now\s+|do\s+|would\s+|should\s+have\s+|will\s+)?(?:get|got|choose|chose|pick|meant?|say|said|
               have|find|obtain|arrive\s+at|end\s+up\s+with|go\s+(?:with|for)|select|written|count)
         |\b(?:so|thus|hence|therefore|make\s+(?:it|that)|change\s+(?:it|that|my\s+answer)\s+to|rather|instead)
-        |(?:new|corrected|right|correct|proper|revised|fixed|final|updated)(?:\s+\w+)?\s*(?=:)
+        |(?:new|corrected|right|correct|proper|revised|fixed|final|updated|total|sum|result)(?:\s+\w+)?\s*(?=:)
         |[→⇒]|=>|->)
         (?!\w)(?:[\s,]*(?:actually|really|in\s+fact|instead|therefore|thus|now|indeed|then|rather|simply|
               just|in\s+all)\b)*[\s,:]*""",

@@ -62,6 +62,11 @@ _OPINION = re.compile(
     r"|(?:most\s+)?likely|definitely|certainly)(?:\s+(?:that|it\s+is|it's))?[,:]?\s+",
     re.IGNORECASE,
 )
+_SAID_AFTER = re.compile(
+    r",\s+(?:i\s+(?:think|believe|guess|suppose)|i(?:'d|\s+would)\s+(?:say|guess)|probably|presumably"
+    r"|most\s+likely|if\s+i'm\s+not\s+mistaken)\W*\Z",
+    re.IGNORECASE,
+)
 _IT_IS = re.compile(r"\A(?:it|this|that|he|she)\b", re.IGNORECASE)
 _WORDS_OF_AN_ANSWER = 3
 _WORDS_OF_A_LINE = 6
@@ -167,7 +172,7 @@ def _words_of_text(text: str) -> FoundAnswer:
         return _guess(tidy(spelt), "result in the last line", line)
     if (long or _IT_IS.match(line)) and (stated := _STATED.search(line)):
         return _guess(tidy(affirmed(stated.group(1))), "stated in the last line", line)
-    words = tidy(affirmed(_OPINION.sub("", line)))
+    words = tidy(affirmed(_SAID_AFTER.sub("", _OPINION.sub("", line))))
     return FoundAnswer(words, "last line", confidence="only candidate", whole=line)
 
 

@@ -345,9 +345,10 @@ def _readings(text: str) -> list[Node]:
 
 
 _COMPUTED = re.compile(
+    r"\s*(?:[PpfghFGHTSVEN]|\\?Pr)'{0,2}\s*(?:\\left)?\([^()=]{1,20}\)\s*=|"
     r"\s*\\(?:int|iint|oint|lim|sum|prod|d?frac\s*\{(?:d|\\partial)[^{}]{0,9}\}\s*\{(?:d|\\partial)).*="
 )
-"""The integral, limit, sum or derivative whose value an equation gives."""
+"""The function, integral, limit, sum or derivative whose value an equation gives."""
 _UNIT_BEHIND = re.compile(r"(?<=\d)\s?(?:[cdkm]?m|k?g|s|h|L|l|ml|€|£)(?:\^\{?[23]\}?|[²³])?\Z")
 """A unit that stands right behind a number, where it could also be a variable."""
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,(?:\d{1,2}|\d{4,})")

@@ -83,6 +83,8 @@ _TOTAL = re.compile(
     r"\b(?:for|is|makes|has|have|are|was)\s+a\s+total\s+of\s+(?:about\s+|exactly\s+|only\s+)?\Z",
     re.IGNORECASE,
 )
+_SO_THAT = re.compile(r"\b(?:so\s+that|in\s+order|if|until)\b", re.IGNORECASE)
+"""Opens a purpose or a condition, whose numbers are no answer."""
 _BOTH_RIGHT = re.compile(
     r"\b(?:both|equally|all)\s+(?:\w+\s+)?(?:possible|correct|valid|right|work|fit|answers|solutions)\b",
     re.IGNORECASE,
@@ -94,8 +96,11 @@ _PARTITIVE = re.compile(
 """Before the whole of which a part is the answer: "25 of his 40 cards"."""
 _ARROW = re.compile(r"\s*(?:→|⇒|->|=>)\s*(?=[-+]?[$€£]?\d)")
 _TOTAL_BEHIND = re.compile(
-    r"(?:\s+[a-z]+){0,2}\s+(?:in\s+total|altogether|in\s+all|overall)\b", re.IGNORECASE
+    r"(?:\s+[a-z]+){0,2}\s+(?:in\s+total|altogether|in\s+all|overall|left|remaining"
+    r"|(?:are|is|were|was|will\s+be)\s+(?:needed|required|necessary)|(?:more|fewer|less)\s+than)\b",
+    re.IGNORECASE,
 )
+"""Behind a number that its sentence arrives at: "18 books in total", "6 trips are needed"."""
 _CALCULATION = re.compile(
     r"[\s$]*\d[\d.,]*(?:(?:\s*[+*×]\s*|\s+[-/÷x]\s+|\s*÷\s*)\$?\d[\d.,]*)+(?:\s?[cdkm]?m[23]?\b)?[\s.$=]*"
 )
@@ -410,7 +415,8 @@ def _among(found: list[_Candidate], sentence: str, text: str) -> FoundAnswer:
     totals = [
         one
         for one in found
-        if _TOTAL.search(sentence, 0, one.start) or _TOTAL_BEHIND.match(sentence, one.end)
+        if _TOTAL.search(sentence, 0, one.start)
+        or (_TOTAL_BEHIND.match(sentence, one.end) and not _SO_THAT.search(sentence, 0, one.start))
     ]
     if totals:
         return FoundAnswer(totals[-1].text, "a total", confidence="only candidate")

@@ -26,7 +26,7 @@ _CONCESSION = re.compile(
 )
 _LEADS_TO = re.compile(
     r"""(?:\A|[\s:"'(]|(?=(?<=\bit)'s\s|(?<=\bthat)'s\s|(?<=\bhe)'s\s))(?:
-        (?:is|are|was|were|be|been|being|'s|called|named|termed|dubbed|known\s+as|none\s+other\s+than|as|by|say|says
+        (?:is|are|was|were|be|been|being|'s|called|named|termed|dubbed|known\s+as|none\s+other\s+than|namely|as|by|say|says
           |said|guess|think|believe|pick|picked|choose|chose|chosen|get|gets|gives|give|becomes
           |became|equals|means|meant|through|via|in|on|at|into|onto|to|with|from|within|near
           |symbol|word|term|name|author|named\s+after|reads|spells|makes|won\s+by
