@@ -344,7 +344,7 @@ def units(
             f"flips-{number}",
             partial(flip, flips=count, seed=number),
         )
-    for number in range(runs):
+    for number in range((runs + 1) // 2):
         yield f"training-{number}", partial(chaos_runs.kill_trainings, kills=5, seed=number)
     for number in range(runs):
         yield f"signals-{number}", partial(chaos_runs.signal_runs, signals=20, seed=number)

@@ -21,6 +21,7 @@ import yaml
 
 from benchmarks.chaos import ENDS_IN_S, Forks, send_output_to
 from orcinus.runs import layout
+from orcinus.runs.folders import summary_of
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FRESH_EVERY = 5
@@ -179,7 +180,7 @@ def signal_runs(folder: Path, *, signals: int, seed: int) -> dict[str, Any]:
     whole, seconds = make_whole(folder / "whole")
     sent, found = 0, [whole.figures(whole.folder)]
     while sent < signals:
-        run = Runs(folder / f"signalled-{sent}")
+        run = Runs(folder / f"signalled-{len(found)}")
         ended = False
         while not ended and sent < signals:
             process, said = run.start()
@@ -196,10 +197,12 @@ def kill_trainings(folder: Path, *, kills: int, seed: int) -> dict[str, Any]:
     draw = random.Random(seed)
     before, _ = make_whole(folder / "before", "--until", "erase")
     shutil.copytree(before.folder, folder / "whole", symlinks=True)
-    whole, seconds = make_whole(folder / "whole", "--until", "train")
+    whole, _ = make_whole(folder / "whole", "--until", "train")
+    [train] = [path for path in steps_of(whole.folder) if is_main_training(path)]
+    seconds = summary_of(train)["seconds"]
     found, killed = [whole.figures(whole.folder)], 0
     while killed < kills:
-        other = folder / f"killed-{killed}"
+        other = folder / f"killed-{len(found)}"
         shutil.copytree(before.folder, other, symlinks=True)
         run = Runs(other, "--until", "train")
         ended = False
@@ -207,7 +210,7 @@ def kill_trainings(folder: Path, *, kills: int, seed: int) -> dict[str, Any]:
             process, said = run.start()
             while process.exitcode is None and not in_main_training(other):
                 time.sleep(0.01)
-            process.join(draw.uniform(0.0, seconds / 2))
+            process.join(draw.uniform(0.0, 0.8 * seconds))
             hit = in_main_training(other)
             ended = not run.stop(process, said, signal.SIGKILL)
             killed += hit and not ended
@@ -219,9 +222,17 @@ def kill_trainings(folder: Path, *, kills: int, seed: int) -> dict[str, Any]:
 def in_main_training(folder: Path) -> bool:
     """Return True while the folder of the main training is there and not finished."""
     return any(
-        len(path.name.split("-")) == 2 and not (path / layout.DONE).exists()
-        for path in (folder / "runs" / "small").glob("train-*")
+        is_main_training(path) and not (path / layout.DONE).exists() for path in steps_of(folder)
     )
+
+
+def steps_of(folder: Path) -> list[Path]:
+    return list((folder / "runs" / "small").glob("*-*"))
+
+
+def is_main_training(step: Path) -> bool:
+    """Return False for ``train-answer_only-…``."""
+    return step.name.rpartition("-")[0] == "train"
 
 
 def summed(found: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import typer
+from benchmarks.chaos_runs import signal_runs
 from tests.conftest import write_recipe
 from tests.pipeline.test_run import orcinus
 
@@ -68,3 +69,24 @@ def test_an_old_name_answers_with_the_new_one(old: list[str], new: str, tmp_path
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.endswith(f"{new}\n")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("default_int_handler", "SIG_DFL"), ("SIG_IGN",) * 2]
+)
+def test_ctrl_c_while_modules_load_prints_no_traceback(before: str, after: str) -> None:
+    code = (
+        f"import signal; signal.signal(signal.SIGINT, signal.{before}); import orcinus.__main__; "
+        f"assert signal.getsignal(signal.SIGINT) == signal.{after}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.slow
+def test_signalled_runs_end_in_order_and_resume_to_the_same_tables(tmp_path: Path) -> None:
+    figures = signal_runs(tmp_path, signals=4, seed=0)
+    assert {name: figures[name] for name in ("hangs", "raw_errors", "differences")} == {
+        "hangs": 0,
+        "raw_errors": [],
+        "differences": [],
+    }

@@ -359,7 +359,7 @@ def test_bills_of_batches_stay_below_the_cap(
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None, phases=[Phase.generate])
+@settings(max_examples=5, deadline=None, phases=[Phase.generate])
 @given(rounds=st.lists(ROUND, min_size=8, max_size=8))
 def test_bills_of_batches_stay_below_the_cap_in_many_rounds(
     tmp_path_factory: pytest.TempPathFactory, rounds: list[dict[str, Any]]
