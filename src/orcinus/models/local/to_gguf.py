@@ -18,7 +18,7 @@ FOLDER_VARIABLE = "LLAMA_CPP"
 """Environment variable that names a clone of llama.cpp."""
 HOW = (
     "needs llama.cpp's converter; install it with `git clone --depth 1 "
-    "github.com/ggml-org/llama.cpp && pip install -r llama.cpp/requirements.txt`, and set "
+    "https://github.com/ggml-org/llama.cpp && pip install -r llama.cpp/requirements.txt`, and set "
     f"{FOLDER_VARIABLE} to that folder"
 )
 """What a user without the converter is told, in one line."""
