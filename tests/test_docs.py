@@ -56,22 +56,23 @@ def anchors(text: str) -> set[str]:
 
 def test_the_navigation_of_the_site_has_every_page_once() -> None:
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    listed = list(pages_in(site["nav"]))
+    hooks = runpy.run_path(str(ROOT / "scripts" / "site_hooks.py"))
+    listed = list(pages_in(hooks["with_folders"](site["nav"], DOCS)))
     assert len(listed) == len(set(listed))
     assert set(listed) == {str(path.relative_to(DOCS)) for path in DOCS.glob("**/*.md")}
 
 
 def pages_in(navigation: Any) -> Iterator[str]:
-    """Yield the paths in a navigation, which is nested lists of one-key mappings."""
+    """Yield the paths in a navigation: nested lists of paths and of one-key mappings."""
     if isinstance(navigation, str):
         yield navigation
         return
-    for entry in navigation:
-        yield from pages_in(next(iter(entry.values())))
+    for entry in navigation.values() if isinstance(navigation, dict) else navigation:
+        yield from pages_in(entry)
 
 
 def test_the_site_links_to_the_repository_where_a_link_leaves_the_documents() -> None:
-    linked = runpy.run_path(str(ROOT / "scripts" / "site_links.py"))["linked_outside"]
+    linked = runpy.run_path(str(ROOT / "scripts" / "site_hooks.py"))["linked_outside"]
     text = "[a](../LOG.md#b) [c](x.md#d) [e](https://e.org) [f](#g) ![h](images/h.png)"
     assert linked(text, "", "https://r") == text.replace("../LOG.md#b", "https://r/LOG.md#b")
     assert linked("[a](../../examples)", "design", "https://r") == "[a](https://r/examples)"

@@ -1,15 +1,35 @@
-"""A hook of MkDocs: links that leave ``docs/`` lead to the repository.
+"""Hooks of MkDocs: whole folders in the navigation, and links that leave ``docs/``.
 
 The pages are read on the code host too, where ``../LOG.md`` is right. On the site it would lead
-nowhere.
+nowhere, so it leads to the repository.
 """
 
 import posixpath
 import re
+from pathlib import Path
 from typing import Any
 
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 """A relative link of Markdown: its path and its anchor."""
+
+
+def on_config(config: Any) -> Any:
+    """Put the pages of folders into the navigation; MkDocs calls this once."""
+    config["nav"] = with_folders(config["nav"], Path(config["docs_dir"]))
+    return config
+
+
+def with_folders(navigation: list[dict[str, Any]], docs: Path) -> list[dict[str, Any]]:
+    """Return a navigation in which the pages of a folder stand in place of ``folder/``."""
+
+    def expanded(entry: Any) -> Any:
+        if isinstance(entry, list):
+            return with_folders(entry, docs)
+        if entry.endswith("/"):
+            return sorted(path.relative_to(docs).as_posix() for path in (docs / entry).glob("*.md"))
+        return entry
+
+    return [{title: expanded(entry) for title, entry in part.items()} for part in navigation]
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
