@@ -14,6 +14,7 @@ from orcinus.verifiers.answers.text import (
     Statement,
     cleaned,
     find_final,
+    find_plainly,
     sentences,
     without_emphasis,
     without_latex_text,
@@ -156,6 +157,8 @@ def truth_of(word: str) -> str | None:
 
 def find_bool(response: str, *, cut_off: bool = False) -> FoundAnswer:
     """Find ``yes`` or ``no``; ``true`` and ``false`` mean the same."""
+    if (plain := find_plainly(response, _read, cut_off=cut_off)) is not None:
+        return plain
     text, why = cleaned(response)
     if not text:
         return FoundAnswer(None, why)

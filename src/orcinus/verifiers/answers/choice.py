@@ -19,6 +19,7 @@ from orcinus.verifiers.answers.text import (
     Statement,
     cleaned,
     find_final,
+    find_plainly,
     last_line,
     sentences,
     without_emphasis,
@@ -104,6 +105,8 @@ _NEXT_OPTION = re.compile(r"(?:(?!\n\s*\n)[\s,;.])*\(([A-Z])\)\s*\w")
 _TRIGGER = re.compile(
     r"\b(?:among|from|between)\s+\(?[A-Z]\)?\s+(?:through|to|and|-)\s+\(?[A-Z]\)?,?", re.IGNORECASE
 )
+_CHANGED_SIGNS = ("*", "`", "_", "\\", "through", "mong", "etween")
+"""What a text holds that is rewritten before its options are looked for."""
 _UNDECIDED = re.compile(
     r"\A\s*(?:unknown|not known|unclear|none\b(?! of)|cannot be determined|uncertain)",
     re.IGNORECASE,
@@ -120,6 +123,20 @@ def find_choice(
         choices: The options' texts; without them only letters are recognised.
         cut_off: True if it stopped at the token limit; then only an announced answer counts.
     """
+    last = chr(ord("A") + (len(choices) if choices else 26) - 1)
+    options = _without_labels(tuple(choices or ()))
+
+    def read(place: Statement, text: str) -> FoundAnswer | None:
+        if place.rule == "text":
+            return _in_text(place.text, last, options)
+        return _in_statement(without_latex_text(place.text), last, options)
+
+    if not any(map(response.__contains__, _CHANGED_SIGNS)) and not (
+        len(options) > 1 and _options_in_a_row(response, options)
+    ):
+        plain = find_plainly(response, read, cut_off=cut_off)
+        if plain is not None:
+            return plain
     text, why = cleaned(response)
     if not text:
         return FoundAnswer(None, why)
@@ -128,20 +145,12 @@ def find_choice(
         text = without_latex_text(_FORMULA.sub(" ", text))
     if "through" in text or "mong" in text or "etween" in text:
         text = _TRIGGER.sub(" ", text)
-    last = chr(ord("A") + (len(choices) if choices else 26) - 1)
-    options = _without_labels(tuple(choices or ()))
     if len(options) > 1 and (text := _without_listing(text, options)) == "":
         return FoundAnswer(
             ", ".join(map(chr, range(ord("A"), ord(last) + 1))),
             "all options repeated",
             several=True,
         )
-
-    def read(place: Statement, text: str) -> FoundAnswer | None:
-        if place.rule == "text":
-            return _in_text(place.text, last, options)
-        return _in_statement(without_latex_text(place.text), last, options)
-
     return find_final(text, read, cut_off=cut_off)
 
 

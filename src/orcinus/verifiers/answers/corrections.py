@@ -13,7 +13,7 @@ NEAR_THE_END = 800
 """Characters at the end of a text that are searched for a correction."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Correction:
     """What a text says after it took back an answer."""
 
@@ -160,6 +160,8 @@ _HINTS = (
     "go over",
 )
 """What a correction holds, in lower case; asked first, because the pattern is expensive."""
+_BARE_STATEMENT = re.compile(r"(?:nswer|ption|hoice|###|boxed\{)(?: is|:)?[^a-z]*(?:\b[a-z]\W*)?")
+"""An announcement without its first letter, then a number or one letter: it holds no hint."""
 _CONFIRMED = re.compile(
     r"\b(?:(?:answer|result|that|it|this|which)(?:'s|\s+is|\s+was|\s+still"
     r"|\s+indeed)?\s+(?:still\s+|indeed\s+"
@@ -213,7 +215,7 @@ def correction(text: str, since: int = 0) -> Correction | None:
     """Return the last place after ``since`` where a text takes back its answer, if any."""
     since = max(since, len(text) - NEAR_THE_END)
     near = lower_case(text[since:]).rstrip(" .!\n")
-    if not any(map(near.__contains__, _HINTS)):
+    if _BARE_STATEMENT.fullmatch(near) or not any(map(near.__contains__, _HINTS)):
         return None
     lower = lower_case(text)
     last: re.Match[str] | None = None

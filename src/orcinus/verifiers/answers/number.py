@@ -36,6 +36,7 @@ from orcinus.verifiers.answers.text import (
     Statement,
     cleaned,
     find_final,
+    find_plainly,
     sentences,
     without_emphasis,
 )
@@ -51,6 +52,8 @@ _FROM_TO = re.compile(
     r"\bfrom\s+[$€£]?\d[\d.,]*%?(?:\s[a-z]+)?\s+to\s+[$€£]?\d[\d.,]*%?", re.IGNORECASE
 )
 """What changed, behind by how much: "rose by 20%, from $50 to $60"."""
+_BARE = re.compile(r"(-?\$?(?:\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?:\.\d{1,30})?%?)\.?")
+"""A number and nothing else, in a form that ``NUMBER`` reads as a whole."""
 _DENIED = re.compile(rf"{DENIAL}\s+(?:be\s+|the\s+|equal\s+(?:to\s+)?)*[$€£]?\Z", re.IGNORECASE)
 _NEEDS = re.compile(
     r"\b(?:needs?|needed|uses?|used|takes?|took|requires?|required)\b", re.IGNORECASE
@@ -172,6 +175,8 @@ class _Candidate:
 
 def find_number(response: str, *, cut_off: bool = False) -> FoundAnswer:
     """Find the final number, as it was written."""
+    if (plain := find_plainly(response, _read, cut_off=cut_off)) is not None:
+        return plain
     text, why = cleaned(response)
     if not text:
         return FoundAnswer(None, why)
@@ -179,6 +184,8 @@ def find_number(response: str, *, cut_off: bool = False) -> FoundAnswer:
 
 
 def _read(place: Statement, text: str) -> FoundAnswer | None:
+    if bare := _BARE.fullmatch(place.text):  # most places, and read in a tenth of the time
+        return FoundAnswer(bare[1], "the only number", confidence="only candidate")
     if place.rule in ("heading", "text") and (first := _explained(place.text)):
         return FoundAnswer(first, "the first line, explained below")
     if place.rule == "heading":

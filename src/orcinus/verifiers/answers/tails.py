@@ -102,15 +102,19 @@ def without_tail(text: str) -> str:
         before, _, line = text.rpartition("\n")
         if len(line) > _LONGEST_TAIL:
             break
-        lower = lower_case(line)
-        if before.strip() and (_TAIL.match(lower) or _MARKS_ALONE.match(line)):
+        if before.strip() and is_tail(line):
             text = before.rstrip()
             continue
         last = _start_of_last_sentence(line)
-        if not last or not _TAIL.match(lower, last):
+        if not last or not _TAIL.match(lower_case(line), last):
             break
         text = text[: len(text) - len(line) + last].rstrip()
     return text
+
+
+def is_tail(line: str) -> bool:
+    """Return True if a line below others is no part of an answer."""
+    return bool(_TAIL.match(lower_case(line)) or _MARKS_ALONE.match(line))
 
 
 def _start_of_last_sentence(line: str) -> int:

@@ -12,17 +12,20 @@ Five stages lead to a verdict, and the finders of all answer types share the fir
 """
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from orcinus.core.types import Confidence
 from orcinus.verifiers.answers.channels import final_channel, lower_case, plain_text
 from orcinus.verifiers.answers.corrections import Correction, bare_answer, correction, restated
 from orcinus.verifiers.answers.solutions import last_box, last_hash
-from orcinus.verifiers.answers.tails import without_preamble, without_tail
+from orcinus.verifiers.answers.tails import is_tail, without_preamble, without_tail
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: some are made for every verdict, and a frozen one takes three times as long.
+@dataclass(slots=True)
 class Statement:
     """The part of a text that should hold the answer."""
 
@@ -34,7 +37,7 @@ class Statement:
     """Where the announcement begins."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FoundAnswer:
     """The answer that a finder understood, or why there is none."""
 
@@ -48,7 +51,7 @@ class FoundAnswer:
     """The whole line, where ``answer`` is a part of it; a reference may equal either."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """A verdict before it belongs to an attempt."""
 
@@ -193,7 +196,7 @@ _EMPHASIS = re.compile(r"\*\*|__+|`+")
 def cleaned(response: str) -> tuple[str, str]:
     """Return the text to search for an answer; if it is empty, also the reason."""
     text = final_channel(response)
-    if not text.strip():
+    if not text or text.isspace():
         return "", "the reasoning never ended" if response.strip() else "the response is empty"
     text = plain_text(text)
     if "<<" in text:
@@ -230,6 +233,61 @@ def _without_unchecked(text: str) -> str:
     return _UNCHECKED.sub("", checked) if boxes else text
 
 
+_PLAIN_ENDING = re.compile(
+    r" *(?:(?:(?:so|therefore|thus|hence),? )?(?:the )?(?:final |correct )?(?P<word>answer)"
+    r"(?: \((?:yes or no|arabic numerals)\))?(?: is:?|:) |(?P<hash>#### ?))?"
+    r"(?P<said>-?\$?(?:\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?:\.\d{1,30})?%?\.?|\(?[a-z]\)?\.?"
+    r"|(?:yes|no|true|false)\.?)",
+    re.IGNORECASE,
+)
+"""A last sentence that announces a number, a letter or a truth value; or nothing but one."""
+_LONGEST_PLAIN = 5_000
+"""Characters of a response with a plain ending. In a longer one, tags may be too many to search."""
+_TAG = re.compile(r"<[a-z/|]|\[(?: |/?(?:think|inst))\]", re.IGNORECASE)
+"""What every tag or token in ASCII begins with; or an empty box of a list."""
+
+
+def find_plainly(response: str, read: Reader, *, cut_off: bool) -> FoundAnswer | None:
+    """Return what ``cleaned`` and ``find_final`` would find, in a fifth of the time, or None.
+
+    Most responses end in "The answer is 42." or are nothing but "42". Then the ending decides alone
+    because each stage leaves it as it is. There is no tag or token before it that changes the
+    channel, no next question that cuts it off, and it is no tail. It is the last announcement, and
+    what it says takes nothing back. The test of this compares both ways on texts of all kinds.
+
+    Args:
+        response: What the model wrote.
+        read: Reads one place. What it says of a plain ending depends on that place alone.
+        cut_off: True if the response stopped at the token limit.
+    """
+    text = response.strip()
+    line = text.rfind("\n") + 1
+    start = max(line, text.rfind(". ") + 1)
+    ending = _PLAIN_ENDING.fullmatch(text, start)
+    if (
+        ending is None
+        or len(response) > _LONGEST_PLAIN
+        or not text.isascii()
+        or "\r" in text
+        or text.startswith(("analysis", "commentary"))
+        or (("<" in text or "[" in text) and _TAG.search(text))
+        or ("&" in text and ";" in text)
+        or (line and (_RUN_ON.search(text) or is_tail(text[line:])))
+    ):
+        return None
+    said = ending["said"]
+    if ending["word"]:
+        if _announces_another(text.lower(), ending.start("word")):
+            return None
+        place = Statement(said, "marker")
+    elif ending["hash"]:
+        place = Statement(said, "hash")
+    else:
+        return None if start or cut_off else read(Statement(text, "text"), text)
+    found = read(place, text)
+    return None if found is None else _explicit(found, place.rule)
+
+
 def find_final(
     text: str, read: Reader, *, cut_off: bool = False, may_end_open: bool = False
 ) -> FoundAnswer:
@@ -244,10 +302,12 @@ def find_final(
         may_end_open: True if a bracket or a word like "with" may end an answer.
     """
     places = statements(text)
-    fix = correction(text, places[0].start + 1 if places else 0)
+    place = next(places, None)
+    nothing = "no answer is given" if place is None else "the answer is announced but not given"
+    fix = correction(text, 0 if place is None else place.start + 1)
     if fix is not None and (found := _read_correction(fix, read)) is not None:
         return replace(found, rule=f"corrected: {found.rule}", confidence="explicit")
-    for place in places:
+    while place is not None:
         if not place.text.strip(_MARKS if may_end_open else _MARKS + _BRACKETS):
             return FoundAnswer(None, "the answer is announced but not given")
         if (
@@ -260,20 +320,23 @@ def find_final(
             return FoundAnswer(None, "the text breaks off")
         found = read(place, text)
         if found is not None:
-            return FoundAnswer(
-                found.answer,
-                f"{place.rule}: {found.rule}",
-                found.several,
-                "guessed" if found.confidence == "guessed" else "explicit",
-                found.whole,
-            )
+            return _explicit(found, place.rule)
+        place = next(places, None)
     if cut_off:
         return FoundAnswer(None, "cut off before an answer was announced")
     if not may_end_open and is_broken_off(text):
         return FoundAnswer(None, "the text breaks off")
-    found = read(Statement(text, "text"), text)
-    return found or FoundAnswer(
-        None, "the answer is announced but not given" if places else "no answer is given"
+    return read(Statement(text, "text"), text) or FoundAnswer(None, nothing)
+
+
+def _explicit(found: FoundAnswer, rule: str) -> FoundAnswer:
+    """Return an answer as one that a place with that rule announces."""
+    return FoundAnswer(
+        found.answer,
+        f"{rule}: {found.rule}",
+        found.several,
+        "guessed" if found.confidence == "guessed" else "explicit",
+        found.whole,
     )
 
 
@@ -291,7 +354,7 @@ def _read_correction(fix: Correction, read: Reader) -> FoundAnswer | None:
 
 def _restatements(fix: Correction) -> list[Statement]:
     """Return the places of a correction that state another answer."""
-    stated = statements(fix.rest)[:1]
+    stated = list(islice(statements(fix.rest), 1))
     cue = restated(fix.rest)
     if cue is not None and not (stated and len(stated[0].text) <= len(cue)):
         stated.append(Statement(cue.strip(), "marker"))
@@ -302,22 +365,34 @@ def _restatements(fix: Correction) -> list[Statement]:
 
 def statement(text: str) -> Statement:
     """Return the part of a ``cleaned`` text where the answer should stand."""
-    places = statements(text)
-    fix = correction(text, places[0].start + 1 if places else 0)
+    place = next(statements(text), None)
+    fix = correction(text, 0 if place is None else place.start + 1)
     if fix is not None and (stated := _restatements(fix)):
         return stated[0]
-    return places[0] if places else Statement(text, "text")
+    return place or Statement(text, "text")
 
 
-def statements(text: str) -> list[Statement]:
-    """Return the places of a ``cleaned`` text that announce an answer, the last one first."""
+def statements(text: str) -> Iterator[Statement]:
+    """Yield the places of a ``cleaned`` text that announce an answer, the last one first.
+
+    Most texts have no marks, and of their announcements only the last is asked for.
+    """
+    if marked := _marked_places(text):
+        places = [*marked, *_announcements(text)]
+        yield from sorted(places, key=lambda place: place.start, reverse=True)
+    else:
+        yield from _announcements(text)
+
+
+def _marked_places(text: str) -> list[Statement]:
+    """Return the places that a mark announces: a tag, a box, a key of JSON, or hashes."""
     places = []
     if "<" in text and (tags := list(_OPEN_TAG.finditer(text))):
         tag = tags[-1]
         end = lower_case(text).find(f"</{tag[1].lower()}", tag.end())
         inside = text[tag.end() : end if end >= 0 else len(text)]
         places.append(Statement(inside.strip(), "tag", tag.start()))
-    if (box := last_box(text)) is not None:
+    if "\\" in text and (box := last_box(text)) is not None:
         places.append(Statement(box.content, "boxed", box.start))
     if text.endswith(("}", "```")):
         values = list(_JSON.finditer(text)) or list(_ONLY_VALUE.finditer(text))
@@ -325,18 +400,16 @@ def statements(text: str) -> list[Statement]:
             places.append(Statement(values[-1][1].strip("\"' "), "json", len(text)))
     if (line := last_hash(text)) is not None:
         places.append(Statement(line[1], "hash", line.start()))
-    places.extend(_announcements(text))
-    return sorted(places, key=lambda place: place.start, reverse=True)
+    return places
 
 
-def _announcements(text: str) -> list[Statement]:
-    """Return the places behind the last markers, the last one first."""
-    places = []
+def _announcements(text: str) -> Iterator[Statement]:
+    """Yield the places behind the last markers, the last one first."""
     for start, end in _markers(text):
         tail = text[end:]
-        heads = tail.lstrip(" *_:").startswith("\n") and "\n" in tail.strip()
-        places.append(Statement(tail.strip(), "heading" if heads else "marker", start))
-    return places
+        said = tail.strip()
+        heads = "\n" in said and tail.lstrip(" *_:").startswith("\n")
+        yield Statement(said, "heading" if heads else "marker", start)
 
 
 def after_marker(text: str) -> str | None:
@@ -344,33 +417,42 @@ def after_marker(text: str) -> str | None:
     return next((text[end:] for _, end in _markers(text)), None)
 
 
-def _markers(text: str) -> list[tuple[int, int]]:
-    """Return start and end of the last ``_MOST_MARKERS`` announcements, the last one first."""
+def _markers(text: str) -> Iterator[tuple[int, int]]:
+    """Yield start and end of the last ``_MOST_MARKERS`` announcements, the last one first."""
     # Searching for the words from the end takes a tenth of the time of searching with the pattern.
     lower = "\n" + lower_case(text)
-    found: list[tuple[int, int]] = []
-    for word in _MARKER_WORDS:
-        if word not in lower or (word == _A and "\nb:" in lower):  # the rows of a listing
-            continue
-        at, tries = lower.rfind(word), 0
-        while (
-            at >= 0
-            and tries < _MOST_TRIES
-            and not (len(found) >= _MOST_MARKERS and at < found[-1][0])
+    nexts = [
+        (at, word)
+        for word in _MARKER_WORDS
+        if (at := lower.rfind(word)) >= 0
+        and (word != _A or "\nb:" not in lower)  # the rows of a listing
+    ]
+    tries = Counter[str]()
+    found = 0
+    while nexts and found < _MOST_MARKERS:
+        at, word = last = max(nexts)
+        nexts.remove(last)
+        start = at + 1 if word == _A else at
+        match = _MARKER.match(lower, start)
+        if (
+            match
+            and not (start and lower[start - 1].isalnum())
+            and not _announces_another(lower, start)
+            and not _says_nothing(lower, match)
         ):
-            tries += 1
-            start = at + 1 if word[0] == "\n" else at
-            match = _MARKER.match(lower, start)
-            if (
-                match
-                and not (start and lower[start - 1].isalnum())
-                and not _NOT_THE_ANSWER.search(lower, max(0, start - _BEFORE), start)
-                and not _says_nothing(lower, match)
-            ):
-                found.append((at, match.end() - 1))
-                found = sorted(found, reverse=True)[:_MOST_MARKERS]
-            at = lower.rfind(word, 0, at)
-    return [(max(0, at - 1), end) for at, end in found]
+            found += 1
+            yield max(0, at - 1), match.end() - 1
+        tries[word] += 1
+        if tries[word] < _MOST_TRIES and (at := lower.rfind(word, 0, at)) >= 0:
+            nexts.append((at, word))
+
+
+def _announces_another(lower: str, start: int) -> bool:
+    """Return True if the words before "answer:" make it no announcement: "the wrong answer"."""
+    begin = max(0, start - _BEFORE)
+    if lower.endswith(("so the ", ", the ", ". the ", ".\nthe "), begin, start):
+        return False  # nearly always, and cheaper than the pattern
+    return _NOT_THE_ANSWER.search(lower, begin, start) is not None
 
 
 def _says_nothing(lower: str, announced: "re.Match[str]") -> bool:
