@@ -220,6 +220,7 @@ class _Asker:
     ) -> None:
         self._completer, self._ledger, self._run, self._step = completer, ledger, run, step
         self._model, self._remote = completer.model, completer.traits.remote
+        self._waiting_for_reply = f"a reply of {self._model}"
         self._settings = "" if self._remote is None else self._remote.settings
         self._first = first_calls(completer, run, step)
         self._reporter: asyncio.Task[None] | None = None
@@ -318,7 +319,8 @@ class _Asker:
                 [known] = self._ledger.recall([request], [identity], self._model)
                 if known is not None and self._is_final(known):
                     return _Found(known, recalled=True)
-            async with self._first.one_call():
+            await self._first.start_call()
+            try:
                 attempt, fatal, tries, committed = await self._attempt(request, identity)
                 try:
                     # Shielded: once a reply has arrived, being cancelled must not lose it.
@@ -326,6 +328,8 @@ class _Asker:
                 finally:
                     if self._budget is not None:
                         self._budget.settle(tries.worst, tries.reserved, attempt)
+            finally:
+                self._first.end_call()
         finally:
             # Until the reply is on disk, no other process may pay for it again.
             if committed is None or committed.done():
@@ -369,7 +373,7 @@ class _Asker:
             was_booked = tries.worst.booked_by == self._run and await budget.reclaim(tries.worst)
             if not was_booked:
                 await budget.reserve(tries.worst)
-        self._waits[identity] = f"a reply of {self._model}"
+        self._waits[identity] = self._waiting_for_reply
         try:
             attempt, fatal = await self._call(request, identity, tries)
             self._waits[identity] = "the disk of the ledger"

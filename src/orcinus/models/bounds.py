@@ -18,7 +18,8 @@ def prompt_bound(request: Request) -> int:
     """Return the most tokens that the prompt can have: one for each byte, 16 for each turn."""
     messages, sampling = as_sent(request)
     extra = len(orjson.dumps(sampling.extra)) if sampling.extra else 0  # tools, for example
-    return extra + sum(len(message.content.encode()) + 16 for message in messages)
+    texts = [message.content for message in messages]
+    return extra + sum(len(text if text.isascii() else text.encode()) + 16 for text in texts)
 
 
 def free_call(request: Request) -> WorstCase:

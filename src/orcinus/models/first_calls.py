@@ -9,8 +9,7 @@ A wrong key, parameter or URL fails every call alike. One call shows it, for not
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from orcinus.core.errors import CompleterError
@@ -56,9 +55,8 @@ class FirstCalls:
         self.stop: CompleterError | None = None
         """The error that stops the step."""
 
-    @asynccontextmanager
-    async def one_call(self) -> AsyncIterator[None]:
-        """Wait until a call may be made; the call is inside the block.
+    async def start_call(self) -> None:
+        """Wait until a call may be made; ``end_call`` ends it.
 
         Raises:
             CompleterError: An earlier call stopped the step.
@@ -69,12 +67,12 @@ class FirstCalls:
         if self.stop is not None:
             raise self.stop
         self._open += 1
-        try:
-            yield
-        finally:
-            # A call that was cancelled, or got no room in the budget, has recorded nothing.
-            self._open -= 1
-            self._changed.set()
+
+    def end_call(self) -> None:
+        """Let other calls go on after one has ended, also where it was cancelled."""
+        # A call that was cancelled, or got no room in the budget, has recorded nothing.
+        self._open -= 1
+        self._changed.set()
 
     def _may_send(self) -> bool:
         if self._proven or not self._gated or self.stop or len(self._errors) >= SAME_ERRORS:

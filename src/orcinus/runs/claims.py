@@ -17,7 +17,6 @@ import os
 import random
 import struct
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +84,7 @@ class Claims:
         size = _SLOT_BYTES * (1 + _SLOTS)
         self._allocate(size)
         self._table = mmap.mmap(self._file.descriptor, size)
-        self._in_table: Counter[int] = Counter()
+        self._in_table: dict[int, int] = {}
         """Claims of this ledger by slot."""
         self._claimed: dict[str, int | None] = {}
         """The slot of each claim; None for one that is a lock."""
@@ -147,7 +146,7 @@ class Claims:
             if before in (_FREE, self._token):
                 self._table[slot : slot + _SLOT_BYTES] = self._token
                 if self.is_alone:  # looked at after writing: who comes later sees the slot
-                    self._in_table[slot] += 1
+                    self._in_table[slot] = self._in_table.get(slot, 0) + 1
                     self._claimed[identity] = slot
                     return True
                 self._table[slot : slot + _SLOT_BYTES] = before
@@ -167,9 +166,10 @@ class Claims:
         if slot is None:
             self.release(int(identity[2:17], 16))
             return
-        self._in_table[slot] -= 1
-        if not self._in_table[slot]:
-            del self._in_table[slot]
+        left = self._in_table.pop(slot) - 1
+        if left:
+            self._in_table[slot] = left
+        else:
             self._table[slot : slot + _SLOT_BYTES] = _FREE
 
     def claimant(self, identity: str) -> int | None:

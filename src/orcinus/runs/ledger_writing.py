@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from orcinus.runs.claims import HOLDERS_FROM, Claims
 from orcinus.runs.ledger_schema import (
@@ -74,13 +74,10 @@ def store_attempts(
         rows: Each with the values of ``ATTEMPT_COLUMNS``.
         fresh_from: An answer replaces those from before this time, in Unix seconds.
     """
-    connection.execute("SAVEPOINT attempts")
-    try:
-        _insert_many(connection, "attempts", ATTEMPT_COLUMNS, rows)
-    except sqlite3.IntegrityError:
-        connection.execute("ROLLBACK TO attempts")
-        _replace_attempts(connection, rows, fresh_from)
-    connection.execute("RELEASE attempts")
+    # With OR IGNORE, SQLite keeps no copy of each changed page to undo a part of the statement.
+    inserted = _insert_many(connection, "attempts", ATTEMPT_COLUMNS, rows, conflict="IGNORE")
+    if inserted < len(rows):
+        _replace_attempts(connection, _not_inserted(connection, rows), fresh_from)
     sums: dict[SpendKey, list[Any]] = {}
     for row in rows:
         _, run, step, task, _, _, model, _, _, _, read, written, usd, _, error, _, _, lost, _ = row
@@ -92,6 +89,14 @@ def store_attempts(
         total[4] += lost
         total[5] += usd
     add_to_spend(connection, sums)
+
+
+def _not_inserted(
+    connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]
+) -> list[tuple[Any, ...]]:
+    """Return the rows whose ids had another row before them."""
+    standing = _read_attempts(connection, [row[0] for row in rows])
+    return [row for row in rows if standing.pop(row[0], None) != _without_request(row)]
 
 
 def _replace_attempts(
@@ -119,7 +124,7 @@ def _replace_attempts(
             old = recalled
         if old is not None:
             others.append(hashed_row(_as_call(old)))
-    _insert_many(connection, "attempts", ATTEMPT_COLUMNS, list(kept.values()), or_replace=True)
+    _insert_many(connection, "attempts", ATTEMPT_COLUMNS, list(kept.values()), conflict="REPLACE")
     _insert_many(connection, "other_calls", CALL_COLUMNS, others)
 
 
@@ -152,7 +157,7 @@ def add_to_spend(connection: sqlite3.Connection, sums: Mapping[SpendKey, Sequenc
         after = [old + more for old, more in zip(before, amounts, strict=True)]
         after[-1] = float(after[-1])
         _insert_many(
-            connection, "spend", SPEND_COLUMNS, [hashed_row((*key, *after))], or_replace=True
+            connection, "spend", SPEND_COLUMNS, [hashed_row((*key, *after))], conflict="REPLACE"
         )
 
 
@@ -235,7 +240,7 @@ def change_hold(
         "holds",
         HOLD_COLUMNS,
         [hashed_row((run, holder, old_usd + usd, old_tokens + tokens))],
-        or_replace=True,
+        conflict="REPLACE",
     )
 
 
@@ -289,7 +294,7 @@ def count_commit(connection: sqlite3.Connection, new_id: str) -> tuple[str, int]
     if ledger == new_id:
         connection.execute("DELETE FROM state")
     row = hashed_row((ledger, commits + 1))
-    _insert_many(connection, "state", STATE_COLUMNS, [row], or_replace=True)
+    _insert_many(connection, "state", STATE_COLUMNS, [row], conflict="REPLACE")
     return ledger, commits + 1
 
 
@@ -330,18 +335,20 @@ def _insert_many(
     columns: Sequence[str],
     rows: Sequence[tuple[Any, ...]],
     *,
-    or_replace: bool = False,
-) -> None:
-    at = 0
+    conflict: Literal["ABORT", "IGNORE", "REPLACE"] = "ABORT",
+) -> int:
+    """Insert rows in few statements; return how many were inserted."""
+    at = inserted = 0
     for size in _INSERT_SIZES:
-        statement = _insert_statement(table, tuple(columns), size, or_replace)
         while len(rows) - at >= size:
-            connection.execute(statement, [value for row in rows[at : at + size] for value in row])
+            statement = _insert_statement(table, tuple(columns), size, conflict)
+            values = [value for row in rows[at : at + size] for value in row]
+            inserted += connection.execute(statement, values).rowcount
             at += size
+    return inserted
 
 
 @cache
-def _insert_statement(table: str, columns: tuple[str, ...], rows: int, or_replace: bool) -> str:
+def _insert_statement(table: str, columns: tuple[str, ...], rows: int, conflict: str) -> str:
     marks = ", ".join(["(" + ", ".join("?" * len(columns)) + ")"] * rows)
-    verb = "INSERT OR REPLACE" if or_replace else "INSERT"
-    return f"{verb} INTO {table} ({', '.join(columns)}) VALUES {marks}"
+    return f"INSERT OR {conflict} INTO {table} ({', '.join(columns)}) VALUES {marks}"

@@ -341,13 +341,17 @@ class Endpoint:
                 await asyncio.sleep(pause_s)
             else:
                 latency_s = time.perf_counter() - started
-                server.in_flight.record_answer(
-                    latency_s / (50 + sum(item.usage.tokens_out for item in completions))
-                )
-                self._give_back(need_in, need_out, completions)
-                if not any(item.usage.tokens_in for item in completions):
-                    return [self.priced_at_worst(item, latency_s, request) for item in completions]
-                return [self.priced(item, latency_s) for item in completions]
+                used_in = sum(item.usage.tokens_in for item in completions)
+                used_out = sum(item.usage.tokens_out for item in completions)
+                server.in_flight.record_answer(latency_s / (50 + used_out))
+                self._give_back(need_in - used_in, need_out - used_out, used_in, used_out)
+                source = server.address
+                if not used_in:
+                    return [
+                        self.priced_at_worst(item, latency_s, request, source=source)
+                        for item in completions
+                    ]
+                return [self.priced(item, latency_s, source=source) for item in completions]
             finally:
                 server.in_flight.leave()
         raise AssertionError("unreachable: the last try raises")
@@ -435,7 +439,7 @@ class Endpoint:
             body["logprobs"] = True
         for field in self.config.omit:
             body.pop(field, None)
-        return {**body, **sampling.extra}
+        return {**body, **sampling.extra} if sampling.extra else body
 
     async def _wait_for_rates(self, need_in: float, need_out: float) -> None:
         if self._requests is not None:
@@ -445,16 +449,12 @@ class Endpoint:
         if self._tokens_out is not None:
             await self._tokens_out.take(need_out)
 
-    def _give_back(
-        self, need_in: float, need_out: float, completions: Sequence[Completion]
-    ) -> None:
+    def _give_back(self, left_in: float, left_out: float, used_in: int, used_out: int) -> None:
         """Return to the rate limits what a call was charged at its worst case and did not use."""
-        used_in = sum(item.usage.tokens_in for item in completions)
-        used_out = sum(item.usage.tokens_out for item in completions)
         if self._tokens_in is not None and used_in:
-            self._tokens_in.give_back(need_in - used_in)
+            self._tokens_in.give_back(left_in)
         if self._tokens_out is not None and used_out:
-            self._tokens_out.give_back(need_out - used_out)
+            self._tokens_out.give_back(left_out)
 
     def _choose_server(self) -> "_Server":
         """Return the usable server with the most free capacity, or the first to be usable again."""
@@ -475,17 +475,16 @@ class Endpoint:
         )
         server.read_limits(response)
         try:
-            completions = parse_replies(
+            return parse_replies(
                 content,
                 choices,
                 max_tokens=request.sampling.max_tokens,
-                prompt="\n".join(message.content for message in request.messages),
-                refuse=partial(refusal, caller=server.caller),
+                prompt="\n".join([message.content for message in request.messages]),
+                refuse=server.refuse,
             )
         except CompleterError as error:
             error.cost_unknown = True  # a reply came: it was written, and may be charged
             raise
-        return [replace(completion, source=server.address) for completion in completions]
 
     def _settings_hash(self) -> str:
         """Return a hash of all that a call sends besides what a request decides.
@@ -506,26 +505,25 @@ class Endpoint:
         return fingerprint(sent)[:18]
 
     def priced(
-        self, completion: Completion, latency_s: float, *, factor: float = 1.0
+        self, completion: Completion, latency_s: float, *, factor: float = 1.0, source: str = ""
     ) -> Completion:
-        """Return the completion with its cost in dollars, times ``factor``, and its latency."""
-        return replace(
-            completion,
-            cost_usd=factor * cost_of(completion.usage, self.price),
-            latency_s=latency_s,
-        )
+        """Return the completion with its cost in dollars, times ``factor``, latency and source."""
+        cost_usd = factor * cost_of(completion.usage, self.price)
+        return _completed(completion, completion.usage, cost_usd, latency_s, source)
 
     def priced_at_worst(
-        self, completion: Completion, latency_s: float, request: Request, *, factor: float = 1.0
+        self,
+        completion: Completion,
+        latency_s: float,
+        request: Request,
+        *,
+        factor: float = 1.0,
+        source: str = "",
     ) -> Completion:
         """Return a completion whose usage the server did not report, at its worst case."""
         worst = self._bound(request)
-        return replace(
-            completion,
-            usage=Usage(tokens_unreported=worst.tokens),
-            cost_usd=factor * worst.usd,
-            latency_s=latency_s,
-        )
+        usage = Usage(tokens_unreported=worst.tokens)
+        return _completed(completion, usage, factor * worst.usd, latency_s, source)
 
 
 class _Server:
@@ -533,6 +531,7 @@ class _Server:
 
     def __init__(self, caller: Caller, in_flight: int) -> None:
         self.caller = caller
+        self.refuse = partial(refusal, caller=caller)
         self.address = without_password(caller.base_url)
         self.url = caller.base_url + CALL
         self.in_flight = InFlight(in_flight)
@@ -578,6 +577,23 @@ class _Server:
             self.in_flight.record_refusal()
         if error.kind == "connection":
             self.dead_until = time.monotonic() + DEAD_FOR_S
+
+
+def _completed(
+    parsed: Completion, usage: Usage, cost_usd: float, latency_s: float, source: str
+) -> Completion:
+    """Return a parsed completion with what its call adds, in a fifth of the time of ``replace``."""
+    return Completion(
+        text=parsed.text,
+        finish=parsed.finish,
+        usage=usage,
+        reasoning=parsed.reasoning,
+        logprobs=parsed.logprobs,
+        cost_usd=cost_usd,
+        latency_s=latency_s,
+        unknown_finish=parsed.unknown_finish,
+        source=source or parsed.source,
+    )
 
 
 def cost_of(usage: Usage, price: Price) -> float:

@@ -34,8 +34,6 @@ _LONE_CLOSING = re.compile(
     re.IGNORECASE,
 )
 """The end of a block that the chat template opened, which is therefore not in the reply."""
-_SIGNS = ("<", "[", "◁")
-"""Without one of these, a text marks no reasoning."""
 _SOLUTION = re.compile(
     r"\A<\|begin_of_solution\|>(.*?)\s*(?:<\|end_of_solution\|>\s*)?\Z", re.DOTALL
 )
@@ -54,7 +52,7 @@ def split_thinking(text: str, prompt: str | None = None) -> tuple[str | None, st
     """
     if (split := split_harmony(text)) is not None:
         return split
-    if not any(sign in text for sign in _SIGNS):
+    if not ("<" in text or "[" in text or "◁" in text):  # one of these begins every mark
         return None, text
     found: list[str] = []
     while (block := _leading_block(text, prompt)) is not None:
