@@ -6,6 +6,7 @@ import json
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from orcinus.core.errors import CompleterError, ConfigError
 from orcinus.core.requests import chat_request
 from orcinus.core.sampling import SamplingConfig
-from orcinus.core.types import Completion, Message, Messages, Sampling
+from orcinus.core.types import Completion, Message, Messages, Sampling, Usage
 from orcinus.models.recorded import Recordings, Replay
 from orcinus.models.remote.endpoint import Endpoint, EndpointConfig, Limits, Price
 from orcinus.models.remote.limits import InFlight
@@ -456,3 +457,15 @@ def test_the_shipped_examples_name_the_keys_that_their_model_needs(place: str) -
     example = text[text.index("gpt-5-mini") :][:700]
     assert "max_tokens_field: max_completion_tokens" in example
     assert "omit: [temperature]" in example
+
+
+def test_a_priced_completion_keeps_all_that_was_parsed() -> None:
+    parsed = Completion(
+        text="4", finish="stop", usage=Usage(tokens_in=7, tokens_out=2), reasoning="2 + 2",
+        logprobs=(-0.5,), unknown_finish="done",
+    )  # fmt: skip
+    config = EndpointConfig(
+        model="m", base_urls=("http://localhost/v1",), price=Price(input=1.0, output=2.0)
+    )
+    found = Endpoint(config, secrets={}).priced(parsed, 2.0, factor=0.5, source="http://a")
+    assert found == replace(parsed, cost_usd=5.5e-6, latency_s=2.0, source="http://a")

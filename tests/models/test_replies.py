@@ -345,3 +345,38 @@ def test_a_redirect_is_one_line_with_the_new_address() -> None:
     assert "set teacher.base_urls: [https://h/v1]" in str(error)
     assert error.fatal
     assert "/login" in str(refusal(302, b"", caller=caller, location="/login"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"message": {"content": "<think>2 + 2.</think>4"}},
+        {"message": {"content": "<think>2 + 2."}},
+        {"message": {"content": "4", "refusal": None, "reasoning_content": ""}},
+        {"message": {"content": "4", "reasoning_content": "2 + 2."}},
+        {"message": {"content": "4", "refusal": "No."}},
+        {"message": {"content": "4"}, "logprobs": {"content": [{"logprob": -0.5}]}},
+    ],
+)
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 7, "completion_tokens": 2},
+        {"prompt_tokens": 7, "completion_tokens": 0},
+        {"prompt_tokens": 0, "completion_tokens": 2, "total_tokens": 9},
+        {"prompt_tokens": True, "completion_tokens": 2},
+        {"prompt_tokens": 7, "completion_tokens": 10**10},
+        {"prompt_tokens": 7, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 3}},
+        {"prompt_tokens": 7, "completion_tokens": 2, "prompt_cache_hit_tokens": 4},
+    ],
+)
+def test_a_usual_reply_says_the_same_as_one_with_an_unusual_word_for_its_end(
+    change: dict[str, object], usage: dict[str, object]
+) -> None:
+    choice = {"message": {"content": "4"}, **change}
+    usual, unusual = (
+        parse({"choices": [{**choice, "finish_reason": word}], "usage": usage})
+        for word in ("stop", "eos")
+    )
+    assert usual == unusual
