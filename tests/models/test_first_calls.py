@@ -332,12 +332,12 @@ def test_a_call_that_ends_unsent_holds_no_other_call_back() -> None:
     calls = first_calls.FirstCalls(remote, "teach", gated=True)
 
     async def fail(after: asyncio.Event, message: str) -> None:
-        async with calls.one_call():
+        async with calls:
             await after.wait()
             calls.record(CompleterError("bad_reply", message))
 
     async def get_no_room(after: asyncio.Event) -> None:
-        async with calls.one_call():
+        async with calls:
             await after.wait()
             raise BudgetError("used up")
 

@@ -319,8 +319,7 @@ class _Asker:
                 [known] = self._ledger.recall([request], [identity], self._model)
                 if known is not None and self._is_final(known):
                     return _Found(known, recalled=True)
-            await self._first.start_call()
-            try:
+            async with self._first:
                 attempt, fatal, tries, committed = await self._attempt(request, identity)
                 try:
                     # Shielded: once a reply has arrived, being cancelled must not lose it.
@@ -328,8 +327,6 @@ class _Asker:
                 finally:
                     if self._budget is not None:
                         self._budget.settle(tries.worst, tries.reserved, attempt)
-            finally:
-                self._first.end_call()
         finally:
             # Until the reply is on disk, no other process may pay for it again.
             if committed is None or committed.done():

@@ -55,8 +55,8 @@ class FirstCalls:
         self.stop: CompleterError | None = None
         """The error that stops the step."""
 
-    async def start_call(self) -> None:
-        """Wait until a call may be made; ``end_call`` ends it.
+    async def __aenter__(self) -> None:
+        """Wait until a call may be made; the call is inside the block, as with a lock.
 
         Raises:
             CompleterError: An earlier call stopped the step.
@@ -68,7 +68,7 @@ class FirstCalls:
             raise self.stop
         self._open += 1
 
-    def end_call(self) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Let other calls go on after one has ended, also where it was cancelled."""
         # A call that was cancelled, or got no room in the budget, has recorded nothing.
         self._open -= 1
