@@ -131,12 +131,9 @@ def find_choice(
             return _in_text(place.text, last, options)
         return _in_statement(without_latex_text(place.text), last, options)
 
-    if not any(map(response.__contains__, _CHANGED_SIGNS)) and not (
-        len(options) > 1 and _options_in_a_row(response, options)
-    ):
-        plain = find_plainly(response, read, cut_off=cut_off)
-        if plain is not None:
-            return plain
+    plain = find_plainly(response, read, cut_off=cut_off)
+    if plain is not None and not _may_be_rewritten(response, options):
+        return plain
     text, why = cleaned(response)
     if not text:
         return FoundAnswer(None, why)
@@ -164,6 +161,13 @@ def _without_labels(options: tuple[str, ...]) -> tuple[str, ...]:
         return options
     return tuple(
         option[label.end() :] for option, label in zip(options, labels, strict=True) if label
+    )
+
+
+def _may_be_rewritten(text: str, options: tuple[str, ...]) -> bool:
+    """Return True if marks, ranges of letters, or a listing of all options may be removed."""
+    return any(map(text.__contains__, _CHANGED_SIGNS)) or (
+        len(options) > 1 and _options_in_a_row(text, options)
     )
 
 
