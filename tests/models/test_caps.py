@@ -187,9 +187,10 @@ def test_a_run_ends_whatever_every_reply_is_100_times(tmp_path: Path, kind: str)
 def test_processes_that_ask_the_same_pay_once(tmp_path: Path) -> None:
     provider = Hostile(latency_s=0.01)
     # On a busy machine, a call that times out after 0.1 s is answered and asked again.
-    patient = {"patience": Patience()}
-    path = tmp_path / "l.sqlite"
-    found = asyncio.run(ask_all(provider, path, usd=None, count=30, askers=3, **patient))
+    asked = ask_all(
+        provider, tmp_path / "l.sqlite", usd=None, count=30, askers=3, patience=Patience()
+    )
+    found = asyncio.run(asked)
     assert all(isinstance(item, list) and len(item) == 30 for item in found)
     assert provider.answered.total() == 30
 
