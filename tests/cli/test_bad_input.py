@@ -3,6 +3,8 @@
 import fcntl
 import json
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -180,6 +182,24 @@ def test_help_and_schema_need_no_heavy_library(tmp_path: Path, command: str) -> 
     (tmp_path / "torch.py").write_text("raise RuntimeError('imported')\n", encoding="utf-8")
     done = orcinus(*command.split(), cwd=tmp_path, variables={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 0, done.stderr
+
+
+def test_what_libraries_tell_developers_is_not_printed(tmp_path: Path) -> None:
+    program = (
+        "import sys, warnings; sys.argv = ['orcinus', '--version']\n"
+        "from orcinus.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "from transformers.utils import logging\n"
+        "logger = logging.get_logger('transformers.any')\n"
+        "logger.warning('Some weights'); logger.error('broken')\n"
+        "warnings.warn('old', FutureWarning)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert "Some weights" not in done.stderr
+    assert "FutureWarning: old" not in done.stderr
+    assert "broken" in done.stderr
 
 
 def test_ctrl_c_is_one_line_and_the_next_run_goes_on(tmp_path: Path) -> None:

@@ -199,13 +199,13 @@ MISTAKES: list[tuple[str, str, str]] = [
     (
         "a list of texts",
         f"name: a\ntasks: [ok.jsonl]\n{MODELS}",
-        r":2: tasks\.0: must be keys with values",
+        r":2: tasks\.0: must be keys with values.*; write {path: ok\.jsonl}$",
     ),
     ("no tasks", f"name: a\ntasks:\n{MODELS}", ":2: tasks: must be a list, this is nothing"),
     (
         "a model's name",
         f"name: a\n{TASKS}student: gpt2\nteacher: {{kind: self}}\n",
-        ":4: student: must be keys with values",
+        ":4: student: must be keys with values.*; write {kind: local, path: gpt2}$",
     ),
     (
         "a misspelt kind",
@@ -220,7 +220,47 @@ MISTAKES: list[tuple[str, str, str]] = [
     (
         "no kind",
         f"name: a\n{TASKS}student: {{path: x}}\nteacher: {{kind: self}}\n",
-        ":4: student: the key 'kind' is missing",
+        ":4: student: the key 'kind' is missing, such as kind: local",
+    ),
+    (
+        "a teacher's address",
+        f"name: a\n{TASKS}student: {{kind: scratch}}\nteacher: https://h/v1\n",
+        r":5: teacher: .*; write {kind: endpoint, model: NAME, base_urls: \[https://h/v1\]}$",
+    ),
+    (
+        "an amount",
+        f"name: a\n{TASKS}{MODELS}budget: $5\n",
+        ":6: budget: must be keys with values.*; write {usd: 5}$",
+    ),
+    (
+        "a key of a section at the top",
+        f"name: a\n{TASKS}{MODELS}held_out: 0.2\n",
+        ":6: unknown key 'held_out'; it stands under sample:$",
+    ),
+    (
+        "a key of a stage in its section",
+        f"name: a\n{TASKS}{MODELS}train: {{learning_rate: 2e-5}}\n",
+        r":6: unknown key 'train\.learning_rate'; it stands under train\.stages:$",
+    ),
+    (
+        "endless training",
+        f"name: a\n{TASKS}{MODELS}train: {{stages: [{{epochs: .inf}}]}}\n",
+        r":6: train\.stages\.0\.epochs: must be a finite number$",
+    ),
+    (
+        "yes for a number",
+        f"name: a\n{TASKS}{MODELS}budget: {{usd: yes}}\n",
+        ":6: budget: usd must be a number, and YAML reads this as true or false",
+    ),
+    (
+        "two stages of one name",
+        f"name: a\n{TASKS}{MODELS}train: {{stages: [{{epochs: 1}}, {{epochs: 2}}]}}\n",
+        r":6: train\.stages: two stages are named 'lessons'; give each its own name:$",
+    ),
+    (
+        "a function without its module",
+        f"name: a\n{TASKS}student: {{kind: scratch}}\nteacher: {{kind: function, function: f}}\n",
+        r":5: teacher\.function: no model named 'f'; write it as module:function$",
     ),
 ]
 
@@ -237,6 +277,16 @@ def test_a_mistake_is_answered_with_its_line_and_what_to_do(
         load_recipe(path)
     assert "\n" not in str(caught.value)
     assert "<unicode string>" not in str(caught.value)
+
+
+def test_data_or_a_folder_in_place_of_a_recipe_is_named_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"rows of data, and no recipe; .*\[{path: r\.jsonl}\]$"):
+        load_recipe(tmp_path / "r.jsonl")
+    with pytest.raises(ConfigError, match="a folder, and no recipe; name a file in it"):
+        load_recipe(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(GOOD)
+    with pytest.raises(ConfigError, match=r"that is a run; its recipe is .*recipe\.yaml$"):
+        load_recipe(tmp_path)
 
 
 def test_a_recipe_in_utf_16_is_named_so(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from orcinus.core.errors import ConfigError
 from orcinus.models.local.config import LocalConfig
+from orcinus.models.local.huggingface import usable_device
 from orcinus.pipeline.doctor import examine
 from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.pipeline.run import run_recipe
@@ -54,6 +55,18 @@ def test_doctor_says_how_a_student_is_trained(tiny_student: Path, tmp_path: Path
     (finding,) = [found for found in findings if found.what == f"training {student}"]
     assert finding.state == "ok"
     assert "'lfm2' read each lesson alone in training" in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("gpu", "--device gpu: no such device; use cpu"),
+        ("cuda:99", "--device cuda:99: PyTorch sees"),
+    ],
+)
+def test_a_device_that_is_not_there_is_one_line(device: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        usable_device(device)
 
 
 def test_lessons_end_where_the_positions_of_a_model_end(tiny_student: Path, tmp_path: Path) -> None:

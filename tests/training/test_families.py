@@ -3,7 +3,9 @@
 Tiny random models, in float32. The fast tests take one family of each kind.
 """
 
+import re
 import runpy
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from orcinus.core.errors import ConfigError
@@ -121,15 +124,46 @@ def test_the_check_leaves_the_model_as_it_was(tiny_model: Any) -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+PAGE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+ROWS = PAGE.partition("## Families")[2]
+TABLE = dict(re.findall(r"^\| ([\w.-]+) \| (.+?) \|", ROWS, re.MULTILINE))
+"""How each family is trained, as docs/models.md says."""
+del TABLE["family"]
+WAYS = {"packed": PACKED, "packed, own head": OWN_HEAD, "one lesson at a time": APART}
+same_transformers = pytest.mark.skipif(
+    f"## Families of Transformers {transformers.__version__}\n" not in PAGE,
+    reason="docs/models.md is of another version of Transformers",
+)
+
+
+@same_transformers
+def test_the_table_names_every_family_and_none_has_moved_to_a_worse_row() -> None:
+    assert set(TABLE) == set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    assert Counter(said.partition(":")[0] for said in TABLE.values()) == {
+        "packed": 91,
+        "packed, own head": 13,
+        "one lesson at a time": 48,
+        "refused": 32,
+        "not tried": 12,
+    }
+    assert {family: WAYS[TABLE[family]] for family in KINDS} == KINDS
+
+
+@same_transformers
 @pytest.mark.slow
 @pytest.mark.parametrize("family", MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-def test_every_family_learns_exactly_or_is_refused(tiny_model: Any, family: str) -> None:
+def test_every_family_learns_exactly_as_the_table_says(tiny_model: Any, family: str) -> None:
+    said, model, fault = TABLE[family], None, ""
     try:
         model = tiny_model(family)
     except Exception as error:  # noqa: BLE001 (a few need packages or sizes of their own)
-        pytest.skip(f"cannot be built at tiny size: {error}")
-    try:
-        choose_path(model)
-    except ConfigError:
-        return
-    check_exact(model)
+        fault = f"{type(error).__name__}: {error}"
+    if model is None:
+        assert said.startswith("not tried: "), fault
+    elif said in WAYS:
+        assert choose_path(model) == WAYS[said]
+        check_exact(model)
+    else:
+        assert said.startswith("refused: ")
+        with pytest.raises(ConfigError, match="cannot be trained"):
+            choose_path(model)

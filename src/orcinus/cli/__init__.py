@@ -30,9 +30,7 @@ def main() -> None:
     # Threads that spin while they wait are up to fifty times slower when another process has
     # their cores (measured: a probe took 200 s in place of 4 s). Sleeping costs nothing measurable.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if not sys.warnoptions:
-        # Libraries warn about calls that are ours to change, which tells a user nothing.
-        warnings.simplefilter("ignore")
+    _silence_libraries()
     sys.excepthook = _show_defect
     signals = StopSignals()
     signals.install()
@@ -55,6 +53,18 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         _say(f"{where}{error.strerror}; {RESUME}")
         raise SystemExit(EXIT_BAD_INPUT) from None
+
+
+def _silence_libraries() -> None:
+    """Keep what libraries tell developers off the terminal, also in the processes started here.
+
+    Errors are shown, and so is everything that the user asks for by these variables or ``-W``.
+    """
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not sys.warnoptions:
+        # Libraries warn about calls that are ours to change, which tells a user nothing.
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")
+        warnings.simplefilter("ignore")
 
 
 def _say(text: str) -> None:

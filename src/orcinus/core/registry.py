@@ -181,8 +181,9 @@ def find(kind: Kind, name: str, built_in: Mapping[str, Function | str]) -> Funct
         return function
     if (place := _entry_point(kind, name)) is not None:
         return register(kind, name)(find_function(place))
-    known = ", ".join(names(kind, built_in)) or "none"
-    raise ConfigError(f"no {kind} named {name!r}; known: {known}")
+    known = ", ".join(names(kind, built_in))
+    hint = f"known: {known}" if known else "write it as module:function"
+    raise ConfigError(f"no {kind} named {name!r}; {hint}")
 
 
 def names(kind: Kind, built_in: Mapping[str, Function | str]) -> list[str]:

@@ -24,6 +24,7 @@ from orcinus.core.registry import recipe_folder
 from orcinus.core.secrets import remember_url
 from orcinus.models.configs import JudgeConfig, ModelConfig
 from orcinus.pipeline.recipe import Recipe, task_tag
+from orcinus.runs import layout
 from orcinus.runs.folders import modules_folder
 
 KeyPath = tuple[str | int, ...]
@@ -159,6 +160,15 @@ def _differences(value: Any) -> Any:
 
 
 def _compose(path: Path) -> yaml.Node:
+    if path.suffix.lower() in _DATA_SUFFIXES:
+        raise ConfigError(
+            f"{path}: rows of data, and no recipe; `orcinus init` writes a recipe, which names "
+            f"them under tasks: [{{path: {path.name}}}]"
+        )
+    if path.is_dir():
+        inside = path / layout.RECIPE
+        hint = f"that is a run; its recipe is {inside}" if inside.is_file() else "name a file in it"
+        raise ConfigError(f"{path}: a folder, and no recipe; {hint}")
     try:
         if path.is_file() and path.stat().st_size > LONGEST_BYTES:
             raise ConfigError(f"{path}: longer than {LONGEST_BYTES // 2**20} MiB; no recipe is")
@@ -193,6 +203,7 @@ def _compose(path: Path) -> yaml.Node:
     return node
 
 
+_DATA_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".xlsx")
 _YAML_HINTS = {
     "'\\t'": "indent with spaces, not with tabs",
     "expected <block end>": "keys of one section start in the same column; "
@@ -263,15 +274,52 @@ def _explain(error: ValidationError, shape: Any, lines: Lines, source: str) -> s
     dotted = ".".join(map(str, keys))
     if first["type"] == "extra_forbidden":
         known = sorted(_known_keys(shape, first["loc"][:-1]))
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        key = str(first["loc"][-1])
+        near = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        if not near and (section := _section_with(key, shape)):
+            hint = f"it stands under {section}:"
         text = f"unknown key {dotted!r}; {hint}"
     elif first["type"] == "missing":
         text = f"the key {dotted!r} is missing"
     else:
         text = (f"{dotted}: " if dotted else "") + _describe(first)
+        text += _example_for(keys, first)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return (f"{source}:{line}: " if line else f"{source}: ") + text + more
+
+
+def _section_with(key: str, shape: Any, depth: int = 2) -> str | None:
+    """Return the one section, such as ``train.stages``, that has a key; None if several have it."""
+    found = set()
+    for model in _models_in(shape):
+        for name, field in model.model_fields.items():
+            inner = field.annotation
+            if key in _known_keys(inner, ()):
+                found.add(name)
+            elif depth > 1 and (section := _section_with(key, inner, depth - 1)):
+                found.add(f"{name}.{section}")
+    return found.pop() if len(found) == 1 else None
+
+
+def _example_for(keys: KeyPath, problem: Mapping[str, Any]) -> str:
+    """Return an example for a text or a number that stands where keys with values should."""
+    given, kind = problem.get("input"), problem["type"]
+    section = next((str(key) for key in reversed(keys) if isinstance(key, str)), "")
+    if kind == "union_tag_not_found":
+        return ", such as kind: " + ("local" if section == "student" else "endpoint")
+    if kind not in ("dict_type", "model_type", "model_attributes_type", "dataclass_type"):
+        return ""
+    is_url = isinstance(given, str) and "://" in given
+    if section in ("teacher", "judge", "assistant", "student") and isinstance(given, str):
+        remote = f"{{kind: endpoint, model: NAME, base_urls: [{given}]}}"
+        return "; write " + (remote if is_url else f"{{kind: local, path: {given}}}")
+    if section == "tasks" and isinstance(given, str):
+        return f"; write {{path: {given}}}"
+    if section == "budget":
+        amount = re.sub(r"[^\d.]", "", str(given))
+        return f"; write {{usd: {amount or 5}}}"
+    return ""
 
 
 def _describe(problem: Mapping[str, Any]) -> str:

@@ -195,13 +195,16 @@ async def _check_student(
     A student that is made from scratch, or trained already, needs no check.
 
     Raises:
-        ConfigError: It cannot be trained.
+        ConfigError: It cannot be trained, or there is no such device.
         MissingExtraError: Training needs the extra ``train``.
     """
     trains = any(verb_of(step.name) == "train" and not step.is_done(run_dir) for step in steps)
     if not trains:
         return []
     require_packages()
+    from orcinus.models.local.huggingface import usable_device
+
+    usable_device(device)
     if not isinstance(recipe.student, LocalConfig):
         return []
     from orcinus.training.check import check_training

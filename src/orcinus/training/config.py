@@ -243,6 +243,17 @@ class TrainConfig(Config):
             return objective
         return find_objective("reverse_kl")
 
+    @field_validator("stages")
+    @classmethod
+    def _stages_have_names_of_their_own(
+        cls, value: tuple[StageConfig, ...]
+    ) -> tuple[StageConfig, ...]:
+        names = [stage.name for stage in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two stages are named {name!r}; give each its own name:")
+        return value
+
     @field_validator("objective")
     @classmethod
     def _objective_exists(cls, value: ObjectiveConfig) -> ObjectiveConfig:

@@ -51,7 +51,7 @@ class LocalConfig(Config):
         if (folder := model_folder(self.path, base)) is not None:
             update["path"] = str(folder.resolve())
         if self.adapter is not None:
-            update["adapter"] = str((base / self.adapter).resolve())
+            update["adapter"] = str((base / Path(self.adapter).expanduser()).resolve())
         return self.model_copy(update=update)
 
 
@@ -64,7 +64,7 @@ def model_folder(path: str, base: Path) -> Path | None:
         ConfigError: It looks like a folder that does not exist, or the folder holds no model.
         MissingExtraError: The packages that read GGUF files are missing.
     """
-    folder = base / path
+    folder = base / Path(path).expanduser()
     if folder.suffix == gguf.SUFFIX and folder.is_file():
         return gguf.converted(folder)
     if folder.is_dir():
@@ -90,7 +90,7 @@ def local_identity(config: LocalConfig, base: Path) -> str:
     else:
         identity = f"hf:{config.path}@{config.revision or 'main'}"
     if config.adapter is not None:
-        identity += "+" + folder_identity(base / config.adapter)
+        identity += "+" + folder_identity(base / Path(config.adapter).expanduser())
     return identity
 
 

@@ -64,11 +64,7 @@ class LocalModel:
             ConfigError: The path is not a model.
         """
         self._config, self._note = config, note
-        self._device = (
-            "cuda"
-            if device == "auto" and torch.cuda.is_available()
-            else device.replace("auto", "cpu")
-        )
+        self._device = usable_device(device)
         self._identity = local_identity(config, Path())
         self._context = _declared_context(config)
         self._strict = False
@@ -231,6 +227,26 @@ def load(config: LocalConfig, device: str) -> tuple[Chat, Any, frozenset[int]]:
     except ConfigError as error:
         raise ConfigError(f"{config.path}: {error}") from error
     return chat, model, stop_tokens(model, chat)
+
+
+def usable_device(device: str) -> str:
+    """Return the name of a device of this machine; ``auto`` is a GPU if there is one.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"--device {device}: no such device; use cpu, cuda, cuda:1 … or auto"
+        ) from error
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count() or "no"
+        raise ConfigError(f"--device {device}: PyTorch sees {count} CUDA devices here")
+    return device
 
 
 def quiet() -> None:
