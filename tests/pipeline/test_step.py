@@ -67,6 +67,15 @@ def test_a_changed_step_runs_again_with_all_that_depend_on_it_and_no_other(tmp_p
     assert calls.names == ["sample", "probe", "assign", "probe", "assign"]
 
 
+def test_a_disk_that_is_full_for_a_library_is_one_line(tmp_path: Path) -> None:
+    async def action(_: StepContext) -> dict[str, Any]:
+        raise RuntimeError("while serializing: I/O error: No space left on device (os error 28)")
+
+    step = Step(name="train", version=1, config={}, inputs={}, action=action)
+    with pytest.raises(StoreError, match=r"train-\w+: cannot be written: No space left"):
+        run([step], tmp_path)
+
+
 def test_an_interrupted_step_is_entered_again(tmp_path: Path) -> None:
     calls = Calls()
     sample = calls.step("sample")
