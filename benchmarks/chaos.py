@@ -234,7 +234,7 @@ def play_round(folder: Path, *, kills: int, calls: int, cap: float, seed: int) -
         stats = read_stats(url)
     finally:
         server.kill()
-        server.wait()
+        server.communicate()
     with Ledger(ledger, read_only=True) as opened:
         damaged = list(opened.verify())
         kept = {identity for identity, *_ in opened.attempts()}
@@ -318,7 +318,7 @@ def flip(folder: Path, *, flips: int, seed: int) -> dict[str, Any]:
         asyncio.run(ask(settings, lambda identity: None))
     finally:
         server.kill()
-        server.wait()
+        server.communicate()
     return {"flips": flips, "flips_missed": count_missed_flips(ledger, flips, seed)}
 
 

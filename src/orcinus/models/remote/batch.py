@@ -22,6 +22,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -407,6 +408,10 @@ class BatchEndpoint:
         except Exception as error:  # noqa: BLE001 (set on the futures)
             if isinstance(error, CompleterError):
                 error.cost_unknown = batch.may_be_charged  # not of the exchange, of the batch
+            if batch.may_be_charged and batch.folder.exists():
+                # Its calls are booked as lost tries: who resumes it has nothing to take back.
+                with suppress(StoreError):
+                    batch.save(run="")
             self._settle(ids, {}, error)
         else:
             lost = CompleterError(
