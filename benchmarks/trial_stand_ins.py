@@ -37,7 +37,7 @@ from orcinus.models.local.huggingface import LocalModel, load
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.runs import layout, tables
-from orcinus.runs.folders import finished_steps
+from orcinus.runs.folders import finished_steps, modules_folder
 from orcinus.strategies.trial_results import TrialResults
 from orcinus.verifiers.verify import verify
 
@@ -64,6 +64,7 @@ def measure(run_dir: Path) -> tuple[dict[str, Table], Table]:
     """Return the stand-ins of a run by name, and the accuracy of its trial students."""
     recipe = load_recipe(run_dir / layout.RECIPE)
     assert isinstance(recipe.student, LocalConfig), "the student must be a local model"
+    student = recipe.student.at(modules_folder(run_dir / layout.RECIPE))
     folder = finished_steps(run_dir, "trial")[0]
     results = TrialResults.read(folder)
     fresh = set(results.fresh)
@@ -77,14 +78,14 @@ def measure(run_dir: Path) -> tuple[dict[str, Table], Table]:
         for task, of in answers.items()
     }
     taught = _lessons(folder, [strategy.name for strategy in recipe.resolved_strategies()])
-    chat, model, _ = load(recipe.student, "cpu")
+    chat, model, _ = load(student, "cpu")
     before = _each(taught, lambda lessons: _losses(chat, model, lessons))
     found = {
         "loss_token": _mean(before, lambda rows: sum(r[0] for r in rows) / sum(r[1] for r in rows)),
         "loss_trace": _mean(before, lambda rows: np.mean([row[0] for row in rows])),
         "given": _mean(before, lambda rows: np.mean([row[2] for row in rows])),
         "loss_drop": _loss_drop(chat, model, taught, recipe),
-        "in_context": asyncio.run(_in_context(recipe, run_dir, taught)),
+        "in_context": asyncio.run(_in_context(recipe, student, run_dir, taught)),
     }
     return found, accuracy
 
@@ -178,15 +179,14 @@ def _one_epoch(chat: Chat, model: Any, lessons: list[Lesson], rate: float) -> No
         optimizer.zero_grad(set_to_none=True)
 
 
-async def _in_context(recipe: Recipe, run_dir: Path, taught: Taught) -> Table:
+async def _in_context(recipe: Recipe, student: LocalConfig, run_dir: Path, taught: Taught) -> Table:
     """Return the untrained student's accuracy with two traces of the task before the question."""
-    assert isinstance(recipe.student, LocalConfig)
     sample = finished_steps(run_dir, "sample")[0]
     examples: dict[str, list[Example]] = defaultdict(list)
     for example in tables.read_examples(sample / layout.EXAMPLES, split="probe"):
         if len(examples[example.task]) < ASKED:
             examples[example.task].append(example)
-    completer = LocalModel(recipe.student, device="cpu")
+    completer = LocalModel(student, device="cpu")
 
     async def right(example: Example, lessons: Sequence[Lesson]) -> float:
         sampling = Sampling(max_tokens=recipe.probe.sampling.max_tokens, temperature=0.0)
