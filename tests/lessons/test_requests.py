@@ -30,7 +30,7 @@ PROBE = ProbeConfig(per_task=8, adaptive=False, reserve=4)
 
 
 def reply(messages: Messages, sampling: Sampling) -> str:
-    """Answer right about half of the time."""
+    """Answer right now and then."""
     return f"The answer is {len(messages[-1].content) % 7}."
 
 
@@ -79,7 +79,7 @@ def test_the_listed_requests_are_those_that_are_sent(context: StepContext) -> No
     assert ids(listed) == sent(probing.out / "attempts.parquet")
 
     assigning = in_step(context, "assign", probe="probe")
-    config = AssignConfig(confirm=3)
+    config = AssignConfig(confirm=3, floor=0.0)  # near the floor, so that all are asked again
     (bound,) = assign.requests(config, STRATEGIES, PROBE, assigning)
     asyncio.run(assign.assign(config, STRATEGIES, PROBE, assigning))
     confirmed = sent(assigning.out / "confirm.parquet")

@@ -1,7 +1,6 @@
 """A server of one's own publishes which student answers; the ledger tells students apart by it."""
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +107,9 @@ def test_a_server_that_is_off_has_the_revision_of_the_run_s_finished_steps(
         known = {"teacher": config.model_copy(update={"revision": revision}).identity()}
         folder = tmp_path / f"teach-{revision}"
         folder.mkdir()
-        (folder / "step.json").write_bytes(orjson.dumps({"config": {"models": [known]}}))
-        os.utime(folder / "step.json", (seconds, seconds))
+        finished = f"2026-01-01T00:00:0{seconds}+00:00"
+        record = {"config": {"models": [known]}, "finished": finished}
+        (folder / "step.json").write_bytes(orjson.dumps(record))
     recipe = parse_recipe(
         {
             "name": "r",

@@ -117,7 +117,8 @@ def test_a_wrong_cache_is_found(
 def test_rounding_of_16_bits_is_no_fault(tiny_student: Path, tmp_path: Path) -> None:
     folder = build("llama", tiny_student, tmp_path, num_hidden_layers=6)
     _, notes = answer(folder, ["Add 1 2.", "What?"], [5, 3], "bfloat16")
-    assert notes == []
+    slower = "only imitates bfloat16"  # what this processor may do
+    assert [note for note in notes if slower not in note] == []
 
 
 def test_sampling_settings_of_the_folder_do_not_count(tiny_student: Path, tmp_path: Path) -> None:

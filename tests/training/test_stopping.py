@@ -109,6 +109,11 @@ except Interrupted:
 """
 
 
+def _heed_signals() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("number", "cleaning", "times", "code", "printed"),
     [
@@ -127,8 +132,8 @@ def test_a_signal_stops_in_order_and_a_second_one_at_once(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's background job ignores Ctrl-C, and so would everything that it starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        # A background job ignores Ctrl-C, and under nohup the hang-up, and so would all it starts.
+        preexec_fn=_heed_signals,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
