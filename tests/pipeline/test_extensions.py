@@ -11,6 +11,7 @@ from orcinus.core import registry
 from orcinus.core.errors import ConfigError, OrcinusError
 from orcinus.lessons.curate import CurateConfig
 from orcinus.pipeline.recipe_file import load_recipe
+from orcinus.pipeline.method import steps_of
 from orcinus.pipeline.run import run_recipe
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Runtime, Silent
@@ -176,3 +177,25 @@ def test_a_registered_executor_is_named_by_its_flag() -> None:
     assert list(open_executor("backwards").map(str, [1, 2])) == ["2", "1"]
     with pytest.raises(ConfigError, match=r"--executor is 'sideways'; it is 'local', 'ray'"):
         open_executor("sideways")
+
+
+def test_a_changed_function_makes_its_steps_anew_and_no_others(tmp_path: Path) -> None:
+    rules = (
+        "def short(example, attempt, verdict):\n    return None\n",
+        "def short(example, attempt, verdict):\n    return 'too long'\n",
+        "def short(example, attempt, verdict):\n    return None\n\n\nUNUSED = 1\n",
+    )
+    made = []
+    for number, text in enumerate(rules):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "my_rules.py").write_text(text, encoding="utf-8")
+        path = write_recipe(folder / "recipe.yaml", curate={"filters": ["my_rules:short"]})
+        with registry.recipe_folder(folder):
+            steps = steps_of(load_recipe(path), folder)
+            made.append({step.name: step.fingerprint for step in steps})
+    first, changed, same = made
+    assert first == same
+    assert [name for name in first if first[name] != changed[name]][:1] == ["curate"]
+    assert first["teach"] == changed["teach"]
+    assert first["train"] != changed["train"]

@@ -39,6 +39,8 @@ from orcinus.core.errors import ConfigError, OrcinusError
 
 GROUP = "orcinus"
 """Entry-point group of extensions. They are named ``filters.NAME`` or ``filter.NAME``."""
+_OURS = Path(__file__).parents[1]
+"""The folder of this package."""
 
 Kind = Literal[
     "model",
@@ -184,6 +186,20 @@ def find(kind: Kind, name: str, built_in: Mapping[str, Function | str]) -> Funct
     known = ", ".join(names(kind, built_in))
     hint = f"known: {known}" if known else "write it as module:function"
     raise ConfigError(f"no {kind} named {name!r}; {hint}")
+
+
+def code_of(function: Function) -> str | None:
+    """Return the source text of a user's function, which decides what a step makes with it.
+
+    None for a function of an installed package, this one included: its version stands for it. What
+    a function calls is not part of it.
+    """
+    try:
+        place = Path(inspect.getsourcefile(inspect.unwrap(function)) or "")
+        text = inspect.getsource(function)
+    except (OSError, TypeError):  # made in a way that leaves no text
+        return None
+    return None if "site-packages" in place.parts or _OURS in place.parents else text
 
 
 def names(kind: Kind, built_in: Mapping[str, Function | str]) -> list[str]:

@@ -5,15 +5,17 @@ sample → probe (→ trial) → assign (→ skills) (→ select)
                └→ erase → train ────┘   (the answer-only baseline)
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from orcinus.core.registry import Kind, code_of, find
 from orcinus.core.types import Strategy
 from orcinus.evaluation import evaluate
 from orcinus.lessons import curate, erase, select, teach
+from orcinus.lessons.filters import BUILT_IN as FILTERS
 from orcinus.lessons.select import SelectConfig
 from orcinus.lessons.teach import Role as TeacherRole
 from orcinus.lessons.teach import TeachConfig
@@ -34,6 +36,7 @@ from orcinus.tasks.open import content_of, open_task
 from orcinus.training import create as student
 from orcinus.training import train
 from orcinus.verifiers.judge_prompts import prompts_identity
+from orcinus.verifiers.verify import BUILT_IN as VERIFIERS
 
 Content = Literal["explanation", "answer_only"]
 
@@ -205,6 +208,7 @@ class _Builder:
             "model": self._identity("student"),
             "teacher": self._identity("teacher"),
             **self._judge_identity(),
+            **self._code_of_filters(),
         }
 
         async def action(context: StepContext) -> dict[str, Any]:
@@ -236,6 +240,7 @@ class _Builder:
             "model": self._identity(config.whose),
             **proxy,
             **self._judge_identity(),
+            **_code("chooser", [config.chooser] if config.chooser else []),
         }
         return self._step(
             "assign",
@@ -325,6 +330,7 @@ class _Builder:
     def curate(self, inputs: Mapping[str, Step], role: TeacherRole) -> Step:
         config, name = self._recipe.curate, _name_for_role("curate", role)
         rated = self._judge_identity() if config.quality is not None else {}
+        rated |= self._code_of_filters()
         return self._step(
             name,
             curate.VERSION,
@@ -440,15 +446,30 @@ class _Builder:
         return identity_of(recipe.teacher, self._base)
 
     def _judge_identity(self) -> dict[str, Any]:
-        """Return what decides the judge's verdicts; nothing for a recipe without a judge."""
+        """Return what decides verdicts beside the rules: the judge and verifiers of the user."""
         recipe = self._recipe
+        tasks = (*recipe.tasks, *recipe.evaluation, *recipe.retention)
+        named = {getattr(task, "verifier", None) for task in tasks} - {None, *VERIFIERS}
+        code = _code("verifier", [name for name in named if isinstance(name, str)])
         if recipe.judge is None:
-            return {}
+            return code
         judging = {**_dump(recipe.judging), "prompts": prompts_identity()}
-        return {"judge": identity_of(recipe.judge, self._base), "judging": judging}
+        return {"judge": identity_of(recipe.judge, self._base), "judging": judging, **code}
+
+    def _code_of_filters(self) -> dict[str, Any]:
+        """Return the code of the user's own filters."""
+        own = [name for name in self._recipe.curate.filters if name not in FILTERS]
+        return _code("filter", own)
 
     def _student_at(self, context: StepContext) -> LocalConfig:
         return student_config(self._recipe.roles(self._base), context.inputs.get("student"))
+
+
+def _code(kind: Kind, names: Iterable[str]) -> dict[str, Any]:
+    """Return the source texts of functions that a recipe names; nothing where there is none."""
+    found = {name: code_of(find(kind, name, {})) for name in sorted(names)}
+    found = {name: code for name, code in found.items() if code is not None}
+    return {f"{kind}_code": found} if found else {}
 
 
 def _dump(config: Any) -> dict[str, Any]:
