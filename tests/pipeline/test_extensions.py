@@ -10,8 +10,8 @@ from tests.conftest import write_recipe
 from orcinus.core import registry
 from orcinus.core.errors import ConfigError, OrcinusError
 from orcinus.lessons.curate import CurateConfig
-from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.pipeline.method import steps_of
+from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.pipeline.run import run_recipe
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Runtime, Silent
