@@ -330,11 +330,16 @@ class _Builder:
     def curate(self, inputs: Mapping[str, Step], role: TeacherRole) -> Step:
         config, name = self._recipe.curate, _name_for_role("curate", role)
         rated = self._judge_identity() if config.quality is not None else {}
-        rated |= self._code_of_filters()
+        settings = {
+            **_dump(config),
+            "strategies": self._texts,
+            **rated,
+            **self._code_of_filters(),
+        }
         return self._step(
             name,
             curate.VERSION,
-            {**_dump(config), "strategies": self._texts, **rated},
+            settings,
             inputs,
             lambda context: curate.curate(
                 config, self._known_strategies(context), context, booked_as=name
