@@ -38,6 +38,8 @@ def draw_by_group(
 ) -> dict[str, list[Example]]:
     """Return the examples with the smallest hashes of each group, groups sorted by name.
 
+    The wordings of one question (``meta.isomer``) have one hash, so that they are drawn together.
+
     Args:
         examples: Read as a stream; about ``2 * count`` of each group are held.
         salt: A word for the draw: another one draws other examples.
@@ -46,7 +48,7 @@ def draw_by_group(
     """
     drawn: dict[str, list[tuple[float, str, Example]]] = {}
     for example in examples:
-        name = (salt, example.task, example.id)
+        name = (salt, example.task, str(example.meta.get("isomer") or example.id))
         _add(drawn.setdefault(group_of(example), []), example, name, count)
     return {group: _first(of_group, count) for group, of_group in sorted(drawn.items())}
 

@@ -27,6 +27,7 @@ from orcinus.reports.answers import (
 )
 from orcinus.reports.headline import headline, in_plain_words
 from orcinus.reports.warnings import Topic, group_by_topic, mixes, warnings_with_topics
+from orcinus.reports.wordings import Consistency, DepthCurve, consistencies, depth_curves
 from orcinus.runs import layout, tables
 from orcinus.runs.folders import finished_steps, summary_of
 from orcinus.runs.ledger import SpendRow
@@ -120,6 +121,10 @@ class Facts:
     confusions: tuple[Confusion, ...]
     """Of tasks whose answers are a few labels."""
     token_curves: tuple[TokenCurve, ...]
+    depth_curves: tuple[DepthCurve, ...]
+    """Of tasks whose questions have a depth (``meta.depth``)."""
+    consistency: tuple[Consistency, ...]
+    """Of tasks that ask the same question in several wordings (``meta.isomer``)."""
     traces: tuple[Trace, ...]
     lessons: tuple[Lesson, ...]
     recipe: str
@@ -198,6 +203,8 @@ def gather(
         questions=tuple(list_questions(answers, known)),
         confusions=tuple(confusions(answers, known, arms)),
         token_curves=tuple(token_curves(answers, arms, CURVE_POINTS)),
+        depth_curves=tuple(depth_curves(answers, known, arms)),
+        consistency=tuple(consistencies(answers, known, arms)),
         traces=tuple(choose_traces(answers, known, arms, examples)),
         lessons=tuple(_first_lessons(inputs["erase"], examples // 2)),
         recipe=text,

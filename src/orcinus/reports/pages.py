@@ -8,6 +8,7 @@ Facts ──html──────► report.html   one file that needs no netwo
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
+from itertools import groupby
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ from orcinus.reports.answers import TokenCurve
 from orcinus.reports.facts import Curve, Facts
 from orcinus.reports.glossary import TERMS
 from orcinus.reports.headline import losses
+from orcinus.reports.wordings import DepthCurve
 from orcinus.runs.model_names import model_name
 
 JSON_FORMAT = 1
@@ -64,6 +66,7 @@ def html(facts: Facts) -> str:
         equal_steps=_equal_steps(facts.curves),
         gain=_gain(scores),
         token_plot=_token_plot(facts.token_curves),
+        depth_plots=[(task, _depth_plot(task, curves)) for task, curves in _by_task(facts)],
         main_arm="after" if "after" in scores.arms else next(iter(scores.arms)),
         anchors={listed.task: f"task-{i}" for i, listed in enumerate(facts.questions, 1)},
         contents=list(_contents(facts)),
@@ -214,6 +217,8 @@ def _contents(facts: Facts) -> Iterator[tuple[str, str]]:
     for anchor, title, shown in (
         ("scores", "Scores", True),
         ("tokens", "Accuracy for tokens", facts.token_curves),
+        ("depth", "Accuracy by depth", facts.depth_curves),
+        ("wordings", "Other wordings", facts.consistency),
         ("confusions", "Confusions", facts.confusions),
         ("retention", "Retention", facts.scores.retention),
         ("strategies", "Strategies", True),
@@ -241,6 +246,24 @@ def _token_plot(curves: Sequence[TokenCurve]) -> Markup:
         across="tokens written for a question, at most",
         up="right, %",
         steps=True,
+    )
+
+
+def _by_task(facts: Facts) -> Iterator[tuple[str, list[DepthCurve]]]:
+    for task, curves in groupby(facts.depth_curves, key=lambda curve: curve.task):
+        yield task, list(curves)
+
+
+def _depth_plot(task: str, curves: Sequence[DepthCurve]) -> Markup:
+    """Draw the share of right answers against the depth of the question."""
+    return charts.lines(
+        [
+            (curve.arm, SHORT[curve.arm], [(p.depth, 100 * p.mean) for p in curve.points])
+            for curve in curves
+        ],
+        title=f"Right answers against depth, {task}",
+        across="depth",
+        up="right, %",
     )
 
 

@@ -41,7 +41,7 @@ def _file_hash(path: Path) -> str:
 def open_task(config: TaskConfig, base: Path) -> tuple[str, Callable[[], Iterator[Example]]]:
     """Return a name for messages, and a function that starts a fresh pass over the examples."""
     if isinstance(config, ProceduralConfig):
-        return config.name or config.generator, lambda: draw(config)
+        return config.name or config.opened().name, lambda: draw(config)
     if isinstance(config, GymConfig):
         return config.name or config.gym, lambda: draw_gym(config)
     if isinstance(config, FunctionTaskConfig):

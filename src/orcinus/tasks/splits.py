@@ -6,11 +6,13 @@
 
 Of each task the examples with the smallest hashes are for the probe, the next ones are held out.
 The hash depends on the example's own text, so new rows move only examples at the borders. Shares
-drawn example by example are far off in small tasks: a share of 0.2 drew 3 of 40.
+drawn example by example are far off in small tasks: a share of 0.2 drew 3 of 40. The examples of
+one unit (``unit_of``), such as the wordings of one question, are in one split.
 """
 
 from array import array
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,13 +57,13 @@ class Splits:
 
     def add(self, example: Example) -> None:
         """Remember one example."""
-        text = normal(example.whole_prompt)
+        unit = unit_of(example)
         name = str(example.meta.get("collection", ""))
         group = (name if name in self._mixtures else "", example.task)
         self._group.append(self._numbers.setdefault(group, len(self._numbers)))
-        self._fraction.append(stable_fraction("split", str(self._seed), example.task, text))
+        self._fraction.append(stable_fraction("split", str(self._seed), example.task, unit))
         if self._has_quotas:
-            self._key.append(hash_of("quota", str(self._seed), example.task, text))
+            self._key.append(hash_of("quota", str(self._seed), example.task, unit))
 
     def settle(self) -> Codes:
         """Return the code of each example's split, in the order in which they were added."""
@@ -69,6 +71,9 @@ class Splits:
         members = dict(self._members())
         for rows in members.values():
             probe, held_out = self._counts(len(rows))
+            fractions = np.frombuffer(self._fraction)[rows]
+            probe = _end_of_unit(fractions, probe)
+            held_out = _end_of_unit(fractions, probe + held_out) - probe
             codes[rows[:probe]] = PROBE
             codes[rows[probe : probe + held_out]] = HELD_OUT
         if self._has_quotas:
@@ -106,8 +111,22 @@ class Splits:
             codes[taught[~taken]] = OVER_QUOTA
             for code in (PROBE, HELD_OUT):
                 of_split = rows[codes[rows] == code]
-                first = of_split[np.argsort(keys[of_split])]
-                codes[first[count_of(len(first), share, len(first)) :]] = OVER_QUOTA
+                first = of_split[np.argsort(keys[of_split], kind="stable")]
+                end = count_of(len(first), share, len(first))
+                codes[first[_end_of_unit(keys[first], end) :]] = OVER_QUOTA
+
+
+def unit_of(example: Example) -> str:
+    """Return what is never divided between splits: ``meta.isomer``, else the question's text."""
+    return str(example.meta.get("isomer") or normal(example.whole_prompt))
+
+
+def _end_of_unit(hashes: npt.NDArray[Any], end: int) -> int:
+    """Return ``end``, or less where it would divide a unit, whose rows have equal hashes."""
+    if not 0 < end < len(hashes) or hashes[end - 1] != hashes[end]:
+        return end
+    first = int(np.searchsorted(hashes, hashes[end], "left"))
+    return first or int(np.searchsorted(hashes, hashes[end], "right"))
 
 
 def count_of(size: int, share: float, available: int) -> int:

@@ -9,14 +9,19 @@ teacher, which sees nothing else.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cache
 from random import Random
+from typing import Any
 
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.types import AnswerType, Example
 
 LETTERS = "abcdefghijklmnoprstuvwyz"
 """The letters that are drawn, and those that a wrong answer of one letter is taken from."""
+
+PLAIN = "plain"
+"""The domain of a question in its generator's own words."""
 
 Words = Sequence[str]
 """What a question is about: the groups of the generator's ``pattern``, split at blanks."""
@@ -37,6 +42,12 @@ class Generator:
     answer: Callable[[Words], str]
     explanations: Mapping[str, Explanation]
     """By strategy; ``step_by_step`` also serves the strategies that are not named."""
+    choices: Callable[[Words], tuple[str, ...]] | None = None
+    """The options of a ``choice``; None for other answer types."""
+    facts: Callable[[Words], Mapping[str, Any]] | None = None
+    """What ``meta`` says of a question besides its licence; None says its size as difficulty."""
+    dresses: Mapping[str, str] = field(default_factory=dict)
+    """Other wordings of the same question by domain, with ``{}`` in place of its words."""
 
     def make(self, number: int, *, seed: int, size: tuple[int, int], task: str = "") -> Example:
         """Draw question ``number`` from a random stream of its own.
@@ -50,15 +61,33 @@ class Generator:
         random = Random(f"{self.name}/{seed}/{number}")
         drawn = random.randint(*size)
         prompt = self.draw(random, drawn)
-        answer = self.answer(self._words(prompt) or [])
+        words = self._words(prompt) or []
+        answer = self.answer(words)
+        facts = {"difficulty": drawn} if self.facts is None else self.facts(words)
         return Example(
             id=f"{self.name}-{seed}-{number}",
             task=task or self.name,
             prompt=prompt,
             answer_type=self.answer_type,
+            choices=None if self.choices is None else self.choices(words),
             reference=tuple(answer.split()) if self.answer_type == "list" else answer,
-            meta={"difficulty": drawn, "licence": "CC0-1.0"},
+            meta={**facts, "licence": "CC0-1.0"},
         )
+
+    def dress(self, example: Example, domain: str) -> Example:
+        """Return a question of this generator in the words of another domain.
+
+        The numbers and the reference stay. ``meta.isomer`` is the same in every domain.
+
+        Args:
+            example: From ``make``.
+            domain: ``PLAIN``, which keeps the wording, or a key of ``dresses``.
+        """
+        prompt = example.prompt
+        if domain != PLAIN:
+            prompt = self.dresses[domain].format(" ".join(self._words(prompt) or []))
+        meta = {**example.meta, "isomer": example.id, "domain": domain}
+        return replace(example, id=f"{example.id}-{domain}", prompt=prompt, meta=meta)
 
     def explain(self, prompt: str, strategy: str, *, errors: float = 0.0) -> str | None:
         """Explain a question under a strategy; None if it is not a question of this kind.
@@ -78,8 +107,16 @@ class Generator:
         return explain(words, answer)
 
     def _words(self, prompt: str) -> list[str] | None:
-        match = self.pattern.fullmatch(prompt)
-        return None if match is None else " ".join(match.groups()).split()
+        for pattern in (self.pattern, *map(_pattern_of_dress, self.dresses.values())):
+            if match := pattern.fullmatch(prompt):
+                return " ".join(match.groups()).split()
+        return None
+
+
+@cache
+def _pattern_of_dress(dress: str) -> re.Pattern[str]:
+    before, _, after = dress.partition("{}")
+    return re.compile(rf"{re.escape(before)}(\d+(?: \d+)+){re.escape(after)}")
 
 
 def explanations(
@@ -127,4 +164,6 @@ def _wrong_answer(answer_type: AnswerType, answer: str) -> str:
     if answer_type == "list":
         first, *rest = answer.split()
         return " ".join([*rest, first])
+    if answer_type == "choice":
+        return "B" if answer == "A" else "A"
     return _SWAPPED.get(answer) or LETTERS[(LETTERS.index(answer) + 1) % len(LETTERS)]

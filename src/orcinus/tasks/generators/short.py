@@ -149,6 +149,11 @@ SHORT: tuple[Generator, ...] = (
             idea=lambda items, answer: f"All of {' '.join(items)} together make {answer}.",
             parts=_sum_halves,
         ),
+        dresses={
+            "shop": "The prices are {} dollars. What is the total?",
+            "clinic": "The doses are {} grams. How many grams in all?",
+            "court": "The sentences are {} years. How many years together?",
+        },
     ),
     Generator(
         name="largest",
@@ -163,6 +168,11 @@ SHORT: tuple[Generator, ...] = (
             idea=lambda items, answer: f"No number is greater than {answer}.",
             parts=_max_halves,
         ),
+        dresses={
+            "shop": "The prices are {} dollars. Which is the highest?",
+            "clinic": "The doses are {} grams. Which is the largest?",
+            "court": "The sentences are {} years. Which is the longest?",
+        },
     ),
     Generator(
         name="parity",
