@@ -4,7 +4,7 @@ _:
 
 # Set up .venv as the tests want it.
 setup:
-    python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e '.[dev]'
+    python3 -m venv .venv && .venv/bin/pip install -q --no-compile -c constraints.txt -e '.[dev]'
 
 # Lint, format, types and the import order of the twelve rooms.
 check:
