@@ -26,6 +26,7 @@ from orcinus.strategies.skills import SkillsConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 
 STRATEGIES = tuple(built_in()[name] for name in ("direct", "step_by_step"))
+GENERIC = "You are careful."
 PROBE = ProbeConfig(per_task=8, adaptive=False, reserve=4)
 
 
@@ -90,9 +91,9 @@ def test_the_listed_requests_are_those_that_are_sent(context: StepContext) -> No
     by_pass_rate = SelectConfig(
         by=(SelectorConfig.model_validate({"name": "teachable", "low": 0}),)
     )
-    listed = select.requests(by_pass_rate, STRATEGIES, selecting)
+    listed = select.requests(by_pass_rate, STRATEGIES, GENERIC, selecting)
     assert [asking.exact for asking in listed] == [True]
-    asyncio.run(select.select(by_pass_rate, STRATEGIES, selecting))
+    asyncio.run(select.select(by_pass_rate, STRATEGIES, GENERIC, selecting))
     assert ids(listed) == sent(selecting.out / "attempts.parquet")
 
     teaching = in_step(context, "teach", assign="assign")
@@ -127,7 +128,7 @@ def test_a_selector_that_needs_no_pass_rate_asks_nothing(context: StepContext) -
     config = SelectConfig(
         by=(SelectorConfig.model_validate({"name": "diverse", "clusters": 2, "total": 5}),)
     )
-    assert select.requests(config, STRATEGIES, in_step(context, "select")) == []
+    assert select.requests(config, STRATEGIES, GENERIC, in_step(context, "select")) == []
 
 
 def test_a_teacher_that_stands_in_for_references_is_listed_too(context: StepContext) -> None:

@@ -199,3 +199,22 @@ def test_a_changed_function_makes_its_steps_anew_and_no_others(tmp_path: Path) -
     assert [name for name in first if first[name] != changed[name]][:1] == ["curate"]
     assert first["teach"] == changed["teach"]
     assert first["train"] != changed["train"]
+
+
+def test_a_changed_objective_trains_anew(tmp_path: Path) -> None:
+    made = []
+    for number, factor in enumerate((1, 2)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        text = f"def mine(inputs):\n    return {factor}\n"
+        (folder / "my_loss.py").write_text(text, encoding="utf-8")
+        train = {"objective": {"name": "my_loss:mine"}}
+        path = write_recipe(folder / "recipe.yaml", train=train, rehearse={})
+        with registry.recipe_folder(folder):
+            steps = steps_of(load_recipe(path), folder)
+            made.append({step.name: step.fingerprint for step in steps})
+    first, changed = made
+    different = [name for name in first if first[name] != changed[name]]
+    assert different[0] == "train"
+    names = list(first)
+    assert names.index("curate") < names.index("rehearse") < names.index("erase")

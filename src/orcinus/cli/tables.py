@@ -164,15 +164,20 @@ def print_lineage(console: Console, found: Lineage) -> None:
             f"The student under {judged.attempt.strategy}: {_verdict(judged)}",
             judged.attempt.text,
         )
+    author = "student" if found.lesson.meta.get("role") == "self" else "teacher"
     _panel(
         console,
-        f"The teacher {trace.attempt.model} under {trace.attempt.strategy}: {_verdict(trace)}",
+        f"The {author} {trace.attempt.model} under {trace.attempt.strategy}: {_verdict(trace)}",
         trace.attempt.text,
     )
     for judged in found.siblings:
         _panel(console, f"Another trace: {_verdict(judged)}", judged.attempt.text)
     for drop in found.drops:
         console.print(f"dropped {drop.attempt_id} by {drop.filter}: {drop.reason}", markup=False)
+    if found.rehearsal:
+        console.print(_rehearsed(found), markup=False)
+    for judged in found.rehearsal:
+        _panel(console, f"The student before it learned: {_verdict(judged)}", judged.attempt.text)
     lesson = found.lesson
     given = "\n".join(f"[{message.role}] {message.content}" for message in lesson.messages)
     _panel(
@@ -184,6 +189,12 @@ def print_lineage(console: Console, found: Lineage) -> None:
     console.print(
         f"cost ${trace.attempt.cost_usd:.6f}; licence of the example: {licence}", markup=False
     )
+
+
+def _rehearsed(found: Lineage) -> str:
+    came = [judged for judged in found.rehearsal if judged.attempt.finish != "error"]
+    right = sum(judged.verdict.right for judged in came)
+    return f"rehearsed: {right} of {len(came)} answers of the student right before training"
 
 
 def _print_example(console: Console, example: Example) -> None:

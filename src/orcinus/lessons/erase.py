@@ -8,7 +8,8 @@ the same questions and system message, but the completion is only the answer. (O
 arXiv:2311.11045.)
 """
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,12 +19,15 @@ from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.fingerprint import fingerprint, stable_fraction
 from orcinus.core.types import Example, Judged, Lesson, Strategy
 from orcinus.lessons.few_shot import FewShotConfig, FewShotPool
+from orcinus.lessons.rehearse import Rehearsals, own_answers
 from orcinus.runs import layout, tables
 from orcinus.runs.context import StepContext
 from orcinus.strategies.library import by_name, generic_messages
 from orcinus.strategies.prompts import conversation, system_in
 
 VERSION = 1
+ERASED = Strategy(name="erased", system="")
+"""Stands for the strategy of the student's own answers, which it gave under the erased message."""
 Mode = Literal["generic", "empty", "paraphrase", "kept"]
 Layout = Literal["as_written", "think", "text_only"]
 
@@ -156,16 +160,28 @@ async def erase(
     context: StepContext,
     *,
     content: Literal["explanation", "answer_only"] = "explanation",
+    own: bool = False,
+    numbers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Turn ``curate``'s kept traces into ``lessons.parquet``.
 
+    Args:
+        config: How.
+        strategies: The recipe's strategies, and the skills that were written for it.
+        context: With the inputs ``sample``, ``curate`` and, where the recipe has them,
+            ``curate_assistant`` and ``rehearse``. A rehearsed lesson's ``meta`` has the numbers
+            ``right`` and ``came`` of its question, and ``own``: 1 for an answer of the student's.
+        content: The teacher's explanation, or its answer alone.
+        own: Add the right answers of ``rehearse``, as lessons of the role ``self``.
+        numbers: Columns of the questions' rows that the objective needs, copied into ``meta``.
+
     Returns:
-        ``lessons``, ``leaks`` and ``few_shot``, their numbers; ``task``, ``strategy`` and
-        ``erased``, the lessons by each.
+        ``lessons``, ``leaks`` and ``few_shot``, their numbers; ``own``, that of the student's own
+        where there may be any; ``task``, ``strategy`` and ``erased``, the lessons by each.
 
     Raises:
         ConfigError: ``keep_probability`` is not a probability.
-        StepError: No trace was kept.
+        StepError: No trace was kept, or no question has one of the ``numbers``.
     """
     if not 0 <= config.keep_probability <= 1:
         raise ConfigError(
@@ -175,38 +191,68 @@ async def erase(
     counts: dict[str, dict[str, int]] = {"task": {}, "strategy": {}, "erased": {}}
     leaks = few_shot = 0
     pool = FewShotPool(config.few_shot, context.seed) if config.few_shot else None
+    rehearsed = Rehearsals(context.inputs["rehearse"]) if "rehearse" in context.inputs else None
+    by_role: Counter[str] = Counter()
+    missing = set(numbers)
     with tables.TableWriter(context.out / layout.LESSONS, tables.LESSONS) as writer:
-        for role, example, judged in _traces(context.inputs):
-            strategy = known[judged.attempt.strategy]
+        for role, example, judged in _traces(context.inputs, own=own):
+            strategy = ERASED if role == "self" else known[judged.attempt.strategy]
             lesson = lesson_of(
                 judged, example, strategy, config=config, content=content, seed=context.seed
             )
-            lesson = replace(lesson, meta={**lesson.meta, "role": role})
-            if leaks_strategy(lesson, system_in(judged.attempt.messages)):
+            found = _numbers(role, example, rehearsed, numbers)
+            missing -= found.keys()
+            lesson = replace(lesson, meta={**lesson.meta, "role": role, **found})
+            if role != "self" and leaks_strategy(lesson, system_in(judged.attempt.messages)):
                 leaks += 1
                 continue
             writer.write(tables.lesson_row(lesson))
+            by_role[role] += 1
             for kind, value in (
                 ("task", lesson.task),
                 ("strategy", lesson.strategy),
                 ("erased", lesson.erased),
             ):
                 counts[kind][value] = counts[kind].get(value, 0) + 1
-            if pool is not None and (more := pool.make_lesson(lesson)) is not None:
+            if pool is None or role == "self":
+                continue
+            if (more := pool.make_lesson(lesson)) is not None:
                 writer.write(tables.lesson_row(more))
                 few_shot += 1
-    if writer.rows == 0:
+    if writer.rows == by_role["self"]:
         raise StepError(
             "no trace was kept, so there is nothing to learn from; "
             "see the drops in the curate step's folder"
         )
-    return {"lessons": writer.rows, "leaks": leaks, "few_shot": few_shot, **counts}
+    if missing:
+        raise StepError(
+            f"train.objective needs the number {min(missing)!r} of each lesson, and no taught "
+            "question has it; add it as a column to the tasks' rows"
+        )
+    students = {"own": by_role["self"]} if own else {}
+    return {"lessons": writer.rows, "leaks": leaks, "few_shot": few_shot, **students, **counts}
 
 
-def _traces(inputs: Mapping[str, Path]) -> Iterator[tuple[str, Example, Judged]]:
-    """Yield the author's role, the example and the trace; the assistant's traces come first."""
+def _numbers(
+    role: str, example: Example, rehearsed: Rehearsals | None, names: Sequence[str]
+) -> dict[str, float]:
+    """Return the numbers of a lesson that an objective may need."""
+    found = {name: example.meta.get(name) for name in names}
+    numbers = {
+        name: float(value) for name, value in found.items() if isinstance(value, int | float)
+    }
+    if rehearsed is None:
+        return numbers
+    return {**numbers, **rehearsed.numbers_of(example), "own": float(role == "self")}
+
+
+def _traces(inputs: Mapping[str, Path], *, own: bool) -> Iterator[tuple[str, Example, Judged]]:
+    """Yield the author's role, the example and the trace: the assistant's, teacher's, student's."""
     for role, step in (("assistant", "curate_assistant"), ("teacher", "curate")):
         if step in inputs:
             kept = tables.read_judged(inputs[step] / layout.KEPT)
             for example, judged in tables.with_examples(kept, inputs["sample"] / layout.EXAMPLES):
                 yield role, example, judged
+    if own:
+        examples = inputs["sample"] / layout.EXAMPLES
+        yield from (("self", *pair) for pair in own_answers(inputs["rehearse"], examples))

@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import chain
 from math import isnan, nan
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,13 +24,13 @@ from orcinus.core.config import Config
 from orcinus.core.errors import StepError
 from orcinus.core.protocols import Selector
 from orcinus.core.sampling import SamplingConfig
-from orcinus.core.types import Example, Judged, Request, Strategy
+from orcinus.core.types import Example, Request, Strategy
+from orcinus.lessons.rehearse import ask_often, check_samples
 from orcinus.lessons.selectors import BUILT_IN
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, StepContext
-from orcinus.strategies.prompts import chosen_strategy, requests_for
+from orcinus.strategies.prompts import chosen_strategy, erased_strategy, requests_for
 from orcinus.tasks.duplicates.seen import hash_of
-from orcinus.verifiers.judge import judged_attempts
 
 VERSION = 1
 F64 = npt.NDArray[np.float64]
@@ -79,17 +79,19 @@ class SelectConfig(Config):
     """Selectors with their settings, e.g. ``{name: teachable, low: 0.2, high: 0.8}``. Each one
     chooses among the examples that the ones before it took."""
     sampling: SamplingConfig = SamplingConfig(samples=4, temperature=0.7)
-    """How the student answers each teach question under its assigned strategy, where a selector
-    (``teachable``) needs pass rates. It costs this many answers to every question."""
+    """How the student answers each teach question, where a selector (``teachable``) needs pass
+    rates. It costs this many answers to every question."""
+    # Excluded by default, so that the step keeps the fingerprint it had before this key existed.
+    under: Literal["strategy", "erased"] = Field(
+        default="strategy", exclude_if=lambda value: value == "strategy"
+    )
+    """Where the student is asked for pass rates: under its assigned ``strategy``, or under the
+    ``erased`` message, as it will be asked after training."""
 
     @field_validator("sampling")
     @classmethod
     def _more_than_one_answer(cls, value: SamplingConfig) -> SamplingConfig:
-        if value.samples < 2 or value.temperature == 0:
-            raise ValueError(
-                "needs at least 2 samples at a temperature over 0: one answer is no pass rate"
-            )
-        return value
+        return check_samples(value)
 
     @property
     def needs_pass_rate(self) -> bool:
@@ -98,13 +100,14 @@ class SelectConfig(Config):
 
 
 async def select(
-    config: SelectConfig, strategies: tuple[Strategy, ...], context: StepContext
+    config: SelectConfig, strategies: tuple[Strategy, ...], generic: str, context: StepContext
 ) -> dict[str, Any]:
     """Write ``examples.parquet``: all splits of ``sample``, the teach split reduced.
 
     Args:
         config: What is selected.
         strategies: The recipe's strategies, and the skills that were written for it.
+        generic: The erased system message, for ``under: erased``.
         context: With the inputs ``sample`` and ``assign``.
 
     Returns:
@@ -116,7 +119,9 @@ async def select(
     """
     path = context.inputs["sample"] / layout.EXAMPLES
     rates = (
-        await _measure_pass_rates(config, strategies, context) if config.needs_pass_rate else None
+        await _measure_pass_rates(config, strategies, generic, context)
+        if config.needs_pass_rate
+        else None
     )
     pool = _Pool(path, rates)
     context.progress.start("select", len(config.by))
@@ -175,7 +180,7 @@ def _only_examples(chosen: object, selector: str) -> Iterator[Example]:
 
 
 def requests(
-    config: SelectConfig, strategies: tuple[Strategy, ...], context: StepContext
+    config: SelectConfig, strategies: tuple[Strategy, ...], generic: str, context: StepContext
 ) -> list[Asking]:
     """List the calls that measure the student's pass rates; none where no selector needs them.
 
@@ -184,9 +189,21 @@ def requests(
     """
     if not config.needs_pass_rate:
         return []
-    assign = context.inputs.get("assign")
-    asked = _requests_by_example(config, chosen_strategy(strategies, assign), context)
-    return [Asking(role="student", requests=chain.from_iterable(asked), exact=assign is not None)]
+    asked = _requests_by_example(
+        config, _strategy_of(config, strategies, generic, context), context
+    )
+    exact = config.under == "erased" or "assign" in context.inputs
+    return [Asking(role="student", requests=chain.from_iterable(asked), exact=exact)]
+
+
+def _strategy_of(
+    config: SelectConfig, strategies: tuple[Strategy, ...], generic: str, context: StepContext
+) -> Callable[[Example], Strategy | None]:
+    """Return what gives each example the strategy under which the student is measured."""
+    if config.under == "erased":
+        erased = erased_strategy(generic)
+        return lambda example: erased
+    return chosen_strategy(strategies, context.inputs.get("assign"))
 
 
 class _Pool:
@@ -223,14 +240,14 @@ def _identity(example: Example) -> int:
 
 
 async def _measure_pass_rates(
-    config: SelectConfig, strategies: tuple[Strategy, ...], context: StepContext
+    config: SelectConfig, strategies: tuple[Strategy, ...], generic: str, context: StepContext
 ) -> F64:
     """Ask the student the teach split and return its share of right answers to each example (n,).
 
     NaN stands where no strategy is assigned or every call failed.
     """
     samples = config.sampling.samples
-    strategy_of = chosen_strategy(strategies, context.inputs["assign"])
+    strategy_of = _strategy_of(config, strategies, generic, context)
     asked = np.array(
         [bool(several) for several in _requests_by_example(config, strategy_of, context)], np.bool_
     )
@@ -238,24 +255,9 @@ async def _measure_pass_rates(
     places = iter(np.flatnonzero(asked).tolist())
     context.progress.start("ask the student what to select", samples * int(asked.sum()))
     to_ask = chain.from_iterable(_requests_by_example(config, strategy_of, context))
-    answers: list[Judged] = []
-    with tables.TableWriter(context.out / layout.ATTEMPTS, tables.JUDGED) as writer:
-        async for judged in judged_attempts(
-            to_ask, context.completer("student"), context, step="select"
-        ):
-            writer.write(tables.judged_row(judged))
-            context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
-            answers.append(judged)
-            if len(answers) == samples:
-                rates[next(places)] = _share_right(answers)
-                answers.clear()
+    async for rehearsal in ask_often(to_ask, samples, context, step="select"):
+        rates[next(places)] = rehearsal.rate
     return rates
-
-
-def _share_right(answers: Sequence[Judged]) -> float:
-    """Return the share of right answers. Failed calls do not count; unjudged answers are wrong."""
-    replies = [item for item in answers if item.attempt.finish != "error"]
-    return sum(item.verdict.value or 0.0 for item in replies) / len(replies) if replies else nan
 
 
 def _requests_by_example(

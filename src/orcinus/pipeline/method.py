@@ -1,8 +1,8 @@
 """The method as steps: what a recipe asks for, in the order in which it is done.
 
 sample → probe (→ trial) → assign (→ skills) (→ select)
-  → teach → curate → erase → train ─┬→ evaluate → report
-               └→ erase → train ────┘   (the answer-only baseline)
+  → teach → curate (→ rehearse) → erase → train ─┬→ evaluate → report
+                            └→ erase → train ────┘   (the answer-only baseline)
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,8 +14,9 @@ from typing import Any, Literal
 from orcinus.core.registry import Kind, code_of, find
 from orcinus.core.types import Strategy
 from orcinus.evaluation import evaluate
-from orcinus.lessons import curate, erase, select, teach
+from orcinus.lessons import curate, erase, rehearse, select, teach
 from orcinus.lessons.filters import BUILT_IN as FILTERS
+from orcinus.lessons.rehearse import RehearseConfig
 from orcinus.lessons.select import SelectConfig
 from orcinus.lessons.teach import Role as TeacherRole
 from orcinus.lessons.teach import TeachConfig
@@ -35,6 +36,8 @@ from orcinus.tasks import sample
 from orcinus.tasks.open import content_of, open_task
 from orcinus.training import create as student
 from orcinus.training import train
+from orcinus.training.objectives import BUILT_IN as OBJECTIVES
+from orcinus.training.objectives.interface import MEASURED, REHEARSED
 from orcinus.verifiers.judge_prompts import prompts_identity
 from orcinus.verifiers.verify import BUILT_IN as VERIFIERS
 
@@ -83,6 +86,10 @@ def steps_of(recipe: Recipe, base: Path, *, until: str | None = None) -> list[St
         kept = build.curate({"sample": to_teach, "teach": helped, **skilled}, "assistant")
         to_erase["curate_assistant"] = kept
         to_report |= {"teach_assistant": helped, "curate_assistant": kept}
+    if recipe.rehearse is not None:
+        read = {role: step for role, step in to_erase.items() if role != "assign"}
+        to_erase["rehearse"] = build.rehearse(recipe.rehearse, read, made)
+        to_report["rehearse"] = to_erase["rehearse"]
 
     erased = build.erase(to_erase, "explanation")
     to_evaluate = {"sample": sampled, "assign": assigned, **made}
@@ -209,6 +216,7 @@ class _Builder:
             "teacher": self._identity("teacher"),
             **self._judge_identity(),
             **self._code_of_filters(),
+            **self._code_of_objective(),
         }
 
         async def action(context: StepContext) -> dict[str, Any]:
@@ -293,14 +301,21 @@ class _Builder:
             "model": self._identity("student"),
             **self._judge_identity(),
         }
+        generic = erase.generic_text(self._recipe.erase)
+        if config.under == "erased":
+            asked["generic"] = generic
         settings = {**_dump(config), **(asked if config.needs_pass_rate else {})}
         return self._step(
             "select",
             select.VERSION,
             settings,
             {"sample": sampled, "assign": assigned, **made},
-            lambda context: select.select(config, self._known_strategies(context), context),
-            lambda context: select.requests(config, self._known_strategies(context), context),
+            lambda context: select.select(
+                config, self._known_strategies(context), generic, context
+            ),
+            lambda context: select.requests(
+                config, self._known_strategies(context), generic, context
+            ),
         )
 
     def teach(
@@ -353,17 +368,59 @@ class _Builder:
             ),
         )
 
+    def rehearse(
+        self, config: RehearseConfig, inputs: Mapping[str, Step], made: Mapping[str, Step]
+    ) -> Step:
+        """Return the step in which the student answers the taught questions before it learns."""
+        generic = erase.generic_text(self._recipe.erase)
+        # What becomes of the answers is decided by ``erase``.
+        settings = {
+            "sampling": _dump(config.sampling),
+            "generic": generic,
+            "model": self._identity("student"),
+            **self._judge_identity(),
+        }
+        return self._step(
+            "rehearse",
+            rehearse.VERSION,
+            settings,
+            {**inputs, **made},
+            lambda context: rehearse.rehearse(config, generic, context),
+            lambda context: rehearse.requests(config, generic, context),
+        )
+
     def erase(self, inputs: Mapping[str, Step], content: Content) -> Step:
-        config = self._recipe.erase
+        config, rehearsal = self._recipe.erase, self._recipe.rehearse
+        own = content == "explanation" and rehearsal is not None and rehearsal.lessons == "right"
+        numbers = self._numbers_of_rows()
+        settings = {
+            **_dump(config),
+            "strategies": self._texts,
+            "arm": content,
+            **({"own": True} if own else {}),
+            **({"numbers": numbers} if numbers else {}),
+        }
         return self._step(
             _name_for_content("erase", content),
             erase.VERSION,
-            {**_dump(config), "strategies": self._texts, "arm": content},
+            settings,
             inputs,
             lambda context: erase.erase(
-                config, self._known_strategies(context), context, content=content
+                config,
+                self._known_strategies(context),
+                context,
+                content=content,
+                own=own,
+                numbers=numbers,
             ),
         )
+
+    def _numbers_of_rows(self) -> list[str]:
+        """Return the numbers of a lesson that the objective needs and that no step makes."""
+        made = {*REHEARSED, *MEASURED}
+        if self._recipe.rehearse is not None:
+            made.add("pass_rate")
+        return sorted(set(self._recipe.train.needs.lesson_numbers) - made)
 
     def train(
         self,
@@ -376,7 +433,12 @@ class _Builder:
     ) -> Step:
         """Return the step that trains; ``match`` is a training with as many optimizer steps."""
         generic, config = erase.generic_text(self._recipe.erase), self._recipe.train
-        settings = {**_dump(config), "model": self._identity("student"), "arm": content}
+        settings = {
+            **_dump(config),
+            "model": self._identity("student"),
+            "arm": content,
+            **self._code_of_objective(),
+        }
         inputs = {"erase": erased, **made, **({} if match is None else {"train": match})}
         if config.open_mixes:  # trial students answer probe examples
             settings |= {"generic": generic, **self._judge_identity()}
@@ -465,6 +527,11 @@ class _Builder:
         """Return the code of the user's own filters."""
         own = [name for name in self._recipe.curate.filters if name not in FILTERS]
         return _code("filter", own)
+
+    def _code_of_objective(self) -> dict[str, Any]:
+        """Return the code of the user's own objective."""
+        name = self._recipe.train.objective.name
+        return {} if name in OBJECTIVES else _code("objective", [name])
 
     def _student_at(self, context: StepContext) -> LocalConfig:
         return student_config(self._recipe.roles(self._base), context.inputs.get("student"))

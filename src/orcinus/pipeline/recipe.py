@@ -26,6 +26,7 @@ from orcinus.core.types import AnswerType, Strategy
 from orcinus.evaluation.evaluate import EvaluateConfig
 from orcinus.lessons.curate import CurateConfig
 from orcinus.lessons.erase import EraseConfig
+from orcinus.lessons.rehearse import RehearseConfig
 from orcinus.lessons.select import SelectConfig
 from orcinus.lessons.teach import TeachConfig
 from orcinus.models.configs import (
@@ -53,6 +54,7 @@ from orcinus.tasks.generators.procedural import ProceduralConfig
 from orcinus.tasks.open import content_of
 from orcinus.tasks.sample import SampleConfig
 from orcinus.training.config import TrainConfig
+from orcinus.training.objectives.interface import REHEARSED
 from orcinus.verifiers.judge_prompts import BY_MODEL
 from orcinus.verifiers.sandbox import require_sandbox
 
@@ -156,6 +158,9 @@ class Recipe(Config):
     """How the assistant is asked."""
     curate: CurateConfig = CurateConfig()
     """Which traces are kept."""
+    rehearse: RehearseConfig | None = None
+    """Have the student answer each taught question several times under the erased message, before
+    it learns. Objectives such as ``rollout_adaptive`` need its numbers. None skips the step."""
     erase: EraseConfig = EraseConfig()
     """What the student sees in place of the strategy."""
     train: TrainConfig = TrainConfig()
@@ -358,6 +363,22 @@ def _answers_come_from_files(recipe: Recipe) -> str | None:
     )
 
 
+def _objective_has_its_numbers(recipe: Recipe) -> str | None:
+    """Name the step that makes what an objective needs, before anything is paid for."""
+    if recipe.rehearse is not None:
+        return None
+    needed, name = set(recipe.train.needs.lesson_numbers), recipe.train.objective.name
+    selected = recipe.select is not None and recipe.select.needs_pass_rate
+    missing = sorted(needed & set(REHEARSED if selected else (*REHEARSED, "pass_rate")))
+    if not missing:
+        return None
+    or_else = ", or select by teachable" if missing == ["pass_rate"] else ""
+    return (
+        f"train.objective: {name!r} needs {', '.join(missing)} of each lesson, which the step "
+        f"rehearse makes{or_else}; add e.g. `rehearse: {{}}`"
+    )
+
+
 RULES: tuple[Callable[[Recipe], str | None], ...] = (
     _student_can_be_trained,
     _prices_are_known,
@@ -367,6 +388,7 @@ RULES: tuple[Callable[[Recipe], str | None], ...] = (
     _self_teaching_has_an_outside_signal,
     _answered_rows_keep_their_strategy,
     _answers_come_from_files,
+    _objective_has_its_numbers,
 )
 """In the order in which they are checked; a recipe is refused for the first that it breaks."""
 

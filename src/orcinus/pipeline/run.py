@@ -36,7 +36,11 @@ from orcinus.runs.ledger import Ledger
 from orcinus.runs.progress import followed
 from orcinus.training.train import require_packages
 
-EXAMPLE_SECTIONS = {"skills": "skills: {}", "select": "select: {by: [teachable]}"}
+EXAMPLE_SECTIONS = {
+    "skills": "skills: {}",
+    "select": "select: {by: [teachable]}",
+    "rehearse": "rehearse: {}",
+}
 """How a recipe asks for the steps that it need not have."""
 
 

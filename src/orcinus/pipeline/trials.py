@@ -22,6 +22,7 @@ from orcinus.strategies.trial import Teaching
 from orcinus.training import train
 from orcinus.training.config import ObjectiveConfig, TrainConfig
 from orcinus.training.counting import plan_stages
+from orcinus.training.objectives.interface import MEASURED
 from orcinus.training.schedule import FEW_STEPS
 
 
@@ -95,5 +96,7 @@ def trial_training(config: TrainConfig) -> TrainConfig:
         }
     )
     needs = config.objective_of(config.stages[-1]).needs
-    objective = ObjectiveConfig() if needs.teacher else config.objective
+    # Steps that make a lesson's numbers come after the choice of a strategy.
+    too_early = needs.teacher or set(needs.lesson_numbers) - set(MEASURED)
+    objective = ObjectiveConfig() if too_early else config.objective
     return config.model_copy(update={"stages": (stage,), "objective": objective})

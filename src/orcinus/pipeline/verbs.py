@@ -12,14 +12,15 @@ Verb = Literal[
     "select",
     "teach",
     "curate",
+    "rehearse",
     "erase",
     "train",
     "evaluate",
     "report",
 ]
 """The verbs of the steps, in order. A recipe has ``student`` only for a student made from scratch,
-``skills`` and ``select`` only where it has these sections, ``trial`` only where trial students may
-decide."""
+``skills``, ``select`` and ``rehearse`` only where it has these sections, ``trial`` only where trial
+students may decide."""
 VERBS: tuple[Verb, ...] = get_args(Verb)
 
 

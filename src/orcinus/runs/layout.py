@@ -52,7 +52,7 @@ USABLE = "usable.parquet"
 DROPPED = "dropped.parquet"
 """The examples left out by ``sample`` and ``select``, with reasons."""
 
-# --- answers: probe, select, teach, evaluate, diagnose
+# --- answers: probe, select, teach, rehearse, evaluate, diagnose
 
 ATTEMPTS = "attempts.parquet"
 """Attempts and verdicts of a step that asks one model."""
@@ -94,7 +94,7 @@ def skills_tested(number: int) -> str:
     return f"tested-{number}.parquet"
 
 
-# --- curate and erase
+# --- curate, rehearse and erase
 
 KEPT = "kept.parquet"
 """The traces that ``curate`` keeps."""
@@ -102,6 +102,8 @@ DROPS = "drops.parquet"
 """The traces that ``curate`` drops, with the filter and its reason."""
 PASSED = "passed.parquet"
 """Traces that pass the filters and wait for the quality classifier; deleted afterwards."""
+REHEARSALS = "rehearsals.parquet"
+"""By taught question, how many of the student's answers came and were right."""
 LESSONS = "lessons.parquet"
 """The rows that the student is trained on."""
 
@@ -144,6 +146,8 @@ LESSON_WEIGHTS = "weights.npy"
 """For each lesson: its weight in the loss, float32."""
 LESSON_NUMBERS = "evidence.npz"
 """For each lesson: the numbers that the objective asked for, float32."""
+REFERENCE = "reference.npy"
+"""For each lesson: its mean log-probability under the student before the stage, float32."""
 LESSON_IDS = "ids.parquet"
 """For each lesson: its id."""
 TOKEN_FACTS = "facts.json"

@@ -41,6 +41,8 @@ class Lineage:
     """The teacher's other traces of the same example."""
     drops: tuple[tables.Drop, ...]
     """Traces of the example that curation dropped."""
+    rehearsal: tuple[Judged, ...] = ()
+    """The student's answers to the example under the erased message, before it learned."""
 
 
 def trace_lesson(run_dir: Path, lesson_id: str | None = None) -> Lineage:
@@ -80,13 +82,17 @@ def trace_lesson(run_dir: Path, lesson_id: str | None = None) -> Lineage:
     taught = _inputs_of(curated["teach"])
     assigned = _inputs_of(taught["assign"])
     traces = list(_judged(curated["teach"] / layout.ATTEMPTS, lesson))
+    rehearsal: tuple[Judged, ...] = ()
+    if "rehearse" in inputs:
+        rehearsal = tuple(_judged(inputs["rehearse"] / layout.ATTEMPTS, lesson))
+    shown = rehearsal if lesson.meta.get("role") == "self" else traces
     assignments = Assigned.read(taught["assign"])
     return Lineage(
         lesson=lesson,
         example=_read_example(inputs["sample"], lesson.task, lesson.example_id),
         probe=tuple(_judged(assigned["probe"] / layout.ATTEMPTS, lesson)),
         assignment=assignments.assignment_of(lesson.task, lesson.example_id),
-        trace=next(judged for judged in traces if judged.attempt.id == lesson.attempt_id),
+        trace=next(judged for judged in shown if judged.attempt.id == lesson.attempt_id),
         siblings=tuple(judged for judged in traces if judged.attempt.id != lesson.attempt_id),
         drops=tuple(
             tables.Drop(**row)
@@ -94,6 +100,7 @@ def trace_lesson(run_dir: Path, lesson_id: str | None = None) -> Lineage:
                 curate / layout.DROPS, lesson.task, lesson.example_id, "example_id"
             )
         ),
+        rehearsal=rehearsal,
     )
 
 

@@ -169,6 +169,9 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "assign": _assigned,
     "teach": _taught,
     "curate": _curated,
+    "rehearse": lambda result: (
+        f"{100 * result['pass_rate']:.0f} % right before training, {result['came']:,} answers"
+    ),
     "erase": lambda result: f"{result['lessons']:,} lessons",
     "train": _trained,
     "evaluate": _evaluated,

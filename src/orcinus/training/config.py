@@ -14,7 +14,7 @@ from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Lesson
 from orcinus.models.local.config import LocalConfig
 from orcinus.training.objectives import find_objective
-from orcinus.training.objectives.interface import Objective
+from orcinus.training.objectives.interface import Needs, Objective
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -33,7 +33,8 @@ class LessonFilter(Config):
     """A choice of lessons. All conditions must hold."""
 
     teachers: tuple[str, ...] = ()
-    """Only lessons of these: ``assistant``, ``teacher``, or a model's name. Empty takes all."""
+    """Only lessons of these: ``assistant``, ``teacher``, ``self`` (the student's own, of
+    ``rehearse``), or a model's name. Empty takes all."""
     strategies: tuple[str, ...] = ()
     """Only lessons taught with these strategies. Empty takes all."""
     tasks: tuple[str, ...] = ()
@@ -163,7 +164,8 @@ class ObjectiveConfig(Config):
     """An objective and its settings."""
 
     name: str = "lesson_weight"
-    """``plain``, ``lesson_weight``, ``answer_upweight``, ``reverse_kl``, or one of your own."""
+    """``plain``, ``lesson_weight``, ``answer_upweight``, ``dft``, ``rollout_adaptive``,
+    ``reverse_kl``, or one of your own."""
     settings: Mapping[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the objective, e.g. ``{factor: 3}``."""
 
@@ -242,6 +244,11 @@ class TrainConfig(Config):
         if stage.on_policy is None or objective.needs.teacher:
             return objective
         return find_objective("reverse_kl")
+
+    @property
+    def needs(self) -> Needs:
+        """What the recipe's objective needs."""
+        return find_objective(self.objective.name, self.objective.settings).needs
 
     @field_validator("stages")
     @classmethod

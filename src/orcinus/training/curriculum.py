@@ -34,8 +34,9 @@ from orcinus.training.checkpoints import load_for_training, save_student, with_l
 from orcinus.training.config import StageConfig, TrainConfig
 from orcinus.training.distributed import processes
 from orcinus.training.job import TrainJob
-from orcinus.training.objectives.interface import Objective
+from orcinus.training.objectives.interface import MEASURED, Objective
 from orcinus.training.on_policy import on_policy_trainer
+from orcinus.training.reference import with_reference
 from orcinus.training.schedule import learning_rate, schedule
 from orcinus.training.stages import lessons_of_stage, repeats
 from orcinus.training.stopping import Stopped, until_stopped
@@ -136,6 +137,9 @@ def _learn_stage(
     tokenized = _tokenize_stage(
         job, place, chat, objective, longest_lesson(model, config)[0], executor, stop
     )
+    tokenized = with_reference(
+        tokenized, objective, model, _device(job.device), work_folder(out) / "lessons"
+    )
     if config.lora is not None:
         model = with_lora(model, config.lora)
     result, gathered = train_stage(
@@ -219,7 +223,7 @@ def _tokenize_stage(
         folder,
         context=longest,
         truncation=config.too_long,
-        evidence=objective.needs.evidence,
+        evidence=[name for name in objective.needs.evidence if name not in MEASURED],
         executor=executor,
     )
     if len(tokenized) == 0:
@@ -245,7 +249,7 @@ def _summarize(result: StageResult, lessons: TokenizedLessons) -> dict[str, Any]
 def _training_arguments(
     config: TrainConfig, stage: StageConfig, device: str, width: int | None
 ) -> dict[str, Any]:
-    on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    on_gpu = _device(device).startswith("cuda")
     bf16 = config.precision == "bfloat16" or (
         config.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported()
     )
@@ -259,6 +263,11 @@ def _training_arguments(
         "use_cpu": not on_gpu,
         **config.trainer,
     }
+
+
+def _device(device: str) -> str:
+    """Return the device that ``auto`` stands for."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
 def _check_arguments(config: TrainConfig) -> None:

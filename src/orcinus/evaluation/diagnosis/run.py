@@ -118,7 +118,9 @@ def stage_names(train: TrainConfig) -> list[str]:
 
 
 def draw_lessons(run: EvaluatedRun, wanted: int) -> tuple[list[Lesson], int]:
-    """Draw lessons by hash, one per question, without those that show demonstrations.
+    """Draw lessons by hash, one per question.
+
+    Those that show demonstrations, and the student's own answers, are left out.
 
     Returns:
         At most ``wanted`` lessons, and the number of all lessons. A larger draw contains a
@@ -129,7 +131,8 @@ def draw_lessons(run: EvaluatedRun, wanted: int) -> tuple[list[Lesson], int]:
     total = 0
     for row in tables.read_rows(path, ["id", "task", "example_id", "meta"]):
         total += 1
-        if orjson.loads(row["meta"]).get("shots"):
+        meta = orjson.loads(row["meta"])
+        if meta.get("shots") or meta.get("role") == "self":
             continue
         key = (row["task"], row["example_id"])
         lesson_of[key] = min(row["id"], lesson_of.get(key, row["id"]))

@@ -151,7 +151,7 @@ def sources_of(run_dir: Path) -> tuple[Source, ...]:
         (path for path in run_dir.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime
     ):
         name = folder.name.rpartition("-")[0]
-        if name in ("probe", "trial", "assign", "teach", "evaluate"):
+        if name in ("probe", "trial", "assign", "teach", "rehearse", "evaluate"):
             latest[name] = folder
     found = []
     for step, folder in latest.items():

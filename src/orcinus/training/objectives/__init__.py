@@ -17,7 +17,14 @@ from typing import Any
 
 from orcinus.core import registry
 from orcinus.core.errors import ConfigError
-from orcinus.training.objectives import answer_upweight, lesson_weight, plain, reverse_kl
+from orcinus.training.objectives import (
+    answer_upweight,
+    dft,
+    lesson_weight,
+    plain,
+    reverse_kl,
+    rollout_adaptive,
+)
 from orcinus.training.objectives.interface import (
     TOKEN_NUMBERS,
     LossInputs,
@@ -41,6 +48,8 @@ BUILT_IN: Mapping[str, Callable[..., LossOutput]] = {
     "plain": plain.loss,
     "lesson_weight": lesson_weight.loss,
     "answer_upweight": answer_upweight.loss,
+    "dft": dft.loss,
+    "rollout_adaptive": rollout_adaptive.loss,
     "reverse_kl": reverse_kl.loss,
 }
 NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})

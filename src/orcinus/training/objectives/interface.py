@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 TOKEN_NUMBERS = ("answer",)
 """Numbers that every response token has. ``answer``: 1 in the final answer, else 0."""
 
+REHEARSED = ("right", "came", "own")
+"""Numbers of a lesson that the step ``rehearse`` makes. ``came``: the student's answers to its
+question before training; ``right``: those of them that are right; ``own``: 1 in a lesson that is
+one of them, else 0. ``right`` and ``came`` are nan where no answer came."""
+MEASURED = ("reference_logprob",)
+"""Numbers of a lesson that its stage measures when it starts. ``reference_logprob``: the mean
+log-probability of its response tokens under the student as the stage finds it, in nats."""
+
 
 @dataclass(frozen=True, slots=True)
 class OwnHead:
@@ -124,7 +132,8 @@ class Needs:
     teacher: bool = False
     """A teacher's log-probabilities of all tokens. Only on-policy stages have a teacher."""
     lesson_numbers: tuple[str, ...] = ()
-    """Names of numbers in ``lesson.meta``; a token gets that of its lesson."""
+    """Names of numbers of a lesson, which its tokens get: those of ``REHEARSED`` and ``MEASURED``,
+    ``pass_rate`` of ``select`` or ``rehearse``, or a column of the tasks' rows."""
     token_numbers: tuple[str, ...] = ()
     """Names of numbers that each token has of its own; see ``TOKEN_NUMBERS``."""
     before_step: Callable[..., Mapping[str, Any]] | None = None
