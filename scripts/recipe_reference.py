@@ -17,6 +17,7 @@ from orcinus.evaluation.pairwise import PairwiseConfig
 from orcinus.lessons.curate import CurateConfig, QualityConfig, ToxicityConfig
 from orcinus.lessons.erase import EraseConfig
 from orcinus.lessons.few_shot import FewShotConfig
+from orcinus.lessons.rehearse import RehearseConfig
 from orcinus.lessons.select import SelectConfig, SelectorConfig
 from orcinus.lessons.selectors import Balanced, Diverse, Matched, Teachable
 from orcinus.lessons.teach import TeachConfig
@@ -85,6 +86,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`curate:`", CurateConfig),
     ("… its `quality:`", QualityConfig),
     ("… its `toxicity:`", ToxicityConfig),
+    ("`rehearse:`", RehearseConfig),
     ("`erase:`", EraseConfig),
     ("… its `few_shot:`", FewShotConfig),
     ("`train:`", TrainConfig),

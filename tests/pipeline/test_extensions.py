@@ -130,7 +130,8 @@ def test_an_objective_beside_the_recipe_keeps_the_needs_it_declared(tmp_path: Pa
         encoding="utf-8",
     )
     train = {"objective": {"name": "my_objective:loss", "settings": {"floor": 0.5}}}
-    config = load_recipe(write_recipe(tmp_path / "recipe.yaml", train=train)).train
+    path = write_recipe(tmp_path / "recipe.yaml", train=train, rehearse={})
+    config = load_recipe(path).train
     objective = config.objective_of(config.stages[0])
     assert objective.needs.evidence == ("pass_rate",)
     assert objective.settings == {"floor": 0.5}

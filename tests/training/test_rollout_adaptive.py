@@ -91,7 +91,7 @@ def test_the_reference_is_the_students_mean_log_probability_and_is_measured_once
         ids = torch.from_numpy(tokens.astype(np.int64))
         logprobs = plain(ids[None]).logits[0, :-1].log_softmax(1)
         mean = logprobs.gather(1, ids[1:, None])[max(0, prompt - 1) :].mean()
-        assert found[number] == pytest.approx(float(mean), rel=1e-5)
+        assert found[number] == pytest.approx(mean.item(), rel=1e-5)
     objective = find_objective("rollout_adaptive")
     first = with_reference(lessons, objective, model, "cpu", tmp_path)
     for parameter in model.parameters():
