@@ -46,6 +46,7 @@ LOOK: tuple[Command, ...] = (
     (look.show, None, ("orcinus show", "orcinus show 3f2a91c0", "orcinus show sums-17 --run sums")),
     (look.view, None, ("orcinus view", "orcinus view sums sums-2")),
     (look.diagnose, None, ("orcinus diagnose sums", "orcinus diagnose recipe.yaml --lessons 500")),
+    (look.lint, None, ("orcinus lint recipe.yaml", "orcinus lint sums")),
     (look.report, None, ("orcinus report sums", "orcinus report sums --format html,json")),
 )
 USE: tuple[Command, ...] = (

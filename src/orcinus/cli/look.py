@@ -1,4 +1,4 @@
-"""Commands that look at runs: status, show, view, diagnose, report."""
+"""Commands that look at runs: status, show, view, diagnose, lint, report."""
 
 import webbrowser
 from pathlib import Path
@@ -156,6 +156,29 @@ def diagnose(
         print_diagnosis(flags.out_console(), found)
         path = run_dir / layout.DIAGNOSIS_PAGE
         flags.out_console().print(f"also in {path}, .json", markup=False, soft_wrap=True)
+
+
+def lint(
+    source: Annotated[
+        Path, typer.Argument(metavar="RECIPE|RUN", help="A recipe's file, or a run.")
+    ],
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Show what tells each stage something from outside, and what filters go by. Asks no model.
+
+    Exit code 1 when something is flagged.
+    """
+    from orcinus.cli.tables import print_lint
+    from orcinus.pipeline.lint import lint as find_faults
+
+    found = find_faults(source if source.is_file() else flags.run_folder(source, runs))
+    if as_json:
+        flags.print_json(found)
+    else:
+        print_lint(flags.out_console(), found)
+    if found.flags:
+        raise typer.Exit(1)
 
 
 def report(

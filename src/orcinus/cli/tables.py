@@ -16,6 +16,7 @@ from orcinus.runs.lookup import Found
 if TYPE_CHECKING:
     from orcinus.core.results import Scores
     from orcinus.evaluation.diagnosis.tables import Diagnosis
+    from orcinus.pipeline.lint import Lint
 
 
 def print_scores(console: Console, scores: "Scores") -> None:
@@ -110,6 +111,37 @@ def print_diagnosis(console: Console, found: "Diagnosis") -> None:
         )
         for line in (*item.edit.splitlines(), item.command):
             console.print(f"   {line}", style="cyan", markup=False, soft_wrap=True)
+
+
+def print_lint(console: Console, found: "Lint") -> None:
+    """Print what tells each stage something, what kept traces have in common, and the flags."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("stage", no_wrap=True)
+    table.add_column("told from outside by", ratio=1)
+    for told in found.stages:
+        inside = f"; from inside: {', '.join(told.inside)}" if told.inside else ""
+        table.add_row(told.stage, Text(f"{', '.join(told.outside) or 'nothing'}{inside}"))
+    console.print(table)
+    if found.kept is not None:
+        console.print(f"\n{found.kept.kept:,} of {found.kept.traces:,} traces kept", markup=False)
+        if found.kept.efficiency is not None:
+            share = percent(found.kept.efficiency)
+            console.print(f"of what decides it, {share} is about being right", markup=False)
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("kept goes with", no_wrap=True)
+        for column in ("r", "bits", "p"):
+            table.add_column(column, justify="right", no_wrap=True)
+        table.add_column("", ratio=1)
+        for row in found.kept.features:
+            r = "" if row.association.r is None else f"{row.association.r:+.3f}"
+            bits, p_value = f"{row.association.bits:.3f}", f"{row.association.p_value:.3f}"
+            table.add_row(row.feature, r, bits, p_value, Text(row.detail))
+        console.print(table)
+    console.print()
+    for flag in found.flags:
+        console.print(f"! {flag}", style="yellow", markup=False)
+    if not found.flags:
+        console.print("nothing to flag", markup=False)
 
 
 def print_found(console: Console, found: Found) -> None:

@@ -9,13 +9,7 @@ generator is a ``Generator`` in a file of its own and an entry in ``GENERATORS``
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
 from orcinus.core.config import Config
 from orcinus.core.errors import DataError
@@ -57,14 +51,16 @@ class ProceduralConfig(Config):
     ``deduction`` the depth of the proof."""
     seed: int = 0
     """Another seed draws other examples."""
-    dress: tuple[Literal["plain", "shop", "clinic", "court"], ...] = ()
+    dress: tuple[Literal["plain", "shop", "clinic", "court"], ...] = Field(
+        default=(), exclude_if=lambda value: not value
+    )
     """Ask each of the ``count`` questions in the words of these domains, with the same numbers and
     the same answer, for ``sums`` and ``largest``. ``meta.isomer`` names the question and
     ``meta.domain`` the words; one question's wordings stay in one split."""
-    language: Language | None = None
+    language: Language | None = Field(default=None, exclude_if=lambda value: value is None)
     """For ``deduction``: what rules may say, ``imply`` unless set. Each of imply, and, not, or,
     all holds those before it."""
-    branches: int | None = Field(default=None, ge=2, le=8)
+    branches: int | None = Field(default=None, ge=2, le=8, exclude_if=lambda value: value is None)
     """For ``deduction``: how many options a question has, 4 unless set."""
 
     @field_validator("generator")
@@ -111,15 +107,6 @@ class ProceduralConfig(Config):
     def identity(self) -> dict[str, Any]:
         """Return what decides the examples."""
         return {**self.model_dump(mode="json"), "version": VERSION}
-
-    @model_serializer(mode="wrap")
-    def _leave_out_unset_settings(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out newer settings that are not set: the identity of older recipes stays."""
-        found: dict[str, Any] = dump(self)
-        for name in ("dress", "language", "branches"):
-            if not found.get(name):
-                found.pop(name, None)
-        return found
 
 
 def draw(config: ProceduralConfig) -> Iterator[Example]:

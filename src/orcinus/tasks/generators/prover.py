@@ -10,12 +10,13 @@ complete. The proof is found by rounds of inference, so that its depth is the sm
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 Literal = int
 Clause = frozenset[Literal]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rule:
     """If all ``premises`` hold, at least one of the ``heads`` does. Without premises it is a fact.
 
@@ -25,7 +26,7 @@ class Rule:
     premises: tuple[Literal, ...]
     heads: tuple[Literal, ...]
 
-    @property
+    @cached_property
     def clause(self) -> Clause:
         """The same as one disjunction."""
         return frozenset((*(-premise for premise in self.premises), *self.heads))
@@ -72,13 +73,15 @@ def solve(rules: Sequence[Rule], candidates: Sequence[Literal]) -> Solution:
         Undecided: Its text says why: "contradiction", "none follows", "several follow", or "no
             proof" where the proof needs cases within cases.
     """
-    clauses = [rule.clause for rule in rules]
-    if not is_satisfiable(clauses):
+    decided = _propagate([rule.clause for rule in rules])
+    if decided is None or not is_satisfiable(decided[0]):
         raise Undecided("contradiction")
+    left, units = decided
     following = [
         place
         for place, candidate in enumerate(candidates)
-        if not is_satisfiable([*clauses, frozenset((-candidate,))])
+        if candidate in units
+        or (-candidate not in units and not is_satisfiable([*left, frozenset((-candidate,))]))
     ]
     if len(following) != 1:
         raise Undecided("several follow" if following else "none follows")
@@ -90,16 +93,25 @@ def solve(rules: Sequence[Rule], candidates: Sequence[Literal]) -> Solution:
 
 def is_satisfiable(clauses: Iterable[Clause]) -> bool:
     """Return True when some assignment of truth makes every clause true."""
-    left = list(clauses)
-    while unit := next((clause for clause in left if len(clause) == 1), None):
-        left = _assume(left, *unit)
-    if any(not clause for clause in left):
+    decided = _propagate(clauses)
+    if decided is None:
         return False
+    left, _ = decided
     if not left:
         return True
     shortest = min(left, key=len)
     literal = next(iter(shortest))
     return is_satisfiable(_assume(left, literal)) or is_satisfiable(_assume(left, -literal))
+
+
+def _propagate(clauses: Iterable[Clause]) -> tuple[list[Clause], set[Literal]] | None:
+    """Return what single literals leave, and those literals; None where a clause is empty."""
+    left, units = list(clauses), set[Literal]()
+    while unit := next((clause for clause in left if len(clause) == 1), None):
+        (literal,) = unit
+        units.add(literal)
+        left = _assume(left, literal)
+    return None if frozenset() in left else (left, units)
 
 
 def _assume(clauses: Iterable[Clause], literal: Literal) -> list[Clause]:
