@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from orcinus.core.records import quick_init
+
 Role = Literal["system", "developer", "user", "assistant"]
 Finish = Literal["stop", "length", "refusal", "error"]
 Confidence = Literal["explicit", "only candidate", "guessed"]
@@ -22,6 +24,7 @@ AnswerType = Literal[
 Split = Literal["probe", "teach", "held_out", "retention"]
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One turn of a conversation."""
@@ -33,6 +36,7 @@ class Message:
 Messages = tuple[Message, ...]
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
     """One problem of a task."""
@@ -93,6 +97,7 @@ class Strategy:
     fails (MAmmoTH, arXiv:2309.05653)."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """Decoding settings of one call. Every field is part of a request's identity."""
@@ -112,6 +117,7 @@ class Sampling:
     """Further body parameters, sent unchanged. JSON values only."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens of one call, as the model counted them."""
@@ -133,6 +139,7 @@ class Usage:
         return self.tokens_in + self.tokens_out + self.tokens_unreported
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """A Completer's reply to one request."""
@@ -190,6 +197,7 @@ class WorstCase:
     """The run that has booked them for this call, because a process stopped while it was made."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One call to a model, before it is made."""
@@ -209,6 +217,7 @@ class Request:
     """The request to send when the reply has no answer."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One try of one model at one Example under one Strategy.
@@ -246,6 +255,7 @@ class Attempt:
     """When the ledger got it, in seconds since the epoch; 0 for a new attempt."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """A verifier's judgement of one Attempt."""
@@ -278,6 +288,7 @@ class Verdict:
         return self.value is None
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
     """An attempt with its verdict."""
