@@ -27,7 +27,7 @@ class Quick:
 
 def test_a_quick_record_has_the_same_fields_and_defaults() -> None:
     for given in ({"name": "a"}, {"name": "a", "size": 4}, {"name": "a", "extra": {"b": 1}}):
-        usual, quick = Usual(**given), Quick(**given)  # type: ignore[arg-type]
+        usual, quick = Usual(**given), Quick(**given)
         for one in fields(Usual):
             assert getattr(usual, one.name) == getattr(quick, one.name)
 

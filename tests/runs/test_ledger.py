@@ -17,7 +17,7 @@ import pytest
 from orcinus.core.errors import StoreError
 from orcinus.core.types import Attempt, Example, Message, Request, Sampling, Usage
 from orcinus.runs import ledger_schema as module
-from orcinus.runs.ledger import Ledger, attempt_id
+from orcinus.runs.ledger import Ledger, attempt_id, record_json
 from orcinus.runs.status import run_status
 
 
@@ -52,7 +52,10 @@ def commit(path: Path, *attempts: tuple[Request, Attempt]) -> None:
     async def go() -> None:
         with Ledger(path) as ledger:
             await asyncio.gather(
-                *(ledger.commit(made, item, run="r", step="teach") for item, made in attempts)
+                *(
+                    ledger.commit(made, record_json(item, made.model), run="r", step="teach")
+                    for item, made in attempts
+                )
             )
 
     asyncio.run(go())
@@ -116,14 +119,14 @@ WRITER = textwrap.dedent(
     """
     import asyncio, sys
     from pathlib import Path
-    from orcinus.runs.ledger import Ledger
+    from orcinus.runs.ledger import Ledger, record_json
     from tests.runs.test_ledger import attempt, request
 
     async def go():
         with Ledger(Path(sys.argv[1])) as ledger:
             for i in range(1_000_000):
                 item = request(i)
-                await ledger.commit(attempt(item), item, run="r", step="teach")
+                await ledger.commit(attempt(item), record_json(item, "m"), run="r", step="teach")
                 print(i, flush=True)
 
     asyncio.run(go())
@@ -195,7 +198,7 @@ def test_a_fresh_answer_replaces_an_older_one_which_stays_booked(tmp_path: Path)
     commit(path, (request(0), attempt(request(0), "old")))
 
     async def store(ledger: Ledger, made: Attempt) -> None:
-        await ledger.commit(made, request(0), run="r", step="teach")
+        await ledger.commit(made, record_json(request(0), "m"), run="r", step="teach")
 
     with Ledger(path, fresh=True) as ledger:
         assert (recalled(ledger), ledger.known([attempt_id(request(0), "m")])) == (None, 0)

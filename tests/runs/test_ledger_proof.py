@@ -21,7 +21,7 @@ from orcinus.core.types import WorstCase
 from orcinus.runs import claims
 from orcinus.runs import ledger as module
 from orcinus.runs.budget import Budget
-from orcinus.runs.ledger import Ledger, attempt_id
+from orcinus.runs.ledger import Ledger, attempt_id, record_json
 from orcinus.runs.ledger_schema import MIGRATIONS
 
 
@@ -196,7 +196,7 @@ def test_a_full_disk_is_one_line_for_every_waiting_call(tmp_path: Path) -> None:
         with suppress(StoreError):  # once it is known that the disk is full
             for i in range(600):
                 made = attempt(request(i), "x" * 5000)
-                waiting.append(ledger.commit(made, request(i), run="r", step="s"))
+                waiting.append(ledger.commit(made, record_json(request(i), "m"), run="r", step="s"))
         found = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 20)
         assert all(item is None or isinstance(item, StoreError) for item in found)
         assert any(found)
@@ -214,7 +214,9 @@ def test_an_attempt_that_cannot_be_stored_fails_its_waiters(tmp_path: Path) -> N
     async def go() -> None:
         with Ledger(tmp_path / "l.sqlite") as ledger:
             made = attempt(item, "\ud800")
-            await asyncio.wait_for(ledger.commit(made, item, run="r", step="s"), 10)
+            await asyncio.wait_for(
+                ledger.commit(made, record_json(item, made.model), run="r", step="s"), 10
+            )
 
     with pytest.raises(StoreError, match="cannot be used"):
         asyncio.run(go())
@@ -236,7 +238,7 @@ def test_a_lock_held_elsewhere_is_one_line(tmp_path: Path, monkeypatch: pytest.M
 
 
 async def _commit_one(ledger: Ledger) -> None:
-    await ledger.commit(attempt(request(2)), request(2), run="r", step="s")
+    await ledger.commit(attempt(request(2)), record_json(request(2), "m"), run="r", step="s")
 
 
 CLAIMER = """

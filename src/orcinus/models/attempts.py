@@ -21,6 +21,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from orcinus.core.errors import BudgetError, CompleterError, ConfigError, StoreError
+from orcinus.core.fingerprint import hashed
 from orcinus.core.protocols import Completer, Verifier
 from orcinus.core.requests import as_sent
 from orcinus.core.secrets import scrub
@@ -28,7 +29,7 @@ from orcinus.core.types import Attempt, Completion, Judged, Request
 from orcinus.models.bounds import Tries, tries_of_call
 from orcinus.models.first_calls import first_calls, report_refusals
 from orcinus.runs.budget import Budget
-from orcinus.runs.ledger import Ledger, attempt_id
+from orcinus.runs.ledger import Ledger, record_json
 
 RECALL_BATCH = 128
 """Requests looked up in one query. Measured: 128 recalls a third more calls a second than 1,024."""
@@ -56,6 +57,16 @@ class _Found(NamedTuple):
 
     attempt: Attempt
     recalled: bool
+
+
+class _Call(NamedTuple):
+    """A request that is asked, and the future of its attempt."""
+
+    request: Request
+    record: bytes
+    """What the ledger stores of it."""
+    identity: str
+    future: asyncio.Future[_Found]
 
 
 _Slot = Attempt | asyncio.Future[_Found] | asyncio.Task[Judged]
@@ -227,7 +238,7 @@ class _Asker:
         self._unknown_finishes: Counter[str] = Counter()
         self._budget = budget
         self._concurrency = concurrency
-        self._queue: asyncio.Queue[tuple[Request, str, asyncio.Future[_Found]]] = asyncio.Queue()
+        self._queue: asyncio.Queue[_Call] = asyncio.Queue()
         self._in_flight: dict[str, asyncio.Future[_Found]] = {}
         self._waits: dict[str, str] = {}
         """What each call in flight waits for, in words."""
@@ -241,17 +252,18 @@ class _Asker:
         self, batch: list[Request]
     ) -> Iterator[tuple[Request, Attempt | asyncio.Future[_Found]]]:
         """Yield each request with its attempt from the ledger, or with the future of its call."""
-        ids = [attempt_id(request, self._model) for request in batch]
+        records = [record_json(request, self._model) for request in batch]
+        ids = list(map(hashed, records))
         known = self._ledger.recall(batch, ids, self._model)
         for attempt in known:
             if attempt is not None:
                 self._first.recalled(attempt, self._ledger.note)
-        for request, identity, attempt in zip(batch, ids, known, strict=True):
+        for request, record, identity, attempt in zip(batch, records, ids, known, strict=True):
             if attempt is not None and self._is_final(attempt):
                 self._first.ended(attempt)
                 yield request, attempt
             else:
-                yield request, self._ask(request, identity)
+                yield request, self._ask(request, record, identity)
 
     def _is_final(self, attempt: Attempt) -> bool:
         """Return whether an attempt from the ledger is not asked again.
@@ -269,13 +281,13 @@ class _Asker:
             )
         )
 
-    def _ask(self, request: Request, identity: str) -> asyncio.Future[_Found]:
+    def _ask(self, request: Request, record: bytes, identity: str) -> asyncio.Future[_Found]:
         """Return the future of the call for ``request``; equal requests share one call."""
         if identity not in self._in_flight:
             future: asyncio.Future[_Found] = asyncio.get_running_loop().create_future()
             self._in_flight[identity] = future
             future.add_done_callback(lambda _: self._in_flight.pop(identity, None))
-            self._queue.put_nowait((request, identity, future))
+            self._queue.put_nowait(_Call(request, record, identity, future))
             if len(self._workers) < self._concurrency:
                 self._workers.append(asyncio.create_task(self._work()))
             if self._watch is None:
@@ -288,12 +300,13 @@ class _Asker:
     async def _work(self) -> None:
         # A client can return a reply although its task was cancelled. So the worker asks itself.
         while not self._closing:
-            request, identity, future = await self._queue.get()
+            call = await self._queue.get()
+            identity, future = call.identity, call.future
             if self._failure is not None:
                 _fail(future, self._failure)
                 continue
             try:
-                found = await self._find(request, identity)
+                found = await self._find(call)
             except asyncio.CancelledError:
                 future.cancel()
                 raise
@@ -308,31 +321,27 @@ class _Asker:
                 self._ended += 1
                 self._waits.pop(identity, None)
 
-    async def _find(self, request: Request, identity: str) -> _Found:
+    async def _find(self, call: "_Call") -> _Found:
         """Return the attempt of another process, or call the model and commit the attempt."""
+        request, identity = call.request, call.identity
         waited = not self._ledger.claim(identity)
         if waited:
             await self._wait_for_claim(identity)
-        committed: asyncio.Future[None] | None = None
         try:
             if waited or not self._ledger.is_alone:
                 [known] = self._ledger.recall([request], [identity], self._model)
                 if known is not None and self._is_final(known):
                     return _Found(known, recalled=True)
             async with self._first:
-                attempt, fatal, tries, committed = await self._attempt(request, identity)
+                attempt, fatal, tries, committed = await self._attempt(call)
                 try:
-                    # Shielded: once a reply has arrived, being cancelled must not lose it.
-                    await asyncio.shield(committed)
+                    await committed  # to its end, also where this is cancelled
                 finally:
                     if self._budget is not None:
                         self._budget.settle(tries.worst, tries.reserved, attempt)
         finally:
-            # Until the reply is on disk, no other process may pay for it again.
-            if committed is None or committed.done():
-                self._ledger.unclaim(identity)
-            else:
-                committed.add_done_callback(lambda _: self._ledger.unclaim(identity))
+            # The reply is on disk by now, so no other process pays for it again.
+            self._ledger.unclaim(identity)
         if fatal is not None:
             raise fatal
         self._first.ended(attempt)
@@ -351,10 +360,10 @@ class _Asker:
                 return
 
     async def _attempt(
-        self, request: Request, identity: str
+        self, call: "_Call"
     ) -> tuple[Attempt, CompleterError | None, Tries, "asyncio.Future[None]"]:
         """Call the model once and queue the attempt; the future is done once it is on disk."""
-        budget = self._budget
+        request, identity, budget = call.request, call.identity, self._budget
         tries = Tries(
             lambda: self._completer.worst_case(request),
             None if budget is None else budget.reserve_now,
@@ -376,7 +385,7 @@ class _Asker:
             self._waits[identity] = "the disk of the ledger"
             committed = self._ledger.commit(
                 attempt,
-                request,
+                call.record,
                 run=self._run,
                 step=self._step,
                 holder=None if budget is None else budget.holder,
@@ -490,7 +499,7 @@ class _Asker:
     def _drop_queued(self, error: BaseException) -> None:
         with suppress(asyncio.QueueEmpty):
             while True:
-                _fail(self._queue.get_nowait()[2], error)
+                _fail(self._queue.get_nowait().future, error)
 
 
 def check_completion(completion: Completion) -> Completion:

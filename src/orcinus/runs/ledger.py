@@ -108,10 +108,10 @@ class Latency:
 
 def attempt_id(request: Request, model: str) -> str:
     """Return the id of an attempt: equal requests to a model share it, in this run or the next."""
-    return hashed(_record_json(request, model))
+    return hashed(record_json(request, model))
 
 
-def _record_json(request: Request, model: str) -> bytes:
+def record_json(request: Request, model: str) -> bytes:
     """Return ``request_record`` as canonical JSON.
 
     Only ``extra`` is walked: the other types are canonical, and a full walk takes five times as
@@ -140,6 +140,14 @@ def request_record(request: Request, model: str) -> dict[str, Any]:
         },
         "sample": request.sample,
     }
+
+
+class _Commit(Future[None]):
+    """The commit of an attempt, which goes on where the task that waits for it is cancelled."""
+
+    def cancel(self, msg: object = None) -> bool:
+        """Do nothing: a reply that has arrived is not lost."""
+        return False
 
 
 @dataclass(slots=True)
@@ -294,13 +302,16 @@ class Ledger:
     # Writing
 
     def commit(
-        self, attempt: Attempt, request: Request, *, run: str, step: str, holder: int | None = None
+        self, attempt: Attempt, record: bytes, *, run: str, step: str, holder: int | None = None
     ) -> "Future[None]":
         """Queue an attempt; return a future that is done once it is on disk.
 
+        The future cannot be cancelled: a task that is cancelled while it waits for it ends once
+        the attempt is on disk.
+
         Args:
             attempt: What came back.
-            request: What was sent.
+            record: What was sent, as ``record_json`` gives it.
             run: Run under which spending is booked.
             step: Step under which spending is booked.
             holder: The budget in whose hold the call was; the hold shrinks by what it cost.
@@ -309,9 +320,8 @@ class Ledger:
             StoreError: The disk is full or fails. The future can raise it too. Earlier commits are
                 intact.
         """
-        write = _Write(
-            attempt, run, step, _record_json(request, attempt.model), holder, *self._promise()
-        )
+        loop = get_running_loop()
+        write = _Write(attempt, run, step, record, holder, loop, _Commit(loop=loop))
         self._submit(write)
         return write.done
 

@@ -32,7 +32,7 @@ IN_FLIGHT_AT_STOP = "(in flight when stopped)"
 ROUNDING = 1e-9
 """Relative error of a sum of dollars that is added to and taken from ten thousand times. In holds,
 which are small, also dollars."""
-_INSERT_SIZES = (128, 32, 8, 1)
+_INSERT_SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
 """Rows in one INSERT. Few statements, because the thread releases the interpreter lock at each one,
 and waits for it while other threads are busy."""
 _LOOKUPS = 512

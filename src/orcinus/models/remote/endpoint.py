@@ -284,6 +284,7 @@ class Endpoint:
         self._tokens_out = (
             Rate(limits.tokens_out_per_minute) if limits.tokens_out_per_minute else None
         )
+        self._has_rates = any((self._requests, self._tokens_in, self._tokens_out))
 
     @property
     def model(self) -> str:
@@ -320,10 +321,14 @@ class Endpoint:
         content = orjson.dumps(body if choices is None else {**body, "n": choices})
         need_in, need_out = prompt_bound(request) / 4, float(request.sampling.max_tokens)
         for tried in range(1, self.config.patience.tries + 1):
-            await self._wait_for_rates(need_in, need_out)
+            # Without limits there is nothing to wait for, and a coroutine for it takes time.
+            if self._has_rates:
+                await self._wait_for_rates(need_in, need_out)
             server = self._choose_server()
-            await server.ready(need_in + need_out)
-            await server.in_flight.enter()
+            if not server.is_ready:
+                await server.ready(need_in + need_out)
+            if not server.in_flight.enter_now():
+                await server.in_flight.enter()
             started = time.perf_counter()
             mark_sent(calls, True)
             try:
@@ -344,7 +349,8 @@ class Endpoint:
                 used_in = sum(item.usage.tokens_in for item in completions)
                 used_out = sum(item.usage.tokens_out for item in completions)
                 server.in_flight.record_answer(latency_s / (50 + used_out))
-                self._give_back(need_in - used_in, need_out - used_out, used_in, used_out)
+                if self._has_rates:
+                    self._give_back(need_in - used_in, need_out - used_out, used_in, used_out)
                 source = server.address
                 if not used_in:
                     return [
@@ -458,6 +464,8 @@ class Endpoint:
 
     def _choose_server(self) -> "_Server":
         """Return the usable server with the most free capacity, or the first to be usable again."""
+        if len(self._servers) == 1:
+            return self._servers[0]
         now = time.monotonic()
         alive = [
             server for server in self._servers if max(server.dead_until, server.rests_until) <= now
@@ -561,6 +569,11 @@ class _Server:
                 )
             elif remaining == 0:
                 self.rests_until = max(self.rests_until, time.monotonic() + reset_s)
+
+    @property
+    def is_ready(self) -> bool:
+        """True when a call may be sent now, whatever its size."""
+        return not self._learned and self.rests_until <= time.monotonic()
 
     async def ready(self, tokens: float) -> None:
         """Wait until the server may be sent a call of ``tokens`` tokens."""

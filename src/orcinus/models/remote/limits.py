@@ -95,9 +95,16 @@ class InFlight:
         """The number of calls that fit now."""
         return self.limit - self.count
 
+    def enter_now(self) -> bool:
+        """Count a call if it fits; return False otherwise."""
+        if self.count >= self.limit:
+            return False
+        self.count += 1
+        return True
+
     async def enter(self) -> None:
         """Wait until a call fits, and count it."""
-        while self.count >= self.limit:
+        while not self.enter_now():
             place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(place)
             try:
@@ -105,7 +112,6 @@ class InFlight:
             finally:
                 if place in self._waiting:
                     self._waiting.remove(place)
-        self.count += 1
 
     def leave(self) -> None:
         """Count a call as ended."""
