@@ -354,20 +354,21 @@ def test_a_cap_that_stops_a_fallback_keeps_what_arrived(tmp_path: Path) -> None:
 def test_a_claim_is_held_until_the_reply_is_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "GATHER_S", 0.3)
+    monkeypatch.setattr(ledger_module, "GATHER_S", 0.8)
 
     async def go(ledger: Ledger) -> None:
         asker = _Asker(Model(), ledger, run="r", step="s", concurrency=1, budget=None)
         [(_, future)] = asker.recall_or_ask([request(1)])
         assert isinstance(future, asyncio.Future)
         await asyncio.sleep(0.1)
-        await asker.aclose()
-        assert future.cancelled()
+        closing = asyncio.create_task(asker.aclose())
+        await asyncio.sleep(0.02)
         identity = attempt_id(request(1), "echo")
         assert not ledger.claim(identity)
-        while not ledger.known([identity]):
-            await asyncio.sleep(0.02)
-        await asyncio.sleep(0.02)
+        assert not closing.done()
+        await closing
+        assert future.cancelled()
+        assert ledger.known([identity])
         assert ledger.claim(identity)
 
     with Ledger(tmp_path / "l.sqlite") as ledger:

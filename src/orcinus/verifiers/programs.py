@@ -8,6 +8,7 @@ import re
 
 from orcinus.verifiers.answers.channels import final_channel
 from orcinus.verifiers.answers.text import Outcome
+from orcinus.verifiers.judged_tests import judged, replaced_by
 from orcinus.verifiers.sandbox import has_sandbox, run_program
 
 _BLOCK = re.compile(
@@ -64,9 +65,18 @@ def passes(text: str, tests: str) -> Outcome:
         return Outcome(None, None, "no program is given")
     if not has_sandbox():
         return Outcome(None, None, "its program was not run: pip install 'orcinus[sandbox]'")
-    ran = run_program(f"{program}\n{tests}")
-    if ran.error is None:
+    error = run_program(program, tests).error
+    rewritten = judged(tests, program) if error is None else None
+    if rewritten is not None:
+        # The plain run came first: its error names the values, and most programs end there.
+        error = run_program(rewritten.before, program, rewritten.after).error
+        replaced = replaced_by(program, rewritten.names)
+        if error is not None and replaced:
+            return Outcome(None, None, f"it replaces {', '.join(replaced)}, which its tests use")
+        if error == "AssertionError":
+            return Outcome(0.0, program, "fails: an object of its own class says what it equals")
+    if error is None:
         return Outcome(1.0, program, "passes its tests")
-    if ran.error.startswith(_MISSING):
-        return Outcome(None, None, f"the sandbox cannot run it: {ran.error}")
-    return Outcome(0.0, program, f"fails: {ran.error}")
+    if error.startswith(_MISSING):
+        return Outcome(None, None, f"the sandbox cannot run it: {error}")
+    return Outcome(0.0, program, f"fails: {error}")

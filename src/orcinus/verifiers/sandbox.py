@@ -56,8 +56,12 @@ def require_sandbox() -> None:
 
 
 @lru_cache(maxsize=4096)
-def run_program(program: str) -> Ran:
-    """Run ``program`` in the sandbox; recent results are cached.
+def run_program(*parts: str) -> Ran:
+    """Run a program in the sandbox; recent results are cached.
+
+    Args:
+        parts: The program, or parts that run one after the other in the same session. None of them
+            can end another one early, or leave a quote open for it.
 
     Raises:
         MissingExtraError: The sandbox is not installed.
@@ -72,7 +76,8 @@ def run_program(program: str) -> Ran:
     policy = monty.OSPolicy(random_start={"seed": 0}, datetime=CLOCK, sleep="zero")
     try:
         with _pool().checkout(limits=limits, os_policy=policy) as session:
-            session.feed_run(program, print_callback=printed)
+            for part in parts:
+                session.feed_run(part, print_callback=printed)
     except (monty.MontyError, MemoryError, RuntimeError, ValueError) as failure:
         error = _last_line(failure)
     return Ran(str(printed.output)[-OUTPUT:], error)
