@@ -118,3 +118,8 @@ def write_recipe(path: Path, **changes: Any) -> Path:
     }
     path.write_text(yaml.safe_dump({**recipe, **changes}), encoding="utf-8")
     return path
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Start one worker more than there are cores: many tests wait for a process or a socket."""
+    return (os.cpu_count() or 1) + 1

@@ -17,6 +17,7 @@ import openai
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from tests import warm
 from tests.conftest import write_recipe
 from transformers import AutoTokenizer
 
@@ -53,14 +54,17 @@ ORDER = (
 def orcinus(
     *arguments: object, cwd: Path, wait: bool = True, variables: Mapping[str, str] | None = None
 ) -> Any:
-    command = [sys.executable, "-m", "orcinus", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(variables or {})}
+    if wait and warm.fits(environment):
+        return warm.run([str(argument) for argument in arguments], cwd, environment)
     options: Any = {
         "cwd": cwd,
-        "env": {**os.environ, "OMP_NUM_THREADS": "1", **(variables or {})},
+        "env": environment,
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,
         "text": True,
     }
+    command = [sys.executable, "-m", "orcinus", *map(str, arguments)]
     return (
         subprocess.run(command, check=False, **options)
         if wait
