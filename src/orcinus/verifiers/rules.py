@@ -28,7 +28,7 @@ from orcinus.verifiers.answers.maths import (
 from orcinus.verifiers.answers.number import find_number
 from orcinus.verifiers.answers.quantities import names_number
 from orcinus.verifiers.answers.spans import find_spans, same_spans
-from orcinus.verifiers.answers.stated import states
+from orcinus.verifiers.answers.stated import denies, states
 from orcinus.verifiers.answers.text import FoundAnswer, Outcome
 from orcinus.verifiers.programs import final_program, passes, printed_by
 
@@ -85,10 +85,15 @@ def judge(
         return _judge_math(found, rule, _as_tuple(reference), library=library)
     answer = found.answer
     right = not found.several and _is_right(answer, answer_type, reference)
+    if right and found.whole not in (None, answer) and denies(found.whole or "", answer):
+        right = False
     if not right and found.whole is not None and _is_right(found.whole, answer_type, reference):
         right, answer = True, found.whole
     if not right and not found.several and found.whole is not None:
-        stated = next((one for one in _as_tuple(reference) if states(found.whole, one)), None)
+        said = {one: states(found.whole, one) for one in _as_tuple(reference)}
+        stated = next((one for one, verdict in said.items() if verdict), None)
+        if stated is None and None in said.values():
+            return Outcome(None, answer, rule + "the reference is named beside another", "guessed")
         right, answer = stated is not None, stated or answer
     return Outcome(1.0 if right else 0.0, answer, rule + found.rule, found.confidence)
 

@@ -56,7 +56,7 @@ _ARRIVES = re.compile(
     re.IGNORECASE,
 )
 _PICTURES = re.compile(r"\s*[\u2600-\u27bf\U0001f000-\U0001faff]+\s*\Z")
-_ARTICLE = re.compile(r"\A(?:the|an?)\s+(?=\S)")
+_ARTICLE = re.compile(r"\A(?:the|an?|some)\s+(?=\S)")
 _OPINION = re.compile(
     r"\A(?:i(?:'d|\s+would)?\s+(?:guess|think|believe|suppose|say)|probably|perhaps|maybe"
     r"|(?:most\s+)?likely|definitely|certainly)(?:\s+(?:that|it\s+is|it's))?[,:]?\s+",
@@ -305,7 +305,9 @@ def same_text(answer: str, reference: str) -> bool:
 
 def _loose(text: str) -> str:
     """Return a short text in lower case, without the article at its start, and p.m. as pm."""
-    text = " ".join(tidy(plain_text(text)).casefold().split())
+    text = " ".join(_JOINED.sub(" ", tidy(plain_text(text)).casefold()).split())
+    if "_" in text:
+        text = _SUBSCRIPT.sub(r"\1", text)
     if text.startswith("(") and text.endswith(")") and text.count("(") == 1:
         text = text[1:-1].strip()
     if text[:1].isdigit():
@@ -313,6 +315,9 @@ def _loose(text: str) -> str:
     return _ARTICLE.sub("", text)
 
 
+_JOINED = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
+"""A hyphen between words: well-known is "well known"."""
+_SUBSCRIPT = re.compile(r"_\{?(\d)\}?")
 _HALF_OF_DAY = re.compile(r"(\d)\s?([ap])\.?m\b\.?")
 
 
