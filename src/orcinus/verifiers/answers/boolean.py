@@ -9,6 +9,7 @@ import re
 from orcinus.verifiers.answers.channels import lower_case
 from orcinus.verifiers.answers.denials import holds_denial, is_denied
 from orcinus.verifiers.answers.failures import has_refusal
+from orcinus.verifiers.answers.polarity import polarity
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
     Statement,
@@ -105,6 +106,13 @@ _IDIOM = re.compile(
     r"|\bthere (?:is|are|was|were) no\b|\b(?:has|have|had) no\b|\btrue to\b|\bin no (?:way|case)\b",
     re.IGNORECASE,
 )
+_MAY_BE_TURNED = re.compile(r"n't\b|\b(?:no|nothing|mistake|wrong|far)\b", re.IGNORECASE)
+"""What a sentence about the statement holds that may deny its truth value at a distance."""
+_NO_SUCH = re.compile(
+    r"(?<=[a-z]\s)no\s(?=[a-z])(?!(?:yes|no|true|false|it|they|he|she|you|we|i|this|that|the|an?|because|since|as|but|and|or|nor|in|for"
+    r"|if|when|unless|except|not|to|at|there|is|was|with|by|by|on|under|according|due|given)\b)"
+)
+"""Within a sentence and before a noun: "there's no reason to doubt it"."""
 _UNDECIDED = re.compile(
     r"\A\W*(?:is |are )?(?:not (?:known|certain|clear|sure)|unknown|uncertain|unclear|disputed"
     r"|debatable"
@@ -112,35 +120,6 @@ _UNDECIDED = re.compile(
     r"|(?:currently |still |highly )?(?:disputed|debated|unknown|unclear))",
     re.IGNORECASE,
 )
-_JUDGED = re.compile(
-    r"(?:\A|\b(?:statement|claim|assertion|sentence|proposition|conclusion|that|this|it)"
-    r"(?:(?: is| was|'s) (?P<denied>not )?|(?P<contracted> isn't | wasn't )))"
-    r"(?:indeed |\w+ly )?(?P<word>(?:in)?correct|right|wrong|(?:in)?accurate|(?:im)?plausible"
-    r"|(?:in)?valid|mistaken|untrue|refuted|confirmed|supported|unfounded)[.!]?\Z",
-    re.IGNORECASE,
-)
-"""A judgement of the question itself; searched for if neither yes nor no is said."""
-_APPROVALS = ("correct", "right", "accurate", "valid", "confirmed", "supported", "plausible")
-_ASSURED = re.compile(
-    r"\A\W*(?:(?P<no>(?:\w+ly|of course|in general|perhaps|maybe|as a rule) not"
-    r"|no way|(?:this|that|it)(?: is|'s) (?:\w+ly )?not (?:the case|so|possible)"
-    r"|not (?:at all|really|exactly|quite|entirely|necessarily|always|possible|true|correct)"
-    r"|(?:i |we )?(?:do not|don't|doubt|hardly) (?:really )?(?:think|believe|it)\b(?: so)?"
-    r"|by no means|in no way|negative|never|impossible|far from it"
-    r"|(?:very |highly |most )?unlikely|implausible|not (?:very |at all )?(?:likely|plausible)"
-    r"|i (?:strongly )?disagree(?: with (?:the|this|that) (?:statement|claim|assertion|sentence))?"
-    r"|(?:it|that) (?:does not|doesn't) (?:seem|appear|look) (?:so|to be|like it)"
-    r"|it(?: is|'s) not (?:the case|possible|true)\b|it(?: is|'s) (?:im|not )possible\b)"
-    r"|(?P<yes>certainly|definitely|(?:sure|exactly|naturally)(?=[.,!]|\Z)|absolutely|of course"
-    r"|indeed|affirmative|surely|it is the case"
-    r"|(?:(?:very|quite|most) )?(?:likely|plausible|probably)"
-    r"|i (?:strongly )?agree(?: with (?:the|this|that) (?:statement|claim|assertion|sentence))?"
-    r"|(?:it|that) (?:seems|appears|looks)(?: to be)? so"
-    r"|i (?:do )?(?:think|believe|guess|suppose) so"
-    r"|that's right|(?:that is|you are|you're) right))(?=[\s.,;:!]|\Z)",
-    re.IGNORECASE,
-)
-"""Other ways to say yes or no, at the start of the only sentence."""
 _OPEN = re.compile(
     r"\b(?:whether|if|depends|unclear|unsure|not sure|not certain|unknown|uncertain|undecided"
     r"|disputed"
@@ -177,7 +156,7 @@ def _read(place: Statement, text: str) -> FoundAnswer | None:
         _of_sentence(first, last=False)
         or _of_sentence(tail, last=False)
         or _abroad(tail)
-        or _of_judgement(first)
+        or _in_other_words(first)
     )
     return found or FoundAnswer(None, "the answer is announced but is neither yes nor no")
 
@@ -205,32 +184,20 @@ def _of_text(text: str) -> FoundAnswer | None:
         return found
     for sentence in reversed(parts[-2:]):
         found = _of_sentence(sentence, last=True)
+        if found is not None and found.confidence != "explicit" and _MAY_BE_TURNED.search(sentence):
+            found = _in_other_words(sentence) or found
         if found is not None:
             return found
-    if parts and (judged := _of_judgement(parts[-1])):
-        return judged
-    if len(parts) == 1 and (assured := _ASSURED.match(parts[0])):
-        return FoundAnswer(
-            "no" if assured["no"] else "yes", "said in other words", confidence="only candidate"
-        )
-    return FoundAnswer(None, "neither yes nor no is said")
+    said = _in_other_words(parts[-1]) if parts else None
+    if said is None and len(parts) > 1:
+        said = _in_other_words(opening)
+    return said or FoundAnswer(None, "neither yes nor no is said")
 
 
-def _of_judgement(sentence: str) -> FoundAnswer | None:
-    """Read a judgement of the question, "the claim is accurate"."""
-    judged = _JUDGED.search(sentence.strip())
-    if judged is None or _OPEN.search(sentence):
-        return None
-    word = judged["word"].casefold()
-    denied = bool(judged["denied"] or judged["contracted"])
-    if denied and word == "untrue":  # "not untrue" leaves it open
-        return None
-    right = word in _APPROVALS
-    return FoundAnswer(
-        "yes" if right != denied else "no",
-        "said to be right or wrong",
-        confidence="only candidate",
-    )
+def _in_other_words(sentence: str) -> FoundAnswer | None:
+    """Read a judgement of the question, "the claim is accurate", "of course they can"."""
+    value = polarity(sentence)
+    return FoundAnswer(value, "said in other words", confidence="only candidate") if value else None
 
 
 def _of_sentence(sentence: str, *, last: bool) -> FoundAnswer | None:
@@ -283,6 +250,7 @@ def _is_pair(sentence: str) -> bool:
 
 def _words(text: str) -> list[str]:
     plain = _IDIOM.sub(" ", text) if "no " in text.casefold() or "true to" in text else text
+    plain = _NO_SUCH.sub(" ", plain)
     words = []
     denies = holds_denial(plain)
     for match in _WORD.finditer(lower_case(plain)):
@@ -297,8 +265,12 @@ def _words(text: str) -> list[str]:
 
 
 def _abroad(text: str) -> FoundAnswer | None:
-    """Read the first word as one of another language."""
+    """Read a short sentence of another language, or its first word."""
     match = _FIRST_WORD_ABROAD.match(text)
+    if match and not text[match.end() :].lstrip().startswith((",", ".", "!")):
+        first = sentences(text)[0]
+        if found := _in_other_words(first):
+            return found
     return (
         FoundAnswer(
             _WORDS_ABROAD[(match[1] or match[2]).casefold()], "first word in another language"
