@@ -749,7 +749,7 @@ ROWS: dict[str, list[Row]] = {
         ("choice", CITIES, "B", "The correct option: b) Paris", 1.0),
         ("choice", CITIES, "B", "option b", 1.0),
         ("choice", CITIES, "B", "B: Paris", 1.0),
-        ("choice", CITIES, "B", "I pick the second one.", None),
+        ("choice", CITIES, "B", "I pick the second one.", 1.0),
         ("number", None, "12", "We have 12 apples, plus", None),
         ("number", None, "12", "Thus the number of apples is 12 ×", None),
         ("choice", CITIES, "A", "Looking at option (A), we see that it", None),

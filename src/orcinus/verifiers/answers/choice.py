@@ -8,7 +8,7 @@ response that names two options counts as several answers, and so as a wrong one
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -38,7 +38,7 @@ _IN_BRACKETS = re.compile(r"[(\[]\s*([A-Z])\s*[)\]]")
 _ALONE = re.compile(r"(?<![\w'(\[\\-])([A-Z])(?=[).:,;!\]\s]|\Z)(?!\s*')")
 _DENIED_BEFORE = re.compile(
     rf"(?:{DENIAL}|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\bexcept|\ball but"
-    rf"|\beverything but|\bneither|不是|不选|不選|并非)\s+"
+    rf"|\beverything but|\bneither|\b(?:better|stronger|likelier|more\s+\w+) than|不是|不选|不選|并非)\s+"
     r"(?:be\s+|(?:choose|pick|select|say|recommend|go\s+(?:with|for))\s+|option\s+|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
     re.IGNORECASE,
 )
@@ -332,6 +332,8 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
         return FoundAnswer(exact, "option text alone")
     if has_refusal(text):
         return FoundAnswer(None, "refused")
+    if listing := _listing_in(text, options):
+        return _of_listing(listing, last, options)
     for line, rule in ((text, "letter alone"), (last_line(text), "letter in the last line")):
         at = _LEAD.match(line)
         match = _AT_START.match(line, at.end() if at else 0)
@@ -356,25 +358,92 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
             if line is text and len(text) > 1 and text[1:2] == " ":
                 continue
             return FoundAnswer(letter, rule)
-    if rows := _rows_of_a_listing(text, options):
-        right = [letter for letter, rest in rows if _is_said(rest, _SAID_RIGHT)]
-        wrong = [letter for letter, rest in rows if _is_said(rest, _SAID_WRONG)]
-        left = [letter for letter, _ in rows if letter not in wrong]
-        if len(left) == 1 and right in ([], left):
-            return FoundAnswer(left[0], "the only option not called wrong")
-        return FoundAnswer(
-            ", ".join(letter for letter, _ in rows), "all options repeated", several=True
-        )
     parts = sentences(text)
     for sentence in reversed(parts[-3:]):
         found = _of_named(sentence, last, "letter in the last sentence", "several options")
         if found is not None:
             return replace(found, confidence="only candidate")
     for sentence in reversed(parts[-2:]):
-        found = _option_text(sentence, options)
+        found = _option_text(sentence, options) or _by_place(sentence, last)
         if found is not None:
             return replace(found, confidence="only candidate")
+    if options and parts and (left := _left_over(parts[-1], last)):
+        return FoundAnswer(left, "all others are ruled out", confidence="only candidate")
+    if options and parts and (dated := _by_date(parts[-1], options)):
+        return FoundAnswer(dated, "the same date", confidence="only candidate")
     return FoundAnswer(None, "no option is named")
+
+
+def _left_over(sentence: str, last: str) -> str | None:
+    """Return the only letter that a sentence does not name, if it rules out all that it names."""
+    named = {match[1] for match in _ALONE.finditer(sentence)}
+    every = {chr(code) for code in range(ord("A"), ord(last) + 1)}
+    left = every - named
+    ruled_out = len(left) == 1 and len(every) > 2 and not _named(sentence, last)
+    return left.pop() if ruled_out and _RULES_OUT.search(sentence) else None
+
+
+_RULES_OUT = re.compile(
+    r"\b(?:exclude|eliminate|rule|reject|discard|neither|nor|not|wrong|incorrect|false|out)\b", re.I
+)
+_BY_PLACE = re.compile(
+    r"\b(?:(?:the\s+)(?P<word>first|second|third|fourth|fifth|sixth|last)(?:\s+(?:option|choice|answer|one|statement"
+    r"|alternative|item|possibility)\b|(?=\W*\Z))|(?:option|choice|number|no\.|nr\.)\s*\(?(?P<digit>[1-9])\)?(?![\w.]*\d))"
+    r"|(?:\b(?:pick|choose|select|option|choice|letter|answer\s+is|go\s+with|say)\s+\(?(?P<letter>[a-z])\)?"
+    r"|\((?P<bracket>[a-z])\))(?=[.,;!\s]*\Z)",
+    re.IGNORECASE,
+)
+"""Names an option by its place: "the third one", "option 2"; or by its letter in lower case."""
+_PLACES = ("first", "second", "third", "fourth", "fifth", "sixth")
+
+
+def _by_place(sentence: str, last: str) -> FoundAnswer | None:
+    """Read an option that is named by its place among them."""
+    part = _PREFERENCE.split(sentence)[-1]
+    found = [
+        match
+        for match in _BY_PLACE.finditer(part)
+        if not _DENIED_BEFORE.search(part, 0, match.start())
+        and not _DENIED_AFTER.match(part, match.end())
+    ]
+    letters = {_letter_at(match, last) for match in found}
+    letter = letters.pop() if len(letters) == 1 else None
+    return FoundAnswer(letter, "named by its place") if letter and letter <= last else None
+
+
+def _letter_at(match: "re.Match[str]", last: str) -> str:
+    if word := match["word"]:
+        lower = word.lower()
+        return last if lower == "last" else chr(ord("A") + _PLACES.index(lower))
+    if match["digit"]:
+        return chr(ord("@") + int(match["digit"]))
+    return (match["letter"] or match["bracket"]).upper()
+
+
+_DATE = re.compile(
+    r"\b(?:(?P<day>\d{1,2})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<month>[A-Z][a-z]{2,8})"
+    r"|(?P<month2>[A-Z][a-z]{2,8})\.?\s+(?P<day2>\d{1,2})(?:st|nd|rd|th)?),?\s+(?P<year>\d{4})\b"
+)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DATE_IN_DIGITS = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})\s*")
+
+
+def _by_date(sentence: str, options: tuple[str, ...]) -> str | None:
+    """Return the only option in digits, 07/04/1776, that is the date of a sentence in words."""
+    said = list(_DATE.finditer(sentence))
+    written = [_DATE_IN_DIGITS.fullmatch(option) for option in options]
+    if len(said) != 1 or not all(written):
+        return None
+    name = (said[0]["month"] or said[0]["month2"])[:3].lower()
+    if name not in _MONTHS:
+        return None
+    wanted = {_MONTHS.index(name) + 1, int(said[0]["day"] or said[0]["day2"])}
+    same = [
+        chr(ord("A") + i)
+        for i, date in enumerate(written)
+        if date and {int(date[1]), int(date[2])} == wanted and date[3] == said[0]["year"]
+    ]
+    return same[0] if len(same) == 1 else None
 
 
 def _is_said(rest: str, verdict: "re.Pattern[str]") -> bool:
@@ -394,17 +463,86 @@ def _lists_options(text: str, last: str) -> bool:
     return len(listed) > 1 and listed[-1] == last
 
 
-def _rows_of_a_listing(text: str, options: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Return (letter, rest) of the last lines if they go through all options; else nothing."""
-    lines = [line for line in text.splitlines() if line.strip()][-len(options) :]
-    rows = [(match[1], line[match.end() - 1 :]) for line in lines if (match := _LABEL.match(line))]
-    letters = {letter for letter, _ in rows}
-    whole = (
-        len(options) > 1
-        and len(rows) == len(options) == len(letters)
-        and max(letters) == chr(ord("@") + len(options))
-    )
-    return rows if whole else []
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """All options, one after the other, as a text goes through them."""
+
+    rows: tuple[str, ...]
+    """What is said of each."""
+    rest: str
+    """What follows the listing."""
+
+
+_LETTER_LABEL = r"(?:(?:\A|(?<=[\n\s;,.]))[\s*_#|>-]*(?i:option|choice|answer)?\s*[(\[*]*{0}(?:[)\].:*]+|(?=\s+(?:is\b|[-(|✅✓✔☑❌✗✘✖☒]))))"
+_DIGIT_LABEL = r"(?:(?:\A|(?<=[\n\s;,.]))[\s*_#|>-]*(?:option|choice|answer)?\s*[(\[*]*{0}[)\].:*]+(?=\s))"
+_ROW_ENDS = re.compile(r"\n|(?<=[.!?])\s+(?=\S)")
+
+
+def _listing_in(text: str, options: tuple[str, ...]) -> _Listing | None:
+    """Find the listing of all options in a text, by letters, numbers or the options' texts."""
+    if len(options) < 2 or not (_SAYS_WHICH.search(text) or _MAY_LIST.search(text)):
+        return None
+    for patterns in _label_patterns(options):
+        ends: list[tuple[int, int]] = []
+        at = 0
+        for pattern in patterns:
+            label = pattern.search(text, at)
+            if label is None:
+                break
+            ends.append(label.span())
+            at = label.end()
+        if len(ends) < len(options):
+            continue
+        stops = [start for start, _ in ends[1:]]
+        last = text[ends[-1][1] :]
+        end = _ROW_ENDS.search(last, len(last) - len(last.lstrip()) + 1)
+        # A row of one line, "D? No.", has its verdict behind its first stop.
+        inline = end is not None and _VERDICT_ALONE.match(last, end.end())
+        end = _ROW_ENDS.search(last, inline.end()) if inline else end
+        rows = [text[stop:start] for (_, stop), start in zip(ends, stops, strict=False)]
+        rows.append(last[: end.start()] if end else last)
+        if max(map(len, rows)) > _NEAR:
+            continue
+        return _Listing(tuple(rows), last[end.end() :].strip() if end else "")
+    return None
+
+
+_MAY_LIST = re.compile(r"(?:\A|[\s(*])(?:[bB]|2)\s?(?:[).:\]*]|is\b|-\s)|\?\s+(?:yes|no)\b|:\s+(?:in)?correct", re.I)
+"""The label of a second row, or a verdict behind an option; asked first."""
+_VERDICT_ALONE = re.compile(r"\W*(?:yes|no|true|false|(?:in)?correct|right|wrong)\b[.!]*(?=\s|\Z)", re.IGNORECASE)
+
+
+@lru_cache(maxsize=1024)
+def _label_patterns(options: tuple[str, ...]) -> tuple[tuple["re.Pattern[str]", ...], ...]:
+    """Return the labels' patterns in order: capitals, small letters, numbers, options' texts."""
+    letters = [chr(ord("A") + i) for i in range(len(options))]
+    numbered = not any(option.strip()[:1].isdigit() for option in options)
+    kinds = [
+        [_LETTER_LABEL.format(letter) for letter in letters],
+        [_LETTER_LABEL.format(letter.lower()) for letter in letters],
+        [_DIGIT_LABEL.format(i + 1) for i in range(len(options))] if numbered else [],
+        [r"(?:\A|\n|[.?!]\s)[\s*_|>-]*" + re.escape(option.strip().rstrip(".")) + r"(?!\w)" for option in options],
+    ]
+    return tuple(tuple(re.compile(text, re.IGNORECASE if i > 1 else 0) for text in kind)
+                 for i, kind in enumerate(kinds) if kind)  # fmt: skip
+
+
+def _of_listing(listing: _Listing, last: str, options: tuple[str, ...]) -> FoundAnswer:
+    """Read what follows a listing of all options, or else what its rows say."""
+    if listing.rest:
+        after = _in_text(listing.rest, last, options)
+        if after is not None and after.answer is not None:
+            return after
+    letters = [chr(ord("A") + i) for i in range(len(options))]
+    rows = list(zip(letters, listing.rows, strict=True))
+    right = [letter for letter, row in rows if _is_said(row, _SAID_RIGHT)]
+    wrong = [letter for letter, row in rows if _is_said(row, _SAID_WRONG)]
+    left = [letter for letter in letters if letter not in wrong]
+    if len(right) == 1 and (right == left or len(wrong) != len(letters) - 1):
+        return FoundAnswer(right[0], "the only option called right")
+    if len(left) == 1 and not right:
+        return FoundAnswer(left[0], "the only option not called wrong")
+    return FoundAnswer(", ".join(letters), "all options repeated", several=True)
 
 
 def _exact_option(text: str, options: tuple[str, ...]) -> str | None:
@@ -441,10 +579,19 @@ def _option_text(text: str, options: tuple[str, ...]) -> FoundAnswer | None:
         for a in spans
         if not any(b[0] <= a[0] and a[1] <= b[1] and (b[1] - b[0]) > (a[1] - a[0]) for b in spans)
     ]
-    given = [a for a in kept if not _DENIED_BEFORE.search(first, max(0, a[0] - 40), a[0])]
+    given = [
+        a
+        for a in kept
+        if not _DENIED_BEFORE.search(first, max(0, a[0] - 40), a[0])
+        and not (len(kept) > 1 and _DENIED_AFTER.match(first, a[1]))
+    ]
     letters = sorted({chr(ord("A") + i) for _, _, i in given})
     if len(letters) == 1:
         return FoundAnswer(letters[0], "option text")
+    if len(letters) > 1:
+        for part in (_CONCESSION.sub(" ", first), _PREFERENCE.split(first)[-1]):
+            if part != first and (stated := _option_text(part, options)) and not stated.several:
+                return stated
     if len(letters) > 1:
         return FoundAnswer(", ".join(letters), "several option texts", several=True)
     return None

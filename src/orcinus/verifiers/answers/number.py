@@ -22,13 +22,16 @@ from orcinus.verifiers.answers.quantities import (
     NUMBER,
     NUMBER_WORDS,
     NUMBERS_ABROAD,
+    RATIO,
     WORDS,
     find_compound,
     find_ideograms,
+    find_ratio,
     prepared,
     value_of,
     value_of_compound,
     value_of_match,
+    value_of_ratio,
     value_of_words,
 )
 from orcinus.verifiers.answers.text import (
@@ -118,7 +121,7 @@ _VERB = re.compile(
 )
 _CONCLUSION = re.compile(
     r"(?:[,;:-]\s*(?:and\s+)?(?:so|therefore|thus|hence)|\b(?:which\s+(?:is|are|means|makes"
-    r"|equals|leaves|gives|"
+    r"|equals|leaves|gives|rounds\s+to|brings\s+(?:it|(?:the|his|her|their)\s+\w+)\s+to|works\s+out\s+(?:to|at|as)|"
     r"comes\s+to|amounts\s+to)(?:\s+(?:equivalent|equal|the\s+same)\s+(?:to|as))?|that\s+is"
     r"|i\.?e\.?|in\s+other\s+words|"
     r"equivalent\s+to|leaving|making|giving|totall?ing|so\s+that\s+makes|for\s+a\s+total\s+of"
@@ -134,6 +137,38 @@ _ASIDE = re.compile(
     re.IGNORECASE,
 )
 """Opens a clause that explains or compares: "14 more than Ann, who has 6"."""
+_ARRIVES = re.compile(
+    r"\b(?:(?:you|we|i|one)\s+(?:will\s+|would\s+)?(?:get|got|have|obtain|end\s+up\s+with)|leaves|leaving|gives(?!\s+away)|giving(?!\s+away)|yields"
+    r"|equals?|totals|totall?ing|results\s+in|comes\s+to|amounts\s+to|makes|means|rounds\s+(?:up\s+|down\s+|off\s+)?to|works\s+out\s+(?:to|at|as)"
+    r"|left\s+with|adds\s+up\s+to|sums\s+(?:up\s+)?to)\s",
+    re.IGNORECASE,
+)
+"""The verb of a result, behind the numbers that it is made of: "30 minus 21 leaves 9"."""
+_CONDITION = re.compile(r"\s(?:when|if|once|where|provided|given)\s", re.IGNORECASE)
+"""Opens a condition, whose numbers are given: "x is 12 when y is 3"."""
+_COMPARED = re.compile(
+    r",\s+(?:which\s+is\s+)?[$€£]?\d[\d,.]*\s+(?:\w+\s+){0,2}?(?:more|fewer|less|\w+er)\s+than\b", re.IGNORECASE
+)
+"""Compares the number of the clause before: "75 points, 5 fewer than last time's 80"."""
+_GIVEN = re.compile(
+    r"\b(?:in|for|at|per|over|after|with|within|during|by|from|of|on|than|among|between|every|each|against|under"
+    r"|since|until|through|to|the|these|those|all|both|his|her|its|their|my|our|your|other|first|last|next)"
+    r"\s+(?:about\s+|only\s+|just\s+)?[$€£]?\Z",
+    re.IGNORECASE,
+)
+"""Before a number that a preposition or "the" marks as known: "15 parts in 5 minutes"."""
+_TURNED = re.compile(
+    r"\s*(?:[a-z]+\s+)?(?:is|are|was|were)\s+(?:the\s+(?:sum|product|difference|quotient|result|total|average|mean)\s+of\b"
+    r"|[$€£]?\d[\d,.]*\s+(?:\w+\s+)?(?:more|fewer|less|\w+er)\s+than\b)",
+    re.IGNORECASE,
+)
+"""Behind a number at the start that is explained: "18 is the sum of 12 and 6"."""
+_TWO_OBJECTS = re.compile(r"\s+[a-z]+(?:\s+[a-z]+)?\s+\Z", re.IGNORECASE)
+_JOINS = re.compile(r"\b(?:and|or|in|for|at|of|on|with|by|from|to|per|than|is|are|was|were|minus|plus|times|each|every)\b", re.I)
+_TAKES = re.compile(r"\b(?:takes?|took|gives?|gave|costs?|pays?|paid)\s+(?:about\s+)?[$€£]?\Z", re.IGNORECASE)
+"""Before the first of two objects: "it takes 4 painters 3 days"."""
+_NAME = re.compile(r"(?<![\w'-])(?!(?:The|In|At|On|By|For|Of|With|After|About|Only|Just|All|Each|Every|Since|If|When|Answer|Total|Sum|Result)\b)[A-Z][a-z]+\s+\Z")
+"""Before a number that is part of a name: "Apollo 11"."""
 _MAY_BE = re.compile(r"\b(?:could|might|may)\s+(?:also\s+|well\s+)?be\b|\bmaybe\b", re.IGNORECASE)
 _CONCLUDES = re.compile(
     r"\s*(?:therefore|thus|hence|so|in total|altogether|in all|as a result|this means)\b",
@@ -150,7 +185,7 @@ _MOST_NUMBERS = 50
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A number of a sentence: a match of ``NUMBER``, ``COMPOUND`` or ``CLOCK``."""
+    """A number of a sentence: a match of ``NUMBER``, ``COMPOUND``, ``RATIO`` or ``CLOCK``."""
 
     start: int
     end: int
@@ -166,6 +201,8 @@ class _Candidate:
         """The value; a time of day has none. Most sentences are read without it."""
         if self.match.re is NUMBER:
             return value_of_match(self.match)
+        if self.match.re is RATIO:
+            return value_of_ratio(self.match)
         return value_of_compound(self.match) if self.match.re is COMPOUND else None
 
     @property
@@ -296,11 +333,11 @@ def _candidates(sentence: str) -> list[_Candidate]:
         for match in NUMBER.finditer(sentence)
         if not (denies and _is_denied(match.start(), sentence))
     ]
-    compound = find_compound(sentence) if found else None
-    if compound is not None:
-        start, end = compound.span()
+    whole = (find_compound(sentence) or find_ratio(sentence)) if found else None
+    if whole is not None:
+        start, end = whole.span()
         found = [one for one in found if not start <= one.start < end]
-        found.append(_Candidate.of(compound))
+        found.append(_Candidate.of(whole))
         found.sort(key=lambda one: one.start)
     if not found and ":" in sentence and (clock := CLOCK.search(sentence)):
         found.append(_Candidate.of(clock))
@@ -318,6 +355,8 @@ def _in_words(sentence: str) -> FoundAnswer | None:
             if len(abroad) == 1
             else None
         )
+    if ratio := find_ratio(sentence):
+        return _candidate(ratio, "a part of a whole")
     words = [match for match in WORDS.finditer(sentence) if not _is_denied(match.start(), sentence)]
     if not words or (
         len(words) == 1
@@ -352,6 +391,18 @@ def _of_several(found: list[_Candidate], sentence: str, text: str) -> FoundAnswe
     said = _result_of(conclusion, text) if conclusion else None
     if said is not None and said.answer:
         return replace(said, rule="the conclusion")
+    if _TURNED.match(sentence, found[0].end) and not sentence[: found[0].start].strip(" *$"):
+        return FoundAnswer(found[0].text, "explained behind it", confidence="only candidate")
+    condition = _CONDITION.search(sentence, found[0].end)
+    if condition is not None and condition.start() < found[-1].start:
+        return _result_of(sentence[: condition.start()], text) or _among(found, sentence, text)
+    for verb in reversed(list(_ARRIVES.finditer(sentence, found[0].end))):
+        after = next((one for one in found if one.start >= verb.end()), None)
+        if after is not None:
+            return FoundAnswer(after.text, "behind the verb of a result", confidence="only candidate")
+    compared = _COMPARED.search(sentence, found[0].end)
+    if compared is not None and sum(one.start < compared.start() for one in found) == 1:
+        return FoundAnswer(found[0].text, "compared behind it", confidence="only candidate")
     if (change := _FROM_TO.search(sentence)) and len(
         outside := [one for one in found if not change.start() <= one.start < change.end()]
     ) == 1:
@@ -369,7 +420,14 @@ def _of_several(found: list[_Candidate], sentence: str, text: str) -> FoundAnswe
 def _conclusion(sentence: str) -> str | None:
     """Return what a sentence says behind its last conclusion, if that holds a number."""
     ends = [match.end() for match in _CONCLUSION.finditer(sentence)]
-    last = next((end for end in reversed(ends) if _holds_digit(sentence[end:])), None)
+    last = next(
+        (
+            end
+            for end in reversed(ends)
+            if _holds_digit(sentence[end:]) or _holds_number_word(sentence[end:])
+        ),
+        None,
+    )
     return None if last is None else sentence[last:]
 
 
@@ -440,10 +498,20 @@ def _among(found: list[_Candidate], sentence: str, text: str) -> FoundAnswer:
         for one in found
         if not (_YEAR.search(sentence, 0, one.start) and len(one.text) == len("2020"))
     ]
+    if len(undated) == 1 and _NAME.search(sentence, 0, undated[0].start):
+        undated = [one for one in found if one is not undated[0]][:1]
+        return FoundAnswer(undated[0].text, "a year, beside a name", confidence="guessed")
     if len(undated) == 1:
         return FoundAnswer(
             undated[0].text, "the only number but a year", confidence="only candidate"
         )
+    unknown = [one for one in found if not _GIVEN.search(sentence, 0, one.start)]
+    if len(unknown) == 1 and (unknown[0].currency or not any(one.currency for one in found)):
+        return FoundAnswer(unknown[0].text, "the only number that is not given", confidence="guessed")
+    if len(unknown) == 2 and _TAKES.search(sentence, 0, unknown[0].start):
+        between = sentence[unknown[0].end : unknown[1].start]
+        if _TWO_OBJECTS.fullmatch(between) and not _JOINS.search(between):
+            return FoundAnswer(unknown[1].text, "the second object", confidence="guessed")
     for verb in reversed(list(_VERB.finditer(sentence))):
         after = next((one for one in found if one.start >= verb.end()), None)
         if after is not None:

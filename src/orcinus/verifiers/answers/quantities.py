@@ -197,6 +197,13 @@ COMPOUND = re.compile(
     + r"|[$€£]\s?(?P<coins>\d[\d,]*)\s+and\s+(?P<coins_2>\d{1,2})\s*(?:cents?|pence)\b",
     re.IGNORECASE,
 )
+_COUNT = rf"(?:\d[\d,]*|(?:{_NUMBER_WORD})(?:[\s-](?:{_NUMBER_WORD}))*)"
+RATIO = re.compile(
+    rf"(?<![\w.,$€£-])(?P<part>{_COUNT})(?:\s+out\s+of\s+(?:every\s+)?(?P<whole>{_COUNT})"
+    rf"|\s+in\s+(?:every\s+)?(?P<chance>{_COUNT})(?=\s+(?:chance|probability|likelihood)|[\s.!*]*\Z))(?![\w.,]*\d)",
+    re.IGNORECASE,
+)
+"""A part of a whole: "8 out of 10", "a one in six chance"."""
 _MAY_BE_COMPOUND = re.compile(r"\d\s?[hmdwyfplebrkg'][^\d]{0,20}\d|\d\s+and\s+\d", re.IGNORECASE)
 """Two numbers with the first letter of a unit between; asked first, as ``COMPOUND`` is slow."""
 _SHORT_FRACTION = re.compile(r"\\[dtc]?frac\s*(\d)\s*(\d)")
@@ -223,6 +230,8 @@ def value_of(text: str) -> Fraction | None:
     text = prepared(text)
     if (compound := find_compound(text)) is not None:
         return value_of_compound(compound)
+    if (ratio := find_ratio(text)) is not None:
+        return value_of_ratio(ratio)
     match = NUMBER.search(text)
     if match is not None:
         return value_of_match(match)
@@ -263,6 +272,18 @@ def prepared(text: str) -> str:
 def find_compound(text: str) -> "re.Match[str] | None":
     """Return the first quantity in two units, "5 ft 11 in"; None without one."""
     return COMPOUND.search(text) if _MAY_BE_COMPOUND.search(text) else None
+
+
+def find_ratio(text: str) -> "re.Match[str] | None":
+    """Return the first part of a whole, "8 out of 10"; None without one."""
+    return RATIO.search(text) if " out of " in text or " in " in text else None
+
+
+def value_of_ratio(match: "re.Match[str]") -> Fraction | None:
+    """Return the fraction that a part of a whole is."""
+    whole = value_of(match["whole"] or match["chance"])
+    part = value_of(match["part"])
+    return part / whole if part is not None and whole else None
 
 
 def value_of_compound(match: "re.Match[str]") -> Fraction:
@@ -403,7 +424,7 @@ def names_number(answer: str, reference: str) -> bool:
     """Return True if an answer is the reference, in one of the readings of its unit.
 
     "32 dozen" is 32 if the question asks for dozens, and 384 if not; 25 % is 25 and 0.25; 75 cents
-    are 75 and 0.75; 6 hours and 20 minutes are 19/3 and 380. All count.
+    are 75 and 0.75; 8 out of 10 are 8 and 0.8; 6 hours and 20 minutes are 19/3 and 380. All count.
     """
     right = reference_value(reference)
     if answer == reference:  # true of most right answers, and cheap
@@ -433,6 +454,10 @@ def _readings(answer: str) -> Iterator[Fraction]:
         return
     if (compound := find_compound(prepared(answer))) is not None:
         yield value * next((size for name, (_, _, size) in _UNITS.items() if compound[name]), 100)
+        return
+    if (ratio := find_ratio(answer)) is not None:
+        if (part := value_of(ratio["part"])) is not None:
+            yield part
         return
     if SCALE.search(answer) and (plain := value_of(SCALE.sub("", answer))) is not None:
         yield plain
