@@ -474,7 +474,9 @@ class _Listing:
 
 
 _LETTER_LABEL = r"(?:(?:\A|(?<=[\n\s;,.]))[\s*_#|>-]*(?i:option|choice|answer)?\s*[(\[*]*{0}(?:[)\].:*]+|(?=\s+(?:is\b|[-(|✅✓✔☑❌✗✘✖☒]))))"
-_DIGIT_LABEL = r"(?:(?:\A|(?<=[\n\s;,.]))[\s*_#|>-]*(?:option|choice|answer)?\s*[(\[*]*{0}[)\].:*]+(?=\s))"
+_DIGIT_LABEL = (
+    r"(?:(?:\A|(?<=[\n\s;,.]))[\s*_#|>-]*(?:option|choice|answer)?\s*[(\[*]*{0}[)\].:*]+(?=\s))"
+)
 _ROW_ENDS = re.compile(r"\n|(?<=[.!?])\s+(?=\S)")
 
 
@@ -507,9 +509,13 @@ def _listing_in(text: str, options: tuple[str, ...]) -> _Listing | None:
     return None
 
 
-_MAY_LIST = re.compile(r"(?:\A|[\s(*])(?:[bB]|2)\s?(?:[).:\]*]|is\b|-\s)|\?\s+(?:yes|no)\b|:\s+(?:in)?correct", re.I)
+_MAY_LIST = re.compile(
+    r"(?:\A|[\s(*])(?:[bB]|2)\s?(?:[).:\]*|(]|is\b|-\s)|\?\s+(?:yes|no)\b|:\s+(?:in)?correct", re.I
+)
 """The label of a second row, or a verdict behind an option; asked first."""
-_VERDICT_ALONE = re.compile(r"\W*(?:yes|no|true|false|(?:in)?correct|right|wrong)\b[.!]*(?=\s|\Z)", re.IGNORECASE)
+_VERDICT_ALONE = re.compile(
+    r"\W*(?:yes|no|true|false|(?:in)?correct|right|wrong)\b[.!]*(?=\s|\Z)", re.IGNORECASE
+)
 
 
 @lru_cache(maxsize=1024)
@@ -521,7 +527,10 @@ def _label_patterns(options: tuple[str, ...]) -> tuple[tuple["re.Pattern[str]", 
         [_LETTER_LABEL.format(letter) for letter in letters],
         [_LETTER_LABEL.format(letter.lower()) for letter in letters],
         [_DIGIT_LABEL.format(i + 1) for i in range(len(options))] if numbered else [],
-        [r"(?:\A|\n|[.?!]\s)[\s*_|>-]*" + re.escape(option.strip().rstrip(".")) + r"(?!\w)" for option in options],
+        [
+            r"(?:\A|\n|[.?!]\s)[\s*_|>-]*" + re.escape(option.strip().rstrip(".")) + r"(?!\w)"
+            for option in options
+        ],
     ]
     return tuple(tuple(re.compile(text, re.IGNORECASE if i > 1 else 0) for text in kind)
                  for i, kind in enumerate(kinds) if kind)  # fmt: skip

@@ -100,7 +100,7 @@ _JUDGED = (
 )
 _PATTERN = re.compile(
     r"(?:(?<!\w)|(?<=\bbut))"  # where all alternatives begin; most places are ruled out at once
-    rf"(?:(?P<strong>{_START}{_FILLER}(?:{'|'.join(_WORDS_OF_REGRET)})\b"
+    rf"(?:(?P<strong>{_START}{_FILLER}(?:{'|'.join(_WORDS_OF_REGRET)})(?:(?<=\W)|\b)"
     rf"|(?<!\w)(?:{'|'.join(_ADMISSION)})\b"
     rf"|{_START}(?:no|wait|hmm+|oh|hold\s+on|actually|but|oops|sorry|my)\b[\s,.!…-]*(?:{_JUDGED})"
     rf"|\bmy\s+(?:\w+\s+){{0,2}}(?:answer|result|calculation|response)(?:\s+above)?\s+(?:is|was)\s+"

@@ -92,6 +92,8 @@ def find_math(
     if not text:
         return FoundAnswer(None, why)
     references = (reference,) if isinstance(reference, str) else reference or ()
+    if any(_SPACING.sub("", spell_set(item)) in _NAMED_SETS for item in references):
+        text = _REALS.sub(r"$(-\\infty, \\infty)$", _NOTHING.sub(r"$\\emptyset$", text))
     if any(_words(text) == _words(item) for item in references):
         return FoundAnswer(text, "the whole text")
     trees = [_readings(reference_piece(item)) for item in references]
@@ -109,6 +111,28 @@ def find_math(
         return FoundAnswer(words, "words") if words else None
 
     return find_final(text, read, cut_off=cut_off)
+
+
+_REALS = re.compile(
+    r"(?:\$|\\\()?\s*(?:\w\s*\\in\s*)?\\mathbb\s*\{?\s*R\s*\}?\s*(?:\$|\\\))?(?![\^_\w])|ℝ"
+    r"|\b(?:(?:the\s+set\s+of\s+)?(?:all|the)\s+real(?:s\b|\s+numbers?)|(?:every|any)\s+real\s+number)\b",
+    re.IGNORECASE,
+)
+_NOTHING = re.compile(
+    r"\b(?:(?:there\s+(?:is|are)\s+)?no\s+(?:real\s+)?solutions?|(?:the\s+)?(?:empty|null)\s+set)\b(?:\s+exists?\b)?",
+    re.IGNORECASE,
+)
+
+
+_NAMED_SETS = ("(-\\infty,\\infty)", "(-\\infty,+\\infty)", "\\emptyset", "\\varnothing", "\\{\\}")
+
+
+def spell_set(text: str) -> str:
+    r"""Return the formula of a set that has a name: "all real numbers", ``\mathbb{R}``."""
+    bare = without_latex_text(text).strip(" .$")
+    if _REALS.fullmatch(bare):
+        return "(-\\infty,\\infty)"
+    return "\\emptyset" if _NOTHING.fullmatch(bare) else text
 
 
 def _find_in_text(text: str, *, words: bool) -> FoundAnswer:
@@ -271,7 +295,8 @@ def compare_math(answer: str, reference: str) -> Comparison:
     """Compare by rules; the rule is NEEDS_LIBRARY if only the library may be able to."""
     if _words(answer) == _words(reference):
         return Comparison(True, "the same text")
-    reference = reference_piece(reference)
+    reference = spell_set(reference_piece(reference))
+    answer = spell_set(answer)
     if "=" not in reference and (computed := _COMPUTED.match(answer)):
         answer = answer[computed.end() :]
     if _is_code(answer):

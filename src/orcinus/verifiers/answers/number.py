@@ -147,7 +147,8 @@ _ARRIVES = re.compile(
 _CONDITION = re.compile(r"\s(?:when|if|once|where|provided|given)\s", re.IGNORECASE)
 """Opens a condition, whose numbers are given: "x is 12 when y is 3"."""
 _COMPARED = re.compile(
-    r",\s+(?:which\s+is\s+)?[$€£]?\d[\d,.]*\s+(?:\w+\s+){0,2}?(?:more|fewer|less|\w+er)\s+than\b", re.IGNORECASE
+    r",\s+(?:which\s+is\s+)?[$€£]?\d[\d,.]*\s+(?:\w+\s+){0,2}?(?:more|fewer|less|\w+er)\s+than\b",
+    re.IGNORECASE,
 )
 """Compares the number of the clause before: "75 points, 5 fewer than last time's 80"."""
 _GIVEN = re.compile(
@@ -164,10 +165,17 @@ _TURNED = re.compile(
 )
 """Behind a number at the start that is explained: "18 is the sum of 12 and 6"."""
 _TWO_OBJECTS = re.compile(r"\s+[a-z]+(?:\s+[a-z]+)?\s+\Z", re.IGNORECASE)
-_JOINS = re.compile(r"\b(?:and|or|in|for|at|of|on|with|by|from|to|per|than|is|are|was|were|minus|plus|times|each|every)\b", re.I)
-_TAKES = re.compile(r"\b(?:takes?|took|gives?|gave|costs?|pays?|paid)\s+(?:about\s+)?[$€£]?\Z", re.IGNORECASE)
+_JOINS = re.compile(
+    r"\b(?:and|or|in|for|at|of|on|with|by|from|to|per|than|is|are|was|were|minus|plus|times|each|every)\b",
+    re.I,
+)
+_TAKES = re.compile(
+    r"\b(?:takes?|took|gives?|gave|costs?|pays?|paid)\s+(?:about\s+)?[$€£]?\Z", re.IGNORECASE
+)
 """Before the first of two objects: "it takes 4 painters 3 days"."""
-_NAME = re.compile(r"(?<![\w'-])(?!(?:The|In|At|On|By|For|Of|With|After|About|Only|Just|All|Each|Every|Since|If|When|Answer|Total|Sum|Result)\b)[A-Z][a-z]+\s+\Z")
+_NAME = re.compile(
+    r"(?<![\w'-])(?!(?:The|In|At|On|By|For|Of|With|After|About|Only|Just|All|Each|Every|Since|If|When|Answer|Total|Sum|Result)\b)[A-Z][a-z]+\s+\Z"
+)
 """Before a number that is part of a name: "Apollo 11"."""
 _MAY_BE = re.compile(r"\b(?:could|might|may)\s+(?:also\s+|well\s+)?be\b|\bmaybe\b", re.IGNORECASE)
 _CONCLUDES = re.compile(
@@ -399,7 +407,9 @@ def _of_several(found: list[_Candidate], sentence: str, text: str) -> FoundAnswe
     for verb in reversed(list(_ARRIVES.finditer(sentence, found[0].end))):
         after = next((one for one in found if one.start >= verb.end()), None)
         if after is not None:
-            return FoundAnswer(after.text, "behind the verb of a result", confidence="only candidate")
+            return FoundAnswer(
+                after.text, "behind the verb of a result", confidence="only candidate"
+            )
     compared = _COMPARED.search(sentence, found[0].end)
     if compared is not None and sum(one.start < compared.start() for one in found) == 1:
         return FoundAnswer(found[0].text, "compared behind it", confidence="only candidate")
@@ -507,7 +517,9 @@ def _among(found: list[_Candidate], sentence: str, text: str) -> FoundAnswer:
         )
     unknown = [one for one in found if not _GIVEN.search(sentence, 0, one.start)]
     if len(unknown) == 1 and (unknown[0].currency or not any(one.currency for one in found)):
-        return FoundAnswer(unknown[0].text, "the only number that is not given", confidence="guessed")
+        return FoundAnswer(
+            unknown[0].text, "the only number that is not given", confidence="guessed"
+        )
     if len(unknown) == 2 and _TAKES.search(sentence, 0, unknown[0].start):
         between = sentence[unknown[0].end : unknown[1].start]
         if _TWO_OBJECTS.fullmatch(between) and not _JOINS.search(between):

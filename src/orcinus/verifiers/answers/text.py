@@ -152,6 +152,14 @@ _OPEN_CLAUSE = re.compile(
 """What no finished sentence ends with. Only lower-case words: "I" and "A" may be answers."""
 _OPEN_FORMULA = re.compile(r"(?:[=/×÷^\\(,]|(?<=\s)\+|(?<=[\w)]\s)\*|(?<=\d)\*)\Z")
 """The last sign of a text that breaks off within a formula."""
+_LAST_STEP = 200
+"""Characters at the end of a text in which its last step may begin."""
+_STEP = re.compile(
+    r"(?:first|second|third|next|then|now|finally|after\s+that|step\s+\w+|let(?:'s|\s+us|\s+me)|to\s+\w+)\b[,:]?"
+    r"(?:\s+[^\W\d]+,?){2,}",
+    re.IGNORECASE,
+)
+"""A sentence in words alone that opens a step: "Next we need to subtract"."""
 _SHORT_TEXT = 4
 """Words. A text as short as this is an answer, whichever word it ends with."""
 _BRACKETS = "()[]{}"
@@ -470,7 +478,16 @@ def is_broken_off(text: str) -> bool:
         _ends_in_formula(end)
         or ("\\boxed{" in end and last_box(text) is None)
         or (_OPEN_CLAUSE.search(end) is not None and len(end.split()) > _SHORT_TEXT)
+        or _ends_in_a_step(text)
     )
+
+
+def _ends_in_a_step(text: str) -> bool:
+    """Return True if the last sentence opens another step, and has neither a stop nor a number."""
+    if not text[-1:].isalpha():
+        return False
+    last = sentences(text[-_LAST_STEP:])[-1:]
+    return bool(last) and len(last[0]) < len(text) and _STEP.fullmatch(last[0].strip()) is not None
 
 
 def _ends_in_formula(text: str) -> bool:
