@@ -12,6 +12,7 @@ from dataclasses import replace
 from orcinus.core.types import AnswerType
 from orcinus.verifiers.answers.boolean import find_bool, truth_of
 from orcinus.verifiers.answers.choice import find_choice
+from orcinus.verifiers.answers.dates import names_date
 from orcinus.verifiers.answers.exact import find_exact, find_list, is_brackets, same_list, same_text
 from orcinus.verifiers.answers.json_values import find_json, same_json
 from orcinus.verifiers.answers.math_library import Comparison
@@ -171,6 +172,8 @@ def _is_right(answer: str, answer_type: AnswerType, reference: Reference) -> boo
         return same_list(answer, reference if isinstance(reference, tuple) else reference.split())
     if isinstance(reference, tuple):
         return any(_is_right(answer, answer_type, item) for item in reference)
+    if answer_type in ("exact", "spans") and names_date(answer, reference):
+        return True
     match answer_type:
         case "choice":
             return answer == reference.strip("() .").upper()

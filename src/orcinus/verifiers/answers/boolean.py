@@ -109,7 +109,7 @@ _IDIOM = re.compile(
 _MAY_BE_TURNED = re.compile(r"n't\b|\b(?:no|nothing|mistake|wrong|far)\b", re.IGNORECASE)
 """What a sentence about the statement holds that may deny its truth value at a distance."""
 _NO_SUCH = re.compile(
-    r"(?<=[a-z]\s)no\s(?=[a-z])(?!(?:yes|no|true|false|it|they|he|she|you|we|i|this|that|the|an?|because|since|as|but|and|or|nor|in|for"
+    r"(?<=[a-z;]\s)no\s(?=[a-z])(?!(?:yes|no|true|false|it|they|he|she|you|we|i|this|that|the|an?|because|since|as|but|and|or|nor|in|for"
     r"|if|when|unless|except|not|to|at|there|is|was|with|by|by|on|under|according|due|given)\b)"
 )
 """Within a sentence and before a noun: "there's no reason to doubt it"."""

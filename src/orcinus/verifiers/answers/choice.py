@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
+from orcinus.verifiers.answers.dates import dates_in, may_be_date
 from orcinus.verifiers.answers.denials import DENIAL
 from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.text import (
@@ -39,7 +40,8 @@ _ALONE = re.compile(r"(?<![\w'(\[\\-])([A-Z])(?=[).:,;!\]\s]|\Z)(?!\s*')")
 _DENIED_BEFORE = re.compile(
     rf"(?:{DENIAL}|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\bexcept|\ball but"
     rf"|\beverything but|\bneither|\b(?:better|stronger|likelier|more\s+\w+) than|不是|不选|不選|并非)\s+"
-    r"(?:be\s+|(?:choose|pick|select|say|recommend|go\s+(?:with|for))\s+|option\s+|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
+    r"(?:be\s+|(?:choose|pick|select|say|recommend|go\s+(?:with|for))\s+|option\s+"
+    r"|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
     re.IGNORECASE,
 )
 _DENIED_AFTER = re.compile(
@@ -85,7 +87,8 @@ _PREFERENCE = re.compile(
 )
 """What a sentence says behind the last of these is what it arrives at."""
 _CONCESSION = re.compile(
-    r"(?:\A|[,;]?\s)(?:although|though|even\s+(?:though|if)|while|whereas|despite|in\s+spite\s+of)\s"
+    r"(?:\A|[,;]?\s)(?:although|though|even\s+(?:though|if)|while|whereas|despite"
+    r"|in\s+spite\s+of)\s"
     r"[^,;.]*(?:[,;.]|\Z)",
     re.IGNORECASE,
 )
@@ -387,10 +390,11 @@ _RULES_OUT = re.compile(
     r"\b(?:exclude|eliminate|rule|reject|discard|neither|nor|not|wrong|incorrect|false|out)\b", re.I
 )
 _BY_PLACE = re.compile(
-    r"\b(?:(?:the\s+)(?P<word>first|second|third|fourth|fifth|sixth|last)(?:\s+(?:option|choice|answer|one|statement"
+    r"\b(?:(?:the\s+)(?P<word>first|second|third|fourth|fifth|sixth|last)(?:\s+(?:option"
+    r"|choice|answer|one|statement"
     r"|alternative|item|possibility)\b|(?=\W*\Z))|(?:option|choice|number|no\.|nr\.)\s*\(?(?P<digit>[1-9])\)?(?![\w.]*\d))"
     r"|(?:\b(?:pick|choose|select|option|choice|letter|answer\s+is|go\s+with|say)\s+\(?(?P<letter>[a-z])\)?"
-    r"|\((?P<bracket>[a-z])\))(?=[.,;!\s]*\Z)",
+    r"|(?<!\w)\(?(?P<bracket>[a-z])\))(?=[.,;!\s]*\Z)",
     re.IGNORECASE,
 )
 """Names an option by its place: "the third one", "option 2"; or by its letter in lower case."""
@@ -420,29 +424,12 @@ def _letter_at(match: "re.Match[str]", last: str) -> str:
     return (match["letter"] or match["bracket"]).upper()
 
 
-_DATE = re.compile(
-    r"\b(?:(?P<day>\d{1,2})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<month>[A-Z][a-z]{2,8})"
-    r"|(?P<month2>[A-Z][a-z]{2,8})\.?\s+(?P<day2>\d{1,2})(?:st|nd|rd|th)?),?\s+(?P<year>\d{4})\b"
-)
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_DATE_IN_DIGITS = re.compile(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})\s*")
-
-
 def _by_date(sentence: str, options: tuple[str, ...]) -> str | None:
     """Return the only option in digits, 07/04/1776, that is the date of a sentence in words."""
-    said = list(_DATE.finditer(sentence))
-    written = [_DATE_IN_DIGITS.fullmatch(option) for option in options]
-    if len(said) != 1 or not all(written):
+    said = dates_in(sentence)
+    if len(said) != 1:
         return None
-    name = (said[0]["month"] or said[0]["month2"])[:3].lower()
-    if name not in _MONTHS:
-        return None
-    wanted = {_MONTHS.index(name) + 1, int(said[0]["day"] or said[0]["day2"])}
-    same = [
-        chr(ord("A") + i)
-        for i, date in enumerate(written)
-        if date and {int(date[1]), int(date[2])} == wanted and date[3] == said[0]["year"]
-    ]
+    same = [chr(ord("A") + i) for i, option in enumerate(options) if may_be_date(said[0], option)]
     return same[0] if len(same) == 1 else None
 
 

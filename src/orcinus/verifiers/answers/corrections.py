@@ -207,6 +207,8 @@ _NO_ANSWER = re.compile(
     r"|[\s.,:;!?]*\Z)",
     re.IGNORECASE,
 )
+_LABEL = re.compile(r"\A\w+ing(?:\s+\w+){0,2}:\s+(?=\S)")
+"""What introduces the answer behind a correction: "Redoing it: 5"."""
 _WORDS_OF_A_BARE_ANSWER = 4
 """Words. After a hesitation, so short a sentence is an answer: "No wait, B."."""
 
@@ -255,7 +257,7 @@ def restated(rest: str) -> str | None:
 
 def bare_answer(rest: str) -> str | None:
     """Return ``rest`` if its first sentence is so short that it can only be an answer."""
-    rest = rest.strip(" ,.:!-\n")
+    rest = _LABEL.sub("", rest.strip(" ,.:!-\n"))
     first = re.split(r"[.!?;:\n](?:\s|\Z)", rest, maxsplit=1)[0]
     asks = rest[len(first) :].startswith("?")
     return first if 0 < len(first.split()) <= _WORDS_OF_A_BARE_ANSWER and not asks else None

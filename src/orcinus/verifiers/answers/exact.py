@@ -100,7 +100,7 @@ _CLOSES = re.compile(
 _SET_AGAINST = re.compile(r"(?:,\s+and\s+not|\s*\(\s*not)\s.*\Z")
 """Narrower than for other answers, because "not" and "rather" may be items."""
 _SEPARATORS = re.compile(
-    r"\s*(?:,|;|<|>|→|->|=>|\||\s/\s|\n)\s*(?:and\s+)?(?:(?:then|next|finally|lastly|followed\s+by)\s+)?"
+    r"\s*(?:,|;|&|<|>|→|->|=>|\||\s/\s|\n)\s*(?:and\s+)?(?:(?:then|next|finally|lastly|followed\s+by)\s+)?"
     r"|\s+and\s+(?:(?:then|finally|lastly)\s+)?|\s+followed\s+by\s+"
 )
 _ORDINAL = re.compile(
@@ -158,7 +158,7 @@ def _words_of_text(text: str) -> FoundAnswer:
     """Read the words of an answer that nothing announces: they stand in the last line."""
     if has_refusal(text):
         return FoundAnswer(None, "refused")
-    line = last_line(without_latex_text(text))
+    line = _last_cell(last_line(without_latex_text(text)))
     if explained := _explained(text):
         return FoundAnswer(
             explained, "the first line, explained below", confidence="only candidate"
@@ -174,6 +174,12 @@ def _words_of_text(text: str) -> FoundAnswer:
         return _guess(tidy(affirmed(stated.group(1))), "stated in the last line", line)
     words = tidy(affirmed(_SAID_AFTER.sub("", _OPINION.sub("", line))))
     return FoundAnswer(words, "last line", confidence="only candidate", whole=line)
+
+
+def _last_cell(line: str) -> str:
+    """Return the last cell of a row of a table, "| Capital | Rome |"; any other line as it is."""
+    cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+    return cells[-1] if line.startswith("|") and len(cells) > 1 else line
 
 
 def _named(words: str, rule: str, whole: str | None = None) -> FoundAnswer | None:
@@ -362,10 +368,16 @@ def _end_of(text: str) -> str:
         return text
     if len(lines := _short_lines(text)) > 1:
         return "\n".join(lines)
-    line = _WE_GET.sub("", last_line(text))
+    line = _WE_GET.sub("", _sentence_of_items(last_line(text)))
     after = line.rpartition(":")[2].strip() or line
     said = _ORDER_IS.search(after)
     return said[1] if said else after
+
+
+def _sentence_of_items(line: str) -> str:
+    """Return the last sentence of a line that separates items; the line if none does."""
+    parts = sentences(line)
+    return next((part for part in reversed(parts) if len(parts) > 1 and "," in part), line)
 
 
 def _short_lines(text: str) -> list[str]:

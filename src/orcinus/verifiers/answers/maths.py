@@ -56,6 +56,11 @@ _DISPLAY = re.compile(
 _BARE_DISPLAY = re.compile(
     r"^[ \t]*\[[ \t]*\n(.{0,400}?)\n[ \t]*\][ \t]*$", re.DOTALL | re.MULTILINE
 )
+_ROWS = re.compile(
+    r"\\begin\{(align(?:ed)?|gather(?:ed)?|eqnarray|split|multline)\*?\}(.*?)(?:\\\\\s*)?\\end\{\1\*?\}",
+    re.DOTALL,
+)
+"""Steps of a calculation, one a row; the last row is what they arrive at."""
 _FORMULA = re.compile(r"(?<!\\)\$((?:[^$\\\n]|\\.)+)\$")
 _SENTENCE_END = re.compile(r"(?<=[.!?。])\s+(?=[A-Z$\\])")
 _OPENED = re.compile(r"\s*(?!\d[\d.,]*(?:\s|\Z))(?:[^\s]*[\\=+*/^_]|[a-zA-Z]\s*\Z)")
@@ -170,6 +175,8 @@ def _without_marks(line: str) -> str:
 
 def _one_line_formulas(text: str) -> str:
     """Write each formula on one line between dollar signs."""
+    if "\\begin" in text:
+        text = _ROWS.sub(lambda match: match[2].rpartition("\\\\")[2].replace("&", " "), text)
     text = _BARE_DISPLAY.sub(lambda match: f"${' '.join(match[1].split())}$", text)
     return _DISPLAY.sub(
         lambda match: f"${' '.join((match[1] or match[2] or match[3] or '').split()).strip('$')}$",

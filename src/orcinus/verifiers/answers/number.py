@@ -27,6 +27,7 @@ from orcinus.verifiers.answers.quantities import (
     find_compound,
     find_ideograms,
     find_ratio,
+    in_digits,
     prepared,
     value_of,
     value_of_compound,
@@ -92,7 +93,8 @@ _TOTAL = re.compile(
 _SO_THAT = re.compile(r"\b(?:so\s+that|in\s+order|if|until)\b", re.IGNORECASE)
 """Opens a purpose or a condition, whose numbers are no answer."""
 _BOTH_RIGHT = re.compile(
-    r"\b(?:both|equally|all)\s+(?:\w+\s+)?(?:possible|correct|valid|right|work|fit|answers|solutions)\b",
+    r"\b(?:both|equally|all)\s+(?:\w+\s+)?(?:possible|correct|valid|right|work|fit"
+    r"|answers|solutions)\b",
     re.IGNORECASE,
 )
 _PARTITIVE = re.compile(
@@ -121,11 +123,13 @@ _VERB = re.compile(
 )
 _CONCLUSION = re.compile(
     r"(?:[,;:-]\s*(?:and\s+)?(?:so|therefore|thus|hence)|\b(?:which\s+(?:is|are|means|makes"
-    r"|equals|leaves|gives|rounds\s+to|brings\s+(?:it|(?:the|his|her|their)\s+\w+)\s+to|works\s+out\s+(?:to|at|as)|"
+    r"|equals|leaves|gives|rounds\s+to|brings\s+(?:it|(?:the|his|her|their)\s+\w+)\s+to"
+    r"|works\s+out\s+(?:to|at|as)|"
     r"comes\s+to|amounts\s+to)(?:\s+(?:equivalent|equal|the\s+same)\s+(?:to|as))?|that\s+is"
     r"|i\.?e\.?|in\s+other\s+words|"
     r"equivalent\s+to|leaving|making|giving|totall?ing|so\s+that\s+makes|for\s+a\s+total\s+of"
-    r"|but\s+i(?:'ll|'d|\s+will|\s+would)?\s+(?:say|pick|choose|guess|go\s+(?:with|for)|settle\s+on)"
+    r"|but\s+i(?:'ll|'d|\s+will|\s+would)?\s+(?:say|pick|choose|guess|go\s+(?:with"
+    r"|for)|settle\s+on)"
     r"|but\s+(?:\w+\s+){0,8}?it(?:\s+is|'s)|with\s+\w+\s+"
     r"\w+\s+it\s+is))\b|;(?!\s*(?:before|previously|originally|initially|at\s+first|because|since"
     r"|that\s+is|this\s+is)\b)",
@@ -133,13 +137,16 @@ _CONCLUSION = re.compile(
 )
 """What a sentence says behind the last of these is what it arrives at."""
 _ASIDE = re.compile(
-    r"(?<!\bbut)(?<!\band)(?<!\bso),?\s(?:because|since|(?:after|before|when|while)\s+\w+ing)\s|,\s(?:who|whose|whom|where|when|while|whereas|as|compared)\s",
+    r"(?<!\bbut)(?<!\band)(?<!\bso),?\s(?:because|since|(?:after|before|when|while)\s+\w+ing)\s"
+    r"|,\s(?:who|whose|whom|where|when|while|whereas|as|compared)\s",
     re.IGNORECASE,
 )
 """Opens a clause that explains or compares: "14 more than Ann, who has 6"."""
 _ARRIVES = re.compile(
-    r"\b(?:(?:you|we|i|one)\s+(?:will\s+|would\s+)?(?:get|got|have|obtain|end\s+up\s+with)|leaves|leaving|gives(?!\s+away)|giving(?!\s+away)|yields"
-    r"|equals?|totals|totall?ing|results\s+in|comes\s+to|amounts\s+to|makes|means|rounds\s+(?:up\s+|down\s+|off\s+)?to|works\s+out\s+(?:to|at|as)"
+    r"\b(?:(?:you|we|i|one)\s+(?:will\s+|would\s+)?(?:get|got|have|obtain|end\s+up\s+with)"
+    r"|leaves|leaving|gives(?!\s+away)|giving(?!\s+away)|yields"
+    r"|equals?|totals|totall?ing|results\s+in|comes\s+to|amounts\s+to|makes|means"
+    r"|rounds\s+(?:up\s+|down\s+|off\s+)?to|works\s+out\s+(?:to|at|as)"
     r"|left\s+with|adds\s+up\s+to|sums\s+(?:up\s+)?to)\s",
     re.IGNORECASE,
 )
@@ -152,21 +159,25 @@ _COMPARED = re.compile(
 )
 """Compares the number of the clause before: "75 points, 5 fewer than last time's 80"."""
 _GIVEN = re.compile(
-    r"\b(?:in|for|at|per|over|after|with|within|during|by|from|of|on|than|among|between|every|each|against|under"
-    r"|since|until|through|to|the|these|those|all|both|his|her|its|their|my|our|your|other|first|last|next)"
+    r"\b(?:in|for|at|per|over|after|with|within|during|by|from|of|on|than|among|between"
+    r"|every|each|against|under"
+    r"|since|until|through|to|the|these|those|all|both|his|her|its|their|my|our|your"
+    r"|other|first|last|next)"
     r"\s+(?:about\s+|only\s+|just\s+)?[$€£]?\Z",
     re.IGNORECASE,
 )
 """Before a number that a preposition or "the" marks as known: "15 parts in 5 minutes"."""
 _TURNED = re.compile(
-    r"\s*(?:[a-z]+\s+)?(?:is|are|was|were)\s+(?:the\s+(?:sum|product|difference|quotient|result|total|average|mean)\s+of\b"
+    r"\s*(?:[a-z]+\s+)?(?:is|are|was|were)\s+(?:the\s+(?:sum|product|difference|quotient"
+    r"|result|total|average|mean)\s+of\b"
     r"|[$€£]?\d[\d,.]*\s+(?:\w+\s+)?(?:more|fewer|less|\w+er)\s+than\b)",
     re.IGNORECASE,
 )
 """Behind a number at the start that is explained: "18 is the sum of 12 and 6"."""
 _TWO_OBJECTS = re.compile(r"\s+[a-z]+(?:\s+[a-z]+)?\s+\Z", re.IGNORECASE)
 _JOINS = re.compile(
-    r"\b(?:and|or|in|for|at|of|on|with|by|from|to|per|than|is|are|was|were|minus|plus|times|each|every)\b",
+    r"\b(?:and|or|in|for|at|of|on|with|by|from|to|per|than|is|are|was|were|minus"
+    r"|plus|times|each|every)\b",
     re.I,
 )
 _TAKES = re.compile(
@@ -174,7 +185,8 @@ _TAKES = re.compile(
 )
 """Before the first of two objects: "it takes 4 painters 3 days"."""
 _NAME = re.compile(
-    r"(?<![\w'-])(?!(?:The|In|At|On|By|For|Of|With|After|About|Only|Just|All|Each|Every|Since|If|When|Answer|Total|Sum|Result)\b)[A-Z][a-z]+\s+\Z"
+    r"(?<![\w'-])(?!(?:The|In|At|On|By|For|Of|With|After|About|Only|Just|All|Each"
+    r"|Every|Since|If|When|Answer|Total|Sum|Result)\b)[A-Z][a-z]+\s+\Z"
 )
 """Before a number that is part of a name: "Apollo 11"."""
 _MAY_BE = re.compile(r"\b(?:could|might|may)\s+(?:also\s+|well\s+)?be\b|\bmaybe\b", re.IGNORECASE)
@@ -373,6 +385,9 @@ def _in_words(sentence: str) -> FoundAnswer | None:
     ):
         return None
     if len({value_of_words(match.group()) for match in words}) > 1:
+        digits = in_digits(sentence)
+        if digits != sentence and (found := _result_of(digits, sentence)) is not None:
+            return replace(found, rule=f"{found.rule}, in words")
         return FoundAnswer(words[0].group(), "first number in words", confidence="guessed")
     return _candidate(words[0], "number in words")
 
@@ -417,6 +432,8 @@ def _of_several(found: list[_Candidate], sentence: str, text: str) -> FoundAnswe
         outside := [one for one in found if not change.start() <= one.start < change.end()]
     ) == 1:
         return FoundAnswer(outside[0].text, "the change", confidence="only candidate")
+    if change and not outside:
+        return FoundAnswer(found[-1].text, "what it changed to", confidence="guessed")
     if _RANGE.search(sentence):
         return FoundAnswer(" to ".join(one.text for one in found[:2]), "a range", several=True)
     aside = _ASIDE.search(sentence, found[0].end)

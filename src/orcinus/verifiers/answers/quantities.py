@@ -35,7 +35,8 @@ NUMBER = re.compile(
       | (?P<mixed>\d+)[\ -](?P<mn>\d+)/(?P<md>\d+)(?![\d/])
       | (?P<num>{_DIGITS})(?:[eE](?P<exp>[-+]?\d{{1,3}})(?!\w))?
         (?:\s?/\s?(?P<den>\d+(?:\.\d+)?)(?![\d/]))?
-    )(?!\d|\.\d|:\d|(?:st|nd|rd|th)\b)(?:(?P<percent>\s?\\?%|\s?(?:percent|per\scent)\b)|(?P<cents>\s?(?:(?:cents?|pence)\b|¢)))?
+    )(?!\d|\.\d|:\d|(?:st|nd|rd|th)\b)(?:(?P<percent>\s?\\?%|\s?(?:percent
+      |per\scent)\b)|(?P<cents>\s?(?:(?:cents?|pence)\b|¢)))?
     (?:
         \s*(?:×|x|\*|\\times)\s*10\s?\^\s?\{{?(?P<power>[-+]?\d{{1,3}})\}}?
       | \s?\^\s?\{{?(?P<raised>\d{{1,2}})\}}?
@@ -148,7 +149,8 @@ WORDS = re.compile(
     rf"\b(?:(?:minus\s+|negative\s+)?(?:{_NUMBER_WORD})(?:[\s-]+(?:and\s+)?(?:{_NUMBER_WORD}))*"
     rf"(?:\s+point(?:\s+(?:{_NUMBER_WORD}))+|\s+and\s+a\s+half|\s+and\s+(?:a|one)\s+(?:{_PART})"
     rf"|\s+and\s+(?:{_NUMBER_WORD})[\s-](?:{_PART})|[\s-](?:{_PART}))?"
-    rf"|(?:a|an)\s+(?:half|third|quarter|dozen|hundred|thousand|million)|twice|thrice)\b",
+    rf"|half(?=\s+of\b|\W*\Z)|(?:a|an)\s+(?:half|third|quarter|dozen|hundred|thousand"
+    rf"|million)|twice|thrice)\b",
     re.IGNORECASE,
 )
 _IDEOGRAMS = re.compile(
@@ -200,7 +202,8 @@ COMPOUND = re.compile(
 _COUNT = rf"(?:\d[\d,]*|(?:{_NUMBER_WORD})(?:[\s-](?:{_NUMBER_WORD}))*)"
 RATIO = re.compile(
     rf"(?<![\w.,$€£-])(?P<part>{_COUNT})(?:\s+out\s+of\s+(?:every\s+)?(?P<whole>{_COUNT})"
-    rf"|\s+in\s+(?:every\s+)?(?P<chance>{_COUNT})(?=\s+(?:chance|probability|likelihood)|[\s.!*]*\Z))(?![\w.,]*\d)",
+    rf"|\s+in\s+(?:every\s+)?(?P<chance>{_COUNT})(?=\s+(?:chance|probability|likelihood)"
+    rf"|[\s.!*]*\Z))(?![\w.,]*\d)",
     re.IGNORECASE,
 )
 """A part of a whole: "8 out of 10", "a one in six chance"."""
@@ -267,6 +270,17 @@ def prepared(text: str) -> str:
     if "_" in text:
         text = _UNDERLINE.sub(" ", text)
     return _NEGATIVE.sub("-", text) if "negative" in text or "minus" in text else text
+
+
+def in_digits(text: str) -> str:
+    """Write the whole numbers of a text that are given in words in digits; "one" stays."""
+
+    def digits(match: "re.Match[str]") -> str:
+        value = value_of_words(match.group())
+        whole = value is not None and value.denominator == 1 and match.group().lower() != "one"
+        return str(value) if whole else match.group()
+
+    return WORDS.sub(digits, text)
 
 
 def find_compound(text: str) -> "re.Match[str] | None":

@@ -27,23 +27,30 @@ _LONGEST = 400
 """Characters. A longer sentence is an argument, and states nothing that can be read."""
 _STOPS = re.compile(r"(?<=\b[ap])\.m\b\.?", re.IGNORECASE)
 _LAST_CLAUSE = re.compile(
-    r"[,;:]?\s+(?:but|yet|however|so|therefore|thus|hence|instead)\b(?=[\s,]+\w),?(?!\s+far\b)|;|→|⇒|=>|->",
+    r"[,;:]?\s+(?:but|yet|however|so|therefore|thus|hence|instead)\b(?=[\s,]+\w),?(?!\s+far\b)"
+    r"|;|→|⇒|=>|->",
     re.IGNORECASE,
 )
 """A sentence says behind the last of these what it arrives at."""
 _BRACKETED = re.compile(r"\s*\([^()]*\)")
 _OPENING = re.compile(
     r"""\A[\s"'*]*(?:
-        (?:so|thus|therefore|hence|then|and|yes|no|well|ok(?:ay)?|hmm+|oh|ah|sure|indeed|clearly|obviously|maybe
-          |perhaps|probably|possibly|presumably|surely|certainly|definitely|likely|(?:in|to)\s(?:short|fact|conclusion|sum|summary|my\sview)
-          |(?:i|we)(?:'d|\s+would)?\s(?:think|believe|guess|suppose|say|answer)(?:\sthat)?(?!\sof\b))(?=[\s,:])[\s,:]*
+        (?:so|thus|therefore|hence|then|and|yes|no|well|ok(?:ay)?
+          |hmm+|oh|ah|sure|indeed|clearly|obviously|maybe
+          |perhaps|probably|possibly|presumably|surely|certainly
+            |definitely|likely|(?:in|to)\s(?:short|fact|conclusion
+            |sum|summary|my\sview)
+          |(?:i|we)(?:'d|\s+would)?\s(?:think|believe|guess|suppose
+            |say|answer)(?:\sthat)?(?!\sof\b))(?=[\s,:])[\s,:]*
     )+""",
     re.IGNORECASE | re.VERBOSE,
 )
 """What a sentence may open with and still state what follows: "Well, I think that …"."""
 _FRONTED = re.compile(
-    r"""\A\W*(?:although|though|even|while|whereas|if|unlike|despite|contrary|since|because|as|when|once|after|before
-        |given|like|besides|apart|instead|rather|following|until|by|from|with|without|among|between|of|out|in|on|at
+    r"""\A\W*(?:although|though|even|while|whereas|if|unlike|despite|contrary
+      |since|because|as|when|once|after|before
+        |given|like|besides|apart|instead|rather|following|until
+          |by|from|with|without|among|between|of|out|in|on|at
         |for|during|under|over|originally|initially|(?:one|you)\s(?:might|may|could)|\w+ing
         |\w+\s(?:days?|weeks?|months?|years?|hours?)\s(?:later|before|after|ago|earlier)
         |(?:wenn|weil|obwohl|nach|vor|si|quand|après|aunque|cuando|después)
@@ -59,53 +66,69 @@ _SUBJECT_AND_VERB = re.compile(
     re.IGNORECASE,
 )
 _ARRIVES = re.compile(
-    r"\A(?!who|which|the|an?\b).*\b(?:is|was|gives?|makes?|spells?|becomes?|equals?)\s(?:the\s|an?\s)?"
+    r"\A(?!who|which|the|an?\b).*\b(?:is|was|gives?|makes?|spells?|becomes?|equals?)\s(?:the\s"
+    r"|an?\s)?"
     r"[\"'*]*\Z",
     re.IGNORECASE,
 )
 """Before a reference at which a later piece arrives: "c, a, t gives cat"."""
 _IT_IS = re.compile(
-    r"""\A[\s"'*]*(?:none\sother\sthan\s|(?:es|è|é|c'est|das\sist|es\sist|это|dat\sis|det\sär)\s|(?:it|that|this|he|she|they|these|there)
-        (?:'s|'d\sbe|\s+(?:is|was|are|were|(?:would|must|should|could|might|may|will|has\sto|had\sto|can\sonly)(?:\shave)?\s(?:be|been)))\s+
-        (?:(?:likely|probably|definitely|simply|actually|indeed|clearly|in\sfact|none\sother\sthan)\s+)*)?
+    r"""\A[\s"'*]*(?:none\sother\sthan\s|(?:es|è|é|c'est|das\sist|es\sist
+      |это|dat\sis|det\sär)\s|(?:it|that|this|he|she|they|these|there)
+        (?:'s|'d\sbe|\s+(?:is|was|are|were|(?:would|must|should
+          |could|might|may|will|has\sto|had\sto|can\sonly)(?:\shave)?\s(?:be
+          |been)))\s+
+        (?:(?:likely|probably|definitely|simply|actually|indeed
+          |clearly|in\sfact|none\sother\sthan)\s+)*)?
         (?:the\s|an?\s|some\s|my\s|der\s|die\s|das\s|la\s|le\s|el\s|il\s|l')?["'*]*\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
 """What may stand before a reference that is the subject, or all that is said."""
 _VERB = re.compile(
     r"""["'*]*\s+(?:(?:also|first|then|actually|really|probably|likely|still|always|originally)\s+)?
-        (?:is|are|was|were|has|have|had|will|would|can|could|should|must|may|might|does|did|do|ist|war|est|es|era|fue
-          |è|é|it|he|she|they|i|wrote|won|made|built|led|sang|took|gave|became|began|found|ran|came|went|said|kept
+        (?:is|are|was|were|has|have|had|will|would|can|could|should
+          |must|may|might|does|did|do|ist|war|est|es|era|fue
+          |è|é|it|he|she|they|i|wrote|won|made|built|led|sang
+            |took|gave|became|began|found|ran|came|went|said|kept
           |held|beat|threw|caught|got|knew|taught|drew|shot|fell|lost|[a-z]+(?:ed|s))\b""",
     re.VERBOSE,
 )
 """The verb of a statement behind its subject; or a pronoun, "Sodium it is"."""
 _REFUTED = re.compile(
-    r"""["'*]*\s+(?:(?:is|are|was|were|has|have|had|will|would|can|could|should|must|does|did|do|seems?|looks?|ist|est|es)
-        (?:n't\b|not\b|\s+(?:\w+ly\s+)?(?:not\b|never\b|nicht\b|pas\b|wrong|incorrect|false|mistaken|out\b|ruled|excluded|a\s+distractor
-          |my\s+first|often\s+(?:named|said|thought|mistaken|confused)|sometimes|also\s+(?:possible|plausible|tempting)|tempting|close\b))
+    r"""["'*]*\s+(?:(?:is|are|was|were|has|have|had|will|would|can|could
+      |should|must|does|did|do|seems?|looks?|ist|est|es)
+        (?:n't\b|not\b|\s+(?:\w+ly\s+)?(?:not\b|never\b|nicht\b
+          |pas\b|wrong|incorrect|false|mistaken|out\b|ruled|excluded
+          |a\s+distractor
+          |my\s+first|often\s+(?:named|said|thought|mistaken|confused)
+            |sometimes|also\s+(?:possible|plausible|tempting)|tempting
+            |close\b))
       |cannot\b|fails?\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
 """What refutes a subject."""
 _ANOTHER = re.compile(
-    r"[\"'*]*(?:\s*(?:/|&)|,?\s+(?:or|and|nor|oder|und|ou|et|o|y|e)\b(?!\s+(?:so|therefore|thus|that|this|it|not)\b))",
+    r"[\"'*]*(?:\s*(?:/|&)|,?\s+(?:or|and|nor|oder|und|ou|et|o|y|e)\b(?!\s+(?:so"
+    r"|therefore|thus|that|this|it|not)\b))",
     re.IGNORECASE,
 )
 """What joins another candidate to the reference."""
 _DENIED = re.compile(
     rf"""(?:{DENIAL}(?!\w)|\b(?:doubt|unlikely|hardly|nobody|no\s+one|none\s+of|without|wrong|mistake|mistaken|incorrect|exclude[sd]?
-        |denied|denies|rule[sd]?\s+out|other\s+than|distinct\s+from|different\s+from|no\s+(?:es|era|son|fue)
+        |denied|denies|rule[sd]?\s+out|other\s+than|distinct\s+from
+          |different\s+from|no\s+(?:es|era|son|fue)
         |nicht|kein\w*|pas|jamais|nunca|não|non|не|нет|niet|geen|inte|ikke|nie)\b)(?!\s+only\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
 _AFFIRMED = re.compile(
-    r"none\s+other\s+than|no(?:t\s+only|thing\s+(?:but|other\s+than))|without\s+(?:a\s+|any\s+)?doubt"
+    r"none\s+other\s+than|no(?:t\s+only|thing\s+(?:but|other\s+than))|without\s+(?:a\s+"
+    r"|any\s+)?doubt"
     r"|(?:un)?mistak(?:e|eably)\s+not|(?:isn't|is\s+not)\s+\S+(?:\s\S+)?,\s+it",
     re.IGNORECASE,
 )  # fmt: skip
 _BESIDE = re.compile(
-    r"\b(?:either|or|nor|than|like|unlike|except|not|next\s+to|besides?|behind|between|against|versus|vs\.?"
+    r"\b(?:either|or|nor|than|like|unlike|except|not|next\s+to|besides?|behind|between"
+    r"|against|versus|vs\.?"
     r"|alongside|instead\s+of|rather\s+than|similar\s+to|compared\s+(?:to|with)|ahead\s+of)"
     r"\s+(?:the\s|an?\s)?[\"'*]*\Z",
     re.IGNORECASE,
@@ -113,27 +136,35 @@ _BESIDE = re.compile(
 """Before a reference that another thing is compared with, or stands beside."""
 _EXPLAINS = re.compile(
     r"\b(?:because|since|while|although|though|whereas|unless|until|if|whose|whom|where)\b"
-    r"|\b(?:who|which)\b(?!.*\b(?:is|was|are|were|called|named)\b)|\b(?:long|soon|even|only)\s+(?:after|before)\b",
+    r"|\b(?:who|which)\b(?!.*\b(?:is|was|are|were|called|named)\b)|\b(?:long|soon"
+    r"|even|only)\s+(?:after|before)\b",
     re.IGNORECASE,
 )
 """Before a reference that stands in a clause which explains the main one."""
 _STATED_BY = re.compile(
-    r"""(?:\A|[\s"'(]|(?<=\w)(?='s\s))(?:is|are|was|were|be|been|being|'s|called|named|termed|dubbed|as|namely|by|of|say|says|said
-        |ist|sind|war|heißt|lautet|es|son|est|sont|était|è|é|sono|são|in|on|at|to|into|onto|for|through|via)
-        (?:\s+(?:likely|probably|definitely|simply|actually|really|indeed|clearly|in\sfact|most\slikely))*\s+
+    r"""(?:\A|[\s"'(]|(?<=\w)(?='s\s))(?:is|are|was|were|be|been|being|'s
+      |called|named|termed|dubbed|as|namely|by|of|say|says|said
+        |ist|sind|war|heißt|lautet|es|son|est|sont|était|è|é|sono
+          |são|in|on|at|to|into|onto|for|through|via)
+        (?:\s+(?:likely|probably|definitely|simply|actually|really
+          |indeed|clearly|in\sfact|most\slikely))*\s+
         (?:the\s|an?\s|der\s|die\s|das\s|la\s|le\s|el\s|il\s)?["'*]*\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
 """The words before a complement, an agent or a place; no other name of its clause competes."""
 _ENDS = re.compile(
-    r"""["'*]*(?:[\s.!?]*\Z|\s+(?:in|on|at|of|for|to|from|with|by|as|after|before|during|around|about|near|when|because|since|who|whom
-        |which|that|where|while|here|there|now|then|again|first|too|either|into|it|he|she|they|we|you|i|\w+ly)\b)""",
+    r"""["'*]*(?:[\s.!?]*\Z|\s+(?:in|on|at|of|for|to|from|with|by|as|after
+      |before|during|around|about|near|when|because|since|who|whom
+        |which|that|where|while|here|there|now|then|again|first
+          |too|either|into|it|he|she|they|we|you|i|\w+ly)\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
 """What may follow an object: the end, a preposition, an adverb or another clause, but no noun."""
 _GOES_ON = re.compile(
-    r"(?:a|an|the|one|its?|he|she|they|this|that|which|who|whose|whom|where|when|while|because|since|as|if|for"
-    r"|i\.e|in|on|at|of|by|from|with|without|not|i|we|you|no|also|known|located|named|called|born|to"
+    r"(?:a|an|the|one|its?|he|she|they|this|that|which|who|whose|whom|where|when"
+    r"|while|because|since|as|if|for"
+    r"|i\.e|in|on|at|of|by|from|with|without|not|i|we|you|no|also|known|located|named"
+    r"|called|born|to"
     r"|\w+(?:ly|ing)|\d.*)\b",
     re.IGNORECASE,
 )
@@ -143,8 +174,10 @@ _NAME_AFTER = re.compile(r"\s+(?:of\s+)?[A-Z][a-z]")
 _FIRST_NAME = re.compile(r"\W*([A-Z][\w-]*)")
 """The first word of a clause; if it is a name, it may be the answer in place of its object."""
 _FUNCTION_WORD = re.compile(
-    r"(?:The|An?|It|He|She|They|We|You|I|This|That|These|In|On|At|By|For|From|With|To|As|So|And|There"
-    r"|Its|His|Her|Their|My|Your|Our|Of|Here|What|Who|Which|Most|Many|Some|All|Each|Every|If|When)\Z"
+    r"(?:The|An?|It|He|She|They|We|You|I|This|That|These|In|On|At|By|For|From|With"
+    r"|To|As|So|And|There"
+    r"|Its|His|Her|Their|My|Your|Our|Of|Here|What|Who|Which|Most|Many|Some|All|Each"
+    r"|Every|If|When)\Z"
 )
 _LOSES = re.compile(r"\bthan\b|\sto\s+(?:the\s+)?[A-Z]\w*\W*\Z")
 """Behind a subject that may be the other one of two: "Alice is shorter than Bob"."""

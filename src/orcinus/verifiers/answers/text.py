@@ -75,7 +75,7 @@ _RUN_ON = re.compile(
 )
 _OPEN_TAG = re.compile(r"<(answer|final_answer|final)>", re.IGNORECASE)
 _JSON = re.compile(
-    r"[\"'](?:final_|correct_)?(?:answer|choice|option)[\"']\s*:\s*(\"(?:[^\"\\]|\\.)*\"|'[^']*'|\[[^\]]*\]|[^,}\n]+)",
+    r"[\"'](?:final_|correct_)?(?:answer|choice|option|result|solution|total|label|prediction|verdict)[\"']\s*:\s*(\"(?:[^\"\\]|\\.)*\"|'[^']*'|\[[^\]]*\]|[^,}\n]+)",
     re.IGNORECASE,
 )
 _ONLY_VALUE = re.compile(
@@ -328,6 +328,8 @@ def find_final(
             return FoundAnswer(None, "the text breaks off")
         found = read(place, text)
         if found is not None:
+            if found.several and (decided := _decided_below(place, read)) is not None:
+                return decided
             return _explicit(found, place.rule)
         place = next(places, None)
     if cut_off:
@@ -335,6 +337,16 @@ def find_final(
     if not may_end_open and is_broken_off(text):
         return FoundAnswer(None, "the text breaks off")
     return read(Statement(text, "text"), text) or FoundAnswer(None, nothing)
+
+
+def _decided_below(place: Statement, read: Reader) -> FoundAnswer | None:
+    """Return the one answer that later sentences of a place choose among several."""
+    first, *later = sentences(place.text)
+    rest = " ".join(later)
+    found = read(Statement(rest, "text"), rest) if rest else None
+    if found is None or found.answer is None or found.several or found.confidence == "guessed":
+        return None
+    return replace(found, confidence="explicit") if found.answer in first else None
 
 
 def _explicit(found: FoundAnswer, rule: str) -> FoundAnswer:
