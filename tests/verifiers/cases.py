@@ -26,11 +26,14 @@ RIGHT: dict[AnswerType, str] = {
 The letter of the right option, or its text.
 A letter and another option's text contradict each other: the letter counts.
 Two options are wrong, also when one of them is right. A letter that is no option is wrong.
+"The second option" names one, too. Of a listing that judges each option, the one called right counts.
 """,
     "number": """
 The same number: exactly, or within 1 part in 10,000 if the reference is no whole number.
 Thousands separators, currencies, units, percent, fractions, powers of ten and number words are
-read. Two different numbers, and a quantity of two units such as 5 ft 11, are not one of them.
+read. "8 out of 10" is 8 and 0.8. Two different numbers, and a quantity of two units such as
+5 ft 11, are not one of them. Of several numbers in a sentence, those behind a preposition, "the" or
+a condition are given, and the one that is left is the answer.
 """,
     "math": """
 An equal expression. Whole numbers, fractions and polynomials are compared exactly, of any size.
@@ -40,16 +43,21 @@ Other values are computed to forty digits.
   π is 3.14. A decimal answer to an exact reference is right only from ten digits on.
 * 25 % is 0.25, and also 25 with its unit left out. Units are left out on either side.
 * Names are left out: x = 5 is 5. Lists and sets may have any order; pairs, intervals and matrices
-  have one, and intervals their brackets. An inequality is its interval.
+  have one, and intervals their brackets. An inequality is its interval. "All real numbers" and "no
+  solution" are the sets that they name.
 * Several boxes with "and" between them are one answer of several values.
 * Text is no expression. What no rule and no library can read has no verdict.
 """,
     "bool": """
-Yes or no; true and false mean the same, and so do statements that begin with them.
+Yes or no; true and false mean the same, and so do statements that begin with them. Short replies
+("of course they can", "it doesn't") and judgements of the question ("that is a myth", "das stimmt
+nicht") count, too, in many languages. "It is possible" is no answer.
 """,
     "exact": """
-The same words: case, articles, quotes and a final full stop do not matter. A sentence that states
-them, as its subject or at its end, is right too, unless it denies them or names another.
+The same words: case, articles, hyphens, quotes and a final full stop do not matter, and neither
+does the order of a date. A sentence that states them in its last main clause is right, too, unless
+it denies them, compares them or lists others beside them. If it names another that may be meant as
+well, there is no verdict.
 """,
     "list": """
 The same items in the same order, with commas, numbers or "and" between them.
@@ -79,6 +87,8 @@ CASES: dict[AnswerType, tuple[Case, ...]] = {
         Case("B", "**Answer:** B", 1.0, CITIES),
         Case("C", "Die richtige Antwort ist (C).", 1.0, CITIES),
         Case("B", "The answer is (B) Berlin.", 1.0, CITIES),
+        Case("B", "I choose the second option.", 1.0, CITIES),
+        Case("B", "a) no b) yes c) no d) no", 1.0, CITIES),
         Case("B", "The answer is (A) or (B).", 0.0, CITIES),
         Case("B", "The answer is not (B). It is (C).", 0.0, CITIES),
         Case("A", "<think>The answer is (A).</think>The answer is (D).", 0.0, CITIES),
@@ -94,6 +104,8 @@ CASES: dict[AnswerType, tuple[Case, ...]] = {
         Case("12", "There are a dozen: twelve.", 1.0),
         Case("42", "The answer is 42 apples.", 1.0),
         Case("7", "3 + 4 = 7", 1.0),
+        Case("15", "With 3 machines, 15 parts are made in 5 minutes.", 1.0),
+        Case("1/6", "one out of six", 1.0),
         Case("2.3", "7/3", 0.0),
         Case("1234567", "1234568", 0.0),
         Case("20", "The answer is 20. Wait, that is wrong. The answer is 27.", 0.0),
@@ -109,6 +121,7 @@ CASES: dict[AnswerType, tuple[Case, ...]] = {
         Case("3.14", r"\boxed{\pi}", 1.0),
         Case(r"(-\infty,3]", r"$x \le 3$", 1.0),
         Case(r"\{1,2,3\}", r"$\{3,2,1\}$", 1.0),
+        Case(r"\mathbb{R}", "all real numbers", 1.0),
         Case("-2, 2", r"x = \boxed{2} or x = \boxed{-2}", 1.0),
         Case("12345678901", "The answer is 12345678902.", 0.0),
         Case("2^{100}", r"\boxed{2^{100}+1}", 0.0),
@@ -124,10 +137,14 @@ CASES: dict[AnswerType, tuple[Case, ...]] = {
         Case("no", "No, except in Nevada, where it is legal.", 1.0),
         Case("no", "False.", 1.0),
         Case("no", "So the answer is no.", 1.0),
+        Case("no", "That is a common misconception.", 1.0),
+        Case("no", "Das stimmt nicht.", 1.0),
+        Case("yes", "Of course they can.", 1.0),
         Case("yes", "It is not true that whales are fish, so no.", 0.0),
         Case("yes", "Answer: No", 0.0),
         Case("no", r"\boxed{\text{Yes}}", 0.0),
         Case("no", "I'm sorry, I can't assist with that request.", None),
+        Case("yes", "It is possible that they do.", None),
         Case("yes", "", None),
     ),
     "exact": (
@@ -138,7 +155,11 @@ CASES: dict[AnswerType, tuple[Case, ...]] = {
         Case(("Paris", "City of Light"), "The answer is City of Light.", 1.0),
         Case("Paris", "<answer>Paris</answer>", 1.0),
         Case("George Orwell", "It was written by George Orwell.", 1.0),
+        Case("sodium", "Table salt contains sodium.", 1.0),
+        Case("Rome", "Rome, the capital of Italy", 1.0),
         Case("Paris", "He was not born in Paris.", 0.0),
+        Case("coffee", "They drink tea instead of coffee.", 0.0),
+        Case("Bob", "Alice got it from Bob.", None),
         Case("Paris", "The answer is London.", 0.0),
         Case("Paris", "The answer is not Paris but London.", 0.0),
         Case("] )", "The answer is ] ] ).", 0.0),
@@ -161,6 +182,7 @@ CASES: dict[AnswerType, tuple[Case, ...]] = {
         Case("5 March 1871", "The 5th of March, 1871", 1.0),
         Case("Denver Broncos", "The answer is the Denver Broncos.", 1.0),
         Case("12", "The answer is 12 yards.", 1.0),
+        Case("12 March 1912", "It happened on March 12, 1912.", 1.0),
         Case("Smith", "The answer is Smith.", 1.0),
         Case(("Smith", "Jones"), "The answer is Smith.", 1.0),
         Case("12", "The answer is 13.", 0.0),

@@ -27,7 +27,7 @@ from orcinus.verifiers.answers.maths import (
     solves_puzzle,
 )
 from orcinus.verifiers.answers.number import find_number
-from orcinus.verifiers.answers.quantities import names_number
+from orcinus.verifiers.answers.quantities import names_number, names_time
 from orcinus.verifiers.answers.spans import find_spans, same_spans
 from orcinus.verifiers.answers.stated import denies, states
 from orcinus.verifiers.answers.text import FoundAnswer, Outcome
@@ -172,7 +172,9 @@ def _is_right(answer: str, answer_type: AnswerType, reference: Reference) -> boo
         return same_list(answer, reference if isinstance(reference, tuple) else reference.split())
     if isinstance(reference, tuple):
         return any(_is_right(answer, answer_type, item) for item in reference)
-    if answer_type in ("exact", "spans") and names_date(answer, reference):
+    if answer_type in ("exact", "spans") and (
+        names_date(answer, reference) or names_time(answer, reference)
+    ):
         return True
     match answer_type:
         case "choice":

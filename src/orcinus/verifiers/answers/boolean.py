@@ -108,6 +108,8 @@ _IDIOM = re.compile(
 )
 _MAY_BE_TURNED = re.compile(r"n't\b|\b(?:no|nothing|mistake|wrong|far)\b", re.IGNORECASE)
 """What a sentence about the statement holds that may deny its truth value at a distance."""
+_SOME_AND_OTHERS = re.compile(r"\bsome\b.*\bothers?\b", re.IGNORECASE)
+"""Leaves both open: "in some cases yes, in others no"."""
 _NO_SUCH = re.compile(
     r"(?<=[a-z;]\s)no\s(?=[a-z])(?!(?:yes|no|true|false|it|they|he|she|you|we|i|this|that|the|an?|because|since|as|but|and|or|nor|in|for"
     r"|if|when|unless|except|not|to|at|there|is|was|with|by|by|on|under|according|due|given)\b)"
@@ -221,6 +223,8 @@ def _of_sentence(sentence: str, *, last: bool) -> FoundAnswer | None:
     words = _words(sentence)
     if not words:
         return None
+    if len(set(words)) > 1 and _SOME_AND_OTHERS.search(sentence):
+        return FoundAnswer(None, "undecided")
     one = len(set(words)) == 1
     if not one and _ROW.fullmatch(sentence):
         return FoundAnswer("yes, no", "both", several=True)

@@ -39,7 +39,8 @@ _IN_BRACKETS = re.compile(r"[(\[]\s*([A-Z])\s*[)\]]")
 _ALONE = re.compile(r"(?<![\w'(\[\\-])([A-Z])(?=[).:,;!\]\s]|\Z)(?!\s*')")
 _DENIED_BEFORE = re.compile(
     rf"(?:{DENIAL}|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\bexcept|\ball but"
-    rf"|\beverything but|\bneither|\b(?:better|stronger|likelier|more\s+\w+) than|不是|不选|不選|并非)\s+"
+    rf"|\beverything but|\bneither|\b(?:better|stronger|likelier|more\s+\w+) than"
+    r"|不是|不选|不選|并非)\s+"
     r"(?:be\s+|(?:choose|pick|select|say|recommend|go\s+(?:with|for))\s+|option\s+"
     r"|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
     re.IGNORECASE,
@@ -460,7 +461,10 @@ class _Listing:
     """What follows the listing."""
 
 
-_LETTER_LABEL = r"(?:(?:\A|(?<=[\n\s;,.]))[\s*_#|>-]*(?i:option|choice|answer)?\s*[(\[*]*{0}(?:[)\].:*]+|(?=\s+(?:is\b|[-(|✅✓✔☑❌✗✘✖☒]))))"
+_LETTER_LABEL = (
+    r"(?:(?:\A|(?<=[\n\s;,.]))[\s*_#|>-]*(?i:option|choice|answer)?\s*[(\[*]*{0}"
+    r"(?:[)\].:*]+|(?=\s+(?:is\b|[-(|✅✓✔☑❌✗✘✖☒]))))"
+)
 _DIGIT_LABEL = (
     r"(?:(?:\A|(?<=[\n\s;,.]))[\s*_#|>-]*(?:option|choice|answer)?\s*[(\[*]*{0}[)\].:*]+(?=\s))"
 )
@@ -538,7 +542,16 @@ def _of_listing(listing: _Listing, last: str, options: tuple[str, ...]) -> Found
         return FoundAnswer(right[0], "the only option called right")
     if len(left) == 1 and not right:
         return FoundAnswer(left[0], "the only option not called wrong")
+    plain = [letter for letter, row in rows if not _FALLS_SHORT.search(row)]
+    if len(plain) == 1 and not right and plain[0] in left:
+        return FoundAnswer(plain[0], "the only option without a fault", confidence="guessed")
     return FoundAnswer(", ".join(letters), "all options repeated", several=True)
+
+
+_FALLS_SHORT = re.compile(
+    r"\b(?:no|not|wrong|incorrect|false|fails?|too|never)\b|n't\b", re.IGNORECASE
+)
+"""What a row says of an option that is not right."""
 
 
 def _exact_option(text: str, options: tuple[str, ...]) -> str | None:

@@ -76,6 +76,16 @@ _NEAR = 1_000
 _BULLET = re.compile(
     r"^[ \t]*(?:\(?\d+[.)]|[a-z][.)]|[-*•]|\|\s*\d+\s*\|)\s+(\S.*?)\s*\|?\s*$", re.MULTILINE
 )
+_REMARK = re.compile(
+    r"\W*(?:these|they|this|that|all|the|i|here)\b[^,;:<>|]*[.!]\s*", re.IGNORECASE
+)
+"""A sentence about the list above it: "These are sorted alphabetically."."""
+_ITEM_LEAD = re.compile(
+    r"\A(?:(?:we|it|i|you|then|and|first|next|finally|the\s+list|the\s+order)\s+)*"
+    r"(?:starts?|begins?|continues?|ends?|goes|finish(?:es)?)\s+(?:with|on)\s+",
+    re.IGNORECASE,
+)
+"""What leads to an item: "we start with bat"."""
 _SHORT_LINE = re.compile(r"\s*[^\s.:,;]+(?:[ -][^\s.:,;]+)?[.\s]*")
 _INLINE_NUMBER = re.compile(r"(?:\A|\s)\(?\d+[.)]\s+")
 _WE_GET = re.compile(
@@ -364,6 +374,9 @@ def listed(response: str, *, cut_off: bool = False) -> list[str]:
 
 def _end_of(text: str) -> str:
     """Return the part that lists: the bullets, or else the last line after its colon."""
+    above, _, remark = text.rstrip().rpartition("\n")
+    if above.strip() and _REMARK.fullmatch(remark):
+        text = above.rstrip()
     if _BULLET.search(text):
         return text
     if len(lines := _short_lines(text)) > 1:
@@ -409,7 +422,7 @@ def _items(text: str) -> list[str]:
     line = _SET_AGAINST.sub("", (sentences(first_line(stripped)) or [""])[0]).rstrip(".")
     line = _IN_ORDER.sub("", _ORDINAL.sub("", line))
     parts = (
-        [tidy(part) for part in _SEPARATORS.split(line)]
+        [_ITEM_LEAD.sub("", tidy(part)) for part in _SEPARATORS.split(line)]
         if _SEPARATORS.search(line)
         else line.split()
     )

@@ -176,7 +176,9 @@ def _without_marks(line: str) -> str:
 def _one_line_formulas(text: str) -> str:
     """Write each formula on one line between dollar signs."""
     if "\\begin" in text:
-        text = _ROWS.sub(lambda match: match[2].rpartition("\\\\")[2].replace("&", " "), text)
+        text = _ROWS.sub(
+            lambda match: match[2].rpartition("\\\\")[2].replace("&", " ").lstrip(" ="), text
+        )
     text = _BARE_DISPLAY.sub(lambda match: f"${' '.join(match[1].split())}$", text)
     return _DISPLAY.sub(
         lambda match: f"${' '.join((match[1] or match[2] or match[3] or '').split()).strip('$')}$",

@@ -87,7 +87,7 @@ _LABEL = re.compile(
     r"\s*(?:\W*(?:step|part|question|problem|case)\s+\d+\s*[:.)]|\d+[.)]\s)\s*(?=\S)", re.IGNORECASE
 )
 _TOTAL = re.compile(
-    r"\b(?:for|is|makes|has|have|are|was)\s+a\s+total\s+of\s+(?:about\s+|exactly\s+|only\s+)?\Z",
+    r"(?:\b(?:for|is|makes|has|have|are|was)\s+a|\A\W*(?:an?|the|in))\s+total\s+of\s+(?:about\s+|exactly\s+|only\s+)?\Z",
     re.IGNORECASE,
 )
 _SO_THAT = re.compile(r"\b(?:so\s+that|in\s+order|if|until)\b", re.IGNORECASE)
@@ -116,13 +116,15 @@ _CALCULATION = re.compile(
 _BRACKETED = re.compile(r"\([^()]*\)")
 _YEAR = re.compile(r"\b(?:in|since|by|until|of|year)\s+\Z", re.IGNORECASE)
 _RESULT = re.compile(r"=\s*([-+]?[$€£]?\s?[\d,]*\.?\d+)(?!\s*[-+*/x×÷^(\d])")
+_MORE_RESULTS = re.compile(r"(?:\s*(?:,\s*(?:and|or)?|;|\bor\b|\band\b)\s*-?\d[\d.]*)+[\s.$]*")
+"""Other results behind the first one: "n = 3, 4, 5"."""
 _VERB = re.compile(
     r"\b(?:is|are|was|were|be|been|equals?|has|have|had|needs?|left|costs?|makes?|gets?|holds?"
     r"|contains?|weighs?|(?:can|will|could|would|must)\s+\w+)\b",
     re.IGNORECASE,
 )
 _CONCLUSION = re.compile(
-    r"(?:[,;:-]\s*(?:and\s+)?(?:so|therefore|thus|hence)|\b(?:which\s+(?:is|are|means|makes"
+    r"(?:[,;:-]\s*(?:and\s+)?(?:so|therefore|thus|hence)|\b(?:which\s+(?:(?:is|are)(?!\s+(?:about|roughly|approximately|around)\b)|means|makes"
     r"|equals|leaves|gives|rounds\s+to|brings\s+(?:it|(?:the|his|her|their)\s+\w+)\s+to"
     r"|works\s+out\s+(?:to|at|as)|"
     r"comes\s+to|amounts\s+to)(?:\s+(?:equivalent|equal|the\s+same)\s+(?:to|as))?|that\s+is"
@@ -138,7 +140,8 @@ _CONCLUSION = re.compile(
 """What a sentence says behind the last of these is what it arrives at."""
 _ASIDE = re.compile(
     r"(?<!\bbut)(?<!\band)(?<!\bso),?\s(?:because|since|(?:after|before|when|while)\s+\w+ing)\s"
-    r"|,\s(?:who|whose|whom|where|when|while|whereas|as|compared)\s",
+    r"|,\s(?:who|whose|whom|where|when|while|whereas|as|compared"
+    r"|(?:which\s+is\s+|or\s+|i\.e\.,?\s+)?(?:about|roughly|approximately|around))\s",
     re.IGNORECASE,
 )
 """Opens a clause that explains or compares: "14 more than Ann, who has 6"."""
@@ -325,6 +328,8 @@ def _result_of(sentence: str, text: str) -> FoundAnswer | None:
         if match is not None and not (
             _CALCULATION.fullmatch(result) and NUMBER.fullmatch(head.strip())
         ):
+            if more := _MORE_RESULTS.fullmatch(result, match.end()):
+                return FoundAnswer(match[0] + more[0].rstrip(), "several results", several=True)
             return _candidate(match, "result of the equation")
         sentence = head
     if _CALCULATION.fullmatch(sentence):

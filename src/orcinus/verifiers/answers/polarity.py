@@ -26,7 +26,8 @@ _MOST_WORDS_ABROAD = 9
 _OPENING = re.compile(
     r"""\W*(?:(?:so|thus|therefore|hence|then|and|well|hmm+|oh|ah|sure(?:\sthing)?
       |yes|no|indeed|of\scourse|certainly|in\s(?:short|fact|conclusion)
-        |overall|sadly|unfortunately|as\sfar\sas\si\s(?:know|can\stell)
+        |overall|sadly|unfortunately|(?:most\s|very\s|quite\s)?(?:probably|likely|presumably|apparently|clearly|obviously|definitely|surely)
+        |as\sfar\sas\si\s(?:know|can\stell)
           |everything\sconsidered|my\s(?:verdict|conclusion)\sis\sthat
         |(?:i|we)(?:'d|\swould)?\s(?:do\s)?(?:think|believe|guess
           |suppose|say|conclude|answer)(?:\sthat)?|it\sturns\sout\sthat)\b[\s,:]*)*""",
@@ -66,7 +67,7 @@ _ASSURED = re.compile(
 """An assurance at the start of a sentence, in lower case."""
 _ELLIPSIS = re.compile(
     r"""(?:it|they|he|she|you|we|one|this|that|these|those|there)\s
-        (?:(?:is|are|was|were|does|do|did|can|could|would|will
+        (?:\w+ly\s)?(?:(?:is|are|was|were|does|do|did|can|could|would|will
           |has|have|had|should|must|may|might)\s?(?:most\s|very\s)?
            (?P<not>not\b|n't)?|(?P<cannot>can't|cannot|won't))
         (?:\s(?:have|be|been|so|do|indeed|\w+ly))*\W*""",
@@ -84,7 +85,7 @@ _SUBJECT = re.compile(
 _TRUE = (
     r"true|correct|right|accurate|valid|sound|factual|plausible|possible|likely|supported"
     r"|confirmed|justified|borne\sout|well[\s-](?:supported|founded)"
-    r"|a\sfact|the\scase|holds?|stands|checks\sout|applies|so|in\sthe\saffirmative"
+    r"|a\sfact|the\scase|holds?|stands?(?=\s(?:up\b|to\b)|\W*\Z)|checks\sout|applies|so|in\sthe\saffirmative"
     r"|reasonable|verified|proven"
 )  # fmt: skip
 _FALSE = (
@@ -98,7 +99,7 @@ _FALSE = (
 _JUDGEMENT = re.compile(rf"(?<![\w'-])(?:(?P<true>{_TRUE})|(?P<false>{_FALSE}))(?![\w'-])")
 _GOES_ON = re.compile(
     r"(?:by|in|at|from|on|about|it|this|that|according|with|overall|here|indeed|then"
-    r"|true|up|under|of|statement"
+    r"|true|up|under|of|to|water|statement"
     r"|claim|answer|assertion|belief)\b"
 )
 """What may follow a judgement: "false in every respect", "a true statement"."""
@@ -111,7 +112,7 @@ _MISTAKE_TO_SAY = re.compile(
     r"|claim|think|believe|assume)\b"
 )
 _LAST_CLAUSE = re.compile(
-    r",?\s+(?:so|therefore|thus|hence|but|which\smeans(?:\sthat)?|meaning(?:\sthat)?)\b(?=[\s,]+\w),?\s+"
+    r"(?<!anything),?\s+(?:so|therefore|thus|hence|but|which\smeans(?:\sthat)?|meaning(?:\sthat)?)\b(?=[\s,]+\w),?\s+"
 )
 _ASIDE = re.compile(
     r",\s(?:not|and\snot|rather\sthan)\s.*|\s(?:because|since|as|although|though"
@@ -133,7 +134,8 @@ _TRUE_ABROAD = re.compile(
             |верно|правда|так|правильно|правд[аы]|waar|juist|klopt
             |sant|stämmer|rätt|sandt|riktig|rigtigt
           |prawd[aąy]|prawdziw[ey]|doğru|benar|đúng|αλήθεια|σωστό|adevărat|igaz|totta|pravda)(?!\w)
-      | 对|對|正确|正確|(?<!不)是真|真的|属实|正し|本当|その通り|そのとおり|맞|그렇|사실|صحيح|सही|सच|נכון|ถูก|จริง""",
+      | 对|對|正确|正確|(?<!不)是真|真的|属实|正し|本当
+      |その通り|そのとおり|맞|그렇|사실|صحيح|सही|सच|נכון|ถูก|จริง""",
     re.VERBOSE,
 )  # fmt: skip
 _FALSE_ABROAD = re.compile(
@@ -165,6 +167,17 @@ _ENGLISH = re.compile(r"\b(?:the|is|are|was|it|of|that|this|and|to|in|but)\b")
 """Words that show that a sentence is English."""
 
 
+_I_DO_NOT_THINK = re.compile(
+    r"(?:i|we)\s(?:do\snot|don't|wouldn't|would\snot|cannot|can't|doubt)(?:\s(?:really|think|believe|say|agree|claim|assume|see))*\sthat\s"
+)
+"""A denial of the clause behind it."""
+_NO_WAY = re.compile(r"(?:there(?:'s|\sis)\s)?no\sway\s(?!to\b|of\b)\w")
+_MODAL_PERFECT = re.compile(
+    r"(?:it|they|he|she|this|that|these|those|there|\w+)\s(?:could|would|can)(?:n't|\snot)\s(?:possibly\s)?have\s\w+"
+)
+"""What cannot have been: "it couldn't have happened"."""
+
+
 def polarity(sentence: str) -> str | None:
     """Return "yes" or "no" for a sentence that judges the question; see the module."""
     if len(sentence) > _LONGEST:
@@ -174,7 +187,12 @@ def polarity(sentence: str) -> str | None:
         return found
     if assured := _ASSURED.match(lower) or _ASSURED.match(lower, _end_of_opening(lower)):
         return "no" if assured["no"] or assured["not"] or assured["so"] else "yes"
+    if doubt := _I_DO_NOT_THINK.match(lower):
+        said = _judged(lower[doubt.end() :])
+        return _OPPOSITE.get(said) if said else None
     start = _end_of_opening(lower)
+    if _NO_WAY.match(lower, start) or _MODAL_PERFECT.match(lower, start):
+        return "no"
     if repeated := _ELLIPSIS.fullmatch(lower, start):
         return "no" if repeated["not"] or repeated["cannot"] else "yes"
     last = None

@@ -39,7 +39,7 @@ NUMBER = re.compile(
       |per\scent)\b)|(?P<cents>\s?(?:(?:cents?|pence)\b|¢)))?
     (?:
         \s*(?:×|x|\*|\\times)\s*10\s?\^\s?\{{?(?P<power>[-+]?\d{{1,3}})\}}?
-      | \s?\^\s?\{{?(?P<raised>\d{{1,2}})\}}?
+      | \s?\^\s?\{{?(?P<raised>-?\d{{1,2}})\}}?
       | \s?(?P<scale>thousand|million|billion|trillion|dozen|[kK]|mn|bn|(?<=\d)[MB])\b
       | \s+(?P<half>and\s+a\s+half)\b
     )?""",
@@ -149,7 +149,8 @@ WORDS = re.compile(
     rf"\b(?:(?:minus\s+|negative\s+)?(?:{_NUMBER_WORD})(?:[\s-]+(?:and\s+)?(?:{_NUMBER_WORD}))*"
     rf"(?:\s+point(?:\s+(?:{_NUMBER_WORD}))+|\s+and\s+a\s+half|\s+and\s+(?:a|one)\s+(?:{_PART})"
     rf"|\s+and\s+(?:{_NUMBER_WORD})[\s-](?:{_PART})|[\s-](?:{_PART}))?"
-    rf"|half(?=\s+of\b|\W*\Z)|(?:a|an)\s+(?:half|third|quarter|dozen|hundred|thousand"
+    rf"|half(?:\s+an?\s+(?:dozen|hundred|thousand|million|billion)|(?=\s+of\b|\W*\Z))"
+    rf"|an?\s+(?:{_PART})(?=\s+of\b|\W*\Z)|(?:a|an)\s+(?:half|third|quarter|dozen|hundred|thousand"
     rf"|million)|twice|thrice)\b",
     re.IGNORECASE,
 )
@@ -217,6 +218,10 @@ SCALE = re.compile(
     r"\s?(?:thousand|million|billion|trillion|dozen|quarters|(?<=\d)(?:[kmb]|mn|bn))\b",
     re.IGNORECASE,
 )
+_GROUPED_EUROS = re.compile(
+    r"(?:(?<=€\d)|(?<=€\d\d)|(?<=€\d\d\d)|(?<=\d)(?=\.\d{3}\s?(?:€|EUR\b|[Ee]uros?\b)))\.(?=\d{3}(?!\d))"
+)
+"""The point of a whole amount: "2.500 Euro". Cents have two digits."""
 _UNDERLINE = re.compile(r"_(?:(?<!\w_)_*|_*(?!\w))")
 _LONGEST_NUMBER = 1_000
 """Digits. A longer run of digits is a loop; its value is never compared."""
@@ -267,6 +272,8 @@ def prepared(text: str) -> str:
             .replace("\\,", "")
             .replace("{,}", ",")
         )
+    if "€" in text or "uro" in text:
+        text = _GROUPED_EUROS.sub("", text)
     if "_" in text:
         text = _UNDERLINE.sub(" ", text)
     return _NEGATIVE.sub("-", text) if "negative" in text or "minus" in text else text
@@ -362,6 +369,8 @@ def value_of_words(text: str) -> Fraction | None:
     words = re.split(r"[\s-]+", text.casefold())
     if words[0] in _TIMES:
         return Fraction(_TIMES[words[0]])
+    if words[0] == "half" and len(words) == 3:
+        return Fraction(_SCALES[words[2]], 2)
     if words[0] in ("minus", "negative"):
         value = value_of_words(" ".join(words[1:]))
         return None if value is None else -value
@@ -478,6 +487,13 @@ def _readings(answer: str) -> Iterator[Fraction]:
     number = NUMBER.search(prepared(answer))
     if number is not None and (number["percent"] or number["cents"]):
         yield value / 100
+
+
+def names_time(answer: str, reference: str) -> bool:
+    """Return True if the reference is a time of day, and the only one that the answer gives."""
+    wanted = CLOCK.fullmatch(reference.strip(" .")) if ":" in reference else None
+    given = list(CLOCK.finditer(answer)) if wanted else []
+    return wanted is not None and len(given) == 1 and _same_time(given[0], wanted)
 
 
 def _same_time(one: "re.Match[str]", other: "re.Match[str]") -> bool:

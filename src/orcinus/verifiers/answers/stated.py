@@ -26,8 +26,9 @@ from orcinus.verifiers.answers.text import sentences
 _LONGEST = 400
 """Characters. A longer sentence is an argument, and states nothing that can be read."""
 _STOPS = re.compile(r"(?<=\b[ap])\.m\b\.?", re.IGNORECASE)
+_ARTICLE = re.compile(r"\A(?:the|an?)\s+(?=\S)", re.IGNORECASE)
 _LAST_CLAUSE = re.compile(
-    r"[,;:]?\s+(?:but|yet|however|so|therefore|thus|hence|instead)\b(?=[\s,]+\w),?(?!\s+far\b)"
+    r"[,;:]?\s+(?:but|yet|however|so|therefore|thus|hence|instead(?!\s+of))\b(?=[\s,]+\w),?(?!\s+far\b)"
     r"|;|→|⇒|=>|->",
     re.IGNORECASE,
 )
@@ -156,14 +157,14 @@ _ENDS = re.compile(
     r"""["'*]*(?:[\s.!?]*\Z|\s+(?:in|on|at|of|for|to|from|with|by|as|after
       |before|during|around|about|near|when|because|since|who|whom
         |which|that|where|while|here|there|now|then|again|first
-          |too|either|into|it|he|she|they|we|you|i|\w+ly)\b)""",
+          |too|either|instead|rather|not|into|it|he|she|they|we|you|i|\w+ly)\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
 """What may follow an object: the end, a preposition, an adverb or another clause, but no noun."""
 _GOES_ON = re.compile(
     r"(?:a|an|the|one|its?|he|she|they|this|that|which|who|whose|whom|where|when"
     r"|while|because|since|as|if|for"
-    r"|i\.e|in|on|at|of|by|from|with|without|not|i|we|you|no|also|known|located|named"
+    r"|i\.e|though|although|even|unlike|rather|instead|after|before|during|in|on|at|of|by|from|with|without|not|i|we|you|no|also|known|located|named"
     r"|called|born|to"
     r"|\w+(?:ly|ing)|\d.*)\b",
     re.IGNORECASE,
@@ -179,7 +180,9 @@ _FUNCTION_WORD = re.compile(
     r"|Its|His|Her|Their|My|Your|Our|Of|Here|What|Who|Which|Most|Many|Some|All|Each"
     r"|Every|If|When)\Z"
 )
-_LOSES = re.compile(r"\bthan\b|\sto\s+(?:the\s+)?[A-Z]\w*\W*\Z")
+_LOSES = re.compile(
+    r"\bthan\b(?!\s+(?:any|all|every|the\s+(?:others?|rest)))|\sto\s+(?:the\s+)?[A-Z]\w*\W*\Z"
+)
 """Behind a subject that may be the other one of two: "Alice is shorter than Bob"."""
 _SHORT = 3
 """Words. So short a line is a name or a compound unless it holds one of ``_STATED_BY``."""
@@ -201,7 +204,7 @@ def states(text: str, reference: str) -> bool | None:
         said := re.search(rf"{_IS}{re.escape(reference)}{_END}", text)
     ):
         return not text[: said.start()].endswith(("不", "不是"))
-    wanted = _STOPS.sub("m", reference).strip(" .\"'")
+    wanted = _ARTICLE.sub("", _STOPS.sub("m", reference).strip(" .\"'"))
     if len(wanted) < 2:
         return False
     words = _pattern(wanted)

@@ -84,7 +84,10 @@ _LONGEST_TAIL = 1_000
 _MOST_TAILS = 6
 _LAST_CHARACTERS = 100
 """Characters at the end of a line that are searched first for its last sentence."""
-_STOP = re.compile(r"[.!?][\"')\]*]*\s+(?=\S)")
+_STOP = re.compile(
+    "(?:[.!?][\"')\\]*]*|[\u263a\u2764\u2728\u2b50\U0001f000-\U0001faff]+)\\s+(?=\\S)"
+)
+"""The end of a sentence: a stop, or a picture."""
 
 
 def without_preamble(text: str) -> str:

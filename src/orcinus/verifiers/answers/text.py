@@ -147,7 +147,8 @@ _OPEN_CLAUSE = re.compile(
     r"|these|be|"
     r"will|would|can|could|should|gives?|let|than|into|per|but|when|where|while|also|need|needs"
     r"|get|"
-    r"equals?|plus|minus|times|not)\s*\Z"
+    r"equals?|plus|minus|times|not|about|around|approximately|roughly|nearly|almost|each|every|my"
+    r"|your|our|through|during|between|very|such|whose|they|he|she)\s*\Z"
 )
 """What no finished sentence ends with. Only lower-case words: "I" and "A" may be answers."""
 _OPEN_FORMULA = re.compile(r"(?:[=/×÷^\\(,]|(?<=\s)\+|(?<=[\w)]\s)\*|(?<=\d)\*)\Z")
