@@ -128,9 +128,19 @@ def test_a_tail_changes_nothing_and_a_correction_counts(text: str) -> None:
         assert judge(f"{text}\n\n{fix}", "math", None, "7").value == 0.0, fix
 
 
+def by_library(text: str, reference: str) -> float | None:
+    """Return the verdict; ask again where a busy machine used up the library's time."""
+    for _ in range(30):
+        outcome = judge(text, "math", None, reference)
+        if "took too long" not in outcome.reason:
+            break
+        time.sleep(1)
+    return outcome.value
+
+
 def test_the_library_reads_what_no_rule_reads() -> None:
-    assert judge(r"\boxed{\int_0^1 x\,dx}", "math", None, r"\frac12").value == 1.0
-    assert judge(r"\boxed{\int_0^1 x\,dx}", "math", None, r"\frac13").value == 0.0
+    assert by_library(r"\boxed{\int_0^1 x\,dx}", r"\frac12") == 1.0
+    assert by_library(r"\boxed{\int_0^1 x\,dx}", r"\frac13") == 0.0
 
 
 def test_what_takes_the_library_too_long_has_no_verdict(capfd: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +150,7 @@ def test_what_takes_the_library_too_long_has_no_verdict(capfd: pytest.CaptureFix
     assert outcome.value is None
     assert "took too long" in outcome.reason
     assert time.monotonic() - start < 4
-    assert judge(r"\boxed{\sum_{k=1}^{4} k}", "math", None, "10").value == 1.0
+    assert by_library(r"\boxed{\sum_{k=1}^{4} k}", "10") == 1.0
     assert capfd.readouterr() == ("", "")
 
 

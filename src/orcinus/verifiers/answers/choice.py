@@ -404,12 +404,12 @@ _PLACES = ("first", "second", "third", "fourth", "fifth", "sixth")
 
 def _by_place(sentence: str, last: str) -> FoundAnswer | None:
     """Read an option that is named by its place among them."""
-    part = _PREFERENCE.split(sentence)[-1]
+    start = len(sentence) - len(_PREFERENCE.split(sentence)[-1])
     found = [
         match
-        for match in _BY_PLACE.finditer(part)
-        if not _DENIED_BEFORE.search(part, 0, match.start())
-        and not _DENIED_AFTER.match(part, match.end())
+        for match in _BY_PLACE.finditer(sentence, start)
+        if not _DENIED_BEFORE.search(sentence, 0, match.start())
+        and not _DENIED_AFTER.match(sentence, match.end())
     ]
     letters = {_letter_at(match, last) for match in found}
     letter = letters.pop() if len(letters) == 1 else None

@@ -162,7 +162,7 @@ _COMPARED = re.compile(
 )
 """Compares the number of the clause before: "75 points, 5 fewer than last time's 80"."""
 _GIVEN = re.compile(
-    r"\b(?:in|for|at|per|over|after|with|within|during|by|from|of|on|than|among|between"
+    r"\b(?:in|for|at|per|plus|minus|times|over|after|with|within|during|by|from|of|on|than|among|between"
     r"|every|each|against|under"
     r"|since|until|through|to|the|these|those|all|both|his|her|its|their|my|our|your"
     r"|other|first|last|next)"

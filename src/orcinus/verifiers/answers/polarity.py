@@ -223,7 +223,9 @@ def _judged(clause: str) -> str | None:
     if rest.startswith("that ") and words[0][0].endswith(("ible", "ely", "able")):
         return None  # "it is possible that they do not"
     verdict = "yes" if words[0]["true"] else "no"
-    return _OPPOSITE[verdict] if len(_DENIAL.findall(said)) % 2 else verdict
+    if len(_DENIAL.findall(said)) % 2 == 0:
+        return verdict
+    return None if words[0][0] == "untrue" else _OPPOSITE[verdict]  # "not untrue" leaves it open
 
 
 def _abroad(lower: str) -> str | None:
