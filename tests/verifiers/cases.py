@@ -26,7 +26,8 @@ RIGHT: dict[AnswerType, str] = {
 The letter of the right option, or its text.
 A letter and another option's text contradict each other: the letter counts.
 Two options are wrong, also when one of them is right. A letter that is no option is wrong.
-"The second option" names one, too. Of a listing that judges each option, the one called right counts.
+"The second option" names one, too. Of a listing that judges each
+option, the one called right counts.
 """,
     "number": """
 The same number: exactly, or within 1 part in 10,000 if the reference is no whole number.
