@@ -130,11 +130,11 @@ def test_a_tail_changes_nothing_and_a_correction_counts(text: str) -> None:
 
 def by_library(text: str, reference: str) -> float | None:
     """Return the verdict; ask again where a busy machine used up the library's time."""
+    outcome = judge(text, "math", None, reference)
     for _ in range(10):
-        outcome = judge(text, "math", None, reference)
-        if "took too long" not in outcome.reason:
-            break
-        time.sleep(1)
+        if "took too long" in outcome.reason:
+            time.sleep(1)
+            outcome = judge(text, "math", None, reference)
     return outcome.value
 
 
