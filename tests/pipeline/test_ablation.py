@@ -8,6 +8,7 @@ import yaml
 from tests.conftest import write_recipe
 from tests.pipeline.test_run import orcinus
 
+from orcinus.core.errors import ConfigError
 from orcinus.pipeline.ablation import BASE, arms_of, variant
 from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.reports.charts import differences
@@ -32,6 +33,35 @@ def test_the_arms_of_a_recipe(tmp_path: Path) -> None:
     made = variant(recipe, "prompt kept", arms["prompt kept"], 7)
     assert (made.name, made.seed, made.erase.mode) == ("small-prompt-kept-7", 7, "kept")
     assert made.assign == recipe.assign
+
+
+def test_a_recipe_names_arms_of_its_own(tmp_path: Path) -> None:
+    own = {"weighted": {"train": {"objective": {"name": "dft"}}, "rehearse": {"lessons": "right"}}}
+    recipe = load_recipe(write_recipe(tmp_path / "r.yaml", arms=own))
+    made = variant(recipe, "weighted", arms_of(recipe)["weighted"], 1)
+    assert (made.name, made.seed, made.arms) == ("small-weighted-1", 1, {})
+    assert made.train.objective.name == "dft"
+    assert made.train.stages == recipe.train.stages
+    assert made.rehearse is not None
+    assert made.evaluate.arms == ("after",)
+    assert variant(recipe, BASE, {}, 1).evaluate.arms == ("before", "after")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"tran": {}}, "arms.wrong: no section 'tran' can be changed"),
+        ({"train": {"objective": {"name": "rollout_adaptive"}}}, "the step rehearse makes"),
+        ({"train": {"stages": [{"epochs": 0}]}}, "arms.wrong.train.stages.0.epochs"),
+    ],
+)
+def test_a_wrong_arm_is_one_line_when_the_recipe_is_read(
+    tmp_path: Path, changes: object, says: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(write_recipe(tmp_path / "r.yaml", arms={"wrong": changes}))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow

@@ -3,11 +3,12 @@
     orcinus ablate recipe.yaml --seeds 3
     → best, fixed, random, prompt kept, no system message, unverified … in one table and one chart
 
-Every arm is the recipe with a few keys changed, run in a folder of its own. What arms have in
-common, such as the probe and the teacher's answers, is in the ledger and is paid for once.
+Every arm is the recipe with a few keys changed, run in a folder of its own. A recipe may name its
+own arms (``arms:``), which then take the place of the usual ones. What arms have in common, such as
+the probe and the teacher's answers, is in the ledger and is paid for once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from orcinus.core import stats
 from orcinus.core.errors import ConfigError
 from orcinus.core.files import write_atomically
 from orcinus.core.printing import markdown_text
+from orcinus.core.types import Judged
 from orcinus.evaluation.scores import read_scores
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.run import run_recipe
@@ -50,6 +52,10 @@ class ArmResult:
     """Paired test over items, each with its mean over seeds, after Holm's correction over arms."""
     answer_tokens: float
     """Mean tokens that the trained student writes in one answer."""
+    repaired: int
+    """Answers that are right and were wrong before training, over all seeds."""
+    lost: int
+    """Answers that are wrong and were right before training, over all seeds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +96,7 @@ def arms_of(recipe: Recipe) -> dict[str, dict[str, dict[str, Any]]]:
         }
         alone = last.model_copy(update={"name": "teacher only", "teachers": ("teacher",)})
         arms["teacher only"] = {"train": {"stages": (alone,)}}
-    return arms
+    return {**arms, **{name: dict(changes) for name, changes in recipe.arms.items()}}
 
 
 def variant(
@@ -112,11 +118,16 @@ def variant(
         seed: Seed of the run.
         tokens: Response tokens to learn from over all stages; None keeps the recipe's epochs.
     """
-    update: dict[str, Any] = {
-        section: getattr(recipe, section).model_copy(update=dict(keys))
-        for section, keys in changes.items()
-    }
-    evaluated = {BASE: ("before", "answer_only", "after"), ANSWERS_ONLY: ("answer_only",)}.get(
+    update: dict[str, Any] = {}
+    if name in recipe.arms:
+        recipe = recipe.as_arm(name)
+    else:
+        update = {
+            section: getattr(recipe, section).model_copy(update=dict(keys))
+            for section, keys in changes.items()
+        }
+    answers = () if recipe.arms else ("answer_only",)
+    evaluated = {BASE: ("before", *answers, "after"), ANSWERS_ONLY: ("answer_only",)}.get(
         name, ("after",)
     )
     update["evaluate"] = recipe.evaluate.model_copy(update={"arms": evaluated})
@@ -153,7 +164,8 @@ async def ablate(
         runtime: Where and how fast.
         progress: Receives how far it is.
         seeds: Seeds of whole runs, including how examples are split.
-        only: Names of arms to run beside the base; empty runs all.
+        only: Names of arms to run beside the base; empty runs those that the recipe names, or the
+            usual ones.
         equal: What every arm has the same number of: passes over its examples, or response tokens.
 
     Raises:
@@ -164,11 +176,13 @@ async def ablate(
     for name in only:
         if name not in arms:
             raise ConfigError(f"no arm named {name!r}; known: {', '.join(arms)}")
-    chosen = [name for name in arms if not only or name in only or name == BASE]
+    wanted = only or recipe.arms or arms
+    chosen = [name for name in arms if name in wanted or name == BASE]
     values: dict[str, dict[tuple[int, str, str], float]] = {name: {} for name in chosen}
     tokens: dict[str, list[int]] = {name: [] for name in chosen}
     untrained: list[float] = []
-    for seed in seeds:
+    before: dict[tuple[int, str, str], float] = {}
+    for number, seed in enumerate(seeds, 1):
         budget: int | None = None
         base_dir = runtime.workspace
         for name in chosen:
@@ -182,29 +196,41 @@ async def ablate(
                 )
             folder = finished_steps(run_dir, "evaluate")[0]
             asked = "answer_only" if name == ANSWERS_ONLY else "after"
-            for judged in tables.read_judged(folder / layout.attempts(asked)):
-                key = (seed, judged.attempt.task, judged.attempt.example_id)
+            for key, judged in _judged(folder / layout.attempts(asked), seed):
                 values[name][key] = judged.verdict.value or 0.0
                 tokens[name].append(judged.attempt.usage.tokens_out)
             if name == BASE:
                 base_dir = run_dir
+                for key, judged in _judged(folder / layout.attempts("before"), seed):
+                    before[key] = judged.verdict.value or 0.0
                 untrained.append(read_scores(folder).arms["before"].accuracy.macro.mean or 0.0)
                 budget = _learnt_tokens(run_dir) if equal == "tokens" else None
-    result = Ablation(
-        rows=tuple(_compare_arms(values, tokens, seeds)),
-        seeds=tuple(seeds),
-        items=len(values[BASE]) // len(seeds),
-        untrained=float(np.mean(untrained)),
-        equal=equal,
-    )
-    stem = f"{recipe.name}-ablation" + ("-equal-tokens" if equal == "tokens" else "")
+        result = Ablation(
+            rows=tuple(_compare_arms(values, before, tokens, seeds[:number])),
+            seeds=tuple(seeds[:number]),
+            items=len(values[BASE]) // number,
+            untrained=float(np.mean(untrained)),
+            equal=equal,
+        )
+        _write(recipe, result, runtime)
+    return result
+
+
+def _write(recipe: Recipe, result: Ablation, runtime: Runtime) -> None:
+    """Write what there is after a seed, as JSON, Markdown and a chart."""
+    stem = f"{recipe.name}-ablation" + ("-equal-tokens" if result.equal == "tokens" else "")
     for suffix, content in (
         ("json", orjson.dumps(result, option=orjson.OPT_INDENT_2)),
         ("md", markdown(result).encode()),
         ("svg", plot(result).encode()),
     ):
         write_atomically(runtime.workspace / f"{stem}.{suffix}", content)
-    return result
+
+
+def _judged(path: Path, seed: int) -> Iterator[tuple[tuple[int, str, str], Judged]]:
+    """Yield an evaluation's answers by seed, task and example."""
+    for judged in tables.read_judged(path):
+        yield (seed, judged.attempt.task, judged.attempt.example_id), judged
 
 
 def _learnt_tokens(run_dir: Path) -> int:
@@ -215,6 +241,7 @@ def _learnt_tokens(run_dir: Path) -> int:
 
 def _compare_arms(
     values: Mapping[str, Mapping[tuple[int, str, str], float]],
+    before: Mapping[tuple[int, str, str], float],
     tokens: Mapping[str, Sequence[int]],
     seeds: Sequence[int],
 ) -> Iterable[ArmResult]:
@@ -253,6 +280,8 @@ def _compare_arms(
             high=None if compared is None else compared.high,
             p_value=float(corrected[name]) if name in corrected else None,
             answer_tokens=float(np.mean(tokens[name])),
+            repaired=sum(value > before.get(key, value) for key, value in mine.items()),
+            lost=sum(value < before.get(key, value) for key, value in mine.items()),
         )
 
 
@@ -276,8 +305,8 @@ def markdown(result: Ablation) -> str:
         + ("number of response tokens." if result.equal == "tokens" else "number of examples."),
         "",
         "| arm | accuracy | by seed | against the recipe | 95 % interval | p (Holm) "
-        "| tokens per answer |",
-        "|---|---:|---|---:|---:|---:|---:|",
+        "| repaired | lost | tokens per answer |",
+        "|---|---:|---|---:|---:|---:|---:|---:|---:|",
     ]
     for row in sorted(result.rows, key=lambda row: -row.mean):
         by_seed = ", ".join(percent(value, 0) for value in row.by_seed)
@@ -288,7 +317,8 @@ def markdown(result: Ablation) -> str:
         lines.append(
             f"| {markdown_text(row.arm)} | {percent(row.mean)} | {by_seed} | {against} "
             f"| {interval} "
-            f"| {chance(row.p_value)} | {row.answer_tokens:.0f} |"
+            f"| {chance(row.p_value)} | {row.repaired:,} | {row.lost:,} "
+            f"| {row.answer_tokens:.0f} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -17,7 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from orcinus.core.config import Config
 from orcinus.core.fingerprint import fingerprint
@@ -171,6 +178,9 @@ class Recipe(Config):
     """What the report shows."""
     budget: BudgetConfig = BudgetConfig()
     """A hard cap on spending."""
+    arms: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    """Variants of the recipe that ``orcinus ablate`` compares with it, by name. Each has the keys
+    that it changes, by section: ``dft: {train: {objective: {name: dft}}}``."""
 
     @model_validator(mode="before")
     @classmethod
@@ -220,6 +230,21 @@ class Recipe(Config):
             if problem := rule(self):
                 raise ValueError(problem)
         return self
+
+    def as_arm(self, name: str) -> "Recipe":
+        """Return the recipe of one of its ``arms``.
+
+        Raises:
+            ValueError: The arm's keys do not make a recipe.
+        """
+        changed: dict[str, Any] = {}
+        for section, keys in self.arms[name].items():
+            if section not in Recipe.model_fields or section in ("arms", "name", "seed"):
+                raise ValueError(f"arms.{name}: no section {section!r} can be changed")
+            now = getattr(self, section)
+            merged = isinstance(now, Config) and isinstance(keys, Mapping)
+            changed[section] = {**now.model_dump(), **keys} if merged else keys
+        return Recipe.model_validate({**dict(self), "arms": {}, **changed})
 
     def roles(self, base: Path) -> Roles:
         """Return the models by role; ``base`` is the recipe's own folder."""
@@ -379,6 +404,19 @@ def _objective_has_its_numbers(recipe: Recipe) -> str | None:
     )
 
 
+def _arms_are_recipes(recipe: Recipe) -> str | None:
+    for name in recipe.arms:
+        try:
+            recipe.as_arm(name)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(["arms", name, *map(str, first["loc"])])
+            return f"{where}: {first['msg'].removeprefix('Value error, ')}"
+        except ValueError as error:
+            return str(error)
+    return None
+
+
 RULES: tuple[Callable[[Recipe], str | None], ...] = (
     _student_can_be_trained,
     _prices_are_known,
@@ -389,6 +427,7 @@ RULES: tuple[Callable[[Recipe], str | None], ...] = (
     _answered_rows_keep_their_strategy,
     _answers_come_from_files,
     _objective_has_its_numbers,
+    _arms_are_recipes,
 )
 """In the order in which they are checked; a recipe is refused for the first that it breaks."""
 
