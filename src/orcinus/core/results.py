@@ -20,6 +20,7 @@ ARMS = {
     "prompted": "student before, prompted with its best strategy",
     "answer_only": "student trained on answers only",
     "after": "student trained on explanations",
+    "after_prompted": "student after, prompted with its best strategy",
     "teacher": "teacher",
 }
 """The arms of a run's evaluation, with their names for a reader."""

@@ -45,8 +45,8 @@ from orcinus.strategies.prompts import chosen_strategy, erased_strategy, request
 from orcinus.verifiers.measure import measure
 
 VERSION = 2
-Arm = Literal["before", "prompted", "answer_only", "after", "teacher"]
-PROMPTED: tuple[Arm, ...] = ("prompted", "teacher")
+Arm = Literal["before", "prompted", "answer_only", "after", "after_prompted", "teacher"]
+PROMPTED: tuple[Arm, ...] = ("prompted", "after_prompted", "teacher")
 """Arms that are asked under the assigned strategy; the others under the erased message."""
 RETENTION_ARMS: tuple[Arm, Arm] = ("before", "after")
 """Arms that are asked the retention tasks."""
@@ -57,8 +57,9 @@ class EvaluateConfig(Config):
 
     arms: tuple[Arm, ...] = ("before", "prompted", "answer_only", "after", "teacher")
     """before: the untrained student; prompted: the same under its best strategy;
-    answer_only: trained on bare answers; after: trained on explanations;
-    teacher: under the assigned strategy."""
+    answer_only: trained on bare answers; after: trained on explanations; after_prompted: the same
+    under its best strategy, to see whether the message still helps; teacher: under the assigned
+    strategy."""
     per_task: int | None = Field(default=None, ge=1)
     """Questions of each held-out and retention task, drawn by hash; None asks all."""
     sampling: SamplingConfig = SamplingConfig()
@@ -214,7 +215,8 @@ class _Asker:
             return self.context.completer("teacher")
         if arm in ("before", "prompted"):
             return self.context.completer("student")
-        trained = self.context.inputs["train" if arm == "after" else "train_answer_only"]
+        role = "train_answer_only" if arm == "answer_only" else "train"
+        trained = self.context.inputs[role]
         return self.context.completer("student", trained)
 
     async def ask(

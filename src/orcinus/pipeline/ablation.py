@@ -182,6 +182,7 @@ async def ablate(
     tokens: dict[str, list[int]] = {name: [] for name in chosen}
     untrained: list[float] = []
     before: dict[tuple[int, str, str], float] = {}
+    results: list[Ablation] = []
     for number, seed in enumerate(seeds, 1):
         budget: int | None = None
         base_dir = runtime.workspace
@@ -205,15 +206,16 @@ async def ablate(
                     before[key] = judged.verdict.value or 0.0
                 untrained.append(read_scores(folder).arms["before"].accuracy.macro.mean or 0.0)
                 budget = _learnt_tokens(run_dir) if equal == "tokens" else None
-        result = Ablation(
+        found = Ablation(
             rows=tuple(_compare_arms(values, before, tokens, seeds[:number])),
             seeds=tuple(seeds[:number]),
             items=len(values[BASE]) // number,
             untrained=float(np.mean(untrained)),
             equal=equal,
         )
-        _write(recipe, result, runtime)
-    return result
+        _write(recipe, found, runtime)
+        results.append(found)
+    return results[-1]
 
 
 def _write(recipe: Recipe, result: Ablation, runtime: Runtime) -> None:

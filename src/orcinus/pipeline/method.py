@@ -95,11 +95,14 @@ def steps_of(recipe: Recipe, base: Path, *, until: str | None = None) -> list[St
     to_evaluate = {"sample": sampled, "assign": assigned, **made}
     to_report["erase"] = erased
     trained = None
-    if "after" in recipe.evaluate.arms or recipe.retention or until == "train":
-        trained = to_evaluate["train"] = build.train(erased, sampled, made, "explanation")
+    asked = {"after", "after_prompted"} & set(recipe.evaluate.arms)
+    if asked or recipe.retention or until == "train":
+        trained = to_evaluate["train"] = build.train(erased, sampled, assigned, made, "explanation")
     if "answer_only" in recipe.evaluate.arms:
         answers = build.erase(to_erase, "answer_only")
-        trained_answers = build.train(answers, sampled, made, "answer_only", match=trained)
+        trained_answers = build.train(
+            answers, sampled, assigned, made, "answer_only", match=trained
+        )
         to_evaluate["train_answer_only"] = trained_answers
         to_report |= {"erase_answer_only": answers, "train_answer_only": trained_answers}
     if assigned is not chosen:
@@ -426,6 +429,7 @@ class _Builder:
         self,
         erased: Step,
         sampled: Step,
+        assigned: Step,
         made: Mapping[str, Step],
         content: Content,
         *,
@@ -445,18 +449,25 @@ class _Builder:
             inputs["sample"] = sampled
         if any(stage.on_policy is not None for stage in config.stages):
             settings["on_policy"] = [
-                None
-                if stage.on_policy is None
-                else local_identity(stage.on_policy.teacher, self._base)
+                local_identity(stage.on_policy.teacher, self._base)
+                if stage.on_policy is not None and isinstance(stage.on_policy.teacher, LocalConfig)
+                else None
                 for stage in config.stages
             ]
+        if config.reads_strategies:
+            settings["strategies"] = self._texts
+            inputs |= {"sample": sampled, "assign": assigned}
         return self._step(
             _name_for_content("train", content),
             train.VERSION,
             settings,
             inputs,
             lambda context: train.train(
-                config.at(self._base), self._student_at(context), generic, context
+                config.at(self._base),
+                self._student_at(context),
+                generic,
+                context,
+                strategies=self._known_strategies(context),
             ),
             lambda context: train.requests(config, generic, context),
         )

@@ -36,6 +36,7 @@ COLOURS: Mapping[str, str] = {
     "prompted": "#b7791f",
     "answer_only": "#b83280",
     "after": "#0e7490",
+    "after_prompted": "#5b7a1f",
     "teacher": "#4a5568",
 }
 """The page's variables with their light values. Each value must occur once, to be replaced."""

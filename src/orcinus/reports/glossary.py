@@ -25,6 +25,7 @@ TERMS: Mapping[str, str] = {
     "detectable loss": "The smallest loss that this many questions find with a probability of 80 "
     "%.",
     "explanations": "The student trained on the teacher's explanations: the result of the run.",
+    "explanations, prompted": "The same student with the instruction of its best strategy again.",
     "first loss": "Mean loss over the first tenth of the optimizer steps.",
     "group": "Questions that share one choice of strategy: a task, a category or a cluster.",
     "held-out": "Questions that were kept apart from the start. No model learned from them.",

@@ -35,6 +35,7 @@ SHORT = {
     "prompted": "before, prompted",
     "answer_only": "answers only",
     "after": "explanations",
+    "after_prompted": "explanations, prompted",
     "teacher": "teacher",
 }
 """A short name for each arm, for the heads of tables."""

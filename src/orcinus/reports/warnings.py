@@ -57,6 +57,7 @@ def warnings_with_topics(
     evaluated = steps["evaluate"]["config"]
     yield from about("How sure the figures are", _too_little_to_conclude(scores.arms.get("after")))
     yield from about("How sure the figures are", _worse_on_a_task(scores))
+    yield from about("How the strategies were chosen", _message_hurts(scores))
     found = (_answers_not_found, _answers_in_doubt)
     yield from about(
         "How answers were found and judged", chain.from_iterable(say(scores) for say in found)
@@ -154,10 +155,22 @@ def _too_little_to_conclude(after: ArmScore | None) -> Iterator[str]:
 
 def _worse_on_a_task(scores: Scores) -> Iterator[str]:
     for row in scores.comparisons:
-        if row.task is not None and row.b != "teacher" and row.outcome == "worse":
+        others = row.b not in ("teacher", "after_prompted")
+        if row.task is not None and others and row.outcome == "worse":
             yield (
                 f"On {row.task}, training made the student worse than the {ARMS[row.b]} by "
                 f"{points(-row.difference)[1:]} points (p after Holm {p_value(row.p_holm)})."
+            )
+
+
+def _message_hurts(scores: Scores) -> Iterator[str]:
+    """Say that the strategy's message, which helped before training, hurts after it."""
+    for row in scores.comparisons:
+        if row.task is None and row.b == "after_prompted" and row.outcome == "better":
+            yield (
+                "Asked under its best strategy's message, the trained student is worse by "
+                f"{points(row.difference)[1:]} points than under the erased one: it has unlearned "
+                "to follow the message. Try erase: {keep_probability: 0.2}, or leave it out."
             )
 
 

@@ -46,7 +46,7 @@ def check_training(config: TrainConfig, student: LocalConfig, device: str) -> li
     notes += _check_model(model, config, device)
     del model
     for stage in config.stages:
-        if stage.on_policy is not None:
+        if stage.on_policy is not None and isinstance(stage.on_policy.teacher, LocalConfig):
             teacher, its_tokenizer = load_for_training(stage.on_policy.teacher, frozen=True)
             check_vocabulary(tokenizer, its_tokenizer)
             notes += _check_model(teacher.requires_grad_(False), config, device)

@@ -8,7 +8,7 @@ interrupted one resumes from its last checkpoint.
 
 import inspect
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -36,6 +36,7 @@ from orcinus.training.distributed import processes
 from orcinus.training.job import TrainJob
 from orcinus.training.objectives.interface import MEASURED, Objective
 from orcinus.training.on_policy import on_policy_trainer
+from orcinus.training.questions import by_prompt
 from orcinus.training.reference import with_reference
 from orcinus.training.schedule import learning_rate, schedule
 from orcinus.training.stages import lessons_of_stage, repeats
@@ -148,15 +149,32 @@ def _learn_stage(
         _stage_settings(job, place, tokenized, objective, _width(model)),
         out,
         progress,
-        LessonTrainer
-        if stage.on_policy is None
-        else on_policy_trainer(stage.on_policy, model, chat),
+        _trainer_of(job, stage, tokenized, model, chat, source),
         stop,
     )
     if processes.is_first():
         save_student(model, tokenizer, source, out, gathered)
         shutil.rmtree(work_folder(out))
     return _summarize(result, tokenized)
+
+
+def _trainer_of(
+    job: TrainJob,
+    stage: StageConfig,
+    tokenized: TokenizedLessons,
+    model: Any,
+    chat: Chat,
+    source: LocalConfig,
+) -> Callable[..., LessonTrainer]:
+    """Return what makes the Trainer of a stage."""
+    if stage.on_policy is None:
+        return LessonTrainer
+    told = None
+    if stage.on_policy.under == "assigned":
+        if job.prompted is None:
+            raise ConfigError("train: the job has no table of prompted lessons (under: assigned)")
+        told = by_prompt(tokenized, job.prompted, lambda lesson: chat.prompt(lesson.messages))
+    return on_policy_trainer(stage.on_policy, model, chat, source, told)
 
 
 def _stage_settings(

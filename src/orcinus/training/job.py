@@ -37,6 +37,9 @@ class TrainJob(Config):
     first: int = 0
     """Place of the first stage to learn, from 0; ``student`` has learnt those before it."""
 
+    prompted: Path | None = None
+    """A table of the same lessons with the messages of their strategies, for stages whose teacher
+    reads these; None where there is none."""
     modules: Path | None = None
     """Folder of the recipe, whose modules an objective may name; None where there is none."""
 

@@ -2,6 +2,9 @@
 
     lesson's prompt ──student, sampled──► response ──teacher──► reverse_kl over its tokens
 
+In on-policy erasing the teacher is the student itself, frozen, and reads the question under the
+strategy's message, which the student does not see: it learns to do without the message.
+
 The student is taught where it goes, not where the teacher would have gone, and on every token
 instead of on the answer alone. The objective needs the teacher's probabilities, so both are models
 on this machine with one vocabulary. Packing, checkpoints and LoRA are as in training on lessons.
@@ -18,45 +21,88 @@ import torch
 from transformers import GenerationConfig
 
 from orcinus.core.errors import ConfigError
+from orcinus.core.fingerprint import stable_fraction
 from orcinus.models.local.chat_format import Chat
+from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.huggingface import stop_tokens
 from orcinus.training.batches import collate
 from orcinus.training.checkpoints import load_for_training
 from orcinus.training.config import OnPolicyConfig
 from orcinus.training.forward import head_of, predictor_states, unwrap_peft
+from orcinus.training.objectives import find_objective
 from orcinus.training.objectives.interface import Predictions
 from orcinus.training.paths import own_attention
+from orcinus.training.questions import prompt_key
 from orcinus.training.trainer import LessonTrainer
+
+FORWARD_KL = find_objective("mixed_kl", {"beta": 0.0})
+"""What the student learns from the teacher's own responses."""
 
 
 def on_policy_trainer(
-    config: OnPolicyConfig, student: Any, chat: Chat
+    config: OnPolicyConfig,
+    student: Any,
+    chat: Chat,
+    source: LocalConfig,
+    told: Mapping[bytes, list[int]] | None = None,
 ) -> Callable[..., LessonTrainer]:
     """Return what makes the Trainer of an on-policy stage; loads the teacher.
+
+    Args:
+        config: The stage's settings.
+        student: The model to train.
+        chat: Its chat format.
+        source: Where it was read from: a frozen copy is its own teacher.
+        told: By the tokens of a prompt those of the prompt that the teacher reads in its place;
+            None lets it read the student's.
 
     Raises:
         ConfigError: The teacher cannot be loaded, or its vocabulary is not the student's.
     """
-    teacher, tokenizer = load_for_training(config.teacher, frozen=True)
+    where = source if config.teacher == "self" else config.teacher
+    teacher, tokenizer = load_for_training(where, frozen=True)
     check_vocabulary(chat.tokenizer, tokenizer)
+    return partial(
+        OnPolicyTrainer,
+        teacher=teacher,
+        generation=generation_of(config.max_tokens, config.temperature, student, chat),
+        own=config.own,
+        told=told,
+    )
+
+
+def generation_of(max_tokens: int, temperature: float, student: Any, chat: Chat) -> Any:
+    """Return how a student in training writes."""
     stops = sorted(stop_tokens(student, chat))
-    generation: Any = GenerationConfig(  # type: ignore[no-untyped-call]
-        do_sample=config.temperature > 0,
-        temperature=config.temperature or None,
-        max_new_tokens=config.max_tokens,
+    return GenerationConfig(  # type: ignore[no-untyped-call]
+        do_sample=temperature > 0,
+        temperature=temperature or None,
+        max_new_tokens=max_tokens,
         eos_token_id=stops,
         pad_token_id=stops[0] if stops else 0,  # before prompts it is masked, behind ends cut off
     )
-    return partial(OnPolicyTrainer, teacher=teacher, generation=generation)
 
 
 class OnPolicyTrainer(LessonTrainer):
-    """The Trainer whose batches are prompts: the student writes new responses in every step."""
+    """The Trainer whose batches are prompts: new responses are written in every step.
 
-    def __init__(self, *, teacher: Any, generation: Any, **arguments: Any) -> None:
+    A batch is written by the student, or, of a share ``1 − own``, by the teacher. The student
+    learns the teacher's responses by the forward divergence, whatever the objective.
+    """
+
+    def __init__(
+        self,
+        *,
+        teacher: Any,
+        generation: Any,
+        own: float = 1.0,
+        told: Mapping[bytes, list[int]] | None = None,
+        **arguments: Any,
+    ) -> None:
         super().__init__(**arguments)
         self._teacher = teacher.to(self.args.device).eval().requires_grad_(False)
-        self._generation = generation
+        self._generation, self._own, self._told = generation, own, told
+        self._on_own_answers = self._objective
 
     def compute_loss(
         self,
@@ -69,33 +115,48 @@ class OnPolicyTrainer(LessonTrainer):
 
         How many tokens the whole global batch will have is not known before all of it is written.
         """
-        batch = self._prepare_inputs(collate(self._write_responses(inputs)))
+        prompts = split_prompts(inputs)
+        told = [self._told_prompt(prompt) for prompt in prompts]
+        own = self._own == 1 or self._is_own(self.state.global_step)
+        writer, asked = (self.model, prompts) if own else (self._teacher, told)
+        responses = write_responses(unwrap_peft(writer), asked, self._generation)
+        self._objective = self._on_own_answers if own else FORWARD_KL
+        batch, seen = (
+            self._prepare_inputs(collate(list(map(packed_row, read, responses))))
+            for read in (prompts, told)
+        )
         with torch.no_grad():
-            states_ND = predictor_states(self._teacher, batch)
+            states_ND = predictor_states(self._teacher, seen)
         teacher = Predictions(states_ND, head_of(self._teacher))
         out = self.objective_loss(model, batch, teacher)
         count = len(batch["response"]) * self.args.gradient_accumulation_steps
         loss = out["loss"] / count
         return (loss, out) if return_outputs else loss
 
-    def _write_responses(self, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return a micro-batch's prompts as packed rows, each with a response of the student."""
-        prompts = _split_prompts(inputs)
-        width = max(len(prompt) for prompt in prompts)
-        pad = self._generation.pad_token_id
-        ids = torch.full((len(prompts), width), pad, device=prompts[0].device)
-        mask = torch.zeros_like(ids)
-        for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = prompt
-            mask[row, width - len(prompt) :] = 1
-        with _generating(unwrap_peft(self.model)) as student:
-            written = student.generate(
-                input_ids=ids, attention_mask=mask, generation_config=self._generation
-            )[:, width:]
-        return [
-            _packed_row(prompt, response, self._generation.eos_token_id)
-            for prompt, response in zip(prompts, written, strict=True)
+    def _is_own(self, optimizer_step: int) -> bool:
+        """Return True where the student writes; a resumed stage draws the same."""
+        return stable_fraction("own", str(self.args.seed), str(optimizer_step)) < self._own
+
+    def _told_prompt(self, prompt: torch.Tensor) -> torch.Tensor:
+        """Return the prompt that the teacher reads in place of the student's."""
+        if self._told is None:
+            return prompt
+        return prompt.new_tensor(self._told[prompt_key(prompt)])
+
+
+def write_responses(model: Any, prompts: list[torch.Tensor], generation: Any) -> list[torch.Tensor]:
+    """Return a response of ``model`` to each prompt, up to and with the end of its turn."""
+    width = max(len(prompt) for prompt in prompts)
+    ids = torch.full((len(prompts), width), generation.pad_token_id, device=prompts[0].device)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = prompt
+        mask[row, width - len(prompt) :] = 1
+    with _generating(model) as writer:
+        written = writer.generate(input_ids=ids, attention_mask=mask, generation_config=generation)[
+            :, width:
         ]
+    return [_to_its_end(response, generation.eos_token_id) for response in written]
 
 
 @contextmanager
@@ -110,7 +171,7 @@ def _generating(model: Any) -> Iterator[Any]:
         model.train(training)  # predictor_states gives the model back its attention for rows
 
 
-def _split_prompts(inputs: Mapping[str, Any]) -> list[torch.Tensor]:
+def split_prompts(inputs: Mapping[str, Any]) -> list[torch.Tensor]:
     """Return the tokens of each prompt of a packed batch."""
     tokens_T = inputs["input_ids"][0]
     prompts, start = [], 0
@@ -120,12 +181,16 @@ def _split_prompts(inputs: Mapping[str, Any]) -> list[torch.Tensor]:
     return prompts
 
 
-def _packed_row(prompt: torch.Tensor, response: torch.Tensor, end_ids: list[int]) -> dict[str, Any]:
-    """Return a prompt and its response up to the end of the turn, as a packed row of one lesson."""
+def _to_its_end(response: torch.Tensor, end_ids: list[int]) -> torch.Tensor:
     ends = torch.isin(response, torch.tensor(end_ids, device=response.device)).nonzero()
-    length = int(ends[0, 0]) + 1 if len(ends) else len(response)
-    tokens = torch.cat([prompt, response[:length]]).cpu().numpy()
-    return {"tokens": tokens, "units": [(len(prompt), length)], "weights": [1.0], "evidence": {}}
+    return response[: int(ends[0, 0]) + 1] if len(ends) else response
+
+
+def packed_row(prompt: torch.Tensor, response: torch.Tensor) -> dict[str, Any]:
+    """Return a prompt and its response as a packed row of one lesson."""
+    tokens = torch.cat([prompt, response]).cpu().numpy()
+    units = [(len(prompt), len(response))]
+    return {"tokens": tokens, "units": units, "weights": [1.0], "evidence": {}}
 
 
 def check_vocabulary(student: Any, teacher: Any) -> None:

@@ -10,7 +10,7 @@ stage learns, short trials decide before the stage is trained: see ``mix.py``.
 import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
@@ -18,12 +18,13 @@ from typing import Any
 
 from orcinus.core.errors import MissingExtraError
 from orcinus.core.registry import current_folder
-from orcinus.core.types import Request
+from orcinus.core.types import Request, Strategy
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.trained import write_trained
-from orcinus.runs import layout
+from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, Runtime, StepContext
 from orcinus.runs.folders import summary_of
+from orcinus.strategies.prompts import ask, chosen_strategy
 from orcinus.training.config import MixConfig, TrainConfig
 from orcinus.training.distributed.launch import launch
 from orcinus.training.job import TrainJob
@@ -34,7 +35,12 @@ VERSION = 2
 
 
 async def train(
-    config: TrainConfig, student: LocalConfig, generic: str, context: StepContext
+    config: TrainConfig,
+    student: LocalConfig,
+    generic: str,
+    context: StepContext,
+    *,
+    strategies: tuple[Strategy, ...] = (),
 ) -> dict[str, Any]:
     """Train ``student`` on the lessons of ``erase``.
 
@@ -45,6 +51,9 @@ async def train(
             trained student's folder carries it.
         context: With the input ``erase``, and ``sample`` where a share is to be chosen. An input
             ``train``, a finished training, sets the number of optimizer steps of each stage.
+            Inputs ``sample`` and ``assign`` give the strategies' messages where a teacher reads
+            them.
+        strategies: The recipe's, and the skills that were written for it.
 
     Returns:
         ``model``: the folder of the last stage; ``stages``: what each did; ``mix``: the shares that
@@ -58,6 +67,9 @@ async def train(
     job = job_of(
         config, student, context.inputs["erase"], context.out, context.seed, context.runtime
     ).model_copy(update={"steps": _steps_to_match(config, context)})
+    if config.reads_strategies:
+        await asyncio.to_thread(_write_prompted, job.lessons, strategies, context)
+        job = job.model_copy(update={"prompted": (context.out / layout.PROMPTED).resolve()})
     choices = []
     for place, mix in config.open_mixes.items():
         choice = await _choose_share(job, place, mix, generic, context)
@@ -66,6 +78,24 @@ async def train(
     done = await run_job(job, context)
     await asyncio.to_thread(write_trained, context.out / done["model"], generic)
     return {**done, "mix": choices} if choices else done
+
+
+def _write_prompted(lessons: Path, strategies: tuple[Strategy, ...], context: StepContext) -> None:
+    """Write the lessons with the messages that ask their questions under the assigned strategies.
+
+    A lesson whose question has no strategy keeps its own messages.
+    """
+    strategy_of = chosen_strategy(strategies, context.inputs["assign"])
+    examples = tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "teach")
+    told = {
+        (example.task, example.id): ask(example, strategy, seed=context.seed)
+        for example in examples
+        if (strategy := strategy_of(example)) is not None
+    }
+    with tables.TableWriter(context.out / layout.PROMPTED, tables.LESSONS) as writer:
+        for lesson in tables.read_lessons(lessons):
+            messages = told.get((lesson.task, lesson.example_id), lesson.messages)
+            writer.write(tables.lesson_row(replace(lesson, messages=messages)))
 
 
 def requests(config: TrainConfig, generic: str, context: StepContext) -> list[Asking]:

@@ -21,6 +21,7 @@ from orcinus.training.objectives import (
     answer_upweight,
     dft,
     lesson_weight,
+    mixed_kl,
     plain,
     reverse_kl,
     rollout_adaptive,
@@ -50,6 +51,7 @@ BUILT_IN: Mapping[str, Callable[..., LossOutput]] = {
     "answer_upweight": answer_upweight.loss,
     "dft": dft.loss,
     "rollout_adaptive": rollout_adaptive.loss,
+    "mixed_kl": mixed_kl.loss,
     "reverse_kl": reverse_kl.loss,
 }
 NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
