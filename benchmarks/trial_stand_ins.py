@@ -33,7 +33,8 @@ from scipy.stats import spearmanr
 from orcinus.core.types import Attempt, Example, Lesson, Message, Request, Sampling
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
-from orcinus.models.local.huggingface import LocalModel, load
+from orcinus.models.local.huggingface import LocalModel
+from orcinus.models.local.loading import load
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.runs import layout, tables

@@ -49,6 +49,31 @@ def test_importing_orcinus_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_neither_a_plan_nor_a_finished_run_imports_torch_or_scipy(
+    tmp_path: Path, tiny_student: Path
+) -> None:
+    """They take seconds to import, and neither command computes with them."""
+    student = {"kind": "local", "path": str(tiny_student)}
+    write_recipe(tmp_path / "small.yaml", student=student)
+    script = """if True:
+        import sys, orcinus
+        orcinus.run("small.yaml", until="sample")  # the second process finds it finished
+        print(orcinus.plan("small.yaml").calls)
+        print({name.split(".")[0] for name in sys.modules} & {"torch", "transformers", "scipy"})
+    """
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=tmp_path,
+        )
+        calls, imported = done.stdout.split(maxsplit=1)
+        assert int(calls) > 100
+        assert imported.strip() == "set()"
+
+
 def recipe_data(tmp_path: Path, **changes: Any) -> dict[str, Any]:
     path = write_recipe(tmp_path / "small.yaml", **changes)
     data: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -157,20 +157,22 @@ def requests(
             prompted arms count as asked under the longest strategy.
     """
     asker = _Asker(config=config, strategies=strategies, generic=generic, context=context)
-    arms: list[tuple[Arm, Split]] = [(arm, "held_out") for arm in config.arms]
-    arms += [(arm, "retention") for arm in RETENTION_ARMS]
+    held_out = list(chosen(config, context))
+    retained = list(chosen(config, context, "retention"))
+    arms: list[tuple[Arm, list[Example]]] = [(arm, held_out) for arm in config.arms]
+    arms += [(arm, retained) for arm in RETENTION_ARMS]
     askings = [
         Asking(
             role="teacher" if arm == "teacher" else "student",
-            requests=asker.requests(arm, chosen(config, context, split)),
+            requests=asker.requests(arm, examples),
             exact=arm in PROMPTED and "assign" in context.inputs,
         )
-        for arm, split in arms
+        for arm, examples in arms
     ]
     if config.pairwise is not None:
         compared = pairwise_requests(
             config.pairwise,
-            chosen(config, context),
+            held_out,
             config.arms,
             config.sampling.max_tokens,
             context,

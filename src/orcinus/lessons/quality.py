@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array, hstack
 
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.stats.ranking import Area, auc
@@ -187,6 +186,8 @@ def split_ratings(ratings: Sequence[float]) -> Bools | None:
 
 def _counts(texts: Sequence[str]) -> Any:
     """Return the (texts, slots) counts of each word and each pair of words."""
+    from scipy.sparse import csr_array, hstack
+
     parts = []
     for n in (1, 2):
         grams = ngrams(texts, n)
@@ -199,6 +200,8 @@ def _counts(texts: Sequence[str]) -> Any:
 
 def _weighted(counts: Any, rarity: F64) -> Any:
     """Weight counts by TF-IDF with sublinear counts, and scale each text to length one."""
+    from scipy.sparse import csr_array
+
     values = (1 + np.log(counts.data)) * rarity[counts.indices]
     rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
     lengths = np.sqrt(np.bincount(rows, values**2, minlength=counts.shape[0]))

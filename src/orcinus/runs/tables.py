@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +21,6 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from orcinus.core.errors import StoreError
@@ -284,7 +284,9 @@ def rows_where(
 
 @lru_cache(maxsize=CACHED_COLUMNS)
 def _column(path: Path, column: str, stamp: int, size: int) -> pa.ChunkedArray:
-    return ds.dataset(path).to_table(columns=[column])[column]
+    # Not `pyarrow.dataset`: it imports pandas where that is installed, half a second.
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=[column])[column]
 
 
 def rows_at(
@@ -374,10 +376,46 @@ def example_of(row: Mapping[str, Any]) -> Example:
 
 
 def read_examples(path: Path, split: Split | None = None) -> Iterator[Example]:
-    """Read the examples of a table, or those of one split."""
-    for batch in read_batches(path):
-        chosen = batch if split is None else batch.filter(pc.equal(batch["split"], split))
-        yield from map(example_of, chosen.to_pylist())
+    """Read the examples of a table, or those of one split.
+
+    Row groups without an example of the split are skipped.
+    """
+    try:
+        file = pq.ParquetFile(path, pre_buffer=False)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
+    with file:
+        for group in range(file.num_row_groups):
+            chosen = None
+            if split is not None:
+                chosen = pc.equal(file.read_row_group(group, ["split"])["split"], split)
+                if not pc.any(chosen).as_py():
+                    continue
+            table = file.read_row_group(group)
+            yield from _examples_in(table if chosen is None else table.filter(chosen))
+
+
+def _examples_in(table: pa.Table) -> Iterator[Example]:
+    """Yield the examples of ``EXAMPLES`` rows; by column, which takes half the time of by row."""
+    ids, tasks, prompts, answer_types, references, metas = (
+        table[name].to_numpy().tolist()
+        for name in ("id", "task", "prompt", "answer_type", "reference", "meta")
+    )
+    options = table["choices"]
+    lists = repeat(None, len(table))
+    if options.null_count < len(table):
+        lists = iter(options.to_pylist())
+    columns = (ids, tasks, prompts, answer_types, lists, references, metas)
+    for name, task, prompt, answer_type, choices, reference, meta in zip(*columns, strict=True):
+        yield Example(
+            id=name,
+            task=task,
+            prompt=prompt,
+            answer_type=answer_type,
+            choices=_tuple_or_text(choices),
+            reference=_tuple_or_text(orjson.loads(reference)),
+            meta=orjson.loads(meta),
+        )
 
 
 def judged_row(judged: Judged) -> dict[str, Any]:

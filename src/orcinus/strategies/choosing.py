@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 Array = NDArray[np.float64]
 
@@ -241,6 +240,8 @@ def chance_to_beat(belief: Belief, first: NDArray[np.int64], second: NDArray[np.
 
     One half where both are the same.
     """
+    from scipy.special import ndtr
+
     g = np.arange(len(belief.groups))
     lead = belief.mean[g, first] - belief.mean[g, second]
     variance = (

@@ -9,14 +9,15 @@ The number of clusters is given, or it is the one with the best mean silhouette 
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
-from scipy.sparse.linalg import svds
 
 from orcinus.core.types import Example
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -50,6 +51,8 @@ class Clusters:
             most: The largest number that may be picked.
             seed: Of samples and starts.
         """
+        from scipy.sparse.linalg import svds
+
         random = np.random.default_rng(seed)
         places = np.sort(random.permutation(len(texts))[:FITTED_ON])
         fitted = [texts[place] for place in places]
@@ -92,12 +95,12 @@ class Clusters:
         names = list(self._vocabulary)
         return [names[at] for at in np.argsort(-weights, kind="stable")[:count]]
 
-    def _weigh(self, counts: csr_array) -> csr_array:
+    def _weigh(self, counts: "csr_array") -> "csr_array":
         weighed = counts.multiply(self._rarity[None, :]).tocsr()
         norms = np.sqrt(weighed.multiply(weighed).sum(axis=1))
         return (weighed.multiply(1 / np.maximum(norms, 1e-12)[:, None])).tocsr()
 
-    def _project(self, weighed: csr_array) -> F64:
+    def _project(self, weighed: "csr_array") -> F64:
         points = np.asarray(weighed @ self._directions.T)
         norms = np.linalg.norm(points, axis=1, keepdims=True)
         normal: F64 = points / np.maximum(norms, 1e-12)
@@ -114,8 +117,10 @@ def _words(text: str) -> Iterator[str]:
     return (match.group() for match in _WORD.finditer(text.casefold()))
 
 
-def _counts(texts: Sequence[str], vocabulary: dict[str, int]) -> csr_array:
+def _counts(texts: Sequence[str], vocabulary: dict[str, int]) -> "csr_array":
     """Return the (texts, words) sparse matrix of 1 + log(count)."""
+    from scipy.sparse import csr_array
+
     rows, columns, values = [], [], []
     for row, text in enumerate(texts):
         found = Counter(vocabulary[word] for word in _words(text) if word in vocabulary)

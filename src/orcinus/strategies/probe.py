@@ -10,7 +10,7 @@ the choice was "guided by the performance of Orca"; this way of measuring it is 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -125,7 +125,11 @@ def requests(
 
 def probe_examples(context: StepContext) -> dict[str, list[Example]]:
     """Return the probe examples of each task, in the order of their hashes."""
-    examples = tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "probe")
+    return order_probe(tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "probe"))
+
+
+def order_probe(examples: Iterable[Example]) -> dict[str, list[Example]]:
+    """Return probe examples by task, in the order of their hashes."""
     return draw_by_group(examples, "probe", lambda example: example.task, None)
 
 

@@ -17,7 +17,7 @@ whose absence would cost something from all of it. ``assign`` chooses by the ans
 import shutil
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -42,7 +42,7 @@ from orcinus.strategies.groups import (
     find_groups,
     probe_tells,
 )
-from orcinus.strategies.probe import ProbeConfig, probe_examples
+from orcinus.strategies.probe import ProbeConfig, order_probe
 from orcinus.strategies.prompts import erased_strategy, requests_for, suits
 from orcinus.strategies.pseudo_labels import Key, key_of, label_by_agreement
 from orcinus.strategies.trial_results import TrialResults, TrialStudent
@@ -110,7 +110,9 @@ async def trial(
     groups = _groups_to_try(config, found, group_of)
     results = TrialResults(groups=groups, final=(), students=(), fresh=(), dropped={})
     if groups:
-        run = _Trials(config, strategies, probe, generic, teaching, context, group_of, groups)
+        run = _Trials(
+            config, strategies, probe, generic, teaching, context, found, group_of, groups
+        )
         results = await run.results()
     results.write(context.out)
     latest = {student.strategy: student for student in results.students}
@@ -139,7 +141,7 @@ def requests(
     groups = _groups_to_try(config, found, group_of)
     if not groups:
         return []
-    run = _Trials(config, strategies, probe, generic, teaching, context, group_of, groups)
+    run = _Trials(config, strategies, probe, generic, teaching, context, found, group_of, groups)
     taught = (
         request
         for strategy in strategies
@@ -188,6 +190,7 @@ class _Trials:
         generic: str,
         teaching: Teaching,
         context: StepContext,
+        found: ProbeResults,
         group_of: Callable[[Example], str],
         groups: Sequence[str],
     ) -> None:
@@ -210,7 +213,9 @@ class _Trials:
             task: min(max(FEWEST, round(config.share * counts[task])), len(items))
             for task, items in self._pools.items()
         }
-        self._choosing, self._fresh = _split_probe(config, probe, context, group_of, chosen)
+        self._choosing, self._fresh = _split_probe(
+            config, probe, found.examples.values(), group_of, chosen
+        )
         self._students: list[TrialStudent] = []
         self._dropped: dict[str, str] = {}
 
@@ -411,14 +416,14 @@ class _Trials:
 def _split_probe(
     config: AssignConfig,
     probe: ProbeConfig,
-    context: StepContext,
+    examples: Iterable[Example],
     group_of: Callable[[Example], str],
     chosen: set[str],
 ) -> tuple[list[Example], list[Example]]:
     """Return the probe examples that choose, and those that measure what was chosen again."""
     choosing: list[Example] = []
     fresh: list[Example] = []
-    for items in probe_examples(context).values():
+    for items in order_probe(examples).values():
         mine = [example for example in items if group_of(example) in chosen]
         cut = max(len(mine) - len(mine) // 2, len(mine) - probe.reserve)
         choosing += mine[:cut][: probe.per_task]

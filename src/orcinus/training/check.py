@@ -12,7 +12,7 @@ import torch
 from orcinus.models.local.arithmetic import imitated
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
-from orcinus.models.local.huggingface import position_limit, quiet
+from orcinus.models.local.loading import position_limit, quiet
 from orcinus.training.checkpoints import load_for_training, with_lora
 from orcinus.training.config import TrainConfig
 from orcinus.training.forward import unwrap_peft

@@ -10,7 +10,7 @@ import torch
 from orcinus.core.errors import ConfigError
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
-from orcinus.models.local.huggingface import stop_tokens
+from orcinus.models.local.loading import stop_tokens
 from orcinus.models.local.weights import read_model
 from orcinus.training.config import LoraConfig, Precision
 

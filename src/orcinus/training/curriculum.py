@@ -25,7 +25,7 @@ from orcinus.core.files import write_atomically
 from orcinus.core.protocols import Executor
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
-from orcinus.models.local.huggingface import quiet
+from orcinus.models.local.loading import quiet
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Progress
 from orcinus.runs.executors.local import LOCAL

@@ -12,7 +12,7 @@ import torch
 
 from orcinus.core.types import Lesson
 from orcinus.models.local.config import LocalConfig
-from orcinus.models.local.huggingface import load
+from orcinus.models.local.loading import load
 from orcinus.training.batches import collate, on_device
 from orcinus.training.loss import head_loss
 from orcinus.training.paths import Path

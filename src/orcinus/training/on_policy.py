@@ -24,7 +24,7 @@ from orcinus.core.errors import ConfigError
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
-from orcinus.models.local.huggingface import stop_tokens
+from orcinus.models.local.loading import stop_tokens
 from orcinus.training.batches import collate
 from orcinus.training.checkpoints import load_for_training
 from orcinus.training.config import OnPolicyConfig

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from orcinus.core.errors import ConfigError
 from orcinus.models.local.chat_format import CHATML
-from orcinus.models.local.huggingface import quiet
+from orcinus.models.local.loading import quiet
 from orcinus.models.scratch import ScratchConfig
 
 _PIECES = r" ?\d| ?\p{L}+| ?[^\s\d\p{L}]+|\s+"

@@ -14,7 +14,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom
 
 from orcinus.core.stats.scores import LEVEL
 
@@ -55,6 +54,8 @@ def binomial_two_sided(wins: int, losses: int) -> float:
 
 def binomial_at_least(wins: int, n: int) -> float:
     """Return the p-value of the one-sided sign test: ``wins`` or more of ``n`` by chance."""
+    from scipy.stats import binom  # takes a second to import
+
     return float(binom.sf(wins - 1, n, 0.5))
 
 
@@ -244,6 +245,8 @@ def minimum_detectable_drop(
     """
     if n < 0 or not 0 <= repairs <= 1:
         raise ValueError(f"needs n >= 0 and 0 <= repairs <= 1, not n={n}, repairs={repairs}")
+    from scipy.stats import binom
+
     changed = np.arange(n + 1)
     # More losses than this, among a number of changes, are significant.
     needed = binom.isf(size, changed, 0.5)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from orcinus.core.stats.scores import LEVEL, quantile_z
 
@@ -60,6 +59,8 @@ def auc(
 
 def _area(high: NDArray[np.float64], low: NDArray[np.float64]) -> tuple[float, float]:
     """Return the area and its variance, from the share of the other kind that each item beats."""
+    from scipy.stats import rankdata  # takes a second to import
+
     ranks = rankdata(np.concatenate([high, low]))
     above = (ranks[: len(high)] - rankdata(high)) / len(low)
     below = 1 - (ranks[len(high) :] - rankdata(low)) / len(high)

@@ -19,6 +19,8 @@ _HASHED_FILES = (
     "adapter_config.json",
 )
 """Files of a model folder that affect its answers."""
+CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len")
+"""Names of the number of positions in a model's configuration."""
 
 
 class LocalConfig(Config):

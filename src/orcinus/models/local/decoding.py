@@ -12,62 +12,26 @@ Shapes: B rows, T positions, V vocabulary.
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 from transformers.cache_utils import DynamicCache
 
-from orcinus.core.types import Completion, Finish, Sampling, Usage
+from orcinus.core.types import Completion, Sampling, Usage
 from orcinus.models.local.chat_format import Chat
+from orcinus.models.local.rows import Row, Way, length_of
 from orcinus.models.local.slots import SlotCache, cache_keyword
 from orcinus.models.remote.thinking import split_thinking
 
-Way = Literal["slots", "batch", "alone"]
 FEWEST_SLOTS = 4
 """Slots, also for a single request: others that come later need not wait until it has ended."""
 REFILL = 8
 """Free slots are refilled once they are an eighth of all: reading prompts one at a time would cost
 as much as it gains."""
-
-
-@dataclass(slots=True)
-class Script:
-    """Tokens that a row writes whatever the model chooses, with the logits seen at each step."""
-
-    tokens: Sequence[int]
-    logits_V: list[torch.Tensor] = field(default_factory=list)
-
-    def follow(self, logits_V: torch.Tensor) -> int:
-        """Keep the logits; return the next token."""
-        self.logits_V.append(logits_V.clone())
-        return self.tokens[len(self.logits_V) - 1]
-
-
-@dataclass(slots=True)
-class Row:
-    """One request while it is being answered."""
-
-    prompt: list[int]
-    partial: int
-    """Number of tokens at the prompt's end that are the partial reply."""
-    verbatim: bool
-    """True for a part of a reply: it is returned with its stop text and outer blanks."""
-    sampling: Sampling
-    future: "Future[Completion]"
-    random: Random
-    started: float = field(default_factory=time.perf_counter)
-    written: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    ended: bool = False
-    """True if its last token ended the turn: it counts as written and is not in the text."""
-    finish: Finish | None = None
-    script: Script | None = None
-    """For the self-check: what to write. None lets the model choose."""
 
 
 class Decoder:
@@ -287,11 +251,6 @@ class Decoder:
         )
         with suppress(InvalidStateError):  # cancelled: nobody waits for it any more
             row.future.set_result(completion)
-
-
-def length_of(row: Row) -> int:
-    """Return the most tokens that a row can reach."""
-    return len(row.prompt) + row.sampling.max_tokens
 
 
 def _pad_left(prompts: Sequence[Sequence[int]], device: str) -> tuple[torch.Tensor, torch.Tensor]:

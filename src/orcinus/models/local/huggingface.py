@@ -8,9 +8,7 @@ chosen when the weights are read: the fastest way that gives what the model's ow
 
 import asyncio
 import hashlib
-import itertools
 import queue
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -18,26 +16,21 @@ from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING
 
 import orjson
-import torch
 
 from orcinus.core.errors import CompleterError, ConfigError
 from orcinus.core.requests import as_sent
 from orcinus.core.types import Completion, Request, Traits, WorstCase
 from orcinus.models.bounds import free_call
-from orcinus.models.local.arithmetic import imitated
-from orcinus.models.local.chat_format import Chat
-from orcinus.models.local.config import LocalConfig, local_identity
-from orcinus.models.local.decoding import Decoder, Row, Way, length_of
-from orcinus.models.local.self_check import choose_way
-from orcinus.models.local.weights import read_model
+from orcinus.models.local.config import CONTEXT_FIELDS, LocalConfig, local_identity
+from orcinus.models.local.rows import Row, Way, length_of
 
-_POSITION_TABLE = re.compile(r"(wpe|pos[a-z_]*)$|pos[a-z_]*\.weights$")
-"""Names of modules and buffers that hold a vector for each position."""
-_CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len")
-"""Names of the number of positions in a model's configuration."""
+if TYPE_CHECKING:
+    from orcinus.models.local.chat_format import Chat
+    from orcinus.models.local.decoding import Decoder
+
 GATHER_S = 0.005
 """Seconds that the decoder waits for more requests before it starts."""
 
@@ -64,7 +57,9 @@ class LocalModel:
             ConfigError: The path is not a model.
         """
         self._config, self._note = config, note
-        self._device = usable_device(device)
+        self._device = device
+        if device not in ("auto", "cpu"):
+            usable_device(device)
         self._identity = local_identity(config, Path())
         self._context = _declared_context(config)
         self._strict = False
@@ -120,12 +115,19 @@ class LocalModel:
 
     def _open(self) -> None:
         """Read the weights, and choose how to decode."""
-        self._chat, model, stops = load(self._config, self._device)
+        # Here, because torch takes seconds to import and a plan needs only the model's identity.
+        from orcinus.models.local.arithmetic import imitated
+        from orcinus.models.local.decoding import Decoder
+        from orcinus.models.local.loading import load, position_limit
+        from orcinus.models.local.self_check import choose_way
+
+        device = usable_device(self._device)
+        self._chat, model, stops = load(self._config, device)
         self._decoder = Decoder(self._chat, model, stops, self._config.batch_tokens)
         self._way, cost = choose_way(self._decoder, self._chat, model, self._config.path)
         self._limit = position_limit(model)
         about = list(self._chat.notes)
-        if self._device == "cpu" and (slow := imitated(self._config.dtype)) is not None:
+        if device == "cpu" and (slow := imitated(self._config.dtype)) is not None:
             about.append(f"dtype: {slow}")
         for text in (cost, *(f"{self._config.path}: {text}" for text in about)):
             self._say_once(text)
@@ -211,30 +213,14 @@ class LocalModel:
             waiting.sort(key=length_of)
 
 
-def load(config: LocalConfig, device: str) -> tuple[Chat, Any, frozenset[int]]:
-    """Return the chat format, the model on ``device``, and the tokens that end an answer.
-
-    Raises:
-        ConfigError: The path cannot be loaded as a causal language model.
-        MissingExtraError: A LoRA adapter needs the extra ``train``.
-    """
-    quiet()
-    dtype = torch.float32 if config.dtype == "auto" and device == "cpu" else config.dtype
-    tokenizer, model = read_model(config, dtype)
-    model.to(torch.device(device)).eval()
-    try:
-        chat = Chat(tokenizer, fallback=config.chat_template)
-    except ConfigError as error:
-        raise ConfigError(f"{config.path}: {error}") from error
-    return chat, model, stop_tokens(model, chat)
-
-
 def usable_device(device: str) -> str:
     """Return the name of a device of this machine; ``auto`` is a GPU if there is one.
 
     Raises:
         ConfigError: There is no such device.
     """
+    import torch
+
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -249,61 +235,14 @@ def usable_device(device: str) -> str:
     return device
 
 
-def quiet() -> None:
-    """Turn off Transformers' own progress bars."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def stop_tokens(model: Any, chat: Chat) -> frozenset[int]:
-    """Return the tokens that end an answer, from the generation config and the chat format."""
-    tokenizer = chat.tokenizer
-    configured = model.generation_config.eos_token_id
-    stops = set(configured if isinstance(configured, list) else [configured])
-    stops |= chat.end_tokens | {tokenizer.convert_tokens_to_ids("<|im_end|>")}
-    return frozenset(
-        token for token in stops if token is not None and token != tokenizer.unk_token_id
-    )
-
-
 def _declared_context(config: LocalConfig) -> int | None:
     """Return the positions that a model's folder names, read without loading the model."""
     path = Path(config.path) / "config.json"
     try:
         named = orjson.loads(path.read_bytes())
-        return next((int(named[name]) for name in _CONTEXT_FIELDS if name in named), None)
+        return next((int(named[name]) for name in CONTEXT_FIELDS if name in named), None)
     except (OSError, ValueError, TypeError):  # a hub id, or a folder that cannot be loaded either
         return None
-
-
-def position_limit(model: Any) -> tuple[int | None, bool]:
-    """Return the number of positions that a model was made for, and True if it has no others.
-
-    A table of learned or computed positions ends there; rotary ones go on.
-    """
-    config = model.config.get_text_config()
-    limit = next(
-        (
-            value
-            for name in _CONTEXT_FIELDS
-            if isinstance(value := getattr(config, name, None), int) and value > 0
-        ),
-        None,
-    )
-    if limit is None:
-        return None, False
-    tables = itertools.chain(
-        (
-            (name, module.num_embeddings)
-            for name, module in model.named_modules()
-            if isinstance(module, torch.nn.Embedding)
-        ),
-        ((name, len(buffer)) for name, buffer in model.named_buffers() if buffer.ndim > 1),
-    )
-    return limit, any(
-        _POSITION_TABLE.search(name) and limit <= size <= limit + 8 for name, size in tables
-    )
 
 
 def _seed(request: Request) -> int:
@@ -314,6 +253,8 @@ def _seed(request: Request) -> int:
 
 
 def _as_completer_error(error: Exception) -> Exception:
+    import torch
+
     if isinstance(error, torch.OutOfMemoryError):
         return CompleterError(
             "server", f"out of memory; lower the student's batch_tokens: {error}", fatal=True

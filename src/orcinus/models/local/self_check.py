@@ -19,7 +19,8 @@ import torch
 from orcinus.core.errors import ConfigError
 from orcinus.core.types import Sampling
 from orcinus.models.local.chat_format import Chat
-from orcinus.models.local.decoding import Decoder, Row, Script, Way
+from orcinus.models.local.decoding import Decoder
+from orcinus.models.local.rows import Row, Script, Way
 from orcinus.models.local.slots import MIN_SHARED, fits
 
 TOLERANCE = 1e-3

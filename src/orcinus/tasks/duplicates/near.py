@@ -20,8 +20,6 @@ from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from orcinus.core.protocols import Executor
 from orcinus.runs.executors.local import LOCAL
@@ -95,6 +93,9 @@ class NearDuplicates:
         A group holds all texts that a chain of near duplicates connects. A text without words is
         a group of its own.
         """
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
         if not self._signatures:
             return np.empty(0, np.int64)
         signatures = np.frombuffer(self._signatures, np.uint8).reshape(-1, BANDS * WIDTH)
