@@ -19,6 +19,7 @@ import pytest
 import yaml
 from tests import warm
 from tests.conftest import write_recipe
+from tests.pipeline.push_server import TOKEN, upload_hub
 from transformers import AutoTokenizer
 
 from orcinus.core.errors import ConfigError
@@ -29,6 +30,7 @@ from orcinus.models.local.config import folder_identity
 from orcinus.models.roles import trained_student
 from orcinus.pipeline.api import evaluate
 from orcinus.pipeline.progress import Lines
+from orcinus.pipeline.push import push_run
 from orcinus.runs import tables
 from orcinus.runs.folders import finished_steps, summary_of
 from orcinus.runs.ledger import Ledger
@@ -430,3 +432,44 @@ def test_a_student_of_an_earlier_version_is_asked_as_its_lessons_were(
     for facts in run.glob("train-*/stage-1/orcinus.json"):
         facts.unlink()
     assert trained_student(run)[1] == now
+
+
+def test_a_push_sends_the_student_with_a_fresh_card_and_nothing_else(
+    finished: Path, tmp_path: Path
+) -> None:
+    """The real client against a local hub: a new repository is private; a dry run sends none."""
+    with upload_hub(tmp_path) as url:
+        variables = {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
+
+        def push(*options: str, token: str) -> Any:
+            words = ("push", "small", "me/sums", *options)
+            return orcinus(*words, cwd=finished, variables={**variables, "HF_TOKEN": token})
+
+        refused = push(token="hf_wrong")
+        assert refused.returncode == 2
+        assert len(refused.stderr.splitlines()) == 1
+        assert "me/sums: the hub refuses: log in with `hf auth login`" in refused.stderr
+        shown = push("--dry-run", token="hf_wrong")
+        assert "nothing was sent" in shown.stdout
+        assert not (tmp_path / "models").exists()
+        done = push(token=TOKEN)
+        assert done.returncode == 0, done.stderr
+    published = {path.name: path.read_bytes() for path in (tmp_path / "models/me/sums").iterdir()}
+    student = finished / "runs" / "small" / "student"
+    needed = {"config.json", "model.safetensors", "tokenizer.json", "orcinus.json", "README.md"}
+    assert needed <= set(published)
+    assert not {"_done", "adapter"} & set(published)
+    assert all((student / name).read_bytes() == content for name, content in published.items())
+    card = published["README.md"].decode()
+    assert card in shown.stdout
+    assert "Base model: a new model made from scratch." in card
+    assert "base_model:" not in card
+    assert '"visibility": "private"' in (tmp_path / "made.jsonl").read_text(encoding="utf-8")
+
+
+def test_the_lessons_of_a_run_can_be_pushed_as_a_data_set(finished: Path) -> None:
+    runs = finished / "runs"
+    push = push_run(runs / "small", "me/lessons", (), what="dataset", dry_run=True)
+    assert [name for name, _ in push.files] == ["README.md", "data/train.parquet"]
+    with pytest.raises(ConfigError, match="write OWNER/NAME"):
+        push_run(runs / "small", "lessons", (), dry_run=True)

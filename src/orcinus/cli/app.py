@@ -54,6 +54,11 @@ USE: tuple[Command, ...] = (
     (student.serve, None, ("orcinus serve sums --port 8124",)),
     (student.export, None, ("orcinus export sums --format trl --out lessons.jsonl",)),
     (
+        student.push,
+        None,
+        ("orcinus push sums my-team/sums-student --dry-run", "orcinus push sums my-team/sums"),
+    ),
+    (
         evaluate.evaluate,
         None,
         (

@@ -1,4 +1,4 @@
-"""Commands that use what a run made: chat, serve, export."""
+"""Commands that use what a run made: chat, serve, export, push."""
 
 import os
 import signal
@@ -139,6 +139,50 @@ def _export_gguf(run_dir: Path, out: Path | None) -> None:
     )
     flags.say(f"{path}\n{path.with_name(MODELFILE)}")
     flags.say(f"ollama create {run_dir.name} -f {path.with_name(MODELFILE)}")
+
+
+def push(
+    run: flags.RunArgument,
+    repo: Annotated[
+        str, typer.Argument(metavar="OWNER/NAME", help="The repository; made if it is not there.")
+    ],
+    lessons: Annotated[
+        bool, typer.Option("--lessons", help="The lessons as a data set, not the student.")
+    ] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Make a new repository public. Default: private.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the card and the files; send nothing.")
+    ] = False,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    ledger: flags.LedgerPath = None,
+) -> None:
+    """Publish a run's student, or its lessons, on the Hugging Face hub."""
+    from orcinus.pipeline.push import push_run
+    from orcinus.runs import layout
+    from orcinus.runs.ledger import Ledger
+
+    folder = flags.run_folder(run, runs)
+    with Ledger(ledger or folder.parent / layout.LEDGER, read_only=True) as opened:
+        spend = opened.spend(folder.name)
+    done = push_run(
+        folder,
+        repo,
+        spend,
+        what="dataset" if lessons else "model",
+        public=public,
+        dry_run=dry_run,
+    )
+    if dry_run:
+        flags.say(done.card)
+    for name, size in done.files:
+        flags.say(f"{size:>15,}  {name}")
+    kind = f"{'public' if public else 'private'} {done.what}"
+    if dry_run:
+        flags.say(f"would go to {repo}, a {kind} if it is new; nothing was sent")
+    else:
+        flags.say(done.url)
 
 
 def _under(before: "Messages") -> str:

@@ -65,9 +65,10 @@ class Card:
     """What a run used and cost, for the head of the report, the summary and the model card."""
 
     base: str
-    """The model that was trained; empty for one made from scratch."""
+    """Id of the trained model on the hub; empty for a local folder and for one made from scratch:
+    their names mean nothing elsewhere, or another model."""
     student: str
-    """The same, as a name to read."""
+    """The model that was trained, as a name to read."""
     teachers: tuple[str, ...]
     """Models that wrote the lessons, as the recipe names them."""
     judge: str
@@ -251,7 +252,7 @@ def _card(
         systems[first["content"] if first["role"] == "system" else ""] += 1
     student = recipe.get("student")
     return Card(
-        base=str(student.get("path", "")) if isinstance(student, dict) else "",
+        base=_hub_id(records),
         student=given_name(student),
         teachers=tuple(_teacher_name(teacher, recipe, models) for teacher in teachers),
         judge=given_name(recipe.get("judge")),
@@ -262,6 +263,16 @@ def _card(
         minutes=sum(record["seconds"] for record in records) / 60,
         finished=max((str(record.get("finished", "")) for record in records), default="")[:10],
     )
+
+
+def _hub_id(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return the hub id of the model that was trained; empty where it is not from the hub."""
+    for record in records:
+        if record["name"] == "train":
+            identity = str(record["config"]["model"].get("model", ""))
+            if identity.startswith("hf:"):
+                return identity.removeprefix("hf:").partition("@")[0]
+    return ""
 
 
 def _teacher_name(identity: str, recipe: Mapping[str, Any], models: Mapping[str, str]) -> str:
