@@ -34,6 +34,7 @@ from orcinus.runs.budget import BudgetConfig
 from orcinus.strategies.assign import AssignConfig
 from orcinus.strategies.probe import ProbeConfig
 from orcinus.strategies.skills import SkillsConfig
+from orcinus.tasks.authored.config import AuthoredConfig, AuthoringConfig
 from orcinus.tasks.files.records import RecordsConfig
 from orcinus.tasks.generators.function import FunctionTaskConfig
 from orcinus.tasks.generators.gym import GymConfig
@@ -57,6 +58,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`tasks:` — drawn by a program", ProceduralConfig),
     ("`tasks:` — of reasoning-gym", GymConfig),
     ("`tasks:` — of a function of yours", FunctionTaskConfig),
+    ("`tasks:` — written by a model", AuthoredConfig),
+    ("… its `authored:`", AuthoringConfig),
     ("`strategies:` — your own", StrategyConfig),
     ("`teacher:` — an endpoint", EndpointConfig),
     ("… its `price:`", Price),

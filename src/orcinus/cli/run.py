@@ -132,7 +132,8 @@ def _models_of(recipe: Path) -> str:
 
     content = load_recipe(recipe).model_dump(mode="json")
     roles = ("student", "teacher", "assistant", "judge")
-    named = ((role, given_name(content.get(role))) for role in roles)
+    models = {**{role: content.get(role) for role in roles}, **content["models"]}
+    named = ((role, given_name(model)) for role, model in models.items())
     return f"{content['name']}: " + ", ".join(f"{role} {name}" for role, name in named if name)
 
 

@@ -3,8 +3,8 @@
 Models(roles, runtime).open("student", train_folder)   →   the Completer of the trained student
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Roles:
     teacher: TeacherConfig
     assistant: ModelConfig | None = None
     judge: ModelConfig | None = None
+    models: Mapping[str, ModelConfig] = field(default_factory=dict)
+    """Further models by the names that authored tasks call them."""
     base: Path
     answers: str = ""
     """Hash of the tasks' rows where the teacher's answers are in them (``kind: answered``). It is
@@ -131,6 +133,8 @@ class Models:
             return self._roles.assistant
         if role == "judge" and self._roles.judge is not None:
             return self._roles.judge
+        if role in self._roles.models:
+            return self._roles.models[role]
         raise ConfigError(f"the recipe has no model in the role {role!r}")
 
     async def aclose(self) -> None:

@@ -73,8 +73,8 @@ async def examine(
             calls no remote model.
     """
     findings = [*_packages(), *_devices(), _disk(workspace)]
-    for role in () if recipe is None else ("teacher", "assistant", "judge", "student"):
-        model = getattr(recipe, role)
+    for role in () if recipe is None else (*recipe.paid_roles, "student"):
+        model = None if recipe is None else recipe.model_of(role)
         if isinstance(model, LocalConfig):
             findings.append(await _answers(model, base))
         if not isinstance(model, EndpointConfig):
@@ -97,7 +97,13 @@ async def _call(
         "teacher": {"teach": recipe.teach.sampling},
         "assistant": {"assist": recipe.assist.sampling},
         "judge": {"judging": recipe.judging.sampling},
-    }[role]
+    }.get(role, {})
+    for task in recipe.authored_tasks:
+        authored = task.authored
+        if role in (authored.by, *authored.controls):
+            steps["author"] = authored.sampling
+        elif role == authored.solver:
+            steps["author"] = authored.solving
     if role == "teacher" and "teacher" in recipe.evaluate.arms:
         steps["evaluate"] = recipe.evaluate.sampling
     once = model.model_copy(update={"patience": model.patience.model_copy(update={"tries": 2})})

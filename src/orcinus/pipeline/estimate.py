@@ -153,7 +153,7 @@ class Estimator:
         """Return what a reader should know about the figures."""
         return [
             *self._notes_about_bounds(),
-            *self._notes_about_models(),
+            *self.notes_about_models(),
             *self._notes_about_evaluation(),
             *self._notes_about_trial_students(),
             *self._notes_about_training(),
@@ -177,7 +177,8 @@ class Estimator:
                 "for all examples."
             )
 
-    def _notes_about_models(self) -> Iterator[str]:
+    def notes_about_models(self) -> Iterator[str]:
+        """Yield a note for each model whose answers or price are not known."""
         for model in sorted(self._guessed):
             name = f"The {model[4:]}" if model.startswith("the ") else model
             yield (
@@ -185,8 +186,8 @@ class Estimator:
                 f"{100 * LOW_SHARE:.0f} to 100 % of max_tokens. A first small run makes the plan "
                 "exact."
             )
-        for role in ("teacher", "assistant", "judge"):
-            config = getattr(self._recipe, role)
+        for role in self._recipe.paid_roles:
+            config = self._recipe.model_of(role)
             if isinstance(config, EndpointConfig) and config.known_price() is None:
                 yield (
                     f"No price is known for {config.model}: its dollars are shown as 0. "
@@ -458,7 +459,7 @@ class Estimator:
         return f"the {role}" if model is None else model_name(model, self._model_names, role)
 
     def _price(self, role: str) -> Price:
-        model = None if role == "student" else getattr(self._recipe, role)
+        model = None if role == "student" else self._recipe.model_of(role)
         if not isinstance(model, EndpointConfig):
             return Price()
         price = model.known_price() or Price()

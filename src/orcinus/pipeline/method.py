@@ -1,13 +1,13 @@
 """The method as steps: what a recipe asks for, in the order in which it is done.
 
-sample → probe (→ trial) → assign (→ skills) (→ select)
+(author →) sample → probe (→ trial) → assign (→ skills) (→ select)
   → teach → curate (→ rehearse) → erase → train ─┬→ evaluate → report
                             └→ erase → train ────┘   (the answer-only baseline)
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,9 @@ from orcinus.runs.context import StepContext
 from orcinus.strategies import assign, probe, skills, trial
 from orcinus.strategies.library import skill_texts
 from orcinus.strategies.skills import SkillsConfig
-from orcinus.tasks import sample
+from orcinus.tasks import author, sample
+from orcinus.tasks.authored import drafts
+from orcinus.tasks.authored.config import AuthoredConfig
 from orcinus.tasks.open import content_of, open_task
 from orcinus.training import create as student
 from orcinus.training import train
@@ -57,7 +59,8 @@ def steps_of(recipe: Recipe, base: Path, *, until: str | None = None) -> list[St
         ConfigError: A task file or a local model is missing.
     """
     build = _Builder(recipe, base)
-    sampled = build.sample()
+    written = build.author() if recipe.authored_tasks else None
+    sampled = build.sample(written)
     made = build.student(sampled)
     probed = build.probe(sampled, made)
     tried = build.trial(sampled, probed, made) if recipe.tries else None
@@ -74,6 +77,7 @@ def steps_of(recipe: Recipe, base: Path, *, until: str | None = None) -> list[St
     curated = build.curate({"sample": to_teach, "teach": taught, **skilled}, "teacher")
     to_erase = {"sample": to_teach, "curate": curated, **skilled}
     to_report = {
+        **({} if written is None else {"author": written}),
         "sample": sampled,
         "probe": probed,
         **({} if tried is None else {"trial": tried}),
@@ -145,7 +149,26 @@ class _Builder:
             requests=requests,
         )
 
-    def sample(self) -> Step:
+    def author(self) -> Step:
+        """Return the step in which models write and check the authored tasks."""
+        tasks, base = self._recipe.authored_tasks, self._base
+        names = sorted({name for task in tasks for name in task.authored.models})
+        settings = {
+            "tasks": [{**_dump(task), "content": content_of(task, base)} for task in tasks],
+            "models": {name: identity_of(self._recipe.model_of(name), base) for name in names},
+            "texts": [drafts.VERSION, dict(drafts.texts())],
+        }
+        return self._step(
+            "author",
+            author.VERSION,
+            settings,
+            {},
+            lambda context: author.author(tasks, base, context),
+            lambda context: author.requests(tasks, base, context),
+        )
+
+    def sample(self, written: Step | None) -> Step:
+        """Return the step that splits the pool; ``written`` made the authored tasks."""
         recipe, base = self._recipe, self._base
         roles = (
             ("pool", recipe.tasks),
@@ -159,11 +182,17 @@ class _Builder:
         ]
 
         async def action(context: StepContext) -> dict[str, Any]:
-            opened = [(*open_task(config, base), role) for config, role in tasks]
+            made, places = context.inputs.get("author"), count()
+            opened = []
+            for config, role in tasks:
+                is_authored = made is not None and isinstance(config, AuthoredConfig)
+                rows = (made, next(places)) if made is not None and is_authored else None
+                opened.append((*open_task(config, base, rows), role))
             return await sample.sample(recipe.sample, opened, context)
 
         settings = {**_dump(recipe.sample), "tasks": sources}
-        return self._step("sample", sample.VERSION, settings, {}, action)
+        inputs = {} if written is None else {"author": written}
+        return self._step("sample", sample.VERSION, settings, inputs, action)
 
     def student(self, sampled: Step) -> dict[str, Step]:
         """Return the step that makes a student from scratch, by its role; or nothing."""

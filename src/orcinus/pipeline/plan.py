@@ -3,6 +3,7 @@
     recipe.yaml ──► state, calls, tokens and dollars of each step, and notes about the figures
 
 Only ``sample`` is run for a plan, because all figures depend on its counts and it costs nothing.
+Where a model writes tasks, only the step ``author`` is planned until it is done.
 The run uses the same result. Calls that the ledger already knows are counted exactly wherever the
 strategy is known. Where it is not (teaching before the probe), the most expensive strategy gives
 the upper end of the range and the cheapest the lower.
@@ -25,6 +26,11 @@ from orcinus.runs.ledger import Ledger
 from orcinus.training import train
 from orcinus.training.distributed.launch import command
 from orcinus.verifiers.sandbox import has_sandbox
+
+_NOT_WRITTEN = (
+    "The calls of controls and solvers are at most. The steps after author have no figures yet: "
+    "they depend on which questions pass. `orcinus run RECIPE --until author`, then plan again."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +84,12 @@ async def plan_recipe(
         OrcinusError: The recipe cannot be run: a file, a key or a model is missing.
     """
     base = base_of(recipe_path, base)
-    run_dir = await run_recipe(recipe, recipe_path, runtime, progress, base=base, until="sample")
-    recipe = await with_revisions(recipe, runtime.secrets, run_dir)
+    run_dir = runtime.workspace / recipe.name
+    given, recipe = recipe, await with_revisions(recipe, runtime.secrets, run_dir)
     steps = {step.name: step for step in steps_of(recipe, base)}
+    is_written = "author" not in steps or steps["author"].is_done(run_dir)
+    if is_written:
+        await run_recipe(given, recipe_path, runtime, progress, base=base, until="sample")
     keys = _Keys(runtime.secrets)
     models = Models(recipe.roles(base), replace(runtime, secrets=keys))
     notes = ["The student's calls run on this machine and cost no dollars."]
@@ -101,8 +110,14 @@ async def plan_recipe(
                 judging=recipe.judging if recipe.judge is not None else None,
             )
             estimator = Estimator(recipe, steps, run_dir, models, context)
-            rows = [row for step in steps.values() for row in await estimator.rows(step)]
-            notes += estimator.notes()
+            if is_written:
+                rows = [row for step in steps.values() for row in await estimator.rows(step)]
+                notes += estimator.notes()
+            else:
+                rows = await estimator.rows(steps["author"])
+                later = [name for name in steps if name != "author"]
+                rows += [PlannedStep(step=name, state="to do") for name in later]
+                notes += [*estimator.notes_about_models(), _NOT_WRITTEN]
             spent = ledger.spent(recipe.name)[0]
         if nodes > 1:
             notes.append(_on_several_machines(recipe, base, run_dir, steps, runtime, nodes))

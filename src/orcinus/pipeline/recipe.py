@@ -54,6 +54,7 @@ from orcinus.strategies.config import AssignConfig
 from orcinus.strategies.library import resolve
 from orcinus.strategies.probe import ProbeConfig
 from orcinus.strategies.skills import SkillsConfig
+from orcinus.tasks.authored.config import AuthoredConfig
 from orcinus.tasks.files.records import RecordsConfig
 from orcinus.tasks.generators.function import FunctionTaskConfig
 from orcinus.tasks.generators.gym import GymConfig
@@ -72,7 +73,8 @@ def task_tag(keys: Container[str]) -> str:
     A tag contains a space, so that no key can have its name: each part of an error's path is then
     either a tag or a key.
     """
-    return next((f"a {key}" for key in ("generator", "gym", "function") if key in keys), "a path")
+    kinds = ("generator", "gym", "function", "authored")
+    return next((f"a {key}" for key in kinds if key in keys), "a path")
 
 
 def _tag_of(value: Any) -> str:
@@ -83,7 +85,8 @@ TaskConfig = Annotated[
     Annotated[RecordsConfig, Tag("a path")]
     | Annotated[ProceduralConfig, Tag("a generator")]
     | Annotated[GymConfig, Tag("a gym")]
-    | Annotated[FunctionTaskConfig, Tag("a function")],
+    | Annotated[FunctionTaskConfig, Tag("a function")]
+    | Annotated[AuthoredConfig, Tag("a authored")],
     Discriminator(_tag_of),
 ]
 
@@ -145,6 +148,8 @@ class Recipe(Config):
     """The model that judges answers where a task sets ``verifier`` to ``judge``, ``judge_fallback``
     or ``grounded``, and that rates traces for ``curate.quality``. Its verdicts are a proxy and are
     counted separately."""
+    models: Mapping[str, JudgeConfig] = Field(default_factory=dict)
+    """Further models by names of your own, for ``authored`` tasks: who writes, who checks."""
     judging: JudgingConfig = JudgingConfig()
     """How the judge is asked."""
     sample: SampleConfig = SampleConfig()
@@ -256,6 +261,7 @@ class Recipe(Config):
             teacher=self.teacher,
             assistant=self.assistant,
             judge=self.judge,
+            models=self.models,
             base=base,
             answers=answers,
         )
@@ -268,6 +274,21 @@ class Recipe(Config):
     def resolved_strategies(self) -> tuple[Strategy, ...]:
         """Return the strategies with their texts, in the recipe's order."""
         return _resolve(self.strategies)
+
+    def model_of(self, role: str) -> Any:
+        """Return the model of a role, or of that name under ``models``; None if there is none."""
+        return self.models[role] if role in self.models else getattr(self, role, None)
+
+    @property
+    def paid_roles(self) -> tuple[str, ...]:
+        """The roles of the models that are asked but not trained, with the names of ``models``."""
+        return ("teacher", "assistant", "judge", *self.models)
+
+    @property
+    def authored_tasks(self) -> tuple[AuthoredConfig, ...]:
+        """The tasks of all three lists that a model writes, in order."""
+        tasks = (*self.tasks, *self.evaluation, *self.retention)
+        return tuple(task for task in tasks if isinstance(task, AuthoredConfig))
 
     @property
     def file_tasks(self) -> tuple[RecordsConfig, ...]:
@@ -305,11 +326,12 @@ def _student_can_be_trained(recipe: Recipe) -> str | None:
 def _prices_are_known(recipe: Recipe) -> str | None:
     if recipe.budget.usd is None:
         return None
-    for role in ("teacher", "assistant", "judge"):
-        model = getattr(recipe, role)
+    for role in recipe.paid_roles:
+        model = recipe.model_of(role)
         if isinstance(model, EndpointConfig) and model.known_price() is None:
+            where = f"models.{role}" if role in recipe.models else role
             return (
-                f"budget.usd is set, but no price is known for {model.model}; set {role}.price: "
+                f"budget.usd is set, but no price is known for {model.model}; set {where}.price: "
                 "{input: …, output: …} in dollars per million tokens (0 for your own server)"
             )
     return None
@@ -341,9 +363,40 @@ def _reason_for_a_judge(recipe: Recipe) -> str | None:
     decide = recipe.evaluate.decide
     if decide is not None and decide.rewarded and decide.reward == "judge":
         return "evaluate.decide.reward is judge"
+    for authored in recipe.authored_tasks:
+        if "judge" in authored.authored.models:
+            return f"judge: the authored task {authored.name} asks it"
     if recipe.evaluate.pairwise is not None:
         return "evaluate.pairwise asks a judge"
     return None
+
+
+def _authors_are_there(recipe: Recipe) -> str | None:
+    asked = {name for task in recipe.authored_tasks for name in task.authored.models}
+    named = [role for role in ("teacher", "assistant", "judge") if recipe.model_of(role)]
+    for task in recipe.authored_tasks:
+        for name in task.authored.models:
+            if name in named and not isinstance(recipe.teacher, SelfConfig | AnsweredConfig):
+                continue
+            if name in recipe.models or (name in named and name != "teacher"):
+                continue
+            known = ", ".join([*named, *recipe.models])
+            return (
+                f"tasks: {task.name} asks the model {name!r}, which the recipe does not have "
+                f"({known}); add it under models:, like teacher:"
+            )
+    for name in recipe.models:
+        if name in Recipe.model_fields:
+            return f"models: {name!r} is a section of the recipe; give the model another name"
+        if name not in asked:
+            return f"models: no authored task asks {name!r}; remove it, or name it in by:"
+    return None
+
+
+def _authored_tasks_have_names(recipe: Recipe) -> str | None:
+    names = [task.name for task in recipe.authored_tasks]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    return None if twice is None else f"tasks: two authored tasks are named {twice!r}; set name:"
 
 
 def _student_is_not_its_own_judge(recipe: Recipe) -> str | None:
@@ -422,6 +475,8 @@ RULES: tuple[Callable[[Recipe], str | None], ...] = (
     _prices_are_known,
     _judge_is_there,
     _judge_is_used,
+    _authors_are_there,
+    _authored_tasks_have_names,
     _student_is_not_its_own_judge,
     _self_teaching_has_an_outside_signal,
     _answered_rows_keep_their_strategy,

@@ -143,12 +143,16 @@ async def with_revisions(
         note: Receives a line for each revision that is assumed.
     """
     update: dict[str, Any] = {}
-    for role in ("student", "teacher", "assistant", "judge"):
-        config = getattr(recipe, role)
+    for role in ("student", *recipe.paid_roles):
+        config = recipe.model_of(role)
         if isinstance(config, EndpointConfig):
-            update[role] = await with_revision(
+            found = await with_revision(
                 config, secrets, last_known=partial(_last_revision, config, run_dir, note)
             )
+            if role in recipe.models:
+                update["models"] = {**update.get("models", recipe.models), role: found}
+            else:
+                update[role] = found
     return recipe.model_copy(update=update)
 
 
@@ -225,6 +229,10 @@ def _check_until(recipe: Recipe, until: str | None) -> None:
         raise ConfigError(
             f"{recipe.name}: trial students do not choose here, so there is no step trial; set "
             "`assign: {measure: learned}`, and name several strategies"
+        )
+    if until == "author" and not recipe.authored_tasks:
+        raise ConfigError(
+            f"{recipe.name}: no task has the key authored, so there is no step author"
         )
     if until in EXAMPLE_SECTIONS and getattr(recipe, until) is None:
         raise ConfigError(

@@ -3,6 +3,7 @@
 from typing import Literal, get_args
 
 Verb = Literal[
+    "author",
     "sample",
     "student",
     "probe",
@@ -18,9 +19,9 @@ Verb = Literal[
     "evaluate",
     "report",
 ]
-"""The verbs of the steps, in order. A recipe has ``student`` only for a student made from scratch,
-``skills``, ``select`` and ``rehearse`` only where it has these sections, ``trial`` only where trial
-students may decide."""
+"""The verbs of the steps, in order. A recipe has ``author`` only where a model writes tasks,
+``student`` only for a student made from scratch, ``skills``, ``select`` and ``rehearse`` only where
+it has these sections, ``trial`` only where trial students may decide."""
 VERBS: tuple[Verb, ...] = get_args(Verb)
 
 

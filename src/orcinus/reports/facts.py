@@ -297,7 +297,10 @@ def _funnel(records: Mapping[str, Mapping[str, Any]]) -> Funnel:
     taught = [found[role] for role in ("teach_assistant", "teach") if role in found]
     curated = [found[role] for role in ("curate_assistant", "curate") if role in found]
     asked = sum(summary["attempts"] for summary in taught)
+    written = found.get("author", {}).get("tasks", {}).values()
     stages = (
+        *((("questions asked of authors", sum(n["asked"] for n in written)),) if written else ()),
+        *((("questions that passed", sum(n["kept"] for n in written)),) if written else ()),
         ("examples to teach", to_teach),
         *((("selected from them", found["select"]["kept"]),) if "select" in found else ()),
         ("traces requested", asked),
@@ -306,7 +309,7 @@ def _funnel(records: Mapping[str, Mapping[str, Any]]) -> Funnel:
         ("lessons", found["erase"]["lessons"]),
     )
     drops: list[tuple[str, str, int, str]] = []
-    for role in ("sample", "select", "curate_assistant", "curate"):
+    for role in ("author", "sample", "select", "curate_assistant", "curate"):
         summary, name = found.get(role, {"dropped": {}}), role.replace("_", ", ")
         reasons = summary.get("for_example", {})
         drops += [

@@ -76,6 +76,8 @@ def warnings_with_topics(
     )
     yield from about("How the strategies were chosen", _nothing_tells(steps["assign"]["summary"]))
     yield from about("How the strategies were chosen", _unlearnable(steps["assign"]["summary"]))
+    authored = steps.get("author", {}).get("summary", {})
+    yield from about("How answers were found and judged", authored.get("warnings", ()))
     yield from about("What failed or was left out", _failed_calls_of_run(spend))
 
 

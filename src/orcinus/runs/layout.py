@@ -43,14 +43,25 @@ STEP = "step.json"
 DONE = "_done"
 """Marks a step, or a training stage, as finished. Written last."""
 
-# --- questions: sample, select
+# --- questions: author, sample, select
+
+
+def authored(number: int) -> str:
+    """Return the name of the rows of one authored task; the recipe's tasks count from 0."""
+    return f"authored-{number}.parquet"
+
+
+def waiting(number: int, check: str) -> str:
+    """Return the name of an authored task's drafts that passed a check, while ``author`` runs."""
+    return f"waiting-{number}-{check}.parquet"
+
 
 EXAMPLES = "examples.parquet"
 """The examples and their splits."""
 USABLE = "usable.parquet"
 """Examples that wait for their split while ``sample`` runs."""
 DROPPED = "dropped.parquet"
-"""The examples left out by ``sample`` and ``select``, with reasons."""
+"""The questions left out by ``author``, ``sample`` and ``select``, with reasons."""
 
 # --- answers: probe, select, teach, rehearse, evaluate, diagnose
 

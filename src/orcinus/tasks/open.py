@@ -7,13 +7,15 @@ from typing import Any
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.types import Example
+from orcinus.tasks.author import open_authored
+from orcinus.tasks.authored.config import AuthoredConfig
 from orcinus.tasks.files.records import Records, RecordsConfig, sources_of
 from orcinus.tasks.files.sources import shown
 from orcinus.tasks.generators.function import FunctionTaskConfig, draw_function
 from orcinus.tasks.generators.gym import GymConfig, draw_gym
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 
-TaskConfig = RecordsConfig | ProceduralConfig | GymConfig | FunctionTaskConfig
+TaskConfig = RecordsConfig | ProceduralConfig | GymConfig | FunctionTaskConfig | AuthoredConfig
 
 
 def content_of(config: TaskConfig, base: Path) -> dict[str, Any]:
@@ -26,6 +28,8 @@ def content_of(config: TaskConfig, base: Path) -> dict[str, Any]:
     """
     if isinstance(config, ProceduralConfig | GymConfig | FunctionTaskConfig):
         return config.identity()
+    if isinstance(config, AuthoredConfig):
+        return {"units": config.authored.content(base)}
     local = [Path(source) for source in sources_of(config, base) if "://" not in source]
     return {"files": [[path.name, _file_hash(path)] for path in local]}
 
@@ -38,8 +42,23 @@ def _file_hash(path: Path) -> str:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def open_task(config: TaskConfig, base: Path) -> tuple[str, Callable[[], Iterator[Example]]]:
-    """Return a name for messages, and a function that starts a fresh pass over the examples."""
+def open_task(
+    config: TaskConfig, base: Path, authored: tuple[Path, int] | None = None
+) -> tuple[str, Callable[[], Iterator[Example]]]:
+    """Return a name for messages, and a function that starts a fresh pass over the examples.
+
+    Args:
+        config: The task.
+        base: Where its relative paths start.
+        authored: Of an authored task: the finished step that wrote it, and its place there.
+
+    Raises:
+        ConfigError: The task is authored, and nothing has written it.
+    """
+    if isinstance(config, AuthoredConfig):
+        if authored is None:
+            raise ConfigError(f"{config.name}: a model writes this task; only a run can read it")
+        return config.name, open_authored(*authored)
     if isinstance(config, ProceduralConfig):
         return config.name or config.opened().name, lambda: draw(config)
     if isinstance(config, GymConfig):

@@ -6,8 +6,11 @@
 
 Of each task the examples with the smallest hashes are for the probe, the next ones are held out.
 The hash depends on the example's own text, so new rows move only examples at the borders. Shares
-drawn example by example are far off in small tasks: a share of 0.2 drew 3 of 40. The examples of
-one unit (``unit_of``), such as the wordings of one question, are in one split.
+drawn example by example are far off in small tasks: a share of 0.2 drew 3 of 40.
+
+The wordings of one question (``unit_of``), and all questions of one ``meta.source_unit`` (a topic, a
+document, a history), share their hash. The borders move to the nearest border of units, so that
+what is tested is of no unit that was taught.
 """
 
 from array import array
@@ -17,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from orcinus.core.errors import DataError
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.types import Example, Split
 from orcinus.tasks.duplicates.ngrams import normal
@@ -57,23 +61,23 @@ class Splits:
 
     def add(self, example: Example) -> None:
         """Remember one example."""
-        unit = unit_of(example)
+        source, question = example.meta.get("source_unit"), unit_of(example)
         name = str(example.meta.get("collection", ""))
         group = (name if name in self._mixtures else "", example.task)
         self._group.append(self._numbers.setdefault(group, len(self._numbers)))
-        self._fraction.append(stable_fraction("split", str(self._seed), example.task, unit))
+        drawn_by = ("source unit", str(source)) if source else (example.task, question)
+        self._fraction.append(stable_fraction("split", str(self._seed), *drawn_by))
         if self._has_quotas:
-            self._key.append(hash_of("quota", str(self._seed), example.task, unit))
+            self._key.append(hash_of("quota", str(self._seed), example.task, question))
 
     def settle(self) -> Codes:
         """Return the code of each example's split, in the order in which they were added."""
         codes = np.full(len(self._group), TEACH, np.uint8)
         members = dict(self._members())
-        for rows in members.values():
+        fraction = np.frombuffer(self._fraction) if self._fraction else np.zeros(0)
+        for (_, task), rows in members.items():
             probe, held_out = self._counts(len(rows))
-            fractions = np.frombuffer(self._fraction)[rows]
-            probe = _end_of_unit(fractions, probe)
-            held_out = _end_of_unit(fractions, probe + held_out) - probe
+            probe, held_out = between_units(fraction[rows], probe, held_out, task=task)
             codes[rows[:probe]] = PROBE
             codes[rows[probe : probe + held_out]] = HELD_OUT
         if self._has_quotas:
@@ -127,6 +131,51 @@ def _end_of_unit(hashes: npt.NDArray[Any], end: int) -> int:
         return end
     first = int(np.searchsorted(hashes, hashes[end], "left"))
     return first or int(np.searchsorted(hashes, hashes[end], "right"))
+
+
+def between_units(
+    fractions: npt.NDArray[np.float64], probe: int, held_out: int, *, task: str = ""
+) -> tuple[int, int]:
+    """Return the counts of the two splits, moved so that no source unit is divided.
+
+    Args:
+        fractions: Of the examples of one task, in ascending order; those of a unit are equal.
+        probe: Examples wanted for the probe.
+        held_out: Examples wanted to be held out.
+        task: Its name, for the error.
+
+    Raises:
+        DataError: There are fewer units than splits.
+    """
+    borders = np.flatnonzero(np.diff(fractions, prepend=-1.0))  # where a unit begins
+    if len(borders) == len(fractions):  # every example is a unit of its own
+        return probe, held_out
+    needed = 1 + (probe > 0) + (held_out > 0)
+    if len(borders) < needed:
+        units = "1 source unit" if len(borders) == 1 else f"{len(borders)} source units"
+        raise DataError(
+            f"task {task!r}: its {len(fractions):,} examples come from {units}, and {needed} "
+            "splits need one each; add topics, documents or histories, or set sample.probe or "
+            "sample.held_out to 0"
+        )
+    first = _border(borders, probe, 1, behind=needed - 1) if probe else 0
+    if not held_out:
+        return first, 0
+    least = int(np.searchsorted(borders, first)) + 1
+    return first, _border(borders, probe + held_out, least, behind=1) - first
+
+
+def _border(borders: npt.NDArray[np.intp], end: int, least: int, *, behind: int) -> int:
+    """Return the beginning of a unit that is nearest to ``end``.
+
+    Args:
+        borders: The beginnings of all units.
+        end: Where the border is wanted.
+        least: Units that must lie before it.
+        behind: Units that must lie behind it.
+    """
+    allowed = borders[least : len(borders) - behind + 1]
+    return int(allowed[np.argmin(np.abs(allowed - end))])
 
 
 def count_of(size: int, share: float, available: int) -> int:

@@ -79,6 +79,7 @@ CARRIED = (
     "category",
     "tags",
     "passage_id",
+    "source_unit",
     "verbosity",
     "source",
 )
