@@ -40,6 +40,7 @@ from orcinus.tasks.generators.function import FunctionTaskConfig
 from orcinus.tasks.generators.gym import GymConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig
 from orcinus.tasks.mixing import Mixture
+from orcinus.tasks.perturbed import PerturbedConfig
 from orcinus.tasks.sample import SampleConfig
 from orcinus.training.config import (
     LessonFilter,
@@ -60,6 +61,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`tasks:` — of a function of yours", FunctionTaskConfig),
     ("`tasks:` — written by a model", AuthoredConfig),
     ("… its `authored:`", AuthoringConfig),
+    ("`evaluation:` — fresh copies of the items in files", PerturbedConfig),
     ("`strategies:` — your own", StrategyConfig),
     ("`teacher:` — an endpoint", EndpointConfig),
     ("… its `price:`", Price),

@@ -102,6 +102,50 @@ def inspect(
         )
 
 
+@app.command(
+    "perturb",
+    epilog="[bold]Example:[/]\n\n  $ orcinus tasks perturb test.jsonl --out copies.jsonl",
+)
+def perturb(
+    path: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="A file, a folder, a glob, a URL or hf:owner/name."),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The JSON Lines to write.")],
+    seed: Annotated[int, typer.Option(help="Another seed makes other copies.")] = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Ask it each item without its context; leave out copies that it knows anyway.",
+        ),
+    ] = None,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+) -> None:
+    """Write fresh copies of the items in files: other names and numbers, the same task."""
+    from orcinus.pipeline.perturb import perturb_file
+    from orcinus.tasks.perturbed import PerturbedRecords
+
+    config = PerturbedRecords(path=path, seed=seed)
+    runtime = flags.runtime(runs)
+    with flags.shown_progress(as_json=False) as progress:
+        found = run_async(perturb_file(config, out, runtime, progress, model=model))
+    console = flags.out_console()
+    console.print(f"{found.written:,} copies in {out}", style="bold", markup=False)
+    for line in found.left_out[:SHOWN_ROWS]:
+        console.print(f"no copy of {line}", style="yellow", markup=False, soft_wrap=True)
+    if len(found.left_out) > SHOWN_ROWS:
+        console.print(f"… and {len(found.left_out) - SHOWN_ROWS:,} more", style="yellow")
+    if (leak := found.leakage) is not None:
+        gone = "" if leak.removed is None else f"; the copies remove {leak.removed:.1%} of it"
+        console.print(
+            f"closed-book, {leak.asked:,} items: {leak.right_before:,} right before, "
+            f"{leak.right_after:,} after: leakage {leak.before:.1%} and {leak.after:.1%}{gone}",
+            markup=False,
+        )
+        console.print(f"{found.leaking:,} copies are known anyway and are left out", markup=False)
+
+
 def _task(path: str, columns: Sequence[str]) -> "RecordsConfig":
     from pydantic import ValidationError
 

@@ -555,8 +555,7 @@ class _Builder:
     def _judge_identity(self) -> dict[str, Any]:
         """Return what decides verdicts beside the rules: the judge and verifiers of the user."""
         recipe = self._recipe
-        tasks = (*recipe.tasks, *recipe.evaluation, *recipe.retention)
-        named = {getattr(task, "verifier", None) for task in tasks} - {None, *VERIFIERS}
+        named = {task.verifier for task in recipe.file_tasks} - {None, *VERIFIERS}
         code = _code("verifier", [name for name in named if isinstance(name, str)])
         if recipe.judge is None:
             return code

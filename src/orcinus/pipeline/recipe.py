@@ -60,6 +60,7 @@ from orcinus.tasks.generators.function import FunctionTaskConfig
 from orcinus.tasks.generators.gym import GymConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig
 from orcinus.tasks.open import content_of
+from orcinus.tasks.perturbed import PerturbedConfig
 from orcinus.tasks.sample import SampleConfig
 from orcinus.training.config import TrainConfig
 from orcinus.training.objectives.interface import REHEARSED
@@ -73,7 +74,7 @@ def task_tag(keys: Container[str]) -> str:
     A tag contains a space, so that no key can have its name: each part of an error's path is then
     either a tag or a key.
     """
-    kinds = ("generator", "gym", "function", "authored")
+    kinds = ("generator", "gym", "function", "authored", "perturbed")
     return next((f"a {key}" for key in kinds if key in keys), "a path")
 
 
@@ -86,7 +87,8 @@ TaskConfig = Annotated[
     | Annotated[ProceduralConfig, Tag("a generator")]
     | Annotated[GymConfig, Tag("a gym")]
     | Annotated[FunctionTaskConfig, Tag("a function")]
-    | Annotated[AuthoredConfig, Tag("a authored")],
+    | Annotated[AuthoredConfig, Tag("a authored")]
+    | Annotated[PerturbedConfig, Tag("a perturbed")],
     Discriminator(_tag_of),
 ]
 
@@ -294,7 +296,8 @@ class Recipe(Config):
     def file_tasks(self) -> tuple[RecordsConfig, ...]:
         """The tasks of all three lists that are read from files."""
         tasks = (*self.tasks, *self.evaluation, *self.retention)
-        return tuple(task for task in tasks if isinstance(task, RecordsConfig))
+        read = (task.perturbed if isinstance(task, PerturbedConfig) else task for task in tasks)
+        return tuple(task for task in read if isinstance(task, RecordsConfig))
 
 
 def _get(section: Any, key: str, default: Any = None) -> Any:

@@ -14,8 +14,17 @@ from orcinus.tasks.files.sources import shown
 from orcinus.tasks.generators.function import FunctionTaskConfig, draw_function
 from orcinus.tasks.generators.gym import GymConfig, draw_gym
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
+from orcinus.tasks.perturbed import VERSION as PERTURBED
+from orcinus.tasks.perturbed import Perturbed, PerturbedConfig
 
-TaskConfig = RecordsConfig | ProceduralConfig | GymConfig | FunctionTaskConfig | AuthoredConfig
+TaskConfig = (
+    RecordsConfig
+    | ProceduralConfig
+    | GymConfig
+    | FunctionTaskConfig
+    | AuthoredConfig
+    | PerturbedConfig
+)
 
 
 def content_of(config: TaskConfig, base: Path) -> dict[str, Any]:
@@ -30,6 +39,8 @@ def content_of(config: TaskConfig, base: Path) -> dict[str, Any]:
         return config.identity()
     if isinstance(config, AuthoredConfig):
         return {"units": config.authored.content(base)}
+    if isinstance(config, PerturbedConfig):
+        return {**content_of(config.perturbed, base), "version": PERTURBED}
     local = [Path(source) for source in sources_of(config, base) if "://" not in source]
     return {"files": [[path.name, _file_hash(path)] for path in local]}
 
@@ -65,4 +76,6 @@ def open_task(
         return config.name or config.gym, lambda: draw_gym(config)
     if isinstance(config, FunctionTaskConfig):
         return config.name or config.function, lambda: draw_function(config)
+    if isinstance(config, PerturbedConfig):
+        return f"{shown(config.perturbed.path)} (perturbed)", Perturbed(config.perturbed, base)
     return config.name or shown(config.path), Records(config, base)

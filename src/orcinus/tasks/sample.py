@@ -225,6 +225,9 @@ class Pool:
         for example, split in self._unseen():
             unseen.append(example)
             yield example, split if seen.add(_content_hash(example)) else _ASKED_BEFORE
+        for example in unseen:  # the original of a perturbed item is as well known as its copy
+            if (original := _original_of(example)) is not None:
+                seen.add(hash_of(normal(original)))
         yield from self._compare(unseen, seen)
 
     def _unseen(self) -> Iterator[tuple[Example, Split]]:
@@ -248,19 +251,21 @@ class Pool:
             seen: The hashes of their texts; those of the pool are added.
         """
         overlap = Overlap(
-            ((_name_of(item), item.whole_prompt) for item in unseen),
+            ((_name_of(item), text) for item in unseen for text in _texts_of(item)),
             n=self._config.ngram,
             fuzzy=self._config.fuzzy_overlap,
         )
         groups = self._near_groups(unseen)
         first_kept: dict[int, str] = {}
         marked = overlap.mark(
-            self._examples(), lambda example: example.whole_prompt, executor=self._executor
+            self._examples(), lambda item: "\n\n".join(_texts_of(item)), executor=self._executor
         )
         for place, (example, shared) in enumerate(marked, len(unseen)):
             group = _ALONE if groups is None else int(groups[place])
             removal = None
-            if not seen.add(_content_hash(example)):
+            original = _original_of(example)
+            is_known = original is not None and not seen.add(hash_of(normal(original)))
+            if not seen.add(_content_hash(example)) or is_known:
                 removal = _STANDS_EARLIER
             elif shared is not None:
                 removal = Removal("evaluation", shared)
@@ -296,6 +301,18 @@ _ASKED_BEFORE = Removal("duplicate", "the same question stands earlier in the ev
 _STANDS_EARLIER = Removal("duplicate", "the same question stands earlier")
 _OVER_QUOTA = Removal("quota", "more than is wanted of its task")
 _ALONE = -1
+
+
+def _original_of(example: Example) -> str | None:
+    """Return the text of the item that a perturbed example is a copy of."""
+    original = example.meta.get("original")
+    return original if isinstance(original, str) else None
+
+
+def _texts_of(example: Example) -> tuple[str, ...]:
+    """Return the text of an example, and that of its original where it is a copy."""
+    original = _original_of(example)
+    return (example.whole_prompt,) if original is None else (example.whole_prompt, original)
 
 
 def _content_hash(example: Example) -> int:
