@@ -64,6 +64,14 @@ ROWS: dict[Layout, dict[str, Any]] = {
         "note": "x",
     },
     "superni": {"Definition": ["D"], "input": "I", "output": ["O"], "id": "1", "Categories": ["c"]},
+    "history": {
+        "problem": "P",
+        "history": [{"code": "C", "feedback": "F"}],
+        "tests": ["T"],
+        "id": "1",
+        "system": "S",
+        "note": "x",
+    },
 }
 
 
@@ -100,7 +108,8 @@ def other(value: Any) -> Any:
         )
     if isinstance(value, list):
         if value and isinstance(value[0], dict):
-            return [{**turn, "value": turn["value"] + "2"} for turn in value]
+            name = "value" if "value" in value[0] else "code"
+            return [{**turn, name: turn[name] + "2"} for turn in value]
         return [*value, "more"]
     return value if value is None else value + 1
 

@@ -208,8 +208,9 @@ def _size_of(generator: Generator, example: Example) -> int | None:
     """
     if generator.pattern.fullmatch(example.prompt) is None:
         return None
-    if (size := example.meta.get("difficulty")) in _SIZES:
-        return int(size)
+    size = example.meta.get("difficulty")
+    if isinstance(size, int) and size in _SIZES:
+        return size
     words = len(example.prompt.split())
     drawn = {}
     for number in _SIZES:

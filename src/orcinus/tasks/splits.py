@@ -8,8 +8,8 @@ Of each task the examples with the smallest hashes are for the probe, the next o
 The hash depends on the example's own text, so new rows move only examples at the borders. Shares
 drawn example by example are far off in small tasks: a share of 0.2 drew 3 of 40.
 
-The wordings of one question (``unit_of``), and all questions of one ``meta.source_unit`` (a topic, a
-document, a history), share their hash. The borders move to the nearest border of units, so that
+The wordings of one question (``unit_of``), and all questions of one ``meta.source_unit`` (a topic,
+a document, a history), share their hash. The borders move to the nearest border of units, so that
 what is tested is of no unit that was taught.
 """
 

@@ -42,6 +42,14 @@ def printed_by(program: str) -> tuple[str | None, str]:
     return (lines[-1], "") if lines else (None, "its program printed nothing")
 
 
+def program_in(text: str) -> str | None:
+    """Return the last program in a text, in a block or on its own; None without one."""
+    blocks = [found[2] for found in _BLOCK.finditer(final_channel(text))]
+    if blocks:
+        return blocks[-1]
+    return text if re.search(r"^(?:def|class|import|from) ", text, re.MULTILINE) else None
+
+
 def passes(text: str, tests: str) -> Outcome:
     """Judge whether the last program in ``text`` passes ``tests``.
 
@@ -53,14 +61,7 @@ def passes(text: str, tests: str) -> Outcome:
         The value 1.0 if nothing fails, 0.0 if something does, and None if there is no program, or
         one that needs what the sandbox lacks.
     """
-    blocks = [found[2] for found in _BLOCK.finditer(final_channel(text))]
-    program = (
-        blocks[-1]
-        if blocks
-        else text
-        if re.search(r"^(?:def|class|import|from) ", text, re.MULTILINE)
-        else None
-    )
+    program = program_in(text)
     if program is None:
         return Outcome(None, None, "no program is given")
     if not has_sandbox():

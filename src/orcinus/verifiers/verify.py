@@ -12,6 +12,7 @@ from orcinus.verifiers.answers.maths import NEEDS_LIBRARY
 from orcinus.verifiers.answers.text import Outcome
 from orcinus.verifiers.ifeval import follows_all
 from orcinus.verifiers.judge_prompts import left_to_judge
+from orcinus.verifiers.submissions import like_next_submission
 
 VERSION = 3
 """Raised when a rule changes, so that a verdict shows which rules it was made by."""
@@ -59,6 +60,7 @@ BUILT_IN: Mapping[str, Verifier | str] = {
     "judge": left_to_judge,
     "grounded": left_to_judge,
     "ifeval": follows_all,
+    "next_submission": like_next_submission,
     **official.VERIFIERS,
     "reasoning_gym": "orcinus.tasks.generators.gym_verifier:by_generator",
 }

@@ -11,7 +11,7 @@ The names of a row's fields show its layout. Each RowDraft later becomes an Exam
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from orcinus.tasks.files.rows import kind_of
 
 Columns = Mapping[str, str | tuple[str, ...]]
 Layout = Literal[
-    "native", "bbh", "agieval", "openorca", "chat", "alpaca", "flan", "superni", "plain"
+    "native", "bbh", "agieval", "openorca", "chat", "alpaca", "flan", "superni", "history", "plain"
 ]
 
 LAYOUTS: Mapping[Layout, str] = {
@@ -32,6 +32,7 @@ LAYOUTS: Mapping[Layout, str] = {
     "alpaca": "Alpaca",
     "flan": "FLAN v2",
     "superni": "Super-NaturalInstructions",
+    "history": "a problem and its submissions, each with feedback",
 }
 """The layouts, and how a message describes each."""
 PROMPT = ("prompt", "question", "instruction", "query", "problem", "input", "inputs", "text")
@@ -201,6 +202,7 @@ _CHOSEN = ("completion", "chosen")
 _SIGNS: tuple[tuple[Layout, set[str]], ...] = (
     ("chat", {"conversations"}),
     ("chat", {"messages"}),
+    ("history", {"problem", "history"}),
     ("openorca", {"system_prompt", "question", "response"}),
     ("flan", {"inputs", "targets"}),
     ("superni", {"Definition", "input", "output"}),
@@ -213,12 +215,21 @@ _SIGNS: tuple[tuple[Layout, set[str]], ...] = (
 
 
 def draft_of(fields: Mapping[str, Any], layout: Layout) -> RowDraft:
-    """Return the draft of one row.
+    """Return the draft of one row, the first one of a history.
 
     Raises:
         Unusable: The row does not fit the layout.
     """
     return _CONVERTERS[layout](fields)
+
+
+def drafts_of(fields: Mapping[str, Any], layout: Layout) -> Sequence[RowDraft]:
+    """Return the drafts of one row: one, or of a history one for each submission.
+
+    Raises:
+        Unusable: The row does not fit the layout.
+    """
+    return _submissions(fields) if layout == "history" else (draft_of(fields, layout),)
 
 
 def mapped(fields: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
@@ -530,6 +541,60 @@ def _superni(fields: Mapping[str, Any]) -> RowDraft:
     )
 
 
+CODE = ("code", "submission", "attempt", "text")
+FEEDBACK = ("feedback", "message", "comment")
+"""Where a submission of a history keeps its code, and what was said of it."""
+
+
+def _submissions(fields: Mapping[str, Any]) -> list[RowDraft]:
+    """Return a draft for each submission: asked after the problem and all that came before it.
+
+    The feedback is a turn of the user, so that it is never learned. All drafts of a history are of
+    one source unit.
+    """
+    problem, history = text_of(fields["problem"], "problem"), fields["history"]
+    if not isinstance(history, list) or not history:
+        raise Unusable("the history is not a list of submissions {code, feedback}")
+    tests = fields.get("tests")
+    asserts = [tests] if isinstance(tests, str) else tests or []
+    given = _first(fields, ID)
+    unit = text_of(given, "id") if given is not None else problem
+    turns = [{"role": "user", "content": problem}]
+    drafts = []
+    for number, submission in enumerate(history, 1):
+        if not isinstance(submission, Mapping):
+            raise Unusable(f"submission {number} is not an object {{code, feedback}}")
+        code = text_of(_first(submission, CODE), f"code of submission {number}")
+        meta = {
+            "source_unit": unit,
+            "submission": number,
+            "next_submission": code,
+            **({} if (score := submission.get("score")) is None else {"score": score}),
+            **({"tests": asserts} if asserts else {}),
+        }
+        drafts.append(
+            RowDraft(
+                prompt=turns[-1]["content"],
+                id=None if given is None else f"{unit}-{number}",
+                task=_first(fields, TASK),
+                reference="\n".join(asserts) or None,
+                answer_type="program" if asserts else "free",
+                system=_optional_text(fields.get("system"), "system"),
+                response=code,
+                meta=_carried(fields) | meta | ({"history": turns[:-1]} if len(turns) > 1 else {}),
+            )
+        )
+        feedback = _optional_text(_first(submission, FEEDBACK), f"feedback on {number}")
+        if not feedback and number < len(history):
+            raise Unusable(f"submission {number} has no feedback, and another one follows it")
+        turns = [
+            *turns,
+            {"role": "assistant", "content": code},
+            {"role": "user", "content": feedback},
+        ]
+    return drafts
+
+
 _SAME_EVERYWHERE = (("id", ID), *(("meta", (name,)) for name in (*CARRIED, "meta")))
 _TYPED = (("answer_type", ("answer_type",)), ("task", TASK))
 _TURNS = ("conversations", "messages", "prompt", "chosen")
@@ -585,6 +650,13 @@ _READ: Mapping[Layout, tuple[tuple[str, tuple[str, ...]], ...]] = {
         ("meta", ("task_source", "_task_source")),
     ),
     "superni": (("prompt", ("Definition",)), ("prompt", ("input",)), ("reference", ("output",))),
+    "history": (
+        ("prompt", ("problem",)),
+        ("reference", ("tests",)),
+        ("system", ("system",)),
+        ("response", ("history",)),
+        *_TYPED,
+    ),
 }
 """For each layout, the parts of a RowDraft and the columns that each may come from.
 
@@ -623,6 +695,7 @@ _CONVERTERS: Mapping[Layout, Callable[[Mapping[str, Any]], RowDraft]] = {
     "alpaca": _alpaca,
     "flan": _flan,
     "superni": _superni,
+    "history": lambda fields: _submissions(fields)[0],
 }
 
 _LABEL = re.compile(r"^\s*\(?([A-Za-z])[).:]\s*")

@@ -36,7 +36,7 @@ from orcinus.tasks.files.layouts import (
     RowDraft,
     Unusable,
     columns_read,
-    draft_of,
+    drafts_of,
     layout_of,
     mapped,
     names_of,
@@ -412,7 +412,7 @@ def _drafts(
     for row in rows:
         layout = known or layout_of(row.fields)
         try:
-            draft = draft_of(mapped(row.fields, config.columns), layout)
+            drafts = drafts_of(mapped(row.fields, config.columns), layout)
         except NoPrompt as error:
             report(f"{row.where}: {error}" + ("" if fitted else f"; {advice(row.fields)}"))
         except Unusable as error:
@@ -424,4 +424,4 @@ def _drafts(
             )
         else:
             known, fitted = layout, True
-            yield row, layout, draft
+            yield from ((row, layout, draft) for draft in drafts)
