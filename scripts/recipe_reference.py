@@ -40,7 +40,7 @@ from orcinus.tasks.generators.function import FunctionTaskConfig
 from orcinus.tasks.generators.gym import GymConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig
 from orcinus.tasks.mixing import Mixture
-from orcinus.tasks.perturbed import PerturbedConfig
+from orcinus.tasks.perturbed import PerturbedConfig, PerturbedRecords
 from orcinus.tasks.sample import SampleConfig
 from orcinus.training.config import (
     LessonFilter,
@@ -62,6 +62,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`tasks:` — written by a model", AuthoredConfig),
     ("… its `authored:`", AuthoringConfig),
     ("`evaluation:` — fresh copies of the items in files", PerturbedConfig),
+    ("… its `perturbed:`", PerturbedRecords),
     ("`strategies:` — your own", StrategyConfig),
     ("`teacher:` — an endpoint", EndpointConfig),
     ("… its `price:`", Price),
