@@ -28,6 +28,7 @@ from orcinus.core.types import (
     Request,
     Sampling,
     Verdict,
+    WorstCase,
 )
 from orcinus.models.attempts import attempt_all
 from orcinus.models.remote.batch import (
@@ -282,6 +283,41 @@ def test_a_batch_that_may_have_been_created_is_booked_at_its_worst_case(tmp_path
     with serve(provider) as url:
         found = asyncio.run(ask(configured(url, tries=1), tmp_path, 3, usd=1.0))
     assert all(item.attempt.cost_usd > 0.0 for item in found)
+
+
+class LosingCreations(Provider):
+    """A provider whose reply is lost each time that it creates a batch, and all after it."""
+
+    def create(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.lose = 1.0
+        return super().create(asked)
+
+
+def test_a_batch_that_was_booked_as_lost_takes_back_nothing_when_it_is_resumed(
+    tmp_path: Path,
+) -> None:
+    async def stop_with_calls_in_flight(ledger: Ledger) -> None:
+        budget = Budget(ledger=ledger, run="r", usd=1.0, tokens=None)
+        other = WorstCase(usd=0.1, tokens=10_000)
+        await budget.reserve(other)
+        budget.forfeit(other, 1)
+        await budget.close()
+
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:  # what a resumed call could take back
+        asyncio.run(stop_with_calls_in_flight(ledger))
+    provider = LosingCreations()
+    with serve(provider) as url:
+        lost = asyncio.run(ask(configured(url, tries=1), tmp_path, 3, usd=1.0))
+        provider.lose = 0.0
+        found = asyncio.run(ask(configured(url, tries=1), tmp_path, 3, usd=1.0))
+    assert all(item.attempt.error is not None for item in lost)
+    assert all(item.attempt.error is None for item in found)
+    assert len(provider.batches) == 1
+    costs = [item.attempt.cost_usd for item in [*lost, *found]]
+    assert min(costs) > 0.0
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert ledger.spent("r")[0] == pytest.approx(0.1 + sum(costs))
+        assert not list(ledger.verify())
 
 
 def test_a_line_is_read_with_the_limit_and_the_prompt_of_its_request(tmp_path: Path) -> None:
