@@ -172,6 +172,20 @@ def test_a_ledger_is_exported_to_parquet(tmp_path: Path) -> None:
     assert table[3]["messages"] == [{"role": "user", "content": "3?"}]
 
 
+def test_a_ledger_is_read_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    commit(path, (request(1), attempt(request(1))))
+    path.with_name("l.sqlite-shm").mkdir()  # SQLite cannot make this file, as in such a folder
+    with Ledger(path, read_only=True) as ledger:
+        assert ledger.known([attempt_id(request(1), "m")]) == 1
+        assert not list(ledger.verify())
+    path.with_name("l.sqlite-wal").write_bytes(b"commits that only a writer can read")
+    with pytest.raises(StoreError, match=r"copy it to a folder .* together with l\.sqlite-wal"):
+        Ledger(path, read_only=True)
+    with pytest.raises(StoreError, match=r"cannot be written: .* make its folder writable"):
+        Ledger(path)
+
+
 def test_forgotten_errors_are_asked_again_and_their_spending_stays(tmp_path: Path) -> None:
     failed = replace(
         attempt(request(1), ""), finish="error", error="bad_request: no", permanent=True

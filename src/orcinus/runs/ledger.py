@@ -73,6 +73,8 @@ COMMIT_LIMIT = 512
 BUSY_TIMEOUT_S = 60.0
 """Seconds to wait while another process writes. Then SQLite reports that the file is locked."""
 
+_UNOPENED = ("SQLITE_CANTOPEN", "SQLITE_PROTOCOL")
+"""Errors of a ledger whose write-ahead log, or its index, cannot be opened."""
 _NAMED_DAMAGES = 3
 """Damaged rows that are named one by one; ``verify`` lists all."""
 _REQUEST = ATTEMPT_COLUMNS.index("request")
@@ -171,6 +173,11 @@ class _Work:
     done: "Future[Any]"
 
 
+def _name_of(error: Exception) -> str:
+    """Return SQLite's name of an error; empty for another kind of error."""
+    return str(getattr(error, "sqlite_errorname", ""))
+
+
 def _log(text: str) -> None:
     logging.getLogger("orcinus").warning(text)
 
@@ -252,22 +259,35 @@ class Ledger:
     def _connect(self, marked: tuple[str, int] | None) -> tuple[sqlite3.Connection, int]:
         """Return a connection, and the version of its schema."""
         try:
-            uri = f"{self.path.resolve().as_uri()}?mode={'ro' if self._read_only else 'rwc'}"
-            connection = sqlite3.connect(
-                uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-            connection.create_function("row_hash", -1, row_hash, deterministic=True)
-            if not self._read_only:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                # 40 MB of log, because a checkpoint writes every changed page, and the pages of the
-                # index change all the time.
-                connection.execute("PRAGMA wal_autocheckpoint = 10000")
-                migrate(connection, self.path, may_be_old=marked is None)
-            connection.execute("SELECT id FROM attempts LIMIT 1")
-            return connection, int(connection.execute("PRAGMA user_version").fetchone()[0])
+            try:
+                return self._open("mode=ro" if self._read_only else "mode=rwc", marked)
+            except sqlite3.OperationalError as error:
+                # In a folder that cannot be written, SQLite reads a file with a write-ahead log
+                # only if it is told that no process writes it.
+                wal = self.path.with_name(f"{self.path.name}-wal")
+                is_whole = self.path.exists() and not (wal.exists() and wal.stat().st_size)
+                if not (self._read_only and is_whole and _name_of(error) in _UNOPENED):
+                    raise
+                return self._open("mode=ro&immutable=1", marked)
         except DAMAGE as error:
             raise self._explained(error, "not a usable ledger") from error
+
+    def _open(self, mode: str, marked: tuple[str, int] | None) -> tuple[sqlite3.Connection, int]:
+        """Return a connection in a mode, as parameters of a URI, and the version of its schema."""
+        uri = f"{self.path.resolve().as_uri()}?{mode}"
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        connection.create_function("row_hash", -1, row_hash, deterministic=True)
+        if not self._read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            # 40 MB of log, because a checkpoint writes every changed page, and the pages of the
+            # index change all the time.
+            connection.execute("PRAGMA wal_autocheckpoint = 10000")
+            migrate(connection, self.path, may_be_old=marked is None)
+        connection.execute("SELECT id FROM attempts LIMIT 1")
+        return connection, int(connection.execute("PRAGMA user_version").fetchone()[0])
 
     def _refuse_older_copy(self, marked: tuple[str, int] | None) -> None:
         problem = self._mark.explain(marked, *self._state())
@@ -280,13 +300,25 @@ class Ledger:
 
     def _explained(self, error: Exception, otherwise: str = "damaged") -> StoreError:
         """Return an error of SQLite as one line on what to do."""
-        name = getattr(error, "sqlite_errorname", "")
+        name = _name_of(error)
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             said = (
                 f"another process has held it locked for {BUSY_TIMEOUT_S:.0f} s; wait for it or "
                 "end it, and run again"
             )
-        elif name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
+        elif name in _UNOPENED and self._read_only:
+            said = (
+                f"cannot be read here: {error}; copy it to a folder that can be written, together "
+                f"with {self.path.name}-wal"
+                if self.path.exists()
+                else "there is no such file"
+            )
+        elif name in _UNOPENED or name.startswith("SQLITE_READONLY"):
+            said = (
+                f"cannot be written: {error}; earlier attempts are safe, so make its folder "
+                "writable, or put the ledger elsewhere with --ledger PATH"
+            )
+        elif name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
             said = (
                 f"cannot be {'read' if self._read_only else 'written'}: {error}; earlier attempts "
                 "are safe, so free some space and run again"
