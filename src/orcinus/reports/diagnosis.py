@@ -13,7 +13,14 @@ from orcinus.reports.words import percent
 
 def markdown(found: Diagnosis) -> str:
     """Return the diagnosis as a page. What models wrote stands on one line, escaped."""
-    parts = (_notes(found), _advice(found), _causes(found), _outcomes(found), _slices(found))
+    parts = (
+        _notes(found),
+        _advice(found),
+        _causes(found),
+        _outcomes(found),
+        _slices(found),
+        _checkpoints(found),
+    )
     lines = [line for part in (*parts, _failures(found)) for line in part]
     return "\n".join(lines) + "\n"
 
@@ -70,6 +77,31 @@ def _slices(found: Diagnosis) -> Iterator[str]:
         interval = f"{percent(part.low)} – {percent(part.high)}"
         figures = [part.n, percent(part.before), percent(part.after), interval]
         yield _row([part.items, part.by, markdown_text(part.value), *figures])
+
+
+def _checkpoints(found: Diagnosis) -> Iterator[str]:
+    yield from ("", "## What each checkpoint makes of these lessons", "")
+    yield from _head(
+        ["student"], ["loss", "HE-SNR", "tokens that it hesitates at", "of", "loss there"]
+    )
+    for row in found.checkpoints:
+        snr, there = (
+            "–" if value is None else f"{value:.3f}" for value in (row.he_snr, row.loss_there)
+        )
+        figures = [f"{row.loss:.3f}", snr, row.hesitant, row.tokens, there]
+        yield _row([markdown_text(row.arm), *figures])
+    yield from (
+        "",
+        "HE-SNR: p(right token) / entropy of the ten most probable tokens, where the student "
+        "hesitates. It compares checkpoints of one tokenizer, and is no accuracy.",
+        "",
+    )
+    if (read := found.success_in_state) is not None:
+        yield (
+            f"How much of its success a ridge regression reads off the student's state before it "
+            f"answers: R² {read.within:.2f} within tasks (p {read.p_value:.3f}, {read.n} "
+            f"questions), {read.over:.2f} over tasks, which differ anyway."
+        )
 
 
 def _failures(found: Diagnosis) -> Iterator[str]:

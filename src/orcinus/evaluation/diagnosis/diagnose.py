@@ -9,7 +9,7 @@ ledger, so that a second diagnosis makes only new ones. Held-out answers are the
 
 import asyncio
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orcinus.core.errors import ConfigError, MissingExtraError
 from orcinus.core.sampling import JudgingConfig
+from orcinus.core.stats.ridge import Explained, explained
 from orcinus.core.types import Example, Judged, Lesson
 from orcinus.evaluation.diagnosis.advice import Training, advise
 from orcinus.evaluation.diagnosis.causes import Accuracy, RunFacts, Style, TaughtLesson, explain
@@ -37,6 +38,7 @@ from orcinus.evaluation.diagnosis.run import (
     stage_names,
 )
 from orcinus.evaluation.diagnosis.tables import (
+    Checkpoint,
     Diagnosis,
     count_causes,
     count_outcomes,
@@ -149,6 +151,8 @@ async def _diagnose(
             *score_slices("held out", held_out, _assigned_strategies(run, held_out)),
         ),
         causes=count_causes(failures),
+        checkpoints=tuple(_measure_checkpoints(losses)),
+        success_in_state=_read_success(lessons, list(losses.values())[-1], seed=run.seed),
         advice=tuple(advise(_training(request, run), failures, lessons, facts)),
         failures=tuple(failures),
     )
@@ -227,13 +231,9 @@ async def _ask_students(
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Losses:
-    """Losses of the drawn lessons, in their order."""
-
-    before: Sequence["LessonLoss"] | None
-    """None where the untrained student was not found."""
-    after: Sequence["LessonLoss"]
+_Losses = Mapping[str, Sequence["LessonLoss"]]
+"""By arm, losses of the drawn lessons in their order; without ``before`` where the untrained
+student was not found."""
 
 
 def _measure_losses(
@@ -246,13 +246,48 @@ def _measure_losses(
     from orcinus.training.lesson_loss import lesson_losses
 
     progress.start("losses", None)
-    trained, length = list(students.values())[-1], run.train.context_length
-    return _Losses(
-        before=lesson_losses(students["before"], lessons, context=length, device=device)
-        if "before" in students
-        else None,
-        after=lesson_losses(trained, lessons, context=length, device=device),
-    )
+    length = run.train.context_length
+    return {
+        arm: lesson_losses(student, lessons, context=length, device=device)
+        for arm, student in students.items()
+    }
+
+
+def _measure_checkpoints(losses: _Losses) -> Iterator[Checkpoint]:
+    """Yield what the losses say of each checkpoint."""
+    from orcinus.training.hesitation import add_up
+
+    for arm, found in losses.items():
+        measured = [item for item in found if item.loss is not None]
+        if not measured:
+            continue
+        total = add_up(item.hesitation for item in measured if item.hesitation is not None)
+        tokens = sum(item.response_tokens for item in measured)
+        yield Checkpoint(
+            arm=arm,
+            lessons=len(measured),
+            loss=sum((item.loss or 0.0) * item.response_tokens for item in measured) / tokens,
+            he_snr=total.he_snr,
+            hesitant=total.hesitant,
+            tokens=total.tokens,
+            loss_there=total.loss,
+        )
+
+
+def _read_success(
+    lessons: Sequence[TaughtLesson], losses: Sequence["LessonLoss"], *, seed: int
+) -> Explained | None:
+    """Return how well the trained student's success is read off its state before it answers."""
+    rows = [
+        (loss.state, float(is_right(item.last)), item.lesson)
+        for item, loss in zip(lessons, losses, strict=True)
+        if loss.state is not None and item.last.attempt.finish != "error"
+    ]
+    if not rows:
+        return None
+    states, right, taught = zip(*rows, strict=True)
+    questions = [f"{lesson.task}/{lesson.example_id}" for lesson in taught]
+    return explained(states, right, questions, [lesson.task for lesson in taught], seed=seed)
 
 
 def _taught_lessons(
@@ -267,9 +302,10 @@ def _taught_lessons(
     wanted = {lesson.attempt_id for lesson, _ in drawn}
     traces = {trace.id: trace for trace in read_traces(run) if trace.id in wanted}
     rivals = _find_rivals(run, [lesson for lesson, _ in drawn])
+    last = list(losses.values())[-1]
     found = []
     for i, (lesson, example) in enumerate(drawn):
-        trace, after = traces[lesson.attempt_id], losses.after[i]
+        trace, after = traces[lesson.attempt_id], last[i]
         key = (lesson.task, lesson.example_id)
         found.append(
             TaughtLesson(
@@ -285,7 +321,7 @@ def _taught_lessons(
                 tokens=after.tokens,
                 response_tokens=after.response_tokens,
                 fits=after.tokens <= run.train.context_length or run.train.too_long != "drop",
-                loss_before=None if losses.before is None else losses.before[i].loss,
+                loss_before=losses["before"][i].loss if "before" in losses else None,
                 loss_after=after.loss,
                 rivals=rivals.get(lesson.id, ()),
             )

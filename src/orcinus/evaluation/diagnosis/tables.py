@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orcinus.core import stats
+from orcinus.core.stats.ridge import Explained
 from orcinus.evaluation.diagnosis.advice import Advice
 from orcinus.evaluation.diagnosis.causes import Cause, Failure
 from orcinus.evaluation.diagnosis.difficulty import Key, difficulty_of, split_into_levels
@@ -53,6 +54,25 @@ class CauseCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What the student before training, or after a stage, thinks of the lessons asked."""
+
+    arm: str
+    lessons: int
+    """Lessons that were measured; longer ones than a row are left out."""
+    loss: float
+    """Nats per response token."""
+    he_snr: float | None
+    """Mean of p(right token) / entropy where the student hesitates; None where it never does."""
+    hesitant: int
+    """Tokens at which it hesitates."""
+    tokens: int
+    """Tokens of the visible answers."""
+    loss_there: float | None
+    """Mean loss at the tokens at which it hesitates."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
     """Findings of a diagnosis: the content of ``diagnosis.json``."""
 
@@ -67,6 +87,10 @@ class Diagnosis:
     errors: tuple[OutcomeCounts, ...]
     slices: tuple[Slice, ...]
     causes: tuple[CauseCount, ...]
+    checkpoints: tuple[Checkpoint, ...]
+    success_in_state: Explained | None
+    """How well ridge regression predicts the trained student's success from its last hidden state
+    before it answers; None where nothing varies."""
     advice: tuple[Advice, ...]
     failures: tuple[Failure, ...]
 
