@@ -6,7 +6,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import Attempt, Example, Judged, Request, Strategy
 from orcinus.lessons import filters, quality
 from orcinus.lessons.language import languages
+from orcinus.lessons.refusals import INSTRUCTION, UNSAFE, is_replaced, refused
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, StepContext
 from orcinus.strategies.library import by_name
@@ -41,18 +42,34 @@ Reason = tuple[str, str]
 
 
 class ToxicityConfig(Config):
-    """A function of yours that scores toxicity; none is built in."""
+    """What to do with unsafe traces, scored by a function of yours or by a learnt classifier."""
 
-    function: str
-    """``module:name`` of a function that gives a text a score from 0.0 (harmless) to 1.0."""
+    function: str | None = None
+    """``module:name`` of a function that gives a text a score from 0.0 (harmless) to 1.0; none is
+    built in."""
+    labelled: int | None = Field(default=None, ge=50, exclude_if=lambda value: value is None)
+    """In place of a function: the judge rates this many traces, drawn by a hash, for safety. A
+    classifier learns from the ratings and scores all traces, if it is clearly better than
+    chance."""
     limit: float = Field(default=0.5, gt=0, le=1)
-    """Drop a trace with this score or a higher one."""
+    """A trace with this score or a higher one is unsafe."""
+    instead: Literal["drop", "refuse"] = Field(
+        default="drop", exclude_if=lambda value: value == "drop"
+    )
+    """Drop an unsafe trace, or put a refusal in its place; the lesson has ``meta.replaced``."""
 
     @field_validator("function")
     @classmethod
-    def _function_exists(cls, value: str) -> str:
-        find_function(value)
+    def _function_exists(cls, value: str | None) -> str | None:
+        if value is not None:
+            find_function(value)
         return value
+
+    @model_validator(mode="after")
+    def _one_of_both_scores(self) -> "ToxicityConfig":
+        if (self.function is None) == (self.labelled is None):
+            raise ValueError("toxicity takes either function, or labelled with a judge")
+        return self
 
 
 class QualityConfig(Config):
@@ -99,7 +116,7 @@ class CurateConfig(Config):
     """ISO codes such as ``en``: drop a trace that is surely in another language; empty skips this.
     Needs ``orcinus[language]``."""
     toxicity: ToxicityConfig | None = None
-    """A function of yours that scores traces; None skips this."""
+    """Drop or replace unsafe traces; None skips this."""
     quality: QualityConfig | None = None
     """Learn from the judge's ratings of some traces which of all are worth keeping; None skips
     this."""
@@ -142,6 +159,8 @@ class _Counts:
     """Traces that were written."""
     tasks: Mapping[str, int]
     """Traces that were written, by task."""
+    replaced: Mapping[str, int]
+    """Those of them that are refusals in place of unsafe traces."""
 
 
 async def curate(
@@ -161,8 +180,9 @@ async def curate(
 
     Returns:
         ``traces`` and ``kept``, their numbers; ``dropped``, the numbers by filter; ``for_example``,
-        the first reason of each filter; ``tasks``, the kept traces by task; with ``quality``, how
-        well the classifier does.
+        the first reason of each filter; ``tasks``, the kept traces by task; ``replaced``, refusals
+        in place of unsafe traces by task, where there are any; with ``quality`` or
+        ``toxicity.labelled``, how well the classifier does.
 
     Raises:
         StepError: Nothing is kept.
@@ -170,17 +190,22 @@ async def curate(
     found: dict[str, Any] = {}
     with tables.TableWriter(context.out / layout.DROPS, tables.DROPS) as table:
         drops = _Drops(table)
-        out = context.out / (layout.KEPT if config.quality is None else layout.PASSED)
+        detox = config.toxicity if config.toxicity and config.toxicity.labelled else None
+        passed = context.out / layout.PASSED
+        learns = detox is not None or config.quality is not None
+        out = passed if learns else context.out / layout.KEPT
         sorter = _Sorter(config, strategies)
         counts = _sort_all(sorter, _traces_by_example(config, context), out, drops)
         traces = counts.traces
-        if config.quality is not None:
-            if counts.kept:
-                found["quality"], classifier = await _learn_quality(
-                    config.quality, context, booked_as
-                )
-                counts = _keep_best(config.quality, classifier, context, drops)
-            out.unlink()
+        if detox is not None and counts.kept:
+            found["toxicity"], unsafe = await _learn_toxicity(detox, context, booked_as)
+            counts = _detoxify(detox, unsafe, context, drops)
+            if config.quality is not None:
+                (context.out / layout.KEPT).replace(passed)
+        if config.quality is not None and counts.kept:
+            found["quality"], classifier = await _learn_quality(config.quality, context, booked_as)
+            counts = _keep_best(config.quality, classifier, context, drops)
+        passed.unlink(missing_ok=True)
     if counts.kept == 0:
         most = ", ".join(f"{name} {count}" for name, count in drops.counts.most_common(3))
         raise StepError(
@@ -193,6 +218,7 @@ async def curate(
         "dropped": dict(drops.counts.most_common()),
         "for_example": drops.first,
         "tasks": dict(counts.tasks),
+        **({"replaced": dict(counts.replaced)} if counts.replaced else {}),
         **found,
     }
 
@@ -200,7 +226,7 @@ async def curate(
 def requests(
     config: CurateConfig, context: StepContext, *, taught: Iterable[Request]
 ) -> list[Asking]:
-    """List the ratings that ``quality`` asks the judge for: an upper bound.
+    """List the ratings that the judge is asked for: an upper bound.
 
     Args:
         config: What is kept.
@@ -208,15 +234,24 @@ def requests(
         taught: The requests of ``teach``, whose replies are rated. The replies are not there yet,
             so a listed request holds only the question and the reference.
     """
-    if config.quality is None:
-        return []
     judging = context.judging or JudgingConfig()
-    task, sampling = judging.instructions.get("rating"), judging.sampling.sampling(0, context.seed)
+    sampling = judging.sampling.sampling(0, context.seed)
+    learnt: list[tuple[int, str | None]] = []
+    if config.toxicity is not None and config.toxicity.labelled is not None:
+        learnt.append((config.toxicity.labelled, INSTRUCTION))
+    if config.quality is not None:
+        learnt.append((config.quality.labelled, judging.instructions.get("rating")))
+    if not learnt:
+        return []
     asked = (
         judge_request(
-            example, rating(example.prompt, "", reference_text(example), task=task), sampling
+            request.example,
+            rating(request.example.prompt, "", reference_text(request.example), task=task),
+            sampling,
         )
-        for example in (request.example for request in islice(taught, config.quality.labelled))
+        for place, request in enumerate(islice(taught, max(count for count, _ in learnt)))
+        for count, task in learnt
+        if place < count
     )
     return [Asking(role="judge", requests=asked, exact=False)]
 
@@ -263,6 +298,8 @@ class _Sorter:
     def __init__(self, config: CurateConfig, strategies: Sequence[Strategy]) -> None:
         self.tasks: Counter[str] = Counter()
         """Kept traces by task."""
+        self.replaced: Counter[str] = Counter()
+        """Of them, refusals in place of unsafe traces."""
         self._config, self._rules = config, curate_rules(config, strategies)
         self._seen = SeenHashes()
         self._kept_of_group: dict[int, str] = {}
@@ -276,6 +313,8 @@ class _Sorter:
             reason = self._check_alone(example, trace)
             if reason is None:
                 usable.append(trace)
+            elif reason[0] == "toxic" and _refuses(self._config.toxicity):
+                usable.append(replace(trace, judged=refused(trace.judged, reason[1])))
             else:
                 yield trace.judged, reason
         limit = 1 if self._config.keep == "best" else self._config.per_example
@@ -287,6 +326,7 @@ class _Sorter:
             reason = self._check_against_kept(example, trace)
             if reason is None:
                 self.tasks[example.task] += 1
+                self.replaced[example.task] += is_replaced(trace.judged)
                 if trace.group >= 0:
                     self._kept_of_group[trace.group] = trace.judged.attempt.id
             yield trace.judged, reason
@@ -335,7 +375,7 @@ def _sort_all(
                     kept.write(tables.judged_row(judged))
                 else:
                     drops.add(judged, reason)
-    return _Counts(traces=read, kept=kept.rows, tasks=sorter.tasks)
+    return _Counts(traces=read, kept=kept.rows, tasks=sorter.tasks, replaced=+sorter.replaced)
 
 
 def _traces_by_example(
@@ -413,7 +453,7 @@ def curate_rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[s
         rules["unjudged"] = filters.unjudged
     if config.languages:
         rules["language"] = languages(config.languages)
-    if config.toxicity is not None:
+    if config.toxicity is not None and config.toxicity.function is not None:
         score = find_function(config.toxicity.function)
         rules["toxic"] = filters.toxic(score, config.toxicity.function, config.toxicity.limit)
     for name in config.filters:
@@ -429,30 +469,79 @@ async def _learn_quality(
     Returns:
         The summary of how well it went, and the classifier; None where it is no better than chance.
     """
-    chosen = list(_draw_traces(context, config.labelled))
-    judge = judge_of(context.judging or JudgingConfig(), context, step=booked_as)
-    items = [(example, judged.attempt.text) for example, judged in chosen]
-    context.progress.start("curate: the judge rates", len(items))
-    rated: list[tuple[Attempt, float]] = [
-        (judged.attempt, found.value)
-        for (_, judged), found in zip(chosen, await rate(items, judge), strict=True)
-        if found.value is not None
-    ]
+    chosen, rated = await _rate_traces(config.labelled, context, booked_as)
     learned = quality.learn(
         [attempt.text for attempt, _ in rated],
         [value for _, value in rated],
         [f"{attempt.task}/{attempt.example_id}" for attempt, _ in rated],
         seed=context.seed,
     )
+    summary = _summarize(learned, asked=chosen, rated=len(rated))
+    if learned.classifier is None:
+        context.progress.note(f"quality: {_doubt(summary)}; every trace is kept")
+    return summary, learned.classifier
+
+
+async def _learn_toxicity(
+    config: ToxicityConfig, context: StepContext, booked_as: str
+) -> tuple[dict[str, Any], quality.Classifier | None]:
+    """Have the judge rate some of the traces for safety, and learn which are unsafe.
+
+    Returns:
+        As ``_learn_quality``.
+    """
+    count = config.labelled or 0
+    chosen, rated = await _rate_traces(count, context, booked_as, instruction=INSTRUCTION)
+    learned = quality.learn_labels(
+        [attempt.text for attempt, _ in rated],
+        np.array([value >= UNSAFE for _, value in rated], bool),
+        [f"{attempt.task}/{attempt.example_id}" for attempt, _ in rated],
+        seed=context.seed,
+    )
+    summary = _summarize(learned, asked=chosen, rated=len(rated))
+    if learned.classifier is None:
+        context.progress.note(f"toxicity: {_doubt(summary)}; no trace counts as unsafe")
+    return summary, learned.classifier
+
+
+async def _rate_traces(
+    count: int, context: StepContext, booked_as: str, *, instruction: str | None = None
+) -> tuple[int, list[tuple[Attempt, float]]]:
+    """Have the judge rate some of the traces that passed the rules.
+
+    Args:
+        count: Traces to draw.
+        context: With the recipe's judge.
+        booked_as: The step under which the calls are booked.
+        instruction: What to rate, in place of the recipe's or the built-in instruction.
+
+    Returns:
+        How many were drawn, and those with a rating.
+    """
+    chosen = list(_draw_traces(context, count))
+    judge = judge_of(context.judging or JudgingConfig(), context, step=booked_as)
+    if instruction is not None:
+        judge = replace(judge, instructions={**judge.instructions, "rating": instruction})
+    items = [(example, judged.attempt.text) for example, judged in chosen]
+    context.progress.start("curate: the judge rates", len(items))
+    ratings = await rate(items, judge)
+    rated = [
+        (judged.attempt, found.value)
+        for (_, judged), found in zip(chosen, ratings, strict=True)
+        if found.value is not None
+    ]
+    return len(chosen), rated
+
+
+def _summarize(learned: quality.Learned, *, asked: int, rated: int) -> dict[str, Any]:
+    """Return what a step's record says of a classifier."""
     used = learned.classifier is not None
-    summary: dict[str, Any] = {"asked": len(chosen), "rated": len(rated), "used": used, "auc": None}
+    summary: dict[str, Any] = {"asked": asked, "rated": rated, "used": used, "auc": None}
     if learned.validation is not None:
         area = asdict(learned.validation.area)
         summary |= {"auc": area.pop("value"), **area}
         summary |= {"p_value": learned.validation.p_value, "good": learned.good}
-    if not used:
-        context.progress.note(f"quality: {_doubt(summary)}; every trace is kept")
-    return summary, learned.classifier
+    return summary
 
 
 def _doubt(summary: Mapping[str, Any]) -> str:
@@ -468,6 +557,38 @@ def _doubt(summary: Mapping[str, Any]) -> str:
     )
 
 
+def _refuses(config: ToxicityConfig | None) -> bool:
+    return config is not None and config.instead == "refuse"
+
+
+def _detoxify(
+    config: ToxicityConfig,
+    classifier: quality.Classifier | None,
+    context: StepContext,
+    drops: _Drops,
+) -> _Counts:
+    """Write the traces that passed to ``kept.parquet``, without the unsafe ones, or refused."""
+    tasks, replaced, read = Counter[str](), Counter[str](), 0
+    with tables.TableWriter(context.out / layout.KEPT, tables.JUDGED) as kept:
+        for batch in batched(tables.read_judged(context.out / layout.PASSED), _BATCH):
+            read += len(batch)
+            scores = np.zeros(len(batch))
+            if classifier is not None:
+                texts = [judged.attempt.text for judged in batch]
+                scores = (classifier.scores(texts) + 1) / 2  # from -1 … 1 to 0 … 1
+            for judged, score in zip(batch, scores, strict=True):
+                if classifier is not None and score >= config.limit:
+                    why = f"the classifier scores it {score:.2f}, {config.limit:g} or more"
+                    if not _refuses(config):
+                        drops.add(judged, ("toxic", why))
+                        continue
+                    judged = refused(judged, why)
+                    replaced[judged.attempt.task] += 1
+                tasks[judged.attempt.task] += 1
+                kept.write(tables.judged_row(judged))
+    return _Counts(traces=read, kept=kept.rows, tasks=tasks, replaced=replaced)
+
+
 def _keep_best(
     config: QualityConfig,
     classifier: quality.Classifier | None,
@@ -481,8 +602,7 @@ def _keep_best(
         texts = ([row["text"] for row in rows] for rows in _in_batches(passed))
         every = np.concatenate([classifier.scores(batch) for batch in texts])
         threshold = float(np.quantile(every, 1 - config.keep))
-    tasks: Counter[str] = Counter()
-    read = 0
+    tasks, replaced, read = Counter[str](), Counter[str](), 0
     with tables.TableWriter(context.out / layout.KEPT, tables.JUDGED) as kept:
         for batch in batched(tables.read_judged(passed), _BATCH):
             read += len(batch)
@@ -490,7 +610,7 @@ def _keep_best(
             if classifier is not None:
                 scores = classifier.scores([judged.attempt.text for judged in batch])
             for judged, score in zip(batch, scores, strict=True):
-                if score < threshold:
+                if score < threshold and not is_replaced(judged):
                     why = (
                         f"scores {score:.2f}, below {threshold:.2f}, "
                         f"where the best {config.keep:.0%} begin"
@@ -498,8 +618,9 @@ def _keep_best(
                     drops.add(judged, ("quality", why))
                 else:
                     tasks[judged.attempt.task] += 1
+                    replaced[judged.attempt.task] += is_replaced(judged)
                     kept.write(tables.judged_row(judged))
-    return _Counts(traces=read, kept=kept.rows, tasks=tasks)
+    return _Counts(traces=read, kept=kept.rows, tasks=tasks, replaced=+replaced)
 
 
 def _in_batches(passed: Path) -> Iterator[list[dict[str, Any]]]:

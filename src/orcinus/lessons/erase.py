@@ -19,6 +19,7 @@ from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.fingerprint import fingerprint, stable_fraction
 from orcinus.core.types import Example, Judged, Lesson, Strategy
 from orcinus.lessons.few_shot import FewShotConfig, FewShotPool
+from orcinus.lessons.refusals import is_replaced
 from orcinus.lessons.rehearse import Rehearsals, own_answers
 from orcinus.runs import layout, tables
 from orcinus.runs.context import StepContext
@@ -80,7 +81,12 @@ def erased_system(config: EraseConfig, told: str, key: str, seed: int) -> tuple[
 
 
 def answer_only(example: Example, judged: Judged) -> str:
-    """Return the answer-only completion: the reference, or without one the teacher's answer."""
+    """Return the answer-only completion: the reference, or without one the teacher's answer.
+
+    A refusal in place of an unsafe trace stays whole.
+    """
+    if is_replaced(judged):
+        return judged.attempt.text
     reference = example.reference
     if isinstance(reference, tuple):
         answer = " ".join(reference) if example.answer_type == "list" else reference[0]
@@ -138,6 +144,7 @@ def lesson_of(
             "cost_usd": attempt.cost_usd,
             "licence": example.meta.get("licence"),
             "difficulty": example.meta.get("difficulty"),
+            **({"replaced": True} if is_replaced(judged) else {}),
         },
     )
 

@@ -93,11 +93,25 @@ def learn(
         seed: Of the permutation test.
     """
     good = split_ratings(ratings)
-    validation = None if good is None else validate(texts, good, groups, seed=seed)
-    if good is None or validation is None:
+    return Learned() if good is None else learn_labels(texts, good, groups, seed=seed)
+
+
+def learn_labels(
+    texts: Sequence[str], marked: Bools, groups: Sequence[str], *, seed: int
+) -> Learned:
+    """Cross-validate a classifier of marked texts, and fit it where it is worth using.
+
+    Args:
+        texts: The n texts.
+        marked: (n,) bools: what should score high.
+        groups: The group of each text. Texts of one group are in one fold.
+        seed: Of the permutation test.
+    """
+    validation = validate(texts, marked, groups, seed=seed)
+    if validation is None:
         return Learned()
-    classifier = fit(texts, good) if validation.clear else None
-    return Learned(classifier=classifier, validation=validation, good=float(good.mean()))
+    classifier = fit(texts, marked) if validation.clear else None
+    return Learned(classifier=classifier, validation=validation, good=float(marked.mean()))
 
 
 def fit(texts: Sequence[str], good: Bools) -> Classifier:

@@ -205,11 +205,12 @@ def _filters(recipe: Recipe, verdicts: tuple[str, ...]) -> Iterator[str]:
     config = recipe.curate
     if config.keep != "all":
         yield from verdicts
-    if config.quality is not None:
+    if config.quality is not None or (config.toxicity and config.toxicity.labelled):
         yield _judge(recipe)
     if "label_agreement" in config.filters:
         yield "references in files"
-    if config.toxicity is not None or any(":" in name for name in config.filters):
+    scores = config.toxicity is not None and config.toxicity.function is not None
+    if scores or any(":" in name for name in config.filters):
         yield "a function of yours"
 
 

@@ -363,6 +363,8 @@ def _reason_for_a_judge(recipe: Recipe) -> str | None:
             return f"judge: {task.path} says verifier: {task.verifier}"
     if recipe.curate.quality is not None:
         return "curate.quality learns from a judge's ratings"
+    if recipe.curate.toxicity is not None and recipe.curate.toxicity.labelled is not None:
+        return "curate.toxicity.labelled learns from a judge's ratings"
     decide = recipe.evaluate.decide
     if decide is not None and decide.rewarded and decide.reward == "judge":
         return "evaluate.decide.reward is judge"

@@ -48,6 +48,8 @@ class Funnel:
     """(step, filter, how many, reason for the first), the most frequent first."""
     quality: Mapping[str, Any] | None
     """Accuracy of the classifier of ``curate.quality``; None where there was none."""
+    replaced: Mapping[str, int]
+    """Unsafe traces that became refusals, by task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,7 +322,15 @@ def _funnel(records: Mapping[str, Mapping[str, Any]]) -> Funnel:
             ("erase", "leak", found["erase"]["leaks"], "the strategy's words are still there")
         )
     drops.sort(key=lambda drop: -drop[2])
-    return Funnel(stages=stages, drops=tuple(drops), quality=found["curate"].get("quality"))
+    replaced: Counter[str] = Counter()
+    for summary in curated:
+        replaced.update(summary.get("replaced", {}))
+    return Funnel(
+        stages=stages,
+        drops=tuple(drops),
+        quality=found["curate"].get("quality"),
+        replaced=replaced,
+    )
 
 
 def _curves(
