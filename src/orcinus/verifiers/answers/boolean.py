@@ -108,6 +108,7 @@ _IDIOM = re.compile(
 )
 _MAY_BE_TURNED = re.compile(r"n't\b|\b(?:no|nothing|mistake|wrong|far)\b", re.IGNORECASE)
 """What a sentence about the statement holds that may deny its truth value at a distance."""
+_WHETHER = re.compile(r"\W*whether\b(?!.*[,;])", re.IGNORECASE)
 _SOME_AND_OTHERS = re.compile(r"\bsome\b.*\bothers?\b", re.IGNORECASE)
 """Leaves both open: "in some cases yes, in others no"."""
 _NO_SUCH = re.compile(
@@ -209,6 +210,8 @@ def _of_sentence(sentence: str, *, last: bool) -> FoundAnswer | None:
         sentence: The sentence.
         last: True if it argues, so that its last truth value counts.
     """
+    if last and _WHETHER.match(sentence):
+        return FoundAnswer(None, "undecided")
     if result := _RESULT.search(lower_case(sentence)):
         if last or _EXPRESSION.search(sentence, 0, result.start()):
             sentence = result[1]

@@ -259,12 +259,30 @@ def _of_named(sentence: str, last: str, one: str, more: str) -> FoundAnswer | No
     named = _named(sentence, last)
     if len(named) > 1 and len(stated := _named(_CONCESSION.sub(" ", sentence), last)) == 1:
         return FoundAnswer(stated[0], one)
+    if len(named) > 1 and len(right := _called_right(sentence, named)) == 1:
+        return FoundAnswer(right[0], "the letter called right")
     if len(named) > 1:
         preferred = _named(_PREFERENCE.split(sentence)[-1], last)
         if len(preferred) == 1:
             return FoundAnswer(preferred[0], "letter behind a conclusion")
         return FoundAnswer(", ".join(named), more, several=True)
     return FoundAnswer(named[0], one) if named else None
+
+
+def _called_right(sentence: str, named: list[str]) -> list[str]:
+    """Return the named letters that a sentence calls right: "A is too small, B is just right"."""
+    return [
+        match[1]
+        for match in _ALONE.finditer(sentence)
+        if match[1] in named and _RIGHT_AFTER.match(sentence, match.end())
+    ]
+
+
+_RIGHT_AFTER = re.compile(
+    r"[)\]\"']*\s+(?:(?:is|seems|looks|must\s+be|would\s+be)\s+(?:(?:just|clearly|exactly|definitely|the|indeed)\s+)*"
+    r"(?:right|correct|best|perfect|true|answer)|fits|works|matches)\b",
+    re.IGNORECASE,
+)
 
 
 def _listed_next(rest: str, letter: str, last: str, options: tuple[str, ...]) -> str | None:

@@ -46,8 +46,8 @@ _WORDS_OF_REGRET = (
 _HESITATION = (
     r"wait(?=\s*[,.!?:…-]|\s+(?:no|actually|that|this|i|it|let|maybe|a)\b)",
     r"actually",
-    r"(?<=[.!?…\n\s])(?<![:,;]\s)no(?=[,!]\s*\w|\.\s+\w|\s+wait\b)",
-    r"(?<=,\s)no(?=,\s*\w)",
+    r"(?<=[.!?…\n\s])(?<![:,;]\s)no(?=[,!]\s*[(*\"']*\w|\.\s+\w|\s+wait\b)",
+    r"(?<=,\s)no(?=,\s*[(*\"']*\w)",
     r"hmm+",
     r"let\s+me\s+(?:double[\s-]?|re-?)?(?:check|verify|confirm|think)(?:\s+(?:that|this|it"
     r"|again))?",
@@ -209,6 +209,7 @@ _NO_ANSWER = re.compile(
 )
 _LABEL = re.compile(r"\A\w+ing(?:\s+\w+){0,2}:\s+(?=\S)")
 """What introduces the answer behind a correction: "Redoing it: 5"."""
+_GIVES_A_REASON = re.compile(r"(?:since|because|as|for|but)\s", re.IGNORECASE)
 _WORDS_OF_A_BARE_ANSWER = 4
 """Words. After a hesitation, so short a sentence is an answer: "No wait, B."."""
 
@@ -260,4 +261,6 @@ def bare_answer(rest: str) -> str | None:
     rest = _LABEL.sub("", rest.strip(" ,.:!-\n"))
     first = re.split(r"[.!?;:\n](?:\s|\Z)", rest, maxsplit=1)[0]
     asks = rest[len(first) :].startswith("?")
-    return first if 0 < len(first.split()) <= _WORDS_OF_A_BARE_ANSWER and not asks else None
+    if asks or _GIVES_A_REASON.match(first):
+        return None
+    return first if 0 < len(first.split()) <= _WORDS_OF_A_BARE_ANSWER else None

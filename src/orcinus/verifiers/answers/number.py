@@ -494,7 +494,10 @@ def _alternatives(found: list[_Candidate], sentence: str) -> str | None:
     for one, other in pairwise(found):
         between = sentence[one.end : other.start].strip()
         if (
-            between.casefold() in ("or", "or maybe", "or perhaps", "or possibly")
+            (
+                between.casefold() in ("or", "or maybe", "or perhaps", "or possibly")
+                or between.casefold().endswith(("otherwise", "or else"))
+            )
             and one.currency == other.currency
             and one.value is not None
             and other.value is not None

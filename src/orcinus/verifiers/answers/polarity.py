@@ -111,6 +111,10 @@ _MISTAKE_TO_SAY = re.compile(
     r"\b(?:a\smistake|wrong|incorrect|an\serror|false|misleading)\sto\s(?:say|call"
     r"|claim|think|believe|assume)\b"
 )
+_BEYOND_DOUBT = re.compile(
+    r"\bno\s(?:question|doubt|denying|dispute)\b|\bwithout\s(?:a\s|any\s)?(?:question|doubt)\b"
+)
+"""Denials that affirm."""
 _LAST_CLAUSE = re.compile(
     r"(?<!anything),?\s+(?:so|therefore|thus|hence|but|which\smeans(?:\sthat)?|meaning(?:\sthat)?)\b(?=[\s,]+\w),?\s+"
 )
@@ -213,7 +217,7 @@ def _judged(clause: str) -> str | None:
     if (subject is None and not _JUDGEMENT.match(clause)) or _OPEN.search(clause):
         return None
     said = _ASIDE.sub("", clause[subject.end() if subject else 0 :])
-    said = _MISTAKE_TO_SAY.sub("not", said)
+    said = _BEYOND_DOUBT.sub("", _MISTAKE_TO_SAY.sub("not", said))
     words = list(_JUDGEMENT.finditer(said))
     if len(words) != 1:
         return None
