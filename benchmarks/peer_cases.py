@@ -106,7 +106,8 @@ def _read_math_verify(suite: str, source: str) -> Iterator[Case]:
             for row in rows.elts:
                 values = [_constant(value) for value in getattr(row, "elts", [])]
                 fields = dict(zip(names, values, strict=False))
-                gold, pred, expected = (fields.get(n) for n in ("gold", "pred", "expected"))
+                gold, pred = fields.get("gold"), fields.get("pred")
+                expected = fields.get("expected", fields.get("result"))
                 if not isinstance(gold, str) or not isinstance(pred, str) or expected is None:
                     continue
                 if kind == "choice":
@@ -136,6 +137,18 @@ def _read_inspect_percent(suite: str, source: str) -> Iterator[Case]:
         yield Case(suite, "math", target, f"\\boxed{{{answer}}}", True)
     for target in ("x=2", "2=x", "2 = y", "z = 2"):
         yield Case(suite, "math", target, r"\boxed{2}", True)
+    for function in ast.walk(ast.parse(source)):
+        if not isinstance(function, ast.FunctionDef) or "percent" in function.name:
+            continue
+        status = re.search(
+            r"_score_answer\(answer, \(target,\)\)[^\n]*\n?.*?'(correct|incorrect)'",
+            ast.unparse(function), re.DOTALL,
+        )  # fmt: skip
+        for decorator in function.decorator_list if status else []:
+            if isinstance(decorator, ast.Call) and _constant(decorator.args[0]) == "answer,target":
+                for answer, target in _constant(decorator.args[1]) or []:
+                    right = status is not None and status[1] == "correct"
+                    yield Case(suite, "math", target, answer, right)
 
 
 def _read_inspect_states(kinds: Callable[[str, str], AnswerType]) -> Callable[..., Iterator[Case]]:
@@ -332,9 +345,13 @@ def _drop_answer(answer: dict[str, Any]) -> str:
 
 SUITES: dict[str, tuple[str, Callable[[str, str], Iterator[Case]]]] = {
     "Math-Verify": ("Math-Verify/tests/test_all.py", _read_math_verify),
+    "Math-Verify numina": ("Math-Verify/tests/test_numina_cases.py", _read_math_verify),
+    "Math-Verify thoughts": ("Math-Verify/tests/test_open_thoughts.py", _read_math_verify),
+    "Math-Verify boxed": ("Math-Verify/tests/test_boxed.py", _read_math_verify),
+    "Math-Verify yujianll": ("Math-Verify/tests/test_yujianll.py", _read_math_verify),
     "lighteval": ("lighteval/tests/unit/metrics/test_extractive_match.py", _read_math_verify),
     "inspect math": ("inspect_ai/tests/scorer/math_cases.json", _read_inspect_math),
-    "inspect percent": ("inspect_ai/tests/scorer/test_math.py", _read_inspect_percent),
+    "inspect math, other tests": ("inspect_ai/tests/scorer/test_math.py", _read_inspect_percent),
     "inspect match": (
         "inspect_ai/tests/scorer/test_match.py",
         _read_inspect_states(_kind_of_match),

@@ -170,6 +170,9 @@ _GOES_ON = re.compile(
     re.IGNORECASE,
 )
 """What opens a remark behind an answer, "Rome, the capital …"; a bare noun is another candidate."""
+_PHRASE = re.compile(r"\s*(?:the|an?|some|my|his|her|its|our|their)\s+[\w-]+\s+", re.IGNORECASE)
+"""Before the head of a phrase without a verb: "the fat cat"."""
+_SAYS_MORE = re.compile(r"\b(?:is|are|was|were|not|no)\b|n't\b", re.IGNORECASE)
 _NAME_BEFORE = re.compile(r"(?<![.!?]\s)\b[A-Z][\w'-]*\s+\Z")
 _NAME_AFTER = re.compile(r"\s+(?:of\s+)?[A-Z][a-z]")
 _FIRST_NAME = re.compile(r"\W*([A-Z][\w-]*)")
@@ -237,6 +240,8 @@ def _is_stated(sentence: str, words: "re.Pattern[str]") -> bool | None:
     alone = any(words.fullmatch(aside.strip(" ()")) for aside in _BRACKETED.findall(sentence))
     sentence = _BRACKETED.sub("", sentence).strip()
     clause = _LAST_CLAUSE.split(sentence)[-1]
+    if ";" in sentence and words.fullmatch(clause.strip(" .")) and not _SAYS_MORE.search(sentence):
+        return False  # a list, "fat; cat"
     opening = _OPENING.match(clause)
     clause = clause[opening.end() :] if opening else clause
     while fronted := _FRONTED.match(clause):
@@ -305,7 +310,7 @@ def _in_piece(before: str, after: str, *, bare: bool, is_name: bool) -> bool | N
         return False
     if _STATED_BY.search(before):
         return True
-    if len(before.split()) + len(after.split()) < _SHORT - 1:
+    if len(before.split()) + len(after.split()) < _SHORT - 1 or _PHRASE.fullmatch(before):
         return False
     first = _FIRST_NAME.match(before)
     return None if is_name and first and not _FUNCTION_WORD.match(first[1]) else True

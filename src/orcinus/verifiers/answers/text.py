@@ -143,7 +143,7 @@ _LAST_WORDS = 60
 """Characters at the end of a text that show whether it breaks off."""
 _OPEN_CLAUSE = re.compile(
     r"(?<![\w'])(?:the|a|an|of|to|is|are|was|were|and|or|then|we|so|because|"
-    r"since|with|in|by|for|that|which|if|from|at|as|have|has|had|i|it|its|their|his|her|this"
+    r"since|with|in|by|for|that|which|if|from|at|as|have|has|had|i|(?:and|that|then|so|if|but)\s+it|its|their|his|her|this"
     r"|these|be|"
     r"will|would|can|could|should|gives?|let|than|into|per|but|when|where|while|also|need|needs"
     r"|get|"
