@@ -22,6 +22,8 @@ BEFORE = (
     "La respuesta es 4.\n", "Wait, it is 7.\n", "Here is 7. ", "It is negative\n", "Is it? ",
     "[ ] Yes\n", "[x] 5\n[ ]\n", "each of\n", "all the ", "It is both ", "It is true, ",
     "from a to\n", "\\text{so\n", "It is 4.\nnsulta. ", "I cannot help. ", "42\n", "#",
+    "among A through C, ", "Wait, ", "Actually, ", "the answer is wrong, ", "B: 7\n", "b: no, ",
+    "12, ",
 )  # fmt: skip
 ANNOUNCED = (
     "", "the answer is ", "So the answer is ", "Therefore, the final answer is: ", "Answer: ",
@@ -79,7 +81,10 @@ def test_texts_of_all_kinds_are_read_alike_both_ways(
 
 
 def test_common_endings_are_read_plainly() -> None:
-    for text in ("Then 7 x 6.\nThe answer is 42.", "So 42. #### 42", "42"):
+    for text in (
+        "Then 7 x 6.\nThe answer is 42.", "So 42. #### 42", "42", "A: 42",
+        "As it is even, the answer is 42.",
+    ):  # fmt: skip
         found = find_plainly(text, number._read, cut_off=False)
         assert found is not None
         assert found.answer == "42"

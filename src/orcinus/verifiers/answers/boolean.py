@@ -83,6 +83,8 @@ _TRIGGER = re.compile(
 )
 """The question's own words: "(Yes or No)"."""
 _OPENING_TRIGGER = re.compile(r"\A\W*(?:yes or no|true or false)\s*[:?]", re.IGNORECASE)
+_OPENING = 100
+"""Characters at the start of a text that may hold the question's own words."""
 _ROW = re.compile(r"\W*(?:yes|no|true|false)(?:[\s,;/]+(?:yes|no|true|false))+\W*", re.IGNORECASE)
 """Nothing but truth values."""
 _REWRITING = re.compile(r"(?:[=(]|\bnot)\s*not\s+\Z")
@@ -144,11 +146,17 @@ def find_bool(response: str, *, cut_off: bool = False) -> FoundAnswer:
     text, why = cleaned(response)
     if not text:
         return FoundAnswer(None, why)
-    text = _OPENING_TRIGGER.sub(" ", without_emphasis(text))
-    return find_final(_TRIGGER.sub(" ", text), _read, cut_off=cut_off)
+    text = without_emphasis(text)
+    if " or " in lower_case(text[:_OPENING]):
+        text = _OPENING_TRIGGER.sub(" ", text)
+    if "(" in text or "[" in text:
+        text = _TRIGGER.sub(" ", text)
+    return find_final(text, _read, cut_off=cut_off)
 
 
 def _read(place: Statement, text: str) -> FoundAnswer | None:
+    if value := _ENGLISH.get(place.text.rstrip(".").lower()):  # most places
+        return FoundAnswer(value, "first word")
     if place.rule == "text":
         return _of_text(place.text)
     tail = without_latex_text(place.text)
@@ -257,7 +265,8 @@ def _is_pair(sentence: str) -> bool:
 
 def _words(text: str) -> list[str]:
     plain = _IDIOM.sub(" ", text) if "no " in text.casefold() or "true to" in text else text
-    plain = _NO_SUCH.sub(" ", plain)
+    if " no " in plain:
+        plain = _NO_SUCH.sub(" ", plain)
     words = []
     denies = holds_denial(plain)
     for match in _WORD.finditer(lower_case(plain)):

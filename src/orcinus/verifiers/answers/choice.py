@@ -136,7 +136,9 @@ def find_choice(
         return _in_statement(without_latex_text(place.text), last, options)
 
     plain = find_plainly(response, read, cut_off=cut_off)
-    if plain is not None and not _may_be_rewritten(response, options):
+    if plain is not None and (
+        plain.rule.startswith("marker") or not _may_be_rewritten(response, options)
+    ):
         return plain
     text, why = cleaned(response)
     if not text:

@@ -244,7 +244,7 @@ def _without_unchecked(text: str) -> str:
 
 _PLAIN_ENDING = re.compile(
     r" *(?:(?:(?:so|therefore|thus|hence),? )?(?:the )?(?:final |correct )?(?P<word>answer)"
-    r"(?: \((?:yes or no|arabic numerals)\))?(?: is:?|:) |(?P<hash>#### ?))?"
+    r"(?: \((?:yes or no|arabic numerals)\))?(?: is:?|:) |(?P<label>a: )|(?P<hash>#### ?))?"
     r"(?P<said>-?\$?(?:\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?:\.\d{1,30})?%?\.?|\(?[a-z]\)?\.?"
     r"|(?:yes|no|true|false)\.?)",
     re.IGNORECASE,
@@ -254,6 +254,11 @@ _LONGEST_PLAIN = 5_000
 """Characters of a response with a plain ending. In a longer one, tags may be too many to search."""
 _TAG = re.compile(r"<[a-z/|]|\[(?: |/?(?:think|inst))\]", re.IGNORECASE)
 """What every tag or token in ASCII begins with; or an empty box of a list."""
+
+
+def _may_run_on(text: str) -> bool:
+    """Return True if a text holds a sign of a next question; asked before its pattern."""
+    return ":" in text or "#" in text or "[" in text
 
 
 def find_plainly(response: str, read: Reader, *, cut_off: bool) -> FoundAnswer | None:
@@ -273,6 +278,10 @@ def find_plainly(response: str, read: Reader, *, cut_off: bool) -> FoundAnswer |
     line = text.rfind("\n") + 1
     start = max(line, text.rfind(". ") + 1)
     ending = _PLAIN_ENDING.fullmatch(text, start)
+    if ending is None and (comma := text.rfind(", ", start)) > 0:
+        ending = _PLAIN_ENDING.fullmatch(text, comma + 2)
+        if ending is not None and not ending["word"]:
+            return None
     if (
         ending is None
         or len(response) > _LONGEST_PLAIN
@@ -281,12 +290,19 @@ def find_plainly(response: str, read: Reader, *, cut_off: bool) -> FoundAnswer |
         or text.startswith(("analysis", "commentary"))
         or (("<" in text or "[" in text) and _TAG.search(text))
         or ("&" in text and ";" in text)
-        or (line and (_RUN_ON.search(text) or is_tail(text[line:])))
+        or (line and _may_run_on(text) and _RUN_ON.search(text))
+        or (line and ending.start() > line and is_tail(text[line:]))
     ):
         return None
     said = ending["said"]
     if ending["word"]:
-        if _announces_another(text.lower(), ending.start("word")):
+        at = ending.start("word")
+        near = text[max(0, at - 2 * _BEFORE) : at].lower()
+        if _announces_another(near, len(near)):
+            return None
+        place = Statement(said, "marker")
+    elif ending["label"]:
+        if start != line or "\nb:" in f"\n{text}".lower():  # the rows of a listing
             return None
         place = Statement(said, "marker")
     elif ending["hash"]:
