@@ -173,3 +173,28 @@ def test_a_run_that_was_not_evaluated_is_one_clear_line(tmp_path: Path) -> None:
     done = orcinus("diagnose", "small", cwd=tmp_path)
     assert done.returncode == 2
     assert "no finished evaluate step; run the recipe first" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_students_layers_are_compressed_and_it_is_compared_with_itself(
+    forgetful: tuple[Path, Diagnosis],
+) -> None:
+    from orcinus.pipeline.compress import compress_run
+
+    folder, _ = forgetful
+    runtime = Runtime(workspace=folder / "runs", ledger_path=folder / "runs" / "ledger.sqlite")
+    run_dir = folder / "runs" / "small"
+    found = asyncio.run(compress_run(run_dir, runtime, Silent(), ratio=0.2, method="weighted"))
+    assert found.numbers_after <= 0.8 * found.numbers_before
+    assert found.before.n == found.after.n == found.compared.n > 0
+    assert (run_dir / "compressed-weighted-0.2" / "config.json").is_file()
+
+
+def test_checkpoints_have_losses_and_hesitations(forgetful: tuple[Path, Diagnosis]) -> None:
+    found = forgetful[1]
+    assert [row.arm for row in found.checkpoints] == ["before", "adding", "other"]
+    for row in found.checkpoints:
+        assert row.loss > 0
+        assert 0 <= row.hesitant <= row.tokens
+        assert (row.he_snr is None) == (row.hesitant == 0)
+    assert found.success_in_state is None or found.success_in_state.n <= found.asked

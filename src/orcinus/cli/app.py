@@ -52,6 +52,11 @@ LOOK: tuple[Command, ...] = (
 USE: tuple[Command, ...] = (
     (student.chat, None, ('orcinus chat sums "What is 17 + 25?"', "orcinus chat sums")),
     (student.serve, None, ("orcinus serve sums --port 8124",)),
+    (
+        student.compress,
+        None,
+        ("orcinus compress sums --ratio 0.2", "orcinus compress sums --method weighted"),
+    ),
     (student.export, None, ("orcinus export sums --format trl --out lessons.jsonl",)),
     (
         student.push,

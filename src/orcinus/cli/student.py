@@ -1,10 +1,11 @@
-"""Commands that use what a run made: chat, serve, export, push."""
+"""Commands that use what a run made: chat, serve, compress, export, push."""
 
 import os
 import signal
+from dataclasses import asdict
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -51,6 +52,42 @@ def chat(
             await model.aclose()
 
     run_async(talk())
+
+
+def compress(
+    run: flags.RunArgument,
+    ratio: Annotated[
+        float, typer.Option(help="Share of the numbers of the linear layers to save.")
+    ] = 0.2,
+    method: Annotated[
+        Literal["svd", "weighted", "dictionary"],
+        typer.Option(help="Truncated SVD, the same weighted by the inputs, or a dictionary."),
+    ] = "dictionary",
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    ledger: flags.LedgerPath = None,
+    device: flags.Device = "auto",
+    as_json: flags.AsJson = False,
+) -> None:
+    """Factorise the student's layers, and compare it with itself on the held-out questions."""
+    from orcinus.pipeline.compress import compress_run
+    from orcinus.reports.words import percent, points
+
+    run_dir = flags.run_folder(run, runs)
+    runtime = flags.runtime(run_dir.parent, ledger=ledger, concurrency=512, device=device)
+    with flags.shown_progress(as_json=as_json) as progress:
+        found = run_async(compress_run(run_dir, runtime, progress, ratio=ratio, method=method))
+    if as_json:
+        flags.print_json({**asdict(found), "folder": str(found.folder)})
+        return
+    compared = found.compared
+    flags.say(
+        f"numbers of the linear layers: {found.numbers_before:,} → {found.numbers_after:,}; "
+        f"relative error of their outputs {found.error:.3f}\n"
+        f"right on {found.after.n:,} held-out questions: {percent(found.before.mean)} → "
+        f"{percent(found.after.mean)}; mean of tasks {points(compared.difference)} points "
+        f"({points(compared.low)} … {points(compared.high)}), p {compared.p_value:.3f}\n"
+        f"the model: {found.folder}"
+    )
 
 
 def serve(
