@@ -57,6 +57,10 @@ class JudgingConfig(Config):
     ``groundedness``: claims that a text supports. ``rating``: the scale from 1 to 10 that
     ``curate.quality`` learns. ``comparison``: for ``evaluate.pairwise``. The delimiters around the
     judged text and the format of the verdict stay built in."""
+    facts: tuple[str, ...] = ()
+    """Columns with facts that the judge is shown beside a question, and the student never:
+    ``[rubric, caption]``, kept with ``columns: {meta: [rubric, caption]}`` of the task. They count
+    in verdicts, ratings and comparisons; as a reward at test time the judge does not see them."""
 
     @field_validator("sampling")
     @classmethod

@@ -32,7 +32,7 @@ from orcinus.tasks.duplicates.ngrams import I64, normal
 from orcinus.tasks.duplicates.overlap import Overlap, batched
 from orcinus.tasks.duplicates.seen import SeenHashes, hash_of
 from orcinus.verifiers.judge import judge_of, judge_request, rate
-from orcinus.verifiers.judge_prompts import rating, reference_text
+from orcinus.verifiers.judge_prompts import facts_of, rating, reference_text
 
 VERSION = 2
 _BATCH = 1024
@@ -246,7 +246,13 @@ def requests(
     asked = (
         judge_request(
             request.example,
-            rating(request.example.prompt, "", reference_text(request.example), task=task),
+            rating(
+                request.example.prompt,
+                "",
+                reference_text(request.example),
+                task=task,
+                facts=facts_of(request.example),
+            ),
             sampling,
         )
         for place, request in enumerate(islice(taught, max(count for count, _ in learnt)))

@@ -188,9 +188,14 @@ class _Builder:
                 is_authored = made is not None and isinstance(config, AuthoredConfig)
                 rows = (made, next(places)) if made is not None and is_authored else None
                 opened.append((*open_task(config, base, rows), role))
-            return await sample.sample(recipe.sample, opened, context)
+            return await sample.sample(recipe.sample, opened, context, facts=facts)
 
-        settings = {**_dump(recipe.sample), "tasks": sources}
+        facts = recipe.judging.facts
+        settings = {
+            **_dump(recipe.sample),
+            "tasks": sources,
+            **({"facts": list(facts)} if facts else {}),
+        }
         inputs = {} if written is None else {"author": written}
         return self._step("sample", sample.VERSION, settings, inputs, action)
 
@@ -560,6 +565,8 @@ class _Builder:
         if recipe.judge is None:
             return code
         judging = {**_dump(recipe.judging), "prompts": prompts_identity()}
+        if not recipe.judging.facts:
+            del judging["facts"]  # so that steps of earlier runs stay done
         return {"judge": identity_of(recipe.judge, self._base), "judging": judging, **code}
 
     def _code_of_filters(self) -> dict[str, Any]:

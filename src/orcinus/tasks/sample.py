@@ -9,6 +9,7 @@ example gets its split (``tasks/splits.py``).
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from orcinus.tasks.duplicates.seen import SeenHashes, hash_of
 from orcinus.tasks.files.records import Skipped
 from orcinus.tasks.mixing import Mixture
 from orcinus.tasks.splits import NAMES, OVER_QUOTA, Codes, Splits
+from orcinus.verifiers.judge_prompts import FACTS
 from orcinus.verifiers.sandbox import require_sandbox
 
 VERSION = 4
@@ -81,9 +83,19 @@ class SampleConfig(Mixture):
 
 
 async def sample(
-    config: SampleConfig, opened: Sequence[Opened], context: StepContext
+    config: SampleConfig,
+    opened: Sequence[Opened],
+    context: StepContext,
+    *,
+    facts: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write ``examples.parquet``, every example with its split, and ``dropped.parquet``.
+
+    Args:
+        config: The shares, and what is dropped.
+        opened: The sources.
+        context: The step's context.
+        facts: Columns that the judge is shown (``judging.facts``).
 
     Returns:
         Counts of examples by task and split, counts of dropped examples by filter with the first
@@ -104,6 +116,7 @@ async def sample(
         probe=config.probe, held_out=config.held_out, mixtures=mixtures, seed=context.seed
     )
     usable = context.out / layout.USABLE
+    known = _Facts(facts)
 
     def drop(example_id: str, task: str, removal: Removal) -> None:
         dropped[removal.filter] += 1
@@ -115,7 +128,8 @@ async def sample(
         tables.TableWriter(context.out / layout.DROPPED, tables.DROPS) as drops,
     ):
         with tables.TableWriter(usable, tables.EXAMPLES) as pool:
-            for example, outcome in Pool(config, opened, context.runtime.executor).decisions():
+            for found, outcome in Pool(config, opened, context.runtime.executor).decisions():
+                example = known.add_to(found)
                 if isinstance(outcome, Removal):
                     drop(example.id, example.task, outcome)
                     continue
@@ -141,6 +155,7 @@ async def sample(
             skipped[source] += rows.count
             for reason in rows.reasons():
                 drops.write(_row_of_removal("", source, Removal("unusable", reason)))
+    known.check(context.progress.note)
     if not any(count["teach"] for count in counts.values()):
         raise StepError("nothing is left to teach; see dropped.parquet in the sample step's folder")
     for name, examples, _ in opened:
@@ -188,6 +203,48 @@ def _few_held_out(counts: Mapping[str, Counter[Split]]) -> Iterator[str]:
             f"few held-out questions for {shown}{more}: a task's own score is rough below "
             f"{FEW_HELD_OUT}; raise sample.held_out or add questions"
         )
+
+
+class _Facts:
+    """The columns that the judge is shown, and whether the rows have them."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._columns = columns
+        self._found: Counter[str] = Counter()
+        self._shown: Counter[str] = Counter()
+        """Questions whose text holds the words of a fact, by column."""
+
+    def add_to(self, example: Example) -> Example:
+        """Return an example whose facts are where the judge finds them."""
+        given = {
+            name: str(value)
+            for name in self._columns
+            if (value := example.meta.get(name)) not in (None, "")
+        }
+        if not given:
+            return example
+        self._found.update(given)
+        shown = normal(example.whole_prompt)
+        self._shown.update(name for name, text in given.items() if normal(text) in shown)
+        return replace(example, meta={**example.meta, FACTS: given})
+
+    def check(self, note: Callable[[str], None]) -> None:
+        """Fail if no row has a column, and note if questions hold their facts.
+
+        Raises:
+            DataError: Says how a column is kept.
+        """
+        for name in self._columns:
+            if not self._found[name]:
+                raise DataError(
+                    f"judging.facts: no row has the column {name!r}; keep it with "
+                    f"columns: {{meta: [{name}]}} of its task"
+                )
+            if self._shown[name]:
+                note(
+                    f"judging.facts: {self._shown[name]:,} questions hold the words of their "
+                    f"{name!r}: the student sees them too"
+                )
 
 
 class Removal(NamedTuple):

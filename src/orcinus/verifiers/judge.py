@@ -29,6 +29,7 @@ from orcinus.verifiers.judge_prompts import (
     Reading,
     Scale,
     comparison,
+    facts_of,
     inquiry_about,
     is_open,
     rating,
@@ -117,7 +118,8 @@ async def rate(
     inquiries = []
     for example, answer in items:
         reference = reference_text(example)
-        text = rating(example.whole_prompt, answer, reference, scale=scale, task=task)
+        facts = facts_of(example)
+        text = rating(example.whole_prompt, answer, reference, scale=scale, task=task, facts=facts)
         inquiries.append((example, text))
     ratings = []
     for (_, inquiry), reply in zip(inquiries, await _ask(inquiries, judge), strict=True):
@@ -149,7 +151,14 @@ def comparison_inquiries(
     for pair in pairs:
         reference = reference_text(pair.example)
         for first, second in ((pair.first, pair.second), (pair.second, pair.first)):
-            inquiry = comparison(pair.example.whole_prompt, first, second, reference, task=task)
+            inquiry = comparison(
+                pair.example.whole_prompt,
+                first,
+                second,
+                reference,
+                task=task,
+                facts=facts_of(pair.example),
+            )
             yield pair.example, inquiry
 
 

@@ -13,7 +13,7 @@ The texts are in ``judge.yaml``.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -28,6 +28,8 @@ from orcinus.core.types import Attempt, Example, Finish, Message, Messages, Verd
 VERSION = 1
 """Raised when the messages change, or how replies are read."""
 Kind = Literal["rating", "comparison", "verdict", "groundedness"]
+Facts = Sequence[tuple[str, str]]
+"""Blocks of a judge's question: name and text."""
 Scale = tuple[int, int]
 """Lowest and highest rating."""
 
@@ -40,6 +42,12 @@ BY_MODEL: Mapping[str, Kind] = {
 VALUES: Mapping[str, float] = {"RIGHT": 1.0, "WRONG": 0.0, "SUPPORTED": 1.0, "UNSUPPORTED": 0.0}
 """The values of the words of a verdict; any other word is None."""
 
+FACTS = "judge_facts"
+"""Where ``meta`` of an example holds the facts that the judge is shown, and the student never."""
+_FACTS_ARE_TRUE = (
+    "Each block whose name begins with `fact` holds something that is known to be true about the "
+    "question. An answer that contradicts it is wrong on that point."
+)
 _CODE_LENGTH = 12
 _VERDICT = re.compile(r"[\s*_`]*VERDICT +([0-9a-f]+) *: *([A-Za-z]+|[0-9]+(?:\.[0-9]+)?)[\s*_`.]*")
 
@@ -85,6 +93,7 @@ def rating(
     *,
     scale: Scale = (1, 10),
     task: str | None = None,
+    facts: Facts = (),
 ) -> Inquiry:
     """Return the inquiry how good one answer is.
 
@@ -94,22 +103,30 @@ def rating(
         reference: The right answer, if it is known.
         scale: Lowest and highest rating.
         task: An instruction in place of the default one.
+        facts: What is known about the question, from ``facts_of``.
     """
     return _inquiry(
         "rating",
-        [("question", question), ("reference", reference), ("answer", answer)],
+        [("question", question), ("reference", reference), *facts, ("answer", answer)],
         task=task,
         scale=scale,
     )
 
 
 def comparison(
-    question: str, first: str, second: str, reference: str | None = None, *, task: str | None = None
+    question: str,
+    first: str,
+    second: str,
+    reference: str | None = None,
+    *,
+    task: str | None = None,
+    facts: Facts = (),
 ) -> Inquiry:
     """Return the inquiry which of two answers is better; ``judge.compare`` asks both orders."""
     blocks = [
         ("question", question),
         ("reference", reference),
+        *facts,
         ("first answer", first),
         ("second answer", second),
     ]
@@ -117,12 +134,22 @@ def comparison(
 
 
 def verdict(
-    question: str, answer: str, reference: str | None = None, *, task: str | None = None
+    question: str,
+    answer: str,
+    reference: str | None = None,
+    *,
+    task: str | None = None,
+    facts: Facts = (),
 ) -> Inquiry:
     """Return the inquiry whether an answer is right."""
-    return _inquiry(
-        "verdict", [("question", question), ("reference", reference), ("answer", answer)], task=task
-    )
+    blocks = [("question", question), ("reference", reference), *facts, ("answer", answer)]
+    return _inquiry("verdict", blocks, task=task)
+
+
+def facts_of(example: Example) -> Facts:
+    """Return the facts of an example (``judging.facts``) as blocks of a judge's question."""
+    known: Mapping[str, str] = example.meta.get(FACTS) or {}
+    return tuple((f"fact: {name}", text) for name, text in known.items())
 
 
 def groundedness(text: str, answer: str, *, task: str | None = None) -> Inquiry:
@@ -146,7 +173,9 @@ def inquiry_about(example: Example, answer: str, kind: Kind, tasks: Mapping[str,
     task = tasks.get(kind)
     if task is None and example.answer_type == "free" and example.reference is None:
         task = str(_texts()["kinds"]["verdict"]["task_open"])
-    return verdict(example.whole_prompt, answer, reference_text(example), task=task)
+    return verdict(
+        example.whole_prompt, answer, reference_text(example), task=task, facts=facts_of(example)
+    )
 
 
 def reference_text(example: Example) -> str | None:
@@ -164,7 +193,7 @@ def reference_text(example: Example) -> str | None:
 
 def _inquiry(
     kind: Kind,
-    blocks: list[tuple[str, str | None]],
+    blocks: Sequence[tuple[str, str | None]],
     *,
     task: str | None = None,
     scale: Scale | None = None,
@@ -182,6 +211,8 @@ def _inquiry(
         referenced = any(name == "reference" for name, _ in known)
         task = own["task"] if referenced else own.get("task_without_reference", own["task"])
         task = task.replace("{low}", str(low)).replace("{high}", str(high))
+    if any(name.startswith("fact: ") for name, _ in known):
+        task = f"{task}\n\n{_FACTS_ARE_TRUE}"
     shown = "\n\n".join(f"<<<{code} {name}\n{text}\n{code} {name}>>>" for name, text in known)
     line = texts["line"].format(code=code, form=own["form"].format(low=low, high=high))
     return Inquiry(

@@ -18,6 +18,7 @@ from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import Attempt, Example
 from orcinus.runs.context import StepContext
 from orcinus.verifiers.judge import judge_of, rate
+from orcinus.verifiers.judge_prompts import FACTS
 
 BUILT_IN = ("logprob", "judge")
 """Rewards that are more than a function of a text: they need log-probabilities, or a judge."""
@@ -74,8 +75,7 @@ def open_reward(name: str, context: StepContext, *, step: str) -> Rewarding:
         judge = replace(judge, instructions={"rating": PROMISE, **judge.instructions})
 
         async def by_judge(items: Sequence[Written]) -> list[Worth]:
-            # The reference is hidden: at test time there is none.
-            shown = [(replace(item.example, reference=None), item.text) for item in items]
+            shown = [(_blind(item.example), item.text) for item in items]
             return [
                 Worth(
                     value=None if r.value is None else (r.value - LOW) / (HIGH - LOW), reply=r.reply
@@ -90,6 +90,12 @@ def open_reward(name: str, context: StepContext, *, step: str) -> Rewarding:
         return [Worth(value=await _reward_of(function, item, name)) for item in items]
 
     return by_function
+
+
+def _blind(example: Example) -> Example:
+    """Return an example without its reference and its facts: at test time there are none."""
+    meta = {name: value for name, value in example.meta.items() if name != FACTS}
+    return replace(example, reference=None, meta=meta)
 
 
 def find_reward(name: str) -> Reward:
