@@ -99,11 +99,10 @@ def test_a_question_without_facts_is_asked_as_before() -> None:
 
 def recipe_of(folder: Path, rows: list[dict[str, Any]]) -> Path:
     (folder / "rows.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    columns = {"prompt": "q", "reference": "a", "meta": "rubric"}
     return write_recipe(
         folder / "recipe.yaml",
-        tasks=[
-            {"path": "rows.jsonl", "columns": {"prompt": "q", "reference": "a", "meta": "rubric"}}
-        ],
+        tasks=[{"path": "rows.jsonl", "columns": columns}],
         judge={"kind": "function", "function": "tests.verifiers.test_facts:by_facts"},
         judging={"facts": ["rubric"]},
         curate={"quality": {"labelled": 20}},

@@ -191,11 +191,9 @@ class _Builder:
             return await sample.sample(recipe.sample, opened, context, facts=facts)
 
         facts = recipe.judging.facts
-        settings = {
-            **_dump(recipe.sample),
-            "tasks": sources,
-            **({"facts": list(facts)} if facts else {}),
-        }
+        settings = {**_dump(recipe.sample), "tasks": sources}
+        if facts:
+            settings["facts"] = list(facts)
         inputs = {} if written is None else {"author": written}
         return self._step("sample", sample.VERSION, settings, inputs, action)
 
