@@ -105,7 +105,7 @@ def recipe_of(folder: Path, rows: list[dict[str, Any]]) -> Path:
         tasks=[{"path": "rows.jsonl", "columns": columns}],
         judge={"kind": "function", "function": "tests.verifiers.test_facts:by_facts"},
         judging={"facts": ["rubric"]},
-        curate={"quality": {"labelled": 20}},
+        curate={"quality": {"labelled": 50}},
     )
 
 

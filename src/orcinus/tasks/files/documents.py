@@ -7,6 +7,7 @@ r"""Read documents as text, and cut them into passages: text, Markdown, HTML and
 HTML and PDF are read by Beautiful Soup and pypdf (extra ``documents``).
 """
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from glob import glob, has_magic
@@ -24,7 +25,7 @@ _HTML = (".html", ".htm", ".xhtml")
 _PDF = (".pdf",)
 ENDINGS = (*_TEXT, *_HTML, *_PDF)
 """Endings of the documents that can be read."""
-_UNSEEN = ("script", "style", "noscript", "template", "nav", "header", "footer", "aside", "form")
+_UNSEEN = ("head", "script", "style", "noscript", "template", "nav", "header", "footer", "form")
 """HTML elements that hold no text of the document itself."""
 _BLOCKS = (
     "p", "div", "section", "article", "li", "tr", "pre", "blockquote", "br", "table", "dt", "dd",
@@ -104,6 +105,9 @@ def _read_html(path: Path) -> str:
     page = BeautifulSoup(path.read_bytes(), "html.parser")
     for element in page.find_all(_UNSEEN):
         element.decompose()
+    for string in page.find_all(string=True):
+        if string.find_parent("pre") is None:
+            string.replace_with(re.sub(r"\s+", " ", string))
     for element in page.find_all(_BLOCKS):
         element.append("\n\n")
     return _with_paragraphs(page.get_text())
@@ -114,6 +118,7 @@ def _read_pdf(path: Path) -> str:
         raise MissingExtraError(f"{path}: reading PDF", "documents")
     from pypdf import PdfReader
 
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it logs what it then raises
     try:
         reader = PdfReader(path)
         if reader.is_encrypted and not reader.decrypt(""):
