@@ -62,8 +62,10 @@ from orcinus.runs.ledger_writing import (
 
 T = TypeVar("T")
 
-FEW = 8
-"""Writes. When fewer are queued, a commit waits ``GATHER_S`` for more to share its sync."""
+FEW = 64
+"""Writes. When fewer are queued, a commit waits ``GATHER_S`` for more to share its sync. Measured
+with 256 calls in flight, medians of three runs of 4,000: 82 commits instead of 118 (8 writes), and
+77 µs of the ledger's thread for a call instead of 90."""
 GATHER_S = 0.01
 """Seconds. The calls of waiting writes count as in flight. Measured for an evaluation with 64 calls
 in flight on an idle machine, in two runs: 0.26 and 0.39 CPU-seconds per 1,000 calls instead of 0.56
