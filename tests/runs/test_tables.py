@@ -137,6 +137,27 @@ def test_the_error_for_a_broken_table_says_what_to_do(tmp_path: Path) -> None:
         list(tables.read_rows(tmp_path / "t.parquet"))
 
 
+def test_a_missing_or_damaged_table_is_one_line_wherever_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "examples.parquet"
+    with tables.TableWriter(path, tables.EXAMPLES) as writer:
+        for number in range(2000):
+            example = replace(EXAMPLE, id=str(number), prompt=secrets.token_hex(20))
+            writer.write(tables.example_row(example, "teach"))
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes(4096) + content[middle + 4096 :])
+    for read in (
+        lambda: list(tables.read_rows(path)),
+        lambda: list(tables.rows_at(path, [1500])),
+        lambda: list(tables.read_examples(path)),
+    ):
+        with pytest.raises(StoreError, match=r"cannot be read as a table .* delete the step's"):
+            read()
+    path.unlink()
+    with pytest.raises(StoreError, match=r"cannot be read as a table .* delete the step's"):
+        tables.count_rows(path)
+
+
 def test_a_table_is_read_in_less_memory_than_it_takes(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     with tables.TableWriter(path, tables.DROPS) as writer:

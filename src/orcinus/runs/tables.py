@@ -10,6 +10,7 @@ one.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import repeat
@@ -246,12 +247,7 @@ def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.Re
     Raises:
         StoreError: The table is missing or is not a Parquet file.
     """
-    try:
-        # With pre_buffer the whole file would be read ahead and kept in memory.
-        file = pq.ParquetFile(path, pre_buffer=False)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise _unreadable(path, error) from error
-    with file:
+    with _open_table(path) as file:
         yield from file.iter_batches(ROWS_PER_BATCH, columns=columns)
 
 
@@ -304,11 +300,7 @@ def rows_at(
     """
     if not numbers:
         return
-    try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise _unreadable(path, error) from error
-    with file:
+    with _open_table(path) as file:
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         starts = np.concatenate([[0], np.cumsum(sizes)])
         if numbers[-1] >= starts[-1]:
@@ -322,8 +314,26 @@ def rows_at(
 
 
 def count_rows(path: Path) -> int:
-    """Return the number of rows of a table, from its footer alone."""
-    return int(pq.read_metadata(path).num_rows)
+    """Return the number of rows of a table, from its footer alone.
+
+    Raises:
+        StoreError: The table is missing or is not a Parquet file.
+    """
+    with _open_table(path) as file:
+        return int(file.metadata.num_rows)
+
+
+@contextmanager
+def _open_table(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a table for the block; a missing or damaged one is one line, also while it is read."""
+    try:
+        # With pre_buffer the whole file would be read ahead and kept in memory.
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            yield file
+    except StoreError:
+        raise
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> StoreError:
@@ -380,11 +390,7 @@ def read_examples(path: Path, split: Split | None = None) -> Iterator[Example]:
 
     Row groups without an example of the split are skipped.
     """
-    try:
-        file = pq.ParquetFile(path, pre_buffer=False)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise _unreadable(path, error) from error
-    with file:
+    with _open_table(path) as file:
         for group in range(file.num_row_groups):
             chosen = None
             if split is not None:
