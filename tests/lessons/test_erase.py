@@ -6,7 +6,14 @@ import pytest
 from pydantic import ValidationError
 
 from orcinus.core.types import Attempt, Example, Judged, Lesson, Message, Sampling, Verdict
-from orcinus.lessons.erase import EraseConfig, Layout, leaks_strategy, lesson_of, split_reasoning
+from orcinus.lessons.erase import (
+    EraseConfig,
+    Layout,
+    leaks_strategy,
+    lesson_of,
+    split_reasoning,
+    teacher_logprobs,
+)
 from orcinus.lessons.few_shot import FewShotConfig, FewShotPool
 from orcinus.strategies.library import built_in
 
@@ -126,3 +133,21 @@ def test_few_shot_lessons_keep_the_erased_message() -> None:
         == lesson(1).messages[0]
         == Message(role="system", content=lesson(0).messages[0].content)
     )
+
+
+def test_a_lesson_keeps_the_teachers_logprobs_of_the_text_that_it_keeps() -> None:
+    reply = trace("Add. The answer is 42.")
+    scored = replace(
+        reply,
+        attempt=replace(
+            reply.attempt, logprobs=(-1.0, -2.0, -3.0, -0.5), token_bytes=(4, 15, 3, 0)
+        ),
+    )
+    assert teacher_logprobs(scored, None, "Add. The answer is 42.") == {
+        "teacher_logprob": {"bytes": [4, 15, 3], "values": [-1.0, -2.0, -3.0]}
+    }
+    as_thought = teacher_logprobs(scored, "Add.", "The answer is 42.")["teacher_logprob"]
+    assert as_thought == {"bytes": [4, 14, 3], "values": [-1.0, -2.0, -3.0]}
+    edited = teacher_logprobs(scored, "Added.", "The answer is 42.")["teacher_logprob"]
+    assert edited == {"bytes": [6, 14, 3], "values": [None, -2.0, -3.0]}
+    assert teacher_logprobs(reply, None, "Add. The answer is 42.") == {}

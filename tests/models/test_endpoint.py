@@ -462,7 +462,7 @@ def test_the_shipped_examples_name_the_keys_that_their_model_needs(place: str) -
 def test_a_priced_completion_keeps_all_that_was_parsed() -> None:
     parsed = Completion(
         text="4", finish="stop", usage=Usage(tokens_in=7, tokens_out=2), reasoning="2 + 2",
-        logprobs=(-0.5,), unknown_finish="done",
+        logprobs=(-0.5,), token_bytes=(1,), unknown_finish="done",
     )  # fmt: skip
     config = EndpointConfig(
         model="m", base_urls=("http://localhost/v1",), price=Price(input=1.0, output=2.0)

@@ -163,6 +163,9 @@ def test_tokens_and_logprobs_are_counted(tiny_student: Path) -> None:
     assert found.finish in ("stop", "length")
     assert found.logprobs is not None
     assert all(value <= 0 for value in found.logprobs)
+    assert found.token_bytes is not None
+    assert len(found.token_bytes) == len(found.logprobs)
+    assert sum(found.token_bytes) == len(found.text.encode())
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:

@@ -380,3 +380,19 @@ def test_a_usual_reply_says_the_same_as_one_with_an_unusual_word_for_its_end(
         for word in ("stop", "eos")
     )
     assert usual == unusual
+
+
+def test_the_bytes_of_each_token_are_kept_beside_its_logprob() -> None:
+    def tokens(*items: dict[str, Any]) -> tuple[int, ...] | None:
+        content = reply("<think>Hm.</think>\n\n 4\u00e9")
+        content["choices"][0]["logprobs"] = {"content": [{"logprob": -0.5, **i} for i in items]}
+        found = parse(content)
+        assert found.logprobs == (-0.5,) * len(items)
+        return found.token_bytes
+
+    written = ("<think>", "Hm.", "</think>", "\n\n", " 4")
+    halves = {"token": "", "bytes": [195]}, {"token": "", "bytes": [169]}
+    said = [{"token": text, "bytes": None} for text in written]
+    assert tokens(*said, *halves, {"token": "<|end|>"}) == (0, 3, 0, 0, 1, 1, 1, 0)
+    assert tokens(*said) is None  # not the tokens of this text
+    assert tokens({"token": "", "bytes": None}) is None  # a server that does not know them

@@ -50,6 +50,7 @@ JUDGED = Judged(
         reasoning="17 + 25 = 42",
         usage=Usage(tokens_in=9, tokens_out=5, tokens_cached=2, tokens_reasoning=1),
         logprobs=(-0.5, -0.25),
+        token_bytes=(3, 1),
         cost_usd=0.001,
     ),
     verdict=Verdict(

@@ -213,7 +213,7 @@ def test_a_recipe_names_its_objective(tmp_path: Path) -> None:
     }
     with pytest.raises(
         ConfigError,
-        match=r"no objective named 'nothing'; known: answer_upweight, lesson_weight, plain",
+        match=r"no objective named 'nothing'; known: answer_upweight, distribution_corrected, ",
     ):
         load_recipe(write_recipe(tmp_path / "b.yaml", train={"objective": {"name": "nothing"}}))
     wrong = {"name": "plain", "settings": {"factor": 2}}
@@ -261,11 +261,11 @@ def test_an_objective_of_the_old_shape_is_refused_in_one_line(
 
 
 def test_a_number_that_no_token_has_is_refused() -> None:
-    @register("objective", "test_valid", needs=Needs(token_numbers=("validity",)))
+    @register("objective", "test_valid", needs=Needs(token_numbers=("surprise",)))
     def valid(inputs: LossInputs) -> LossOutput:
-        return weighted(inputs, inputs.evidence["validity"])
+        return weighted(inputs, inputs.evidence["surprise"])
 
-    with pytest.raises(ConfigError, match="needs the number 'validity' of each token"):
+    with pytest.raises(ConfigError, match="needs the number 'surprise' of each token"):
         find_objective("test_valid")
 
 

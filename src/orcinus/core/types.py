@@ -152,6 +152,9 @@ class Completion:
     """The model's separate reasoning: ``reasoning_content`` or a leading ``<think>`` block."""
     logprobs: tuple[float, ...] | None = None
     """Natural log-probability of each written token; None unless requested and returned."""
+    token_bytes: tuple[int, ...] | None = None
+    """Bytes of ``reasoning`` and ``text`` that each of these tokens wrote, or of ``text`` alone; 0
+    for tags and the end of the turn. None where ``logprobs`` is None, or if it is not known."""
     cost_usd: float = 0.0
     latency_s: float = 0.0
     unknown_finish: str | None = None
@@ -240,6 +243,8 @@ class Attempt:
     reasoning: str | None = None
     usage: Usage = field(default_factory=Usage)
     logprobs: tuple[float, ...] | None = None
+    token_bytes: tuple[int, ...] | None = None
+    """As in ``Completion``; None in the ledgers of older versions."""
     cost_usd: float = 0.0
     latency_s: float = 0.0
     error: str | None = None

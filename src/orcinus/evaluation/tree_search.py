@@ -17,10 +17,11 @@ from orcinus.core.errors import StepError
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.protocols import Completer
 from orcinus.core.sampling import SamplingConfig
-from orcinus.core.types import Attempt, Example, Finish, Judged, Request, Usage, Verdict
+from orcinus.core.types import Attempt, Finish, Judged, Request, Usage
 from orcinus.evaluation.decisions import DecideConfig, Decision, Sample, choose
 from orcinus.models.attempts import attempt_all
 from orcinus.runs.context import StepContext
+from orcinus.verifiers.beginnings import without_verdict
 from orcinus.verifiers.judge import judge_of, settle
 from orcinus.verifiers.rewards import Rewarding, Worth, Written
 from orcinus.verifiers.verify import verify
@@ -169,7 +170,7 @@ class TreeSearch:
             requests,
             self.completer,
             ledger=self.context.ledger,
-            verify=_without_verdict,
+            verify=without_verdict,
             run=self.context.run,
             step=self.step,
             concurrency=self.context.runtime.concurrency,
@@ -243,7 +244,7 @@ class TreeSearch:
             chosen = choose(self.config.leaves, samples).judged
         else:
             failed = tree.calls[-1]
-            verdict = await _without_verdict(tree.root.example, failed)
+            verdict = await without_verdict(tree.root.example, failed)
             chosen = Judged(attempt=failed, verdict=verdict)
         return Decision(judged=chosen, calls=tree.calls, worths=tree.worths)
 
@@ -275,15 +276,4 @@ def _whole_attempt(tree: _Tree, node: _Node, place: int) -> Attempt:
         ),
         logprobs=None,
         cost_usd=sum(call.cost_usd for call in node.path),
-    )
-
-
-async def _without_verdict(_: Example, attempt: Attempt) -> Verdict:
-    """Return no verdict: a part of an answer cannot be judged."""
-    return Verdict(
-        attempt_id=attempt.id,
-        verifier="part@1",
-        value=None,
-        answer=None,
-        reason="a part of an answer",
     )

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.fingerprint import fingerprint, stable_fraction
+from orcinus.core.token_bytes import bytes_within, reply_tokens
 from orcinus.core.types import Example, Judged, Lesson, Strategy
 from orcinus.lessons.few_shot import FewShotConfig, FewShotPool
 from orcinus.lessons.refusals import is_replaced
@@ -118,8 +119,19 @@ def lesson_of(
     config: EraseConfig,
     content: Literal["explanation", "answer_only"],
     seed: int,
+    logprobs: bool = False,
 ) -> Lesson:
-    """Make a lesson of a kept trace."""
+    """Make a lesson of a kept trace.
+
+    Args:
+        judged: The trace.
+        example: Its example.
+        strategy: The strategy that the teacher used.
+        config: How to erase.
+        content: What the student learns to write.
+        seed: Of the draws.
+        logprobs: Keep the teacher's log-probabilities of the lesson's text in ``meta``.
+    """
     attempt = judged.attempt
     system, erased = erased_system(config, system_in(attempt.messages), attempt.id, seed)
     kept = erased == "kept"
@@ -145,8 +157,37 @@ def lesson_of(
             "licence": example.meta.get("licence"),
             "difficulty": example.meta.get("difficulty"),
             **({"replaced": True} if is_replaced(judged) else {}),
+            **(teacher_logprobs(judged, reasoning, completion) if logprobs else {}),
         },
     )
+
+
+def teacher_logprobs(judged: Judged, reasoning: str | None, completion: str) -> dict[str, Any]:
+    """Return the teacher's log-probabilities of a lesson's text, as ``meta`` keeps them.
+
+    A text that is not in the reply, because it was edited, has none.
+
+    Returns:
+        ``teacher_logprob``: ``bytes``, the lengths of the text's parts; ``values``, the
+        log-probability of each or None. Nothing where the reply came without log-probabilities.
+    """
+    attempt = judged.attempt
+    tokens = reply_tokens(attempt.token_bytes, attempt.reasoning, attempt.text)
+    if attempt.logprobs is None or tokens is None or len(tokens) != len(attempt.logprobs):
+        return {}
+    lengths: list[int] = []
+    values: list[float | None] = []
+    for text in filter(None, (reasoning, completion)):
+        found = bytes_within(tokens, text)
+        if found is None:
+            lengths.append(len(text.encode()))
+            values.append(None)
+            continue
+        for length, value in zip(found, attempt.logprobs, strict=True):
+            if length:
+                lengths.append(length)
+                values.append(value)
+    return {"teacher_logprob": {"bytes": lengths, "values": values}}
 
 
 def leaks_strategy(lesson: Lesson, told: str) -> bool:
@@ -169,6 +210,7 @@ async def erase(
     content: Literal["explanation", "answer_only"] = "explanation",
     own: bool = False,
     numbers: Sequence[str] = (),
+    logprobs: bool = False,
 ) -> dict[str, Any]:
     """Turn ``curate``'s kept traces into ``lessons.parquet``.
 
@@ -181,6 +223,7 @@ async def erase(
         content: The teacher's explanation, or its answer alone.
         own: Add the right answers of ``rehearse``, as lessons of the role ``self``.
         numbers: Columns of the questions' rows that the objective needs, copied into ``meta``.
+        logprobs: Keep the teacher's log-probabilities of a lesson's text in ``meta``.
 
     Returns:
         ``lessons``, ``leaks`` and ``few_shot``, their numbers; ``own``, that of the student's own
@@ -205,7 +248,13 @@ async def erase(
         for role, example, judged in _traces(context.inputs, own=own):
             strategy = ERASED if role == "self" else known[judged.attempt.strategy]
             lesson = lesson_of(
-                judged, example, strategy, config=config, content=content, seed=context.seed
+                judged,
+                example,
+                strategy,
+                config=config,
+                content=content,
+                seed=context.seed,
+                logprobs=logprobs,
             )
             found = _numbers(role, example, rehearsed, numbers)
             missing -= found.keys()

@@ -435,6 +435,7 @@ class _Asker:
             reasoning=None if completion.reasoning is None else scrub(completion.reasoning),
             usage=usage,
             logprobs=None if logprobs is None else tuple(round(value, 5) for value in logprobs),
+            token_bytes=completion.token_bytes,
             cost_usd=completion.cost_usd + tries.lost_usd,
             latency_s=completion.latency_s or time.perf_counter() - started,
             error=None if error is None else scrub(str(error)),

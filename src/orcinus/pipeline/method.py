@@ -1,8 +1,8 @@
 """The method as steps: what a recipe asks for, in the order in which it is done.
 
 (author →) sample → probe (→ trial) → assign (→ skills) (→ select)
-  → teach → curate (→ rehearse) → erase → train ─┬→ evaluate → report
-                            └→ erase → train ────┘   (the answer-only baseline)
+  → teach → curate (→ rehearse) → erase (→ weigh) → train ─┬→ evaluate → report
+                            └→ erase → train ──────────────┘   (the answer-only baseline)
 """
 
 from collections.abc import Iterable, Mapping
@@ -37,9 +37,10 @@ from orcinus.tasks.authored import drafts
 from orcinus.tasks.authored.config import AuthoredConfig
 from orcinus.tasks.open import content_of, open_task
 from orcinus.training import create as student
-from orcinus.training import train
+from orcinus.training import train, weigh
 from orcinus.training.objectives import BUILT_IN as OBJECTIVES
 from orcinus.training.objectives.interface import MEASURED, REHEARSED
+from orcinus.training.weigh import WeighConfig
 from orcinus.verifiers.judge_prompts import prompts_identity
 from orcinus.verifiers.verify import BUILT_IN as VERIFIERS
 
@@ -95,13 +96,15 @@ def steps_of(recipe: Recipe, base: Path, *, until: str | None = None) -> list[St
         to_erase["rehearse"] = build.rehearse(recipe.rehearse, read, made)
         to_report["rehearse"] = to_erase["rehearse"]
 
-    erased = build.erase(to_erase, "explanation")
+    erased = to_learn = build.erase(to_erase, "explanation")
+    if recipe.weigh is not None:
+        to_learn = build.weigh(recipe.weigh, erased, sampled, made)
     to_evaluate = {"sample": sampled, "assign": assigned, **made}
     to_report["erase"] = erased
     trained = None
     asked = {"after", "after_prompted"} & set(recipe.evaluate.arms)
     if asked or recipe.retention or until == "train":
-        trained = to_evaluate["train"] = build.train(erased, sampled, assigned, made, "explanation")
+        trained = to_evaluate["train"] = build.train(to_learn, sampled, assigned, made, "explanation")
     if "answer_only" in recipe.evaluate.arms:
         answers = build.erase(to_erase, "answer_only")
         trained_answers = build.train(
@@ -428,12 +431,14 @@ class _Builder:
         config, rehearsal = self._recipe.erase, self._recipe.rehearse
         own = content == "explanation" and rehearsal is not None and rehearsal.lessons == "right"
         numbers = self._numbers_of_rows()
+        logprobs = content == "explanation" and self._recipe.train.needs_teacher_logprobs
         settings = {
             **_dump(config),
             "strategies": self._texts,
             "arm": content,
             **({"own": True} if own else {}),
             **({"numbers": numbers} if numbers else {}),
+            **({"logprobs": True} if logprobs else {}),
         }
         return self._step(
             _name_for_content("erase", content),
@@ -447,6 +452,7 @@ class _Builder:
                 content=content,
                 own=own,
                 numbers=numbers,
+                logprobs=logprobs,
             ),
         )
 
@@ -456,6 +462,20 @@ class _Builder:
         if self._recipe.rehearse is not None:
             made.add("pass_rate")
         return sorted(set(self._recipe.train.needs.lesson_numbers) - made)
+
+    def weigh(
+        self, config: WeighConfig, erased: Step, sampled: Step, made: Mapping[str, Step]
+    ) -> Step:
+        """Return the step that copies the lessons and gives their steps weights."""
+        system = erase.generic_text(self._recipe.erase)
+        return self._step(
+            "weigh",
+            weigh.VERSION,
+            {**_dump(config), "model": self._identity("student"), **self._judge_identity()},
+            {"erase": erased, "sample": sampled, **made},
+            lambda context: weigh.weigh(config, context),
+            lambda context: weigh.requests(config, system, context),
+        )
 
     def train(
         self,
@@ -469,6 +489,8 @@ class _Builder:
     ) -> Step:
         """Return the step that trains; ``match`` is a training with as many optimizer steps."""
         generic, config = erase.generic_text(self._recipe.erase), self._recipe.train
+        if content == "answer_only":
+            config = config.without_numbers_of_steps()
         settings = {
             **_dump(config),
             "model": self._identity("student"),

@@ -64,6 +64,7 @@ from orcinus.tasks.perturbed import PerturbedConfig
 from orcinus.tasks.sample import SampleConfig
 from orcinus.training.config import TrainConfig
 from orcinus.training.objectives.interface import REHEARSED
+from orcinus.training.weigh import WeighConfig
 from orcinus.verifiers.judge_prompts import BY_MODEL
 from orcinus.verifiers.sandbox import require_sandbox
 
@@ -177,6 +178,9 @@ class Recipe(Config):
     it learns. Objectives such as ``rollout_adaptive`` need its numbers. None skips the step."""
     erase: EraseConfig = EraseConfig()
     """What the student sees in place of the strategy."""
+    weigh: WeighConfig | None = None
+    """Measure which of the teacher's steps help the student, for ``objective: {name:
+    token_weight}``. None skips the step."""
     train: TrainConfig = TrainConfig()
     """How the student is trained."""
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -475,6 +479,39 @@ def _arms_are_recipes(recipe: Recipe) -> str | None:
     return None
 
 
+def _steps_are_weighed_where_weights_are_used(recipe: Recipe) -> str | None:
+    objective = recipe.train.objective
+    if recipe.weigh is not None and not recipe.train.needs_validity:
+        return (
+            f"weigh: train.objective {objective.name!r} uses no weights of steps; set "
+            "train.objective: {name: token_weight}, or leave weigh out"
+        )
+    if recipe.weigh is None and recipe.train.needs_validity:
+        return (
+            f"train.objective: {objective.name} needs the weights of steps, which the step weigh "
+            "measures; add a section weigh: {boundaries: 2}"
+        )
+    return None
+
+
+def _teacher_gives_log_probabilities(recipe: Recipe) -> str | None:
+    objective = recipe.train.objective
+    if not recipe.train.needs_teacher_logprobs:
+        return None
+    if isinstance(recipe.teacher, AnsweredConfig):
+        return (
+            f"train.objective: {objective.name} compares the student with the teacher's "
+            "log-probabilities, and rows that are already answered have none; use another objective"
+        )
+    if recipe.teach.sampling.logprobs:
+        return None
+    return (
+        f"train.objective: {objective.name} compares the student with the teacher's "
+        "log-probabilities, and the teacher is not asked for them; set teach.sampling.logprobs: "
+        "true"
+    )
+
+
 RULES: tuple[Callable[[Recipe], str | None], ...] = (
     _student_can_be_trained,
     _prices_are_known,
@@ -488,6 +525,8 @@ RULES: tuple[Callable[[Recipe], str | None], ...] = (
     _answers_come_from_files,
     _objective_has_its_numbers,
     _arms_are_recipes,
+    _teacher_gives_log_probabilities,
+    _steps_are_weighed_where_weights_are_used,
 )
 """In the order in which they are checked; a recipe is refused for the first that it breaks."""
 

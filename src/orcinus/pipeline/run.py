@@ -40,6 +40,7 @@ EXAMPLE_SECTIONS = {
     "skills": "skills: {}",
     "select": "select: {by: [teachable]}",
     "rehearse": "rehearse: {}",
+    "weigh": "weigh: {boundaries: 2}",
 }
 """How a recipe asks for the steps that it need not have."""
 

@@ -99,4 +99,5 @@ def trial_training(config: TrainConfig) -> TrainConfig:
     # Steps that make a lesson's numbers come after the choice of a strategy.
     too_early = needs.teacher or set(needs.lesson_numbers) - set(MEASURED)
     objective = ObjectiveConfig() if too_early else config.objective
-    return config.model_copy(update={"stages": (stage,), "objective": objective})
+    trial = config.model_copy(update={"stages": (stage,), "objective": objective})
+    return trial.without_numbers_of_steps()

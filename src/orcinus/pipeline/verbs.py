@@ -15,13 +15,14 @@ Verb = Literal[
     "curate",
     "rehearse",
     "erase",
+    "weigh",
     "train",
     "evaluate",
     "report",
 ]
 """The verbs of the steps, in order. A recipe has ``author`` only where a model writes tasks,
-``student`` only for a student made from scratch, ``skills``, ``select`` and ``rehearse`` only where
-it has these sections, ``trial`` only where trial students may decide."""
+``student`` only for a student made from scratch, ``skills``, ``select``, ``rehearse`` and ``weigh``
+only where it has these sections, ``trial`` only where trial students may decide."""
 VERBS: tuple[Verb, ...] = get_args(Verb)
 
 

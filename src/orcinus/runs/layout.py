@@ -161,6 +161,13 @@ LESSON_NUMBERS = "evidence.npz"
 """For each lesson: the numbers that the objective asked for, float32."""
 REFERENCE = "reference.npy"
 """For each lesson: its mean log-probability under the student before the stage, float32."""
+
+
+def token_numbers(name: str) -> str:
+    """Return the name of the numbers that each response token has, float32, by their name."""
+    return f"token-{name}.f32"
+
+
 LESSON_IDS = "ids.parquet"
 """For each lesson: its id."""
 TOKEN_FACTS = "facts.json"

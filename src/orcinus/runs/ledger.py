@@ -825,6 +825,8 @@ def _reply(attempt: Attempt) -> bytes:
         reply["reasoning"] = attempt.reasoning
     if attempt.logprobs is not None:
         reply["logprobs"] = [round(value, 5) for value in attempt.logprobs]
+    if attempt.token_bytes is not None:
+        reply["token_bytes"] = attempt.token_bytes
     if attempt.source:
         reply["source"] = attempt.source
     if attempt.settings:
@@ -836,7 +838,7 @@ def _attempt(request: Request, row: tuple[Any, ...], model: str) -> Attempt:
     identity, _, _, _, _, _, _, _, reply_json, _, _, cost_usd, latency_s, error, *rest = row
     permanent, created, tokens_unreported, _ = rest
     reply = orjson.loads(reply_json)
-    logprobs = reply.get("logprobs")
+    logprobs, token_bytes = reply.get("logprobs"), reply.get("token_bytes")
     tokens_in, tokens_out, tokens_cached, tokens_reasoning, *_ = reply["usage"]
     messages, sampling = as_sent(request)
     return Attempt(
@@ -859,6 +861,7 @@ def _attempt(request: Request, row: tuple[Any, ...], model: str) -> Attempt:
             tokens_unreported=tokens_unreported,
         ),
         logprobs=None if logprobs is None else tuple(logprobs),
+        token_bytes=None if token_bytes is None else tuple(token_bytes),
         cost_usd=cost_usd,
         latency_s=latency_s,
         error=error,

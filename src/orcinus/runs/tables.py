@@ -79,6 +79,7 @@ JUDGED = pa.schema(
         ("tokens_cached", pa.int64()),
         ("tokens_reasoning", pa.int64()),
         ("logprobs", pa.list_(pa.float32())),
+        ("token_bytes", pa.list_(pa.int32())),
         ("cost_usd", pa.float64()),
         ("error", pa.string()),
         ("permanent", pa.bool_()),
@@ -447,6 +448,7 @@ def judged_row(judged: Judged) -> dict[str, Any]:
         "tokens_cached": attempt.usage.tokens_cached,
         "tokens_reasoning": attempt.usage.tokens_reasoning,
         "logprobs": None if attempt.logprobs is None else list(attempt.logprobs),
+        "token_bytes": None if attempt.token_bytes is None else list(attempt.token_bytes),
         "cost_usd": attempt.cost_usd,
         "error": attempt.error,
         "permanent": attempt.permanent,
@@ -485,6 +487,7 @@ def judged_of(row: Mapping[str, Any]) -> Judged:
             tokens_reasoning=row["tokens_reasoning"],
         ),
         logprobs=_tuple_or_text(row["logprobs"]),
+        token_bytes=_tuple_or_text(row.get("token_bytes")),  # missing in the tables of older runs
         cost_usd=row["cost_usd"],
         error=row["error"],
         permanent=row["permanent"],

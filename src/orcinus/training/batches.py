@@ -1,6 +1,6 @@
 """Pack tokenized lessons into rows, and collate rows into a batch.
 
-lessons ──PackedRows──► {tokens, units, weights, evidence} a row ──collate──► tensors of a batch
+lessons ──PackedRows──► {tokens, units, weights, evidence …} a row ──collate──► tensors of a batch
 """
 
 import math
@@ -67,6 +67,7 @@ class PackedRows(Dataset[dict[str, Any]]):
     def __getitem__(self, number: int) -> dict[str, Any]:
         parts, units, weights = [], [], []
         evidence: dict[str, list[float]] = {name: [] for name in self._lessons.evidence}
+        of_tokens: dict[str, list[Any]] = {name: [] for name in self._lessons.token_evidence}
         for unit in map(self._units.__getitem__, self._rows[number]):
             lessons = [self._lessons.lesson(i) for i in unit]
             first, prompt = lessons[0]
@@ -75,8 +76,15 @@ class PackedRows(Dataset[dict[str, Any]]):
             weights += [float(self._lessons.weights[i]) for i in unit]
             for name, values in evidence.items():
                 values += [float(self._lessons.evidence[name][i]) for i in unit]
-        tokens = np.concatenate(parts).astype(np.int64)
-        return {"tokens": tokens, "units": units, "weights": weights, "evidence": evidence}
+            for name, numbers in of_tokens.items():
+                numbers += [self._lessons.token_numbers(name, i) for i in unit]
+        return {
+            "tokens": np.concatenate(parts).astype(np.int64),
+            "units": units,
+            "weights": weights,
+            "evidence": evidence,
+            "token_evidence": of_tokens,
+        }
 
     def response_tokens(self) -> int:
         """Return the number of response tokens in all rows."""
@@ -106,6 +114,7 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         * ``predictors`` (N,): positions that predict them.
         * ``weights`` (N,): the weight of each token's lesson.
         * ``lesson`` (N,): the number of each token's lesson in the micro-batch.
+        * ``row`` (N,): the number of each token's row in the micro-batch.
         * ``evidence``: by name (N,) each.
     """
     tokens_T = torch.from_numpy(np.concatenate([row["tokens"] for row in rows]))
@@ -114,6 +123,10 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     of_lessons = {
         name: np.array([value for row in rows for value in row["evidence"][name]], np.float32)
         for name in rows[0].get("evidence", {})
+    }
+    of_tokens = {
+        name: [numbers for row in rows for numbers in row["token_evidence"][name]]
+        for name in rows[0].get("token_evidence", {})
     }
     positions, response, predictors, sizes, from_end = [], [], [], [], []
     start = 0
@@ -136,9 +149,16 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             start += length
     response_N = torch.from_numpy(np.concatenate(response))
     lesson = np.repeat(np.arange(len(sizes)), sizes)
+    rows_of = [sum(len(lengths) for _, *lengths in row["units"]) for row in rows]
     evidence = {name: values[lesson] for name, values in of_lessons.items()}
     if "answer" in evidence:
         evidence["answer"] = (np.concatenate(from_end) <= evidence["answer"]).astype(np.float32)
+    for name, of_lesson in of_tokens.items():
+        # Where nothing predicts a lesson's first token, its number is not needed either.
+        learnt_numbers = [
+            numbers[len(numbers) - size :] for numbers, size in zip(of_lesson, sizes, strict=True)
+        ]
+        evidence[name] = np.concatenate(learnt_numbers).astype(np.float32)
     labels_T = torch.full_like(tokens_T, -100)
     labels_T[response_N] = tokens_T[response_N]
     return {
@@ -150,6 +170,7 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "predictors": torch.from_numpy(np.concatenate(predictors)),
         "weights": torch.from_numpy(np.array(lesson_weights, np.float32)[lesson]),
         "lesson": torch.from_numpy(lesson),
+        "row": torch.from_numpy(np.repeat(np.arange(len(rows)), rows_of)[lesson]),
         "evidence": {name: torch.from_numpy(values) for name, values in evidence.items()},
     }
 

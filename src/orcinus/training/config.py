@@ -187,9 +187,17 @@ class ObjectiveConfig(Config):
 
     name: str = "lesson_weight"
     """``plain``, ``lesson_weight``, ``answer_upweight``, ``dft``, ``rollout_adaptive``,
-    ``reverse_kl``, or one of your own."""
+    ``distribution_corrected``, ``token_weight``, ``reverse_kl``, or one of your own."""
     settings: Mapping[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the objective, e.g. ``{factor: 3}``."""
+
+    def find(self) -> Objective:
+        """Return the objective.
+
+        Raises:
+            ConfigError: It is unknown, or does not take its settings.
+        """
+        return find_objective(self.name, self.settings)
 
 
 class TrainConfig(Config):
@@ -272,7 +280,7 @@ class TrainConfig(Config):
         Raises:
             ConfigError: The objective is unknown, or does not take its settings.
         """
-        objective = find_objective(self.objective.name, self.objective.settings)
+        objective = self.objective.find()
         if stage.on_policy is None or objective.needs.teacher:
             return objective
         if stage.on_policy.beta == 1:
@@ -282,7 +290,26 @@ class TrainConfig(Config):
     @property
     def needs(self) -> Needs:
         """What the recipe's objective needs."""
-        return find_objective(self.objective.name, self.objective.settings).needs
+        return self.objective.find().needs
+
+    @property
+    def needs_teacher_logprobs(self) -> bool:
+        """True when the objective compares the student with the teacher's log-probabilities."""
+        return "teacher_logprob" in self.needs.token_numbers
+
+    @property
+    def needs_validity(self) -> bool:
+        """True when the objective uses the weights of steps that the step ``weigh`` measures."""
+        return "validity" in self.needs.token_numbers
+
+    def without_numbers_of_steps(self) -> Self:
+        """Return the section for lessons without the numbers that earlier steps give to tokens.
+
+        Bare answers, and the lessons of trial students, have none: the default objective is used.
+        """
+        if not self.needs.from_steps:
+            return self
+        return self.model_copy(update={"objective": ObjectiveConfig()})
 
     @field_validator("stages")
     @classmethod
@@ -298,7 +325,7 @@ class TrainConfig(Config):
     @field_validator("objective")
     @classmethod
     def _objective_exists(cls, value: ObjectiveConfig) -> ObjectiveConfig:
-        find_objective(value.name, value.settings)
+        value.find()
         return value
 
     @field_validator("stages")

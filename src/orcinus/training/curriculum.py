@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
 import orjson
 import torch
 from safetensors import SafetensorError
@@ -41,6 +42,7 @@ from orcinus.training.reference import with_reference
 from orcinus.training.schedule import learning_rate, schedule
 from orcinus.training.stages import lessons_of_stage, repeats
 from orcinus.training.stopping import Stopped, until_stopped
+from orcinus.training.token_numbers import PARTS
 from orcinus.training.tokens import TokenizedLessons, tokenize_lessons
 from orcinus.training.trainer import (
     LessonTrainer,
@@ -251,6 +253,13 @@ def _tokenize_stage(
             else "its filters take none"
         )
         raise StepError(f"stage {config.stages[place].name!r} has no lesson: {why}")
+    for name, lessons in tokenized.given.items():
+        if not lessons:
+            raise StepError(
+                f"objective {config.objective.name!r} needs the number {name!r} of each token, and "
+                f"no lesson of stage {config.stages[place].name!r} has it; set "
+                f"{PARTS[name].made_by}, and run again from the step erase on"
+            )
     return tokenized
 
 
@@ -261,7 +270,17 @@ def _summarize(result: StageResult, lessons: TokenizedLessons) -> dict[str, Any]
         "too_long": lessons.too_long,
         "tokens": int(lessons.lengths.sum()),
         "response_tokens": lessons.response_tokens,
+        **_share_with_numbers(lessons),
     }
+
+
+def _share_with_numbers(lessons: TokenizedLessons) -> dict[str, Any]:
+    """Return, where tokens have numbers of their own, the share of tokens that have each."""
+    shares = {
+        name: round(1 - float(np.isnan(numbers).mean()), 4)
+        for name, numbers in lessons.token_evidence.items()
+    }
+    return {"tokens_with": shares} if shares else {}
 
 
 def _training_arguments(

@@ -87,6 +87,7 @@ def response_only_forward(
             targets_N=targets_N,
             weights_N=batch["weights"].to(dtype),
             lesson_N=batch["lesson"],
+            row_N=batch["row"],
             evidence={name: values.to(dtype) for name, values in batch["evidence"].items()},
             logprobs_N=logprobs_N,
             teacher=teacher,

@@ -4,6 +4,7 @@ tokens.u32      all lessons' tokens, one after the other
 index.npy       a row a lesson: where it starts, its tokens, how many of them are the prompt
 weights.npy     a weight a lesson
 evidence.npz    more numbers a lesson, as the objective needs them
+token-NAME.f32  a number a response token, as the objective needs it
 ids.parquet     the lessons' ids
 facts.json      how many lessons were too long; written last
 
@@ -11,8 +12,11 @@ Memory does not grow with the number of lessons, except for a few numbers each.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -30,6 +34,7 @@ from orcinus.models.local.chat_format import Chat
 from orcinus.runs import layout
 from orcinus.runs.executors.local import LOCAL
 from orcinus.training.packing import I64, Groups
+from orcinus.training.token_numbers import PARTS, token_numbers
 from orcinus.verifiers.answers.text import after_marker
 
 Truncation = Literal["drop", "keep_tail"]
@@ -37,7 +42,7 @@ LESSONS_PER_SHARD = 256
 """Lessons. Small enough to stream, large enough that handing a shard to a worker costs nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TokenizedLessons:
     """Lessons as one model's tokens."""
 
@@ -51,6 +56,10 @@ class TokenizedLessons:
     """The number of lessons that did not fit and were dropped or cut."""
     evidence: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     """By name, a number for each lesson. ``answer``: tokens of the final answer."""
+    token_evidence: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """By name, a number for each response token of all lessons, in their order."""
+    given: Mapping[str, int] = field(default_factory=dict)
+    """By name, how many lessons come with such numbers of tokens."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -69,6 +78,19 @@ class TokenizedLessons:
         """Return the tokens of a lesson, and how many of them are the prompt."""
         start, length, prompt = self.index[number]
         return self.tokens[start : start + length], int(prompt)
+
+    @cached_property
+    def _first_response(self) -> I64:
+        """The place of each lesson's first response token among those of all lessons."""
+        responses = self.index[:, 1] - self.index[:, 2]
+        first: I64 = np.cumsum(responses) - responses
+        return first
+
+    def token_numbers(self, name: str, number: int) -> npt.NDArray[np.float32]:
+        """Return the numbers ``name`` of the response tokens of a lesson."""
+        first = self._first_response[number]
+        _, length, prompt = self.index[number]
+        return self.token_evidence[name][first : first + length - prompt]
 
     def units(self, context: int) -> Groups:
         """Group the lessons that have the same prompt, as far as they fit into ``context`` tokens.
@@ -115,20 +137,23 @@ class TokenizedLessons:
         """Open the files that ``tokenize_lessons`` wrote."""
         facts = orjson.loads((folder / layout.TOKEN_FACTS).read_bytes())
         index = np.load(folder / layout.TOKEN_INDEX, mmap_mode="r")
-        path = folder / layout.TOKENS
-        tokens = (
-            np.memmap(path, dtype=np.uint32, mode="r")
-            if path.stat().st_size
-            else np.empty(0, np.uint32)
-        )
         return cls(
-            tokens=tokens,
+            tokens=_read_numbers(folder / layout.TOKENS, np.uint32),
             index=index,
             weights=np.load(folder / layout.LESSON_WEIGHTS),
             ids=pq.read_table(folder / layout.LESSON_IDS)["id"],
             too_long=facts["too_long"],
             evidence=dict(np.load(folder / layout.LESSON_NUMBERS)),
+            token_evidence={
+                name: _read_numbers(folder / layout.token_numbers(name))
+                for name in facts.get("given", ())
+            },
+            given=facts.get("given", {}),
         )
+
+
+def _read_numbers(path: Path, dtype: Any = np.float32) -> npt.NDArray[Any]:
+    return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.empty(0, dtype)
 
 
 def tokenize_lessons(
@@ -149,16 +174,23 @@ def tokenize_lessons(
         folder: Created where it does not exist.
         context: Tokens of the longest lesson that fits.
         truncation: Drop a longer one, or cut the start of its prompt. A response is never cut.
-        evidence: Names of the numbers to keep with each lesson: those of ``lesson.meta`` (nan where
-            a lesson has none), or ``answer``.
+        evidence: Names of the numbers to keep: those of ``lesson.meta`` (nan where a lesson has
+            none), ``answer``, or those of ``PARTS``, which each token has of its own.
         executor: Where the lessons become tokens.
     """
     if not (folder / layout.TOKEN_FACTS).exists():
         folder.mkdir(parents=True, exist_ok=True)
+        of_tokens = tuple(name for name in evidence if name in PARTS)
+        of_lessons = tuple(name for name in evidence if name not in PARTS)
         tokenize = _Tokenize(
-            chat=chat, context=context, truncation=truncation, evidence=tuple(evidence)
+            chat=chat,
+            context=context,
+            truncation=truncation,
+            evidence=of_lessons,
+            token_evidence=of_tokens,
         )
-        _write_shards(executor.map(tokenize, _split_into_shards(lessons)), folder, evidence)
+        shards = executor.map(tokenize, _split_into_shards(lessons))
+        _write_shards(shards, folder, of_lessons, of_tokens)
     return TokenizedLessons.read(folder)
 
 
@@ -173,6 +205,10 @@ class _Shard:
     ids: list[str] = field(default_factory=list)
     numbers: list[list[float]] = field(default_factory=list)
     """For each lesson: the numbers that the objective needs."""
+    token_numbers: dict[str, list[list[float]]] = field(default_factory=dict)
+    """By name, for each lesson: the numbers of its response tokens."""
+    given: Counter[str] = field(default_factory=Counter)
+    """By name, how many lessons come with such numbers."""
     too_long: int = 0
 
 
@@ -187,6 +223,7 @@ class _Tokenize:
     context: int
     truncation: Truncation
     evidence: tuple[str, ...]
+    token_evidence: tuple[str, ...]
 
     def __call__(self, lessons: Sequence[Lesson]) -> _Shard:
         shard = _Shard()
@@ -205,6 +242,10 @@ class _Tokenize:
             shard.numbers.append(
                 [_evidence_number(name, lesson, self.chat) for name in self.evidence]
             )
+            for name in self.token_evidence:
+                numbers = token_numbers(name, lesson, self.chat)
+                shard.token_numbers.setdefault(name, []).append(numbers)
+                shard.given[name] += PARTS[name].column in lesson.meta
         return shard
 
 
@@ -214,11 +255,21 @@ def _split_into_shards(lessons: Iterable[Lesson]) -> Iterator[list[Lesson]]:
         yield shard
 
 
-def _write_shards(shards: Iterable[_Shard], folder: Path, evidence: Sequence[str]) -> None:
+def _write_shards(
+    shards: Iterable[_Shard], folder: Path, evidence: Sequence[str], token_evidence: Sequence[str]
+) -> None:
     lengths, weights, ids, numbers, too_long = [np.empty((0, 2), np.int64)], [], [], [], 0
-    with (folder / layout.TOKENS).open("wb") as file:
+    given: Counter[str] = Counter()
+    with ExitStack() as files:
+        file = files.enter_context((folder / layout.TOKENS).open("wb"))
+        by_name = {
+            name: files.enter_context((folder / layout.token_numbers(name)).open("wb"))
+            for name in token_evidence
+        }
         for shard in shards:
             np.asarray(shard.tokens, np.uint32).tofile(file)
+            for name, of_lessons in shard.token_numbers.items():
+                np.concatenate(of_lessons).astype(np.float32).tofile(by_name[name])
             lengths.append(np.asarray(shard.lengths, np.int64).reshape(-1, 2))
             weights.append(np.asarray(shard.weights, np.float32))
             ids.append(pa.array(shard.ids, pa.string()))
@@ -226,6 +277,7 @@ def _write_shards(shards: Iterable[_Shard], folder: Path, evidence: Sequence[str
                 np.asarray(shard.numbers, np.float32).reshape(len(shard.ids), len(evidence))
             )
             too_long += shard.too_long
+            given += shard.given
     length, prompt = np.concatenate(lengths).T
     np.save(
         folder / layout.TOKEN_INDEX, np.stack([np.cumsum(length) - length, length, prompt], axis=1)
@@ -236,7 +288,8 @@ def _write_shards(shards: Iterable[_Shard], folder: Path, evidence: Sequence[str
     np.savez(folder / layout.LESSON_NUMBERS, **kept)
     pq.write_table(pa.table({"id": pa.chunked_array(ids, pa.string())}), folder / layout.LESSON_IDS)
     # Written last and atomically: where this file is, all are whole.
-    write_atomically(folder / layout.TOKEN_FACTS, orjson.dumps({"too_long": too_long}))
+    facts = {"too_long": too_long, "given": {name: given[name] for name in token_evidence}}
+    write_atomically(folder / layout.TOKEN_FACTS, orjson.dumps(facts))
 
 
 def _evidence_number(name: str, lesson: Lesson, chat: Chat) -> float:

@@ -4,8 +4,9 @@ Special tokens inside a message are text, never control: such a message is token
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 from jinja2 import TemplateError
@@ -139,6 +140,43 @@ class Chat:
         Raises:
             ConfigError: The template refuses the conversation, or leaves out a message.
         """
+        prompt_text, written, texts = self._render_lesson(messages, completion, reasoning)
+        prompt = self._tokens(prompt_text, texts)
+        return prompt + self._tokens(written, texts), len(prompt)
+
+    def written_tokens(
+        self, messages: Messages, completion: str, reasoning: str | None = None
+    ) -> tuple[str, list[int]]:
+        """Return the text that a student learns to write, and the bytes of each of its tokens.
+
+        The tokens are those behind the prompt of ``lesson``, with the same arguments.
+
+        Raises:
+            ConfigError: The template refuses the conversation, or the tokenizer does not say where
+                its tokens are in a text.
+        """
+        if not self.tokenizer.is_fast:
+            raise ConfigError(
+                "the student's tokenizer does not say where its tokens are in a text, which the "
+                "objective needs; use a fast tokenizer (tokenizer.json)"
+            )
+        _, written, texts = self._render_lesson(messages, completion, reasoning)
+        text, lengths = "", list[int]()
+        for piece, literal in self._pieces(written, texts):
+            spans = self.tokenizer(
+                piece,
+                add_special_tokens=False,
+                split_special_tokens=literal,
+                return_offsets_mapping=True,
+            )["offset_mapping"]
+            lengths += _bytes_of_spans(piece, spans)
+            text += piece
+        return text, lengths
+
+    def _render_lesson(
+        self, messages: Messages, completion: str, reasoning: str | None
+    ) -> tuple[str, str, Messages]:
+        """Return a lesson's prompt and answer with marks in place of texts, and the texts."""
         messages = self.fit(messages)
         end, thought = _mark(len(messages)), _mark(len(messages) + 1)
         thinking = f"<think>\n{thought}\n</think>\n\n" if reasoning is not None else ""
@@ -168,8 +206,7 @@ class Chat:
                 for text in (completion, (reasoning or "").strip("\n"))
             ),
         )
-        prompt = self._tokens(prompt_text, texts)
-        return prompt + self._tokens(written, texts), len(prompt)
+        return prompt_text, written, texts
 
     def _end_of_turn(self, tail: str) -> str:
         """Return ``tail`` up to its first control token, or the tokenizer's end of sequence."""
@@ -293,17 +330,23 @@ class Chat:
 
     def _tokens(self, rendered: str, texts: Sequence[Message]) -> list[int]:
         """Tokenize a rendered conversation, its marks replaced by the texts."""
+        ids: list[int] = []
+        for piece, literal in self._pieces(rendered, texts):
+            ids += self._encode(piece, literal=literal)
+        return ids
+
+    def _pieces(self, rendered: str, texts: Sequence[Message]) -> Iterator[tuple[str, bool]]:
+        """Yield the parts to tokenize by themselves; True for one without control tokens."""
         if not any(token in message.content for message in texts for token in self._special):
             for i, message in enumerate(texts):
                 rendered = rendered.replace(_mark(i), message.content)
-            return self._encode(rendered, literal=False)
-        ids: list[int] = []
+            yield rendered, False
+            return
         for piece in rendered.split("\ue000"):
             number, closed, rest = piece.partition("\ue001")
             if closed:
-                ids += self._encode(texts[int(number)].content, literal=True)
-            ids += self._encode(rest if closed else piece, literal=False)
-        return ids
+                yield texts[int(number)].content, True
+            yield (rest if closed else piece), False
 
     def _encode(self, text: str, *, literal: bool) -> list[int]:
         if not text:
@@ -317,6 +360,26 @@ def _begins_with_bos(tokenizer: Any) -> bool:
     return tokenizer.bos_token_id is not None and list(tokenizer("")["input_ids"])[:1] == [
         tokenizer.bos_token_id
     ]
+
+
+def _bytes_of_spans(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the bytes of each token of ``text``, given the characters that it is in.
+
+    Blanks that belong to no token count with the one after them. Of tokens that share a character
+    each counts a byte, and the last one the rest.
+    """
+    places = list(accumulate((len(character.encode()) for character in text), initial=0))
+    lengths: list[int] = []
+    written = 0
+    for i, (_, end) in enumerate(spans):
+        following = spans[i + 1][0] if i + 1 < len(spans) else len(text)
+        if following < end:  # the next token begins within this one's last character
+            upto = min(max(written, places[following]) + 1, places[end])
+        else:
+            upto = places[end] if i + 1 < len(spans) else places[-1]
+        lengths.append(max(0, upto - written))
+        written = max(written, upto)
+    return lengths
 
 
 def _mark(number: int) -> str:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
+from itertools import accumulate
 from random import Random
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 from transformers.cache_utils import DynamicCache
 
+from orcinus.core.token_bytes import bytes_written, reply_bytes
 from orcinus.core.types import Completion, Sampling, Usage
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.rows import Row, Way, length_of
@@ -247,10 +249,24 @@ class Decoder:
             usage=Usage(tokens_in=len(row.prompt), tokens_out=len(row.written) + row.ended),
             reasoning=reasoning,
             logprobs=tuple(row.logprobs) if row.sampling.logprobs else None,
+            token_bytes=self._token_bytes(row, reasoning, text) if row.sampling.logprobs else None,
             latency_s=time.perf_counter() - row.started,
         )
         with suppress(InvalidStateError):  # cancelled: nobody waits for it any more
             row.future.set_result(completion)
+
+    def _token_bytes(self, row: Row, reasoning: str | None, text: str) -> tuple[int, ...] | None:
+        """Return how many bytes of the reply each written token is; None for a part of a reply."""
+        if row.verbatim:
+            return None
+        raw = self._decode_row(row).encode()
+        lengths = bytes_written(self._decode, row.written)
+        if sum(lengths) != len(raw):  # a tokenizer that tidies what it decodes
+            return None
+        starts = accumulate(lengths, initial=0)
+        tokens = [raw[start : start + n] for start, n in zip(starts, lengths, strict=False)]
+        ends = [b""] * row.ended
+        return reply_bytes([*tokens, *ends], reasoning, text)
 
 
 def _pad_left(prompts: Sequence[Sequence[int]], device: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -602,6 +602,7 @@ def _completed(
         usage=usage,
         reasoning=parsed.reasoning,
         logprobs=parsed.logprobs,
+        token_bytes=parsed.token_bytes,
         cost_usd=cost_usd,
         latency_s=latency_s,
         unknown_finish=parsed.unknown_finish,

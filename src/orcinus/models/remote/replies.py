@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from orcinus.core.errors import CompleterError
+from orcinus.core.token_bytes import reply_bytes
 from orcinus.core.types import Completion, Finish, Usage
 from orcinus.models.remote.refusals import parse_error, refusal
 from orcinus.models.remote.thinking import split_thinking
@@ -318,12 +319,14 @@ def _parse_choice(
         raise CompleterError("server", f"the reply ended in {choice.get('finish_reason')!r}")
     if finish == "stop" and not text.strip() and not reasoning:
         raise NoAnswerError("bad_reply", "the reply is empty: no text, reasoning or refusal")
+    logprobs, tokens = _parse_logprobs(choice.get("logprobs"))
     return Completion(
         text=text,
         finish=finish,
         usage=usage,
         reasoning=reasoning,
-        logprobs=_parse_logprobs(choice.get("logprobs")),
+        logprobs=logprobs,
+        token_bytes=None if tokens is None else reply_bytes(tokens, reasoning, text),
         unknown_finish=unknown,
     )
 
@@ -440,14 +443,29 @@ def _as_number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _parse_logprobs(logprobs: Any) -> tuple[float, ...] | None:
+def _parse_logprobs(logprobs: Any) -> tuple[tuple[float, ...] | None, list[bytes] | None]:
+    """Return the log-probability of each token, and the tokens; None for what is not there."""
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
     if not isinstance(content, list):
-        return None
-    values = [
-        _as_number(item.get("logprob")) if isinstance(item, dict) else None for item in content
+        return None, None
+    items = [item for item in content if isinstance(item, dict)]
+    found = [
+        (value, item) for item in items if (value := _as_number(item.get("logprob"))) is not None
     ]
-    return tuple(value for value in values if value is not None)
+    tokens = [_token_of(item) for _, item in found]
+    known = [token for token in tokens if token is not None]
+    whole = len(known) == len(content) and any(known)
+    return tuple(value for value, _ in found), known if whole else None
+
+
+def _token_of(item: Mapping[str, Any]) -> bytes | None:
+    """Return a token's bytes, by ``bytes`` or by its text; None where neither is there."""
+    match item:
+        case {"bytes": [*numbers]} if all(type(n) is int and 0 <= n < 256 for n in numbers):
+            return bytes(numbers)
+        case {"token": str(text)}:
+            return text.encode(errors="replace")
+    return None
 
 
 def _quote_start(body: bytes) -> str:

@@ -24,6 +24,7 @@ from orcinus.core.errors import CompleterError, one_line
 from orcinus.core.printing import printable
 from orcinus.core.protocols import Completer
 from orcinus.core.requests import ANY_STRATEGY, chat_request
+from orcinus.core.token_bytes import reply_tokens
 from orcinus.core.types import Completion, Messages, Request
 from orcinus.models.server.http import (
     MAX_HEAD_BYTES,
@@ -325,7 +326,7 @@ def _format_completion(served: _ServedModel, completion: Completion) -> dict[str
                 "message": {"role": "assistant", "content": completion.text, "refusal": None},
                 "logprobs": None
                 if completion.logprobs is None
-                else {"content": _format_logprobs(completion.logprobs)},
+                else {"content": _format_logprobs(completion)},
                 "finish_reason": completion.finish,
             }
         ],
@@ -337,10 +338,19 @@ def _format_completion(served: _ServedModel, completion: Completion) -> dict[str
     }
 
 
-def _format_logprobs(logprobs: Sequence[float]) -> list[dict[str, Any]]:
-    """Return one entry for each token, in OpenAI's format; the token's text is not known."""
+def _format_logprobs(completion: Completion) -> list[dict[str, Any]]:
+    """Return one entry for each token, in OpenAI's format; without text where it is not known."""
+    logprobs = completion.logprobs or ()
+    known = reply_tokens(completion.token_bytes, completion.reasoning, completion.text) or []
+    tokens = known if len(known) == len(logprobs) else [None] * len(logprobs)
     return [
-        {"token": "", "logprob": value, "bytes": None, "top_logprobs": []} for value in logprobs
+        {
+            "token": "" if token is None else token.decode(errors="replace"),
+            "logprob": value,
+            "bytes": None if token is None else list(token),
+            "top_logprobs": [],
+        }
+        for value, token in zip(logprobs, tokens, strict=True)
     ]
 
 

@@ -20,11 +20,13 @@ from orcinus.core.errors import ConfigError
 from orcinus.training.objectives import (
     answer_upweight,
     dft,
+    distribution_corrected,
     lesson_weight,
     mixed_kl,
     plain,
     reverse_kl,
     rollout_adaptive,
+    token_weight,
 )
 from orcinus.training.objectives.interface import (
     TOKEN_NUMBERS,
@@ -53,6 +55,8 @@ BUILT_IN: Mapping[str, Callable[..., LossOutput]] = {
     "rollout_adaptive": rollout_adaptive.loss,
     "mixed_kl": mixed_kl.loss,
     "reverse_kl": reverse_kl.loss,
+    "distribution_corrected": distribution_corrected.loss,
+    "token_weight": token_weight.loss,
 }
 NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 

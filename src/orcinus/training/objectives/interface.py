@@ -14,13 +14,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orcinus.core.errors import ConfigError
+from orcinus.core.errors import ConfigError, StepError
 
 if TYPE_CHECKING:
     import torch
 
-TOKEN_NUMBERS = ("answer",)
-"""Numbers that every response token has. ``answer``: 1 in the final answer, else 0."""
+TOKEN_NUMBERS = ("answer", "validity", "teacher_logprob", "teacher_group")
+"""Numbers that response tokens can have of their own.
+
+* ``answer``: 1 in the final answer, else 0.
+* ``validity``: the weight of the token's step; the step ``weigh`` makes it.
+* ``teacher_logprob``: the teacher's log-probability in nats; ``erase`` or ``weigh`` makes it.
+* ``teacher_group``: 1 where a group begins whose bytes are those of whole teacher's tokens, else 0.
+"""
 
 REHEARSED = ("right", "came", "own")
 """Numbers of a lesson that the step ``rehearse`` makes. ``came``: the student's answers to its
@@ -103,6 +109,9 @@ class LossInputs:
     """The weight of each token's lesson. The dtype, float32 or wider, is the loss's precision."""
     lesson_N: "torch.Tensor"
     """The number, within the micro-batch, of the lesson that each token belongs to."""
+    row_N: "torch.Tensor"
+    """The number, within the micro-batch, of the packed row that each token belongs to. A row is
+    the same whatever the micro-batch is."""
     evidence: Mapping[str, "torch.Tensor"] = field(default_factory=dict)
     """The numbers that the objective needs, by name, (N,) each: nan where a lesson has none."""
     logprobs_N: "torch.Tensor | None" = None
@@ -147,6 +156,11 @@ class Needs:
     def evidence(self) -> tuple[str, ...]:
         """Names of all numbers to store beside the tokens."""
         return self.lesson_numbers + self.token_numbers
+
+    @property
+    def from_steps(self) -> bool:
+        """True for numbers of tokens that a step before training makes."""
+        return any(name != "answer" for name in self.token_numbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,3 +212,24 @@ def weighted(inputs: LossInputs, weights_N: "torch.Tensor") -> LossOutput:
         weights_N.detach().to(inputs.weights_N.dtype),
     )
     return LossOutput(total=total, losses_N=losses_N)
+
+
+def scale_to_mean_one(weights_N: "torch.Tensor", row_N: "torch.Tensor") -> "torch.Tensor":
+    """Return weights scaled so that their mean over each packed row is 1.
+
+    Over a row, and not over the micro-batch, which must not change the result.
+
+    Raises:
+        StepError: All weights of a row are 0, or one is not a number.
+    """
+    import torch
+
+    zeros_R = weights_N.new_zeros(int(row_N.max()) + 1 if len(row_N) else 0)
+    sums_R = zeros_R.index_add(0, row_N, weights_N)
+    counts_R = zeros_R.index_add(0, row_N, torch.ones_like(weights_N))
+    if not bool((sums_R[counts_R > 0] > 0).all()):
+        raise StepError(
+            "train.objective: all token weights of a batch are 0, or one of them is not a number; "
+            "look at the numbers in the lessons' meta"
+        )
+    return weights_N * (counts_R / sums_R)[row_N]
