@@ -33,7 +33,8 @@ from orcinus.core.sampling import SamplingConfig
 from orcinus.core.stats.ranking import auc
 from orcinus.core.types import Example, Judged, Messages
 from orcinus.models.local.config import LocalConfig
-from orcinus.models.local.huggingface import LocalModel, load
+from orcinus.models.local.huggingface import LocalModel
+from orcinus.models.local.loading import load
 from orcinus.runs.context import Runtime, Silent, StepContext
 from orcinus.runs.ledger import Ledger
 from orcinus.strategies.library import generic_messages

@@ -10,12 +10,15 @@ follows the same with four responses to each prompt, beside TRL's best.
 
 ``matmul_share`` is the least time that the model's matrix products need, as a share of the time
 taken, at the rate of a large product in the same process. ``max_relative_error`` compares our loss
-and gradients in float64 with one lesson at a time, packed and shared.
+and gradients in float64 with one lesson at a time, packed and shared. ``cost_vs_plain`` is the time
+of an optimizer step under each objective, as a multiple of that under ``plain``: medians of steps
+that alternate in one process.
 """
 
 import argparse
 import importlib
 import importlib.util
+import itertools
 import json
 import os
 import resource
@@ -24,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +36,16 @@ import pyarrow as pa
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback
 
+from orcinus.training.objectives import BUILT_IN
+
 if TYPE_CHECKING:
+    from orcinus.training.objectives import Objective
     from orcinus.training.tokens import TokenizedLessons
 
+SETTINGS: dict[str, dict[str, Any]] = {"anchored": {"anchors": {"tasks": ["any"]}}}
+"""Settings that an objective cannot do without."""
+NUMBERS = {"came": 4.0, "own": 0.0, "reference_logprob": -1.0, "teacher_logprob": -1.0}
+"""Made-up numbers of lessons and tokens; all others are 1."""
 VARIANTS = ("trl_bfd", "trl_rows", "trl_compact", "ours")
 ROWS = 4
 
@@ -150,16 +161,31 @@ def with_ours(
     model: Any, data: list[tuple[list[int], int]], context: int, steps: int, folder: str
 ) -> float:
     """Return logical tokens per second of our trainer."""
-    from orcinus.runs.context import Silent
     from orcinus.training.batches import PackedRows
+    from orcinus.training.objectives import find_objective
+
+    tokenized = tokenized_of(data)
+    rows = PackedRows(tokenized, context=context, epochs=1, seed=0)
+    times = train_ours(model, tokenized, find_objective("lesson_weight"), context, steps, folder)
+    return rate(times, float(tokenized.lengths.sum()) / len(rows))
+
+
+def train_ours(
+    model: Any,
+    tokenized: "TokenizedLessons",
+    objective: "Objective",
+    context: int,
+    steps: int,
+    folder: str,
+) -> list[float]:
+    """Train, and return when the training began and when each optimizer step ended."""
+    from orcinus.runs.context import Silent
     from orcinus.training.trainer import StageSettings, train_stage
 
     class StepClock(Silent):
         def advance(self, n: int = 1, *, cost_usd: float = 0.0, recalled: bool = False) -> None:
             times.append(time.perf_counter())
 
-    tokenized = tokenized_of(data)
-    rows = PackedRows(tokenized, context=context, epochs=1, seed=0)
     times = [time.perf_counter()]
     stage = StageSettings(
         name="bench",
@@ -167,6 +193,7 @@ def with_ours(
         rows_per_step=ROWS,
         epochs=1,
         seed=0,
+        objective=objective,
         arguments={
             "learning_rate": 1e-4,
             "use_cpu": True,
@@ -175,7 +202,55 @@ def with_ours(
         },
     )
     train_stage(model, tokenized, stage, Path(folder) / "stage", StepClock())
-    return rate(times, float(tokenized.lengths.sum()) / len(rows))
+    return times
+
+
+def cost_vs_plain(name: str, layers: int, vocabulary: int, context: int, steps: int) -> float:
+    """Return the time of an optimizer step under an objective, as a multiple of plain's."""
+    from orcinus.training.objectives import find_objective
+
+    data = lessons(ROWS * 12 * (steps + 1), context, vocabulary, 1)
+    model, seconds = model_of(layers, vocabulary, context), dict[str, list[float]]()
+    for _ in range(2):  # alternately, since the machine may slow down meanwhile
+        for objective in (find_objective("plain"), find_objective(name, SETTINGS.get(name, {}))):
+            tokenized = tokenized_of(data)
+            with tempfile.TemporaryDirectory() as folder:
+                times = train_ours(
+                    model, *with_numbers(tokenized, objective), context, steps, folder
+                )
+            kind = "plain" if objective == find_objective("plain") else name
+            steps_s = [b - a for a, b in itertools.pairwise(times[1:])]
+            seconds.setdefault(kind, []).extend(steps_s)
+    return statistics.median(seconds[name]) / statistics.median(seconds["plain"])
+
+
+def with_numbers(
+    lessons: "TokenizedLessons", objective: "Objective"
+) -> tuple["TokenizedLessons", "Objective"]:
+    """Return made-up numbers of lessons and tokens, and anchors, as the objective needs them."""
+    from orcinus.training.batches import collate
+    from orcinus.training.objectives.interface import TOKEN_NUMBERS
+
+    needs = objective.needs
+    of_tokens = [name for name in needs.token_numbers if name in TOKEN_NUMBERS[1:]]
+    of_lessons = [name for name in needs.evidence if name not in of_tokens]
+    ones, responses = np.ones(len(lessons), np.float32), lessons.response_tokens
+    lessons = replace(
+        lessons,
+        evidence={name: NUMBERS.get(name, 1.0) * ones for name in of_lessons},
+        token_evidence={
+            name: np.full(responses, NUMBERS.get(name, 1.0), np.float32) for name in of_tokens
+        },
+    )
+    if needs.anchors:
+        some = [lessons.lesson(number) for number in range(min(32, len(lessons)))]
+        rows = [
+            {"tokens": tokens.astype(np.int64), "units": [(prompt, len(tokens) - prompt)],
+             "weights": [1.0]}
+            for tokens, prompt in some
+        ]  # fmt: skip
+        objective = replace(objective, given={"anchors": collate(rows), "sample": collate(rows)})
+    return lessons, objective
 
 
 def tokenized_of(data: list[tuple[list[int], int]]) -> "TokenizedLessons":
@@ -259,6 +334,12 @@ def one(arguments: argparse.Namespace) -> None:
     """Measure one variant in this process."""
     torch.set_num_threads(1)
     context = arguments.context
+    if arguments.variant in BUILT_IN:
+        cost = cost_vs_plain(
+            arguments.variant, arguments.layers, arguments.vocabulary, context, arguments.steps
+        )
+        print(json.dumps({"cost": cost}))
+        return
     data = lessons(
         ROWS * 12 * (arguments.steps + 1), context, arguments.vocabulary, arguments.responses
     )
@@ -348,6 +429,11 @@ def main() -> None:
         shared["ours"]["tokens_per_s"] / shared["trl_compact"]["tokens_per_s"]
     )
     figures["max_relative_error"] = max_relative_error()
+    figures["cost_vs_plain"] = {
+        name: measure(name, *settings[0])["cost"]
+        for name in BUILT_IN
+        if name not in ("plain", "reverse_kl")  # the latter needs a teacher
+    }
     if arguments.json:
         print(json.dumps(figures))
         return
@@ -356,6 +442,8 @@ def main() -> None:
         "largest relative error "
         f"{figures['max_relative_error']:.1e}"
     )
+    for name, cost in figures["cost_vs_plain"].items():
+        print(f"{name}: {cost:.2f} times the time of plain")
     for size, row in figures.items():
         if size.isdigit():
             print(

@@ -51,6 +51,7 @@ from orcinus.training.config import (
     StageConfig,
     TrainConfig,
 )
+from orcinus.training.weigh import WeighConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "recipe.md"
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
@@ -95,6 +96,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`rehearse:`", RehearseConfig),
     ("`erase:`", EraseConfig),
     ("… its `few_shot:`", FewShotConfig),
+    ("`weigh:`", WeighConfig),
     ("`train:`", TrainConfig),
     ("… an item of its `stages:`", StageConfig),
     ("… its `mix:`", MixConfig),

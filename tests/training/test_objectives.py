@@ -213,7 +213,7 @@ def test_a_recipe_names_its_objective(tmp_path: Path) -> None:
     }
     with pytest.raises(
         ConfigError,
-        match=r"no objective named 'nothing'; known: answer_upweight, distribution_corrected, ",
+        match=r"no objective named 'nothing'; known: anchored, answer_upweight, dft, ",
     ):
         load_recipe(write_recipe(tmp_path / "b.yaml", train={"objective": {"name": "nothing"}}))
     wrong = {"name": "plain", "settings": {"factor": 2}}

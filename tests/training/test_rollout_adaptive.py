@@ -52,6 +52,7 @@ def loss_of(objective: str, probabilities: list[float], **numbers: float) -> Los
         targets_N=targets_N,
         weights_N=torch.ones(tokens, dtype=torch.float64),
         lesson_N=torch.zeros(tokens, dtype=torch.long),
+        row_N=torch.zeros(tokens, dtype=torch.long),
         evidence={
             name: torch.full((tokens,), value, dtype=torch.float64)
             for name, value in numbers.items()

@@ -11,6 +11,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal
 
+from orcinus.core.errors import ConfigError
 from orcinus.core.registry import Kind, code_of, find
 from orcinus.core.types import Strategy
 from orcinus.evaluation import evaluate
@@ -104,7 +105,9 @@ def steps_of(recipe: Recipe, base: Path, *, until: str | None = None) -> list[St
     trained = None
     asked = {"after", "after_prompted"} & set(recipe.evaluate.arms)
     if asked or recipe.retention or until == "train":
-        trained = to_evaluate["train"] = build.train(to_learn, sampled, assigned, made, "explanation")
+        trained = to_evaluate["train"] = build.train(
+            to_learn, sampled, assigned, made, "explanation"
+        )
     if "answer_only" in recipe.evaluate.arms:
         answers = build.erase(to_erase, "answer_only")
         trained_answers = build.train(
@@ -501,6 +504,10 @@ class _Builder:
         if config.open_mixes:  # trial students answer probe examples
             settings |= {"generic": generic, **self._judge_identity()}
             inputs["sample"] = sampled
+        if config.needs.anchors:
+            self._check_anchors()
+            settings["generic"] = generic
+            inputs["sample"] = sampled
         if any(stage.on_policy is not None for stage in config.stages):
             settings["on_policy"] = [
                 local_identity(stage.on_policy.teacher, self._base)
@@ -593,6 +600,20 @@ class _Builder:
         """Return the code of the user's own filters."""
         own = [name for name in self._recipe.curate.filters if name not in FILTERS]
         return _code("filter", own)
+
+    def _check_anchors(self) -> None:
+        """Refuse anchors that would decide by what is measured, before anything is paid for."""
+        recipe = self._recipe
+        pool = {open_task(config, self._base)[0] for config in recipe.tasks}
+        named = recipe.train.objective.find().settings["anchors"].tasks
+        for name in (name for name in named if name not in pool):
+            others = (*recipe.evaluation, *recipe.retention)
+            is_measured = any(open_task(config, self._base)[0] == name for config in others)
+            why = "is only measured, never a guide to training" if is_measured else "does not exist"
+            raise ConfigError(
+                f"train.objective: anchors.tasks: {name!r} {why}; name one of tasks: "
+                f"{', '.join(sorted(pool))}"
+            )
 
     def _code_of_objective(self) -> dict[str, Any]:
         """Return the code of the user's own objective."""

@@ -97,7 +97,7 @@ def trial_training(config: TrainConfig) -> TrainConfig:
     )
     needs = config.objective_of(config.stages[-1]).needs
     # Steps that make a lesson's numbers come after the choice of a strategy.
-    too_early = needs.teacher or set(needs.lesson_numbers) - set(MEASURED)
+    too_early = needs.teacher or needs.anchors or set(needs.lesson_numbers) - set(MEASURED)
     objective = ObjectiveConfig() if too_early else config.objective
     trial = config.model_copy(update={"stages": (stage,), "objective": objective})
     return trial.without_numbers_of_steps()

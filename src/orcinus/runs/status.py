@@ -173,6 +173,9 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
         f"{100 * result['pass_rate']:.0f} % right before training, {result['came']:,} answers"
     ),
     "erase": lambda result: f"{result['lessons']:,} lessons",
+    "weigh": lambda result: (
+        f"{result['boundaries']:,} steps measured, mean weight {result['weight']:.2f}"
+    ),
     "train": _trained,
     "evaluate": _evaluated,
     "report": lambda result: "report.html",

@@ -187,7 +187,8 @@ class ObjectiveConfig(Config):
 
     name: str = "lesson_weight"
     """``plain``, ``lesson_weight``, ``answer_upweight``, ``dft``, ``rollout_adaptive``,
-    ``distribution_corrected``, ``token_weight``, ``reverse_kl``, or one of your own."""
+    ``distribution_corrected``, ``token_weight``, ``anchored``, ``reverse_kl``, or one of your
+    own."""
     settings: Mapping[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the objective, e.g. ``{factor: 3}``."""
 

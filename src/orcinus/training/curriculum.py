@@ -30,6 +30,7 @@ from orcinus.models.local.loading import quiet
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Progress
 from orcinus.runs.executors.local import LOCAL
+from orcinus.training.anchors import with_anchors
 from orcinus.training.check import longest_lesson
 from orcinus.training.checkpoints import load_for_training, save_student, with_lora
 from orcinus.training.config import StageConfig, TrainConfig
@@ -140,6 +141,8 @@ def _learn_stage(
     tokenized = _tokenize_stage(
         job, place, chat, objective, longest_lesson(model, config)[0], executor, stop
     )
+    if objective.needs.anchors:
+        tokenized, objective = with_anchors(tokenized, objective, chat, _anchors_of(job), job.seed)
     tokenized = with_reference(
         tokenized, objective, model, _device(job.device), work_folder(out) / "lessons"
     )
@@ -177,6 +180,15 @@ def _trainer_of(
             raise ConfigError("train: the job has no table of prompted lessons (under: assigned)")
         told = by_prompt(tokenized, job.prompted, lambda lesson: chat.prompt(lesson.messages))
     return on_policy_trainer(stage.on_policy, model, chat, source, told)
+
+
+def _anchors_of(job: TrainJob) -> Path:
+    if job.anchors is None or not job.anchors.exists():
+        raise StepError(
+            f"objective {job.config.objective.name!r} needs anchors, which `orcinus run` writes; "
+            "train on one machine"
+        )
+    return job.anchors
 
 
 def _stage_settings(

@@ -40,6 +40,8 @@ class TrainJob(Config):
     prompted: Path | None = None
     """A table of the same lessons with the messages of their strategies, for stages whose teacher
     reads these; None where there is none."""
+    anchors: Path | None = None
+    """The questions that an objective compares lessons with, as a table of lessons."""
     modules: Path | None = None
     """Folder of the recipe, whose modules an objective may name; None where there is none."""
 

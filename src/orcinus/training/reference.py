@@ -19,7 +19,7 @@ from orcinus.runs import layout
 from orcinus.training.batches import collate, on_device
 from orcinus.training.distributed import processes
 from orcinus.training.forward import head_of, predictor_states
-from orcinus.training.objectives.interface import MEASURED, Objective, Predictions
+from orcinus.training.objectives.interface import REFERENCE_LOGPROB, Objective, Predictions
 from orcinus.training.tokens import TokenizedLessons
 
 F32 = npt.NDArray[np.float32]
@@ -40,7 +40,7 @@ def with_reference(
         device: Where to measure.
         folder: Of the tokens. The first process writes the numbers there, the others wait.
     """
-    (name,) = MEASURED
+    name = REFERENCE_LOGPROB
     if name not in objective.needs.lesson_numbers:
         return lessons
     path = folder / layout.REFERENCE

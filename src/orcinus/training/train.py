@@ -70,6 +70,7 @@ async def train(
     if config.reads_strategies:
         await asyncio.to_thread(_write_prompted, job.lessons, strategies, context)
         job = job.model_copy(update={"prompted": (context.out / layout.PROMPTED).resolve()})
+    job = _with_anchors(job, generic, context)
     choices = []
     for place, mix in config.open_mixes.items():
         choice = await _choose_share(job, place, mix, generic, context)
@@ -96,6 +97,20 @@ def _write_prompted(lessons: Path, strategies: tuple[Strategy, ...], context: St
         for lesson in tables.read_lessons(lessons):
             messages = told.get((lesson.task, lesson.example_id), lesson.messages)
             writer.write(tables.lesson_row(replace(lesson, messages=messages)))
+
+
+def _with_anchors(job: TrainJob, generic: str, context: StepContext) -> TrainJob:
+    """Return the job with the anchors that its objective needs, written beside the stages."""
+    if not job.config.needs.anchors:
+        return job
+    from orcinus.training.anchors import write_anchors
+
+    path = job.out / layout.ANCHORS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    anchors = job.config.objective.find().settings["anchors"]
+    examples = context.inputs["sample"] / layout.EXAMPLES
+    write_anchors(anchors, examples, generic, context.seed, path)
+    return job.model_copy(update={"anchors": path})
 
 
 def requests(config: TrainConfig, generic: str, context: StepContext) -> list[Asking]:

@@ -18,6 +18,7 @@ from typing import Any
 from orcinus.core import registry
 from orcinus.core.errors import ConfigError
 from orcinus.training.objectives import (
+    anchored,
     answer_upweight,
     dft,
     distribution_corrected,
@@ -57,6 +58,7 @@ BUILT_IN: Mapping[str, Callable[..., LossOutput]] = {
     "reverse_kl": reverse_kl.loss,
     "distribution_corrected": distribution_corrected.loss,
     "token_weight": token_weight.loss,
+    "anchored": anchored.loss,
 }
 NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 

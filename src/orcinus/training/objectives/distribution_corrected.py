@@ -19,6 +19,7 @@ from orcinus.training.objectives.interface import (
     LossOutput,
     Needs,
     scale_to_mean_one,
+    sums_by,
     weighted,
 )
 
@@ -57,8 +58,6 @@ def _mean_of_groups(inputs: LossInputs) -> "torch.Tensor":
     starts_N = inputs.evidence["teacher_group"] == 1
     starts_N = starts_N | (inputs.lesson_N != inputs.lesson_N.roll(1))
     group_N = starts_N.long().cumsum(0)
-    zeros_G = logprobs_N.new_zeros(len(group_N) + 1)
-    sums_G = zeros_G.index_add(0, group_N, logprobs_N)
-    sizes_G = zeros_G.index_add(0, group_N, logprobs_N.new_ones(len(group_N)))
-    means: torch.Tensor = (sums_G / sizes_G.clamp(min=1))[group_N]
-    return means
+    sums_G = sums_by(logprobs_N, group_N)
+    sizes_G = sums_by(logprobs_N.new_ones(len(group_N)), group_N)
+    return (sums_G / sizes_G.clamp(min=1))[group_N]

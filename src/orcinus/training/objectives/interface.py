@@ -32,9 +32,10 @@ REHEARSED = ("right", "came", "own")
 """Numbers of a lesson that the step ``rehearse`` makes. ``came``: the student's answers to its
 question before training; ``right``: those of them that are right; ``own``: 1 in a lesson that is
 one of them, else 0. ``right`` and ``came`` are nan where no answer came."""
-MEASURED = ("reference_logprob",)
+REFERENCE_LOGPROB, LIKENESS = MEASURED = ("reference_logprob", "likeness")
 """Numbers of a lesson that its stage measures when it starts. ``reference_logprob``: the mean
-log-probability of its response tokens under the student as the stage finds it, in nats."""
+log-probability of its response tokens under the student as the stage finds it, in nats.
+``likeness``: its BM25 score for the anchors; nan where hidden states tell the likeness."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +146,14 @@ class Needs:
     ``pass_rate`` of ``select`` or ``rehearse``, or a column of the tasks' rows."""
     token_numbers: tuple[str, ...] = ()
     """Names of numbers that each token has of its own; see ``TOKEN_NUMBERS``."""
+    anchors: bool = False
+    """Questions to compare lessons with; the setting ``anchors`` names their tasks."""
     before_step: Callable[..., Mapping[str, Any]] | None = None
     """Called before each optimizer step as ``(model, optimizer_step, prepared, **settings)``.
 
-    ``prepared`` is what it returned last, empty at first and after a resume. What it returns
-    reaches every micro-batch of the step as ``LossInputs.prepared``.
+    ``prepared`` is what it returned last. At first and after a resume it is what the stage gives
+    to an objective that needs anchors, and empty for others. What it returns reaches every
+    micro-batch of the step as ``LossInputs.prepared``.
     """
 
     @property
@@ -171,6 +175,8 @@ class Objective:
     """``loss(inputs: LossInputs, **settings) -> LossOutput``."""
     needs: Needs = Needs()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """What the stage gives it before the first step."""
 
     def loss(self, inputs: LossInputs) -> LossOutput:
         """Return the loss of one micro-batch.
@@ -193,7 +199,9 @@ class Objective:
         """Return what ``needs.before_step`` prepares for one optimizer step."""
         if self.needs.before_step is None:
             return prepared
-        return self.needs.before_step(model, optimizer_step, prepared, **self.settings)
+        return self.needs.before_step(
+            model, optimizer_step, prepared or self.given, **self.settings
+        )
 
 
 def weighted(inputs: LossInputs, weights_N: "torch.Tensor") -> LossOutput:
@@ -214,6 +222,12 @@ def weighted(inputs: LossInputs, weights_N: "torch.Tensor") -> LossOutput:
     return LossOutput(total=total, losses_N=losses_N)
 
 
+def sums_by(values: "torch.Tensor", group_N: "torch.Tensor") -> "torch.Tensor":
+    """Return for each group, such as a lesson or a row, the sum of ``values`` (N, …)."""
+    count = int(group_N.max()) + 1 if len(group_N) else 0
+    return values.new_zeros(count, *values.shape[1:]).index_add(0, group_N, values)
+
+
 def scale_to_mean_one(weights_N: "torch.Tensor", row_N: "torch.Tensor") -> "torch.Tensor":
     """Return weights scaled so that their mean over each packed row is 1.
 
@@ -224,9 +238,8 @@ def scale_to_mean_one(weights_N: "torch.Tensor", row_N: "torch.Tensor") -> "torc
     """
     import torch
 
-    zeros_R = weights_N.new_zeros(int(row_N.max()) + 1 if len(row_N) else 0)
-    sums_R = zeros_R.index_add(0, row_N, weights_N)
-    counts_R = zeros_R.index_add(0, row_N, torch.ones_like(weights_N))
+    sums_R = sums_by(weights_N, row_N)
+    counts_R = sums_by(torch.ones_like(weights_N), row_N)
     if not bool((sums_R[counts_R > 0] > 0).all()):
         raise StepError(
             "train.objective: all token weights of a batch are 0, or one of them is not a number; "

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, cast
 
 from orcinus.core.registry import declare
 from orcinus.training.objectives.interface import (
-    MEASURED,
+    REFERENCE_LOGPROB,
     REHEARSED,
     LossInputs,
     LossOutput,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@declare("objective", needs=Needs(logprobs=True, lesson_numbers=(*REHEARSED, *MEASURED)))
+@declare("objective", needs=Needs(logprobs=True, lesson_numbers=(*REHEARSED, REFERENCE_LOGPROB)))
 def loss(
     inputs: LossInputs,
     *,

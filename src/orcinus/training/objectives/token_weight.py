@@ -14,6 +14,7 @@ from orcinus.training.objectives.interface import (
     LossOutput,
     Needs,
     scale_to_mean_one,
+    sums_by,
     weighted,
 )
 
@@ -43,8 +44,7 @@ def _filled(numbers_N: "torch.Tensor", lesson_N: "torch.Tensor") -> "torch.Tenso
     import torch
 
     known_N = ~numbers_N.isnan()
-    zeros_L = numbers_N.new_zeros(int(lesson_N.max()) + 1 if len(lesson_N) else 0)
-    sums_L = zeros_L.index_add(0, lesson_N, numbers_N.nan_to_num())
-    counts_L = zeros_L.index_add(0, lesson_N, known_N.to(numbers_N.dtype))
+    sums_L = sums_by(numbers_N.nan_to_num(), lesson_N)
+    counts_L = sums_by(known_N.to(numbers_N.dtype), lesson_N)
     means_L = torch.where(counts_L > 0, sums_L / counts_L.clamp(min=1), torch.ones_like(sums_L))
     return torch.where(known_N, numbers_N, means_L[lesson_N])
