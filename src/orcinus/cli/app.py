@@ -38,6 +38,7 @@ RUN: tuple[Command, ...] = (
         None,
         ("orcinus run recipe.yaml", "orcinus run recipe.yaml --until assign"),
     ),
+    (run.mcp, None, ("orcinus mcp", "orcinus mcp --budget-usd 5")),
     (studies.ablate, None, ("orcinus ablate recipe.yaml --seeds 3",)),
     (studies.improve, None, ("orcinus improve recipe.yaml --rounds 3",)),
 )

@@ -1,4 +1,4 @@
-"""Commands that plan and run a recipe: plan, run, demo."""
+"""Commands that plan and run a recipe: plan, run, demo, mcp."""
 
 import webbrowser
 from pathlib import Path
@@ -93,6 +93,23 @@ def demo(
         folder = _run(path, None, as_json=as_json, runs=runs, device=device, concurrency=512)
     if open_report and flags.out_console().is_terminal:
         webbrowser.open((folder / layout.report("html")).resolve().as_uri())
+
+
+def mcp(
+    budget_usd: Annotated[
+        float,
+        typer.Option(
+            min=0, help="The most that the budgets of all runs add up to. 0: no paid model."
+        ),
+    ] = 0.0,
+    runs: flags.Runs = flags.DEFAULT_RUNS,
+    ledger: flags.LedgerPath = None,
+) -> None:
+    """Let an assistant plan, run and look at runs through MCP, on standard input and output."""
+    from orcinus.pipeline.mcp_server import Tools, serve
+
+    with flags.interruptible():
+        serve(Tools(runs, budget_usd=budget_usd, ledger=ledger))
 
 
 def _run(
