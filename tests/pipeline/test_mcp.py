@@ -41,10 +41,13 @@ def test_a_run_of_a_paid_model_needs_a_budget_within_that_of_the_server(
 
     assert "(teacher: m) and has no budget" in refusal(tools, recipe("a", price=PRICE))
     assert "has no budget" in refusal(tools, recipe("b"))  # a price that is not known
-    assert "may spend $2.00 and other runs $0.00" in refusal(tools, recipe("c", usd=2.0, price=PRICE))
-    tools._reserve(load(recipe("d", usd=0.6, price=PRICE)))
-    tools._reserve(load(recipe("d", usd=0.6, price=PRICE)))  # the same run again has the same budget
-    assert "may spend $0.50 and other runs $0.60" in refusal(tools, recipe("e", usd=0.5, price=PRICE))
+    too_much = recipe("c", usd=2.0, price=PRICE)
+    assert "may spend $2.00 and other runs $0.00" in refusal(tools, too_much)
+    first = load(recipe("d", usd=0.6, price=PRICE))
+    tools._reserve(first)
+    tools._reserve(first)  # the same run again has the same budget
+    second = recipe("e", usd=0.5, price=PRICE)
+    assert "may spend $0.50 and other runs $0.60" in refusal(tools, second)
     tools._reserve(load(recipe("f", price={"input": 0, "output": 0})))  # a server of one's own
 
 
