@@ -71,6 +71,10 @@ HOSTILE = {
     "stars": "**" * 500_000,
     "ideograms": "答案是" * 330_000,
     "blanks": " " * 1_000_000,
+    "rows": "(A) x " + " " * 990_000 + "(B) y",
+    "steps": "\\begin{align} x &= 1 " * 48_000,
+    "labels": "b) no " * 160_000,
+    "halves": "some yes no " * 80_000,
 }
 """Texts of about 1 MB that loops, attacks and damaged output look like."""
 _REFERENCES: Mapping[AnswerType, str | tuple[str, ...]] = {

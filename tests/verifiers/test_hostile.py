@@ -48,6 +48,11 @@ LOOPS = [
     "\ud800",
     "\u200b",
     "四",
+    "some yes no ",
+    "\\begin{align}",
+    "(b) ",
+    "; Ann Lee",
+    "1 out of ",
     "é",
 ]
 

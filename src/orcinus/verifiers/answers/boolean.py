@@ -111,7 +111,7 @@ _IDIOM = re.compile(
 _MAY_BE_TURNED = re.compile(r"n't\b|\b(?:no|nothing|mistake|wrong|far)\b", re.IGNORECASE)
 """What a sentence about the statement holds that may deny its truth value at a distance."""
 _WHETHER = re.compile(r"\W*whether\b(?!.*[,;])", re.IGNORECASE)
-_SOME_AND_OTHERS = re.compile(r"\bsome\b.*\bothers?\b", re.IGNORECASE)
+_SOME_AND_OTHERS = re.compile(r"\bsome\b.{0,200}\bothers?\b", re.IGNORECASE)
 """Leaves both open: "in some cases yes, in others no"."""
 _NO_SUCH = re.compile(
     r"(?<=[a-z;]\s)no\s(?=[a-z])(?!(?:yes|no|true|false|it|they|he|she|you|we|i|this|that|the|an?|because|since|as|but|and|or|nor|in|for"

@@ -481,13 +481,10 @@ class _Listing:
     """What follows the listing."""
 
 
-_LETTER_LABEL = (
-    r"(?:(?:\A|(?<=[\n\s;,.]))[\s*_#|>-]*(?i:option|choice|answer)?\s*[(\[*]*{0}"
-    r"(?:[)\].:*]+|(?=\s+(?:is\b|[-(|✅✓✔☑❌✗✘✖☒]))))"
-)
-_DIGIT_LABEL = (
-    r"(?:(?:\A|(?<=[\n\s;,.]))[\s*_#|>-]*(?:option|choice|answer)?\s*[(\[*]*{0}[)\].:*]+(?=\s))"
-)
+_LETTER_LABEL = r"(?<![^\s;,.*_#|>-])[(\[*]{0,3}LABEL(?:[)\].:*]+|(?=\s+(?:is\b|[-(|✅✓✔☑❌✗✘✖☒])))"
+_DIGIT_LABEL = r"(?<![^\s;,.*_#|>-])[(\[*]{0,3}LABEL[)\].:*]+(?=\s)"
+_LABEL_WORD = re.compile(r"[\s*_#|>-]{0,8}\b(?:option|choice|answer)\s{0,3}\Z", re.IGNORECASE)
+"""What stands before the label of the next row: "12 is wrong. Option B: …"."""
 _ROW_ENDS = re.compile(r"\n|(?<=[.!?])\s+(?=\S)")
 
 
@@ -512,7 +509,10 @@ def _listing_in(text: str, options: tuple[str, ...]) -> _Listing | None:
         # A row of one line, "D? No.", has its verdict behind its first stop.
         inline = end is not None and _VERDICT_ALONE.match(last, end.end())
         end = _ROW_ENDS.search(last, inline.end()) if inline else end
-        rows = [text[stop:start] for (_, stop), start in zip(ends, stops, strict=False)]
+        rows = [
+            _LABEL_WORD.sub("", text[stop:start])
+            for (_, stop), start in zip(ends, stops, strict=False)
+        ]
         rows.append(last[: end.start()] if end else last)
         if max(map(len, rows)) > _NEAR:
             continue
@@ -535,11 +535,13 @@ def _label_patterns(options: tuple[str, ...]) -> tuple[tuple["re.Pattern[str]", 
     letters = [chr(ord("A") + i) for i in range(len(options))]
     numbered = not any(option.strip()[:1].isdigit() for option in options)
     kinds = [
-        [_LETTER_LABEL.format(letter) for letter in letters],
-        [_LETTER_LABEL.format(letter.lower()) for letter in letters],
-        [_DIGIT_LABEL.format(i + 1) for i in range(len(options))] if numbered else [],
+        [_LETTER_LABEL.replace("LABEL", letter) for letter in letters],
+        [_LETTER_LABEL.replace("LABEL", letter.lower()) for letter in letters],
+        [_DIGIT_LABEL.replace("LABEL", str(i + 1)) for i in range(len(options))]
+        if numbered
+        else [],
         [
-            r"(?:\A|\n|[.?!]\s)[\s*_|>-]*" + re.escape(option.strip().rstrip(".")) + r"(?!\w)"
+            r"(?:\A|\n|[.?!]\s)[\s*_|>-]{0,8}" + re.escape(option.strip().rstrip(".")) + r"(?!\w)"
             for option in options
         ],
     ]

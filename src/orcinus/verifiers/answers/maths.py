@@ -57,7 +57,7 @@ _BARE_DISPLAY = re.compile(
     r"^[ \t]*\[[ \t]*\n(.{0,400}?)\n[ \t]*\][ \t]*$", re.DOTALL | re.MULTILINE
 )
 _ROWS = re.compile(
-    r"\\begin\{(align(?:ed)?|gather(?:ed)?|eqnarray|split|multline)\*?\}(.*?)(?:\\\\\s*)?\\end\{\1\*?\}",
+    r"\\begin\{(align(?:ed)?|gather(?:ed)?|eqnarray|split|multline)\*?\}(.{0,2000}?)(?:\\\\\s*)?\\end\{\1\*?\}",
     re.DOTALL,
 )
 """Steps of a calculation, one a row; the last row is what they arrive at."""
@@ -119,12 +119,12 @@ def find_math(
 
 
 _REALS = re.compile(
-    r"(?:\$|\\\()?\s*(?:\w\s*\\in\s*)?\\mathbb\s*\{?\s*R\s*\}?\s*(?:\$|\\\))?(?![\^_\w])|ℝ"
-    r"|\b(?:(?:the\s+set\s+of\s+)?(?:all|the)\s+real(?:s\b|\s+numbers?)|(?:every|any)\s+real\s+number)\b",
+    r"(?:\$|\\\()?\s{0,3}(?:\w\s{0,3}\\in\s{0,3})?\\mathbb\s{0,3}\{?\s{0,3}R\s{0,3}\}?\s{0,3}(?:\$|\\\))?(?![\^_\w])|ℝ"
+    r"|\b(?:(?:the\s{1,3}set\s{1,3}of\s{1,3})?(?:all|the)\s{1,3}real(?:s\b|\s{1,3}numbers?)|(?:every|any)\s{1,3}real\s{1,3}number)\b",
     re.IGNORECASE,
 )
 _NOTHING = re.compile(
-    r"\b(?:(?:there\s+(?:is|are)\s+)?no\s+(?:real\s+)?solutions?|(?:the\s+)?(?:empty|null)\s+set)\b(?:\s+exists?\b)?",
+    r"\b(?:(?:there\s{1,3}(?:is|are)\s{1,3})?no\s{1,3}(?:real\s{1,3})?solutions?|(?:the\s{1,3})?(?:empty|null)\s{1,3}set)\b(?:\s{1,3}exists?\b)?",
     re.IGNORECASE,
 )
 
@@ -175,7 +175,7 @@ def _without_marks(line: str) -> str:
 
 def _one_line_formulas(text: str) -> str:
     """Write each formula on one line between dollar signs."""
-    if "\\begin" in text:
+    if "\\end{" in text:
         text = _ROWS.sub(
             lambda match: match[2].rpartition("\\\\")[2].replace("&", " ").lstrip(" ="), text
         )

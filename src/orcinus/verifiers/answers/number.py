@@ -84,7 +84,7 @@ _LISTED = re.compile(
 )
 _BETWEEN = re.compile(r"\s*(?:,|;|&|\band\b|,\s*and\b)\s*")
 _LABEL = re.compile(
-    r"\s*(?:\W*(?:step|part|question|problem|case)\s+\d+\s*[:.)]|\d+[.)]\s)\s*(?=\S)", re.IGNORECASE
+    r"\s*(?:(?:[^\w\s]\W*)?(?:step|part|question|problem|case)\s+\d+\s*[:.)]|\d+[.)]\s)\s*(?=\S)", re.IGNORECASE
 )
 _TOTAL = re.compile(
     r"(?:\b(?:for|is|makes|has|have|are|was)\s+a|\A\W*(?:an?|the|in))\s+total\s+of\s+(?:about\s+|exactly\s+|only\s+)?\Z",

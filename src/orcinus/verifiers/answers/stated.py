@@ -19,6 +19,7 @@ read from the sentence alone, so the reference is looked for, and what counts is
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from orcinus.verifiers.answers.denials import DENIAL
 from orcinus.verifiers.answers.text import sentences
@@ -228,6 +229,7 @@ def denies(text: str, reference: str) -> bool:
     return False
 
 
+@lru_cache(maxsize=4096)
 def _pattern(reference: str) -> "re.Pattern[str]":
     spelt = r"[\s-]+".join(map(re.escape, re.split(r"[\s-]+", reference.strip(" .\"'"))))
     return re.compile(rf"(?<![\w-]){spelt}(?![\w-])", re.IGNORECASE)
