@@ -131,6 +131,17 @@ ROWS: list[tuple[AnswerType, tuple[str, ...] | None, str, str, float | None]] = 
     ("exact", None, "well-known", "well known", 1.0),
     ("exact", None, "Saturn", "| Planet | Rings |\n|---|---|\n| largest | Saturn |", 1.0),
     ("bool", None, "yes", "In some cases yes, in others no.", None),
+    ("number", None, "14", "14, or perhaps 15", 0.0),
+    ("number", None, "11", "11 and 13 are both prime.", 0.0),
+    ("exact", None, "Helsinki", "Tallinn. Sorry, I mixed them up: Helsinki.", 1.0),
+    ("bool", None, "no", "The claim is wrong, even though parts of it are true.", 1.0),
+    (
+        "choice",
+        ("1", "2", "3", "4"),
+        "B",
+        "A is too small, B is just right, and C and D are too big.",
+        1.0,
+    ),
 ]
 
 

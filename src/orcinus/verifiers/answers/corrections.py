@@ -207,7 +207,7 @@ _NO_ANSWER = re.compile(
     r"|[\s.,:;!?]*\Z)",
     re.IGNORECASE,
 )
-_LABEL = re.compile(r"\A\w+ing(?:\s+\w+){0,2}:\s+(?=\S)")
+_LABEL = re.compile(r"\A(?:\w+ing(?:\s+\w+){0,2}|[Ii]\s+\w+(?:\s+\w+){0,4}):\s+(?=\S)")
 """What introduces the answer behind a correction: "Redoing it: 5"."""
 _GIVES_A_REASON = re.compile(r"(?:since|because|as|for|but)\s", re.IGNORECASE)
 _WORDS_OF_A_BARE_ANSWER = 4

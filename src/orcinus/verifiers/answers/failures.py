@@ -21,7 +21,8 @@ _CANNOT = (
     r"(?! (?:emphasi|stress|overstate|wait|believe|imagine|help (?:but|feel|think)))"
 )
 _DOES_NOT_KNOW = (
-    r"do(?:n['’]t| not) know(?: the (?:correct |right )?answer| how to answer)?\s*(?:[.,;!]|\Z)"
+    r"do(?:n['’]t| not) know(?: the (?:correct |right )?answer| how to answer)?"
+    r"(?: to (?:this|the|that|your) question)?\s*(?:[.,;!]|\Z)"
 )
 _REFUSAL = re.compile(
     r"\A\W*(?:(?:no|yes|well|hmm|oh|sorry)\b[\s,.!]+)?(?:"

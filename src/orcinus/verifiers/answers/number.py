@@ -84,7 +84,8 @@ _LISTED = re.compile(
 )
 _BETWEEN = re.compile(r"\s*(?:,|;|&|\band\b|,\s*and\b)\s*")
 _LABEL = re.compile(
-    r"\s*(?:(?:[^\w\s]\W*)?(?:step|part|question|problem|case)\s+\d+\s*[:.)]|\d+[.)]\s)\s*(?=\S)", re.IGNORECASE
+    r"\s*(?:(?:[^\w\s]\W*)?(?:step|part|question|problem|case)\s+\d+\s*[:.)]|\d+[.)]\s)\s*(?=\S)",
+    re.IGNORECASE,
 )
 _TOTAL = re.compile(
     r"(?:\b(?:for|is|makes|has|have|are|was)\s+a|\A\W*(?:an?|the|in))\s+total\s+of\s+(?:about\s+|exactly\s+|only\s+)?\Z",
@@ -97,6 +98,8 @@ _BOTH_RIGHT = re.compile(
     r"|answers|solutions)\b",
     re.IGNORECASE,
 )
+_ARE_BOTH = re.compile(r"\s+and\s+[$€£]?\d[\d,.]*\s+(?:are|were|both)\b", re.IGNORECASE)
+"""Behind the first of two numbers of which something is said: "11 and 13 are both prime"."""
 _PARTITIVE = re.compile(
     r"\bof\s+(?:the|his|her|their|its|your|my|our|these|those)\s+(?:original\s+|total\s+)?\Z",
     re.IGNORECASE,
@@ -413,6 +416,8 @@ def _of_several(found: list[_Candidate], sentence: str, text: str) -> FoundAnswe
         )
     if len({one.value for one in found}) > 1 and _BOTH_RIGHT.search(sentence):
         return FoundAnswer(", ".join(one.text for one in found), "both called right", several=True)
+    if _ARE_BOTH.match(sentence, found[0].end) and not sentence[: found[0].start].strip(" *"):
+        return FoundAnswer(", ".join(one.text for one in found), "two numbers", several=True)
     if either := _alternatives(found, sentence):
         return FoundAnswer(either, "two numbers", several=True)
     conclusion = _conclusion(sentence)
@@ -492,7 +497,7 @@ def _alternatives(found: list[_Candidate], sentence: str) -> str | None:
     One number written in two ways, "3/8 or .375", is one.
     """
     for one, other in pairwise(found):
-        between = sentence[one.end : other.start].strip()
+        between = sentence[one.end : other.start].strip(" ,")
         if (
             (
                 between.casefold() in ("or", "or maybe", "or perhaps", "or possibly")

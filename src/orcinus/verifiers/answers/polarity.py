@@ -38,7 +38,7 @@ _ASSURED = re.compile(
       |chance)|by\sno\smeans|(?:in|under)\sno\s(?:way|circumstances?)
           |far\sfrom\sit|on\sthe\scontrary|quite\sthe\s(?:opposite
             |contrary)|not\s(?:at\sall|in\sthe\sleast|a\schance)
-          |(?:very\s|highly\s|most\s)?unlikely
+          |(?:(?:very|highly|most|rather|quite|extremely|pretty|fairly|somewhat)\s)?unlikely
           |i\s(?:strongly\s)?disagree(?:\swith\s(?:the|this|that)\s\w+)?
           |not\s(?:really|exactly|quite|entirely|necessarily|always
             |possible|true|correct|so|likely|very\slikely|plausible)
@@ -221,7 +221,7 @@ def _judged(clause: str) -> str | None:
     words = list(_JUDGEMENT.finditer(said))
     if len(words) != 1:
         return None
-    rest = said[words[0].end() :].strip(" .!*\"'")
+    rest = said[words[0].end() :].strip(" ,.!*\"'")
     if rest and not _GOES_ON.match(rest):
         return None
     if rest.startswith("that ") and words[0][0].endswith(("ible", "ely", "able")):
