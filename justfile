@@ -31,6 +31,7 @@ docs:
     .venv/bin/python scripts/command_reference.py
     .venv/bin/python scripts/python_reference.py
     .venv/bin/python scripts/verdicts_page.py
+    .venv/bin/python scripts/glossary_section.py
 
 # The documents as a site in site/, warnings as errors; open site/index.html, no network needed.
 site: docs

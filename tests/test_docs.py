@@ -24,11 +24,18 @@ DOCS = ROOT / "docs"
         ("verdicts.md", "verdicts_page.py"),
         ("cli.md", "command_reference.py"),
         ("python.md", "python_reference.py"),
+        ("reading-the-report.md", "glossary_section.py"),
     ],
 )
 def test_a_generated_page_is_that_of_the_code(page: str, script: str) -> None:
     made = runpy.run_path(str(ROOT / "scripts" / script))
     assert (DOCS / page).read_text(encoding="utf-8") == made["page"](), f"python scripts/{script}"
+
+
+@pytest.mark.parametrize("page", ["recipe.md", "cli.md", "python.md"])
+def test_every_key_option_and_field_of_a_generated_page_is_explained(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if line.endswith("|  |")] == []
 
 
 def test_the_recipe_reference_has_every_section_of_a_recipe() -> None:

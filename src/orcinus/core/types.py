@@ -30,7 +30,9 @@ class Message:
     """One turn of a conversation."""
 
     role: Role
+    """Who speaks."""
     content: str
+    """The text."""
 
 
 Messages = tuple[Message, ...]
@@ -44,8 +46,11 @@ class Example:
     id: str
     """Unique within its task."""
     task: str
+    """Name of its task."""
     prompt: str
+    """The question, as the model reads it."""
     answer_type: AnswerType
+    """Decides the rules by which answers are judged."""
     choices: tuple[str, ...] | None = None
     """The option texts in order (A, B, …); None when the task is not multiple choice."""
     reference: str | tuple[str, ...] | None = None
@@ -76,6 +81,7 @@ class Strategy:
     """A named way to reason, given to a model as its system message (Orca 2, section 3)."""
 
     name: str
+    """Unique among the recipe's strategies."""
     system: str
     """The system message. Empty means that no system message is sent."""
     source: str = ""
@@ -105,10 +111,13 @@ class Sampling:
     temperature: float = 0.0
     """0 is greedy decoding."""
     top_p: float = 1.0
+    """Share of the probability that sampling draws from."""
     max_tokens: int = 512
     """Upper bound on written tokens, including reasoning."""
     stop: tuple[str, ...] = ()
+    """Texts that end the reply."""
     seed: int | None = None
+    """Seed of the sample; None sends none."""
     logprobs: bool = False
     """Keep the log-probability of each written token if the model returns them."""
     sends_temperature: bool = True
@@ -147,7 +156,9 @@ class Completion:
     text: str
     """The visible answer, without reasoning."""
     finish: Finish
+    """Why the reply ended."""
     usage: Usage = field(default_factory=Usage)
+    """Tokens, as the model counted them."""
     reasoning: str | None = None
     """The model's separate reasoning: ``reasoning_content`` or a leading ``<think>`` block."""
     logprobs: tuple[float, ...] | None = None
@@ -156,7 +167,9 @@ class Completion:
     """Bytes of ``reasoning`` and ``text`` that each of these tokens wrote, or of ``text`` alone; 0
     for tags and the end of the turn. None where ``logprobs`` is None, or if it is not known."""
     cost_usd: float = 0.0
+    """Dollars, by the model's price."""
     latency_s: float = 0.0
+    """Seconds from sending to the end of the reply."""
     unknown_finish: str | None = None
     """The server's word for the end of the reply where no table has it; ``finish`` is a guess."""
     source: str = ""
@@ -206,10 +219,13 @@ class Request:
     """One call to a model, before it is made."""
 
     example: Example
+    """The question."""
     strategy: str
     """Name of the strategy that ``messages`` contain."""
     messages: Messages
+    """What is sent."""
     sampling: Sampling
+    """How the model writes."""
     sample: int = 0
     """0 … k-1 when the same question is asked k times."""
     partial: str | None = None
@@ -231,22 +247,35 @@ class Attempt:
     id: str
     """Fingerprint of what was sent: example, model, messages, sampling and sample number."""
     example_id: str
+    """Id of the question."""
     task: str
+    """Task of the question."""
     strategy: str
+    """Name of the strategy."""
     model: str
+    """Identity of the model."""
     messages: Messages
+    """What was sent."""
     sampling: Sampling
+    """How the model wrote."""
     sample: int
+    """Number of the sample, from 0."""
     text: str
+    """The visible answer, without reasoning."""
     finish: Finish
     """``error`` means that no answer came: the verdict is None, and the next run retries it."""
     reasoning: str | None = None
+    """The model's separate reasoning."""
     usage: Usage = field(default_factory=Usage)
+    """Tokens, as the model counted them."""
     logprobs: tuple[float, ...] | None = None
+    """Log-probability of each written token; None unless requested and returned."""
     token_bytes: tuple[int, ...] | None = None
     """As in ``Completion``; None in the ledgers of older versions."""
     cost_usd: float = 0.0
+    """Dollars, by the model's price."""
     latency_s: float = 0.0
+    """Seconds from sending to the end of the reply."""
     error: str | None = None
     """Class and text of the error, e.g. ``rate_limit: 429 …``; None when an answer came."""
     permanent: bool = False
@@ -266,6 +295,7 @@ class Verdict:
     """A verifier's judgement of one Attempt."""
 
     attempt_id: str
+    """Id of the attempt that is judged."""
     verifier: str
     """Name with version, e.g. ``choice@1``."""
     value: float | None
@@ -319,6 +349,7 @@ class Score:
     n_error: int
     """Failed calls; they are in no other count."""
     low: float | None
+    """Lower bound of the 95 % interval; None without an attempt."""
     high: float | None
     """Bounds of the 95 % interval of ``mean``."""
     format_ok: float | None
@@ -353,6 +384,7 @@ class Assignment:
     evidence: tuple[Evidence, ...]
     """One for each measured strategy, the chosen one first."""
     runner_up: str | None
+    """The strategy that came second; None with a single one."""
     p_value: float | None
     """Paired test of the chosen strategy against the winner over all groups, or against the
     runner-up. None when there is nothing to compare."""
@@ -374,8 +406,11 @@ class Lesson:
     """One row of supervised fine-tuning as the student sees it, with its origin."""
 
     id: str
+    """Hash of what the student sees, and where it comes from."""
     example_id: str
+    """Id of the question."""
     task: str
+    """Task of the question."""
     strategy: str
     """The strategy the teacher used; prompt erasing hides it from the student."""
     messages: Messages
@@ -385,10 +420,12 @@ class Lesson:
     reasoning: str | None
     """The trace's separate reasoning, for chat templates with a place for it."""
     teacher: str
+    """Identity of the model that wrote the explanation."""
     attempt_id: str
     """The teacher's attempt in the ledger."""
     erased: str
     """How the prompt was erased: ``generic``, ``empty``, ``kept`` …"""
     weight: float = 1.0
+    """Weight of the lesson in the loss."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Licence, cost, verdict, difficulty. JSON values only."""

@@ -20,6 +20,7 @@ class SelfConfig(Config):
     """
 
     kind: Literal["self"] = "self"
+    """The student teaches itself; its right answers are kept."""
 
 
 ModelConfig = EndpointConfig | LocalConfig | ReplayConfig | FunctionConfig

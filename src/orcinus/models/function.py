@@ -31,6 +31,7 @@ class FunctionConfig(Config):
     """A function of ``(request)`` or ``(messages, sampling)`` that returns a text or Completion."""
 
     kind: Literal["function"] = "function"
+    """A Python function answers."""
     function: str
     """A registered name, or ``module:function`` of an installed module or one beside the recipe."""
     version: str = "1"

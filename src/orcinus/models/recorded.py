@@ -29,6 +29,7 @@ class ReplayConfig(Config):
     """Files of recorded outputs."""
 
     kind: Literal["replay"] = "replay"
+    """Answers come from files of recorded outputs; no model is asked."""
     model: str
     """The name of the model that was recorded."""
     files: Mapping[str, tuple[str, ...]] = Field(min_length=1)

@@ -20,6 +20,7 @@ class AnsweredConfig(Config):
     """The tasks' own answers as traces, under their own system messages (strategy ``recorded``)."""
 
     kind: Literal["answered"] = "answered"
+    """The rows of the tasks already hold a teacher's answers; no model is asked."""
     model: str = "recorded"
     """The name of the model that answered, for the report and the lessons."""
 

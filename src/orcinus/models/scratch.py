@@ -12,10 +12,13 @@ class ScratchConfig(Config):
     """A new Llama-style student with random weights and its own byte-level BPE tokenizer."""
 
     kind: Literal["scratch"] = "scratch"
+    """A new model with random weights."""
     layers: int = Field(default=4, ge=1)
+    """Transformer layers."""
     hidden: int = Field(default=128, ge=8)
     """Width; a multiple of ``heads``."""
     heads: int = Field(default=4, ge=1)
+    """Attention heads of a layer."""
     vocabulary: int = Field(default=2048, ge=300)
     """At most this many tokens: 256 bytes, the special ones, and merges learnt from the prompts."""
     context: int = Field(default=2048, ge=64)

@@ -118,6 +118,7 @@ class Run:
     """
 
     folder: Path
+    """The run's folder, ``runs/NAME``."""
 
     @property
     def name(self) -> str:

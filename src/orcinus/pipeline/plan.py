@@ -38,7 +38,9 @@ class Plan:
     """The steps with their figures, and notes about how far to trust them."""
 
     rows: tuple[PlannedStep, ...]
+    """One line for each step, and for what a judge is asked."""
     notes: tuple[str, ...]
+    """What to know about the figures, and what is missing."""
 
     @property
     def calls(self) -> int:

@@ -35,8 +35,8 @@ class ProbeConfig(Config):
     """How the student is measured."""
 
     per_task: int | None = Field(default=50, ge=1)
-    """Probe examples of a task that are asked under each strategy, drawn by a hash. With
-    ``adaptive`` this is the average over tasks and strategies. None asks all."""
+    """Questions for each task and strategy that the student is tested on; with ``adaptive`` this is
+    the average. None asks all."""
     adaptive: bool = True
     """Ask in waves, each where it tells most. False asks the same number of examples of every
     task."""
@@ -46,7 +46,8 @@ class ProbeConfig(Config):
     """Probe examples of a task that are kept back, at most half, to measure the chosen strategy
     again (``assign.confirm``)."""
     hopeless: float = Field(default=0.02, ge=0, lt=0.5)
-    """Probability to be the best below which a strategy is not asked again for a task."""
+    """Stop asking a strategy on a task once its chance of being the best falls below this
+    (0.02 = 2 %)."""
     sampling: SamplingConfig = SamplingConfig()
     """How the student writes, and how many answers to each question."""
 

@@ -40,6 +40,7 @@ class OnPolicyConfig(Config):
     max_tokens: int = Field(default=512, ge=1)
     """Longest answer of the student, in tokens."""
     temperature: float = Field(default=1.0, ge=0)
+    """How the student samples; 0 is greedy decoding."""
 
     @model_validator(mode="after")
     def _teacher_knows_more(self) -> Self:
@@ -118,6 +119,7 @@ class StageConfig(LessonFilter):
     """One phase of training on chosen lessons."""
 
     name: str = "lessons"
+    """Name of the stage; its model is in the folder ``stage-N`` of the step."""
     epochs: float = Field(default=3.0, gt=0)
     """Passes over the stage's lessons."""
     tokens: int | None = Field(default=None, ge=1)
@@ -175,9 +177,11 @@ class LoraConfig(Config):
     """Low-rank adapters (LoRA) in place of full weights."""
 
     rank: int = Field(default=16, ge=1)
+    """Rank of each adapter: more learns more and takes more memory."""
     alpha: float = Field(default=32.0, gt=0)
     """The adapter's output is scaled by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the adapters' inputs that is dropped in training."""
     targets: str | tuple[str, ...] = "all-linear"
     """Names of the layers that get an adapter."""
 
@@ -223,7 +227,9 @@ class TrainConfig(Config):
     """Drop a lesson that is longer than a row, or cut the start of its prompt. Responses are never
     cut."""
     weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's decoupled weight decay."""
     max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to this norm."""
     precision: Precision = "auto"
     """Precision of the arithmetic. ``auto`` is bfloat16 on a GPU that supports it, float32
     elsewhere. Weights that learn are held, and saved, in float32."""

@@ -27,6 +27,7 @@ class LocalConfig(Config):
     """A causal language model on this machine."""
 
     kind: Literal["local"] = "local"
+    """A model on this machine."""
     path: str
     """A model folder or a GGUF file (relative to the recipe), or the id of a model
     on the Hugging Face hub. A GGUF file is converted once, to a folder beside it."""

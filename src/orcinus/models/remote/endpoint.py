@@ -77,7 +77,9 @@ class Price(Config):
     """Dollars per million tokens."""
 
     input: float = Field(default=0.0, ge=0)
+    """For tokens that the model reads."""
     output: float = Field(default=0.0, ge=0)
+    """For tokens that it writes, reasoning included."""
     cached_input: float | None = Field(default=None, ge=0)
     """For input tokens that the provider had cached; None charges ``input`` for them."""
     batch: float = Field(default=1.0, gt=0)
@@ -95,8 +97,11 @@ class Limits(Config):
     """The provider's rate limits."""
 
     requests_per_minute: float | None = Field(default=None, gt=0)
+    """Calls started in a minute, at most. None sets no limit, here and below."""
     tokens_in_per_minute: float | None = Field(default=None, gt=0)
+    """Tokens sent in a minute, at most."""
     tokens_out_per_minute: float | None = Field(default=None, gt=0)
+    """Tokens written in a minute, at most."""
     in_flight: int = Field(default=1024, ge=1)
     """Calls in flight to one base URL, at most; fewer after it refuses some."""
 
@@ -118,6 +123,7 @@ class EndpointConfig(Config):
     """A model behind an OpenAI-compatible HTTP interface."""
 
     kind: Literal["endpoint"] = "endpoint"
+    """A server that speaks OpenAI's chat API."""
     model: str
     """The name the endpoint knows it by."""
     revision: str | None = None
@@ -153,7 +159,9 @@ class EndpointConfig(Config):
     """Price of the model. None takes it from the dated table in ``models/remote/prices.yaml``; a
     model that is not in the table costs nothing."""
     limits: Limits = Limits()
+    """How fast it may be asked."""
     patience: Patience = Patience()
+    """How long to wait, and how often to try again."""
 
     @field_validator("base_urls")
     @classmethod
