@@ -1,6 +1,7 @@
 """Tables between steps: rows are read as they were written, and only whole tables are read."""
 
 import gc
+import resource
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -136,6 +137,27 @@ def test_the_error_for_a_broken_table_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_bytes(b"no table")
     with pytest.raises(StoreError, match=r"t\.parquet: cannot be read .* delete the step's folder"):
         list(tables.read_rows(tmp_path / "t.parquet"))
+
+
+def _write_long_rows(path: Path, rows: int) -> None:
+    with tables.TableWriter(path, tables.EXAMPLES) as writer:
+        for number in range(rows):
+            example = replace(EXAMPLE, id=str(number), prompt=secrets.token_hex(400))
+            writer.write(tables.example_row(example, "teach"))
+
+
+@pytest.mark.parametrize("rows", [10, 3000])
+def test_a_full_disk_names_the_table_and_leaves_no_part_of_it(tmp_path: Path, rows: int) -> None:
+    path = tmp_path / "examples.parquet"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            _write_long_rows(path, rows)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raised.value.filename == str(tmp_path / "examples.part")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_or_damaged_table_is_one_line_wherever_it_is_read(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ one.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import repeat
@@ -204,12 +204,15 @@ class TableWriter:
         """Add a batch of rows that has the table's columns."""
         self._flush()
         if len(batch):
-            self._writer.write_batch(batch)
+            with _naming(self._part):
+                self._writer.write_batch(batch)
             self.rows += len(batch)
 
     def _flush(self) -> None:
         if self._buffer:
-            self._writer.write_batch(pa.RecordBatch.from_pylist(self._buffer, schema=self._schema))
+            batch = pa.RecordBatch.from_pylist(self._buffer, schema=self._schema)
+            with _naming(self._part):
+                self._writer.write_batch(batch)
             self._buffer.clear()
 
     def __enter__(self) -> Self:
@@ -221,15 +224,35 @@ class TableWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
+        if kind is not None:
+            self._discard()
+            return
+        try:
             self._flush()
-        self._writer.close()
-        if kind is None:
+            with _naming(self._part):
+                self._writer.close()
             with self._part.open("rb") as part:
                 os.fsync(part.fileno())
             self._part.replace(self.path)
-        else:
-            self._part.unlink(missing_ok=True)
+        except BaseException:
+            self._discard()
+            raise
+
+    def _discard(self) -> None:
+        with suppress(OSError):  # a full disk has been reported
+            self._writer.close()
+        self._part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the file in an error of a disk, which Arrow does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
