@@ -121,6 +121,15 @@ HONEST = {
         "assert count('aab') == {'a': 2, 'b': 1}\nassert list(last([1, 2, 3])) == [2, 3]\n"
         "assert count('a').keys() == {'a'} and 1.0 == count('a')['a'] and True == 1",
     ),
+    "numbers of a class of the task": (
+        "class V:\n    def __init__(self, x):\n        self.x = x\n"
+        "    def __mul__(self, other):\n        return self.x * other.x",
+        "assert V(2) * V(3) == 6",
+    ),
+    "tests with a name that the sandbox lacks": (
+        "def double(x):\n    return 2 * x",
+        "input = 3\nassert double(input) == 6\nif __name__ == 'x':\n    open('file')",
+    ),
     "an error that is expected": (
         "def root(x):\n    if x < 0:\n        raise ValueError('negative')\n    return x ** 0.5",
         "try:\n    root(-1)\n    assert False\nexcept ValueError as error:\n"

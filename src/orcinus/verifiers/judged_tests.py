@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 _MODULES = frozenset({"math", "cmath", "random", "json", "re"})
 """Modules that tests use by name and that the program may have put something in the place of."""
-_BUILT_IN = frozenset(dir(builtins))
+_BUILT_IN = frozenset(name for name in dir(builtins) if not name.startswith("_"))
 _OPERATORS: dict[type[ast.AST], str] = {
     ast.Eq: "==",
     ast.NotEq: "!=",
@@ -122,9 +122,9 @@ def NAME(operators, values, len=len, range=range):
             return False
     return True
 
-def NAME_number(result, *values):
+def NAME_number(result, *values, len=len):
     own = [value for value in values if not NAME_plain(value)]
-    if own and NAME_plain(result):
+    if own and (len(own) == 1 or len(own) < len(values)) and NAME_plain(result):
         raise NotImplementedError('an object of its own class gives the number that is tested')
     return result
 """
@@ -149,11 +149,17 @@ def judged(tests: str, program: str) -> JudgedTests | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     functions, modules = sorted(used & _BUILT_IN), sorted(used & _MODULES)
-    before = [_JUDGE.replace("NAME", name), *(f"{name}_{one} = {one}" for one in functions)]
-    restored = [f"{one} = {name}_{one}" for one in functions]
-    restored += [f"import {one}" for one in modules]
+    before = [_JUDGE.replace("NAME", name)]
+    before += [_try(f"{name}_{one} = {one}") for one in functions]
+    restored = [_try(f"{one} = {name}_{one}") for one in functions]
+    restored += [_try(f"import {one}") for one in modules]
     names = frozenset([*functions, *modules])
     return JudgedTests("\n".join(before), "\n".join([*restored, after]), names)
+
+
+def _try(statement: str) -> str:
+    """Return a statement that does nothing where the sandbox lacks the name in it."""
+    return f"try:\n    {statement}\nexcept (NameError, ImportError):\n    pass"
 
 
 def replaced_by(program: str, names: frozenset[str]) -> list[str]:
