@@ -2,7 +2,7 @@
 
     python -m benchmarks.lint --seeds 20
 
-Three recipes, each with 400 questions, two teachers and the same right and wrong answers: one
+Three recipes, each with 200 questions, two teachers and the same right and wrong answers: one
 clean, one with a filter that drops long traces, one with a judge that likes one teacher. Prints how
 many runs of each are flagged, and by what.
 """
@@ -26,7 +26,7 @@ from orcinus.runs.executors.open import open_executor
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw, explain
 
 MODULE = "benchmarks.lint"
-QUESTIONS = 400
+QUESTIONS = 200
 LONG_WORDS = 22
 """Words. About half of the traces are longer."""
 

@@ -365,12 +365,12 @@ def _backwards(words: Words, answer: str) -> str:
     proved = solved.proof.lines[-1].literal
     said = []
     for place, goal in enumerate(solved.goals):
-        needs = _needed_by_proof(solved) if goal == proved else _needed_in_vain(goal, solved)
+        needs = _path_by_proof(solved) if goal == proved else _path_to_gap(goal, solved)
         said.append(f"({chr(ord('A') + place)}) {', '.join(needs)}")
     return f"{'; '.join(said)}. The answer is {answer}."
 
 
-def _needed_by_proof(solved: _Solved) -> list[str]:
+def _path_by_proof(solved: _Solved) -> list[str]:
     """Return the proof from its end: each line's premises, and at last that they are given."""
     path = [solved.say(solved.proof.lines[-1].literal)]
     for line in reversed(solved.proof.lines):
@@ -382,7 +382,7 @@ def _needed_by_proof(solved: _Solved) -> list[str]:
     return [*path, "given"]
 
 
-def _needed_in_vain(goal: int, solved: _Solved) -> list[str]:
+def _path_to_gap(goal: int, solved: _Solved) -> list[str]:
     """Return a path back from a goal that does not follow, one rule after another, to its gap."""
     given = {rule.heads[0] for rule in solved.rules if not rule.premises and len(rule.heads) == 1}
     path, seen = [solved.say(goal)], {goal}
