@@ -4,9 +4,8 @@ runs/demo ──associations──► length: r -0.02, 0.001 bits, p 0.61
 task:   0.03 bits, p 0.001   flagged
 """
 
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -142,24 +141,26 @@ def kept_by(run_dir: Path, *, seed: int = 0) -> Kept:
 
 def _drawn(run_dir: Path, folder: Path) -> list[_Trace]:
     """Draw traces of one ``curate`` step by hash, each with whether it was kept."""
-    kept = {row["id"] for row in tables.read_rows(folder / layout.KEPT, ["id"])}
     taught = run_dir / summary_of(folder)["inputs"]["teach"] / layout.ATTEMPTS
     columns = ["id", "task", "example_id", "strategy", "model", "text", "value", "finish"]
-
-    def traces() -> Iterator[_Trace]:
-        for row in tables.read_rows(taught, columns):
-            if row["finish"] != "error":
-                yield _Trace(
-                    id=row["id"],
-                    key=(row["task"], row["example_id"]),
-                    kept=row["id"] in kept,
-                    right=None if row["value"] is None else row["value"] == 1.0,
-                    words=len(row["text"].split()),
-                    strategy=row["strategy"],
-                    teacher=row["model"],
-                )
-
-    return draw(traces(), lambda trace: ("kept", trace.id), MOST_TRACES)
+    traces = (
+        _Trace(
+            id=row["id"],
+            key=(row["task"], row["example_id"]),
+            kept=False,
+            right=None if row["value"] is None else row["value"] == 1.0,
+            words=len(row["text"].split()),
+            strategy=row["strategy"],
+            teacher=row["model"],
+        )
+        for row in tables.read_rows(taught, columns)
+        if row["finish"] != "error"
+    )
+    drawn = draw(traces, lambda trace: ("kept", trace.id), MOST_TRACES)
+    ids = {trace.id for trace in drawn}
+    rows = tables.read_rows(folder / layout.KEPT, ["id"])
+    kept = {row["id"] for row in rows if row["id"] in ids}
+    return [replace(trace, kept=trace.id in kept) for trace in drawn]
 
 
 def _collections(sampled: Path, keys: set[tuple[str, str]]) -> dict[tuple[str, str], str]:
