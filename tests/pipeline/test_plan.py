@@ -26,6 +26,7 @@ def test_a_student_in_a_folder_is_named_by_its_role(tmp_path: Path, tiny_student
     notes = " ".join(plan.notes)
     assert "The student has answered nothing yet" in notes
     assert "folder:" not in notes
+    assert "program" not in notes  # `sample` refuses programs without a sandbox by itself
 
 
 def test_the_calls_that_are_planned_are_those_that_are_made(tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.ledger import Ledger
 from orcinus.training import train
 from orcinus.training.distributed.launch import command
-from orcinus.verifiers.sandbox import has_sandbox
 
 _NOT_WRITTEN = (
     "The calls of controls and solvers are at most. The steps after author have no figures yet: "
@@ -95,10 +94,6 @@ async def plan_recipe(
     keys = _Keys(runtime.secrets)
     models = Models(recipe.roles(base), replace(runtime, secrets=keys))
     notes = ["The student's calls run on this machine and cost no dollars."]
-    if not has_sandbox():
-        notes.append(
-            "Answers that are programs get no verdict here: pip install 'orcinus[sandbox]'."
-        )
     try:
         with Ledger(runtime.ledger_path, note=progress.note) as ledger:
             context = StepContext(
