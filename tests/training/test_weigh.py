@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.conftest import write_recipe
 
+from orcinus.cli.tables import _boundary
 from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.protocols import Completer
 from orcinus.core.sampling import SamplingConfig
@@ -176,6 +177,10 @@ def test_lessons_come_out_with_weights_and_the_evidence_for_them(tmp_path: Path)
     assert (first["teacher"], first["student"]) == ("1 + 2 = 3, ", "1 + 2 = 4, ")
     assert (first["teacher_right"], first["student_right"]) == ([1.0, 1.0], [0.0, 0.0])
     assert second["teacher"] == second["student"] == "3 + 4 = 7. "
+    assert _boundary(first) == (
+        "step 1: the teacher's '1 + 2 = 3,' ends right in 2 of 2, "
+        "the student's '1 + 2 = 4,' ends right in 0 of 2; weight 0.98"
+    )
     attempts = list(tables.read_judged(tmp_path / "out" / layout.ATTEMPTS))
     assert len(attempts) == 8
     wrong = "1 + 2 = 4, 4 + 4 = 8. The answer is 8."

@@ -1,6 +1,7 @@
 """Results as tables in a terminal."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -217,6 +218,8 @@ def print_lineage(console: Console, found: Lineage) -> None:
         f"Lesson {lesson.id}, prompt {lesson.erased}",
         f"{given}\n[assistant] {lesson.completion}",
     )
+    for boundary in lesson.meta.get("boundaries", ()):
+        console.print(_boundary(boundary), markup=False)
     licence = example.meta.get("licence") or "not stated"
     console.print(
         f"cost ${trace.attempt.cost_usd:.6f}; licence of the example: {licence}", markup=False
@@ -227,6 +230,18 @@ def _rehearsed(found: Lineage) -> str:
     came = [judged for judged in found.rehearsal if judged.attempt.finish != "error"]
     right = sum(judged.verdict.right for judged in came)
     return f"rehearsed: {right} of {len(came)} answers of the student right before training"
+
+
+def _boundary(found: Mapping[str, Any]) -> str:
+    """Return a line on one step that ``weigh`` measured."""
+
+    def side(who: str) -> str:
+        ends = found[f"{who}_right"]
+        right = sum(value == 1 for value in ends)
+        return f"the {who}'s {found[who].strip()!r} ends right in {right} of {len(ends)}"
+
+    weight = "none" if found["weight"] is None else f"{found['weight']:.2f}"
+    return f"step {found['step'] + 1}: {side('teacher')}, {side('student')}; weight {weight}"
 
 
 def _print_example(console: Console, example: Example) -> None:

@@ -75,7 +75,7 @@ def trace_lesson(run_dir: Path, lesson_id: str | None = None) -> Lineage:
             f"{len(distinct)} lessons have ids that start with {lesson_id!r}; give more of it"
         )
     folder, row = found[0]
-    lesson = tables.lesson_of(row)
+    lesson = _weighed(run_dir, tables.lesson_of(row))
     inputs = _inputs_of(folder)
     curate = inputs["curate_assistant" if lesson.meta.get("role") == "assistant" else "curate"]
     curated = _inputs_of(curate)
@@ -102,6 +102,15 @@ def trace_lesson(run_dir: Path, lesson_id: str | None = None) -> Lineage:
         ),
         rehearsal=rehearsal,
     )
+
+
+def _weighed(run_dir: Path, lesson: Lesson) -> Lesson:
+    """Return the lesson as the step ``weigh`` left it, with its measured boundaries, if it did."""
+    done = sorted(run_dir.glob(f"weigh-*/{layout.DONE}"))
+    for folder in (path.parent for path in done):
+        for row in _rows(folder / layout.LESSONS, "id", lesson.id):
+            return tables.lesson_of(row)
+    return lesson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

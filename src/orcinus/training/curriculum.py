@@ -270,7 +270,7 @@ def _tokenize_stage(
             raise StepError(
                 f"objective {config.objective.name!r} needs the number {name!r} of each token, and "
                 f"no lesson of stage {config.stages[place].name!r} has it; set "
-                f"{PARTS[name].made_by}, and run again from the step erase on"
+                f"{PARTS[name].made_by}"
             )
     return tokenized
 

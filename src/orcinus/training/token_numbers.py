@@ -162,7 +162,10 @@ class _Kind(NamedTuple):
     """The setting of a recipe that makes it."""
 
 
-_LOGPROBS = "teach.sampling.logprobs: true"
+_LOGPROBS = (
+    "teach.sampling.logprobs: true, with a teacher that gives log-probabilities (a program gives "
+    "none; answers in ledgers of version 0.2 lack the lengths of tokens: `orcinus ledger forget`)"
+)
 PARTS: Mapping[str, _Kind] = {
     VALIDITY: _Kind(VALIDITY, by_last_byte, "a section weigh: {boundaries: 2}"),
     TEACHER_LOGPROB: _Kind(TEACHER_LOGPROB, mean_of_group, _LOGPROBS),
