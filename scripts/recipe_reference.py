@@ -48,6 +48,7 @@ from orcinus.training.config import (
     MixConfig,
     ObjectiveConfig,
     OnPolicyConfig,
+    ReinforceConfig,
     StageConfig,
     TrainConfig,
 )
@@ -102,6 +103,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("… its `mix:`", MixConfig),
     ("… its `of:`", LessonFilter),
     ("… its `on_policy:`", OnPolicyConfig),
+    ("… its `reinforce:`", ReinforceConfig),
     ("… its `lora:`", LoraConfig),
     ("… its `objective:`", ObjectiveConfig),
     ("`evaluate:`", EvaluateConfig),

@@ -515,6 +515,9 @@ class _Builder:
                 else None
                 for stage in config.stages
             ]
+        if config.reinforces:
+            settings |= self._judge_identity()
+            inputs["sample"] = sampled
         if config.reads_strategies:
             settings["strategies"] = self._texts
             inputs |= {"sample": sampled, "assign": assigned}

@@ -432,6 +432,26 @@ def _self_teaching_has_an_outside_signal(recipe: Recipe) -> str | None:
     )
 
 
+def _outcomes_come_from_outside(recipe: Recipe) -> str | None:
+    if not recipe.train.reinforces:
+        return None
+    for task in recipe.tasks:
+        if not isinstance(task, RecordsConfig):
+            continue
+        if task.verifier in BY_MODEL:
+            judge = "the student itself" if recipe.judge == recipe.student else "a model"
+            return (
+                f"train.stages: reinforce learns from rules and verifiers, but {judge} judges "
+                f"{task.path} (verifier: {task.verifier}); a judge is not asked in training"
+            )
+        if task.unlabelled and not task.verifier:
+            return (
+                f"train.stages: reinforce needs a signal from outside, and {task.path} has no "
+                "right answers; give references or a verifier"
+            )
+    return None
+
+
 def _answered_rows_keep_their_strategy(recipe: Recipe) -> str | None:
     if not isinstance(recipe.teacher, AnsweredConfig) or recipe.strategies == ("recorded",):
         return None
@@ -521,6 +541,7 @@ RULES: tuple[Callable[[Recipe], str | None], ...] = (
     _authored_tasks_have_names,
     _student_is_not_its_own_judge,
     _self_teaching_has_an_outside_signal,
+    _outcomes_come_from_outside,
     _answered_rows_keep_their_strategy,
     _answers_come_from_files,
     _objective_has_its_numbers,

@@ -93,6 +93,7 @@ def trial_training(config: TrainConfig) -> TrainConfig:
             "replay": 0.0,
             "mix": None,
             "on_policy": None,
+            "reinforce": None,
         }
     )
     needs = config.objective_of(config.stages[-1]).needs

@@ -52,6 +52,21 @@ class OnPolicyConfig(Config):
         return self
 
 
+class ReinforceConfig(Config):
+    """Outcome RL: the student answers, and the verdicts on its answers teach it."""
+
+    samples: int = Field(default=8, ge=2)
+    """Answers to each question; each is compared with the others."""
+    temperature: float = Field(default=1.0, gt=0)
+    max_tokens: int = Field(default=512, ge=1)
+    """Longest answer, in tokens."""
+    reward: Literal["right", "phi4"] = "right"
+    """right: 1 for a right answer, else 0. phi4: also by length, a missing end, broken think tags
+    and repetition."""
+    kl: float = Field(default=0.001, ge=0)
+    """Weight of the divergence from the student before the stage; 0 saves its memory."""
+
+
 class LessonFilter(Config):
     """A choice of lessons. All conditions must hold."""
 
@@ -135,10 +150,20 @@ class StageConfig(LessonFilter):
     on_policy: OnPolicyConfig | None = None
     """Take only the questions of the stage's lessons and learn from the student's own answers. None
     learns the lessons' texts."""
+    # Excluded when None, so that a stage keeps the fingerprint it had before this key existed.
+    reinforce: ReinforceConfig | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Take only the questions of the stage's lessons, and reinforce the student's own right
+    answers. None learns the lessons' texts."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls after the warm-up."""
     warmup: float = Field(default=0.03, ge=0, lt=1)
     """Share of optimizer steps over which the learning rate rises, 0 … 1."""
+
+    @model_validator(mode="after")
+    def _signal_is_one(self) -> Self:
+        if self.on_policy is not None and self.reinforce is not None:
+            raise ValueError("has on_policy and reinforce; give each a stage of its own")
+        return self
 
     def from_source(self, lesson: Lesson) -> bool:
         """Return True if ``lesson`` belongs to the source of ``mix``."""
@@ -272,6 +297,11 @@ class TrainConfig(Config):
         return self.model_copy(update={"stages": stages})
 
     @property
+    def reinforces(self) -> bool:
+        """True when a stage learns from verdicts on the student's answers."""
+        return any(stage.reinforce is not None for stage in self.stages)
+
+    @property
     def reads_strategies(self) -> bool:
         """True when the teacher of a stage reads questions under their strategies' messages."""
         return any(
@@ -282,11 +312,14 @@ class TrainConfig(Config):
     def objective_of(self, stage: StageConfig) -> Objective:
         """Return the objective that ``stage`` learns.
 
-        An on-policy stage learns a divergence where the one of the recipe needs no teacher.
+        A ``reinforce`` stage learns ``outcome``. An on-policy stage learns a divergence where the
+        objective of the recipe needs no teacher.
 
         Raises:
             ConfigError: The objective is unknown, or does not take its settings.
         """
+        if stage.reinforce is not None:
+            return find_objective("outcome", {"kl": stage.reinforce.kl})
         objective = self.objective.find()
         if stage.on_policy is None or objective.needs.teacher:
             return objective
@@ -354,6 +387,8 @@ class TrainConfig(Config):
     def _every_stage_has_what_its_objective_needs(self) -> Self:
         for stage in self.stages:
             needs = self.objective_of(stage).needs
+            if stage.reinforce is not None:
+                continue
             if needs.teacher and stage.on_policy is None:
                 raise ValueError(
                     f"objective {self.objective.name!r} needs a teacher's probabilities, but stage "

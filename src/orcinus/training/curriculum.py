@@ -40,6 +40,7 @@ from orcinus.training.objectives.interface import MEASURED, Objective
 from orcinus.training.on_policy import on_policy_trainer
 from orcinus.training.questions import by_prompt
 from orcinus.training.reference import with_reference
+from orcinus.training.reinforce import join_samples, outcome_trainer, read_questions
 from orcinus.training.schedule import learning_rate, schedule
 from orcinus.training.stages import lessons_of_stage, repeats
 from orcinus.training.stopping import Stopped, until_stopped
@@ -146,6 +147,7 @@ def _learn_stage(
     tokenized = with_reference(
         tokenized, objective, model, _device(job.device), work_folder(out) / "lessons"
     )
+    samples = work_folder(out) / "samples"
     if config.lora is not None:
         model = with_lora(model, config.lora)
     result, gathered = train_stage(
@@ -154,10 +156,12 @@ def _learn_stage(
         _stage_settings(job, place, tokenized, objective, _width(model)),
         out,
         progress,
-        _trainer_of(job, stage, tokenized, model, chat, source),
+        _trainer_of(job, stage, tokenized, model, chat, source, samples),
         stop,
     )
     if processes.is_first():
+        if stage.reinforce is not None:
+            join_samples(samples, out.parent / layout.attempts(out.name))
         save_student(model, tokenizer, source, out, gathered)
         shutil.rmtree(work_folder(out))
     return _summarize(result, tokenized)
@@ -170,8 +174,15 @@ def _trainer_of(
     model: Any,
     chat: Chat,
     source: LocalConfig,
+    samples: Path,
 ) -> Callable[..., LessonTrainer]:
     """Return what makes the Trainer of a stage."""
+    if stage.reinforce is not None:
+        if job.examples is None:
+            raise ConfigError("train: the job has no table of examples (reinforce)")
+        lessons = by_prompt(tokenized, job.lessons, lambda lesson: lesson)
+        questions = read_questions(job.examples, lessons)
+        return outcome_trainer(stage.reinforce, model, chat, source, questions, samples)
     if stage.on_policy is None:
         return LessonTrainer
     told = None

@@ -37,6 +37,8 @@ class TrainJob(Config):
     first: int = 0
     """Place of the first stage to learn, from 0; ``student`` has learnt those before it."""
 
+    examples: Path | None = None
+    """The ``examples.parquet`` of the lessons' questions, for ``reinforce`` stages."""
     prompted: Path | None = None
     """A table of the same lessons with the messages of their strategies, for stages whose teacher
     reads these; None where there is none."""

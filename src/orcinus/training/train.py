@@ -67,6 +67,9 @@ async def train(
     job = job_of(
         config, student, context.inputs["erase"], context.out, context.seed, context.runtime
     ).model_copy(update={"steps": _steps_to_match(config, context)})
+    if config.reinforces:
+        examples = (context.inputs["sample"] / layout.EXAMPLES).resolve()
+        job = job.model_copy(update={"examples": examples})
     if config.reads_strategies:
         await asyncio.to_thread(_write_prompted, job.lessons, strategies, context)
         job = job.model_copy(update={"prompted": (context.out / layout.PROMPTED).resolve()})

@@ -139,6 +139,10 @@ class LessonTrainer(Trainer):
         loss = out["loss"] / count * self.args.world_size
         return (loss, out) if return_outputs else loss
 
+    def take_facts(self) -> dict[str, float]:
+        """Return further numbers for the log of this optimizer step."""
+        return {}
+
     def objective_loss(
         self, model: Any, batch: Mapping[str, Any], teacher: Predictions | None = None
     ) -> dict[str, torch.Tensor]:
@@ -171,6 +175,8 @@ class _LossLog(TrainerCallback):
 
     def __init__(self, path: Path, stage: str, progress: Progress) -> None:
         self._path, self._stage, self._progress = path, stage, progress
+        self.take_facts: Callable[[], dict[str, float]] = dict
+        """Returns further numbers of an optimizer step."""
         self.broken_at: int | None = None
 
     def on_log(
@@ -194,6 +200,7 @@ class _LossLog(TrainerCallback):
             "optimizer_step": state.global_step,
             "loss": loss,
             "lr": logs["learning_rate"],
+            **self.take_facts(),
         }
         if state.is_world_process_zero:
             with self._path.open("ab") as file:
@@ -265,6 +272,7 @@ def train_stage(
         data_collator=collate,
         callbacks=[log, stopping],
     )
+    log.take_facts = trainer.take_facts
     trainer.add_callback(_ObjectivePreparation(trainer.prepare_optimizer_step))
     trainer.remove_callback(PrinterCallback)  # only the command line prints
     choose_path(base, longest=stage.context)  # now that the Trainer has moved the model
