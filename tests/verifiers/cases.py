@@ -73,6 +73,9 @@ not 1, and "1" is not 1.
 """,
     "program": """
 A program that passes the tests. It runs in a sandbox, without files or network and for two seconds.
+The judge compares values, so an object of the program's own class is never equal to a plain value,
+whatever its `__eq__` says. A program that ends early still has its tests run. One that replaces a
+built-in function of its tests gets no verdict.
 """,
     "free": """
 No rule can tell, except for puzzles of the form "24 from 4 5 7 9". A judge decides.
