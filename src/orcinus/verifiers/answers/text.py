@@ -302,8 +302,8 @@ def find_plainly(response: str, read: Reader, *, cut_off: bool) -> FoundAnswer |
             return None
         place = Statement(said, "marker")
     elif ending["label"]:
-        if start != line or "\nb:" in f"\n{text}".lower():  # the rows of a listing
-            return None
+        if start != line or said.strip("().").isalpha() or "\nb:" in f"\n{text}".lower():
+            return None  # it may be the label of an option
         place = Statement(said, "marker")
     elif ending["hash"]:
         place = Statement(said, "hash")
