@@ -88,12 +88,12 @@ class Desk:
 
 def test_cells_are_drawn_without_repetition() -> None:
     config = AuthoringConfig(
-        by="w", topics=("a", "b", "c"), audiences=("x", "y"), kinds=("number", "exact"), count=30
+        by="w", topics=("a", "b", "c"), audiences=("x", "y"), constraints=("u", "v"), count=30
     )
     cells = list(cells_of(config, [Unit(name, None) for name in config.topics]))
-    counts = {(c.unit.name, c.audience, c.kind): 0 for c in cells}
+    counts = {(c.unit.name, c.audience, c.constraint): 0 for c in cells}
     for c in cells:
-        counts[c.unit.name, c.audience, c.kind] += 1
+        counts[c.unit.name, c.audience, c.constraint] += 1
     assert len(counts) == 12
     assert set(counts.values()) == {2, 3}
     assert [c.number for c in cells] == [1] * 12 + [2] * 12 + [3] * 6

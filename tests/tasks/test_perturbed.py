@@ -64,7 +64,7 @@ def test_names_are_renamed_in_the_question_and_the_answer_alike() -> None:
     assert copy.reference in copy.prompt
     assert copy.prompt.startswith("People like ")
     assert not {"Paris", "France", "Spain"} & set(copy.prompt.replace(",", " ").split())
-    assert copy.meta["original"] == CAPITALS
+    assert copy.meta["perturbed_from"] == CAPITALS
     assert (copy.task, copy.id) == ("t (perturbed)", "1~7")
     assert copied(item(CAPITALS)) == copy
     assert copied(item(CAPITALS), seed=8).prompt != copy.prompt

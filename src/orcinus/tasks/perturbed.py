@@ -28,6 +28,8 @@ from orcinus.tasks.renaming import Names, left_over, renamed, same_relations
 
 VERSION = 1
 """Raised when copies change for the same seed."""
+ORIGINAL = "perturbed_from"
+"""Where ``meta`` of a copy holds the text of its original."""
 SUFFIX = " (perturbed)"
 """Added to the name of a task whose items are copies."""
 _SIZES = range(2, 65)
@@ -245,7 +247,7 @@ def _marked(copy: Example, example: Example, seed: int) -> Example:
         copy,
         id=f"{example.id}~{seed}",
         task=f"{example.task}{SUFFIX}",
-        meta={**meta, "original": example.whole_prompt},
+        meta={**meta, ORIGINAL: example.whole_prompt},
     )
 
 

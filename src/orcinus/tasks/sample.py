@@ -29,6 +29,7 @@ from orcinus.tasks.duplicates.overlap import Overlap
 from orcinus.tasks.duplicates.seen import SeenHashes, hash_of
 from orcinus.tasks.files.records import Skipped
 from orcinus.tasks.mixing import Mixture
+from orcinus.tasks.perturbed import ORIGINAL
 from orcinus.tasks.splits import NAMES, OVER_QUOTA, Codes, Splits
 from orcinus.verifiers.judge_prompts import FACTS
 from orcinus.verifiers.sandbox import require_sandbox
@@ -223,7 +224,7 @@ class _Facts:
         }
         if not given:
             return example
-        self._found.update(given)
+        self._found.update(list(given))
         shown = normal(example.whole_prompt)
         self._shown.update(name for name, text in given.items() if normal(text) in shown)
         return replace(example, meta={**example.meta, FACTS: given})
@@ -362,7 +363,7 @@ _ALONE = -1
 
 def _original_of(example: Example) -> str | None:
     """Return the text of the item that a perturbed example is a copy of."""
-    original = example.meta.get("original")
+    original = example.meta.get(ORIGINAL)
     return original if isinstance(original, str) else None
 
 

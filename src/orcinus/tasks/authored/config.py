@@ -39,10 +39,12 @@ class AuthoringConfig(Config):
     audiences: tuple[str, ...] = ()
     """Whom the questions are meant for, e.g. ``[pupils, engineers]``; each is crossed with each
     topic."""
+    constraints: tuple[str, ...] = ()
+    """What a question must keep to, e.g. ``[use units, tell a story]``; crossed with the others."""
     kinds: tuple[Kind, ...] = ("number",)
     """The kinds of answer. ``program`` asks for a function, which must pass the author's tests."""
     count: int = Field(default=300, ge=1)
-    """How many questions are written, spread evenly over topics, audiences and kinds."""
+    """How many questions are written, spread evenly over topics, audiences, constraints, kinds."""
     controls: tuple[str, ...] = ()
     """Models that rate each question with its answer from 0 to 1, one after the other. A question
     that one of them rates lower than ``agree`` is dropped."""
@@ -116,20 +118,28 @@ class Cell:
 
     unit: Unit
     audience: str | None
+    constraint: str | None
     kind: Kind
     number: int
-    """Counts the questions of the same unit, audience and kind from 1."""
+    """Counts the questions of the same combination from 1."""
 
 
 def cells_of(config: AuthoringConfig, units: Sequence[Unit]) -> Iterator[Cell]:
     """Yield ``config.count`` cells: every combination as often as every other, give or take one.
 
     Args:
-        config: Audiences, kinds and count.
+        config: Audiences, constraints, kinds and count.
         units: What is written about.
     """
-    grid = list(product(units, config.audiences or (None,), config.kinds))
+    audiences, constraints = config.audiences or (None,), config.constraints or (None,)
+    grid = list(product(units, audiences, constraints, config.kinds))
     Random(f"cells/{config.seed}").shuffle(grid)
     for place in range(config.count):
-        unit, audience, kind = grid[place % len(grid)]
-        yield Cell(unit=unit, audience=audience, kind=kind, number=place // len(grid) + 1)
+        unit, audience, constraint, kind = grid[place % len(grid)]
+        yield Cell(
+            unit=unit,
+            audience=audience,
+            constraint=constraint,
+            kind=kind,
+            number=place // len(grid) + 1,
+        )

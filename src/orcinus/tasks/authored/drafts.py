@@ -56,6 +56,8 @@ def author_request(config: AuthoredConfig, cell: Cell, place: int, seed: int) ->
     ]
     if cell.audience is not None:
         said.append(parts["audience"].format(audience=cell.audience))
+    if cell.constraint is not None:
+        said.append(parts["constraint"].format(constraint=cell.constraint))
     said.append(parts["kinds"][cell.kind])
     if cell.number > 1:
         said.append(parts["number"].format(number=cell.number))
@@ -63,6 +65,8 @@ def author_request(config: AuthoredConfig, cell: Cell, place: int, seed: int) ->
     facts = {"topic": unit.name} if unit.text is None else {"document": unit.name}
     if cell.audience is not None:
         facts["audience"] = cell.audience
+    if cell.constraint is not None:
+        facts["constraint"] = cell.constraint
     example = Example(
         id=f"{config.name}-{authored.seed}-{place}",
         task=config.name,
