@@ -1,6 +1,6 @@
 """Write fresh copies of the items in files, and leave out those that a model knows by heart.
 
-test.jsonl ──► copies.jsonl     {"id": …, "prompt": …, "reference": …, "meta": {"perturbed_from": …}}
+test.jsonl ──► copies.jsonl     {"id": …, "prompt": …, "meta": {"perturbed_from": …}}
 """
 
 from collections.abc import Sequence
