@@ -11,7 +11,7 @@ Given names become given names of the same gender, so that pronouns fit; other n
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
+from itertools import count, pairwise
 from random import Random
 
 WOMEN = (
@@ -100,8 +100,8 @@ class Names:
             return self._given[word]
         if word not in self._new:
             random = Random(f"name/{self._seed}/{word}")
-            while (new := _invented(random)).casefold() in self._taken:
-                pass
+            drawn = (_invented(random, 2 + tries // 100) for tries in count())
+            new = next(new for new in drawn if new.casefold() not in self._taken)
             self._taken.add(new.casefold())
             self._new[word] = new
         return self._new[word]
@@ -114,8 +114,9 @@ def _shifted(names: tuple[str, ...], seed: int) -> dict[str, str]:
     return dict(zip(order, [*order[1:], order[0]], strict=True))
 
 
-def _invented(random: Random) -> str:
-    syllables = [random.choice(_ONSETS) + random.choice(_VOWELS) for _ in range(2)]
+def _invented(random: Random, length: int) -> str:
+    """Return a word of ``length`` syllables."""
+    syllables = [random.choice(_ONSETS) + random.choice(_VOWELS) for _ in range(length)]
     return ("".join(syllables) + random.choice(_ENDS)).capitalize()
 
 

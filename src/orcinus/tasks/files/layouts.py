@@ -81,6 +81,7 @@ CARRIED = (
     "tags",
     "passage_id",
     "source_unit",
+    "formula",
     "verbosity",
     "source",
 )
