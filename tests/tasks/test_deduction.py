@@ -1,5 +1,6 @@
 """Questions about what follows: a prover decides them, and every explanation is its proof."""
 
+import re
 from itertools import product
 from random import Random
 
@@ -194,7 +195,7 @@ def test_a_larger_language_draws_its_own_words() -> None:
     [
         ({"generator": "sums", "language": "and"}, "settings of the generator deduction"),
         ({"generator": "sums", "size": (1, 3)}, "no range within 2"),
-        ({"generator": "deduction", "size": (1, 40)}, "depth 18 at most"),
+        ({"generator": "deduction", "size": (1, 40)}, "depth 16 at most"),
         ({"generator": "parity", "dress": ["shop"]}, "no dress; those that have one: sums, larg"),
     ],
 )
@@ -212,3 +213,19 @@ def test_recipes_without_the_new_settings_keep_their_identity() -> None:
         "seed",
         "version",
     }
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_option_is_ruled_out_by_how_often_it_is_a_conclusion(language: Language) -> None:
+    for seed in range(10):
+        text = draw_question(Random(seed), 1 + seed % 3, language=language, branches=4)
+        known, _, listed = text.partition("\nOptions:\n")
+        options = [line.partition(") ")[2] for line in listed.splitlines()]
+        heads = re.findall(r", then ([^.]+)\.", known)
+        of_all = re.findall(r"Everyone who is (?:not )?\w+ is ((?:not )?\w+)\.", known)
+        counts = {
+            sum(option in head.split(" or ") for head in heads)
+            + sum(option.endswith(f" is {head}") for head in of_all)
+            for option in options
+        }
+        assert len(counts) == 1, text

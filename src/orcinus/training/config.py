@@ -58,6 +58,7 @@ class ReinforceConfig(Config):
     samples: int = Field(default=8, ge=2)
     """Answers to each question; each is compared with the others."""
     temperature: float = Field(default=1.0, gt=0)
+    """How the student samples; more than 0, or all answers of a group are the same."""
     max_tokens: int = Field(default=512, ge=1)
     """Longest answer, in tokens."""
     reward: Literal["right", "phi4"] = "right"

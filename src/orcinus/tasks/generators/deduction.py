@@ -61,12 +61,12 @@ Statement = tuple[str, bool, str]
 
 
 def deepest(branches: int) -> int:
-    """Return the greatest depth that the words suffice for: a chain takes two a round, and three.
+    """Return the greatest depth that the words suffice for: a chain takes two a round, and seven.
 
     >>> deepest(4)
-    18
+    16
     """
-    return (len(PROPERTIES) // branches - 3) // 2
+    return (len(PROPERTIES) // branches - 7) // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +195,19 @@ class _Drawer:
         else:
             found.rules[place] = replace(rule, heads=(self.fresh(found.goal[0]),))
 
+    def hide_right_chain(self, chains: Sequence[_Chain]) -> None:
+        """Add rules that never fire, until every goal is the conclusion of as many rules.
+
+        Else the goal of a chain that was cut off at its end would stand in the options only, and
+        an option could be ruled out by that. Each goal gets one such rule at least.
+        """
+        concluding = [sum(found.goal in rule.heads for rule in found.rules) for found in chains]
+        for found, count in zip(chains, concluding, strict=True):
+            found.rules += [
+                Sentence((self.fresh(found.goal[0]),), (found.goal,))
+                for _ in range(max(concluding) + 1 - count)
+            ]
+
 
 def draw_question(random: Random, depth: int, *, language: Language, branches: int) -> str:
     """Draw questions until the prover decides one.
@@ -224,6 +237,7 @@ def draft_question(random: Random, depth: int, *, language: Language, branches: 
     chains = [drawer.chain(depth) for _ in range(branches)]
     for broken in chains[1:]:
         drawer.break_chain(broken)
+    drawer.hide_right_chain(chains)
     sentences = [*chain.from_iterable([*found.facts, *found.rules] for found in chains)]
     random.shuffle(sentences)
     goals = [found.goal for found in chains]
