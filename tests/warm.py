@@ -6,8 +6,11 @@ Only the loaded modules differ, so tests of what a command imports start a proce
 """
 
 import atexit
+import gc
+import importlib
 import json
 import os
+import pkgutil
 import runpy
 import signal
 import subprocess
@@ -79,13 +82,18 @@ def _stop(server: subprocess.Popen[str]) -> None:
 
 
 def _load() -> None:
-    """Import what the commands import, and forget the modules of orcinus itself."""
+    """Import what the commands import."""
     import peft  # noqa: F401
+    import scipy.stats  # noqa: F401
     import transformers
 
+    import orcinus
+
     _ = (transformers.AutoModelForCausalLM, transformers.AutoTokenizer)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "orcinus"]:
-        del sys.modules[name]
+    for found in pkgutil.walk_packages(orcinus.__path__, "orcinus."):
+        if found.name != "orcinus.__main__":
+            importlib.import_module(found.name)
+    gc.freeze()  # what was loaded is not walked, and so not copied, by each fork
 
 
 def _serve(questions: TextIO, answers: TextIO) -> None:

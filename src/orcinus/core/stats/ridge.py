@@ -42,7 +42,7 @@ def ridge(rows: ArrayLike, targets: ArrayLike, *, penalty: float) -> F64:
         targets: (n,), or (n, m) for m targets at once.
         penalty: Above 0.
 
-    >>> ridge([[1, 0], [0, 1], [1, 1]], [1, 2, 3], penalty=1).tolist()
+    >>> ridge([[1, 0], [0, 1], [1, 1]], [1, 2, 3], penalty=1).round(6).tolist()
     [0.875, 1.375]
     """
     x, y = np.asarray(rows, float), np.asarray(targets, float)
