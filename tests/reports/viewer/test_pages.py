@@ -269,9 +269,10 @@ def test_a_question_shows_every_arms_answer_and_leads_to_the_next(
     text = html.unescape(page(urllib.parse.urljoin(address, html.unescape(first))))
     (evaluated,) = finished_steps(workspace / "runs" / "small", "evaluate")
     asked = urllib.parse.parse_qs(urllib.parse.urlsplit(html.unescape(first)).query)
-    arms = latest_scores(workspace / "runs" / "small").arms
-    assert len(arms) == 5
-    for arm, name in ((arm, ARMS[arm]) for arm in arms):
+    scores = latest_scores(workspace / "runs" / "small")
+    assert scores is not None
+    assert len(scores.arms) == 5
+    for arm, name in ((arm, ARMS[arm]) for arm in scores.arms):
         [judged] = [
             item
             for item in tables.read_judged(evaluated / f"attempts-{arm}.parquet")
