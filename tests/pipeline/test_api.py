@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.conftest import write_recipe
 
 import orcinus
 from orcinus.pipeline.demo import teacher
+from orcinus.pipeline.event_loop import cancel_running
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 
 ROOMS = {path.name for path in Path(orcinus.__file__).parent.iterdir() if path.is_dir()}
@@ -189,3 +191,25 @@ def test_progress_is_silent_unless_asked_for(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("probe: 4 to do\nprobe: 4 of 4")
+
+
+def test_a_run_that_is_stopped_does_not_wait_for_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end = tmp_path / "may-end"
+    (tmp_path / "slow_to_load.py").write_text(
+        "import pathlib, time\n"
+        f"while not pathlib.Path({str(may_end)!r}).exists():\n    time.sleep(0.02)\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("orcinus.pipeline.run.LIBRARIES", ("slow_to_load",))
+    recipe = write_recipe(tmp_path / "r.yaml")
+    threading.Timer(2.0, cancel_running).start()
+    stopper = threading.Timer(60.0, may_end.touch)  # only if the stop is waited for
+    stopper.start()
+    with pytest.raises(KeyboardInterrupt):
+        orcinus.run(recipe, runs=tmp_path / "runs")
+    assert not may_end.exists()
+    stopper.cancel()
+    may_end.touch()

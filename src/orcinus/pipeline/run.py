@@ -6,8 +6,12 @@
 """
 
 import asyncio
+import contextlib
+import importlib
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ from orcinus.models.remote.endpoint import EndpointConfig
 from orcinus.models.remote.published import with_revision
 from orcinus.models.remote.refusals import without_password
 from orcinus.models.roles import Models
+from orcinus.models.scratch import ScratchConfig
 from orcinus.pipeline.method import steps_of
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.recipe_file import dump_recipe
@@ -43,6 +48,10 @@ EXAMPLE_SECTIONS = {
     "weigh": "weigh: {boundaries: 2}",
 }
 """How a recipe asks for the steps that it need not have."""
+WITHOUT_STUDENT = ("author", "sample", "teach", "curate", "erase", "report")
+"""Verbs of the steps that ask and train no student."""
+LIBRARIES = ("orcinus.models.local.loading", "orcinus.training.trainer")
+"""Modules that import what asking and training a local student needs."""
 
 
 async def run_recipe(
@@ -119,6 +128,7 @@ async def run_recipe(
                 judging=recipe.judging if recipe.judge is not None else None,
             )
 
+        await _load_libraries(recipe, steps, run_dir)
         for note in await _check_student(recipe, base, steps, run_dir, runtime.device):
             reported.note(note)
         publish = partial(_publish, run_dir=run_dir)
@@ -194,6 +204,32 @@ def base_of(recipe_path: Path | None, base: Path | None) -> Path:
     if base is None:
         base = Path() if recipe_path is None else recipe_path.resolve().parent
     return base.expanduser().resolve()
+
+
+async def _load_libraries(recipe: Recipe, steps: Sequence[Step], run_dir: Path) -> None:
+    """Import torch and Transformers if a step will need them.
+
+    They take seconds. They are imported in a thread that nobody has to wait for, so that a signal
+    ends the run at once. Where one is missing, the step that needs it says so.
+    """
+    needing = (step for step in steps if verb_of(step.name) not in WITHOUT_STUDENT)
+    if not isinstance(recipe.student, LocalConfig | ScratchConfig) or all(
+        step.is_done(run_dir) for step in needing
+    ):
+        return
+    loaded: Future[None] = Future()
+    loaded.set_running_or_notify_cancel()  # who stops waiting does not cancel it
+
+    def load() -> None:
+        try:
+            with contextlib.suppress(ImportError):
+                for name in LIBRARIES:
+                    importlib.import_module(name)
+        finally:
+            loaded.set_result(None)
+
+    threading.Thread(target=load, name="libraries", daemon=True).start()
+    await asyncio.wrap_future(loaded)
 
 
 async def _check_student(
