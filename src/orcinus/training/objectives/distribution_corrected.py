@@ -18,8 +18,8 @@ from orcinus.training.objectives.interface import (
     LossInputs,
     LossOutput,
     Needs,
+    means_by,
     scale_to_mean_one,
-    sums_by,
     weighted,
 )
 
@@ -57,7 +57,4 @@ def _mean_of_groups(inputs: LossInputs) -> "torch.Tensor":
     logprobs_N = cast("torch.Tensor", inputs.logprobs_N)  # declared, so never None
     starts_N = inputs.evidence["teacher_group"] == 1
     starts_N = starts_N | (inputs.lesson_N != inputs.lesson_N.roll(1))
-    group_N = starts_N.long().cumsum(0)
-    sums_G = sums_by(logprobs_N, group_N)
-    sizes_G = sums_by(logprobs_N.new_ones(len(group_N)), group_N)
-    return (sums_G / sizes_G.clamp(min=1))[group_N]
+    return means_by(logprobs_N, starts_N.long().cumsum(0))

@@ -228,6 +228,13 @@ def sums_by(values: "torch.Tensor", group_N: "torch.Tensor") -> "torch.Tensor":
     return values.new_zeros(count, *values.shape[1:]).index_add(0, group_N, values)
 
 
+def means_by(values_N: "torch.Tensor", group_N: "torch.Tensor") -> "torch.Tensor":
+    """Return for each token (N,) the mean of ``values_N`` over its group, such as its lesson."""
+    sums_G = sums_by(values_N, group_N)
+    sizes_G = sums_by(values_N.new_ones(len(group_N)), group_N)
+    return (sums_G / sizes_G.clamp(min=1))[group_N]
+
+
 def scale_to_mean_one(weights_N: "torch.Tensor", row_N: "torch.Tensor") -> "torch.Tensor":
     """Return weights scaled so that their mean over each packed row is 1.
 

@@ -27,6 +27,7 @@ from orcinus.training.objectives.interface import (
     LossInputs,
     LossOutput,
     Needs,
+    means_by,
     weighted,
 )
 
@@ -64,7 +65,7 @@ def loss(
         own_high=own_high,
     )
     worth_N = torch.where(evidence["own"] > 0, owns_N, teachers_N)
-    moved_N = (evidence["reference_logprob"] - lesson_means(logprobs_N, inputs.lesson_N)).exp()
+    moved_N = (evidence["reference_logprob"] - means_by(logprobs_N, inputs.lesson_N)).exp()
     return weighted(
         inputs, inputs.weights_N * worth_N * moved_N.clamp(slowest, fastest) * logprobs_N.exp()
     )
@@ -105,13 +106,3 @@ def lesson_weights(
     is_solved, unknown = right >= came, right.isnan() | (right <= 0)
     teachers = torch.where(unknown, 1.0, torch.where(is_solved, solved, teachers))
     return teachers, torch.where(is_solved, own * own_low, owns)
-
-
-def lesson_means(values_N: "torch.Tensor", lesson_N: "torch.Tensor") -> "torch.Tensor":
-    """Return for each token (N,) the mean of ``values_N`` over the tokens of its lesson."""
-    import torch
-
-    lessons = int(lesson_N.max()) + 1
-    sums = values_N.new_zeros(lessons).index_add_(0, lesson_N, values_N)
-    counts = values_N.new_zeros(lessons).index_add_(0, lesson_N, torch.ones_like(values_N))
-    return (sums / counts)[lesson_N]
