@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-from benchmarks.chaos import ENDS_IN_S, Forks, send_output_to
+from benchmarks.forks import ENDS_IN_S, Forks, send_output_to
 from orcinus.runs import layout
 from orcinus.runs.folders import summary_of
 

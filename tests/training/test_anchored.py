@@ -20,10 +20,10 @@ from orcinus.runs.context import Silent
 from orcinus.training.anchors import bm25, write_anchors
 from orcinus.training.config import TrainConfig
 from orcinus.training.curriculum import train_curriculum
+from orcinus.training.head import Head
 from orcinus.training.job import TrainJob
 from orcinus.training.objectives import LossInputs, find_objective
 from orcinus.training.objectives.anchored import Anchors, pool, prepare, scale_of
-from orcinus.training.objectives.interface import Head
 from orcinus.training.tokens import TokenizedLessons
 
 STATES = torch.tensor([[1.0, 0], [0, 1], [0, 1]], dtype=torch.float64)

@@ -21,8 +21,9 @@ from orcinus.training import divergence
 from orcinus.training.config import OnPolicyConfig, StageConfig, TrainConfig
 from orcinus.training.curriculum import train_curriculum
 from orcinus.training.divergence import reverse_kl
+from orcinus.training.head import Head
 from orcinus.training.job import TrainJob
-from orcinus.training.objectives.interface import Head, Predictions
+from orcinus.training.objectives.interface import Predictions
 from orcinus.training.on_policy import check_vocabulary
 
 QUESTIONS = [

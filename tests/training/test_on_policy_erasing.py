@@ -18,8 +18,9 @@ from orcinus.runs.context import Silent
 from orcinus.training.config import OnPolicyConfig, StageConfig, TrainConfig
 from orcinus.training.curriculum import train_curriculum
 from orcinus.training.divergence import mixed_kl
+from orcinus.training.head import Head
 from orcinus.training.job import TrainJob
-from orcinus.training.objectives.interface import Head, Predictions
+from orcinus.training.objectives.interface import Predictions
 
 STUDENT, TEACHER = (0.7, 0.2, 0.1), (0.4, 0.5, 0.1)
 

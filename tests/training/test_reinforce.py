@@ -18,9 +18,10 @@ from orcinus.runs import tables
 from orcinus.runs.context import Silent
 from orcinus.training.config import TrainConfig
 from orcinus.training.curriculum import train_curriculum
+from orcinus.training.head import Head
 from orcinus.training.job import TrainJob
 from orcinus.training.objectives import LossInputs, find_objective
-from orcinus.training.objectives.interface import Head, Predictions
+from orcinus.training.objectives.interface import Predictions
 from orcinus.training.outcomes import advantages, length_reward, phi4_reward, repetition
 
 

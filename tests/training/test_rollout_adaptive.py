@@ -13,8 +13,8 @@ from tests.training.test_exactness import CONFIGS, lessons_of, model_of
 
 from orcinus.core.errors import ConfigError
 from orcinus.pipeline.recipe_file import load_recipe
+from orcinus.training.head import Head
 from orcinus.training.objectives import LossInputs, LossOutput, find_objective
-from orcinus.training.objectives.interface import Head
 from orcinus.training.objectives.rollout_adaptive import lesson_weights
 from orcinus.training.reference import mean_logprobs, with_reference
 

@@ -19,8 +19,9 @@ from orcinus.core.types import Lesson, Message
 from orcinus.models.local.chat_format import Chat
 from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.training.batches import PackedRows, collate
+from orcinus.training.head import Head
 from orcinus.training.objectives import LossInputs, find_objective
-from orcinus.training.objectives.interface import Head, scale_to_mean_one
+from orcinus.training.objectives.interface import scale_to_mean_one
 from orcinus.training.scratch_model import make_tokenizer
 from orcinus.training.token_numbers import token_numbers
 from orcinus.training.tokens import tokenize_lessons

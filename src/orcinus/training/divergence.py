@@ -8,8 +8,9 @@ Shapes: N response tokens, n those of a chunk, D hidden width, V vocabulary.
 
 import torch
 
+from orcinus.training.head import Head
 from orcinus.training.loss import CHUNK_LOGITS
-from orcinus.training.objectives.interface import Head, Predictions
+from orcinus.training.objectives.interface import Predictions
 
 
 def reverse_kl(student: Predictions, teacher: Predictions) -> torch.Tensor:

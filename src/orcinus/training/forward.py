@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from orcinus.training.objectives.interface import Head, LossInputs, Objective, Predictions
+from orcinus.training.head import Head
+from orcinus.training.objectives.interface import LossInputs, Objective, Predictions
 from orcinus.training.paths import use_attention
 from orcinus.training.self_check import path_of
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from orcinus.training.objectives.interface import Head, OwnHead
+from orcinus.training.head import Head, OwnHead
 
 CHUNK_LOGITS = 2**24
 """Logits held at once, at most: 64 MiB in float32."""

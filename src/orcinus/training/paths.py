@@ -22,7 +22,7 @@ import torch
 
 from orcinus.training import attention
 from orcinus.training.distributed import processes
-from orcinus.training.objectives.interface import Head, OwnHead
+from orcinus.training.head import Head, OwnHead
 
 LEAST_FILL = 0.8
 """Lessons are read together where each is at least this part of the longest: at most a fifth of the

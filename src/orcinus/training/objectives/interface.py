@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orcinus.core.errors import ConfigError, StepError
+from orcinus.training.head import Head
 
 if TYPE_CHECKING:
     import torch
@@ -36,40 +37,6 @@ REFERENCE_LOGPROB, LIKENESS = MEASURED = ("reference_logprob", "likeness")
 """Numbers of a lesson that its stage measures when it starts. ``reference_logprob``: the mean
 log-probability of its response tokens under the student as the stage finds it, in nats.
 ``likeness``: its BM25 score for the anchors; nan where hidden states tell the likeness."""
-
-
-@dataclass(frozen=True, slots=True)
-class OwnHead:
-    """A model's own code from hidden states to logits."""
-
-    logits: Callable[["torch.Tensor"], "torch.Tensor"]
-    """From hidden states (N, D) to logits (N, V); with graph."""
-    parameters: tuple["torch.Tensor", ...]
-    """The parameters that it uses."""
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The map from hidden states to logits: ``softcap(h Wᵀ)``, or the model's own code."""
-
-    weight_VD: "torch.Tensor"
-    """The vocabulary projection."""
-    softcap: float | None = None
-    """The bound that Gemma-like models put on logits with a tanh."""
-    own: OwnHead | None = None
-    """The model's own code, where the head has more to it: a bias, a scale."""
-
-    def logits(self, hidden_ND: "torch.Tensor") -> "torch.Tensor":
-        """Return the logits (N, V), in float32 or wider; with graph."""
-        import torch
-
-        dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
-        if self.own is not None:
-            return self.own.logits(hidden_ND).to(dtype)
-        logits_NV = (hidden_ND @ self.weight_VD.T).to(dtype)
-        if self.softcap is not None:
-            logits_NV = self.softcap * torch.tanh(logits_NV / self.softcap)
-        return logits_NV
 
 
 @dataclass(frozen=True, slots=True)
