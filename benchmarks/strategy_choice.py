@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import learned_choice
-from orcinus.strategies.assign import ABOVE_GUESSING, NEAR
 from orcinus.strategies.choosing import believe, best, next_wave
+from orcinus.strategies.contest import ABOVE_GUESSING, NEAR
 
 Array = NDArray[np.float64]
 CONFIRM = 8
