@@ -51,6 +51,42 @@ def test_a_run_of_a_paid_model_needs_a_budget_within_that_of_the_server(
     tools._reserve(load(recipe("f", price={"input": 0, "output": 0})))  # a server of one's own
 
 
+def test_the_models_that_write_tasks_are_paid_too_and_a_lower_budget_frees_nothing(
+    tools: Tools, tmp_path: Path
+) -> None:
+    authored = {"authored": {"by": "writer", "topics": ["tides", "tiles", "ties"]}, "name": "a"}
+    changes = {"models": {"writer": PAID | {"price": PRICE}}, "tasks": [authored]}
+    path = write_recipe(tmp_path / "a.yaml", **changes)
+    assert "(writer: m) and has no budget" in refusal(tools, path)
+    for usd in (0.8, 0.1):  # what the first start spent is not given back
+        tools._reserve(
+            load(write_recipe(path, teacher=PAID | {"price": PRICE}, budget={"usd": usd}))
+        )
+    second = write_recipe(
+        tmp_path / "b.yaml", name="b", teacher=PAID | {"price": PRICE}, budget={"usd": 0.3}
+    )
+    assert "may spend $0.30 and other runs $0.80" in refusal(tools, second)
+
+
+def test_a_recipe_is_read_once_and_runs_as_it_was_checked(tools: Tools, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path / "a.yaml", tasks=[{"path": "rows.jsonl"}], budget={"usd": 0.5})
+    rows = ({"prompt": f"What is {n} + 1?", "reference": str(n + 1)} for n in range(60))
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert asyncio.run(tools.plan(str(path)))["calls"] > 10
+    planned = path.read_bytes()
+    write_recipe(path, tasks=[{"path": "rows.jsonl"}], budget={"usd": 0.9})
+    assert "has changed since it was planned; call plan again" in refusal(tools, path)
+
+    path.write_bytes(planned)
+    asyncio.run(tools.run(str(path), until="sample"))
+    write_recipe(path, tasks=[{"path": "rows.jsonl"}], budget={"usd": 0.9})  # before it is read
+    assert tools._processes["small"].wait() == 0
+    assert (tmp_path / "runs" / "small" / "recipe.yaml").read_bytes() == planned
+    assert "unknown key" in refusal(tools, write_recipe(tmp_path / "c.yaml", bugdet={"usd": 1}))
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}/c.yaml:\d+: unknown key"):
+        tools._read(str(tmp_path / "c.yaml"))
+
+
 def load(path: Path) -> Any:
     from orcinus.pipeline.recipe_file import load_recipe
 

@@ -7,11 +7,15 @@
 
 The person who starts the server sets the most that all its runs may spend together. Every run of a
 model that costs money needs a ``budget.usd``, and the budgets add up to no more than that.
+
+A recipe's file may change at any time. So the server reads it once, checks what it read, and runs a
+copy of that. A recipe that has changed since it was planned is refused.
 """
 
 import asyncio
 import subprocess
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -25,6 +29,7 @@ from orcinus.pipeline import api
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.runs import layout
+from orcinus.runs.folders import modules_folder
 from orcinus.runs.lookup import look_up
 from orcinus.runs.status import run_status
 
@@ -54,12 +59,16 @@ class Tools:
         self._ledger = ledger or runs / layout.LEDGER
         self._budgets: dict[str, float] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._planned: dict[Path, bytes] = {}
+        self._copies = tempfile.TemporaryDirectory(prefix="orcinus-mcp-")
 
     async def plan(self, recipe: str) -> dict[str, Any]:
         """Show what a recipe (the path of a YAML file) would do and cost. Spends nothing."""
+        _, copy = self._read(recipe)
         planned = await asyncio.to_thread(
-            api.plan, recipe, runs=self._runs, ledger=self._ledger, progress=False
+            api.plan, copy, runs=self._runs, ledger=self._ledger, progress=False
         )
+        self._planned[Path(recipe).resolve()] = copy.read_bytes()
         return _as_json(planned) | {
             "calls": planned.calls,
             "usd_low": planned.usd_low,
@@ -71,12 +80,14 @@ class Tools:
 
         until is the last step to run; by default all are. What was paid for is never paid again.
         """
-        content = load_recipe(Path(recipe))
+        content, copy = self._read(recipe)
         before = self._processes.get(content.name)
         if before is not None and before.poll() is None:
             raise ConfigError(f"{content.name} is running; ask status how far it is")
+        if self._planned.get(Path(recipe).resolve(), copy.read_bytes()) != copy.read_bytes():
+            raise ConfigError(f"{recipe} has changed since it was planned; call plan again")
         self._reserve(content)
-        command = [sys.executable, "-m", "orcinus", "run", recipe, "--runs", str(self._runs)]
+        command = [sys.executable, "-m", "orcinus", "run", str(copy), "--runs", str(self._runs)]
         command += ["--ledger", str(self._ledger)]
         # Standard input and output carry the protocol, so the run gets neither.
         self._processes[content.name] = subprocess.Popen(
@@ -103,8 +114,28 @@ class Tools:
         folder = api.load_run(run, runs=self._runs).folder
         return _as_json(await asyncio.to_thread(look_up, folder, id))
 
+    def _read(self, recipe: str) -> tuple[Recipe, Path]:
+        """Read a recipe once; return it and a copy of exactly that, in a folder of this server.
+
+        The copy's relative paths start where those of the original do.
+
+        Raises:
+            ConfigError: It cannot be read, or is no recipe.
+        """
+        path = Path(recipe)
+        if not path.is_file():
+            load_recipe(path)  # says what is wrong
+        folder = Path(tempfile.mkdtemp(dir=self._copies.name))
+        copy = folder / path.name
+        copy.write_bytes(path.read_bytes())
+        (folder / layout.ORIGIN).write_text(str(modules_folder(path.resolve())), encoding="utf-8")
+        try:
+            return load_recipe(copy), copy
+        except ConfigError as error:
+            raise ConfigError(str(error).replace(str(copy), recipe)) from error
+
     def _reserve(self, recipe: Recipe) -> None:
-        """Count the budget of a run that can cost money.
+        """Count the budget of a run that can cost money, or the highest that the run ever had.
 
         Raises:
             ConfigError: It has no budget in dollars, or more than is left.
@@ -112,19 +143,21 @@ class Tools:
         paid = ", ".join(_paid_models(recipe))
         if not paid:
             return
-        if recipe.budget.usd is None:
+        cap = recipe.budget.usd
+        if cap is None:
             raise ConfigError(
                 f"{recipe.name} asks models that may cost money ({paid}) and has no budget; set "
                 "budget.usd in the recipe"
             )
+        cap = max(cap, self._budgets.get(recipe.name, 0.0))
         others = sum(usd for name, usd in self._budgets.items() if name != recipe.name)
-        if others + recipe.budget.usd > self._budget_usd:
+        if others + cap > self._budget_usd:
             raise ConfigError(
-                f"{recipe.name} may spend ${recipe.budget.usd:,.2f} and other runs ${others:,.2f}, "
+                f"{recipe.name} may spend ${cap:,.2f} and other runs ${others:,.2f}, "
                 f"more than the ${self._budget_usd:,.2f} that this server was started with; a "
                 "person can restart it with a higher --budget-usd"
             )
-        self._budgets[recipe.name] = recipe.budget.usd
+        self._budgets[recipe.name] = cap
 
     def close(self) -> None:
         """Stop the runs that still go on; each keeps what has arrived and can be resumed."""
@@ -137,6 +170,7 @@ class Tools:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self._copies.cleanup()
 
 
 def serve(tools: Tools) -> None:
@@ -174,8 +208,8 @@ def _telling_errors(tool: Tool, error_of_sdk: type[Exception]) -> Tool:
 
 def _paid_models(recipe: Recipe) -> Iterator[str]:
     """Yield the role and name of each model that costs money, or whose price is not known."""
-    for role in ("student", "teacher", "assistant", "judge"):
-        config = getattr(recipe, role)
+    for role in ("student", *recipe.paid_roles):
+        config = recipe.model_of(role)
         if isinstance(config, EndpointConfig) and config.known_price() != Price():
             yield f"{role}: {config.model}"
 

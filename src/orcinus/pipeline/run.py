@@ -200,9 +200,12 @@ def _models_in(value: Any) -> Iterator[str]:
 
 
 def base_of(recipe_path: Path | None, base: Path | None) -> Path:
-    """Return the folder where a recipe's relative paths start, as an absolute path."""
+    """Return the folder where a recipe's relative paths start, as an absolute path.
+
+    For the copy in a run's folder, it is the folder of the original.
+    """
     if base is None:
-        base = Path() if recipe_path is None else recipe_path.resolve().parent
+        base = Path() if recipe_path is None else modules_folder(recipe_path.resolve())
     return base.expanduser().resolve()
 
 
