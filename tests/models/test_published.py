@@ -11,6 +11,7 @@ from orcinus.core.errors import ConfigError
 from orcinus.core.requests import chat_request
 from orcinus.core.types import Message, Request, Sampling
 from orcinus.models.function import FunctionConfig
+from orcinus.models.local import config
 from orcinus.models.local.config import folder_identity
 from orcinus.models.local.trained import trained_system, write_trained
 from orcinus.models.remote.endpoint import EndpointConfig
@@ -87,6 +88,18 @@ def test_a_student_s_folder_carries_its_message_and_keeps_its_identity(tmp_path:
     (tmp_path / "orcinus.json").write_text('{"system"', encoding="utf-8")
     with pytest.raises(ConfigError, match=r"orcinus\.json: is damaged"):
         trained_system(tmp_path)
+
+
+def test_weights_are_hashed_once_and_again_when_they_change(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    config._digest_file.cache_clear()
+    first = [folder_identity(tmp_path) for _ in range(9)]
+    assert config._digest_file.cache_info().misses == 2
+    (tmp_path / "model.safetensors").write_bytes(b"two")
+    assert folder_identity(tmp_path) not in first
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    assert {folder_identity(tmp_path)} == set(first)
 
 
 class Notes(Silent):

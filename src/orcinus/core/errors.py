@@ -13,7 +13,11 @@
 The command line shows any of these as one line and exits with code 2.
 """
 
-from typing import Literal
+import json
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
+from typing import Any, Literal
+from urllib.parse import unquote
 
 ErrorClass = Literal[
     "connection",
@@ -45,6 +49,21 @@ def one_line(text: str, longest: int = 2000) -> str:
     )
 
 
+def install_command(extra: str) -> str:
+    """Return the command that adds an extra to this installation, from any folder.
+
+    A clone is named by its path: the package index has another package of the name ``orcinus``.
+    """
+    origin: dict[str, Any] = {}
+    with suppress(PackageNotFoundError):
+        origin = json.loads(distribution("orcinus").read_text("direct_url.json") or "{}")
+    folder = unquote(origin.get("url", "")).removeprefix("file://")
+    if "dir_info" not in origin or not folder:
+        return f"pip install 'orcinus[{extra}]'"
+    edit = "-e " if origin["dir_info"].get("editable") else ""
+    return f"pip install {edit}'{folder}[{extra}]'"
+
+
 class OrcinusError(Exception):
     """Base of all errors that a user can fix."""
 
@@ -61,7 +80,7 @@ class MissingExtraError(OrcinusError, ImportError):
     """A feature needs an extra that is not installed."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs more packages: pip install 'orcinus[{extra}]'")
+        super().__init__(f"{feature} needs more packages: {install_command(extra)}")
 
 
 class BudgetError(OrcinusError):

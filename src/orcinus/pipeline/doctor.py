@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from orcinus.core.errors import CompleterError, ConfigError, OrcinusError
+from orcinus.core.errors import CompleterError, ConfigError, OrcinusError, install_command
 from orcinus.core.requests import chat_request
 from orcinus.core.secrets import shown_name
 from orcinus.core.types import Message, Sampling
@@ -134,7 +134,7 @@ def _packages() -> list[Finding]:
     for extra, packages in _EXTRAS.items():
         missing = [name for name in packages if find_spec(name) is None]
         if missing:
-            detail = f"without {', '.join(missing)}: pip install 'orcinus[{extra}]'"
+            detail = f"without {', '.join(missing)}: {install_command(extra)}"
             findings.append(Finding(what=f"extra {extra}", state="missing", detail=detail))
         else:
             findings.append(Finding(what=f"extra {extra}", state="ok", detail=_versions(packages)))
@@ -192,7 +192,7 @@ async def _training(config: TrainConfig, student: LocalConfig) -> Finding:
     """Check that the student's loss in training is its own."""
     what = f"training {student.path}"
     if find_spec("torch") is None or find_spec("transformers") is None:
-        return Finding(what=what, state="missing", detail="pip install 'orcinus[train]'")
+        return Finding(what=what, state="missing", detail=install_command("train"))
     from orcinus.training.check import check_training
 
     try:

@@ -19,6 +19,7 @@ from tests.conftest import table_rows, text_of, write_recipe
 from tests.pipeline.test_run import orcinus
 from tests.reports.viewer.hostile import SCRIPT
 
+from orcinus.core.errors import install_command
 from orcinus.core.results import ARMS
 from orcinus.evaluation.scores import latest_scores
 from orcinus.reports.viewer.attempt_columns import sources_of
@@ -403,7 +404,7 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "pip install 'orcinus[view]'" in done.stderr
+    assert install_command("view") in done.stderr
 
 
 def test_a_run_that_is_not_there_is_one_line(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Settings and identity of a Hugging Face model on this machine, without importing torch."""
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -102,6 +103,16 @@ def folder_identity(folder: Path) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted({path for pattern in _HASHED_FILES for path in folder.glob(pattern)}):
         digest.update(path.name.encode() + b"\0")
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "blake2b").digest())
+        facts = path.stat()
+        digest.update(_digest_file(path, facts.st_ino, facts.st_size, facts.st_mtime_ns))
     return f"folder:{digest.hexdigest()}"
+
+
+@lru_cache(maxsize=1024)
+def _digest_file(path: Path, inode: int, size: int, changed_ns: int) -> bytes:
+    """Return the hash of a file, read once for as long as nothing tells that it changed.
+
+    A plan asks for the student's identity a dozen times, and weights are gigabytes.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
