@@ -216,7 +216,7 @@ def test_history_of_alpaca_rows_comes_before_the_question(tmp_path: Path) -> Non
             [("user", "Hi?"), ("user", "Hello?")],
             "by user, user; user and assistant must take turns",
         ),
-        ([("tool", "{}")], "a turn of the conversation is by 'tool'"),
+        ([("tool", "{}")], "no column `tools` says which there are"),
         ([("system", "Hi.")], "by nobody"),
     ],
 )

@@ -14,7 +14,9 @@ from typing import Any, Literal
 
 from orcinus.core.records import quick_init
 
-Role = Literal["system", "developer", "user", "assistant"]
+Role = Literal["system", "developer", "user", "assistant", "tools", "tool"]
+"""Who speaks. ``tools`` says what may be called and ``tool`` what a call gave: see
+``core/tool_calls.py``."""
 Finish = Literal["stop", "length", "refusal", "error"]
 Confidence = Literal["explicit", "only candidate", "guessed"]
 """How an answer was found: announced; the only one that the text holds; or picked among several."""

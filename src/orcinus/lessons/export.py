@@ -13,6 +13,9 @@ axolotl         lessons.jsonl (messages) and a dataset section for its YAML
 llama-factory   lessons.jsonl (sharegpt, the system message in its own column), dataset_info.json
 dataset         a Hugging Face dataset: Parquet with provenance in every row, and a card with the
                 licences and a warning about the teacher's terms
+
+Where the assistant calls tools, rows have a column ``tools``. ``alpaca`` has no place for them, and
+in ``dataset`` calls and results are texts, which every trainer reads.
 """
 
 from collections import Counter
@@ -26,12 +29,27 @@ import yaml
 from orcinus.core.errors import ConfigError
 from orcinus.core.files import write_atomically
 from orcinus.core.printing import markdown_text
-from orcinus.core.types import Lesson
+from orcinus.core.tool_calls import (
+    as_json,
+    as_plain_text,
+    as_turns,
+    definitions_in,
+    has_tools,
+    split_calls,
+)
+from orcinus.core.types import Lesson, Message, Messages
 from orcinus.runs import tables
 
 Layout = Literal["messages", "sharegpt", "alpaca", "trl"]
 Folder = Literal["axolotl", "llama-factory", "dataset"]
-_SHAREGPT_ROLES = {"system": "system", "developer": "system", "user": "human", "assistant": "gpt"}
+_SHAREGPT_ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "human",
+    "assistant": "gpt",
+    "tool": "observation",
+}
+_TOOL_TAGS = {"observation_tag": "observation", "function_tag": "function_call"}
 
 
 def _answer(lesson: Lesson) -> str:
@@ -42,20 +60,42 @@ def _answer(lesson: Lesson) -> str:
     )
 
 
-def _prompt(lesson: Lesson) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in lesson.messages]
+def _conversation(lesson: Lesson) -> Messages:
+    return (*lesson.messages, Message(role="assistant", content=_answer(lesson)))
 
 
 def _messages(lesson: Lesson) -> dict[str, Any]:
-    return {"messages": [*_prompt(lesson), {"role": "assistant", "content": _answer(lesson)}]}
+    conversation = _conversation(lesson)
+    return _with_tools(
+        {"messages": as_turns(conversation, arguments_as_text=True)}, definitions_in(conversation)
+    )
+
+
+def _with_tools(row: dict[str, Any], tools: Any) -> dict[str, Any]:
+    return {**row, "tools": tools} if tools else row
 
 
 def _sharegpt(lesson: Lesson) -> dict[str, Any]:
-    turns = [{"from": _SHAREGPT_ROLES[m.role], "value": m.content} for m in lesson.messages]
-    return {"conversations": [*turns, {"from": "gpt", "value": _answer(lesson)}]}
+    conversation = _conversation(lesson)
+    turns = [_sharegpt_turn(m, has_tools(conversation)) for m in conversation if m.role != "tools"]
+    tools = [tool["function"] for tool in definitions_in(conversation)]
+    return _with_tools({"conversations": turns}, as_json(tools) if tools else None)
+
+
+def _sharegpt_turn(message: Message, tools: bool) -> dict[str, str]:
+    """Return a turn; calls without words are a turn of ``function_call``, as LLaMA-Factory has."""
+    words, calls = split_calls(message.content) if tools else (message.content, [])
+    if message.role == "assistant" and calls and not words:
+        return {"from": "function_call", "value": as_json(calls if len(calls) > 1 else calls[0])}
+    return {"from": _SHAREGPT_ROLES[message.role], "value": message.content}
 
 
 def _alpaca(lesson: Lesson) -> dict[str, Any]:
+    if has_tools(lesson.messages):
+        raise ConfigError(
+            "the layout alpaca has no place for tools, which some lessons call; "
+            "take messages, sharegpt or trl"
+        )
     system = "\n".join(m.content for m in lesson.messages if m.role in ("system", "developer"))
     turns = [m for m in lesson.messages if m.role in ("user", "assistant")]
     history = [[turns[i].content, turns[i + 1].content] for i in range(0, len(turns) - 1, 2)]
@@ -69,10 +109,11 @@ def _alpaca(lesson: Lesson) -> dict[str, Any]:
 
 
 def _trl(lesson: Lesson) -> dict[str, Any]:
-    return {
-        "prompt": _prompt(lesson),
-        "completion": [{"role": "assistant", "content": _answer(lesson)}],
-    }
+    conversation = _conversation(lesson)
+    turns = as_turns(conversation, arguments_as_text=False)
+    return _with_tools(
+        {"prompt": turns[:-1], "completion": turns[-1:]}, definitions_in(conversation)
+    )
 
 
 LAYOUTS: Mapping[str, Callable[[Lesson], dict[str, Any]]] = {
@@ -144,10 +185,15 @@ def _to_axolotl(lessons: Path, out: Path, name: str) -> int:
 
 
 def _to_llama_factory(lessons: Path, out: Path, name: str) -> int:
+    with_tools: set[str] = set()
+
     def row(lesson: Lesson) -> dict[str, Any]:
-        turns = _sharegpt(lesson)["conversations"]
+        exported = _sharegpt(lesson)
+        turns = exported["conversations"]
+        with_tools.update(exported.keys() & {"tools"})
         system = "\n".join(turn["value"] for turn in turns if turn["from"] == "system")
         return {
+            **exported,
             "conversations": [turn for turn in turns if turn["from"] != "system"],
             "system": system,
         }
@@ -157,12 +203,17 @@ def _to_llama_factory(lessons: Path, out: Path, name: str) -> int:
         name: {
             "file_name": "lessons.jsonl",
             "formatting": "sharegpt",
-            "columns": {"messages": "conversations", "system": "system"},
+            "columns": {
+                "messages": "conversations",
+                "system": "system",
+                **{name: name for name in with_tools},
+            },
             "tags": {
                 "role_tag": "from",
                 "content_tag": "value",
                 "user_tag": "human",
                 "assistant_tag": "gpt",
+                **(_TOOL_TAGS if with_tools else {}),
             },
         }
     }
@@ -181,7 +232,10 @@ def _to_dataset(lessons: Path, out: Path, name: str) -> int:
             strategies[lesson.strategy] += 1
             writer.write(
                 {
-                    **_messages(lesson),
+                    "messages": [
+                        {"role": message.role, "content": message.content}
+                        for message in as_plain_text(_conversation(lesson))
+                    ],
                     "id": lesson.id,
                     "task": lesson.task,
                     "example_id": lesson.example_id,

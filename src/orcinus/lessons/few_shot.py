@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from orcinus.core.config import Config
 from orcinus.core.draw import draw
 from orcinus.core.fingerprint import fingerprint, stable_fraction
+from orcinus.core.tool_calls import has_tools
 from orcinus.core.types import Lesson, Message
 
 POOL = 16
@@ -47,8 +48,10 @@ class FewShotPool:
         """Add ``lesson`` to the pool, and make a few-shot lesson of it.
 
         Returns:
-            None when the lesson is not drawn, or the pool of its task is still too small.
+            None when the lesson is not drawn or has tools, or the pool of its task is too small.
         """
+        if has_tools(lesson.messages):
+            return None  # its question may be a result, which nothing before it explains
         pool = self._pools.setdefault(lesson.task, [])
         others = [other for other in pool if other.example_id != lesson.example_id]
         if len(pool) < POOL:

@@ -8,6 +8,7 @@ from pathlib import Path
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.requests import ANY_STRATEGY
 from orcinus.core.sampling import SamplingConfig
+from orcinus.core.tool_calls import SPEAKER, tool_messages
 from orcinus.core.types import Example, Message, Messages, Request, Strategy
 from orcinus.runs.assigned import Assigned
 from orcinus.strategies.library import built_in, by_name, messages_of, orca_messages
@@ -104,11 +105,17 @@ def ask(example: Example, strategy: Strategy, *, seed: int = 0) -> Messages:
 def conversation(
     system: str, example: Example, demonstrations: tuple[tuple[str, str], ...] = ()
 ) -> Messages:
-    """Return a system message (none when empty), demonstrations, earlier turns, the question."""
+    """Return the messages that ask a question.
+
+    The system message (none when empty), what may be called, demonstrations, earlier turns, the
+    question or the result of a call.
+    """
     turns = [Message(role="system", content=system)] if system else []
+    turns += tool_messages(example)
     for prompt, answer in demonstrations:
         turns += [Message(role="user", content=prompt), Message(role="assistant", content=answer)]
-    return (*turns, *example.history, Message(role="user", content=example.prompt))
+    speaker = example.meta.get(SPEAKER, "user")
+    return (*turns, *example.history, Message(role=speaker, content=example.prompt))
 
 
 def requests_for(

@@ -3,6 +3,7 @@
 Special tokens inside a message are text, never control: such a message is tokenized separately.
 """
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,6 +13,15 @@ from typing import Any
 from jinja2 import TemplateError
 
 from orcinus.core.errors import ConfigError
+from orcinus.core.tool_calls import (
+    as_json,
+    as_plain_text,
+    as_turns,
+    definitions_in,
+    has_tools,
+    split_calls,
+    with_calls,
+)
 from orcinus.core.types import Message, Messages, Role
 
 CHATML = (
@@ -39,6 +49,25 @@ _TEMPLATE_FAULTS = (
 _MARK = "\ue000{}\ue001"
 """Stands for a message's text while the template is rendered. Its characters come from the private
 use area, which no text uses."""
+_SPECIAL_MARK = "\ue000t{}\ue001"
+"""Stands for a special token inside the JSON of a tool, so that it stays a text."""
+_TOOL_PROBE: Messages = (
+    Message(role="system", content="careful"),
+    Message(role="tools", content='[{"name": "add", "description": "Sum.", "parameters": {}}]'),
+    Message(role="user", content="question"),
+    Message(
+        role="assistant",
+        content=with_calls(
+            "words", [{"name": name, "arguments": {"of": f"{name}!"}} for name in ("one", "two")]
+        ),
+    ),
+    Message(role="tool", content='result "1"'),
+    Message(role="tool", content='result "2"'),
+    Message(role="assistant", content="answer"),
+)
+"""A conversation with all that tools bring: words beside calls, two calls at once, two results."""
+_PROBED = ("careful", "Sum.", "question", "words", "one!", "two!", 'result "1"', 'result "2"')
+"""What a template must write of it, the results as they are and not as JSON."""
 
 
 class Chat:
@@ -66,7 +95,9 @@ class Chat:
             str(token) for token in added if token.special
         }
         self._taken: dict[tuple[Role, ...], bool] = {}
+        self._literals = tuple(sorted(self._special, key=len, reverse=True))
         self._check_template()
+        self._shows_tools = self._check_tools()
 
     @property
     def template(self) -> str:
@@ -117,7 +148,7 @@ class Chat:
             ConfigError: The template refuses the conversation, or leaves out a message.
         """
         messages = self.fit(messages)
-        return self._tokens(self._render_all(messages, generation=True), messages)
+        return self._tokens(self._render_all(messages, generation=True), _words_of(messages))
 
     def partial_prompt(self, messages: Messages, partial: str) -> tuple[list[int], int]:
         """Return the prompt followed by a partial reply, and the number of the reply's tokens."""
@@ -181,10 +212,12 @@ class Chat:
         end, thought = _mark(len(messages)), _mark(len(messages) + 1)
         thinking = f"<think>\n{thought}\n</think>\n\n" if reasoning is not None else ""
         prompt_text = self._render_all(messages, generation=True)
-        whole = self._render(
-            messages,
-            answer={"role": "assistant"} | ({"reasoning_content": thought} if thinking else {}),
-        )
+        with_reasoning = {"reasoning_content": thought} if thinking else {}
+        answer = {"role": "assistant"} | with_reasoning
+        whole = self._render(messages, answer=answer)
+        words, body = completion, end
+        if has_tools(messages):
+            words, body = self._render_calls(messages, completion, answer, whole)
         if thinking and thought not in whole:
             # The template has no place for reasoning: write it before the answer, in think tags.
             whole = whole.replace(end, thinking + end)
@@ -199,14 +232,36 @@ class Chat:
         written = whole[len(prompt_text) :]
         tail = written.partition(end)[2]
         written = written[: len(written) - len(tail)] + self._end_of_turn(tail)
+        written = written.replace(end, body)
         texts = (
-            *messages,
+            *_words_of(messages),
             *(
                 Message(role="assistant", content=text)
-                for text in (completion, (reasoning or "").strip("\n"))
+                for text in (words, (reasoning or "").strip("\n"))
             ),
         )
         return prompt_text, written, texts
+
+    def _render_calls(
+        self, messages: Messages, completion: str, answer: dict[str, Any], whole: str
+    ) -> tuple[str, str]:
+        """Return the words of an answer, and the whole of it with a mark in place of its words.
+
+        Args:
+            messages: The prompt.
+            completion: The answer.
+            answer: Its fields, without content and calls.
+            whole: The conversation with an answer that calls nothing.
+        """
+        words, calls = split_calls(completion)
+        end = _mark(len(messages))
+        before, _, after = whole.partition(end)
+        marked = Message(role="assistant", content=self._mark_words(completion, end))
+        turn = as_turns((*messages, marked), arguments_as_text=False)[-1]
+        calling = self._render(messages, answer={**answer, **turn})
+        if not calls or not (calling.startswith(before) and calling.endswith(after)):
+            return completion, end  # the template drops something: learn the calls as a text
+        return words, calling[len(before) : len(calling) - len(after)]
 
     def _end_of_turn(self, tail: str) -> str:
         """Return ``tail`` up to its first control token, or the tokenizer's end of sequence."""
@@ -242,7 +297,12 @@ class Chat:
 
         Some have no system turn (Gemma, Mistral), and some refuse two turns of one role. A system
         message then precedes the question after it, and neighbours of one role become one turn.
+        Where a template does not show all that tools bring, calls and results become texts.
         """
+        if has_tools(messages):
+            if self._shows_tools:
+                return messages
+            messages = as_plain_text(messages)
         if self._takes(tuple(message.role for message in messages)):
             return messages
         head: Messages = ()
@@ -268,6 +328,47 @@ class Chat:
                 self._taken[roles] = False
         return self._taken[roles]
 
+    def _check_tools(self) -> bool:
+        """Return whether the template shows definitions, several calls beside words, and results.
+
+        All of these, so that a student never meets calls in two forms.
+        """
+        try:
+            turns = as_turns(_TOOL_PROBE, arguments_as_text=False)
+            text = self._apply(turns, definitions_in(_TOOL_PROBE))
+        except ConfigError:
+            return False
+        return all(part in text for part in _PROBED)
+
+    def _mark_all(self, messages: Messages) -> Messages:
+        """Return the conversation with a mark in place of all words."""
+        if not has_tools(messages):
+            return tuple(replace(message, content=_mark(i)) for i, message in enumerate(messages))
+        return tuple(
+            replace(
+                message,
+                content=self._guard(message.content)
+                if message.role == "tools"
+                else self._mark_words(message.content, _mark(i))
+                if message.role == "assistant"
+                else _mark(i),
+            )
+            for i, message in enumerate(messages)
+        )
+
+    def _mark_words(self, content: str, mark: str) -> str:
+        """Return a turn of the assistant with ``mark`` in place of its words; its calls stay."""
+        words, calls = split_calls(content)
+        guarded = [json.loads(self._guard(as_json(call))) for call in calls]
+        return with_calls(mark if words or not calls else "", guarded)
+
+    def _guard(self, text: str) -> str:
+        """Return a JSON text with marks in place of special tokens, which are only texts in it."""
+        for number, token in enumerate(self._literals):
+            if token in text:
+                text = text.replace(token, _SPECIAL_MARK.format(number))
+        return text
+
     def _writes_the_date(self) -> bool:
         if "strftime_now" not in self.template:
             return False
@@ -287,20 +388,34 @@ class Chat:
         Args:
             messages: The conversation.
             generation: End with what comes before an answer.
-            answer: Fields of an answer to end with.
+            answer: Fields of an answer to end with; without a content it has a mark.
 
         Raises:
             ConfigError: The template fails, or refuses the conversation.
         """
-        turns: list[dict[str, Any]] = [
-            {"role": message.role, "content": _mark(i)} for i, message in enumerate(messages)
-        ]
+        tools = definitions_in(marked := self._mark_all(messages)) or None
+        turns = as_turns(marked, arguments_as_text=False)
         if answer is not None:
-            turns.append({**answer, "content": _mark(len(messages))})
+            turns.append({"content": _mark(len(messages)), **answer})
+        return self._apply(turns, tools, generation=generation)
+
+    def _apply(
+        self,
+        turns: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None,
+        *,
+        generation: bool = False,
+    ) -> str:
+        """Apply the template.
+
+        Raises:
+            ConfigError: It fails, or refuses the conversation.
+        """
         try:
             return str(
                 self.tokenizer.apply_chat_template(
                     turns,
+                    tools=tools,
                     tokenize=False,
                     add_generation_prompt=generation,
                     chat_template=self._template,
@@ -320,8 +435,9 @@ class Chat:
             ConfigError: The template fails, or a message is not in the text.
         """
         text = self._render(messages, **options)
-        for number, message in enumerate(messages):
-            if _mark(number) not in text:
+        tools = has_tools(messages)  # among them are turns without words
+        for number, message in enumerate(_words_of(messages)):
+            if _mark(number) not in text and (message.content or not tools):
                 raise ConfigError(
                     f"the tokenizer's chat template leaves out message {number + 1} of "
                     f"{len(messages)} ({message.role}); it must write each message.content"
@@ -337,14 +453,17 @@ class Chat:
 
     def _pieces(self, rendered: str, texts: Sequence[Message]) -> Iterator[tuple[str, bool]]:
         """Yield the parts to tokenize by themselves; True for one without control tokens."""
-        if not any(token in message.content for message in texts for token in self._special):
+        literal = any(token in message.content for message in texts for token in self._special)
+        if not literal and _SPECIAL_MARK[:2] not in rendered:
             for i, message in enumerate(texts):
                 rendered = rendered.replace(_mark(i), message.content)
             yield rendered, False
             return
         for piece in rendered.split("\ue000"):
             number, closed, rest = piece.partition("\ue001")
-            if closed:
+            if closed and number.startswith("t"):
+                yield self._literals[int(number[1:])], True
+            elif closed:
                 yield texts[int(number)].content, True
             yield (rest if closed else piece), False
 
@@ -353,6 +472,20 @@ class Chat:
             return []
         encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=literal)
         return list(encoded["input_ids"])
+
+
+def _words_of(messages: Messages) -> Messages:
+    """Return the conversation without what marks do not stand for: calls and definitions."""
+    if not has_tools(messages):
+        return messages
+    return tuple(
+        replace(message, content="")
+        if message.role == "tools"
+        else replace(message, content=split_calls(message.content)[0])
+        if message.role == "assistant"
+        else message
+        for message in messages
+    )
 
 
 def _begins_with_bos(tokenizer: Any) -> bool:

@@ -35,6 +35,7 @@ from orcinus.core.errors import CompleterError
 from orcinus.core.fingerprint import fingerprint
 from orcinus.core.requests import as_sent, chat_request
 from orcinus.core.secrets import looks_like_key, remember, remember_header, remember_url
+from orcinus.core.tool_calls import as_turns, definitions_in, has_tools
 from orcinus.core.types import (
     Completion,
     Message,
@@ -201,9 +202,12 @@ class EndpointConfig(Config):
         return self.price or price_list().get(self.model)
 
 
-def _as_turns(messages: Messages, system_role: str) -> list[dict[str, str]]:
+def _as_turns(messages: Messages, system_role: str) -> list[dict[str, Any]]:
     """Return a conversation as it is sent; turns of the user that follow each other are one."""
-    turns: list[dict[str, str]] = []
+    turns: list[dict[str, Any]] = []
+    if has_tools(messages):
+        turns = as_turns(messages, arguments_as_text=True)
+        return [{**t, "role": system_role} if t["role"] == "system" else t for t in turns]
     for message in messages:
         role = system_role if message.role == "system" else message.role
         if system_role == role == "user" and turns and turns[-1]["role"] == "user":
@@ -441,6 +445,8 @@ class Endpoint:
             "messages": _as_turns(messages, self.config.system_role),
             self.config.max_tokens_field: sampling.max_tokens,
         }
+        if tools := definitions_in(messages):
+            body["tools"] = tools
         if sampling.sends_temperature:
             body["temperature"] = sampling.temperature
         if sampling.top_p != 1.0:

@@ -18,6 +18,7 @@ import orjson
 
 from orcinus.core.errors import CompleterError
 from orcinus.core.token_bytes import reply_bytes
+from orcinus.core.tool_calls import read_calls, with_calls
 from orcinus.core.types import Completion, Finish, Usage
 from orcinus.models.remote.refusals import parse_error, refusal
 from orcinus.models.remote.thinking import split_thinking
@@ -62,7 +63,7 @@ _STATUS_OF_CODE: tuple[tuple[str, int], ...] = (
 """HTTP status for a word in an error's code or type; the first that occurs counts."""
 _REASONING_KEYS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 """Fields of a message that hold its reasoning; the first that has any counts."""
-_MORE_IN_A_MESSAGE = (*_REASONING_KEYS, "refusal")
+_MORE_IN_A_MESSAGE = (*_REASONING_KEYS, "refusal", "tool_calls")
 """Fields of a message that change what its text means, unless they are empty."""
 MOST_TOKENS = 10**9
 """Tokens. A larger count in a reply is not a count of tokens."""
@@ -312,6 +313,8 @@ def _parse_choice(
     parts = [part for part in (separate, thought, tagged) if part]
     reasoning = "\n\n".join(parts) if parts else tagged
     finish, unknown = _parse_finish(choice, usage, max_tokens)
+    if calls := message.get("tool_calls"):
+        text = with_calls(text, read_calls(calls))
     refused = text_in(message.get("refusal"))
     if refused:
         text, finish = text or refused, "refusal"

@@ -5,11 +5,13 @@ sampling_of({"max_tokens": -5}, context=512) ──► HttpError 400, param "max
 
 import math
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
-from orcinus.core.types import Message, Messages, Role, Sampling
+from orcinus.core.types import Message, Messages, Sampling
 from orcinus.models.server.http import HttpError
 
+_ROLES = ("system", "developer", "user", "assistant")
+"""Who may speak in a request. The server knows no tools."""
 DEFAULT_MAX_TOKENS = 1024
 """Limit on written tokens for a client that sets none."""
 MOST_STOPS = 16
@@ -73,8 +75,8 @@ def _message(item: Any, where: str) -> Message:
         raise _wrong(where, "must be an object with role and content")
     role: Any = item.get("role")
     content = item.get("content")
-    if role not in get_args(Role):
-        raise _wrong(f"{where}.role", f"must be one of {', '.join(get_args(Role))}")
+    if role not in _ROLES:
+        raise _wrong(f"{where}.role", f"must be one of {', '.join(_ROLES)}")
     if isinstance(content, list):
         parts = [part.get("text") if isinstance(part, dict) else None for part in content]
         if not all(isinstance(part, str) for part in parts):

@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from orcinus.core.tool_calls import DEFINITIONS, SPEAKER
 from orcinus.tasks.files.rows import kind_of
+from orcinus.tasks.files.tool_turns import read_turns, speaks_of_tools
 
 Columns = Mapping[str, str | tuple[str, ...]]
 Layout = Literal[
@@ -216,7 +218,7 @@ _SIGNS: tuple[tuple[Layout, set[str]], ...] = (
 
 
 def draft_of(fields: Mapping[str, Any], layout: Layout) -> RowDraft:
-    """Return the draft of one row, the first one of a history.
+    """Return the draft of one row: the first one of a history, the last one of a conversation.
 
     Raises:
         Unusable: The row does not fit the layout.
@@ -225,12 +227,16 @@ def draft_of(fields: Mapping[str, Any], layout: Layout) -> RowDraft:
 
 
 def drafts_of(fields: Mapping[str, Any], layout: Layout) -> Sequence[RowDraft]:
-    """Return the drafts of one row: one, or of a history one for each submission.
+    """Return the drafts of one row: one, or one for each submission or turn with tools.
 
     Raises:
         Unusable: The row does not fit the layout.
     """
-    return _submissions(fields) if layout == "history" else (draft_of(fields, layout),)
+    if layout == "history":
+        return _submissions(fields)
+    if layout == "chat" and speaks_of_tools(_whole_conversation(fields)):
+        return _tool_turns(fields)
+    return (draft_of(fields, layout),)
 
 
 def mapped(fields: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
@@ -429,10 +435,7 @@ def _chat(fields: Mapping[str, Any]) -> RowDraft:
 
 def _turns_of(fields: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, str]], str]:
     """Return the system messages, the other turns as (role, text), and the answer's reasoning."""
-    turns = fields.get("conversations") or fields.get("messages")
-    if turns is None:  # TRL: the turns of the answer are in a column of their own
-        start, end = fields.get("prompt") or [], _first(fields, _CHOSEN) or []
-        turns = [*start, *end] if isinstance(start, list) and isinstance(end, list) else None
+    turns = _whole_conversation(fields)
     if (
         not turns
         or not isinstance(turns, list)
@@ -456,6 +459,58 @@ def _turns_of(fields: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, str
             said.append((role, text))
             reasoning = _optional_text(turn.get("reasoning_content"), "reasoning_content")
     return system, said, reasoning
+
+
+def _whole_conversation(fields: Mapping[str, Any]) -> Any:
+    """Return the turns of a row; TRL keeps those of the answer in a column of their own."""
+    turns = fields.get("conversations") or fields.get("messages")
+    if turns is None:
+        start, end = fields.get("prompt") or [], _first(fields, _CHOSEN) or []
+        turns = [*start, *end] if isinstance(start, list) and isinstance(end, list) else None
+    return turns
+
+
+def _tool_turns(fields: Mapping[str, Any]) -> list[RowDraft]:
+    """Return a draft for each turn of the assistant: asked after all that came before it.
+
+    The results of tools are turns before it, so that they are never learned. All drafts of a
+    conversation are of one source unit.
+    """
+    try:
+        turns, tools = read_turns(_whole_conversation(fields), fields.get("tools"))
+    except ValueError as error:
+        raise Unusable(str(error)) from error
+    system = [turn.text for turn in turns if turn.role == "system"]
+    said = [turn for turn in turns if turn.role != "system"]
+    if not said or said[0].role != "user":
+        raise Unusable("the conversation with tools does not begin with a turn of the user")
+    given, unit = _first(fields, ID), said[0].text
+    answered = [i for i, turn in enumerate(said) if turn.role == "assistant"]
+    drafts = []
+    for number, at in enumerate(answered, 1):
+        asked, answer = said[at - 1], said[at]
+        history = [{"role": turn.role, "content": turn.text} for turn in said[: at - 1]]
+        reference = _first(fields, CHAT_REFERENCE) if at == answered[-1] else None
+        drafts.append(
+            RowDraft(
+                prompt=asked.text,
+                id=None if given is None else f"{text_of(given, 'id')}-{number}",
+                task=_first(fields, TASK),
+                reference=reference,
+                answer_type=(None if reference is not None else "free"),
+                system="\n".join(
+                    filter(None, [_optional_text(fields.get("system"), "system"), *system])
+                ),
+                response=answer.text,
+                meta=_carried(fields)
+                | {"source_unit": unit if given is None else text_of(given, "id")}
+                | {DEFINITIONS: tools}
+                | ({SPEAKER: "tool"} if asked.role == "tool" else {})
+                | ({"history": history} if history else {})
+                | ({"reasoning": answer.reasoning} if answer.reasoning else {}),
+            )
+        )
+    return drafts
 
 
 def _text_of_turn(content: Any, role: str) -> str:
@@ -630,6 +685,7 @@ _READ: Mapping[Layout, tuple[tuple[str, tuple[str, ...]], ...]] = {
         ("system", ("system",)),
         ("system", _TURNS),
         ("response", _ANSWER_TURNS),
+        ("meta", ("tools",)),
         *_TYPED,
     ),
     "alpaca": (
