@@ -56,7 +56,8 @@ nicht") count, too, in many languages. "It is possible" is no answer.
 """,
     "exact": """
 The same words: case, articles, hyphens, quotes and a final full stop do not matter, and neither
-does the order of a date. A sentence that states them in its last main clause is right, too, unless
+does the order of a date. A plural stands for its singular, "USA" for "U.S.A.", and "Curie, Marie"
+for "Marie Curie". A sentence that states them in its last main clause is right, too, unless
 it denies them, compares them or lists others beside them. If it names another that may be meant as
 well, there is no verdict.
 """,
@@ -161,6 +162,9 @@ CASES: dict[AnswerType, tuple[Case, ...]] = {
         Case("George Orwell", "It was written by George Orwell.", 1.0),
         Case("sodium", "Table salt contains sodium.", 1.0),
         Case("Rome", "Rome, the capital of Italy", 1.0),
+        Case("apple", "apples", 1.0),
+        Case("Ann", "Ann is taller than Bob.", 1.0),
+        Case("rust", "The gate squeaks because of rust.", 1.0),
         Case("Paris", "He was not born in Paris.", 0.0),
         Case("coffee", "They drink tea instead of coffee.", 0.0),
         Case("Bob", "Alice got it from Bob.", None),

@@ -46,7 +46,7 @@ CITIES = ("London", "Paris", "Berlin", "Madrid")
         ("hot dog stand", "dog", False),
         # two names compete
         ("Bob received it from Alice.", "Alice", None),
-        ("Alice is shorter than Bob.", "Alice", None),
+        ("Alice is shorter than Bob.", "Alice", True),
         ("sodium, Na", "sodium", None),
     ],
 )

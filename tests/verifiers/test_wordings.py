@@ -654,7 +654,7 @@ ROWS: dict[str, list[Row]] = {
         ("choice", CITIES, "D", "B is out, A is out, C is out. D it is.", 1.0),
         ("choice", CITIES, "D", "Since A, B, and C are false, D.", 1.0),
         ("choice", CITIES, "B", "Not A, not C, not D. So B.", 1.0),
-        ("choice", CITIES, "B", "Everything but B can be ruled out.", None),
+        ("choice", CITIES, "B", "Everything but B can be ruled out.", 1.0),
         ("choice", CITIES, "A", "The correct answer isn't B. It's A.", 1.0),
         ("number", None, "11", "It isn't 10; it's 11.", 1.0),
         ("exact", None, "gold", "Gold, not silver.", 1.0),

@@ -113,6 +113,12 @@ _MAY_BE_TURNED = re.compile(r"n't\b|\b(?:no|nothing|mistake|wrong|far)\b", re.IG
 _WHETHER = re.compile(r"\W*whether\b(?!.*[,;])", re.IGNORECASE)
 _SOME_AND_OTHERS = re.compile(r"\bsome\b.{0,200}\bothers?\b", re.IGNORECASE)
 """Leaves both open: "in some cases yes, in others no"."""
+_BUT_NOT_HERE = re.compile(
+    r"\b(?:yes|true)\b[^.;]{0,40}\bbut\s+not\s+(?:in\s+(?:this|that|our|the\s+(?:present|given))\b"
+    r"|here\b|now\b|this\s+time\b|today\b|any\s?more\b)",
+    re.IGNORECASE,
+)
+"""Turns what holds in general round: "usually yes, but not in this case"."""
 _NO_SUCH = re.compile(
     r"(?<=[a-z;]\s)no\s(?=[a-z])(?!(?:yes|no|true|false|it|they|he|she|you|we|i|this|that|the|an?|because|since|as|but|and|or|nor|in|for"
     r"|if|when|unless|except|not|to|at|there|is|was|with|by|by|on|under|according|due|given)\b)"
@@ -234,6 +240,8 @@ def _of_sentence(sentence: str, *, last: bool) -> FoundAnswer | None:
     words = _words(sentence)
     if not words:
         return None
+    if _BUT_NOT_HERE.search(sentence):
+        return FoundAnswer(_OPPOSITE[words[0]], "turned round")
     if len(set(words)) > 1 and _SOME_AND_OTHERS.search(sentence):
         return FoundAnswer(None, "undecided")
     one = len(set(words)) == 1

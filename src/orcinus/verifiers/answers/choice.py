@@ -95,7 +95,8 @@ _CONCESSION = re.compile(
 )
 """A clause that grants something to another option: "although D is tempting"."""
 _SAID_RIGHT = re.compile(
-    r"\W*(?:✅|✓|✔|☑|(?:is\s+|this\s+is\s+)?(?:correct|right|true|yes)\b)", re.IGNORECASE
+    r"\W*(?:✅|✓|✔|☑|(?:←|<-+)\s*(?:answer|correct|this|here)\b|(?:is\s+|this\s+is\s+)?(?:correct|right|true|yes)\b)",
+    re.IGNORECASE,
 )
 _SAID_WRONG = re.compile(
     r"\W*(?:❌|✗|✘|✖|☒|(?:is\s+|this\s+is\s+)?(?:incorrect|wrong|false|no|not)\b)", re.IGNORECASE
@@ -111,6 +112,23 @@ _TRIGGER = re.compile(
 )
 _CHANGED_SIGNS = ("*", "`", "_", "\\", "through", "mong", "etween")
 """What a text holds that is rewritten before its options are looked for."""
+_EXCEPTION = re.compile(
+    r"\b(?:none|nothing|neither|no\s+(?:other\s+)?(?:options?|choices?|answers?)|not\s+(?:one|any))\b[^.;]*?"
+    r"\b(?:except|but|other\s+than|apart\s+from|besides|save|aside\s+from)\s+(?:for\s+)?(?!none|not|no\b)"
+    r"|\b(?:all|every\w*|each|the\s+others?|the\s+rest)\b[^.;]*?"
+    r"(?:\b(?:wrong|incorrect|false|out|fails?|eliminated|excluded)\b|n't\b|\bnot\b)[^.;]*?"
+    r"\b(?:except|other\s+than|apart\s+from|besides|save|aside\s+from)\s+(?:for\s+)?",
+    re.IGNORECASE,
+)
+"""What rules out all options but those that follow: "none of them fits except B"."""
+_ALL_BUT = re.compile(
+    r"\b(?:all|every\w*|each)\s+(?:(?:of\s+)?(?:the\s+)?(?:options?|choices?|answers?)\s+)?"
+    r"(?:but|except|other\s+than)\s+(?:for\s+)?(?P<kept>[^,.;]+?)\s+"
+    r"(?:is|are|was|were|can|do|does)\s*(?:\w+ly\s+|be\s+)?"
+    r"(?:wrong|incorrect|false|out\b|eliminated|excluded|ruled|not\b|n't)",
+    re.IGNORECASE,
+)
+"""The same before its verb: "all but C are wrong"."""
 _UNDECIDED = re.compile(
     r"\A\s*(?:unknown|not known|unclear|none\b(?! of)|cannot be determined|uncertain)",
     re.IGNORECASE,
@@ -358,6 +376,8 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
         return FoundAnswer(None, "refused")
     if listing := _listing_in(text, options):
         return _of_listing(listing, last, options)
+    if _breaks_off_in_listing(text, options):
+        return FoundAnswer(None, "a listing of the options breaks off")
     for line, rule in ((text, "letter alone"), (last_line(text), "letter in the last line")):
         at = _LEAD.match(line)
         match = _AT_START.match(line, at.end() if at else 0)
@@ -367,6 +387,7 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
             and letter
             and (match.group(1) or match.group(2))
             and not _lists_options(text, last)
+            and not (line is text and _next_row(letter).search(text))
         ):
             rest = line[match.end() :]
             other = _OR_ANOTHER.match(rest)
@@ -382,8 +403,8 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
             if line is text and len(text) > 1 and text[1:2] == " ":
                 continue
             return FoundAnswer(letter, rule)
-    parts = sentences(text)
-    for sentence in reversed(parts[-3:]):
+    parts = [_without_others(sentence) for sentence in sentences(text)[-3:]]
+    for sentence in reversed(parts):
         found = _of_named(sentence, last, "letter in the last sentence", "several options")
         if found is not None:
             return replace(found, confidence="only candidate")
@@ -391,11 +412,38 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
         found = _option_text(sentence, options) or _by_place(sentence, last)
         if found is not None:
             return replace(found, confidence="only candidate")
-    if options and parts and (left := _left_over(parts[-1], last)):
+    if options and parts and (left := _left_over(last_line(text), last)):
         return FoundAnswer(left, "all others are ruled out", confidence="only candidate")
     if options and parts and (dated := _by_date(parts[-1], options)):
         return FoundAnswer(dated, "the same date", confidence="only candidate")
     return FoundAnswer(None, "no option is named")
+
+
+def _breaks_off_in_listing(text: str, options: tuple[str, ...]) -> bool:
+    """Return True if a text ends with a row that only repeats an option, below the one before."""
+    above, _, row = text.rstrip().rpartition("\n")
+    label, before = _ROW_LABEL.match(row), _ROW_LABEL.match(last_line(above))
+    if label is None or before is None or ord(label[1]) != ord(before[1]) + 1:
+        return False
+    place, said = ord(label[1]) - ord("A"), row[label.end() :].strip()
+    return place < len(options) - 1 and options[place].startswith(said)
+
+
+@lru_cache(maxsize=32)
+def _next_row(letter: str) -> "re.Pattern[str]":
+    """Return the pattern for a row behind that of a letter."""
+    return re.compile(rf"\n\W*{re.escape(chr(ord(letter) + 1))}[).:]\s+\S")
+
+
+_ROW_LABEL = re.compile(r"\W*([A-Z])[).:]\s+(?=\S)")
+
+
+def _without_others(sentence: str) -> str:
+    """Return only the options that a sentence excepts, if it rules out all others."""
+    if match := _ALL_BUT.search(sentence):
+        return match["kept"]
+    excepted = _EXCEPTION.search(sentence)
+    return sentence[excepted.end() :] if excepted else sentence
 
 
 def _left_over(sentence: str, last: str) -> str | None:
@@ -481,7 +529,9 @@ class _Listing:
     """What follows the listing."""
 
 
-_LETTER_LABEL = r"(?<![^\s;,.*_#|>-])[(\[*]{0,3}LABEL(?:[)\].:*]+|(?=\s+(?:is\b|[-(|✅✓✔☑❌✗✘✖☒])))"
+_LETTER_LABEL = (
+    r"(?<![^\s;,.*_#|>-])[(\[*]{0,3}LABEL(?:[)\].:*]+|(?=\s+(?:is\b|[-(|←✅✓✔☑❌✗✘✖☒])|\n))"
+)
 _DIGIT_LABEL = r"(?<![^\s;,.*_#|>-])[(\[*]{0,3}LABEL[)\].:*]+(?=\s)"
 _LABEL_WORD = re.compile(r"[\s*_#|>-]{0,8}\b(?:option|choice|answer)\s{0,3}\Z", re.IGNORECASE)
 """What stands before the label of the next row: "12 is wrong. Option B: …"."""
@@ -521,7 +571,8 @@ def _listing_in(text: str, options: tuple[str, ...]) -> _Listing | None:
 
 
 _MAY_LIST = re.compile(
-    r"(?:\A|[\s(*])(?:[bB]|2)\s?(?:[).:\]*|(]|is\b|-\s)|\?\s+(?:yes|no)\b|:\s+(?:in)?correct", re.I
+    r"(?:\A|[\s(*])(?:[bB]|2)\s?(?:[).:\]*|(]|is\b|-\s|\n)|\?\s+(?:yes|no)\b|:\s+(?:in)?correct",
+    re.I,
 )
 """The label of a second row, or a verdict behind an option; asked first."""
 _VERDICT_ALONE = re.compile(

@@ -77,7 +77,7 @@ _ADMISSION = (
     r"(?:checking|thinking|looking|reading|counting|considering|going|calculating|computing"
     r"|adding)\s+"
     r"(?:(?:it|this|that|about|at|through|over|back|more|the\s+\w+)\s+){0,4}(?:over|again|twice"
-    r"|carefully|"
+    r"|carefully|more|harder|"
     r"closely)",
     r"after\s+(?:re-?(?:check|read|count|consider|think|calculat|examin|view|comput|evaluat"
     r"|visit)\w+"
@@ -132,7 +132,8 @@ _HINTS = (
     "sorry",
     "second thought",
     "reflection",
-    "closer",
+    "close",
+    "thinking",
     "on re",
     "on further",
     "after re",

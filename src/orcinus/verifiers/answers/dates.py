@@ -43,11 +43,14 @@ def dates_in(text: str) -> list[Date]:
 
 def names_date(answer: str, reference: str) -> bool:
     """Return True if the reference is a date, and the only one that the answer gives."""
-    if not any(character.isdigit() for character in reference) or not _DATE.fullmatch(
-        reference.strip(" .")
-    ):
+    if not any(map(str.isdigit, reference)):
         return False
-    return dates_in(answer) == dates_in(reference)
+    if _IN_DIGITS.fullmatch(reference):
+        said = dates_in(answer)
+        return len(said) == 1 and may_be_date(said[0], reference)
+    return _DATE.fullmatch(reference.strip(" .")) is not None and dates_in(answer) == dates_in(
+        reference
+    )
 
 
 def may_be_date(date: Date, written: str) -> bool:

@@ -55,6 +55,10 @@ _ARRIVES = re.compile(
     r"[\"']?(\w+)[\"']?\W*\Z",
     re.IGNORECASE,
 )
+_COPULA = re.compile(
+    r"(?<=[\u3040-\u9fff\uac00-\ud7af])(?:です|でした|だ|である|입니다|이다)[.!\s]*\Z"
+)
+"""The verb behind an answer in Japanese and Korean."""
 _PICTURES = re.compile(r"\s*[\u2600-\u27bf\U0001f000-\U0001faff]+\s*\Z")
 _ARTICLE = re.compile(r"\A(?:the|an?|some)\s+(?=\S)")
 _OPINION = re.compile(
@@ -113,6 +117,15 @@ _SEPARATORS = re.compile(
     r"\s*(?:,|;|&|<|>|→|->|=>|\||\s/\s|\n)\s*(?:and\s+)?(?:(?:then|next|finally|lastly|followed\s+by)\s+)?"
     r"|\s+and\s+(?:(?:then|finally|lastly)\s+)?|\s+followed\s+by\s+"
 )
+_FIRST_OF_SEVERAL = re.compile(
+    r"\Afirst(?:ly)?,?\s+(?=.*\b(?:then|next|finally|last(?:ly)?)\s\w)", re.I
+)
+"""Before the first item of an order in words: "First red, then green"."""
+_PLACE_BEHIND = re.compile(
+    r"\s+(?:comes?|goes|is|stands|would\s+be)\s+(?:first|second|third|fourth|next|then|last)\Z",
+    re.I,
+)
+"""Behind an item: "bean comes first"."""
 _ORDINAL = re.compile(
     r"(?:\A|(?<=[,;.]\s))(?:and\s+)?(?:the\s+)?(?:first|second|third|fourth|fifth|sixth|next|last)"
     r"(?:\s(?:one|word|item))?\s(?:comes|is|would\s+be)\s+",
@@ -300,6 +313,8 @@ def _box_of_brackets(text: str, place: Statement) -> str:
 def tidy(text: str) -> str:
     """Remove the quotes, emphasis and full stop around a text."""
     text = text.strip().strip("$").strip()
+    if not text.isascii():
+        text = _COPULA.sub("", text)
     if not text.isascii() and not (bare := _PICTURES.sub("", text)).endswith(":"):
         text = bare or text
     if text.endswith((".", "!")) and not text.endswith("..."):
@@ -316,7 +331,31 @@ def same_text(answer: str, reference: str) -> bool:
         return "".join(answer.split()) == "".join(reference.split())
     if " " not in reference and _SPELT.fullmatch(tidy(answer)):  # a word spelt out: y a a n
         answer = re.sub(r"[\s,]+", "", answer)
-    return _loose(answer) == _loose(reference)
+    ours, theirs = _loose(answer), _loose(reference)
+    return ours == theirs or _differ_in_form(ours, theirs)
+
+
+def _differ_in_form(ours: str, theirs: str) -> bool:
+    """Return True for a plural, initials with or without dots, and a surname before its name."""
+    if ours.replace(".", "") == theirs.replace(".", "") and (
+        _INITIALS.fullmatch(ours) or _INITIALS.fullmatch(theirs)
+    ):
+        return True
+    surname, comma, name = ours.partition(", ")
+    if comma and f"{name} {surname}" == theirs:
+        return True
+    return is_plural(ours, theirs)
+
+
+def is_plural(word: str, reference: str) -> bool:
+    """Return True if a word is the plural of the reference: "apples" for "apple"."""
+    return (
+        len(reference) > 2
+        and reference.isalpha()
+        and reference[-1] != "s"
+        and word.startswith(reference[:-1])
+        and word in (f"{reference}s", f"{reference}es", f"{reference[:-1]}ies")
+    )
 
 
 def _loose(text: str) -> str:
@@ -333,6 +372,7 @@ def _loose(text: str) -> str:
 
 _JOINED = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 """A hyphen between words: well-known is "well known"."""
+_INITIALS = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]\.?")
 _SUBSCRIPT = re.compile(r"_\{?(\d)\}?")
 _HALF_OF_DAY = re.compile(r"(\d)\s?([ap])\.?m\b\.?")
 
@@ -420,9 +460,9 @@ def _items(text: str) -> list[str]:
     if len(lines) > 1 and lines[0] == stripped.splitlines()[0]:
         return [word for line in lines for word in tidy(line).split()]
     line = _SET_AGAINST.sub("", (sentences(first_line(stripped)) or [""])[0]).rstrip(".")
-    line = _IN_ORDER.sub("", _ORDINAL.sub("", line))
+    line = _FIRST_OF_SEVERAL.sub("", _IN_ORDER.sub("", _ORDINAL.sub("", line)))
     parts = (
-        [_ITEM_LEAD.sub("", tidy(part)) for part in _SEPARATORS.split(line)]
+        [_PLACE_BEHIND.sub("", _ITEM_LEAD.sub("", tidy(part))) for part in _SEPARATORS.split(line)]
         if _SEPARATORS.search(line)
         else line.split()
     )

@@ -20,6 +20,11 @@ _CANNOT = (
     r"|do(?:n['’]t| not) feel comfortable)"
     r"(?! (?:emphasi|stress|overstate|wait|believe|imagine|help (?:but|feel|think)))"
 )
+_WILL_NOT = (
+    r"(?:will not|won['’]t|should not|shouldn['’]t|would (?:rather|prefer) not(?: to)?|refuse to"
+    r"|(?:must |have to )?decline to)"
+    r" (?:answer|help|assist|provide|comply|respond|say|discuss|give|do (?:that|this|so))\b"
+)
 _DOES_NOT_KNOW = (
     r"do(?:n['’]t| not) know(?: the (?:correct |right )?answer| how to answer)?"
     r"(?: to (?:this|the|that|your) question)?\s*(?:[.,;!]|\Z)"
@@ -31,7 +36,7 @@ _REFUSAL = re.compile(
     r"|my apologies\b(?! for)"
     r"|i apologi[sz]e\b(?! for)"
     r"|sorry,? (?:but )?i\b"
-    rf"|(?:unfortunately,? )?i ?(?:{_CANNOT}|{_DOES_NOT_KNOW})"
+    rf"|(?:unfortunately,? )?i ?(?:{_CANNOT}|{_WILL_NOT}|{_DOES_NOT_KNOW})"
     r"|as an ai\b"
     r"|i do(?:n['’]t| not) have (?:enough|sufficient|any) (?:\w+ )?(?:information|data|context)"
     r"|i(?:['’]m| am) not sure (?:what|who|which|how|where|when|whether|if)\b"

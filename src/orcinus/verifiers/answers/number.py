@@ -16,12 +16,12 @@ from itertools import pairwise
 
 from orcinus.verifiers.answers.denials import DENIAL, holds_denial
 from orcinus.verifiers.answers.failures import has_refusal
+from orcinus.verifiers.answers.numbers_abroad import find_abroad
 from orcinus.verifiers.answers.quantities import (
     CLOCK,
     COMPOUND,
     NUMBER,
     NUMBER_WORDS,
-    NUMBERS_ABROAD,
     RATIO,
     WORDS,
     find_compound,
@@ -117,6 +117,15 @@ _CALCULATION = re.compile(
 )
 """A sum without its result. It is not done for the model."""
 _BRACKETED = re.compile(r"\([^()]*\)")
+_BESIDE = re.compile(
+    r"\s*\([^()]*\)\W*\Z|\s*(?:but\s+|and\s+)?(?:if|had|were|suppose|without|otherwise)\b.*"
+    r"(?:\b(?:would|could|might)\b|'d\b)",
+    re.IGNORECASE,
+)
+"""A sentence in brackets, or one that supposes something: it stands beside the answer."""
+_ARGUED = re.compile(r"=|\b(?:so|therefore|thus|hence|is|are)\b", re.IGNORECASE)
+"""What a sentence holds that states an answer before another supposes something."""
+_REASON = re.compile(r",?\s+(?:because|since)\s", re.IGNORECASE)
 _YEAR = re.compile(r"\b(?:in|since|by|until|of|year)\s+\Z", re.IGNORECASE)
 _RESULT = re.compile(r"=\s*([-+]?[$€£]?\s?[\d,]*\.?\d+)(?!\s*[-+*/x×÷^(\d])")
 _MORE_RESULTS = re.compile(r"(?:\s*(?:,\s*(?:and|or)?|;|\bor\b|\band\b)\s*-?\d[\d.]*)+[\s.$]*")
@@ -127,7 +136,7 @@ _VERB = re.compile(
     re.IGNORECASE,
 )
 _CONCLUSION = re.compile(
-    r"(?:[,;:-]\s*(?:and\s+)?(?:so|therefore|thus|hence)|\b(?:which\s+(?:(?:is|are)(?!\s+(?:about|roughly|approximately|around)\b)|means|makes"
+    r"(?:[,;:-]\s*(?:and\s+)?(?:so|therefore|thus|hence)|\b(?:which\s+(?:(?:is|are)(?!\s+(?:about|roughly|approximately|around)\b|\s+[$€£]?\d[\d,.]*%?\s+(?:\w+\s+){0,2}?times\s)|means|makes"
     r"|equals|leaves|gives|rounds\s+to|brings\s+(?:it|(?:the|his|her|their)\s+\w+)\s+to"
     r"|works\s+out\s+(?:to|at|as)|"
     r"comes\s+to|amounts\s+to)(?:\s+(?:equivalent|equal|the\s+same)\s+(?:to|as))?|that\s+is"
@@ -135,7 +144,7 @@ _CONCLUSION = re.compile(
     r"equivalent\s+to|leaving|making|giving|totall?ing|so\s+that\s+makes|for\s+a\s+total\s+of"
     r"|but\s+i(?:'ll|'d|\s+will|\s+would)?\s+(?:say|pick|choose|guess|go\s+(?:with"
     r"|for)|settle\s+on)"
-    r"|but\s+(?:\w+\s+){0,8}?it(?:\s+is|'s)|with\s+\w+\s+"
+    r"|but\s+(?:\w+\s+){0,8}?(?:it(?:\s+is|'s)|\w+(?=,\s+[$€£]?\d[\d.,]*\W*\Z))|with\s+\w+\s+"
     r"\w+\s+it\s+is))\b|;(?!\s*(?:before|previously|originally|initially|at\s+first|because|since"
     r"|that\s+is|this\s+is)\b)",
     re.IGNORECASE,
@@ -160,7 +169,8 @@ _ARRIVES = re.compile(
 _CONDITION = re.compile(r"\s(?:when|if|once|where|provided|given)\s", re.IGNORECASE)
 """Opens a condition, whose numbers are given: "x is 12 when y is 3"."""
 _COMPARED = re.compile(
-    r",\s+(?:which\s+is\s+)?[$€£]?\d[\d,.]*\s+(?:\w+\s+){0,2}?(?:more|fewer|less|\w+er)\s+than\b",
+    r",\s+(?:which\s+is\s+)?[$€£]?\d[\d,.]*\s+(?:(?:\w+\s+){0,2}?(?:more|fewer|less|\w+er)\s+than"
+    r"|times\s+(?:as\s+\w+\s+as|that|those|the))\b",
     re.IGNORECASE,
 )
 """Compares the number of the clause before: "75 points, 5 fewer than last time's 80"."""
@@ -299,11 +309,18 @@ def _in_statement(parts: list[str], text: str) -> FoundAnswer | None:
 
 def _in_text(part: str, text: str) -> FoundAnswer:
     """Find the number that the end of a text arrives at."""
-    for sentence in reversed(sentences(part[-_NEAR:])[-4:]):
+    parts = sentences(part[-_NEAR:])[-4:]
+    while len(parts) > 1 and _BESIDE.match(parts[-1]) and _states_number(parts[-2]):
+        parts.pop()
+    for sentence in reversed(parts):
         found = _result_of(sentence, text)
         if found is not None:
             return found
     return FoundAnswer(None, "no number is given")
+
+
+def _states_number(sentence: str) -> bool:
+    return _holds_digit(sentence) and _ARGUED.search(sentence) is not None
 
 
 def _holds_digit(text: str) -> bool:
@@ -326,7 +343,12 @@ def _result_of(sentence: str, text: str) -> FoundAnswer | None:
     if "→" in sentence or "⇒" in sentence or ">" in sentence:
         sentence = _ARROW.sub(" = ", sentence)
     if "=" in sentence:
+        reason = _REASON.search(sentence)
+        if reason and _holds_digit(sentence[: reason.start()].partition("=")[0]):
+            return _result_of(sentence[: reason.start()], text)
         head, _, result = sentence.rpartition("=")
+        if (conclusion := _conclusion(result)) and (said := _result_of(conclusion, text)):
+            return replace(said, rule="the conclusion behind an equation")
         match = NUMBER.search(result)
         if match is not None and not (
             _CALCULATION.fullmatch(result) and NUMBER.fullmatch(head.strip())
@@ -377,11 +399,9 @@ def _in_words(sentence: str) -> FoundAnswer | None:
     if not sentence.isascii() and (sign := find_ideograms(sentence)):
         return _candidate(sign, "number in ideograms")
     if not _holds_number_word(sentence):
-        abroad = NUMBERS_ABROAD.keys() & {word.strip(".,;:!*") for word in sentence.lower().split()}
+        abroad = find_abroad(sentence)
         return (
-            FoundAnswer(abroad.pop(), "number in words", confidence="only candidate")
-            if len(abroad) == 1
-            else None
+            FoundAnswer(abroad, "number in words", confidence="only candidate") if abroad else None
         )
     if ratio := find_ratio(sentence):
         return _candidate(ratio, "a part of a whole")

@@ -33,6 +33,8 @@ _OPENING = re.compile(
           |suppose|say|conclude|answer)(?:\sthat)?|it\sturns\sout\sthat)\b[\s,:]*)*""",
     re.VERBOSE,
 )
+_FRONTED = re.compile(r"(?:in|on|at|by|under|with|from|for|during|after|before)\s[^,;]{1,40},\s")
+"""A phrase before the main clause: "in practice, it cannot"."""
 _ASSURED = re.compile(
     r"""(?:(?P<no>never|hardly|nay|negative|impossible|implausible|no\s(?:way
       |chance)|by\sno\smeans|(?:in|under)\sno\s(?:way|circumstances?)
@@ -175,6 +177,13 @@ _I_DO_NOT_THINK = re.compile(
     r"(?:i|we)\s(?:do\snot|don't|wouldn't|would\snot|cannot|can't|doubt)(?:\s(?:really|think|believe|say|agree|claim|assume|see))*\sthat\s"
 )
 """A denial of the clause behind it."""
+_CONCLUDES_NOT = re.compile(
+    r"(?:\A|[,;]\s)(?:so|therefore|thus|hence|consequently)\b,?\s(?!not\b)(?:\w+\s){1,4}?"
+    r"(?:is|are|was|were|does|do|did|can|could|will|would|has|have|had)(?:\snot|n't)\s(?!(?:only|just|clear|known|sure|certain|possible)\b)"
+    r"[^,;]*\Z"
+    r"|(?:\A|[,;]\s)(?:so|therefore|thus|hence|consequently)\b,?\s(?:\w+\s){1,4}?(?:cannot|can't|never)\s(?!(?:be|say|tell)\b)[^,;]*\Z"
+)
+"""A conclusion that denies what was asked: "so it does not reach the sea"."""
 _NO_WAY = re.compile(r"(?:there(?:'s|\sis)\s)?no\sway\s(?!to\b|of\b)\w")
 _MODAL_PERFECT = re.compile(
     r"(?:it|they|he|she|this|that|these|those|there|\w+)\s(?:could|would|can)(?:n't|\snot)\s(?:possibly\s)?have\s\w+"
@@ -199,6 +208,8 @@ def polarity(sentence: str) -> str | None:
         return "no"
     if repeated := _ELLIPSIS.fullmatch(lower, start):
         return "no" if repeated["not"] or repeated["cannot"] else "yes"
+    if _CONCLUDES_NOT.search(lower):
+        return "no"
     last = None
     for part in reversed(lower[start:].split("; ")):
         clause = _LAST_CLAUSE.split(part)[-1]
@@ -208,7 +219,9 @@ def polarity(sentence: str) -> str | None:
 
 def _end_of_opening(lower: str) -> int:
     opening = _OPENING.match(lower)
-    return opening.end() if opening else 0
+    end = opening.end() if opening else 0
+    fronted = _FRONTED.match(lower, end)
+    return fronted.end() if fronted else end
 
 
 def _judged(clause: str) -> str | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from functools import lru_cache
 
+from orcinus.verifiers.answers.numbers_abroad import value_abroad
 from orcinus.verifiers.answers.text import without_latex_text
 
 _GROUPED = (
@@ -122,29 +123,6 @@ _NUMBER_WORD = "|".join(_WHOLE_WORDS)
 _PART = "|".join(sorted(_PARTS, key=len, reverse=True))
 _TIMES = {"twice": 2, "thrice": 3}
 NUMBER_WORDS = frozenset(word.encode() for word in (*_WHOLE_WORDS, *_PARTS, *_TIMES))
-NUMBERS_ABROAD = {
-    word: value
-    for value, words in {
-        2: "zwei deux dos dois",
-        3: "drei trois tres tre três",
-        4: "vier quatre cuatro quattro quatro",
-        5: "fünf cinq cinco cinque",
-        6: "sechs seis",
-        7: "sieben siete sette sete",
-        8: "acht huit ocho otto oito",
-        9: "neun neuf nueve nove",
-        10: "zehn dix diez dieci dez",
-        11: "onze undici",
-        12: "zwölf douze doce dodici doze",
-        20: "zwanzig vingt veinte venti vinte",
-        30: "dreißig trente treinta trenta trinta",
-        40: "vierzig quarante cuarenta quaranta quarenta",
-        50: "fünfzig cinquante cincuenta cinquanta cinquenta",
-        100: "hundert cien cento cem",
-    }.items()
-    for word in words.split()
-}
-"""Number words of German, French, Spanish, Italian and Portuguese that are no English words."""
 WORDS = re.compile(
     rf"\b(?:(?:minus\s+|negative\s+)?(?:{_NUMBER_WORD})(?:[\s-]+(?:and\s+)?(?:{_NUMBER_WORD}))*"
     rf"(?:\s+point(?:\s+(?:{_NUMBER_WORD}))+|\s+and\s+a\s+half|\s+and\s+(?:a|one)\s+(?:{_PART})"
@@ -246,7 +224,7 @@ def value_of(text: str) -> Fraction | None:
     words = WORDS.search(text)
     if words is not None:
         return value_of_words(words.group())
-    if (abroad := NUMBERS_ABROAD.get(text.strip().casefold())) is not None:
+    if (abroad := value_abroad(text)) is not None:
         return Fraction(abroad)
     return None if text.isascii() else value_of_ideograms(text)
 
@@ -276,6 +254,8 @@ def prepared(text: str) -> str:
         text = _GROUPED_EUROS.sub("", text)
     if "_" in text:
         text = _UNDERLINE.sub(" ", text)
+    if "**" in text:
+        text = text.replace("**", "^")
     return _NEGATIVE.sub("-", text) if "negative" in text or "minus" in text else text
 
 

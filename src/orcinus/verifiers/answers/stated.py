@@ -143,6 +143,17 @@ _EXPLAINS = re.compile(
     re.IGNORECASE,
 )
 """Before a reference that stands in a clause which explains the main one."""
+_REASON = re.compile(
+    r"""\s(?:(?:because|since)\s+(?:of\s+|(?:it|they|he|she|that|this)(?:'s|'re|\s+\w+)\s+
+        (?:\w+\s+){0,2}?)?|(?:due|thanks|owing)\s+to\s+)(?:the\s+|an?\s+|its\s+|their\s+)?\Z""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Before words that a sentence gives as its reason: "because of rust", "because it has rust"."""
+_ACTS_ON_IT = re.compile(
+    r"""\s+(?:\w+\s+){1,2}(?:it|them|him|her|us)\b|\s+(?:\w+\s+){1,3}(?:its|their)\s""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Behind the subject of a reason that speaks of the main clause: "because gravity pulls them"."""
 _STATED_BY = re.compile(
     r"""(?:\A|[\s"'(]|(?<=\w)(?='s\s))(?:is|are|was|were|be|been|being|'s
       |called|named|termed|dubbed|as|namely|by|of|say|says|said
@@ -184,10 +195,8 @@ _FUNCTION_WORD = re.compile(
     r"|Its|His|Her|Their|My|Your|Our|Of|Here|What|Who|Which|Most|Many|Some|All|Each"
     r"|Every|If|When)\Z"
 )
-_LOSES = re.compile(
-    r"\bthan\b(?!\s+(?:any|all|every|the\s+(?:others?|rest)))|\sto\s+(?:the\s+)?[A-Z]\w*\W*\Z"
-)
-"""Behind a subject that may be the other one of two: "Alice is shorter than Bob"."""
+_LOSES = re.compile(r"\sto\s+(?:the\s+)?[A-Z]\w*\W*\Z")
+"""Behind a subject that may be the other one of two: "Alice lost to Bob"."""
 _SHORT = 3
 """Words. So short a line is a name or a compound unless it holds one of ``_STATED_BY``."""
 _BEGINS_WITH_PRONOUN = re.compile(r"\W*(?:it|he|she|they|this|that|these|its|his|her)\b", re.I)
@@ -291,6 +300,15 @@ def _followed(cut: str, rest: str) -> bool | None:
     return None if len(rest.split()) == 1 else False
 
 
+def _in_reason(main: str, reason: str, after: str) -> bool:
+    """Judge words within a reason by what leads to them, "because of", and what follows."""
+    if _DENIED.search(main) or len(main.split()) < _SHORT - 1:
+        return False
+    if reason.rstrip().endswith(("because", "since")):  # its subject
+        return _ACTS_ON_IT.match(after) is not None
+    return _ENDS.match(after) is not None
+
+
 def _in_piece(before: str, after: str, *, bare: bool, is_name: bool) -> bool | None:
     """Judge the words by what stands before and behind them in one clause."""
     if bare:
@@ -298,6 +316,8 @@ def _in_piece(before: str, after: str, *, bare: bool, is_name: bool) -> bool | N
     if _ANOTHER.match(after) or _REFUTED.match(after):
         return False
     before = _AFFIRMED.sub("", before)
+    if (reason := _REASON.search(before)) is not None:
+        return None if is_name else _in_reason(before[: reason.start()], reason[0], after)
     if _DENIED.search(before) or _BESIDE.search(before) or _EXPLAINS.search(before):
         return False
     name = _NAME_AFTER.match(after) if is_name else None

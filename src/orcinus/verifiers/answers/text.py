@@ -169,6 +169,16 @@ _MARKS = " \t\n*_:.…'\"`$\\-"
 _UNCHECKED = re.compile(r"^[ \t]*(?:[-*+]\s*)?(?:\[ ?\]|☐|⬜|◯|○)\s.*$", re.MULTILINE)
 """A row of a list whose box is left empty."""
 _CHECKED = re.compile(r"^([ \t]*(?:[-*+]\s*)?)(?:\[[xX✓✔]\]|[☑☒✅◉●])\s+", re.MULTILINE)
+_JUDGING = ("grader", "grading", "rubric", "the reference")
+_TO_THE_JUDGE = re.compile(
+    r"(?:^|(?<=[.!?]\s))(?![^.!?\n]*\b(?:answer|option)\s*(?:is\b|:))[^.!?\n]*"
+    r"\b(?:the\s+grader|graders?(?=:)|grading|rubric|the\s+reference(?:\s+answer)?\s+(?:is|was|says))\b[^\n!?]*?"
+    r"(?:[.!?](?=\s|\Z)|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A sentence that speaks to a judge, or of what it holds, and announces no answer."""
+_QUOTE_MARK = re.compile(r"^(?:>[ \t]?)+(?=[\w*\\$])", re.MULTILINE)
+"""Before each line of a quotation in Markdown."""
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 _BESIDE_IDEOGRAM = re.compile(
     r"(?<=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af])(?=[A-Za-z0-9(-])"
@@ -199,7 +209,8 @@ _STEMS_ABROAD = (
 )
 """What such an announcement in any script holds, in lower case."""
 _ITALICS = re.compile(r"\*(?<![\w*]\*)(?=[^\s*])([^*\n]+)(?<!\s)\*(?![\w*])")
-_EMPHASIS = re.compile(r"\*\*|__+|`+")
+_EMPHASIS = re.compile(r"\*\*(?!(?<=\d\*\*)-?\d)|__+|`+")
+"""Marks of emphasis and of code; between two numbers, 10**8, they raise to a power."""
 
 
 def cleaned(response: str) -> tuple[str, str]:
@@ -218,6 +229,10 @@ def cleaned(response: str) -> tuple[str, str]:
         text = _ANSWER_ABROAD.sub(" the answer is ", text)
     if "[ ]" in text or "☐" in text:
         text = _without_unchecked(text)
+    if text.startswith(">") or "\n>" in text:
+        text = _QUOTE_MARK.sub("", text)
+    if any(map(lower_case(text).__contains__, _JUDGING)):
+        text = _TO_THE_JUDGE.sub("", text)
     text = text.strip()
     run_on = _RUN_ON.search(text)
     if run_on and run_on.start() > 0:
