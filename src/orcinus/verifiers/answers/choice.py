@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
+import orjson
+
 from orcinus.verifiers.answers.dates import dates_in, may_be_date
 from orcinus.verifiers.answers.denials import DENIAL
 from orcinus.verifiers.answers.failures import has_refusal
@@ -80,6 +82,8 @@ _IS_CHOSEN = re.compile(
     r"\s+(?:is|was|seems|looks|must\s+be|would\s+be)\s+(?:clearly\s+"
     r"|definitely\s+)?(?:the\s+)?(?:correct|right|best|answer|most|only)\b"
 )
+_ASIDE = re.compile(r"\s\((?!\s*[A-Z]\s*\))[^()\n]*\)")
+"""Says something of an option between it and the next, "C (if it rains), D (if not)"."""
 _IS_A_LETTER = re.compile(r"\b(?:option|choice|answer|letter)\s+\Z", re.IGNORECASE)
 _PREFERENCE = re.compile(
     r"[,;]?\s+(?:but|yet|though|however|so|therefore|thus|hence|which\s+leaves|leaving"
@@ -251,7 +255,7 @@ def _in_statement(tail: str, last: str, options: tuple[str, ...]) -> FoundAnswer
         )
         if text_wins is not None:
             return FoundAnswer(text_wins, "option text")
-        rest = tail[match.end() :]
+        rest = _ASIDE.sub("", tail[match.end() :])
         other = _OR_ANOTHER.match(rest)
         if (
             other
@@ -374,6 +378,8 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
         return FoundAnswer(exact, "option text alone")
     if has_refusal(text):
         return FoundAnswer(None, "refused")
+    if judged := _judged_in_json(text, options):
+        return judged
     if listing := _listing_in(text, options):
         return _of_listing(listing, last, options)
     if _breaks_off_in_listing(text, options):
@@ -517,6 +523,28 @@ def _lists_options(text: str, last: str) -> bool:
     starts = re.findall(r"(?:^|\n|\s)\(?([A-Z])[).:]\s", text)
     listed = sorted({letter for letter in starts if letter <= last})
     return len(listed) > 1 and listed[-1] == last
+
+
+def _judged_in_json(text: str, options: tuple[str, ...]) -> FoundAnswer | None:
+    """Read an object that judges each option: {"A": false, "B": true}."""
+    if not text.startswith("{") or not text.endswith("}"):
+        return None
+    try:
+        values = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    letters = {chr(ord("A") + i): option for i, option in enumerate(options)}
+    right = [
+        letter
+        for letter, option in letters.items()
+        if values.get(letter, values.get(letter.lower(), values.get(option))) in _RIGHT_IN_JSON
+    ]
+    if not any(key in values for pair in letters.items() for key in (*pair, pair[0].lower())):
+        return None
+    return FoundAnswer(", ".join(right) or None, "judged in JSON", several=len(right) > 1)
+
+
+_RIGHT_IN_JSON = (True, "true", "yes", "correct", "right", "True", "Yes", "Correct", "Right")
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,6 +196,7 @@ _CUE = re.compile(
               have|find|obtain|arrive\s+at|end\s+up\s+with|go\s+(?:with|for)|select|written|count)
         |\b(?:so|thus|hence|therefore|make\s+(?:it|that)|change\s+(?:it|that|my\s+answer)\s+to|rather|instead)
         |(?:new|corrected|right|correct|proper|revised|fixed|final|updated|total|sum|result)(?:\s+\w+)?\s*(?=:)
+        |(?:(?<=[.!?]\s)|(?<=\n))[^\W\d]\w+(?:\s\w+){0,2}(?=:\s)
         |[→⇒]|=>|->)
         (?!\w)(?:[\s,]*(?:actually|really|in\s+fact|instead|therefore|thus|now|indeed|then|rather|simply|
               just|in\s+all)\b)*[\s,:]*""",
@@ -210,6 +211,11 @@ _NO_ANSWER = re.compile(
 )
 _LABEL = re.compile(r"\A(?:\w+ing(?:\s+\w+){0,2}|[Ii]\s+\w+(?:\s+\w+){0,4}):\s+(?=\S)")
 """What introduces the answer behind a correction: "Redoing it: 5"."""
+_CONFIRMS = re.compile(
+    r"(?:(?<=[.!?]\s)|(?<=\n))(?:(?:so|yes|right|ok(?:ay)?|indeed|thus|hence|therefore|still)[,:]?\s+)+"
+    r"([^\s.!?\n][^.!?\n]*)[.!]?\s*\Z",
+    re.IGNORECASE,
+)
 _GIVES_A_REASON = re.compile(r"(?:since|because|as|for|but)\s", re.IGNORECASE)
 _WORDS_OF_A_BARE_ANSWER = 4
 """Words. After a hesitation, so short a sentence is an answer: "No wait, B."."""
@@ -255,6 +261,12 @@ def restated(rest: str) -> str | None:
         if not _NO_ANSWER.match(rest, match.end()):
             stated = rest[match.end() :]
     return None if stated is None else _INSTEAD.sub("", stated)
+
+
+def concluding_answer(rest: str) -> str | None:
+    """Return the answer of a last sentence that only confirms it, "Yes, C."; None without one."""
+    last = _CONFIRMS.search(rest)
+    return last[1] if last and len(last[1].split()) <= _WORDS_OF_A_BARE_ANSWER else None
 
 
 def bare_answer(rest: str) -> str | None:

@@ -39,7 +39,7 @@ _REFUSAL = re.compile(
     rf"|(?:unfortunately,? )?i ?(?:{_CANNOT}|{_WILL_NOT}|{_DOES_NOT_KNOW})"
     r"|as an ai\b"
     r"|i do(?:n['’]t| not) have (?:enough|sufficient|any) (?:\w+ )?(?:information|data|context)"
-    r"|i(?:['’]m| am) not sure (?:what|who|which|how|where|when|whether|if)\b"
+    r"|i(?:['’]m| am) not (?:sure|certain) (?:what|who|which|how|where|when|whether|if)\b"
     r"|i have no (?:idea|clue|way of knowing)|no idea\b|(?:there is|there['’]s|i have) (?:not"
     r" enough"
     r"|insufficient) (?:information|data|context)|(?:not enough|insufficient) (?:information|data)"

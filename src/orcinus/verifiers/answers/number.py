@@ -125,6 +125,12 @@ _BESIDE = re.compile(
 """A sentence in brackets, or one that supposes something: it stands beside the answer."""
 _ARGUED = re.compile(r"=|\b(?:so|therefore|thus|hence|is|are)\b", re.IGNORECASE)
 """What a sentence holds that states an answer before another supposes something."""
+_REASON_IN_FRONT = re.compile(
+    r"\W*(?:(?:and|but|so|now|then)\s+)?(?:since|because|as|given\s+that|although|though|while|whereas)\b"
+    r"(?:[^,;]|,(?=\d))*,\s+",
+    re.IGNORECASE,
+)
+"""A clause before the main one, whose numbers are given: "Since it has 9 pages, …"."""
 _REASON = re.compile(r",?\s+(?:because|since)\s", re.IGNORECASE)
 _YEAR = re.compile(r"\b(?:in|since|by|until|of|year)\s+\Z", re.IGNORECASE)
 _RESULT = re.compile(r"=\s*([-+]?[$€£]?\s?[\d,]*\.?\d+)(?!\s*[-+*/x×÷^(\d])")
@@ -423,6 +429,8 @@ def _in_words(sentence: str) -> FoundAnswer | None:
 def _of_several(found: list[_Candidate], sentence: str, text: str) -> FoundAnswer:
     """Read a sentence with several numbers."""
     found = _before_a_purpose(_outside_brackets(found, sentence), sentence)
+    if (fronted := _REASON_IN_FRONT.match(sentence)) and found[-1].start >= fronted.end():
+        found = [one for one in found if one.start >= fronted.end()]
     found = found[:1] + [one for one in found[1:] if not _PARTITIVE.search(sentence, 0, one.start)]
     if len(found) == 1:
         return FoundAnswer(

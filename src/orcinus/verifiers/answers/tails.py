@@ -17,6 +17,11 @@ _COURTESY = (
     r"|wish|like))"
     r"\b",
     r"(?:is|was)\s+there\s+any",
+    r"if\s+(?:this|that|it|any\w*|my\s+\w+|the\s+(?:answer|explanation|solution))\s+(?:has\s+|have\s+)?(?:"
+    r"helps?|helped|answers?|answered|solves?|solved|clarif\w+|(?:is|was|seems)\s+(?:helpful|useful|unclear"
+    r"|still|not\s+clear)|works?\s+for\s+you)\b",
+    r"(?:please|kindly)\s+(?:consider|rate|leave|like|share|up-?vote|vote|subscribe|support|mark|accept|give"
+    r"|follow|verify|double|tell\s+me)\b",
     r"(?:would|do|did|can|shall|should)\s+(?:you|i|we)\s+(?:like|want|need|help|explain|have)\b",
     r"good\s+luck|best\s+(?:of\s+luck|regards|wishes)|all\s+the\s+best|kind\s+regards|cheers\b",
     r"have\s+(?:a|an)\s+\w+(?:\s+\w+)?\s*[.!]|enjoy\b|happy\s+\w+ing\b|keep\s+up\b"

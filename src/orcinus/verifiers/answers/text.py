@@ -19,7 +19,14 @@ from itertools import islice
 
 from orcinus.core.types import Confidence
 from orcinus.verifiers.answers.channels import final_channel, lower_case, plain_text
-from orcinus.verifiers.answers.corrections import Correction, bare_answer, correction, restated
+from orcinus.verifiers.answers.corrections import (
+    Correction,
+    bare_answer,
+    concluding_answer,
+    correction,
+    restated,
+)
+from orcinus.verifiers.answers.denials import without_denied_abroad
 from orcinus.verifiers.answers.solutions import last_box, last_hash
 from orcinus.verifiers.answers.tails import is_tail, without_preamble, without_tail
 
@@ -221,6 +228,7 @@ def cleaned(response: str) -> tuple[str, str]:
     text = plain_text(text)
     if "<<" in text:
         text = _CALCULATOR.sub("", text)
+    text = without_denied_abroad(text)
     if not text.isascii():
         if any(map(lower_case(text).__contains__, _STEMS_ABROAD)):
             text = _ANSWER_ABROAD.sub(" the answer is ", text)
@@ -410,7 +418,7 @@ def _restatements(fix: Correction) -> list[Statement]:
     cue = restated(fix.rest)
     if cue is not None and not (stated and len(stated[0].text) <= len(cue)):
         stated.append(Statement(cue.strip(), "marker"))
-    elif not stated and (bare := bare_answer(fix.rest)):
+    elif not stated and (bare := concluding_answer(fix.rest) or bare_answer(fix.rest)):
         stated.append(Statement(bare, "marker"))
     return stated
 
