@@ -104,6 +104,8 @@ _EXPRESSION = re.compile(
 """Truth values joined by operators."""
 _IDIOM = re.compile(
     r"\bno (?:doubt|matter|one|longer|more|way|comment|idea|answer|information|data|clue"
+    r"|consensus|agreement|certainty"
+    r"|definiti?ve|conclusive|clear|simple|single|straightforward"
     r"|opinion)\b,?"
     r"|\bthere (?:is|are|was|were) no\b|\b(?:has|have|had) no\b|\btrue to\b|\bin no (?:way|case)\b",
     re.IGNORECASE,
@@ -134,7 +136,8 @@ _UNDECIDED = re.compile(
 _OPEN = re.compile(
     r"\b(?:whether|if|depends|unclear|unsure|not sure|not certain|unknown|uncertain|undecided"
     r"|disputed"
-    r"|hard to (?:say|tell)|can(?:not|'t) (?:say|tell|determine|decide|know|be)|could not|no way"
+    r"|not possible to|impossible to (?:say|tell|know)|hard to (?:say|tell)"
+    r"|can(?:not|'t) (?:say|tell|determine|decide|know|be)|could not|no way"
     r" to)\b",
     re.IGNORECASE,
 )

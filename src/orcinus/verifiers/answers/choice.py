@@ -41,9 +41,10 @@ _IN_BRACKETS = re.compile(r"[(\[]\s*([A-Z])\s*[)\]]")
 _ALONE = re.compile(r"(?<![\w'(\[\\-])([A-Z])(?=[).:,;!\]\s]|\Z)(?!\s*')")
 _DENIED_BEFORE = re.compile(
     rf"(?:{DENIAL}|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\bexcept|\ball but"
+    r"|\b(?:mistake|error|trap|tempt\w+|pitfall|wrong|natural)\b[^,.;]{0,20}\s(?:to|of)"
     rf"|\beverything but|\bneither|\b(?:better|stronger|likelier|more\s+\w+) than"
     r"|不是|不选|不選|并非)\s+"
-    r"(?:be\s+|(?:choose|pick|select|say|recommend|go\s+(?:with|for))\s+|option\s+"
+    r"(?:be\s+|(?:choos(?:e|ing)|pick(?:ing)?|select(?:ing)?|say(?:ing)?|recommend|go\s+(?:with|for))\s+|option\s+"
     r"|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
     re.IGNORECASE,
 )
@@ -82,6 +83,11 @@ _IS_CHOSEN = re.compile(
     r"\s+(?:is|was|seems|looks|must\s+be|would\s+be)\s+(?:clearly\s+"
     r"|definitely\s+)?(?:the\s+)?(?:correct|right|best|answer|most|only)\b"
 )
+_CONCLUDES = re.compile(
+    r"\W*(?:i\s+|we\s+|it\s+)?(?:so|therefore|thus|hence|consequently|conclude|in\s+conclusion)\b",
+    re.I,
+)
+"""Opens a sentence that arrives at an option."""
 _ASIDE = re.compile(r"\s\((?!\s*[A-Z]\s*\))[^()\n]*\)")
 """Says something of an option between it and the next, "C (if it rains), D (if not)"."""
 _IS_A_LETTER = re.compile(r"\b(?:option|choice|answer|letter)\s+\Z", re.IGNORECASE)
@@ -283,6 +289,8 @@ def _of_named(sentence: str, last: str, one: str, more: str) -> FoundAnswer | No
     named = _named(sentence, last)
     if len(named) > 1 and len(stated := _named(_CONCESSION.sub(" ", sentence), last)) == 1:
         return FoundAnswer(stated[0], one)
+    if len(named) > 1 and len(right := _matched(sentence, named)) == 1:
+        return FoundAnswer(right[0], "the option that is matched")
     if len(named) > 1 and len(right := _called_right(sentence, named)) == 1:
         return FoundAnswer(right[0], "the letter called right")
     if len(named) > 1:
@@ -302,6 +310,15 @@ def _called_right(sentence: str, named: list[str]) -> list[str]:
     ]
 
 
+def _matched(sentence: str, named: list[str]) -> list[str]:
+    """Return the named letters that a sentence arrives at: "this matches choice B; C is …"."""
+    return [match[1] for match in _MATCHES.finditer(sentence) if match[1] in named]
+
+
+_MATCHES = re.compile(
+    r"\b(?:[Mm]atches|corresponds?\s+(?:best\s+)?to|agrees\s+with|selects?|chooses?|picks?)\s+"
+    r"(?:(?:option|choice|answer|letter)\s+)?[(\"']*([A-Z])(?![\w'])"
+)
 _RIGHT_AFTER = re.compile(
     r"[)\]\"']*\s+(?:(?:is|seems|looks|must\s+be|would\s+be)\s+(?:(?:just|clearly|exactly|definitely|the|indeed)\s+)*"
     r"(?:right|correct|best|perfect|true|answer)|fits|works|matches)\b",
@@ -410,6 +427,10 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
                 continue
             return FoundAnswer(letter, rule)
     parts = [_without_others(sentence) for sentence in sentences(text)[-3:]]
+    if parts and _CONCLUDES.match(parts[-1]) and not _named(parts[-1], last):
+        found = _option_text(parts[-1], options)
+        if found is not None and not found.several:
+            return replace(found, confidence="only candidate")
     for sentence in reversed(parts):
         found = _of_named(sentence, last, "letter in the last sentence", "several options")
         if found is not None:

@@ -49,6 +49,14 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 
+_UNDETERMINED = re.compile(
+    r"\b(?:can(?:not|['’]t)|could(?: not|n['’]t)) be (?:determined|known|answered|calculated"
+    r"|computed|solved|found)\b|\b(?:impossible|not possible|no way) to (?:determine|know|answer"
+    r"|calculate|tell|say)\b"
+    r"|\b(?:not enough|insufficient|missing) (?:information|data)\b",
+    re.IGNORECASE,
+)
+
 LOOP_LINES = 6
 """Times. A line repeated this often, and as half of all lines, is a loop; a rarer one is a list."""
 LOOP_WORDS = 8
@@ -77,6 +85,12 @@ def refuses(text: str) -> bool:
 def has_refusal(text: str) -> bool:
     """Return True if a sentence near the start of a text declines to answer."""
     return any(map(refuses, sentences(text[:_NEAR_THE_START])))
+
+
+def ends_undetermined(text: str) -> bool:
+    """Return True if the last sentence of a text says that there is no way to know the answer."""
+    last = sentences(text[-_NEAR_THE_START:])[-1:]
+    return bool(last) and _UNDETERMINED.search(last[0]) is not None
 
 
 def loop_in(text: str, *, cut_off: bool = False) -> str | None:

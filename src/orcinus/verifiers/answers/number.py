@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from orcinus.verifiers.answers.denials import DENIAL, holds_denial
-from orcinus.verifiers.answers.failures import has_refusal
+from orcinus.verifiers.answers.failures import ends_undetermined, has_refusal
 from orcinus.verifiers.answers.numbers_abroad import find_abroad
 from orcinus.verifiers.answers.quantities import (
     CLOCK,
@@ -271,7 +271,8 @@ def _read(place: Statement, text: str) -> FoundAnswer | None:
         below = _in_text(place.text, text)
         return None if below.answer is None else below
     if place.rule == "text":
-        return FoundAnswer(None, "refused") if has_refusal(text) else _in_text(text, text)
+        refused = has_refusal(text) or ends_undetermined(text)
+        return FoundAnswer(None, "refused") if refused else _in_text(text, text)
     tail = place.text[:_NEAR]
     parts = sentences(tail)
     concluded = _concluded(tail, text) if len(parts) > 1 else None

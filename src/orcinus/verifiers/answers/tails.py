@@ -62,7 +62,7 @@ _ASSURANCE = (
     r"therefore\s+)?(?:the\s+)?(?:correct|right|final|verified|confirmed"
     r"|my)(?:\s+(?:final\s+)?(?:answer|"
     r"result|solution|choice))?\s*[.!]*\s*\Z",
-    r"(?:this|that|it)\s+(?:matches|agrees|is\s+consistent|confirms|checks\s+out|makes\s+sense|"
+    r"(?:this|that|it)\s+(?!\w+\s+(?:\w+\s+){0,2}(?:option|choice|answer|\(?[a-z]\))\b)(?:matches|agrees|is\s+consistent|confirms|checks\s+out|makes\s+sense|"
     r"satisfies|fits\s+the|completes)\b",
     r"(?:verified|done|finished|q\.?e\.?d|task\s+complete[d]?|end\s+of\s+(?:answer|response"
     r"|solution))"

@@ -80,6 +80,7 @@ _RUN_ON = re.compile(
     r"\n[ \t]*(?:Q:|Question:|\[Question\]|### ?(?:Question|Instruction)|Human:|User:)",
     re.IGNORECASE,
 )
+_REPLIES = re.compile(r"\s*(?:so|thus|therefore|hence|that|it|this|the|we)\b", re.IGNORECASE)
 _OPEN_TAG = re.compile(r"<(answer|final_answer|final)>", re.IGNORECASE)
 _JSON = re.compile(
     r"[\"'](?:final_|correct_)?(?:answer|choice|option|result|solution|total|label|prediction|verdict)[\"']\s*:\s*(\"(?:[^\"\\]|\\.)*\"|'[^']*'|\[[^\]]*\]|[^,}\n]+)",
@@ -106,6 +107,8 @@ _MARKER = re.compile(
       | a:
       | sorted(?:\s+(?:order|list|words))?\s*(?:is|are|:)
       | alphabetical\ order\s*(?:is|are|:)
+      | (?:correct|final|actual)\s+(?:result|value|number|total|amount|sum|figure|count)\s*
+        (?:is|was|=|:|comes\s+(?:out\s+)?to|would\s+be|should\s+be)(?![\w])
     )[ \t]*:?""",
     re.VERBOSE,
 )
@@ -121,6 +124,9 @@ _MARKER_WORDS = (
     _A,
     "sorted",
     "alphabetical order",
+    "correct ",
+    "final ",
+    "actual ",
 )
 _MOST_MARKERS = 3
 """Announcements. An announcement that says nothing, "the answer is clear", leaves it to earlier
@@ -129,6 +135,8 @@ _MOST_TRIES = 60
 """Places of one word that are tried; a loop of a word costs no more."""
 _BEFORE = 24
 """Characters before an announcement that may say that it announces something else."""
+_OPTIONS = re.compile(r"\W*(?:options|choices)\b")
+"""Heads the list of all options, which announces none."""
 _NOT_THE_ANSWER = re.compile(
     r"\b(?:wrong|incorrect|false|other|another|bad|rejected|eliminated|excluded|remaining"
     r"|invalid|not\s+an?"
@@ -154,7 +162,7 @@ _OPEN_CLAUSE = re.compile(
     r"|these|be|"
     r"will|would|can|could|should|gives?|let|than|into|per|but|when|where|while|also|need|needs"
     r"|get|"
-    r"equals?|plus|minus|times|not|about|around|approximately|roughly|nearly|almost|each|every|my"
+    r"equals?|plus|minus|times|not|before|after|until|unless|although|though|whereas|among|without|within|upon|about|around|approximately|roughly|nearly|almost|each|every|my"
     r"|your|our|through|during|between|very|such|whose|they|he|she)\s*\Z"
 )
 """What no finished sentence ends with. Only lower-case words: "I" and "A" may be answers."""
@@ -243,11 +251,22 @@ def cleaned(response: str) -> tuple[str, str]:
         text = _TO_THE_JUDGE.sub("", text)
     text = text.strip()
     run_on = _RUN_ON.search(text)
-    if run_on and run_on.start() > 0:
+    if run_on and run_on.start() > 0 and not _asks_itself(text, run_on):
         text = text[: run_on.start()].rstrip()
     if text.endswith(":"):
         text = _without_open_repetition(text)
     return without_preamble(without_tail(text)), "" if text else "the response is empty"
+
+
+def _asks_itself(text: str, run_on: re.Match[str]) -> bool:
+    """Return True if a last line repeats the question and answers it, after no answer yet."""
+    rest = text[run_on.end() :]
+    _, _, reply = rest.partition("?")
+    return (
+        "\n" not in rest.strip()
+        and _REPLIES.match(reply) is not None
+        and next(statements(text[: run_on.start()]), None) is None
+    )
 
 
 def _without_open_repetition(text: str) -> str:
@@ -469,6 +488,8 @@ def _announcements(text: str) -> Iterator[Statement]:
         tail = text[end:]
         said = tail.strip()
         heads = "\n" in said and tail.lstrip(" *_:").startswith("\n")
+        if heads and _OPTIONS.match(lower_case(text[start : start + _BEFORE])):
+            continue
         yield Statement(said, "heading" if heads else "marker", start)
 
 
