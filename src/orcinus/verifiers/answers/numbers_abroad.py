@@ -59,8 +59,8 @@ def _words() -> Iterator[tuple[str, int]]:
                 yield joined.format(ten=stem, one=word), 10 * i + one
                 if word == "tre":
                     yield f"{ten}tré", 10 * i + one
-    for joined, since, words in _IRREGULAR:
-        yield from ((joined + word, since + i) for i, word in enumerate(words.split()))
+    for beginning, since, endings in _IRREGULAR:
+        yield from ((beginning + end, since + i) for i, end in enumerate(endings.split()))
     yield "quatre-vingts", 80
 
 
