@@ -134,7 +134,7 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="A file: messages, sharegpt, alpaca, trl. "
+            help="A file: messages, sharegpt, alpaca, trl, preferences (pairs, for TRL's DPO). "
             "A folder: axolotl, llama-factory, dataset (Hugging Face). "
             "gguf: the student itself, for llama.cpp and Ollama.",
         ),
@@ -149,11 +149,15 @@ def export(
     if target == "gguf":
         _export_gguf(flags.run_folder(run, runs), out)
         return
-    from orcinus.lessons.export import LAYOUTS, export_lessons
+    from orcinus.lessons.export import LAYOUTS, PREFERENCES, export_lessons, export_preferences
     from orcinus.runs.folders import finished_steps
     from orcinus.runs.layout import LESSONS
 
     folder = flags.run_folder(run, runs)
+    if target == PREFERENCES:
+        path = out or folder / f"{PREFERENCES}.jsonl"
+        flags.say(f"{export_preferences(folder, path):,} pairs in {path}")
+        return
     suffix = ".jsonl" if target in LAYOUTS else ""
     path = out or folder / f"lessons-{target}{suffix}"
     lessons = finished_steps(folder, "erase")[0] / LESSONS

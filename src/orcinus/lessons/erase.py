@@ -20,6 +20,7 @@ from orcinus.core.fingerprint import fingerprint, stable_fraction
 from orcinus.core.token_bytes import bytes_within, reply_tokens
 from orcinus.core.types import Example, Judged, Lesson, Strategy
 from orcinus.lessons.few_shot import FewShotConfig, FewShotPool
+from orcinus.lessons.preferences import preference_pairs
 from orcinus.lessons.refusals import is_replaced
 from orcinus.lessons.rehearse import Rehearsals, own_answers
 from orcinus.runs import layout, tables
@@ -211,6 +212,7 @@ async def erase(
     own: bool = False,
     numbers: Sequence[str] = (),
     logprobs: bool = False,
+    pairs: bool = False,
 ) -> dict[str, Any]:
     """Turn ``curate``'s kept traces into ``lessons.parquet``.
 
@@ -224,10 +226,12 @@ async def erase(
         own: Add the right answers of ``rehearse``, as lessons of the role ``self``.
         numbers: Columns of the questions' rows that the objective needs, copied into ``meta``.
         logprobs: Keep the teacher's log-probabilities of a lesson's text in ``meta``.
+        pairs: Write ``pairs.parquet`` too: each right lesson, then a wrong answer of ``rehearse``.
 
     Returns:
         ``lessons``, ``leaks`` and ``few_shot``, their numbers; ``own``, that of the student's own
-        where there may be any; ``task``, ``strategy`` and ``erased``, the lessons by each.
+        where there may be any; ``pairs``, theirs where they are asked for; ``task``, ``strategy``
+        and ``erased``, the lessons by each.
 
     Raises:
         ConfigError: ``keep_probability`` is not a probability.
@@ -286,7 +290,39 @@ async def erase(
             "question has it; add it as a column to the tasks' rows"
         )
     students = {"own": by_role["self"]} if own else {}
-    return {"lessons": writer.rows, "leaks": leaks, "few_shot": few_shot, **students, **counts}
+    paired = {"pairs": _write_pairs(config, context)} if pairs else {}
+    return {
+        "lessons": writer.rows,
+        "leaks": leaks,
+        "few_shot": few_shot,
+        **students,
+        **paired,
+        **counts,
+    }
+
+
+def _write_pairs(config: EraseConfig, context: StepContext) -> int:
+    """Write the lessons' pairs and return their number.
+
+    Raises:
+        StepError: There is none.
+    """
+    found = preference_pairs(
+        context.out / layout.LESSONS,
+        [context.inputs["rehearse"] / layout.ATTEMPTS],
+        lambda judged: split_reasoning(judged, config.layout),
+    )
+    with tables.TableWriter(context.out / layout.PAIRS, tables.LESSONS) as writer:
+        for pair in found:
+            for lesson, preferred in zip(pair, (1.0, -1.0), strict=True):
+                meta = {**lesson.meta, "preferred": preferred}
+                writer.write(tables.lesson_row(replace(lesson, meta=meta)))
+    if not writer.rows:
+        raise StepError(
+            "no pair to learn from: the student gave no wrong answer to the question of a right "
+            "lesson; raise rehearse.sampling.samples, or leave the prefer stage out"
+        )
+    return writer.rows // 2
 
 
 def _numbers(

@@ -7,6 +7,9 @@ sharegpt   {"conversations": [{"from": "system", …}, {"from": "human", …}, {
 alpaca     {"system": …, "instruction": …, "input": "", "output": …}
 trl        {"prompt": [messages …], "completion": [{"role": "assistant", …}]}
 
+preferences (TRL) has a row for each right lesson with a wrong answer to its question, and the ids
+of both attempts: {"prompt": [messages …], "chosen": [{"role": "assistant", …}], "rejected": […]}
+
 A folder that also holds what the trainer needs beside the rows:
 
 axolotl         lessons.jsonl (messages) and a dataset section for its YAML
@@ -21,7 +24,7 @@ in ``dataset`` calls and results are texts, which every trainer reads.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import orjson
 import yaml
@@ -38,9 +41,16 @@ from orcinus.core.tool_calls import (
     split_calls,
 )
 from orcinus.core.types import Lesson, Message, Messages
+from orcinus.lessons.erase import split_reasoning
+from orcinus.lessons.preferences import preference_pairs
+from orcinus.runs import layout as names
 from orcinus.runs import tables
+from orcinus.runs.folders import finished_steps, summary_of
 
+Row = TypeVar("Row")
 Layout = Literal["messages", "sharegpt", "alpaca", "trl"]
+PREFERENCES = "preferences"
+"""Name of the layout of pairs, which needs a run's attempts beside its lessons."""
 Folder = Literal["axolotl", "llama-factory", "dataset"]
 _SHAREGPT_ROLES = {
     "system": "system",
@@ -145,21 +155,68 @@ def export_lessons(lessons: Path, layout: str, out: Path, *, name: str) -> int:
     if layout not in FOLDERS:
         raise ConfigError(
             f"no layout named {layout!r}; "
-            f"known: {', '.join((*get_args(Layout), *get_args(Folder)))}"
+            f"known: {', '.join((*get_args(Layout), PREFERENCES, *get_args(Folder)))}"
         )
     out.mkdir(parents=True, exist_ok=True)
     return FOLDERS[layout](lessons, out, name)
 
 
-def _write_lines(
-    lessons: Iterable[Lesson], convert: Callable[[Lesson], dict[str, Any]], out: Path
-) -> int:
+def export_preferences(run_dir: Path, out: Path) -> int:
+    """Write the right lessons of a run, each against a wrong answer to its question.
+
+    Wrong answers are those of the student in ``rehearse``, else those of the student in ``select``,
+    else the teacher's.
+
+    Returns:
+        The number of pairs.
+
+    Raises:
+        ConfigError: No ``erase`` step is finished, or there is no pair.
+        StoreError: A table cannot be read, or the file cannot be written.
+    """
+    erased = finished_steps(run_dir, "erase")[0]
+    record = summary_of(erased)
+    steps = {role: run_dir / name for role, name in record["inputs"].items()}
+    asked = [steps[role] for role in ("rehearse", "sample") if role in steps]
+    for role in (role for role in ("curate", "curate_assistant") if role in steps):
+        asked.append(run_dir / summary_of(steps[role])["inputs"]["teach"])
+    found = preference_pairs(
+        erased / names.LESSONS,
+        [path for folder in asked if (path := folder / names.ATTEMPTS).exists()],
+        lambda judged: split_reasoning(judged, record["config"]["layout"]),
+    )
+    count = _write_lines(found, _preference, out)
+    if not count:
+        out.unlink()
+        raise ConfigError(
+            "no pair: no question of a right lesson has a wrong answer; add rehearse: {} to the "
+            "recipe, so that the student answers the taught questions before it learns"
+        )
+    return count
+
+
+def _preference(pair: tuple[Lesson, Lesson]) -> dict[str, Any]:
+    chosen, rejected = map(_trl, pair)
+    answer = chosen.pop("completion")
+    return {
+        **chosen,
+        "chosen": answer,
+        "rejected": rejected["completion"],
+        "task": pair[0].task,
+        "example_id": pair[0].example_id,
+        "lesson": pair[0].id,
+        "chosen_attempt": pair[0].attempt_id,
+        "rejected_attempt": pair[1].attempt_id,
+    }
+
+
+def _write_lines(rows: Iterable[Row], convert: Callable[[Row], dict[str, Any]], out: Path) -> int:
     count = 0
     part = out.with_name(out.name + ".part")
     part.parent.mkdir(parents=True, exist_ok=True)
     with part.open("wb") as file:
-        for lesson in lessons:
-            file.write(orjson.dumps(convert(lesson), option=orjson.OPT_APPEND_NEWLINE))
+        for row in rows:
+            file.write(orjson.dumps(convert(row), option=orjson.OPT_APPEND_NEWLINE))
             count += 1
     part.replace(out)
     return count

@@ -40,7 +40,7 @@ from orcinus.tasks.open import content_of, open_task
 from orcinus.training import create as student
 from orcinus.training import train, weigh
 from orcinus.training.objectives import BUILT_IN as OBJECTIVES
-from orcinus.training.objectives.interface import MEASURED, REHEARSED
+from orcinus.training.objectives.interface import MEASURED, PREFERRED, REHEARSED
 from orcinus.training.weigh import WeighConfig
 from orcinus.verifiers.judge_prompts import prompts_identity
 from orcinus.verifiers.verify import BUILT_IN as VERIFIERS
@@ -435,6 +435,7 @@ class _Builder:
         own = content == "explanation" and rehearsal is not None and rehearsal.lessons == "right"
         numbers = self._numbers_of_rows()
         logprobs = content == "explanation" and self._recipe.train.needs_teacher_logprobs
+        pairs = self._recipe.train.prefers
         settings = {
             **_dump(config),
             "strategies": self._texts,
@@ -442,6 +443,7 @@ class _Builder:
             **({"own": True} if own else {}),
             **({"numbers": numbers} if numbers else {}),
             **({"logprobs": True} if logprobs else {}),
+            **({"pairs": True} if pairs else {}),
         }
         return self._step(
             _name_for_content("erase", content),
@@ -456,12 +458,13 @@ class _Builder:
                 own=own,
                 numbers=numbers,
                 logprobs=logprobs,
+                pairs=pairs,
             ),
         )
 
     def _numbers_of_rows(self) -> list[str]:
         """Return the numbers of a lesson that the objective needs and that no step makes."""
-        made = {*REHEARSED, *MEASURED}
+        made = {*REHEARSED, *MEASURED, PREFERRED}
         if self._recipe.rehearse is not None:
             made.add("pass_rate")
         return sorted(set(self._recipe.train.needs.lesson_numbers) - made)

@@ -486,6 +486,15 @@ def _objective_has_its_numbers(recipe: Recipe) -> str | None:
     )
 
 
+def _pairs_have_wrong_answers(recipe: Recipe) -> str | None:
+    if not recipe.train.prefers or recipe.rehearse is not None:
+        return None
+    return (
+        "train.stages: prefer needs wrong answers of the student to the taught questions, which "
+        "the step rehearse makes; add e.g. `rehearse: {}`"
+    )
+
+
 def _arms_are_recipes(recipe: Recipe) -> str | None:
     for name in recipe.arms:
         try:
@@ -545,6 +554,7 @@ RULES: tuple[Callable[[Recipe], str | None], ...] = (
     _answered_rows_keep_their_strategy,
     _answers_come_from_files,
     _objective_has_its_numbers,
+    _pairs_have_wrong_answers,
     _arms_are_recipes,
     _teacher_gives_log_probabilities,
     _steps_are_weighed_where_weights_are_used,

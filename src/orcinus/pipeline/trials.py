@@ -94,6 +94,7 @@ def trial_training(config: TrainConfig) -> TrainConfig:
             "mix": None,
             "on_policy": None,
             "reinforce": None,
+            "prefer": None,
         }
     )
     needs = config.objective_of(config.stages[-1]).needs

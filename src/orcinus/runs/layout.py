@@ -117,6 +117,8 @@ REHEARSALS = "rehearsals.parquet"
 """By taught question, how many of the student's answers came and were right."""
 LESSONS = "lessons.parquet"
 """The rows that the student is trained on."""
+PAIRS = "pairs.parquet"
+"""Right lessons, each followed by a wrong answer to its question, for ``prefer`` stages."""
 
 # --- create and train
 

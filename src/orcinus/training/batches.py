@@ -39,7 +39,7 @@ class PackedRows(Dataset[dict[str, Any]]):
             rows: Exactly so many rows, in place of ``epochs``.
         """
         self._lessons = lessons
-        self._units = (
+        self._units = lessons.fixed_units or (
             lessons.units(context) if share_prompts else Groups.of(np.arange(len(lessons)))
         )
         """The lessons that share one copy of a prompt."""

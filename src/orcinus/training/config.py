@@ -68,6 +68,14 @@ class ReinforceConfig(Config):
     """Weight of the divergence from the student before the stage; 0 saves its memory."""
 
 
+class PreferConfig(Config):
+    """DPO: the student learns to prefer each right lesson to a wrong answer of its own."""
+
+    beta: float = Field(default=0.1, gt=0)
+    """How strongly the student is held to what it was before the stage. At a small value it moves
+    far before a pair counts as told apart."""
+
+
 class LessonFilter(Config):
     """A choice of lessons. All conditions must hold."""
 
@@ -155,6 +163,9 @@ class StageConfig(LessonFilter):
     reinforce: ReinforceConfig | None = Field(default=None, exclude_if=lambda value: value is None)
     """Take only the questions of the stage's lessons, and reinforce the student's own right
     answers. None learns the lessons' texts."""
+    prefer: PreferConfig | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Learn to prefer each right lesson of the stage to a wrong answer that the student gave in
+    ``rehearse``. Lessons without one are left out. None learns the lessons' texts."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls after the warm-up."""
     warmup: float = Field(default=0.03, ge=0, lt=1)
@@ -162,8 +173,10 @@ class StageConfig(LessonFilter):
 
     @model_validator(mode="after")
     def _signal_is_one(self) -> Self:
-        if self.on_policy is not None and self.reinforce is not None:
-            raise ValueError("has on_policy and reinforce; give each a stage of its own")
+        names = ("on_policy", "reinforce", "prefer")
+        given = [name for name in names if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"has {given[0]} and {given[1]}; give each a stage of its own")
         return self
 
     def from_source(self, lesson: Lesson) -> bool:
@@ -218,7 +231,7 @@ class ObjectiveConfig(Config):
     name: str = "lesson_weight"
     """``plain``, ``lesson_weight``, ``answer_upweight``, ``dft``, ``rollout_adaptive``,
     ``distribution_corrected``, ``token_weight``, ``anchored``, ``reverse_kl``, or one of your
-    own."""
+    own. Stages with ``reinforce`` or ``prefer`` have their own."""
     settings: Mapping[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the objective, e.g. ``{factor: 3}``."""
 
@@ -303,6 +316,11 @@ class TrainConfig(Config):
         return any(stage.reinforce is not None for stage in self.stages)
 
     @property
+    def prefers(self) -> bool:
+        """True when a stage learns from pairs of a right and a wrong answer."""
+        return any(stage.prefer is not None for stage in self.stages)
+
+    @property
     def reads_strategies(self) -> bool:
         """True when the teacher of a stage reads questions under their strategies' messages."""
         return any(
@@ -313,14 +331,16 @@ class TrainConfig(Config):
     def objective_of(self, stage: StageConfig) -> Objective:
         """Return the objective that ``stage`` learns.
 
-        A ``reinforce`` stage learns ``outcome``. An on-policy stage learns a divergence where the
-        objective of the recipe needs no teacher.
+        A ``reinforce`` stage learns ``outcome``, a ``prefer`` stage ``preferred``. An on-policy
+        stage learns a divergence where the objective of the recipe needs no teacher.
 
         Raises:
             ConfigError: The objective is unknown, or does not take its settings.
         """
         if stage.reinforce is not None:
             return find_objective("outcome", {"kl": stage.reinforce.kl})
+        if stage.prefer is not None:
+            return find_objective("preferred", {"beta": stage.prefer.beta})
         objective = self.objective.find()
         if stage.on_policy is None or objective.needs.teacher:
             return objective
@@ -388,7 +408,7 @@ class TrainConfig(Config):
     def _every_stage_has_what_its_objective_needs(self) -> Self:
         for stage in self.stages:
             needs = self.objective_of(stage).needs
-            if stage.reinforce is not None:
+            if stage.reinforce is not None or stage.prefer is not None:
                 continue
             if needs.teacher and stage.on_policy is None:
                 raise ValueError(

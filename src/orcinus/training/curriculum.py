@@ -24,6 +24,7 @@ from transformers import TrainingArguments
 from orcinus.core.errors import ConfigError, StepError, StoreError
 from orcinus.core.files import write_atomically
 from orcinus.core.protocols import Executor
+from orcinus.core.types import Lesson
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.loading import quiet
@@ -38,6 +39,7 @@ from orcinus.training.distributed import processes
 from orcinus.training.job import TrainJob
 from orcinus.training.objectives.interface import MEASURED, Objective
 from orcinus.training.on_policy import on_policy_trainer
+from orcinus.training.preferences import PreferenceTrainer, whole_pairs
 from orcinus.training.questions import by_prompt
 from orcinus.training.reference import with_reference
 from orcinus.training.reinforce import join_samples, outcome_trainer, read_questions
@@ -183,6 +185,8 @@ def _trainer_of(
         lessons = by_prompt(tokenized, job.lessons, lambda lesson: lesson)
         questions = read_questions(job.examples, lessons)
         return outcome_trainer(stage.reinforce, model, chat, source, questions, samples)
+    if stage.prefer is not None:
+        return PreferenceTrainer
     if stage.on_policy is None:
         return LessonTrainer
     told = None
@@ -211,14 +215,14 @@ def _stage_settings(
 ) -> StageSettings:
     stage = job.config.stages[place]
     if stage.tokens is None:
-        epochs = stage.epochs * repeats(stage, lambda: tables.read_lessons(job.lessons))
+        epochs = stage.epochs * repeats(stage, lambda: _read_lessons(job, stage))
     else:
         epochs = stage.tokens / lessons.response_tokens
     batches = schedule(
         job.config,
-        lessons=len(lessons),
+        lessons=lessons.count,
         tokens=int(lessons.lengths.sum()),
-        longest=int(lessons.lengths.max()),
+        longest=lessons.longest,
         epochs=epochs,
         steps=job.steps[place] if job.steps else None,
     )
@@ -253,11 +257,9 @@ def _tokenize_stage(
     stop: Event,
 ) -> TokenizedLessons:
     """Return the tokens of a stage's lessons; the first process writes them, the others wait."""
-    config = job.config
+    config, stage = job.config, job.config.stages[place]
     folder = work_folder(job.out / layout.stage(place + 1)) / "lessons"
-    chosen = lessons_of_stage(
-        config.stages, place, lambda: tables.read_lessons(job.lessons), job.seed
-    )
+    chosen = lessons_of_stage(config.stages, place, lambda: _read_lessons(job, stage), job.seed)
     if not processes.is_first():
         processes.wait_for(folder / layout.TOKEN_FACTS)
     tokenized = tokenize_lessons(
@@ -265,31 +267,47 @@ def _tokenize_stage(
         chat,
         folder,
         context=longest,
-        truncation=config.too_long,
+        truncation=config.too_long if stage.prefer is None else "drop",
         evidence=[name for name in objective.needs.evidence if name not in MEASURED],
         executor=executor,
     )
+    if stage.prefer is not None:
+        tokenized = whole_pairs(tokenized, config.context_length)
     if len(tokenized) == 0:
         why = (
             f"{tokenized.too_long} are longer than {longest:,} tokens"
             if tokenized.too_long
             else "its filters take none"
         )
-        raise StepError(f"stage {config.stages[place].name!r} has no lesson: {why}")
+        raise StepError(f"stage {stage.name!r} has no lesson: {why}")
     for name, lessons in tokenized.given.items():
         if not lessons:
             raise StepError(
                 f"objective {config.objective.name!r} needs the number {name!r} of each token, and "
-                f"no lesson of stage {config.stages[place].name!r} has it; set "
+                f"no lesson of stage {stage.name!r} has it; set "
                 f"{PARTS[name].made_by}"
             )
     return tokenized
 
 
+def _read_lessons(job: TrainJob, stage: StageConfig) -> Iterator[Lesson]:
+    """Yield all lessons that a stage may learn; those of a ``prefer`` stage stand in pairs.
+
+    Raises:
+        ConfigError: The lessons came without pairs.
+    """
+    if stage.prefer is None:
+        return tables.read_lessons(job.lessons)
+    pairs = job.lessons.with_name(layout.PAIRS)
+    if not pairs.exists():
+        raise ConfigError("train: there is no table of pairs beside the lessons (prefer)")
+    return tables.read_lessons(pairs)
+
+
 def _summarize(result: StageResult, lessons: TokenizedLessons) -> dict[str, Any]:
     return {
         **asdict(result),
-        "lessons": len(lessons),
+        "lessons": lessons.count,
         "too_long": lessons.too_long,
         "tokens": int(lessons.lengths.sum()),
         "response_tokens": lessons.response_tokens,

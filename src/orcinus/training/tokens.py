@@ -60,6 +60,8 @@ class TokenizedLessons:
     """By name, a number for each response token of all lessons, in their order."""
     given: Mapping[str, int] = field(default_factory=dict)
     """By name, how many lessons come with such numbers of tokens."""
+    unit_of: I64 | None = None
+    """The unit of each lesson, where lessons must stay together; None groups by prompts."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -109,6 +111,22 @@ class TokenizedLessons:
                     room -= length - prompt
         _, unit_of = np.unique(first, return_inverse=True)
         return Groups.of(unit_of)
+
+    @property
+    def fixed_units(self) -> Groups | None:
+        """The units of lessons that must stay together; None where none must."""
+        return None if self.unit_of is None else Groups.of(self.unit_of)
+
+    @property
+    def count(self) -> int:
+        """Lessons, where those that must stay together count as one."""
+        return len(self) if self.unit_of is None else len(np.unique(self.unit_of))
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest lesson, or of the longest unit of those that stay together."""
+        units = self.fixed_units
+        return int((self.lengths if units is None else self.lengths_of(units)).max())
 
     def _with_one_prompt(self) -> Iterator[list[int]]:
         """Yield the numbers of the lessons that share one prompt, for each prompt with several."""

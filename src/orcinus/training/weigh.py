@@ -13,6 +13,7 @@ measured is what helps this student, which is what training wants, and not what 
 """
 
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -133,6 +134,8 @@ async def weigh(config: WeighConfig, context: StepContext) -> dict[str, Any]:
                 worths += [pair for item in boundaries if (pair := item.worths) is not None]
                 writer.write(tables.lesson_row(weighed(lesson, boundaries, config)))
             check_worths(worths, config)  # after each window, before more is spent
+    if (pairs := context.inputs["erase"] / layout.PAIRS).exists():
+        shutil.copyfile(pairs, context.out / layout.PAIRS)
     weights = [step_weight(*pair, beta=config.beta, least=config.least) for pair in worths]
     return {
         "lessons": count,

@@ -39,6 +39,11 @@ log-probability of its response tokens under the student as the stage finds it, 
 ``likeness``: its BM25 score for the anchors; nan where hidden states tell the likeness."""
 
 
+PREFERRED = "preferred"
+"""A number of a lesson in a ``prefer`` stage: 1 for the chosen answer of a pair, -1 for the
+rejected one behind it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Predictions:
     """A model's distributions over the vocabulary at N positions, as hidden states and a head.

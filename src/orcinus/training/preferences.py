@@ -1,0 +1,105 @@
+"""Train on pairs: a chosen answer and a rejected one stay in one row, and pairs are counted.
+
+    pairs.parquet: chosen, rejected, chosen, rejected …
+    ──whole_pairs──►  units (prompt, chosen, rejected)  ──preferred──►  mean of −log σ(margin)
+
+Why not TRL's DPOTrainer: design/005.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+
+from orcinus.training.batches import collate
+from orcinus.training.objectives.interface import PREFERRED, REFERENCE_LOGPROB, sums_by
+from orcinus.training.tokens import TokenizedLessons
+from orcinus.training.trainer import LessonTrainer
+
+
+def whole_pairs(lessons: TokenizedLessons, context: int) -> TokenizedLessons:
+    """Return the pairs that fit into a row, each as one unit.
+
+    Args:
+        lessons: Chosen and rejected answers in turn; the two of a pair have one id. Where one of
+            them was too long, the other is left out too.
+        context: Tokens of a row.
+    """
+    ids, kept = lessons.ids.to_pylist(), list[int]()
+    for first in range(len(ids) - 1):
+        if ids[first] != ids[first + 1]:
+            continue
+        chosen, prompt = lessons.lesson(first)
+        rejected, prompt_again = lessons.lesson(first + 1)
+        same = np.array_equal(chosen[:prompt], rejected[:prompt_again])
+        if same and len(chosen) + len(rejected) - prompt <= context:
+            kept += [first, first + 1]
+    places = np.array(kept, np.int64)
+    return replace(
+        lessons,
+        index=lessons.index[places],
+        weights=lessons.weights[places],
+        ids=lessons.ids.take(places),
+        evidence={name: numbers[places] for name, numbers in lessons.evidence.items()},
+        too_long=lessons.too_long + len(ids) - len(kept),
+        unit_of=np.arange(len(kept)) // 2,
+    )
+
+
+def collate_pairs(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what ``collate`` returns, with one label for each pair.
+
+    The Trainer divides by the labels of a global batch, so the loss is a mean over its pairs.
+    """
+    batch = collate(rows)
+    labels_T = torch.full_like(batch["labels"], -100)
+    labels_T[0, 1 : 1 + len(batch["units"])] = 0  # it does not count the first position
+    return {**batch, "labels": labels_T}
+
+
+class PreferenceTrainer(LessonTrainer):
+    """The Trainer of a ``prefer`` stage, which logs how the pairs are told apart."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**{**arguments, "data_collator": collate_pairs})
+        self._facts: list[dict[str, float]] = []
+        """One entry for each micro-batch of this optimizer step."""
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the mean over all pairs of the global batch, however it is split."""
+        out = self.objective_loss(model, inputs)
+        self._facts.append(_describe(inputs, out["losses"]))
+        count = num_items_in_batch if num_items_in_batch is not None else len(inputs["units"])
+        loss = out["loss"] / count * self.args.world_size
+        return (loss, out) if return_outputs else loss
+
+    def take_facts(self) -> dict[str, float]:
+        """Return how the pairs of this optimizer step were told apart, for the log."""
+        facts, self._facts = self._facts, []
+        return {name: fmean(part[name] for part in facts) for name in facts[0]} if facts else {}
+
+
+def _describe(batch: Mapping[str, Any], losses_N: torch.Tensor) -> dict[str, float]:
+    """Return what changed since the stage began, in nats an answer, as means over the pairs.
+
+    ``margin``: how much more the chosen answers gained than the rejected ones; ``ordered``: the
+    share of pairs where they did; ``chosen``: what they gained, often less than nothing.
+    """
+    signs_N = batch["evidence"][PREFERRED]
+    moved_N = -losses_N.detach() - batch["evidence"][REFERENCE_LOGPROB]
+    margins_P = sums_by(signs_N * moved_N, batch["lesson"] // 2)
+    chosen_P = sums_by(moved_N * (signs_N > 0), batch["lesson"] // 2)
+    return {
+        "margin": float(margins_P.mean()),
+        "ordered": float((margins_P > 0).float().mean()),
+        "chosen": float(chosen_P.mean()),
+    }
