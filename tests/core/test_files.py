@@ -1,10 +1,13 @@
 """Files and folders that are replaced as a whole."""
 
+import errno
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from orcinus.core.files import link_folder
+from orcinus.core.files import is_whole, link_folder, seal_folder, why_unwritable
 
 
 def made(folder: Path, content: str) -> Path:
@@ -41,3 +44,39 @@ def test_where_links_are_not_possible_the_folder_is_copied_once(
     link_folder(link, target)
     assert (link / "more").exists()
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
+
+
+def test_a_sealed_folder_is_whole_until_a_file_is_cut_or_gone(tmp_path: Path) -> None:
+    folder = made(tmp_path / "a", "content")
+    assert not is_whole(folder)
+    seal_folder(folder)
+    (folder / "more").write_text("added later", encoding="utf-8")
+    assert is_whole(folder)
+    (folder / "inner" / "file").write_text("conte", encoding="utf-8")
+    assert not is_whole(folder)
+    (folder / "inner" / "file").unlink()
+    assert not is_whole(folder)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system"),
+        (OSError("4096 requested and 1024 written"), "No space left on device"),
+        (RuntimeError("I/O error: Permission denied (os error 13)"), "Permission denied"),
+        (RuntimeError("PytorchStreamWriter failed writing file x"), "No space left on device"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), None),
+        (RuntimeError("sizes differ"), None),
+    ],
+)
+def test_every_library_says_in_its_own_way_that_a_file_cannot_be_written(
+    error: Exception, why: str | None
+) -> None:
+    assert why_unwritable(error) == why
+
+
+def test_a_full_disk_is_told_by_numpy_without_a_number() -> None:
+    with pytest.raises(OSError, match="requested and") as full, open("/dev/full", "wb") as file:
+        np.zeros(100_000).tofile(file)
+    assert full.value.errno is None
+    assert why_unwritable(full.value) == os.strerror(errno.ENOSPC)

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.types import Message, Messages
+from orcinus.models.local import template_limits
 from orcinus.models.local.chat_format import Chat
 
 
@@ -281,6 +282,33 @@ def test_a_template_that_drops_a_text_is_refused_in_one_line(
     tokenizer = tokenizer_with(tiny_student, chat_template=template)
     with pytest.raises(ConfigError, match=what) as refused:
         Chat(tokenizer, fallback="plain")
+    assert "\n" not in str(refused.value)
+
+
+ENDLESS = "{% set r = range(99999) %}{% for i in r %}{% for j in r %}{% endfor %}{% endfor %}"
+DOUBLING = (
+    "{% set n = namespace(x='a') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "what"),
+    [
+        (ENDLESS, "does not end"),
+        ("{{ 'a' * 10**10 }}", "memory"),
+        (DOUBLING, "memory"),
+        ("{{ messages[0].content }}{{ 'a' * 3000000 }}", "characters"),
+        ("{{ messages[0].content }}" + "a" * 2**20, "characters"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
+        ("{{ range(10**9) | list }}", "Range too big"),
+    ],
+)
+def test_a_template_that_loops_or_blows_up_is_refused_in_one_line(
+    template: str, what: str, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(template_limits, "SECONDS", 1)
+    with pytest.raises(ConfigError, match=what) as refused:
+        Chat(tokenizer_with(tiny_student, chat_template=template), fallback="plain")
     assert "\n" not in str(refused.value)
 
 

@@ -222,14 +222,15 @@ def workers_of(folder: Path) -> list[str]:
     return [line for line in found.stdout.splitlines() if f"{folder}/runs" in line]
 
 
+@pytest.mark.parametrize("damaged", ["trainer_state.json", "model.safetensors", "optimizer.pt"])
 def test_a_checkpoint_that_a_loss_of_power_cut_off_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    damaged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stopping, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     stop, again = Event(), Told()
     with pytest.raises(Stopped):
         trained(tmp_path / "cut", Told(stop, after=3), stop)
-    [last] = tmp_path.glob("cut/*/trainer/checkpoint-4/trainer_state.json")
+    [last] = tmp_path.glob(f"cut/*/trainer/checkpoint-4/{damaged}")
     last.write_bytes(last.read_bytes()[:100])
     trained(tmp_path / "cut", again)
     assert "resumes at step 3 of" in again.notes[0]

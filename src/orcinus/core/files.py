@@ -1,11 +1,71 @@
 """Write files and links so that a reader never finds half of one."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
 
+import orjson
+
 from orcinus.core.errors import StoreError
 from orcinus.core.secrets import scrub_bytes
+
+SEAL = "sealed.json"
+"""In a sealed folder: the size in bytes of each of its files, by its path."""
+_REASONS = tuple(
+    os.strerror(code)
+    for code in (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+    )
+)
+"""Why the system writes no file, in its own words."""
+_SHORT_WRITES = ("PytorchStreamWriter failed writing", "unexpected pos", " requested and ")
+"""How PyTorch (two) and NumPy say that a disk took a part of a file. They do not say why."""
+
+
+def why_unwritable(error: BaseException) -> str | None:
+    """Return why a file could not be written; None for an error of another kind.
+
+    safetensors, PyTorch and NumPy raise errors that are no ``OSError``, or one without a number.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        said = os.strerror(error.errno)
+        return said if said in _REASONS else None
+    text = str(error)
+    for said in _REASONS:
+        if said in text:
+            return said
+    short = any(mark in text for mark in _SHORT_WRITES)
+    return os.strerror(errno.ENOSPC) if short else None
+
+
+def seal_folder(folder: Path) -> None:
+    """Note the size of each file of a folder, so that ``is_whole`` sees one that is cut or gone.
+
+    Raises:
+        StoreError: The note cannot be written.
+    """
+    sizes = {str(path.relative_to(folder)): size for path, size in _sizes_in(folder).items()}
+    write_atomically(folder / SEAL, orjson.dumps(sizes, option=orjson.OPT_SORT_KEYS))
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether a folder is sealed, and each file still has the size that it had then."""
+    try:
+        sealed = orjson.loads((folder / SEAL).read_bytes())
+        return all((folder / path).stat().st_size == size for path, size in sealed.items())
+    except (OSError, orjson.JSONDecodeError, AttributeError):
+        return False
+
+
+def _sizes_in(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -17,15 +17,12 @@ from typing import Any
 
 import orjson
 
-from orcinus.core.errors import StoreError
-from orcinus.core.files import write_atomically
+from orcinus.core.errors import OrcinusError, StoreError
+from orcinus.core.files import why_unwritable, write_atomically
 from orcinus.core.fingerprint import canonical, fingerprint
 from orcinus.runs import layout
 from orcinus.runs.context import Asking, StepContext
 from orcinus.runs.folders import next_finish_time, provenance
-
-_FULL_DISK = ("No space left on device", "PytorchStreamWriter failed writing")
-"""How safetensors and PyTorch say that the disk is full; their errors are no OSErrors."""
 
 Action = Callable[[StepContext], Awaitable[dict[str, Any]]]
 Requests = Callable[[StepContext], Sequence[Asking]]
@@ -108,9 +105,10 @@ async def _run_step(
     try:
         summary = await step.action(context)
     except Exception as error:
-        if not isinstance(error, OSError) and any(said in str(error) for said in _FULL_DISK):
-            raise StoreError(f"{folder}: cannot be written: No space left on device") from error
-        raise
+        names_a_file = isinstance(error, OrcinusError) or getattr(error, "filename", None)
+        if names_a_file or (why := why_unwritable(error)) is None:
+            raise
+        raise StoreError(f"{folder}: cannot be written: {why}") from error
     record = {
         "name": step.name,
         "version": step.version,

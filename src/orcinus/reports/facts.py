@@ -31,6 +31,7 @@ from orcinus.reports.wordings import Consistency, DepthCurve, consistencies, dep
 from orcinus.runs import layout, tables
 from orcinus.runs.folders import finished_steps, summary_of
 from orcinus.runs.ledger import SpendRow
+from orcinus.runs.losses import read_losses
 from orcinus.runs.model_names import given_name, model_name, model_names
 from orcinus.strategies.trial_results import TrialResults, TrialStudent
 
@@ -339,10 +340,7 @@ def _curves(
     for role, arm in (("train", "after"), ("train_answer_only", "answer_only")):
         if role not in inputs:
             continue
-        path = inputs[role] / layout.LOSS
-        rows = (
-            [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
-        )
+        rows = read_losses(inputs[role] / layout.LOSS)
         stages = tuple(
             {"name": name, **facts} for name, facts in records[role]["summary"]["stages"].items()
         )
@@ -350,12 +348,8 @@ def _curves(
 
 
 def _joined_stages(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
-    """Stages one after the other on one axis.
-
-    An interrupted stage repeats its last steps; the later values count.
-    """
-    latest = {(row["stage"], row["optimizer_step"]): row["loss"] for row in rows}
-    return [(float(i), loss) for i, loss in enumerate(latest.values(), 1)]
+    """Return points of the stages, one after the other on one axis."""
+    return [(float(i), row["loss"]) for i, row in enumerate(rows, 1)]
 
 
 def _averaged(values: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:

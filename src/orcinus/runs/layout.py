@@ -175,7 +175,7 @@ def token_numbers(name: str) -> str:
 LESSON_IDS = "ids.parquet"
 """For each lesson: its id."""
 TOKEN_FACTS = "facts.json"
-"""The number of lessons that were too long. Written last."""
+"""The number of lessons that were too long."""
 
 # --- evaluate and report
 

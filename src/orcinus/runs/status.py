@@ -7,11 +7,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
-
 from orcinus.runs import layout
 from orcinus.runs.folders import finish_time, summary_of
 from orcinus.runs.ledger import Ledger, SpendRow
+from orcinus.runs.losses import read_losses
 from orcinus.runs.progress import Live, RunState, live, state_of
 
 State = Literal["done", "started"]
@@ -184,11 +183,8 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def _last_loss(folder: Path) -> str:
-    path = folder / layout.LOSS
-    if not path.exists():
+    rows = read_losses(folder / layout.LOSS)
+    if not rows:
         return ""
-    lines = path.read_bytes().splitlines()
-    if not lines:
-        return ""
-    row = orjson.loads(lines[-1])
+    row = rows[-1]
     return f"stage {row['stage']}, optimizer step {row['optimizer_step']}, loss {row['loss']:.3f}"

@@ -21,8 +21,8 @@ import torch
 from safetensors import SafetensorError
 from transformers import TrainingArguments
 
-from orcinus.core.errors import ConfigError, StepError, StoreError
-from orcinus.core.files import write_atomically
+from orcinus.core.errors import ConfigError, OrcinusError, StepError, StoreError
+from orcinus.core.files import is_whole, why_unwritable, write_atomically
 from orcinus.core.protocols import Executor
 from orcinus.core.types import Lesson
 from orcinus.models.local.chat_format import Chat
@@ -106,7 +106,9 @@ def _explain_failure(out: Path, micro_batch: int | None) -> Iterator[None]:
     """Turn a full disk or memory into an error with a remedy: torch raises RuntimeErrors."""
     try:
         yield
-    except (SafetensorError, RuntimeError, MemoryError) as error:
+    except OrcinusError:
+        raise
+    except (OSError, SafetensorError, RuntimeError, MemoryError) as error:
         text = str(error)
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate" in text:
             smaller = "give --micro-batch 1, " if (micro_batch or 1) > 1 else ""
@@ -115,11 +117,11 @@ def _explain_failure(out: Path, micro_batch: int | None) -> Iterator[None]:
                 "train.lora or a smaller student, then run again: it resumes from the last "
                 "checkpoint"
             ) from error
-        marks = ("No space left", "PytorchStreamWriter", "unexpected pos")
-        if not any(mark in text for mark in marks):
+        if (why := why_unwritable(error)) is None:
             raise
         raise StoreError(
-            f"{out}: cannot be written: no space left on the device; free some"
+            f"{getattr(error, 'filename', None) or out}: cannot be written: {why}; mend that and "
+            "run again: it resumes from the last checkpoint"
         ) from error
 
 
@@ -261,7 +263,7 @@ def _tokenize_stage(
     folder = work_folder(job.out / layout.stage(place + 1)) / "lessons"
     chosen = lessons_of_stage(config.stages, place, lambda: _read_lessons(job, stage), job.seed)
     if not processes.is_first():
-        processes.wait_for(folder / layout.TOKEN_FACTS)
+        processes.wait_until(lambda: is_whole(folder))
     tokenized = tokenize_lessons(
         until_stopped(chosen, stop),
         chat,

@@ -6,7 +6,8 @@ weights.npy     a weight a lesson
 evidence.npz    more numbers a lesson, as the objective needs them
 token-NAME.f32  a number a response token, as the objective needs it
 ids.parquet     the lessons' ids
-facts.json      how many lessons were too long; written last
+facts.json      how many lessons were too long
+sealed.json     the sizes of these files; written last
 
 Memory does not grow with the number of lessons, except for a few numbers each.
 """
@@ -27,7 +28,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orcinus.core.files import write_atomically
+from orcinus.core.files import is_whole, seal_folder, write_atomically
 from orcinus.core.protocols import Executor
 from orcinus.core.types import Lesson
 from orcinus.models.local.chat_format import Chat
@@ -196,7 +197,7 @@ def tokenize_lessons(
             none), ``answer``, or those of ``PARTS``, which each token has of its own.
         executor: Where the lessons become tokens.
     """
-    if not (folder / layout.TOKEN_FACTS).exists():
+    if not is_whole(folder):
         folder.mkdir(parents=True, exist_ok=True)
         of_tokens = tuple(name for name in evidence if name in PARTS)
         of_lessons = tuple(name for name in evidence if name not in PARTS)
@@ -305,9 +306,9 @@ def _write_shards(
     kept: dict[str, Any] = dict(zip(evidence, columns, strict=True))
     np.savez(folder / layout.LESSON_NUMBERS, **kept)
     pq.write_table(pa.table({"id": pa.chunked_array(ids, pa.string())}), folder / layout.LESSON_IDS)
-    # Written last and atomically: where this file is, all are whole.
     facts = {"too_long": too_long, "given": {name: given[name] for name in token_evidence}}
     write_atomically(folder / layout.TOKEN_FACTS, orjson.dumps(facts))
+    seal_folder(folder)
 
 
 def _evidence_number(name: str, lesson: Lesson, chat: Chat) -> float:

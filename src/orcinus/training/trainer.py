@@ -16,7 +16,6 @@ from threading import Event
 from typing import Any
 
 import numpy as np
-import orjson
 import torch
 from torch.utils.data import SequentialSampler
 from transformers import (
@@ -31,12 +30,14 @@ from transformers import (
 from orcinus.core.errors import StepError
 from orcinus.runs import layout
 from orcinus.runs.context import Progress, show_detail
+from orcinus.runs.losses import append_loss, read_losses
 from orcinus.training.batches import PackedRows, collate
 from orcinus.training.distributed import processes
 from orcinus.training.forward import add_objective_forward, unwrap_peft
 from orcinus.training.objectives import lesson_weight
 from orcinus.training.objectives.interface import Objective, Predictions
 from orcinus.training.paths import own_attention
+from orcinus.training.resuming import SealCheckpoints, last_checkpoint, step_of
 from orcinus.training.schedule import describe_steps
 from orcinus.training.self_check import choose_path
 from orcinus.training.stopping import StopAndSave, Stopped, wait_for_all_processes
@@ -203,23 +204,13 @@ class _LossLog(TrainerCallback):
             **self.take_facts(),
         }
         if state.is_world_process_zero:
-            with self._path.open("ab") as file:
-                file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+            append_loss(self._path, row)
         show_detail(self._progress, f"loss {loss:.3f}")
         self._progress.advance()
 
     def losses(self) -> list[float]:
-        """Return the stage's losses by optimizer step, those before an interruption included.
-
-        A step that was done twice counts as it was done last.
-        """
-        if not self._path.exists():
-            return []
-        lines = map(orjson.loads, self._path.read_bytes().splitlines())
-        by_step = {
-            line["optimizer_step"]: line["loss"] for line in lines if line["stage"] == self._stage
-        }
-        return [by_step[step] for step in sorted(by_step)]
+        """Return the stage's losses by optimizer step, those before an interruption included."""
+        return [row["loss"] for row in read_losses(self._path) if row["stage"] == self._stage]
 
 
 def train_stage(
@@ -270,14 +261,14 @@ def train_stage(
         args=stage.training_arguments(work),
         train_dataset=rows,
         data_collator=collate,
-        callbacks=[log, stopping],
+        callbacks=[log, stopping, SealCheckpoints()],
     )
     log.take_facts = trainer.take_facts
     trainer.add_callback(_ObjectivePreparation(trainer.prepare_optimizer_step))
     trainer.remove_callback(PrinterCallback)  # only the command line prints
     choose_path(base, longest=stage.context)  # now that the Trainer has moved the model
-    checkpoint, steps = _last_checkpoint(work), math.ceil(len(rows) / stage.rows_per_step)
-    done = 0 if checkpoint is None else _step_of(checkpoint)
+    checkpoint, steps = last_checkpoint(work), math.ceil(len(rows) / stage.rows_per_step)
+    done = 0 if checkpoint is None else step_of(checkpoint)
     phase = _phase_name(stage.name, out)
     if done:
         progress.note(f"{phase}: resumes at step {done:,} of {steps:,}")
@@ -298,8 +289,8 @@ def train_stage(
         )
     if stopping.stopped:
         wait_for_all_processes()
-        saved = _last_checkpoint(work)
-        done = 0 if saved is None else _step_of(saved)
+        saved = last_checkpoint(work)
+        done = 0 if saved is None else step_of(saved)
         progress.note(f"{phase}: stopped; it resumes at step {done:,} of {steps:,}")
         raise Stopped
     return _summarize(trainer, rows, log.losses()), _gathered_weights(trainer)
@@ -333,22 +324,3 @@ def _gathered_weights(trainer: LessonTrainer) -> dict[str, Any] | None:
         return None
     weights: dict[str, Any] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     return weights
-
-
-def _last_checkpoint(work: Path) -> Path | None:
-    """Return the newest whole checkpoint: the Trainer writes its state last."""
-    states = work.glob("checkpoint-*/trainer_state.json")
-    return max((path.parent for path in states if _is_whole(path)), key=_step_of, default=None)
-
-
-def _is_whole(state: Path) -> bool:
-    """Return False for a file that a loss of power has cut off."""
-    try:
-        orjson.loads(state.read_bytes())
-    except (OSError, orjson.JSONDecodeError):
-        return False
-    return True
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.partition("-")[2])

@@ -18,6 +18,7 @@ from orcinus.evaluation.diagnosis.outcomes import Pair
 from orcinus.runs import layout, tables
 from orcinus.runs.assigned import Assigned
 from orcinus.runs.folders import finished_steps, summary_of
+from orcinus.runs.losses import read_losses
 from orcinus.tasks.duplicates.near import originals_of
 from orcinus.training.config import TrainConfig
 
@@ -186,11 +187,9 @@ def read_assigned(run: EvaluatedRun) -> Assigned:
 
 def read_last_losses(run: EvaluatedRun) -> list[float]:
     """Read the losses of the last stage, in the order of the optimizer steps."""
-    path = run.inputs["train"] / layout.LOSS
-    rows = [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
     last = run.train.stages[-1].name
-    by_step = {row["optimizer_step"]: row["loss"] for row in rows if row["stage"] == last}
-    return [by_step[step] for step in sorted(by_step)]
+    rows = read_losses(run.inputs["train"] / layout.LOSS)
+    return [row["loss"] for row in rows if row["stage"] == last]
 
 
 def read_near_duplicates(

@@ -10,8 +10,6 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
-from jinja2 import TemplateError
-
 from orcinus.core.errors import ConfigError
 from orcinus.core.tool_calls import (
     as_json,
@@ -23,6 +21,7 @@ from orcinus.core.tool_calls import (
     with_calls,
 )
 from orcinus.core.types import Message, Messages, Role
+from orcinus.models.local.template_limits import check_limits
 
 CHATML = (
     "{% for message in messages %}"
@@ -37,15 +36,6 @@ PLAIN = (
 )
 FALLBACKS = {"chatml": CHATML, "plain": PLAIN}
 _SYSTEM_ROLES = ("system", "developer")
-_TEMPLATE_FAULTS = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    TemplateError,
-    TypeError,
-    ValueError,
-)
-"""The errors of templates: their own ``raise_exception``, and those of the Python inside them."""
 _MARK = "\ue000{}\ue001"
 """Stands for a message's text while the template is rendered. Its characters come from the private
 use area, which no text uses."""
@@ -96,6 +86,8 @@ class Chat:
         }
         self._taken: dict[tuple[Role, ...], bool] = {}
         self._literals = tuple(sorted(self._special, key=len, reverse=True))
+        if not self._fallback:
+            check_limits(self.template, tokenizer.special_tokens_map)
         self._check_template()
         self._shows_tools = self._check_tools()
 
@@ -421,7 +413,7 @@ class Chat:
                     chat_template=self._template,
                 )
             )
-        except _TEMPLATE_FAULTS as error:
+        except Exception as error:  # a template runs code of its own, and can raise anything
             said = next(iter(str(error).strip().splitlines()), type(error).__name__)
             roles = ", ".join(str(turn["role"]) for turn in turns)
             raise ConfigError(

@@ -6,9 +6,8 @@ train-91c0ab12/loss.jsonl ──losses_of──► LossLine: "explanations", ste
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
 from orcinus.runs import layout
+from orcinus.runs.losses import read_losses
 
 CHART_WIDTH, CHART_HEIGHT = 600, 140
 """Units of the chart's view box, about pixels on a wide page."""
@@ -44,17 +43,10 @@ def losses_of(run_dir: Path) -> list[LossLine]:
 
 
 def _line(arm: str, path: Path) -> LossLine | None:
-    # The last line may be half written, and an interrupted stage repeats its last steps.
-    latest: dict[tuple[str, int], float] = {}
-    for text in path.read_bytes().splitlines():
-        try:
-            row = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            continue
-        latest[row["stage"], row["optimizer_step"]] = row["loss"]
-    if not latest:
+    rows = read_losses(path)
+    if not rows:
         return None
-    values = list(latest.values())
+    values = [row["loss"] for row in rows]
     width = -(-len(values) // CHART_POINTS)
     means = [
         sum(part) / len(part)
@@ -62,12 +54,11 @@ def _line(arm: str, path: Path) -> LossLine | None:
     ]
     highest = max(means) or 1.0
     across = CHART_WIDTH / max(1, len(means) - 1)
-    (stage, step), loss = list(latest.items())[-1]
     return LossLine(
         arm=arm,
-        stage=stage,
-        optimizer_step=step,
-        loss=loss,
+        stage=rows[-1]["stage"],
+        optimizer_step=rows[-1]["optimizer_step"],
+        loss=rows[-1]["loss"],
         highest=highest,
         points=" ".join(
             f"{i * across:.1f},{CHART_HEIGHT * (1 - mean / highest):.1f}"

@@ -5,6 +5,7 @@ torchrun and accelerate tell it in the environment: ``WORLD_SIZE=4 RANK=1``.
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -20,5 +21,10 @@ def is_first() -> bool:
 
 def wait_for(path: Path) -> None:
     """Wait until the first process has written ``path``. If it fails, torchrun ends all of them."""
-    while not path.exists():
+    wait_until(path.exists)
+
+
+def wait_until(is_done: Callable[[], bool]) -> None:
+    """Wait until the first process has done its part."""
+    while not is_done():
         time.sleep(0.1)
