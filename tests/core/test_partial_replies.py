@@ -6,7 +6,7 @@ import pytest
 
 from orcinus.core.requests import as_sent
 from orcinus.core.types import Example, Message, Request, Sampling
-from orcinus.runs.ledger import attempt_id
+from orcinus.runs.ledger_records import attempt_id
 
 QUESTION = Message(role="user", content="Add 4 7 2.")
 REQUEST = Request(

@@ -13,7 +13,8 @@ from orcinus.evaluation.evaluate import EvaluateConfig, evaluate, requests
 from orcinus.models.function import FunctionModel
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Runtime, Silent, StepContext
-from orcinus.runs.ledger import Ledger, attempt_id
+from orcinus.runs.ledger import Ledger
+from orcinus.runs.ledger_records import attempt_id
 from orcinus.strategies.library import built_in
 from orcinus.strategies.prompts import longest
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw

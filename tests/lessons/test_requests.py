@@ -16,7 +16,8 @@ from orcinus.lessons.teach import TeachConfig
 from orcinus.models.function import FunctionModel
 from orcinus.runs import tables
 from orcinus.runs.context import Asking, Runtime, Silent, StepContext
-from orcinus.runs.ledger import Ledger, attempt_id
+from orcinus.runs.ledger import Ledger
+from orcinus.runs.ledger_records import attempt_id
 from orcinus.strategies import assign, probe, skills
 from orcinus.strategies.config import AssignConfig
 from orcinus.strategies.library import built_in

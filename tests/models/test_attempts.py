@@ -28,9 +28,10 @@ from orcinus.core.types import (
 from orcinus.models.attempts import _Asker, attempt_all, relax_garbage_collection
 from orcinus.models.remote.endpoint import Endpoint, EndpointConfig, Price
 from orcinus.models.remote.wire import Patience
-from orcinus.runs import ledger as ledger_module
+from orcinus.runs import ledger_thread
 from orcinus.runs.budget import Budget
-from orcinus.runs.ledger import Ledger, attempt_id
+from orcinus.runs.ledger import Ledger
+from orcinus.runs.ledger_records import attempt_id
 from orcinus.verifiers.verify import by_answer_type
 
 
@@ -354,7 +355,7 @@ def test_a_cap_that_stops_a_fallback_keeps_what_arrived(tmp_path: Path) -> None:
 def test_a_claim_is_held_until_the_reply_is_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "GATHER_S", 0.8)
+    monkeypatch.setattr(ledger_thread, "GATHER_S", 0.8)
 
     async def go(ledger: Ledger) -> None:
         asker = _Asker(Model(), ledger, run="r", step="s", concurrency=1, budget=None)

@@ -23,7 +23,7 @@ from orcinus.models.remote.limits import InFlight
 from orcinus.models.remote.wire import Patience, parse_duration
 from orcinus.models.server.chat_api import chat_server
 from orcinus.models.server.sockets import socket_server
-from orcinus.runs.ledger import request_record
+from orcinus.runs.ledger_records import request_record
 from orcinus.strategies.library import built_in
 from orcinus.strategies.prompts import built_in_strategy_of
 

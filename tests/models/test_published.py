@@ -20,7 +20,7 @@ from orcinus.pipeline.model_argument import folder_name, model_config
 from orcinus.pipeline.recipe_file import parse_recipe
 from orcinus.pipeline.run import run_recipe, with_revisions
 from orcinus.runs.context import Runtime, Silent
-from orcinus.runs.ledger import attempt_id
+from orcinus.runs.ledger_records import attempt_id
 
 
 def reply(request: Request) -> str:

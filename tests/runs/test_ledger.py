@@ -17,7 +17,8 @@ import pytest
 from orcinus.core.errors import StoreError
 from orcinus.core.types import Attempt, Example, Message, Request, Sampling, Usage
 from orcinus.runs import ledger_schema as module
-from orcinus.runs.ledger import Ledger, attempt_id, record_json
+from orcinus.runs.ledger import Ledger
+from orcinus.runs.ledger_records import attempt_id, record_json
 from orcinus.runs.status import run_status
 
 
@@ -119,7 +120,8 @@ WRITER = textwrap.dedent(
     """
     import asyncio, sys
     from pathlib import Path
-    from orcinus.runs.ledger import Ledger, record_json
+    from orcinus.runs.ledger import Ledger
+    from orcinus.runs.ledger_records import record_json
     from tests.runs.test_ledger import attempt, request
 
     async def go():

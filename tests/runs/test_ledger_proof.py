@@ -21,7 +21,8 @@ from orcinus.core.types import WorstCase
 from orcinus.runs import claims
 from orcinus.runs import ledger as module
 from orcinus.runs.budget import Budget
-from orcinus.runs.ledger import Ledger, attempt_id, record_json
+from orcinus.runs.ledger import Ledger
+from orcinus.runs.ledger_records import attempt_id, record_json
 from orcinus.runs.ledger_schema import MIGRATIONS
 
 

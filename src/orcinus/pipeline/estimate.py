@@ -24,7 +24,7 @@ from orcinus.pipeline.step import Step
 from orcinus.pipeline.verbs import verb_of
 from orcinus.runs import layout
 from orcinus.runs.context import Asking, StepContext
-from orcinus.runs.ledger import attempt_id
+from orcinus.runs.ledger_records import attempt_id
 from orcinus.runs.model_names import model_name, model_names
 from orcinus.training import mix as trials
 from orcinus.training.schedule import FEW_STEPS, describe_steps, expected_steps

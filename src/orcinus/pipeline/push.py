@@ -20,7 +20,7 @@ from orcinus.reports.facts import facts_of_run
 from orcinus.reports.pages import model_card
 from orcinus.runs import layout
 from orcinus.runs.folders import finished_steps
-from orcinus.runs.ledger import SpendRow
+from orcinus.runs.ledger_figures import SpendRow
 
 What = Literal["model", "dataset"]
 MODEL_FILES = (

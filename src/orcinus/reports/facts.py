@@ -30,7 +30,7 @@ from orcinus.reports.warnings import Topic, group_by_topic, mixes, warnings_with
 from orcinus.reports.wordings import Consistency, DepthCurve, consistencies, depth_curves
 from orcinus.runs import layout, tables
 from orcinus.runs.folders import finished_steps, summary_of
-from orcinus.runs.ledger import SpendRow
+from orcinus.runs.ledger_figures import SpendRow
 from orcinus.runs.losses import read_losses
 from orcinus.runs.model_names import given_name, model_name, model_names
 from orcinus.strategies.trial_results import TrialResults, TrialStudent

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from orcinus.core.results import ARMS, ArmScore, RetentionScore, Scores, WinRate
 from orcinus.reports.headline import name_of
 from orcinus.reports.words import p_value, percent, points
-from orcinus.runs.ledger import SpendRow
+from orcinus.runs.ledger_figures import SpendRow
 
 FEW_ITEMS = 100
 """Held-out items below which a report calls its scores rough: 95 % intervals of 20 points."""

@@ -4,47 +4,43 @@ An attempt is committed with a full sync to disk before anything depends on it. 
 Attempts that arrive during a commit share the next one (group commit), so that 1,000 calls per
 second cost a few dozen syncs.
 
-``ledger_schema.py`` describes the tables, ``ledger_writing.py`` what a transaction writes, and
-``ledger_checks.py`` how damage is found. The id of an attempt is a fingerprint of what was sent.
-Verdicts are not stored: they follow from attempts, and a judge's replies are attempts too.
+``ledger_thread.py`` has the thread, ``ledger_records.py`` the form of an attempt and its id, and
+``ledger_figures.py`` the sums. ``ledger_schema.py`` describes the tables, ``ledger_writing.py``
+what a transaction writes, and ``ledger_checks.py`` how damage is found. Verdicts are not stored:
+they follow from attempts, and a judge's replies are attempts too.
 """
 
 import logging
-import queue
 import random
 import sqlite3
-import threading
 import time
 import uuid
-from asyncio import AbstractEventLoop, Future, get_running_loop
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from asyncio import Future
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 import orjson
 
 from orcinus.core.errors import StoreError
-from orcinus.core.fingerprint import canonical, hashed
-from orcinus.core.requests import as_sent
-from orcinus.core.types import Attempt, Request, Usage
-from orcinus.runs import tables
+from orcinus.core.types import Attempt, Request
+from orcinus.runs import ledger_figures
 from orcinus.runs.claims import HOLDERS_FROM, Claims
 from orcinus.runs.high_water import HighWater
 from orcinus.runs.ledger_checks import problems_of, problems_of_spend
+from orcinus.runs.ledger_figures import Latency, SpendRow
+from orcinus.runs.ledger_records import attempt_of
 from orcinus.runs.ledger_schema import (
-    ATTEMPT_COLUMNS,
     CREATED,
     DAMAGE,
     RECALLED_COLUMNS,
     REPLY,
-    attempt_hash,
     is_intact_attempt,
     migrate,
     row_hash,
 )
+from orcinus.runs.ledger_thread import CommitThread, Transaction
 from orcinus.runs.ledger_writing import (
     IN_FLIGHT_AT_STOP,
     Caps,
@@ -57,21 +53,8 @@ from orcinus.runs.ledger_writing import (
     reclaim_lost,
     release_hold,
     spent_by,
-    store_attempts,
 )
 
-T = TypeVar("T")
-
-FEW = 64
-"""Writes. When fewer are queued, a commit waits ``GATHER_S`` for more to share its sync. Measured
-with 256 calls in flight, medians of three runs of 4,000: 82 commits instead of 118 (8 writes), and
-77 µs of the ledger's thread for a call instead of 90."""
-GATHER_S = 0.01
-"""Seconds. The calls of waiting writes count as in flight. Measured for an evaluation with 64 calls
-in flight on an idle machine, in two runs: 0.26 and 0.39 CPU-seconds per 1,000 calls instead of 0.56
-and 0.56 (0.002 s: 0.49 and 0.53; 0.004 s: 0.41 and 0.53)."""
-COMMIT_LIMIT = 512
-"""Attempts in one transaction, at most: about 2 MiB."""
 BUSY_TIMEOUT_S = 60.0
 """Seconds to wait while another process writes. Then SQLite reports that the file is locked."""
 
@@ -79,100 +62,6 @@ _UNOPENED = ("SQLITE_CANTOPEN", "SQLITE_PROTOCOL")
 """Errors of a ledger whose write-ahead log, or its index, cannot be opened."""
 _NAMED_DAMAGES = 3
 """Damaged rows that are named one by one; ``verify`` lists all."""
-_REQUEST = ATTEMPT_COLUMNS.index("request")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpendRow:
-    """The spending of one step of one run on one model for one task."""
-
-    run: str
-    step: str
-    model: str
-    task: str
-    calls: int
-    errors: int
-    tokens_in: int
-    tokens_out: int
-    cost_usd: float
-    tokens_unreported: int = 0
-    """Worst case of the calls whose usage is not known; it counts in budgets."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
-    """Percentiles of the seconds from request to reply, for one model."""
-
-    model: str
-    calls: int
-    p50_s: float
-    p90_s: float
-    p99_s: float
-
-
-def attempt_id(request: Request, model: str) -> str:
-    """Return the id of an attempt: equal requests to a model share it, in this run or the next."""
-    return hashed(record_json(request, model))
-
-
-def record_json(request: Request, model: str) -> bytes:
-    """Return ``request_record`` as canonical JSON.
-
-    Only ``extra`` is walked: the other types are canonical, and a full walk takes five times as
-    long.
-    """
-    return orjson.dumps(request_record(request, model), option=orjson.OPT_SORT_KEYS)
-
-
-def request_record(request: Request, model: str) -> dict[str, Any]:
-    """Return what was sent, in the form that is stored and fingerprinted."""
-    messages, sampling = as_sent(request)
-    temperature = float(sampling.temperature) if sampling.sends_temperature else None
-    return {
-        "task": request.example.task,
-        "example": request.example.id,
-        "model": model,
-        "messages": [[message.role, message.content] for message in messages],
-        "sampling": {
-            "temperature": temperature,
-            "top_p": float(sampling.top_p),
-            "max_tokens": sampling.max_tokens,
-            "stop": sampling.stop,
-            "seed": sampling.seed,
-            "logprobs": sampling.logprobs,
-            "extra": canonical(sampling.extra) if sampling.extra else {},
-        },
-        "sample": request.sample,
-    }
-
-
-class _Commit(Future[None]):
-    """The commit of an attempt, which goes on where the task that waits for it is cancelled."""
-
-    def cancel(self, msg: object = None) -> bool:
-        """Do nothing: a reply that has arrived is not lost."""
-        return False
-
-
-@dataclass(slots=True)
-class _Write:
-    attempt: Attempt
-    run: str
-    step: str
-    record: bytes
-    holder: int | None
-    loop: AbstractEventLoop
-    done: "Future[None]"
-
-
-@dataclass(slots=True)
-class _Work:
-    """Something to do in the next transaction, and what came of it."""
-
-    work: Callable[[sqlite3.Connection], Any]
-    result: Any
-    loop: AbstractEventLoop
-    done: "Future[Any]"
 
 
 def _name_of(error: Exception) -> str:
@@ -217,9 +106,7 @@ class Ledger:
         marked = self._mark.read()
         self._reader, self._version = self._connect(marked)
         self._claims: Claims | None = None
-        self._queue: queue.SimpleQueue[_Write | _Work | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._failure: StoreError | None = None
+        self._commits: CommitThread | None = None
         self._damaged = 0
         if read_only:
             return
@@ -233,6 +120,9 @@ class Ledger:
             if isinstance(error, StoreError):
                 raise
             raise StoreError(f"{error.filename}: {error.strerror}") from error
+        self._commits = CommitThread(
+            self._writer, self._mark, path, self._explained, fresh_from=self._fresh_from
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -247,12 +137,10 @@ class Ledger:
 
     def close(self) -> None:
         """Commit the queue and close."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
+        if self._commits is not None:
+            self._commits.close()
+            self._commits = None
         if self._claims is not None:
-            self._writer.close()
             self._claims.close()
             self._claims = None
         self._mark.close()
@@ -354,87 +242,15 @@ class Ledger:
             StoreError: The disk is full or fails. The future can raise it too. Earlier commits are
                 intact.
         """
-        loop = get_running_loop()
-        write = _Write(attempt, run, step, record, holder, loop, _Commit(loop=loop))
-        self._submit(write)
-        return write.done
+        return self._thread().write(attempt, record, run, step, holder)
 
-    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> "Future[T]":
-        """Queue ``work`` for the next transaction; return the future of its result."""
-        item = _Work(work, None, *self._promise())
-        self._submit(item)
-        return item.done
+    def _thread(self) -> CommitThread:
+        if self._commits is None:
+            raise self._not_writable()
+        return self._commits
 
-    def _promise(self) -> "tuple[AbstractEventLoop, Future[Any]]":
-        loop = get_running_loop()
-        return loop, loop.create_future()
-
-    def _submit(self, item: "_Write | _Work") -> None:
-        if self._failure is not None:
-            raise self._failure
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._write_loop, name="ledger", daemon=True)
-            self._thread.start()
-        self._queue.put(item)
-
-    def _write_loop(self) -> None:
-        last = False
-        while not last:
-            first = self._queue.get()
-            if first is None:
-                return
-            if self._queue.qsize() < FEW:
-                time.sleep(GATHER_S)
-            batch, last = self._drain(first)
-            self._write_batch(batch)
-
-    def _drain(self, first: "_Write | _Work") -> "tuple[list[_Write | _Work], bool]":
-        """Return all queued writes, up to the limit, and whether the ledger is closing."""
-        batch = [first]
-        while len(batch) < COMMIT_LIMIT:
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if item is None:
-                return batch, True
-            batch.append(item)
-        return batch, False
-
-    def _write_batch(self, batch: "list[_Write | _Work]") -> None:
-        """Commit a batch and resolve its futures; every one hears of whatever fails."""
-        if self._failure is None:
-            try:
-                self._commit_batch(batch)
-            except Exception as error:  # noqa: BLE001 (set on the futures)
-                with suppress(sqlite3.Error):
-                    self._writer.execute("ROLLBACK")
-                self._failure = error if isinstance(error, StoreError) else self._explained(error)
-        by_loop: dict[AbstractEventLoop, list[_Write | _Work]] = {}
-        for item in batch:
-            by_loop.setdefault(item.loop, []).append(item)
-        for loop, items in by_loop.items():
-            with suppress(RuntimeError):  # the loop is closed: no one waits
-                loop.call_soon_threadsafe(_resolve, items, self._failure)
-
-    def _commit_batch(self, batch: "list[_Write | _Work]") -> None:
-        writes = [item for item in batch if isinstance(item, _Write)]
-        rows = [_row(write) for write in writes]
-        spent: dict[tuple[str, int], list[Any]] = {}
-        for write in writes:
-            if write.holder is not None:
-                amounts = spent.setdefault((write.run, write.holder), [0.0, 0])
-                amounts[0] += write.attempt.cost_usd
-                amounts[1] += write.attempt.usage.total
-        with _Transaction(self._writer, self.path, self._explained):
-            store_attempts(self._writer, rows, fresh_from=self._fresh_from)
-            for (run, holder), (usd, tokens) in spent.items():
-                change_hold(self._writer, run, holder, usd=-usd, tokens=-tokens)
-            for item in batch:
-                if isinstance(item, _Work):
-                    item.result = item.work(self._writer)
-            state = count_commit(self._writer, uuid.uuid4().hex)
-        self._mark.write(*state)
+    def _not_writable(self) -> StoreError:
+        return StoreError(f"{self.path}: is not open for writing")
 
     # Budgets
 
@@ -447,7 +263,7 @@ class Ledger:
         claims = self._locks()
         holder = random.getrandbits(59)
         claims.take(HOLDERS_FROM + holder)
-        with _Transaction(self._reader, self.path, self._explained) as connection:
+        with Transaction(self._reader, self.path, self._explained) as connection:
             if any(problems_of_spend(connection, run)):
                 self.note(f"{self.path}: the spending of {run} was changed; it is summed up anew")
                 rebuild_spend(connection, run)
@@ -467,7 +283,7 @@ class Ledger:
     ) -> "Future[Grant]":
         """Ask for more of a run's budget, in dollars and tokens; see ``acquire_hold``."""
         claims = self._locks()
-        return self._transact(
+        return self._thread().transact(
             lambda connection: acquire_hold(
                 connection, claims, run, holder, need=need, want=want, caps=caps
             )
@@ -475,13 +291,13 @@ class Ledger:
 
     def give_back(self, run: str, holder: int, *, usd: float, tokens: int) -> "Future[None]":
         """Give back a part of what a holder may have in flight."""
-        return self._transact(
+        return self._thread().transact(
             lambda connection: change_hold(connection, run, holder, usd=-usd, tokens=-tokens)
         )
 
     def reclaim_lost(self, run: str, holder: int, *, usd: float, tokens: int) -> "Future[bool]":
         """Move what is booked for a lost call into a hold, because its reply can still come."""
-        return self._transact(
+        return self._thread().transact(
             lambda connection: reclaim_lost(connection, run, holder, usd=usd, tokens=tokens)
         )
 
@@ -489,7 +305,7 @@ class Ledger:
         self, run: str, holder: int, *, lost_usd: float, lost_tokens: int
     ) -> "Future[None]":
         """Release all that a holder had, and book the calls whose replies were not seen."""
-        return self._transact(
+        return self._thread().transact(
             lambda connection: release_hold(
                 connection,
                 run,
@@ -504,7 +320,7 @@ class Ledger:
 
     def _locks(self) -> Claims:
         if self._claims is None:
-            raise StoreError(f"{self.path}: is not open for writing")
+            raise self._not_writable()
         return self._claims
 
     def claim(self, identity: str) -> bool:
@@ -560,7 +376,7 @@ class Ledger:
             and row[CREATED] >= self._fresh_from
         }
         return [
-            None if row is None else _attempt(request, row, model)
+            None if row is None else attempt_of(request, row, model)
             for request, row in (
                 (request, found.get(identity))
                 for request, identity in zip(requests, ids, strict=True)
@@ -611,14 +427,7 @@ class Ledger:
 
     def spend(self, run: str | None = None) -> list[SpendRow]:
         """Return the spending by run, step, model and task, of one run or of all."""
-        where, values = ("WHERE run = ?", (run,)) if run is not None else ("", ())
-        names = list(SpendRow.__dataclass_fields__)
-        columns = names if self._version != 1 else names[:-1]
-        rows = self._rows(
-            f"SELECT {', '.join(columns)} FROM spend {where} ORDER BY run, step, model, task",
-            values,
-        )
-        return [SpendRow(**dict(zip(columns, row, strict=True))) for row in rows]
+        return ledger_figures.spend(self._stream, run, version=self._version)
 
     def spent(self, run: str) -> tuple[float, int]:
         """Return the dollars and tokens of a run, with the worst case of calls lost in a kill."""
@@ -629,14 +438,25 @@ class Ledger:
 
     def errors(self) -> list[tuple[str, str, int, int]]:
         """Return (model, class of error, number of attempts that end in it, permanent ones)."""
-        query = """
-            SELECT model, substr(error, 1, instr(error || ':', ':') - 1), count(*), sum(permanent)
-            FROM attempts WHERE error IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 3 DESC
+        return ledger_figures.errors(self._stream)
+
+    def latencies(self) -> list[Latency]:
+        """Return percentiles of the time to a reply, by model."""
+        return ledger_figures.latencies(self._stream)
+
+    def mean_tokens(
+        self, model: str, *, judging: str | None = None
+    ) -> tuple[float, float, float] | None:
+        """Return mean tokens read, and mean and standard deviation of tokens written.
+
+        ``judging`` counts the model's calls as a judge of this kind; None counts all others. The
+        result is None before the first answered call.
         """
-        return [
-            (str(model), str(kind), int(count), int(permanent))
-            for model, kind, count, permanent in self._rows(query)
-        ]
+        return ledger_figures.mean_tokens(self._stream, model, judging)
+
+    def export(self, path: Path) -> int:
+        """Write all attempts to a Parquet file; return their number."""
+        return ledger_figures.export(self._stream, path)
 
     def forget_errors(self, run: str | None = None) -> int:
         """Have all errors, or those of one run, asked again; return their number.
@@ -646,7 +466,7 @@ class Ledger:
         of_run, values = (" AND run = ?", (run,)) if run is not None else ("", ())
         where = f"WHERE error IS NOT NULL{of_run}"
         hashed = ["0" if name == "permanent" else name for name in RECALLED_COLUMNS[:-1]]
-        with _Transaction(self._reader, self.path, self._explained) as connection:
+        with Transaction(self._reader, self.path, self._explained) as connection:
             connection.execute(
                 f"UPDATE attempts SET permanent = 0, hash = row_hash({', '.join(hashed)}) {where}",
                 values,
@@ -656,51 +476,6 @@ class Ledger:
         self._mark.write(*state)
         return int(found[0])
 
-    def latencies(self) -> list[Latency]:
-        """Return percentiles of the time to a reply, by model."""
-        query = """
-            SELECT model, latency_s FROM attempts WHERE error IS NULL AND latency_s > 0
-            ORDER BY model, latency_s
-        """
-        by_model: dict[str, list[float]] = {}
-        for model, seconds in self._stream(query):
-            by_model.setdefault(model, []).append(seconds)
-        return [
-            Latency(
-                model=model,
-                calls=len(ordered),
-                p50_s=ordered[len(ordered) // 2],
-                p90_s=ordered[len(ordered) * 9 // 10],
-                p99_s=ordered[len(ordered) * 99 // 100],
-            )
-            for model, ordered in by_model.items()
-        ]
-
-    def mean_tokens(
-        self, model: str, *, judging: str | None = None
-    ) -> tuple[float, float, float] | None:
-        """Return mean tokens read, and mean and standard deviation of tokens written.
-
-        Args:
-            model: Identity of the model.
-            judging: Count the model's calls as a judge of this kind; None counts all other calls.
-
-        Returns:
-            None before the first answered call.
-        """
-        (row,) = self._rows(
-            """
-            SELECT count(*), avg(tokens_in), avg(tokens_out),
-                avg(tokens_out * tokens_out) - avg(tokens_out) * avg(tokens_out)
-            FROM attempts WHERE model = ?1 AND error IS NULL
-                AND iif(?2 IS NULL, strategy NOT GLOB 'judge: *', strategy = 'judge: ' || ?2)
-            """,
-            (model, judging),
-        )
-        return (
-            None if not row[0] else (float(row[1]), float(row[2]), max(float(row[3]), 0.0) ** 0.5)
-        )
-
     def verify(self) -> Iterator[str]:
         """Yield one line for each part that is not as it was written."""
         marked = self._mark.read()
@@ -709,32 +484,6 @@ class Ledger:
             if problem is not None:
                 yield f"{self.path}: {problem}"
         yield from problems_of(self._reader, self.path, hashed_rows=self._version >= 2)
-
-    def export(self, path: Path) -> int:
-        """Write all attempts to a Parquet file; return their number."""
-        columns = (
-            "id, run, step, task, example_id, strategy, model, sample, tokens_in, tokens_out, "
-            "cost_usd, latency_s, error, created"
-        )
-        names = columns.split(", ")
-        with tables.TableWriter(path, tables.CALLS) as writer:
-            for *values, request, reply in self._stream(
-                f"SELECT {columns}, request, reply FROM attempts ORDER BY rowid"
-            ):
-                sent, came = orjson.loads(request), orjson.loads(reply)
-                writer.write(
-                    {
-                        **dict(zip(names, values, strict=True)),
-                        "messages": [
-                            {"role": role, "content": content} for role, content in sent["messages"]
-                        ],
-                        "sampling": orjson.dumps(sent["sampling"]).decode(),
-                        "text": came["text"],
-                        "finish": came["finish"],
-                        "reasoning": came.get("reasoning"),
-                    }
-                )
-        return writer.rows
 
     def compact(self) -> tuple[int, int]:
         """Return unused space to the disk; return the bytes before and after."""
@@ -746,137 +495,3 @@ class Ledger:
         ):
             self._rows(statement)
         return before, self.path.stat().st_size
-
-
-class _Transaction:
-    """A ``with`` block around one immediate transaction."""
-
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        path: Path,
-        explained: Callable[[Exception], StoreError],
-    ) -> None:
-        self._connection, self._path, self._explained = connection, path, explained
-
-    def __enter__(self) -> sqlite3.Connection:
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            raise self._explained(error) from error
-        return self._connection
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is None:
-                self._connection.execute("COMMIT")
-                return
-        except sqlite3.Error as problem:
-            error = problem
-        with suppress(sqlite3.Error):  # a full disk has rolled it back already
-            self._connection.execute("ROLLBACK")
-        if isinstance(error, sqlite3.Error):
-            raise self._explained(error) from error
-
-
-def _row(write: _Write) -> tuple[Any, ...]:
-    """Return the values of ``ATTEMPT_COLUMNS``."""
-    attempt = write.attempt
-    usage = attempt.usage
-    recalled = (
-        attempt.id,
-        write.run,
-        write.step,
-        attempt.task,
-        attempt.example_id,
-        attempt.strategy,
-        attempt.model,
-        attempt.sample,
-        _reply(attempt),
-        usage.tokens_in,
-        usage.tokens_out,
-        float(attempt.cost_usd),
-        float(attempt.latency_s),
-        attempt.error,
-        int(attempt.permanent),
-        time.time(),
-        usage.tokens_unreported,
-        b"",
-    )
-    return (*recalled[:_REQUEST], write.record, *recalled[_REQUEST:-1], attempt_hash(recalled))
-
-
-def _reply(attempt: Attempt) -> bytes:
-    """Return the reply as JSON without empty fields, which are usually half of them."""
-    usage = attempt.usage
-    reply: dict[str, Any] = {
-        "text": attempt.text,
-        "finish": attempt.finish,
-        "usage": [usage.tokens_in, usage.tokens_out, usage.tokens_cached, usage.tokens_reasoning],
-    }
-    if usage.tokens_unreported:
-        reply["usage"].append(usage.tokens_unreported)
-    if attempt.reasoning is not None:
-        reply["reasoning"] = attempt.reasoning
-    if attempt.logprobs is not None:
-        reply["logprobs"] = [round(value, 5) for value in attempt.logprobs]
-    if attempt.token_bytes is not None:
-        reply["token_bytes"] = attempt.token_bytes
-    if attempt.source:
-        reply["source"] = attempt.source
-    if attempt.settings:
-        reply["settings"] = attempt.settings
-    return orjson.dumps(reply)
-
-
-def _attempt(request: Request, row: tuple[Any, ...], model: str) -> Attempt:
-    identity, _, _, _, _, _, _, _, reply_json, _, _, cost_usd, latency_s, error, *rest = row
-    permanent, created, tokens_unreported, _ = rest
-    reply = orjson.loads(reply_json)
-    logprobs, token_bytes = reply.get("logprobs"), reply.get("token_bytes")
-    tokens_in, tokens_out, tokens_cached, tokens_reasoning, *_ = reply["usage"]
-    messages, sampling = as_sent(request)
-    return Attempt(
-        id=identity,
-        example_id=request.example.id,
-        task=request.example.task,
-        strategy=request.strategy,
-        model=model,
-        messages=messages,
-        sampling=sampling,
-        sample=request.sample,
-        text=reply["text"],
-        finish=reply["finish"],
-        reasoning=reply.get("reasoning"),
-        usage=Usage(
-            tokens_in=tokens_in,
-            tokens_out=tokens_out,
-            tokens_cached=tokens_cached,
-            tokens_reasoning=tokens_reasoning,
-            tokens_unreported=tokens_unreported,
-        ),
-        logprobs=None if logprobs is None else tuple(logprobs),
-        token_bytes=None if token_bytes is None else tuple(token_bytes),
-        cost_usd=cost_usd,
-        latency_s=latency_s,
-        error=error,
-        permanent=bool(permanent),
-        source=reply.get("source", ""),
-        settings=reply.get("settings", ""),
-        created=created,
-    )
-
-
-def _resolve(items: Iterable[_Write | _Work], error: StoreError | None) -> None:
-    for item in items:
-        if item.done.done():
-            continue
-        if error is None:
-            item.done.set_result(item.result if isinstance(item, _Work) else None)
-        else:
-            item.done.set_exception(error)

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from orcinus.runs import layout
 from orcinus.runs.folders import finish_time, summary_of
-from orcinus.runs.ledger import Ledger, SpendRow
+from orcinus.runs.ledger import Ledger
+from orcinus.runs.ledger_figures import SpendRow
 from orcinus.runs.losses import read_losses
 from orcinus.runs.progress import Live, RunState, live, state_of
 

@@ -38,7 +38,7 @@ from orcinus.models.remote.endpoint import BatchConfig, Endpoint, EndpointConfig
 from orcinus.models.remote.refusals import refusal, without_password
 from orcinus.models.remote.replies import parse_replies, read_json
 from orcinus.models.remote.wire import may_be_charged
-from orcinus.runs.ledger import attempt_id
+from orcinus.runs.ledger_records import attempt_id
 
 MAX_FILE_BYTES = 150 * 2**20
 """Bytes of a batch's requests, at most. Providers take files of 200 MB."""

@@ -22,7 +22,8 @@ from orcinus.reports.viewer.attempt_columns import sources_of
 from orcinus.reports.viewer.index import AttemptIndex
 from orcinus.runs import layout, tables
 from orcinus.runs.folders import finished_steps
-from orcinus.runs.ledger import Ledger, SpendRow
+from orcinus.runs.ledger import Ledger
+from orcinus.runs.ledger_figures import SpendRow
 from orcinus.runs.progress import Live, RunState, live, state_of
 from orcinus.runs.status import RunStatus, run_status
 
