@@ -39,7 +39,8 @@ from benchmarks.hostile import INPUT, OUTPUT
 from orcinus.core.errors import OrcinusError
 from orcinus.core.types import Attempt, Example, Message, Request, Sampling, Verdict
 from orcinus.models.attempts import attempt_all
-from orcinus.models.remote.endpoint import Endpoint, EndpointConfig, Price
+from orcinus.models.remote.endpoint import Endpoint
+from orcinus.models.remote.endpoint_config import EndpointConfig, Price
 from orcinus.models.remote.wire import Patience
 from orcinus.runs.budget import Budget
 from orcinus.runs.ledger import Ledger

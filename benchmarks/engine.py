@@ -29,7 +29,8 @@ from pyreqwest.client import ClientBuilder
 from orcinus.core.protocols import Verifier
 from orcinus.core.types import Attempt, Example, Message, Request, Sampling, Verdict
 from orcinus.models.attempts import attempt_all
-from orcinus.models.remote.endpoint import Endpoint, EndpointConfig
+from orcinus.models.remote.endpoint import Endpoint
+from orcinus.models.remote.endpoint_config import EndpointConfig
 from orcinus.models.remote.wire import Patience
 from orcinus.runs.ledger import Ledger
 from orcinus.verifiers.verify import by_answer_type

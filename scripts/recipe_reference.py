@@ -26,7 +26,13 @@ from orcinus.models.function import FunctionConfig
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.recorded import ReplayConfig
 from orcinus.models.recorded_rows import AnsweredConfig
-from orcinus.models.remote.endpoint import BatchConfig, EndpointConfig, Limits, Patience, Price
+from orcinus.models.remote.endpoint_config import (
+    BatchConfig,
+    EndpointConfig,
+    Limits,
+    Patience,
+    Price,
+)
 from orcinus.models.scratch import ScratchConfig
 from orcinus.pipeline.recipe import Recipe, StrategyConfig
 from orcinus.reports.report import ReportConfig

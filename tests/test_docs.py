@@ -10,7 +10,7 @@ import pytest
 import yaml
 from tests.test_growth import sections_of
 
-from orcinus.models.remote.endpoint import price_list
+from orcinus.models.remote.endpoint_config import price_list
 from orcinus.pipeline.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]

@@ -26,7 +26,8 @@ from orcinus.models.function import FunctionModel
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.huggingface import LocalModel
 from orcinus.models.recorded import Recordings, Replay
-from orcinus.models.remote.endpoint import Endpoint, EndpointConfig
+from orcinus.models.remote.endpoint import Endpoint
+from orcinus.models.remote.endpoint_config import EndpointConfig
 from orcinus.models.server.chat_api import chat_server
 from orcinus.pipeline.demo import recipe_path
 from orcinus.pipeline.recipe_file import load_recipe

@@ -25,8 +25,10 @@ from orcinus.core.types import (
     Usage,
     WorstCase,
 )
-from orcinus.models.attempts import _Asker, attempt_all, relax_garbage_collection
-from orcinus.models.remote.endpoint import Endpoint, EndpointConfig, Price
+from orcinus.models.asker import Asker
+from orcinus.models.attempts import attempt_all, relax_garbage_collection
+from orcinus.models.remote.endpoint import Endpoint
+from orcinus.models.remote.endpoint_config import EndpointConfig, Price
 from orcinus.models.remote.wire import Patience
 from orcinus.runs import ledger_thread
 from orcinus.runs.budget import Budget
@@ -358,7 +360,7 @@ def test_a_claim_is_held_until_the_reply_is_on_disk(
     monkeypatch.setattr(ledger_thread, "GATHER_S", 0.8)
 
     async def go(ledger: Ledger) -> None:
-        asker = _Asker(Model(), ledger, run="r", step="s", concurrency=1, budget=None)
+        asker = Asker(Model(), ledger, run="r", step="s", concurrency=1, budget=None)
         [(_, future)] = asker.recall_or_ask([request(1)])
         assert isinstance(future, asyncio.Future)
         await asyncio.sleep(0.1)

@@ -31,15 +31,10 @@ from orcinus.core.types import (
     WorstCase,
 )
 from orcinus.models.attempts import attempt_all
-from orcinus.models.remote.batch import (
-    Batch,
-    BatchEndpoint,
-    BatchState,
-    cancel,
-    clear,
-    read_journal,
-)
-from orcinus.models.remote.endpoint import BatchConfig, EndpointConfig, Price
+from orcinus.models.remote.batch import BatchEndpoint
+from orcinus.models.remote.batch_journal import Batch, BatchState, clear, read_journal
+from orcinus.models.remote.batch_provider import cancel
+from orcinus.models.remote.endpoint_config import BatchConfig, EndpointConfig, Price
 from orcinus.models.remote.wire import Patience
 from orcinus.runs.budget import Budget
 from orcinus.runs.ledger import Ledger

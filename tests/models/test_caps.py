@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from orcinus.core.errors import BudgetError, CompleterError, ConfigError, OrcinusError
 from orcinus.core.types import Judged, Request
-from orcinus.models import attempts as module
+from orcinus.models import asker
 from orcinus.models.attempts import attempt_all
-from orcinus.models.remote.endpoint import Endpoint, EndpointConfig, Price
+from orcinus.models.remote.endpoint import Endpoint
+from orcinus.models.remote.endpoint_config import EndpointConfig, Price
 from orcinus.models.remote.wire import Patience
 from orcinus.runs.budget import Budget
 from orcinus.runs.ledger import Ledger
@@ -260,7 +261,7 @@ def test_workers_end_when_a_cancelled_call_returns(tmp_path: Path) -> None:
 def test_silence_is_one_line_on_what_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "QUIET_S", 0.1)
+    monkeypatch.setattr(asker, "QUIET_S", 0.1)
     notes: list[str] = []
 
     async def go() -> None:
@@ -288,7 +289,8 @@ FEW_FILES = textwrap.dedent(
     from benchmarks.chaos import requests, unjudged
     from benchmarks.hostile import Hostile
     from orcinus.models.attempts import attempt_all
-    from orcinus.models.remote.endpoint import Endpoint, EndpointConfig
+    from orcinus.models.remote.endpoint import Endpoint
+    from orcinus.models.remote.endpoint_config import EndpointConfig
     from orcinus.runs.ledger import Ledger
 
     async def go():

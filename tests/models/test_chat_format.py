@@ -297,6 +297,7 @@ DOUBLING = (
         (ENDLESS, "does not end"),
         ("{{ 'a' * 10**10 }}", "memory"),
         (DOUBLING, "memory"),
+        ("{{ messages[0].content }}{% if tools %}{{ 'a' * 3000000 }}{% endif %}", "characters"),
         ("{{ messages[0].content }}{{ 'a' * 3000000 }}", "characters"),
         ("{{ messages[0].content }}" + "a" * 2**20, "characters"),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),

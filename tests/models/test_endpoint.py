@@ -18,7 +18,8 @@ from orcinus.core.requests import chat_request
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Completion, Message, Messages, Sampling, Usage
 from orcinus.models.recorded import Recordings, Replay
-from orcinus.models.remote.endpoint import Endpoint, EndpointConfig, Limits, Price
+from orcinus.models.remote.endpoint import Endpoint
+from orcinus.models.remote.endpoint_config import EndpointConfig, Limits, Price
 from orcinus.models.remote.limits import InFlight
 from orcinus.models.remote.wire import Patience, parse_duration
 from orcinus.models.server.chat_api import chat_server

@@ -14,7 +14,8 @@ from orcinus.core.errors import BudgetError, CompleterError
 from orcinus.core.types import Example, Judged, Message, Remote, Request, Sampling
 from orcinus.models import first_calls
 from orcinus.models.attempts import attempt_all
-from orcinus.models.remote.endpoint import Endpoint, EndpointConfig
+from orcinus.models.remote.endpoint import Endpoint
+from orcinus.models.remote.endpoint_config import EndpointConfig
 from orcinus.models.remote.wire import Patience
 from orcinus.models.server.sockets import socket_server
 from orcinus.runs.ledger import Ledger

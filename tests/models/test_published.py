@@ -14,7 +14,7 @@ from orcinus.models.function import FunctionConfig
 from orcinus.models.local import config
 from orcinus.models.local.config import folder_identity
 from orcinus.models.local.trained import trained_system, write_trained
-from orcinus.models.remote.endpoint import EndpointConfig
+from orcinus.models.remote.endpoint_config import EndpointConfig
 from orcinus.models.server.chat_api import chat_server
 from orcinus.pipeline.model_argument import folder_name, model_config
 from orcinus.pipeline.recipe_file import parse_recipe

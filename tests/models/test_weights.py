@@ -84,6 +84,18 @@ def test_a_broken_checkpoint_is_one_line(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("done", ["stage-1", "."])
+def test_a_broken_student_of_a_run_says_which_step_to_run_again(
+    done: str, tiny_student: Path, tmp_path: Path
+) -> None:
+    step = tmp_path / "train-3f2a91c0"
+    shutil.copytree(tiny_student, step / "stage-1")
+    (step / done / "_done").touch()
+    cut_short(step / "stage-1")
+    with pytest.raises(ConfigError, match=rf"delete {step} and run the recipe again$"):
+        read(step / "stage-1")
+
+
 @pytest.mark.parametrize(
     ("written", "kept"),
     [

@@ -12,7 +12,7 @@ from orcinus.core.errors import ConfigError
 from orcinus.runs import layout
 
 if TYPE_CHECKING:
-    from orcinus.models.remote.batch import Batch
+    from orcinus.models.remote.batch_journal import Batch
 
 
 app = typer.Typer(
@@ -138,7 +138,7 @@ def batches(
     as_json: flags.AsJson = False,
 ) -> None:
     """List the batches sent to providers, with the progress this machine has last seen."""
-    from orcinus.models.remote.batch import read_journal
+    from orcinus.models.remote.batch_journal import read_journal
 
     found = read_journal(path.parent / layout.BATCHES)
     if cancel is not None:
@@ -171,7 +171,7 @@ def _cancel(batch: "Batch") -> None:
     import asyncio
     import os
 
-    from orcinus.models.remote.batch import cancel
+    from orcinus.models.remote.batch_provider import cancel
 
     if batch.state.progress != "sent":
         raise ConfigError(
@@ -184,7 +184,7 @@ def _cancel(batch: "Batch") -> None:
 @app.command()
 def compact(path: LedgerArgument = DEFAULT_LEDGER) -> None:
     """Return unused space to the disk, and drop batches whose answers are all in the ledger."""
-    from orcinus.models.remote.batch import clear
+    from orcinus.models.remote.batch_journal import clear
     from orcinus.runs.ledger import Ledger
 
     with Ledger(_existing(path)) as ledger:

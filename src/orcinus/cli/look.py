@@ -25,7 +25,7 @@ def status(
 ) -> None:
     """Show how far a run is, also while it runs."""
     from orcinus.cli.ledger import batch_line
-    from orcinus.models.remote.batch import read_journal
+    from orcinus.models.remote.batch_journal import read_journal
     from orcinus.runs.model_names import model_name, model_names
     from orcinus.runs.status import run_status
 

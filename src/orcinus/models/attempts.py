@@ -9,28 +9,20 @@ verdict None. The next run retries it, unless the request itself was bad.
 
 import asyncio
 import gc
-import math
 import os
 import resource
-import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
-from orcinus.core.errors import BudgetError, CompleterError, ConfigError, StoreError
-from orcinus.core.fingerprint import hashed
 from orcinus.core.protocols import Completer, Verifier
-from orcinus.core.requests import as_sent
-from orcinus.core.secrets import scrub
-from orcinus.core.types import Attempt, Completion, Judged, Request
-from orcinus.models.bounds import Tries, tries_of_call
-from orcinus.models.first_calls import first_calls, report_refusals
+from orcinus.core.types import Attempt, Judged, Request
+from orcinus.models.asker import Asker, Found
 from orcinus.runs.budget import Budget
 from orcinus.runs.ledger import Ledger
-from orcinus.runs.ledger_records import record_json
 
 RECALL_BATCH = 128
 """Requests looked up in one query. Measured: 128 recalls a third more calls a second than 1,024."""
@@ -38,39 +30,9 @@ MIN_WINDOW = 4096
 """Requests from the first that is not yet yielded to the last that is read, at least: one slow call
 does not hold up the others."""
 
-QUIET_S = 180.0
-"""Seconds without the end of a call after which a line says what is waited for. Most replies of
-models that think come sooner."""
-CLAIM_PAUSE_S = 0.01
-"""Seconds before the second look whether another process has finished the same call."""
-MAX_CLAIM_PAUSE_S = 0.25
-"""Longest pause, in seconds, between two such looks."""
-CANCEL_EVERY_S = 0.5
-"""Seconds after which a worker that has not ended is cancelled again."""
 SPARE_FILES = 24
 """File descriptors that are left to tables, locks and libraries."""
-MAX_COUNT = 2**53
-"""Tokens. Sums of smaller counts fit into the ledger's 64 bits."""
-
-
-class _Found(NamedTuple):
-    """An attempt, and whether it was in the ledger before the call was made."""
-
-    attempt: Attempt
-    recalled: bool
-
-
-class _Call(NamedTuple):
-    """A request that is asked, and the future of its attempt."""
-
-    request: Request
-    record: bytes
-    """What the ledger stores of it."""
-    identity: str
-    future: asyncio.Future[_Found]
-
-
-_Slot = Attempt | asyncio.Future[_Found] | asyncio.Task[Judged]
+_Slot = Attempt | asyncio.Future[Found] | asyncio.Task[Judged]
 """An attempt from the ledger, a call in flight, or a call that may be followed by its fallback."""
 _COLLECTOR_THRESHOLDS = (100_000, 50, 50)
 """Thresholds for ``gc.set_threshold``: new objects, then collections of the younger generation."""
@@ -125,7 +87,7 @@ async def attempt_all(
         StoreError: The ledger cannot be written.
     """
     concurrency = completer.traits.in_flight or _fit_descriptors(concurrency, ledger.note)
-    asker = _Asker(completer, ledger, run=run, step=step, concurrency=concurrency, budget=budget)
+    asker = Asker(completer, ledger, run=run, step=step, concurrency=concurrency, budget=budget)
     window = max(MIN_WINDOW, 16 * concurrency)
     slots: deque[tuple[Request, _Slot]] = deque()
     fallbacks: set[asyncio.Task[Judged]] = set()
@@ -186,7 +148,7 @@ def _is_ready(slot: Attempt | asyncio.Future[Any]) -> bool:
 
 
 async def _judge(request: Request, slot: _Slot, verify: Verifier) -> Judged:
-    found = _Found(slot, recalled=True) if isinstance(slot, Attempt) else await slot
+    found = Found(slot, recalled=True) if isinstance(slot, Attempt) else await slot
     if isinstance(found, Judged):
         return found
     verdict = await verify(request.example, found.attempt)
@@ -194,7 +156,7 @@ async def _judge(request: Request, slot: _Slot, verify: Verifier) -> Judged:
 
 
 async def _judge_or_fall_back(
-    request: Request, slot: Attempt | asyncio.Future[_Found], verify: Verifier, asker: "_Asker"
+    request: Request, slot: Attempt | asyncio.Future[Found], verify: Verifier, asker: "Asker"
 ) -> Judged:
     """Judge the attempt; if it holds no answer, send the fallback and take the verdict on that."""
     first = await _judge(request, slot, verify)
@@ -212,333 +174,3 @@ async def _judge_or_fall_back(
         verdict=replace(other.verdict, attempt_id=first.attempt.id, reason=reason),
         instead=other,
     )
-
-
-class _Asker:
-    """The calls of one ``attempt_all``.
-
-    Its workers take requests from a queue and put the attempts into futures.
-    """
-
-    def __init__(
-        self,
-        completer: Completer,
-        ledger: Ledger,
-        *,
-        run: str,
-        step: str,
-        concurrency: int,
-        budget: Budget | None,
-    ) -> None:
-        self._completer, self._ledger, self._run, self._step = completer, ledger, run, step
-        self._model, self._remote = completer.model, completer.traits.remote
-        self._waiting_for_reply = f"a reply of {self._model}"
-        self._settings = "" if self._remote is None else self._remote.settings
-        self._first = first_calls(completer, run, step)
-        self._reporter: asyncio.Task[None] | None = None
-        self._unknown_finishes: Counter[str] = Counter()
-        self._budget = budget
-        self._concurrency = concurrency
-        self._queue: asyncio.Queue[_Call] = asyncio.Queue()
-        self._in_flight: dict[str, asyncio.Future[_Found]] = {}
-        self._waits: dict[str, str] = {}
-        """What each call in flight waits for, in words."""
-        self._ended = 0
-        self._workers: list[asyncio.Task[None]] = []
-        self._watch: asyncio.Task[None] | None = None
-        self._failure: BaseException | None = None
-        self._closing = False
-
-    def recall_or_ask(
-        self, batch: list[Request]
-    ) -> Iterator[tuple[Request, Attempt | asyncio.Future[_Found]]]:
-        """Yield each request with its attempt from the ledger, or with the future of its call."""
-        records = [record_json(request, self._model) for request in batch]
-        ids = list(map(hashed, records))
-        known = self._ledger.recall(batch, ids, self._model)
-        for attempt in known:
-            if attempt is not None:
-                self._first.recalled(attempt, self._ledger.note)
-        for request, record, identity, attempt in zip(batch, records, ids, known, strict=True):
-            if attempt is not None and self._is_final(attempt):
-                self._first.ended(attempt)
-                yield request, attempt
-            else:
-                yield request, self._ask(request, record, identity)
-
-    def _is_final(self, attempt: Attempt) -> bool:
-        """Return whether an attempt from the ledger is not asked again.
-
-        A permanent error is an error of the request *and* of the settings that it was sent with.
-        Where no call of the step was ever answered, it says nothing about the request.
-        """
-        if attempt.error is None:
-            return True
-        return (
-            attempt.permanent
-            and attempt.settings == self._settings
-            and (
-                self._first.answered or self._ledger.has_answer(self._run, self._step, self._model)
-            )
-        )
-
-    def _ask(self, request: Request, record: bytes, identity: str) -> asyncio.Future[_Found]:
-        """Return the future of the call for ``request``; equal requests share one call."""
-        if identity not in self._in_flight:
-            future: asyncio.Future[_Found] = asyncio.get_running_loop().create_future()
-            self._in_flight[identity] = future
-            future.add_done_callback(lambda _: self._in_flight.pop(identity, None))
-            self._queue.put_nowait(_Call(request, record, identity, future))
-            if len(self._workers) < self._concurrency:
-                self._workers.append(asyncio.create_task(self._work()))
-            if self._watch is None:
-                self._watch = asyncio.create_task(self._report_silence())
-            if self._reporter is None and self._remote is not None:
-                report = report_refusals(self._remote, self._step, self._ledger.note)
-                self._reporter = asyncio.create_task(report)
-        return self._in_flight[identity]
-
-    async def _work(self) -> None:
-        # A client can return a reply although its task was cancelled. So the worker asks itself.
-        while not self._closing:
-            call = await self._queue.get()
-            identity, future = call.identity, call.future
-            if self._failure is not None:
-                _fail(future, self._failure)
-                continue
-            try:
-                found = await self._find(call)
-            except asyncio.CancelledError:
-                future.cancel()
-                raise
-            except BaseException as error:  # noqa: BLE001 (set on the future)
-                if self._failure is None:
-                    self._failure = error
-                _fail(future, error)
-            else:
-                if not future.done():
-                    future.set_result(found)
-            finally:
-                self._ended += 1
-                self._waits.pop(identity, None)
-
-    async def _find(self, call: "_Call") -> _Found:
-        """Return the attempt of another process, or call the model and commit the attempt."""
-        request, identity = call.request, call.identity
-        waited = not self._ledger.claim(identity)
-        if waited:
-            await self._wait_for_claim(identity)
-        try:
-            if waited or not self._ledger.is_alone:
-                [known] = self._ledger.recall([request], [identity], self._model)
-                if known is not None and self._is_final(known):
-                    return _Found(known, recalled=True)
-            async with self._first:
-                attempt, fatal, tries, committed = await self._attempt(call)
-                try:
-                    await committed  # to its end, also where this is cancelled
-                finally:
-                    if self._budget is not None:
-                        self._budget.settle(tries.worst, tries.reserved, attempt)
-        finally:
-            # The reply is on disk by now, so no other process pays for it again.
-            self._ledger.unclaim(identity)
-        if fatal is not None:
-            raise fatal
-        self._first.ended(attempt)
-        return _Found(attempt, recalled=False)
-
-    async def _wait_for_claim(self, identity: str) -> None:
-        """Claim a request that another process asks now, so that both pay once."""
-        pause_s = CLAIM_PAUSE_S
-        while True:
-            self._waits[identity] = f"{self._ledger.claimed_by(identity)}, which asks the same"
-            if self._budget is not None:
-                await self._budget.give_back()  # the other process may need it to end its call
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, MAX_CLAIM_PAUSE_S)
-            if self._ledger.claim(identity):
-                return
-
-    async def _attempt(
-        self, call: "_Call"
-    ) -> tuple[Attempt, CompleterError | None, Tries, "asyncio.Future[None]"]:
-        """Call the model once and queue the attempt; the future is done once it is on disk."""
-        request, identity, budget = call.request, call.identity, self._budget
-        tries = Tries(
-            lambda: self._completer.worst_case(request),
-            None if budget is None else budget.reserve_now,
-            self._run if budget is not None and budget.holder is not None else "",
-        )
-        if budget is not None:
-            if budget.caps_dollars and tries.worst.usd == math.inf:
-                raise ConfigError(
-                    f"budget.usd is set, but no price is known for {self._model}; set its price: "
-                    "{input: …, output: …} in dollars per million tokens"
-                )
-            self._waits[identity] = "room in the budget"
-            was_booked = tries.worst.booked_by == self._run and await budget.reclaim(tries.worst)
-            if not was_booked:
-                await budget.reserve(tries.worst)
-        self._waits[identity] = self._waiting_for_reply
-        try:
-            attempt, fatal = await self._call(request, identity, tries)
-            self._waits[identity] = "the disk of the ledger"
-            committed = self._ledger.commit(
-                attempt,
-                call.record,
-                run=self._run,
-                step=self._step,
-                holder=None if budget is None else budget.holder,
-            )
-        except BaseException:
-            if budget is not None:
-                sent = min(tries.lost + tries.sent, tries.reserved)
-                budget.forfeit(tries.worst, sent)
-                budget.release(tries.worst, tries.reserved - sent)
-            raise
-        return attempt, fatal, tries, committed
-
-    async def _call(
-        self, request: Request, identity: str, tries: Tries
-    ) -> tuple[Attempt, CompleterError | None]:
-        """Return the attempt of one call, and the error if no call to this model can succeed."""
-        started = time.perf_counter()
-        error: CompleterError | None = None
-        tries_of_call.set(tries)
-        try:
-            completion = check_completion(await self._completer.complete(request))
-        except CompleterError as failure:
-            completion, error = Completion(text="", finish="error"), failure
-            tries.lost += failure.cost_unknown
-        usage = completion.usage
-        if tries.lost:
-            unreported = usage.tokens_unreported + tries.lost_tokens
-            usage = replace(usage, tokens_unreported=unreported)
-        messages, sampling = as_sent(request)
-        if error is not None and error.kind == "forbidden" and not self._first.answered:
-            self._first.answered = self._ledger.has_answer(self._run, self._step, self._model)
-        stops = self._first.record(error)
-        logprobs = completion.logprobs
-        if completion.unknown_finish is not None:
-            self._unknown_finishes[completion.unknown_finish] += 1
-        attempt = Attempt(
-            id=identity,
-            example_id=request.example.id,
-            task=request.example.task,
-            strategy=request.strategy,
-            model=self._model,
-            messages=messages,
-            sampling=sampling,
-            sample=request.sample,
-            text=scrub(completion.text),
-            finish=completion.finish,
-            reasoning=None if completion.reasoning is None else scrub(completion.reasoning),
-            usage=usage,
-            logprobs=None if logprobs is None else tuple(round(value, 5) for value in logprobs),
-            token_bytes=completion.token_bytes,
-            cost_usd=completion.cost_usd + tries.lost_usd,
-            latency_s=completion.latency_s or time.perf_counter() - started,
-            error=None if error is None else scrub(str(error)),
-            permanent=error is not None and error.permanent and not error.fatal,
-            source="" if self._remote is None else completion.source,
-            settings="" if error is None else self._settings,
-        )
-        return attempt, stops
-
-    async def _report_silence(self) -> None:
-        """Note what is waited for when no call ends for a while; then again after twice as long."""
-        seen, since, patience_s = -1, 0.0, QUIET_S
-        while True:
-            now = time.monotonic()
-            if self._ended != seen or not self._waits:
-                seen, since, patience_s = self._ended, now, QUIET_S
-            elif now - since >= patience_s:
-                patience_s *= 2
-                waits = ", ".join(
-                    f"{what} ({count:,})" for what, count in Counter(self._waits.values()).items()
-                )
-                self._ledger.note(
-                    f"{self._step}: no call has ended for {(now - since) / 60:.0f} minutes; "
-                    f"waiting for: {waits}"
-                )
-            await asyncio.sleep(QUIET_S / 10)
-
-    async def aclose(self) -> None:
-        """Stop the workers.
-
-        When a cap or a wrong key stopped the calls, those in flight arrive and are committed first:
-        they are paid for. After any other error, or when the caller leaves, they are cancelled.
-        """
-        try:
-            if isinstance(self._failure, BudgetError | CompleterError):
-                self._drop_queued(self._failure)
-                while self._in_flight:
-                    await asyncio.wait(list(self._in_flight.values()))
-        finally:
-            self._closing = True
-            helpers = [task for task in (self._watch, self._reporter) if task is not None]
-            await self._stop([*self._workers, *helpers])
-            if self._failure is None:
-                self._first.note_failures(self._ledger.note)
-            for said, count in self._unknown_finishes.items():
-                self._ledger.note(
-                    f"{self._step}: {count:,} replies of {self._model} ended in {said!r}, an "
-                    "unknown finish reason; they count as whole, or as cut off at max_tokens"
-                )
-            if self._budget is not None:
-                with suppress(StoreError):  # the calls have reported it; the hold stays
-                    await self._budget.close()
-
-    async def _stop(self, tasks: Iterable[asyncio.Task[None]]) -> None:
-        """Cancel tasks until they have ended, also those in which a reply got in the way."""
-        running = {task for task in tasks if not task.done()}
-        while running:
-            for task in running:
-                task.cancel()
-            _, running = await asyncio.wait(running, timeout=CANCEL_EVERY_S)
-
-    def _drop_queued(self, error: BaseException) -> None:
-        with suppress(asyncio.QueueEmpty):
-            while True:
-                _fail(self._queue.get_nowait().future, error)
-
-
-def check_completion(completion: Completion) -> Completion:
-    """Return a completion that the ledger can store.
-
-    Raises:
-        CompleterError: A model returned counts, a cost, a time or a text that cannot be right.
-    """
-    usage = completion.usage
-    # A model of the user's own may return anything.
-    counts: tuple[Any, ...] = (
-        usage.tokens_in,
-        usage.tokens_out,
-        usage.tokens_cached,
-        usage.tokens_reasoning,
-        usage.tokens_unreported,
-    )
-    try:  # one sum and two comparisons: this is done for every reply
-        is_count = type(sum(counts)) is int and min(counts) >= 0 and max(counts) < MAX_COUNT
-    except TypeError:
-        is_count = False
-    if not is_count:
-        raise CompleterError("bad_reply", f"a model cannot have used {counts} tokens")
-    if not 0 <= completion.cost_usd < math.inf:
-        raise CompleterError("bad_reply", f"a call cannot cost {completion.cost_usd} dollars")
-    if not 0 <= completion.latency_s < math.inf:
-        raise CompleterError("bad_reply", f"a call cannot take {completion.latency_s} seconds")
-    for text in (completion.text, completion.reasoning):
-        if text is not None and not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                raise CompleterError("bad_reply", f"the text is not Unicode: {error}") from error
-    return completion
-
-
-def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
-        future.exception()  # marks it as seen: asyncio warns of an exception that no caller awaits

@@ -9,7 +9,7 @@ from orcinus.models.function import FunctionConfig
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.recorded import ReplayConfig
 from orcinus.models.recorded_rows import AnsweredConfig
-from orcinus.models.remote.endpoint import EndpointConfig
+from orcinus.models.remote.endpoint_config import EndpointConfig
 from orcinus.models.scratch import ScratchConfig
 
 

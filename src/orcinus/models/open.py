@@ -12,7 +12,8 @@ from orcinus.models.local import open_local
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.recorded import Recordings, Replay, ReplayConfig
 from orcinus.models.remote.batch import BatchEndpoint
-from orcinus.models.remote.endpoint import Endpoint, EndpointConfig
+from orcinus.models.remote.endpoint import Endpoint
+from orcinus.models.remote.endpoint_config import EndpointConfig
 
 
 def open_completer(

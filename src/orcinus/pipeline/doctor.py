@@ -19,7 +19,8 @@ from orcinus.core.secrets import shown_name
 from orcinus.core.types import Message, Sampling
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.open import open_completer
-from orcinus.models.remote.endpoint import Endpoint, EndpointConfig
+from orcinus.models.remote.endpoint import Endpoint
+from orcinus.models.remote.endpoint_config import EndpointConfig
 from orcinus.models.remote.refusals import without_password
 from orcinus.models.remote.wire import Patience, Wire
 from orcinus.pipeline.recipe import Recipe

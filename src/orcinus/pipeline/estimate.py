@@ -16,7 +16,7 @@ from pathlib import Path
 
 from orcinus.core.types import Attempt, Request
 from orcinus.models.configs import SelfConfig
-from orcinus.models.remote.endpoint import EndpointConfig, Price
+from orcinus.models.remote.endpoint_config import EndpointConfig, Price
 from orcinus.models.roles import Models
 from orcinus.models.scratch import ScratchConfig
 from orcinus.pipeline.recipe import Recipe

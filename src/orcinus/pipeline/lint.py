@@ -18,7 +18,7 @@ from orcinus.models.configs import SelfConfig
 from orcinus.models.function import FunctionConfig
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.recorded_rows import AnsweredConfig
-from orcinus.models.remote.endpoint import EndpointConfig
+from orcinus.models.remote.endpoint_config import EndpointConfig
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.runs import layout, tables

@@ -24,7 +24,7 @@ from typing import Any
 import orjson
 
 from orcinus.core.errors import ConfigError, MissingExtraError, OrcinusError, one_line
-from orcinus.models.remote.endpoint import EndpointConfig, Price
+from orcinus.models.remote.endpoint_config import EndpointConfig, Price
 from orcinus.pipeline import api
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.recipe_file import load_recipe

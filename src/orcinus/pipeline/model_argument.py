@@ -17,7 +17,7 @@ from orcinus.core.errors import CompleterError, ConfigError
 from orcinus.models.configs import ModelConfig
 from orcinus.models.function import FunctionConfig
 from orcinus.models.local.config import LocalConfig
-from orcinus.models.remote.endpoint import EndpointConfig
+from orcinus.models.remote.endpoint_config import EndpointConfig
 from orcinus.models.remote.published import served_models, with_revision
 from orcinus.models.roles import trained_student
 from orcinus.pipeline.recipe_file import parse_model, read_model

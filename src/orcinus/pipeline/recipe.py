@@ -45,7 +45,7 @@ from orcinus.models.configs import (
 )
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.recorded_rows import AnsweredConfig
-from orcinus.models.remote.endpoint import EndpointConfig
+from orcinus.models.remote.endpoint_config import EndpointConfig
 from orcinus.models.roles import Roles
 from orcinus.models.scratch import ScratchConfig
 from orcinus.reports.report import ReportConfig

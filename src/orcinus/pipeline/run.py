@@ -24,7 +24,7 @@ from orcinus.core.protocols import Completer
 from orcinus.core.registry import recipe_folder
 from orcinus.models.configs import SelfConfig
 from orcinus.models.local.config import LocalConfig
-from orcinus.models.remote.endpoint import EndpointConfig
+from orcinus.models.remote.endpoint_config import EndpointConfig
 from orcinus.models.remote.published import with_revision
 from orcinus.models.remote.refusals import without_password
 from orcinus.models.roles import Models

@@ -94,11 +94,21 @@ def train_curriculum(
                 # Atomically: the other processes read it as soon as it exists.
                 write_atomically(out / layout.DONE, orjson.dumps(result))
             processes.wait_for(out / layout.DONE)
-        facts[stage.name] = orjson.loads((out / layout.DONE).read_bytes())
+        facts[stage.name] = _read_result(out / layout.DONE)
         source = job.student.model_copy(
             update={"path": str(out), "revision": None, "adapter": None}
         )
     return {"model": layout.stage(len(job.config.stages)), "stages": facts}
+
+
+def _read_result(path: Path) -> Any:
+    """Return what a finished stage did."""
+    try:
+        return orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise StoreError(
+            f"{path}: cannot be read ({error}); delete {path.parent} to train the stage again"
+        ) from error
 
 
 @contextmanager

@@ -24,7 +24,8 @@ from orcinus.core.types import Completion, Request, Traits, WorstCase
 from orcinus.models.bounds import free_call
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig, local_identity
-from orcinus.models.remote.endpoint import Endpoint, EndpointConfig
+from orcinus.models.remote.endpoint import Endpoint
+from orcinus.models.remote.endpoint_config import EndpointConfig
 
 VLLM = (
     "{python} -m vllm.entrypoints.cli.main serve {path} --port {port} --host 127.0.0.1 "

@@ -3,7 +3,7 @@
     {% for i in range(99999) %}{% for j in range(99999) %}…   ──►  ConfigError: … does not end …
 
 A downloaded template is a program. Jinja's sandbox keeps it from files, but not from time and
-memory. It sees roles and marks, never the texts. So a few conversations show what it takes.
+memory. It sees roles, tools and marks, never the texts. So a few conversations show what it takes.
 """
 
 import json
@@ -30,6 +30,15 @@ WAIT_S = 60.0
 """Seconds. The system ends a trial by its CPU time; this is for a machine that gives it none."""
 TURNS = 24
 """Pairs of turns in the longest trial conversation."""
+_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "text",
+        "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}},
+    },
+}
+"""A tool in the trial conversations, as templates see it."""
 
 
 def check_limits(template: str, tokens: Mapping[str, Any]) -> None:
@@ -61,6 +70,7 @@ def _problem_of(template: str, tokens: tuple[tuple[str, str], ...]) -> str | Non
         "template": template,
         "tokens": dict(tokens),
         "conversations": _conversations(),
+        "tools": [_TOOL],
         trial.SECONDS: SECONDS,
         trial.BYTES: MEMORY,
         trial.CHARACTERS: LONGEST_TEXT,

@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from contextlib import suppress
+from itertools import product
 from typing import Any
 
 from jinja2.exceptions import TemplateError
@@ -58,26 +59,26 @@ def main() -> int:
     with suppress(ValueError, OSError):  # macOS has no limit on memory
         resource.setrlimit(resource.RLIMIT_AS, (asked[BYTES], asked[BYTES]))
     resource.setrlimit(resource.RLIMIT_CPU, (asked[SECONDS], asked[SECONDS]))
-    for messages in asked["conversations"]:
-        for generation in (False, True):
-            try:
-                text = (
-                    _environment()
-                    .from_string(asked["template"])
-                    .render(
-                        messages=messages,
-                        add_generation_prompt=generation,
-                        tools=None,
-                        documents=None,
-                        **asked["tokens"],
-                    )
+    cases = product(asked["conversations"], (None, asked["tools"]), (False, True))
+    for messages, tools, generation in cases:
+        try:
+            text = (
+                _environment()
+                .from_string(asked["template"])
+                .render(
+                    messages=messages,
+                    tools=tools,
+                    documents=None,
+                    add_generation_prompt=generation,
+                    **asked["tokens"],
                 )
-            except MemoryError:
-                return TOO_MUCH_MEMORY
-            except Exception:  # noqa: BLE001 (the model's own rendering says what is wrong)
-                continue
-            if len(text) > asked[CHARACTERS]:
-                return TOO_LONG
+            )
+        except MemoryError:
+            return TOO_MUCH_MEMORY
+        except Exception:  # noqa: BLE001 (the model's own rendering says what is wrong)
+            continue
+        if len(text) > asked[CHARACTERS]:
+            return TOO_LONG
     return 0
 
 

@@ -21,6 +21,7 @@ from transformers.utils.hub import cached_file
 
 from orcinus.core.errors import ConfigError, MissingExtraError
 from orcinus.models.local.config import LocalConfig
+from orcinus.runs import layout
 
 _LFS_POINTER = b"version https://git-lfs"
 _NAMED = 3
@@ -43,6 +44,8 @@ _FAULTS = (
     ValueError,
 )
 """The errors of files that are no whole model."""
+_CUT = (SafetensorError, UnpicklingError, EOFError)
+"""The errors of weights that are cut short or damaged."""
 
 
 def read_model(config: LocalConfig, dtype: torch.dtype | str) -> tuple[Any, Any]:
@@ -64,10 +67,7 @@ def read_model(config: LocalConfig, dtype: torch.dtype | str) -> tuple[Any, Any]
                 generation_config=GenerationConfig(),  # type: ignore[no-untyped-call]
             )
     except _FAULTS as error:
-        raise ConfigError(
-            f"{config.path}: cannot be loaded as a causal language model: "
-            f"{_cause(Path(config.path), error)}"
-        ) from error
+        raise _not_loadable(Path(config.path), error) from error
     model, info = loaded
     missing = sorted(info["missing_keys"])
     if missing:
@@ -92,10 +92,7 @@ def read_tokenizer(config: LocalConfig) -> Any:
             config.path, revision=config.revision, trust_remote_code=False
         )
     except _FAULTS as error:
-        raise ConfigError(
-            f"{config.path}: cannot be loaded as a causal language model: "
-            f"{_cause(Path(config.path), error)}"
-        ) from error
+        raise _not_loadable(Path(config.path), error) from error
 
 
 def _read_generation(config: LocalConfig, own: Any) -> GenerationConfig:
@@ -170,13 +167,23 @@ def _merge(model: Any, adapter: str) -> Any:
         raise ConfigError(f"{adapter}: the adapter does not fit its model: {cause}") from error
 
 
+def _not_loadable(folder: Path, error: Exception) -> ConfigError:
+    """Return the error for a folder without a usable model, with what to do about it."""
+    said = f"{folder}: cannot be loaded as a causal language model: {_cause(folder, error)}"
+    if any((place / layout.DONE).exists() for place in (folder, folder.parent)):
+        said += f"; a run made it: delete {folder.parent} and run the recipe again"
+    elif isinstance(error, _CUT):
+        said += "; copy or download them again"
+    return ConfigError(said)
+
+
 def _cause(folder: Path, error: Exception) -> str:
     """Say in one line why files could not be read."""
     for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
         with path.open("rb") as file:
             if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
                 return f"{path.name} is a git-lfs pointer, not the weights; run `git lfs pull`"
-    if isinstance(error, SafetensorError | UnpicklingError | EOFError):
-        return f"its weights are cut short or damaged ({error}); copy or download them again"
+    if isinstance(error, _CUT):
+        return f"its weights are cut short or damaged ({error})"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

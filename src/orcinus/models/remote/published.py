@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import orjson
 
 from orcinus.core.errors import CompleterError, ConfigError
-from orcinus.models.remote.endpoint import EndpointConfig
+from orcinus.models.remote.endpoint_config import EndpointConfig
 from orcinus.models.remote.wire import Patience, Wire
 
 WAIT_S = 5.0
