@@ -42,6 +42,7 @@ from orcinus.strategies.probe import ProbeConfig
 from orcinus.strategies.skills import SkillsConfig
 from orcinus.tasks.authored.config import AuthoredConfig, AuthoringConfig
 from orcinus.tasks.files.records import RecordsConfig
+from orcinus.tasks.generators.environment import EnvironmentConfig
 from orcinus.tasks.generators.function import FunctionTaskConfig
 from orcinus.tasks.generators.gym import GymConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig
@@ -67,6 +68,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`tasks:` and `evaluation:` — files", RecordsConfig),
     ("`tasks:` — drawn by a program", ProceduralConfig),
     ("`tasks:` — of reasoning-gym", GymConfig),
+    ("`tasks:` — of a `verifiers` environment", EnvironmentConfig),
     ("`tasks:` — of a function of yours", FunctionTaskConfig),
     ("`tasks:` — written by a model", AuthoredConfig),
     ("… its `authored:`", AuthoringConfig),

@@ -33,6 +33,7 @@ _EXTRAS = {
     "s3": ("s3fs", "aiohttp"),
     "view": ("duckdb", "starlette", "uvicorn"),
     "gym": ("reasoning_gym",),
+    "environments": ("verifiers",),
     "ray": ("ray",),
 }
 """The packages that each extra installs."""

@@ -56,6 +56,7 @@ from orcinus.strategies.probe import ProbeConfig
 from orcinus.strategies.skills import SkillsConfig
 from orcinus.tasks.authored.config import AuthoredConfig
 from orcinus.tasks.files.records import RecordsConfig
+from orcinus.tasks.generators.environment import EnvironmentConfig
 from orcinus.tasks.generators.function import FunctionTaskConfig
 from orcinus.tasks.generators.gym import GymConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig
@@ -75,7 +76,7 @@ def task_tag(keys: Container[str]) -> str:
     A tag contains a space, so that no key can have its name: each part of an error's path is then
     either a tag or a key.
     """
-    kinds = ("generator", "gym", "function", "authored", "perturbed")
+    kinds = ("generator", "gym", "environment", "function", "authored", "perturbed")
     return next((f"a {key}" for key in kinds if key in keys), "a path")
 
 
@@ -87,6 +88,7 @@ TaskConfig = Annotated[
     Annotated[RecordsConfig, Tag("a path")]
     | Annotated[ProceduralConfig, Tag("a generator")]
     | Annotated[GymConfig, Tag("a gym")]
+    | Annotated[EnvironmentConfig, Tag("a environment")]
     | Annotated[FunctionTaskConfig, Tag("a function")]
     | Annotated[AuthoredConfig, Tag("a authored")]
     | Annotated[PerturbedConfig, Tag("a perturbed")],

@@ -11,6 +11,7 @@ from orcinus.tasks.author import open_authored
 from orcinus.tasks.authored.config import AuthoredConfig
 from orcinus.tasks.files.records import Records, RecordsConfig, sources_of
 from orcinus.tasks.files.sources import shown
+from orcinus.tasks.generators.environment import EnvironmentConfig, draw_environment
 from orcinus.tasks.generators.function import FunctionTaskConfig, draw_function
 from orcinus.tasks.generators.gym import GymConfig, draw_gym
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
@@ -21,6 +22,7 @@ TaskConfig = (
     RecordsConfig
     | ProceduralConfig
     | GymConfig
+    | EnvironmentConfig
     | FunctionTaskConfig
     | AuthoredConfig
     | PerturbedConfig
@@ -35,7 +37,7 @@ def content_of(config: TaskConfig, base: Path) -> dict[str, Any]:
     Raises:
         ConfigError: A file is missing or cannot be read.
     """
-    if isinstance(config, ProceduralConfig | GymConfig | FunctionTaskConfig):
+    if isinstance(config, ProceduralConfig | GymConfig | EnvironmentConfig | FunctionTaskConfig):
         return config.identity()
     if isinstance(config, AuthoredConfig):
         return {"units": config.authored.content(base)}
@@ -74,6 +76,8 @@ def open_task(
         return config.name or config.opened().name, lambda: draw(config)
     if isinstance(config, GymConfig):
         return config.name or config.gym, lambda: draw_gym(config)
+    if isinstance(config, EnvironmentConfig):
+        return config.name or config.environment, lambda: draw_environment(config)
     if isinstance(config, FunctionTaskConfig):
         return config.name or config.function, lambda: draw_function(config)
     if isinstance(config, PerturbedConfig):

@@ -63,9 +63,10 @@ BUILT_IN: Mapping[str, Verifier | str] = {
     "next_submission": like_next_submission,
     **official.VERIFIERS,
     "reasoning_gym": "orcinus.tasks.generators.gym_verifier:by_generator",
+    "environment": "orcinus.tasks.generators.environment_verifier:by_rewards",
 }
-"""The built-in verifiers by name. That of reasoning-gym is imported on first use: it stands in the
-room above, beside its generators."""
+"""The built-in verifiers by name. The last two are imported on first use: they stand in the
+room above, beside what draws their questions."""
 
 
 async def verify(example: Example, attempt: Attempt) -> Verdict:

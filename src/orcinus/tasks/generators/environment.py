@@ -1,0 +1,224 @@
+"""Tasks of `verifiers` environments: their questions, judged by their own rewards.
+
+    {environment: gsm8k, count: 300}   →   "Natalia sold clips to 48 of her friends …"
+
+The environment is a Python package that its author installs for you (``prime env install …``, or
+pip). orcinus asks its questions itself, so that probing, teaching and the ledger work as with any
+task; the environment only gives the questions and, by its rewards, the verdicts
+(``environment_verifier.py``). Example i depends on the environment, its arguments and i alone.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import Field
+
+from orcinus.core.config import Config
+from orcinus.core.errors import ConfigError, MissingExtraError
+from orcinus.core.types import AnswerType, Example
+from orcinus.tasks.files.examples import infer_answer_type
+from orcinus.tasks.files.layouts import RowDraft
+
+VERIFIER = "environment"
+_INFERRED_FROM = 64
+"""Rows. The answer type is inferred from the first ones."""
+
+
+class EnvironmentConfig(Config):
+    """A task of a ``verifiers`` environment (extra ``environments``), judged by its rewards."""
+
+    environment: str
+    """Name of the environment's package, e.g. ``gsm8k``; it must be installed."""
+    name: str | None = None
+    """Name of the task; None takes the environment's."""
+    count: int = Field(default=300, ge=1)
+    """How many of its rows are read, the first ones."""
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+    """Arguments of its ``load_environment``."""
+    right: float = 1.0
+    """The reward from which an answer is right. Environments sum rewards as they like."""
+    collection: str | None = None
+    """The collection the task belongs to, for quotas."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the examples.
+
+        Raises:
+            ConfigError: The environment is not installed.
+            MissingExtraError: ``verifiers`` is not installed.
+        """
+        package = _package_version()
+        return {**self.model_dump(mode="json"), "version": package, "code": self._code()}
+
+    def _code(self) -> str:
+        """Return the version of the environment's package, or the hash of its module."""
+        try:
+            return version(self.environment)
+        except PackageNotFoundError:
+            module = find_spec(self.environment.replace("-", "_"))
+        if module is None or module.origin is None:
+            raise ConfigError(
+                f"the environment {self.environment!r} is not installed; "
+                "install its package, or put its module on PYTHONPATH"
+            )
+        return hashlib.blake2b(Path(module.origin).read_bytes(), digest_size=16).hexdigest()
+
+
+def _package_version() -> str:
+    try:
+        return version("verifiers")
+    except PackageNotFoundError as error:
+        raise MissingExtraError("a task of a verifiers environment", "environments") from error
+
+
+def draw_environment(config: EnvironmentConfig) -> Iterator[Example]:
+    """Yield the examples of ``config`` in the order of the environment's rows.
+
+    Raises:
+        ConfigError: The environment cannot be loaded, or its rows are no single questions.
+        MissingExtraError: ``verifiers`` is not installed.
+    """
+    made = {"environment": config.environment, "settings": dict(config.settings)}
+    rows = rows_of(orjson.dumps(made))
+    count = min(config.count, len(rows))
+    yield from examples_of(
+        [rows[place] for place in range(min(count, _INFERRED_FROM))],
+        (rows[place] for place in range(count)),
+        config,
+        made,
+    )
+
+
+def examples_of(
+    first: Sequence[Mapping[str, Any]],
+    rows: Iterator[Mapping[str, Any]],
+    config: EnvironmentConfig,
+    made: Mapping[str, Any],
+) -> Iterator[Example]:
+    """Yield an example for each row.
+
+    Args:
+        first: The rows from which the answer type is inferred.
+        rows: All rows: ``prompt`` (messages) and, where there is one, ``answer``.
+        config: The task.
+        made: What the verifier needs to open the environment again.
+    """
+    known = [RowDraft(prompt="", reference=_answer(row)) for row in first]
+    found = infer_answer_type(known)
+    answer_type: AnswerType = found if found in ("number", "bool", "math", "exact") else "free"
+    task = config.name or config.environment
+    extra = {} if config.collection is None else {"collection": config.collection}
+    for place, row in enumerate(rows):
+        history, prompt = _question(row, f"{config.environment}: row {place}")
+        yield Example(
+            id=f"{config.environment}-{place}",
+            task=task,
+            prompt=prompt,
+            answer_type=answer_type,
+            reference=_answer(row),
+            meta={
+                "verifier": VERIFIER,
+                "environment": made,
+                "place": place,
+                "right": config.right,
+                **({"history": history} if history else {}),
+                **extra,
+            },
+        )
+
+
+def _answer(row: Mapping[str, Any]) -> str | None:
+    answer = row.get("answer")
+    return str(answer) if answer not in (None, "") else None
+
+
+def _question(row: Mapping[str, Any], where: str) -> tuple[list[dict[str, str]], str]:
+    """Return the turns before a row's question, and the question after the row's system message.
+
+    The system message is kept because it says in which form the rewards expect the answer, and a
+    strategy takes the place of the system message.
+    """
+    turns = row["prompt"]
+    if isinstance(turns, str):
+        turns = [{"role": "user", "content": turns}]
+    said = [(str(turn["role"]), turn["content"]) for turn in turns]
+    if not all(isinstance(text, str) for _, text in said):
+        raise ConfigError(f"{where} is not a text alone (an image?); only texts are asked")
+    system = [text for role, text in said if role in ("system", "developer")]
+    roles = [role for role, _ in said if role not in ("system", "developer")]
+    texts = [text for role, text in said if role not in ("system", "developer")]
+    if roles != [("user", "assistant")[i % 2] for i in range(len(roles))] or len(roles) % 2 == 0:
+        raise ConfigError(
+            f"{where} has turns by {', '.join(roles) or 'nobody'}; "
+            "user and assistant must take turns, and the last must be the user's"
+        )
+    turns = [
+        {"role": role, "content": text} for role, text in zip(roles[:-1], texts[:-1], strict=True)
+    ]
+    return turns, "\n\n".join([*filter(None, system), texts[-1]])
+
+
+@lru_cache(maxsize=16)
+def open_environment(made: bytes) -> Any:
+    """Return the environment of a JSON object of name and settings.
+
+    Raises:
+        ConfigError: It cannot be loaded, takes several turns, or asks a model for its rewards.
+        MissingExtraError: ``verifiers`` is not installed.
+    """
+    given = orjson.loads(made)
+    name, installed = given["environment"], _package_version()
+    import verifiers
+
+    logging.getLogger("verifiers").setLevel(logging.ERROR)
+    try:
+        load, single = verifiers.load_environment, verifiers.SingleTurnEnv
+    except AttributeError as error:
+        raise ConfigError(
+            f"verifiers {installed} has no load_environment any more; "
+            "install an older one: pip install 'verifiers<0.4'"
+        ) from error
+    try:
+        environment = load(name, **given["settings"])
+    except Exception as error:  # an environment is anybody's code
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConfigError(f"the environment {name!r} cannot be loaded: {said}") from error
+    if not isinstance(environment, single):
+        raise ConfigError(
+            f"the environment {name!r} is a {type(environment).__name__}: it answers back or calls "
+            "tools; only environments of one question and one answer (SingleTurnEnv) are read"
+        )
+    if any(isinstance(rubric, verifiers.JudgeRubric) for rubric in _rubrics(environment.rubric)):
+        raise ConfigError(
+            f"the environment {name!r} asks a model of its own for its rewards, past the budget "
+            "and the ledger; take its rows as a file, with verifier: judge"
+        )
+    return environment
+
+
+def _rubrics(rubric: Any) -> Iterator[Any]:
+    """Yield a rubric and all that it consists of."""
+    yield rubric
+    for part in getattr(rubric, "rubrics", ()):
+        yield from _rubrics(part)
+
+
+@lru_cache(maxsize=16)
+def rows_of(made: bytes) -> Any:
+    """Return the rows of an environment: those to train on, or else those to evaluate on.
+
+    Raises:
+        ConfigError: It has no rows.
+    """
+    environment = open_environment(made)
+    try:
+        return environment.get_dataset()
+    except ValueError:
+        return environment.get_eval_dataset()
