@@ -34,7 +34,7 @@ _ENGLISH = {
 }
 _ABROAD = {
     "yes": (
-        "ja wahr richtig stimmt oui vrai exact sí si verdadero cierto sim verdadeiro vero tak",
+        "ja wahr richtig stimmt oui vrai exact sí sì si verdadero cierto sim verdadeiro vero tak",
         "prawda да верно правда так істина evet doğru có đúng ya benar ναι σωστό ano pravda",
         "verdad verdade verità",
         "igen igaz kyllä jah adevărat 是 是的 对 對 正确 正確 真 はい 正しい 네 예 맞습니다 참",

@@ -45,19 +45,6 @@ _CONTRAST = re.compile(
     r"|,?\sas\s+opposed\s+to|\(\s*not)\s.*\Z",
     re.IGNORECASE | re.DOTALL,
 )
-_BUT_ABROAD = (
-    *("sondern", " mais ", " sino ", "bens", " mas ", " ma ", " maar ", " utan ", " men ", " а "),
-    *("なく", "而是", "아니라"),
-)
-"""What joins the answer to what it is contrasted with; asked first."""
-_NOT_BUT_ABROAD = re.compile(
-    r"""\b(?:nicht\s{0}sondern|pas\s{0}mais|(?:no|non|não)\s(?P<verb>(?:es|son|era|fue|è|sono|é|foi)\s)?
-        {0}(?:sino|ma|bensì|mas|mais)|niet\s{0}maar|не\s{0}а|inte\s{0}utan|ikke\s{0}men)\s+
-      | (?<=[は、\s])[^は、。\n]{{1,30}}?(?:では|じゃ)なく(?:て)?、?\s*
-      | 不是[^。\n]{{1,30}}?[,，]?\s*(?=而?是)而?
-      | [^\s.]{{1,20}}(?:이|가)?\s?아니라\s*""".format(r"[^.;\n]{1,60}?,?\s"),
-    re.IGNORECASE | re.VERBOSE,
-)
 _WORDS = ("not", "neither", "never", "rather", "instead", "opposed")
 
 
@@ -69,14 +56,6 @@ def affirmed(answer: str) -> str:
     for pattern in (_NOT_BUT, _NOT_THEN, _RATHER_THAN, _CONTRAST):
         answer = pattern.sub("", answer) or answer
     return answer
-
-
-def without_denied_abroad(text: str) -> str:
-    """Remove what a text in another language contrasts its answer with: "nicht 9, sondern 7"."""
-    lower = lower_case(text)
-    if not any(map(lower.__contains__, _BUT_ABROAD)):
-        return text
-    return _NOT_BUT_ABROAD.sub(lambda denied: denied["verb"] or "", text)
 
 
 def holds_denial(text: str) -> bool:

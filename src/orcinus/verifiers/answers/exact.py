@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import orjson
 
+from orcinus.verifiers.answers.abroad import join_last_item
 from orcinus.verifiers.answers.channels import plain_text
 from orcinus.verifiers.answers.denials import affirmed, is_denied
 from orcinus.verifiers.answers.failures import has_refusal
@@ -460,6 +461,7 @@ def _items(text: str) -> list[str]:
     if len(lines) > 1 and lines[0] == stripped.splitlines()[0]:
         return [word for line in lines for word in tidy(line).split()]
     line = _SET_AGAINST.sub("", (sentences(first_line(stripped)) or [""])[0]).rstrip(".")
+    line = join_last_item(line)
     line = _FIRST_OF_SEVERAL.sub("", _IN_ORDER.sub("", _ORDINAL.sub("", line)))
     parts = (
         [_PLACE_BEHIND.sub("", _ITEM_LEAD.sub("", tidy(part))) for part in _SEPARATORS.split(line)]

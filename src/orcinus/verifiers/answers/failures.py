@@ -20,6 +20,17 @@ _CANNOT = (
     r"|do(?:n['’]t| not) feel comfortable)"
     r"(?! (?:emphasi|stress|overstate|wait|believe|imagine|help (?:but|feel|think)))"
 )
+_REFUSAL_ABROAD = re.compile(
+    r"\A\W*(?:lo siento|no (?:lo )?sé\b|no puedo (?:responder|contestar|ayudar)"
+    r"|(?:je suis )?désolée?\b|je ne (?:sais|peux) pas"
+    r"|ich weiß (?:es |das )?(?:leider )?nicht|(?:es )?tut mir leid|leider kann ich"
+    r"|mi dispiace|non (?:lo )?so\b|non posso (?:rispondere|aiutar)"
+    r"|(?:desculpe|lamento)\b|não (?:sei|posso (?:responder|ajudar))"
+    r"|извините|я не (?:знаю|могу)|ik weet het niet|jag vet inte|nie wiem|bilmiyorum|maaf"
+    r"|(?:很|非常)?抱歉|对不起|對不起|我不知道|我无法|無法回答|无法回答"
+    r"|わかりません|分かりません|申し訳|すみません|모르겠|죄송)",
+    re.IGNORECASE,
+)
 _WILL_NOT = (
     r"(?:will not|won['’]t|should not|shouldn['’]t|would (?:rather|prefer) not(?: to)?|refuse to"
     r"|(?:must |have to )?decline to)"
@@ -79,7 +90,9 @@ def words_of(text: str) -> list[str]:
 
 def refuses(text: str) -> bool:
     """Return True if a text declines to answer."""
-    return len(text) < LONGEST_REFUSAL and _REFUSAL.search(text) is not None
+    return len(text) < LONGEST_REFUSAL and (
+        _REFUSAL.search(text) is not None or _REFUSAL_ABROAD.search(text) is not None
+    )
 
 
 def has_refusal(text: str) -> bool:

@@ -66,7 +66,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?。])\s+(?=[A-Z$\\])")
 _OPENED = re.compile(r"\s*(?!\d[\d.,]*(?:\s|\Z))(?:[^\s]*[\\=+*/^_]|[a-zA-Z]\s*\Z)")
 """Behind a dollar sign: the beginning of a formula, no amount of money."""
 _DOLLAR = re.compile(r"(?<!\\)\$")
-_UNFINISHED = re.compile(r"(?:[-+*/=^({\\]|\\(?:cdot|times|frac|le|ge))\s*\Z")
+_UNFINISHED = re.compile(r"(?:[-+*/=^({\\]|\\(?:cdot|times|frac|sqrt|le|ge|pm|mp|div))\s*\Z")
 _AFTER_DOLLAR = re.compile(r"(?<=[$.])[*_]+\Z")
 _REASON = re.compile(
     r"[.;]\s+(?=[A-Z\\$])|,?\s+(?:because|since)\s|,?\s+as\s(?=[a-z])|,\s+(?:which|where|for)\s"

@@ -70,6 +70,30 @@ _WORD = re.compile(
 )
 
 
+_SCALES = (
+    (9, r"(?:milliarden?|mrd\.?|mil\s+millones|miliard[io]|bilhões|миллиард\w*)(?!\w)|십억"),
+    (3, r"(?:tausend|mil(?:le|a)?|tys\.?|тыс\.?|тысяч\w?)\b|千(?![克米瓦卡赫焦])|천"),
+    (
+        6,
+        r"(?:millionen|mio\.?|millones|millón|milhões|milhão|milion[ie]|миллион\w*|млн\.?)(?!\w)|百万|백만",
+    ),
+    (4, "[万萬만]"),
+    (8, "[亿億억]"),
+    (5, r"lakhs?\b|लाख"),
+    (7, r"crores?\b|करोड़"),
+)
+"""Powers of ten, and the words behind a number that mean them."""
+_SCALE = re.compile(
+    r"(?<=\d)\s?(?:" + "|".join(f"(?P<p{power}>{words})" for power, words in _SCALES) + ")",
+    re.IGNORECASE,
+)
+
+
+def in_powers(text: str) -> str:
+    """Write scales of other languages as powers of ten: "3 Millionen" as "3×10^6"."""
+    return _SCALE.sub(lambda scale: f"×10^{(scale.lastgroup or '')[1:]}", text)
+
+
 def value_abroad(text: str) -> int | None:
     """Return the value of a number word of another language; None for any other text."""
     return _VALUES.get(text.strip().casefold())

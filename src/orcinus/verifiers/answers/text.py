@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from orcinus.core.types import Confidence
+from orcinus.verifiers.answers.abroad import in_english
 from orcinus.verifiers.answers.channels import final_channel, lower_case, plain_text
 from orcinus.verifiers.answers.corrections import (
     Correction,
@@ -26,7 +27,6 @@ from orcinus.verifiers.answers.corrections import (
     correction,
     restated,
 )
-from orcinus.verifiers.answers.denials import without_denied_abroad
 from orcinus.verifiers.answers.solutions import last_box, last_hash
 from orcinus.verifiers.answers.tails import is_tail, without_preamble, without_tail
 
@@ -166,6 +166,10 @@ _OPEN_CLAUSE = re.compile(
     r"|your|our|through|during|between|very|such|whose|they|he|she)\s*\Z"
 )
 """What no finished sentence ends with. Only lower-case words: "I" and "A" may be answers."""
+_OPEN_CLAUSE_ABROAD = re.compile(
+    r"(?<=[^.。!?！？,，:：\n]{5})[是为為在与與和或被把将將はがをにで를을]\Z"
+)
+"""The particle that a sentence breaks off behind, in scripts without blanks."""
 _OPEN_FORMULA = re.compile(r"(?:[=/×÷^\\(,]|(?<=\s)\+|(?<=[\w)]\s)\*|(?<=\d)\*)\Z")
 """The last sign of a text that breaks off within a formula."""
 _LAST_STEP = 200
@@ -195,34 +199,6 @@ _TO_THE_JUDGE = re.compile(
 _QUOTE_MARK = re.compile(r"^(?:>[ \t]?)+(?=[\w*\\$])", re.MULTILINE)
 """Before each line of a quotation in Markdown."""
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
-_BESIDE_IDEOGRAM = re.compile(
-    r"(?<=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af])(?=[A-Za-z0-9(-])"
-    r"|(?<=[A-Za-z0-9)])(?=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af])"
-)
-_ANSWER_ABROAD = re.compile(
-    r"""(?:\b(?:die|la|el|a|il|le|het|o)\s)?
-      (?:\b(?:richtige|korrekte|correcta|correta|corretta|bonne|juiste|finale|endgültige|правильный
-          |верный|最终|最終|正确|正確)\s?)?
-      (?:(?<!\w)(?:antwort|ergebnis|lösung|respuesta|resultado|resposta|risposta|risultato|réponse
-          |antwoord|odpowiedź|cevap|jawaban(?:nya)?|svaret|ответ|відповідь|απάντηση|پاسخ|תשובה
-          |התשובה|उत्तर|đáp\ án)
-        |答案|答え|正解|结果|結果|정답|답|الإجابة|الجواب|คำตอบ)
-      (?:\s(?:final|correcta|correta|corretta|correcte|finale|richtige|الصحيحة))?\s?
-      (?:(?<!\w)(?:ist|lautet|es|é|è|est|is|to|adalah|är|είναι|это|này|là|هي|هو|است|היא|है)(?!\w)
-        |应该是|應該是|是|为|為|选|選|は|이?은|는|คือ|:)
-      (?:\s(?:daher|also|somit|donc|por\ lo\ tanto|portanto|quindi|dunque|la|el|il
-          |option|opción|opção|opzione)\b)*:?""",
-    re.IGNORECASE | re.VERBOSE,
-)
-"""Announces an answer in another language."""
-_WORDS_ABROAD = ("ntwo", "rgebnis", "espuesta", "sposta", "sulta", "cevap", "awaban", "svaret")
-"""What such an announcement in ASCII holds; asked first, because the pattern is expensive."""
-_STEMS_ABROAD = (
-    *_WORDS_ABROAD,
-    *("lösung", "réponse", "odpowied", "đáp", "ответ", "відповідь", "απάντηση", "پاسخ", "תשובה"),
-    *("उत्तर", "答案", "答え", "正解", "结果", "結果", "답", "الإجابة", "الجواب", "คำตอบ"),
-)
-"""What such an announcement in any script holds, in lower case."""
 _ITALICS = re.compile(r"\*(?<![\w*]\*)(?=[^\s*])([^*\n]+)(?<!\s)\*(?![\w*])")
 _EMPHASIS = re.compile(r"\*\*(?!(?<=\d\*\*)-?\d)|__+|`+")
 """Marks of emphasis and of code; between two numbers, 10**8, they raise to a power."""
@@ -236,13 +212,7 @@ def cleaned(response: str) -> tuple[str, str]:
     text = plain_text(text)
     if "<<" in text:
         text = _CALCULATOR.sub("", text)
-    text = without_denied_abroad(text)
-    if not text.isascii():
-        if any(map(lower_case(text).__contains__, _STEMS_ABROAD)):
-            text = _ANSWER_ABROAD.sub(" the answer is ", text)
-        text = _BESIDE_IDEOGRAM.sub(" ", text)
-    elif any(map(text.__contains__, _WORDS_ABROAD)):
-        text = _ANSWER_ABROAD.sub(" the answer is ", text)
+    text = in_english(text)
     if "[ ]" in text or "☐" in text:
         text = _without_unchecked(text)
     if text.startswith(">") or "\n>" in text:
@@ -550,6 +520,7 @@ def is_broken_off(text: str) -> bool:
     return (
         _ends_in_formula(end)
         or ("\\boxed{" in end and last_box(text) is None)
+        or (not end.isascii() and _OPEN_CLAUSE_ABROAD.search(end) is not None)
         or (_OPEN_CLAUSE.search(end) is not None and len(end.split()) > _SHORT_TEXT)
         or _ends_in_a_step(text)
     )
