@@ -2,12 +2,21 @@
 
 import errno
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from orcinus.core.files import is_whole, link_folder, seal_folder, why_unwritable
+from orcinus.core.errors import StoreError
+from orcinus.core.files import (
+    is_whole,
+    link_folder,
+    replacing,
+    seal_folder,
+    why_unwritable,
+    write_atomically,
+)
 
 
 def made(folder: Path, content: str) -> Path:
@@ -80,3 +89,23 @@ def test_a_full_disk_is_told_by_numpy_without_a_number() -> None:
         np.zeros(100_000).tofile(file)
     assert full.value.errno is None
     assert why_unwritable(full.value) == os.strerror(errno.ENOSPC)
+
+
+def test_a_file_that_cannot_be_written_is_named_and_leaves_no_part(tmp_path: Path) -> None:
+    path = tmp_path / "lessons.jsonl"
+    path.write_text("before", encoding="utf-8")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
+    try:
+        with pytest.raises(StoreError, match=r"lessons\.jsonl: cannot be written: File too large"):
+            write_atomically(path, b"0123456789" * 10_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [found.name for found in tmp_path.iterdir()] == ["lessons.jsonl"]
+    assert path.read_text(encoding="utf-8") == "before"
+
+
+def test_an_error_of_what_a_block_reads_is_its_own(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="absent"), replacing(tmp_path / "out"):
+        (tmp_path / "absent").read_bytes()
+    assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,10 @@
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 
@@ -68,6 +71,31 @@ def _sizes_in(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of ``path`` when the block ends, also if power is lost then.
+
+    Where the block fails, ``path`` is unchanged and nothing else is left.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        if isinstance(error, StoreError) or error.filename not in (None, str(part)):
+            raise  # of what the block reads
+        raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is either complete or unchanged, also after a loss of power.
 
@@ -76,15 +104,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         StoreError: The file cannot be written.
     """
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(scrub_bytes(content))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+    with replacing(path) as file:
+        file.write(scrub_bytes(content))
 
 
 def link_folder(link: Path, target: Path) -> None:

@@ -30,7 +30,7 @@ import orjson
 import yaml
 
 from orcinus.core.errors import ConfigError
-from orcinus.core.files import write_atomically
+from orcinus.core.files import replacing, write_atomically
 from orcinus.core.printing import markdown_text
 from orcinus.core.tool_calls import (
     as_json,
@@ -212,13 +212,11 @@ def _preference(pair: tuple[Lesson, Lesson]) -> dict[str, Any]:
 
 def _write_lines(rows: Iterable[Row], convert: Callable[[Row], dict[str, Any]], out: Path) -> int:
     count = 0
-    part = out.with_name(out.name + ".part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("wb") as file:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as file:
         for row in rows:
             file.write(orjson.dumps(convert(row), option=orjson.OPT_APPEND_NEWLINE))
             count += 1
-    part.replace(out)
     return count
 
 
