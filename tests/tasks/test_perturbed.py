@@ -214,7 +214,7 @@ def test_copies_that_a_model_knows_closed_book_are_left_out(
     assert (found.leakage.before, found.leakage.after, found.leakage.removed) == (1.0, 0.0, 1.0)
     [copy] = Perturbed(PerturbedRecords(path=str(path), seed=7), Path())()
     monkeypatch.setitem(KNOWN, "answer", str(copy.reference))
-    with pytest.raises(DataError, match="all 1 copies are known closed-book"):
+    with pytest.raises(DataError, match="answers all 1 copies right without their context"):
         run(oracle)
 
 

@@ -150,7 +150,7 @@ def evaluate(
         systems = tuple(map(system_message, system))
         settings = settings.model_copy(update={"systems": systems})
     if len(set(settings.systems)) < len(settings.systems):
-        raise ConfigError("--system: the same system message is given twice")
+        raise ConfigError("--system: the same system message is given twice; leave one out")
     runtime = flags.runtime(runs, ledger=ledger, concurrency=concurrency, device=device)
     runtime = replace(runtime, fresh=fresh)
 

@@ -124,7 +124,9 @@ def register(kind: Kind, name: str, **declared: Any) -> Callable[[AnyFunction], 
         _check_shape(kind, name, function)
         taken = _registered.get((kind, name), function)
         if _place_of(taken) != _place_of(function):
-            raise ConfigError(f"two {kind}s are named {name!r}: {taken!r} and {function!r}")
+            raise ConfigError(
+                f"two {kind}s are named {name!r}: {taken!r} and {function!r}; rename one of them"
+            )
         _registered[kind, name] = mark(function)
         return function
 
@@ -387,7 +389,8 @@ def _entry_point(kind: Kind, name: str) -> str | None:
     }
     if len(places) > 1:
         raise ConfigError(
-            f"two packages register the {kind} {name!r}: {' and '.join(sorted(places))}"
+            f"two packages register the {kind} {name!r}: {' and '.join(sorted(places))}; "
+            "uninstall one, or name the function as module:function"
         )
     return next(iter(places), None)
 

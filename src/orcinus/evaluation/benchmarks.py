@@ -138,7 +138,7 @@ def _check(settings: BenchmarkSettings, model: ModelConfig, judge: ModelConfig |
     decided = settings.decide
     for benchmark in settings.benchmarks:
         if known.count(benchmark.name) > 1:
-            raise ConfigError(f"the benchmark {benchmark.name} is named twice")
+            raise ConfigError(f"the benchmark {benchmark.name} is named twice; leave one out")
         if benchmark.needs == "judge" and judge is None:
             raise ConfigError(f"{benchmark.name} is scored by a judge; name one with --judge")
         if benchmark.needs == "library":

@@ -64,7 +64,9 @@ class PairwiseConfig(Config):
         named = self.against if "against" in self.model_fields_set else ()
         for arm in ("after", *named):
             if arm not in arms:
-                raise ValueError(f"pairwise compares the arm {arm}, which is not in evaluate.arms")
+                raise ValueError(
+                    f"pairwise compares the arm {arm}, which is not in evaluate.arms; add it"
+                )
 
 
 async def judge_pairs(

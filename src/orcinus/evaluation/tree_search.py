@@ -181,7 +181,7 @@ class TreeSearch:
         if all(reply.permanent for reply in replies):
             raise StepError(
                 f"decide: rebase: {self.completer.model} refuses to continue partial replies: "
-                f"{replies[0].error}"
+                f"{replies[0].error}; use weighted or best_of_n"
             )
         if any(reply.reasoning is not None for reply in replies):
             raise StepError(

@@ -68,7 +68,9 @@ class ToxicityConfig(Config):
     @model_validator(mode="after")
     def _one_of_both_scores(self) -> "ToxicityConfig":
         if (self.function is None) == (self.labelled is None):
-            raise ValueError("toxicity takes either function, or labelled with a judge")
+            raise ValueError(
+                "toxicity needs either function: or labelled: (with a judge:), not both"
+            )
         return self
 
 

@@ -33,7 +33,7 @@ class FewShotConfig(Config):
     @classmethod
     def _shots_are_a_range(cls, value: tuple[int, int]) -> tuple[int, int]:
         if not 1 <= value[0] <= value[1] <= POOL:
-            raise ValueError(f"is {list(value)}, but must be a fewest and a most, 1 … {POOL}")
+            raise ValueError(f"is {list(value)}, but must be [fewest, most] within 1 … {POOL}")
         return value
 
 

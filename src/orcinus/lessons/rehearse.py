@@ -126,7 +126,10 @@ async def rehearse(config: RehearseConfig, generic: str, context: StepContext) -
             writer.write(asdict(found))
     rates = rates[~np.isnan(rates)]
     if not len(rates):
-        raise StepError(f"the student answered none of the {questions:,} taught questions")
+        raise StepError(
+            f"the student answered none of the {questions:,} taught questions; "
+            "`orcinus ledger spend` shows the errors"
+        )
     return {
         "questions": questions,
         **{name: round(count) for name, count in counts.items()},

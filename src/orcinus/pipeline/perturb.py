@@ -83,7 +83,10 @@ async def perturb_file(
         leaks, known = await _leakage(pairs, asked, config.seed, runtime, progress)
     kept = [copy for _, copy in pairs if _name_of(copy) not in known]
     if not kept:
-        raise DataError(f"{config.path}: all {len(pairs):,} copies are known closed-book")
+        raise DataError(
+            f"{config.path}: the model answers all {len(pairs):,} copies right without their "
+            "context, so none is left; leave --model out to write them"
+        )
     write_atomically(out, b"".join(orjson.dumps(row) + b"\n" for row in map(_row, kept)))
     return PerturbedFile(
         written=len(kept), left_out=opened.skipped.reasons(), leaking=len(known), leakage=leaks

@@ -117,7 +117,8 @@ def locked(run_dir: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (*_WITHOUT_LOCKS, *_LOCKED):
                 raise StoreError(
-                    f"{run_dir}: the run cannot be locked: {error.strerror}"
+                    f"{run_dir}: the run cannot be locked: {error.strerror}; "
+                    "name a folder on a local disk with --runs"
                 ) from error
             pid = owner.partition(" ")[0]
             if error.errno in _LOCKED or (is_alive(owner) and pid != str(os.getpid())):

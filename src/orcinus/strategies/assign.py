@@ -81,7 +81,9 @@ async def assign(
     found = ProbeResults.read(context)
     trials = TrialResults.read(context.inputs.get("trial"))
     if config.asks_probe and not found.judged:
-        raise StepError("the probe has no answer to choose by")
+        raise StepError(
+            "the probe has no answer to choose by; delete the probe step's folder to ask again"
+        )
     group_of = find_groups(config, found, context)
     choosing, fresh_answers = _split_answers(trials)
     prompted = by_group(

@@ -96,7 +96,7 @@ class AssignConfig(Config):
         if self.measure in ("learned", "both") and not self.tries:
             key = "whose: teacher" if self.whose == "teacher" else "fixed"
             key = "chooser" if self.chooser is not None else key
-            raise ValueError(f"measure: {self.measure} and {key} exclude each other")
+            raise ValueError(f"measure: {self.measure} and {key} exclude each other: set one")
         return self
 
     @property

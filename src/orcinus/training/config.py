@@ -413,13 +413,13 @@ class TrainConfig(Config):
             if needs.teacher and stage.on_policy is None:
                 raise ValueError(
                     f"objective {self.objective.name!r} needs a teacher's probabilities, but stage "
-                    f"{stage.name!r} has no on_policy"
+                    f"{stage.name!r} has no on_policy; add it, or leave the objective out"
                 )
             if needs.evidence and stage.on_policy is not None:
                 raise ValueError(
                     f"objective {self.objective.name!r} needs numbers of lessons "
                     f"({', '.join(needs.evidence)}), but stage {stage.name!r} learns what the "
-                    "student writes"
+                    "student writes; leave the objective or on_policy out"
                 )
         return self
 

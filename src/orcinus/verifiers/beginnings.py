@@ -91,7 +91,10 @@ async def continuations(
         async for item in _ask((request for _, request in asked), completer, context, step=step)
     ]
     if replies and all(reply.permanent for reply in replies):
-        raise StepError(f"{step}: {completer.model} refuses: {replies[0].error}")
+        raise StepError(
+            f"{step}: {completer.model} refuses all continuations: {replies[0].error}; "
+            f"leave {step} out, or take another model"
+        )
     judged = []
     for (number, request), reply in zip(asked, replies, strict=True):
         if reply.finish == "error":

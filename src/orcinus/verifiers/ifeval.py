@@ -28,7 +28,8 @@ def library() -> ModuleType:
         raise MissingExtraError("IFEval's checks", "ifeval") from error
     except (OSError, LookupError, RuntimeError) as error:
         raise ConfigError(
-            f"IFEval's checks cannot start: {' '.join(str(error).split())[:200]}"
+            f"IFEval's checks cannot start: {' '.join(str(error).split())[:200]}; "
+            "their first use downloads data, so run once with a network"
         ) from error
     module: ModuleType = utils
     return module

@@ -78,12 +78,14 @@ def model_folder(path: str, base: Path) -> Path | None:
                 "folder as adapter:"
             )
         if not (folder / "config.json").is_file():
-            raise ConfigError(f"{folder}: not a model folder: it has no config.json")
+            raise ConfigError(
+                f"{folder}: not a model folder: it has no config.json; name the folder that has one"
+            )
         return folder
     if folder.suffix == gguf.SUFFIX:
-        raise ConfigError(f"{folder}: there is no such file")
+        raise ConfigError(f"{folder}: there is no such file; correct the path")
     if path.startswith((".", "/", "~")) or path.count("/") > 1:
-        raise ConfigError(f"{folder}: there is no such model folder")
+        raise ConfigError(f"{folder}: there is no such model folder; correct the path")
     return None
 
 

@@ -75,7 +75,8 @@ def _convert(file: Path, folder: Path) -> None:
             )
     except (ValueError, KeyError, IndexError, RuntimeError, NotImplementedError) as error:
         raise ConfigError(
-            f"{file}: Transformers cannot read this GGUF file: {one_line(str(error))}"
+            f"{file}: Transformers cannot read this GGUF file: {one_line(str(error))}; "
+            "name the folder that it was made from instead"
         ) from error
     # The weights are plain numbers now; with these two the model would refuse to be saved.
     del model.config.quantization_config

