@@ -1,4 +1,4 @@
-"""What a run keeps when everything around it fails: kills, faults, signals, damage.
+"""Measure what a run keeps when everything around it fails: kills, faults, signals, damage.
 
     python -m benchmarks.chaos [--quick] [--json] [--state FILE] [--part clients,flips]
 

@@ -1,4 +1,4 @@
-"""How far verdicts can be trusted, and what they cost.
+"""Measure how far verdicts can be trusted, and what they cost.
 
     python -m benchmarks.verify [--truth DIR] [--peers DIR] [--rows FILE.jsonl] [--quick] [--json]
     python -m benchmarks.verify --disagreements FILE.jsonl

@@ -23,7 +23,7 @@ HEAD = """# Commands
 
 Made from the code by `scripts/command_reference.py`. `orcinus COMMAND --help` prints the same.
 
-Exit codes: 0 is success, and 2 is an input that you can fix, told in one line.
+Exit codes: 0 is success, and 2 is an input that you can fix, reported in one line.
 130 is Ctrl-C, and 128 + N another signal; the same command then resumes.
 1 is a defect of ours, with a traceback.
 """

@@ -165,7 +165,7 @@ def lint(
     runs: flags.Runs = flags.DEFAULT_RUNS,
     as_json: flags.AsJson = False,
 ) -> None:
-    """Show what tells each stage something from outside, and what filters go by. Asks no model.
+    """Show each stage's signals from outside, and what filters in fact select by. Asks no model.
 
     Exit code 1 when something is flagged.
     """

@@ -115,21 +115,21 @@ def print_diagnosis(console: Console, found: "Diagnosis") -> None:
 
 
 def print_lint(console: Console, found: "Lint") -> None:
-    """Print what tells each stage something, what kept traces have in common, and the flags."""
+    """Print the signals of each stage, what kept traces have in common, and the flags."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("stage", no_wrap=True)
-    table.add_column("told from outside by", ratio=1)
-    for told in found.stages:
-        inside = f"; from inside: {', '.join(told.inside)}" if told.inside else ""
-        table.add_row(told.stage, Text(f"{', '.join(told.outside) or 'nothing'}{inside}"))
+    table.add_column("signals from outside", ratio=1)
+    for signals in found.stages:
+        inside = f"; from inside: {', '.join(signals.inside)}" if signals.inside else ""
+        table.add_row(signals.stage, Text(f"{', '.join(signals.outside) or 'none'}{inside}"))
     console.print(table)
     if found.kept is not None:
         console.print(f"\n{found.kept.kept:,} of {found.kept.traces:,} traces kept", markup=False)
         if found.kept.efficiency is not None:
             share = percent(found.kept.efficiency)
-            console.print(f"of what decides it, {share} is about being right", markup=False)
+            console.print(f"being right explains {share} of that choice", markup=False)
         table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("kept goes with", no_wrap=True)
+        table.add_column("kept, by", no_wrap=True)
         for column in ("r", "bits", "p"):
             table.add_column(column, justify="right", no_wrap=True)
         table.add_column("", ratio=1)

@@ -83,7 +83,7 @@ class Completer(Protocol):
 
 
 class Executor(Protocol):
-    """Where pure functions of shards run. A function ``(fn, shards) -> Iterator`` becomes one."""
+    """A runner of pure functions on shards. A function ``(fn, shards) -> Iterator`` becomes one."""
 
     def map(
         self, fn: Callable[[A], B], shards: Iterable[A], *, threaded: bool = False

@@ -143,7 +143,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WinRate:
-    """How often a judge prefers the answers of one arm to those of another."""
+    """A judge's preference between the answers of one arm and those of another."""
 
     a: str
     """The arm whose wins are counted: ``after``."""

@@ -362,7 +362,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What was measured for one strategy in one group."""
+    """The measurements of one strategy in one group."""
 
     strategy: str
     score: Score

@@ -57,7 +57,7 @@ class RatingScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """How far the mean of tasks moves between conditions on the same items."""
+    """The spread of the mean of tasks between conditions on the same items."""
 
     n: int
     """Conditions compared."""

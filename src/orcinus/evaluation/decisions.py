@@ -22,7 +22,7 @@ Leaves = Literal["majority", "best_of_n", "weighted"]
 
 
 class DecideConfig(Config):
-    """How several samples become one answer.
+    """The rules that make one answer out of several samples.
 
     A recipe may give a name, or a list of names, in place of the section:
     ``decide: [majority, rebase]``.

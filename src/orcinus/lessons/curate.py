@@ -42,7 +42,7 @@ Reason = tuple[str, str]
 
 
 class ToxicityConfig(Config):
-    """What to do with unsafe traces, scored by a function of yours or by a learnt classifier."""
+    """The treatment of unsafe traces, scored by a function of yours or by a learnt classifier."""
 
     function: str | None = None
     """``module:name`` of a function that gives a text a score from 0.0 (harmless) to 1.0; none is
@@ -88,7 +88,7 @@ class QualityConfig(Config):
 
 
 class CurateConfig(Config):
-    """Which traces are kept."""
+    """The rules that decide which traces are kept."""
 
     keep: Literal["correct", "best", "all"] = "correct"
     """correct: every trace whose answer is right; best: the shortest right one of each example;

@@ -1,4 +1,4 @@
-"""How different texts are: drop those that nearly repeat a kept one, and measure what is left.
+"""Drop texts that nearly repeat a kept one, and measure how different the others are.
 
     similarity  = runs of words that two texts share / runs that either has        (Jaccard)
     distinct    ["1 + 2 = 3. So 3.", "1 + 2 = 3. So 3!", "Count on: 3."]  ──►  the first, the last

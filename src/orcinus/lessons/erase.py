@@ -36,7 +36,7 @@ Layout = Literal["as_written", "think", "text_only"]
 
 
 class EraseConfig(Config):
-    """How the strategy that the teacher saw is replaced in lessons."""
+    """The message that replaces the teacher's strategy in lessons."""
 
     mode: Mode = "generic"
     """generic: one message for all; empty: no system message; paraphrase: one of several generic

@@ -19,7 +19,7 @@ POOL = 16
 
 
 class FewShotConfig(Config):
-    """How few-shot lessons are made of other lessons (Orca 2, section 4.1)."""
+    """The way in which few-shot lessons are made of other lessons (Orca 2, section 4.1)."""
 
     share: float = Field(default=0.1, gt=0, le=1)
     """Share of lessons of which a few-shot lesson is made in addition."""

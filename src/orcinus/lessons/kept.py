@@ -1,4 +1,4 @@
-"""What decides which traces ``curate`` keeps, besides being right.
+"""Test whether ``curate`` keeps traces by their length or source instead of by being right.
 
 runs/demo ──associations──► length: r -0.02, 0.001 bits, p 0.61
 task:   0.03 bits, p 0.001   flagged
@@ -36,7 +36,7 @@ STRONG_BITS = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptBy:
-    """How closely being kept goes with one feature of a trace."""
+    """The association of being kept with one feature of a trace."""
 
     feature: Feature
     association: Association
@@ -53,7 +53,7 @@ class KeptBy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """What decides which traces of a run are kept."""
+    """The features of traces that go with being kept, for one run."""
 
     traces: int
     """Traces that were compared."""

@@ -54,7 +54,7 @@ class Classifier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """How well a classifier orders texts that it did not learn from."""
+    """The quality of a classifier's order on texts that it did not learn from."""
 
     area: Area
     """Area under the ROC curve within the folds. Its interval ignores that the training labels are

@@ -1,9 +1,9 @@
-"""Replace an unsafe trace by a refusal, so that the student learns to decline and not to forget.
+"""Replace an unsafe trace by a refusal, so that the student learns to decline.
 
     Judged("Mix the bleach with …")  ──refused──►  Judged("I can't help with that, because …")
 
-A trace that is dropped leaves the harmful question without an answer; one that is replaced teaches
-to decline it (FedDetox does this where the data are; here it is a step of ``curate``).
+If the trace were dropped, the student would learn nothing about the harmful question. FedDetox
+replaces traces where the data are; here ``curate`` does it.
 """
 
 from dataclasses import replace

@@ -64,7 +64,7 @@ def check_samples(sampling: SamplingConfig) -> SamplingConfig:
 
 
 class RehearseConfig(Config):
-    """How the student answers the taught questions before it learns."""
+    """The student's answers to the taught questions before it learns."""
 
     sampling: SamplingConfig = SamplingConfig(samples=4, temperature=0.9, top_p=0.95)
     """How the student writes, and how many answers to each question. It costs this many answers to
@@ -81,7 +81,7 @@ class RehearseConfig(Config):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
-    """How the student did at one question."""
+    """The student's results at one question."""
 
     task: str
     example_id: str

@@ -73,7 +73,7 @@ class SelectorConfig(Config):
 
 
 class SelectConfig(Config):
-    """Which examples of the teach split are taught."""
+    """The choice of the examples of the teach split that are taught."""
 
     by: tuple[SelectorConfig, ...] = Field(min_length=1)
     """Selectors with their settings, e.g. ``{name: teachable, low: 0.2, high: 0.8}``. Each one

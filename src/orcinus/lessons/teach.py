@@ -26,7 +26,7 @@ Role = Literal["teacher", "assistant"]
 
 
 class TeachConfig(Config):
-    """How the teacher is asked."""
+    """The settings of the calls to the teacher."""
 
     sampling: SamplingConfig = SamplingConfig(max_tokens=1024)
     """How the teacher writes, and how many explanations of each example it gives."""

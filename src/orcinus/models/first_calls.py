@@ -1,9 +1,9 @@
-"""Be careful with the first calls of a step to a remote model, and tell what its server refuses.
+"""Make one call of a step to a remote model before all others, and stop where its server refuses.
 
     1 call ──answered──► all;   ──refused for what it asks──► 8 calls, all the same error ──► stop
            ──no answer in all tries──► stop
 
-A wrong key, parameter or URL fails every call alike. One call shows it, for nothing.
+A wrong key, parameter or URL fails every call alike. One call shows it, at no cost.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ OLD_S = 86_400.0
 
 
 class FirstCalls:
-    """What one step knows about one model so far."""
+    """A step's knowledge about one model so far."""
 
     def __init__(self, remote: Remote | None, step: str, *, gated: bool) -> None:
         """Start without any answer.

@@ -62,7 +62,7 @@ RecipeArgument = str | Path | Mapping[str, Any] | Recipe
 
 
 class Flags(TypedDict, total=False):
-    """Where and how fast. Nothing here can change a result."""
+    """The place and speed of a run. Nothing here can change a result."""
 
     ledger: str | Path | None
     """Path of the ledger; default ``RUNS/ledger.sqlite``."""

@@ -1,10 +1,10 @@
-"""Say what tells each stage of a recipe something from outside, and what its filters go by.
+"""List the signals from outside that each stage of a recipe has, and what filters select by.
 
     recipe ──sources──► teach: another model · curate: references · evaluate: references
     run    ──kept_by──► kept traces are the short ones: flagged
 
-A student cannot learn more about its questions than its stages are told. A recipe whose student
-is told nothing by anything but itself is closed: rounds of it repeat what the student believes.
+A student cannot learn more about its questions than the signals of its stages contain. A stage
+whose only signal is the student is closed: rounds of it repeat what the student believes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -35,18 +35,18 @@ AGREEMENT = "agreement of the student's own answers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What one stage is told."""
+class Signals:
+    """The signals of one stage."""
 
     stage: str
     outside: tuple[str, ...]
-    """What tells it something that the student does not know; empty when nothing does."""
+    """Signals that hold something that the student does not know."""
     inside: tuple[str, ...] = ()
-    """What comes from the student itself."""
+    """Signals that come from the student itself."""
 
     @property
     def closed(self) -> bool:
-        """True when all that the stage is told comes from the student."""
+        """True when all its signals come from the student."""
         return bool(self.inside) and not self.outside
 
 
@@ -55,7 +55,7 @@ class Lint:
     """The findings on a recipe or a run."""
 
     name: str
-    stages: tuple[Told, ...]
+    stages: tuple[Signals, ...]
     kept: Kept | None
     """None for a recipe."""
     flags: tuple[str, ...]
@@ -99,8 +99,8 @@ def _tasks_with_references(run_dir: Path) -> set[str]:
     return {row["task"] for row in rows if row["reference"] != "null"}
 
 
-def stages_of(recipe: Recipe, has_references: HasReferences) -> Iterator[Told]:
-    """Yield what tells each stage of a recipe something, in the order of the method.
+def stages_of(recipe: Recipe, has_references: HasReferences) -> Iterator[Signals]:
+    """Yield the signals of each stage of a recipe, in the order of the method.
 
     Args:
         recipe: The recipe.
@@ -108,18 +108,18 @@ def stages_of(recipe: Recipe, has_references: HasReferences) -> Iterator[Told]:
     """
     verdicts = _verdicts(recipe, recipe.tasks, has_references)
     labels = verdicts or _proxy(recipe)
-    yield _told("probe and assign", labels)
+    yield _signals("probe and assign", labels)
     teacher = _model(recipe, recipe.teacher)
     if recipe.skills is not None:
-        yield _told("skills", (teacher, *labels))
+        yield _signals("skills", (teacher, *labels))
     helpers = () if recipe.assistant is None else (_model(recipe, recipe.assistant),)
-    yield _told("teach", (teacher, *helpers))
+    yield _signals("teach", (teacher, *helpers))
     filters = tuple(_filters(recipe, verdicts))
-    yield _told("curate", filters)
+    yield _signals("curate", filters)
     policies = [stage.on_policy for stage in recipe.train.stages if stage.on_policy is not None]
     learnt = (teacher, *helpers, *filters, *("the teacher's probabilities" for _ in policies))
-    yield _told("train", learnt)
-    yield _told(
+    yield _signals("train", learnt)
+    yield _signals(
         "evaluate",
         (
             *_verdicts(recipe, (*recipe.tasks, *recipe.evaluation), has_references),
@@ -132,9 +132,9 @@ _STUDENT = "the student itself"
 _INSIDE = frozenset({_STUDENT, AGREEMENT, "the student as its own judge"})
 
 
-def _told(stage: str, sources: Iterable[str]) -> Told:
+def _signals(stage: str, sources: Iterable[str]) -> Signals:
     found = tuple(dict.fromkeys(sources))
-    return Told(
+    return Signals(
         stage=stage,
         outside=tuple(name for name in found if name not in _INSIDE),
         inside=tuple(name for name in found if name in _INSIDE),
@@ -180,7 +180,7 @@ def _judge(recipe: Recipe) -> str:
 
 
 def _model(recipe: Recipe, config: Config) -> str:
-    """Return what a model in the teacher's place tells the student."""
+    """Return the signal that a model in the teacher's place gives the student."""
     if isinstance(config, SelfConfig) or _is_student(recipe, config):
         return _STUDENT
     if isinstance(config, AnsweredConfig):
@@ -201,7 +201,7 @@ def _is_student(recipe: Recipe, config: Config) -> bool:
 
 
 def _filters(recipe: Recipe, verdicts: tuple[str, ...]) -> Iterator[str]:
-    """Yield what decides which traces are kept, besides their form."""
+    """Yield the signals that decide which traces are kept, apart from rules on their form."""
     config = recipe.curate
     if config.keep != "all":
         yield from verdicts
@@ -214,17 +214,17 @@ def _filters(recipe: Recipe, verdicts: tuple[str, ...]) -> Iterator[str]:
         yield "a function of yours"
 
 
-def _closed(stages: Iterable[Told]) -> Iterator[str]:
-    for told in stages:
-        if told.closed:
+def _closed(stages: Iterable[Signals]) -> Iterator[str]:
+    for signals in stages:
+        if signals.closed:
             yield (
-                f"{told.stage} is closed: all that it is told comes from "
-                f"{' and '.join(told.inside)}; add references, a verifier, a judge or a teacher"
+                f"{signals.stage} is closed: its only signal is "
+                f"{' and '.join(signals.inside)}; add references, a verifier, a judge or a teacher"
             )
 
 
 def _about(found: KeptBy) -> str:
-    """Say that traces are kept by something coarser than being right."""
+    """Say that being kept is associated with a feature that says nothing about being right."""
     association = found.association
     r = "" if association.r is None else f"r {association.r:+.2f}, "
     right = ""
@@ -232,6 +232,7 @@ def _about(found: KeptBy) -> str:
         again = found.among_right
         right = f"; among right ones {again.bits:.3f} bits, p {again.p_value:.3f}"
     return (
-        f"what is kept goes with {found.feature} ({found.detail}; {r}{association.bits:.3f} bits, "
-        f"p {association.p_value:.3f}{right}): what is learnt first is the coarser signal"
+        f"being kept is associated with {found.feature} ({found.detail}; {r}"
+        f"{association.bits:.3f} bits, p {association.p_value:.3f}{right}): the student may learn "
+        "that first; look at the filters and the judge"
     )

@@ -45,7 +45,7 @@ less."""
 
 
 class Tools:
-    """What an assistant can do, and what it has started."""
+    """The tools of an assistant, and the runs that it has started."""
 
     def __init__(self, runs: Path, *, budget_usd: float, ledger: Path | None = None) -> None:
         """Take the limits.

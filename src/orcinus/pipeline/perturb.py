@@ -26,7 +26,7 @@ from orcinus.verifiers.guessing import mean_guess_rate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leakage:
-    """How much of a set a model knows without the text that the answers are found in."""
+    """The share of a set that a model knows without the text that holds the answers."""
 
     asked: int
     """Items with such a text, each asked without it, as original and as copy."""
@@ -42,7 +42,7 @@ class Leakage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerturbedFile:
-    """What was written."""
+    """The copies that were written, and the items that have none."""
 
     written: int
     left_out: Sequence[str]

@@ -42,7 +42,7 @@ MODEL_FILES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """What is published, and where."""
+    """The files of a publication, and its place."""
 
     repo: str
     """``OWNER/NAME``."""

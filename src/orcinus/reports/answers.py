@@ -47,7 +47,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedAnswer:
-    """What a list shows of one arm's answer."""
+    """The part of one arm's answer that a list shows."""
 
     arm: str
     verdict: str
@@ -78,7 +78,7 @@ class ListedTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confusion:
-    """How often an arm gave each answer, for each right answer of one task."""
+    """The counts of an arm's answers, for each right answer of one task."""
 
     task: str
     arm: str

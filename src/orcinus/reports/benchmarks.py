@@ -69,7 +69,7 @@ def _render(template: str, scores: ModelScores, **values: Any) -> str:
 
 
 def _title(scores: ModelScores) -> str:
-    """The protocol in a line."""
+    """Return the protocol in a line."""
     number = len(scores.benchmarks)
     parts = [
         f"{number} benchmark{'' if number == 1 else 's'}",
@@ -92,7 +92,7 @@ def _headline(scores: ModelScores) -> Iterator[str]:
 
 
 def _result(found: BenchmarkScore) -> str:
-    """The result under the first condition, in a line."""
+    """Return the result under the first condition, in a line."""
     if found.ratings is not None:
         rated = next(iter(found.ratings.values()))
         return (
@@ -107,7 +107,7 @@ def _result(found: BenchmarkScore) -> str:
 
 
 def _warnings(found: BenchmarkScore) -> Iterator[str]:
-    """What to be careful with, the strongest reason first."""
+    """Return what to be careful with, the strongest reason first."""
     if found.missing:
         yield (
             f"{len(found.missing)} of its parts have no files here and are in no mean: "
@@ -137,7 +137,7 @@ def _curve(found: BenchmarkScore) -> Markup:
 
 
 def _plot(found: BenchmarkScore) -> Markup:
-    """Each condition's mean of tasks; empty for a single one, of which the table says as much."""
+    """Return each condition's mean of tasks; empty for one condition, which the table shows."""
     dots = [
         (name, dot_of(COLOURS[i % len(COLOURS)], condition.score.accuracy.macro))
         for i, (name, condition) in enumerate(found.conditions.items())

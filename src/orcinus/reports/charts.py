@@ -149,7 +149,7 @@ def _set_log_scale(axes: "Axes", least: float, most: float) -> None:
 
 
 def _draw_for_both(draw: Callable[["Axes", int], None], *, height_in: float, title: str) -> Markup:
-    """The chart for wide pages and the one for phones; the page's style shows one of them."""
+    """Return the chart for wide pages and the one for phones; the page's style shows one."""
     found = Markup()
     for kind, width_in, longest in (
         ("broad", WIDTH_IN, LONGEST_NAME),
@@ -184,7 +184,7 @@ def _dot(axes: "Axes", y: float, mean: float, low: float, high: float, colour: s
 def _axes(
     *, height_in: float, salt: str, width_in: float = WIDTH_IN
 ) -> "Iterator[tuple[Figure, Axes]]":
-    """A figure with one pair of axes in our settings, without a window or global state."""
+    """Return a figure with one pair of axes in our settings, without a window or global state."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -204,7 +204,7 @@ def _svg(figure: "Figure", *, transparent: bool) -> str:
 
 
 def _for_page(figure: "Figure", title: str) -> Markup:
-    """The figure as part of a page: with a title for screen readers and the page's colours."""
+    """Return the figure as part of a page, with a title for screen readers and page colours."""
     text = _svg(figure, transparent=True)
     text = _NOT_FOR_PAGES.sub("", text[text.index("<svg") :]).replace("xlink:href", "href")
     text = _OWN_IDS.sub("", _INLINE.sub(_as_attributes, text))
@@ -218,7 +218,7 @@ def _for_page(figure: "Figure", title: str) -> Markup:
 
 
 def _as_attributes(style: re.Match[str]) -> str:
-    """An inline style as attributes, which the viewer's content security policy allows.
+    """Return an inline style as attributes, which the viewer's content security policy allows.
 
     The typeface is left to the page.
     """
@@ -230,7 +230,7 @@ def _as_attributes(style: re.Match[str]) -> str:
 
 
 def _shortened(name: str, longest: int) -> str:
-    """A name that fits beside the axis. Its beginning and its end tell tasks apart."""
+    """Return a name that fits beside the axis. Its beginning and end tell tasks apart."""
     if len(name) <= longest:
         return name
     return f"{name[: longest // 3]}…{name[longest // 3 + 1 - longest :]}"

@@ -117,7 +117,7 @@ def _failures(found: Diagnosis) -> Iterator[str]:
 
 
 def _head(texts: Sequence[str], numbers: Sequence[str]) -> Iterator[str]:
-    """The head of a table: columns of text, then columns of numbers."""
+    """Return the head of a table: columns of text, then columns of numbers."""
     yield _row([*texts, *numbers])
     yield f"|{'---|' * len(texts)}{'---:|' * len(numbers)}"
 

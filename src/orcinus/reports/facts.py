@@ -41,7 +41,7 @@ CURVE_POINTS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Funnel:
-    """How many examples became lessons, step by step."""
+    """The numbers of examples that remained, step by step, until they were lessons."""
 
     stages: tuple[tuple[str, int], ...]
     """(what, how many), from the examples to the lessons."""
@@ -65,7 +65,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """What a run used and cost, for the head of the report, the summary and the model card."""
+    """The models and the cost of a run, for the report's head, the summary and the model card."""
 
     base: str
     """Id of the trained model on the hub; empty for a local folder and for one made from scratch:
@@ -361,7 +361,7 @@ def _averaged(values: Sequence[tuple[float, float]]) -> Iterator[tuple[float, fl
 
 
 def _first_lessons(folder: Path, wanted: int) -> Iterable[Lesson]:
-    """One lesson of each task and strategy, so that a reader sees what the student learned from."""
+    """Return one lesson of each task and strategy, to show what the student learned from."""
     seen: set[tuple[str, str]] = set()
     for lesson in tables.read_lessons(folder / layout.LESSONS):
         if (lesson.task, lesson.strategy) not in seen:

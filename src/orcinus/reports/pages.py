@@ -120,7 +120,7 @@ def _scores_content(scores: Scores) -> dict[str, Any]:
 
 
 def _by_rule(scores: Scores) -> dict[str, dict[str, RuleScore]]:
-    """The scores by published rule, then by arm."""
+    """Return the scores by published rule, then by arm."""
     by_rule: dict[str, dict[str, RuleScore]] = {}
     for arm, found in scores.arms.items():
         for rule, score in found.rules.items():
@@ -279,7 +279,7 @@ def _loss_plot(facts: Facts) -> Markup:
 
 
 def _heat_row(assignment: Assignment, strategies: Sequence[str]) -> dict[str, Any]:
-    """One row of the table of strategies: the evidence of each strategy, in the table's order."""
+    """Return a row of the table of strategies: the evidence of each one, in the table's order."""
     by_strategy = {item.strategy: item for item in assignment.evidence}
     chosen = by_strategy.get(assignment.strategy) if assignment.strategy is not None else None
     return {

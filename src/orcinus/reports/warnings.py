@@ -207,7 +207,7 @@ def _answers_in_doubt(scores: Scores) -> Iterator[str]:
 
 
 def _judged_by_a_model(scores: Scores, config: Mapping[str, Any]) -> Iterator[str]:
-    """The number of verdicts that rest on a judge, arm by arm."""
+    """Return the number of verdicts that rest on a judge, arm by arm."""
     counts = {arm: found.judge for arm, found in scores.arms.items() if found.judge is not None}
     if not any(count.given + count.no_verdict for count in counts.values()):
         return

@@ -37,7 +37,7 @@ class DepthCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consistency:
-    """How much one arm's accuracy differs among wordings of the same questions of one task."""
+    """The spread of one arm's accuracy among wordings of the same questions of one task."""
 
     task: str
     arm: str

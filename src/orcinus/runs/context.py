@@ -1,4 +1,4 @@
-"""Where and how a recipe runs, and what each step receives. Nothing here may change a result."""
+"""The place and the way in which a recipe runs, as each step receives it. Changes no result."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from orcinus.runs.ledger import Ledger
 
 
 class Progress(Protocol):
-    """Where a step reports how far it is: bars on the command line, a log of a service, a test."""
+    """A receiver of a step's progress: bars on the command line, a log of a service, a test."""
 
     def start(self, what: str, total: int | None) -> None:
         """Start a phase of ``total`` units; None when the number is unknown."""

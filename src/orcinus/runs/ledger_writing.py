@@ -1,4 +1,4 @@
-"""What one transaction of the ledger writes: attempts, their sums, and the holds of budgets.
+"""Write a transaction of the ledger: attempts, their sums, and the holds of budgets.
 
     attempts of a group commit ─► attempts | other_calls ─► spend, and the hold they were part of
 

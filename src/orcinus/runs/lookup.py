@@ -28,7 +28,7 @@ MAX_ATTEMPTS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a run holds under one id."""
+    """The records of a run under one id."""
 
     kind: str
     """``lesson``, ``attempt`` or ``example``."""

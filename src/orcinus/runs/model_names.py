@@ -99,5 +99,5 @@ def _finished(run_dir: Path, step: str) -> list[Path]:
 
 @lru_cache(maxsize=256)
 def _first_model(path: Path, stamp: int) -> str:
-    """The model of a table's first attempt; empty for an empty table."""
+    """Return the model of a table's first attempt; empty for an empty table."""
     return str(next(tables.read_rows(path, ["model"]), {"model": ""})["model"])

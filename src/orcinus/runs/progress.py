@@ -29,7 +29,7 @@ RunState = Literal["running", "finished", "ended", "stopped", "failed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """How far the current phase of a run is."""
+    """The progress of the current phase of a run."""
 
     what: str
     done: int

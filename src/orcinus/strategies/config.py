@@ -19,7 +19,7 @@ REMOVED_KEYS = frozenset({"each", "sure"})
 
 
 class AssignConfig(Config):
-    """How a strategy is chosen."""
+    """The rules that choose a strategy."""
 
     measure: Literal["prompted", "learned", "both"] | None = None
     """What decides. prompted: how the untrained student answers under each strategy, as in Orca 2.

@@ -19,7 +19,7 @@ from orcinus.verifiers.guessing import mean_guess_rate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResults:
-    """What the untrained student answered under every strategy; nothing where it was not asked."""
+    """The untrained student's answers under every strategy; empty where it was not asked."""
 
     examples: Mapping[Key, Example]
     """All examples of the probe split."""

@@ -32,7 +32,7 @@ Role = Literal["student", "teacher"]
 
 
 class ProbeConfig(Config):
-    """How the student is measured."""
+    """The settings of the measurement of the student."""
 
     per_task: int | None = Field(default=50, ge=1)
     """Questions for each task and strategy that the student is tested on; with ``adaptive`` this is

@@ -48,7 +48,7 @@ _TAGGED = re.compile(r"<instruction>(.*?)</instruction>", re.DOTALL | re.IGNOREC
 
 
 class SkillsConfig(Config):
-    """How instructions are written and tested."""
+    """The settings for writing and testing instructions."""
 
     below: float = Field(default=0.9, gt=0, le=1)
     """Only groups whose strategy has a lower accuracy than this get an instruction."""

@@ -10,8 +10,9 @@ student learns. All trial students learn the recipe's way, from as many lessons,
 optimizer steps, and answer the same probe examples under the erased message. One training of a
 strategy serves all groups at once.
 
-Trials run in waves (successive halving): all strategies learn from half of the share, and those
-whose absence would cost something from all of it. ``assign`` chooses by the answers.
+Trials run in waves (successive halving). All trial students learn from half of the share; then only
+those of strategies without which a group would lose accuracy learn from all of it. ``assign``
+chooses by the answers.
 """
 
 import shutil
@@ -59,7 +60,7 @@ tried in the next wave. Measured on the demo: 0.005 to 0.02 keep the same two of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Teaching:
-    """How lessons and trial students are made; the pipeline gives these from the rooms above."""
+    """The functions that make lessons and trial students, given by the pipeline."""
 
     examples: Callable[[StepContext], Iterator[Example]]
     """The examples that the teacher will be asked anyway."""

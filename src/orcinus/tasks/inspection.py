@@ -60,7 +60,7 @@ class TaskSummary:
 
 @dataclass(slots=True, kw_only=True)
 class FileReading:
-    """How some files were read, all in one layout and from the same columns."""
+    """The reading of some files, all in one layout and from the same columns."""
 
     layout: Layout
     files: list[str]
@@ -82,7 +82,7 @@ class FileReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What task files hold, and what looks wrong."""
+    """The contents of task files, and what looks wrong."""
 
     readings: tuple[FileReading, ...]
     """How the files were understood; files that were read alike stand together."""

@@ -41,7 +41,7 @@ _BUFFERED_AT_LEAST = 1 << 18
 
 
 class Mixture(Config):
-    """How much of each task is taken."""
+    """The amount that is taken of each task."""
 
     per_task: int | None = Field(default=None, ge=1)
     """Teach at most this many examples of a task, chosen by a hash; None takes all. Orca took 300

@@ -40,7 +40,7 @@ Rows = npt.NDArray[np.intp]
 
 
 class Splits:
-    """What is remembered of each usable example: 12 bytes, and 8 more where there are quotas."""
+    """The memory of each usable example: 12 bytes, and 8 more where there are quotas."""
 
     def __init__(
         self, *, probe: float, held_out: float, mixtures: Mapping[str, Mixture], seed: int

@@ -245,7 +245,7 @@ class ObjectiveConfig(Config):
 
 
 class TrainConfig(Config):
-    """How the student is trained."""
+    """The settings of the student's training."""
 
     stages: tuple[StageConfig, ...] = Field(default=(StageConfig(),), min_length=1)
     """The curriculum: phases in order. Each starts from the weights of the one before."""

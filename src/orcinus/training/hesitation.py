@@ -1,4 +1,4 @@
-"""Where a model hesitates over an answer, and how much it believes in the right token there.
+"""Measure where a model hesitates over an answer, and how probable the right token is there.
 
     logits (N, V), targets (N,) ──► Hesitation(tokens=180, hesitant=9, …).he_snr    0.17
 

@@ -7,9 +7,8 @@
 Orca (section 3.2) and Orca 2 (section 4.2) fix by hand what their stages hold. Here one trial
 student for each share learns a part of the stage. All of them start from the same weights, with the
 same seed and as many lessons. They answer examples of the probe split, which are never taught; the
-report is made of held-out ones. The intervals hold the noise of the examples only: another seed of
-training would move the trial students too. The figures of the chosen share flatter it a little,
-since they chose it.
+report is made of held-out ones. The intervals contain the noise of the examples only, not that of
+another seed of training. The figures of the chosen share flatter it a little, since they chose it.
 """
 
 import shutil

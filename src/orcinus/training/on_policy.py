@@ -5,9 +5,9 @@
 In on-policy erasing the teacher is the student itself, frozen, and reads the question under the
 strategy's message, which the student does not see: it learns to do without the message.
 
-The student is taught where it goes, not where the teacher would have gone, and on every token
-instead of on the answer alone. The objective needs the teacher's probabilities, so both are models
-on this machine with one vocabulary. Packing, checkpoints and LoRA are as in training on lessons.
+The student learns from texts that it writes itself, and at every token instead of from the answer
+alone. The objective needs the teacher's probabilities, so both are models on this machine with one
+vocabulary. Packing, checkpoints and LoRA are as in training on lessons.
 
 Shapes: N response tokens, D hidden width, V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""What an answer is worth in outcome RL: its reward, and its advantage over its group.
+"""Compute the reward of an answer in outcome RL, and its advantage over its group.
 
 rewards of one question's answers  1, 0, 0, 0  ──►  advantages  1.73, −0.58, −0.58, −0.58
 """

@@ -2,9 +2,10 @@
 
     prompt ──student, 8 times──► answers ──verifier──► rewards ──► advantages ──► one optimizer step
 
-An answer gains what it is better than the others to its question (GRPO's group advantage). A group
-of equal rewards is *dead*: it teaches nothing, is left out, and is counted. A verdict of None
-counts as wrong, and is counted too. Every answer is kept with its verdict and its reward.
+An answer is reinforced by how much better it is than the others to its question (GRPO's group
+advantage). A group of equal rewards is *dead*: it teaches nothing, is left out, and is counted. A
+verdict of None counts as wrong, and is counted too. Every answer is kept with its verdict and its
+reward.
 
 Why not TRL's GRPO: design/005.
 """
@@ -50,7 +51,7 @@ OUTCOMES = pa.schema(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What belongs to a prompt."""
+    """The question of a prompt, with what its answers are judged by."""
 
     example: Example
     lesson: Lesson

@@ -28,7 +28,7 @@ FULL_RATE = 2e-5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How the lessons of one stage become optimizer steps."""
+    """The plan by which the lessons of one stage become optimizer steps."""
 
     context: int
     """Tokens of a packed row, at most."""

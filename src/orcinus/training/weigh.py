@@ -3,13 +3,13 @@
     erase/lessons.parquet ──student──► which of the teacher's steps help? ──► lessons.parquet
 
 ``validity`` (VCRD): at a few boundaries between steps the student proposes the next step, and then
-continues from either side, the teacher's step and its own. A step weighs as much as the teacher's
-is worth more than the student's own:
+continues after the teacher's step and after its own. The more often the teacher's step leads to
+a right end, compared with the student's own, the more it weighs:
 
     w = min(1, max(least, σ(beta (v_teacher − v_student))))     v: share of right continuations
 
-Both the formula and the measure are ours; of the paper only the abstract could be read. What is
-measured is what helps this student, which is what training wants, and not what is true.
+Both the formula and the measure are ours; of the paper only the abstract could be read. The
+measure says what helps this student, not what is true.
 """
 
 import math
@@ -47,7 +47,7 @@ weights are nearly equal, and the step would only cost."""
 
 
 class WeighConfig(Config):
-    """How the steps of a trace are weighed; see ``training/weigh.py``."""
+    """The settings for weighing the steps of a trace; see ``training/weigh.py``."""
 
     boundaries: int = Field(default=2, ge=1)
     """Steps of each lesson that are measured, drawn among all but the last. The others get the mean

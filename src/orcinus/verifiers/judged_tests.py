@@ -131,7 +131,7 @@ def NAME_number(result, *values, len=len):
 
 
 class JudgedTests(NamedTuple):
-    """What to run before a program, and after it in place of its tests."""
+    """The code to run before a program, and after it in place of its tests."""
 
     before: str
     after: str

@@ -1,4 +1,4 @@
-"""How much a choice has to do with a length, a source or a name, and whether that is chance.
+"""Measure how a choice depends on a length, a source or a name, and test it against chance.
 
 point_biserial([1, 1, 1, 0, 0, 0], [10, 12, 11, 30, 28, 32])    →  -0.991: short ones are chosen
 mutual_information([[40, 10], [10, 40]])                        →  0.278 bits of at most 1
@@ -18,7 +18,7 @@ BINS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Association:
-    """How a choice goes with a feature."""
+    """The association of a choice with a feature."""
 
     r: float | None
     """Correlation of the choice with a number, -1 … 1; None for a name."""

@@ -1,4 +1,4 @@
-"""How much the share of right answers varies among wordings of the same question.
+"""Measure how much the share of right answers varies among wordings of the same question.
 
 consistency([(1, 1, 0, 1)])                    →  0.1875
 consistency([(1, 1, 0, 1), (1, 1, 1, 1)])      →  0.09375

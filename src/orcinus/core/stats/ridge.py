@@ -23,7 +23,7 @@ PENALTIES = tuple(10.0**power for power in range(-2, 5))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
-    """How much of a number can be predicted for rows that the regression has not seen."""
+    """The share of a number's variance that is predicted for rows the regression has not seen."""
 
     n: int
     over: float

@@ -27,7 +27,7 @@ MIN_REPLAY = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """How the student was trained, and how to train it again."""
+    """The student's training, and the command that trains it again."""
 
     run: str
     command: str

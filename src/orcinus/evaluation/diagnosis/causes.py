@@ -52,7 +52,7 @@ TREND_ALPHA = 0.05
 
 
 class Style(NamedTuple):
-    """How a lesson is taught."""
+    """The way in which a lesson is taught."""
 
     strategy: str
     answer_rule: str
@@ -155,7 +155,7 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureDetails:
-    """What advice needs to know beside the cause."""
+    """The facts that advice needs beside the cause."""
 
     lost: str
     """The last arm that was right; empty when none was."""
@@ -218,7 +218,7 @@ def untaught(lesson: TaughtLesson, _: RunFacts) -> str | None:
 
 
 def contradiction(lesson: TaughtLesson, _: RunFacts) -> str | None:
-    """Another lesson or the reference contradicts it, or its answer could not be judged."""
+    """Return the reason if another lesson or the reference contradicts it, or it has no verdict."""
     if lesson.rivals:
         rival = lesson.rivals[0]
         return (
@@ -234,7 +234,7 @@ def contradiction(lesson: TaughtLesson, _: RunFacts) -> str | None:
 
 
 def conflict(lesson: TaughtLesson, run: RunFacts) -> str | None:
-    """Most lessons of the group use another style, and that style is right clearly more often."""
+    """Return the reason if most lessons of its group use another style that is right more often."""
     counts = run.styles.get(lesson.group, {})
     common = max(counts, key=counts.__getitem__, default=lesson.style)
     if counts.get(lesson.style, 0) >= counts.get(common, 0):
@@ -250,7 +250,7 @@ def conflict(lesson: TaughtLesson, run: RunFacts) -> str | None:
 
 
 def forgetting(lesson: TaughtLesson, run: RunFacts) -> str | None:
-    """An earlier student was right, and that was probably not a guess."""
+    """Return the reason if an earlier student was right, probably not by a guess."""
     arm = _last_right(lesson, run)
     if arm is None:
         return None
@@ -268,7 +268,7 @@ def _last_right(lesson: TaughtLesson, run: RunFacts) -> str | None:
 
 
 def truncation(lesson: TaughtLesson, run: RunFacts) -> str | None:
-    """The answer was cut off, and the lesson's own response is (nearly) too long."""
+    """Return the reason if the answer was cut off and the lesson itself is (nearly) too long."""
     # A lesson that is learnt is imitated in length too, so that already a nearly full one is cut.
     limit = NEARLY_FULL * run.max_tokens if lesson.learnt else run.max_tokens
     if lesson.outcome != "cut off" or lesson.response_tokens <= limit:
@@ -277,7 +277,7 @@ def truncation(lesson: TaughtLesson, run: RunFacts) -> str | None:
 
 
 def not_learnt(lesson: TaughtLesson, _: RunFacts) -> str | None:
-    """Training did not bring the lesson's loss down to half."""
+    """Return the reason if training did not bring the lesson's loss down to half."""
     if lesson.learnt:
         return None
     return (
@@ -287,7 +287,7 @@ def not_learnt(lesson: TaughtLesson, _: RunFacts) -> str | None:
 
 
 def no_answer(lesson: TaughtLesson, run: RunFacts) -> str | None:
-    """The lesson is learnt, but the verifier finds no answer in the student's reply."""
+    """Return the reason if the lesson is learnt, but the reply contains no answer."""
     if not lesson.learnt or truncation(lesson, run) is not None:
         return None
     match lesson.outcome:
@@ -308,7 +308,7 @@ def no_answer(lesson: TaughtLesson, run: RunFacts) -> str | None:
 
 
 def prerequisite(lesson: TaughtLesson, run: RunFacts) -> str | None:
-    """Most questions of its difficulty are wrong, and easier ones are better, or wrong too."""
+    """Return the reason if most questions of its difficulty are wrong, and easier ones fit that."""
     task = lesson.lesson.task
     here = run.right_by_level.get((task, lesson.level), Accuracy())
     if not lesson.learnt or here.n < FEW or 2 * here.right >= here.n:
@@ -326,7 +326,7 @@ def prerequisite(lesson: TaughtLesson, run: RunFacts) -> str | None:
 
 
 def belief(lesson: TaughtLesson, _: RunFacts) -> str | None:
-    """The student gives the same wrong answer as before training, where chance is unlikely."""
+    """Return the reason if the student gives the wrong answer that it gave before training."""
     before, answer = lesson.attempts.get("before"), lesson.last.verdict.answer
     if before is None or answer is None or before.verdict.answer != answer:
         return None
@@ -336,7 +336,7 @@ def belief(lesson: TaughtLesson, _: RunFacts) -> str | None:
 
 
 def not_yet(lesson: TaughtLesson, run: RunFacts) -> str | None:
-    """Most questions of its difficulty are right, or the loss was still falling at the end."""
+    """Return the reason if most questions as hard are right, or the loss was still falling."""
     here = run.right_by_level.get((lesson.lesson.task, lesson.level), Accuracy())
     if here.n > FEW and 2 * here.right >= here.n:
         return f"others of its difficulty are right ({here})"

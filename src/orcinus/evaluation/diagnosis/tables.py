@@ -14,7 +14,7 @@ from orcinus.evaluation.diagnosis.outcomes import OUTCOMES, Outcome, Pair, is_ri
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeCounts:
-    """How many attempts of one arm had each outcome."""
+    """The number of attempts of one arm by outcome."""
 
     items: str
     """``lessons`` or ``held out``."""
@@ -44,7 +44,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CauseCount:
-    """How many failures one cause explains."""
+    """The number of failures that one cause explains."""
 
     cause: Cause
     first: int
@@ -55,7 +55,7 @@ class CauseCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """What the student before training, or after a stage, thinks of the lessons asked."""
+    """The loss of the asked lessons under the student before training, or after a stage."""
 
     arm: str
     lessons: int

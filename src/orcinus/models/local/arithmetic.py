@@ -1,4 +1,4 @@
-"""What bfloat16 costs on this processor, against float32.
+"""Measure what bfloat16 costs on this processor, against float32.
 
 Processors with AVX-512 BF16 or AMX compute faster in bfloat16. Others imitate it: one with AVX2
 alone took 48 times as long. The instruction sets have many names, so this is measured.

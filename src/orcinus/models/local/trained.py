@@ -1,4 +1,4 @@
-"""What the folder of a trained student says of its training: the system message, and the weights.
+"""Read what a trained student's folder says of its training: the system message and the weights.
 
     student/orcinus.json   {"system": "You are a cautious assistant. …", "weights": "folder:19f3…"}
 

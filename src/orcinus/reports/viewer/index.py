@@ -337,7 +337,7 @@ class AttemptIndex:
 
 
 def _flags(numbers: I64, total: int) -> Flags:
-    """A flag for each of ``total`` attempts: whether its number is among these."""
+    """Return a flag for each of ``total`` attempts: whether its number is among these."""
     flags = np.zeros(total, dtype=bool)
     flags[numbers[numbers < total]] = True
     return flags

@@ -422,7 +422,7 @@ def query_from(parameters: Mapping[str, str]) -> AttemptQuery:
 
 
 def _plot_of(run_dir: Path) -> Markup:
-    """The chart of a run's scores, kept because drawing takes longer than the rest of the page."""
+    """Return the chart of a run's scores, cached because drawing it is slow."""
     folder = finished_steps(run_dir, "evaluate")[0]
     return _draw(folder, (folder / layout.SCORES).stat().st_mtime_ns)
 

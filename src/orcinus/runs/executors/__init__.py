@@ -1,1 +1,1 @@
-"""Where pure functions of shards run: in this process or on a Ray cluster, in the same order."""
+"""Run pure functions of shards, in this process or on a Ray cluster, in the same order."""

@@ -22,7 +22,7 @@ Kind = Literal["number", "math", "exact", "program"]
 
 
 class AuthoringConfig(Config):
-    """What a model writes, who checks it, and how often each is asked.
+    """The questions that a model writes, the models that check them, and the number of calls.
 
     A model is named by its role (``teacher``, ``assistant``, ``judge``) or by its name under
     ``models:``.

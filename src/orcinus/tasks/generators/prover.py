@@ -18,7 +18,7 @@ Clause = frozenset[Literal]
 
 @dataclass(frozen=True)
 class Rule:
-    """If all ``premises`` hold, at least one of the ``heads`` does. Without premises it is a fact.
+    """A rule: if all ``premises`` hold, at least one head does. Without premises it is a fact.
 
     It also says that a premise fails where all heads and the other premises are decided.
     """

@@ -15,7 +15,7 @@ NEAR_THE_END = 800
 
 @dataclass(slots=True)
 class Correction:
-    """What a text says after it took back an answer."""
+    """The words of a text after it took back an answer."""
 
     rest: str
     """What follows the words that take it back."""

@@ -34,7 +34,7 @@ class Box:
 
     @property
     def content(self) -> str:
-        """What the box holds."""
+        """Return the contents of the box."""
         return self.text[self.inside : self.inside_end].strip()
 
 
