@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from orcinus.core.config import field_docs
 from orcinus.core.sampling import JudgingConfig, SamplingConfig
 from orcinus.evaluation.decisions import DecideConfig
 from orcinus.evaluation.evaluate import EvaluateConfig
@@ -138,9 +139,10 @@ def page() -> str:
 def rows(model: type[BaseModel]) -> Iterator[str]:
     """Return a table of the model's fields."""
     yield "| key | default | what it is |\n|---|---|---|\n"
+    docs = field_docs(model)
     for name, field in model.model_fields.items():
         default = default_of(field.get_default(call_default_factory=True))
-        yield f"| `{name}` | {default} | {cell(field.description or '')} |\n"
+        yield f"| `{name}` | {default} | {cell(docs.get(name, ''))} |\n"
 
 
 def default_of(value: Any) -> str:

@@ -1,9 +1,26 @@
-"""The base class of every configuration section."""
+"""The base class of every configuration section.
 
+    class ReportConfig(Config):
+        examples: int = 5
+        \"""Examples in the report.\"""
+
+    field_docs(ReportConfig)    →  {"examples": "Examples in the report."}
+
+The strings under the fields are read from the source where somebody wants to see them: in the
+JSON schema and in docs/recipe.md. Pydantic's ``use_attribute_docstrings`` would read them at each
+start.
+"""
+
+import ast
+import inspect
+import itertools
+import textwrap
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 
 class Config(BaseModel):
@@ -12,9 +29,19 @@ class Config(BaseModel):
     The string under a field is its documentation.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return the JSON schema with each field's documentation."""
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, text in field_docs(cls).items():
+            if name in properties:
+                properties[name].setdefault("description", text)
+        return schema
 
     @model_validator(mode="before")
     @classmethod
@@ -29,3 +56,28 @@ class Config(BaseModel):
                         f"{name} must be a number, and YAML reads this as true or false"
                     )
         return data
+
+
+def field_docs(section: type[BaseModel]) -> dict[str, str]:
+    """Return the string under each field of a section, those of its base classes included.
+
+    Nothing where the source is not at hand, as in a notebook's cell that was changed.
+    """
+    found: dict[str, str] = {}
+    for base in reversed(section.__mro__):
+        if not issubclass(base, BaseModel) or base is BaseModel:
+            continue
+        try:
+            source = textwrap.dedent(inspect.getsource(base))
+        except (OSError, TypeError):
+            continue
+        [made] = ast.parse(source).body
+        body = made.body if isinstance(made, ast.ClassDef) else []
+        for field, under in itertools.pairwise(body):
+            match field, under:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    found[name] = inspect.cleandoc(text)
+    return {name: text for name, text in found.items() if name in section.model_fields}

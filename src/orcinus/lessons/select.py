@@ -39,7 +39,7 @@ F64 = npt.NDArray[np.float64]
 class SelectorConfig(Config):
     """One selector and its settings, written beside its name."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
     """``teachable``, ``matched``, ``balanced``, ``diverse``, the name of a registered one, or
