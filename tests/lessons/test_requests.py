@@ -1,14 +1,25 @@
 """The requests that a step lists for the plan are the requests that it sends."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orcinus.core.sampling import SamplingConfig
-from orcinus.core.types import Messages, Request, Sampling
+from orcinus.core.types import (
+    Assignment,
+    Example,
+    Messages,
+    Request,
+    Sampling,
+    Split,
+    Strategy,
+)
+from orcinus.evaluation import evaluate
+from orcinus.evaluation.evaluate import EvaluateConfig
 from orcinus.lessons import curate, select, teach
 from orcinus.lessons.curate import CurateConfig, QualityConfig
 from orcinus.lessons.select import SelectConfig, SelectorConfig
@@ -104,6 +115,74 @@ def test_the_listed_requests_are_those_that_are_sent(context: StepContext) -> No
         assert [asking.exact for asking in listed] == [True]
         asyncio.run(teach.teach(twice, STRATEGIES, teaching, role=role))
         assert ids(listed) == sent(teaching.out / "attempts.parquet")
+
+
+SHOWN = Strategy(name="shown", system="Look: ß", demonstrations=(("1 + 1?", "It is 2."),))
+DRAWN = replace(SHOWN, system="", system_from="collection")
+OF_ROWS = replace(SHOWN, system="", system_from="row")
+LISTS: Mapping[str, Callable[[StepContext], list[Asking]]] = {
+    "probe": lambda at: probe.requests(PROBE, (SHOWN, *STRATEGIES), at),
+    "adaptive": lambda at: probe.requests(
+        PROBE.model_copy(update={"adaptive": True}), STRATEGIES, at
+    ),
+    "assign": lambda at: assign.requests(AssignConfig(confirm=3), STRATEGIES, PROBE, at),
+    "teach": lambda at: teach.requests(TeachConfig(), (SHOWN,), at),
+    "share": lambda at: teach.requests(
+        TeachConfig(share=0.5, sampling=SamplingConfig(samples=3, temperature=1.0)), STRATEGIES, at
+    ),
+    "collection": lambda at: teach.requests(TeachConfig(), (DRAWN,), at),
+    "row": lambda at: teach.requests(TeachConfig(), (OF_ROWS,), at),
+    "evaluate": lambda at: evaluate.requests(EvaluateConfig(), STRATEGIES, GENERIC, at),
+    "few": lambda at: evaluate.requests(
+        EvaluateConfig(per_task=2, sampling=SamplingConfig(samples=5, temperature=1.0)),
+        STRATEGIES,
+        GENERIC,
+        at,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_requests_are_counted_without_making_them(context: StepContext, name: str) -> None:
+    path = context.inputs["sample"] / "examples.parquet"
+    splits: dict[Split, list[Example]] = {
+        split: list(tables.read_examples(path, split)) for split in ("probe", "teach")
+    }
+    splits["held_out"] = [replace(item, id=f"h{item.id}") for item in splits["teach"]]
+    splits["retention"] = [replace(item, task="kept", prompt="naïve?") for item in splits["teach"]]
+    with tables.TableWriter(path, tables.EXAMPLES) as writer:
+        for split, items in splits.items():
+            for number, item in enumerate(items):
+                more: dict[str, Any] = {"collection": ("cot", "t0")[number % 2]}
+                more["system"] = f"Row {number}."
+                if number % 3 == 0:
+                    more["history"] = [{"role": "user", "content": "Grüße"}]
+                item = replace(item, meta={**item.meta, **more})
+                writer.write(tables.example_row(item, split))
+    for asking in LISTS[name](context):
+        made = list(asking.requests)
+        assert asking.size is not None
+        assert asking.size() == (
+            len(made),
+            sum(len(message.content) for request in made for message in request.messages),
+            sum(request.sampling.max_tokens for request in made),
+        )
+        assert made
+
+
+def test_counting_knows_the_assignment(context: StepContext) -> None:
+    sums = Assignment(
+        group="sums", strategy="direct", evidence=(), runner_up=None, p_value=None, reason=""
+    )
+    with tables.TableWriter(context.out / "assign/assignments.parquet", tables.ASSIGNMENTS) as one:
+        one.write(tables.assignment_row(sums))
+    assigned = in_step(context, "teach", assign="assign")
+    (listed,) = teach.requests(TeachConfig(), STRATEGIES, assigned)
+    made = list(listed.requests)
+    assert {request.example.task for request in made} == {"sums"}  # the other task is not taught
+    assert listed.size is not None
+    characters = sum(len(message.content) for request in made for message in request.messages)
+    assert listed.size()[:2] == (10, characters)
 
 
 def test_an_adaptive_probe_sends_no_more_than_it_lists(context: StepContext) -> None:

@@ -11,9 +11,10 @@ from operator import itemgetter
 from typing import TypeVar
 
 from orcinus.core.fingerprint import stable_fraction
-from orcinus.core.types import Example
+from orcinus.core.protocols import Asked
 
 T = TypeVar("T")
+Question = TypeVar("Question", bound=Asked)
 
 
 def draw(
@@ -34,8 +35,8 @@ def draw(
 
 
 def draw_by_group(
-    examples: Iterable[Example], salt: str, group_of: Callable[[Example], str], count: int | None
-) -> dict[str, list[Example]]:
+    examples: Iterable[Question], salt: str, group_of: Callable[[Question], str], count: int | None
+) -> dict[str, list[Question]]:
     """Return the examples with the smallest hashes of each group, groups sorted by name.
 
     The wordings of one question (``meta.isomer``) have one hash, so that they are drawn together.
@@ -46,7 +47,7 @@ def draw_by_group(
         group_of: The group of an example.
         count: How many of each group; None takes all.
     """
-    drawn: dict[str, list[tuple[float, str, Example]]] = {}
+    drawn: dict[str, list[tuple[float, str, Question]]] = {}
     for example in examples:
         name = (salt, example.task, str(example.meta.get("isomer") or example.id))
         _add(drawn.setdefault(group_of(example), []), example, name, count)

@@ -6,10 +6,11 @@ objective, is ``loss(inputs: LossInputs, **settings) -> LossOutput``; see
 ``training/objectives/interface.py``.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from orcinus.core.types import (
+    AnswerType,
     Assignment,
     Attempt,
     Completion,
@@ -79,6 +80,30 @@ class Completer(Protocol):
 
     async def aclose(self) -> None:
         """Close connections and stop helpers. May be called twice."""
+        ...
+
+
+class Asked(Protocol):
+    """What decides how a question is asked: an Example, or a question without its texts."""
+
+    @property
+    def id(self) -> str:
+        """Unique within its task."""
+        ...
+
+    @property
+    def task(self) -> str:
+        """Name of its task."""
+        ...
+
+    @property
+    def answer_type(self) -> AnswerType:
+        """How its answer is written."""
+        ...
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """Further facts from the source."""
         ...
 
 

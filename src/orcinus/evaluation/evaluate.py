@@ -13,8 +13,9 @@ see ``retention.py``.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -22,7 +23,7 @@ from orcinus.core import stats
 from orcinus.core.config import Config
 from orcinus.core.draw import draw_by_group
 from orcinus.core.errors import StepError
-from orcinus.core.protocols import Completer
+from orcinus.core.protocols import Asked, Completer
 from orcinus.core.results import (
     ArmScore,
     Comparison,
@@ -40,11 +41,13 @@ from orcinus.evaluation.pairwise import PairwiseConfig, judge_pairs, pairwise_re
 from orcinus.evaluation.retention import compare_retention
 from orcinus.evaluation.scores import score_arm, write_scores
 from orcinus.runs import layout, tables
-from orcinus.runs.context import Asking, StepContext
-from orcinus.strategies.prompts import chosen_strategy, erased_strategy, requests_for
+from orcinus.runs.context import Asking, Size, StepContext
+from orcinus.runs.questions import read_questions
+from orcinus.strategies.prompts import chosen_strategy, erased_strategy, requests_for, size_of
 from orcinus.verifiers.measure import measure
 
 VERSION = 2
+T = TypeVar("T", bound=Asked)
 Arm = Literal["before", "prompted", "answer_only", "after", "after_prompted", "teacher"]
 PROMPTED: tuple[Arm, ...] = ("prompted", "after_prompted", "teacher")
 """Arms that are asked under the assigned strategy; the others under the erased message."""
@@ -157,22 +160,22 @@ def requests(
             prompted arms count as asked under the longest strategy.
     """
     asker = _Asker(config=config, strategies=strategies, generic=generic, context=context)
-    held_out = list(chosen(config, context))
-    retained = list(chosen(config, context, "retention"))
-    arms: list[tuple[Arm, list[Example]]] = [(arm, held_out) for arm in config.arms]
-    arms += [(arm, retained) for arm in RETENTION_ARMS]
+    size = cache(asker.size)
+    arms: list[tuple[Arm, Split]] = [(arm, "held_out") for arm in config.arms]
+    arms += [(arm, "retention") for arm in RETENTION_ARMS]
     askings = [
         Asking(
             role="teacher" if arm == "teacher" else "student",
-            requests=asker.requests(arm, examples),
+            requests=asker.listed(arm, split),
             exact=arm in PROMPTED and "assign" in context.inputs,
+            size=partial(size, asker.first_asked_alike(arm), split),
         )
-        for arm, examples in arms
+        for arm, split in arms
     ]
     if config.pairwise is not None:
         compared = pairwise_requests(
             config.pairwise,
-            held_out,
+            list(chosen(config, context)),
             config.arms,
             config.sampling.max_tokens,
             context,
@@ -185,7 +188,10 @@ def chosen(
     config: EvaluateConfig, context: StepContext, split: Split = "held_out"
 ) -> Iterator[Example]:
     """Yield the questions of a split to ask: of each task those with the smallest hashes."""
-    examples = tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, split)
+    return _draw(config, tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, split))
+
+
+def _draw(config: EvaluateConfig, examples: Iterable[T]) -> Iterator[T]:
     for of_task in draw_by_group(
         examples, "evaluate", lambda example: example.task, config.per_task
     ).values():
@@ -203,13 +209,40 @@ class _Asker:
 
     def requests(self, arm: Arm, examples: Iterable[Example]) -> Iterator[Request]:
         """Yield the requests to an arm's model, the samples of one question in a row."""
-        erased, sampling = erased_strategy(self.generic), self.config.sampling_of(arm)
-        assigned = None
+        sampling = self.config.sampling_of(arm)
+        for example, strategy in self._pairs(arm, examples):
+            yield from requests_for(example, strategy, sampling, seed=self.context.seed)
+
+    def listed(self, arm: Arm, split: Split) -> Iterator[Request]:
+        """Yield the requests about a split, which is read when the first one is wanted."""
+        yield from self.requests(arm, chosen(self.config, self.context, split))
+
+    def first_asked_alike(self, arm: Arm) -> Arm:
+        """Return the first arm that is asked what ``arm`` is, perhaps of another model."""
+        sampling = self.config.sampling_of(arm)
+        return next(
+            other
+            for other in (*self.config.arms, arm)
+            if (other in PROMPTED) == (arm in PROMPTED)
+            and self.config.sampling_of(other) == sampling
+        )
+
+    def size(self, arm: Arm, split: Split) -> Size:
+        """Return the size of the requests about a split."""
+        questions = read_questions(self.context.inputs["sample"] / layout.EXAMPLES, split)
+        if self.config.per_task is not None:
+            questions = _draw(self.config, questions)
+        pairs = self._pairs(arm, questions)
+        return size_of(pairs, self.config.sampling_of(arm), seed=self.context.seed)
+
+    def _pairs(self, arm: Arm, examples: Iterable[T]) -> Iterator[tuple[T, Strategy]]:
+        """Yield each example with the strategy under which an arm's model is asked."""
+        erased, assigned = erased_strategy(self.generic), None
         if arm in PROMPTED:
             assigned = chosen_strategy(self.strategies, self.context.inputs.get("assign"))
         for example in examples:
             strategy = assigned(example) if assigned is not None else None
-            yield from requests_for(example, strategy or erased, sampling, seed=self.context.seed)
+            yield example, strategy or erased
 
     def completer(self, arm: Arm) -> Completer:
         """Open an arm's model."""

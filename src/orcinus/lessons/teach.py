@@ -6,23 +6,26 @@ Sampling k > 1 explanations of an example gives curation something to choose fro
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
 from orcinus.core.config import Config
 from orcinus.core.errors import StepError
 from orcinus.core.fingerprint import stable_fraction
+from orcinus.core.protocols import Asked
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Example, Request, Strategy
 from orcinus.runs import layout, tables
-from orcinus.runs.context import Asking, StepContext
-from orcinus.strategies.prompts import chosen_strategy, requests_for
+from orcinus.runs.context import Asking, Size, StepContext
+from orcinus.runs.questions import read_questions
+from orcinus.strategies.prompts import chosen_strategy, requests_for, size_of
 from orcinus.verifiers.judge import judged_attempts
 
 VERSION = 1
 Role = Literal["teacher", "assistant"]
+T = TypeVar("T", bound=Asked)
 
 
 class TeachConfig(Config):
@@ -108,8 +111,15 @@ def requests(
     under the strategy with the longest message.
     """
     assign = context.inputs.get("assign")
-    asked = _requests(config, chosen_strategy(strategies, assign), context)
-    return [Asking(role=role, requests=asked, exact=assign is not None)]
+    strategy_of = chosen_strategy(strategies, assign)
+
+    def size() -> Size:
+        questions = read_questions(context.inputs["sample"] / layout.EXAMPLES, "teach")
+        pairs = _pairs(config, questions, strategy_of, context.seed)
+        return size_of(pairs, config.sampling, seed=context.seed)
+
+    asked = _requests(config, strategy_of, context)
+    return [Asking(role=role, requests=asked, exact=assign is not None, size=size)]
 
 
 def draw_examples(config: TeachConfig, context: StepContext) -> Iterator[Example]:
@@ -118,18 +128,35 @@ def draw_examples(config: TeachConfig, context: StepContext) -> Iterator[Example
     A smaller share is part of a larger one, so the teacher explains what its assistant explained
     too.
     """
-    for example in tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "teach"):
+    examples = tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "teach")
+    return _draw(config, examples, context.seed)
+
+
+def _draw(config: TeachConfig, examples: Iterable[T], seed: int) -> Iterator[T]:
+    for example in examples:
         if (
             config.share == 1
-            or stable_fraction("teach", str(context.seed), example.task, example.id) < config.share
+            or stable_fraction("teach", str(seed), example.task, example.id) < config.share
         ):
             yield example
+
+
+def _pairs(
+    config: TeachConfig,
+    examples: Iterable[T],
+    strategy_of: Callable[[T], Strategy | None],
+    seed: int,
+) -> Iterator[tuple[T, Strategy]]:
+    """Yield the examples that are asked, each with its strategy."""
+    for example in _draw(config, examples, seed):
+        strategy = strategy_of(example)
+        if strategy is not None:
+            yield example, strategy
 
 
 def _requests(
     config: TeachConfig, strategy_of: Callable[[Example], Strategy | None], context: StepContext
 ) -> Iterator[Request]:
-    for example in draw_examples(config, context):
-        strategy = strategy_of(example)
-        if strategy is not None:
-            yield from requests_for(example, strategy, config.sampling, seed=context.seed)
+    examples = tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "teach")
+    for example, strategy in _pairs(config, examples, strategy_of, context.seed):
+        yield from requests_for(example, strategy, config.sampling, seed=context.seed)

@@ -123,6 +123,7 @@ class Estimator:
         self._explained: dict[str, tuple[int, float]] = {}
         """By step, the calls that ask the teacher to explain, and the tokens of one lesson."""
         self._asks_judge = False
+        self._means: dict[tuple[str, str | None], tuple[float, float, float] | None] = {}
 
     async def rows(self, step: Step) -> list[PlannedStep]:
         """Return the plan's lines for ``step``: its own, and its judge's where it has one."""
@@ -284,6 +285,9 @@ class Estimator:
     async def _count(self, asking: Asking, step: str) -> _Counts:
         """Count requests, those that the ledger knows, and what a judge is asked of the answers."""
         model = self._model(asking.role)
+        if asking.size is not None and not self._must_look_at_requests(asking):
+            size = asking.size()
+            return _Counts(calls=size.calls, characters=size.characters, bound=size.bound)
         counts = _Counts()
         requests = iter(asking.requests)
         while batch := list(islice(requests, BATCH)):
@@ -300,6 +304,12 @@ class Estimator:
                 if (kind := _kind_of(request)) is not None:
                     await self._count_judging(request, answer, kind, counts.judged, step)
         return counts
+
+    def _must_look_at_requests(self, asking: Asking) -> bool:
+        """Return whether a judge may be asked about the replies, or the ledger may have some."""
+        if self._recipe.judge is not None:
+            return True
+        return asking.exact and self._measured(asking.role) is not None
 
     def _known(self, role: str, step: str, identities: Sequence[str]) -> int:
         """Return how many calls the ledger answers, as ``attempt_all`` will see it.
@@ -442,7 +452,11 @@ class Estimator:
     ) -> tuple[float, float, float] | None:
         """Return mean tokens in, and mean and deviation of tokens out; None without answers."""
         model = self._model(role)
-        return None if model is None else self._ledger.mean_tokens(model, judging=judging)
+        if model is None:
+            return None
+        if (model, judging) not in self._means:  # each look reads all attempts of the model
+            self._means[model, judging] = self._ledger.mean_tokens(model, judging=judging)
+        return self._means[model, judging]
 
     def _model(self, role: str) -> str | None:
         """Return the model's identity; None for a student that a step has yet to make."""

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orcinus.models.attempts import relax_garbage_collection
 from orcinus.models.roles import Models, student_config
 from orcinus.pipeline.estimate import Estimator, PlannedStep
 from orcinus.pipeline.method import steps_of
@@ -95,7 +96,7 @@ async def plan_recipe(
     models = Models(recipe.roles(base), replace(runtime, secrets=keys))
     notes = ["The student's calls run on this machine and cost no dollars."]
     try:
-        with Ledger(runtime.ledger_path, note=progress.note) as ledger:
+        with Ledger(runtime.ledger_path, note=progress.note) as ledger, relax_garbage_collection():
             context = StepContext(
                 out=run_dir,
                 run=recipe.name,

@@ -1,9 +1,9 @@
 """The place and the way in which a recipe runs, as each step receives it. Changes no result."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from orcinus.core.protocols import Completer, Executor
 from orcinus.core.sampling import JudgingConfig
@@ -92,6 +92,16 @@ class OpenCompleter(Protocol):
         ...
 
 
+class Size(NamedTuple):
+    """What ``plan`` counts of requests."""
+
+    calls: int
+    characters: int
+    """Characters of all messages."""
+    bound: int
+    """Upper bound on the tokens of the replies."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
     """The calls that a step would make to one model, for ``plan`` to count."""
@@ -103,6 +113,8 @@ class Asking:
     exact: bool
     """True: the step will send exactly these, so the ledger knows which are cached. False: the step
     sends at most as many, and none longer."""
+    size: Callable[[], Size] | None = None
+    """Counts the requests without making them; None where only making them tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

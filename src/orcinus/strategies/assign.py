@@ -10,15 +10,17 @@ had no part in it. Where the probe cannot tell, trial students decide: see ``tri
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from orcinus.core import registry, stats
 from orcinus.core.draw import draw_by_group
 from orcinus.core.errors import ConfigError, StepError
+from orcinus.core.protocols import Asked
 from orcinus.core.types import Assignment, Example, Judged, Request, Strategy
 from orcinus.runs import layout, tables
 from orcinus.runs.assigned import GROUPS
-from orcinus.runs.context import Asking, StepContext
+from orcinus.runs.context import Asking, Size, StepContext
+from orcinus.runs.questions import read_questions
 from orcinus.strategies.config import AssignConfig
 from orcinus.strategies.contest import (
     FIXED_BY,
@@ -36,8 +38,8 @@ from orcinus.strategies.groups import (
     find_groups,
 )
 from orcinus.strategies.library import by_name
-from orcinus.strategies.probe import ProbeConfig, probe_examples
-from orcinus.strategies.prompts import longest, requests_for
+from orcinus.strategies.probe import ProbeConfig, order_probe, probe_examples
+from orcinus.strategies.prompts import longest, requests_for, size_of
 from orcinus.strategies.pseudo_labels import (
     Key,
     key_of,
@@ -48,6 +50,7 @@ from orcinus.strategies.trial_results import TrialResults
 from orcinus.verifiers.measure import measure
 
 VERSION = 3
+T = TypeVar("T", bound=Asked)
 
 
 async def assign(
@@ -140,16 +143,25 @@ def requests(
     known what is chosen and which of the probe's examples are left to confirm it.
     """
     step = _Step(config=config, strategies=strategies, probe=probe, context=context)
-    examples, bound = probe_examples(context), longest(strategies)
-    fresh = (
-        (example, bound)
-        for items in examples.values()
-        for example in items[len(items) - min(len(items) // 2, probe.reserve, config.confirm) :]
-    )
+    bound = longest(strategies)
+
+    def fresh(examples: Mapping[str, list[T]]) -> Iterator[tuple[T, Strategy]]:
+        for items in examples.values():
+            count = min(len(items) // 2, probe.reserve, config.confirm)
+            yield from ((example, bound) for example in items[len(items) - count :])
+
+    def listed() -> Iterator[Request]:
+        yield from step.requests(fresh(probe_examples(context)))
+
+    def size() -> Size:
+        questions = read_questions(context.inputs["sample"] / layout.EXAMPLES, "probe")
+        return size_of(fresh(order_probe(questions)), probe.sampling, seed=context.seed)
+
     askings: list[Asking] = []
     if config.asks_probe:
-        askings.append(Asking(role=config.whose, requests=step.requests(fresh), exact=False))
+        askings.append(Asking(role=config.whose, requests=listed(), exact=False, size=size))
     if config.proxy == "teacher":
+        examples = probe_examples(context)
         probed = (example for items in examples.values() for example in items)
         askings.append(Asking(role="teacher", requests=step.label_requests(probed), exact=False))
     return askings

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from orcinus.core.errors import ConfigError
-from orcinus.core.types import Example, Strategy
+from orcinus.core.protocols import Asked
+from orcinus.core.types import Strategy
 
 
 @cache
@@ -91,7 +92,7 @@ def generic_messages() -> Mapping[str, str]:
     }
 
 
-def orca_messages(example: Example) -> tuple[str, ...]:
+def orca_messages(example: Asked) -> tuple[str, ...]:
     """Return those of Orca's sixteen system messages that suit an example, in our words.
 
     They depend on the example's ``meta.collection``: ``cot``, ``niv2``, ``t0`` or ``flan2021``,

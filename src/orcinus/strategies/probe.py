@@ -11,7 +11,7 @@ the choice was "guided by the performance of Orca"; this way of measuring it is 
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -19,16 +19,19 @@ from pydantic import Field
 from orcinus.core.config import Config
 from orcinus.core.draw import draw_by_group
 from orcinus.core.errors import StepError
+from orcinus.core.protocols import Asked
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Example, Judged, Request, Strategy
 from orcinus.runs import layout, tables
-from orcinus.runs.context import Asking, StepContext
+from orcinus.runs.context import Asking, Size, StepContext
+from orcinus.runs.questions import read_questions
 from orcinus.strategies.choosing import Array, believe, next_wave
-from orcinus.strategies.prompts import requests_for, suits
+from orcinus.strategies.prompts import requests_for, size_of, suits
 from orcinus.verifiers.judge import judged_attempts
 
 VERSION = 1
 Role = Literal["student", "teacher"]
+T = TypeVar("T", bound=Asked)
 
 
 class ProbeConfig(Config):
@@ -86,7 +89,8 @@ async def probe(
     context.progress.start(f"probe the {role}", waves.expected_calls())
     first_error: str | None = None
     with tables.TableWriter(context.out / layout.ATTEMPTS, tables.JUDGED) as writer:
-        while requests := waves.next():
+        while asked_now := waves.next():
+            requests = list(_requests(asked_now, config, context.seed))
             async for judged in judged_attempts(
                 requests, context.completer(role), context, step="probe"
             ):
@@ -120,8 +124,31 @@ def requests(
 
     The arguments are those of ``probe``.
     """
-    waves = _Waves(config, strategies, probe_examples(context), context.seed)
-    return [Asking(role=role, requests=waves.evenly(), exact=not waves.adaptive)]
+
+    def asked(examples: Mapping[str, list[T]]) -> Iterator[tuple[T, Strategy]]:
+        return _Waves(config, strategies, examples, context.seed).evenly()
+
+    def listed() -> Iterator[Request]:
+        yield from _requests(asked(probe_examples(context)), config, context.seed)
+
+    def size() -> Size:
+        questions = read_questions(context.inputs["sample"] / layout.EXAMPLES, "probe")
+        return size_of(asked(order_probe(questions)), config.sampling, seed=context.seed)
+
+    exact = not is_adaptive(config, strategies)
+    return [Asking(role=role, requests=listed(), exact=exact, size=size)]
+
+
+def is_adaptive(config: ProbeConfig, strategies: Sequence[Strategy]) -> bool:
+    """Return whether verdicts decide what is asked next."""
+    return config.adaptive and config.per_task is not None and len(strategies) > 1
+
+
+def _requests(
+    asked: Iterable[tuple[Example, Strategy]], config: ProbeConfig, seed: int
+) -> Iterator[Request]:
+    for example, strategy in asked:
+        yield from requests_for(example, strategy, config.sampling, seed=seed)
 
 
 def probe_examples(context: StepContext) -> dict[str, list[Example]]:
@@ -129,19 +156,19 @@ def probe_examples(context: StepContext) -> dict[str, list[Example]]:
     return order_probe(tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "probe"))
 
 
-def order_probe(examples: Iterable[Example]) -> dict[str, list[Example]]:
+def order_probe(examples: Iterable[T]) -> dict[str, list[T]]:
     """Return probe examples by task, in the order of their hashes."""
     return draw_by_group(examples, "probe", lambda example: example.task, None)
 
 
-class _Waves:
-    """The requests of one wave after another, given the verdicts so far."""
+class _Waves(Generic[T]):
+    """What each wave asks, one after another, given the verdicts so far."""
 
     def __init__(
         self,
         config: ProbeConfig,
         strategies: Sequence[Strategy],
-        examples: Mapping[str, list[Example]],
+        examples: Mapping[str, list[T]],
         seed: int,
     ) -> None:
         self.right: Counter[str] = Counter()
@@ -167,6 +194,7 @@ class _Waves:
         self._reached = dict.fromkeys(self._examples, 0)
         self._budget = self.expected_calls()
         self._started = False
+        self._adaptive = is_adaptive(config, strategies)
 
     def expected_calls(self) -> int:
         """Return the number of calls that ask every task the same; waves never make more."""
@@ -181,26 +209,17 @@ class _Waves:
         """Return how many of the expected calls were not needed."""
         return self._budget
 
-    @property
-    def adaptive(self) -> bool:
-        """True when verdicts decide what is asked next."""
-        return (
-            self._config.adaptive
-            and self._config.per_task is not None
-            and len(self._strategies) > 1
-        )
-
-    def evenly(self) -> Iterator[Request]:
-        """Yield the requests that ask every task the same."""
+    def evenly(self) -> Iterator[tuple[T, Strategy]]:
+        """Yield what asks every task the same."""
         return self._ask_all(self._config.per_task)
 
-    def next(self) -> list[Request]:
-        """Return the requests of the next wave; an empty list after the last one."""
+    def next(self) -> list[tuple[T, Strategy]]:
+        """Return what the next wave asks; an empty list after the last one."""
         if not self._started:
             self._started = True
             limit = self._config.per_task
-            return list(self._ask_all(max(1, limit // 2) if self.adaptive and limit else limit))
-        if not self.adaptive:
+            return list(self._ask_all(max(1, limit // 2) if self._adaptive and limit else limit))
+        if not self._adaptive:
             return []
         wave = next_wave(
             believe(self._outcomes()),
@@ -211,17 +230,19 @@ class _Waves:
             seed=self._seed,
         )
         return [
-            r
+            pair
             for task, running in wave.strategies.items()
-            for r in self._ask(task, running, self._config.wave)
+            for pair in self._ask(task, running, self._config.wave)
         ]
 
-    def _ask_all(self, count: int | None) -> Iterator[Request]:
+    def _ask_all(self, count: int | None) -> Iterator[tuple[T, Strategy]]:
         all_strategies = tuple(range(len(self._strategies)))
         for task in self._examples:
             yield from self._ask(task, all_strategies, count)
 
-    def _ask(self, task: str, running: Sequence[int], count: int | None) -> Iterator[Request]:
+    def _ask(
+        self, task: str, running: Sequence[int], count: int | None
+    ) -> Iterator[tuple[T, Strategy]]:
         start = self._reached[task]
         chosen = self._examples[task][start : None if count is None else start + count]
         self._reached[task] += len(chosen)
@@ -229,9 +250,7 @@ class _Waves:
             for example in chosen:
                 if suits(self._strategies[s], example):
                     self._budget -= self._config.sampling.samples
-                    yield from requests_for(
-                        example, self._strategies[s], self._config.sampling, seed=self._seed
-                    )
+                    yield example, self._strategies[s]
 
     def take(self, judged: Judged) -> None:
         """Count one verdict."""

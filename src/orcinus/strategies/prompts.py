@@ -1,20 +1,23 @@
 """Turn an example and a strategy into the messages of a request."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 
 from orcinus.core.fingerprint import stable_fraction
+from orcinus.core.protocols import Asked
 from orcinus.core.requests import ANY_STRATEGY
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.tool_calls import SPEAKER, tool_messages
 from orcinus.core.types import Example, Message, Messages, Request, Strategy
 from orcinus.runs.assigned import Assigned
+from orcinus.runs.context import Size
+from orcinus.runs.questions import Question
 from orcinus.strategies.library import built_in, by_name, messages_of, orca_messages
 
 
-def suits(strategy: Strategy, example: Example) -> bool:
+def suits(strategy: Strategy, example: Asked) -> bool:
     """Return whether a strategy is meant for an example's answer type, and its task or category."""
     if strategy.answer_types and example.answer_type not in strategy.answer_types:
         return False
@@ -31,7 +34,7 @@ def longest(strategies: Sequence[Strategy]) -> Strategy:
 
 def chosen_strategy(
     strategies: Sequence[Strategy], assign: Path | None
-) -> Callable[[Example], Strategy | None]:
+) -> Callable[[Asked], Strategy | None]:
     """Return the function that gives each example its strategy.
 
     Args:
@@ -47,7 +50,7 @@ def chosen_strategy(
         return lambda example: bound
     assigned, known = Assigned.read(assign), by_name(strategies)
 
-    def strategy_of(example: Example) -> Strategy | None:
+    def strategy_of(example: Asked) -> Strategy | None:
         name = assigned.strategy_of(example.task, example.id)
         return None if name is None else known[name]
 
@@ -59,7 +62,7 @@ def erased_strategy(system: str) -> Strategy:
     return Strategy(name="erased", system=system, source="prompt erasing")
 
 
-def system_of(strategy: Strategy, example: Example, *, seed: int) -> str:
+def system_of(strategy: Strategy, example: Asked, *, seed: int) -> str:
     """Return the system message under which ``example`` is asked.
 
     Args:
@@ -143,3 +146,22 @@ def requests_for(
             sample=sample,
             fallback=next(instead),
         )
+
+
+def size_of(
+    pairs: Iterable[tuple[Question, Strategy]], config: SamplingConfig, *, seed: int
+) -> Size:
+    """Return the size of the requests that ``requests_for`` would make, without making them."""
+    questions = characters = 0
+    same_for_all: dict[str, int] = {}
+    for question, strategy in pairs:
+        if strategy.name not in same_for_all:
+            shown = chain.from_iterable(strategy.demonstrations)
+            told = strategy.system if strategy.system_from == "strategy" else ""
+            same_for_all[strategy.name] = len(told) + sum(map(len, shown))
+        questions += 1
+        characters += same_for_all[strategy.name] + question.characters
+        if strategy.system_from != "strategy":
+            characters += len(system_of(strategy, question, seed=seed))
+    calls = config.samples * questions
+    return Size(calls, config.samples * characters, config.max_tokens * calls)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,17 @@ def content_of(config: TaskConfig, base: Path) -> dict[str, Any]:
 
 def _file_hash(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        stat = path.stat()
+        return _content_hash(path, stat.st_mtime_ns, stat.st_size)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+@lru_cache
+def _content_hash(path: Path, stamp: int, size: int) -> str:
+    """Return the hash of a file; a plan needs it twice, and the file may be large."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def open_task(
