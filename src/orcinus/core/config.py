@@ -1,10 +1,6 @@
 """The base class of every configuration section.
 
-    class ReportConfig(Config):
-        examples: int = 5
-        \"""Examples in the report.\"""
-
-    field_docs(ReportConfig)    →  {"examples": "Examples in the report."}
+    field_docs(ToxicityConfig)["limit"]    →  "A trace with this score or a higher one is unsafe."
 
 The strings under the fields are read from the source where somebody wants to see them: in the
 JSON schema and in docs/recipe.md. Pydantic's ``use_attribute_docstrings`` would read them at each
