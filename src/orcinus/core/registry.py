@@ -18,6 +18,7 @@ the recipe is read. The built-in functions of a kind stand in a table in the roo
 
 import importlib
 import inspect
+import math
 import sys
 import threading
 import traceback
@@ -259,7 +260,10 @@ def _converted(where: str, value: Any, annotation: Any) -> Any:
     if annotation is None:
         return value
     try:
-        return TypeAdapter(annotation).validate_python(value)
+        converted = TypeAdapter(annotation).validate_python(value)
+        if isinstance(converted, float) and not math.isfinite(converted):
+            raise ConfigError(f"{where}: must be a finite number")
+        return converted
     except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
         return value
     except ValidationError as error:

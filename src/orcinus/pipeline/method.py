@@ -5,6 +5,7 @@
                             └→ erase → train ──────────────┘   (the answer-only baseline)
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from itertools import chain, count
@@ -26,9 +27,11 @@ from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.roles import identity_of, student_config
 from orcinus.models.scratch import ScratchConfig
 from orcinus.pipeline.recipe import Recipe
+from orcinus.pipeline.stage_check import check_stages
 from orcinus.pipeline.step import Action, Requests, Step, ancestors, no_requests
 from orcinus.pipeline.trials import teaching_of
 from orcinus.reports import report
+from orcinus.runs import layout
 from orcinus.runs.context import StepContext
 from orcinus.strategies import assign, probe, skills, trial
 from orcinus.strategies.library import skill_texts
@@ -155,6 +158,17 @@ class _Builder:
             requests=requests,
         )
 
+    def _checked(self, action: Action) -> Action:
+        """Return an action that asks nobody while the training could have no lesson."""
+
+        async def checked(context: StepContext) -> dict[str, Any]:
+            examples = context.inputs["sample"] / layout.EXAMPLES
+            numbers = self._numbers_of_rows()
+            await asyncio.to_thread(check_stages, self._recipe.train, numbers, examples)
+            return await action(context)
+
+        return checked
+
     def author(self) -> Step:
         """Return the step in which models write and check the authored tasks."""
         tasks, base = self._recipe.authored_tasks, self._base
@@ -233,7 +247,11 @@ class _Builder:
             probe.VERSION,
             settings,
             {"sample": sampled, **made},
-            lambda context: probe.probe(config, self._strategies, context, role=role, asked=asked),
+            self._checked(
+                lambda context: probe.probe(
+                    config, self._strategies, context, role=role, asked=asked
+                )
+            ),
             lambda context: (
                 probe.requests(config, self._strategies, context, role=role) if asked else []
             ),
@@ -375,8 +393,10 @@ class _Builder:
             teach.VERSION,
             settings,
             {"sample": sampled, "assign": assigned, **(made if is_self else {})},
-            lambda context: teach.teach(
-                config, self._known_strategies(context), context, role=role
+            self._checked(
+                lambda context: teach.teach(
+                    config, self._known_strategies(context), context, role=role
+                )
             ),
             lambda context: teach.requests(
                 config, self._known_strategies(context), context, role=role

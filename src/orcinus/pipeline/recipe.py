@@ -488,6 +488,26 @@ def _objective_has_its_numbers(recipe: Recipe) -> str | None:
     )
 
 
+def _stages_take_lessons_that_are_made(recipe: Recipe) -> str | None:
+    """Name what a stage's filters ask for and no step makes, before anything is paid for."""
+    known = [strategy.name for strategy in recipe.resolved_strategies()]
+    own = recipe.rehearse is not None and recipe.rehearse.lessons == "right"
+    for stage in recipe.train.stages:
+        start = f"train.stages: stage {stage.name!r} takes lessons of"
+        for chosen in (stage, *([stage.mix.of] if stage.mix is not None else [])):
+            if "assistant" in chosen.teachers and recipe.assistant is None:
+                return f"{start} the assistant, and the recipe has none; add one, like teacher:"
+            if "self" in chosen.teachers and not own:
+                return f"{start} the student's own; add rehearse: {{lessons: right}}"
+            unknown = sorted(set(chosen.strategies) - {"erased", *known})
+            if unknown and recipe.skills is None:
+                return (
+                    f"{start} the strategy {unknown[0]!r}, which the recipe does not have "
+                    f"({', '.join(known)})"
+                )
+    return None
+
+
 def _pairs_have_wrong_answers(recipe: Recipe) -> str | None:
     if not recipe.train.prefers or recipe.rehearse is not None:
         return None
@@ -556,6 +576,7 @@ RULES: tuple[Callable[[Recipe], str | None], ...] = (
     _answered_rows_keep_their_strategy,
     _answers_come_from_files,
     _objective_has_its_numbers,
+    _stages_take_lessons_that_are_made,
     _pairs_have_wrong_answers,
     _arms_are_recipes,
     _teacher_gives_log_probabilities,

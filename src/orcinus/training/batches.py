@@ -92,12 +92,14 @@ class PackedRows(Dataset[dict[str, Any]]):
         of_unit = np.add.reduceat(of_lesson[self._units.members], self._units.offsets[:-1])
         return int(of_unit[self._rows.members].sum())
 
+    def numbers(self, first: int, last: int) -> list[int]:
+        """Return the numbers of the lessons in a range of rows."""
+        rows = (self._rows[row] for row in range(first, min(last, len(self))))
+        return [number for row in rows for unit in row for number in self._units[unit]]
+
     def ids(self, first: int, last: int) -> list[str]:
         """Return the ids of the lessons in a range of rows."""
-        rows = (self._rows[row] for row in range(first, min(last, len(self))))
-        return [
-            self._lessons.ids[i].as_py() for row in rows for unit in row for i in self._units[unit]
-        ]
+        return [self._lessons.ids[number].as_py() for number in self.numbers(first, last)]
 
 
 def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -90,6 +90,8 @@ def outcome_trainer(
 class OutcomeTrainer(LessonTrainer):
     """The Trainer whose batches are questions that the student answers anew in every step."""
 
+    may_idle = True
+
     def __init__(
         self,
         *,

@@ -9,7 +9,7 @@ own.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -35,7 +35,7 @@ from orcinus.training.batches import PackedRows, collate
 from orcinus.training.distributed import processes
 from orcinus.training.forward import add_objective_forward, unwrap_peft
 from orcinus.training.objectives import lesson_weight
-from orcinus.training.objectives.interface import Objective, Predictions
+from orcinus.training.objectives.interface import MEASURED, REHEARSED, Objective, Predictions
 from orcinus.training.paths import own_attention
 from orcinus.training.resuming import SealCheckpoints, last_checkpoint, step_of
 from orcinus.training.schedule import describe_steps
@@ -43,6 +43,8 @@ from orcinus.training.self_check import choose_path
 from orcinus.training.stopping import StopAndSave, Stopped, wait_for_all_processes
 from orcinus.training.tokens import TokenizedLessons
 
+IDLE_STEPS = 3
+"""Optimizer steps at the start of a stage that may teach nothing at all before it is stopped."""
 LESSON_WEIGHT = Objective(function=lesson_weight.loss)
 """The default objective."""
 
@@ -114,6 +116,9 @@ class StageResult:
 class LessonTrainer(Trainer):
     """The Trainer for packed lessons under an objective."""
 
+    may_idle = False
+    """True where optimizer steps that teach nothing are part of the method."""
+
     def __init__(self, *, objective: Objective, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._objective = objective
@@ -178,7 +183,11 @@ class _LossLog(TrainerCallback):
         self._path, self._stage, self._progress = path, stage, progress
         self.take_facts: Callable[[], dict[str, float]] = dict
         """Returns further numbers of an optimizer step."""
+        self.may_idle = False
+        """True where steps that teach nothing are part of the method."""
         self.broken_at: int | None = None
+        self.learns: bool | None = None
+        """True once a logged optimizer step had a loss or a gradient; None before any is logged."""
 
     def on_log(
         self,
@@ -196,6 +205,10 @@ class _LossLog(TrainerCallback):
             control.should_training_stop = True
             control.should_save = False
             return
+        self.learns = bool(self.learns) or loss != 0 or float(logs.get("grad_norm", 1.0)) != 0
+        if not self.learns and state.global_step == IDLE_STEPS and not self.may_idle:
+            control.should_training_stop = True
+            control.should_save = False
         row = {
             "stage": self._stage,
             "optimizer_step": state.global_step,
@@ -263,7 +276,7 @@ def train_stage(
         data_collator=collate,
         callbacks=[log, stopping, SealCheckpoints()],
     )
-    log.take_facts = trainer.take_facts
+    log.take_facts, log.may_idle = trainer.take_facts, trainer.may_idle
     trainer.add_callback(_ObjectivePreparation(trainer.prepare_optimizer_step))
     trainer.remove_callback(PrinterCallback)  # only the command line prints
     choose_path(base, longest=stage.context)  # now that the Trainer has moved the model
@@ -281,12 +294,16 @@ def train_stage(
         base.set_attn_implementation(own_attention(base))
     if log.broken_at is not None:
         first = (log.broken_at - 1) * stage.rows_per_step
-        ids = rows.ids(first, first + stage.rows_per_step)
-        raise StepError(
-            f"the loss of stage {stage.name!r} is no longer a number at optimizer step "
-            f"{log.broken_at}; lower its learning_rate and run again. "
-            f"Lessons of that batch: {', '.join(ids[:8])} …"
-        )
+        numbers = rows.numbers(first, first + stage.rows_per_step)
+        raise StepError(_explain_broken_loss(stage.name, log.broken_at, lessons, numbers))
+    if log.learns is False and done == 0 and not stopping.stopped:
+        idle = f"stage {stage.name!r} teaches nothing: the loss and its gradient are 0 at "
+        if not log.may_idle:
+            raise StepError(
+                f"{idle}each of its first optimizer steps, so all weights of its tokens are 0, or "
+                "teacher and student agree; change train.objective"
+            )
+        progress.note(f"{idle}every optimizer step; take questions that are right at times")
     if stopping.stopped:
         wait_for_all_processes()
         saved = last_checkpoint(work)
@@ -294,6 +311,26 @@ def train_stage(
         progress.note(f"{phase}: stopped; it resumes at step {done:,} of {steps:,}")
         raise Stopped
     return _summarize(trainer, rows, log.losses()), _gathered_weights(trainer)
+
+
+def _explain_broken_loss(
+    stage: str, optimizer_step: int, lessons: TokenizedLessons, numbers: Sequence[int]
+) -> str:
+    """Return why a loss is no number: a number that lessons lack, or else a high rate."""
+    broken = f"the loss of stage {stage!r} is no longer a number at optimizer step {optimizer_step}"
+    ids = [lessons.ids[number].as_py() for number in numbers]
+    for name in lessons.evidence.keys() - {*REHEARSED, *MEASURED}:
+        missing = np.isnan(lessons.evidence[name][list(numbers)])
+        if missing.any():
+            lacking = [one for one, is_missing in zip(ids, missing, strict=True) if is_missing]
+            return (
+                f"{broken}; lessons without the number {name!r}, which the objective got as nan: "
+                f"{', '.join(lacking[:8])}"
+            )
+    return (
+        f"{broken}; lower its learning_rate and run again. "
+        f"Lessons of that batch: {', '.join(ids[:8])} …"
+    )
 
 
 def work_folder(out: Path) -> Path:

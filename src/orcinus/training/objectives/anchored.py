@@ -16,7 +16,7 @@ their spread, that ``normalise`` divides w by its mean, and BM25 over the studen
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -76,12 +76,12 @@ def loss(
     *,
     anchors: Anchors,
     signal: Literal["hidden", "bm25"] = "hidden",
-    tau: float = 0.1,
-    refresh: int = 50,
+    tau: Annotated[float, Field(ge=0)] = 0.1,
+    refresh: Annotated[int, Field(ge=1)] = 50,
     standardise: bool = True,
     normalise: bool = True,
-    least: float = 0.0,
-    most: float = 10.0,
+    least: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    most: Annotated[float, Field(gt=0)] = 10.0,
 ) -> LossOutput:
     """Return the cross-entropy with the lessons' weights, times their likeness to the anchors.
 

@@ -11,7 +11,9 @@ logarithm in it, the scaling to mean 1 and the cap are ours. The weights favour 
 already does. A teacher that is a program is certain of every token: w is then 2 σ(log p_student).
 """
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Annotated, cast
+
+from pydantic import Field
 
 from orcinus.core.registry import declare
 from orcinus.training.objectives.interface import (
@@ -33,7 +35,9 @@ CAP = 4.0
 @declare(
     "objective", needs=Needs(logprobs=True, token_numbers=("teacher_logprob", "teacher_group"))
 )
-def loss(inputs: LossInputs, *, tau: float = 1.0, normalise: bool = True) -> LossOutput:
+def loss(
+    inputs: LossInputs, *, tau: Annotated[float, Field(gt=0)] = 1.0, normalise: bool = True
+) -> LossOutput:
     """Return the cross-entropy with the lessons' weights, times the ratio's; see the module.
 
     Args:

@@ -18,7 +18,9 @@ Every weight is multiplied by p, so the effective rate falls three- to tenfold: 
 rate, or a comparison is one of rates.
 """
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Annotated, cast
+
+from pydantic import Field
 
 from orcinus.core.registry import declare
 from orcinus.training.objectives.interface import (
@@ -34,20 +36,23 @@ from orcinus.training.objectives.interface import (
 if TYPE_CHECKING:
     import torch
 
+Above0 = Annotated[float, Field(gt=0)]
+AtLeast0 = Annotated[float, Field(ge=0)]
+
 
 @declare("objective", needs=Needs(logprobs=True, lesson_numbers=(*REHEARSED, REFERENCE_LOGPROB)))
 def loss(
     inputs: LossInputs,
     *,
-    alpha: float = 0.4,
-    low: float = 1.0,
-    high: float = 3.0,
-    solved: float = 0.02,
-    own: float = 0.25,
-    own_low: float = 0.02,
-    own_high: float = 0.15,
-    slowest: float = 0.4,
-    fastest: float = 1.2,
+    alpha: Above0 = 0.4,
+    low: AtLeast0 = 1.0,
+    high: Above0 = 3.0,
+    solved: AtLeast0 = 0.02,
+    own: AtLeast0 = 0.25,
+    own_low: AtLeast0 = 0.02,
+    own_high: Above0 = 0.15,
+    slowest: AtLeast0 = 0.4,
+    fastest: Above0 = 1.2,
 ) -> LossOutput:
     """Return the cross-entropy, each token weighted by what its lesson is worth to the student."""
     import torch
