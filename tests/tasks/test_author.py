@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from tests.conftest import write_recipe
 from tests.tasks.authors import (
     Model,
@@ -19,6 +21,7 @@ from tests.tasks.authors import (
 )
 
 import orcinus
+from orcinus.cli.tables import print_found
 from orcinus.core.errors import BudgetError, ConfigError, StepError
 from orcinus.core.types import Example, Messages, Request, Sampling, WorstCase
 from orcinus.models.function import FunctionModel
@@ -27,6 +30,7 @@ from orcinus.runs import layout, tables
 from orcinus.runs.budget import Budget
 from orcinus.runs.context import Runtime, Silent, StepContext
 from orcinus.runs.ledger import Ledger
+from orcinus.runs.lookup import look_up
 from orcinus.tasks.author import author, requests
 from orcinus.tasks.authored.config import AuthoredConfig, AuthoringConfig, cells_of
 from orcinus.tasks.authored.units import Unit
@@ -274,6 +278,30 @@ def test_a_recipe_writes_plans_and_splits_by_source_unit(tmp_path: Path) -> None
     after = orcinus.plan(path, runs=runs)
     assert after.rows[0].state == "done"
     assert after.calls > 0
+    check_that_the_calls_are_shown(run.folder, examples[0], run.steps["author"])
+
+
+def check_that_the_calls_are_shown(run_dir: Path, kept: Example, author_step: Path) -> None:
+    found = look_up(run_dir, kept.id)
+    assert found.example == kept
+    assert [j.attempt.strategy for j in found.written][:3] == ["author", "control", "solver"]
+    assert found.written[-1].attempt.id == kept.meta["authored"]["solver"]
+    assert not found.attempts
+    dropped = next(tables.read_rows(author_step / layout.DROPPED))
+    found = look_up(run_dir, dropped["example_id"])
+    assert [j.attempt.strategy for j in found.written] == ["author", "control"]
+    assert [(e.step, e.what) for e in found.events] == [
+        ("author", "left out by control: control control 0.10 < 0.80")
+    ]
+    alone = look_up(run_dir, found.written[0].attempt.id)
+    assert (alone.kind, alone.written) == ("attempt", found.written[:1])
+    with pytest.raises(ConfigError, match="neither an example nor a trace"):
+        look_up(run_dir, "nothing-has-this-id")
+    console = Console(width=200, record=True, file=StringIO())
+    print_found(console, found)
+    shown = console.export_text()
+    for said in ("Asked of the author", "Topic: ", "replied ($0.000000", "left out by"):
+        assert said in shown
 
 
 @pytest.mark.parametrize(

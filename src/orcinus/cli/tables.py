@@ -152,6 +152,8 @@ def print_found(console: Console, found: Found) -> None:
         return
     if found.example is not None:
         _print_example(console, found.example)
+    for judged in found.written:
+        _print_call(console, judged)
     for judged in found.attempts:
         attempt = judged.attempt
         title = f"{attempt.model} under {attempt.strategy}: {_verdict(judged)}"
@@ -165,6 +167,18 @@ def print_found(console: Console, found: Found) -> None:
         )
     for lesson in found.lessons:
         console.print(f"lesson {lesson}", markup=False)
+
+
+def _print_call(console: Console, judged: Judged) -> None:
+    """Print a call that wrote or checked a question: what was asked, answered and paid."""
+    attempt = judged.attempt
+    asked = "\n".join(f"[{message.role}] {message.content}" for message in attempt.messages)
+    _panel(console, f"Asked of the {attempt.strategy}", asked)
+    usage = attempt.usage
+    paid = f"${attempt.cost_usd:.6f}, {usage.tokens_in} tokens in, {usage.tokens_out} out"
+    verdict = "" if judged.verdict.verifier == "author" else f": {_verdict(judged)}"
+    replied = f"{attempt.model} replied{verdict} ({paid})"
+    _panel(console, replied, attempt.text or attempt.error or "")
 
 
 def print_lineage(console: Console, found: Lineage) -> None:

@@ -136,6 +136,9 @@ def find_events(run_dir: Path, identity: str) -> tuple[Event, ...]:
         ConfigError: The run has no such id.
     """
     events: list[Event] = []
+    for folder in _latest(run_dir, "author"):
+        for column in ("example_id", "attempt_id"):
+            events += _drop_events(folder / layout.DROPPED, "author", column, identity)
     sampled = finished_steps(run_dir, "sample")[0]
     for row in _rows(sampled / layout.EXAMPLES, "id", identity):
         what = _SPLITS[row["split"]]

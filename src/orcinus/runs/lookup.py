@@ -34,6 +34,8 @@ class Found:
     """``lesson``, ``attempt`` or ``example``."""
     lesson: Lineage | None = None
     example: Example | None = None
+    written: tuple[Judged, ...] = ()
+    """The calls that wrote and checked an authored question, in their order."""
     attempts: tuple[Judged, ...] = ()
     """The attempt, or the attempts at the example."""
     events: tuple[Event, ...] = ()
@@ -62,6 +64,10 @@ def look_up(run_dir: Path, identity: str | None) -> Found:
     if _has_lesson(run_dir, identity):
         return Found(kind="lesson", lesson=trace_lesson(run_dir, identity))
     attempts = {judged.attempt.id: judged for judged in _attempts(run_dir, "id", identity)}
+    written = {j.attempt.id: j for j in _attempts(run_dir, "id", identity, authors=True)}
+    if len(written) == 1 and not attempts:
+        return Found(kind="attempt", written=tuple(written.values()))
+    attempts |= written
     if len(attempts) > 1:
         raise ConfigError(
             f"{len(attempts)} attempts have ids that start with {identity!r}; give more of it"
@@ -73,20 +79,33 @@ def look_up(run_dir: Path, identity: str | None) -> Found:
 
 
 def _example(run_dir: Path, examples: list[Example], identity: str) -> Found:
-    """Return the events of the examples, and the attempts where there is one example only."""
+    """Return the events of the examples, and the attempts where there is one example only.
+
+    A question that ``author`` dropped is no example of the run: it has calls and events alone.
+    """
     events = find_events(run_dir, identity)
-    if len(examples) != 1:
-        return Found(kind="example", events=events)
-    [example] = examples
-    attempts = [
-        judged
-        for judged in _attempts(run_dir, "example_id", example.id)
-        if (judged.attempt.task, judged.attempt.example_id) == (example.task, example.id)
-    ]
     if any(event.example == identity for event in events):
         events = tuple(event for event in events if event.example == identity)
+        examples = [example for example in examples if example.id == identity]
+    keys = {(event.task, event.example) for event in events}
+    if len(examples) > 1 or len(keys) > 1:
+        return Found(kind="example", events=events)
+    [(task, example_id)] = keys
+
+    def attempts_at(*, authors: bool) -> list[Judged]:
+        found = _attempts(run_dir, "example_id", example_id, authors=authors)
+        return [
+            judged
+            for judged in found
+            if (judged.attempt.task, judged.attempt.example_id) == (task, example_id)
+        ]
+
     return Found(
-        kind="example", example=example, attempts=tuple(attempts[:MAX_ATTEMPTS]), events=events
+        kind="example",
+        example=examples[0] if examples else None,
+        written=tuple(attempts_at(authors=True)),
+        attempts=tuple(attempts_at(authors=False)[:MAX_ATTEMPTS]),
+        events=events,
     )
 
 
@@ -122,9 +141,16 @@ def _has_lesson(run_dir: Path, identity: str) -> bool:
     return False
 
 
-def _attempts(run_dir: Path, column: str, beginning: str) -> Iterator[Judged]:
-    """Yield the judged attempts of finished steps whose ``column`` starts with ``beginning``."""
-    for done in sorted(run_dir.glob("*/_done")):
+def _attempts(
+    run_dir: Path, column: str, beginning: str, *, authors: bool = False
+) -> Iterator[Judged]:
+    """Yield the judged attempts of finished steps whose ``column`` starts with ``beginning``.
+
+    Either those of the step that has models write questions (``authors``), or all others.
+    """
+    for done in sorted(run_dir.glob(f"*/{layout.DONE}")):
+        if done.parent.name.startswith("author-") is not authors:
+            continue
         for path in sorted(done.parent.glob("attempts*.parquet")):
             rows = tables.rows_where(path, column, lambda ids: pc.starts_with(ids, beginning))
             yield from map(tables.judged_of, rows)
