@@ -261,7 +261,8 @@ def _in_statement(tail: str, last: str, options: tuple[str, ...]) -> FoundAnswer
         )
         if text_wins is not None:
             return FoundAnswer(text_wins, "option text")
-        rest = _ASIDE.sub("", tail[match.end() :])
+        rest = tail[match.end() :]
+        rest = _ASIDE.sub("", rest) if " (" in rest else rest
         other = _OR_ANOTHER.match(rest)
         if (
             other

@@ -49,6 +49,7 @@ _HESITATION = (
     r"(?<=[.!?…\n\s])(?<![:,;]\s)no(?=[,!]\s*[(*\"']*\w|\.\s+\w|\s+wait\b)",
     r"(?<=,\s)no(?=,\s*[(*\"']*\w)",
     r"hmm+",
+    r"(?:double[\s-]?)?check\*{0,2}:\*{0,2}(?=[^\n]{0,200}?\bthe\s+(?:correct|actual|true|real|right)\s\w+\s)",
     r"let\s+me\s+(?:double[\s-]?|re-?)?(?:check|verify|confirm|think)(?:\s+(?:that|this|it"
     r"|again))?",
 )

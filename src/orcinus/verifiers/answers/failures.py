@@ -68,6 +68,9 @@ _UNDETERMINED = re.compile(
     re.IGNORECASE,
 )
 
+_HINTS = ("i ", "i'", "sorry", "apolog", "no idea", "nough", "nsufficient", " be ")
+"""What a refusal in English holds, in lower case; asked first, because the patterns are slow."""
+
 LOOP_LINES = 6
 """Times. A line repeated this often, and as half of all lines, is a loop; a rarer one is a list."""
 LOOP_WORDS = 8
@@ -97,7 +100,11 @@ def refuses(text: str) -> bool:
 
 def has_refusal(text: str) -> bool:
     """Return True if a sentence near the start of a text declines to answer."""
-    return any(map(refuses, sentences(text[:_NEAR_THE_START])))
+    start = text[:_NEAR_THE_START]
+    lower = start.lower()
+    if start.isascii() and "the " in lower and not any(map(lower.__contains__, _HINTS)):
+        return False
+    return any(map(refuses, sentences(start)))
 
 
 def ends_undetermined(text: str) -> bool:

@@ -119,10 +119,11 @@ _CALCULATION = re.compile(
 _BRACKETED = re.compile(r"\([^()]*\)")
 _BESIDE = re.compile(
     r"\s*\([^()]*\)\W*\Z|\s*(?:but\s+|and\s+)?(?:if|had|were|suppose|without|otherwise)\b.*"
-    r"(?:\b(?:would|could|might)\b|'d\b)",
+    r"(?:\b(?:would|could|might)\b|'d\b)"
+    r"|\s*i\s+(?:wrote|said|had|put|gave)\b.*\b(?:above|before|earlier|first)\b",
     re.IGNORECASE,
 )
-"""A sentence in brackets, or one that supposes something: it stands beside the answer."""
+"""A sentence beside the answer: in brackets, a supposition, or what was said before."""
 _ARGUED = re.compile(r"=|\b(?:so|therefore|thus|hence|is|are)\b", re.IGNORECASE)
 """What a sentence holds that states an answer before another supposes something."""
 _REASON_IN_FRONT = re.compile(

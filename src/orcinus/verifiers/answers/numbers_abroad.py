@@ -84,14 +84,30 @@ _SCALES = (
 )
 """Powers of ten, and the words behind a number that mean them."""
 _SCALE = re.compile(
-    r"(?<=\d)\s?(?:" + "|".join(f"(?P<p{power}>{words})" for power, words in _SCALES) + ")",
-    re.IGNORECASE,
+    r"[0-9](?=\s?(?:[tmlcTMLC]|[^\x00-\x7f]))\s?(?i:"
+    + "|".join(f"(?P<p{power}>{words})" for power, words in _SCALES)
+    + ")"
 )
+"""Begins with one set of signs, to which the search can jump."""
+
+
+SCALES_ABROAD = (
+    "usend",
+    " mil ",
+    "mille",
+    "mila ",
+    "ionen",
+    "lones",
+    "ilion",
+    "liard",
+    *("lakh", "crore", "io.", "Mio", "rd."),
+)
+"""What such words in ASCII hold; asked first, because the pattern is expensive."""
 
 
 def in_powers(text: str) -> str:
     """Write scales of other languages as powers of ten: "3 Millionen" as "3×10^6"."""
-    return _SCALE.sub(lambda scale: f"×10^{(scale.lastgroup or '')[1:]}", text)
+    return _SCALE.sub(lambda scale: f"{scale[0][0]}×10^{(scale.lastgroup or '')[1:]}", text)
 
 
 def value_abroad(text: str) -> int | None:

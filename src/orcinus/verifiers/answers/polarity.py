@@ -177,6 +177,7 @@ _I_DO_NOT_THINK = re.compile(
     r"(?:i|we)\s(?:do\snot|don't|wouldn't|would\snot|cannot|can't|doubt)(?:\s(?:really|think|believe|say|agree|claim|assume|see))*\sthat\s"
 )
 """A denial of the clause behind it."""
+_THEREFORE = ("so ", "so,", "therefore", "thus", "hence", "consequently")
 _CONCLUDES_NOT = re.compile(
     r"(?:\A|[,;]\s)(?:so|therefore|thus|hence|consequently)\b,?\s(?!not\b)(?:\w+\s){1,4}?"
     r"(?:is|are|was|were|does|do|did|can|could|will|would|has|have|had)(?:\snot|n't)\s(?!(?:only|just|clear|known|sure|certain|possible)\b)"
@@ -208,7 +209,7 @@ def polarity(sentence: str) -> str | None:
         return "no"
     if repeated := _ELLIPSIS.fullmatch(lower, start):
         return "no" if repeated["not"] or repeated["cannot"] else "yes"
-    if _CONCLUDES_NOT.search(lower):
+    if any(map(lower.__contains__, _THEREFORE)) and _CONCLUDES_NOT.search(lower):
         return "no"
     last = None
     for part in reversed(lower[start:].split("; ")):

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from functools import lru_cache
 
-from orcinus.verifiers.answers.numbers_abroad import in_powers, value_abroad
+from orcinus.verifiers.answers.numbers_abroad import SCALES_ABROAD, in_powers, value_abroad
 from orcinus.verifiers.answers.text import without_latex_text
 
 _GROUPED = (
@@ -254,7 +254,8 @@ def prepared(text: str) -> str:
         text = _GROUPED_EUROS.sub("", text)
     if "_" in text:
         text = _UNDERLINE.sub(" ", text)
-    text = in_powers(text)
+    if not text.isascii() or any(map(text.__contains__, SCALES_ABROAD)):
+        text = in_powers(text)
     if "**" in text:
         text = text.replace("**", "^")
     return _NEGATIVE.sub("-", text) if "negative" in text or "minus" in text else text

@@ -107,8 +107,6 @@ _MARKER = re.compile(
       | a:
       | sorted(?:\s+(?:order|list|words))?\s*(?:is|are|:)
       | alphabetical\ order\s*(?:is|are|:)
-      | (?:correct|final|actual)\s+(?:result|value|number|total|amount|sum|figure|count)\s*
-        (?:is|was|=|:|comes\s+(?:out\s+)?to|would\s+be|should\s+be)(?![\w])
     )[ \t]*:?""",
     re.VERBOSE,
 )
@@ -124,9 +122,6 @@ _MARKER_WORDS = (
     _A,
     "sorted",
     "alphabetical order",
-    "correct ",
-    "final ",
-    "actual ",
 )
 _MOST_MARKERS = 3
 """Announcements. An announcement that says nothing, "the answer is clear", leaves it to earlier
@@ -188,7 +183,8 @@ _MARKS = " \t\n*_:.…'\"`$\\-"
 _UNCHECKED = re.compile(r"^[ \t]*(?:[-*+]\s*)?(?:\[ ?\]|☐|⬜|◯|○)\s.*$", re.MULTILINE)
 """A row of a list whose box is left empty."""
 _CHECKED = re.compile(r"^([ \t]*(?:[-*+]\s*)?)(?:\[[xX✓✔]\]|[☑☒✅◉●])\s+", re.MULTILINE)
-_JUDGING = ("grader", "grading", "rubric", "the reference")
+_JUDGING = ("rader", "rading", "ubric", "reference")
+"""What a sentence to a judge holds; asked first, because the pattern is expensive."""
 _TO_THE_JUDGE = re.compile(
     r"(?:^|(?<=[.!?]\s))(?![^.!?\n]*\b(?:answer|option)\s*(?:is\b|:))[^.!?\n]*"
     r"\b(?:the\s+grader|graders?(?=:)|grading|rubric|the\s+reference(?:\s+answer)?\s+(?:is|was|says))\b[^\n!?]*?"
@@ -200,7 +196,7 @@ _QUOTE_MARK = re.compile(r"^(?:>[ \t]?)+(?=[\w*\\$])", re.MULTILINE)
 """Before each line of a quotation in Markdown."""
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 _ITALICS = re.compile(r"\*(?<![\w*]\*)(?=[^\s*])([^*\n]+)(?<!\s)\*(?![\w*])")
-_EMPHASIS = re.compile(r"\*\*(?!(?<=\d\*\*)-?\d)|__+|`+")
+_EMPHASIS = re.compile(r"[*_`](?:(?<=\*)\*(?!(?<=\d\*\*)-?\d)|(?<=_)_+|(?<=`)`*)")
 """Marks of emphasis and of code; between two numbers, 10**8, they raise to a power."""
 
 
@@ -217,7 +213,7 @@ def cleaned(response: str) -> tuple[str, str]:
         text = _without_unchecked(text)
     if text.startswith(">") or "\n>" in text:
         text = _QUOTE_MARK.sub("", text)
-    if any(map(lower_case(text).__contains__, _JUDGING)):
+    if any(map(text.__contains__, _JUDGING)):
         text = _TO_THE_JUDGE.sub("", text)
     text = text.strip()
     run_on = _RUN_ON.search(text)
