@@ -1,11 +1,11 @@
 """What an error tells its reader to do."""
 
+import importlib.metadata
 import json
 from typing import Any
 
 import pytest
 
-from orcinus.core import errors
 from orcinus.core.errors import MissingExtraError
 
 CLONE = {"url": "file:///home/me/my%20work/orcinus", "dir_info": {"editable": True}}
@@ -27,5 +27,5 @@ def test_the_command_for_an_extra_names_the_clone(
         def read_text(self, name: str) -> str | None:
             return None if origin is None else json.dumps(origin)
 
-    monkeypatch.setattr(errors, "distribution", lambda name: Installed())
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Installed())
     assert str(MissingExtraError("a page", "view")) == f"a page needs more packages: {command}"

@@ -45,6 +45,13 @@ def test_a_model_in_a_folder_is_called_by_its_role(run: Path) -> None:
     }
 
 
+def test_a_probe_names_its_model_before_there_is_a_choice(run: Path) -> None:
+    shutil.rmtree(run / "assign-1")
+    assert model_names(run)[identity("a")] == "student before training"
+    (run / "recipe.yaml").write_text("assign: {whose: teacher}", encoding="utf-8")
+    assert model_names(run)[identity("a")] == "teacher (aaaaaaaa)"
+
+
 def test_the_hash_stands_only_where_two_have_the_same_role(run: Path) -> None:
     for number, letter in ((1, "c"), (2, "e")):
         table(run / f"evaluate-{number}", "attempts-after", identity(letter))

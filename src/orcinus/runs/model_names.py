@@ -6,8 +6,11 @@ folder:f65a90e4… ──► student before training        hf:Qwen/Qwen3-0.6B@m
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+
+import yaml
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.results import ARMS
@@ -80,14 +83,23 @@ def _attempts_by_role(run_dir: Path) -> Iterator[tuple[Path, str]]:
     for folder in _finished(run_dir, "evaluate"):
         for arm in ("before", "teacher", "after", "answer_only"):
             yield folder / layout.attempts(arm), ARMS[arm]
-    for folder in _finished(run_dir, "assign"):
-        student = summary_of(folder)["config"].get("whose", "student") == "student"
-        for probe in _finished(run_dir, "probe"):
-            yield probe / layout.ATTEMPTS, ARMS["before" if student else "teacher"]
+    role = ARMS["before" if _probed(run_dir) == "student" else "teacher"]
+    for folder in _finished(run_dir, "probe"):
+        yield folder / layout.ATTEMPTS, role
     for folder in _finished(run_dir, "teach"):
         yield folder / layout.ATTEMPTS, ARMS["teacher"]
     for folder in _finished(run_dir, "teach-assistant"):
         yield folder / layout.ATTEMPTS, "assistant"
+
+
+def _probed(run_dir: Path) -> str:
+    """Return which model the run probes, ``student`` or ``teacher``; assign comes after probe."""
+    for folder in _finished(run_dir, "assign"):
+        return str(summary_of(folder)["config"].get("whose", "student"))
+    with suppress(OSError, yaml.YAMLError, AttributeError):
+        recipe = yaml.safe_load((run_dir / layout.RECIPE).read_text(encoding="utf-8"))
+        return str(recipe.get("assign", {}).get("whose", "student"))
+    return "student"
 
 
 def _finished(run_dir: Path, step: str) -> list[Path]:

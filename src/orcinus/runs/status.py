@@ -120,7 +120,8 @@ def _sampled(result: Mapping[str, Any]) -> str:
     for counts in result["tasks"].values():
         totals.update(counts)
     parts = (f"{number:,} {name.replace('_', ' ')}" for name, number in totals.items())
-    return f"{len(result['tasks']):,} tasks: {', '.join(parts)}"
+    count = len(result["tasks"])
+    return f"{count:,} task{'s' * (count != 1)}: {', '.join(parts)}"
 
 
 def _probed(result: Mapping[str, Any]) -> str:
