@@ -270,7 +270,7 @@ class _Builder:
             "teach": _dump(recipe.teach),
             "curate": _dump(recipe.curate),
             "erase": _dump(recipe.erase),
-            "train": _dump(recipe.train),
+            "train": _dump(recipe.train.without_trackers()),
             "model": self._identity("student"),
             "teacher": self._identity("teacher"),
             **self._judge_identity(),
@@ -518,7 +518,7 @@ class _Builder:
         if content == "answer_only":
             config = config.without_numbers_of_steps()
         settings = {
-            **_dump(config),
+            **_dump(config.without_trackers()),
             "model": self._identity("student"),
             "arm": content,
             **self._code_of_objective(),

@@ -39,6 +39,7 @@ from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.folders import finish_time, locked, model_made_by, modules_folder
 from orcinus.runs.ledger import Ledger
 from orcinus.runs.progress import followed
+from orcinus.training.trackers import check_trackers
 from orcinus.training.train import require_packages
 
 EXAMPLE_SECTIONS = {
@@ -243,13 +244,14 @@ async def _check_student(
     A student that is made from scratch, or trained already, needs no check.
 
     Raises:
-        ConfigError: It cannot be trained, or there is no such device.
+        ConfigError: It cannot be trained, a tracker is missing, or there is no such device.
         MissingExtraError: Training needs the extra ``train``.
     """
     trains = any(verb_of(step.name) == "train" and not step.is_done(run_dir) for step in steps)
     if not trains:
         return []
     require_packages()
+    check_trackers(recipe.train.trainer)
     from orcinus.models.local.huggingface import usable_device
 
     usable_device(device)

@@ -102,4 +102,4 @@ def trial_training(config: TrainConfig) -> TrainConfig:
     too_early = needs.teacher or needs.anchors or set(needs.lesson_numbers) - set(MEASURED)
     objective = ObjectiveConfig() if too_early else config.objective
     trial = config.model_copy(update={"stages": (stage,), "objective": objective})
-    return trial.without_numbers_of_steps()
+    return trial.without_numbers_of_steps().without_trackers()

@@ -15,6 +15,7 @@ from orcinus.core.types import Lesson
 from orcinus.models.local.config import LocalConfig
 from orcinus.training.objectives import find_objective
 from orcinus.training.objectives.interface import Needs, Objective
+from orcinus.training.trackers import without_trackers
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -273,7 +274,8 @@ class TrainConfig(Config):
     """Precision of the arithmetic. ``auto`` is bfloat16 on a GPU that supports it, float32
     elsewhere. Weights that learn are held, and saved, in float32."""
     trainer: Mapping[str, Any] = Field(default_factory=dict)
-    """More fields of Hugging Face's TrainingArguments, by name."""
+    """More fields of Hugging Face's TrainingArguments, by name. ``report_to: tensorboard`` (or
+    ``mlflow``, ``wandb``, ``trackio``) shows the loss there, and changes nothing of the result."""
 
     def at(self, base: Path) -> Self:
         """Return the section with the paths of on-policy teachers resolved from ``base``."""
@@ -362,6 +364,10 @@ class TrainConfig(Config):
     def needs_validity(self) -> bool:
         """True when the objective uses the weights of steps that the step ``weigh`` measures."""
         return "validity" in self.needs.token_numbers
+
+    def without_trackers(self) -> Self:
+        """Return the section without what decides only where its numbers are shown."""
+        return self.model_copy(update={"trainer": without_trackers(self.trainer)})
 
     def without_numbers_of_steps(self) -> Self:
         """Return the section for lessons without the numbers that earlier steps give to tokens.

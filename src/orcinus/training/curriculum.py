@@ -48,6 +48,7 @@ from orcinus.training.stages import lessons_of_stage, repeats
 from orcinus.training.stopping import Stopped, until_stopped
 from orcinus.training.token_numbers import PARTS
 from orcinus.training.tokens import TokenizedLessons, tokenize_lessons
+from orcinus.training.trackers import check_trackers
 from orcinus.training.trainer import (
     LessonTrainer,
     StageResult,
@@ -361,6 +362,7 @@ def _device(device: str) -> str:
 
 
 def _check_arguments(config: TrainConfig) -> None:
+    check_trackers(config.trainer)
     known = set(inspect.signature(TrainingArguments).parameters)
     for name in config.trainer:
         if name not in known:

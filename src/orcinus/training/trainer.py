@@ -10,7 +10,7 @@ own.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -42,6 +42,7 @@ from orcinus.training.schedule import describe_steps
 from orcinus.training.self_check import choose_path
 from orcinus.training.stopping import StopAndSave, Stopped, wait_for_all_processes
 from orcinus.training.tokens import TokenizedLessons
+from orcinus.training.trackers import FOLDER, open_trackers, tracked, without_trackers
 
 IDLE_STEPS = 3
 """Optimizer steps at the start of a stage that may teach nothing at all before it is stopped."""
@@ -74,8 +75,13 @@ class StageSettings:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of TrainingArguments."""
 
-    def training_arguments(self, work: Path) -> TrainingArguments:
-        """Return the Trainer's own settings, which may write to the folder ``work``."""
+    def training_arguments(self, work: Path, trackers: list[str]) -> TrainingArguments:
+        """Return the Trainer's own settings.
+
+        Args:
+            work: Folder for its files.
+            trackers: Those that it opens by itself.
+        """
         rows_at_once = self.micro_batch * processes.count()
         return TrainingArguments(
             **{
@@ -87,13 +93,13 @@ class StageSettings:
                 "save_strategy": "steps",
                 "save_steps": 200,
                 "save_total_limit": 2,
-                "report_to": "none",
                 "disable_tqdm": True,
                 "remove_unused_columns": False,
                 "dataloader_num_workers": 0,
                 "seed": self.seed,
                 "logging_nan_inf_filter": False,  # a loss that is no number has to be seen
                 **self.arguments,
+                "report_to": trackers or "none",
             }
         )
 
@@ -266,15 +272,20 @@ def train_stage(
         rows=stage.rows,
     )
     work = work_folder(out) / "trainer"
+    phase = _phase_name(stage.name, out)
+    named = {"run_name": f"{out.parent.parent.name}: {phase}", **stage.arguments}
+    stage = replace(stage, arguments=named)
+    on_first = named if processes.is_first() else without_trackers(named)
+    trackers, callbacks = open_trackers(on_first, out.parent / FOLDER / stage.name)
     log = _LossLog(out.parent / layout.LOSS, stage.name, progress)
     stopping = StopAndSave(stop or Event())
     trainer = trainer_type(
         model=model,
         objective=stage.objective,
-        args=stage.training_arguments(work),
+        args=stage.training_arguments(work, trackers),
         train_dataset=rows,
         data_collator=collate,
-        callbacks=[log, stopping, SealCheckpoints()],
+        callbacks=[log, stopping, SealCheckpoints(), *callbacks],
     )
     log.take_facts, log.may_idle = trainer.take_facts, trainer.may_idle
     trainer.add_callback(_ObjectivePreparation(trainer.prepare_optimizer_step))
@@ -282,14 +293,14 @@ def train_stage(
     choose_path(base, longest=stage.context)  # now that the Trainer has moved the model
     checkpoint, steps = last_checkpoint(work), math.ceil(len(rows) / stage.rows_per_step)
     done = 0 if checkpoint is None else step_of(checkpoint)
-    phase = _phase_name(stage.name, out)
     if done:
         progress.note(f"{phase}: resumes at step {done:,} of {steps:,}")
     elif processes.is_first():
         progress.note(describe_steps(stage.name, steps))
     progress.start(phase, steps - done)
     try:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        with tracked(on_first):
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         base.set_attn_implementation(own_attention(base))
     if log.broken_at is not None:
