@@ -24,6 +24,7 @@ from orcinus.core.types import Attempt, Completion, Request
 from orcinus.models.bounds import Tries, tries_of_call
 from orcinus.models.first_calls import first_calls, report_refusals
 from orcinus.runs.budget import Budget
+from orcinus.runs.counters import open_counters
 from orcinus.runs.ledger import Ledger
 from orcinus.runs.ledger_records import record_json
 
@@ -78,6 +79,7 @@ class Asker:
         self._waiting_for_reply = f"a reply of {self._model}"
         self._settings = "" if self._remote is None else self._remote.settings
         self._first = first_calls(completer, run, step)
+        self._counters = open_counters(run, step, self._model)
         self._reporter: asyncio.Task[None] | None = None
         self._unknown_finishes: Counter[str] = Counter()
         self._budget = budget
@@ -105,6 +107,8 @@ class Asker:
         for request, record, identity, attempt in zip(batch, records, ids, known, strict=True):
             if attempt is not None and self._is_final(attempt):
                 self._first.ended(attempt)
+                if self._counters is not None:
+                    self._counters.count_recalled()
                 yield request, attempt
             else:
                 yield request, self._ask(request, record, identity)
@@ -175,6 +179,8 @@ class Asker:
             if waited or not self._ledger.is_alone:
                 [known] = self._ledger.recall([request], [identity], self._model)
                 if known is not None and self._is_final(known):
+                    if self._counters is not None:
+                        self._counters.count_recalled()
                     return Found(known, recalled=True)
             async with self._first:
                 attempt, fatal, tries, committed = await self._attempt(call)
@@ -183,6 +189,8 @@ class Asker:
                 finally:
                     if self._budget is not None:
                         self._budget.settle(tries.worst, tries.reserved, attempt)
+            if self._counters is not None:
+                self._counters.count_call(attempt, tries.retries)
         finally:
             # The reply is on disk by now, so no other process pays for it again.
             self._ledger.unclaim(identity)

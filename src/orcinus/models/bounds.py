@@ -48,6 +48,8 @@ class Tries:
         self._worst: WorstCase | None = None
         self.reserved = 1
         self.lost = 0
+        self.retries = 0
+        """Tries that failed and were followed by another one."""
         self.sent = True
         """False while no try is under way that a server may charge for."""
 

@@ -191,6 +191,8 @@ class Endpoint:
                 mark_sent(calls, False)
                 pause_s = self.config.patience.pause_s(error, tried)
                 self._refusals.add(error, pause_s)
+                for call in calls:
+                    call.retries += 1
                 await asyncio.sleep(pause_s)
             else:
                 latency_s = time.perf_counter() - started
