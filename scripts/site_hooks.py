@@ -54,3 +54,11 @@ def linked_outside(markdown: str, folder: str, repository: str) -> str:
         return f"]({repository}/{path}{match[2] or ''})"
 
     return LINK.sub(replaced, markdown)
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """Return the page without the theme's question to the code host; MkDocs calls this last.
+
+    The theme would ask the host for the repository's stars. A page fetches nothing.
+    """
+    return output.replace('data-md-component="source"', "")

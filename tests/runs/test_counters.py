@@ -14,7 +14,8 @@ from tests.models.test_attempts import case
 
 from orcinus.models.asker import Asker
 from orcinus.models.attempts import attempt_all
-from orcinus.models.remote.endpoint import Endpoint, EndpointConfig, Price
+from orcinus.models.remote.endpoint import Endpoint
+from orcinus.models.remote.endpoint_config import EndpointConfig, Price
 from orcinus.models.remote.wire import Patience
 from orcinus.runs import counters
 from orcinus.runs.ledger import Ledger

@@ -74,10 +74,11 @@ def open_trackers(trainer: Mapping[str, Any], folder: Path) -> tuple[list[str], 
     if "tensorboard" not in names:
         return names, []
     from torch.utils.tensorboard import SummaryWriter
-    from transformers.integrations import TensorBoardCallback
+    from transformers.integrations import integration_utils
 
     names.remove("tensorboard")
-    return names, [TensorBoardCallback(SummaryWriter(str(folder)))]
+    show: Any = integration_utils.TensorBoardCallback
+    return names, [show(SummaryWriter(str(folder)))]
 
 
 @contextmanager
