@@ -27,7 +27,7 @@ For all types:
 * The last explicit statement counts. A correction replaces what it corrects.
 * Reasoning between `<think>` tags, or in another channel, is never read.
 * Two different answers are wrong. A refusal and a text cut off before its answer have no verdict.
-* No verdict depends on what is installed, but for `program`, which needs the extra `sandbox`.
+* No verdict depends on what is installed, except for `program`, which needs the extra `sandbox`.
   `plan` and `run` say so before anything is paid.
 * Nothing in a response is executed outside the sandbox.
 * Each verdict says how its answer was found: announced, the only candidate, or guessed among several.

@@ -51,7 +51,9 @@ def evaluate(
     ] = None,
     layouts: Annotated[
         str | None,
-        typer.Option(help="Prompt layouts by commas, or 'all'. Default: each one's first."),
+        typer.Option(
+            help="Prompt layouts, separated by commas, or 'all'. Default: each benchmark's first."
+        ),
     ] = None,
     system: Annotated[
         list[str] | None,
@@ -79,13 +81,14 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="RULES",
-            help="One answer from --samples: majority, best_of_n, weighted, rebase; by commas.",
+            help="One answer from --samples: majority, best_of_n, weighted or rebase, or several "
+            "of them separated by commas.",
         ),
     ] = None,
     reward: Annotated[
         str | None,
         typer.Option(
-            help="The score of an answer: logprob (the default), judge, or module:function."
+            help="What scores an answer: logprob (the default), judge, or module:function."
         ),
     ] = None,
     separator: Annotated[
@@ -95,7 +98,10 @@ def evaluate(
         ),
     ] = None,
     send_seed: Annotated[
-        bool, typer.Option("--send-seed/--no-seed", help="Some endpoints refuse a seed.")
+        bool,
+        typer.Option(
+            "--send-seed/--no-seed", help="Send a seed with each call; some endpoints refuse one."
+        ),
     ] = True,
     budget_usd: Annotated[float | None, typer.Option(min=0, help="Hard cap in dollars.")] = None,
     budget_tokens: Annotated[int | None, typer.Option(min=0, help="Hard cap in tokens.")] = None,

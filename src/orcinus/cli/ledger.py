@@ -98,7 +98,10 @@ def verify(path: LedgerArgument = DEFAULT_LEDGER) -> None:
 def forget(
     path: LedgerArgument = DEFAULT_LEDGER,
     errors: Annotated[
-        bool, typer.Option("--errors", help="Have requests that ended in an error asked again.")
+        bool,
+        typer.Option(
+            "--errors", help="Required: have the next run retry requests that ended in an error."
+        ),
     ] = False,
     run: Annotated[str | None, typer.Option(help="Only this run.")] = None,
 ) -> None:

@@ -99,7 +99,7 @@ def mcp(
     budget_usd: Annotated[
         float,
         typer.Option(
-            min=0, help="The most that the budgets of all runs add up to. 0: no paid model."
+            min=0, help="Upper limit on the sum of the budgets of all runs. 0 allows no paid model."
         ),
     ] = 0.0,
     runs: flags.Runs = flags.DEFAULT_RUNS,

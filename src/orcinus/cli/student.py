@@ -21,7 +21,8 @@ QUIT = {"", "quit", "exit"}
 def chat(
     run: flags.RunArgument,
     question: Annotated[
-        str | None, typer.Argument(help="One question; leave it out to be asked for them.")
+        str | None,
+        typer.Argument(help="One question. Without it, chat reads questions from the terminal."),
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy decoding.")] = 0.0,
@@ -57,7 +58,7 @@ def chat(
 def compress(
     run: flags.RunArgument,
     ratio: Annotated[
-        float, typer.Option(help="Share of the numbers of the linear layers to save.")
+        float, typer.Option(help="Share of the linear layers' numbers to save.")
     ] = 0.2,
     method: Annotated[
         Literal["svd", "weighted", "dictionary"],

@@ -39,7 +39,8 @@ def verify(
     explain: Annotated[
         bool,
         typer.Option(
-            "--explain", help="Add the piece that was read, and the reference as it was read."
+            "--explain",
+            help="Add the words that were read as the answer, and the reference as it was read.",
         ),
     ] = False,
 ) -> None:
@@ -117,7 +118,8 @@ def perturb(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Ask it each item without its context; leave out copies that it knows anyway.",
+            help="Ask this model each item without its context, and leave out copies that it gets "
+            "right.",
         ),
     ] = None,
     runs: flags.Runs = flags.DEFAULT_RUNS,

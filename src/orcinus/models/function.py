@@ -94,7 +94,7 @@ class FunctionModel:
 
     @property
     def traits(self) -> Traits:
-        """As given."""
+        """The traits that were given."""
         return self._traits
 
     async def complete(self, request: Request) -> Completion:

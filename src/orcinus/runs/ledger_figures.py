@@ -1,4 +1,4 @@
-"""What the calls of a ledger add up to: spending, errors, latencies, tokens, and a table of all.
+"""Add up the calls of a ledger: spending, errors, latencies, tokens, and a table of all.
 
     spend(stream, "sums", version=2)  ──►  [SpendRow(run="sums", step="teach", calls=640, …), …]
 

@@ -1,4 +1,4 @@
-"""How an attempt is stored in the ledger: its identity, its row, and the attempt of a row.
+"""Store an attempt in the ledger: its identity, its row, and the attempt of a row.
 
 Request ──record_json──► b'{"example": …, "messages": …}' ──hashed──► "0x3f2a…", the attempt's id
 Attempt ──attempt_row──► values of ATTEMPT_COLUMNS       RECALLED_COLUMNS ──attempt_of──► Attempt

@@ -352,7 +352,7 @@ class TrainConfig(Config):
 
     @property
     def needs(self) -> Needs:
-        """What the recipe's objective needs."""
+        """The needs of the recipe's objective."""
         return self.objective.find().needs
 
     @property

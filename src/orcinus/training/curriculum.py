@@ -131,7 +131,7 @@ def _explain_failure(out: Path, micro_batch: int | None) -> Iterator[None]:
         if (why := why_unwritable(error)) is None:
             raise
         raise StoreError(
-            f"{getattr(error, 'filename', None) or out}: cannot be written: {why}; mend that and "
+            f"{getattr(error, 'filename', None) or out}: cannot be written: {why}; fix that and "
             "run again: it resumes from the last checkpoint"
         ) from error
 

@@ -137,7 +137,7 @@ class Benchmark(Config):
 
     @property
     def needs(self) -> Literal["judge", "library", ""]:
-        """What a run needs besides the model: a judge, an extra library, or nothing."""
+        """The need of a run beyond the model: a judge, an extra library, or nothing."""
         if self.rated or self.verifier in ("judge", "grounded"):
             return "judge"
         return "library" if self.verifier == "ifeval" else ""
