@@ -45,6 +45,7 @@ from orcinus.evaluation.diagnosis.tables import (
     score_slices,
     summarize_changes,
 )
+from orcinus.evaluation.diagnosis.variety import describe_variety
 from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.open import open_completer
 from orcinus.models.roles import Models, Roles, student_config
@@ -138,13 +139,18 @@ async def _diagnose(
     facts = _run_facts(run, lessons, held_out.get("after", []), levels)
     failures = [explain(item, facts) for item in lessons if is_failure(item.example, item.last)]
     by_arm = {arm: list(zip(asked, judged, strict=True)) for arm, judged in attempts.items()}
+    variety = await asyncio.to_thread(describe_variety, run.erased / layout.LESSONS)
     compared = {"before": by_arm.get("before", []), "after": by_arm[list(students)[-1]]}
     return Diagnosis(
         run=run.folder.name,
         lessons=total,
         asked=len(drawn),
         failed=len(failures),
-        notes=(*notes, *summarize_changes(compared, held_out)),
+        notes=(
+            *notes,
+            *summarize_changes(compared, held_out),
+            *([] if variety is None else [variety]),
+        ),
         errors=(*count_outcomes("lessons", by_arm), *count_outcomes("held out", held_out)),
         slices=(
             *score_slices("lessons", compared, _taught_strategies(lessons)),
