@@ -42,6 +42,11 @@ def trace(
     )
 
 
+def direct(judged: Judged) -> Judged:
+    """Return a trace as if it had been asked for under the strategy ``direct``."""
+    return replace(judged, attempt=replace(judged.attempt, strategy="direct"))
+
+
 def lesson(
     number: int, text: str = "1. 17 + 25 = 42. The answer is 42.", task: str = "sums"
 ) -> Lesson:
@@ -77,6 +82,8 @@ def lesson(
         ("think", trace("I do not know.", answer=None), (None, "I do not know.")),
         ("think", trace("So 42.", reasoning="Add."), ("Add.", "So 42.")),
         ("text_only", trace("So 42.", reasoning="Add."), (None, "So 42.")),
+        ("adaptive", trace("Add. The answer is 42."), ("Add.", "The answer is 42.")),
+        ("adaptive", direct(trace("So 42.", reasoning="Add.")), ("", "So 42.")),
     ],
 )
 def test_the_layout_decides_where_the_explanation_goes(

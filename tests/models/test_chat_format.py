@@ -13,6 +13,7 @@ from orcinus.core.errors import ConfigError
 from orcinus.core.types import Message, Messages
 from orcinus.models.local import template_limits
 from orcinus.models.local.chat_format import Chat
+from orcinus.models.remote.thinking import split_thinking
 
 
 class Family(NamedTuple):
@@ -185,6 +186,23 @@ def test_reasoning_precedes_the_answer_if_the_template_has_no_place_for_it(
         "<think>\n1 + 1 = 2 <|im_end|>\n</think>\n\nThe answer is 2.<|im_end|>"
     )
     assert tokens[prompt:].count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 1
+
+
+@pytest.mark.parametrize("name", ["qwen 3", "chatml"])
+@pytest.mark.parametrize("reasoning", ["", "3 and 4 make 7."])
+def test_both_modes_of_thinking_end_in_the_stop_token_and_are_read_back(
+    name: str, reasoning: str, tiny_student: Path
+) -> None:
+    tokenizer: Any = AutoTokenizer.from_pretrained(tiny_student)
+    tokenizer.chat_template = FAMILIES[name].template
+    chat = Chat(tokenizer, fallback="plain")
+    tokens, prompt = chat.lesson(CONVERSATION, ANSWER, reasoning)
+    assert tokens[-1] in chat.end_tokens
+    written = tokenizer.decode(tokens[prompt:-1])
+    assert written == f"<think>\n{reasoning}\n</think>\n\n{ANSWER}"
+    assert split_thinking(written) == (reasoning, ANSWER)
+    # One prompt for both: the student chooses the mode by what it writes first.
+    assert tokens[:prompt] == chat.prompt(CONVERSATION)
 
 
 def test_special_tokens_of_every_family_are_text_in_a_question(family: Family, chat: Chat) -> None:

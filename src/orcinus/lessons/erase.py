@@ -32,7 +32,9 @@ VERSION = 1
 ERASED = Strategy(name="erased", system="")
 """Stands for the strategy of the student's own answers, which it gave under the erased message."""
 Mode = Literal["generic", "empty", "paraphrase", "kept"]
-Layout = Literal["as_written", "think", "text_only"]
+Layout = Literal["as_written", "think", "text_only", "adaptive"]
+DIRECT = "direct"
+"""The strategy whose lessons have an empty think block under ``layout: adaptive``."""
 
 
 class EraseConfig(Config):
@@ -48,7 +50,8 @@ class EraseConfig(Config):
     layout: Layout = "as_written"
     """as_written: the trace as it is, with its separate reasoning if it has one; think: the
     explanation as reasoning (the ``<think>`` part of the student's chat template), then only the
-    answer; text_only: without separate reasoning."""
+    answer; text_only: without separate reasoning; adaptive: like think, but with an empty think
+    block in lessons of the strategy ``direct``, so that the student learns when not to think."""
     few_shot: FewShotConfig | None = None
     """Add lessons that show solved questions before the question, like Orca 2's 55,000 few-shot
     rows; None adds none."""
@@ -104,6 +107,8 @@ def split_reasoning(judged: Judged, layout: Layout) -> tuple[str | None, str]:
     text, reasoning = judged.attempt.text, judged.attempt.reasoning
     if layout == "text_only":
         return None, text
+    if layout == "adaptive" and judged.attempt.strategy == DIRECT:
+        return "", text
     if layout == "as_written" or reasoning is not None or judged.verdict.answer is None:
         return reasoning, text
     explanation, cue, answer = text.rpartition("The answer is")
