@@ -30,6 +30,12 @@ from orcinus.runs.context import Runtime, Silent, StepContext
 from orcinus.runs.folders import finished_steps
 from orcinus.runs.ledger import Ledger
 from orcinus.strategies.library import built_in
+from orcinus.strategies.skill_front import (
+    candidates_paid_by,
+    front_of,
+    pair_to_merge,
+    parent_of,
+)
 from orcinus.strategies.skills import SkillsConfig, instruction_in, read_skills, skills
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 
@@ -192,6 +198,36 @@ def test_a_second_run_asks_no_model(tmp_path: Path) -> None:
 )
 def test_an_instruction_is_read_from_its_tags(text: str, instruction: str | None) -> None:
     assert instruction_in(text) == instruction
+
+
+def test_the_front_holds_what_is_best_somewhere() -> None:
+    a, b, worse, same = (True, True, False), (False, True, True), (False, True, False), (True,) * 2
+    assert front_of([worse, a, b]) == [1, 2]
+    assert front_of([same, same]) == [0]
+    assert pair_to_merge([worse, a, b]) == (1, 2)
+    assert pair_to_merge([a, worse]) is None
+    assert {parent_of([worse, a, b], "group", str(n)) for n in range(20)} == {1, 2}
+    assert candidates_paid_by(test=60, rounds=2, tried=30) == 3
+    assert candidates_paid_by(test=60, rounds=1, tried=30) == 0
+
+
+def test_growing_tells_reasons_makes_no_more_calls_and_passes_the_same_gate(
+    tmp_path: Path,
+) -> None:
+    used: dict[str, int] = {}
+    accepted = {}
+    teacher = Teacher()
+    for growth in ("revise", "front"):
+        teacher, calls = Teacher(), list[str]()
+        folder = tmp_path / growth
+        folder.mkdir()
+        summary = run(folder, teacher, SkillsConfig(growth=growth), calls)
+        used[growth] = len(calls) + len(teacher.prompts)
+        accepted[growth] = [skill.name for skill in read_skills(folder / "out")]
+        assert summary["accepted"] == 1
+    assert accepted["front"] == accepted["revise"] == ["skill for helped"]
+    assert used["front"] <= used["revise"]
+    assert "Why it counts as wrong: " in teacher.prompts[0]
 
 
 async def _right_when_instructed(example: Example, attempt: Attempt) -> Verdict:

@@ -37,7 +37,7 @@ from orcinus.strategies import assign, probe, skills, trial
 from orcinus.strategies.library import skill_texts
 from orcinus.strategies.skills import SkillsConfig
 from orcinus.tasks import author, sample
-from orcinus.tasks.authored import drafts
+from orcinus.tasks.authored import concepts, drafts
 from orcinus.tasks.authored.config import AuthoredConfig
 from orcinus.tasks.open import content_of, open_task
 from orcinus.training import create as student
@@ -173,11 +173,13 @@ class _Builder:
         """Return the step in which models write and check the authored tasks."""
         tasks, base = self._recipe.authored_tasks, self._base
         names = sorted({name for task in tasks for name in task.authored.models})
-        settings = {
+        settings: dict[str, Any] = {
             "tasks": [{**_dump(task), "content": content_of(task, base)} for task in tasks],
             "models": {name: identity_of(self._recipe.model_of(name), base) for name in names},
             "texts": [drafts.VERSION, dict(drafts.texts())],
         }
+        if any(task.authored.levels for task in tasks):
+            settings["concepts"] = concepts.VERSION
         return self._step(
             "author",
             author.VERSION,

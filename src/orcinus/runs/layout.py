@@ -100,6 +100,11 @@ def skills_written(number: int) -> str:
     return f"written-{number}.parquet"
 
 
+def skills_tried(number: int) -> str:
+    """Return the name of the student's attempts with the candidates of one generation."""
+    return f"tried-{number}.parquet"
+
+
 def skills_tested(number: int) -> str:
     """Return the name of the student's attempts with the drafts of one round."""
     return f"tested-{number}.parquet"

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from pydantic import Field
@@ -32,6 +32,14 @@ from orcinus.runs.context import Asking, StepContext
 from orcinus.strategies.library import answer_cue, by_name, skill_texts
 from orcinus.strategies.prompts import conversation, longest, requests_for
 from orcinus.strategies.pseudo_labels import Key, key_of
+from orcinus.strategies.skill_front import (
+    MOST_TRIED,
+    Candidate,
+    best_of,
+    candidates_paid_by,
+    pair_to_merge,
+    parent_of,
+)
 from orcinus.verifiers.measure import measure
 
 VERSION = 1
@@ -66,6 +74,12 @@ class SkillsConfig(Config):
     """Highest p-value of a one-sided sign test that a draft may have. Where 12 of 60 answers
     differ, 19 % of the drafts that change nothing pass the other two rules alone, and 7 % pass all
     three."""
+    growth: Literal["revise", "front"] = Field(
+        default="revise", exclude_if=lambda value: value == "revise"
+    )
+    """revise: a refused draft is revised and tested again. front: instructions grow on probed
+    examples, the teacher is told the verifier's reasons, two that complement each other are merged,
+    and the best is tested once; at most as many calls."""
     sampling: SamplingConfig = SamplingConfig(max_tokens=600)
     """How the teacher writes."""
 
@@ -149,7 +163,10 @@ async def skills(
     """
     assigned = Assigned.read(context.inputs["assign"])
     groups = _open_groups(config, strategies, assigned, context)
-    for number in range(1, config.rounds + 1):
+    if config.growth == "front":
+        trials = await _grow(config, groups, sampling, context)
+        await _test_drafts(config, trials, sampling, context)
+    for number in range(1, config.rounds + 1) if config.growth == "revise" else ():
         left = [g for g in groups if not g.is_done and len(g.fresh) >= FEWEST_FRESH]
         trials = await _write_drafts(config, left, number, context)
         await _test_drafts(config, trials, sampling, context)
@@ -263,23 +280,9 @@ async def _write_drafts(
     config: SkillsConfig, groups: Sequence[_Group], number: int, context: StepContext
 ) -> list[_Trial]:
     """Ask the teacher for an instruction for each group; skip a group for which it gives none."""
-    texts = skill_texts()
-    requests = []
-    for group in groups:
-        example = Example(
-            id=f"{group.assignment.group}/{number}",
-            task="skills",
-            prompt=_prompt(config, group),
-            answer_type="free",
-        )
-        requests.append(
-            Request(
-                example=example,
-                strategy="write a skill",
-                messages=conversation(f"{texts['system']} {texts['form']}", example),
-                sampling=config.sampling.sampling(0, context.seed),
-            )
-        )
+    requests = [
+        _asks_for_skill(config, group, number, _prompt(config, group), context) for group in groups
+    ]
     replies = await measure(
         requests,
         context.completer("teacher"),
@@ -340,6 +343,127 @@ def _case(title: str, example: Example, judged: Judged) -> str:
         f"Question: {example.prompt[:SHOWN]}\n"
         f"The model's answer: {judged.attempt.text[:SHOWN]}\n"
         f"Right answer: {reference[:SHOWN]}"
+    )
+
+
+async def _grow(
+    config: SkillsConfig,
+    groups: Sequence[_Group],
+    sampling: SamplingConfig,
+    context: StepContext,
+) -> list[_Trial]:
+    """Grow instructions for each group on its probed examples; return the best ones for a test.
+
+    Candidates of all groups are written and tried together, a generation at a time.
+    """
+    grown = [_Growth(config, group) for group in groups if len(group.fresh) >= FEWEST_FRESH]
+    for number in range(1, max((growth.affordable for growth in grown), default=0) + 1):
+        growing = [growth for growth in grown if number <= growth.affordable]
+        written = await measure(
+            [_asks_for_skill(config, g.group, number, g.prompt(number), context) for g in growing],
+            context.completer("teacher"),
+            context.out / layout.skills_written(number),
+            context,
+            step="skills",
+            what=f"write skills, generation {number}",
+            total=len(growing),
+        )
+        instructions = [instruction_in(reply.attempt.text) for reply in written]
+        tried = [
+            (growth, instruction)
+            for growth, instruction in zip(growing, instructions, strict=True)
+            if instruction is not None
+        ]
+        asked = [
+            request
+            for growth, instruction in tried
+            for example, _ in growth.first.answers
+            for request in requests_for(
+                example,
+                Strategy(name=_DRAFT, system=f"{instruction} {answer_cue()}"),
+                sampling.model_copy(update={"samples": 1}),
+                seed=context.seed,
+            )
+        ]
+        answers = iter(
+            await measure(
+                asked,
+                context.completer("student"),
+                context.out / layout.skills_tried(number),
+                context,
+                step="skills",
+                what=f"try skills, generation {number}",
+                total=len(asked),
+            )
+        )
+        for growth, instruction in tried:
+            growth.add(instruction, answers)
+    trials = []
+    for growth in grown:
+        best, group = best_of(growth.candidates), growth.group
+        if best is not growth.first:
+            examples, group.fresh = group.fresh[: config.test], group.fresh[config.test :]
+            trials.append(_Trial(round=1, group=group, instruction=best.system, examples=examples))
+    return trials
+
+
+class _Growth:
+    """The candidates of one group; the first is its old strategy."""
+
+    def __init__(self, config: SkillsConfig, group: _Group) -> None:
+        self._config, self.group = config, group
+        once = {(e.task, e.id): (e, judged) for e, judged in reversed(group.cases)}
+        tried = tuple(once.values())[: min(MOST_TRIED, config.test)]
+        self.first = Candidate(system=group.old.system, answers=tried)
+        self.candidates = [self.first]
+        self.affordable = candidates_paid_by(
+            test=config.test, rounds=config.rounds, tried=len(tried)
+        )
+
+    def add(self, instruction: str, answers: Iterator[Judged]) -> None:
+        """Take the candidate's answers from the front of ``answers``."""
+        mine = tuple((example, next(answers)) for example, _ in self.first.answers)
+        self.candidates.append(Candidate(system=instruction, answers=mine))
+
+    def prompt(self, number: int) -> str:
+        """Write the teacher's prompt for candidate ``number``: every third one is a merge."""
+        texts, right = skill_texts(), [candidate.right for candidate in self.candidates]
+        pair = pair_to_merge(right) if number % 3 == 0 else None
+        if pair is not None:
+            parts = [texts["merge"]]
+            for mine, other in (pair, pair[::-1]):
+                parts.append(f"Instruction: {self.candidates[mine].system}")
+                parts += self._cases(mine, "Right only with this one", unlike=right[other])
+            return "\n\n".join(parts)
+        mine = parent_of(right, self.group.assignment.group, str(number))
+        parts = [texts["change"], f"Instruction: {self.candidates[mine].system}"]
+        return "\n\n".join([*parts, *self._cases(mine, "Right"), *self._cases(mine, "Wrong")])
+
+    def _cases(self, number: int, title: str, unlike: Sequence[bool] = ()) -> Iterator[str]:
+        """Yield cases of a candidate; wrong ones with the verifier's reason."""
+        wrong, shown = title == "Wrong", 0
+        for place, (example, judged) in enumerate(self.candidates[number].answers):
+            is_right = judged.verdict.value == 1.0
+            if is_right is wrong or (unlike and unlike[place]) or shown == self._config.shown:
+                continue
+            shown += 1
+            why = f"\nWhy it counts as wrong: {judged.verdict.reason[:SHOWN]}" if wrong else ""
+            yield _case(title, example, judged) + why
+
+
+def _asks_for_skill(
+    config: SkillsConfig, group: _Group, number: int, prompt: str, context: StepContext
+) -> Request:
+    """Return the request for an instruction."""
+    texts = skill_texts()
+    example = Example(
+        id=f"{group.assignment.group}/{number}", task="skills", prompt=prompt, answer_type="free"
+    )
+    return Request(
+        example=example,
+        strategy="write a skill",
+        messages=conversation(f"{texts['system']} {texts['form']}", example),
+        sampling=config.sampling.sampling(0, context.seed),
     )
 
 

@@ -17,8 +17,9 @@ from orcinus.core.types import Attempt, Example, Judged, Request, Verdict
 from orcinus.models.attempts import attempt_all
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, StepContext
-from orcinus.tasks.authored import drafts
+from orcinus.tasks.authored import concepts, drafts
 from orcinus.tasks.authored.config import AuthoredConfig, AuthoringConfig, cells_of
+from orcinus.tasks.authored.units import Unit
 from orcinus.tasks.duplicates.ngrams import normal
 from orcinus.tasks.duplicates.seen import SeenHashes, hash_of
 from orcinus.verifiers.judge_prompts import read
@@ -73,7 +74,12 @@ def requests(tasks: Sequence[AuthoredConfig], base: Path, context: StepContext) 
     found = []
     for task in tasks:
         asked, seed = task.authored, context.seed
-        found.append(Asking(role=asked.by, requests=_written(task, base, seed), exact=True))
+        units = asked.units(base)
+        if asked.levels:
+            extracted = (_extraction(task, unit, seed) for unit in units)
+            found.append(Asking(role=asked.by, requests=extracted, exact=True))
+        written = _written(task, units, seed)
+        found.append(Asking(role=asked.by, requests=written, exact=not asked.levels))
         bound = drafts.longest_draft(task)
         control = drafts.control_request(bound, asked.sampling, seed)
         for name in asked.controls:
@@ -104,9 +110,13 @@ def same_models(tasks: Iterable[AuthoredConfig], context: StepContext) -> Iterat
                 )
 
 
-def _written(task: AuthoredConfig, base: Path, seed: int) -> Iterator[Request]:
+def _extraction(task: AuthoredConfig, unit: Unit, seed: int) -> Request:
+    """Return the request for the concepts and relations in a passage."""
+    return concepts.extraction_request(unit, task.authored.sampling, seed)
+
+
+def _written(task: AuthoredConfig, units: Sequence[Unit], seed: int) -> Iterator[Request]:
     """Yield the author's requests for a task."""
-    units = task.authored.units(base)
     for place, cell in enumerate(cells_of(task.authored, units)):
         yield drafts.author_request(task, cell, place, seed)
 
@@ -172,8 +182,11 @@ class _Desk:
         """Yield the drafts that can be read and that repeat no earlier one."""
         seen = SeenHashes()
         seed = self._context.seed
-        asked = (request.example for request in _written(self.task, self._base, seed))
-        replies = self._ask(_written(self.task, self._base, seed), self._authored.by, "author")
+        units = self._authored.units(self._base)
+        if self._authored.levels:
+            units = await self._focus(units)
+        asked = (request.example for request in _written(self.task, units, seed))
+        replies = self._ask(_written(self.task, units, seed), self._authored.by, "author")
         async for judged in replies:
             reply, example = judged.attempt, next(asked)
             if reply.error is not None:
@@ -186,6 +199,28 @@ class _Desk:
                 self._drop(drops, example, reply, "duplicate", "was written before")
             else:
                 yield draft
+
+    async def _focus(self, units: Sequence[Unit]) -> list[Unit]:
+        """Return the passages once for each concept, relation or chain that is asked about.
+
+        Raises:
+            StepError: There is none.
+        """
+        levels, seed = self._authored.levels, self._context.seed
+        found: list[Unit] = []
+        passages = iter(units)
+        requests = (_extraction(self.task, unit, seed) for unit in units)
+        async for judged in self._ask(requests, self._authored.by, "concepts"):
+            unit = next(passages)
+            relations = concepts.relations_in(judged.attempt, unit.text or "")
+            found += concepts.focused(unit, relations, levels)
+        if not found:
+            raise StepError(
+                f"{self.task.name}: {self._authored.by} found no {' and no '.join(levels)} in "
+                f"{len(units):,} passages, so nothing can be asked about; take levels: [relation], "
+                "or another model. What was paid for is kept"
+            )
+        return found
 
     async def _control(
         self, passed: Path, name: str, number: int, drops: tables.TableWriter

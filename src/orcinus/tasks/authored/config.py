@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from orcinus.core.config import Config
 from orcinus.core.sampling import SamplingConfig
-from orcinus.tasks.authored.units import Unit, read_corpus, read_topics, units_content
+from orcinus.tasks.authored.units import Level, Unit, read_corpus, read_topics, units_content
 
 Kind = Literal["number", "math", "exact", "program"]
 """Answer types that a question can be written for."""
@@ -36,6 +36,10 @@ class AuthoringConfig(Config):
     corpus: str | None = None
     """Documents to write about in place of topics: a file, a folder or a glob of text, Markdown,
     HTML or PDF (the last two: extra ``documents``). Each document is a source unit."""
+    levels: tuple[Level, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """With ``corpus``: ask about single concepts, about relations of two, or about chains of two
+    relations, which the author first finds in each passage. Teach ``[concept, relation]``, and test
+    ``[chain]`` by a task under ``evaluation:`` on the same documents."""
     audiences: tuple[str, ...] = ()
     """Whom the questions are meant for, e.g. ``[pupils, engineers]``; each is crossed with each
     topic."""
@@ -64,6 +68,8 @@ class AuthoringConfig(Config):
     def _one_source(self) -> Self:
         if bool(self.topics) == (self.corpus is not None):
             raise ValueError("give topics: or corpus:, what the questions are written about")
+        if self.levels and self.corpus is None:
+            raise ValueError("levels: are found in documents; name them with corpus:")
         if not self.kinds or len(set(self.kinds)) < len(self.kinds):
             raise ValueError(f"kinds {list(self.kinds)} must be one or more that differ")
         if self.sampling.samples != 1:

@@ -14,6 +14,7 @@ import yaml
 
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import AnswerType, Attempt, Example, Message, Request
+from orcinus.tasks.authored.concepts import ASK
 from orcinus.tasks.authored.config import AuthoredConfig, Cell
 from orcinus.tasks.files.examples import read_answer
 from orcinus.tasks.files.layouts import Unusable, text_of
@@ -54,6 +55,8 @@ def author_request(config: AuthoredConfig, cell: Cell, place: int, seed: int) ->
         if unit.text is None
         else parts["document"].replace("{text}", unit.text)
     ]
+    if unit.focus is not None:
+        said.append(ASK[unit.focus.level].replace("{text}", unit.focus.text))
     if cell.audience is not None:
         said.append(parts["audience"].format(audience=cell.audience))
     if cell.constraint is not None:
@@ -62,7 +65,9 @@ def author_request(config: AuthoredConfig, cell: Cell, place: int, seed: int) ->
     if cell.number > 1:
         said.append(parts["number"].format(number=cell.number))
     said.append(parts["form"][cell.kind])
-    facts = {"topic": unit.name} if unit.text is None else {"document": unit.name}
+    facts: dict[str, Any] = {"topic" if unit.text is None else "document": unit.name}
+    if unit.focus is not None:
+        facts |= {"level": unit.focus.level, "concepts": list(unit.focus.concepts)}
     if cell.audience is not None:
         facts["audience"] = cell.audience
     if cell.constraint is not None:

@@ -7,13 +7,27 @@ read_corpus("docs/*.md", base)    →  Unit("docs/a.md", "first passage …"), �
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from orcinus.core.errors import ConfigError, DataError
 from orcinus.core.fingerprint import fingerprint
 from orcinus.tasks.files.documents import find_documents, passages_of, read_document
+
+Level = Literal["concept", "relation", "chain"]
+"""What a question about a document is about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Focus:
+    """The part of a passage that a question is about."""
+
+    level: Level
+    text: str
+    """The concept, or the relations in words."""
+    concepts: tuple[str, ...]
+    """The concepts in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +38,8 @@ class Unit:
     """The source unit: the topic, or the document's name. Passages of a document share it."""
     text: str | None
     """The passage; None for a topic."""
+    focus: Focus | None = None
+    """The part of it to ask about; None leaves it to the author."""
 
 
 def read_topics(given: str | Sequence[str], base: Path) -> list[Unit]:
