@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from orcinus.core.types import AnswerType
 from orcinus.verifiers.answers import boolean, choice, number
 from orcinus.verifiers.answers.corrections import _BARE_STATEMENT, _HINTS
-from orcinus.verifiers.answers.text import FoundAnswer, find_plainly
+from orcinus.verifiers.answers.final_answer import find_plainly
+from orcinus.verifiers.answers.text import FoundAnswer
 from orcinus.verifiers.rules import find_answer
 
 BEFORE = (

@@ -21,8 +21,10 @@ from orcinus.models.remote.replies import read_finish
 from orcinus.tasks.files.examples import read_answer
 from orcinus.tasks.files.layouts import Unusable
 from orcinus.tasks.files.rows import SKIP_ADVICE, kind_of, read_rows
+from orcinus.verifiers.answers.cleaning import cleaned
+from orcinus.verifiers.answers.final_answer import statement
 from orcinus.verifiers.answers.solutions import reference_piece
-from orcinus.verifiers.answers.text import Outcome, cleaned, statement
+from orcinus.verifiers.answers.text import Outcome
 from orcinus.verifiers.rules import Reference, find_answer, judge
 
 _TYPES = get_args(AnswerType)

@@ -36,7 +36,7 @@ from orcinus.runs import layout
 from orcinus.runs.executors.local import LOCAL
 from orcinus.training.packing import I64, Groups
 from orcinus.training.token_numbers import PARTS, token_numbers
-from orcinus.verifiers.answers.text import after_marker
+from orcinus.verifiers.answers.statements import after_marker
 
 Truncation = Literal["drop", "keep_tail"]
 LESSONS_PER_SHARD = 256

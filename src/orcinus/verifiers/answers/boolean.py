@@ -7,15 +7,14 @@ find_bool("False or True is True")   →  FoundAnswer("yes", …): the result of
 import re
 
 from orcinus.verifiers.answers.channels import lower_case
+from orcinus.verifiers.answers.cleaning import cleaned
 from orcinus.verifiers.answers.denials import holds_denial, is_denied
 from orcinus.verifiers.answers.failures import has_refusal
+from orcinus.verifiers.answers.final_answer import find_final, find_plainly
 from orcinus.verifiers.answers.polarity import polarity
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
     Statement,
-    cleaned,
-    find_final,
-    find_plainly,
     sentences,
     without_emphasis,
     without_latex_text,

@@ -9,17 +9,16 @@ import orjson
 
 from orcinus.verifiers.answers.abroad import join_last_item
 from orcinus.verifiers.answers.channels import plain_text
+from orcinus.verifiers.answers.cleaning import cleaned
 from orcinus.verifiers.answers.denials import affirmed, is_denied
 from orcinus.verifiers.answers.failures import has_refusal
+from orcinus.verifiers.answers.final_answer import find_final, statement
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
     Statement,
-    cleaned,
-    find_final,
     first_line,
     last_line,
     sentences,
-    statement,
     without_emphasis,
     without_latex_text,
 )

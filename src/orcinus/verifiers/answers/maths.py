@@ -13,28 +13,18 @@ from functools import lru_cache
 
 from orcinus.core.types import Confidence
 from orcinus.verifiers.answers import math_library
+from orcinus.verifiers.answers.cleaning import cleaned
+from orcinus.verifiers.answers.computation import is_too_large, rational_value, real_value
 from orcinus.verifiers.answers.denials import affirmed
-from orcinus.verifiers.answers.equality import (
-    are_equal,
-    count_values,
-    has_variables,
-    is_too_large,
-    rational_value,
-    real_value,
-)
-from orcinus.verifiers.answers.expressions import LONGEST, Node, is_words, read_expression
+from orcinus.verifiers.answers.equality import are_equal, count_values, has_variables
+from orcinus.verifiers.answers.expression_tokens import LONGEST, is_words
+from orcinus.verifiers.answers.expressions import read_expression
 from orcinus.verifiers.answers.failures import has_refusal
+from orcinus.verifiers.answers.final_answer import find_final, statement
 from orcinus.verifiers.answers.math_library import Comparison
+from orcinus.verifiers.answers.nodes import Node
 from orcinus.verifiers.answers.solutions import boxes, last_boxes, reference_piece
-from orcinus.verifiers.answers.text import (
-    FoundAnswer,
-    Statement,
-    cleaned,
-    find_final,
-    first_line,
-    statement,
-    without_latex_text,
-)
+from orcinus.verifiers.answers.text import FoundAnswer, Statement, first_line, without_latex_text
 
 NEEDS_LIBRARY = "no rule can read it"
 """The rule of a comparison that is left to the library."""

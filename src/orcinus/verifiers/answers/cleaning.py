@@ -1,0 +1,83 @@
+r"""Keep what a response says of its question: no turns behind it, no tails, no boxes left empty.
+
+cleaned("> **5**\n\nI hope this helps!")  →  "**5**"
+"""
+
+import re
+
+from orcinus.verifiers.answers.abroad import in_english
+from orcinus.verifiers.answers.channels import final_channel, plain_text
+from orcinus.verifiers.answers.statements import statements
+from orcinus.verifiers.answers.tails import without_preamble, without_tail
+from orcinus.verifiers.answers.text import last_line
+
+RUN_ON = re.compile(
+    r"\n[ \t]*(?:Q:|Question:|\[Question\]|### ?(?:Question|Instruction)|Human:|User:)",
+    re.IGNORECASE,
+)
+_REPLIES = re.compile(r"\s*(?:so|thus|therefore|hence|that|it|this|the|we)\b", re.IGNORECASE)
+_UNCHECKED = re.compile(r"^[ \t]*(?:[-*+]\s*)?(?:\[ ?\]|☐|⬜|◯|○)\s.*$", re.MULTILINE)
+"""A row of a list whose box is left empty."""
+_CHECKED = re.compile(r"^([ \t]*(?:[-*+]\s*)?)(?:\[[xX✓✔]\]|[☑☒✅◉●])\s+", re.MULTILINE)
+_JUDGING = ("rader", "rading", "ubric", "reference")
+"""What a sentence to a judge holds; asked first, because the pattern is expensive."""
+_TO_THE_JUDGE = re.compile(
+    r"(?:^|(?<=[.!?]\s))(?![^.!?\n]*\b(?:answer|option)\s*(?:is\b|:))[^.!?\n]*"
+    r"\b(?:the\s+grader|graders?(?=:)|grading|rubric|the\s+reference(?:\s+answer)?\s+(?:is|was|says))\b[^\n!?]*?"
+    r"(?:[.!?](?=\s|\Z)|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A sentence that speaks to a judge, or of what it holds, and announces no answer."""
+_QUOTE_MARK = re.compile(r"^(?:>[ \t]?)+(?=[\w*\\$])", re.MULTILINE)
+"""Before each line of a quotation in Markdown."""
+_CALCULATOR = re.compile(r"<<[^<>\n]*>>")
+
+
+def cleaned(response: str) -> tuple[str, str]:
+    """Return the text to search for an answer; if it is empty, also the reason."""
+    text = final_channel(response)
+    if not text or text.isspace():
+        return "", "the reasoning never ended" if response.strip() else "the response is empty"
+    text = plain_text(text)
+    if "<<" in text:
+        text = _CALCULATOR.sub("", text)
+    text = in_english(text)
+    if "[ ]" in text or "☐" in text:
+        text = _without_unchecked(text)
+    if text.startswith(">") or "\n>" in text:
+        text = _QUOTE_MARK.sub("", text)
+    if any(map(text.__contains__, _JUDGING)):
+        text = _TO_THE_JUDGE.sub("", text)
+    text = text.strip()
+    run_on = RUN_ON.search(text)
+    if run_on and run_on.start() > 0 and not _asks_itself(text, run_on):
+        text = text[: run_on.start()].rstrip()
+    if text.endswith(":"):
+        text = _without_open_repetition(text)
+    return without_preamble(without_tail(text)), "" if text else "the response is empty"
+
+
+def _asks_itself(text: str, run_on: re.Match[str]) -> bool:
+    """Return True if a last line repeats the question and answers it, after no answer yet."""
+    rest = text[run_on.end() :]
+    _, _, reply = rest.partition("?")
+    return (
+        "\n" not in rest.strip()
+        and _REPLIES.match(reply) is not None
+        and next(statements(text[: run_on.start()]), None) is None
+    )
+
+
+def _without_open_repetition(text: str) -> str:
+    """Remove a last line "Answer:" that only begins to repeat the line before it."""
+    before, _, last = text.rpartition("\n")
+    head = last.strip()
+    if head.endswith(":") and last_line(before).startswith(head) and last_line(before) != head:
+        return before.rstrip()
+    return text
+
+
+def _without_unchecked(text: str) -> str:
+    """Keep the checked rows of a list with boxes: "[x] Yes", "[ ] No"."""
+    checked, boxes = _CHECKED.subn(r"\1", text)
+    return _UNCHECKED.sub("", checked) if boxes else text
