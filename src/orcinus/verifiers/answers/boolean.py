@@ -111,6 +111,20 @@ _IDIOM = re.compile(
 )
 _MAY_BE_TURNED = re.compile(r"n't\b|\b(?:no|nothing|mistake|wrong|far)\b", re.IGNORECASE)
 """What a sentence about the statement holds that may deny its truth value at a distance."""
+_REPORTED = re.compile(
+    r"\W*(?:some|others|many|(?:most|some|many)\s+people|people|critics|skeptics)\s+(?:\w+\s+)?"
+    r"(?:say|think|believe|claim|argue|answer|hold)\b(?!.*(?:,\s*(?:but|and|so|yet)|;)\s)",
+    re.IGNORECASE,
+)
+"""Opens what others say."""
+_SUPPOSED = re.compile(
+    r"\bwould\b.*\bif\b.*\b(?:had|were|did|could)\b|\b(?:had|were)\b.*\bwould\b", re.IGNORECASE
+)
+"""What would hold under another condition: "it would be yes if the law had passed"."""
+_AS_SUBJECT = re.compile(
+    r"\W*(?:yes|no|true|false)\W?\s(?:would|might|could|is|was|seems|cannot|can't)\b", re.IGNORECASE
+)
+"""A truth value that something is said of: "yes would be wrong"."""
 _WHETHER = re.compile(r"\W*whether\b(?!.*[,;])", re.IGNORECASE)
 _SOME_AND_OTHERS = re.compile(r"\bsome\b.{0,200}\bothers?\b", re.IGNORECASE)
 """Leaves both open: "in some cases yes, in others no"."""
@@ -193,6 +207,7 @@ def _of_text(text: str) -> FoundAnswer | None:
         and not _BOTH.search(opening)
         and not _ROW.fullmatch(opening)
         and not _EXPRESSION.search(opening)
+        and not _AS_SUBJECT.match(opening)
     ):
         if len(parts) > 1 and (end := _ALONE.fullmatch(parts[-1])):
             return FoundAnswer(_VALUES[end[1].casefold()], "last word")
@@ -226,8 +241,10 @@ def _of_sentence(sentence: str, *, last: bool) -> FoundAnswer | None:
         sentence: The sentence.
         last: True if it argues, so that its last truth value counts.
     """
-    if last and _WHETHER.match(sentence):
+    if last and (_WHETHER.match(sentence) or _REPORTED.match(sentence)):
         return FoundAnswer(None, "undecided")
+    if last and "would" in sentence and _SUPPOSED.search(sentence):
+        return None
     if result := _RESULT.search(lower_case(sentence)):
         if last or _EXPRESSION.search(sentence, 0, result.start()):
             sentence = result[1]

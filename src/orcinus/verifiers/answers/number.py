@@ -113,7 +113,7 @@ def _in_text(part: str, text: str) -> FoundAnswer:
     parts = sentences(part[-_NEAR:])[-4:]
     while len(parts) > 1 and _BESIDE.match(parts[-1]) and _states_number(parts[-2]):
         parts.pop()
-    for sentence in reversed(parts):
+    for sentence in reversed([part for part in parts[:-1] if part[-1:] != "?"] + parts[-1:]):
         found = read_sentence(sentence, text)
         if found is not None:
             return found

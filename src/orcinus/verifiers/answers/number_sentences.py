@@ -7,28 +7,19 @@ The rules go from what a sentence says of its result to what it only suggests; t
 """
 
 import re
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from functools import cached_property
+from dataclasses import replace
 from itertools import pairwise
 
-from orcinus.verifiers.answers.denials import DENIAL, holds_denial
+from orcinus.verifiers.answers.number_candidates import Candidate, find_candidates, is_denied_number
 from orcinus.verifiers.answers.numbers_abroad import find_abroad
 from orcinus.verifiers.answers.quantities import (
-    CLOCK,
-    COMPOUND,
     NUMBER,
     NUMBER_WORDS,
-    RATIO,
     WORDS,
-    find_compound,
     find_ideograms,
     find_ratio,
     in_digits,
     value_of,
-    value_of_compound,
-    value_of_match,
-    value_of_ratio,
     value_of_words,
 )
 from orcinus.verifiers.answers.text import FoundAnswer
@@ -44,7 +35,6 @@ _FROM_TO = re.compile(
     r"\bfrom\s+[$€£]?\d[\d.,]*%?(?:\s[a-z]+)?\s+to\s+[$€£]?\d[\d.,]*%?", re.IGNORECASE
 )
 """What changed, behind by how much: "rose by 20%, from $50 to $60"."""
-_DENIED = re.compile(rf"{DENIAL}\s+(?:be\s+|the\s+|equal\s+(?:to\s+)?)*[$€£]?\Z", re.IGNORECASE)
 _NEEDS = re.compile(
     r"\b(?:needs?|needed|uses?|used|takes?|took|requires?|required)\b", re.IGNORECASE
 )
@@ -74,6 +64,9 @@ _BOTH_RIGHT = re.compile(
     r"\b(?:both|equally|all)\s+(?:\w+\s+)?(?:possible|correct|valid|right|work|fit"
     r"|answers|solutions)\b",
     re.IGNORECASE,
+)
+_CALLED_RIGHT = re.compile(
+    r"\s+(?:\w+\s+)?(?:is|was)\s+(?:the\s+(?:\w+\s+)?answer|right|correct)\b", re.IGNORECASE
 )
 _ARE_BOTH = re.compile(r"\s+and\s+[$€£]?\d[\d,.]*\s+(?:are|were|both)\b", re.IGNORECASE)
 """Behind the first of two numbers of which something is said: "11 and 13 are both prime"."""
@@ -181,37 +174,8 @@ _NAME = re.compile(
 )
 """Before a number that is part of a name: "Apollo 11"."""
 _MAY_BE = re.compile(r"\b(?:could|might|may)\s+(?:also\s+|well\s+)?be\b|\bmaybe\b", re.IGNORECASE)
-_BEFORE = 40
-"""Characters before a number that are searched for a word that denies it."""
 _MOST_NUMBERS = 50
 """Numbers. A sentence with more is a loop or a table, and holds no answer."""
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A number of a sentence: a match of ``NUMBER``, ``COMPOUND``, ``RATIO`` or ``CLOCK``."""
-
-    start: int
-    end: int
-    text: str
-    match: re.Match[str]
-
-    @classmethod
-    def of(cls, match: re.Match[str]) -> "_Candidate":
-        return cls(*match.span(), match.group().strip(), match)
-
-    @cached_property
-    def value(self) -> Fraction | None:
-        """The value; a time of day has none. Most sentences are read without it."""
-        if self.match.re is NUMBER:
-            return value_of_match(self.match)
-        if self.match.re is RATIO:
-            return value_of_ratio(self.match)
-        return value_of_compound(self.match) if self.match.re is COMPOUND else None
-
-    @property
-    def currency(self) -> str | None:
-        return self.match["currency"] if self.match.re is NUMBER else None
 
 
 def holds_digit(text: str) -> bool:
@@ -223,10 +187,6 @@ def _holds_number_word(text: str) -> bool:
     return not NUMBER_WORDS.isdisjoint(
         text.lower().encode("utf-8", "replace").translate(_LETTERS).split()
     )
-
-
-def _is_denied(start: int, sentence: str) -> bool:
-    return _DENIED.search(sentence, max(0, start - _BEFORE), start) is not None
 
 
 def read_sentence(sentence: str, text: str) -> FoundAnswer | None:
@@ -252,7 +212,7 @@ def read_sentence(sentence: str, text: str) -> FoundAnswer | None:
         return FoundAnswer(None, "a calculation without its result")
     if label := _LABEL.match(sentence):
         sentence = sentence[label.end() :]
-    found = _candidates(sentence) if holds_digit(sentence) else []
+    found = find_candidates(sentence) if holds_digit(sentence) else []
     if not found:
         return _in_words(sentence)
     if len(found) == 1:
@@ -266,25 +226,6 @@ def _candidate(match: "re.Match[str]", rule: str) -> FoundAnswer:
     return FoundAnswer(match.group().strip(), rule, confidence="only candidate")
 
 
-def _candidates(sentence: str) -> list[_Candidate]:
-    """Return the numbers of a sentence that it does not deny; a quantity in two units is one."""
-    denies = holds_denial(sentence)
-    found = [
-        _Candidate.of(match)
-        for match in NUMBER.finditer(sentence)
-        if not (denies and _is_denied(match.start(), sentence))
-    ]
-    whole = (find_compound(sentence) or find_ratio(sentence)) if found else None
-    if whole is not None:
-        start, end = whole.span()
-        found = [one for one in found if not start <= one.start < end]
-        found.append(_Candidate.of(whole))
-        found.sort(key=lambda one: one.start)
-    if not found and ":" in sentence and (clock := CLOCK.search(sentence)):
-        found.append(_Candidate.of(clock))
-    return found
-
-
 def _in_words(sentence: str) -> FoundAnswer | None:
     """Find a number in words; "one" alone within a sentence is a pronoun."""
     if not sentence.isascii() and (sign := find_ideograms(sentence)):
@@ -296,7 +237,9 @@ def _in_words(sentence: str) -> FoundAnswer | None:
         )
     if ratio := find_ratio(sentence):
         return _candidate(ratio, "a part of a whole")
-    words = [match for match in WORDS.finditer(sentence) if not _is_denied(match.start(), sentence)]
+    words = [
+        match for match in WORDS.finditer(sentence) if not is_denied_number(match.start(), sentence)
+    ]
     if not words or (
         len(words) == 1
         and words[0].group().casefold() == "one"
@@ -311,7 +254,7 @@ def _in_words(sentence: str) -> FoundAnswer | None:
     return _candidate(words[0], "number in words")
 
 
-def _of_several(found: list[_Candidate], sentence: str, text: str) -> FoundAnswer:
+def _of_several(found: list[Candidate], sentence: str, text: str) -> FoundAnswer:
     """Read a sentence with several numbers."""
     found = _before_a_purpose(_outside_brackets(found, sentence), sentence)
     if (fronted := _REASON_IN_FRONT.match(sentence)) and found[-1].start >= fronted.end():
@@ -329,6 +272,9 @@ def _of_several(found: list[_Candidate], sentence: str, text: str) -> FoundAnswe
         )
     if len({one.value for one in found}) > 1 and _BOTH_RIGHT.search(sentence):
         return FoundAnswer(", ".join(one.text for one in found), "both called right", several=True)
+    called = [one for one in found if _CALLED_RIGHT.match(sentence, one.end)]
+    if len(called) == 1:
+        return FoundAnswer(called[0].text, "called the answer", confidence="only candidate")
     if _ARE_BOTH.match(sentence, found[0].end) and not sentence[: found[0].start].strip(" *"):
         return FoundAnswer(", ".join(one.text for one in found), "two numbers", several=True)
     if either := _alternatives(found, sentence):
@@ -381,7 +327,7 @@ def _conclusion(sentence: str) -> str | None:
     return None if last is None else sentence[last:]
 
 
-def _outside_brackets(found: list[_Candidate], sentence: str) -> list[_Candidate]:
+def _outside_brackets(found: list[Candidate], sentence: str) -> list[Candidate]:
     """Leave out numbers in brackets after others: they explain, "30 (10 for Ann, 20 for Bob)"."""
     spans = (
         [match.span() for match in _BRACKETED.finditer(sentence, found[0].end)]
@@ -391,20 +337,20 @@ def _outside_brackets(found: list[_Candidate], sentence: str) -> list[_Candidate
     return [one for one in found if not any(start <= one.start < end for start, end in spans)]
 
 
-def _before_a_purpose(found: list[_Candidate], sentence: str) -> list[_Candidate]:
+def _before_a_purpose(found: list[Candidate], sentence: str) -> list[Candidate]:
     """Leave out the numbers of a purpose that follows: "needs 310 ounces to make 8 batches"."""
     purpose = _NEEDS.search(sentence, 0, found[0].start) and _PURPOSE.search(sentence, found[0].end)
     return [one for one in found if one.start < purpose.start()] if purpose else found
 
 
-def _is_list(found: list[_Candidate], sentence: str) -> bool:
+def _is_list(found: list[Candidate], sentence: str) -> bool:
     """Return True if a sentence lists its numbers as answers: "The solutions are 4 and 9"."""
     return _LISTED.search(sentence, 0, found[0].start) is not None and all(
         _BETWEEN.fullmatch(sentence, one.end, other.start) for one, other in pairwise(found)
     )
 
 
-def _alternatives(found: list[_Candidate], sentence: str) -> str | None:
+def _alternatives(found: list[Candidate], sentence: str) -> str | None:
     """Return two different numbers that are joined by "or"; None without them.
 
     One number written in two ways, "3/8 or .375", is one.
@@ -425,7 +371,7 @@ def _alternatives(found: list[_Candidate], sentence: str) -> str | None:
     return None
 
 
-def _among(found: list[_Candidate], sentence: str, text: str) -> FoundAnswer:
+def _among(found: list[Candidate], sentence: str, text: str) -> FoundAnswer:
     """Choose among several numbers of a sentence by what is said around them.
 
     A total, a result computed before, an amount, or the object of the verb is the answer.

@@ -40,6 +40,12 @@ _LABEL_OF_SENTENCE = re.compile(
     r"\W*(?:option|choice|answer)?\s*\(?[A-Z](?:\)|:|\)?\s+-)\s", re.IGNORECASE
 )
 """A letter that heads a sentence about its option, "Option D: 21 is wrong"."""
+_REPORTED = re.compile(
+    r"\W*(?:some|others|many|(?:most|some|many)\s+people|people)\s+(?:\w+\s+)?"
+    r"(?:say|think|believe|claim|answer|choose|pick|guess)\b(?!.*(?:,\s*(?:but|and|so|yet)|;)\s)",
+    re.IGNORECASE,
+)
+"""Opens what others choose."""
 _IS_CHOSEN = re.compile(
     r"\s+(?:is|was|seems|looks|must\s+be|would\s+be)\s+(?:clearly\s+"
     r"|definitely\s+)?(?:the\s+)?(?:correct|right|best|answer|most|only)\b"
@@ -80,6 +86,8 @@ _ALL_BUT = re.compile(
 def choose_letter(sentence: str, last: str, one: str, more: str) -> FoundAnswer | None:
     """Read the letters that a sentence names; of several, the one that it concludes with."""
     sentence = sentence[-LONGEST_SENTENCE:]
+    if _REPORTED.match(sentence):
+        return None
     named = letters_named(sentence, last)
     if len(named) > 1 and len(stated := letters_named(_CONCESSION.sub(" ", sentence), last)) == 1:
         return FoundAnswer(stated[0], one)

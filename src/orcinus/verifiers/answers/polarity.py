@@ -185,6 +185,11 @@ _CONCLUDES_NOT = re.compile(
     r"|(?:\A|[,;]\s)(?:so|therefore|thus|hence|consequently)\b,?\s(?:\w+\s){1,4}?(?:cannot|can't|never)\s(?!(?:be|say|tell)\b)[^,;]*\Z"
 )
 """A conclusion that denies what was asked: "so it does not reach the sea"."""
+_NAMED_VALUE = re.compile(
+    r"\W*(yes|no|true|false)\W?\s(?:would\sbe|is|was|seems)\s(?:\w+ly\s)?(?:the\s)?(?:(wrong|incorrect|false|mistaken)"
+    r"|right|correct|answer)\b"
+)
+"""A truth value that is called right or wrong: "yes would be wrong here"."""
 _NO_WAY = re.compile(r"(?:there(?:'s|\sis)\s)?no\sway\s(?!to\b|of\b)\w")
 _MODAL_PERFECT = re.compile(
     r"(?:it|they|he|she|this|that|these|those|there|\w+)\s(?:could|would|can)(?:n't|\snot)\s(?:possibly\s)?have\s\w+"
@@ -204,6 +209,9 @@ def polarity(sentence: str) -> str | None:
     if doubt := _I_DO_NOT_THINK.match(lower):
         said = _judged(lower[doubt.end() :])
         return _OPPOSITE.get(said) if said else None
+    if named := _NAMED_VALUE.match(lower):
+        value = "yes" if named[1] in ("yes", "true") else "no"
+        return _OPPOSITE[value] if named[2] else value
     start = _end_of_opening(lower)
     if _NO_WAY.match(lower, start) or _MODAL_PERFECT.match(lower, start):
         return "no"

@@ -105,7 +105,7 @@ _REFUTED = re.compile(
           |my\s+first|often\s+(?:named|said|thought|mistaken|confused)
             |sometimes|also\s+(?:possible|plausible|tempting)|tempting
             |close\b))
-      |cannot\b|fails?\b)""",
+      |used\s+to\b|cannot\b|fails?\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
 """What refutes a subject."""
@@ -122,6 +122,13 @@ _DENIED = re.compile(
         |nicht|kein\w*|pas|jamais|nunca|não|non|не|нет|niet|geen|inte|ikke|nie)\b)(?!\s+only\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
+_FORMERLY = re.compile(
+    r"\b(?:(?:long|once|formerly|previously|originally|initially|wrongly|mistakenly|falsely)\s+"
+    r"(?:been\s+)?(?:believed|thought|said|assumed|supposed|considered|held)"
+    r"(?:\s+(?:to\s+(?:be|have\s+been)|as))?|used\s+to\s+be)\s+(?:the\s+|an?\s+)?[\"'*]*\Z",
+    re.IGNORECASE,
+)
+"""Before what was believed and is no longer."""
 _AFFIRMED = re.compile(
     r"none\s+other\s+than|no(?:t\s+only|thing\s+(?:but|other\s+than))|without\s+(?:a\s+"
     r"|any\s+)?doubt"
@@ -186,7 +193,7 @@ _PHRASE = re.compile(r"\s*(?:the|an?|some|my|his|her|its|our|their)\s+[\w-]+\s+"
 """Before the head of a phrase without a verb: "the fat cat"."""
 _SAYS_MORE = re.compile(r"\b(?:is|are|was|were|not|no)\b|n't\b", re.IGNORECASE)
 _NAME_BEFORE = re.compile(r"(?<![.!?]\s)\b[A-Z][\w'-]*\s+\Z")
-_NAME_AFTER = re.compile(r"\s+(?:of\s+)?[A-Z][a-z]")
+_NAME_AFTER = re.compile(r"\s+(?:of\s+(?:the\s+)?)?[A-Z][a-z]")
 _FIRST_NAME = re.compile(r"\W*([A-Z][\w-]*)")
 """The first word of a clause; if it is a name, it may be the answer in place of its object."""
 _FUNCTION_WORD = re.compile(
@@ -234,7 +241,12 @@ def denies(text: str, reference: str) -> bool:
     words = _pattern(reference)
     for sentence in reversed(sentences(text)):
         for match in words.finditer(sentence):
-            return _DENIED.search(_AFFIRMED.sub("", sentence[: match.start()])) is not None
+            before = _AFFIRMED.sub("", sentence[: match.start()])
+            return bool(
+                _DENIED.search(before)
+                or _FORMERLY.search(before)
+                or _REFUTED.match(sentence, match.end())
+            )
     return False
 
 
@@ -318,7 +330,12 @@ def _in_piece(before: str, after: str, *, bare: bool, is_name: bool) -> bool | N
     before = _AFFIRMED.sub("", before)
     if (reason := _REASON.search(before)) is not None:
         return None if is_name else _in_reason(before[: reason.start()], reason[0], after)
-    if _DENIED.search(before) or _BESIDE.search(before) or _EXPLAINS.search(before):
+    if (
+        _DENIED.search(before)
+        or _FORMERLY.search(before)
+        or _BESIDE.search(before)
+        or _EXPLAINS.search(before)
+    ):
         return False
     name = _NAME_AFTER.match(after) if is_name else None
     if _IT_IS.match(before):

@@ -1,0 +1,101 @@
+"""Find the numbers of a sentence that may be its result: not denied, bounded or called wrong.
+
+find_candidates("It is not 10 but 12.")   →  12
+find_candidates("He is 5 ft 11 tall.")    →  5 ft 11, as one quantity
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+from orcinus.verifiers.answers.denials import DENIAL, holds_denial
+from orcinus.verifiers.answers.quantities import (
+    CLOCK,
+    COMPOUND,
+    NUMBER,
+    RATIO,
+    find_compound,
+    find_ratio,
+    value_of_compound,
+    value_of_match,
+    value_of_ratio,
+)
+
+_DENIED = re.compile(rf"{DENIAL}\s+(?:be\s+|the\s+|equal\s+(?:to\s+)?)*[$€£]?\Z", re.IGNORECASE)
+_NO_VALUE = re.compile(
+    r"\W*(?:here\s+are\s+\S+\s+(?:\w+\s+)?(?:ways|steps|reasons|examples|methods|points|facts|hints)\b"
+    r"|(?:the|this|my)\s+answer\s+(?:has|contains|consists|lies)\b)",
+    re.IGNORECASE,
+)
+"""Opens a sentence about an answer, which gives none: "the answer has 3 digits"."""
+_BOUND = re.compile(
+    r"(?:\A|\b(?:is|are|was|were|be))\W*(?:\w+ly\s+)?(?:more|less|fewer|greater|higher|lower)\s+than\s+[$€£]?\Z",
+    re.IGNORECASE,
+)
+"""Before a number that only bounds the answer."""
+_REFUTED = re.compile(
+    r"\s*,?\s*(?:(?:which|that)\s+)?(?:is|was|would\s+be)\s+(?:\w+ly\s+)?"
+    r"(?:wrong|false|incorrect|mistaken|extraneous|rejected|not\s+(?:right|correct|true|it)\b)",
+    re.IGNORECASE,
+)
+"""Behind a number that is called wrong."""
+_BEFORE = 40
+"""Characters before a number that are searched for a word that denies it."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A number of a sentence: a match of ``NUMBER``, ``COMPOUND``, ``RATIO`` or ``CLOCK``."""
+
+    start: int
+    end: int
+    text: str
+    match: re.Match[str]
+
+    @classmethod
+    def of(cls, match: re.Match[str]) -> "Candidate":
+        return cls(*match.span(), match.group().strip(), match)
+
+    @cached_property
+    def value(self) -> Fraction | None:
+        """The value; a time of day has none. Most sentences are read without it."""
+        if self.match.re is NUMBER:
+            return value_of_match(self.match)
+        if self.match.re is RATIO:
+            return value_of_ratio(self.match)
+        return value_of_compound(self.match) if self.match.re is COMPOUND else None
+
+    @property
+    def currency(self) -> str | None:
+        return self.match["currency"] if self.match.re is NUMBER else None
+
+
+def is_denied_number(start: int, sentence: str) -> bool:
+    """Return True if a word before a number denies it."""
+    return _DENIED.search(sentence, max(0, start - _BEFORE), start) is not None
+
+
+def find_candidates(sentence: str) -> list[Candidate]:
+    """Return the numbers of a sentence that it does not deny; a quantity in two units is one."""
+    denies = holds_denial(sentence)
+    found = [
+        Candidate.of(match)
+        for match in NUMBER.finditer(sentence)
+        if not (denies and is_denied_number(match.start(), sentence))
+    ]
+    if len(found) == 1 and (
+        _NO_VALUE.match(sentence)
+        or _BOUND.search(sentence, 0, found[0].start)
+        or _REFUTED.match(sentence, found[0].end)
+    ):
+        return []
+    whole = (find_compound(sentence) or find_ratio(sentence)) if found else None
+    if whole is not None:
+        start, end = whole.span()
+        found = [one for one in found if not start <= one.start < end]
+        found.append(Candidate.of(whole))
+        found.sort(key=lambda one: one.start)
+    if not found and ":" in sentence and (clock := CLOCK.search(sentence)):
+        found.append(Candidate.of(clock))
+    return found
