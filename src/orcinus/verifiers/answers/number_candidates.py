@@ -55,6 +55,7 @@ class Candidate:
 
     @classmethod
     def of(cls, match: re.Match[str]) -> "Candidate":
+        """Return the candidate of a match."""
         return cls(*match.span(), match.group().strip(), match)
 
     @cached_property
@@ -68,6 +69,7 @@ class Candidate:
 
     @property
     def currency(self) -> str | None:
+        """The sign of a currency before the number."""
         return self.match["currency"] if self.match.re is NUMBER else None
 
 
