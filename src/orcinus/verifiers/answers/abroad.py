@@ -38,11 +38,6 @@ _STEMS_ABROAD = (
     *("उत्तर", "答案", "答え", "正解", "结果", "結果", "답", "الإجابة", "الجواب", "คำตอบ"),
 )
 """What such an announcement in any script holds, in lower case."""
-_BUT_ABROAD = (
-    *("sondern", " mais ", " sino ", "bens", " mas ", " ma ", " maar ", " utan ", " men ", " а "),
-    *("なく", "而是", "아니라"),
-)
-"""What joins the answer to what it is contrasted with; asked first."""
 _NOT_BUT_ABROAD = re.compile(
     r"""\b(?:nicht\s{0}sondern|pas\s{0}mais|(?:no|non|não)\s(?P<verb>(?:es|son|era|fue|è|sono|é|foi)\s)?
         {0}(?:sino|ma|bensì|mas|mais)|niet\s{0}maar|не\s{0}а|inte\s{0}utan|ikke\s{0}men)\s+
@@ -74,21 +69,24 @@ _THAT_IS = re.compile(
 def in_english(text: str) -> str:
     """Rewrite announcements, denials and conjunctions of other languages in English ones."""
     announced = any(map(text.__contains__, _WORDS_ABROAD))
-    if text.isascii() and not announced:
-        english = " the " in text or " is " in text  # asked first: it costs a tenth of the words
-        if english or _FOREIGN.isdisjoint(text.split()):
-            return text
-    lower = lower_case(text)
-    if any(map(lower.__contains__, _BUT_ABROAD)):
-        text = _NOT_BUT_ABROAD.sub(lambda denied: denied["verb"] or "", text)
+    # Two words are asked first: they cost a tenth of all words.
+    if text.isascii() and not announced and (" the " in text or " is " in text):
+        return text
+    joined = not _JOINTS.isdisjoint(text.split())
     if not text.isascii():
-        if any(map(lower.__contains__, _STEMS_ABROAD)):
-            text = _ANSWER_ABROAD.sub(" the answer is ", text)
-        text = _BESIDE_IDEOGRAM.sub(" ", text)
-    elif announced:
+        lower = lower_case(text)
+        joined = joined or any(map(text.__contains__, _JOINTS_WITHOUT_BLANKS))
+        announced = announced or any(map(lower.__contains__, _STEMS_ABROAD))
+    if joined:
+        text = _NOT_BUT_ABROAD.sub(lambda denied: denied["verb"] or "", text)
+    if announced:
         text = _ANSWER_ABROAD.sub(" the answer is ", text)
-    text = _JOINED_BY_AND.sub(" and ", _JOINED_BY_OR.sub(" or ", text))
-    return _THAT_IS.sub(", i.e. ", text)
+    if not text.isascii():
+        text = _BESIDE_IDEOGRAM.sub(" ", text)
+    if joined:
+        text = _JOINED_BY_AND.sub(" and ", _JOINED_BY_OR.sub(" or ", text))
+        text = _THAT_IS.sub(", i.e. ", text)
+    return text
 
 
 def join_last_item(line: str) -> str:
@@ -96,24 +94,34 @@ def join_last_item(line: str) -> str:
     return _LAST_OF_SEVERAL.sub(", ", line) if "," in line else line
 
 
-_FOREIGN = frozenset(
+_JOINTS = frozenset(
     (
+        *("sondern", "mais", "sino", "mas", "ma", "bensì", "maar", "utan", "men", "а", "sim"),
+        *("oder", "oppure", "ou", "o", "eller", "или", "або", "lub", "albo", "veya", "ya", "atau"),
         *(
-            "sondern",
-            "mais",
-            "sino",
-            "mas",
-            "ma",
-            "maar",
-            "utan",
-            "oder",
-            "oppure",
-            "ou",
-            "o",
-            "eller",
+            "hoặc",
+            "या",
+            "או",
+            "أو",
+            "หรือ",
+            "ή",
+            "und",
+            "y",
+            "e",
+            "et",
+            "och",
+            "og",
+            "en",
+            "и",
+            "та",
         ),
-        *("lub", "albo", "veya", "atau", "und", "y", "e", "et", "och", "og", "en", "ve", "dan"),
-        *("soit", "decir", "yani", "ossia", "artinya", "oftewel"),
+        *("ve", "dan", "và", "और", "ו", "و", "και", "soit", "heißt", "d.", "d.h.", "decir", "sea"),
+        *("cioè", "ossia", "seja", "é", "c'est-à-dire", "есть", "е.", "т.е.", "yani", "artinya"),
+        *("oftewel", "dwz", "beziehungsweise", "also"),
     )
 )
-"""Words of a text in ASCII that is rewritten; asked first, because the patterns are expensive."""
+_JOINTS_WITHOUT_BLANKS = (
+    *("或", "還是", "还是", "または", "もしくは", "또는", "혹은", "和", "及", "および", "ならびに"),
+    *("그리고", "なく", "而是", "아니라", "即", "就是", "つまり", "すなわち", "즉"),
+)
+"""What joins the parts of an answer; asked first, because the patterns are expensive."""

@@ -440,8 +440,8 @@ def _short_lines(text: str) -> list[str]:
         if line.strip():
             if len(line) > _LONGEST_ITEM or not _SHORT_LINE.fullmatch(line):
                 break
-            lines.insert(0, line)
-    return lines
+            lines.append(line)
+    return lines[::-1]
 
 
 def _items(text: str) -> list[str]:
