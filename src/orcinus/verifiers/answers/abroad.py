@@ -46,14 +46,16 @@ _NOT_BUT_ABROAD = re.compile(
       | [^\s.]{{1,20}}(?:이|가)?\s?아니라\s*""".format(r"[^.;\n]{1,60}?,?\s"),
     re.IGNORECASE | re.VERBOSE,
 )
+"""Rules out what the answer is contrasted with: "nicht 9, sondern"."""
 _OR = (
     r"\s*(?:(?<=\s)(?:oder|oppure|ou|o|eller|of|или|або|lub|albo|veya|ya\sda|atau|hoặc|या|או|أو|หรือ|ή)(?=\s)"
     r"|或者?|還是|还是|または|もしくは|또는|혹은)\s*"
 )
 _AND = (
-    r"\s*(?:(?<=\s)(?:und|y|e|et|och|og|en|и|та|ve|dan|và|और|ו|و|και|a\szároveň)(?=\s)"
-    r"|和|以及|及|および|ならびに|및|그리고)\s*"
+    r"\s*(?:(?<=\s)(?:und|y|e|et|och|og|en|и|та|ve|dan|và|और|ו|و|και)(?=\s)"
+    r"|和|以及|及|および|ならびに|그리고|및)\s*"
 )
+"""Words between two candidates, and between two parts of one answer."""
 _PIECE_ENDS, _PIECE_BEGINS = r"(?<=[A-Z0-9$)\]}%])", r"(?=\$|[-(\[]?[A-Z0-9\\](?![a-z]))"
 """The last and the first sign of a letter, a number or a formula."""
 _JOINED_BY_OR = re.compile(rf"{_PIECE_ENDS},?{_OR}{_PIECE_BEGINS}")
@@ -61,9 +63,10 @@ _JOINED_BY_AND = re.compile(rf"{_PIECE_ENDS},?{_AND}{_PIECE_BEGINS}")
 _LAST_OF_SEVERAL = re.compile(rf"(?<=\w),?{_AND}(?=[^\s,]+\W*\Z)")
 """Before the last item of a list that has commas."""
 _THAT_IS = re.compile(
-    r"(?<=[\w%]),?\s*(?:\b(?:soit|das\s+heißt|d\.\s?h\.|also|beziehungsweise|es\s+decir|o\s+sea|cioè|ossia|ou\s+seja"
+    r"(?<=[\w%]),?\s*(?:\b(?:soit|das\s+heißt|d\.\s?h\.|beziehungsweise|es\s+decir|o\s+sea|cioè|ossia|ou\s+seja"
     r"|isto\s+é|c'est-à-dire|то\s+есть|т\.\s?е\.|dwz|oftewel|yani|artinya)(?=\s)|即|也就是|つまり|すなわち|즉)\s*(?=[-$€£]?\d)"
 )
+"""Before a number in another form: "1/5, soit 20 %"."""
 
 
 def in_english(text: str) -> str:
@@ -117,7 +120,7 @@ _JOINTS = frozenset(
         ),
         *("ve", "dan", "và", "और", "ו", "و", "και", "soit", "heißt", "d.", "d.h.", "decir", "sea"),
         *("cioè", "ossia", "seja", "é", "c'est-à-dire", "есть", "е.", "т.е.", "yani", "artinya"),
-        *("oftewel", "dwz", "beziehungsweise", "also"),
+        *("oftewel", "dwz", "beziehungsweise"),
     )
 )
 _JOINTS_WITHOUT_BLANKS = (
