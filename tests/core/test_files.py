@@ -76,6 +76,7 @@ def test_a_sealed_folder_is_whole_until_a_file_is_cut_or_gone(tmp_path: Path) ->
         (RuntimeError("PytorchStreamWriter failed writing file x"), "No space left on device"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory"), None),
         (RuntimeError("sizes differ"), None),
+        (RuntimeError("the server said: Permission denied"), None),
     ],
 )
 def test_every_library_says_in_its_own_way_that_a_file_cannot_be_written(

@@ -15,19 +15,16 @@ from orcinus.core.secrets import scrub_bytes
 
 SEAL = "sealed.json"
 """In a sealed folder: the size in bytes of each of its files, by its path."""
-_REASONS = tuple(
-    os.strerror(code)
-    for code in (
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EFBIG,
-        errno.EIO,
-        errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
-    )
+_UNWRITABLE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
 )
-"""Why the system writes no file, in its own words."""
+"""Why the system writes no file."""
 _SHORT_WRITES = ("PytorchStreamWriter failed writing", "unexpected pos", " requested and ")
 """How PyTorch (two) and NumPy say that a disk took a part of a file. They do not say why."""
 
@@ -38,14 +35,12 @@ def why_unwritable(error: BaseException) -> str | None:
     safetensors, PyTorch and NumPy raise errors that are no ``OSError``, or one without a number.
     """
     if isinstance(error, OSError) and error.errno is not None:
-        said = os.strerror(error.errno)
-        return said if said in _REASONS else None
-    text = str(error)
-    for said in _REASONS:
-        if said in text:
-            return said
-    short = any(mark in text for mark in _SHORT_WRITES)
-    return os.strerror(errno.ENOSPC) if short else None
+        return os.strerror(error.errno) if error.errno in _UNWRITABLE else None
+    text, full = str(error), os.strerror(errno.ENOSPC)
+    for code in _UNWRITABLE:
+        if f"(os error {code})" in text:  # as Rust says it
+            return os.strerror(code)
+    return full if any(mark in text for mark in (full, *_SHORT_WRITES)) else None
 
 
 def seal_folder(folder: Path) -> None:
