@@ -86,6 +86,8 @@ def _problem_of(template: str, tokens: tuple[tuple[str, str], ...]) -> str | Non
         )
     except subprocess.TimeoutExpired:
         return f"does not end within {SECONDS} s"
+    except OSError:  # no process can be started here: the rendering itself has to do
+        return None
     if done.returncode == trial.TOO_MUCH_MEMORY:
         return f"takes more than {MEMORY >> 20} MiB of memory"
     if done.returncode == trial.TOO_LONG:
