@@ -1,11 +1,12 @@
-"""Decoding a local student against ``generate`` in batches: the same questions, the same texts.
+"""Decoding a local student against Transformers: the same questions, the same texts.
 
     python -m benchmarks.inference [--quick] [--json]
 
 A Llama-like model with random weights answers under three strategies in turn. Questions and answers
 have the lengths that a probe has. Random weights do not end by themselves, so the limit of each
-answer is drawn from a lognormal distribution. Figures are written tokens per second, medians of
-pairs.
+answer is drawn from a lognormal distribution. Beside ours stand ``generate`` in batches, in the
+given order and sorted by the length of prompt and answer, and Transformers' continuous batching.
+Figures are written tokens per CPU second, medians of rounds. A peer that does not run is named.
 """
 
 import argparse
@@ -16,11 +17,17 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    ContinuousBatchingConfig,
+    GenerationConfig,
+)
 
 from orcinus.core.requests import chat_request
 from orcinus.core.types import Message, Messages, Sampling
@@ -32,6 +39,9 @@ from orcinus.strategies.library import built_in
 from orcinus.training.scratch_model import make_student
 
 BATCH = 32
+"""Questions of a batch of ``generate``."""
+READ_AT_ONCE = 1024
+"""Most tokens that continuous batching reads in one step."""
 WORDS = """the small student reads a question and writes an answer word by word
 until it is done with it""".split()  # noqa: SIM905
 
@@ -53,29 +63,77 @@ def questions(count: int) -> list[tuple[Messages, int]]:
     return asked
 
 
-def generated(folder: Path, asked: list[tuple[Messages, int]]) -> tuple[float, list[list[int]]]:
-    """Return tokens per second of batched ``generate``, and the tokens in question order."""
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    chat = Chat(tokenizer, fallback="chatml")
-    prompts = [chat.prompt(messages) for messages, _ in asked]
-    written: list[list[int]] = []
-    start = time.perf_counter()
-    for at in range(0, len(asked), BATCH):
-        part, bounds = prompts[at : at + BATCH], [bound for _, bound in asked[at : at + BATCH]]
-        width = max(map(len, part))
-        ids = torch.zeros(len(part), width, dtype=torch.long)
-        mask = torch.zeros(len(part), width, dtype=torch.long)
-        for i, prompt in enumerate(part):
-            ids[i, width - len(prompt) :] = torch.tensor(prompt)
-            mask[i, width - len(prompt) :] = 1
-        out = model.generate(
-            ids, attention_mask=mask, max_new_tokens=max(bounds), do_sample=False, eos_token_id=[]
-        )
-        written += [
-            row[width : width + bound].tolist() for row, bound in zip(out, bounds, strict=True)
+class Peer:
+    """Transformers with the model in ``folder``, and the prompts as tokens."""
+
+    def __init__(self, folder: Path, asked: list[tuple[Messages, int]]) -> None:
+        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        self._folder = folder
+        chat = Chat(AutoTokenizer.from_pretrained(folder), fallback="chatml")
+        self._prompts = [chat.prompt(messages) for messages, _ in asked]
+        self._bounds = [bound for _, bound in asked]
+
+    def generate(self, order: list[int]) -> list[list[int]]:
+        """Return what ``generate`` writes, asked in ``order``; the answers are not reordered."""
+        written: list[list[int]] = [[] for _ in order]
+        for at in range(0, len(order), BATCH):
+            numbers = order[at : at + BATCH]
+            part = [self._prompts[number] for number in numbers]
+            width = max(map(len, part))
+            ids = torch.zeros(len(part), width, dtype=torch.long)
+            mask = torch.zeros(len(part), width, dtype=torch.long)
+            for i, prompt in enumerate(part):
+                ids[i, width - len(prompt) :] = torch.tensor(prompt)
+                mask[i, width - len(prompt) :] = 1
+            longest = max(self._bounds[number] for number in numbers)
+            out = self._model.generate(
+                ids, attention_mask=mask, max_new_tokens=longest, do_sample=False, eos_token_id=[]
+            )
+            for number, row in zip(numbers, out, strict=True):
+                written[number] = row[width : width + self._bounds[number]].tolist()
+        return written
+
+    def in_order(self) -> list[list[int]]:
+        """Return what ``generate`` writes in the given order."""
+        return self.generate(list(range(len(self._prompts))))
+
+    def sorted(self) -> list[list[int]]:
+        """Return what ``generate`` writes where questions of one length share a batch."""
+        lengths = [
+            (bound, len(prompt)) for bound, prompt in zip(self._bounds, self._prompts, strict=True)
         ]
-    took = time.perf_counter() - start
+        return self.generate(sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True))
+
+    def continuous(self) -> list[list[int]]:
+        """Return what Transformers' continuous batching writes."""
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            self._folder, dtype=torch.float32, attn_implementation="sdpa"
+        )
+        settings = GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0)  # type: ignore[no-untyped-call]
+        # Left to itself it sizes its cache for a GPU.
+        room = ContinuousBatchingConfig(num_blocks=2 * BATCH, max_batch_tokens=READ_AT_ONCE)
+        written: dict[str, list[int]] = {}
+        with model.continuous_batching_context_manager(
+            generation_config=settings, continuous_batching_config=room, warmup=False
+        ) as manager:
+            for number, (prompt, bound) in enumerate(zip(self._prompts, self._bounds, strict=True)):
+                manager.add_request(prompt, request_id=str(number), max_new_tokens=bound)
+            while len(written) < len(self._prompts):
+                found = manager.get_result(timeout=1)
+                if found is None and not manager.is_running():
+                    raise RuntimeError("continuous batching stopped by itself")
+                if found is not None and found.is_finished():
+                    written[found.request_id] = found.generated_tokens
+        return [written[str(number)] for number in range(len(self._prompts))]
+
+
+def timed(
+    write: Callable[[], list[list[int]]], asked: list[tuple[Messages, int]]
+) -> tuple[float, list[list[int]]]:
+    """Return written tokens per CPU second, and the tokens in question order."""
+    start = time.process_time()
+    written = write()
+    took = time.process_time() - start
     return sum(bound for _, bound in asked) / took, written
 
 
@@ -88,18 +146,50 @@ def ours(folder: Path, asked: list[tuple[Messages, int]]) -> tuple[float, list[s
             chat_request((Message(role="user", content="warm"),), Sampling(max_tokens=2))
         )
         model._decoder._stops = frozenset()
-        start = time.perf_counter()
+        start = time.process_time()
         found = await asyncio.gather(
             *(
                 model.complete(chat_request(messages, Sampling(max_tokens=bound)))
                 for messages, bound in asked
             )
         )
-        took = time.perf_counter() - start
+        took = time.process_time() - start
         await model.aclose()
         return sum(item.usage.tokens_out for item in found) / took, [item.text for item in found]
 
     return asyncio.run(go())
+
+
+def share_equal(tokenizer: Any, written: list[list[int]], texts: list[str]) -> float:
+    """Return the share of questions whose text is ours."""
+    theirs = [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in written]
+    return statistics.fmean(a == b for a, b in zip(theirs, texts, strict=True))
+
+
+def measure(
+    folder: Path, asked: list[tuple[Messages, int]], rounds: int
+) -> tuple[dict[str, list[float]], dict[str, float], dict[str, str]]:
+    """Return rates by decoder, the shares of texts equal to ours, and why peers do not run."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    peer = Peer(folder, asked)
+    peers = {"generate": peer.in_order, "sorted": peer.sorted, "continuous": peer.continuous}
+    rates: dict[str, list[float]] = {}
+    same: dict[str, float] = {}
+    missing: dict[str, str] = {}
+    for _ in range(rounds):
+        rate, texts = ours(folder, asked)
+        rates.setdefault("ours", []).append(rate)
+        for name, write in peers.items():
+            if name in missing:
+                continue
+            try:
+                rate, written = timed(write, asked)
+            except Exception as failure:  # noqa: BLE001  # a peer's errors are many
+                missing[name] = f"{type(failure).__name__}: {failure}"
+                continue
+            rates.setdefault(name, []).append(rate)
+            same[name] = min(same.get(name, 1.0), share_equal(tokenizer, written, texts))
+    return rates, same, missing
 
 
 def main() -> None:
@@ -107,7 +197,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    count, pairs = (64, 1) if arguments.quick else (256, 3)
+    count, rounds = (64, 1) if arguments.quick else (256, 3)
     asked = questions(count)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "model"
@@ -116,32 +206,31 @@ def main() -> None:
         facts = make_student(
             size, [message.content for messages, _ in asked for message in messages], folder
         )
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        rows = []
-        for _ in range(pairs):
-            theirs, expected = generated(folder, asked)
-            mine, texts = ours(folder, asked)
-            same = [
-                tokenizer.decode(ids, skip_special_tokens=True).strip() == text
-                for ids, text in zip(expected, texts, strict=True)
-            ]
-            rows.append((theirs, mine, sum(same) / len(same)))
-    figures = {
+        rates, same, missing = measure(folder, asked, rounds)
+    mine = rates["ours"]
+    figures: dict[str, Any] = {
         "parameters": facts["parameters"],
         "questions": count,
-        "generate_tokens_per_s": statistics.median(row[0] for row in rows),
-        "tokens_per_s": statistics.median(row[1] for row in rows),
-        "vs_generate": statistics.median(row[1] / row[0] for row in rows),
-        "same_texts": min(row[2] for row in rows),
+        "tokens_per_s": statistics.median(mine),
     }
+    for peer in same:
+        theirs = rates[peer]
+        figures[f"{peer}_tokens_per_s"] = statistics.median(theirs)
+        figures[f"vs_{peer}"] = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
+        figures[f"same_texts_{peer}"] = same[peer]
+    figures["same_texts"] = same.get("generate")
+    figures["missing"] = missing
     if arguments.json:
         print(json.dumps(figures))
         return
-    print(
-        f"{figures['tokens_per_s']:,.0f} written tokens a second, {figures['vs_generate']:.1f} "
-        "times batched generate; "
-        f"{figures['same_texts']:.1%} of the texts are the same"
-    )
+    print(f"{figures['tokens_per_s']:,.0f} written tokens a CPU second")
+    for peer in same:
+        print(
+            f"{peer}: {figures[f'{peer}_tokens_per_s']:,.0f}; ours is {figures[f'vs_{peer}']:.1f} "
+            f"times that, and {same[peer]:.1%} of the texts are the same"
+        )
+    for peer, reason in missing.items():
+        print(f"{peer} does not run here: {reason}")
 
 
 if __name__ == "__main__":
