@@ -33,7 +33,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,8 +61,17 @@ ROUNDS = 3
 """Rounds of a full run: the machine's speed changes meanwhile."""
 ROWS = 4
 """Packed rows of an optimizer step."""
-COST_STEPS = 6
-"""Least optimizer steps of an objective in each of two turns: fewer make a rough median."""
+WORST: dict[str, Callable[[list[float]], float]] = {
+    "vs_trl_bfd": min,
+    "vs_trl_best": min,
+    "memory_vs_trl_best": max,
+    "matmul_share": min,
+}
+"""Figures over all sizes, and which of them counts."""
+COSTS = "costs"
+"""The variant that measures what each objective costs, all of them in one process."""
+COST_STEPS, TURNS = 4, 2
+"""Optimizer steps of each objective in each turn. Turns alternate: the machine may slow down."""
 
 
 def lessons(
@@ -219,7 +228,9 @@ def train_ours(
                 teacher = Predictions(predictor_states(frozen, batch), head_of(frozen))
             return super().objective_loss(model, batch, teacher)
 
-    frozen = copy.deepcopy(model).eval().requires_grad_(False) if objective.needs.teacher else None
+    frozen: Any = (
+        copy.deepcopy(model).eval().requires_grad_(False) if objective.needs.teacher else None
+    )
     times: list[float] = []
     stage = StageSettings(
         name="bench",
@@ -240,27 +251,33 @@ def train_ours(
     return times
 
 
-def cost_vs_plain(
-    name: str, layers: int, vocabulary: int, context: int, steps: int
-) -> dict[str, float]:
-    """Return time and peak memory of an objective's steps, as multiples of those of plain."""
+def costs_vs_plain(
+    layers: int, vocabulary: int, context: int, steps: int
+) -> dict[str, dict[str, float]]:
+    """Return by objective the time and peak memory of its steps, as multiples of plain's."""
     from orcinus.training.objectives import find_objective
 
     data = lessons(ROWS * 12 * (steps + 1), context, vocabulary, 1)
     model = model_of(layers, vocabulary, context)
-    seconds: dict[str, list[float]] = {"plain": [], name: []}
-    peaks: dict[str, list[float]] = {"plain": [], name: []}
-    for _ in range(2):  # alternately, since the machine may slow down meanwhile
-        for kind, settings in (("plain", {}), (name, SETTINGS.get(name, {}))):
-            ready = with_numbers(tokenized_of(data), find_objective(kind, settings))
+    seconds: dict[str, list[float]] = {name: [] for name in BUILT_IN}
+    peaks: dict[str, list[float]] = {name: [] for name in BUILT_IN}
+    for _ in range(TURNS):
+        for name in BUILT_IN:
+            objective = find_objective(name, SETTINGS.get(name, {}))
+            ready = with_numbers(tokenized_of(data), objective)
             forget_peak()
             with tempfile.TemporaryDirectory() as folder:
                 times = train_ours(model, *ready, context, steps, folder)
-            peaks[kind].append(peak_mib())
-            seconds[kind] += [b - a for a, b in itertools.pairwise(times)]
+            peaks[name].append(peak_mib())
+            seconds[name] += [b - a for a, b in itertools.pairwise(times)]
+    plain_s, plain_mib = statistics.median(seconds["plain"]), min(peaks["plain"])
     return {
-        "cost": statistics.median(seconds[name]) / statistics.median(seconds["plain"]),
-        "memory": max(peaks[name]) / max(peaks["plain"]),
+        name: {
+            "time": statistics.median(seconds[name]) / plain_s,
+            "memory": min(peaks[name]) / plain_mib,
+        }
+        for name in BUILT_IN
+        if name != "plain"
     }
 
 
@@ -363,13 +380,13 @@ def rate(times: list[float], tokens: list[float]) -> float:
 
 
 def matmul_peak() -> float:
-    """Return FLOP per second of large float32 products on one thread: the best of twenty."""
+    """Return FLOP per CPU second of large float32 products on one thread: the best of twenty."""
     left, right = torch.randn(2, 1024, 1024)
     seconds = []
     for _ in range(20):
-        started = time.perf_counter()
+        started = time.process_time()
         torch.mm(left, right)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     return float(2 * 1024**3 / min(seconds))
 
 
@@ -389,9 +406,9 @@ def one(arguments: argparse.Namespace) -> None:
     """Measure one variant in this process."""
     torch.set_num_threads(1)
     context = arguments.context
-    if arguments.variant in BUILT_IN:
+    if arguments.variant == COSTS:
         size = (arguments.layers, arguments.vocabulary, context, arguments.steps)
-        print(json.dumps(cost_vs_plain(arguments.variant, *size)))
+        print(json.dumps(costs_vs_plain(*size)))
         return
     data = lessons(
         ROWS * 12 * (arguments.steps + 1), context, arguments.vocabulary, arguments.responses
@@ -482,7 +499,7 @@ def main() -> None:
     if arguments.variant:
         one(arguments)
         return
-    peers = PEERS if importlib.util.find_spec("trl") else ()
+    peers: tuple[str, ...] = PEERS if importlib.util.find_spec("trl") else ()
     missing = {} if peers else {"trl": "not installed; pip install trl"}
     settings, rounds = [(12, 32_000, 1024, 3), (12, 128_256, 1024, 3)], ROUNDS
     if arguments.quick:
@@ -505,13 +522,8 @@ def main() -> None:
     if "vs_trl_best" in shared:
         figures["shared_prompt_vs_trl_best"] = shared["vs_trl_best"]
     figures["max_relative_error"] = max_relative_error()
-    layers, vocabulary, context, steps = settings[0]
-    costs = {
-        name: measure(name, layers, vocabulary, context, max(steps, COST_STEPS))
-        for name in BUILT_IN
-        if name != "plain"
-    }
-    figures["cost_vs_plain"] = {name: cost["cost"] for name, cost in costs.items()}
+    costs: Any = measure(COSTS, *settings[0][:3], COST_STEPS)
+    figures["cost_vs_plain"] = {name: cost["time"] for name, cost in costs.items()}
     figures["memory_vs_plain"] = {name: cost["memory"] for name, cost in costs.items()}
     figures["missing"] = missing
     if arguments.json:
@@ -530,18 +542,9 @@ def main() -> None:
         print(f"{line}, {row['matmul_share']:.0%} of what matrix products reach")
     for name, cost in costs.items():
         print(
-            f"{name}: {cost['cost']:.2f} times the time of plain, {cost['memory']:.2f} its memory"
+            f"{name}: {cost['time']:.2f} times the time of plain, {cost['memory']:.2f} its memory"
         )
     print(f"largest relative error: {figures['max_relative_error']:.1e}")
-
-
-WORST = {
-    "vs_trl_bfd": min,
-    "vs_trl_best": min,
-    "memory_vs_trl_best": max,
-    "matmul_share": min,
-}
-"""Figures over all sizes, and which of them counts."""
 
 
 if __name__ == "__main__":
