@@ -5,7 +5,7 @@
 A Llama-like model with random weights answers under three strategies in turn. Questions and answers
 have the lengths that a probe has. Random weights do not end by themselves, so the limit of each
 answer is drawn from a lognormal distribution. Beside ours stand ``generate`` in batches, in the
-given order and sorted by the length of prompt and answer, and Transformers' continuous batching.
+given order and sorted by the limits of the answers, and Transformers' continuous batching.
 Figures are written tokens per CPU second, medians of rounds. A peer that does not run is named.
 """
 
@@ -68,7 +68,8 @@ class Peer:
 
     def __init__(self, folder: Path, asked: list[tuple[Messages, int]]) -> None:
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        self._folder = folder
+        # Continuous batching changes a model's attention, so it has one of its own.
+        self._paged: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         chat = Chat(AutoTokenizer.from_pretrained(folder), fallback="chatml")
         self._prompts = [chat.prompt(messages) for messages, _ in asked]
         self._bounds = [bound for _, bound in asked]
@@ -98,7 +99,10 @@ class Peer:
         return self.generate(list(range(len(self._prompts))))
 
     def sorted(self) -> list[list[int]]:
-        """Return what ``generate`` writes where questions of one length share a batch."""
+        """Return what ``generate`` writes where answers of like limits share a batch.
+
+        A user knows less: answers end before their limits.
+        """
         lengths = [
             (bound, len(prompt)) for bound, prompt in zip(self._bounds, self._prompts, strict=True)
         ]
@@ -106,14 +110,11 @@ class Peer:
 
     def continuous(self) -> list[list[int]]:
         """Return what Transformers' continuous batching writes."""
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            self._folder, dtype=torch.float32, attn_implementation="sdpa"
-        )
         settings = GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0)  # type: ignore[no-untyped-call]
         # Left to itself it sizes its cache for a GPU.
         room = ContinuousBatchingConfig(num_blocks=2 * BATCH, max_batch_tokens=READ_AT_ONCE)
         written: dict[str, list[int]] = {}
-        with model.continuous_batching_context_manager(
+        with self._paged.continuous_batching_context_manager(
             generation_config=settings, continuous_batching_config=room, warmup=False
         ) as manager:
             for number, (prompt, bound) in enumerate(zip(self._prompts, self._bounds, strict=True)):
