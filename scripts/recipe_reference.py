@@ -51,6 +51,7 @@ from orcinus.tasks.mixing import Mixture
 from orcinus.tasks.perturbed import PerturbedConfig, PerturbedRecords
 from orcinus.tasks.sample import SampleConfig
 from orcinus.training.config import (
+    InvariantConfig,
     LessonFilter,
     LoraConfig,
     MixConfig,
@@ -115,6 +116,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("… its `on_policy:`", OnPolicyConfig),
     ("… its `reinforce:`", ReinforceConfig),
     ("… its `prefer:`", PreferConfig),
+    ("… its `invariant:`", InvariantConfig),
     ("… its `lora:`", LoraConfig),
     ("… its `objective:`", ObjectiveConfig),
     ("`evaluate:`", EvaluateConfig),

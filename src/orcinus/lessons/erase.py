@@ -218,6 +218,7 @@ async def erase(
     numbers: Sequence[str] = (),
     logprobs: bool = False,
     pairs: bool = False,
+    wordings: bool = False,
 ) -> dict[str, Any]:
     """Turn ``curate``'s kept traces into ``lessons.parquet``.
 
@@ -232,6 +233,7 @@ async def erase(
         numbers: Columns of the questions' rows that the objective needs, copied into ``meta``.
         logprobs: Keep the teacher's log-probabilities of a lesson's text in ``meta``.
         pairs: Write ``pairs.parquet`` too: each right lesson, then a wrong answer of ``rehearse``.
+        wordings: Keep ``isomer`` and ``domain`` of the questions in ``meta``.
 
     Returns:
         ``lessons``, ``leaks`` and ``few_shot``, their numbers; ``own``, that of the student's own
@@ -267,7 +269,9 @@ async def erase(
             )
             found = _numbers(role, example, rehearsed, numbers)
             missing -= found.keys()
-            lesson = replace(lesson, meta={**lesson.meta, "role": role, **found})
+            names = ("isomer", "domain") if wordings else ()
+            words = {name: example.meta.get(name) for name in names}
+            lesson = replace(lesson, meta={**lesson.meta, "role": role, **found, **words})
             if role != "self" and leaks_strategy(lesson, system_in(judged.attempt.messages)):
                 leaks += 1
                 continue

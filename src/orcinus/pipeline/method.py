@@ -457,7 +457,7 @@ class _Builder:
         own = content == "explanation" and rehearsal is not None and rehearsal.lessons == "right"
         numbers = self._numbers_of_rows()
         logprobs = content == "explanation" and self._recipe.train.needs_teacher_logprobs
-        pairs = self._recipe.train.prefers
+        pairs, wordings = self._recipe.train.prefers, self._recipe.train.compares_wordings
         settings = {
             **_dump(config),
             "strategies": self._texts,
@@ -466,6 +466,7 @@ class _Builder:
             **({"numbers": numbers} if numbers else {}),
             **({"logprobs": True} if logprobs else {}),
             **({"pairs": True} if pairs else {}),
+            **({"wordings": True} if wordings else {}),
         }
         return self._step(
             _name_for_content("erase", content),
@@ -481,6 +482,7 @@ class _Builder:
                 numbers=numbers,
                 logprobs=logprobs,
                 pairs=pairs,
+                wordings=wordings,
             ),
         )
 

@@ -24,16 +24,23 @@ def check_stages(config: TrainConfig, numbers: Sequence[str], examples: Path) ->
 
     Raises:
         StepError: No question of the teach split is of a task that a stage names, or none has one
-            of the numbers.
+            of the numbers, or none has several wordings that a stage compares.
     """
-    columns = ["split", "task", *(["meta"] if numbers else [])]
-    known, missing = set[str](), set(numbers)
+    compared = [stage for stage in config.stages if stage.invariant is not None]
+    columns = ["split", "task", *(["meta"] if numbers or compared else [])]
+    known, missing, domains = set[str](), set(numbers), set[str]()
     for row in tables.read_rows(examples, columns):
         if row["split"] == "teach":
             known.add(row["task"])
-            if missing:
+            if missing or compared:
                 meta = orjson.loads(row["meta"])
                 missing -= {name for name in missing if isinstance(meta.get(name), int | float)}
+                domains.add(str(meta.get("domain", "")))
+    if compared and len(domains) < 2:
+        raise StepError(
+            f"stage {compared[0].name!r} compares the wordings of questions (invariant), and all "
+            "questions to teach have one; add e.g. dress: [plain, shop, clinic] to a task"
+        )
     for stage in config.stages:
         sources = [("lesson", stage.tasks)]
         if stage.mix is not None:

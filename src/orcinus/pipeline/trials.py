@@ -95,6 +95,7 @@ def trial_training(config: TrainConfig) -> TrainConfig:
             "on_policy": None,
             "reinforce": None,
             "prefer": None,
+            "invariant": None,
         }
     )
     needs = config.objective_of(config.stages[-1]).needs

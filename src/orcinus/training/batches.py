@@ -39,11 +39,15 @@ class PackedRows(Dataset[dict[str, Any]]):
             rows: Exactly so many rows, in place of ``epochs``.
         """
         self._lessons = lessons
+        share_prompts = share_prompts and lessons.set_of is None
         self._units = lessons.fixed_units or (
             lessons.units(context) if share_prompts else Groups.of(np.arange(len(lessons)))
         )
         """The lessons that share one copy of a prompt."""
         lengths = lessons.lengths_of(self._units)
+        sets = lessons.sets
+        if lessons.set_of is not None:  # without shared prompts a unit is a lesson
+            lengths = np.bincount(lessons.set_of, lengths).astype(np.int64)
         packed: list[Groups] = []
         self.passes = 0.0
         """Passes over the lessons; a fraction is part of a pass."""
@@ -58,7 +62,8 @@ class PackedRows(Dataset[dict[str, Any]]):
                 left -= taken
             packed.append(all_rows.first(taken))
             self.passes += taken / len(all_rows)
-        self._rows = Groups.joined(packed)
+        rows_of_sets = Groups.joined(packed)
+        self._rows = rows_of_sets if sets is None else rows_of_sets.unfolded(sets)
         """Units of each row."""
 
     def __len__(self) -> int:

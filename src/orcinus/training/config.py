@@ -77,6 +77,19 @@ class PreferConfig(Config):
     far before a pair counts as told apart."""
 
 
+class InvariantConfig(Config):
+    """IGA: the student learns only what several wordings of a question agree on.
+
+    The questions have several ``meta.domain``, as ``dress`` makes them.
+    """
+
+    tau: float = Field(default=2.0, ge=0)
+    """How strongly parameters are held back whose gradients the domains disagree on; 0 does not."""
+    scale: Literal["relative", "mean", "none"] = "relative"
+    """What is held against a parameter. relative: V / (mean² + V) of its gradients over the
+    domains; mean: V as a share of its layer's; none: V itself, as in the paper."""
+
+
 class LessonFilter(Config):
     """A choice of lessons. All conditions must hold."""
 
@@ -167,6 +180,9 @@ class StageConfig(LessonFilter):
     prefer: PreferConfig | None = Field(default=None, exclude_if=lambda value: value is None)
     """Learn to prefer each right lesson of the stage to a wrong answer that the student gave in
     ``rehearse``. Lessons without one are left out. None learns the lessons' texts."""
+    invariant: InvariantConfig | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Learn the lessons' texts, but only what the wordings of a question agree on. It takes one
+    backward pass for each domain, and their gradients in memory. None learns all of it."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls after the warm-up."""
     warmup: float = Field(default=0.03, ge=0, lt=1)
@@ -174,7 +190,7 @@ class StageConfig(LessonFilter):
 
     @model_validator(mode="after")
     def _signal_is_one(self) -> Self:
-        names = ("on_policy", "reinforce", "prefer")
+        names = ("on_policy", "reinforce", "prefer", "invariant")
         given = [name for name in names if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"has {given[0]} and {given[1]}; give each a stage of its own")
@@ -323,6 +339,11 @@ class TrainConfig(Config):
         return any(stage.prefer is not None for stage in self.stages)
 
     @property
+    def compares_wordings(self) -> bool:
+        """True when a stage learns what the wordings of a question agree on."""
+        return any(stage.invariant is not None for stage in self.stages)
+
+    @property
     def reads_strategies(self) -> bool:
         """True when the teacher of a stage reads questions under their strategies' messages."""
         return any(
@@ -333,8 +354,9 @@ class TrainConfig(Config):
     def objective_of(self, stage: StageConfig) -> Objective:
         """Return the objective that ``stage`` learns.
 
-        A ``reinforce`` stage learns ``outcome``, a ``prefer`` stage ``preferred``. An on-policy
-        stage learns a divergence where the objective of the recipe needs no teacher.
+        A ``reinforce`` stage learns ``outcome``, a ``prefer`` stage ``preferred``, an ``invariant``
+        one ``lesson_weight``. An on-policy stage learns a divergence where the objective of the
+        recipe needs no teacher.
 
         Raises:
             ConfigError: The objective is unknown, or does not take its settings.
@@ -343,6 +365,8 @@ class TrainConfig(Config):
             return find_objective("outcome", {"kl": stage.reinforce.kl})
         if stage.prefer is not None:
             return find_objective("preferred", {"beta": stage.prefer.beta})
+        if stage.invariant is not None:
+            return find_objective("lesson_weight")
         objective = self.objective.find()
         if stage.on_policy is None or objective.needs.teacher:
             return objective
@@ -416,6 +440,11 @@ class TrainConfig(Config):
             needs = self.objective_of(stage).needs
             if stage.reinforce is not None or stage.prefer is not None:
                 continue
+            if stage.invariant is not None and self.lora is not None:
+                raise ValueError(
+                    f"stage {stage.name!r}: invariant compares the gradients of all weights, and "
+                    "lora has only its adapters'; leave one of them out"
+                )
             if needs.teacher and stage.on_policy is None:
                 raise ValueError(
                     f"objective {self.objective.name!r} needs a teacher's probabilities, but stage "

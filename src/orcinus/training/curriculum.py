@@ -36,6 +36,7 @@ from orcinus.training.check import longest_lesson
 from orcinus.training.checkpoints import load_for_training, save_student, with_lora
 from orcinus.training.config import StageConfig, TrainConfig
 from orcinus.training.distributed import processes
+from orcinus.training.invariant import invariant_trainer, with_domains
 from orcinus.training.job import TrainJob
 from orcinus.training.objectives.interface import MEASURED, Objective
 from orcinus.training.on_policy import on_policy_trainer
@@ -200,6 +201,8 @@ def _trainer_of(
         return outcome_trainer(stage.reinforce, model, chat, source, questions, samples)
     if stage.prefer is not None:
         return PreferenceTrainer
+    if stage.invariant is not None:
+        return invariant_trainer(stage.invariant)
     if stage.on_policy is None:
         return LessonTrainer
     told = None
@@ -293,6 +296,9 @@ def _tokenize_stage(
             else "its filters take none"
         )
         raise StepError(f"stage {stage.name!r} has no lesson: {why}")
+    if stage.invariant is not None:
+        read = tables.read_lessons(job.lessons)
+        tokenized = with_domains(tokenized, stage.name, read, config.context_length)
     for name, lessons in tokenized.given.items():
         if not lessons:
             raise StepError(

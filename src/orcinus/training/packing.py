@@ -43,6 +43,13 @@ class Groups:
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         return cls(members=np.concatenate([part.members for part in parts]), offsets=offsets)
 
+    def unfolded(self, inner: "Groups") -> "Groups":
+        """Return the groups with the members of ``inner``'s group i in place of each member i."""
+        sizes = np.diff(inner.offsets)[self.members]
+        ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        members = np.concatenate([np.array(inner[i], np.int64) for i in self.members.tolist()])
+        return Groups(members=members, offsets=ends[self.offsets])
+
     def first(self, count: int) -> "Groups":
         """Return the first ``count`` groups."""
         return Groups(

@@ -63,6 +63,8 @@ class TokenizedLessons:
     """By name, how many lessons come with such numbers of tokens."""
     unit_of: I64 | None = None
     """The unit of each lesson, where lessons must stay together; None groups by prompts."""
+    set_of: I64 | None = None
+    """The set of each lesson, where lessons of different prompts stay in one row; None has none."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -119,13 +121,20 @@ class TokenizedLessons:
         return None if self.unit_of is None else Groups.of(self.unit_of)
 
     @property
+    def sets(self) -> Groups | None:
+        """The lessons that stay in one row, each with a prompt of its own; None without sets."""
+        return None if self.set_of is None else Groups.of(self.set_of)
+
+    @property
     def count(self) -> int:
         """Lessons, where those that must stay together count as one."""
         return len(self) if self.unit_of is None else len(np.unique(self.unit_of))
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest lesson, or of the longest unit of those that stay together."""
+        """Tokens of the longest lesson, or of the longest unit or set that stays together."""
+        if self.set_of is not None:
+            return int(np.bincount(self.set_of, self.lengths).max())
         units = self.fixed_units
         return int((self.lengths if units is None else self.lengths_of(units)).max())
 
