@@ -22,7 +22,7 @@ from orcinus.models.scratch import ScratchConfig
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.step import Step
 from orcinus.pipeline.verbs import verb_of
-from orcinus.runs import layout
+from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, StepContext
 from orcinus.runs.ledger_records import attempt_id
 from orcinus.runs.model_names import model_name, model_names
@@ -32,6 +32,8 @@ from orcinus.verifiers.judge import judge_request
 from orcinus.verifiers.judge_prompts import BY_MODEL, inquiry_about, is_open
 from orcinus.verifiers.verify import verify
 
+MOST_LESSONS = 2000
+"""Lessons whose length is looked at; the mean of so many is known to 2 %."""
 CHARACTERS_PER_TOKEN = 4
 """Characters. For prompts of a model that has not answered yet: English text has about four."""
 LOW_SHARE = 0.1
@@ -239,10 +241,10 @@ class Estimator:
 
     def _notes_about_training(self) -> Iterator[str]:
         """Say how many optimizer steps the student's training takes, and whether these are few."""
-        train, step = self._recipe.train, self._steps.get("train")
-        if step is None or step.is_done(self._run_dir) or "teach" not in self._explained:
+        train, found = self._recipe.train, self.lessons()
+        if found is None:
             return
-        lessons, tokens = self._explained["teach"]
+        lessons, tokens = found
         for stage in train.stages:
             epochs = stage.epochs
             if stage.tokens is not None:
@@ -251,6 +253,27 @@ class Estimator:
                 train, lessons=lessons, tokens=round(lessons * tokens), epochs=epochs
             )
             yield f"Training, {describe_steps(stage.name, steps)} (about, if all traces are kept)."
+
+    def lessons(self) -> tuple[int, float] | None:
+        """Return about how many lessons are still to be trained on, and the tokens of one."""
+        train, erased = self._steps.get("train"), self._steps.get("erase")
+        if train is None or erased is None or train.is_done(self._run_dir):
+            return None
+        if not erased.is_done(self._run_dir):
+            return self._explained.get("teach")
+        path = erased.folder(self._run_dir) / layout.LESSONS
+        characters = [
+            len(lesson.completion) + sum(len(message.content) for message in lesson.messages)
+            for lesson in islice(tables.read_lessons(path), MOST_LESSONS)
+        ]
+        if not characters:
+            return None
+        return tables.count_rows(path), sum(characters) / len(characters) / CHARACTERS_PER_TOKEN
+
+    def trial_lessons(self) -> int:
+        """Return how many explanations a trial student learns from; 0 where there is none."""
+        calls, _ = self._explained.get("trial", (0, 0.0))
+        return calls // len(self._recipe.strategies)
 
     def _lesson_tokens(self, counts: _Counts) -> float:
         """Return about how many tokens a lesson has: its question, and the teacher's answer."""

@@ -14,8 +14,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orcinus.core.errors import ConfigError
 from orcinus.models.attempts import relax_garbage_collection
+from orcinus.models.local.config import LocalConfig
 from orcinus.models.roles import Models, student_config
+from orcinus.models.scratch import ScratchConfig
 from orcinus.pipeline.estimate import Estimator, PlannedStep
 from orcinus.pipeline.method import steps_of
 from orcinus.pipeline.recipe import Recipe
@@ -25,7 +28,9 @@ from orcinus.reports.words import dollars
 from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.ledger import Ledger
 from orcinus.training import train
+from orcinus.training.cost import describe_cost
 from orcinus.training.distributed.launch import command
+from orcinus.training.trackers import check_trackers
 
 _NOT_WRITTEN = (
     "The calls of controls and solvers are at most. The steps after author have no figures yet: "
@@ -111,6 +116,7 @@ async def plan_recipe(
             if is_written:
                 rows = [row for step in steps.values() for row in await estimator.rows(step)]
                 notes += estimator.notes()
+                notes += _notes_about_training(recipe, base, estimator)
             else:
                 rows = await estimator.rows(steps["author"])
                 later = [name for name in steps if name != "author"]
@@ -125,6 +131,26 @@ async def plan_recipe(
     notes += _notes_about_the_budget(plan, recipe.budget.usd, spent)
     notes += keys.notes()
     return replace(plan, notes=tuple(notes))
+
+
+def _notes_about_training(recipe: Recipe, base: Path, estimator: Estimator) -> Iterator[str]:
+    """Say how long the training takes and what memory, and which tracker is missing."""
+    found = estimator.lessons()
+    if found is None or not isinstance(recipe.student, LocalConfig | ScratchConfig):
+        return
+    yield describe_cost(
+        recipe.train,
+        recipe.student,
+        base,
+        lessons=found[0],
+        lesson_tokens=found[1],
+        trial_lessons=estimator.trial_lessons(),
+        bare="answer_only" in recipe.evaluate.arms,
+    )
+    try:
+        check_trackers(recipe.train.trainer)
+    except ConfigError as error:
+        yield str(error)
 
 
 class _Keys(Mapping[str, str]):

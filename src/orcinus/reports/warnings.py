@@ -151,7 +151,7 @@ def _too_little_to_conclude(after: ArmScore | None) -> Iterator[str]:
     if score.n < FEW_ITEMS and score.low is not None and score.high is not None:
         yield (
             f"Only {score.n} held-out items: differences of less than about "
-            f"{percent(score.high - score.low, 0)} cannot be seen."
+            f"{100 * (score.high - score.low):.0f} points cannot be seen."
         )
 
 
