@@ -275,13 +275,13 @@ def describe_cost(
     if trial_lessons:
         last = config.model_copy(update={"stages": config.stages[-1:]})
         needed, _ = _length(last, trial_lessons, lesson_tokens)
-        seconds = max(1, _seconds(here, shape, config, needed))
-        trial = f" A trial student takes about {in_minutes(seconds)}."
+        seconds = _seconds(here, shape, config, needed)
+        trial = f" A trial student takes {_in_words(seconds)}."
     second = "; that on bare answers takes less" if bare else ""
     millions = shape.parameters / 1e6
     size = f"{millions:,.0f}" if millions >= 10 else f"{millions:,.1f}"
     return (
-        f"The student's training takes about {', '.join(facts)}{second}.{trial} An estimate, good "
+        f"The student's training takes {', '.join(facts)}{second}.{trial} An estimate, good "
         f"to a factor of two, from {size} million parameters, {tokens:,.0f} tokens of lessons, "
         f"and {here.source}."
     )
@@ -307,4 +307,8 @@ def _seconds(device: Device, shape: Shape, config: TrainConfig, tokens: float) -
 def _cost_on(device: Device, shape: Shape, config: TrainConfig, tokens: float, row: int) -> str:
     seconds = _seconds(device, shape, config, tokens)
     memory = memory_bytes(shape, config, device, row_tokens=row)
-    return f"{in_minutes(max(1, seconds))} and {memory / 1e9:.1f} GB on {device.name}"
+    return f"{_in_words(seconds)} and {memory / 1e9:.1f} GB on {device.name}"
+
+
+def _in_words(seconds: float) -> str:
+    return "less than a minute" if seconds < 60 else f"about {in_minutes(seconds)}"
