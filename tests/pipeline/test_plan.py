@@ -111,3 +111,17 @@ def test_errors_of_other_settings_are_planned_as_calls(tmp_path: Path, picky: st
     refused = total // 2
     assert planned() == (0, total)
     assert planned(headers={"x-tenant": "ours"}) == (refused, total - refused)
+
+
+def test_a_missing_key_is_told_before_the_student_is_probed(tmp_path: Path) -> None:
+    teacher = {
+        "kind": "endpoint",
+        "model": "m",
+        "base_urls": ["http://127.0.0.1:9/v1"],
+        "api_key_env": "MY_KEY",
+    }
+    recipe, runs = write_recipe(tmp_path / "recipe.yaml", teacher=teacher), tmp_path / "runs"
+    with pytest.raises(orcinus.ConfigError, match="MY_KEY is not set"):
+        orcinus.run(recipe, runs=runs, secrets={})
+    assert not [path.name for path in (runs / "small").iterdir() if path.is_dir()]
+    orcinus.run(recipe, runs=runs, secrets={}, until="sample")  # which needs no teacher

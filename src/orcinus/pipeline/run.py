@@ -49,6 +49,8 @@ EXAMPLE_SECTIONS = {
     "weigh": "weigh: {boundaries: 2}",
 }
 """How a recipe asks for the steps that it need not have."""
+EXPLAINS = {"trial": "teacher", "teach": "teacher", "teach-assistant": "assistant"}
+"""The models that explain, by the step that asks them."""
 WITHOUT_STUDENT = ("author", "sample", "teach", "curate", "erase", "report")
 """Verbs of the steps that ask and train no student."""
 LIBRARIES = ("orcinus.models.local.loading", "orcinus.training.trainer")
@@ -102,6 +104,7 @@ async def run_recipe(
         write_atomically(run_dir / layout.RECIPE, text)
         write_atomically(run_dir / layout.ORIGIN, str(modules.resolve()).encode())
         models = Models(recipe.roles(base), runtime, reported.note)
+        _check_keys(recipe, models, steps, run_dir)
         budget = recipe.budget.open(ledger, recipe.name)
 
         def open_context(step: Step, folder: Path) -> StepContext:
@@ -261,6 +264,19 @@ async def _check_student(
 
     student = recipe.student.at(base)
     return await asyncio.to_thread(check_training, recipe.train.at(base), student, device)
+
+
+def _check_keys(recipe: Recipe, models: Models, steps: Sequence[Step], run_dir: Path) -> None:
+    """Refuse a run whose key for a remote teacher is missing, before the student is probed.
+
+    Raises:
+        ConfigError: The variable that the recipe names is not set.
+    """
+    for step in steps:
+        role = EXPLAINS.get(step.name)
+        if role is not None and isinstance(recipe.model_of(role), EndpointConfig):
+            if not step.is_done(run_dir):
+                models.open(role)  # reads the key, and calls nothing
 
 
 def _check_until(recipe: Recipe, until: str | None) -> None:
