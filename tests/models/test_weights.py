@@ -158,3 +158,16 @@ def test_the_folder_of_an_adapter_names_the_key_that_it_belongs_to(
     save_adapter(tiny_student, tmp_path / "adapter")
     with pytest.raises(ConfigError, match="name its base as path: and this folder as adapter:"):
         model_folder("adapter", tmp_path)
+
+
+def test_a_name_that_is_no_folder_is_said_to_have_been_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orcinus.models.local.weights import _not_loadable
+
+    monkeypatch.chdir(tmp_path)
+    assert "SmolLM2 is no folder or file here, so it was looked up on the Hugging" in str(
+        _not_loadable(Path("SmolLM2"), OSError("We couldn't connect"))
+    )
+    (tmp_path / "SmolLM2").mkdir()
+    assert "looked up" not in str(_not_loadable(Path("SmolLM2"), OSError("broken")))

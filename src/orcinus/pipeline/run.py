@@ -274,9 +274,10 @@ def _check_keys(recipe: Recipe, models: Models, steps: Sequence[Step], run_dir: 
     """
     for step in steps:
         role = EXPLAINS.get(step.name)
-        if role is not None and isinstance(recipe.model_of(role), EndpointConfig):
-            if not step.is_done(run_dir):
-                models.open(role)  # reads the key, and calls nothing
+        if role is None or step.is_done(run_dir):
+            continue
+        if isinstance(recipe.model_of(role), EndpointConfig):
+            models.open(role)  # reads the key, and calls nothing
 
 
 def _check_until(recipe: Recipe, until: str | None) -> None:
