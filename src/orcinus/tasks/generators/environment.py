@@ -195,7 +195,7 @@ def open_environment(made: bytes) -> Any:
             f"the environment {name!r} is a {type(environment).__name__}: it answers back or calls "
             "tools; only environments of one question and one answer (SingleTurnEnv) are read"
         )
-    if any(isinstance(rubric, verifiers.JudgeRubric) for rubric in _rubrics(environment.rubric)):
+    if any(isinstance(rubric, verifiers.JudgeRubric) for rubric in parts_of(environment.rubric)):
         raise ConfigError(
             f"the environment {name!r} asks a model of its own for its rewards, past the budget "
             "and the ledger; take its rows as a file, with verifier: judge"
@@ -203,11 +203,11 @@ def open_environment(made: bytes) -> Any:
     return environment
 
 
-def _rubrics(rubric: Any) -> Iterator[Any]:
+def parts_of(rubric: Any) -> Iterator[Any]:
     """Yield a rubric and all that it consists of."""
     yield rubric
     for part in getattr(rubric, "rubrics", ()):
-        yield from _rubrics(part)
+        yield from parts_of(part)
 
 
 @lru_cache(maxsize=16)

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from orcinus.core.types import Attempt, Example, Verdict
-from orcinus.tasks.generators.environment import VERIFIER, open_environment, rows_of
+from orcinus.tasks.generators.environment import VERIFIER, open_environment, parts_of, rows_of
 
 VERSION = 1
 _faults: ContextVar[list[str] | None] = ContextVar("faults", default=None)
@@ -77,6 +77,6 @@ def _row(made: bytes, place: int) -> Any:
 
 def _listen(rubric: Any) -> None:
     """Hear the errors that a rubric and its parts log, once each."""
-    for part in (rubric, *getattr(rubric, "rubrics", ())):
+    for part in parts_of(rubric):
         if not any(isinstance(handler, _Faults) for handler in part.logger.handlers):
             part.logger.addHandler(_Faults(logging.ERROR))
