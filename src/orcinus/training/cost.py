@@ -31,7 +31,7 @@ They are 0.48 µs where a matrix product makes 57 GFLOP/s. Measured: models of 0
 parameters on a core of 2026, float32; 0.45 to 0.50 µs."""
 VALUES_KEPT = 40
 """Values that the backward pass keeps for each token, layer and unit of width. Measured in float32
-on a CPU: 35 to 62, 40 for SmolLM2-135M."""
+on a CPU: 35 to 70, 40 for SmolLM2-135M."""
 PROCESS_BYTES = 0.5e9
 """Bytes of a process with torch and Transformers before it loads a student. Measured: 0.51 GB."""
 PEAK_SHARE = 0.2
