@@ -92,6 +92,15 @@ def test_the_layout_decides_where_the_explanation_goes(
     assert split_reasoning(judged, layout) == expected
 
 
+def test_a_strategy_that_leaks_with_other_blanks_is_found() -> None:
+    told = "Reason step by step"
+    leaking = replace(lesson(1), completion="I was told: Reason\n step by  step. So 4.")
+    assert leaks_strategy(leaking, told)
+    assert not leaks_strategy(replace(leaking, erased="kept"), told)
+    assert not leaks_strategy(replace(leaking, completion="Reason by step."), told)
+    assert not leaks_strategy(leaking, " ")
+
+
 def test_a_strategy_that_leaks_into_the_reasoning_is_found() -> None:
     assert leaks_strategy(
         replace(lesson(1), reasoning=f"I was told: {STRATEGY.system}"), STRATEGY.system

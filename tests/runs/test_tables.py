@@ -97,6 +97,29 @@ def test_attempts_and_verdicts_come_back_as_they_were(tmp_path: Path) -> None:
     assert list(tables.read_judged(tmp_path / "t.parquet")) == [JUDGED]
 
 
+def test_rows_that_lack_something_stay_apart_from_those_that_have_it(tmp_path: Path) -> None:
+    """The columns of a batch are read one by one, and each value belongs to its row."""
+    attempt = JUDGED.attempt
+    bare = replace(
+        JUDGED,
+        attempt=replace(
+            attempt, id="2", messages=attempt.messages[-1:], reasoning=None, logprobs=None, text=""
+        ),
+        verdict=replace(JUDGED.verdict, attempt_id="2", value=None, answer=None),
+    )
+    silent = replace(
+        bare,
+        attempt=replace(bare.attempt, id="3", messages=()),
+        verdict=replace(JUDGED.verdict, attempt_id="3", confidence=None),
+    )
+    rows = [bare, JUDGED, silent, JUDGED, bare]
+    with tables.TableWriter(tmp_path / "t.parquet", tables.JUDGED) as writer:
+        for row in map(tables.judged_row, rows):
+            writer.write(row)
+    assert list(tables.read_judged(tmp_path / "t.parquet")) == rows
+    assert [tables.judged_of(tables.judged_row(item)) for item in rows] == rows
+
+
 def test_assignments_come_back_as_they_were(tmp_path: Path) -> None:
     with tables.TableWriter(tmp_path / "t.parquet", tables.ASSIGNMENTS) as writer:
         writer.write(tables.assignment_row(ASSIGNMENT))

@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any
 
 import orjson
@@ -25,8 +26,11 @@ def canonical(value: Any) -> Any:
     Raises:
         TypeError: A part of ``value`` has no canonical form.
     """
-    if value is None or isinstance(value, bool | int | str):
+    kind: Any = type(value)
+    if kind is str or value is None or isinstance(value, bool | int | str):
         return value
+    if (names := _field_names(kind)) is not None:
+        return {name: canonical(getattr(value, name)) for name in names}
     if isinstance(value, float):
         if not math.isfinite(value):
             raise TypeError(f"{value!r} has no canonical form")
@@ -38,9 +42,13 @@ def canonical(value: Any) -> Any:
             if not isinstance(key, str):
                 raise TypeError(f"the key {key!r} is not a string and has no canonical form")
         return {key: canonical(item) for key, item in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: canonical(getattr(value, field.name)) for field in fields(value)}
     raise TypeError(f"{type(value).__name__} {value!r} has no canonical form")
+
+
+@cache
+def _field_names(kind: Any) -> tuple[str, ...] | None:
+    """Return the names of a dataclass's fields; None for another type."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None
 
 
 def canonical_json(value: Any) -> bytes:

@@ -11,7 +11,9 @@ arXiv:2311.11045.)
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from orcinus.core.config import Config
@@ -76,7 +78,8 @@ def erased_system(config: EraseConfig, told: str, key: str, seed: int) -> tuple[
     Returns:
         The message, and its origin: ``kept``, the name of a paraphrase, or ``config.mode``.
     """
-    if config.mode == "kept" or stable_fraction("keep", str(seed), key) < config.keep_probability:
+    keep = config.keep_probability
+    if config.mode == "kept" or (keep and stable_fraction("keep", str(seed), key) < keep):
         return told, "kept"
     if config.mode == "paraphrase":
         names = sorted(generic_messages())
@@ -126,6 +129,7 @@ def lesson_of(
     content: Literal["explanation", "answer_only"],
     seed: int,
     logprobs: bool = False,
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Lesson:
     """Make a lesson of a kept trace.
 
@@ -137,6 +141,7 @@ def lesson_of(
         content: What the student learns to write.
         seed: Of the draws.
         logprobs: Keep the teacher's log-probabilities of the lesson's text in ``meta``.
+        more: Further entries of ``meta``.
     """
     attempt = judged.attempt
     system, erased = erased_system(config, system_in(attempt.messages), attempt.id, seed)
@@ -164,6 +169,7 @@ def lesson_of(
             "difficulty": example.meta.get("difficulty"),
             **({"replaced": True} if is_replaced(judged) else {}),
             **(teacher_logprobs(judged, reasoning, completion) if logprobs else {}),
+            **more,
         },
     )
 
@@ -198,14 +204,24 @@ def teacher_logprobs(judged: Judged, reasoning: str | None, completion: str) -> 
 
 def leaks_strategy(lesson: Lesson, told: str) -> bool:
     """Return whether an erased lesson still holds ``told``, the teacher's system message."""
-    words = " ".join(told.split())
+    if lesson.erased == "kept" or not told.strip():
+        return False
+    words, longest = _words_of(told)
     texts = (
         *(message.content for message in lesson.messages),
         lesson.reasoning or "",
         lesson.completion,
     )
-    seen = " ".join(" ".join(texts).split())
-    return lesson.erased != "kept" and len(words) > 0 and words in seen
+    if not any(longest in text for text in texts):  # true of nearly all, and soon found
+        return False
+    return words in " ".join(" ".join(texts).split())
+
+
+@lru_cache
+def _words_of(told: str) -> tuple[str, str]:
+    """Return a message with single blanks, and its longest word."""
+    words = told.split()
+    return " ".join(words), max(words, key=len)
 
 
 async def erase(
@@ -258,6 +274,10 @@ async def erase(
     with tables.TableWriter(context.out / layout.LESSONS, tables.LESSONS) as writer:
         for role, example, judged in _traces(context.inputs, own=own):
             strategy = ERASED if role == "self" else known[judged.attempt.strategy]
+            found = _numbers(role, example, rehearsed, numbers)
+            missing -= found.keys()
+            names = ("isomer", "domain") if wordings else ()
+            words = {name: example.meta.get(name) for name in names}
             lesson = lesson_of(
                 judged,
                 example,
@@ -266,12 +286,8 @@ async def erase(
                 content=content,
                 seed=context.seed,
                 logprobs=logprobs,
+                more={"role": role, **found, **words},
             )
-            found = _numbers(role, example, rehearsed, numbers)
-            missing -= found.keys()
-            names = ("isomer", "domain") if wordings else ()
-            words = {name: example.meta.get(name) for name in names}
-            lesson = replace(lesson, meta={**lesson.meta, "role": role, **found, **words})
             if role != "self" and leaks_strategy(lesson, system_in(judged.attempt.messages)):
                 leaks += 1
                 continue

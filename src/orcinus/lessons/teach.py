@@ -7,6 +7,7 @@ Sampling k > 1 explanations of an example gives curation something to choose fro
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field
@@ -64,7 +65,7 @@ async def teach(
             there.
     """
     strategy_of = chosen_strategy(strategies, context.inputs["assign"])
-    total = sum(1 for _ in _requests(config, strategy_of, context))
+    total = _size(config, strategy_of, context).calls
     if total == 0:
         raise StepError(
             "no example of the teach split has a strategy: "
@@ -113,12 +114,8 @@ def requests(
     assign = context.inputs.get("assign")
     strategy_of = chosen_strategy(strategies, assign)
 
-    def size() -> Size:
-        questions = read_questions(context.inputs["sample"] / layout.EXAMPLES, "teach")
-        pairs = _pairs(config, questions, strategy_of, context.seed)
-        return size_of(pairs, config.sampling, seed=context.seed)
-
     asked = _requests(config, strategy_of, context)
+    size = partial(_size, config, strategy_of, context)
     return [Asking(role=role, requests=asked, exact=assign is not None, size=size)]
 
 
@@ -152,6 +149,15 @@ def _pairs(
         strategy = strategy_of(example)
         if strategy is not None:
             yield example, strategy
+
+
+def _size(
+    config: TeachConfig, strategy_of: Callable[[Asked], Strategy | None], context: StepContext
+) -> Size:
+    """Return the size of the requests, which are not made for that."""
+    questions = read_questions(context.inputs["sample"] / layout.EXAMPLES, "teach")
+    pairs = _pairs(config, questions, strategy_of, context.seed)
+    return size_of(pairs, config.sampling, seed=context.seed)
 
 
 def _requests(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -491,44 +491,118 @@ def sampling_of(text: str) -> Sampling:
 
 def judged_of(row: Mapping[str, Any]) -> Judged:
     """Return the attempt and verdict of a ``JUDGED`` row."""
-    attempt = Attempt(
-        id=row["id"],
-        example_id=row["example_id"],
-        task=row["task"],
-        strategy=row["strategy"],
-        model=row["model"],
-        messages=_messages(row["messages"]),
-        sampling=sampling_of(row["sampling"]),
-        sample=row["sample"],
-        text=row["text"],
-        finish=row["finish"],
-        reasoning=row["reasoning"],
-        usage=Usage(
-            tokens_in=row["tokens_in"],
-            tokens_out=row["tokens_out"],
-            tokens_cached=row["tokens_cached"],
-            tokens_reasoning=row["tokens_reasoning"],
-        ),
-        logprobs=_tuple_or_text(row["logprobs"]),
-        token_bytes=_tuple_or_text(row.get("token_bytes")),  # missing in the tables of older runs
-        cost_usd=row["cost_usd"],
-        error=row["error"],
-        permanent=row["permanent"],
-    )
-    verdict = Verdict(
-        attempt_id=row["id"],
-        verifier=row["verifier"],
-        value=row["value"],
-        answer=row["answer"],
-        reason=row["reason"],
-        confidence=row.get("confidence"),  # missing in the tables of older runs
-    )
-    return Judged(attempt=attempt, verdict=verdict)
+    return next(_judged_in(pa.RecordBatch.from_pylist([row], schema=JUDGED)))
 
 
 def read_judged(path: Path) -> Iterator[Judged]:
     """Read the attempts and verdicts of a table."""
-    return map(judged_of, read_rows(path))
+    for batch in read_batches(path):
+        yield from _judged_in(batch)
+
+
+def _judged_in(batch: pa.RecordBatch) -> Iterator[Judged]:
+    """Yield the attempts and verdicts of ``JUDGED`` rows; by column, as ``_examples_in``."""
+
+    def values(name: str) -> Iterable[Any]:
+        if name not in batch.schema.names:  # in the tables of older runs
+            return repeat(None, len(batch))
+        return _values(batch[name])
+
+    samplings = {text: sampling_of(text) for text in set(values("sampling"))}
+    attempts = (
+        Attempt(
+            id=name,
+            example_id=example_id,
+            task=task,
+            strategy=strategy,
+            model=model,
+            messages=messages,
+            sampling=samplings[sampling],
+            sample=sample,
+            text=text,
+            finish=finish,
+            reasoning=reasoning,
+            usage=usage,
+            logprobs=_tuple_or_text(logprobs),
+            token_bytes=_tuple_or_text(token_bytes),
+            cost_usd=cost_usd,
+            error=error,
+            permanent=permanent,
+        )
+        for (
+            name,
+            example_id,
+            task,
+            strategy,
+            model,
+            messages,
+            sampling,
+            sample,
+            text,
+            finish,
+            reasoning,
+            usage,
+            logprobs,
+            token_bytes,
+            cost_usd,
+            error,
+            permanent,
+        ) in zip(
+            *map(values, ("id", "example_id", "task", "strategy", "model")),
+            _conversations(batch["messages"]),
+            *map(values, ("sampling", "sample", "text", "finish", "reasoning")),
+            (
+                Usage(tokens_in=read, tokens_out=written, tokens_cached=cached, tokens_reasoning=n)
+                for read, written, cached, n in zip(
+                    *map(values, ("tokens_in", "tokens_out", "tokens_cached", "tokens_reasoning")),
+                    strict=True,
+                )
+            ),
+            *map(values, ("logprobs", "token_bytes", "cost_usd", "error", "permanent")),
+            strict=True,
+        )
+    )
+    judgements = zip(
+        *map(values, ("verifier", "value", "answer", "reason", "confidence")), strict=True
+    )
+    for attempt, (verifier, value, answer, reason, confidence) in zip(
+        attempts, judgements, strict=True
+    ):
+        yield Judged(
+            attempt=attempt,
+            verdict=Verdict(
+                attempt_id=attempt.id,
+                verifier=verifier,
+                value=value,
+                answer=answer,
+                reason=reason,
+                confidence=confidence,
+            ),
+        )
+
+
+def _values(column: pa.Array) -> Iterable[Any]:
+    """Return the values of a column; ``to_pylist`` takes several times as long for texts."""
+    if column.null_count == len(column):
+        return repeat(None, len(column))
+    if pa.types.is_string(column.type) or (
+        column.null_count == 0 and not pa.types.is_nested(column.type)
+    ):
+        values: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
+        return values
+    listed: list[Any] = column.to_pylist()
+    return listed
+
+
+def _conversations(column: pa.ListArray) -> Iterator[Messages]:
+    """Yield the messages of each row."""
+    turns = column.flatten()
+    messages = (
+        Message(role=role, content=content)
+        for role, content in zip(*map(_values, turns.flatten()), strict=True)
+    )
+    for count in _values(pc.list_value_length(column)):
+        yield tuple(islice(messages, count))
 
 
 def with_examples(traces: Iterable[Judged], examples: Path) -> Iterator[tuple[Example, Judged]]:

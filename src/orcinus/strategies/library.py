@@ -83,6 +83,7 @@ def answer_cue() -> str:
     return str(_texts()["answer_cue"])
 
 
+@cache
 def generic_messages() -> Mapping[str, str]:
     """Return the messages that replace an erased strategy: ``cautious``, ``cautious-1`` …"""
     generic = _texts()["generic"]
