@@ -51,7 +51,7 @@ def test_importing_orcinus_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_neither_a_plan_nor_a_finished_run_imports_torch_or_scipy(
+def test_neither_a_plan_nor_a_finished_run_imports_torch_scipy_or_pandas(
     tmp_path: Path, tiny_student: Path
 ) -> None:
     """They take seconds to import, and neither command computes with them."""
@@ -61,7 +61,8 @@ def test_neither_a_plan_nor_a_finished_run_imports_torch_or_scipy(
         import sys, orcinus
         orcinus.run("small.yaml", until="sample")  # the second process finds it finished
         print(orcinus.plan("small.yaml").calls)
-        print({name.split(".")[0] for name in sys.modules} & {"torch", "transformers", "scipy"})
+        HEAVY = {"torch", "transformers", "scipy", "pandas"}
+        print({name.split(".")[0] for name in sys.modules} & HEAVY)
     """
     for _ in range(2):
         done = subprocess.run(

@@ -39,10 +39,14 @@ def read_questions(path: Path, split: Split) -> Iterator[Question]:
         StoreError: The table is missing or is not a Parquet file.
     """
     stat = path.stat()
-    table = _columns_of(path, stat.st_mtime_ns, stat.st_size)
-    for batch in table.filter(pc.equal(table["split"], split)).to_batches():
-        columns = [batch[name].to_pylist() for name in (*_COLUMNS, "characters")]
-        for name, task, answer_type, text, characters in zip(*columns, strict=True):
+    names = ("split", *_COLUMNS, "characters")
+    for table in _columns_of(path, stat.st_mtime_ns, stat.st_size):
+        # Arrow's own filters would import pandas, which takes a second, to look at a string.
+        for mine, name, task, answer_type, text, characters in zip(
+            *(table[column].to_pylist() for column in names), strict=True
+        ):
+            if mine != split:
+                continue
             meta = orjson.loads(text)
             if "history" in meta:
                 characters += sum(len(turn["content"]) for turn in meta["history"])
@@ -50,16 +54,11 @@ def read_questions(path: Path, split: Split) -> Iterator[Question]:
 
 
 @lru_cache(maxsize=1)
-def _columns_of(path: Path, stamp: int, size: int) -> pa.Table:
+def _columns_of(path: Path, stamp: int, size: int) -> list[pa.Table]:
     """Return the columns of all rows; a plan counts the same table for each step."""
     parts = []
     for batch in tables.read_batches(path, ["split", "prompt", *_COLUMNS]):
         lengths = pc.utf8_length(batch["prompt"])
-        kept = batch.select(["split", *_COLUMNS])
-        parts.append(pa.Table.from_batches([kept]).append_column("characters", lengths))
-    return pa.concat_tables(parts) if parts else _EMPTY
-
-
-_EMPTY = pa.schema(
-    [(name, pa.string()) for name in ("split", *_COLUMNS)] + [("characters", pa.int32())]
-).empty_table()
+        kept = pa.Table.from_batches([batch.select(["split", *_COLUMNS])])
+        parts.append(kept.append_column("characters", lengths))
+    return parts
