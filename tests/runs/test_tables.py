@@ -25,6 +25,7 @@ from orcinus.core.types import (
     Verdict,
 )
 from orcinus.runs import tables
+from orcinus.runs.questions import read_questions
 
 MESSAGES = (Message(role="system", content="Think."), Message(role="user", content="17 + 25?"))
 EXAMPLE = Example(
@@ -202,6 +203,8 @@ def test_a_missing_or_damaged_table_is_one_line_wherever_it_is_read(tmp_path: Pa
     path.unlink()
     with pytest.raises(StoreError, match=r"cannot be read as a table .* delete the step's"):
         tables.count_rows(path)
+    with pytest.raises(StoreError, match=r"cannot be read as a table .* delete the step's"):
+        list(read_questions(path, "teach"))
 
 
 def test_a_table_is_read_in_less_memory_than_it_takes(tmp_path: Path) -> None:

@@ -38,7 +38,10 @@ def read_questions(path: Path, split: Split) -> Iterator[Question]:
     Raises:
         StoreError: The table is missing or is not a Parquet file.
     """
-    stat = path.stat()
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise tables.unreadable(path, error) from error
     names = ("split", *_COLUMNS, "characters")
     for table in _columns_of(path, stat.st_mtime_ns, stat.st_size):
         # Arrow's own filters would import pandas, which takes a second, to look at a string.

@@ -298,7 +298,7 @@ def rows_where(
         stat = path.stat()
         column_read = _column(path, column, stat.st_mtime_ns, stat.st_size)
     except (OSError, pa.ArrowInvalid) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     yield from rows_at(path, pc.indices_nonzero(test(column_read)).to_pylist(), columns)
 
 
@@ -357,10 +357,11 @@ def _open_table(path: Path) -> Iterator[pq.ParquetFile]:
     except StoreError:
         raise
     except (OSError, pa.ArrowInvalid) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: Exception) -> StoreError:
+def unreadable(path: Path, error: Exception) -> StoreError:
+    """Return the error of a table that is missing or damaged."""
     return StoreError(
         f"{path}: cannot be read as a table ({error}); delete the step's folder to run it again"
     )
