@@ -23,6 +23,9 @@ def test_a_missing_or_unknown_tracker_is_told_before_training(
         trackers.check_trackers({"report_to": ["tensorboard", "mlflow"]})
     with pytest.raises(ConfigError, match=r"no tracker 'tensorbord'; known: tensorboard, mlflow"):
         trackers.check_trackers({"report_to": "tensorbord"})
+    for wrong in (5, True, {"mlflow": 1}):
+        with pytest.raises(ConfigError, match="report_to: must be a name or a list of names"):
+            trackers.check_trackers({"report_to": wrong})
 
 
 def test_a_tracker_leaves_the_fingerprint_of_every_step_as_it_is(tmp_path: Path) -> None:

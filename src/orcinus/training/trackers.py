@@ -30,9 +30,14 @@ def trackers_of(trainer: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the trackers that ``train.trainer`` names.
 
     Raises:
-        ConfigError: One is unknown.
+        ConfigError: One is unknown, or it is neither a name nor a list.
     """
     named = trainer.get("report_to") or ()
+    if not isinstance(named, str | list | tuple):
+        raise ConfigError(
+            f"train.trainer.report_to: must be a name or a list of names, this is {named!r}; "
+            f"known: {', '.join(TRACKERS)}"
+        )
     names = (named,) if isinstance(named, str) else tuple(named)
     for name in names:
         if name not in (*TRACKERS, "none"):
