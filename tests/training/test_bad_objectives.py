@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from orcinus.training.config import StageConfig, TrainConfig
 from orcinus.training.curriculum import train_curriculum
 from orcinus.training.job import TrainJob
 from orcinus.training.objectives import LossInputs, LossOutput, Needs, find_objective, weighted
+from orcinus.training.stopping import Stopped
 
 
 @pytest.mark.parametrize(
@@ -125,3 +127,20 @@ def test_weights_of_nan_and_of_zero_end_a_stage_at_once_and_say_why(
     with pytest.raises(StepError, match="stage 'own' teaches nothing: the loss and its gradient"):
         train_curriculum(plain_job(tmp_path / "zero", tiny_student, "nothing"), heard)
     assert len((tmp_path / "zero" / "loss.jsonl").read_text().splitlines()) <= 3
+
+
+@pytest.mark.usefixtures("own_extensions")
+def test_a_stage_that_teaches_nothing_says_so_after_an_interruption_too(
+    tiny_student: Path, tmp_path: Path
+) -> None:
+    register("objective", "nothing")(nothing)
+    job, stop = plain_job(tmp_path / "zero", tiny_student, "nothing"), Event()
+
+    class StopsAtOnce(Silent):
+        def advance(self, n: int = 1, **_: Any) -> None:
+            stop.set()
+
+    with pytest.raises(Stopped):
+        train_curriculum(job, StopsAtOnce(), stop=stop)
+    with pytest.raises(StepError, match="stage 'own' teaches nothing: the loss and its gradient"):
+        train_curriculum(job, Silent())

@@ -193,7 +193,8 @@ class _LossLog(TrainerCallback):
         """True where steps that teach nothing are part of the method."""
         self.broken_at: int | None = None
         self.learns: bool | None = None
-        """True once a logged optimizer step had a loss or a gradient; None before any is logged."""
+        """True once a logged optimizer step had a loss or a gradient, also before an interruption;
+        None before any is logged."""
 
     def on_log(
         self,
@@ -294,6 +295,7 @@ def train_stage(
     checkpoint, steps = last_checkpoint(work), math.ceil(len(rows) / stage.rows_per_step)
     done = 0 if checkpoint is None else step_of(checkpoint)
     if done:
+        log.learns = done >= IDLE_STEPS or any(log.losses())
         progress.note(f"{phase}: resumes at step {done:,} of {steps:,}")
     elif processes.is_first():
         progress.note(describe_steps(stage.name, steps))
@@ -307,7 +309,7 @@ def train_stage(
         first = (log.broken_at - 1) * stage.rows_per_step
         numbers = rows.numbers(first, first + stage.rows_per_step)
         raise StepError(_explain_broken_loss(stage.name, log.broken_at, lessons, numbers))
-    if log.learns is False and done == 0 and not stopping.stopped:
+    if log.learns is False and not stopping.stopped:
         idle = f"stage {stage.name!r} teaches nothing: the loss and its gradient are 0 at "
         if not log.may_idle:
             raise StepError(
