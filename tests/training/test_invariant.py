@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from tests.training.test_training import lesson
 
-from orcinus.core.errors import StepError
+from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.types import Message
 from orcinus.models.local.chat_format import Chat
 from orcinus.runs import tables
@@ -18,6 +18,7 @@ from orcinus.runs.context import Silent
 from orcinus.training.batches import PackedRows
 from orcinus.training.config import TrainConfig
 from orcinus.training.curriculum import train_curriculum
+from orcinus.training.distributed import processes
 from orcinus.training.invariant import agreed, with_domains
 from orcinus.training.job import TrainJob
 from orcinus.training.tokens import tokenize_lessons
@@ -115,6 +116,12 @@ def test_with_tau_0_and_equal_domains_a_stage_is_a_plain_one(
     assert all(line["domains"] == 3 and 0 < line["kept"] < 1 for line in log)
 
 
-def test_adapters_are_refused() -> None:
+def test_adapters_and_several_processes_are_refused(
+    tiny_student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ValueError, match="lora has only its adapters'"):
         TrainConfig.model_validate({"stages": [{"invariant": {}}], "lora": {}})
+    job = job_of(tmp_path, tiny_student, {"invariant": {}})
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    with pytest.raises(ConfigError, match="within one process, and this training has 2; start it"):
+        train_curriculum(job, Silent())

@@ -202,6 +202,11 @@ def _trainer_of(
     if stage.prefer is not None:
         return PreferenceTrainer
     if stage.invariant is not None:
+        if processes.count() > 1:
+            raise ConfigError(
+                f"stage {stage.name!r}: invariant compares gradients within one process, and this "
+                f"training has {processes.count()}; start it with one process"
+            )
         return invariant_trainer(stage.invariant)
     if stage.on_policy is None:
         return LessonTrainer
