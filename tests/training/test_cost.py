@@ -14,7 +14,7 @@ from orcinus.models.local.config import LocalConfig
 from orcinus.models.scratch import ScratchConfig
 from orcinus.pipeline import api
 from orcinus.training import cost
-from orcinus.training.config import LoraConfig, StageConfig, TrainConfig
+from orcinus.training.config import LoraConfig, PreferConfig, StageConfig, TrainConfig
 
 QWEN3_4B = cost.Shape(
     body=3_633_511_936, words=388_956_160, tables=1, sides=36 * 78_848, layers=36, width=2560
@@ -92,7 +92,31 @@ def test_a_gpu_is_known_by_its_driver_s_name() -> None:
         found = cost.known_gpu(name)
         assert found is not None
         assert found.per_second == pytest.approx(0.2 * peak)
-    assert cost.known_gpu("Voodoo 2") is None
+    assert cost.known_gpu("Voodoo 2") is cost.known_gpu("NVIDIA RTX A1000") is None
+
+
+def test_weights_that_are_only_a_pointer_or_cut_off_have_no_size(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"hidden_size": 8, "num_hidden_layers": 2}')
+    for content in (b"version https://git-lfs.github.com/spec/v1\nsize 12\n", b"", b"\xff" * 20):
+        (tmp_path / "model.safetensors").write_bytes(content)
+        assert cost.shape_of(LocalConfig(path=str(tmp_path)), Path()) is None
+
+
+def test_a_plan_names_what_its_estimate_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "processor", lambda: CPU)
+    monkeypatch.setattr(cost, "gpu_name", lambda: "Tesla T4")
+    stages = (StageConfig(name="one"), StageConfig(name="pairs", prefer=PreferConfig()))
+    student = ScratchConfig(layers=2, hidden=48, heads=2, vocabulary=400)
+    said = cost.describe_cost(
+        TrainConfig(stages=stages), student, Path(), lessons=100, lesson_tokens=80
+    )
+    assert "on this processor" in said
+    assert "Counted like plain stages, though they take longer: pairs (prefer)." in said
+    assert "The speed of this Tesla T4 is not known here" in said
+    monkeypatch.setattr(cost, "gpu_name", lambda: "NVIDIA L4")
+    said = cost.describe_cost(FULL, student, Path(), lessons=100, lesson_tokens=80)
+    assert "on this NVIDIA L4" in said
+    assert said.endswith("which is assumed.")
 
 
 def test_the_example_of_the_gpu_page() -> None:
@@ -109,7 +133,7 @@ def test_plan_says_minutes_and_memory_and_what_they_rest_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cost, "processor", lambda: CPU)
-    monkeypatch.setattr(cost, "gpu", lambda: None)
+    monkeypatch.setattr(cost, "gpu_name", lambda: "")
     notes = api.plan(write_recipe(tmp_path / "a.yaml"), runs=tmp_path / "runs").notes
     [note] = [note for note in notes if "training takes" in note]
     assert "GB on this processor; that on bare answers takes less." in note

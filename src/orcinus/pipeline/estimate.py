@@ -263,7 +263,8 @@ class Estimator:
             return self._explained.get("teach")
         path = erased.folder(self._run_dir) / layout.LESSONS
         characters = [
-            len(lesson.completion) + sum(len(message.content) for message in lesson.messages)
+            sum(map(len, (lesson.reasoning or "", lesson.completion)))
+            + sum(len(message.content) for message in lesson.messages)
             for lesson in islice(tables.read_lessons(path), MOST_LESSONS)
         ]
         if not characters:

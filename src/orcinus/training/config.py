@@ -18,6 +18,8 @@ from orcinus.training.objectives.interface import Needs, Objective
 from orcinus.training.trackers import without_trackers
 
 Precision = Literal["auto", "float32", "bfloat16"]
+SIGNALS = ("on_policy", "reinforce", "prefer", "invariant")
+"""Sections of which a stage has one at most. Each takes more work than reading its lessons."""
 
 
 class OnPolicyConfig(Config):
@@ -190,11 +192,15 @@ class StageConfig(LessonFilter):
 
     @model_validator(mode="after")
     def _signal_is_one(self) -> Self:
-        names = ("on_policy", "reinforce", "prefer", "invariant")
-        given = [name for name in names if getattr(self, name) is not None]
+        given = [name for name in SIGNALS if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"has {given[0]} and {given[1]}; give each a stage of its own")
         return self
+
+    @property
+    def signal(self) -> str | None:
+        """The name of the section of ``SIGNALS`` that the stage has; None for a plain stage."""
+        return next((name for name in SIGNALS if getattr(self, name) is not None), None)
 
     def from_source(self, lesson: Lesson) -> bool:
         """Return True if ``lesson`` belongs to the source of ``mix``."""
@@ -248,7 +254,7 @@ class ObjectiveConfig(Config):
     name: str = "lesson_weight"
     """``plain``, ``lesson_weight``, ``answer_upweight``, ``dft``, ``rollout_adaptive``,
     ``distribution_corrected``, ``token_weight``, ``anchored``, ``reverse_kl``, or one of your
-    own. Stages with ``reinforce`` or ``prefer`` have their own."""
+    own. Stages with ``reinforce``, ``prefer`` or ``invariant`` do not follow it."""
     settings: Mapping[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the objective, e.g. ``{factor: 3}``."""
 

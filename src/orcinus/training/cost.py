@@ -9,9 +9,11 @@ measured; a GPU's speed is the maker's. Both are good to a factor of two: see ``
 
 import json
 import math
+import re
 import shutil
 import subprocess  # nvidia-smi has no Python API
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -150,7 +152,7 @@ def shape_of(student: LocalConfig | ScratchConfig, base: Path) -> Shape | None:
         config = config.get("text_config", config)
         width, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
         return _shape_of_files(folder, width, layers)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -159,7 +161,10 @@ def _shape_of_files(folder: Path, width: int, layers: int) -> Shape | None:
     tensors: dict[str, list[int]] = {}
     for path in folder.glob("*.safetensors"):
         with path.open("rb") as file:
-            head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            size = int.from_bytes(file.read(8), "little")
+            if size > path.stat().st_size:  # a pointer of git-lfs, or cut off
+                return None
+            head = json.loads(file.read(size))
         tensors |= {name: entry["shape"] for name, entry in head.items() if "shape" in entry}
     words = [prod(shape) for name, shape in tensors.items() if _is_table(name)]
     matrices = [shape for name, shape in tensors.items() if len(shape) > 1 and not _is_table(name)]
@@ -213,21 +218,21 @@ def processor() -> Device:
     )
 
 
-def gpu() -> Device | None:
-    """Return the first GPU of this machine; None without one, or if its speed is not known."""
+def gpu_name() -> str:
+    """Return the name of this machine's first GPU; empty without one."""
     if shutil.which("nvidia-smi") is None:
-        return None
+        return ""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return known_gpu(done.stdout.partition("\n")[0].strip())
+        return ""
+    return "" if done.returncode else done.stdout.partition("\n")[0].strip()
 
 
 def known_gpu(name: str) -> Device | None:
     """Return a GPU by the name that its driver gives; None if its speed is not known."""
-    peak = next((peak for part, peak in PEAKS.items() if part in name), None)
+    peak = next((peak for part, peak in PEAKS.items() if re.search(rf"{part}(?!\d)", name)), None)
     if peak is None:
         return None
     return Device(
@@ -266,7 +271,8 @@ def describe_cost(
             "docs/gpus.md has the formulas."
         )
     tokens, row = _length(config, lessons, lesson_tokens)
-    here = gpu() or processor()
+    card = gpu_name()
+    here = known_gpu(card) or processor()
     facts = [_cost_on(here, shape, config, tokens, row)]
     if here.value_bytes == 4 and _seconds(here, shape, config, tokens) > SLOW_S:
         other = Device(name="an RTX 4090", per_second=PEAKS["4090"] * PEAK_SHARE, value_bytes=2)
@@ -278,13 +284,23 @@ def describe_cost(
         seconds = _seconds(here, shape, config, needed)
         trial = f" A trial student takes {_in_words(seconds)}."
     second = "; that on bare answers takes less" if bare else ""
+    more = "".join(_exceptions(config, "" if here.value_bytes == 2 else card))
     millions = shape.parameters / 1e6
     size = f"{millions:,.0f}" if millions >= 10 else f"{millions:,.1f}"
     return (
         f"The student's training takes {', '.join(facts)}{second}.{trial} An estimate, good "
         f"to a factor of two, from {size} million parameters, {tokens:,.0f} tokens of lessons, "
-        f"and {here.source}."
+        f"and {here.source}.{more}"
     )
+
+
+def _exceptions(config: TrainConfig, unknown_gpu: str) -> Iterator[str]:
+    """Yield what an estimate leaves out: stages that do more than read, a GPU of unknown speed."""
+    longer = [f"{stage.name} ({stage.signal})" for stage in config.stages if stage.signal]
+    if longer:
+        yield f" Counted like plain stages, though they take longer: {', '.join(longer)}."
+    if unknown_gpu:
+        yield f" The speed of this {unknown_gpu} is not known here; docs/gpus.md has the formula."
 
 
 def _length(config: TrainConfig, lessons: int, lesson_tokens: float) -> tuple[float, int]:
