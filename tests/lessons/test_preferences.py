@@ -96,9 +96,13 @@ def test_erasing_writes_pairs_and_says_when_there_is_none(
         "erase": {"curate": "curate-0", "rehearse": "rehearse-0"},
     }.items():
         finish(tmp_path / name, **inputs)
-    with pytest.raises(ConfigError, match="no pair: no question of a right lesson has a wrong"):
-        export_preferences(tmp_path, tmp_path / "none.jsonl")
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text("kept")
+    for out in (tmp_path / "none.jsonl", mine):
+        with pytest.raises(ConfigError, match="no pair: no question of a right lesson has a wrong"):
+            export_preferences(tmp_path, out)
     assert not (tmp_path / "none.jsonl").exists()
+    assert mine.read_text() == "kept"
 
 
 def test_a_stage_on_pairs_needs_a_rehearsal_and_changes_no_other_recipe(tmp_path: Path) -> None:

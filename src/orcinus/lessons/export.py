@@ -23,6 +23,7 @@ in ``dataset`` calls and results are texts, which every trainer reads.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -185,14 +186,13 @@ def export_preferences(run_dir: Path, out: Path) -> int:
         [path for folder in asked if (path := folder / names.ATTEMPTS).exists()],
         lambda judged: split_reasoning(judged, record["config"]["layout"]),
     )
-    count = _write_lines(found, _preference, out)
-    if not count:
-        out.unlink()
+    first = next(found, None)
+    if first is None:  # before a file of that name is replaced
         raise ConfigError(
             "no pair: no question of a right lesson has a wrong answer; add rehearse: {} to the "
             "recipe, so that the student answers the taught questions before it learns"
         )
-    return count
+    return _write_lines(chain([first], found), _preference, out)
 
 
 def _preference(pair: tuple[Lesson, Lesson]) -> dict[str, Any]:
