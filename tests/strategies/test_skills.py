@@ -209,6 +209,8 @@ def test_the_front_holds_what_is_best_somewhere() -> None:
     assert {parent_of([worse, a, b], "group", str(n)) for n in range(20)} == {1, 2}
     assert candidates_paid_by(test=60, rounds=2, tried=30) == 3
     assert candidates_paid_by(test=60, rounds=1, tried=30) == 0
+    with pytest.raises(ValueError, match="rounds: 1 saves none; take rounds: 2 or more"):
+        SkillsConfig(growth="front", rounds=1)
 
 
 def test_growing_tells_reasons_makes_no_more_calls_and_passes_the_same_gate(

@@ -16,10 +16,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import orjson
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from orcinus.core import stats
 from orcinus.core.config import Config
@@ -82,6 +82,15 @@ class SkillsConfig(Config):
     and the best is tested once; at most as many calls."""
     sampling: SamplingConfig = SamplingConfig(max_tokens=600)
     """How the teacher writes."""
+
+    @model_validator(mode="after")
+    def _growth_is_paid_for(self) -> Self:
+        if self.growth == "front" and self.rounds == 1:
+            raise ValueError(
+                "growth: front grows for the calls of the rounds that it saves, and rounds: 1 "
+                "saves none; take rounds: 2 or more"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
