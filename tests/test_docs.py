@@ -55,6 +55,14 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor[1:] in anchors(linked.read_text(encoding="utf-8")), target + anchor
 
 
+def test_nothing_says_to_install_the_other_package_of_this_name() -> None:
+    """The package index has another ``orcinus``; only an installed wheel is named by it."""
+    files = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/**/*.py")]
+    wrong = re.compile(r"pip install (?:-\S+ )*['\"]?orcinus\b")
+    found = {path.name for path in files if wrong.search(path.read_text(encoding="utf-8"))}
+    assert found == {"errors.py"}
+
+
 def anchors(text: str) -> set[str]:
     """Return the anchors of a page's headings, as MkDocs and code hosts make them."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)

@@ -116,7 +116,7 @@ class CurateConfig(Config):
     """Drop a trace with more words."""
     languages: tuple[str, ...] = ()
     """ISO codes such as ``en``: drop a trace that is surely in another language; empty skips this.
-    Needs ``orcinus[language]``."""
+    Needs the extra ``language``."""
     toxicity: ToxicityConfig | None = None
     """Drop or replace unsafe traces; None skips this."""
     quality: QualityConfig | None = None

@@ -9,7 +9,7 @@ import re
 from orcinus.verifiers.answers.channels import final_channel
 from orcinus.verifiers.answers.text import Outcome
 from orcinus.verifiers.judged_tests import judged, replaced_by
-from orcinus.verifiers.sandbox import has_sandbox, run_program
+from orcinus.verifiers.sandbox import NO_SANDBOX, has_sandbox, run_program
 
 _BLOCK = re.compile(
     r"```[ \t]*(python|py|python3)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE
@@ -34,7 +34,7 @@ def final_program(text: str) -> str | None:
 def printed_by(program: str) -> tuple[str | None, str]:
     """Return the last line that ``program`` prints, or None and the reason."""
     if not has_sandbox():
-        return None, "its program was not run: pip install 'orcinus[sandbox]'"
+        return None, NO_SANDBOX
     ran = run_program(program)
     if ran.error is not None:
         return None, f"its program failed: {ran.error}"
@@ -65,7 +65,7 @@ def passes(text: str, tests: str) -> Outcome:
     if program is None:
         return Outcome(None, None, "no program is given")
     if not has_sandbox():
-        return Outcome(None, None, "its program was not run: pip install 'orcinus[sandbox]'")
+        return Outcome(None, None, NO_SANDBOX)
     error = run_program(program, tests).error
     rewritten = judged(tests, program) if error is None else None
     if rewritten is not None:

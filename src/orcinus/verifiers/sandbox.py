@@ -40,6 +40,11 @@ class Ran:
     """The last line of the error; None if the program ran to its end."""
 
 
+NO_SANDBOX = "its program was not run: pip install pydantic-monty"
+"""Why there is no verdict. It names the package of the extra ``sandbox``: the index has another
+package of the name ``orcinus``, and a verdict must not hold the path of a clone."""
+
+
 def has_sandbox() -> bool:
     """Return True if programs can be run here."""
     return find_spec("pydantic_monty") is not None

@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 
 from orcinus.core.types import Attempt, Example, Verdict
 from orcinus.verifiers.programs import passes, program_in
-from orcinus.verifiers.sandbox import has_sandbox
+from orcinus.verifiers.sandbox import NO_SANDBOX, has_sandbox
 
 VERSION = 1
 
@@ -46,7 +46,7 @@ async def like_next_submission(example: Example, attempt: Attempt) -> Verdict:
     elif not isinstance(real, str) or not tests:
         reason = "the row has no next submission or no tests; layout: history gives both"
     elif not has_sandbox():
-        reason = "its program was not run: pip install 'orcinus[sandbox]'"
+        reason = NO_SANDBOX
     elif (agreed := functional_agreement(predicted, real, tests)) is None:
         reason = "no test could be run"
     else:

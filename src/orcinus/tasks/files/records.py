@@ -92,7 +92,7 @@ class RecordsConfig(Config):
     answer_type: AnswerType | None = None
     """How answers are compared; None takes it from the rows, or infers it from the first
     references. With ``json`` a reference is a value, or a JSON Schema (with its ``$schema``;
-    ``pip install 'orcinus[schema]'``)."""
+    extra ``schema``)."""
     verifier: str | None = None
     """A registered verifier, or ``module:function``; None judges by the answer type. With a
     ``judge:`` in the recipe also ``judge_fallback`` (ask the judge if the rules reach no verdict),
