@@ -251,6 +251,24 @@ def test_an_endpoint_is_sent_calls_and_its_calls_are_read() -> None:
     assert completion.text == with_calls("", [{"name": "add", "arguments": {"a": 2, "b": 3}}])
 
 
+def test_many_calls_before_other_words_are_soon_read() -> None:
+    """Every split of the calls would be tried: twenty would take years."""
+    calls = with_calls("", [{"name": "add", "arguments": {}}] * 500)
+    assert split_calls(f"{calls}\nand") == (f"{calls}\nand", [])
+    words, found = split_calls(f"Now:\n{calls}\n")
+    assert (words, len(found)) == ("Now:", 500)
+
+
+def calling(tool_calls: Any) -> list[dict[str, Any]]:
+    """Return a conversation with these calls and one result."""
+    return [
+        {"role": "user", "content": "2 + 3?"},
+        {"role": "assistant", "content": "", "tool_calls": tool_calls},
+        {"role": "tool", "content": "5"},
+        {"role": "assistant", "content": "5"},
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -262,6 +280,10 @@ def test_an_endpoint_is_sent_calls_and_its_calls_are_read() -> None:
         ),
         ({"messages": ROW["messages"][:2] + ROW["messages"][3:]}, "turn 3 is the result of a call"),
         ({"messages": ROW["messages"][2:]}, "turn 1 is by the assistant"),
+        ({"messages": calling(5)}, "tool_calls of turn 2 is no list: 5"),
+        ({"messages": calling([{"function": "add"}])}, "a call of turn 2 is not"),
+        ({"messages": calling("[" * 99_999)}, "tool_calls of turn 2 is not valid JSON .nested too"),
+        ({"messages": calling([call_of(1, 2, "x")] * 2)}, "turn 4 comes before the results"),
     ],
 )
 def test_a_broken_conversation_is_one_line(tmp_path: Path, change: Any, said: str) -> None:

@@ -25,8 +25,7 @@ DEFINITIONS = "tool_definitions"
 """Where ``Example.meta`` keeps what may be called: ``[{name, description, parameters}, …]``."""
 SPEAKER = "prompt_role"
 """Where ``Example.meta`` says that the prompt is the result of a call: ``tool``."""
-_CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
-_CALLS = re.compile(rf"(?:\A|\n)\s*{_CALL.pattern}(?:\s*{_CALL.pattern})*\s*\Z", re.DOTALL)
+_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 
 
 def has_tools(messages: Messages) -> bool:
@@ -42,16 +41,26 @@ def with_calls(text: str, calls: Sequence[Call]) -> str:
 
 def split_calls(content: str) -> tuple[str, list[Call]]:
     """Return the words and the calls of a turn; it has no calls if one of them cannot be read."""
-    found = _CALLS.search(content)
-    calls = [] if found is None else [_read_call(text) for text in _CALL.findall(found[0])]
-    if found is None or not all(calls):
+    at = _find_calls(content) if content.rstrip().endswith("</tool_call>") else None
+    calls = [] if at is None else [_read_call(text) for text in _CALL.findall(content, at)]
+    if at is None or not all(calls):
         return content, []
-    return content[: found.start()], [call for call in calls if call is not None]
+    return content[:at], [call for call in calls if call is not None]
+
+
+def _find_calls(content: str) -> int | None:
+    """Return where the words of a turn end: before its first call that begins a line."""
+    for mark in re.finditer("<tool_call>", content):
+        words = len(content[: mark.start()].rstrip())
+        at = content.find("\n", words, mark.start()) if words else 0
+        if at >= 0:
+            return at
+    return None
 
 
 def _read_call(text: str) -> Call | None:
     try:
-        call = json.loads(text)
+        call = parse_json(text)
     except ValueError:
         return None
     known = isinstance(call, dict) and set(call) == {"name", "arguments"}
@@ -67,19 +76,44 @@ def read_calls(given: Any) -> list[dict[str, Any]]:
     """
     calls = []
     for item in given if isinstance(given, list) else ():
-        call = item.get("function", item) if isinstance(item, Mapping) else {}
+        call = function_in(item)
         arguments = call.get("arguments", call.get("parameters"))
         if isinstance(arguments, str):
             with suppress(ValueError):
-                arguments = json.loads(arguments)
+                arguments = parse_json(arguments)
         if isinstance(call.get("name"), str):
             calls.append({"name": call["name"], "arguments": arguments})
     return calls
 
 
+def function_in(item: Any) -> Mapping[str, Any]:
+    """Return the object that names a function: an item's ``function``, or the item itself."""
+    inner = item.get("function") if isinstance(item, Mapping) else None
+    found = item if inner is None else inner
+    return found if isinstance(found, Mapping) else {}
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: It is not JSON, is nested too deeply, or has half a character.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if "\\u" in text:
+        as_json(value).encode()  # half a surrogate pair is a UnicodeEncodeError, a ValueError
+    return value
+
+
 def as_json(value: Any) -> str:
-    """Return a value as chat templates write it: one line, blanks after commas and colons."""
-    return json.dumps(value, ensure_ascii=False)
+    """Return a value as chat templates write it: one line, blanks after commas and colons.
+
+    What JSON has no form for, such as a date of a Parquet file, becomes its text.
+    """
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def tool_messages(example: Example) -> Messages:

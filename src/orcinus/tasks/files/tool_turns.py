@@ -7,13 +7,20 @@ r"""Read the turns of a conversation whose assistant calls tools.
 All become turns as ``core/tool_calls.py`` has them. What does not fit is a ``ValueError``.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orcinus.core.tool_calls import Call, as_json, read_calls, split_calls, with_calls
+from orcinus.core.tool_calls import (
+    Call,
+    as_json,
+    function_in,
+    parse_json,
+    read_calls,
+    split_calls,
+    with_calls,
+)
 
 _SPEAKERS = {
     "system": "system",
@@ -130,7 +137,7 @@ def _take_results(turn: Mapping[str, Any], number: int, waiting: dict[Any, str |
         free = [identity for identity, known in waiting.items() if known is None]
         if not free:
             raise ValueError(f"turn {number} is the result of a call that nobody made")
-        given = turn.get("tool_call_id")
+        given = str(turn.get("tool_call_id"))
         waiting[given if given in free else free[0]] = result
 
 
@@ -142,11 +149,19 @@ def _said(turn: Mapping[str, Any], number: int) -> tuple[str, list[dict[str, Any
         words, given = "", called if isinstance(called, list) else [called]
     else:
         words, written = split_calls(text)
-        given = [*written, *(turn.get("tool_calls") or ())]
+        called = turn.get("tool_calls") or []
+        called = (
+            _parse(called, f"tool_calls of turn {number}") if isinstance(called, str) else called
+        )
+        if not isinstance(called, list):
+            raise ValueError(f"tool_calls of turn {number} is no list: {called!r:.80}")
+        given = [*written, *called]
     calls = read_calls(given)
     if len(calls) < len(given) or not all(isinstance(c["arguments"], dict) for c in calls):
         raise ValueError(f"a call of turn {number} is not {{name, arguments}}: {given!r:.80}")
-    return words, calls, [item.get("id") or place for place, item in enumerate(given)]
+    ids = [item.get("id") for item in given]
+    own = [str(i) if i and ids.count(i) == 1 else place for place, i in enumerate(ids)]
+    return words, calls, own
 
 
 def _definitions(tools: Any) -> list[Call]:
@@ -155,7 +170,7 @@ def _definitions(tools: Any) -> list[Call]:
     found: list[Call] = []
     for item in given if isinstance(given, list) else ():
         item = _parse(item, "a tool") if isinstance(item, str) else item
-        tool = item.get("function", item) if isinstance(item, Mapping) else {}
+        tool = function_in(item)
         if not isinstance(tool.get("name"), str):
             raise ValueError(f"a tool has no name: {item!r:.60}")
         found.append(dict(tool))
@@ -169,6 +184,6 @@ def _definitions(tools: Any) -> list[Call]:
 
 def _parse(text: str, what: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         raise ValueError(f"{what} is not valid JSON ({error}): {text:.60}") from None
