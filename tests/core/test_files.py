@@ -63,6 +63,8 @@ def test_a_sealed_folder_is_whole_until_a_file_is_cut_or_gone(tmp_path: Path) ->
     assert is_whole(folder)
     (folder / "inner" / "file").write_text("conte", encoding="utf-8")
     assert not is_whole(folder)
+    seal_folder(folder)
+    assert is_whole(folder), "sealed a second time"
     (folder / "inner" / "file").unlink()
     assert not is_whole(folder)
 

@@ -49,7 +49,12 @@ def seal_folder(folder: Path) -> None:
     Raises:
         StoreError: The note cannot be written.
     """
-    sizes = {str(path.relative_to(folder)): size for path, size in _sizes_in(folder).items()}
+    (folder / SEAL).unlink(missing_ok=True)  # of an earlier time: its size would be another one
+    sizes = {
+        str(path.relative_to(folder)): path.stat().st_size
+        for path in folder.rglob("*")
+        if path.is_file() and path != _part_of(folder / SEAL)
+    }
     write_atomically(folder / SEAL, orjson.dumps(sizes, option=orjson.OPT_SORT_KEYS))
 
 
@@ -62,10 +67,6 @@ def is_whole(folder: Path) -> bool:
         return False
 
 
-def _sizes_in(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-
-
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a file that takes the place of ``path`` when the block ends, also if power is lost then.
@@ -75,7 +76,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         StoreError: The file cannot be written.
     """
-    part = path.with_name(path.name + ".part")
+    part = _part_of(path)
     try:
         with part.open("wb") as file:
             yield file
@@ -89,6 +90,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _part_of(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
