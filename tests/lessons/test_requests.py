@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orcinus.core.sampling import SamplingConfig
+from orcinus.core.tool_calls import DEFINITIONS
 from orcinus.core.types import (
     Assignment,
     Example,
@@ -157,6 +158,7 @@ def test_requests_are_counted_without_making_them(context: StepContext, name: st
                 more["system"] = f"Row {number}."
                 if number % 3 == 0:
                     more["history"] = [{"role": "user", "content": "Grüße"}]
+                    more[DEFINITIONS] = [{"name": "add", "description": "Größe"}]
                 item = replace(item, meta={**item.meta, **more})
                 writer.write(tables.example_row(item, split))
     for asking in LISTS[name](context):

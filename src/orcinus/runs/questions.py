@@ -7,14 +7,13 @@ of reading examples.
 """
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
-import pyarrow as pa
 import pyarrow.compute as pc
 
+from orcinus.core.tool_calls import DEFINITIONS, as_json
 from orcinus.core.types import AnswerType, Split
 from orcinus.runs import tables
 
@@ -29,7 +28,7 @@ class Question(NamedTuple):
     answer_type: AnswerType
     meta: Mapping[str, Any]
     characters: int
-    """Of the question and the turns before it."""
+    """Of the question, the turns before it, and what may be called."""
 
 
 def read_questions(path: Path, split: Split) -> Iterator[Question]:
@@ -38,30 +37,15 @@ def read_questions(path: Path, split: Split) -> Iterator[Question]:
     Raises:
         StoreError: The table is missing or is not a Parquet file.
     """
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise tables.unreadable(path, error) from error
-    names = ("split", *_COLUMNS, "characters")
-    for table in _columns_of(path, stat.st_mtime_ns, stat.st_size):
+    for batch in tables.read_batches(path, ["split", "prompt", *_COLUMNS]):
         # Arrow's own filters would import pandas, which takes a second, to look at a string.
-        for mine, name, task, answer_type, text, characters in zip(
-            *(table[column].to_pylist() for column in names), strict=True
-        ):
+        columns = [batch[name].to_pylist() for name in ("split", *_COLUMNS)]
+        lengths = pc.utf8_length(batch["prompt"]).to_pylist()
+        for mine, name, task, answer_type, text, characters in zip(*columns, lengths, strict=True):
             if mine != split:
                 continue
             meta = orjson.loads(text)
-            if "history" in meta:
-                characters += sum(len(turn["content"]) for turn in meta["history"])
+            characters += sum(len(turn["content"]) for turn in meta.get("history", ()))
+            if DEFINITIONS in meta:
+                characters += len(as_json(meta[DEFINITIONS]))
             yield Question(name, task, answer_type, meta, characters)
-
-
-@lru_cache(maxsize=1)
-def _columns_of(path: Path, stamp: int, size: int) -> list[pa.Table]:
-    """Return the columns of all rows; a plan counts the same table for each step."""
-    parts = []
-    for batch in tables.read_batches(path, ["split", "prompt", *_COLUMNS]):
-        lengths = pc.utf8_length(batch["prompt"])
-        kept = pa.Table.from_batches([batch.select(["split", *_COLUMNS])])
-        parts.append(kept.append_column("characters", lengths))
-    return parts
