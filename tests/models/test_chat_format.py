@@ -313,6 +313,7 @@ DOUBLING = (
     ("template", "what"),
     [
         (ENDLESS, "does not end"),
+        ("{% if messages[-1].role == 'tool' %}" + ENDLESS + "{% endif %}", "does not end"),
         ("{{ 'a' * 10**10 }}", "memory"),
         (DOUBLING, "memory"),
         ("{{ messages[0].content }}{% if tools %}{{ 'a' * 3000000 }}{% endif %}", "characters"),

@@ -7,6 +7,7 @@ memory. It sees roles, tools and marks, never the texts. So a few conversations 
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -77,7 +78,9 @@ def _problem_of(template: str, tokens: tuple[tuple[str, str], ...]) -> str | Non
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-I", str(Path(trial.__file__))],
+            [sys.executable, "-P", str(Path(trial.__file__))],
+            # Jinja may be where only this process looks: packages of the user, or of a Ray job.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             input=json.dumps(asked).encode(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -97,10 +100,12 @@ def _problem_of(template: str, tokens: tuple[tuple[str, str], ...]) -> str | Non
     return None
 
 
-def _conversations() -> list[list[dict[str, str]]]:
-    system, user, answer = (
-        {"role": role, "content": "text"} for role in ("system", "user", "assistant")
-    )
+def _conversations() -> list[list[dict[str, Any]]]:
+    roles = ("system", "developer", "user", "assistant", "tool")
+    turns_of: list[dict[str, Any]] = [{"role": role, "content": "text"} for role in roles]
+    system, developer, user, answer, result = turns_of
+    called = {"id": "call00000", "type": "function", "function": {"name": "add", "arguments": {}}}
     turns, reasoned = [user, answer] * TURNS, {**answer, "reasoning_content": "text"}
     short = [[user], [system, user], [system, user, answer], [user, reasoned]]
-    return [*short, [*turns, user], [system, *turns, user]]
+    tools = [user, {**answer, "tool_calls": [called]}, {**result, "tool_call_id": called["id"]}]
+    return [*short, [developer, user], tools, [*turns, user], [system, *turns, user]]

@@ -1,6 +1,6 @@
 """Render a chat template once in a process of its own, within limits on time, memory and length.
 
-    echo '{"template": "{{ messages[0].content }}", …}' | python -I template_trial.py  ──►  code 0
+    echo '{"template": "{{ messages[0].content }}", …}' | python -P template_trial.py  ──►  code 0
 
 ``template_limits.py`` starts this file as a program. So it imports nothing of orcinus.
 """
