@@ -28,6 +28,16 @@ def test_the_strings_under_fields_are_their_documentation() -> None:
     assert field_docs(Section) == {"size": "Number of rows.", "name": "Its name."}
 
 
+def test_a_class_whose_source_cannot_be_read_by_itself_has_no_documentation() -> None:
+    class Odd(Config):
+        size: int = 3
+        """Number of rows,
+at most."""
+
+    assert field_docs(Odd) == {}
+    assert Odd.model_json_schema()["properties"]["size"]["default"] == 3
+
+
 def test_a_json_schema_has_the_documentation() -> None:
     properties = Section.model_json_schema()["properties"]
     found = {name: entry.get("description") for name, entry in properties.items()}

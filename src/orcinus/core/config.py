@@ -57,17 +57,17 @@ class Config(BaseModel):
 def field_docs(section: type[BaseModel]) -> dict[str, str]:
     """Return the string under each field of a section, those of its base classes included.
 
-    Nothing where the source is not at hand, as in a notebook's cell that was changed.
+    Nothing where the source is not at hand, as in a notebook's cell that was changed, or cannot be
+    read by itself, as that of a class in a function with a text at the margin.
     """
     found: dict[str, str] = {}
     for base in reversed(section.__mro__):
         if not issubclass(base, BaseModel) or base is BaseModel:
             continue
         try:
-            source = textwrap.dedent(inspect.getsource(base))
-        except (OSError, TypeError):
+            made = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        except (OSError, TypeError, SyntaxError, IndexError):
             continue
-        [made] = ast.parse(source).body
         body = made.body if isinstance(made, ast.ClassDef) else []
         for field, under in itertools.pairwise(body):
             match field, under:
