@@ -25,7 +25,8 @@ The rules for each answer type follow, with examples that the tests check.
 For all types:
 
 * The last explicit statement counts. A correction replaces what it corrects.
-* Reasoning between `<think>` tags, or in another channel, is never read.
+* Reasoning between `<think>` tags, or in another channel, is never read. Neither is what no reader
+  sees, such as an HTML comment, nor a next question that the response makes up and answers.
 * Two different answers are wrong. A refusal and a text cut off before its answer have no verdict.
 * No verdict depends on what is installed, except for `program`, which needs the extra `sandbox`.
   `plan` and `run` say so before anything is paid.

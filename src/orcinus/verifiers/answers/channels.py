@@ -45,6 +45,31 @@ _INLINE = re.compile(
     r"</?(?:b|i|em|strong|span|u|code|font|center|mark|small|td|th|a|sub)(?:\s[^<>]{0,200})?>",
     re.IGNORECASE,
 )
+_UNSEEN = re.compile(
+    r"<!--.*?(?:-->|\Z)"
+    r"|<(?P<code>script|style|template|noscript)\b[^<>]{0,200}>.*?(?:</(?P=code)\s*>|\Z)"
+    r"|<(?P<tag>\w+)\b[^<>]{0,200}?(?:display\s*:\s*none|visibility\s*:\s*hidden"
+    r"|font-size\s*:\s*0(?![.\d])|opacity\s*:\s*0(?![.\d])|\shidden\b)[^<>]{0,200}>"
+    r".*?(?:</(?P=tag)\s*>|\Z)"
+    r"|^\[(?://|comment)\]:\s*(?:#|<>).*?$"
+    r"|\\[hv]?phantom\s*\{[^{}]*\}",
+    re.DOTALL | re.IGNORECASE | re.MULTILINE,
+)
+"""What no reader sees: comments of HTML and Markdown, hidden elements, phantoms of LaTeX."""
+_UNSEEN_SIGNS = (
+    "<!--",
+    "<s",
+    "<S",
+    "<t",
+    "<n",
+    "idden",
+    "none",
+    "size",
+    "opacity",
+    "]: ",
+    "phantom",
+)
+"""What such text holds; asked first."""
 _RAISED_TAG = re.compile(r"<sup>\s*([^<>]{1,20}?)\s*</sup>", re.IGNORECASE)
 _LINE_END = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _INVISIBLE = re.compile(
@@ -117,6 +142,8 @@ def plain_text(text: str) -> str:
         text = f"{text[:FIRST]}\n\n{text[-LAST:]}"
     if not text.isascii() or "\r" in text:
         text = _INVISIBLE.sub("", _LINE_END.sub("\n", text))
+    if ("<" in text or "[" in text or "\\" in text) and any(map(text.__contains__, _UNSEEN_SIGNS)):
+        text = _UNSEEN.sub("", text)
     if "<" in text or "[" in text:
         text = _without_html(_first_turn(text))
     if "&" in text and ";" in text:

@@ -4,6 +4,7 @@ cleaned("> **5**\n\nI hope this helps!")  →  "**5**"
 """
 
 import re
+from itertools import islice
 
 from orcinus.verifiers.answers.abroad import in_english
 from orcinus.verifiers.answers.channels import final_channel, plain_text
@@ -12,9 +13,20 @@ from orcinus.verifiers.answers.tails import without_preamble, without_tail
 from orcinus.verifiers.answers.text import last_line
 
 RUN_ON = re.compile(
-    r"\n[ \t]*(?:Q:|Question:|\[Question\]|### ?(?:Question|Instruction)|Human:|User:)",
+    r"\n[ \t]*(?:Q:|Question:|\[Question\]|### ?(?:Question|Instruction)|Human:|User:)"
+    r"|\n[ \t#*_]*(?:(?:Question|Human|User):|(?:Next|Another|New|Follow-up)\s(?:question|exercise"
+    r"|problem|task)\b|(?:Student|Customer|Asker):[^\n]*\?"
+    r"|(?P<numbered>Exercise|Problem|Example|Task|Question|Q)\s?(?:[2-9]|\d\d)[*_]*(?:[:.)]|\s*\n))",
     re.IGNORECASE,
 )
+"""A next question, or a turn of someone else. A numbered one is none where the first has its
+number as well, or where nothing is answered before."""
+RUN_ON_SIGNS = (":", "#", "[", "uestion", "xercise", "roblem", "xample", "ask", "\nQ")
+"""What a next question holds; asked first."""
+_MOST_QUESTIONS = 10
+"""Next questions that are looked at. A text with more is a loop."""
+_WORDS_OF_AN_ANSWER = 4
+"""Words. A text as short as this before a next question is an answer."""
 _REPLIES = re.compile(r"\s*(?:so|thus|therefore|hence|that|it|this|the|we)\b", re.IGNORECASE)
 _UNCHECKED = re.compile(r"^[ \t]*(?:[-*+]\s*)?(?:\[ ?\]|☐|⬜|◯|○)\s.*$", re.MULTILINE)
 """A row of a list whose box is left empty."""
@@ -49,12 +61,27 @@ def cleaned(response: str) -> tuple[str, str]:
     if any(map(text.__contains__, _JUDGING)):
         text = _TO_THE_JUDGE.sub("", text)
     text = text.strip()
-    run_on = RUN_ON.search(text)
-    if run_on and run_on.start() > 0 and not _asks_itself(text, run_on):
-        text = text[: run_on.start()].rstrip()
+    if any(map(text.__contains__, RUN_ON_SIGNS)):
+        text = _without_next(text)
     if text.endswith(":"):
         text = _without_open_repetition(text)
     return without_preamble(without_tail(text)), "" if text else "the response is empty"
+
+
+def _without_next(text: str) -> str:
+    """Cut a text before the first question that it goes on to after its answer."""
+    for run_on in islice(RUN_ON.finditer(text), _MOST_QUESTIONS):
+        before = text[: run_on.start()].rstrip()
+        if before and not (run_on["numbered"] and not _ends_one(before, run_on["numbered"])):
+            return text if _asks_itself(text, run_on) else before
+    return text
+
+
+def _ends_one(before: str, kind: str) -> bool:
+    """Return True if a text before "Exercise 2" holds an answer, and no "Exercise 1"."""
+    short = len(before.split()) <= _WORDS_OF_AN_ANSWER
+    answered = short or next(statements(before), None) is not None
+    return answered and re.search(rf"\b{kind}\s?1\b", before, re.IGNORECASE) is None
 
 
 def _asks_itself(text: str, run_on: re.Match[str]) -> bool:

@@ -15,7 +15,7 @@ import re
 from dataclasses import replace
 from itertools import islice
 
-from orcinus.verifiers.answers.cleaning import RUN_ON
+from orcinus.verifiers.answers.cleaning import RUN_ON, RUN_ON_SIGNS
 from orcinus.verifiers.answers.corrections import (
     Correction,
     bare_answer,
@@ -69,13 +69,8 @@ _PLAIN_ENDING = re.compile(
 """A last sentence that announces a number, a letter or a truth value; or nothing but one."""
 _LONGEST_PLAIN = 5_000
 """Characters of a response with a plain ending. In a longer one, tags may be too many to search."""
-_TAG = re.compile(r"<[a-z/|]|\[(?: |/?(?:think|inst))\]", re.IGNORECASE)
+_TAG = re.compile(r"<[a-z/|!]|\[(?: |//|comment|/?(?:think|inst))\]", re.IGNORECASE)
 """What every tag or token in ASCII begins with; or an empty box of a list."""
-
-
-def _may_run_on(text: str) -> bool:
-    """Return True if a text holds a sign of a next question; asked before its pattern."""
-    return ":" in text or "#" in text or "[" in text
 
 
 def find_plainly(response: str, read: Reader, *, cut_off: bool) -> FoundAnswer | None:
@@ -107,7 +102,7 @@ def find_plainly(response: str, read: Reader, *, cut_off: bool) -> FoundAnswer |
         or text.startswith(("analysis", "commentary"))
         or (("<" in text or "[" in text) and _TAG.search(text))
         or ("&" in text and ";" in text)
-        or (line and _may_run_on(text) and RUN_ON.search(text))
+        or (line and any(map(text.__contains__, RUN_ON_SIGNS)) and RUN_ON.search(text))
         or (line and ending.start() > line and is_tail(text[line:]))
     ):
         return None
