@@ -13,7 +13,8 @@ from orcinus.core.types import AnswerType
 from orcinus.verifiers.answers.boolean import find_bool, truth_of
 from orcinus.verifiers.answers.choice import find_choice
 from orcinus.verifiers.answers.dates import names_date
-from orcinus.verifiers.answers.exact import find_exact, find_list, is_brackets, same_list, same_text
+from orcinus.verifiers.answers.exact import find_exact, is_brackets, same_text
+from orcinus.verifiers.answers.item_lists import find_list, same_list
 from orcinus.verifiers.answers.json_values import find_json, same_json
 from orcinus.verifiers.answers.math_library import Comparison
 from orcinus.verifiers.answers.maths import (

@@ -5,6 +5,7 @@ find_bool("False or True is True")   →  FoundAnswer("yes", …): the result of
 """
 
 import re
+from dataclasses import replace
 
 from orcinus.verifiers.answers.channels import lower_case
 from orcinus.verifiers.answers.cleaning import cleaned
@@ -12,6 +13,7 @@ from orcinus.verifiers.answers.denials import holds_denial, is_denied
 from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.final_answer import find_final, find_plainly
 from orcinus.verifiers.answers.polarity import polarity
+from orcinus.verifiers.answers.statements import labelled
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
     Statement,
@@ -109,6 +111,18 @@ _IDIOM = re.compile(
     r"|\bthere (?:is|are|was|were) no\b|\b(?:has|have|had) no\b|\btrue to\b|\bin no (?:way|case)\b",
     re.IGNORECASE,
 )
+_TRUTH = r"(?:yes|no|true|false)"
+_COMPARED = re.compile(
+    r"(?:(?P<denied>(?:\bnot|n't|\bno)\s+(?:any\s+)?)?(?:\b(?:more|rather|closer|nearer|likelier)|(?P<less>\bless))\b"
+    rf"(?:(?!\b{_TRUTH}\b)[^,;.]){{0,30}})?\b(?P<first>{_TRUTH})\b"
+    rf"(?P<between>(?:(?!\b{_TRUTH}\b)[^,;.]){{0,40}})(?<!other )\bthan\b"
+    rf"(?:(?!\b{_TRUTH}\b)[^,;.]){{0,15}}\b(?P<second>{_TRUTH})\b"
+)
+"""Prefers one truth value to the other, in lower case."""
+_CONCESSION = re.compile(
+    r"(?:\A|,?\s)(?:although|though|even\s+though|while|whereas)\s[^,;]*(?:[,;]|\Z)", re.IGNORECASE
+)
+"""Grants something to the other value: "although many say that it is false"."""
 _MAY_BE_TURNED = re.compile(r"n't\b|\b(?:no|nothing|mistake|wrong|far)\b", re.IGNORECASE)
 """What a sentence about the statement holds that may deny its truth value at a distance."""
 _REPORTED = re.compile(
@@ -200,6 +214,10 @@ def _of_text(text: str) -> FoundAnswer | None:
         return FoundAnswer(None, "refused")
     parts = sentences(text)
     opening = parts[0] if parts else ""
+    if label := labelled(text):
+        found = _of_sentence(label, last=True) or _in_other_words(label)
+        if found is not None and found.answer is not None:
+            return replace(found, rule=f"behind a label: {found.rule}")
     start = _FIRST_WORD.match(text)
     if (
         start
@@ -243,6 +261,9 @@ def _of_sentence(sentence: str, *, last: bool) -> FoundAnswer | None:
     """
     if last and (_WHETHER.match(sentence) or _REPORTED.match(sentence)):
         return FoundAnswer(None, "undecided")
+    if any(map(sentence.__contains__, ("hough ", "hile ", "hereas "))):
+        main = _CONCESSION.sub(" ", sentence)
+        sentence = main if _words(main) else sentence
     if last and "would" in sentence and _SUPPOSED.search(sentence):
         return None
     if result := _RESULT.search(lower_case(sentence)):
@@ -256,6 +277,8 @@ def _of_sentence(sentence: str, *, last: bool) -> FoundAnswer | None:
             if _OPEN.search(sentence)
             else FoundAnswer("yes, no", "both", several=True)
         )
+    if "than" in sentence and (compared := _COMPARED.search(lower_case(sentence))):
+        return _of_comparison(compared)
     words = _words(sentence)
     if not words:
         return None
@@ -271,6 +294,15 @@ def _of_sentence(sentence: str, *, last: bool) -> FoundAnswer | None:
     return FoundAnswer(
         words[-1], "last sentence", confidence="only candidate" if one else "guessed"
     )
+
+
+def _of_comparison(compared: "re.Match[str]") -> FoundAnswer:
+    """Read which of both is preferred: "more likely false than true"."""
+    first, second = _ENGLISH[compared["first"]], _ENGLISH[compared["second"]]
+    if first == second or compared["denied"]:
+        return FoundAnswer(None, "undecided")
+    less = compared["less"] or " less " in compared["between"]
+    return FoundAnswer(second if less else first, "preferred to the other")
 
 
 def _may_name_both(sentence: str) -> bool:

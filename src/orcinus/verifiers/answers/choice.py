@@ -22,6 +22,7 @@ from orcinus.verifiers.answers.option_listings import (
     next_row_pattern,
     read_json_listing,
     read_listing,
+    read_marked_lines,
     without_listing,
 )
 from orcinus.verifiers.answers.options import (
@@ -212,6 +213,9 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
         return FoundAnswer(None, "refused")
     if judged := read_json_listing(text, options):
         return judged
+    if marked := read_marked_lines(text, options):
+        after = _in_text(marked[1], last, options) if marked[1] else None
+        return after if after is not None and after.answer is not None else marked[0]
     if listing := find_listing(text, options):
         after = _in_text(listing.rest, last, options) if listing.rest else None
         return after if after is not None and after.answer is not None else read_listing(listing)

@@ -1,18 +1,16 @@
-"""Find and compare answers that must be the same text: words, names, brackets, lists of words."""
+"""Find and compare answers that must be the same text: words, names, brackets."""
 
 import re
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 
-import orjson
-
-from orcinus.verifiers.answers.abroad import join_last_item
 from orcinus.verifiers.answers.channels import plain_text
 from orcinus.verifiers.answers.cleaning import cleaned
 from orcinus.verifiers.answers.denials import affirmed, is_denied
 from orcinus.verifiers.answers.failures import has_refusal
-from orcinus.verifiers.answers.final_answer import find_final, statement
+from orcinus.verifiers.answers.final_answer import find_final
+from orcinus.verifiers.answers.statements import explains_only, labelled
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
     Statement,
@@ -77,31 +75,19 @@ _WORDS_OF_A_LINE = 6
 """Words. A longer line below a heading is the start of an argument."""
 _NEAR = 1_000
 """Characters at the end of a line that are searched; a longer line is a loop."""
-_BULLET = re.compile(
-    r"^[ \t]*(?:\(?\d+[.)]|[a-z][.)]|[-*•]|\|\s*\d+\s*\|)\s+(\S.*?)\s*\|?\s*$", re.MULTILINE
-)
-_REMARK = re.compile(
-    r"\W*(?:these|they|this|that|all|the|i|here)\b[^,;:<>|]*[.!]\s*", re.IGNORECASE
-)
-"""A sentence about the list above it: "These are sorted alphabetically."."""
-_ITEM_LEAD = re.compile(
-    r"\A(?:(?:we|it|i|you|then|and|first|next|finally|the\s+list|the\s+order)\s+)*"
-    r"(?:starts?|begins?|continues?|ends?|goes|finish(?:es)?)\s+(?:with|on)\s+",
+_NOT_ALONE = re.compile(
+    r"(?:the|an?|not|no|yes|it|this|that|hm+|well|ok(?:ay)?|sure|right|easy|good|great|so|ah|oh)\b",
     re.IGNORECASE,
 )
-"""What leads to an item: "we start with bat"."""
-_SHORT_LINE = re.compile(r"\s*[^\s.:,;]+(?:[ -][^\s.:,;]+)?[.\s]*")
-_INLINE_NUMBER = re.compile(r"(?:\A|\s)\(?\d+[.)]\s+")
-_WE_GET = re.compile(
-    r"\A\W*(?:(?:so|thus|hence|therefore|then)[\s,]+)?(?:we|i|this|that|it)\s+(?:get|gets|have|obtain|gives?)\s",
+"""Begins a first sentence that is no answer by itself."""
+_DESCRIBED = re.compile(
+    r"\s+(?:because\b|since\b|(?:it|he|she|they|this|that)\s(?:(?:is|was|are|were|has|had)\s(?:\w+ly\s)?"
+    r"|\w+s\s|\w+ed\s)(?:the|an?)\s(?:[a-z]\w*\s){1,3}?(?:of|that|which|who|in|on|for|with|where|to|by|from)\b)"
+    r"[^.!?,\n]*[.!]?",
     re.IGNORECASE,
 )
-_IN_ORDER = re.compile(r",?\s(?:in\s(?:that|this)\sorder|respectively)\Z", re.IGNORECASE)
-_ORDER_IS = re.compile(
-    r"\b(?:order|sorted|list|words)\b.*?\b(?:is|are|would\s+be|should\s+be|becomes?)\s+(\S.*)\Z",
-    re.IGNORECASE,
-)
-_LONGEST_ITEM = 80
+"""A sentence that says what an answer before it is: "It is the capital of Italy."."""
+LONGEST_ITEM = 80
 """Characters of an item of a list, or of a name that ends with an abbreviation."""
 _IS_THE_ANSWER = re.compile(
     r"\s(?:is|are|was|were) (?:the|my) (?:(?:final|correct|right) )*answers?\W*\Z", re.IGNORECASE
@@ -111,27 +97,6 @@ _CLOSES = re.compile(
     r"|\bare\b)\s*([^:\n]*)\Z",
     re.IGNORECASE,
 )
-_SET_AGAINST = re.compile(r"(?:,\s+and\s+not|\s*\(\s*not)\s.*\Z")
-"""Narrower than for other answers, because "not" and "rather" may be items."""
-_SEPARATORS = re.compile(
-    r"\s*(?:,|;|&|<|>|→|->|=>|\||\s/\s|\n)\s*(?:and\s+)?(?:(?:then|next|finally|lastly|followed\s+by)\s+)?"
-    r"|\s+and\s+(?:(?:then|finally|lastly)\s+)?|\s+followed\s+by\s+"
-)
-_FIRST_OF_SEVERAL = re.compile(
-    r"\Afirst(?:ly)?,?\s+(?=.*\b(?:then|next|finally|last(?:ly)?)\s\w)", re.I
-)
-"""Before the first item of an order in words: "First red, then green"."""
-_PLACE_BEHIND = re.compile(
-    r"\s+(?:comes?|goes|is|stands|would\s+be)\s+(?:first|second|third|fourth|next|then|last)\Z",
-    re.I,
-)
-"""Behind an item: "bean comes first"."""
-_ORDINAL = re.compile(
-    r"(?:\A|(?<=[,;.]\s))(?:and\s+)?(?:the\s+)?(?:first|second|third|fourth|fifth|sixth|next|last)"
-    r"(?:\s(?:one|word|item))?\s(?:comes|is|would\s+be)\s+",
-    re.IGNORECASE,
-)
-"""What says the place of an item: "first comes bean, second comes corn"."""
 
 
 def is_brackets(text: str) -> bool:
@@ -221,6 +186,15 @@ def _explained(text: str) -> str | None:
     short = len(first.split()) <= _WORDS_OF_AN_ANSWER and not first.rstrip().endswith(
         (":", ",", "!")
     )
+    alone = _first_sentence(text)
+    if (
+        len(alone.split()) <= _WORDS_OF_AN_ANSWER
+        and alone.endswith(".")
+        and not _NOT_ALONE.match(alone)
+        and text.startswith(alone)
+        and _DESCRIBED.fullmatch(text, len(alone))
+    ):
+        return tidy(alone)
     explains = (
         short
         and below.startswith("\n")
@@ -243,7 +217,7 @@ def _first_sentence(line: str) -> str:
     """Cut after the first full stop that ends no abbreviation ("St. Louis", "George W. Bush")."""
     first = ""
     for part in sentences(line):
-        end = max(0, len(first) - _LONGEST_ITEM)
+        end = max(0, len(first) - LONGEST_ITEM)
         if first and (_OPENER.match(part) or not _ABBREVIATION.search(first, end)):
             break
         first = f"{first} {part}".strip()
@@ -257,7 +231,7 @@ def _known_word(place: Statement, text: str, *, choices: Sequence[str]) -> Found
     """
     if place.rule == "text" and has_refusal(text):
         return FoundAnswer(None, "refused")
-    for part in reversed(sentences(place.text)) if place.rule == "text" else [place.text]:
+    for part in _deciding(place.text, choices) if place.rule == "text" else [place.text]:
         hits = sorted(
             (match.start(), match.end(), choice)
             for choice in choices
@@ -273,6 +247,19 @@ def _known_word(place: Statement, text: str, *, choices: Sequence[str]) -> Found
                 next(choice for choice in choices if choice != hits[0][2]), "the other is denied"
             )
     return FoundAnswer(None, "no known word is said") if place.rule == "text" else None
+
+
+def _deciding(text: str, choices: Sequence[str]) -> list[str]:
+    """Return the parts of a text that may name the answer, the first to ask first.
+
+    A label comes first, "Label: neutral", then a word in front that the rest explains.
+    """
+    parts = sentences(text)
+    first = parts[0] if parts else ""
+    if tidy(first).casefold() in map(str.casefold, choices) and explains_only(text, len(first)):
+        parts = [first]
+    label = labelled(text)
+    return [*([label] if label else []), *reversed(parts)]
 
 
 def _first_or_last(hits: Sequence[tuple[int, int, str]], part: str, rule: str) -> FoundAnswer:
@@ -375,103 +362,3 @@ _JOINED = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]\.?")
 _SUBSCRIPT = re.compile(r"_\{?(\d)\}?")
 _HALF_OF_DAY = re.compile(r"(\d)\s?([ap])\.?m\b\.?")
-
-
-def find_list(response: str, *, cut_off: bool = False) -> FoundAnswer:
-    """Find the items of a list, and return them joined by blanks."""
-    text, why = cleaned(response)
-    if not text:
-        return FoundAnswer(None, why)
-    text = without_emphasis(text)
-    return find_final(text, _read_list, cut_off=cut_off, may_end_open=True)
-
-
-def _read_list(place: Statement, text: str) -> FoundAnswer | None:
-    if place.rule == "text" and has_refusal(text):
-        return FoundAnswer(None, "refused")
-    announced = place.rule != "text"
-    items = _items(without_latex_text(place.text) if announced else _end_of(place.text))
-    if not items:
-        return None if announced else FoundAnswer(None, "no items are listed")
-    return FoundAnswer(
-        " ".join(items), "items", confidence="explicit" if announced else "only candidate"
-    )
-
-
-def listed(response: str, *, cut_off: bool = False) -> list[str]:
-    """Return the items of an answer that is a JSON array or ends in bullets; else nothing."""
-    text, _ = cleaned(response)
-    place = statement(without_emphasis(text))
-    if place.rule == "text" and cut_off:
-        return []
-    part = without_latex_text(place.text).strip()
-    return (
-        _items(part)
-        if part.startswith("[") or (place.rule != "json" and _BULLET.match(last_line(part)))
-        else []
-    )
-
-
-def _end_of(text: str) -> str:
-    """Return the part that lists: the bullets, or else the last line after its colon."""
-    above, _, remark = text.rstrip().rpartition("\n")
-    if above.strip() and _REMARK.fullmatch(remark):
-        text = above.rstrip()
-    if _BULLET.search(text):
-        return text
-    if len(lines := _short_lines(text)) > 1:
-        return "\n".join(lines)
-    line = _WE_GET.sub("", _sentence_of_items(last_line(text)))
-    after = line.rpartition(":")[2].strip() or line
-    said = _ORDER_IS.search(after)
-    return said[1] if said else after
-
-
-def _sentence_of_items(line: str) -> str:
-    """Return the last sentence of a line that separates items; the line if none does."""
-    parts = sentences(line)
-    return next((part for part in reversed(parts) if len(parts) > 1 and "," in part), line)
-
-
-def _short_lines(text: str) -> list[str]:
-    """Return the last lines of one or two words each: a list without marks."""
-    lines: list[str] = []
-    for line in reversed(text.splitlines()):
-        if line.strip():
-            if len(line) > _LONGEST_ITEM or not _SHORT_LINE.fullmatch(line):
-                break
-            lines.append(line)
-    return lines[::-1]
-
-
-def _items(text: str) -> list[str]:
-    stripped = text.strip()
-    if stripped.startswith("["):
-        try:
-            return [str(item) for item in orjson.loads(stripped[: stripped.rfind("]") + 1])]
-        except orjson.JSONDecodeError:
-            stripped = stripped.strip("[]")
-    bullets = _BULLET.findall(stripped)
-    if len(bullets) > 1:
-        return [tidy(item) for item in bullets]
-    if len(numbered := _INLINE_NUMBER.split(first_line(stripped))) > 2 and not numbered[0].strip():
-        return [word for part in numbered for word in tidy(part).rstrip(",;").split()]
-    lines = _short_lines(stripped)
-    if len(lines) > 1 and lines[0] == stripped.splitlines()[0]:
-        return [word for line in lines for word in tidy(line).split()]
-    line = _SET_AGAINST.sub("", (sentences(first_line(stripped)) or [""])[0]).rstrip(".")
-    line = join_last_item(line)
-    line = _FIRST_OF_SEVERAL.sub("", _IN_ORDER.sub("", _ORDINAL.sub("", line)))
-    parts = (
-        [_PLACE_BEHIND.sub("", _ITEM_LEAD.sub("", tidy(part))) for part in _SEPARATORS.split(line)]
-        if _SEPARATORS.search(line)
-        else line.split()
-    )
-    return [word for part in parts for word in part.split()]
-
-
-def same_list(answer: str, reference: Sequence[str]) -> bool:
-    """Return True if the items are equal, in the same order, ignoring case."""
-    return [word.casefold().strip("\"',.") for word in answer.split()] == [
-        word.casefold() for item in reference for word in item.split()
-    ]

@@ -22,8 +22,9 @@ from orcinus.verifiers.answers.expressions import read_expression
 from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.final_answer import find_final, statement
 from orcinus.verifiers.answers.math_library import Comparison
-from orcinus.verifiers.answers.nodes import Node
+from orcinus.verifiers.answers.nodes import Node, holds, names_in
 from orcinus.verifiers.answers.solutions import boxes, last_boxes, reference_piece
+from orcinus.verifiers.answers.statements import explains_only
 from orcinus.verifiers.answers.text import FoundAnswer, Statement, first_line, without_latex_text
 
 NEEDS_LIBRARY = "no rule can read it"
@@ -138,6 +139,8 @@ def _find_in_text(text: str, *, words: bool) -> FoundAnswer:
     if _is_unfinished(body):
         return FoundAnswer(None, "the text breaks off inside a formula")
     lines = [line.strip() for line in body.splitlines() if line.strip()]
+    if len(lines) == 1 and (alone := _alone_in_front(lines[0])):
+        return FoundAnswer(alone, "the first sentence, explained behind it")
     for line in lines[: -_LINES_SEARCHED - 1 : -1]:
         for sentence in reversed(_SENTENCE_END.split(line)):
             if found := _find_in_line(sentence, announced=False):
@@ -148,6 +151,14 @@ def _find_in_text(text: str, *, words: bool) -> FoundAnswer:
     if words or (len(lines) == 1 and len(lines[0].split()) <= _SHORT_LINE):
         return FoundAnswer(_without_marks(lines[-1]), "words", confidence="only candidate")
     return FoundAnswer(None, "the text holds no expression")
+
+
+def _alone_in_front(line: str) -> str | None:
+    r"""Return the formula that is the first sentence, "$\frac34$. Of 8 parts, 6 are shaded."."""
+    first, *rest = _SENTENCE_END.split(line, maxsplit=1)
+    formula = _FORMULA.fullmatch(first.strip().rstrip("."))
+    explained = formula and rest and "$" not in rest[0] and explains_only(rest[0], 0)
+    return formula[1].strip() if formula and explained else None
 
 
 def _is_picked(found: str, sentence: str) -> bool:
@@ -323,6 +334,10 @@ def compare_math(answer: str, reference: str) -> Comparison:
         and compare_math(bare, reference).same
     ):
         return Comparison(True, "equal values")
+    if _DECIMAL.fullmatch(reference) and any(
+        are_equal(side, b) for a in first for side in _last_sides(a) for b in second
+    ):
+        return Comparison(True, "equal values")
     if not undecided:
         return Comparison(_is_decimal_comma(answer, second), "other values")
     if (second and is_words(answer)) or (first and is_words(reference)):
@@ -383,6 +398,25 @@ _COMPUTED = re.compile(
 """The function, integral, limit, sum or derivative whose value an equation gives."""
 _UNIT_BEHIND = re.compile(r"(?<=\d)\s?(?:[cdkm]?m|k?g|s|h|L|l|ml|€|£)(?:\^\{?[23]\}?|[²³])?\Z")
 """A unit that stands right behind a number, where it could also be a variable."""
+_DECIMAL = re.compile(r"[\s$]*-?\d*\.\d{2,}[\s$]*")
+
+
+def _last_sides(chain: Node) -> list[Node]:
+    r"""Return the exact value that a formula is set equal to: ``4\pi`` of ``2\pi r = 4\pi``.
+
+    It is nothing for an equation that is still to be solved, 2x = 10.
+    """
+    if chain.kind != "relation" or set(str(chain.value).split()) != {"="}:
+        return []
+    formula, last = chain.parts[0], chain.parts[-1]
+    names = names_in(formula)
+    is_formula = (
+        "pi" in names or len(names) > 1 or holds(formula, "power") or holds(formula, "call")
+    )
+    exact = not has_variables(last) and rational_value(last) is None
+    return [last] if is_formula and exact and formula.kind in ("product", "quotient") else []
+
+
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,(?:\d{1,2}|\d{4,})")
 
 

@@ -11,10 +11,12 @@ before. What only guesses among them says so, and a sentence without any such si
 import re
 
 from orcinus.verifiers.answers.cleaning import cleaned
+from orcinus.verifiers.answers.denials import holds_denial
 from orcinus.verifiers.answers.failures import ends_undetermined, has_refusal
 from orcinus.verifiers.answers.final_answer import find_final, find_plainly
 from orcinus.verifiers.answers.number_sentences import holds_digit, read_sentence
 from orcinus.verifiers.answers.quantities import NUMBER, prepared
+from orcinus.verifiers.answers.statements import explains_only
 from orcinus.verifiers.answers.text import FoundAnswer, Statement, sentences, without_emphasis
 
 _BARE = re.compile(r"(-?\$?(?:\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?:\.\d{1,30})?%?)\.?")
@@ -41,6 +43,17 @@ _CONCLUDES = re.compile(
     r"\s*(?:therefore|thus|hence|so|in total|altogether|in all|as a result|this means)\b",
     re.IGNORECASE,
 )
+_PLACES = ("third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_ORDINAL = re.compile(
+    rf"(?<![\w.,/])(?<!\bis )(?P<digits>\d{{1,9}})(?:st|nd|rd|th)\b"
+    rf"|\bthe\s+(?P<word>{'|'.join(_PLACES)})\s+[a-z]",
+    re.IGNORECASE,
+)
+"""A place in an order, in digits, or in words before its noun."""
+_ALONE_IN_FRONT = re.compile(
+    r"\s*(?!1\.)([-+]?[$€£]?\s?[\d,./]*\d%?)(?:\s+[a-z]+){0,2}\.\s+(?=[A-Z])(?!(?:First|Then|Next|Now)\b)"
+)
+"""A number as the first sentence of a line. "1." is the label of a list."""
 _WORDS_OF_AN_ANSWER = 3
 _NEAR = 1000
 """Characters after an announcement, or before the end, that are searched for the number."""
@@ -78,7 +91,10 @@ def _read(place: Statement, text: str) -> FoundAnswer | None:
 
 def _explained(text: str) -> str | None:
     """Find a number on a line of its own, or a sentence of its own, before an explanation."""
-    match = _EXPLAINED.match(text[:_NEAR]) or _EXPLAINED_BESIDE.match(text[:_NEAR])
+    near = text[:_NEAR]
+    match = _EXPLAINED.match(near) or _EXPLAINED_BESIDE.match(near) or _ALONE_IN_FRONT.match(near)
+    if match and match.re is _ALONE_IN_FRONT:
+        match = match if "\n" not in text and explains_only(text, match.end()) else None
     number = NUMBER.match(match.group(1)) if match else None
     return number.group().strip() if number else None
 
@@ -117,7 +133,16 @@ def _in_text(part: str, text: str) -> FoundAnswer:
         found = read_sentence(sentence, text)
         if found is not None:
             return found
-    return FoundAnswer(None, "no number is given")
+    return _ordinal(part) or FoundAnswer(None, "no number is given")
+
+
+def _ordinal(text: str) -> FoundAnswer | None:
+    """Read the place of a text without any other number: "on the 7th day"."""
+    found = list(_ORDINAL.finditer(text))
+    if len(found) != 1 or holds_denial(text):
+        return None
+    place = found[0]["digits"] or str(3 + _PLACES.index(found[0]["word"].lower()))
+    return FoundAnswer(place, "a place in an order", confidence="only candidate")
 
 
 def _states_number(sentence: str) -> bool:

@@ -120,7 +120,7 @@ _CONCLUSION = re.compile(
 """What a sentence says behind the last of these is what it arrives at."""
 _ASIDE = re.compile(
     r"(?<!\bbut)(?<!\band)(?<!\bso),?\s(?:because|since|(?:after|before|when|while)\s+\w+ing)\s"
-    r"|,\s(?:who|whose|whom|where|when|while|whereas|as|compared"
+    r"|,\s(?:who|whose|whom|where|when|while|whereas|although|though|even\s+though|as|compared"
     r"|(?:which\s+is\s+|or\s+|i\.e\.,?\s+)?(?:about|roughly|approximately|around))\s",
     re.IGNORECASE,
 )

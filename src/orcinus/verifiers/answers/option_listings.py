@@ -27,6 +27,7 @@ SAID_WRONG = re.compile(
 _ROW_END = re.compile(r"(?:(?:[-:(,=>]|\bis)\s*|\s)(?:\W|\w+\W*)\Z")
 """The last word or mark of a row: "- no", "✗"."""
 _SAYS_WHICH = re.compile("[✅✓✔☑❌✗✘✖☒]")
+_MARKS_WRONG = frozenset("❌✗✘✖☒")
 _SAYS_MORE = re.compile(r"(?!(?:answer|options?|choices?|the|are|is)\b)\b\w+", re.IGNORECASE)
 """A word that does more than announce the options."""
 
@@ -100,6 +101,45 @@ def is_said(rest: str, verdict: "re.Pattern[str]") -> bool:
         or (end and verdict.match(rest, end.start()))
         or verdict.match(rest.rstrip()[-1:])
     )
+
+
+def read_marked_lines(text: str, options: tuple[str, ...]) -> tuple[FoundAnswer, str] | None:
+    """Read lines that mark options right and wrong, and what follows them: "✅ B) Rome", "❌ C".
+
+    A line with both kinds, as in a table of several columns, is called wrong.
+    """
+    if not _SAYS_WHICH.search(text):
+        return None
+    verdicts: dict[str, bool] = {}
+    end = 0
+    for line in re.finditer(r".+", text):
+        marks = _SAYS_WHICH.findall(line[0])
+        letter = _option_of_line(line[0], options) if marks else None
+        if letter is not None:
+            verdicts[letter] = verdicts.get(letter, True) and _MARKS_WRONG.isdisjoint(marks)
+            end = line.end()
+    right = [letter for letter, called_right in verdicts.items() if called_right]
+    if not right or len(right) == len(verdicts):
+        return None
+    rule = "the only option marked right" if len(right) == 1 else "several options marked right"
+    return FoundAnswer(", ".join(right), rule, several=len(right) > 1), text[end:].strip()
+
+
+_HEAD_OF_LINE = re.compile(r"[\W_]*(?:(?:option|choice|answer)\s+)?", re.IGNORECASE)
+
+
+def _option_of_line(line: str, options: tuple[str, ...]) -> str | None:
+    """Return the letter of the option that a line begins with, by its letter or its text."""
+    head = _HEAD_OF_LINE.match(line)
+    said = line[head.end() :].casefold() if head else line.casefold()
+    texts = [option.strip().rstrip(".").casefold() for option in options]
+    for i, option in enumerate(texts):
+        letter = chr(ord("a") + i)
+        if re.match(rf"{letter}(?:[).:\]|*]|\s+(?:\W|{re.escape(option)}))", said):
+            return letter.upper()
+    named = [i for i, option in enumerate(texts) if option and said.startswith(option)]
+    best = max(named, key=lambda i: len(texts[i]), default=None)
+    return None if best is None else chr(ord("A") + best)
 
 
 def lists_options(text: str, last: str) -> bool:

@@ -14,7 +14,7 @@ from orcinus.verifiers.answers.denials import DENIAL
 from orcinus.verifiers.answers.option_listings import LONGEST_SENTENCE, SAID_WRONG, is_said
 from orcinus.verifiers.answers.text import FoundAnswer, sentences
 
-_IN_BRACKETS = re.compile(r"[(\[]\s*([A-Z])\s*[)\]]")
+_IN_BRACKETS = re.compile(r"[(\[]\s*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s+)?([A-Z])\s*[)\]]")
 _ALONE = re.compile(r"(?<![\w'(\[\\-])([A-Z])(?=[).:,;!\]\s]|\Z)(?!\s*')")
 _DENIED_BEFORE = re.compile(
     rf"(?:{DENIAL}|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\bexcept|\ball but"

@@ -192,10 +192,8 @@ _SHORT_FRACTION = re.compile(r"\\[dtc]?frac\s*(\d)\s*(\d)")
 _NEGATIVE = re.compile(
     r"(?:\bnegative|(?:\A|\b(?:is|was|equals|be)\s+|[=:]\s*)\bminus)\s+(?=[$\d.])", re.IGNORECASE
 )
-SCALE = re.compile(
-    r"\s?(?:thousand|million|billion|trillion|dozen|quarters|(?<=\d)(?:[kmb]|mn|bn))\b",
-    re.IGNORECASE,
-)
+_COUNTED = re.compile(r"\s?(?:dozen|quarters)\b", re.IGNORECASE)
+"""What may be the unit that a question asks for. A million is none: "5 million" is not 5."""
 _GROUPED_EUROS = re.compile(
     r"(?:(?<=€\d)|(?<=€\d\d)|(?<=€\d\d\d)|(?<=\d)(?=\.\d{3}\s?(?:€|EUR\b|[Ee]uros?\b)))\.(?=\d{3}(?!\d))"
 )
@@ -430,6 +428,7 @@ def names_number(answer: str, reference: str) -> bool:
 
     "32 dozen" is 32 if the question asks for dozens, and 384 if not; 25 % is 25 and 0.25; 75 cents
     are 75 and 0.75; 8 out of 10 are 8 and 0.8; 6 hours and 20 minutes are 19/3 and 380. All count.
+    But 5 million is not 5.
     """
     right = reference_value(reference)
     if answer == reference:  # true of most right answers, and cheap
@@ -464,7 +463,7 @@ def _readings(answer: str) -> Iterator[Fraction]:
         if (part := value_of(ratio["part"])) is not None:
             yield part
         return
-    if SCALE.search(answer) and (plain := value_of(SCALE.sub("", answer))) is not None:
+    if _COUNTED.search(answer) and (plain := value_of(_COUNTED.sub("", answer))) is not None:
         yield plain
     number = NUMBER.search(prepared(answer))
     if number is not None and (number["percent"] or number["cents"]):

@@ -14,7 +14,8 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from orcinus.verifiers.answers.exact import find_exact, listed
+from orcinus.verifiers.answers.exact import find_exact
+from orcinus.verifiers.answers.item_lists import listed
 from orcinus.verifiers.answers.number import find_number
 from orcinus.verifiers.answers.quantities import names_number, value_of
 from orcinus.verifiers.answers.text import FoundAnswer

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from orcinus.verifiers.answers.channels import lower_case
 from orcinus.verifiers.answers.solutions import last_box, last_hash
-from orcinus.verifiers.answers.text import Statement
+from orcinus.verifiers.answers.text import Statement, sentences
 
 _OPEN_TAG = re.compile(r"<(answer|final_answer|final)>", re.IGNORECASE)
 _JSON = re.compile(
@@ -172,3 +172,37 @@ def _says_nothing(lower: str, announced: "re.Match[str]") -> bool:
     return said is not None and not (
         announced[0].rstrip().endswith(":") and _JUDGEMENT.fullmatch(said[0].strip(" *_.!"))
     )
+
+
+def explains_only(text: str, start: int) -> bool:
+    """Return True if the rest of a text explains the answer before it and arrives at no other."""
+    return _ARRIVES.search(text, start) is None
+
+
+_ARRIVES = re.compile(
+    r"[=:?]|\b(?:so|therefore|thus|hence|total|altogether|in\s+all|answer|final(?:ly)?|means|gets?|gives?|leaves"
+    r"|makes?|conclude|but|however|actually|instead|remain(?:s|ing)?|left|now)\b",
+    re.IGNORECASE,
+)
+"""What a sentence holds that goes on to another answer."""
+_LABEL_LINE = re.compile(
+    r"^\W*(?:(?:final|predicted|my|the|overall)\s+)?(?:label|verdict|class(?:ification)?|prediction"
+    r"|category|relation(?:ship)?|sentiment|judge?ment|decision|polarity|stance)[*_ ]*:\s*(\S.*)$",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A line of its own that names its answer."""
+_CONCLUSION = re.compile(
+    r"(?:^|[.!?,;]\s+)(?:so|therefore|thus|hence|overall|finally|in\s+conclusion)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def labelled(text: str) -> str | None:
+    """Return the sentence behind the last label of a line, "Verdict: no".
+
+    It is None without one, and where a conclusion follows.
+    """
+    lines = list(_LABEL_LINE.finditer(text)) if ":" in text else []
+    if not lines or _CONCLUSION.search(text, lines[-1].end()):
+        return None
+    return sentences(lines[-1][1])[0]
