@@ -121,6 +121,14 @@ def test_rows_that_lack_something_stay_apart_from_those_that_have_it(tmp_path: P
     assert [tables.judged_of(tables.judged_row(item)) for item in rows] == rows
 
 
+def test_one_row_is_read_without_arrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An array for each row took twenty times as long, and imports pandas."""
+    row = tables.judged_row(replace(JUDGED, verdict=replace(JUDGED.verdict, confidence=None)))
+    del row["confidence"]  # as in the tables of older runs
+    monkeypatch.setattr(tables, "pa", None)
+    assert tables.judged_of(row).attempt == JUDGED.attempt
+
+
 def test_assignments_come_back_as_they_were(tmp_path: Path) -> None:
     with tables.TableWriter(tmp_path / "t.parquet", tables.ASSIGNMENTS) as writer:
         writer.write(tables.assignment_row(ASSIGNMENT))

@@ -492,7 +492,13 @@ def sampling_of(text: str) -> Sampling:
 
 def judged_of(row: Mapping[str, Any]) -> Judged:
     """Return the attempt and verdict of a ``JUDGED`` row."""
-    return next(_judged_in(pa.RecordBatch.from_pylist([row], schema=JUDGED)))
+    read: dict[str, Callable[[Any], Any]] = {"messages": _messages, "sampling": sampling_of}
+    return _judged(
+        *(
+            read[name](row[name]) if name in read else row.get(name)  # None in older tables
+            for name in JUDGED.names
+        )
+    )
 
 
 def read_judged(path: Path) -> Iterator[Judged]:
@@ -503,83 +509,82 @@ def read_judged(path: Path) -> Iterator[Judged]:
 
 def _judged_in(batch: pa.RecordBatch) -> Iterator[Judged]:
     """Yield the attempts and verdicts of ``JUDGED`` rows; by column, as ``_examples_in``."""
+    columns: dict[str, Iterable[Any]] = {
+        name: _values(batch[name])
+        if name in batch.schema.names
+        else repeat(None, len(batch))  # in the tables of older runs
+        for name in JUDGED.names
+    }
+    texts = list(columns["sampling"])
+    samplings = {text: sampling_of(text) for text in set(texts)}
+    columns["sampling"] = map(samplings.__getitem__, texts)
+    columns["messages"] = _conversations(batch["messages"])
+    for values in zip(*columns.values(), strict=True):
+        yield _judged(*values)
 
-    def values(name: str) -> Iterable[Any]:
-        if name not in batch.schema.names:  # in the tables of older runs
-            return repeat(None, len(batch))
-        return _values(batch[name])
 
-    samplings = {text: sampling_of(text) for text in set(values("sampling"))}
-    attempts = (
-        Attempt(
-            id=name,
-            example_id=example_id,
-            task=task,
-            strategy=strategy,
-            model=model,
-            messages=messages,
-            sampling=samplings[sampling],
-            sample=sample,
-            text=text,
-            finish=finish,
-            reasoning=reasoning,
-            usage=usage,
-            logprobs=_tuple_or_text(logprobs),
-            token_bytes=_tuple_or_text(token_bytes),
-            cost_usd=cost_usd,
-            error=error,
-            permanent=permanent,
-        )
-        for (
-            name,
-            example_id,
-            task,
-            strategy,
-            model,
-            messages,
-            sampling,
-            sample,
-            text,
-            finish,
-            reasoning,
-            usage,
-            logprobs,
-            token_bytes,
-            cost_usd,
-            error,
-            permanent,
-        ) in zip(
-            *map(values, ("id", "example_id", "task", "strategy", "model")),
-            _conversations(batch["messages"]),
-            *map(values, ("sampling", "sample", "text", "finish", "reasoning")),
-            (
-                Usage(tokens_in=read, tokens_out=written, tokens_cached=cached, tokens_reasoning=n)
-                for read, written, cached, n in zip(
-                    *map(values, ("tokens_in", "tokens_out", "tokens_cached", "tokens_reasoning")),
-                    strict=True,
-                )
-            ),
-            *map(values, ("logprobs", "token_bytes", "cost_usd", "error", "permanent")),
-            strict=True,
-        )
+def _judged(*values: Any) -> Judged:
+    """Return the attempt and verdict of the values of ``JUDGED``'s columns, in their order."""
+    (
+        name,
+        example_id,
+        task,
+        strategy,
+        model,
+        messages,
+        sampling,
+        sample,
+        text,
+        finish,
+        reasoning,
+        tokens_in,
+        tokens_out,
+        tokens_cached,
+        tokens_reasoning,
+        logprobs,
+        token_bytes,
+        cost_usd,
+        error,
+        permanent,
+        verifier,
+        value,
+        answer,
+        reason,
+        confidence,
+    ) = values
+    attempt = Attempt(
+        id=name,
+        example_id=example_id,
+        task=task,
+        strategy=strategy,
+        model=model,
+        messages=messages,
+        sampling=sampling,
+        sample=sample,
+        text=text,
+        finish=finish,
+        reasoning=reasoning,
+        usage=Usage(
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
+            tokens_cached=tokens_cached,
+            tokens_reasoning=tokens_reasoning,
+        ),
+        logprobs=_tuple_or_text(logprobs),
+        token_bytes=_tuple_or_text(token_bytes),
+        cost_usd=cost_usd,
+        error=error,
+        permanent=permanent,
     )
-    judgements = zip(
-        *map(values, ("verifier", "value", "answer", "reason", "confidence")), strict=True
+    verdict = Verdict(
+        attempt_id=name,
+        verifier=verifier,
+        value=value,
+        answer=answer,
+        reason=reason,
+        confidence=confidence,
     )
-    for attempt, (verifier, value, answer, reason, confidence) in zip(
-        attempts, judgements, strict=True
-    ):
-        yield Judged(
-            attempt=attempt,
-            verdict=Verdict(
-                attempt_id=attempt.id,
-                verifier=verifier,
-                value=value,
-                answer=answer,
-                reason=reason,
-                confidence=confidence,
-            ),
-        )
+    return Judged(attempt=attempt, verdict=verdict)
 
 
 def _values(column: pa.Array) -> Iterable[Any]:
