@@ -60,6 +60,15 @@ def test_a_recipe_with_programs_is_told_by_them(small_recipe: Path) -> None:
             {"curate": ("the student as its own judge",)},
         ),
         ({}, {"teacher": {"kind": "self"}}, {"teach": ("the student itself",)}),
+        (
+            {},
+            {
+                "curate": {"keep": "all"},
+                "rehearse": {},
+                "train": {"stages": [{"name": "pairs", "prefer": {}}]},
+            },
+            {"train": ("a program as teacher", "references in files")},
+        ),
     ],
 )
 def test_files_judges_and_the_student_itself_are_told_apart(
@@ -79,6 +88,25 @@ def test_files_judges_and_the_student_itself_are_told_apart(
     assert {stage: found[stage] for stage in told} == told
 
 
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ({"environment": "gsm8k"}, "the rewards of an environment"),
+        (
+            {
+                "name": "new",
+                "authored": {"by": "teacher", "topics": ["levers", "gases", "heat"], "count": 30},
+            },
+            "answers of the models that write and check questions",
+        ),
+    ],
+)
+def test_questions_of_environments_and_models_are_not_a_program_s(
+    tmp_path: Path, task: Mapping[str, Any], told: str
+) -> None:
+    assert sources(write_recipe(tmp_path / "r.yaml", tasks=[task]))["curate"] == (told,)
+
+
 def test_a_student_that_learns_only_from_itself_is_flagged(tmp_path: Path) -> None:
     file = rows(tmp_path / "rows.jsonl", references=False)
     path = write_recipe(
@@ -86,6 +114,7 @@ def test_a_student_that_learns_only_from_itself_is_flagged(tmp_path: Path) -> No
         tasks=[{"path": file, "name": "adds", "answer_type": "number", "unlabelled": True}],
         student={"kind": "local", "path": "acme/student"},
         teacher={"kind": "local", "path": "acme/student"},
+        train={"stages": [{"on_policy": {"teacher": "self", "under": "assigned", "own": 0.5}}]},
     )
     flags = lint(path).flags
     assert [flag.partition(" is closed")[0] for flag in flags] == [

@@ -23,8 +23,11 @@ from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.runs import layout, tables
 from orcinus.runs.folders import finished_steps
+from orcinus.tasks.authored.config import AuthoredConfig
 from orcinus.tasks.files.records import RecordsConfig
+from orcinus.tasks.generators.environment import EnvironmentConfig
 from orcinus.tasks.open import TaskConfig, open_task
+from orcinus.training.config import StageConfig
 from orcinus.verifiers.judge_prompts import BY_MODEL
 
 ROWS_READ = 200
@@ -116,9 +119,8 @@ def stages_of(recipe: Recipe, has_references: HasReferences) -> Iterator[Signals
     yield _signals("teach", (teacher, *helpers))
     filters = tuple(_filters(recipe, verdicts))
     yield _signals("curate", filters)
-    policies = [stage.on_policy for stage in recipe.train.stages if stage.on_policy is not None]
-    learnt = (teacher, *helpers, *filters, *("the teacher's probabilities" for _ in policies))
-    yield _signals("train", learnt)
+    more = (name for stage in recipe.train.stages for name in _of_stage(recipe, stage, verdicts))
+    yield _signals("train", (teacher, *helpers, *filters, *more))
     yield _signals(
         "evaluate",
         (
@@ -130,6 +132,16 @@ def stages_of(recipe: Recipe, has_references: HasReferences) -> Iterator[Signals
 
 _STUDENT = "the student itself"
 _INSIDE = frozenset({_STUDENT, AGREEMENT, "the student as its own judge"})
+
+
+def _of_stage(recipe: Recipe, stage: StageConfig, verdicts: tuple[str, ...]) -> Iterator[str]:
+    """Yield the signals of a stage of training beside its lessons."""
+    if stage.on_policy is not None:
+        teacher = stage.on_policy.teacher
+        is_student = teacher == "self" or _is_student(recipe, teacher)
+        yield _STUDENT if is_student else "the teacher's probabilities"
+    if stage.reinforce is not None or stage.prefer is not None:
+        yield from verdicts
 
 
 def _signals(stage: str, sources: Iterable[str]) -> Signals:
@@ -150,6 +162,12 @@ def _verdicts(
 
 
 def _verdict(recipe: Recipe, task: TaskConfig, has_references: HasReferences) -> Iterator[str]:
+    if isinstance(task, AuthoredConfig):
+        yield "answers of the models that write and check questions"
+        return
+    if isinstance(task, EnvironmentConfig):
+        yield "the rewards of an environment"
+        return
     if not isinstance(task, RecordsConfig):
         yield "a program that solves its own questions"
         return
