@@ -94,6 +94,9 @@ def test_a_broken_student_of_a_run_says_which_step_to_run_again(
     cut_short(step / "stage-1")
     with pytest.raises(ConfigError, match=rf"delete {step} and run the recipe again$"):
         read(step / "stage-1")
+    (tmp_path / "student").symlink_to(step / "stage-1")
+    with pytest.raises(ConfigError, match=rf"delete {step} and run the recipe again$"):
+        read(tmp_path / "student")
 
 
 @pytest.mark.parametrize(

@@ -169,11 +169,12 @@ def _merge(model: Any, adapter: str) -> Any:
 
 def _not_loadable(folder: Path, error: Exception) -> ConfigError:
     """Return the error for a folder without a usable model, with what to do about it."""
+    made = folder.resolve()  # a run's ``student`` is a link
     said = f"{folder}: cannot be loaded as a causal language model: {_cause(folder, error)}"
     if not folder.exists():
         said += f"; {folder} is no folder or file here, so it was looked up on the Hugging Face hub"
-    elif any((place / layout.DONE).exists() for place in (folder, folder.parent)):
-        said += f"; a run made it: delete {folder.parent} and run the recipe again"
+    elif any((place / layout.DONE).exists() for place in (made, made.parent)):
+        said += f"; a run made it: delete {made.parent} and run the recipe again"
     elif isinstance(error, _CUT):
         said += "; copy or download them again"
     return ConfigError(said)

@@ -11,6 +11,7 @@ task; the environment only gives the questions and, by its rewards, the verdicts
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -59,16 +60,17 @@ class EnvironmentConfig(Config):
 
     def _code(self) -> str:
         """Return the version of the environment's package, or the hash of its module."""
-        try:
+        with suppress(PackageNotFoundError, ValueError):
             return version(self.environment)
-        except PackageNotFoundError:
+        with suppress(ImportError, ValueError, OSError):  # of names that no module can have
             module = find_spec(self.environment.replace("-", "_"))
-        if module is None or module.origin is None:
-            raise ConfigError(
-                f"the environment {self.environment!r} is not installed; "
-                "install its package, or put its module on PYTHONPATH"
-            )
-        return hashlib.blake2b(Path(module.origin).read_bytes(), digest_size=16).hexdigest()
+            if module is not None and module.origin is not None:
+                content = Path(module.origin).read_bytes()
+                return hashlib.blake2b(content, digest_size=16).hexdigest()
+        raise ConfigError(
+            f"the environment {self.environment!r} is not installed; "
+            "install its package, or put its module on PYTHONPATH"
+        )
 
 
 def _package_version() -> str:
