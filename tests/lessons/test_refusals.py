@@ -92,7 +92,7 @@ def test_a_lesson_says_that_it_is_a_refusal(content: Any) -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"function": f"{__name__}:score", "labelled": 60}])
 def test_either_a_function_or_a_judge_says_what_is_unsafe(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="either function, or labelled"):
+    with pytest.raises(ValidationError, match="either function: or labelled:"):
         CurateConfig.model_validate({"toxicity": settings})
 
 
