@@ -13,9 +13,10 @@ from orcinus.verifiers.answers.tails import without_preamble, without_tail
 from orcinus.verifiers.answers.text import last_line
 
 RUN_ON = re.compile(
-    r"\n[ \t]*(?:Q:|Question:|\[Question\]|### ?(?:Question|Instruction)|Human:|User:)"
-    r"|\n[ \t#*_]*(?:(?:Question|Human|User):|(?:Next|Another|New|Follow-up)\s(?:question|exercise"
-    r"|problem|task)\b|(?:Student|Customer|Asker):[^\n]*\?"
+    r"\n[ \t#*_]*(?=[qhunafscept\[i])(?:(?:Q|Question|Human|User):|\[Question\]"
+    r"|(?:(?<=###)|(?<=### ))(?:Question|Instruction)"
+    r"|(?:Next|Another|New|Follow-up)\s(?:question|exercise|problem|task)\b"
+    r"|(?:Student|Customer|Asker):[^\n]*\?"
     r"|(?P<numbered>Exercise|Problem|Example|Task|Question|Q)\s?(?:[2-9]|\d\d)[*_]*(?:[:.)]|\s*\n))",
     re.IGNORECASE,
 )

@@ -186,9 +186,9 @@ def _explained(text: str) -> str | None:
     short = len(first.split()) <= _WORDS_OF_AN_ANSWER and not first.rstrip().endswith(
         (":", ",", "!")
     )
-    alone = _first_sentence(text)
+    alone = "" if "\n" in text else _first_sentence(text)
     if (
-        len(alone.split()) <= _WORDS_OF_AN_ANSWER
+        0 < len(alone.split()) <= _WORDS_OF_AN_ANSWER
         and alone.endswith(".")
         and not _NOT_ALONE.match(alone)
         and text.startswith(alone)

@@ -185,6 +185,11 @@ _ARRIVES = re.compile(
     re.IGNORECASE,
 )
 """What a sentence holds that goes on to another answer."""
+_LABELS = (
+    "label", "verdict", "class", "predict", "categ", "relation", "sentiment", "judg", "decision",
+    "polarity", "stance",
+)  # fmt: skip
+"""What a label holds, in lower case; asked first."""
 _LABEL_LINE = re.compile(
     r"^\W*(?:(?:final|predicted|my|the|overall)\s+)?(?:label|verdict|class(?:ification)?|prediction"
     r"|category|relation(?:ship)?|sentiment|judge?ment|decision|polarity|stance)[*_ ]*:\s*(\S.*)$",
@@ -202,7 +207,9 @@ def labelled(text: str) -> str | None:
 
     It is None without one, and where a conclusion follows.
     """
-    lines = list(_LABEL_LINE.finditer(text)) if ":" in text else []
+    if ":" not in text or not any(map(lower_case(text).__contains__, _LABELS)):
+        return None
+    lines = list(_LABEL_LINE.finditer(text))
     if not lines or _CONCLUSION.search(text, lines[-1].end()):
         return None
     return sentences(lines[-1][1])[0]
