@@ -13,14 +13,24 @@ from transformers import AutoTokenizer
 
 from orcinus.core.errors import ConfigError, DataError
 from orcinus.core.tool_calls import as_plain_text, split_calls, with_calls
-from orcinus.core.types import Attempt, Judged, Lesson, Message, Messages, Sampling, Usage, Verdict
+from orcinus.core.types import (
+    Attempt,
+    Example,
+    Judged,
+    Lesson,
+    Message,
+    Messages,
+    Sampling,
+    Usage,
+    Verdict,
+)
 from orcinus.lessons.erase import EraseConfig, lesson_of
 from orcinus.lessons.export import LAYOUTS
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.remote.endpoint import _as_turns
 from orcinus.models.remote.replies import _parse_choice
 from orcinus.strategies.library import resolve
-from orcinus.strategies.prompts import ask
+from orcinus.strategies.prompts import ask, conversation
 from orcinus.tasks.files.records import RecordsConfig, read_task
 
 ADD = {"name": "add", "description": "The sum.", "parameters": {"type": "object"}}
@@ -257,6 +267,13 @@ def test_many_calls_before_other_words_are_soon_read() -> None:
     assert split_calls(f"{calls}\nand") == (f"{calls}\nand", [])
     words, found = split_calls(f"Now:\n{calls}\n")
     assert (words, len(found)) == ("Now:", 500)
+
+
+def test_a_row_whose_meta_has_the_same_words_has_no_tools() -> None:
+    for meta in ({"prompt_role": "student"}, {"tool_definitions": "a hammer"}):
+        example = Example(id="1", task="t", prompt="2 + 3?", answer_type="number", meta=meta)
+        messages = conversation("", example)
+        assert messages == (Message(role="user", content="2 + 3?"),)
 
 
 def calling(tool_calls: Any) -> list[dict[str, Any]]:

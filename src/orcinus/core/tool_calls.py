@@ -116,9 +116,15 @@ def as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+def definitions_of(meta: Mapping[str, Any]) -> list[Any]:
+    """Return what may be called; nothing where a row's own ``meta`` has something else there."""
+    tools = meta.get(DEFINITIONS)
+    return tools if isinstance(tools, list) and all(isinstance(t, Mapping) for t in tools) else []
+
+
 def tool_messages(example: Example) -> Messages:
     """Return the turn that says what may be called; none for an example without tools."""
-    tools = example.meta.get(DEFINITIONS)
+    tools = definitions_of(example.meta)
     return (Message(role="tools", content=as_json(tools)),) if tools else ()
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow.compute as pc
 
-from orcinus.core.tool_calls import DEFINITIONS, as_json
+from orcinus.core.tool_calls import as_json, definitions_of
 from orcinus.core.types import AnswerType, Split
 from orcinus.runs import tables
 
@@ -45,6 +45,6 @@ def read_questions(path: Path, split: Split) -> Iterator[Question]:
         for name, task, answer_type, text, characters in zip(*columns, lengths, strict=True):
             meta = orjson.loads(text)
             characters += sum(len(turn["content"]) for turn in meta.get("history", ()))
-            if DEFINITIONS in meta:
-                characters += len(as_json(meta[DEFINITIONS]))
+            if tools := definitions_of(meta):
+                characters += len(as_json(tools))
             yield Question(name, task, answer_type, meta, characters)

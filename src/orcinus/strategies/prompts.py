@@ -10,7 +10,7 @@ from orcinus.core.protocols import Asked
 from orcinus.core.requests import ANY_STRATEGY
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.tool_calls import SPEAKER, tool_messages
-from orcinus.core.types import Example, Message, Messages, Request, Strategy
+from orcinus.core.types import Example, Message, Messages, Request, Role, Strategy
 from orcinus.runs.assigned import Assigned
 from orcinus.runs.context import Size
 from orcinus.runs.questions import Question
@@ -117,7 +117,7 @@ def conversation(
     turns += tool_messages(example)
     for prompt, answer in demonstrations:
         turns += [Message(role="user", content=prompt), Message(role="assistant", content=answer)]
-    speaker = example.meta.get(SPEAKER, "user")
+    speaker: Role = "tool" if example.meta.get(SPEAKER) == "tool" else "user"
     return (*turns, *example.history, Message(role=speaker, content=example.prompt))
 
 
