@@ -23,6 +23,9 @@ CASES: list[tuple[AnswerType, tuple[str, ...] | None, Reference]] = [
     ("json", None, '{"a": 1}'),
 ]
 LOOPS = [
+    "<!-- ",
+    "none fits ",
+    "more likely no than ",
     "A. ",
     "choice option ",
     "answer ",

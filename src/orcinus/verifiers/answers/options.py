@@ -172,10 +172,11 @@ def letters_named(sentence: str, last: str) -> list[str]:
 
 def keep_excepted(sentence: str) -> str:
     """Return only the options that a sentence excepts, if it rules out all others."""
-    if match := _ALL_BUT.search(sentence):
+    near = sentence[-LONGEST_SENTENCE:]
+    if match := _ALL_BUT.search(near):
         return match["kept"]
-    excepted = _EXCEPTION.search(sentence)
-    return sentence[excepted.end() :] if excepted else sentence
+    excepted = _EXCEPTION.search(near)
+    return near[excepted.end() :] if excepted else sentence
 
 
 def letter_left_over(sentence: str, last: str) -> str | None:
