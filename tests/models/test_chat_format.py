@@ -326,7 +326,8 @@ DOUBLING = (
 def test_a_template_that_loops_or_blows_up_is_refused_in_one_line(
     template: str, what: str, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(template_limits, "SECONDS", 1)
+    if what == "does not end":
+        monkeypatch.setattr(template_limits, "SECONDS", 1)
     with pytest.raises(ConfigError, match=what) as refused:
         Chat(tokenizer_with(tiny_student, chat_template=template), fallback="plain")
     assert "\n" not in str(refused.value)
