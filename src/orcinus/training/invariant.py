@@ -12,7 +12,6 @@ relative r is ours; ``scale: none`` is the paper's letter. A plain stage steps w
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -95,7 +94,6 @@ class InvariantTrainer(LessonTrainer):
         self._sums: dict[int, list[torch.Tensor | None]] = {}
         """By domain, its gradient of this optimizer step so far, summed over response tokens."""
         self._tokens: dict[int, int] = {}
-        self._facts: list[dict[str, float]] = []
 
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
@@ -117,11 +115,6 @@ class InvariantTrainer(LessonTrainer):
             self._set_agreed(model)
         count = num_items_in_batch if num_items_in_batch is not None else len(domain_N)
         return total / count
-
-    def take_facts(self) -> dict[str, float]:
-        """Return the domains of this optimizer step, and the share of the update that was kept."""
-        facts, self._facts = self._facts, []
-        return {name: fmean(part[name] for part in facts) for name in facts[0]} if facts else {}
 
     def _collect(self, model: Any, domain: int, tokens: int) -> None:
         """Move the gradients of a domain from the model to its sums."""

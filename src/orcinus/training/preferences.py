@@ -8,7 +8,6 @@ Why not TRL's DPOTrainer: design/005.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -65,8 +64,6 @@ class PreferenceTrainer(LessonTrainer):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**{**arguments, "data_collator": collate_pairs})
-        self._facts: list[dict[str, float]] = []
-        """One entry for each micro-batch of this optimizer step."""
 
     def compute_loss(
         self,
@@ -76,16 +73,10 @@ class PreferenceTrainer(LessonTrainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """Return the mean over all pairs of the global batch, however it is split."""
-        out = self.objective_loss(model, inputs)
-        self._facts.append(_describe(inputs, out["losses"]))
         count = num_items_in_batch if num_items_in_batch is not None else len(inputs["units"])
-        loss = out["loss"] / count * self.args.world_size
+        loss, out = super().compute_loss(model, inputs, True, count)
+        self._facts.append(_describe(inputs, out["losses"]))
         return (loss, out) if return_outputs else loss
-
-    def take_facts(self) -> dict[str, float]:
-        """Return how the pairs of this optimizer step were told apart, for the log."""
-        facts, self._facts = self._facts, []
-        return {name: fmean(part[name] for part in facts) for name in facts[0]} if facts else {}
 
 
 def _describe(batch: Mapping[str, Any], losses_N: torch.Tensor) -> dict[str, float]:

@@ -109,8 +109,6 @@ class OutcomeTrainer(LessonTrainer):
         self._start = start
         if start is not None:
             self._start = start.to(self.args.device).eval().requires_grad_(False)
-        self._facts: list[dict[str, float]] = []
-        """One entry for each micro-batch of this optimizer step."""
 
     def compute_loss(
         self,
@@ -149,12 +147,10 @@ class OutcomeTrainer(LessonTrainer):
         return (loss, out) if return_outputs else loss
 
     def take_facts(self) -> dict[str, float]:
-        """Return what this optimizer step's answers were like, for the log."""
-        facts, self._facts = self._facts, []
-        if not facts:
-            return {}
-        found = {name: fmean(part[name] for part in facts) for name in facts[0]}
-        return {**found, "unjudged": sum(part["unjudged"] for part in facts)}
+        """Return the means of the answers' numbers, and how many could not be judged."""
+        unjudged = sum(part["unjudged"] for part in self._facts)
+        means = super().take_facts()
+        return {**means, "unjudged": unjudged} if means else {}
 
     def _predictions_of_start(self, batch: Mapping[str, Any]) -> Predictions | None:
         if self._start is None:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from threading import Event
 from typing import Any
 
@@ -129,6 +130,8 @@ class LessonTrainer(Trainer):
         super().__init__(**arguments)
         self._objective = objective
         self._prepared: Mapping[str, Any] = {}
+        self._facts: list[dict[str, float]] = []
+        """Further numbers for the log, an entry for each micro-batch of this optimizer step."""
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
@@ -152,8 +155,9 @@ class LessonTrainer(Trainer):
         return (loss, out) if return_outputs else loss
 
     def take_facts(self) -> dict[str, float]:
-        """Return further numbers for the log of this optimizer step."""
-        return {}
+        """Return the means of the further numbers of this optimizer step, and forget them."""
+        facts, self._facts = self._facts, []
+        return {name: fmean(part[name] for part in facts) for name in facts[0]} if facts else {}
 
     def objective_loss(
         self, model: Any, batch: Mapping[str, Any], teacher: Predictions | None = None
