@@ -289,27 +289,39 @@ async def _write_drafts(
     config: SkillsConfig, groups: Sequence[_Group], number: int, context: StepContext
 ) -> list[_Trial]:
     """Ask the teacher for an instruction for each group; skip a group for which it gives none."""
-    requests = [
-        _asks_for_skill(config, group, number, _prompt(config, group), context) for group in groups
+    prompts = [(group, _prompt(config, group)) for group in groups]
+    written = await _write_instructions(config, prompts, number, "round", context)
+    return [
+        _trial_of(config, group, number, instruction)
+        for group, instruction in zip(groups, written, strict=True)
+        if instruction is not None
     ]
+
+
+async def _write_instructions(
+    config: SkillsConfig,
+    prompts: Sequence[tuple[_Group, str]],
+    number: int,
+    turn: str,
+    context: StepContext,
+) -> list[str | None]:
+    """Ask the teacher for an instruction for each prompt; None where it gives none."""
     replies = await measure(
-        requests,
+        [_asks_for_skill(config, group, number, prompt, context) for group, prompt in prompts],
         context.completer("teacher"),
         context.out / layout.skills_written(number),
         context,
         step="skills",
-        what=f"write skills, round {number}",
-        total=len(requests),
+        what=f"write skills, {turn} {number}",
+        total=len(prompts),
     )
-    trials = []
-    for group, reply in zip(groups, replies, strict=True):
-        instruction = instruction_in(reply.attempt.text)
-        if instruction is not None:
-            examples, group.fresh = group.fresh[: config.test], group.fresh[config.test :]
-            trials.append(
-                _Trial(round=number, group=group, instruction=instruction, examples=examples)
-            )
-    return trials
+    return [instruction_in(reply.attempt.text) for reply in replies]
+
+
+def _trial_of(config: SkillsConfig, group: _Group, number: int, instruction: str) -> _Trial:
+    """Return the trial of an instruction, which uses up fresh examples of its group."""
+    examples, group.fresh = group.fresh[: config.test], group.fresh[config.test :]
+    return _Trial(round=number, group=group, instruction=instruction, examples=examples)
 
 
 def instruction_in(text: str) -> str | None:
@@ -368,19 +380,11 @@ async def _grow(
     grown = [_Growth(config, group) for group in groups if len(group.fresh) >= FEWEST_FRESH]
     for number in range(1, max((growth.affordable for growth in grown), default=0) + 1):
         growing = [growth for growth in grown if number <= growth.affordable]
-        written = await measure(
-            [_asks_for_skill(config, g.group, number, g.prompt(number), context) for g in growing],
-            context.completer("teacher"),
-            context.out / layout.skills_written(number),
-            context,
-            step="skills",
-            what=f"write skills, generation {number}",
-            total=len(growing),
-        )
-        instructions = [instruction_in(reply.attempt.text) for reply in written]
+        prompts = [(growth.group, growth.prompt(number)) for growth in growing]
+        written = await _write_instructions(config, prompts, number, "generation", context)
         tried = [
             (growth, instruction)
-            for growth, instruction in zip(growing, instructions, strict=True)
+            for growth, instruction in zip(growing, written, strict=True)
             if instruction is not None
         ]
         asked = [
@@ -407,13 +411,11 @@ async def _grow(
         )
         for growth, instruction in tried:
             growth.add(instruction, answers)
-    trials = []
-    for growth in grown:
-        best, group = best_of(growth.candidates), growth.group
-        if best is not growth.first:
-            examples, group.fresh = group.fresh[: config.test], group.fresh[config.test :]
-            trials.append(_Trial(round=1, group=group, instruction=best.system, examples=examples))
-    return trials
+    return [
+        _trial_of(config, growth.group, 1, best.system)
+        for growth in grown
+        if (best := best_of(growth.candidates)) is not growth.first
+    ]
 
 
 class _Growth:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from orcinus.core.tool_calls import DEFINITIONS, SPEAKER
 from orcinus.tasks.files.rows import kind_of
-from orcinus.tasks.files.tool_turns import read_turns, speaks_of_tools
+from orcinus.tasks.files.tool_turns import CHAT_ROLES, read_turns, speaks_of_tools
 
 Columns = Mapping[str, str | tuple[str, ...]]
 Layout = Literal[
@@ -392,18 +392,6 @@ def _collection(name: str) -> dict[str, str]:
     return {} if known is None else {"collection": known}
 
 
-_CHAT_ROLES = {
-    "system": "system",
-    "developer": "system",
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-}
-
-
 def _chat(fields: Mapping[str, Any]) -> RowDraft:
     """Return the last exchange of a conversation; earlier turns are its history."""
     system, turns, reasoning = _turns_of(fields)
@@ -447,10 +435,10 @@ def _turns_of(fields: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, str
     reasoning = ""
     for turn in turns:
         given = turn.get("from", turn.get("role"))
-        role = _CHAT_ROLES.get(str(given))
+        role = CHAT_ROLES.get(str(given))
         if role is None:
             raise Unusable(
-                f"a turn of the conversation is by {given!r:.60}; known: {', '.join(_CHAT_ROLES)}"
+                f"a turn of the conversation is by {given!r:.60}; known: {', '.join(CHAT_ROLES)}"
             )
         text = _text_of_turn(turn.get("value", turn.get("content")), role)
         if role == "system":

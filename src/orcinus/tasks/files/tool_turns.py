@@ -22,14 +22,19 @@ from orcinus.core.tool_calls import (
     with_calls,
 )
 
-_SPEAKERS = {
+CHAT_ROLES = {
     "system": "system",
     "developer": "system",
     "human": "user",
     "user": "user",
     "gpt": "assistant",
     "assistant": "assistant",
+    "chatgpt": "assistant",
     "model": "assistant",
+}
+"""Who speaks in a turn, by the names that data sets have for it."""
+_SPEAKERS = {
+    **CHAT_ROLES,
     "function_call": "assistant",
     "tool_call": "assistant",
     "tool": "tool",
