@@ -66,7 +66,8 @@ def parent_of(right: Sequence[Sequence[bool]], *key: str) -> int:
 def pair_to_merge(right: Sequence[Sequence[bool]]) -> tuple[int, int] | None:
     """Return the two candidates of the front that have the most right between them.
 
-    None where no pair has more right than its better half.
+    Each of the front is right where another is wrong, so a pair has more right than either. None
+    where the front is a single candidate.
     """
     front = front_of(right)
     pairs = [
@@ -75,9 +76,7 @@ def pair_to_merge(right: Sequence[Sequence[bool]]) -> tuple[int, int] | None:
         for two in front[place + 1 :]
     ]
     best = max(pairs, key=lambda pair: pair[0], default=None)
-    if best is None or best[0] <= max(sum(right[best[1]]), sum(right[best[2]])):
-        return None
-    return best[1], best[2]
+    return None if best is None else (best[1], best[2])
 
 
 def best_of(candidates: Sequence[Candidate]) -> Candidate:
