@@ -12,7 +12,6 @@ prevent that a text persuades the judge; the instructions warn of that, but are 
 The texts are in ``judge.yaml``.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +22,7 @@ from typing import Any, Literal
 import yaml
 
 from orcinus.core.fingerprint import fingerprint
+from orcinus.core.patterns import compile_later
 from orcinus.core.types import Attempt, Example, Finish, Message, Messages, Verdict
 
 VERSION = 1
@@ -49,7 +49,9 @@ _FACTS_ARE_TRUE = (
     "question. An answer that contradicts it is wrong on that point."
 )
 _CODE_LENGTH = 12
-_VERDICT = re.compile(r"[\s*_`]*VERDICT +([0-9a-f]+) *: *([A-Za-z]+|[0-9]+(?:\.[0-9]+)?)[\s*_`.]*")
+_VERDICT = compile_later(
+    r"[\s*_`]*VERDICT +([0-9a-f]+) *: *([A-Za-z]+|[0-9]+(?:\.[0-9]+)?)[\s*_`.]*"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

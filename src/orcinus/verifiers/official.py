@@ -23,9 +23,9 @@ the sources an output in which a rule finds nothing is wrong; here it is None, t
 apart.
 """
 
-import re
 from collections.abc import Callable, Mapping
 
+from orcinus.core.patterns import compile_later
 from orcinus.core.protocols import Verifier
 from orcinus.core.types import AnswerType, Attempt, Example, Verdict
 from orcinus.verifiers.answers.spans import Spans, exact_match, f1, find_spans, readings
@@ -33,13 +33,13 @@ from orcinus.verifiers.answers.spans import Spans, exact_match, f1, find_spans, 
 Rule = Callable[[str, Example], str | None]
 """Finds the answer in a text: (text, example) → answer or None."""
 
-_HASH = re.compile(r"####\s*(-?[0-9.,]+)")
-_ANY_NUMBER = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
-_RUN_OF_NUMBERS = re.compile(r"[-$0-9.,]+")
-_FIRST_NUMBER = re.compile(r"[-0-9]+")
-_FIRST_BOOL = re.compile(r"\b(?:Yes|No|yes|no|True|False)\b")
-_BRACKETED = re.compile(r"\(([A-Z])\)")
-_ANSWER_IS = re.compile(r"answer is\s*:?\s*\(?([A-Z])\b")
+_HASH = compile_later(r"####\s*(-?[0-9.,]+)")
+_ANY_NUMBER = compile_later(r"-?[$0-9.,]{2,}|-?[0-9]+")
+_RUN_OF_NUMBERS = compile_later(r"[-$0-9.,]+")
+_FIRST_NUMBER = compile_later(r"[-0-9]+")
+_FIRST_BOOL = compile_later(r"\b(?:Yes|No|yes|no|True|False)\b")
+_BRACKETED = compile_later(r"\(([A-Z])\)")
+_ANSWER_IS = compile_later(r"answer is\s*:?\s*\(?([A-Z])\b")
 _TRIGGER = "the answer is"
 
 

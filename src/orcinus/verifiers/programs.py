@@ -6,15 +6,16 @@ answer type ``program``             →  the program runs, followed by the refer
 
 import re
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.channels import final_channel
 from orcinus.verifiers.answers.text import Outcome
 from orcinus.verifiers.judged_tests import judged, replaced_by
 from orcinus.verifiers.sandbox import NO_SANDBOX, has_sandbox, run_program
 
-_BLOCK = re.compile(
+_BLOCK = compile_later(
     r"```[ \t]*(python|py|python3)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE
 )
-_HEAD = re.compile(r"```[ \t]*(?:python|py|python3)[ \t]*\n", re.IGNORECASE)
+_HEAD = compile_later(r"```[ \t]*(?:python|py|python3)[ \t]*\n", re.IGNORECASE)
 _MISSING = ("ModuleNotFoundError", "NotImplementedError")
 """Errors of a program that may be right but needs what the sandbox lacks."""
 

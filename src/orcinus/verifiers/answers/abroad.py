@@ -8,13 +8,14 @@ Everything else stays as it is; the finders look for letters, numbers, formulas 
 
 import re
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.channels import lower_case
 
-_BESIDE_IDEOGRAM = re.compile(
+_BESIDE_IDEOGRAM = compile_later(
     r"(?<=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af])(?=[A-Za-z0-9(-])"
     r"|(?<=[A-Za-z0-9)])(?=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af])"
 )
-_ANSWER_ABROAD = re.compile(
+_ANSWER_ABROAD = compile_later(
     r"""(?:\b(?:die|la|el|a|il|le|het|o)\s)?
       (?:\b(?:richtige|korrekte|correcta|correta|corretta|bonne|juiste|finale|endgültige|правильный
           |верный|最终|最終|正确|正確)\s?)?
@@ -38,7 +39,7 @@ _STEMS_ABROAD = (
     *("उत्तर", "答案", "答え", "正解", "结果", "結果", "답", "الإجابة", "الجواب", "คำตอบ"),
 )
 """What such an announcement in any script holds, in lower case."""
-_NOT_BUT_ABROAD = re.compile(
+_NOT_BUT_ABROAD = compile_later(
     r"""\b(?:nicht\s{0}sondern|pas\s{0}mais|(?:no|non|não)\s(?P<verb>(?:es|son|era|fue|è|sono|é|foi)\s)?
         {0}(?:sino|ma|bensì|mas|mais)|niet\s{0}maar|не\s{0}а|inte\s{0}utan|ikke\s{0}men)\s+
       | (?<=[は、,\s])[^は、。,\n]{{1,30}}?(?:では|じゃ)なく(?:て)?[、,]?\s*
@@ -58,11 +59,11 @@ _AND = (
 """Words between two candidates, and between two parts of one answer."""
 _PIECE_ENDS, _PIECE_BEGINS = r"(?<=[A-Z0-9$)\]}%])", r"(?=\$|[-(\[]?[A-Z0-9\\](?![a-z]))"
 """The last and the first sign of a letter, a number or a formula."""
-_JOINED_BY_OR = re.compile(rf"{_PIECE_ENDS},?{_OR}{_PIECE_BEGINS}")
-_JOINED_BY_AND = re.compile(rf"{_PIECE_ENDS},?{_AND}{_PIECE_BEGINS}")
-_LAST_OF_SEVERAL = re.compile(rf"(?<=\w),?{_AND}(?=[^\s,]+\W*\Z)")
+_JOINED_BY_OR = compile_later(rf"{_PIECE_ENDS},?{_OR}{_PIECE_BEGINS}")
+_JOINED_BY_AND = compile_later(rf"{_PIECE_ENDS},?{_AND}{_PIECE_BEGINS}")
+_LAST_OF_SEVERAL = compile_later(rf"(?<=\w),?{_AND}(?=[^\s,]+\W*\Z)")
 """Before the last item of a list that has commas."""
-_THAT_IS = re.compile(
+_THAT_IS = compile_later(
     r"(?<=[\w%]),?\s*(?:\b(?:soit|das\s+heißt|d\.\s?h\.|beziehungsweise|es\s+decir|o\s+sea|cioè|ossia|ou\s+seja"
     r"|isto\s+é|c'est-à-dire|то\s+есть|т\.\s?е\.|dwz|oftewel|yani|artinya)(?=\s)|即|也就是|つまり|すなわち|즉)\s*(?=[-$€£]?\d)"
 )

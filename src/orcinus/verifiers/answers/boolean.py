@@ -7,6 +7,7 @@ find_bool("False or True is True")   →  FoundAnswer("yes", …): the result of
 import re
 from dataclasses import replace
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.channels import lower_case
 from orcinus.verifiers.answers.cleaning import cleaned
 from orcinus.verifiers.answers.denials import holds_denial, is_denied
@@ -55,11 +56,11 @@ _WORDS_ABROAD = {
 }
 _VALUES = {**_WORDS_ABROAD, **_ENGLISH}
 _OPPOSITE = {"yes": "no", "no": "yes"}
-_WORD = re.compile(rf"(?<![\w'-])(?=[ytnf])({'|'.join(_ENGLISH)})(?![\w'-])")
+_WORD = compile_later(rf"(?<![\w'-])(?=[ytnf])({'|'.join(_ENGLISH)})(?![\w'-])")
 """A truth value in lower case."""
-_FIRST_WORD = re.compile(rf"\W*({'|'.join(_ENGLISH)})(?=[\s.,;:!]|\Z)", re.IGNORECASE)
-_ALONE = re.compile(rf"\W*({'|'.join(_ENGLISH)})\W*", re.IGNORECASE)
-_INITIAL = re.compile(r"\W*([YNTFyn])\W*")
+_FIRST_WORD = compile_later(rf"\W*({'|'.join(_ENGLISH)})(?=[\s.,;:!]|\Z)", re.IGNORECASE)
+_ALONE = compile_later(rf"\W*({'|'.join(_ENGLISH)})\W*", re.IGNORECASE)
+_INITIAL = compile_later(r"\W*([YNTFyn])\W*")
 """A truth value in one letter, and nothing else."""
 _SPACED_ABROAD = "|".join(
     sorted((re.escape(word) for word in _WORDS_ABROAD if not "぀" <= word[0] <= "鿿"), key=len)[::-1]
@@ -68,42 +69,44 @@ _UNSPACED_ABROAD = "|".join(
     sorted((re.escape(word) for word in _WORDS_ABROAD if "぀" <= word[0] <= "鿿"), key=len)[::-1]
 )
 _IT_IS_ABROAD = r"(?:(?:das ist|es ist|c'est|es|è|é|isso é|это|dat is|det är|to)\s+)?"
-_FIRST_WORD_ABROAD = re.compile(
+_FIRST_WORD_ABROAD = compile_later(
     rf"\W*(?:{_IT_IS_ABROAD}({_SPACED_ABROAD})(?=[\s.,;:!،।]|\Z)|({_UNSPACED_ABROAD}))",
     re.IGNORECASE,
 )
 _PAIR = r"(?:yes\W+{0}\W+no|no\W+{0}\W+yes|true\W+{0}\W+false|false\W+{0}\W+true)"
-_BOTH = re.compile(
+_BOTH = compile_later(
     rf"\b(?:{_PAIR.format('(?:and|or|nor)')}|(?:yes|no|true|false)\s*/\s*(?:yes|no|true|false))\b",
     re.IGNORECASE,
 )
-_TRIGGER = re.compile(
+_TRIGGER = compile_later(
     r"[(\[]\s*(?:answer\s+)?(?:with\s+)?(?:yes|no|true|false)\s*(?:or|/|,|\|)\s*(?:yes|no|true"
     r"|false)\s*[)\]]",
     re.IGNORECASE,
 )
 """The question's own words: "(Yes or No)"."""
-_OPENING_TRIGGER = re.compile(r"\A\W*(?:yes or no|true or false)\s*[:?]", re.IGNORECASE)
+_OPENING_TRIGGER = compile_later(r"\A\W*(?:yes or no|true or false)\s*[:?]", re.IGNORECASE)
 _OPENING = 100
 """Characters at the start of a text that may hold the question's own words."""
-_ROW = re.compile(r"\W*(?:yes|no|true|false)(?:[\s,;/]+(?:yes|no|true|false))+\W*", re.IGNORECASE)
+_ROW = compile_later(
+    r"\W*(?:yes|no|true|false)(?:[\s,;/]+(?:yes|no|true|false))+\W*", re.IGNORECASE
+)
 """Nothing but truth values."""
-_REWRITING = re.compile(r"(?:[=(]|\bnot)\s*not\s+\Z")
+_REWRITING = compile_later(r"(?:[=(]|\bnot)\s*not\s+\Z")
 """A step of a computation, such as "= not False", states no answer yet."""
-_RESULT = re.compile(
+_RESULT = compile_later(
     r"(?:=|→|->|=>|\b(?:is|equals?|gives?|becomes?|yields?|evaluates?\s+to|results?\s+in"
     r"|simplifies\s+to"
     r"|reduces\s+to|returns?|be))\s*(?:therefore\s+|thus\s+|simply\s+)?[\"'(*]*(yes|no|true"
     r"|false)\W*\Z"
 )
 """The result of an expression at the end of a sentence in lower case."""
-_EXPRESSION = re.compile(
+_EXPRESSION = compile_later(
     r"\b(?:true|false)\b[\s()\"'`]*(?:and|or|xor|&+|\|+|==)[\s()\"'`]*(?:not\b[\s()]*)*(?:true"
     r"|false)\b",
     re.IGNORECASE,
 )
 """Truth values joined by operators."""
-_IDIOM = re.compile(
+_IDIOM = compile_later(
     r"\bno (?:doubt|matter|one|longer|more|way|comment|idea|answer|information|data|clue"
     r"|consensus|agreement|certainty"
     r"|definiti?ve|conclusive|clear|simple|single|straightforward"
@@ -112,55 +115,55 @@ _IDIOM = re.compile(
     re.IGNORECASE,
 )
 _TRUTH = r"(?:yes|no|true|false)"
-_COMPARED = re.compile(
+_COMPARED = compile_later(
     r"(?:(?P<denied>(?:\bnot|n't|\bno)\s+(?:any\s+)?)?(?:\b(?:more|rather|closer|nearer|likelier)|(?P<less>\bless))\b"
     rf"(?:(?!\b{_TRUTH}\b)[^,;.]){{0,30}})?\b(?P<first>{_TRUTH})\b"
     rf"(?P<between>(?:(?!\b{_TRUTH}\b)[^,;.]){{0,40}})(?<!other )\bthan\b"
     rf"(?:(?!\b{_TRUTH}\b)[^,;.]){{0,15}}\b(?P<second>{_TRUTH})\b"
 )
 """Prefers one truth value to the other, in lower case."""
-_CONCESSION = re.compile(
+_CONCESSION = compile_later(
     r"(?:\A|,?\s)(?:although|though|even\s+though|while|whereas)\s[^,;]*(?:[,;]|\Z)", re.IGNORECASE
 )
 """Grants something to the other value: "although many say that it is false"."""
-_MAY_BE_TURNED = re.compile(r"n't\b|\b(?:no|nothing|mistake|wrong|far)\b", re.IGNORECASE)
+_MAY_BE_TURNED = compile_later(r"n't\b|\b(?:no|nothing|mistake|wrong|far)\b", re.IGNORECASE)
 """What a sentence about the statement holds that may deny its truth value at a distance."""
-_REPORTED = re.compile(
+_REPORTED = compile_later(
     r"\W*(?:some|others|many|(?:most|some|many)\s+people|people|critics|skeptics)\s+(?:\w+\s+)?"
     r"(?:say|think|believe|claim|argue|answer|hold)\b(?!.*(?:,\s*(?:but|and|so|yet)|;)\s)",
     re.IGNORECASE,
 )
 """Opens what others say."""
-_SUPPOSED = re.compile(
+_SUPPOSED = compile_later(
     r"\bwould\b.*\bif\b.*\b(?:had|were|did|could)\b|\b(?:had|were)\b.*\bwould\b", re.IGNORECASE
 )
 """What would hold under another condition: "it would be yes if the law had passed"."""
-_AS_SUBJECT = re.compile(
+_AS_SUBJECT = compile_later(
     r"\W*(?:yes|no|true|false)\W?\s(?:would|might|could|is|was|seems|cannot|can't)\b", re.IGNORECASE
 )
 """A truth value that something is said of: "yes would be wrong"."""
-_WHETHER = re.compile(r"\W*whether\b(?!.*[,;])", re.IGNORECASE)
-_SOME_AND_OTHERS = re.compile(r"\bsome\b.{0,200}\bothers?\b", re.IGNORECASE)
+_WHETHER = compile_later(r"\W*whether\b(?!.*[,;])", re.IGNORECASE)
+_SOME_AND_OTHERS = compile_later(r"\bsome\b.{0,200}\bothers?\b", re.IGNORECASE)
 """Leaves both open: "in some cases yes, in others no"."""
-_BUT_NOT_HERE = re.compile(
+_BUT_NOT_HERE = compile_later(
     r"\b(?:yes|true)\b[^.;]{0,40}\bbut\s+not\s+(?:in\s+(?:this|that|our|the\s+(?:present|given))\b"
     r"|here\b|now\b|this\s+time\b|today\b|any\s?more\b)",
     re.IGNORECASE,
 )
 """Turns what holds in general round: "usually yes, but not in this case"."""
-_NO_SUCH = re.compile(
+_NO_SUCH = compile_later(
     r"(?<=[a-z;]\s)no\s(?=[a-z])(?!(?:yes|no|true|false|it|they|he|she|you|we|i|this|that|the|an?|because|since|as|but|and|or|nor|in|for"
     r"|if|when|unless|except|not|to|at|there|is|was|with|by|by|on|under|according|due|given)\b)"
 )
 """Within a sentence and before a noun: "there's no reason to doubt it"."""
-_UNDECIDED = re.compile(
+_UNDECIDED = compile_later(
     r"\A\W*(?:is |are )?(?:not (?:known|certain|clear|sure)|unknown|uncertain|unclear|disputed"
     r"|debatable"
     r"|undecided|unsettled|cannot be (?:determined|known|answered)|can't be (?:determined|known)"
     r"|(?:currently |still |highly )?(?:disputed|debated|unknown|unclear))",
     re.IGNORECASE,
 )
-_OPEN = re.compile(
+_OPEN = compile_later(
     r"\b(?:whether|if|depends|unclear|unsure|not sure|not certain|unknown|uncertain|undecided"
     r"|disputed"
     r"|not possible to|impossible to (?:say|tell|know)|hard to (?:say|tell)"

@@ -11,6 +11,7 @@ import unicodedata
 from html import unescape
 
 from orcinus.core.channels import split_harmony
+from orcinus.core.patterns import compile_later
 
 FIRST, LAST = 3_000, 9_000
 """Characters of a long text's beginning and end that are searched. An answer stands at one of the
@@ -18,7 +19,7 @@ two; a limit keeps the cost of a loop of a megabyte below 50 ms."""
 
 _MOST_TAGS = 5_000
 """Signs "<" and "[". A text with more is a loop; only its two ends are searched for tags."""
-_REASONING = re.compile(
+_REASONING = compile_later(
     r"""[<◁\[](?:(?<!\[)(?:(?<=<)\|)?(/|end_of_|end_)?(?:begin_of_|start_|seed:)?
         (?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|analysis|inner_monologue|cot)
         (?:\s[^<>\n]{0,80})?(?:\|?>|▷)
@@ -26,26 +27,26 @@ _REASONING = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """A tag that opens or closes reasoning; a group holds what closes it."""
-_END_OF_TURN = re.compile(
+_END_OF_TURN = compile_later(
     r"<\|(?:im_end|im_start|eot_id|eom_id|end|endoftext|end_of_text|return|eot|end_of_turn|start"
     r"|start_header_id|end_header_id|user|system|assistant|end_of_turn_token|turn_end|call)\|>"
     r"|</?s>|<(?:eos|bos|pad|end_of_turn|start_of_turn|end_of_utterance|eod)>|\[/?INST\]"
     r"|<｜[^<>｜\n]{1,40}｜>",
     re.IGNORECASE,
 )
-_BOX_TOKENS = re.compile(r"<\|begin_of_box\|>(.{0,200}?)<\|end_of_box\|>", re.DOTALL)
-_OTHER_TOKEN = re.compile(r"<\|\w{1,40}\|>")
-_ROLE = re.compile(r"\A\s*(?:assistant|model|bot)\s*(?:\n|\Z)", re.IGNORECASE)
-_BLOCK = re.compile(
+_BOX_TOKENS = compile_later(r"<\|begin_of_box\|>(.{0,200}?)<\|end_of_box\|>", re.DOTALL)
+_OTHER_TOKEN = compile_later(r"<\|\w{1,40}\|>")
+_ROLE = compile_later(r"\A\s*(?:assistant|model|bot)\s*(?:\n|\Z)", re.IGNORECASE)
+_BLOCK = compile_later(
     r"</?(?:p|br|div|h[1-6]|ul|ol|li|pre|tr|table|tbody|thead|html|body|blockquote|section|output"
     r"|response|result|solution|details|summary)(?:\s[^<>]{0,200})?\s?/?>",
     re.IGNORECASE,
 )
-_INLINE = re.compile(
+_INLINE = compile_later(
     r"</?(?:b|i|em|strong|span|u|code|font|center|mark|small|td|th|a|sub)(?:\s[^<>]{0,200})?>",
     re.IGNORECASE,
 )
-_UNSEEN = re.compile(
+_UNSEEN = compile_later(
     r"<!--.*?(?:-->|\Z)"
     r"|<(?P<code>script|style|template|noscript)\b[^<>]{0,200}>.*?(?:</(?P=code)\s*>|\Z)"
     r"|<(?P<tag>\w+)\b[^<>]{0,200}?(?:display\s*:\s*none|visibility\s*:\s*hidden"
@@ -70,9 +71,9 @@ _UNSEEN_SIGNS = (
     "phantom",
 )
 """What such text holds; asked first."""
-_RAISED_TAG = re.compile(r"<sup>\s*([^<>]{1,20}?)\s*</sup>", re.IGNORECASE)
-_LINE_END = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
-_INVISIBLE = re.compile(
+_RAISED_TAG = compile_later(r"<sup>\s*([^<>]{1,20}?)\s*</sup>", re.IGNORECASE)
+_LINE_END = compile_later("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_INVISIBLE = compile_later(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]+"
 )
@@ -97,9 +98,9 @@ _PLAIN = {
     "\u3000": " ",
 }
 """Signs and their plain spelling. Blanks of all kinds are unified by NFKC."""
-_VULGAR = re.compile(r"(?<=\d)\s?(?=[¼-¾⅐-⅞])")
-_RAISED = re.compile(r"[⁰¹²³⁴-⁹⁻]+")
-_OTHER_DIGIT = re.compile(r"[^\W\D0-9]")
+_VULGAR = compile_later(r"(?<=\d)\s?(?=[¼-¾⅐-⅞])")
+_RAISED = compile_later(r"[⁰¹²³⁴-⁹⁻]+")
+_OTHER_DIGIT = compile_later(r"[^\W\D0-9]")
 
 
 def final_channel(response: str) -> str:

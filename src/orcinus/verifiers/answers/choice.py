@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.cleaning import cleaned
 from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.final_answer import find_final, find_plainly
@@ -46,38 +47,38 @@ from orcinus.verifiers.answers.text import (
     without_latex_text,
 )
 
-_LEAD = re.compile(
+_LEAD = compile_later(
     r"[\s\"'\[{*_`$:]*(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|letter"
     r"|answer)\s*(?:is\s*)?)?[\s\"'\[{*_`$:]*",
     re.IGNORECASE,
 )
-_AT_START = re.compile(
+_AT_START = compile_later(
     r"\(\s*([A-Za-z])\s*\)|([A-Za-z])(?=\s*(?:[).:,;\]}*\"'`$\\?!<]|-\s|\Z|\n))|([B-HJ-Z])(?=\s)"
 )
-_OR_ANOTHER = re.compile(
+_OR_ANOTHER = compile_later(
     r"[)\].\"'*]*\s*(?:,|/|&|\bor\b|\band\b|\bor maybe\b|\bor,[^,.()\n]{1,40},)+\s*(?:also\s+"
     r"|maybe\s+|possibly\s+|option\s+)*[(\[\"'*]*([A-Z])(?![\w'])"
 )
-_OWN_LABEL = re.compile(r"\s*\(?([A-Za-z])[).:]\s+(?=\S)")
-_NO_OPTION = re.compile(
+_OWN_LABEL = compile_later(r"\s*\(?([A-Za-z])[).:]\s+(?=\S)")
+_NO_OPTION = compile_later(
     r"(?:option\s+|choice\s+|letter\s+)?(?:\(([A-Z])\)|([A-Z])(?=[).]|\s*\Z))", re.IGNORECASE
 )
 """A letter given as the answer, which may be beyond the last option."""
-_FORMULA = re.compile(r"\\[()\[\]]")
-_CONCLUDES = re.compile(
+_FORMULA = compile_later(r"\\[()\[\]]")
+_CONCLUDES = compile_later(
     r"\W*(?:i\s+|we\s+|it\s+)?(?:so|therefore|thus|hence|consequently|conclude|in\s+conclusion)\b",
     re.I,
 )
 """Opens a sentence that arrives at an option."""
-_ASIDE = re.compile(r"\s\((?!\s*[A-Z]\s*\))[^()\n]*\)")
+_ASIDE = compile_later(r"\s\((?!\s*[A-Z]\s*\))[^()\n]*\)")
 """Says something of an option between it and the next, "C (if it rains), D (if not)"."""
-_NEXT_OPTION = re.compile(r"(?:(?!\n\s*\n)[\s,;.])*\(([A-Z])\)\s*\w")
-_TRIGGER = re.compile(
+_NEXT_OPTION = compile_later(r"(?:(?!\n\s*\n)[\s,;.])*\(([A-Z])\)\s*\w")
+_TRIGGER = compile_later(
     r"\b(?:among|from|between)\s+\(?[A-Z]\)?\s+(?:through|to|and|-)\s+\(?[A-Z]\)?,?", re.IGNORECASE
 )
 _CHANGED_SIGNS = ("*", "`", "_", "\\", "through", "mong", "etween")
 """What a text holds that is rewritten before its options are looked for."""
-_UNDECIDED = re.compile(
+_UNDECIDED = compile_later(
     r"\A\s*(?:unknown|not known|unclear|none\b(?! of)|cannot be determined|uncertain)",
     re.IGNORECASE,
 )

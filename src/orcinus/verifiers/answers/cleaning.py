@@ -6,13 +6,14 @@ cleaned("> **5**\n\nI hope this helps!")  →  "**5**"
 import re
 from itertools import islice
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.abroad import in_english
 from orcinus.verifiers.answers.channels import final_channel, plain_text
 from orcinus.verifiers.answers.statements import statements
 from orcinus.verifiers.answers.tails import without_preamble, without_tail
 from orcinus.verifiers.answers.text import last_line
 
-RUN_ON = re.compile(
+RUN_ON = compile_later(
     r"\n[ \t#*_]*(?=[qhunafscept\[i])(?:(?:Q|Question|Human|User):|\[Question\]"
     r"|(?:(?<=###)|(?<=### ))(?:Question|Instruction)"
     r"|(?:Next|Another|New|Follow-up)\s(?:question|exercise|problem|task)\b"
@@ -28,22 +29,22 @@ _MOST_QUESTIONS = 10
 """Next questions that are looked at. A text with more is a loop."""
 _WORDS_OF_AN_ANSWER = 4
 """Words. A text as short as this before a next question is an answer."""
-_REPLIES = re.compile(r"\s*(?:so|thus|therefore|hence|that|it|this|the|we)\b", re.IGNORECASE)
-_UNCHECKED = re.compile(r"^[ \t]*(?:[-*+]\s*)?(?:\[ ?\]|☐|⬜|◯|○)\s.*$", re.MULTILINE)
+_REPLIES = compile_later(r"\s*(?:so|thus|therefore|hence|that|it|this|the|we)\b", re.IGNORECASE)
+_UNCHECKED = compile_later(r"^[ \t]*(?:[-*+]\s*)?(?:\[ ?\]|☐|⬜|◯|○)\s.*$", re.MULTILINE)
 """A row of a list whose box is left empty."""
-_CHECKED = re.compile(r"^([ \t]*(?:[-*+]\s*)?)(?:\[[xX✓✔]\]|[☑☒✅◉●])\s+", re.MULTILINE)
+_CHECKED = compile_later(r"^([ \t]*(?:[-*+]\s*)?)(?:\[[xX✓✔]\]|[☑☒✅◉●])\s+", re.MULTILINE)
 _JUDGING = ("rader", "rading", "ubric", "reference")
 """What a sentence to a judge holds; asked first, because the pattern is expensive."""
-_TO_THE_JUDGE = re.compile(
+_TO_THE_JUDGE = compile_later(
     r"(?:^|(?<=[.!?]\s))(?![^.!?\n]*\b(?:answer|option)\s*(?:is\b|:))[^.!?\n]*"
     r"\b(?:the\s+grader|graders?(?=:)|grading|rubric|the\s+reference(?:\s+answer)?\s+(?:is|was|says))\b[^\n!?]*?"
     r"(?:[.!?](?=\s|\Z)|$)",
     re.IGNORECASE | re.MULTILINE,
 )
 """A sentence that speaks to a judge, or of what it holds, and announces no answer."""
-_QUOTE_MARK = re.compile(r"^(?:>[ \t]?)+(?=[\w*\\$])", re.MULTILINE)
+_QUOTE_MARK = compile_later(r"^(?:>[ \t]?)+(?=[\w*\\$])", re.MULTILINE)
 """Before each line of a quotation in Markdown."""
-_CALCULATOR = re.compile(r"<<[^<>\n]*>>")
+_CALCULATOR = compile_later(r"<<[^<>\n]*>>")
 
 
 def cleaned(response: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ restated("It should be Lima.")                                   →  "Lima."
 import re
 from dataclasses import dataclass
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.channels import lower_case
 
 NEAR_THE_END = 800
@@ -99,7 +100,7 @@ _JUDGED = (
     r"|couldn't\s+be)\s+(?:quite\s+)?(?:right|correct|"
     r"true|it)"
 )
-_PATTERN = re.compile(
+_PATTERN = compile_later(
     r"(?:(?<!\w)|(?<=\bbut))"  # where all alternatives begin; most places are ruled out at once
     rf"(?:(?P<strong>{_START}{_FILLER}(?:{'|'.join(_WORDS_OF_REGRET)})(?:(?<=\W)|\b)"
     rf"|(?<!\w)(?:{'|'.join(_ADMISSION)})\b"
@@ -162,9 +163,11 @@ _HINTS = (
     "go over",
 )
 """What a correction holds, in lower case; asked first, because the pattern is expensive."""
-_BARE_STATEMENT = re.compile(r"(?:nswer|ption|hoice|###|boxed\{)(?: is|:)?[^a-z]*(?:\b[a-z]\W*)?")
+_BARE_STATEMENT = compile_later(
+    r"(?:nswer|ption|hoice|###|boxed\{)(?: is|:)?[^a-z]*(?:\b[a-z]\W*)?"
+)
 """An announcement without its first letter, then a number or one letter: it holds no hint."""
-_CONFIRMED = re.compile(
+_CONFIRMED = compile_later(
     r"\b(?:(?:answer|result|that|it|this|which)(?:'s|\s+is|\s+was|\s+still"
     r"|\s+indeed)?\s+(?:still\s+|indeed\s+"
     r"|in\s+fact\s+|actually\s+)?(?:stands|holds|right|correct|fine|ok(?:ay)?|confirmed"
@@ -174,20 +177,20 @@ _CONFIRMED = re.compile(
     re.IGNORECASE,
 )
 """What confirms an answer after a check."""
-_ADMITS = re.compile(
+_ADMITS = compile_later(
     r"mistake|error|slip|typo|wrong|incorrect|inaccurate|\bmis\w|forgot|overlooked|mixed|oops"
     r"|stand\s+corrected|take\s+that|retract|scratch|strike|erratum|my\s+bad|apolog|sorry"
     r"|correct(?:ion|\s+(?:that|this|it|my))|not\s+(?:\w+\s+)?(?:right|correct)|n't|cannot",
     re.IGNORECASE,
 )
 """What makes a correction the admission of a mistake; the others may only check the answer."""
-_OLD_CONFIRMED = re.compile(r"\A(?!that|it|this|which)|still|stands|holds|same", re.IGNORECASE)
+_OLD_CONFIRMED = compile_later(r"\A(?!that|it|this|which)|still|stands|holds|same", re.IGNORECASE)
 """A confirmation of the first answer in spite of a mistake: "the answer still stands"."""
-_BEFORE_CONFIRMED = re.compile(
+_BEFORE_CONFIRMED = compile_later(
     r"[\s,;]*(?:\b(?P<but>but|though|yet)|\b(?:and|so|yes))?[\s,]*\Z", re.IGNORECASE
 )
 """What leads to a confirmation; behind "but" it confirms the first answer."""
-_CUE = re.compile(
+_CUE = compile_later(
     r"""(?:\b(?:it|that|this|there|(?:the|my)\s+(?:\w+\s+){0,3}?\w+
               (?:\s+(?:here|then|instead))?)
           (?:'s|\s+(?:(?:should|must|would|has\s+to|ought\s+to|will|can\s+only)\s+(?:actually\s+|
@@ -204,20 +207,20 @@ _CUE = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """What states an answer behind a correction: "it should be", "I get", "the real total comes to"."""
-_INSTEAD = re.compile(r"\s+(?:instead|after\s+all|then|now)\s*[.!]*\s*\Z", re.IGNORECASE)
-_NO_ANSWER = re.compile(
+_INSTEAD = compile_later(r"\s+(?:instead|after\s+all|then|now)\s*[.!]*\s*\Z", re.IGNORECASE)
+_NO_ANSWER = compile_later(
     r"\s*(?:wrong|right|correct|incorrect|not\b|clear|because|why|how|what|still|also|very|too"
     r"|[\s.,:;!?]*\Z)",
     re.IGNORECASE,
 )
-_LABEL = re.compile(r"\A(?:\w+ing(?:\s+\w+){0,2}|[Ii]\s+\w+(?:\s+\w+){0,4}):\s+(?=\S)")
+_LABEL = compile_later(r"\A(?:\w+ing(?:\s+\w+){0,2}|[Ii]\s+\w+(?:\s+\w+){0,4}):\s+(?=\S)")
 """What introduces the answer behind a correction: "Redoing it: 5"."""
-_CONFIRMS = re.compile(
+_CONFIRMS = compile_later(
     r"(?:(?<=[.!?]\s)|(?<=\n))(?:(?:so|yes|right|ok(?:ay)?|indeed|thus|hence|therefore|still)[,:]?\s+)+"
     r"([^\s.!?\n][^.!?\n]*)[.!]?\s*\Z",
     re.IGNORECASE,
 )
-_GIVES_A_REASON = re.compile(r"(?:since|because|as|for|but)\s", re.IGNORECASE)
+_GIVES_A_REASON = compile_later(r"(?:since|because|as|for|but)\s", re.IGNORECASE)
 _WORDS_OF_A_BARE_ANSWER = 4
 """Words. After a hesitation, so short a sentence is an answer: "No wait, B."."""
 

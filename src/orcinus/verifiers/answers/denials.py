@@ -7,6 +7,7 @@ is_denied("It is not deductively valid", 22)  →  True
 
 import re
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.channels import lower_case
 
 DENIAL = (
@@ -20,7 +21,7 @@ _DENIALS = (
     "far",
 )  # fmt: skip
 """What a denial holds, in lower case; asked first, because the patterns are expensive."""
-_BEFORE = re.compile(
+_BEFORE = compile_later(
     DENIAL
     + r"""\s+(?:
         (?:(?!only\b)\w+ly\s+|be\s+|being\s+|been\s+|an?\s+|the\s+|option\s+|answer\s+)*
@@ -31,16 +32,18 @@ _BEFORE = re.compile(
 )
 _WINDOW = 80
 """Characters before a word that are searched for its denial."""
-_NOT_BUT = re.compile(
+_NOT_BUT = compile_later(
     r"\A\s*(?:not|neither)\s(?!only\b|just\b|merely\b"
     r"|simply\b)[^.;\n]{1,80}?\sbut\s+(?:rather\s+)?",
     re.IGNORECASE,
 )
-_NOT_THEN = re.compile(
+_NOT_THEN = compile_later(
     r"\A\s*not\s[^,;\n]{1,80}[,;]\s*(?:it|that|this)(?:'s|\s+is)\s+", re.IGNORECASE
 )
-_RATHER_THAN = re.compile(r"\A\s*(?:rather\s+than|instead\s+of)\s[^,\n]{1,80},\s*", re.IGNORECASE)
-_CONTRAST = re.compile(
+_RATHER_THAN = compile_later(
+    r"\A\s*(?:rather\s+than|instead\s+of)\s[^,\n]{1,80},\s*", re.IGNORECASE
+)
+_CONTRAST = compile_later(
     r"(?:,?\s(?:and|but)\s+not|,\s*not|,\s*never|,?\srather\s+than|,?\sinstead\s+of"
     r"|,?\sas\s+opposed\s+to|\(\s*not)\s.*\Z",
     re.IGNORECASE | re.DOTALL,

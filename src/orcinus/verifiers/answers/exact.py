@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.channels import plain_text
 from orcinus.verifiers.answers.cleaning import cleaned
 from orcinus.verifiers.answers.denials import affirmed, is_denied
@@ -21,31 +22,31 @@ from orcinus.verifiers.answers.text import (
     without_latex_text,
 )
 
-_BRACKETS = re.compile(r"[\s()\[\]{}<>]+")
-_REST = re.compile(
+_BRACKETS = compile_later(r"[\s()\[\]{}<>]+")
+_REST = compile_later(
     r"\s+(?:because|since|as|which|for)\s|;\s|\s\(|,\s+(?:because|since|so|who|whose|which|where"
     r"|when|with)\s"
 )
-_ABBREVIATION = re.compile(
+_ABBREVIATION = compile_later(
     r"(?:\b(?:St|Dr|Mr|Mrs|Ms|Mt|Ft|Gen|Lt|Col|Sgt|Capt|Rev|Prof|Gov|Sen|Rep|vs)"
     r"|\b(?:[A-Z]\.)+[A-Z]|(?:\A|\b[A-Z][\w.]*\s)[A-Z])\.\Z"
 )
-_OPENER = re.compile(
+_OPENER = compile_later(
     r"(?:The|This|That|These|It|He|She|They|We|I|In|On|So|As|But|And|Because|Since|There|Therefore"
     r"|Thus|If|Hence)\b"
 )
-_QUOTED = re.compile(r"\"([^\"\n]{1,80})\"|(?<!\w)'([^'\n]{1,80})'(?!\w)")
-_ANOTHER_QUOTE = re.compile(r"\s*(?:,|;|&|\band\b|\bor\b|\s)+[\"']")
-_EITHER = re.compile(r"\W*(?:or|and|/)\W*|\W*or (?:maybe|perhaps|possibly)\W*", re.IGNORECASE)
-_STATED = re.compile(
+_QUOTED = compile_later(r"\"([^\"\n]{1,80})\"|(?<!\w)'([^'\n]{1,80})'(?!\w)")
+_ANOTHER_QUOTE = compile_later(r"\s*(?:,|;|&|\band\b|\bor\b|\s)+[\"']")
+_EITHER = compile_later(r"\W*(?:or|and|/)\W*|\W*or (?:maybe|perhaps|possibly)\W*", re.IGNORECASE)
+_STATED = compile_later(
     r"\A.*(?::|\b(?:is|are|was|were|(?:would|must|should|could|might"
     r"|can\s+only)\s+be))\s+(\S.*?)[.!]?\Z"
 )
-_SPELT = re.compile(r"\w{1,3}(?:[\s,]+\w{1,3})+")
-_BRACKETS_AT_END = re.compile(
+_SPELT = compile_later(r"\w{1,3}(?:[\s,]+\w{1,3})+")
+_BRACKETS_AT_END = compile_later(
     r"(?<![\w])[()\[\]{}<>](?:[\s()\[\]{}<>]*[()\[\]{}<>])?(?=[\s.`\"']*\Z)"
 )
-_ARRIVES = re.compile(
+_ARRIVES = compile_later(
     r"\A(?=.*[,+&→=-]).*(?:→|->|=>|⇒|=|[,:]\s*(?:and\s+)?(?:giving|gives|making|makes|spelling"
     r"|spells|forming|forms|"
     r"yielding|yields|which\s+(?:gives|makes|spells|forms|is)|so(?:\s+(?:we\s+get|it\s+is))?"
@@ -53,34 +54,34 @@ _ARRIVES = re.compile(
     r"[\"']?(\w+)[\"']?\W*\Z",
     re.IGNORECASE,
 )
-_COPULA = re.compile(
+_COPULA = compile_later(
     r"(?<=[\u3040-\u9fff\uac00-\ud7af])(?:です|でした|だ|である|입니다|이다)[.!\s]*\Z"
 )
 """The verb behind an answer in Japanese and Korean."""
-_PICTURES = re.compile(r"\s*[\u2600-\u27bf\U0001f000-\U0001faff]+\s*\Z")
-_ARTICLE = re.compile(r"\A(?:the|an?|some)\s+(?=\S)")
-_OPINION = re.compile(
+_PICTURES = compile_later(r"\s*[\u2600-\u27bf\U0001f000-\U0001faff]+\s*\Z")
+_ARTICLE = compile_later(r"\A(?:the|an?|some)\s+(?=\S)")
+_OPINION = compile_later(
     r"\A(?:i(?:'d|\s+would)?\s+(?:guess|think|believe|suppose|say)|probably|perhaps|maybe"
     r"|(?:most\s+)?likely|definitely|certainly)(?:\s+(?:that|it\s+is|it's))?[,:]?\s+",
     re.IGNORECASE,
 )
-_SAID_AFTER = re.compile(
+_SAID_AFTER = compile_later(
     r",\s+(?:i\s+(?:think|believe|guess|suppose)|i(?:'d|\s+would)\s+(?:say|guess)|probably|presumably"
     r"|most\s+likely|if\s+i'm\s+not\s+mistaken)\W*\Z",
     re.IGNORECASE,
 )
-_IT_IS = re.compile(r"\A(?:it|this|that|he|she)\b", re.IGNORECASE)
+_IT_IS = compile_later(r"\A(?:it|this|that|he|she)\b", re.IGNORECASE)
 _WORDS_OF_AN_ANSWER = 3
 _WORDS_OF_A_LINE = 6
 """Words. A longer line below a heading is the start of an argument."""
 _NEAR = 1_000
 """Characters at the end of a line that are searched; a longer line is a loop."""
-_NOT_ALONE = re.compile(
+_NOT_ALONE = compile_later(
     r"(?:the|an?|not|no|yes|it|this|that|hm+|well|ok(?:ay)?|sure|right|easy|good|great|so|ah|oh)\b",
     re.IGNORECASE,
 )
 """Begins a first sentence that is no answer by itself."""
-_DESCRIBED = re.compile(
+_DESCRIBED = compile_later(
     r"\s+(?:because\b|since\b|(?:it|he|she|they|this|that)\s(?:(?:is|was|are|were|has|had)\s(?:\w+ly\s)?"
     r"|\w+s\s|\w+ed\s)(?:the|an?)\s(?:[a-z]\w*\s){1,3}?(?:of|that|which|who|in|on|for|with|where|to|by|from)\b)"
     r"[^.!?,\n]*[.!]?",
@@ -89,10 +90,10 @@ _DESCRIBED = re.compile(
 """A sentence that says what an answer before it is: "It is the capital of Italy."."""
 LONGEST_ITEM = 80
 """Characters of an item of a list, or of a name that ends with an abbreviation."""
-_IS_THE_ANSWER = re.compile(
+_IS_THE_ANSWER = compile_later(
     r"\s(?:is|are|was|were) (?:the|my) (?:(?:final|correct|right) )*answers?\W*\Z", re.IGNORECASE
 )
-_CLOSES = re.compile(
+_CLOSES = compile_later(
     r"\b(?:sequence|answer|closing|brackets?|parenthes[ie]s|output|result)\b[^\n]*?(?::|\bis\b"
     r"|\bare\b)\s*([^:\n]*)\Z",
     re.IGNORECASE,
@@ -357,8 +358,8 @@ def _loose(text: str) -> str:
     return _ARTICLE.sub("", text)
 
 
-_JOINED = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
+_JOINED = compile_later(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 """A hyphen between words: well-known is "well known"."""
-_INITIALS = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]\.?")
-_SUBSCRIPT = re.compile(r"_\{?(\d)\}?")
-_HALF_OF_DAY = re.compile(r"(\d)\s?([ap])\.?m\b\.?")
+_INITIALS = compile_later(r"(?:[^\W\d_]\.)+[^\W\d_]\.?")
+_SUBSCRIPT = compile_later(r"_\{?(\d)\}?")
+_HALF_OF_DAY = compile_later(r"(\d)\s?([ap])\.?m\b\.?")

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from orcinus.core.patterns import compile_later
+
 LONGEST = 2_000
 """Characters of an expression that is read. Answers are shorter; MATH's longest has 150."""
 _LONGEST_NUMBER = 4_000
@@ -66,7 +68,7 @@ _LETTERS = {
     "Γ": "Gamma", "Δ": "Delta", "Θ": "Theta", "Λ": "Lambda", "Σ": "Sigma", "Φ": "Phi",
     "Ψ": "Psi", "Ω": "Omega",
 }  # fmt: skip
-_GREEK_LETTER = re.compile("[α-ωΓ-Ω]")
+_GREEK_LETTER = compile_later("[α-ωΓ-Ω]")
 RELATIONS = ("=", "<", ">", "<=", ">=", "!=", "~=", "in")
 UNITS = set_of_words(
     "unit units dollar dollars cent cents euro euros pound pounds rupee rupees usd eur "
@@ -78,7 +80,7 @@ UNITS = set_of_words(
     "sq cu per mph kmh people points point times ways way students radians rad hz"
     "newton newtons joules watts pa kpa mol k"
 )
-_TOKEN = re.compile(
+_TOKEN = compile_later(
     r"""(?P<number>\d+(?:[ ]?\d{3}(?!\d))*(?:\.\d+|\.(?=\\overline))?|\.\d+)
         (?:[eE](?P<exponent>[+-]?\d{1,4})(?![a-zA-Z\d]))?
       | \\(?P<command>[a-zA-Z]+|.)
@@ -110,10 +112,10 @@ def is_words(text: str) -> bool:
     return not re.search(r"[\d=+*/^<>_\\|{}]", text) and bool(re.search(r"[^\W\d_]{2}", text))
 
 
-_TEXT_BLOCK = re.compile(
+_TEXT_BLOCK = compile_later(
     r"\\(?:" + "|".join(sorted(_TEXT_COMMANDS)) + r")\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
-_THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?![\d,]|\.\d*,)")
+_THOUSANDS = compile_later(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?![\d,]|\.\d*,)")
 _MATRICES = ("matrix", "pmatrix", "bmatrix", "vmatrix", "Vmatrix", "Bmatrix", "smallmatrix",
              "array")  # fmt: skip
 

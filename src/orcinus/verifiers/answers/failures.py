@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from functools import lru_cache
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.text import sentences
 
 LONGEST_REFUSAL = 600
@@ -20,7 +21,7 @@ _CANNOT = (
     r"|do(?:n['’]t| not) feel comfortable)"
     r"(?! (?:emphasi|stress|overstate|wait|believe|imagine|help (?:but|feel|think)))"
 )
-_REFUSAL_ABROAD = re.compile(
+_REFUSAL_ABROAD = compile_later(
     r"\A\W*(?:lo siento|no (?:lo )?sé\b|no puedo (?:responder|contestar|ayudar)"
     r"|(?:je suis )?désolée?\b|je ne (?:sais|peux) pas"
     r"|ich weiß (?:es |das )?(?:leider )?nicht|(?:es )?tut mir leid|leider kann ich"
@@ -40,7 +41,7 @@ _DOES_NOT_KNOW = (
     r"do(?:n['’]t| not) know(?: the (?:correct |right )?answer| how to answer)?"
     r"(?: to (?:this|the|that|your) question)?\s*(?:[.,;!]|\Z)"
 )
-_REFUSAL = re.compile(
+_REFUSAL = compile_later(
     r"\A\W*(?:(?:no|yes|well|hmm|oh|sorry)\b[\s,.!]+)?(?:"
     r"i(?:['’]m| am)(?: very| really| deeply)? sorry\b"
     r"(?! to hear| about| for (?:your|the|being|not)\b)"
@@ -60,7 +61,7 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 
-_UNDETERMINED = re.compile(
+_UNDETERMINED = compile_later(
     r"\b(?:can(?:not|['’]t)|could(?: not|n['’]t)) be (?:determined|known|answered|calculated"
     r"|computed|solved|found)\b|\b(?:impossible|not possible|no way) to (?:determine|know|answer"
     r"|calculate|tell|say)\b"
@@ -82,7 +83,7 @@ LONGEST_WORD = 200
 LOOP_PERIOD, LOOP_REPEATS, LOOP_LENGTH = 40, 8, 60
 """A cut-off text is a loop if it ends in copies of one piece: the longest piece, the fewest copies,
 and the fewest characters of all copies together."""
-_WORD = re.compile(r"\w+")
+_WORD = compile_later(r"\w+")
 
 
 @lru_cache(maxsize=1)

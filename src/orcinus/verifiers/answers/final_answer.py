@@ -15,6 +15,7 @@ import re
 from dataclasses import replace
 from itertools import islice
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.cleaning import RUN_ON, RUN_ON_SIGNS
 from orcinus.verifiers.answers.corrections import (
     Correction,
@@ -30,7 +31,7 @@ from orcinus.verifiers.answers.text import FoundAnswer, Reader, Statement, sente
 
 _LAST_WORDS = 60
 """Characters at the end of a text that show whether it breaks off."""
-_OPEN_CLAUSE = re.compile(
+_OPEN_CLAUSE = compile_later(
     r"(?<![\w'])(?:the|a|an|of|to|is|are|was|were|and|or|then|we|so|because|"
     r"since|with|in|by|for|that|which|if|from|at|as|have|has|had|i|(?:and|that|then|so|if|but)\s+it|its|their|his|her|this"
     r"|these|be|"
@@ -40,15 +41,15 @@ _OPEN_CLAUSE = re.compile(
     r"|your|our|through|during|between|very|such|whose|they|he|she)\s*\Z"
 )
 """What no finished sentence ends with. Only lower-case words: "I" and "A" may be answers."""
-_OPEN_CLAUSE_ABROAD = re.compile(
+_OPEN_CLAUSE_ABROAD = compile_later(
     r"(?<=[^.。!?！？,，:：\n]{5})[是为為在与與和或被把将將はがをにで를을]\Z"
 )
 """The particle that a sentence breaks off behind, in scripts without blanks."""
-_OPEN_FORMULA = re.compile(r"(?:[=/×÷^\\(,]|(?<=\s)\+|(?<=[\w)]\s)\*|(?<=\d)\*)\Z")
+_OPEN_FORMULA = compile_later(r"(?:[=/×÷^\\(,]|(?<=\s)\+|(?<=[\w)]\s)\*|(?<=\d)\*)\Z")
 """The last sign of a text that breaks off within a formula."""
 _LAST_STEP = 200
 """Characters at the end of a text in which its last step may begin."""
-_STEP = re.compile(
+_STEP = compile_later(
     r"(?:first|second|third|next|then|now|finally|after\s+that|step\s+\w+|let(?:'s|\s+us|\s+me)|to\s+\w+)\b[,:]?"
     r"(?:\s+[^\W\d]+,?){2,}",
     re.IGNORECASE,
@@ -59,7 +60,7 @@ _SHORT_TEXT = 4
 _BRACKETS = "()[]{}"
 _MARKS = " \t\n*_:.…'\"`$\\-"
 """Signs that hold no answer by themselves."""
-_PLAIN_ENDING = re.compile(
+_PLAIN_ENDING = compile_later(
     r" *(?:(?:(?:so|therefore|thus|hence),? )?(?:the )?(?:final |correct )?(?P<word>answer)"
     r"(?: \((?:yes or no|arabic numerals)\))?(?: is:?|:) |(?P<label>a: )|(?P<hash>#### ?))?"
     r"(?P<said>-?\$?(?:\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?:\.\d{1,30})?%?\.?|\(?[a-z]\)?\.?"
@@ -69,7 +70,7 @@ _PLAIN_ENDING = re.compile(
 """A last sentence that announces a number, a letter or a truth value; or nothing but one."""
 _LONGEST_PLAIN = 5_000
 """Characters of a response with a plain ending. In a longer one, tags may be too many to search."""
-_TAG = re.compile(r"<[a-z/|!]|\[(?: |//|comment|/?(?:think|inst))\]", re.IGNORECASE)
+_TAG = compile_later(r"<[a-z/|!]|\[(?: |//|comment|/?(?:think|inst))\]", re.IGNORECASE)
 """What every tag or token in ASCII begins with; or an empty box of a list."""
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import orjson
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.abroad import join_last_item
 from orcinus.verifiers.answers.cleaning import cleaned
 from orcinus.verifiers.answers.exact import LONGEST_ITEM, tidy
@@ -23,57 +24,57 @@ from orcinus.verifiers.answers.text import (
     without_latex_text,
 )
 
-_BULLET = re.compile(
+_BULLET = compile_later(
     r"^[ \t]*(?:\(?\d+[.)]|[a-z][.)]|[-*•]|\|\s*\d+\s*\|)\s+(\S.*?)\s*\|?\s*$", re.MULTILINE
 )
-_REMARK = re.compile(
+_REMARK = compile_later(
     r"\W*(?:these|they|this|that|all|the|i|here)\b[^,;:<>|]*[.!]\s*", re.IGNORECASE
 )
 """A sentence about the list above it: "These are sorted alphabetically."."""
-_ITEM_LEAD = re.compile(
+_ITEM_LEAD = compile_later(
     r"\A(?:(?:we|it|i|you|then|and|first|next|finally|the\s+list|the\s+order)\s+)*"
     r"(?:starts?|begins?|continues?|ends?|goes|finish(?:es)?)\s+(?:with|on)\s+",
     re.IGNORECASE,
 )
 """What leads to an item: "we start with bat"."""
-_SHORT_LINE = re.compile(r"\s*[^\s.:,;]+(?:[ -][^\s.:,;]+)?[.\s]*")
-_INLINE_NUMBER = re.compile(r"(?:\A|\s)\(?\d+[.)]\s+")
-_WE_GET = re.compile(
+_SHORT_LINE = compile_later(r"\s*[^\s.:,;]+(?:[ -][^\s.:,;]+)?[.\s]*")
+_INLINE_NUMBER = compile_later(r"(?:\A|\s)\(?\d+[.)]\s+")
+_WE_GET = compile_later(
     r"\A\W*(?:(?:so|thus|hence|therefore|then)[\s,]+)?(?:we|i|this|that|it)\s+(?:get|gets|have|obtain|gives?)\s",
     re.IGNORECASE,
 )
-_IN_ORDER = re.compile(r",?\s(?:in\s(?:that|this)\sorder|respectively)\Z", re.IGNORECASE)
-_ORDER_IS = re.compile(
+_IN_ORDER = compile_later(r",?\s(?:in\s(?:that|this)\sorder|respectively)\Z", re.IGNORECASE)
+_ORDER_IS = compile_later(
     r"\b(?:order|sorted|list|words)\b.*?\b(?:is|are|would\s+be|should\s+be|becomes?)\s+(\S.*)\Z",
     re.IGNORECASE,
 )
-_SET_AGAINST = re.compile(r"(?:,\s+and\s+not|\s*\(\s*not)\s.*\Z")
+_SET_AGAINST = compile_later(r"(?:,\s+and\s+not|\s*\(\s*not)\s.*\Z")
 """Narrower than for other answers, because "not" and "rather" may be items."""
-_SEPARATORS = re.compile(
+_SEPARATORS = compile_later(
     r"\s*(?:,|;|&|<|>|→|->|=>|\||\s/\s|\n)\s*(?:and\s+)?(?:(?:then|next|finally|lastly|followed\s+by)\s+)?"
     r"|\s+and\s+(?:(?:then|finally|lastly)\s+)?|\s+followed\s+by\s+"
 )
-_FIRST_OF_SEVERAL = re.compile(
+_FIRST_OF_SEVERAL = compile_later(
     r"\Afirst(?:ly)?,?\s+(?=.*\b(?:then|next|finally|last(?:ly)?)\s\w)", re.I
 )
 """Before the first item of an order in words: "First red, then green"."""
-_PLACE_BEHIND = re.compile(
+_PLACE_BEHIND = compile_later(
     r"\s+(?:comes?|goes|is|stands|would\s+be)\s+(?:first|second|third|fourth|next|then|last)\Z",
     re.I,
 )
 """Behind an item: "bean comes first"."""
-_ORDINAL = re.compile(
+_ORDINAL = compile_later(
     r"(?:\A|(?<=[,;.]\s))(?:and\s+)?(?:the\s+)?(?:first|second|third|fourth|fifth|sixth|next|last)"
     r"(?:\s(?:one|word|item))?\s(?:comes|is|would\s+be)\s+",
     re.IGNORECASE,
 )
 """What says the place of an item: "first comes bean, second comes corn"."""
-_LEADS_TO = re.compile(
+_LEADS_TO = compile_later(
     r"\s(?:is|are|was|were|be|on|in|at|of|from|to|by|with|for|into|through|between|among|includes?"
     r"|contains?|has|have|needs?)\s+(?:the\s+)?(?=\S)"
 )
 """A verb or a preposition that leads to the items of a sentence."""
-_LEADS_AWAY = re.compile(
+_LEADS_AWAY = compile_later(
     r"\b(?:not|never|no|nor|neither|except|without|excluding|besides|apart|other)\b|n't\b",
     re.IGNORECASE,
 )

@@ -4,7 +4,6 @@ reference {"city": "Oslo"}                     that value, with its keys in any 
 reference {"$schema": "https://json-schema.org/draft/…", …}   any value that the schema allows
 """
 
-import re
 from functools import lru_cache
 from json import JSONDecoder
 from typing import Any
@@ -12,10 +11,11 @@ from typing import Any
 import orjson
 
 from orcinus.core.errors import DataError, MissingExtraError
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.channels import final_channel
 from orcinus.verifiers.answers.text import FoundAnswer
 
-_START = re.compile(r"[{\[]")
+_START = compile_later(r"[{\[]")
 _TRIES = 100
 """Blocks, and opening brackets, that are tried; a loop of brackets costs no more."""
 

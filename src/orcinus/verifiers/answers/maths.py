@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from orcinus.core.patterns import compile_later
 from orcinus.core.types import Confidence
 from orcinus.verifiers.answers import math_library
 from orcinus.verifiers.answers.cleaning import cleaned
@@ -29,7 +30,7 @@ from orcinus.verifiers.answers.text import FoundAnswer, Statement, first_line, w
 
 NEEDS_LIBRARY = "no rule can read it"
 """The rule of a comparison that is left to the library."""
-_EMPHASIS = re.compile(r"(?<![\w)}])\*\*|\*\*(?![\w({\\-])|`")
+_EMPHASIS = compile_later(r"(?<![\w)}])\*\*|\*\*(?![\w({\\-])|`")
 """Markdown's bold and code marks; in 2**3 they are a power."""
 _SEARCHED = 8 * LONGEST
 """Characters at the end of a text, or behind an announcement, that are searched."""
@@ -41,35 +42,35 @@ _SHORT_LINE = 3
 
 # Finding the expression.
 
-_DISPLAY = re.compile(
+_DISPLAY = compile_later(
     r"\\\[((?:[^\\]|\\[^\[\]])*+)\\\]|\$\$([^$]*+)\$\$|\\\(((?:[^\\]|\\[^()])*+)\\\)"
 )
-_BARE_DISPLAY = re.compile(
+_BARE_DISPLAY = compile_later(
     r"^[ \t]*\[[ \t]*\n(.{0,400}?)\n[ \t]*\][ \t]*$", re.DOTALL | re.MULTILINE
 )
-_ROWS = re.compile(
+_ROWS = compile_later(
     r"\\begin\{(align(?:ed)?|gather(?:ed)?|eqnarray|split|multline)\*?\}(.{0,2000}?)(?:\\\\\s*)?\\end\{\1\*?\}",
     re.DOTALL,
 )
 """Steps of a calculation, one a row; the last row is what they arrive at."""
-_FORMULA = re.compile(r"(?<!\\)\$((?:[^$\\\n]|\\.)+)\$")
-_SENTENCE_END = re.compile(r"(?<=[.!?。])\s+(?=[A-Z$\\])")
-_OPENED = re.compile(r"\s*(?!\d[\d.,]*(?:\s|\Z))(?:[^\s]*[\\=+*/^_]|[a-zA-Z]\s*\Z)")
+_FORMULA = compile_later(r"(?<!\\)\$((?:[^$\\\n]|\\.)+)\$")
+_SENTENCE_END = compile_later(r"(?<=[.!?。])\s+(?=[A-Z$\\])")
+_OPENED = compile_later(r"\s*(?!\d[\d.,]*(?:\s|\Z))(?:[^\s]*[\\=+*/^_]|[a-zA-Z]\s*\Z)")
 """Behind a dollar sign: the beginning of a formula, no amount of money."""
-_DOLLAR = re.compile(r"(?<!\\)\$")
-_UNFINISHED = re.compile(r"(?:[-+*/=^({\\]|\\(?:cdot|times|frac|sqrt|le|ge|pm|mp|div))\s*\Z")
-_AFTER_DOLLAR = re.compile(r"(?<=[$.])[*_]+\Z")
-_REASON = re.compile(
+_DOLLAR = compile_later(r"(?<!\\)\$")
+_UNFINISHED = compile_later(r"(?:[-+*/=^({\\]|\\(?:cdot|times|frac|sqrt|le|ge|pm|mp|div))\s*\Z")
+_AFTER_DOLLAR = compile_later(r"(?<=[$.])[*_]+\Z")
+_REASON = compile_later(
     r"[.;]\s+(?=[A-Z\\$])|,?\s+(?:because|since)\s|,?\s+as\s(?=[a-z])|,\s+(?:which|where|for)\s"
 )
-_VERB = re.compile(
+_VERB = compile_later(
     r"(?<![\w$])(?:is|are|be|was|equals?|equal\s+to|get|gives?|have|obtain|becomes?|yields?|to|of|by"
     r"|has|therefore|thus|so|hence|then|namely)(?![\w$])[:,]?\s*|:\s+", re.IGNORECASE
 )  # fmt: skip
-_BETWEEN_ITEMS = re.compile(
+_BETWEEN_ITEMS = compile_later(
     r"\s*(?:,|;|,?\s*\band\b|,?\s*\bor\b|\\text\{\s*(?:and|or)\s*\})\s*", re.IGNORECASE
 )
-_LAST_NUMBER = re.compile(
+_LAST_NUMBER = compile_later(
     r"(?<![\w.^])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:[.,]\d+)?(?:\s?/\s?\d+)?(?:[eE][+-]?\d+)?%?"
 )
 
@@ -109,12 +110,12 @@ def find_math(
     return find_final(text, read, cut_off=cut_off)
 
 
-_REALS = re.compile(
+_REALS = compile_later(
     r"(?:\$|\\\()?\s{0,3}(?:\w\s{0,3}\\in\s{0,3})?\\mathbb\s{0,3}\{?\s{0,3}R\s{0,3}\}?\s{0,3}(?:\$|\\\))?(?![\^_\w])|ℝ"
     r"|\b(?:(?:the\s{1,3}set\s{1,3}of\s{1,3})?(?:all|the)\s{1,3}real(?:s\b|\s{1,3}numbers?)|(?:every|any)\s{1,3}real\s{1,3}number)\b",
     re.IGNORECASE,
 )
-_NOTHING = re.compile(
+_NOTHING = compile_later(
     r"\b(?:(?:there\s{1,3}(?:is|are)\s{1,3})?no\s{1,3}(?:real\s{1,3})?solutions?|(?:the\s{1,3})?(?:empty|null)\s{1,3}set)\b(?:\s{1,3}exists?\b)?",
     re.IGNORECASE,
 )
@@ -224,7 +225,7 @@ def _find_in_line(line: str, *, announced: bool) -> str | None:
     return formulas[-1][1].strip() if formulas else None
 
 
-_WORD_OR_BLANK = re.compile(r"[^\x21-\x7e]+|(?<![\\\w{])[a-zA-Z]{2,}(?![\w{(])[:,.]?")
+_WORD_OR_BLANK = compile_later(r"[^\x21-\x7e]+|(?<![\\\w{])[a-zA-Z]{2,}(?![\w{(])[:,.]?")
 
 
 def _last_latex(text: str) -> str | None:
@@ -271,7 +272,7 @@ def _joined(line: str, formulas: list[re.Match[str]], *, announced: bool) -> str
     return text + "%" if behind.lstrip().startswith(("%", "\\%", "percent")) else text
 
 
-_MATHEMATICAL = re.compile(r"[\d\\=(\[]|\A\W?\w\W?\Z|[-+*/^]")
+_MATHEMATICAL = compile_later(r"[\d\\=(\[]|\A\W?\w\W?\Z|[-+*/^]")
 """A sign that makes a readable text an expression; a word of three letters is none."""
 
 
@@ -368,7 +369,7 @@ def _first_equal(found: list[Comparison]) -> Comparison:
     return next((one for one in found if one.same), undecided)
 
 
-_SPACING = re.compile(r"[\s$]|\\[,;:! ]|\\(?:left|right|displaystyle)(?![a-zA-Z])")
+_SPACING = compile_later(r"[\s$]|\\[,;:! ]|\\(?:left|right|displaystyle)(?![a-zA-Z])")
 
 
 def _words(text: str) -> str:
@@ -388,17 +389,17 @@ def _readings(text: str) -> list[Node]:
     return list(dict.fromkeys(tree for tree in found if tree is not None))
 
 
-_CLOCK = re.compile(r"\d{1,2}:[0-5]\d")
-_LENGTH = re.compile(r"\A[\s$]*\|?\s*[A-Z]{2}\s*\|?\s*=\s*")
+_CLOCK = compile_later(r"\d{1,2}:[0-5]\d")
+_LENGTH = compile_later(r"\A[\s$]*\|?\s*[A-Z]{2}\s*\|?\s*=\s*")
 """The name of a line whose length an equation gives: ``|AB| = 1``."""
-_COMPUTED = re.compile(
+_COMPUTED = compile_later(
     r"\s*(?:[PpfghFGHTSVEN]|\\?Pr)'{0,2}\s*(?:\\left)?\([^()=]{1,20}\)\s*=|"
     r"\s*\\(?:int|iint|oint|lim|sum|prod|d?frac\s*\{(?:d|\\partial)[^{}]{0,9}\}\s*\{(?:d|\\partial)).*="
 )
 """The function, integral, limit, sum or derivative whose value an equation gives."""
-_UNIT_BEHIND = re.compile(r"(?<=\d)\s?(?:[cdkm]?m|k?g|s|h|L|l|ml|€|£)(?:\^\{?[23]\}?|[²³])?\Z")
+_UNIT_BEHIND = compile_later(r"(?<=\d)\s?(?:[cdkm]?m|k?g|s|h|L|l|ml|€|£)(?:\^\{?[23]\}?|[²³])?\Z")
 """A unit that stands right behind a number, where it could also be a variable."""
-_DECIMAL = re.compile(r"[\s$]*-?\d*\.\d{2,}[\s$]*")
+_DECIMAL = compile_later(r"[\s$]*-?\d*\.\d{2,}[\s$]*")
 
 
 def _last_sides(chain: Node) -> list[Node]:
@@ -417,7 +418,7 @@ def _last_sides(chain: Node) -> list[Node]:
     return [last] if is_formula and exact and formula.kind in ("product", "quotient") else []
 
 
-_DECIMAL_COMMA = re.compile(r"[-+]?\d+,(?:\d{1,2}|\d{4,})")
+_DECIMAL_COMMA = compile_later(r"[-+]?\d+,(?:\d{1,2}|\d{4,})")
 
 
 def _is_decimal_comma(answer: str, references: list[Node]) -> bool:
@@ -429,7 +430,7 @@ def _is_decimal_comma(answer: str, references: list[Node]) -> bool:
     return tree is not None and any(are_equal(tree, other) for other in references)
 
 
-_CODE = re.compile(
+_CODE = compile_later(
     r"__|\"[^\"]*[A-Za-z][^\"]*\"|(?<![\w}'])'[^']+'|\b(?:exec|eval|open|print)\("
     r"|\b(?:import|lambda|def|return)\s"
 )
@@ -457,8 +458,8 @@ def value_of(text: str) -> float | None:
     return float(exact) if exact is not None and abs(exact) < 10**300 else real_value(tree)
 
 
-_PUZZLE = re.compile(r"(-?\d+) from ((?:\d+ )+\d+)")
-_EXPRESSION = re.compile(r"[\d(][\d\s+\-*/().]*")
+_PUZZLE = compile_later(r"(-?\d+) from ((?:\d+ )+\d+)")
+_EXPRESSION = compile_later(r"[\d(][\d\s+\-*/().]*")
 
 
 def is_puzzle(reference: object) -> bool:

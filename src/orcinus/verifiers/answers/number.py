@@ -10,6 +10,7 @@ before. What only guesses among them says so, and a sentence without any such si
 
 import re
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.cleaning import cleaned
 from orcinus.verifiers.answers.denials import holds_denial
 from orcinus.verifiers.answers.failures import ends_undetermined, has_refusal
@@ -19,38 +20,38 @@ from orcinus.verifiers.answers.quantities import NUMBER, prepared
 from orcinus.verifiers.answers.statements import explains_only
 from orcinus.verifiers.answers.text import FoundAnswer, Statement, sentences, without_emphasis
 
-_BARE = re.compile(r"(-?\$?(?:\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?:\.\d{1,30})?%?)\.?")
+_BARE = compile_later(r"(-?\$?(?:\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?:\.\d{1,30})?%?)\.?")
 """A number and nothing else, in a form that ``NUMBER`` reads as a whole."""
-_EXPLAINED = re.compile(
+_EXPLAINED = compile_later(
     r"[\s*_:]*([-+]?[$€£]?\s?[\d,./]*\d%?)(?:\s+[a-z]+){0,2}[.\s*_]*\n\s*(?:\W*(?:Explanation"
     r"|Reason|Reasoning|Solution|Steps?|Proof|Working|Check|Verification)\b|(?:This|That|Because"
     r"|Since|Here|To|We|There|The|In|First)\b)"
 )
-_EXPLAINED_BESIDE = re.compile(
+_EXPLAINED_BESIDE = compile_later(
     r"[\s*_:]*([-+]?[$€£]?\s?[\d,./]*\d%?)(?:\s+[a-z]+){0,2}[.*_]+\s+(?:This\s+is\s+because|Because"
     r"|Since|The\s+reason|Reason|Explanation|Here(?:'s|\s+is)\s+(?:why|how))\b"
 )
-_BESIDE = re.compile(
+_BESIDE = compile_later(
     r"\s*\([^()]*\)\W*\Z|\s*(?:but\s+|and\s+)?(?:if|had|were|suppose|without|otherwise)\b.*"
     r"(?:\b(?:would|could|might)\b|'d\b)"
     r"|\s*i\s+(?:wrote|said|had|put|gave)\b.*\b(?:above|before|earlier|first)\b",
     re.IGNORECASE,
 )
 """A sentence beside the answer: in brackets, a supposition, or what was said before."""
-_ARGUED = re.compile(r"=|\b(?:so|therefore|thus|hence|is|are)\b", re.IGNORECASE)
+_ARGUED = compile_later(r"=|\b(?:so|therefore|thus|hence|is|are)\b", re.IGNORECASE)
 """What a sentence holds that states an answer before another supposes something."""
-_CONCLUDES = re.compile(
+_CONCLUDES = compile_later(
     r"\s*(?:therefore|thus|hence|so|in total|altogether|in all|as a result|this means)\b",
     re.IGNORECASE,
 )
 _PLACES = ("third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
-_ORDINAL = re.compile(
+_ORDINAL = compile_later(
     rf"(?<![\w.,/])(?<!\bis )(?P<digits>\d{{1,9}})(?:st|nd|rd|th)\b"
     rf"|\bthe\s+(?P<word>{'|'.join(_PLACES)})\s+[a-z]",
     re.IGNORECASE,
 )
 """A place in an order, in digits, or in words before its noun."""
-_ALONE_IN_FRONT = re.compile(
+_ALONE_IN_FRONT = compile_later(
     r"\s*(?!1\.)([-+]?[$€£]?\s?[\d,./]*\d%?)(?:\s+[a-z]+){0,2}\.\s+(?=[A-Z])(?!(?:First|Then|Next|Now)\b)"
 )
 """A number as the first sentence of a line. "1." is the label of a list."""
@@ -92,9 +93,9 @@ def _read(place: Statement, text: str) -> FoundAnswer | None:
 def _explained(text: str) -> str | None:
     """Find a number on a line of its own, or a sentence of its own, before an explanation."""
     near = text[:_NEAR]
-    match = _EXPLAINED.match(near) or _EXPLAINED_BESIDE.match(near) or _ALONE_IN_FRONT.match(near)
-    if match and match.re is _ALONE_IN_FRONT:
-        match = match if "\n" not in text and explains_only(text, match.end()) else None
+    match = _EXPLAINED.match(near) or _EXPLAINED_BESIDE.match(near)
+    if match is None and "\n" not in text and (alone := _ALONE_IN_FRONT.match(near)):
+        match = alone if explains_only(text, alone.end()) else None
     number = NUMBER.match(match.group(1)) if match else None
     return number.group().strip() if number else None
 

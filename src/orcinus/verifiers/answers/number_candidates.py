@@ -5,16 +5,16 @@ find_candidates("He is 5 ft 11 tall.")    →  5 ft 11, as one quantity
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.denials import DENIAL, holds_denial
 from orcinus.verifiers.answers.quantities import (
     CLOCK,
-    COMPOUND,
     NUMBER,
-    RATIO,
     find_compound,
     find_ratio,
     value_of_compound,
@@ -22,19 +22,19 @@ from orcinus.verifiers.answers.quantities import (
     value_of_ratio,
 )
 
-_DENIED = re.compile(rf"{DENIAL}\s+(?:be\s+|the\s+|equal\s+(?:to\s+)?)*[$€£]?\Z", re.IGNORECASE)
-_NO_VALUE = re.compile(
+_DENIED = compile_later(rf"{DENIAL}\s+(?:be\s+|the\s+|equal\s+(?:to\s+)?)*[$€£]?\Z", re.IGNORECASE)
+_NO_VALUE = compile_later(
     r"\W*(?:here\s+are\s+\S+\s+(?:\w+\s+)?(?:ways|steps|reasons|examples|methods|points|facts|hints)\b"
     r"|(?:the|this|my)\s+answer\s+(?:has|contains|consists|lies)\b)",
     re.IGNORECASE,
 )
 """Opens a sentence about an answer, which gives none: "the answer has 3 digits"."""
-_BOUND = re.compile(
+_BOUND = compile_later(
     r"(?:\A|\b(?:is|are|was|were|be))\W*(?:\w+ly\s+)?(?:more|less|fewer|greater|higher|lower)\s+than\s+[$€£]?\Z",
     re.IGNORECASE,
 )
 """Before a number that only bounds the answer."""
-_REFUTED = re.compile(
+_REFUTED = compile_later(
     r"\s*,?\s*(?:(?:which|that)\s+)?(?:is|was|would\s+be)\s+(?:\w+ly\s+)?"
     r"(?:wrong|false|incorrect|mistaken|extraneous|rejected|not\s+(?:right|correct|true|it)\b)",
     re.IGNORECASE,
@@ -48,29 +48,35 @@ _BEFORE = 40
 class Candidate:
     """A number of a sentence: a match of ``NUMBER``, ``COMPOUND``, ``RATIO`` or ``CLOCK``."""
 
-    start: int
-    end: int
-    text: str
     match: re.Match[str]
+    read: Callable[[re.Match[str]], Fraction | None] | None
+    """Reads its value; None for a time of day, which has none."""
 
-    @classmethod
-    def of(cls, match: re.Match[str]) -> "Candidate":
-        """Return the candidate of a match."""
-        return cls(*match.span(), match.group().strip(), match)
+    # Most sentences are read without these.
+    @cached_property
+    def start(self) -> int:
+        """Return where it begins."""
+        return self.match.start()
+
+    @cached_property
+    def end(self) -> int:
+        """Return where it ends."""
+        return self.match.end()
+
+    @cached_property
+    def text(self) -> str:
+        """Return how it was written."""
+        return self.match.group().strip()
 
     @cached_property
     def value(self) -> Fraction | None:
-        """The value; a time of day has none. Most sentences are read without it."""
-        if self.match.re is NUMBER:
-            return value_of_match(self.match)
-        if self.match.re is RATIO:
-            return value_of_ratio(self.match)
-        return value_of_compound(self.match) if self.match.re is COMPOUND else None
+        """Return the value."""
+        return self.read(self.match) if self.read else None
 
     @property
     def currency(self) -> str | None:
-        """The sign of a currency before the number."""
-        return self.match["currency"] if self.match.re is NUMBER else None
+        """Return the sign of a currency before the number."""
+        return self.match["currency"] if self.read is value_of_match else None
 
 
 def is_denied_number(start: int, sentence: str) -> bool:
@@ -82,7 +88,7 @@ def find_candidates(sentence: str) -> list[Candidate]:
     """Return the numbers of a sentence that it does not deny; a quantity in two units is one."""
     denies = holds_denial(sentence)
     found = [
-        Candidate.of(match)
+        Candidate(match, value_of_match)
         for match in NUMBER.finditer(sentence)
         if not (denies and is_denied_number(match.start(), sentence))
     ]
@@ -92,12 +98,15 @@ def find_candidates(sentence: str) -> list[Candidate]:
         or _REFUTED.match(sentence, found[0].end)
     ):
         return []
-    whole = (find_compound(sentence) or find_ratio(sentence)) if found else None
+    whole = None
+    if found and (compound := find_compound(sentence)) is not None:
+        whole = Candidate(compound, value_of_compound)
+    elif found and (ratio := find_ratio(sentence)) is not None:
+        whole = Candidate(ratio, value_of_ratio)
     if whole is not None:
-        start, end = whole.span()
-        found = [one for one in found if not start <= one.start < end]
-        found.append(Candidate.of(whole))
+        found = [one for one in found if not whole.start <= one.start < whole.end]
+        found.append(whole)
         found.sort(key=lambda one: one.start)
     if not found and ":" in sentence and (clock := CLOCK.search(sentence)):
-        found.append(Candidate.of(clock))
+        found.append(Candidate(clock, None))
     return found

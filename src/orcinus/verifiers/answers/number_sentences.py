@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.number_candidates import Candidate, find_candidates, is_denied_number
 from orcinus.verifiers.answers.numbers_abroad import find_abroad
 from orcinus.verifiers.answers.quantities import (
@@ -26,84 +27,84 @@ from orcinus.verifiers.answers.text import FoundAnswer
 
 _LETTERS = bytes(code if chr(code).isalpha() and code < 128 else 32 for code in range(256))
 """Translates every byte that is not a letter to a blank."""
-_RANGE = re.compile(
+_RANGE = compile_later(
     r"\bbetween\s+[$€£]?[\d.,]+\s+and\s+[$€£]?[\d.,]*\d|(?<![\d.,*/+-])[$€£]?\d[\d.,]*\s?(?:-"
     r"|to)\s?[$€£]?\d[\d.,]*(?!\s*(?:=|\d|[-+*/x]))",
     re.IGNORECASE,
 )
-_FROM_TO = re.compile(
+_FROM_TO = compile_later(
     r"\bfrom\s+[$€£]?\d[\d.,]*%?(?:\s[a-z]+)?\s+to\s+[$€£]?\d[\d.,]*%?", re.IGNORECASE
 )
 """What changed, behind by how much: "rose by 20%, from $50 to $60"."""
-_NEEDS = re.compile(
+_NEEDS = compile_later(
     r"\b(?:needs?|needed|uses?|used|takes?|took|requires?|required)\b", re.IGNORECASE
 )
-_PURPOSE = re.compile(r"\bto\s+(?!be\b|an?\b|the\b|equal\b|about\b|exactly\b)[a-z]{3,}\b")
-_ALL_NUMBERS = re.compile(
+_PURPOSE = compile_later(r"\bto\s+(?!be\b|an?\b|the\b|equal\b|about\b|exactly\b)[a-z]{3,}\b")
+_ALL_NUMBERS = compile_later(
     r"[\s\W]*(?:\d[\d,.]*\d|\d)(?:\s*(?:,\s|;|\band\b|&|,\s*and\b)\s*[$€£]?-?(?:\d[\d,.]*\d"
     r"|\d))+\W*"
 )
-_LISTED = re.compile(
+_LISTED = compile_later(
     r"\b(?:solutions?|values?|answers?|roots|numbers|options|possibilities|results"
     r"|candidates)\s+(?:are|is|would\s+be"
     r"|include)\s*:?\s*(?:either\s+)?\Z",
     re.IGNORECASE,
 )
-_BETWEEN = re.compile(r"\s*(?:,|;|&|\band\b|,\s*and\b)\s*")
-_LABEL = re.compile(
+_BETWEEN = compile_later(r"\s*(?:,|;|&|\band\b|,\s*and\b)\s*")
+_LABEL = compile_later(
     r"\s*(?:(?:[^\w\s]\W*)?(?:step|part|question|problem|case)\s+\d+\s*[:.)]|\d+[.)]\s)\s*(?=\S)",
     re.IGNORECASE,
 )
-_TOTAL = re.compile(
+_TOTAL = compile_later(
     r"(?:\b(?:for|is|makes|has|have|are|was)\s+a|\A\W*(?:an?|the|in))\s+total\s+of\s+(?:about\s+|exactly\s+|only\s+)?\Z",
     re.IGNORECASE,
 )
-_SO_THAT = re.compile(r"\b(?:so\s+that|in\s+order|if|until)\b", re.IGNORECASE)
+_SO_THAT = compile_later(r"\b(?:so\s+that|in\s+order|if|until)\b", re.IGNORECASE)
 """Opens a purpose or a condition, whose numbers are no answer."""
-_BOTH_RIGHT = re.compile(
+_BOTH_RIGHT = compile_later(
     r"\b(?:both|equally|all)\s+(?:\w+\s+)?(?:possible|correct|valid|right|work|fit"
     r"|answers|solutions)\b",
     re.IGNORECASE,
 )
-_CALLED_RIGHT = re.compile(
+_CALLED_RIGHT = compile_later(
     r"\s+(?:\w+\s+)?(?:is|was)\s+(?:the\s+(?:\w+\s+)?answer|right|correct)\b", re.IGNORECASE
 )
-_ARE_BOTH = re.compile(r"\s+and\s+[$€£]?\d[\d,.]*\s+(?:are|were|both)\b", re.IGNORECASE)
+_ARE_BOTH = compile_later(r"\s+and\s+[$€£]?\d[\d,.]*\s+(?:are|were|both)\b", re.IGNORECASE)
 """Behind the first of two numbers of which something is said: "11 and 13 are both prime"."""
-_PARTITIVE = re.compile(
+_PARTITIVE = compile_later(
     r"\bof\s+(?:the|his|her|their|its|your|my|our|these|those)\s+(?:original\s+|total\s+)?\Z",
     re.IGNORECASE,
 )
 """Before the whole of which a part is the answer: "25 of his 40 cards"."""
-_ARROW = re.compile(r"\s*(?:→|⇒|->|=>)\s*(?=[-+]?[$€£]?\d)")
-_TOTAL_BEHIND = re.compile(
+_ARROW = compile_later(r"\s*(?:→|⇒|->|=>)\s*(?=[-+]?[$€£]?\d)")
+_TOTAL_BEHIND = compile_later(
     r"(?:\s+[a-z]+){0,2}\s+(?:in\s+total|altogether|in\s+all|overall|left|remaining"
     r"|(?:are|is|were|was|will\s+be)\s+(?:needed|required|necessary)|(?:more|fewer|less)\s+than)\b",
     re.IGNORECASE,
 )
 """Behind a number that its sentence arrives at: "18 books in total", "6 trips are needed"."""
-_CALCULATION = re.compile(
+_CALCULATION = compile_later(
     r"[\s$]*\d[\d.,]*(?:(?:\s*[+*×]\s*|\s+[-/÷x]\s+|\s*÷\s*)\$?\d[\d.,]*)+(?:\s?[cdkm]?m[23]?\b)?[\s.$=]*"
 )
 """A sum without its result. It is not done for the model."""
-_BRACKETED = re.compile(r"\([^()]*\)")
-_REASON_IN_FRONT = re.compile(
+_BRACKETED = compile_later(r"\([^()]*\)")
+_REASON_IN_FRONT = compile_later(
     r"\W*(?:(?:and|but|so|now|then)\s+)?(?:since|because|as|given\s+that|although|though|while|whereas)\b"
     r"(?:[^,;]|,(?=\d))*,\s+",
     re.IGNORECASE,
 )
 """A clause before the main one, whose numbers are given: "Since it has 9 pages, …"."""
-_REASON = re.compile(r",?\s+(?:because|since)\s", re.IGNORECASE)
-_YEAR = re.compile(r"\b(?:in|since|by|until|of|year)\s+\Z", re.IGNORECASE)
-_RESULT = re.compile(r"=\s*([-+]?[$€£]?\s?[\d,]*\.?\d+)(?!\s*[-+*/x×÷^(\d])")
-_MORE_RESULTS = re.compile(r"(?:\s*(?:,\s*(?:and|or)?|;|\bor\b|\band\b)\s*-?\d[\d.]*)+[\s.$]*")
+_REASON = compile_later(r",?\s+(?:because|since)\s", re.IGNORECASE)
+_YEAR = compile_later(r"\b(?:in|since|by|until|of|year)\s+\Z", re.IGNORECASE)
+_RESULT = compile_later(r"=\s*([-+]?[$€£]?\s?[\d,]*\.?\d+)(?!\s*[-+*/x×÷^(\d])")
+_MORE_RESULTS = compile_later(r"(?:\s*(?:,\s*(?:and|or)?|;|\bor\b|\band\b)\s*-?\d[\d.]*)+[\s.$]*")
 """Other results behind the first one: "n = 3, 4, 5"."""
-_VERB = re.compile(
+_VERB = compile_later(
     r"\b(?:is|are|was|were|be|been|equals?|has|have|had|needs?|left|costs?|makes?|gets?|holds?"
     r"|contains?|weighs?|(?:can|will|could|would|must)\s+\w+)\b",
     re.IGNORECASE,
 )
-_CONCLUSION = re.compile(
+_CONCLUSION = compile_later(
     r"(?:[,;:-]\s*(?:and\s+)?(?:so|therefore|thus|hence)|\b(?:which\s+(?:(?:is|are)(?!\s+(?:about|roughly|approximately|around)\b|\s+[$€£]?\d[\d,.]*%?\s+(?:\w+\s+){0,2}?times\s)|means|makes"
     r"|equals|leaves|gives|rounds\s+to|brings\s+(?:it|(?:the|his|her|their)\s+\w+)\s+to"
     r"|works\s+out\s+(?:to|at|as)|"
@@ -118,14 +119,14 @@ _CONCLUSION = re.compile(
     re.IGNORECASE,
 )
 """What a sentence says behind the last of these is what it arrives at."""
-_ASIDE = re.compile(
+_ASIDE = compile_later(
     r"(?<!\bbut)(?<!\band)(?<!\bso),?\s(?:because|since|(?:after|before|when|while)\s+\w+ing)\s"
     r"|,\s(?:who|whose|whom|where|when|while|whereas|although|though|even\s+though|as|compared"
     r"|(?:which\s+is\s+|or\s+|i\.e\.,?\s+)?(?:about|roughly|approximately|around))\s",
     re.IGNORECASE,
 )
 """Opens a clause that explains or compares: "14 more than Ann, who has 6"."""
-_ARRIVES = re.compile(
+_ARRIVES = compile_later(
     r"\b(?:(?:you|we|i|one)\s+(?:will\s+|would\s+)?(?:get|got|have|obtain|end\s+up\s+with)"
     r"|leaves|leaving|gives(?!\s+away)|giving(?!\s+away)|yields"
     r"|equals?|totals|totall?ing|results\s+in|comes\s+to|amounts\s+to|makes|means"
@@ -134,15 +135,15 @@ _ARRIVES = re.compile(
     re.IGNORECASE,
 )
 """The verb of a result, behind the numbers that it is made of: "30 minus 21 leaves 9"."""
-_CONDITION = re.compile(r"\s(?:when|if|once|where|provided|given)\s", re.IGNORECASE)
+_CONDITION = compile_later(r"\s(?:when|if|once|where|provided|given)\s", re.IGNORECASE)
 """Opens a condition, whose numbers are given: "x is 12 when y is 3"."""
-_COMPARED = re.compile(
+_COMPARED = compile_later(
     r",\s+(?:which\s+is\s+)?[$€£]?\d[\d,.]*\s+(?:(?:\w+\s+){0,2}?(?:more|fewer|less|\w+er)\s+than"
     r"|times\s+(?:as\s+\w+\s+as|that|those|the))\b",
     re.IGNORECASE,
 )
 """Compares the number of the clause before: "75 points, 5 fewer than last time's 80"."""
-_GIVEN = re.compile(
+_GIVEN = compile_later(
     r"\b(?:in|for|at|per|plus|minus|times|over|after|with|within|during|by|from|of|on|than|among|between"
     r"|every|each|against|under"
     r"|since|until|through|to|the|these|those|all|both|his|her|its|their|my|our|your"
@@ -151,29 +152,31 @@ _GIVEN = re.compile(
     re.IGNORECASE,
 )
 """Before a number that a preposition or "the" marks as known: "15 parts in 5 minutes"."""
-_TURNED = re.compile(
+_TURNED = compile_later(
     r"\s*(?:[a-z]+\s+)?(?:is|are|was|were)\s+(?:the\s+(?:sum|product|difference|quotient"
     r"|result|total|average|mean)\s+of\b"
     r"|[$€£]?\d[\d,.]*\s+(?:\w+\s+)?(?:more|fewer|less|\w+er)\s+than\b)",
     re.IGNORECASE,
 )
 """Behind a number at the start that is explained: "18 is the sum of 12 and 6"."""
-_TWO_OBJECTS = re.compile(r"\s+[a-z]+(?:\s+[a-z]+)?\s+\Z", re.IGNORECASE)
-_JOINS = re.compile(
+_TWO_OBJECTS = compile_later(r"\s+[a-z]+(?:\s+[a-z]+)?\s+\Z", re.IGNORECASE)
+_JOINS = compile_later(
     r"\b(?:and|or|in|for|at|of|on|with|by|from|to|per|than|is|are|was|were|minus"
     r"|plus|times|each|every)\b",
     re.I,
 )
-_TAKES = re.compile(
+_TAKES = compile_later(
     r"\b(?:takes?|took|gives?|gave|costs?|pays?|paid)\s+(?:about\s+)?[$€£]?\Z", re.IGNORECASE
 )
 """Before the first of two objects: "it takes 4 painters 3 days"."""
-_NAME = re.compile(
+_NAME = compile_later(
     r"(?<![\w'-])(?!(?:The|In|At|On|By|For|Of|With|After|About|Only|Just|All|Each"
     r"|Every|Since|If|When|Answer|Total|Sum|Result)\b)[A-Z][a-z]+\s+\Z"
 )
 """Before a number that is part of a name: "Apollo 11"."""
-_MAY_BE = re.compile(r"\b(?:could|might|may)\s+(?:also\s+|well\s+)?be\b|\bmaybe\b", re.IGNORECASE)
+_MAY_BE = compile_later(
+    r"\b(?:could|might|may)\s+(?:also\s+|well\s+)?be\b|\bmaybe\b", re.IGNORECASE
+)
 _MOST_NUMBERS = 50
 """Numbers. A sentence with more is a loop or a table, and holds no answer."""
 

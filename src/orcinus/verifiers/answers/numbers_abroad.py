@@ -9,6 +9,8 @@ Words that also mean something in English, like "six", are left out where they s
 import re
 from collections.abc import Iterator
 
+from orcinus.core.patterns import compile_later
+
 _LANGUAGES = {
     "{one}und{ten}": (
         "ein zwei drei vier fünf sechs sieben acht neun",
@@ -65,7 +67,7 @@ def _words() -> Iterator[tuple[str, int]]:
 
 
 _VALUES = {word: value for word, value in _words() if value <= 100}
-_WORD = re.compile(
+_WORD = compile_later(
     rf"(?<!\w)(?:{'|'.join(sorted(_VALUES, key=len, reverse=True))})(?!\w)", re.IGNORECASE
 )
 
@@ -83,7 +85,7 @@ _SCALES = (
     (7, r"crores?\b|करोड़"),
 )
 """Powers of ten, and the words behind a number that mean them."""
-_SCALE = re.compile(
+_SCALE = compile_later(
     r"[0-9](?=\s?(?:[tmlcTMLC]|[^\x00-\x7f]))\s?(?i:"
     + "|".join(f"(?P<p{power}>{words})" for power, words in _SCALES)
     + ")"

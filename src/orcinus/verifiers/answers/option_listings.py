@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import orjson
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.text import FoundAnswer, last_line
 
 LONGEST_SENTENCE = 1_000
@@ -17,18 +18,18 @@ LONGEST_SENTENCE = 1_000
 _GAP = 12
 """Characters. Two options of a listing are at most this far apart, with a letter and marks
 between."""
-_SAID_RIGHT = re.compile(
+_SAID_RIGHT = compile_later(
     r"\W*(?:✅|✓|✔|☑|(?:←|<-+)\s*(?:answer|correct|this|here)\b|(?:is\s+|this\s+is\s+)?(?:correct|right|true|yes)\b)",
     re.IGNORECASE,
 )
-SAID_WRONG = re.compile(
+SAID_WRONG = compile_later(
     r"\W*(?:❌|✗|✘|✖|☒|(?:is\s+|this\s+is\s+)?(?:incorrect|wrong|false|no|not)\b)", re.IGNORECASE
 )
-_ROW_END = re.compile(r"(?:(?:[-:(,=>]|\bis)\s*|\s)(?:\W|\w+\W*)\Z")
+_ROW_END = compile_later(r"(?:(?:[-:(,=>]|\bis)\s*|\s)(?:\W|\w+\W*)\Z")
 """The last word or mark of a row: "- no", "✗"."""
-_SAYS_WHICH = re.compile("[✅✓✔☑❌✗✘✖☒]")
+_SAYS_WHICH = compile_later("[✅✓✔☑❌✗✘✖☒]")
 _MARKS_WRONG = frozenset("❌✗✘✖☒")
-_SAYS_MORE = re.compile(r"(?!(?:answer|options?|choices?|the|are|is)\b)\b\w+", re.IGNORECASE)
+_SAYS_MORE = compile_later(r"(?!(?:answer|options?|choices?|the|are|is)\b)\b\w+", re.IGNORECASE)
 """A word that does more than announce the options."""
 
 
@@ -90,7 +91,7 @@ def next_row_pattern(letter: str) -> "re.Pattern[str]":
     return re.compile(rf"\n\W*{re.escape(chr(ord(letter) + 1))}[).:]\s+\S")
 
 
-_ROW_LABEL = re.compile(r"\W*([A-Z])[).:]\s+(?=\S)")
+_ROW_LABEL = compile_later(r"\W*([A-Z])[).:]\s+(?=\S)")
 
 
 def is_said(rest: str, verdict: "re.Pattern[str]") -> bool:
@@ -125,7 +126,7 @@ def read_marked_lines(text: str, options: tuple[str, ...]) -> tuple[FoundAnswer,
     return FoundAnswer(", ".join(right), rule, several=len(right) > 1), text[end:].strip()
 
 
-_HEAD_OF_LINE = re.compile(r"[\W_]*(?:(?:option|choice|answer)\s+)?", re.IGNORECASE)
+_HEAD_OF_LINE = compile_later(r"[\W_]*(?:(?:option|choice|answer)\s+)?", re.IGNORECASE)
 
 
 def _option_of_line(line: str, options: tuple[str, ...]) -> str | None:
@@ -185,9 +186,9 @@ _LETTER_LABEL = (
     r"(?<![^\s;,.*_#|>-])[(\[*]{0,3}LABEL(?:[)\].:*]+|(?=\s+(?:is\b|[-(|←✅✓✔☑❌✗✘✖☒])|\n))"
 )
 _DIGIT_LABEL = r"(?<![^\s;,.*_#|>-])[(\[*]{0,3}LABEL[)\].:*]+(?=\s)"
-_LABEL_WORD = re.compile(r"[\s*_#|>-]{0,8}\b(?:option|choice|answer)\s{0,3}\Z", re.IGNORECASE)
+_LABEL_WORD = compile_later(r"[\s*_#|>-]{0,8}\b(?:option|choice|answer)\s{0,3}\Z", re.IGNORECASE)
 """What stands before the label of the next row: "12 is wrong. Option B: …"."""
-_ROW_ENDS = re.compile(r"\n|(?<=[.!?])\s+(?=\S)")
+_ROW_ENDS = compile_later(r"\n|(?<=[.!?])\s+(?=\S)")
 
 
 def find_listing(text: str, options: tuple[str, ...]) -> _Listing | None:
@@ -222,12 +223,12 @@ def find_listing(text: str, options: tuple[str, ...]) -> _Listing | None:
     return None
 
 
-_MAY_LIST = re.compile(
+_MAY_LIST = compile_later(
     r"(?:\A|[\s(*])(?:[bB]|2)\s?(?:[).:\]*|(]|is\b|-\s|\n)|\?\s+(?:yes|no)\b|:\s+(?:in)?correct",
     re.I,
 )
 """The label of a second row, or a verdict behind an option; asked first."""
-_VERDICT_ALONE = re.compile(
+_VERDICT_ALONE = compile_later(
     r"\W*(?:yes|no|true|false|(?:in)?correct|right|wrong)\b[.!]*(?=\s|\Z)", re.IGNORECASE
 )
 
@@ -269,7 +270,7 @@ def read_listing(listing: _Listing) -> FoundAnswer:
     return FoundAnswer(", ".join(letters), "all options repeated", several=True)
 
 
-_FALLS_SHORT = re.compile(
+_FALLS_SHORT = compile_later(
     r"\b(?:no|not|wrong|incorrect|false|fails?|too|never)\b|n't\b", re.IGNORECASE
 )
 """What a row says of an option that is not right."""

@@ -9,14 +9,15 @@ import re
 from functools import lru_cache
 from itertools import pairwise
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.dates import dates_in, may_be_date
 from orcinus.verifiers.answers.denials import DENIAL
 from orcinus.verifiers.answers.option_listings import LONGEST_SENTENCE, SAID_WRONG, is_said
 from orcinus.verifiers.answers.text import FoundAnswer, sentences
 
-_IN_BRACKETS = re.compile(r"[(\[]\s*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s+)?([A-Z])\s*[)\]]")
-_ALONE = re.compile(r"(?<![\w'(\[\\-])([A-Z])(?=[).:,;!\]\s]|\Z)(?!\s*')")
-_DENIED_BEFORE = re.compile(
+_IN_BRACKETS = compile_later(r"[(\[]\s*(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s+)?([A-Z])\s*[)\]]")
+_ALONE = compile_later(r"(?<![\w'(\[\\-])([A-Z])(?=[).:,;!\]\s]|\Z)(?!\s*')")
+_DENIED_BEFORE = compile_later(
     rf"(?:{DENIAL}|\bexclude[sd]?|\beliminat\w+|\brul\w+ out|\breject\w*|\bexcept|\ball but"
     r"|\b(?:mistake|error|trap|tempt\w+|pitfall|wrong|natural)\b[^,.;]{0,20}\s(?:to|of)"
     rf"|\beverything but|\bneither|\b(?:better|stronger|likelier|more\s+\w+) than"
@@ -25,7 +26,7 @@ _DENIED_BEFORE = re.compile(
     r"|choice\s+|answer\s+|the\s+)*[(\[\"']*\Z",
     re.IGNORECASE,
 )
-DENIED_AFTER = re.compile(
+DENIED_AFTER = compile_later(
     r"[)\]\"']*\s*(?:(?:is|are|was|were|cannot be|can't be|seems?|looks?)\s+(?:\w+ly\s+|all\s+"
     r"|both\s+|also\s+)?(?:not\b|wrong"
     r"|incorrect|false|ruled out|eliminated|out\b|impossible|implausible|weak)|isn't|aren't"
@@ -33,38 +34,38 @@ DENIED_AFTER = re.compile(
     r"| not)|contradicts?|fails?\b|can(?:not|'t) be|\?)",
     re.IGNORECASE,
 )
-_JOINED = re.compile(r"[)\]\"'*]*\s*(?:,|/|&|\band\b|\bor\b|\bnor\b|\s)+[(\[\"'*]*")
+_JOINED = compile_later(r"[)\]\"'*]*\s*(?:,|/|&|\band\b|\bor\b|\bnor\b|\s)+[(\[\"'*]*")
 """Stands between two letters of a list."""
-_BESIDE_A_LETTER = re.compile(r"\s+(?:or|and|nor|/)\s+(?:maybe\s+|option\s+)?[A-Z](?![\w'])")
-_LABEL_OF_SENTENCE = re.compile(
+_BESIDE_A_LETTER = compile_later(r"\s+(?:or|and|nor|/)\s+(?:maybe\s+|option\s+)?[A-Z](?![\w'])")
+_LABEL_OF_SENTENCE = compile_later(
     r"\W*(?:option|choice|answer)?\s*\(?[A-Z](?:\)|:|\)?\s+-)\s", re.IGNORECASE
 )
 """A letter that heads a sentence about its option, "Option D: 21 is wrong"."""
-_REPORTED = re.compile(
+_REPORTED = compile_later(
     r"\W*(?:some|others|many|(?:most|some|many)\s+people|people)\s+(?:\w+\s+)?"
     r"(?:say|think|believe|claim|answer|choose|pick|guess)\b(?!.*(?:,\s*(?:but|and|so|yet)|;)\s)",
     re.IGNORECASE,
 )
 """Opens what others choose."""
-_IS_CHOSEN = re.compile(
+_IS_CHOSEN = compile_later(
     r"\s+(?:is|was|seems|looks|must\s+be|would\s+be)\s+(?:clearly\s+"
     r"|definitely\s+)?(?:the\s+)?(?:correct|right|best|answer|most|only)\b"
 )
-_IS_A_LETTER = re.compile(r"\b(?:option|choice|answer|letter)\s+\Z", re.IGNORECASE)
-_PREFERENCE = re.compile(
+_IS_A_LETTER = compile_later(r"\b(?:option|choice|answer|letter)\s+\Z", re.IGNORECASE)
+_PREFERENCE = compile_later(
     r"[,;]?\s+(?:but|yet|though|however|so|therefore|thus|hence|which\s+leaves|leaving"
     r"|leaves)\b,?|,\s+(?:most\s+)?(?:probably|likely)\b|;",
     re.IGNORECASE,
 )
 """What a sentence says behind the last of these is what it arrives at."""
-_CONCESSION = re.compile(
+_CONCESSION = compile_later(
     r"(?:\A|[,;]?\s)(?:although|though|even\s+(?:though|if)|while|whereas|despite"
     r"|in\s+spite\s+of)\s"
     r"[^,;.]*(?:[,;.]|\Z)",
     re.IGNORECASE,
 )
 """A clause that grants something to another option: "although D is tempting"."""
-_EXCEPTION = re.compile(
+_EXCEPTION = compile_later(
     r"\b(?:none|nothing|neither|no\s+(?:other\s+)?(?:options?|choices?|answers?)|not\s+(?:one|any))\b[^.;]*?"
     r"\b(?:except|but|other\s+than|apart\s+from|besides|save|aside\s+from)\s+(?:for\s+)?(?!none|not|no\b)"
     r"|\b(?:all|every\w*|each|the\s+others?|the\s+rest)\b[^.;]*?"
@@ -73,7 +74,7 @@ _EXCEPTION = re.compile(
     re.IGNORECASE,
 )
 """What rules out all options but those that follow: "none of them fits except B"."""
-_ALL_BUT = re.compile(
+_ALL_BUT = compile_later(
     r"\b(?:all|every\w*|each)\s+(?:(?:of\s+)?(?:the\s+)?(?:options?|choices?|answers?)\s+)?"
     r"(?:but|except|other\s+than)\s+(?:for\s+)?(?P<kept>[^,.;]+?)\s+"
     r"(?:is|are|was|were|can|do|does)\s*(?:\w+ly\s+|be\s+)?"
@@ -117,11 +118,11 @@ def _matched(sentence: str, named: list[str]) -> list[str]:
     return [match[1] for match in _MATCHES.finditer(sentence) if match[1] in named]
 
 
-_MATCHES = re.compile(
+_MATCHES = compile_later(
     r"\b(?:[Mm]atches|corresponds?\s+(?:best\s+)?to|agrees\s+with|selects?|chooses?|picks?)\s+"
     r"(?:(?:option|choice|answer|letter)\s+)?[(\"']*([A-Z])(?![\w'])"
 )
-_RIGHT_AFTER = re.compile(
+_RIGHT_AFTER = compile_later(
     r"[)\]\"']*\s+(?:(?:is|seems|looks|must\s+be|would\s+be)\s+(?:(?:just|clearly|exactly|definitely|the|indeed)\s+)*"
     r"(?:right|correct|best|perfect|true|answer)|fits|works|matches)\b",
     re.IGNORECASE,
@@ -188,10 +189,10 @@ def letter_left_over(sentence: str, last: str) -> str | None:
     return left.pop() if ruled_out and _RULES_OUT.search(sentence) else None
 
 
-_RULES_OUT = re.compile(
+_RULES_OUT = compile_later(
     r"\b(?:exclude|eliminate|rule|reject|discard|neither|nor|not|wrong|incorrect|false|out)\b", re.I
 )
-_BY_PLACE = re.compile(
+_BY_PLACE = compile_later(
     r"\b(?:(?:the\s+)(?P<word>first|second|third|fourth|fifth|sixth|last)(?:\s+(?:option"
     r"|choice|answer|one|statement"
     r"|alternative|item|possibility)\b|(?=\W*\Z))|(?:option|choice|number|no\.|nr\.)\s*\(?(?P<digit>[1-9])\)?(?![\w.]*\d))"
@@ -251,8 +252,8 @@ def _loose(text: str) -> str:
     return _LEADING_ZEROS.sub("", " ".join(text.casefold().split()).strip(" .\"'$*()"))
 
 
-_LEADING_ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
-_NUMBER_IN_OPTION = re.compile(r"(?<![\d.,])\d")
+_LEADING_ZEROS = compile_later(r"(?<![\d.,])0+(?=\d)")
+_NUMBER_IN_OPTION = compile_later(r"(?<![\d.,])\d")
 
 
 def find_option_text(text: str, options: tuple[str, ...]) -> FoundAnswer | None:

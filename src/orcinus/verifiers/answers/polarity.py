@@ -16,6 +16,7 @@ Four rules, each for a whole sentence:
 
 import re
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.channels import lower_case
 
 _OPPOSITE = {"yes": "no", "no": "yes"}
@@ -23,7 +24,7 @@ _LONGEST = 200
 """Characters. A longer sentence argues."""
 _MOST_WORDS_ABROAD = 9
 """Words of a sentence in another language that only judges."""
-_OPENING = re.compile(
+_OPENING = compile_later(
     r"""\W*(?:(?:so|thus|therefore|hence|then|and|well|hmm+|oh|ah|sure(?:\sthing)?
       |yes|no|indeed|of\scourse|certainly|in\s(?:short|fact|conclusion)
         |overall|sadly|unfortunately|(?:most\s|very\s|quite\s)?(?:probably|likely|presumably|apparently|clearly|obviously|definitely|surely)
@@ -33,9 +34,9 @@ _OPENING = re.compile(
           |suppose|say|conclude|answer)(?:\sthat)?|it\sturns\sout\sthat)\b[\s,:]*)*""",
     re.VERBOSE,
 )
-_FRONTED = re.compile(r"(?:in|on|at|by|under|with|from|for|during|after|before)\s[^,;]{1,40},\s")
+_FRONTED = compile_later(r"(?:in|on|at|by|under|with|from|for|during|after|before)\s[^,;]{1,40},\s")
 """A phrase before the main clause: "in practice, it cannot"."""
-_ASSURED = re.compile(
+_ASSURED = compile_later(
     r"""(?:(?P<no>never|hardly|nay|negative|impossible|implausible|no\s(?:way
       |chance)|by\sno\smeans|(?:in|under)\sno\s(?:way|circumstances?)
           |far\sfrom\sit|on\sthe\scontrary|quite\sthe\s(?:opposite
@@ -67,7 +68,7 @@ _ASSURED = re.compile(
     re.VERBOSE,
 )
 """An assurance at the start of a sentence, in lower case."""
-_ELLIPSIS = re.compile(
+_ELLIPSIS = compile_later(
     r"""(?:it|they|he|she|you|we|one|this|that|these|those|there)\s
         (?:\w+ly\s)?(?:(?:is|are|was|were|does|do|did|can|could|would|will
           |has|have|had|should|must|may|might)\s?(?:most\s|very\s)?
@@ -76,7 +77,7 @@ _ELLIPSIS = re.compile(
     re.VERBOSE,
 )
 """A pronoun and the question's verb, and nothing else."""
-_SUBJECT = re.compile(
+_SUBJECT = compile_later(
     r"""(?:it|this|that|which|there|(?:the|this|that|your|such\san?)\s(?:\w+\s){0,2}?(?:statement
       |claim|assertion|sentence|proposition|premise|hypothesis|idea|notion
           |conclusion|assumption|answer|belief|suggestion|theory
@@ -98,41 +99,41 @@ _FALSE = (
     r"|contradicts|unsupported|debunked|disproven|disproved|rejected|flawed|"
     r"in\sthe\snegative|doubtful|erroneous|fallacy|misleading|fabricated"
 )
-_JUDGEMENT = re.compile(rf"(?<![\w'-])(?:(?P<true>{_TRUE})|(?P<false>{_FALSE}))(?![\w'-])")
-_GOES_ON = re.compile(
+_JUDGEMENT = compile_later(rf"(?<![\w'-])(?:(?P<true>{_TRUE})|(?P<false>{_FALSE}))(?![\w'-])")
+_GOES_ON = compile_later(
     r"(?:by|in|at|from|on|about|it|this|that|according|with|overall|here|indeed|then"
     r"|true|up|under|of|to|water|statement"
     r"|claim|answer|assertion|belief)\b"
 )
 """What may follow a judgement: "false in every respect", "a true statement"."""
-_DENIAL = re.compile(
+_DENIAL = compile_later(
     r"\b(?:not|never|no|nothing|nobody|hardly|cannot|neither|far\sfrom|anything\sbut"
     r"|without)\b|n't\b"
 )
-_MISTAKE_TO_SAY = re.compile(
+_MISTAKE_TO_SAY = compile_later(
     r"\b(?:a\smistake|wrong|incorrect|an\serror|false|misleading)\sto\s(?:say|call"
     r"|claim|think|believe|assume)\b"
 )
-_BEYOND_DOUBT = re.compile(
+_BEYOND_DOUBT = compile_later(
     r"\bno\s(?:question|doubt|denying|dispute)\b|\bwithout\s(?:a\s|any\s)?(?:question|doubt)\b"
 )
 """Denials that affirm."""
-_LAST_CLAUSE = re.compile(
+_LAST_CLAUSE = compile_later(
     r"(?<!anything),?\s+(?:so|therefore|thus|hence|but|which\smeans(?:\sthat)?|meaning(?:\sthat)?)\b(?=[\s,]+\w),?\s+"
 )
-_ASIDE = re.compile(
+_ASIDE = compile_later(
     r",\s(?:not|and\snot|rather\sthan)\s.*|\s(?:because|since|as|although|though"
     r"|even\sthough|given)\s.*|[;:].*"
 )
 """What a judgement adds: a contrast, or its reason."""
-_OPEN = re.compile(
+_OPEN = compile_later(
     r"\b(?:whether|if|depends|unclear|unsure|sure|certain|unknown|uncertain|undecided"
     r"|disputed|debatable|maybe|perhaps|can\sbe|could\sbe|might\sbe|may\sbe|sometimes"
     r"|partly|partially|half|both|either|neither|not\sonly|hard\sto)\b"
 )
 """What leaves a judgement open."""
 
-_TRUE_ABROAD = re.compile(
+_TRUE_ABROAD = compile_later(
     r"""(?<!\w)(?:wahr|richtig|korrekt|zutreffend|stimmt|trifft\szu|zu(?=\W*\Z)
       |vraie?|exacte?|correcte?|verdad(?:er[oa])?|ciert[oa]|correct[oa]|corrett?[oa]
       |cert[oa]
@@ -144,7 +145,7 @@ _TRUE_ABROAD = re.compile(
       |その通り|そのとおり|맞|그렇|사실|صحيح|सही|सच|נכון|ถูก|จริง""",
     re.VERBOSE,
 )  # fmt: skip
-_FALSE_ABROAD = re.compile(
+_FALSE_ABROAD = compile_later(
     r"""(?<!\w)(?:falsch|unwahr|unrichtig|gelogen|fauss?e?|faux|inexacte?
       |fals[oa]|incorrect[oa]|erróne[oa]|incorret[oa]|errad[oa]|scorrett[oa]
       |sbagliat[oa]|errat[oa]
@@ -154,44 +155,44 @@ _FALSE_ABROAD = re.compile(
       | 错|錯|假|間違|違|嘘|誤り|틀|거짓|خطأ|गलत|ग़लत|झूठ|שקר|ผิด|เท็จ""",
     re.VERBOSE,
 )  # fmt: skip
-_NOT_ABROAD = re.compile(
+_NOT_ABROAD = compile_later(
     r"""(?<!\w)(?:nicht|kein\w*|n'|pas|jamais|no|nunca|não|non|не|нет|niet
       |geen|inte|ikke|ikkje|nie|değil|bukan|tidak|không|δεν|nu|nem|ei)(?!\w)
       |(?<!\w)n'(?=est)
       | 不|没|沒|非|ません|ない|ではな|じゃな|아니|않|아닙|ليس|غير|नहीं|לא|ไม่""",
     re.VERBOSE,
 )  # fmt: skip
-_NO_AND_MORE = re.compile(r"\W*(?:no|non|não|nein|нет|nee|nej|nei|nie|hayır)[,.!]\s+")
+_NO_AND_MORE = compile_later(r"\W*(?:no|non|não|nein|нет|nee|nej|nei|nie|hayır)[,.!]\s+")
 """An answer of its own, which denies nothing of what follows: "Non, c'est faux"."""
-_ALONE_ABROAD = re.compile(
+_ALONE_ABROAD = compile_later(
     r"\W*(?:不是|没有|沒有|(?:そう)?ではありません|아니(?:요|오|다)|아닙니다|pas\sdu\stout|keineswegs|auf\skeinen\sfall"
     r"|en\sabsoluto|de\sninguna\smanera|claro\sque\sno|assolutamente\sno"
     r"|(?P<yes>claro(?:\sque\ssí)?|natürlich|selbstverständlich|auf\sjeden\sfall"
     r"|bien\ssûr|certamente|certo|конечно|desde\sluego|com\scerteza|对|對|そうです|はい))\W*"
 )
-_ENGLISH = re.compile(r"\b(?:the|is|are|was|it|of|that|this|and|to|in|but)\b")
+_ENGLISH = compile_later(r"\b(?:the|is|are|was|it|of|that|this|and|to|in|but)\b")
 """Words that show that a sentence is English."""
 
 
-_I_DO_NOT_THINK = re.compile(
+_I_DO_NOT_THINK = compile_later(
     r"(?:i|we)\s(?:do\snot|don't|wouldn't|would\snot|cannot|can't|doubt)(?:\s(?:really|think|believe|say|agree|claim|assume|see))*\sthat\s"
 )
 """A denial of the clause behind it."""
 _THEREFORE = ("so ", "so,", "therefore", "thus", "hence", "consequently")
-_CONCLUDES_NOT = re.compile(
+_CONCLUDES_NOT = compile_later(
     r"(?:\A|[,;]\s)(?:so|therefore|thus|hence|consequently)\b,?\s(?!not\b)(?:\w+\s){1,4}?"
     r"(?:is|are|was|were|does|do|did|can|could|will|would|has|have|had)(?:\snot|n't)\s(?!(?:only|just|clear|known|sure|certain|possible)\b)"
     r"[^,;]*\Z"
     r"|(?:\A|[,;]\s)(?:so|therefore|thus|hence|consequently)\b,?\s(?:\w+\s){1,4}?(?:cannot|can't|never)\s(?!(?:be|say|tell)\b)[^,;]*\Z"
 )
 """A conclusion that denies what was asked: "so it does not reach the sea"."""
-_NAMED_VALUE = re.compile(
+_NAMED_VALUE = compile_later(
     r"\W*(yes|no|true|false)\W?\s(?:would\sbe|is|was|seems)\s(?:\w+ly\s)?(?:the\s)?(?:(wrong|incorrect|false|mistaken)"
     r"|right|correct|answer)\b"
 )
 """A truth value that is called right or wrong: "yes would be wrong here"."""
-_NO_WAY = re.compile(r"(?:there(?:'s|\sis)\s)?no\sway\s(?!to\b|of\b)\w")
-_MODAL_PERFECT = re.compile(
+_NO_WAY = compile_later(r"(?:there(?:'s|\sis)\s)?no\sway\s(?!to\b|of\b)\w")
+_MODAL_PERFECT = compile_later(
     r"(?:it|they|he|she|this|that|these|those|there|\w+)\s(?:could|would|can)(?:n't|\snot)\s(?:possibly\s)?have\s\w+"
 )
 """What cannot have been: "it couldn't have happened"."""

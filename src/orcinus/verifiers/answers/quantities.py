@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from functools import lru_cache
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.numbers_abroad import SCALES_ABROAD, in_powers, value_abroad
 from orcinus.verifiers.answers.text import without_latex_text
 
@@ -27,8 +28,8 @@ _GROUPED = (
 _DIGITS = (
     rf"(?:{'|'.join(_GROUPED)}|(?<!\d,)\d+,(?:\d{{1,2}}|\d{{4,}})(?!,?\d|\.\d)|\d+(?:\.\d+)?|\.\d+)"
 )
-_GROUP_SIGNS = re.compile(r"[ '_]")
-NUMBER = re.compile(
+_GROUP_SIGNS = compile_later(r"[ '_]")
+NUMBER = compile_later(
     rf"""(?<![\w^])(?<!\^-)(?=[-+$€£¥₹\d.\\])(?<!\d[.:])(?P<sign>[-+]\s?)?(?P<currency>[$€£¥₹]\s?)?(?P<sign2>-)?
     (?:
         (?P<whole>\d+)\s*\\[dt]?frac\s*\{{\s*(?P<wn>\d+)\s*\}}\s*\{{\s*(?P<wd>\d+)\s*\}}
@@ -46,7 +47,7 @@ NUMBER = re.compile(
     )?""",
     re.VERBOSE,
 )
-CLOCK = re.compile(
+CLOCK = compile_later(
     r"(?<![\d:])(\d{1,2}):([0-5]\d)(?::[0-5]\d)?(?![\d:])\s*([ap])?\.?(?(3)m\b)?", re.IGNORECASE
 )
 """A time of day. It is no number, and the hour of it is none."""
@@ -123,7 +124,7 @@ _NUMBER_WORD = "|".join(_WHOLE_WORDS)
 _PART = "|".join(sorted(_PARTS, key=len, reverse=True))
 _TIMES = {"twice": 2, "thrice": 3}
 NUMBER_WORDS = frozenset(word.encode() for word in (*_WHOLE_WORDS, *_PARTS, *_TIMES))
-WORDS = re.compile(
+WORDS = compile_later(
     rf"\b(?:(?:minus\s+|negative\s+)?(?:{_NUMBER_WORD})(?:[\s-]+(?:and\s+)?(?:{_NUMBER_WORD}))*"
     rf"(?:\s+point(?:\s+(?:{_NUMBER_WORD}))+|\s+and\s+a\s+half|\s+and\s+(?:a|one)\s+(?:{_PART})"
     rf"|\s+and\s+(?:{_NUMBER_WORD})[\s-](?:{_PART})|[\s-](?:{_PART}))?"
@@ -132,7 +133,7 @@ WORDS = re.compile(
     rf"|million)|twice|thrice)\b",
     re.IGNORECASE,
 )
-_IDEOGRAMS = re.compile(
+_IDEOGRAMS = compile_later(
     r"(?<![\u4e00-\u9fff])[〇零一二两兩三四五六七八九十百千万萬億亿]+(?![一-鿿]{4})"
 )
 _IDEOGRAM_DIGITS = {sign: i for i, sign in enumerate("零一二三四五六七八九")} | {
@@ -164,7 +165,7 @@ smaller ones make a larger one."""
 _AMOUNT = r"\d[\d,]*(?:\.\d+)?"
 _BARE_SECOND = ("hours", "feet")
 """Units behind which a number alone means the smaller one: "4 h 30", "5 ft 11"."""
-COMPOUND = re.compile(
+COMPOUND = compile_later(
     "|".join(
         rf"(?<![\w.])(?P<{name}>(?:[$€£]\s?)?{_AMOUNT})\s?(?:{large})(?![a-z])\.?,?\s*(?:and\s+)?"
         rf"(?P<{name}_2>{_AMOUNT})"
@@ -179,26 +180,26 @@ COMPOUND = re.compile(
     re.IGNORECASE,
 )
 _COUNT = rf"(?:\d[\d,]*|(?:{_NUMBER_WORD})(?:[\s-](?:{_NUMBER_WORD}))*)"
-RATIO = re.compile(
+RATIO = compile_later(
     rf"(?<![\w.,$€£-])(?P<part>{_COUNT})(?:\s+out\s+of\s+(?:every\s+)?(?P<whole>{_COUNT})"
     rf"|\s+in\s+(?:every\s+)?(?P<chance>{_COUNT})(?=\s+(?:chance|probability|likelihood)"
     rf"|[\s.!*]*\Z))(?![\w.,]*\d)",
     re.IGNORECASE,
 )
 """A part of a whole: "8 out of 10", "a one in six chance"."""
-_MAY_BE_COMPOUND = re.compile(r"\d\s?[hmdwyfplebrkg'][^\d]{0,20}\d|\d\s+and\s+\d", re.IGNORECASE)
+_MAY_BE_COMPOUND = compile_later(r"\d\s?[hmdwyfplebrkg'][^\d]{0,20}\d|\d\s+and\s+\d", re.IGNORECASE)
 """Two numbers with the first letter of a unit between; asked first, as ``COMPOUND`` is slow."""
-_SHORT_FRACTION = re.compile(r"\\[dtc]?frac\s*(\d)\s*(\d)")
-_NEGATIVE = re.compile(
+_SHORT_FRACTION = compile_later(r"\\[dtc]?frac\s*(\d)\s*(\d)")
+_NEGATIVE = compile_later(
     r"(?:\bnegative|(?:\A|\b(?:is|was|equals|be)\s+|[=:]\s*)\bminus)\s+(?=[$\d.])", re.IGNORECASE
 )
-_COUNTED = re.compile(r"\s?(?:dozen|quarters)\b", re.IGNORECASE)
+_COUNTED = compile_later(r"\s?(?:dozen|quarters)\b", re.IGNORECASE)
 """What may be the unit that a question asks for. A million is none: "5 million" is not 5."""
-_GROUPED_EUROS = re.compile(
+_GROUPED_EUROS = compile_later(
     r"(?:(?<=€\d)|(?<=€\d\d)|(?<=€\d\d\d)|(?<=\d)(?=\.\d{3}\s?(?:€|EUR\b|[Ee]uros?\b)))\.(?=\d{3}(?!\d))"
 )
 """The point of a whole amount: "2.500 Euro". Cents have two digits."""
-_UNDERLINE = re.compile(r"_(?:(?<!\w_)_*|_*(?!\w))")
+_UNDERLINE = compile_later(r"_(?:(?<!\w_)_*|_*(?!\w))")
 _LONGEST_NUMBER = 1_000
 """Digits. A longer run of digits is a loop; its value is never compared."""
 

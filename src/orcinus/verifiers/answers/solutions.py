@@ -7,16 +7,18 @@ reference_piece("18 + 24 = 42\n#### 42")           →  "42"
 import re
 from dataclasses import dataclass
 
-_BOX_OR_BRACE = re.compile(r"(?P<box>\\(?:f?boxed|fbox)(?![a-zA-Z])\s*)(?P<opens>\{)?|\{|\}")
-_BARE = re.compile(r"[^\s${}](?:\{[^{}$]*\}|[^\s${}])*")
+from orcinus.core.patterns import compile_later
+
+_BOX_OR_BRACE = compile_later(r"(?P<box>\\(?:f?boxed|fbox)(?![a-zA-Z])\s*)(?P<opens>\{)?|\{|\}")
+_BARE = compile_later(r"[^\s${}](?:\{[^{}$]*\}|[^\s${}])*")
 r"""What a box without braces holds: ``\boxed 5``, ``\boxed \frac{1}{2}``."""
-_BETWEEN_BOXES = re.compile(
+_BETWEEN_BOXES = compile_later(
     r"(?:[\s$,;.]|\\q?quad|\\[,;:! ()\[\]]|\b(?:and|or)\b|\\text\s*\{\s*(?:and|or)\s*\})*"
 )
 """All that may stand between two boxes that are one answer."""
-_SEPARATOR = re.compile(r",|;|quad|\b(?:and|or)\b")
+_SEPARATOR = compile_later(r",|;|quad|\b(?:and|or)\b")
 """What must: without it the second box replaces the first."""
-_HASH = re.compile(
+_HASH = compile_later(
     r"####(?<!#####)[ \t]*(?!\s*(?:final\s+)?answer)(\S.*)$", re.MULTILINE | re.IGNORECASE
 )
 

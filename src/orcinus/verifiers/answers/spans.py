@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.exact import find_exact
 from orcinus.verifiers.answers.item_lists import listed
 from orcinus.verifiers.answers.number import find_number
@@ -22,29 +23,29 @@ from orcinus.verifiers.answers.text import FoundAnswer
 
 Spans = tuple[str, ...]
 
-_CUT = re.compile(r"[ -]")
-_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
-_ARTICLE = re.compile(r"\b(?:a|an|the)\b")
-_BETWEEN = re.compile(r"\s*(?:;|,(?!\d{3}\b)|&|\band\b)\s*(?:and\s+)?", re.IGNORECASE)
-_BARE_NUMBER = re.compile(r"\s*[-+]?\$?(?:\d[\d,]*)?\.?\d+\s*%?\s*")
-_STARTS_WITH_NUMBER = re.compile(r"[-+$\s]*\.?\d")
-_LEAD = re.compile(
+_CUT = compile_later(r"[ -]")
+_PUNCTUATION = compile_later(r"[!-/:-@\[-`{-~]")
+_ARTICLE = compile_later(r"\b(?:a|an|the)\b")
+_BETWEEN = compile_later(r"\s*(?:;|,(?!\d{3}\b)|&|\band\b)\s*(?:and\s+)?", re.IGNORECASE)
+_BARE_NUMBER = compile_later(r"\s*[-+]?\$?(?:\d[\d,]*)?\.?\d+\s*%?\s*")
+_STARTS_WITH_NUMBER = compile_later(r"[-+$\s]*\.?\d")
+_LEAD = compile_later(
     r"\A\W*(?:both|about|approximately|around|exactly|on|in|an?|the)\s+", re.IGNORECASE
 )
-_RANGE = re.compile(r"(?<=\d)\s*(?:-|\bto\b)\s*(?=\d)", re.IGNORECASE)
-_NUMBER_WORD = re.compile(
+_RANGE = compile_later(r"(?<=\d)\s*(?:-|\bto\b)\s*(?=\d)", re.IGNORECASE)
+_NUMBER_WORD = compile_later(
     r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen"
     r"|fifteen|sixteen|seventeen|eighteen|nineteen"
     r"|(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)(?:-(?:one|two|three|four|five|six"
     r"|seven|eight|nine))?)\b",
     re.IGNORECASE,
 )
-_MONTH = re.compile(
+_MONTH = compile_later(
     r"\b(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t"
     r"|tember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b",
     re.IGNORECASE,
 )
-_OF_DATE = re.compile(r"\d+|[a-z]{3,}")
+_OF_DATE = compile_later(r"\d+|[a-z]{3,}")
 
 
 def find_spans(

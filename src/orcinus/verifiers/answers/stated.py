@@ -21,21 +21,22 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.denials import DENIAL
 from orcinus.verifiers.answers.text import sentences
 
 _LONGEST = 400
 """Characters. A longer sentence is an argument, and states nothing that can be read."""
-_STOPS = re.compile(r"(?<=\b[ap])\.m\b\.?", re.IGNORECASE)
-_ARTICLE = re.compile(r"\A(?:the|an?)\s+(?=\S)", re.IGNORECASE)
-_LAST_CLAUSE = re.compile(
+_STOPS = compile_later(r"(?<=\b[ap])\.m\b\.?", re.IGNORECASE)
+_ARTICLE = compile_later(r"\A(?:the|an?)\s+(?=\S)", re.IGNORECASE)
+_LAST_CLAUSE = compile_later(
     r"[,;:]?\s+(?:but|yet|however|so|therefore|thus|hence|instead(?!\s+of))\b(?=[\s,]+\w),?(?!\s+far\b)"
     r"|;|→|⇒|=>|->",
     re.IGNORECASE,
 )
 """A sentence says behind the last of these what it arrives at."""
-_BRACKETED = re.compile(r"\s*\([^()]*\)")
-_OPENING = re.compile(
+_BRACKETED = compile_later(r"\s*\([^()]*\)")
+_OPENING = compile_later(
     r"""\A[\s"'*]*(?:
         (?:so|thus|therefore|hence|then|and|yes|no|well|ok(?:ay)?
           |hmm+|oh|ah|sure|indeed|clearly|obviously|maybe
@@ -48,7 +49,7 @@ _OPENING = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """What a sentence may open with and still state what follows: "Well, I think that …"."""
-_FRONTED = re.compile(
+_FRONTED = compile_later(
     r"""\A\W*(?:although|though|even|while|whereas|if|unlike|despite|contrary
       |since|because|as|when|once|after|before
         |given|like|besides|apart|instead|rather|following|until
@@ -60,21 +61,21 @@ _FRONTED = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """A clause or phrase before the main clause."""
-_PIECES = re.compile(r",\s+|:\s+|\s+-+\s+|\.\s+")
-_SUBJECT_AND_VERB = re.compile(
+_PIECES = compile_later(r",\s+|:\s+|\s+-+\s+|\.\s+")
+_SUBJECT_AND_VERB = compile_later(
     r"(?:then\s+|that\s+)?(?:(?:it|he|she|they|we|you|i|there)\b|(?:this|that|which)(?:'s|'d|'ll"
     r"|\s+(?:is|are|was|were|would|will|must|makes?|means?|gives?|leaves?))"
     r"|namely|i\.?e\.?|that\s+is|called|named|meaning|making|giving|leaving|spelling)\b",
     re.IGNORECASE,
 )
-_ARRIVES = re.compile(
+_ARRIVES = compile_later(
     r"\A(?!who|which|the|an?\b).*\b(?:is|was|gives?|makes?|spells?|becomes?|equals?)\s(?:the\s"
     r"|an?\s)?"
     r"[\"'*]*\Z",
     re.IGNORECASE,
 )
 """Before a reference at which a later piece arrives: "c, a, t gives cat"."""
-_IT_IS = re.compile(
+_IT_IS = compile_later(
     r"""\A[\s"'*]*(?:none\sother\sthan\s|(?:es|è|é|c'est|das\sist|es\sist
       |это|dat\sis|det\sär)\s|(?:it|that|this|he|she|they|these|there)
         (?:'s|'d\sbe|\s+(?:is|was|are|were|(?:would|must|should
@@ -86,7 +87,7 @@ _IT_IS = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """What may stand before a reference that is the subject, or all that is said."""
-_VERB = re.compile(
+_VERB = compile_later(
     r"""["'*]*\s+(?:(?:also|first|then|actually|really|probably|likely|still|always|originally)\s+)?
         (?:is|are|was|were|has|have|had|will|would|can|could|should
           |must|may|might|does|did|do|ist|war|est|es|era|fue
@@ -96,7 +97,7 @@ _VERB = re.compile(
     re.VERBOSE,
 )
 """The verb of a statement behind its subject; or a pronoun, "Sodium it is"."""
-_REFUTED = re.compile(
+_REFUTED = compile_later(
     r"""["'*]*\s+(?:(?:is|are|was|were|has|have|had|will|would|can|could
       |should|must|does|did|do|seems?|looks?|ist|est|es)
         (?:n't\b|not\b|\s+(?:\w+ly\s+)?(?:not\b|never\b|nicht\b
@@ -109,33 +110,33 @@ _REFUTED = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """What refutes a subject."""
-_ANOTHER = re.compile(
+_ANOTHER = compile_later(
     r"[\"'*]*(?:\s*(?:/|&)|,?\s+(?:or|and|nor|oder|und|ou|et|o|y|e)\b(?!\s+(?:so"
     r"|therefore|thus|that|this|it|not)\b))",
     re.IGNORECASE,
 )
 """What joins another candidate to the reference."""
-_DENIED = re.compile(
+_DENIED = compile_later(
     rf"""(?:{DENIAL}(?!\w)|\b(?:doubt|unlikely|hardly|nobody|no\s+one|none\s+of|without|wrong|mistake|mistaken|incorrect|exclude[sd]?
         |denied|denies|rule[sd]?\s+out|other\s+than|distinct\s+from
           |different\s+from|no\s+(?:es|era|son|fue)
         |nicht|kein\w*|pas|jamais|nunca|não|non|не|нет|niet|geen|inte|ikke|nie)\b)(?!\s+only\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
-_FORMERLY = re.compile(
+_FORMERLY = compile_later(
     r"\b(?:(?:long|once|formerly|previously|originally|initially|wrongly|mistakenly|falsely)\s+"
     r"(?:been\s+)?(?:believed|thought|said|assumed|supposed|considered|held)"
     r"(?:\s+(?:to\s+(?:be|have\s+been)|as))?|used\s+to\s+be)\s+(?:the\s+|an?\s+)?[\"'*]*\Z",
     re.IGNORECASE,
 )
 """Before what was believed and is no longer."""
-_AFFIRMED = re.compile(
+_AFFIRMED = compile_later(
     r"none\s+other\s+than|no(?:t\s+only|thing\s+(?:but|other\s+than))|without\s+(?:a\s+"
     r"|any\s+)?doubt"
     r"|(?:un)?mistak(?:e|eably)\s+not|(?:isn't|is\s+not)\s+\S+(?:\s\S+)?,\s+it",
     re.IGNORECASE,
 )  # fmt: skip
-_BESIDE = re.compile(
+_BESIDE = compile_later(
     r"\b(?:either|or|nor|than|like|unlike|except|not|next\s+to|besides?|behind|between"
     r"|against|versus|vs\.?"
     r"|alongside|instead\s+of|rather\s+than|similar\s+to|compared\s+(?:to|with)|ahead\s+of)"
@@ -143,25 +144,25 @@ _BESIDE = re.compile(
     re.IGNORECASE,
 )
 """Before a reference that another thing is compared with, or stands beside."""
-_EXPLAINS = re.compile(
+_EXPLAINS = compile_later(
     r"\b(?:because|since|while|although|though|whereas|unless|until|if|whose|whom|where)\b"
     r"|\b(?:who|which)\b(?!.*\b(?:is|was|are|were|called|named)\b)|\b(?:long|soon"
     r"|even|only)\s+(?:after|before)\b",
     re.IGNORECASE,
 )
 """Before a reference that stands in a clause which explains the main one."""
-_REASON = re.compile(
+_REASON = compile_later(
     r"""\s(?:(?:because|since)\s+(?:of\s+|(?:it|they|he|she|that|this)(?:'s|'re|\s+\w+)\s+
         (?:\w+\s+){0,2}?)?|(?:due|thanks|owing)\s+to\s+)(?:the\s+|an?\s+|its\s+|their\s+)?\Z""",
     re.VERBOSE | re.IGNORECASE,
 )
 """Before words that a sentence gives as its reason: "because of rust", "because it has rust"."""
-_ACTS_ON_IT = re.compile(
+_ACTS_ON_IT = compile_later(
     r"""\s+(?:\w+\s+){1,2}(?:it|them|him|her|us)\b|\s+(?:\w+\s+){1,3}(?:its|their)\s""",
     re.VERBOSE | re.IGNORECASE,
 )
 """Behind the subject of a reason that speaks of the main clause: "because gravity pulls them"."""
-_STATED_BY = re.compile(
+_STATED_BY = compile_later(
     r"""(?:\A|[\s"'(]|(?<=\w)(?='s\s))(?:is|are|was|were|be|been|being|'s
       |called|named|termed|dubbed|as|namely|by|of|say|says|said
         |ist|sind|war|heißt|lautet|es|son|est|sont|était|è|é|sono
@@ -172,7 +173,7 @@ _STATED_BY = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """The words before a complement, an agent or a place; no other name of its clause competes."""
-_ENDS = re.compile(
+_ENDS = compile_later(
     r"""["'*]*(?:[\s.!?]*\Z|\s+(?:in|on|at|of|for|to|from|with|by|as|after
       |before|during|around|about|near|when|because|since|who|whom
         |which|that|where|while|here|there|now|then|again|first
@@ -180,7 +181,7 @@ _ENDS = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """What may follow an object: the end, a preposition, an adverb or another clause, but no noun."""
-_GOES_ON = re.compile(
+_GOES_ON = compile_later(
     r"(?:a|an|the|one|its?|he|she|they|this|that|which|who|whose|whom|where|when"
     r"|while|because|since|as|if|for"
     r"|i\.e|though|although|even|unlike|rather|instead|after|before|during|in|on|at|of|by|from|with|without|not|i|we|you|no|also|known|located|named"
@@ -189,25 +190,25 @@ _GOES_ON = re.compile(
     re.IGNORECASE,
 )
 """What opens a remark behind an answer, "Rome, the capital …"; a bare noun is another candidate."""
-_PHRASE = re.compile(r"\s*(?:the|an?|some|my|his|her|its|our|their)\s+[\w-]+\s+", re.IGNORECASE)
+_PHRASE = compile_later(r"\s*(?:the|an?|some|my|his|her|its|our|their)\s+[\w-]+\s+", re.IGNORECASE)
 """Before the head of a phrase without a verb: "the fat cat"."""
-_SAYS_MORE = re.compile(r"\b(?:is|are|was|were|not|no)\b|n't\b", re.IGNORECASE)
-_NAME_BEFORE = re.compile(r"(?<![.!?]\s)\b[A-Z][\w'-]*\s+\Z")
-_NAME_AFTER = re.compile(r"\s+(?:of\s+(?:the\s+)?)?[A-Z][a-z]")
-_FIRST_NAME = re.compile(r"\W*([A-Z][\w-]*)")
+_SAYS_MORE = compile_later(r"\b(?:is|are|was|were|not|no)\b|n't\b", re.IGNORECASE)
+_NAME_BEFORE = compile_later(r"(?<![.!?]\s)\b[A-Z][\w'-]*\s+\Z")
+_NAME_AFTER = compile_later(r"\s+(?:of\s+(?:the\s+)?)?[A-Z][a-z]")
+_FIRST_NAME = compile_later(r"\W*([A-Z][\w-]*)")
 """The first word of a clause; if it is a name, it may be the answer in place of its object."""
-_FUNCTION_WORD = re.compile(
+_FUNCTION_WORD = compile_later(
     r"(?:The|An?|It|He|She|They|We|You|I|This|That|These|In|On|At|By|For|From|With"
     r"|To|As|So|And|There"
     r"|Its|His|Her|Their|My|Your|Our|Of|Here|What|Who|Which|Most|Many|Some|All|Each"
     r"|Every|If|When)\Z"
 )
-_LOSES = re.compile(r"\sto\s+(?:the\s+)?[A-Z]\w*\W*\Z")
+_LOSES = compile_later(r"\sto\s+(?:the\s+)?[A-Z]\w*\W*\Z")
 """Behind a subject that may be the other one of two: "Alice lost to Bob"."""
 _SHORT = 3
 """Words. So short a line is a name or a compound unless it holds one of ``_STATED_BY``."""
-_BEGINS_WITH_PRONOUN = re.compile(r"\W*(?:it|he|she|they|this|that|these|its|his|her)\b", re.I)
-_IDEOGRAM = re.compile("[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
+_BEGINS_WITH_PRONOUN = compile_later(r"\W*(?:it|he|she|they|this|that|these|its|his|her)\b", re.I)
+_IDEOGRAM = compile_later("[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
 _IS, _END = (
     "(?:は|是|为|為|叫|就是|이|는|은)\\s*",
     "(?:です|でした|だ|である|입니다)?[\\s.。!！]*\\Z",

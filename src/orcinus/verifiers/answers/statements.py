@@ -7,21 +7,22 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.channels import lower_case
 from orcinus.verifiers.answers.solutions import last_box, last_hash
 from orcinus.verifiers.answers.text import Statement, sentences
 
-_OPEN_TAG = re.compile(r"<(answer|final_answer|final)>", re.IGNORECASE)
-_JSON = re.compile(
+_OPEN_TAG = compile_later(r"<(answer|final_answer|final)>", re.IGNORECASE)
+_JSON = compile_later(
     r"[\"'](?:final_|correct_)?(?:answer|choice|option|result|solution|total|label|prediction|verdict)[\"']\s*:\s*(\"(?:[^\"\\]|\\.)*\"|'[^']*'|\[[^\]]*\]|[^,}\n]+)",
     re.IGNORECASE,
 )
-_ONLY_VALUE = re.compile(
+_ONLY_VALUE = compile_later(
     r"(?:\A|\n)[ \t]*\{\s*\"\w{1,40}\"\s*:\s*"
     r"(\"(?:[^\"\\]|\\.)*\"|\[[^\]]*\]|[^,{}\[\]\n]+)\s*\}[\s`]*\Z"
 )
 """The value of a JSON object with one key, as the whole answer."""
-_MARKER = re.compile(
+_MARKER = compile_later(
     r"""(?:
         (?:answer|choice|option|conclusion|final\ solution)s?\b
         (?:\s+(?:
@@ -60,16 +61,16 @@ _MOST_TRIES = 60
 """Places of one word that are tried; a loop of a word costs no more."""
 BEFORE_MARKER = 24
 """Characters before an announcement that may say that it announces something else."""
-_OPTIONS = re.compile(r"\W*(?:options|choices)\b")
+_OPTIONS = compile_later(r"\W*(?:options|choices)\b")
 """Heads the list of all options, which announces none."""
-_NOT_THE_ANSWER = re.compile(
+_NOT_THE_ANSWER = compile_later(
     r"\b(?:wrong|incorrect|false|other|another|bad|rejected|eliminated|excluded|remaining"
     r"|invalid|not\s+an?"
     r"|not\s+the|possible|distractor|unlikely|alternative|each|every|all|these|those|both"
     r"|of\s+the)[\s*_]+(?:the\s+)?(?:final\s+|answer\s+)?\Z"
 )
 """Words before "answer:" that make it no announcement."""
-_SAYS_NOTHING = re.compile(
+_SAYS_NOTHING = compile_later(
     r"[\s*_]*(?:(?:indeed\s+|therefore\s+|also\s+)?(?:correct|right|wrong|incorrect|clear"
     r"|obvious|verified|"
     r"confirmed|as\s+follows|below|above|given\s+(?:below|above|by)|based\s+on"
@@ -78,7 +79,7 @@ _SAYS_NOTHING = re.compile(
     r"|[.,;!])"
     r"|(?:decided|determined|derived|obtained|explained|supported)\s+(?:by|from|with|in)\b)"
 )
-_JUDGEMENT = re.compile(r"(?:in)?correct|right|wrong")
+_JUDGEMENT = compile_later(r"(?:in)?correct|right|wrong")
 
 
 def statements(text: str) -> Iterator[Statement]:
@@ -179,7 +180,7 @@ def explains_only(text: str, start: int) -> bool:
     return _ARRIVES.search(text, start) is None
 
 
-_ARRIVES = re.compile(
+_ARRIVES = compile_later(
     r"[=:?]|\b(?:so|therefore|thus|hence|total|altogether|in\s+all|answer|final(?:ly)?|means|gets?|gives?|leaves"
     r"|makes?|conclude|but|however|actually|instead|remain(?:s|ing)?|left|now)\b",
     re.IGNORECASE,
@@ -190,13 +191,13 @@ _LABELS = (
     "polarity", "stance",
 )  # fmt: skip
 """What a label holds, in lower case; asked first."""
-_LABEL_LINE = re.compile(
+_LABEL_LINE = compile_later(
     r"^\W*(?:(?:final|predicted|my|the|overall)\s+)?(?:label|verdict|class(?:ification)?|prediction"
     r"|category|relation(?:ship)?|sentiment|judge?ment|decision|polarity|stance)[*_ ]*:\s*(\S.*)$",
     re.IGNORECASE | re.MULTILINE,
 )
 """A line of its own that names its answer."""
-_CONCLUSION = re.compile(
+_CONCLUSION = compile_later(
     r"(?:^|[.!?,;]\s+)(?:so|therefore|thus|hence|overall|finally|in\s+conclusion)\b",
     re.IGNORECASE | re.MULTILINE,
 )

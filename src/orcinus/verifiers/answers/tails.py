@@ -7,6 +7,7 @@ without_tail("No.\n\nThe answer is correct.")        →  "No."
 
 import re
 
+from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.channels import lower_case
 
 _COURTESY = (
@@ -68,16 +69,16 @@ _ASSURANCE = (
     r"|solution))"
     r"\s*[.!]*\s*\Z",
 )
-_TAIL = re.compile(
+_TAIL = compile_later(
     r"[\s*_#>~(\[\-]*(?=[a-z])(?:" + "|".join((*_COURTESY, *_DOUBT, *_REMARK, *_ASSURANCE)) + ")"
 )
 """A line or sentence, in lower case, that begins so says nothing of the answer: a courtesy, how
 sure the writer is, a remark, or that the answer is right."""
-_MARKS_ALONE = re.compile(
+_MARKS_ALONE = compile_later(
     r"[\s*_#`~=|.\-\u2010-\u2015\u25a0\u220e\u2600-\u27bf\U0001f000-\U0001faff]*\Z"
 )
-_PICTURES = re.compile("[\\s\u263a\u2764\u2728\u2b50\U0001f000-\U0001faff]+\\Z")
-_PREAMBLE = re.compile(
+_PICTURES = compile_later("[\\s\u263a\u2764\u2728\u2b50\U0001f000-\U0001faff]+\\Z")
+_PREAMBLE = compile_later(
     r"(?=[soacgyh])(?:(?:sure|okay|ok|alright|certainly|of\s+course|absolutely|great|great\s+question"
     r"|yes)[!,.]\s+)?"
     r"here(?:'s|\s+is|\s+are)\s[^\n:]{0,80}?[.!]\s+|(?=[soag])(?:sure|okay|ok|alright"
@@ -89,7 +90,7 @@ _LONGEST_TAIL = 1_000
 _MOST_TAILS = 6
 _LAST_CHARACTERS = 100
 """Characters at the end of a line that are searched first for its last sentence."""
-_STOP = re.compile(
+_STOP = compile_later(
     "(?:[.!?][\"')\\]*]*|[\u263a\u2764\u2728\u2b50\U0001f000-\U0001faff]+)\\s+(?=\\S)"
 )
 """The end of a sentence: a stop, or a picture."""

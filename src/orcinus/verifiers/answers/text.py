@@ -3,10 +3,10 @@
 sentences("It is 5. So (B).")  →  ["It is 5.", "So (B)."]
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orcinus.core.patterns import compile_later
 from orcinus.core.types import Confidence
 
 
@@ -53,8 +53,8 @@ Reader = Callable[[Statement, str], FoundAnswer | None]
 """Reads one place of a text: (place, text) → answer, or why there is none.
 
 It returns None if the place holds nothing that it can read, so that an earlier place may."""
-_ITALICS = re.compile(r"\*(?<![\w*]\*)(?=[^\s*])([^*\n]+)(?<!\s)\*(?![\w*])")
-_EMPHASIS = re.compile(r"[*_`](?:(?<=\*)\*(?!(?<=\d\*\*)-?\d)|(?<=_)_+|(?<=`)`*)")
+_ITALICS = compile_later(r"\*(?<![\w*]\*)(?=[^\s*])([^*\n]+)(?<!\s)\*(?![\w*])")
+_EMPHASIS = compile_later(r"[*_`](?:(?<=\*)\*(?!(?<=\d\*\*)-?\d)|(?<=_)_+|(?<=`)`*)")
 """Marks of emphasis and of code; between two numbers, 10**8, they raise to a power."""
 
 
@@ -68,7 +68,7 @@ def last_line(text: str) -> str:
     return text.strip().rpartition("\n")[2].strip()
 
 
-_SENTENCE = re.compile(r"[.!?\n](?:(?<=\n)\n*|(?<!\n)[\"')\]]*\s+(?=\S))")
+_SENTENCE = compile_later(r"[.!?\n](?:(?<=\n)\n*|(?<!\n)[\"')\]]*\s+(?=\S))")
 """Begins with one set of characters, to which the search can jump."""
 
 
@@ -95,4 +95,4 @@ def without_latex_text(text: str) -> str:
     return _LATEX_TEXT.sub(r"\1", text) if "\\" in text else text
 
 
-_LATEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|textit)\s*\{([^{}]*)\}")
+_LATEX_TEXT = compile_later(r"\\(?:text|textbf|mathrm|mathbf|mbox|textit)\s*\{([^{}]*)\}")
