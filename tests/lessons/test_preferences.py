@@ -105,6 +105,32 @@ def test_erasing_writes_pairs_and_says_when_there_is_none(
     assert mine.read_text() == "kept"
 
 
+def test_labels_are_all_right_lessons_and_all_wrong_answers_of_the_student(
+    taught: StepContext, tmp_path: Path
+) -> None:
+    lessons = run_until_erase(taught, RehearseConfig(sampling=FOUR))
+    erasing = in_step(taught, "erase", curate="curate", rehearse="rehearse")
+    config = EraseConfig(message=GENERIC)
+    done = asyncio.run(erase.erase(config, STRATEGIES, erasing, labels=True))
+    rows = list(tables.read_lessons(erasing.out / layout.LABELS))
+    right = [row for row in rows if row.meta["preferred"] == 1]
+    wrong = rows[len(right) :]
+    assert [row.id for row in right] == [row.id for row in lessons]
+    assert done["wrong"] == len(wrong) == len(right) > 0  # one wrong answer in four to each
+    attempts = tmp_path / "rehearse" / layout.ATTEMPTS
+    known = {item.attempt.id: item for item in tables.read_judged(attempts)}
+    for row in wrong:
+        assert (row.meta["preferred"], row.meta["role"]) == (-1, "self")
+        assert known[row.attempt_id].verdict.wrong
+        assert known[row.attempt_id].attempt.messages == row.messages
+    never = [item for item in known.values() if not item.verdict.wrong]
+    with tables.TableWriter(attempts, tables.JUDGED) as writer:
+        for item in never:
+            writer.write(tables.judged_row(item))
+    with pytest.raises(StepError, match="the student gave no wrong answer to learn from"):
+        asyncio.run(erase.erase(config, STRATEGIES, erasing, labels=True))
+
+
 def test_a_stage_on_pairs_needs_a_rehearsal_and_changes_no_other_recipe(tmp_path: Path) -> None:
     def erased(**changes: object) -> str:
         recipe = load_recipe(write_recipe(tmp_path / "r.yaml", **changes))
@@ -118,5 +144,9 @@ def test_a_stage_on_pairs_needs_a_rehearsal_and_changes_no_other_recipe(tmp_path
     plain = erased(rehearse={}, train={"stages": stages[:1]})
     assert erased(rehearse={}, train={"stages": stages}) != plain
     both = {"name": "both", "prefer": {}, "reinforce": {}}
+    labels = [stages[0], {"name": "labels", "prefer": {"loss": "kto"}}]
+    assert erased(rehearse={}, train={"stages": labels}) != plain
+    with pytest.raises(ConfigError, match="prefer needs wrong answers of the student"):
+        erased(train={"stages": labels})
     with pytest.raises(ConfigError, match="has reinforce and prefer; give each a stage"):
         erased(rehearse={}, train={"stages": [both]})

@@ -1,4 +1,4 @@
-"""DPO: the loss and its gradient are the closed form's, and a tiny student learns to prefer."""
+"""DPO and KTO: loss and gradient are the closed form's, and a tiny student learns to prefer."""
 
 import json
 import math
@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.training.test_training import lesson
 
-from orcinus.core.errors import ConfigError
+from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.types import Message
 from orcinus.runs import tables
 from orcinus.runs.context import Silent
@@ -21,7 +21,12 @@ from orcinus.training.head import Head
 from orcinus.training.job import TrainJob
 from orcinus.training.objectives import LossInputs, find_objective
 from orcinus.training.objectives.interface import sums_by
-from orcinus.training.preferences import collate_pairs, whole_pairs
+from orcinus.training.preferences import (
+    balanced,
+    collate_pairs,
+    whole_pairs,
+    with_other_answers,
+)
 from orcinus.training.tokens import TokenizedLessons
 
 REFERENCE = (-1.0, -1.5)
@@ -108,12 +113,101 @@ def test_a_pair_stays_together_or_is_left_out_whole() -> None:
     assert whole_pairs(tokenized(parts[:1]), 16).count == 0
 
 
-def job_of(folder: Path, student: Path, *, micro_batch: int = 1) -> TrainJob:
+def kto_inputs(logits_NV: torch.Tensor) -> LossInputs:
+    """Return a right answer of 2 tokens, a wrong one of 1, and one of 2 to another question.
+
+    The right answer weighs 1.5. In a second row is a right answer without an answer to compare.
+    """
+    labels = [1.0, 1.0, -1.0, 0.0, 0.0, 1.0]
+    reference = [-1.0, -1.0, -1.5, -0.8, -0.8, -1.0]
+    return LossInputs(
+        hidden_ND=logits_NV,
+        head=Head(torch.eye(2, dtype=torch.float64)),
+        targets_N=torch.zeros(6, dtype=torch.long),
+        weights_N=torch.tensor([1.5, 1.5, 1.0, 0.0, 0.0, 1.0], dtype=torch.float64),
+        lesson_N=torch.tensor([0, 0, 1, 2, 2, 3]),
+        row_N=torch.tensor([0, 0, 0, 0, 0, 1]),
+        evidence={
+            "preferred": torch.tensor(labels, dtype=torch.float64),
+            "reference_logprob": torch.tensor(reference, dtype=torch.float64),
+        },
+        logprobs_N=logits_NV.detach().log_softmax(1)[:, 0],
+    )
+
+
+def test_the_loss_of_labelled_answers_is_the_closed_form() -> None:
+    rows = [[0.5, 0.5], [0.5, 0.5], [0.2, 0.8], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]
+    logits = torch.tensor(rows, dtype=torch.float64).log()
+    found = find_objective("kto", {"beta": 0.5}).loss(kto_inputs(logits))
+    # The other question's answer has gained 2 (ln 0.5 + 0.8) = 0.2137 nats: the row's drift.
+    drift = 2 * (math.log(0.5) + 0.8)
+    assert drift == pytest.approx(0.213706, abs=1e-6)
+    right, wrong = 2 * (math.log(0.5) + 1), math.log(0.2) + 1.5
+    alone = math.log(0.5) + 1  # its row has no drift
+
+    def sigma(value: float) -> float:
+        return 1 / (1 + math.exp(-value))
+
+    expected = 1.5 * (1 - sigma(0.5 * (right - drift)))
+    expected += 1 - sigma(-0.5 * (wrong - drift))
+    expected += 1 - sigma(0.5 * alone)
+    assert found.total.item() == pytest.approx(expected)
+    assert found.total.item() == pytest.approx(1.596662, abs=1e-6)
+
+
+def test_the_gradient_of_labelled_answers_is_that_of_the_written_formula() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
+    inputs = kto_inputs(logits)
+    found = find_objective("kto").loss(inputs)
+    moved = logits.log_softmax(1)[:, 0] - inputs.evidence["reference_logprob"]
+    drift = moved[3:5].sum().clamp(min=0).detach()
+    margins = [moved[:2].sum() - drift, -(moved[2] - drift), moved[5]]
+    likes = torch.sigmoid(0.1 * torch.stack(margins))
+    expected = (torch.tensor([1.5, 1.0, 1.0]) * (1 - likes)).sum()
+    torch.testing.assert_close(found.total, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(found.total, logits), torch.autograd.grad(expected, logits)
+    )
+
+
+def test_both_labels_weigh_the_same_and_a_missing_one_is_named() -> None:
+    parts = [(name, 2, 3) for name in "aabbccdd"]
+    lessons = whole_pairs(tokenized(parts), 16)
+    labels = np.array([1, 0, 1, 0, 1, 0, -1, 0], np.float32)
+    weighed = balanced(replace(lessons, evidence={"preferred": labels}), "s")
+    torch.testing.assert_close(
+        torch.tensor(weighed.weights), torch.tensor([2 / 3, 0, 2 / 3, 0, 2 / 3, 0, 2, 0])
+    )
+    with pytest.raises(StepError, match="stage 's' has no wrong answer"):
+        balanced(replace(lessons, evidence={"preferred": labels.clip(0)}), "s")
+
+
+def test_an_answer_stands_beside_one_to_another_question() -> None:
+    asked = [(Message(role="user", content=name),) for name in "aabc"]
+    lessons = [
+        replace(lesson(messages, f"to {messages[0].content}", n), example_id=messages[0].content)
+        for n, messages in enumerate(asked)
+    ]
+    found = list(with_other_answers(lessons))
+    texts = [(one.id, one.messages[0].content, one.completion) for one in found]
+    # The first question's lessons have none before them.
+    assert texts == [
+        ("l2", "b", "to b"),
+        ("l2", "b", "to a"),
+        ("l3", "c", "to c"),
+        ("l3", "c", "to b"),
+    ]
+    assert [one.meta.get("preferred") for one in found] == [None, 0.0, None, 0.0]
+
+
+def job_of(folder: Path, student: Path, *, micro_batch: int = 1, loss: str = "dpo") -> TrainJob:
     """Return a stage on pairs that prefer "seven" to "three"; the prompts differ."""
     folder.mkdir(exist_ok=True)
     with (
         tables.TableWriter(folder / "lessons.parquet", tables.LESSONS) as lessons,
         tables.TableWriter(folder / "pairs.parquet", tables.LESSONS) as pairs,
+        tables.TableWriter(folder / "labels.parquet", tables.LESSONS) as labels,
     ):
         for number in range(12):
             asked = (Message(role="user", content=f"Add {number} and 2."),)
@@ -122,7 +216,10 @@ def job_of(folder: Path, student: Path, *, micro_batch: int = 1) -> TrainJob:
             rejected = replace(chosen, completion="It is three. The answer is three.")
             for one, preferred in ((chosen, 1.0), (rejected, -1.0)):
                 pairs.write(tables.lesson_row(replace(one, meta={"preferred": preferred})))
-    stage = {"name": "pairs", "epochs": 3, "learning_rate": 5e-3, "prefer": {"beta": 0.5}}
+                label = replace(one, id=f"{number} {preferred}", example_id=str(number))
+                labels.write(tables.lesson_row(replace(label, meta={"preferred": preferred})))
+    prefer = {"beta": 0.5, "loss": loss}
+    stage = {"name": "pairs", "epochs": 3, "learning_rate": 5e-3, "prefer": prefer}
     return TrainJob.model_validate(
         {
             "config": {"stages": [stage], "context_length": 128, "batch_tokens": 256},
@@ -153,8 +250,28 @@ def test_a_tiny_student_learns_to_prefer(tiny_student: Path, tmp_path: Path) -> 
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
 
 
+def test_a_tiny_student_learns_from_labels(tiny_student: Path, tmp_path: Path) -> None:
+    done = train_curriculum(job_of(tmp_path / "one", tiny_student, loss="kto"), Silent())
+    assert done["stages"]["pairs"]["lessons"] == 22  # all but those of the first question
+    log = [json.loads(line) for line in (tmp_path / "one/loss.jsonl").read_text().splitlines()]
+    # Before the first update nothing has moved: every answer costs 1 − σ(0).
+    assert log[0]["loss"] == pytest.approx(0.5, abs=0.06)  # a batch may hold more of one label
+    assert (log[0]["margin"], log[0]["drift"]) == pytest.approx((0, 0), abs=1e-3)
+    assert log[-1]["margin"] > 1
+    assert log[-1]["loss"] < 0.4
+    twice = job_of(tmp_path / "two", tiny_student, loss="kto", micro_batch=2)
+    train_curriculum(twice, Silent())
+    again = [json.loads(line) for line in (tmp_path / "two/loss.jsonl").read_text().splitlines()]
+    for one, two in zip(log, again, strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
+
+
 def test_without_pairs_the_stage_says_so(tiny_student: Path, tmp_path: Path) -> None:
     job = job_of(tmp_path / "none", tiny_student)
     (tmp_path / "none" / "pairs.parquet").unlink()
     with pytest.raises(ConfigError, match="no table of pairs beside the lessons"):
         train_curriculum(job, Silent())
+    labels = job_of(tmp_path / "none", tiny_student, loss="kto")
+    (tmp_path / "none" / "labels.parquet").unlink()
+    with pytest.raises(ConfigError, match="no table of labels beside the lessons"):
+        train_curriculum(labels, Silent())

@@ -234,6 +234,7 @@ async def erase(
     numbers: Sequence[str] = (),
     logprobs: bool = False,
     pairs: bool = False,
+    labels: bool = False,
     wordings: bool = False,
 ) -> dict[str, Any]:
     """Turn ``curate``'s kept traces into ``lessons.parquet``.
@@ -249,12 +250,14 @@ async def erase(
         numbers: Columns of the questions' rows that the objective needs, copied into ``meta``.
         logprobs: Keep the teacher's log-probabilities of a lesson's text in ``meta``.
         pairs: Write ``pairs.parquet`` too: each right lesson, then a wrong answer of ``rehearse``.
+        labels: Write ``labels.parquet`` too: each right lesson, then all wrong answers of
+            ``rehearse`` as lessons of the role ``self``.
         wordings: Keep ``isomer`` and ``domain`` of the questions in ``meta``.
 
     Returns:
         ``lessons``, ``leaks`` and ``few_shot``, their numbers; ``own``, that of the student's own
-        where there may be any; ``pairs``, theirs where they are asked for; ``task``, ``strategy``
-        and ``erased``, the lessons by each.
+        where there may be any; ``pairs`` and ``wrong``, those of pairs and of wrong answers where
+        they are asked for; ``task``, ``strategy`` and ``erased``, the lessons by each.
 
     Raises:
         ConfigError: ``keep_probability`` is not a probability.
@@ -316,12 +319,14 @@ async def erase(
         )
     students = {"own": by_role["self"]} if own else {}
     paired = {"pairs": _write_pairs(config, context)} if pairs else {}
+    labelled = {"wrong": _write_labels(config, context)} if labels else {}
     return {
         "lessons": writer.rows,
         "leaks": leaks,
         "few_shot": few_shot,
         **students,
         **paired,
+        **labelled,
         **counts,
     }
 
@@ -348,6 +353,45 @@ def _write_pairs(config: EraseConfig, context: StepContext) -> int:
             "lesson; raise rehearse.sampling.samples, or leave the prefer stage out"
         )
     return writer.rows // 2
+
+
+def _write_labels(config: EraseConfig, context: StepContext) -> int:
+    """Write the right lessons and the student's wrong answers; return the number of the latter.
+
+    Raises:
+        StepError: One of the two sides is empty.
+    """
+    answers = own_answers(
+        context.inputs["rehearse"], context.inputs["sample"] / layout.EXAMPLES, right=False
+    )
+    with tables.TableWriter(context.out / layout.LABELS, tables.LESSONS) as writer:
+        for lesson in tables.read_lessons(context.out / layout.LESSONS):
+            if lesson.meta.get("value") == 1.0:
+                meta = {**lesson.meta, "preferred": 1.0}
+                writer.write(tables.lesson_row(replace(lesson, meta=meta)))
+        right = writer.rows
+        for example, judged in answers:
+            wrong = lesson_of(
+                judged,
+                example,
+                ERASED,
+                config=config,
+                content="explanation",
+                seed=context.seed,
+                more={"role": "self", "preferred": -1.0},
+            )
+            writer.write(tables.lesson_row(wrong))
+    if not right:
+        raise StepError(
+            "no lesson was judged right, so no answer can be preferred (prefer: {loss: kto}); give "
+            "the tasks references or a judge, or leave the stage out"
+        )
+    if writer.rows == right:
+        raise StepError(
+            "the student gave no wrong answer to learn from (prefer: {loss: kto}); raise "
+            "rehearse.sampling.samples, or leave the stage out"
+        )
+    return writer.rows - right
 
 
 def _numbers(

@@ -238,16 +238,24 @@ class Rehearsals:
         return {"right": right, "came": came, "pass_rate": right / came} if came else {}
 
 
-def own_answers(folder: Path, examples: Path) -> Iterator[tuple[Example, Judged]]:
+def own_answers(
+    folder: Path, examples: Path, *, right: bool = True
+) -> Iterator[tuple[Example, Judged]]:
     """Yield the student's right answers to each question, nearly equal ones once.
 
     Args:
         folder: Of a finished ``rehearse`` step.
         examples: The table of the examples.
+        right: False yields the wrong answers. An answer that was cut off, or could not be judged,
+            is no example of a mistake.
     """
     answers = tables.read_judged(folder / layout.ATTEMPTS)
-    right = (item for item in answers if item.verdict.right and item.attempt.finish == "stop")
-    pairs = tables.with_examples(right, examples)
+    chosen = (
+        item
+        for item in answers
+        if (item.verdict.right if right else item.verdict.wrong) and item.attempt.finish == "stop"
+    )
+    pairs = tables.with_examples(chosen, examples)
     for _, group in groupby(pairs, key=lambda pair: (pair[0].task, pair[0].id)):
         several = list(group)
         texts = [judged.attempt.text for _, judged in several]

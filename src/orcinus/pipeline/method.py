@@ -457,7 +457,8 @@ class _Builder:
         own = content == "explanation" and rehearsal is not None and rehearsal.lessons == "right"
         numbers = self._numbers_of_rows()
         logprobs = content == "explanation" and self._recipe.train.needs_teacher_logprobs
-        pairs, wordings = self._recipe.train.prefers, self._recipe.train.compares_wordings
+        pairs, labels = self._recipe.train.prefers, self._recipe.train.labels
+        wordings = self._recipe.train.compares_wordings
         settings = {
             **_dump(config),
             "strategies": self._texts,
@@ -466,6 +467,7 @@ class _Builder:
             **({"numbers": numbers} if numbers else {}),
             **({"logprobs": True} if logprobs else {}),
             **({"pairs": True} if pairs else {}),
+            **({"labels": True} if labels else {}),
             **({"wordings": True} if wordings else {}),
         }
         return self._step(
@@ -482,6 +484,7 @@ class _Builder:
                 numbers=numbers,
                 logprobs=logprobs,
                 pairs=pairs,
+                labels=labels,
                 wordings=wordings,
             ),
         )

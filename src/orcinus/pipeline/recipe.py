@@ -509,7 +509,8 @@ def _stages_take_lessons_that_are_made(recipe: Recipe) -> str | None:
 
 
 def _pairs_have_wrong_answers(recipe: Recipe) -> str | None:
-    if not recipe.train.prefers or recipe.rehearse is not None:
+    is_asked = recipe.train.prefers or recipe.train.labels
+    if not is_asked or recipe.rehearse is not None:
         return None
     return (
         "train.stages: prefer needs wrong answers of the student to the taught questions, which "

@@ -124,6 +124,8 @@ LESSONS = "lessons.parquet"
 """The rows that the student is trained on."""
 PAIRS = "pairs.parquet"
 """Right lessons, each followed by a wrong answer to its question, for ``prefer`` stages."""
+LABELS = "labels.parquet"
+"""Right lessons, then the student's wrong answers, for ``prefer`` stages without pairs."""
 
 # --- create and train
 

@@ -72,8 +72,12 @@ class ReinforceConfig(Config):
 
 
 class PreferConfig(Config):
-    """DPO: the student learns to prefer each right lesson to a wrong answer of its own."""
+    """The student learns to prefer right answers to wrong ones of its own (DPO, KTO)."""
 
+    loss: Literal["dpo", "kto"] = Field(default="dpo", exclude_if=lambda value: value == "dpo")
+    """dpo: each right lesson against one wrong answer to its question; lessons without one are left
+    out. kto: every right lesson and every wrong answer by itself; both sides weigh the same in
+    total. The wrong answers are lessons of the role ``self`` to the stage's filters."""
     beta: float = Field(default=0.1, gt=0)
     """How strongly the student is held to what it was before the stage. At a small value it moves
     far before a pair counts as told apart."""
@@ -180,8 +184,8 @@ class StageConfig(LessonFilter):
     """Take only the questions of the stage's lessons, and reinforce the student's own right
     answers. None learns the lessons' texts."""
     prefer: PreferConfig | None = Field(default=None, exclude_if=lambda value: value is None)
-    """Learn to prefer each right lesson of the stage to a wrong answer that the student gave in
-    ``rehearse``. Lessons without one are left out. None learns the lessons' texts."""
+    """Learn to prefer the right lessons of the stage to wrong answers that the student gave in
+    ``rehearse``. None learns the lessons' texts."""
     invariant: InvariantConfig | None = Field(default=None, exclude_if=lambda value: value is None)
     """Learn the lessons' texts, but only what the wordings of a question agree on. It takes one
     backward pass for each domain, and their gradients in memory. None learns all of it."""
@@ -201,6 +205,11 @@ class StageConfig(LessonFilter):
     def signal(self) -> str | None:
         """The name of the section of ``SIGNALS`` that the stage has; None for a plain stage."""
         return next((name for name in SIGNALS if getattr(self, name) is not None), None)
+
+    @property
+    def labels(self) -> bool:
+        """True when the stage learns from right and wrong answers that are not in pairs."""
+        return self.prefer is not None and self.prefer.loss == "kto"
 
     def from_source(self, lesson: Lesson) -> bool:
         """Return True if ``lesson`` belongs to the source of ``mix``."""
@@ -342,7 +351,12 @@ class TrainConfig(Config):
     @property
     def prefers(self) -> bool:
         """True when a stage learns from pairs of a right and a wrong answer."""
-        return any(stage.prefer is not None for stage in self.stages)
+        return any(stage.prefer is not None and not stage.labels for stage in self.stages)
+
+    @property
+    def labels(self) -> bool:
+        """True when a stage learns from right and wrong answers that are not in pairs."""
+        return any(stage.labels for stage in self.stages)
 
     @property
     def compares_wordings(self) -> bool:
@@ -360,9 +374,9 @@ class TrainConfig(Config):
     def objective_of(self, stage: StageConfig) -> Objective:
         """Return the objective that ``stage`` learns.
 
-        A ``reinforce`` stage learns ``outcome``, a ``prefer`` stage ``preferred``, an ``invariant``
-        one ``lesson_weight``. An on-policy stage learns a divergence where the objective of the
-        recipe needs no teacher.
+        A ``reinforce`` stage learns ``outcome``, a ``prefer`` stage ``preferred`` or ``kto``, an
+        ``invariant`` one ``lesson_weight``. An on-policy stage learns a divergence where the
+        objective of the recipe needs no teacher.
 
         Raises:
             ConfigError: The objective is unknown, or does not take its settings.
@@ -370,7 +384,8 @@ class TrainConfig(Config):
         if stage.reinforce is not None:
             return find_objective("outcome", {"kl": stage.reinforce.kl})
         if stage.prefer is not None:
-            return find_objective("preferred", {"beta": stage.prefer.beta})
+            name = "kto" if stage.labels else "preferred"
+            return find_objective(name, {"beta": stage.prefer.beta})
         if stage.invariant is not None:
             return find_objective("lesson_weight")
         objective = self.objective.find()

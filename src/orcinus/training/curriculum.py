@@ -40,7 +40,13 @@ from orcinus.training.invariant import invariant_trainer, with_domains
 from orcinus.training.job import TrainJob
 from orcinus.training.objectives.interface import MEASURED, Objective
 from orcinus.training.on_policy import on_policy_trainer
-from orcinus.training.preferences import PreferenceTrainer, whole_pairs
+from orcinus.training.preferences import (
+    LabelTrainer,
+    PreferenceTrainer,
+    balanced,
+    whole_pairs,
+    with_other_answers,
+)
 from orcinus.training.questions import by_prompt
 from orcinus.training.reference import with_reference
 from orcinus.training.reinforce import join_samples, outcome_trainer, read_questions
@@ -200,7 +206,7 @@ def _trainer_of(
         questions = read_questions(job.examples, lessons)
         return outcome_trainer(stage.reinforce, model, chat, source, questions, samples)
     if stage.prefer is not None:
-        return PreferenceTrainer
+        return LabelTrainer if stage.labels else PreferenceTrainer
     if stage.invariant is not None:
         if processes.count() > 1:
             raise ConfigError(
@@ -301,6 +307,8 @@ def _tokenize_stage(
             else "its filters take none"
         )
         raise StepError(f"stage {stage.name!r} has no lesson: {why}")
+    if stage.labels:
+        tokenized = balanced(tokenized, stage.name)
     if stage.invariant is not None:
         read = tables.read_lessons(job.lessons)
         tokenized = with_domains(tokenized, stage.name, read, config.context_length)
@@ -318,14 +326,16 @@ def _read_lessons(job: TrainJob, stage: StageConfig) -> Iterator[Lesson]:
     """Yield all lessons that a stage may learn; those of a ``prefer`` stage stand in pairs.
 
     Raises:
-        ConfigError: The lessons came without pairs.
+        ConfigError: The lessons came without pairs or labels.
     """
     if stage.prefer is None:
         return tables.read_lessons(job.lessons)
-    pairs = job.lessons.with_name(layout.PAIRS)
-    if not pairs.exists():
-        raise ConfigError("train: there is no table of pairs beside the lessons (prefer)")
-    return tables.read_lessons(pairs)
+    what, name = ("labels", layout.LABELS) if stage.labels else ("pairs", layout.PAIRS)
+    path = job.lessons.with_name(name)
+    if not path.exists():
+        raise ConfigError(f"train: there is no table of {what} beside the lessons (prefer)")
+    lessons = tables.read_lessons(path)
+    return with_other_answers(lessons) if stage.labels else lessons
 
 
 def _summarize(result: StageResult, lessons: TokenizedLessons) -> dict[str, Any]:

@@ -1,20 +1,26 @@
-"""Train on pairs: a chosen answer and a rejected one stay in one row, and pairs are counted.
+"""Train on pairs: two answers to a prompt stay in one row, and pairs are counted.
 
     pairs.parquet: chosen, rejected, chosen, rejected …
     ──whole_pairs──►  units (prompt, chosen, rejected)  ──preferred──►  mean of −log σ(margin)
 
+    labels.parquet: right, right … wrong, wrong …
+    ──whole_pairs──►  units (prompt, answer, another question's)  ──kto──►  mean of 1 − σ(± margin)
+
 Why not TRL's DPOTrainer: design/005.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from orcinus.core.errors import StepError
+from orcinus.core.types import Lesson
 from orcinus.training.batches import collate
 from orcinus.training.objectives.interface import PREFERRED, REFERENCE_LOGPROB, sums_by
+from orcinus.training.objectives.kto import row_drifts
 from orcinus.training.tokens import TokenizedLessons
 from orcinus.training.trainer import LessonTrainer
 
@@ -23,8 +29,8 @@ def whole_pairs(lessons: TokenizedLessons, context: int) -> TokenizedLessons:
     """Return the pairs that fit into a row, each as one unit.
 
     Args:
-        lessons: Chosen and rejected answers in turn; the two of a pair have one id. Where one of
-            them was too long, the other is left out too.
+        lessons: The two answers of a pair in turn, with one id. Where one of them was too long,
+            the other is left out too.
         context: Tokens of a row.
     """
     ids, kept = lessons.ids.to_pylist(), list[int]()
@@ -46,6 +52,47 @@ def whole_pairs(lessons: TokenizedLessons, context: int) -> TokenizedLessons:
         too_long=lessons.too_long + len(ids) - len(kept),
         unit_of=np.arange(len(kept)) // 2,
     )
+
+
+def with_other_answers(lessons: Iterable[Lesson]) -> Iterator[Lesson]:
+    """Yield each labelled lesson, then its prompt with the answer of the lesson before.
+
+    That one is to another question, and shows how far the student has moved (``kto``). The first
+    question's lessons are left out.
+    """
+    before, of_question = None, None
+    for lesson in lessons:
+        question = lesson.task, lesson.example_id
+        if of_question is not None and question != (of_question.task, of_question.example_id):
+            before = of_question
+        if before is not None:
+            yield lesson
+            yield replace(
+                lesson,
+                completion=before.completion,
+                reasoning=before.reasoning,
+                attempt_id=before.attempt_id,
+                meta={**lesson.meta, PREFERRED: 0.0},
+            )
+        of_question = lesson
+
+
+def balanced(lessons: TokenizedLessons, stage: str) -> TokenizedLessons:
+    """Return the labelled lessons with weights under which both labels count the same in total.
+
+    Raises:
+        StepError: One of the labels is missing.
+    """
+    labels = lessons.evidence[PREFERRED]
+    weights = np.zeros(len(labels), np.float32)
+    for label, name in ((1, "right lesson"), (-1, "wrong answer (of the role self)")):
+        chosen = labels == label
+        if not chosen.any():
+            raise StepError(
+                f"stage {stage!r} has no {name}: its filters take none, or all are too long"
+            )
+        weights[chosen] = lessons.count / (2 * chosen.sum())
+    return replace(lessons, weights=weights)
 
 
 def collate_pairs(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -75,8 +122,28 @@ class PreferenceTrainer(LessonTrainer):
         """Return the mean over all pairs of the global batch, however it is split."""
         count = num_items_in_batch if num_items_in_batch is not None else len(inputs["units"])
         loss, out = super().compute_loss(model, inputs, True, count)
-        self._facts.append(_describe(inputs, out["losses"]))
+        self._facts.append(self.describe(inputs, out["losses"]))
         return (loss, out) if return_outputs else loss
+
+    def describe(self, batch: Mapping[str, Any], losses_N: torch.Tensor) -> dict[str, float]:
+        """Return what changed since the stage began, for the log."""
+        return _describe(batch, losses_N)
+
+
+class LabelTrainer(PreferenceTrainer):
+    """The Trainer of a ``prefer`` stage with ``loss: kto``."""
+
+    def describe(self, batch: Mapping[str, Any], losses_N: torch.Tensor) -> dict[str, float]:
+        """Return what changed since the stage began, in nats an answer.
+
+        ``margin``: what right answers gained and wrong ones lost, as a mean over the answers;
+        ``drift``: how far the student has moved on other answers.
+        """
+        labels_N = batch["evidence"][PREFERRED]
+        moved_N = -losses_N.detach() - batch["evidence"][REFERENCE_LOGPROB]
+        drift_R = row_drifts(moved_N, labels_N, batch["lesson"], batch["row"])
+        margin = (labels_N * moved_N).sum() / len(batch["units"])
+        return {"margin": float(margin), "drift": float(drift_R.mean())}
 
 
 def _describe(batch: Mapping[str, Any], losses_N: torch.Tensor) -> dict[str, float]:

@@ -134,8 +134,9 @@ async def weigh(config: WeighConfig, context: StepContext) -> dict[str, Any]:
                 worths += [pair for item in boundaries if (pair := item.worths) is not None]
                 writer.write(tables.lesson_row(weighed(lesson, boundaries, config)))
             check_worths(worths, config)  # after each window, before more is spent
-    if (pairs := context.inputs["erase"] / layout.PAIRS).exists():
-        shutil.copyfile(pairs, context.out / layout.PAIRS)
+    for name in (layout.PAIRS, layout.LABELS):
+        if (table := context.inputs["erase"] / name).exists():
+            shutil.copyfile(table, context.out / name)
     weights = [step_weight(*pair, beta=config.beta, least=config.least) for pair in worths]
     return {
         "lessons": count,

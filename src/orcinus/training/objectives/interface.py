@@ -40,8 +40,9 @@ log-probability of its response tokens under the student as the stage finds it, 
 
 
 PREFERRED = "preferred"
-"""A number of a lesson in a ``prefer`` stage: 1 for the chosen answer of a pair, -1 for the
-rejected one behind it."""
+"""A number of a lesson in a ``prefer`` stage: 1 for a right or chosen answer, -1 for a wrong or
+rejected one. With ``loss: kto`` 0 is an answer to another question, which shows how far the student
+has moved."""
 
 
 @dataclass(frozen=True, slots=True)
