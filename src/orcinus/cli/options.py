@@ -80,7 +80,9 @@ Processes = Annotated[
 ]
 Executor = Annotated[
     str,
-    typer.Option("--executor", metavar="local|ray[:ADDRESS]", help="Where to process rows."),
+    typer.Option(
+        "--executor", metavar="local[:WORKERS]|ray[:ADDRESS]", help="Where to process rows."
+    ),
 ]
 Replicas = Annotated[
     int,

@@ -111,7 +111,12 @@ class Executor(Protocol):
     """A runner of pure functions on shards. A function ``(fn, shards) -> Iterator`` becomes one."""
 
     def map(
-        self, fn: Callable[[A], B], shards: Iterable[A], *, threaded: bool = False
+        self,
+        fn: Callable[[A], B],
+        shards: Iterable[A],
+        *,
+        threaded: bool = False,
+        processes: bool = False,
     ) -> Iterator[B]:
         """Yield ``fn`` of each shard, in the order of the shards.
 
@@ -122,5 +127,6 @@ class Executor(Protocol):
                 when a worker is killed.
             shards: Read lazily, a bounded number ahead of the results taken.
             threaded: ``fn`` can run in several threads and mostly releases the interpreter lock.
+            processes: ``fn`` holds that lock, and there is enough to do for worker processes.
         """
         ...

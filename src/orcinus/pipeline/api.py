@@ -75,7 +75,7 @@ class Flags(TypedDict, total=False):
     processes: int
     """Training processes on this machine; default 1."""
     executor: str
-    """``local``, the default, or ``ray[:ADDRESS]``: where heavy work on rows is done."""
+    """``local[:WORKERS]`` or ``ray[:ADDRESS]``: where work on rows is done."""
     replicas: int
     """Copies of a local model on the Ray cluster; 0, the default, keeps it in this process."""
     secrets: Mapping[str, str] | None
@@ -93,7 +93,7 @@ def runtime_of(runs: str | Path = "runs", **flags: Unpack[Flags]) -> Runtime:
     workspace = Path(runs).expanduser()
     executor, secrets = flags.get("executor", "local"), flags.get("secrets")
     replicas = flags.get("replicas", 0)
-    if replicas and executor == "local":
+    if replicas and executor.partition(":")[0] == "local":
         raise ConfigError(
             f"{replicas} replicas need a Ray cluster: set the executor to ray, or ray:ADDRESS"
         )

@@ -1,12 +1,12 @@
-"""Run shards in this process: one after the other, or in threads where the caller allows them."""
+"""Run shards on this machine: in this process, in its threads, or in processes of their own."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from orcinus.core.protocols import Executor
+from orcinus.runs.executors.processes import cores, map_in_processes
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -14,17 +14,34 @@ MAX_THREADS = 8
 
 
 class LocalExecutor:
-    """The Executor of this process."""
+    """The Executor of this machine."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        """Choose the number of worker processes.
+
+        Args:
+            workers: 1 starts none; None takes as many as there are cores.
+        """
+        self._workers = workers
 
     def map(
-        self, fn: Callable[[A], B], shards: Iterable[A], *, threaded: bool = False
+        self,
+        fn: Callable[[A], B],
+        shards: Iterable[A],
+        *,
+        threaded: bool = False,
+        processes: bool = False,
     ) -> Iterator[B]:
         """Yield ``fn`` of each shard, in the order of the shards; see ``Executor``."""
-        return _in_threads(fn, shards) if threaded else map(fn, shards)
+        workers = self._workers or cores()
+        if processes and workers > 1:
+            return map_in_processes(fn, shards, workers=workers)
+        if threaded and workers > 1:
+            return _in_threads(fn, shards, min(MAX_THREADS, workers))
+        return map(fn, shards)
 
 
-def _in_threads(fn: Callable[[A], B], shards: Iterable[A]) -> Iterator[B]:
-    workers = min(MAX_THREADS, os.cpu_count() or 1)
+def _in_threads(fn: Callable[[A], B], shards: Iterable[A], workers: int) -> Iterator[B]:
     with ThreadPoolExecutor(workers) as pool:
         in_flight: deque[Future[B]] = deque()
         for shard in shards:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from orcinus.core import registry
 from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.protocols import Executor
-from orcinus.runs.executors.local import LOCAL
+from orcinus.runs.executors.local import LOCAL, LocalExecutor
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -17,7 +17,8 @@ def open_executor(flag: str) -> Executor:
     """Return the executor that a flag names.
 
     Args:
-        flag: ``local``, ``ray``, ``ray:ADDRESS``, a registered name or ``module:function``.
+        flag: ``local``, ``local:WORKERS``, ``ray``, ``ray:ADDRESS``, a registered name or
+            ``module:function``.
 
     Raises:
         ConfigError: There is none, it has another shape, or no cluster is at the address.
@@ -26,14 +27,18 @@ def open_executor(flag: str) -> Executor:
     if flag == "local":
         return LOCAL
     name, _, address = flag.partition(":")
+    if name == "local":
+        if not (address.isdecimal() and int(address)):
+            raise ConfigError(f"--executor is {flag!r}; after local: comes a number of workers")
+        return LocalExecutor(int(address))
     if name == "ray":
         from orcinus.runs.executors.ray import RayExecutor
 
         return RayExecutor(address or None)
     if ":" not in flag and flag not in registry.names("executor", {}):
         raise ConfigError(
-            f"--executor is {flag!r}; it is 'local', 'ray', 'ray:ADDRESS', a registered name or "
-            "'module:function'"
+            f"--executor is {flag!r}; it is 'local', 'local:WORKERS', 'ray', 'ray:ADDRESS', a "
+            "registered name or 'module:function'"
         )
     return FunctionExecutor(registry.find("executor", flag, {}), flag)
 
@@ -46,7 +51,12 @@ class FunctionExecutor:
     name: str
 
     def map(
-        self, fn: Callable[[A], B], shards: Iterable[A], *, threaded: bool = False
+        self,
+        fn: Callable[[A], B],
+        shards: Iterable[A],
+        *,
+        threaded: bool = False,
+        processes: bool = False,
     ) -> Iterator[B]:
         """Yield ``fn`` of each shard; see ``Executor``.
 

@@ -58,7 +58,12 @@ class RayExecutor:
                 ) from error
 
     def map(
-        self, fn: Callable[[A], B], shards: Iterable[A], *, threaded: bool = False
+        self,
+        fn: Callable[[A], B],
+        shards: Iterable[A],
+        *,
+        threaded: bool = False,
+        processes: bool = False,
     ) -> Iterator[B]:
         """Yield ``fn`` of each shard, in the order of the shards; see ``Executor``.
 

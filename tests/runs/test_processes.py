@@ -1,0 +1,78 @@
+"""Worker processes: order, errors, killed workers, and what they leave behind."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.runs.shard_work import Holder, work
+
+from orcinus.core.errors import ConfigError, StepError
+from orcinus.runs.executors.local import LOCAL, LocalExecutor
+from orcinus.runs.executors.open import open_executor
+from orcinus.runs.executors.worker import read_function, write_function
+
+TWO = LocalExecutor(2)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "kills").write_text("1", encoding="ascii")
+    return tmp_path
+
+
+def mapped(folder: Path, shards: range) -> Iterator[int]:
+    return TWO.map(partial(work, folder), shards, processes=True)
+
+
+def test_results_come_in_order_and_a_killed_worker_costs_its_shard_alone(folder: Path) -> None:
+    assert list(mapped(folder, range(10))) == [-n for n in range(10)]
+    assert [(folder / f"{n}").stat().st_size for n in range(10)] == [1] * 7 + [2, 1, 1]
+
+
+def test_a_shard_that_kills_two_workers_is_one_clear_line(folder: Path) -> None:
+    (folder / "kills").write_text("2", encoding="ascii")
+    with pytest.raises(StepError, match=r"two worker processes ended.*memory ran out.*: 7; run"):
+        list(mapped(folder, range(10)))
+
+
+def test_an_error_of_the_function_arrives_as_itself_or_says_what_it_was(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^eleven is refused$"):
+        list(mapped(folder, range(10, 12)))
+    with pytest.raises(StepError, match="Odd: one and two"):
+        list(mapped(folder, range(12, 13)))
+
+
+def test_shards_run_in_other_processes_which_end_with_the_results() -> None:
+    results = TWO.map(Holder([*range(1000)]), range(1000), processes=True)
+    shards = [next(results) for _ in range(20)]
+    assert [value for value, _ in shards] == list(range(20))
+    workers = {worker for _, worker in shards}
+    assert os.getpid() not in workers
+    results.close()  # type: ignore[attr-defined]
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
+
+
+def test_arrays_of_a_function_are_read_where_they_stand_in_the_file(tmp_path: Path) -> None:
+    write_function(Holder(np.arange(1000.0)), tmp_path)
+    holder = read_function(tmp_path)
+    assert isinstance(holder, Holder)
+    assert isinstance(holder.values, np.ndarray)
+    assert holder.values.flags.aligned
+    assert not holder.values.flags.owndata
+    assert holder(7) == (7.0, os.getpid())
+
+
+def test_one_worker_is_this_process() -> None:
+    alone = open_executor("local:1")
+    assert {pid for _, pid in alone.map(Holder([0, 1, 2]), range(3), processes=True)} == {
+        os.getpid()
+    }
+    assert open_executor("local") is LOCAL
+    for odd in ("local:", "local:0", "local:many"):
+        with pytest.raises(ConfigError, match="a number of workers"):
+            open_executor(odd)
