@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from orcinus.tasks.files.columns import advice, as_yaml, guess
-from orcinus.tasks.files.layouts import LAYOUTS, Layout, RowDraft, columns_read, draft_of
+from orcinus.tasks.files.drafts import RowDraft
+from orcinus.tasks.files.layouts import LAYOUTS, Layout, columns_read, draft_of
 from orcinus.tasks.files.records import RecordsConfig, read_task
 
 OPTIONS = "Which?\nOptions:\n(A) u\n(B) v"

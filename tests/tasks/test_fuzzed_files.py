@@ -18,7 +18,7 @@ from tests.tasks.test_broken_files import AGIEVAL, ALPACA, BBH, CHAT, CHOICE, go
 
 from orcinus.core.errors import OrcinusError
 from orcinus.core.types import Example
-from orcinus.tasks.files.layouts import CARRIED, CHOICES, ID, PROMPT, REFERENCE, TASK
+from orcinus.tasks.files.drafts import CARRIED, CHOICES, ID, PROMPT, REFERENCE, TASK
 from orcinus.tasks.files.records import RecordsConfig, Skipped, read_task
 
 ROWS: list[dict[str, Any]] = [

@@ -17,7 +17,7 @@ from orcinus.core.types import Example, Messages, Sampling
 from orcinus.pipeline.perturb import perturb_file
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Runtime, Silent
-from orcinus.tasks.files.layouts import Unusable
+from orcinus.tasks.files.drafts import Unusable
 from orcinus.tasks.formulas import with_new_numbers
 from orcinus.tasks.generators.procedural import GENERATORS, ProceduralConfig, draw
 from orcinus.tasks.perturbed import (

@@ -18,8 +18,8 @@ import orjson
 from orcinus.core.errors import DataError
 from orcinus.core.types import AnswerType, Finish
 from orcinus.models.remote.replies import read_finish
+from orcinus.tasks.files.drafts import Unusable
 from orcinus.tasks.files.examples import read_answer
-from orcinus.tasks.files.layouts import Unusable
 from orcinus.tasks.files.rows import SKIP_ADVICE, kind_of, read_rows
 from orcinus.verifiers.answers.cleaning import cleaned
 from orcinus.verifiers.answers.final_answer import statement

@@ -19,7 +19,7 @@ from typing import Any
 
 from orcinus.core.config import Config
 from orcinus.core.types import Example
-from orcinus.tasks.files.layouts import Unusable
+from orcinus.tasks.files.drafts import Unusable
 from orcinus.tasks.files.records import Records, RecordsConfig, Skipped
 from orcinus.tasks.formulas import with_new_numbers
 from orcinus.tasks.generators.generator import Generator

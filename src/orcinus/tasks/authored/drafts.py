@@ -16,8 +16,8 @@ from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import AnswerType, Attempt, Example, Message, Request
 from orcinus.tasks.authored.concepts import ASK
 from orcinus.tasks.authored.config import AuthoredConfig, Cell
+from orcinus.tasks.files.drafts import Unusable, text_of
 from orcinus.tasks.files.examples import read_answer
-from orcinus.tasks.files.layouts import Unusable, text_of
 from orcinus.verifiers.judge_prompts import Inquiry, rating
 from orcinus.verifiers.programs import printed_by
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orcinus.tasks.files.layouts import Unusable, draft_of
+from orcinus.tasks.files.drafts import Unusable
+from orcinus.tasks.files.layouts import draft_of
 from orcinus.verifiers.answers.solutions import last_box
 
 Fields = Mapping[str, Any]

@@ -19,9 +19,9 @@ from orcinus.core.fingerprint import fingerprint
 from orcinus.core.types import Example
 from orcinus.tasks.benchmarks.items import READERS, Item
 from orcinus.tasks.benchmarks.specs import Benchmark
+from orcinus.tasks.files.drafts import RowDraft, Unusable
 from orcinus.tasks.files.examples import Defaults, build, infer_answer_type
 from orcinus.tasks.files.hub import read_hub
-from orcinus.tasks.files.layouts import RowDraft, Unusable
 from orcinus.tasks.files.rows import Row, read_rows
 from orcinus.tasks.files.sources import stem_of
 

@@ -19,7 +19,7 @@ import orjson
 
 from orcinus.core.fingerprint import fingerprint
 from orcinus.core.types import AnswerType, Example
-from orcinus.tasks.files.layouts import RowDraft, Unusable, names_of, text_of
+from orcinus.tasks.files.drafts import RowDraft, Unusable, names_of, text_of
 from orcinus.tasks.files.rows import kind_of
 from orcinus.verifiers.answers.solutions import after_hashes, reference_piece
 

@@ -21,6 +21,7 @@ from orcinus.core.errors import DataError, one_line
 from orcinus.core.types import AnswerType, Example
 from orcinus.tasks.duplicates.seen import SeenHashes, hash_of
 from orcinus.tasks.files.columns import advice
+from orcinus.tasks.files.drafts import NoPrompt, RowDraft, Unusable, names_of
 from orcinus.tasks.files.examples import (
     MAX_CHOICES,
     Defaults,
@@ -30,17 +31,7 @@ from orcinus.tasks.files.examples import (
     reference_text,
 )
 from orcinus.tasks.files.hub import is_hub, read_hub
-from orcinus.tasks.files.layouts import (
-    Layout,
-    NoPrompt,
-    RowDraft,
-    Unusable,
-    columns_read,
-    drafts_of,
-    layout_of,
-    mapped,
-    names_of,
-)
+from orcinus.tasks.files.layouts import Layout, columns_read, drafts_of, layout_of, mapped
 from orcinus.tasks.files.rows import Report, Row, read_rows, strict
 from orcinus.tasks.files.sources import find_sources, shown
 from orcinus.verifiers.verify import find_verifier

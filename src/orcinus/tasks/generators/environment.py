@@ -24,8 +24,8 @@ from pydantic import Field
 from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError, MissingExtraError
 from orcinus.core.types import AnswerType, Example
+from orcinus.tasks.files.drafts import RowDraft
 from orcinus.tasks.files.examples import infer_answer_type
-from orcinus.tasks.files.layouts import RowDraft
 
 VERIFIER = "environment"
 _INFERRED_FROM = 64

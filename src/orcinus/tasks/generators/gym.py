@@ -20,8 +20,8 @@ from pydantic import Field
 from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError, MissingExtraError
 from orcinus.core.types import AnswerType, Example
+from orcinus.tasks.files.drafts import RowDraft
 from orcinus.tasks.files.examples import infer_answer_type
-from orcinus.tasks.files.layouts import RowDraft
 
 VERIFIER = "reasoning_gym"
 _INFERRED_FROM = 64
