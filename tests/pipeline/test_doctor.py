@@ -2,15 +2,19 @@
 
 import asyncio
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import write_recipe
 
 from orcinus.models.server.sockets import socket_server
-from orcinus.pipeline.doctor import Finding, examine
+from orcinus.pipeline.doctor import EXTRAS, INSTALL, Finding, examine
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.recipe_file import load_recipe
+
+ROOT = Path(__file__).parents[2]
 
 
 def recipe(path: Path, port: int, role: str, **changes: Any) -> Recipe:
@@ -66,3 +70,23 @@ def test_the_assistant_is_asked_as_its_own_step_asks_it(tmp_path: Path) -> None:
     calls = [found.what for found in findings if found.what.startswith("call to")]
     assert calls == ["call to the assistant as in assist"]
     assert [body["max_completion_tokens"] for body in bodies] == [33]
+
+
+def test_every_extra_is_listed_and_the_missing_ones_have_one_install_line(tmp_path: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(EXTRAS) == set(project["optional-dependencies"]) - {"docs", "dev"}
+    findings = {found.what: found for found in asyncio.run(examine(tmp_path, None, {}))}
+    states = {name: findings[f"extra {name}"].state for name in EXTRAS}
+    assert states["train"] == "ok"
+    missing = [name for name, state in states.items() if state == "missing"]
+    if missing:
+        assert f"[{','.join(missing)}]" in findings[INSTALL].detail
+    else:
+        assert INSTALL not in findings
+    assert {"vllm", "tensorboard", "mlflow", "wandb", "trackio", "llama.cpp"} <= set(findings)
+
+
+def test_the_page_on_installing_has_the_same_extras() -> None:
+    page = (ROOT / "docs/install.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]+) \|", page, flags=re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(EXTRAS)

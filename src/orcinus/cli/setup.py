@@ -38,7 +38,7 @@ def doctor(
     """Show what is installed, devices, endpoints, keys and disk."""
     import os
 
-    from orcinus.pipeline.doctor import examine
+    from orcinus.pipeline.doctor import INSTALL, examine
     from orcinus.pipeline.recipe_file import load_recipe
 
     read = None if recipe is None else load_recipe(recipe)
@@ -50,14 +50,19 @@ def doctor(
         flags.print_json(findings)
     else:
         colours = {"ok": "green", "missing": "yellow", "problem": "red"}
+        console = flags.out_console()
         table = Table(box=None, show_header=False, pad_edge=False)
         for finding in findings:
-            table.add_row(
-                f"[{colours[finding.state]}]{finding.state}[/]",
-                finding.what,
-                escape(finding.detail),
-            )
-        flags.out_console().print(table)
+            if finding.what != INSTALL:
+                table.add_row(
+                    f"[{colours[finding.state]}]{finding.state}[/]",
+                    finding.what,
+                    escape(finding.detail),
+                )
+        console.print(table)
+        for finding in findings:
+            if finding.what == INSTALL:  # a line of its own, to be copied
+                flags.say(f"\nAdd the extras that you need:\n{finding.detail}")
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(2)
 

@@ -1,7 +1,8 @@
 """Check a machine: installed extras, devices, free disk and, for a recipe, endpoints and keys.
 
-extra train   ok        torch 2.8.0, transformers 5.2.0 …
-key for gpt   problem   OPENAI_API_KEY is not set: export OPENAI_API_KEY=…
+ok       extra train   torch 2.8.0, transformers 5.2.0 …
+missing  extra view    the runs in the browser
+problem  key for gpt   OPENAI_API_KEY is not set: export OPENAI_API_KEY=…
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from orcinus.core.requests import chat_request
 from orcinus.core.secrets import shown_name
 from orcinus.core.types import Message, Sampling
 from orcinus.models.local.config import LocalConfig
+from orcinus.models.local.to_gguf import FOLDER_VARIABLE, find_converter
 from orcinus.models.open import open_completer
 from orcinus.models.remote.endpoint import Endpoint
 from orcinus.models.remote.endpoint_config import EndpointConfig
@@ -25,18 +27,39 @@ from orcinus.models.remote.refusals import without_password
 from orcinus.models.remote.wire import Patience, Wire
 from orcinus.pipeline.recipe import Recipe
 from orcinus.training.config import TrainConfig
+from orcinus.training.trackers import TRACKERS
 
 State = Literal["ok", "missing", "problem"]
-_EXTRAS = {
-    "train": ("torch", "transformers", "accelerate", "peft", "safetensors"),
-    "hub": ("datasets", "fsspec"),
-    "s3": ("s3fs", "aiohttp"),
-    "view": ("duckdb", "starlette", "uvicorn"),
-    "gym": ("reasoning_gym",),
-    "environments": ("verifiers",),
-    "ray": ("ray",),
+EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "train": (
+        "local models and training",
+        ("torch", "transformers", "accelerate", "peft", "safetensors", "gguf"),
+    ),
+    "view": ("the runs in the browser", ("duckdb", "starlette", "uvicorn")),
+    "hub": ("data sets of the Hugging Face hub", ("datasets", "fsspec")),
+    "s3": ("files on S3 or the web", ("s3fs", "aiohttp")),
+    "sandbox": ("answers that are programs", ("pydantic_monty",)),
+    "documents": ("questions about HTML and PDF documents", ("bs4", "pypdf")),
+    "schema": ("answers that must fit a JSON Schema", ("jsonschema",)),
+    "language": ("a filter by language", ("py3langid",)),
+    "gym": ("reasoning-gym's questions", ("reasoning_gym",)),
+    "environments": ("verifiers environments", ("verifiers",)),
+    "ifeval": ("IFEval's checks", ("lm_eval", "langdetect", "immutabledict", "nltk")),
+    "mcp": ("an assistant drives orcinus", ("mcp",)),
+    "otel": (
+        "counters through OpenTelemetry",
+        ("opentelemetry.distro", "opentelemetry.exporter.otlp.proto.http"),
+    ),
+    "ray": ("a Ray cluster", ("ray",)),
 }
-"""The packages that each extra installs."""
+"""What each extra of the package is for, and the modules that it installs."""
+_OTHERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "vllm": ("the student answers faster on a GPU", ("vllm",)),
+    **{name: (f"`report_to: {name}` under train.trainer", (name,)) for name in TRACKERS},
+}
+"""Packages that orcinus uses where they are installed: what for, and their modules."""
+INSTALL = "install"
+"""Name of the finding whose detail is the command that adds every missing extra."""
 ASK = "What is 2 + 2?"
 """The question of the doctor's call."""
 LONGEST_S = 10.0
@@ -74,7 +97,7 @@ async def examine(
         ask: Make one call to each endpoint, with the sampling of each step that asks it. False
             calls no remote model.
     """
-    findings = [*_packages(), *_devices(), _disk(workspace)]
+    findings = [*_packages(environment), *_devices(), _disk(workspace)]
     for role in () if recipe is None else (*recipe.paid_roles, "student"):
         model = None if recipe is None else recipe.model_of(role)
         if isinstance(model, LocalConfig):
@@ -131,21 +154,41 @@ async def _call(
     return findings
 
 
-def _packages() -> list[Finding]:
-    findings = []
-    for extra, packages in _EXTRAS.items():
-        missing = [name for name in packages if find_spec(name) is None]
-        if missing:
-            detail = f"without {', '.join(missing)}: {install_command(extra)}"
-            findings.append(Finding(what=f"extra {extra}", state="missing", detail=detail))
-        else:
-            findings.append(Finding(what=f"extra {extra}", state="ok", detail=_versions(packages)))
+def _packages(environment: Mapping[str, str]) -> list[Finding]:
+    extras = [_package(f"extra {name}", *about) for name, about in EXTRAS.items()]
+    findings = [*extras, *(_package(name, *about) for name, about in _OTHERS.items())]
+    clone = environment.get(FOLDER_VARIABLE)
+    if converter := find_converter(Path(clone) if clone else None):
+        findings.append(Finding(what="llama.cpp", state="ok", detail=" ".join(converter)))
+    else:
+        detail = "`orcinus export --format gguf`; the command says how to install it"
+        findings.append(Finding(what="llama.cpp", state="missing", detail=detail))
+    missing = [name for name, found in zip(EXTRAS, extras, strict=True) if found.state != "ok"]
+    if missing:
+        command = install_command(",".join(missing))
+        findings.append(Finding(what=INSTALL, state="missing", detail=command))
     return findings
 
 
-def _versions(packages: tuple[str, ...]) -> str:
+def _package(what: str, purpose: str, modules: tuple[str, ...]) -> Finding:
+    """Return whether the modules of an extra or a package are installed."""
+    missing = [name for name in modules if not _is_installed(name)]
+    if not missing:
+        return Finding(what=what, state="ok", detail=_versions(modules))
+    without = f" (lacks {', '.join(missing)})" if len(missing) < len(modules) else ""
+    return Finding(what=what, state="missing", detail=purpose + without)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # a parent of a dotted name
+        return False
+
+
+def _versions(modules: tuple[str, ...]) -> str:
     found = []
-    for name in packages:
+    for name in modules:
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
@@ -162,10 +205,11 @@ def _devices() -> list[Finding]:
         from orcinus.models.local.arithmetic import FAST, bfloat16_cost
 
         cost = bfloat16_cost()
+        times = f"{cost:.0f}" if cost >= 10 else f"{cost:.2g}"
         pays = "; `dtype: bfloat16` and `precision: bfloat16` pay" if cost <= FAST else ""
         detail = (
             f"cpu, {torch.get_num_threads()} threads; no CUDA device; "
-            f"bfloat16 takes {cost:.2g} times as long as float32{pays}"
+            f"bfloat16 takes {times} times as long as float32{pays}"
         )
         return [Finding(what="device", state="ok", detail=detail)]
     found = []
