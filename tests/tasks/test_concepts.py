@@ -63,6 +63,25 @@ def test_lessons_are_of_the_parts_and_the_test_of_the_whole(tmp_path: Path) -> N
         assert [(len(list(a.requests)), a.exact) for a in plan] == [(1, True), (4, False)]
 
 
+def test_only_the_named_parts_are_asked_about(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text(TEXT, encoding="utf-8")
+    desk = Desk(tmp_path, {"writer": writer})
+    given = task("concept", "relation")
+    named = ("Load", "lever turns about pivot")
+    only = given.authored.model_copy(update={"only": named})
+    desk.run(given.model_copy(update={"authored": only}))
+    asked = [(e.meta["level"], e.meta["concepts"], e.meta["relations"]) for e in desk.kept()]
+    assert sorted(asked) == [
+        *2 * [("concept", ["load"], [])],
+        *2 * [("relation", ["lever", "pivot"], ["lever turns about pivot"])],
+    ]
+    nothing = task("concept").authored.model_copy(update={"only": ("moon",)})
+    with pytest.raises(StepError, match="no concept named moon in 1 passages"):
+        desk.run(AuthoredConfig(name="p", authored=nothing))
+    with pytest.raises(ValueError, match="say which with levels:"):
+        AuthoringConfig(by="w", corpus="book.txt", only=("moon",))
+
+
 def test_documents_without_a_chain_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text(TEXT, encoding="utf-8")
     desk = Desk(tmp_path, {"writer": says("lever | turns about | pivot")})

@@ -40,7 +40,11 @@ RUN: tuple[Command, ...] = (
     ),
     (run.mcp, None, ("orcinus mcp", "orcinus mcp --budget-usd 5")),
     (studies.ablate, None, ("orcinus ablate recipe.yaml --seeds 3",)),
-    (studies.improve, None, ("orcinus improve recipe.yaml --rounds 3",)),
+    (
+        studies.improve,
+        None,
+        ("orcinus improve recipe.yaml --rounds 3", "orcinus improve recipe.yaml --patch"),
+    ),
 )
 LOOK: tuple[Command, ...] = (
     (look.status, None, ("orcinus status sums",)),

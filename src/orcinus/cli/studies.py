@@ -64,6 +64,14 @@ def improve(
     rounds: Annotated[
         int, typer.Option(min=1, help="At most this many. Stops when the student gets no better.")
     ] = 3,
+    patch: Annotated[
+        bool,
+        typer.Option(
+            "--patch",
+            help="In place of rounds: have lessons written about the parts of documents that the "
+            "student lacks (authored tasks with levels:).",
+        ),
+    ] = False,
     runs: flags.Runs = flags.DEFAULT_RUNS,
     ledger: flags.LedgerPath = None,
     device: flags.Device = "auto",
@@ -73,9 +81,9 @@ def improve(
     as_json: flags.AsJson = False,
 ) -> None:
     """Let the student teach itself in rounds, from its right answers under its best strategy."""
+    from orcinus.pipeline import patch as patching
+    from orcinus.pipeline import self_improvement as rounds_of
     from orcinus.pipeline.recipe_file import load_recipe
-    from orcinus.pipeline.self_improvement import improve as run_rounds
-    from orcinus.pipeline.self_improvement import markdown
 
     loaded = load_recipe(recipe)
     runtime = flags.runtime(
@@ -88,9 +96,20 @@ def improve(
         replicas=replicas,
     )
     with flags.shown_progress(as_json=as_json) as progress:
-        found = run_async(run_rounds(loaded, recipe, runtime, progress, rounds=rounds))
+        if patch:
+            patched = run_async(patching.patch(loaded, recipe, runtime, progress))
+            found: object = patched
+            page = "" if patched is None else patching.markdown(patched)
+        else:
+            found = improved = run_async(
+                rounds_of.improve(loaded, recipe, runtime, progress, rounds=rounds)
+            )
+            page = rounds_of.markdown(improved)
     if as_json:
         flags.print_json(found)
+    elif not page:
+        flags.say("nothing to patch: the student fails none of the chains that were looked at")
     else:
-        flags.out_console().print(markdown(found), markup=False, soft_wrap=True)
-        flags.out_console().print(f"also in {runs / (loaded.name + '-improved.md')}", markup=False)
+        name = f"{loaded.name}-{'patched' if patch else 'improved'}.md"
+        flags.out_console().print(page, markup=False, soft_wrap=True)
+        flags.out_console().print(f"also in {runs / name}", markup=False)

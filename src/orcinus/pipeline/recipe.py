@@ -347,14 +347,14 @@ def _prices_are_known(recipe: Recipe) -> str | None:
 
 
 def _judge_is_there(recipe: Recipe) -> str | None:
-    reason = _reason_for_a_judge(recipe)
+    reason = reason_for_a_judge(recipe)
     if reason is None or recipe.judge is not None:
         return None
     return f"{reason}, and the recipe has no judge; add the model as judge:, like teacher:"
 
 
 def _judge_is_used(recipe: Recipe) -> str | None:
-    if recipe.judge is None or _reason_for_a_judge(recipe) is not None:
+    if recipe.judge is None or reason_for_a_judge(recipe) is not None:
         return None
     return (
         "judge: no task asks it; set verifier: judge_fallback (where rules find no answer), judge "
@@ -362,7 +362,7 @@ def _judge_is_used(recipe: Recipe) -> str | None:
     )
 
 
-def _reason_for_a_judge(recipe: Recipe) -> str | None:
+def reason_for_a_judge(recipe: Recipe) -> str | None:
     """Return the first part of the recipe that needs a judge; None when none does."""
     for task in recipe.file_tasks:
         if task.verifier in BY_MODEL:

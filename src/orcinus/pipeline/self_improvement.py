@@ -86,7 +86,7 @@ async def improve(
         _write(recipe, found, runtime)
         if (found[-1].after.mean or 0.0) <= (found[-1].before.mean or 0.0):
             break
-        student = _trained_student(run_dir, student)
+        student = trained_student(run_dir, student)
     return tuple(found)
 
 
@@ -107,7 +107,7 @@ def _read_round(number: int, run_dir: Path) -> Round:
     )
 
 
-def _trained_student(run_dir: Path, student: Any) -> LocalConfig:
+def trained_student(run_dir: Path, student: Any) -> LocalConfig:
     """Return the student that a round has trained, with the settings of the one before."""
     settings = student.local() if isinstance(student, ScratchConfig) else student
     folder = finished_steps(run_dir, "train")[0]

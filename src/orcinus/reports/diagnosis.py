@@ -20,6 +20,7 @@ def markdown(found: Diagnosis) -> str:
         _outcomes(found),
         _slices(found),
         _checkpoints(found),
+        _faults(found),
     )
     lines = [line for part in (*parts, _failures(found)) for line in part]
     return "\n".join(lines) + "\n"
@@ -102,6 +103,22 @@ def _checkpoints(found: Diagnosis) -> Iterator[str]:
             f"answers: R² {read.within:.2f} within tasks (p {read.p_value:.3f}, {read.n} "
             f"questions), {read.over:.2f} over tasks, which differ anyway."
         )
+
+
+def _faults(found: Diagnosis) -> Iterator[str]:
+    if not found.faults:
+        return
+    yield from ("", "## What it lacks for the chains that it fails", "")
+    yield from _head(["question", "task", "fault", "parts to teach again"], [])
+    for fault in found.faults:
+        parts = markdown_text("; ".join(fault.parts))
+        yield _row([f"`{fault.example}`", markdown_text(fault.task), fault.kind, parts])
+    yield from (
+        "",
+        "Concept gap: it answers questions about these parts wrong, or was taught none. Reasoning "
+        "break: it knows the parts. `orcinus improve RECIPE --patch` has lessons written about "
+        "them.",
+    )
 
 
 def _failures(found: Diagnosis) -> Iterator[str]:

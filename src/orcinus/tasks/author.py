@@ -207,18 +207,21 @@ class _Desk:
             StepError: There is none.
         """
         levels, seed = self._authored.levels, self._context.seed
+        only = {name.casefold() for name in self._authored.only}
         found: list[Unit] = []
         passages = iter(units)
         requests = (_extraction(self.task, unit, seed) for unit in units)
         async for judged in self._ask(requests, self._authored.by, "concepts"):
             unit = next(passages)
             relations = concepts.relations_in(judged.attempt, unit.text or "")
-            found += concepts.focused(unit, relations, levels)
+            parts = concepts.focused(unit, relations, levels)
+            found += [part for part in parts if not only or _name_of(part) in only]
         if not found:
+            named = f" named {', '.join(self._authored.only)}" if only else ""
             raise StepError(
-                f"{self.task.name}: {self._authored.by} found no {' and no '.join(levels)} in "
-                f"{len(units):,} passages, so nothing can be asked about; take levels: [relation], "
-                "or another model. What was paid for is kept"
+                f"{self.task.name}: {self._authored.by} found no {' and no '.join(levels)}{named} "
+                f"in {len(units):,} passages, so nothing can be asked about; take levels: "
+                "[relation], or another model. What was paid for is kept"
             )
         return found
 
@@ -310,6 +313,11 @@ class _Desk:
             attempt_id=reply.id, example_id=example.id, task=example.task, filter=check, reason=why
         )
         drops.write(tables.drop_row(dropped))
+
+
+def _name_of(unit: Unit) -> str:
+    """Return the part of a passage that is asked about, in lower case."""
+    return "" if unit.focus is None else unit.focus.text.casefold()
 
 
 def _noted(example: Example, **facts: Any) -> Example:

@@ -162,7 +162,7 @@ async def sample(
     for name, examples, _ in opened:
         if unused := getattr(examples, "unused", ()):
             context.progress.note(f"{name}: columns not used: {', '.join(unused)}")
-    for line in _few_held_out(counts):
+    for line in _few_held_out(counts) if config.held_out else ():
         context.progress.note(line)
     return {
         "tasks": {task: dict(count) for task, count in sorted(counts.items())},

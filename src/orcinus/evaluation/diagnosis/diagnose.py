@@ -24,6 +24,7 @@ from orcinus.evaluation.diagnosis.advice import Training, advise
 from orcinus.evaluation.diagnosis.causes import Accuracy, RunFacts, Style, TaughtLesson, explain
 from orcinus.evaluation.diagnosis.contradictions import Claim, Rival, rivals_of
 from orcinus.evaluation.diagnosis.difficulty import Key, levels_of, still_falling, trend_p_value
+from orcinus.evaluation.diagnosis.faults import find_faults
 from orcinus.evaluation.diagnosis.outcomes import Pair, is_failure, is_right, may_be_guessing
 from orcinus.evaluation.diagnosis.run import (
     EvaluatedRun,
@@ -161,6 +162,7 @@ async def _diagnose(
         success_in_state=_read_success(lessons, list(losses.values())[-1], seed=run.seed),
         advice=tuple(advise(_training(request, run), failures, lessons, facts)),
         failures=tuple(failures),
+        faults=tuple(find_faults(held_out.get("after", []), by_arm[list(students)[-1]])),
     )
 
 

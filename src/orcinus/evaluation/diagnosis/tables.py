@@ -9,6 +9,7 @@ from orcinus.core.stats.ridge import Explained
 from orcinus.evaluation.diagnosis.advice import Advice
 from orcinus.evaluation.diagnosis.causes import Cause, Failure
 from orcinus.evaluation.diagnosis.difficulty import Key, difficulty_of, split_into_levels
+from orcinus.evaluation.diagnosis.faults import Fault
 from orcinus.evaluation.diagnosis.outcomes import OUTCOMES, Outcome, Pair, is_right, outcome_of
 
 
@@ -93,6 +94,9 @@ class Diagnosis:
     before it answers; None where nothing varies."""
     advice: tuple[Advice, ...]
     failures: tuple[Failure, ...]
+    faults: tuple[Fault, ...]
+    """Of authored tasks with ``levels``: what the student lacks for the held-out chains that it
+    fails."""
 
 
 def count_causes(failures: Sequence[Failure]) -> tuple[CauseCount, ...]:

@@ -16,7 +16,7 @@ from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Attempt, Example, Message, Request
 from orcinus.tasks.authored.units import Focus, Level, Unit
 
-VERSION = 1
+VERSION = 2
 """Raised when the messages change, or how replies are read."""
 EXTRACTOR = "extractor"
 """Name of the strategy under which the calls stand in the ledger."""
@@ -84,18 +84,16 @@ def focused(unit: Unit, relations: Sequence[Relation], levels: Sequence[Level]) 
         "relation": [(relation,) for relation in relations],
         "chain": list(chains_in(relations)),
     }
-    return [
-        replace(unit, focus=Focus(level=level, text=_shown(part), concepts=_concepts(part)))
-        for level in levels
-        for part in parts[level]
-    ]
+    return [replace(unit, focus=_focus(level, part)) for level in levels for part in parts[level]]
 
 
-def _shown(part: tuple[Relation, ...] | str) -> str:
-    return part if isinstance(part, str) else "; ".join(" ".join(relation) for relation in part)
-
-
-def _concepts(part: tuple[Relation, ...] | str) -> tuple[str, ...]:
+def _focus(level: Level, part: tuple[Relation, ...] | str) -> Focus:
     if isinstance(part, str):
-        return (part,)
-    return tuple(dict.fromkeys(name for one, _, two in part for name in (one, two)))
+        return Focus(level=level, text=part, concepts=(part,))
+    relations = tuple(" ".join(relation) for relation in part)
+    return Focus(
+        level=level,
+        text="; ".join(relations),
+        concepts=tuple(dict.fromkeys(name for one, _, two in part for name in (one, two))),
+        relations=relations,
+    )

@@ -40,6 +40,9 @@ class AuthoringConfig(Config):
     """With ``corpus``: ask about single concepts, about relations of two, or about chains of two
     relations, which the author first finds in each passage. Teach ``[concept, relation]``, and test
     ``[chain]`` by a task under ``evaluation:`` on the same documents."""
+    only: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """With ``levels``: ask about these alone, named as in ``meta.concepts`` and ``meta.relations``
+    of the questions. ``orcinus improve --patch`` names here what the student lacks."""
     audiences: tuple[str, ...] = ()
     """Whom the questions are meant for, e.g. ``[pupils, engineers]``; each is crossed with each
     topic."""
@@ -70,6 +73,8 @@ class AuthoringConfig(Config):
             raise ValueError("give topics: or corpus:, what the questions are written about")
         if self.levels and self.corpus is None:
             raise ValueError("levels: are found in documents; name them with corpus:")
+        if self.only and not self.levels:
+            raise ValueError("only: names concepts and relations; say which with levels:")
         if not self.kinds or len(set(self.kinds)) < len(self.kinds):
             raise ValueError(f"kinds {list(self.kinds)} must be one or more that differ")
         if self.sampling.samples != 1:

@@ -67,7 +67,9 @@ def author_request(config: AuthoredConfig, cell: Cell, place: int, seed: int) ->
     said.append(parts["form"][cell.kind])
     facts: dict[str, Any] = {"topic" if unit.text is None else "document": unit.name}
     if unit.focus is not None:
-        facts |= {"level": unit.focus.level, "concepts": list(unit.focus.concepts)}
+        focus = unit.focus
+        facts |= {"level": focus.level, "concepts": list(focus.concepts)}
+        facts["relations"] = list(focus.relations)
     if cell.audience is not None:
         facts["audience"] = cell.audience
     if cell.constraint is not None:

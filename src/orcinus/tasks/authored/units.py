@@ -28,6 +28,8 @@ class Focus:
     """The concept, or the relations in words."""
     concepts: tuple[str, ...]
     """The concepts in it."""
+    relations: tuple[str, ...] = ()
+    """The relations in it, in words; none of a concept."""
 
 
 @dataclass(frozen=True, slots=True)
