@@ -229,7 +229,7 @@ def train_ours(
             return super().objective_loss(model, batch, teacher)
 
     frozen: Any = None
-    if objective.needs.teacher:
+    if objective.needs.teacher or objective.needs.prompted:
         frozen = copy.deepcopy(model).eval().requires_grad_(False)
         frozen.get_output_embeddings().weight.mul_(0.9)  # an equal copy has nothing to teach
     times: list[float] = []
@@ -315,7 +315,7 @@ def with_numbers(
             name: np.full(responses, NUMBERS.get(name, 1.0), np.float32) for name in of_tokens
         },
     )
-    if needs.anchors:
+    if objective.anchors is not None:
         some = [lessons.lesson(number) for number in range(min(32, len(lessons)))]
         rows = [
             {"tokens": tokens.astype(np.int64), "units": [(prompt, len(tokens) - prompt)],

@@ -534,7 +534,7 @@ class _Builder:
         if config.open_mixes:  # trial students answer probe examples
             settings |= {"generic": generic, **self._judge_identity()}
             inputs["sample"] = sampled
-        if config.needs.anchors:
+        if config.objective.find().anchors is not None:
             self._check_anchors()
             settings["generic"] = generic
             inputs["sample"] = sampled
@@ -638,7 +638,7 @@ class _Builder:
         """Refuse anchors that would decide by what is measured, before anything is paid for."""
         recipe = self._recipe
         pool = {open_task(config, self._base)[0] for config in recipe.tasks}
-        named = recipe.train.objective.find().settings["anchors"].tasks
+        named = recipe.train.objective.find().anchors.tasks
         for name in (name for name in named if name not in pool):
             others = (*recipe.evaluation, *recipe.retention)
             is_measured = any(open_task(config, self._base)[0] == name for config in others)

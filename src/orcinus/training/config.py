@@ -262,8 +262,9 @@ class ObjectiveConfig(Config):
 
     name: str = "lesson_weight"
     """``plain``, ``lesson_weight``, ``answer_upweight``, ``dft``, ``rollout_adaptive``,
-    ``distribution_corrected``, ``token_weight``, ``anchored``, ``reverse_kl``, or one of your
-    own. Stages with ``reinforce``, ``prefer`` or ``invariant`` do not follow it."""
+    ``distribution_corrected``, ``token_weight``, ``anchored``, ``feature_space``,
+    ``reverse_kl``, or one of your own. Stages with ``reinforce``, ``prefer`` or ``invariant`` do
+    not follow it."""
     settings: Mapping[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the objective, e.g. ``{factor: 3}``."""
 
@@ -365,8 +366,8 @@ class TrainConfig(Config):
 
     @property
     def reads_strategies(self) -> bool:
-        """True when the teacher of a stage reads questions under their strategies' messages."""
-        return any(
+        """True when a model of a stage reads questions under their strategies' messages."""
+        return self.needs.prompted or any(
             stage.on_policy is not None and stage.on_policy.under == "assigned"
             for stage in self.stages
         )
@@ -415,7 +416,7 @@ class TrainConfig(Config):
         return self.model_copy(update={"trainer": without_trackers(self.trainer)})
 
     def without_numbers_of_steps(self) -> Self:
-        """Return the section for lessons without the numbers that earlier steps give to tokens.
+        """Return the section for lessons without what earlier steps give to an objective.
 
         Bare answers, and the lessons of trial students, have none: the default objective is used.
         """

@@ -47,6 +47,7 @@ from orcinus.training.preferences import (
     whole_pairs,
     with_other_answers,
 )
+from orcinus.training.prompted import prompted_trainer
 from orcinus.training.questions import by_prompt
 from orcinus.training.reference import with_reference
 from orcinus.training.reinforce import join_samples, outcome_trainer, read_questions
@@ -164,7 +165,7 @@ def _learn_stage(
     tokenized = _tokenize_stage(
         job, place, chat, objective, longest_lesson(model, config)[0], executor, stop
     )
-    if objective.needs.anchors:
+    if objective.anchors is not None:
         tokenized, objective = with_anchors(tokenized, objective, chat, _anchors_of(job), job.seed)
     tokenized = with_reference(
         tokenized, objective, model, _device(job.device), work_folder(out) / "lessons"
@@ -215,13 +216,18 @@ def _trainer_of(
             )
         return invariant_trainer(stage.invariant)
     if stage.on_policy is None:
-        return LessonTrainer
-    told = None
-    if stage.on_policy.under == "assigned":
-        if job.prompted is None:
-            raise ConfigError("train: the job has no table of prompted lessons (under: assigned)")
-        told = by_prompt(tokenized, job.prompted, lambda lesson: chat.prompt(lesson.messages))
+        if not job.config.objective_of(stage).needs.prompted:
+            return LessonTrainer
+        return prompted_trainer(source, _told(job, tokenized, chat))
+    told = _told(job, tokenized, chat) if stage.on_policy.under == "assigned" else None
     return on_policy_trainer(stage.on_policy, model, chat, source, told)
+
+
+def _told(job: TrainJob, tokenized: TokenizedLessons, chat: Chat) -> dict[bytes, list[int]]:
+    """Return by the tokens of a stage's prompts those under the strategies' messages."""
+    if job.prompted is None:
+        raise ConfigError("train: the job has no table of prompted lessons (assigned strategies)")
+    return by_prompt(tokenized, job.prompted, lambda lesson: chat.prompt(lesson.messages))
 
 
 def _anchors_of(job: TrainJob) -> Path:

@@ -104,13 +104,12 @@ def _write_prompted(lessons: Path, strategies: tuple[Strategy, ...], context: St
 
 def _with_anchors(job: TrainJob, generic: str, context: StepContext) -> TrainJob:
     """Return the job with the anchors that its objective needs, written beside the stages."""
-    if not job.config.needs.anchors:
+    if (anchors := job.config.objective.find().anchors) is None:
         return job
     from orcinus.training.anchors import write_anchors
 
     path = job.out / layout.ANCHORS
     path.parent.mkdir(parents=True, exist_ok=True)
-    anchors = job.config.objective.find().settings["anchors"]
     examples = context.inputs["sample"] / layout.EXAMPLES
     write_anchors(anchors, examples, generic, context.seed, path)
     return job.model_copy(update={"anchors": path})

@@ -22,6 +22,7 @@ from orcinus.training.objectives import (
     answer_upweight,
     dft,
     distribution_corrected,
+    feature_space,
     kto,
     lesson_weight,
     mixed_kl,
@@ -65,6 +66,7 @@ BUILT_IN: Mapping[str, Callable[..., LossOutput]] = {
     "distribution_corrected": distribution_corrected.loss,
     "token_weight": token_weight.loss,
     "anchored": anchored.loss,
+    "feature_space": feature_space.loss,
 }
 NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 

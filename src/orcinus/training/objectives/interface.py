@@ -119,8 +119,12 @@ class Needs:
     ``pass_rate`` of ``select`` or ``rehearse``, or a column of the tasks' rows."""
     token_numbers: tuple[str, ...] = ()
     """Names of numbers that each token has of its own; see ``TOKEN_NUMBERS``."""
+    prompted: bool = False
+    """The states of the student before the stage, which reads each question under its strategy's
+    message, as ``LossInputs.teacher``. They cost a forward pass."""
     anchors: bool = False
-    """Questions to compare lessons with; the setting ``anchors`` names their tasks."""
+    """Questions to compare lessons with; the setting ``anchors`` names their tasks. Where it is
+    None there are none."""
     before_step: Callable[..., Mapping[str, Any]] | None = None
     """Called before each optimizer step as ``(model, optimizer_step, prepared, **settings)``.
 
@@ -136,8 +140,8 @@ class Needs:
 
     @property
     def from_steps(self) -> bool:
-        """True for numbers of tokens that a step before training makes."""
-        return any(name != "answer" for name in self.token_numbers)
+        """True for what a step before training makes: numbers of tokens, strategies' messages."""
+        return self.prompted or any(name != "answer" for name in self.token_numbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +154,11 @@ class Objective:
     settings: Mapping[str, Any] = field(default_factory=dict)
     given: Mapping[str, Any] = field(default_factory=dict)
     """What the stage gives it before the first step."""
+
+    @property
+    def anchors(self) -> Any:
+        """The anchors that it compares lessons with; None without any."""
+        return self.settings.get("anchors") if self.needs.anchors else None
 
     def loss(self, inputs: LossInputs) -> LossOutput:
         """Return the loss of one micro-batch.
