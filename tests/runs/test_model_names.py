@@ -16,7 +16,9 @@ def table(folder: Path, name: str, model: str, **config: object) -> None:
     import orjson
 
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"model": [model, model]}), folder / f"{name}.parquet")
+    pq.write_table(
+        pa.table({"model": [model, model], "strategy": ["s", "s"]}), folder / f"{name}.parquet"
+    )
     (folder / "step.json").write_bytes(orjson.dumps({"config": config}))
     (folder / "_done").touch()
 
@@ -72,6 +74,17 @@ def test_a_step_that_asked_the_teacher_to_choose_names_no_student(run: Path) -> 
     table(run / "probe-1", "attempts", identity("b"))
     assert summary_of(run / "assign-1")["config"]["whose"] == "teacher"
     assert model_names(run) == {identity("b"): "teacher"}
+
+
+def test_trial_students_are_named_by_strategy_and_wave(run: Path) -> None:
+    (run / "trial-1/trials").mkdir(parents=True)
+    for wave, strategy, letter in ((1, "direct", "c"), (1, "decompose", "d"), (2, "direct", "e")):
+        rows = pa.table({"model": [identity(letter)], "strategy": [strategy]})
+        pq.write_table(rows, run / f"trial-1/trials/wave-{wave}-strategy-{letter}.parquet")
+    names = model_names(run)
+    assert names[identity("c")] == "trial student of direct, wave 1"
+    assert names[identity("d")] == "trial student of decompose, wave 1"
+    assert names[identity("e")] == "trial student of direct, wave 2"
 
 
 def test_other_names_stay_and_an_unknown_hash_is_cut(run: Path) -> None:

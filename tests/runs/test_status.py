@@ -5,7 +5,9 @@ from typing import Any
 
 import orjson
 import pytest
+from typer.testing import CliRunner
 
+from orcinus.cli.app import app
 from orcinus.runs.context import Silent, show_detail
 from orcinus.runs.progress import followed, in_minutes, live
 from orcinus.runs.status import in_few_words, run_status
@@ -68,3 +70,23 @@ def test_programs_get_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("seconds", "words"), [(40, "40 s"), (720, "12 min"), (3960, "1 h 6 min")])
 def test_durations_are_read_at_a_glance(seconds: float, words: str) -> None:
     assert in_minutes(seconds) == words
+
+
+def test_without_a_name_the_latest_run_is_shown_and_an_edited_recipes_steps_are_earlier(
+    tmp_path: Path,
+) -> None:
+    show = ["status", "--runs", str(tmp_path)]
+    none = CliRunner().invoke(app, show)
+    assert "there is no run yet" in str(none.exception)
+    result = {"lessons": 9}
+    for day, run, step in ((1, "old", "erase-1"), (2, "new", "erase-1"), (3, "new", "erase-2")):
+        folder = tmp_path / run / step
+        folder.mkdir(parents=True)
+        record = {"seconds": 1.0, "finished": f"2026-11-0{day}", "summary": result}
+        (folder / "step.json").write_bytes(orjson.dumps(record))
+        (folder / "_done").touch()
+        (tmp_path / run / "recipe.yaml").touch()
+    shown = CliRunner().invoke(app, show).output
+    assert shown.startswith("new: ")
+    rows = [line.split()[:2] for line in shown.splitlines() if line.startswith("erase")]
+    assert rows == [["erase", "earlier"], ["erase", "done"]]

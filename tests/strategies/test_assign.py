@@ -62,6 +62,7 @@ def run_assign(
     names: Sequence[str] = ("direct", "step_by_step"),
     teacher: Callable[[Messages, Sampling], str] | None = None,
     trial: Path | None = None,
+    progress: Silent | None = None,
 ) -> tuple[dict[str, Assignment], dict[tuple[str, str], str]]:
     """Run ``assign``; return the assignments by group, and the group of each example."""
     strategies = tuple(strategy for name, strategy in built_in().items() if name in names)
@@ -85,7 +86,7 @@ def run_assign(
             seed=0,
             ledger=ledger,
             runtime=Runtime(workspace=folder, ledger_path=folder / "ledger.sqlite"),
-            progress=Silent(),
+            progress=progress or Silent(),
             completer=lambda role, folder=None: FunctionModel(cast(Any, teacher), model=role),
         )
         asyncio.run(assign(config, strategies, ProbeConfig(), context))
@@ -342,3 +343,44 @@ def test_only_near_the_floor_is_the_student_asked_again(tmp_path: Path) -> None:
     assert again["sure"] is None, "18 of 20 are far above the floor"
     assert again["doubtful"] is not None, "2 of 20 may lie under it"
     assert again["doubtful"].n == 10
+
+
+class Notes(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+def categories(count: int, *names: str) -> list[Example]:
+    return [
+        Example(
+            id=f"{name}{number}",
+            task="t",
+            prompt=f"{name} {number}",
+            answer_type="number",
+            reference="1",
+            meta={"category": name} if name else {},
+        )
+        for name in names
+        for number in range(count)
+    ]
+
+
+def test_the_choice_is_said_by_group(tmp_path: Path) -> None:
+    notes = Notes()
+
+    def answered(example: Example, strategy: str) -> tuple[str, float]:
+        return "1", float((example.meta["category"] == "long") == (strategy == "step_by_step"))
+
+    config = AssignConfig(by="category", confirm=0)
+    run_assign(config, categories(20, "long", "short"), answered, tmp_path, progress=notes)
+    assert notes.said == ["chosen: step_by_step for t/long", "chosen: direct for t/short"]
+
+
+def test_a_choice_by_category_needs_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no question has one.*columns: \{meta: \[category\]\}"):
+        run_assign(AssignConfig(by="category"), categories(5, ""), lambda *_: ("1", 1.0), tmp_path)

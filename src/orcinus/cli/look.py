@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 def status(
-    run: flags.RunArgument,
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="A run's folder, or its name under --runs. Default: the latest run.",
+        ),
+    ] = None,
     runs: flags.Runs = flags.DEFAULT_RUNS,
     ledger: flags.LedgerPath = None,
     as_json: flags.AsJson = False,
@@ -29,7 +35,7 @@ def status(
     from orcinus.runs.model_names import model_name, model_names
     from orcinus.runs.status import run_status
 
-    run_dir = flags.run_folder(run, runs)
+    run_dir = _latest(runs) if run is None else flags.run_folder(run, runs)
     found = run_status(run_dir, ledger or runs / layout.LEDGER)
     if as_json:
         flags.print_json(found)
@@ -42,8 +48,10 @@ def status(
     for column in ("step", "state", "time"):
         table.add_column(column, no_wrap=True)
     table.add_column("result", ratio=1)
+    latest = {row.step: row for row in found.steps}
     for row in found.steps:
-        table.add_row(row.step, row.state, row.time, escape(row.summary))
+        state = row.state if row is latest[row.step] else "earlier"
+        table.add_row(row.step, state, row.time, escape(row.summary))
     console.print(table)
     names = model_names(run_dir)
     for spend in found.spend:

@@ -15,7 +15,10 @@ def ablate(
     ] = 3,
     arm: Annotated[
         list[str] | None,
-        typer.Option(help="Only this arm, beside the recipe itself. May be repeated."),
+        typer.Option(
+            help="Only this arm, beside the recipe itself: 'all direct', 'answers only', 'prompt "
+            "kept' …; a wrong name lists all. May be repeated."
+        ),
     ] = None,
     equal: Annotated[
         Literal["examples", "tokens"],

@@ -175,7 +175,7 @@ async def ablate(
     arms, base = arms_of(recipe), recipe_path.resolve().parent
     for name in only:
         if name not in arms:
-            raise ConfigError(f"no arm named {name!r}; known: {', '.join(arms)}")
+            raise ConfigError(f"no arm named {name!r}; known: {'; '.join(arms)}")
     wanted = only or recipe.arms or arms
     chosen = [name for name in arms if name in wanted or name == BASE]
     values: dict[str, dict[tuple[int, str, str], float]] = {name: {} for name in chosen}

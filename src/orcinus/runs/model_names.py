@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -28,7 +29,7 @@ def model_names(run_dir: Path) -> dict[str, str]:
     """
     names: dict[str, str] = {}
     for path, name in _attempts_by_role(run_dir):
-        identity = _first_model(path, path.stat().st_mtime_ns) if path.exists() else ""
+        identity = _first(path, "model")
         if _FOLDER.search(identity):
             names.setdefault(identity, name)
     uses = Counter(names.values())
@@ -90,6 +91,9 @@ def _attempts_by_role(run_dir: Path) -> Iterator[tuple[Path, str]]:
         yield folder / layout.ATTEMPTS, ARMS["teacher"]
     for folder in _finished(run_dir, "teach-assistant"):
         yield folder / layout.ATTEMPTS, "assistant"
+    for path in sorted(run_dir.glob(f"trial-*/{layout.TRIALS}/wave-*.parquet")):
+        wave = path.name.split("-")[1]
+        yield path, f"trial student of {_first(path, 'strategy')}, wave {wave}"
 
 
 def _probed(run_dir: Path) -> str:
@@ -109,7 +113,11 @@ def _finished(run_dir: Path, step: str) -> list[Path]:
         return []
 
 
+def _first(path: Path, column: str) -> str:
+    """Return a column of a table's first attempt; empty for an empty table or none."""
+    return str(_first_row(path, path.stat().st_mtime_ns)[column]) if path.exists() else ""
+
+
 @lru_cache(maxsize=256)
-def _first_model(path: Path, stamp: int) -> str:
-    """Return the model of a table's first attempt; empty for an empty table."""
-    return str(next(tables.read_rows(path, ["model"]), {"model": ""})["model"])
+def _first_row(path: Path, stamp: int) -> Mapping[str, Any]:
+    return next(tables.read_rows(path, ["model", "strategy"]), {"model": "", "strategy": ""})

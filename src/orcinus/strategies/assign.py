@@ -50,6 +50,8 @@ from orcinus.strategies.trial_results import TrialResults
 from orcinus.verifiers.measure import measure
 
 VERSION = 3
+NAMED = 6
+"""Groups whose names stand in a note; more would not fit a line."""
 T = TypeVar("T", bound=Asked)
 
 
@@ -122,6 +124,7 @@ async def assign(
     assignments += _assign_unprobed(step, assignments, group_of, usual)
     _write(step, assignments, group_of)
     used = [assignment.strategy or "none" for assignment in assignments]
+    _note_choice(assignments, context)
     return {
         "groups": len(assignments),
         "chosen": {name: used.count(name) for name in dict.fromkeys(used)},
@@ -129,6 +132,16 @@ async def assign(
         "learned": sum(assignment.measure == "learned" for assignment in assignments),
         "unclear": sum(not assignment.told for assignment in assignments),
     }
+
+
+def _note_choice(assignments: Sequence[Assignment], context: StepContext) -> None:
+    """Say which groups got each strategy; of many groups, how many."""
+    groups: dict[str, list[str]] = {}
+    for assignment in assignments:
+        groups.setdefault(assignment.strategy or "none", []).append(assignment.group)
+    for strategy, names in groups.items():
+        of = ", ".join(names) if len(names) <= NAMED else f"{len(names):,} groups"
+        context.progress.note(f"chosen: {strategy} for {of}")
 
 
 def requests(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orcinus.core import stats
+from orcinus.core.errors import ConfigError
 from orcinus.core.types import Example, Judged, Score, Split
 from orcinus.runs import layout, tables
 from orcinus.runs.context import StepContext
@@ -51,9 +52,19 @@ def examples_of(context: StepContext, split: Split | None = None) -> Iterator[Ex
 def find_groups(
     config: AssignConfig, probe: ProbeResults, context: StepContext
 ) -> Callable[[Example], str]:
-    """Return the function that gives the group of an example."""
+    """Return the function that gives the group of an example.
+
+    Raises:
+        ConfigError: Categories are wanted and no example has one.
+    """
+    probed = (probe.asked or probe.examples).values()
+    if config.by == "category" and not any(example.meta.get("category") for example in probed):
+        raise ConfigError(
+            "assign.by: category, and no question has one; keep the column that holds it, which "
+            "must be called category, with the task's `columns: {meta: [category]}`"
+        )
     return grouping(
-        (probe.asked or probe.examples).values(),
+        probed,
         lambda: examples_of(context),
         by=config.by,
         count=config.clusters,

@@ -324,6 +324,10 @@ class _Trials:
                 self._dropped[strategy.name] = "is meant for none of the examples"
                 continue
             self._write_examples(folder, examples, strategy)
+            self._context.progress.note(
+                f"trials, wave {wave} of at most {self.waves}: the teacher explains with "
+                f"{strategy.name}"
+            )
             try:
                 lessons = await self._teaching.explain(folder, self._context)
             except StepError as error:

@@ -39,7 +39,7 @@ from orcinus.training.objectives import lesson_weight
 from orcinus.training.objectives.interface import MEASURED, REHEARSED, Objective, Predictions
 from orcinus.training.paths import own_attention
 from orcinus.training.resuming import SealCheckpoints, last_checkpoint, step_of
-from orcinus.training.schedule import describe_steps
+from orcinus.training.schedule import FEW_STEPS, describe_steps
 from orcinus.training.self_check import choose_path
 from orcinus.training.stopping import StopAndSave, Stopped, wait_for_all_processes
 from orcinus.training.tokens import TokenizedLessons
@@ -301,7 +301,7 @@ def train_stage(
     if done:
         log.learns = done >= IDLE_STEPS or any(log.losses())
         progress.note(f"{phase}: resumes at step {done:,} of {steps:,}")
-    elif processes.is_first():
+    elif processes.is_first() and steps < FEW_STEPS:
         progress.note(describe_steps(stage.name, steps))
     progress.start(phase, steps - done)
     try:

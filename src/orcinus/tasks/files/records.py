@@ -117,7 +117,10 @@ class RecordsConfig(Config):
     ) -> dict[str, str | tuple[str, ...]]:
         for name in value:
             if name not in _PARTS:
-                raise ValueError(f"{name!r} is no part of an example; known: {', '.join(_PARTS)}")
+                raise ValueError(
+                    f"{name!r} is no part of an example; known: {', '.join(_PARTS)}. Other "
+                    f"columns keep their names: meta: [{name}]"
+                )
         return value
 
     @field_validator("choices")
