@@ -14,6 +14,8 @@ from orcinus.core.types import Example, Message, Messages, Request, Sampling
 
 ANY_STRATEGY = "*"
 """Name of the strategy in a request that belongs to none."""
+SCORED = "scored text"
+"""The same of a request to score a text, whose tokens are not those of an answer."""
 KEEP_STOP: Mapping[str, Any] = {"include_stop_str_in_output": True}
 """Body parameters for the first part of a reply. The stop text is kept: it tells whether a step
 ended or the whole answer."""
@@ -27,6 +29,11 @@ CONTINUE: Mapping[str, Any] = {
 
 def as_sent(request: Request) -> tuple[Messages, Sampling]:
     """Return the messages and the sampling that go to a server, the partial reply among them."""
+    if request.scoring is not None:
+        asked = request.scoring
+        tokens = [list(asked.prompt), list(asked.response)]
+        extra = {"prompt": asked.plain or tokens, "prompt_logprobs": asked.top}
+        return request.messages, replace(request.sampling, extra=extra)
     if request.partial is None:
         return request.messages, request.sampling
     parameters = CONTINUE if request.partial else KEEP_STOP

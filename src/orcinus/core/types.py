@@ -199,6 +199,8 @@ class Traits:
     """Calls it wants in flight at once; a batch interface wants many. None leaves it to the run."""
     continues: bool = False
     """True when it can continue a partial reply (``Request.partial``)."""
+    scores: bool = False
+    """True when it can score a given text (``Request.scoring``)."""
     context: int | None = None
     """Tokens of a prompt and its answer that the model was made for; None if unknown."""
     remote: Remote | None = None
@@ -213,6 +215,21 @@ class WorstCase:
     tokens: int
     booked_by: str = ""
     """The run that has booked them for this call, because a process stopped while it was made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """A text that a model is to score and not to answer; see ``core/scoring.py``."""
+
+    prompt: tuple[int, ...]
+    """Tokens that come before it; at least one."""
+    response: tuple[int, ...]
+    """Its tokens."""
+    top: int
+    """Likeliest tokens to return in place of each."""
+    plain: str | None = None
+    """The whole text, for a model that is to cut it into tokens itself; the first one is the
+    prompt. None where the tokens are given."""
 
 
 @quick_init
@@ -236,6 +253,8 @@ class Request:
     are the reply. None asks for a whole reply."""
     fallback: "Request | None" = None
     """The request to send when the reply has no answer."""
+    scoring: Scoring | None = None
+    """A text to score, with ``messages`` only for readers; None asks for a reply."""
 
 
 @quick_init

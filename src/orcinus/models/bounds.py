@@ -16,6 +16,8 @@ from orcinus.core.types import Request, WorstCase
 
 def prompt_bound(request: Request) -> int:
     """Return the most tokens that the prompt can have: one for each byte, 16 for each turn."""
+    if request.scoring is not None:
+        return len(request.scoring.prompt) + len(request.scoring.response)
     messages, sampling = as_sent(request)
     extra = len(orjson.dumps(sampling.extra)) if sampling.extra else 0  # tools, for example
     texts = [message.content for message in messages]

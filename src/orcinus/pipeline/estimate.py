@@ -143,7 +143,7 @@ class Estimator:
             counts = await self._count(asking, step.name)
             if asking.role == "teacher" and step.name in ("teach", "trial") and counts.calls:
                 self._explained[step.name] = (counts.calls, self._lesson_tokens(counts))
-            part, longest = self._answers_line(asking.role, counts)
+            part, longest = self._answers_line(asking, counts)
             own.append(part)
             judged += [self._judge_line(calls, longest) for calls in counts.judged.values()]
         rows = [_summed(line, own) if own else line]
@@ -406,8 +406,12 @@ class Estimator:
         bound = traces * config.sampling.max_tokens
         return _written(self._measured(role), traces, bound)[1] / traces
 
-    def _answers_line(self, role: str, counts: _Counts) -> tuple[PlannedStep, float]:
+    def _answers_line(self, asking: Asking, counts: _Counts) -> tuple[PlannedStep, float]:
         """Return the line of a step's calls, and the upper end of the tokens of one answer."""
+        role = asking.role
+        if asking.scores:
+            read = counts.characters / CHARACTERS_PER_TOKEN
+            return self._line(role, (counts.calls, 0), (read, read), (0.0, counts.bound)), 0.0
         measured = self._measured(role)
         if measured is None and counts.calls:
             self._guessed.add(self._display_name(role))

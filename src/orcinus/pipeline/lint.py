@@ -138,7 +138,8 @@ def _of_stage(recipe: Recipe, stage: StageConfig, verdicts: tuple[str, ...]) -> 
     """Yield the signals of a stage of training beside its lessons."""
     if stage.on_policy is not None:
         teacher = stage.on_policy.teacher
-        is_student = teacher == "self" or _is_student(recipe, teacher)
+        named = recipe.teacher if teacher == "recipe" else teacher
+        is_student = named == "self" or _is_student(recipe, named)
         yield _STUDENT if is_student else "the teacher's probabilities"
     if stage.reinforce is not None or stage.prefer is not None:
         yield from verdicts

@@ -42,6 +42,7 @@ from orcinus.tasks.authored.config import AuthoredConfig
 from orcinus.tasks.open import content_of, open_task
 from orcinus.training import create as student
 from orcinus.training import train, weigh
+from orcinus.training.config import StageConfig
 from orcinus.training.objectives import BUILT_IN as OBJECTIVES
 from orcinus.training.objectives.interface import MEASURED, PREFERRED, REHEARSED
 from orcinus.training.weigh import WeighConfig
@@ -539,12 +540,7 @@ class _Builder:
             settings["generic"] = generic
             inputs["sample"] = sampled
         if any(stage.on_policy is not None for stage in config.stages):
-            settings["on_policy"] = [
-                local_identity(stage.on_policy.teacher, self._base)
-                if stage.on_policy is not None and isinstance(stage.on_policy.teacher, LocalConfig)
-                else None
-                for stage in config.stages
-            ]
+            settings["on_policy"] = list(map(self._teacher_of_stage, config.stages))
         if config.reinforces:
             settings |= self._judge_identity()
             inputs["sample"] = sampled
@@ -565,6 +561,14 @@ class _Builder:
             ),
             lambda context: train.requests(config, generic, context),
         )
+
+    def _teacher_of_stage(self, stage: StageConfig) -> Any:
+        """Return the identity of an on-policy stage's teacher; None where it is the student."""
+        if stage.on_policy is None or stage.on_policy.teacher == "self":
+            return None
+        if stage.on_policy.teacher == "recipe":
+            return self._identity("teacher")
+        return local_identity(stage.on_policy.teacher, self._base)
 
     def evaluate(self, inputs: Mapping[str, Step]) -> Step:
         generic, config = erase.generic_text(self._recipe.erase), self._recipe.evaluate

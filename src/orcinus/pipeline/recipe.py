@@ -564,6 +564,21 @@ def _teacher_gives_log_probabilities(recipe: Recipe) -> str | None:
     )
 
 
+def _teacher_scores_texts(recipe: Recipe) -> str | None:
+    teacher = recipe.teacher
+    if not recipe.train.asks_teacher:
+        return None
+    start = "train.stages: on_policy: {teacher: recipe} has the recipe's teacher score texts, "
+    if isinstance(teacher, EndpointConfig) and teacher.batch is not None:
+        return f"{start}and a batch interface cannot; leave teacher.batch out"
+    if isinstance(teacher, EndpointConfig | LocalConfig):
+        return None
+    return (
+        f"{start}which a teacher of kind {teacher.kind} cannot; use kind endpoint (vLLM, "
+        "`orcinus serve`) or local"
+    )
+
+
 RULES: tuple[Callable[[Recipe], str | None], ...] = (
     _student_can_be_trained,
     _prices_are_known,
@@ -582,6 +597,7 @@ RULES: tuple[Callable[[Recipe], str | None], ...] = (
     _arms_are_recipes,
     _teacher_gives_log_probabilities,
     _steps_are_weighed_where_weights_are_used,
+    _teacher_scores_texts,
 )
 """In the order in which they are checked; a recipe is refused for the first that it breaks."""
 

@@ -135,6 +135,7 @@ async def run_recipe(
         await _load_libraries(recipe, steps, run_dir)
         for note in await _check_student(recipe, base, steps, run_dir, runtime.device):
             reported.note(note)
+        await _check_scoring(recipe, base, steps, run_dir, open_context)
         publish = partial(_publish, run_dir=run_dir)
         await run_steps(steps, run_dir, open_context, close=models.aclose, publish=publish)
     return run_dir
@@ -264,6 +265,35 @@ async def _check_student(
 
     student = recipe.student.at(base)
     return await asyncio.to_thread(check_training, recipe.train.at(base), student, device)
+
+
+async def _check_scoring(
+    recipe: Recipe,
+    base: Path,
+    steps: Sequence[Step],
+    run_dir: Path,
+    open_context: Callable[[Step, Path], StepContext],
+) -> None:
+    """Refuse a teacher that cannot score the student's tokens, before the first step asks it.
+
+    It costs one call, which the ledger keeps. A student from scratch has no tokens yet.
+
+    Raises:
+        OrcinusError: The teacher cannot be used in an on-policy stage, or is not there.
+    """
+    training = [step for step in steps if verb_of(step.name) == "train"]
+    if all(step.is_done(run_dir) for step in training) or not recipe.train.asks_teacher:
+        return
+    if not isinstance(recipe.student, LocalConfig):
+        return
+    from orcinus.models.local.chat_format import Chat
+    from orcinus.models.local.weights import read_tokenizer
+    from orcinus.training.teacher_scores import check_teacher
+
+    student = recipe.student.at(base)
+    tokenizer = await asyncio.to_thread(read_tokenizer, student)
+    context = open_context(training[0], training[0].folder(run_dir))
+    await check_teacher(Chat(tokenizer, fallback=student.chat_template), context)
 
 
 def _check_keys(recipe: Recipe, models: Models, steps: Sequence[Step], run_dir: Path) -> None:

@@ -113,6 +113,8 @@ class Asking:
     exact: bool
     """True: the step will send exactly these, so the ledger knows which are cached. False: the step
     sends at most as many, and none longer."""
+    scores: bool = False
+    """True: the model scores texts, which are the last messages, and writes nothing."""
     size: Callable[[], Size] | None = None
     """Counts the requests without making them; None where only making them tells."""
 

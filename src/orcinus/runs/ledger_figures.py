@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from orcinus.core.requests import SCORED
 from orcinus.runs import tables
 
 Stream = Callable[[str, Sequence[Any]], Iterator[Any]]
@@ -75,7 +76,8 @@ def mean_tokens(
     Args:
         stream: Reads the ledger.
         model: Identity of the model.
-        judging: Count the model's calls as a judge of this kind; None counts all other calls.
+        judging: Count the model's calls as a judge of this kind; None counts all other calls but
+            those that score a text.
 
     Returns:
         None before the first answered call.
@@ -85,9 +87,12 @@ def mean_tokens(
         SELECT count(*), avg(tokens_in), avg(tokens_out),
             avg(tokens_out * tokens_out) - avg(tokens_out) * avg(tokens_out)
         FROM attempts WHERE model = ?1 AND error IS NULL
-            AND iif(?2 IS NULL, strategy NOT GLOB 'judge: *', strategy = 'judge: ' || ?2)
+            AND iif(
+                ?2 IS NULL, strategy <> ?3 AND strategy NOT GLOB 'judge: *',
+                strategy = 'judge: ' || ?2
+            )
         """,
-        (model, judging),
+        (model, judging, SCORED),
     )
     return None if not row[0] else (float(row[1]), float(row[2]), max(float(row[3]), 0.0) ** 0.5)
 

@@ -25,9 +25,11 @@ SIGNALS = ("on_policy", "reinforce", "prefer", "invariant")
 class OnPolicyConfig(Config):
     """On-policy distillation: the student answers, and a teacher rates each token of the answer."""
 
-    teacher: LocalConfig | Literal["self"]
+    teacher: LocalConfig | Literal["self", "recipe"]
     """A local model with the student's vocabulary, or ``self``: the student as the stage finds it,
-    which learns to do without the strategy's message (``under: assigned``)."""
+    which learns to do without the strategy's message (``under: assigned``), or ``recipe``: the
+    recipe's ``teacher:``, local or behind a server that scores a given text (vLLM, ``orcinus
+    serve``). Each answer is then scored by a call, which the ledger keeps."""
     # New keys are excluded by default, so that a stage keeps the fingerprint it had without them.
     under: Literal["erased", "assigned"] = Field(
         default="erased", exclude_if=lambda value: value == "erased"
@@ -39,7 +41,11 @@ class OnPolicyConfig(Config):
     rest is the forward one, KL(teacher ‖ student)."""
     own: float = Field(default=1.0, ge=0, le=1, exclude_if=lambda value: value == 1)
     """Share of batches whose answers the student writes. The teacher writes the others, from which
-    the student learns by the forward divergence."""
+    the student learns by the forward divergence. With ``teacher: recipe`` these are the stage's
+    lessons as they are."""
+    top_k: int | None = Field(default=None, ge=1, exclude_if=lambda value: value is None)
+    """Compare the teacher's ``top_k`` likeliest tokens, the written one and the rest together, in
+    place of all tokens. None is all tokens, and 20 with ``teacher: recipe``, as servers return."""
     max_tokens: int = Field(default=512, ge=1)
     """Longest answer of the student, in tokens."""
     temperature: float = Field(default=1.0, ge=0)
@@ -326,6 +332,14 @@ class TrainConfig(Config):
             for stage in self.stages
         )
         return self.model_copy(update={"stages": stages})
+
+    @property
+    def asks_teacher(self) -> bool:
+        """True when the recipe's teacher scores what the student of a stage writes."""
+        return any(
+            stage.on_policy is not None and stage.on_policy.teacher == "recipe"
+            for stage in self.stages
+        )
 
     @property
     def open_mixes(self) -> dict[int, MixConfig]:

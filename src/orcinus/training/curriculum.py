@@ -54,6 +54,7 @@ from orcinus.training.reinforce import join_samples, outcome_trainer, read_quest
 from orcinus.training.schedule import learning_rate, schedule
 from orcinus.training.stages import lessons_of_stage, repeats
 from orcinus.training.stopping import Stopped, until_stopped
+from orcinus.training.teacher_scores import Ask
 from orcinus.training.token_numbers import PARTS
 from orcinus.training.tokens import TokenizedLessons, tokenize_lessons
 from orcinus.training.trackers import check_trackers
@@ -67,7 +68,11 @@ from orcinus.training.trainer import (
 
 
 def train_curriculum(
-    job: TrainJob, progress: Progress, executor: Executor = LOCAL, stop: Event | None = None
+    job: TrainJob,
+    progress: Progress,
+    executor: Executor = LOCAL,
+    stop: Event | None = None,
+    ask: Ask | None = None,
 ) -> dict[str, Any]:
     """Train a student on the lessons of a table, stage by stage.
 
@@ -76,6 +81,7 @@ def train_curriculum(
         progress: Gets each stage's name and number of optimizer steps, then every step.
         executor: Where lessons become tokens.
         stop: Ends the training at the next optimizer step once it is set, with a checkpoint.
+        ask: Asks the recipe's teacher to score texts, for on-policy stages of that teacher.
 
     Returns:
         ``model``: name of the last stage's folder; ``stages``: what each did, by name.
@@ -98,7 +104,7 @@ def train_curriculum(
             if stop.is_set():
                 raise Stopped
             with _explain_failure(out, job.micro_batch):
-                result = _learn_stage(job, place, source, progress, executor, stop)
+                result = _learn_stage(job, place, source, progress, executor, stop, ask)
             if processes.is_first():
                 # Atomically: the other processes read it as soon as it exists.
                 write_atomically(out / layout.DONE, orjson.dumps(result))
@@ -151,6 +157,7 @@ def _learn_stage(
     progress: Progress,
     executor: Executor,
     stop: Event,
+    ask: Ask | None,
 ) -> dict[str, Any]:
     """Train the stage at ``place`` on top of ``source`` and save the student that comes out."""
     torch.manual_seed(job.seed)
@@ -179,7 +186,7 @@ def _learn_stage(
         _stage_settings(job, place, tokenized, objective, _width(model)),
         out,
         progress,
-        _trainer_of(job, stage, tokenized, model, chat, source, samples),
+        _trainer_of(job, stage, tokenized, model, chat, source, samples, ask),
         stop,
     )
     if processes.is_first():
@@ -198,6 +205,7 @@ def _trainer_of(
     chat: Chat,
     source: LocalConfig,
     samples: Path,
+    ask: Ask | None,
 ) -> Callable[..., LessonTrainer]:
     """Return what makes the Trainer of a stage."""
     if stage.reinforce is not None:
@@ -220,7 +228,7 @@ def _trainer_of(
             return LessonTrainer
         return prompted_trainer(source, _told(job, tokenized, chat))
     told = _told(job, tokenized, chat) if stage.on_policy.under == "assigned" else None
-    return on_policy_trainer(stage.on_policy, model, chat, source, told)
+    return on_policy_trainer(stage.on_policy, model, chat, source, told, ask)
 
 
 def _told(job: TrainJob, tokenized: TokenizedLessons, chat: Chat) -> dict[bytes, list[int]]:

@@ -17,7 +17,7 @@ import torch
 from transformers import PreTrainedModel
 
 from orcinus.training.head import Head
-from orcinus.training.objectives.interface import LossInputs, Objective, Predictions
+from orcinus.training.objectives.interface import LossInputs, Objective, Predictions, TopLogprobs
 from orcinus.training.paths import use_attention
 from orcinus.training.self_check import path_of
 
@@ -60,7 +60,7 @@ def response_only_forward(
     batch: Mapping[str, Any],
     objective: Objective,
     *,
-    teacher: Predictions | None = None,
+    teacher: Predictions | TopLogprobs | None = None,
     prepared: Mapping[str, Any] | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return the loss of a packed batch without computing any other logits.

@@ -1,4 +1,4 @@
-"""On-policy distillation: the student writes, and a teacher in this process rates every token.
+"""On-policy distillation: the student writes, and a teacher rates every token.
 
     lesson's prompt ──student, sampled──► response ──teacher──► reverse_kl over its tokens
 
@@ -6,13 +6,14 @@ In on-policy erasing the teacher is the student itself, frozen, and reads the qu
 strategy's message, which the student does not see: it learns to do without the message.
 
 The student learns from texts that it writes itself, and at every token instead of from the answer
-alone. The objective needs the teacher's probabilities, so both are models on this machine with one
-vocabulary. Packing, checkpoints and LoRA are as in training on lessons.
+alone. Student and teacher have one vocabulary. A teacher behind a server, or the recipe's own one,
+scores each text in a call and tells its likeliest tokens: ``teacher_scores.py``. Packing,
+checkpoints and LoRA are as in training on lessons.
 
 Shapes: N response tokens, D hidden width, V vocabulary.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -25,16 +26,20 @@ from orcinus.core.fingerprint import stable_fraction
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.loading import stop_tokens
-from orcinus.training.batches import collate
+from orcinus.training.batches import collate, on_device
 from orcinus.training.checkpoints import load_for_training
 from orcinus.training.config import OnPolicyConfig
+from orcinus.training.divergence import top_logprobs
 from orcinus.training.forward import head_of, predictor_states, unwrap_peft
 from orcinus.training.objectives import find_objective
-from orcinus.training.objectives.interface import Predictions
+from orcinus.training.objectives.interface import Predictions, TopLogprobs
 from orcinus.training.paths import own_attention
 from orcinus.training.questions import prompt_key
+from orcinus.training.teacher_scores import Ask, TeacherScores
 from orcinus.training.trainer import LessonTrainer
 
+Text = tuple[torch.Tensor, torch.Tensor]
+"""The tokens of a prompt and of a response to it."""
 FORWARD_KL = find_objective("mixed_kl", {"beta": 0.0})
 """What the student learns from the teacher's own responses."""
 
@@ -45,8 +50,9 @@ def on_policy_trainer(
     chat: Chat,
     source: LocalConfig,
     told: Mapping[bytes, list[int]] | None = None,
+    ask: Ask | None = None,
 ) -> Callable[..., LessonTrainer]:
-    """Return what makes the Trainer of an on-policy stage; loads the teacher.
+    """Return what makes the Trainer of an on-policy stage; loads a teacher of its own.
 
     Args:
         config: The stage's settings.
@@ -55,13 +61,24 @@ def on_policy_trainer(
         source: Where it was read from: a frozen copy is its own teacher.
         told: By the tokens of a prompt those of the prompt that the teacher reads in its place;
             None lets it read the student's.
+        ask: Asks the recipe's teacher; None where there is no way to it.
 
     Raises:
-        ConfigError: The teacher cannot be loaded, or its vocabulary is not the student's.
+        ConfigError: The teacher cannot be loaded or asked, or its vocabulary is not the student's.
     """
-    where = source if config.teacher == "self" else config.teacher
-    teacher, tokenizer = load_for_training(where, frozen=True)
-    check_vocabulary(chat.tokenizer, tokenizer)
+    teacher: Teacher
+    if config.teacher == "recipe":
+        if ask is None:
+            raise ConfigError(
+                "on_policy: the recipe's teacher is asked by `orcinus run` in one process; train "
+                "with one process, or name a local model as its teacher"
+            )
+        teacher = TeacherScores(ask, chat.tokenizer, config.top_k)
+    else:
+        where = source if config.teacher == "self" else config.teacher
+        model, tokenizer = load_for_training(where, frozen=True)
+        check_vocabulary(chat.tokenizer, tokenizer)
+        teacher = LoadedTeacher(model, config.top_k)
     return partial(
         OnPolicyTrainer,
         teacher=teacher,
@@ -83,25 +100,48 @@ def generation_of(max_tokens: int, temperature: float, student: Any, chat: Chat)
     )
 
 
+class LoadedTeacher:
+    """A teacher in this process."""
+
+    def __init__(self, model: Any, top_k: int | None) -> None:
+        """Take the model; ``top_k`` tokens of it are known at each place, or all."""
+        self.model = model.eval().requires_grad_(False)
+        self._top_k = top_k
+
+    def __call__(self, texts: Sequence[Text]) -> Predictions | TopLogprobs:
+        """Return its predictions at each response token."""
+        rows = collate([packed_row(*text) for text in texts])
+        batch = on_device(rows, texts[0][0].device)
+        self.model.to(texts[0][0].device)
+        with torch.no_grad():
+            found = Predictions(predictor_states(self.model, batch), head_of(self.model))
+        if self._top_k is None:
+            return found
+        return top_logprobs(found, batch["input_ids"][0, batch["response"]], self._top_k)
+
+
+Teacher = LoadedTeacher | TeacherScores
+
+
 class OnPolicyTrainer(LessonTrainer):
     """The Trainer whose batches are prompts: new responses are written in every step.
 
-    A batch is written by the student, or, of a share ``1 − own``, by the teacher. The student
-    learns the teacher's responses by the forward divergence, whatever the objective.
+    A batch is written by the student, or, of a share ``1 − own``, by the teacher. What the recipe's
+    teacher wrote are the lessons. The student learns the teacher's responses by the forward
+    divergence, whatever the objective.
     """
 
     def __init__(
         self,
         *,
-        teacher: Any,
+        teacher: Teacher,
         generation: Any,
         own: float = 1.0,
         told: Mapping[bytes, list[int]] | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
-        self._teacher = teacher.to(self.args.device).eval().requires_grad_(False)
-        self._generation, self._own, self._told = generation, own, told
+        self._teacher, self._generation, self._own, self._told = teacher, generation, own, told
         self._on_own_answers = self._objective
 
     def compute_loss(
@@ -115,23 +155,28 @@ class OnPolicyTrainer(LessonTrainer):
 
         How many tokens the whole global batch will have is not known before all of it is written.
         """
-        prompts = split_prompts(inputs)
-        told = [self._told_prompt(prompt) for prompt in prompts]
         own = self._own == 1 or self._is_own(self.state.global_step)
-        writer, asked = (self.model, prompts) if own else (self._teacher, told)
-        responses = write_responses(unwrap_peft(writer), asked, self._generation)
         self._objective = self._on_own_answers if own else FORWARD_KL
-        batch, seen = (
-            self._prepare_inputs(collate(list(map(packed_row, read, responses))))
-            for read in (prompts, told)
-        )
-        with torch.no_grad():
-            states_ND = predictor_states(self._teacher, seen)
-        teacher = Predictions(states_ND, head_of(self._teacher))
-        out = self.objective_loss(model, batch, teacher)
+        texts = self._texts(inputs, own)
+        batch = self._prepare_inputs(collate([packed_row(*text) for text in texts]))
+        seen = [(self._told_prompt(prompt), response) for prompt, response in texts]
+        out = self.objective_loss(model, batch, self._teacher(seen))
         count = len(batch["response"]) * self.args.gradient_accumulation_steps
         loss = out["loss"] / count
         return (loss, out) if return_outputs else loss
+
+    def _texts(self, inputs: Mapping[str, Any], own: bool) -> list[Text]:
+        """Return the prompts of a batch with the responses to learn from."""
+        prompts = split_prompts(inputs)
+        if own:
+            written = write_responses(unwrap_peft(self.model), prompts, self._generation)
+            return list(zip(prompts, written, strict=True))
+        if isinstance(self._teacher, TeacherScores):
+            return split_texts(inputs)
+        told = [self._told_prompt(prompt) for prompt in prompts]
+        teacher = self._teacher.model.to(prompts[0].device)
+        written = write_responses(teacher, told, self._generation)
+        return list(zip(prompts, written, strict=True))
 
     def _is_own(self, optimizer_step: int) -> bool:
         """Return True where the student writes; a resumed stage draws the same."""
@@ -179,6 +224,18 @@ def split_prompts(inputs: Mapping[str, Any]) -> list[torch.Tensor]:
         prompts.append(tokens_T[start : start + prompt])
         start += prompt + sum(responses)
     return prompts
+
+
+def split_texts(inputs: Mapping[str, Any]) -> list[Text]:
+    """Return the tokens of each response of a packed batch, behind its prompt."""
+    tokens_T = inputs["input_ids"][0]
+    texts, start = list[Text](), 0
+    for prompt, *responses in inputs["units"]:
+        asked, start = tokens_T[start : start + prompt], start + prompt
+        for length in responses:
+            texts.append((asked, tokens_T[start : start + length]))
+            start += length
+    return texts
 
 
 def _to_its_end(response: torch.Tensor, end_ids: list[int]) -> torch.Tensor:

@@ -8,24 +8,27 @@ stage learns, short trials decide before the stage is trained: see ``mix.py``.
 """
 
 import asyncio
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.util import find_spec
+from itertools import repeat
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-from orcinus.core.errors import MissingExtraError
+from orcinus.core.errors import ConfigError, MissingExtraError
 from orcinus.core.registry import current_folder
-from orcinus.core.types import Request, Strategy
+from orcinus.core.requests import SCORED, chat_request
+from orcinus.core.types import Message, Messages, Request, Sampling, Strategy
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.trained import write_trained
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, Runtime, StepContext
 from orcinus.runs.folders import summary_of
-from orcinus.strategies.prompts import ask, chosen_strategy
-from orcinus.training.config import MixConfig, TrainConfig
+from orcinus.strategies.prompts import ask, chosen_strategy, erased_strategy
+from orcinus.training.config import MixConfig, StageConfig, TrainConfig
 from orcinus.training.distributed.launch import launch
 from orcinus.training.job import TrainJob
 from orcinus.training.mix import Choice, MixedStage, choose_share, trial_requests
@@ -116,7 +119,7 @@ def _with_anchors(job: TrainJob, generic: str, context: StepContext) -> TrainJob
 
 
 def requests(config: TrainConfig, generic: str, context: StepContext) -> list[Asking]:
-    """List the calls to trial students, and to the student before each mixed stage.
+    """List the calls to trial students, to the student before each mixed stage, and to the teacher.
 
     The arguments are those of ``train``. The students do not exist yet, so the ledger knows nothing
     of their answers.
@@ -127,9 +130,41 @@ def requests(config: TrainConfig, generic: str, context: StepContext) -> list[As
             for _ in ("before", *mix.shares):
                 yield from trial_requests(mix, generic, context)
 
-    if not config.open_mixes:
-        return []
-    return [Asking(role="student", requests=ask_all(), exact=False)]
+    askings = []
+    if config.open_mixes:
+        askings.append(Asking(role="student", requests=ask_all(), exact=False))
+    if config.asks_teacher:
+        scored = _scored_texts(config, generic, context)
+        askings.append(Asking(role="teacher", requests=scored, exact=False, scores=True))
+    return askings
+
+
+def _scored_texts(config: TrainConfig, generic: str, context: StepContext) -> Iterator[Request]:
+    """Yield a request for each text that the recipe's teacher scores, at most.
+
+    Of an answer that is not written yet, its longest length is known. Before there are lessons, one
+    is counted for each question to teach.
+    """
+    for stage in config.stages:
+        if stage.on_policy is None or stage.on_policy.teacher != "recipe":
+            continue
+        longest = Message(role="assistant", content=" " * 4 * stage.on_policy.max_tokens)
+        own, passes = stage.on_policy.own, stage.epochs
+        texts = math.ceil(own * passes) + (own < 1)  # a lesson's own text is paid once
+        for messages in _prompts(stage, generic, context):
+            request = chat_request((*messages, longest), Sampling(max_tokens=1), strategy=SCORED)
+            yield from repeat(request, texts)
+
+
+def _prompts(stage: StageConfig, generic: str, context: StepContext) -> Iterator[Messages]:
+    if "erase" in context.inputs:
+        lessons = tables.read_lessons(context.inputs["erase"] / layout.LESSONS)
+        yield from (lesson.messages for lesson in lessons if stage.takes(lesson))
+        return
+    erased = erased_strategy(generic)
+    for example in tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "teach"):
+        if not stage.tasks or example.task in stage.tasks:
+            yield ask(example, erased, seed=context.seed)
 
 
 def require_packages() -> None:
@@ -184,15 +219,24 @@ async def run_job(job: TrainJob, context: StepContext) -> dict[str, Any]:
 
     A cancelled training first stops at its next optimizer step and saves a checkpoint.
     """
+    if context.runtime.processes > 1 and job.config.asks_teacher:
+        raise ConfigError(
+            "train.stages: on_policy: {teacher: recipe} asks the teacher from one process; leave "
+            "--processes out, or name a local model as the stage's teacher"
+        )
     if context.runtime.processes > 1:
         return await launch(job, processes=context.runtime.processes, progress=context.progress)
     from orcinus.training.curriculum import train_curriculum
     from orcinus.training.stopping import Stopped
+    from orcinus.training.teacher_scores import ask_from_thread
 
+    ask = ask_from_thread(context) if job.config.asks_teacher else None
     job.out.mkdir(parents=True, exist_ok=True)
     stop = Event()
     training = asyncio.ensure_future(
-        asyncio.to_thread(train_curriculum, job, context.progress, context.runtime.executor, stop)
+        asyncio.to_thread(
+            train_curriculum, job, context.progress, context.runtime.executor, stop, ask
+        )
     )
     try:
         return await asyncio.shield(training)

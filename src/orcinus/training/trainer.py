@@ -36,7 +36,13 @@ from orcinus.training.batches import PackedRows, collate
 from orcinus.training.distributed import processes
 from orcinus.training.forward import add_objective_forward, unwrap_peft
 from orcinus.training.objectives import lesson_weight
-from orcinus.training.objectives.interface import MEASURED, REHEARSED, Objective, Predictions
+from orcinus.training.objectives.interface import (
+    MEASURED,
+    REHEARSED,
+    Objective,
+    Predictions,
+    TopLogprobs,
+)
 from orcinus.training.paths import own_attention
 from orcinus.training.resuming import SealCheckpoints, last_checkpoint, step_of
 from orcinus.training.schedule import FEW_STEPS, describe_steps
@@ -160,7 +166,7 @@ class LessonTrainer(Trainer):
         return {name: fmean(part[name] for part in facts) for name in facts[0]} if facts else {}
 
     def objective_loss(
-        self, model: Any, batch: Mapping[str, Any], teacher: Predictions | None = None
+        self, model: Any, batch: Mapping[str, Any], teacher: Predictions | TopLogprobs | None = None
     ) -> dict[str, torch.Tensor]:
         """Return the objective's sum for one micro-batch, through the wrapped model's forward."""
         out: dict[str, torch.Tensor] = model(

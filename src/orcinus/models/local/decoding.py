@@ -22,8 +22,9 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 from transformers.cache_utils import DynamicCache
 
+from orcinus.core.scoring import TokenScores, written_scores
 from orcinus.core.token_bytes import bytes_written, reply_bytes
-from orcinus.core.types import Completion, Sampling, Usage
+from orcinus.core.types import Completion, Sampling, Scoring, Usage
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.rows import Row, Way, length_of
 from orcinus.models.local.slots import SlotCache, cache_keyword
@@ -53,6 +54,11 @@ class Decoder:
         # end that the model's folder recommends.
         model.generation_config = GenerationConfig(pad_token_id=0)  # type: ignore[no-untyped-call]
 
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that the model can read."""
+        return int(self._model.get_input_embeddings().num_embeddings)
+
     def decode(
         self, way: Way, waiting: list[Row], rows: list[Row], gather: Callable[[], None]
     ) -> None:
@@ -74,6 +80,41 @@ class Decoder:
         else:
             rows.append(waiting.pop())
             self._decode_alone(rows[0])
+
+    @torch.inference_mode()
+    def score(self, scoring: Scoring) -> Completion:
+        """Return what the model thinks of each token of a response, in one forward pass.
+
+        A text is read alone, so that its scores do not depend on other requests.
+        """
+        started = time.perf_counter()
+        tokens = [*scoring.prompt, *scoring.response]
+        out = self._model(
+            input_ids=torch.tensor([tokens], device=self._model.device),
+            logits_to_keep=len(scoring.response) + 1,
+        )
+        logprobs_NV = out.logits[0, -len(scoring.response) - 1 : -1].float().log_softmax(1)
+        top_NK = logprobs_NV.topk(min(scoring.top, logprobs_NV.shape[1]), dim=1)
+        own_N = logprobs_NV.gather(
+            1, torch.tensor(scoring.response)[:, None].to(logprobs_NV.device)
+        )
+        scores = []
+        for token, own, ids, values in zip(
+            scoring.response,
+            own_N[:, 0].tolist(),
+            top_NK.indices.tolist(),
+            top_NK.values.tolist(),
+            strict=True,
+        ):
+            others = (pair for pair in zip(ids, values, strict=True) if pair[0] != token)
+            said = str(self._chat.tokenizer.decode([token]))
+            scores.append(TokenScores(said, ((token, own), *others)))
+        return Completion(
+            text=written_scores(scores),
+            finish="stop",
+            usage=Usage(tokens_in=len(tokens), tokens_out=0),
+            latency_s=time.perf_counter() - started,
+        )
 
     def _take_batch(self, waiting: list[Row]) -> list[Row]:
         """Take the longest requests that fit together.

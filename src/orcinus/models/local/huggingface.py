@@ -12,7 +12,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -22,15 +23,17 @@ import orjson
 
 from orcinus.core.errors import CompleterError, ConfigError
 from orcinus.core.requests import as_sent
-from orcinus.core.types import Completion, Request, Traits, WorstCase
+from orcinus.core.types import Completion, Request, Scoring, Traits, WorstCase
 from orcinus.models.bounds import free_call
 from orcinus.models.local.config import CONTEXT_FIELDS, LocalConfig, local_identity
-from orcinus.models.local.rows import Row, Way, length_of
+from orcinus.models.local.rows import Row, ScoredText, Way, length_of
 
 if TYPE_CHECKING:
     from orcinus.models.local.chat_format import Chat
     from orcinus.models.local.decoding import Decoder
 
+MOST_LOGITS = 2**28
+"""Numbers, 1 GB in float32: the logits of one text that is scored."""
 GATHER_S = 0.005
 """Seconds that the decoder waits for more requests before it starts."""
 
@@ -66,7 +69,7 @@ class LocalModel:
         # Not SimpleQueue: its timed get can block for ever if the time runs out between two checks.
         # CPython 3.11.7 hangs in a loop of `get(timeout=1e-7)` within seconds, and this decoder did
         # on a busy machine.
-        self._queue: queue.Queue[Row | None] = queue.Queue()
+        self._queue: queue.Queue[Row | ScoredText | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._chat: Chat
         self._decoder: Decoder
@@ -82,8 +85,8 @@ class LocalModel:
 
     @property
     def traits(self) -> Traits:
-        """It continues partial replies, within the context that its folder names."""
-        return Traits(continues=True, context=self._context)
+        """It continues partial replies and scores texts, within the context its folder names."""
+        return Traits(continues=True, scores=True, context=self._context)
 
     def stay_within_context(self) -> None:
         """Refuse longer questions and end answers there, also where the model could go on."""
@@ -95,6 +98,10 @@ class LocalModel:
             self._open()
             self._thread = threading.Thread(target=self._decode_loop, name="decoder", daemon=True)
             self._thread.start()
+        if request.scoring is not None:
+            text = ScoredText(self._checked_scoring(request.scoring), Future())
+            self._queue.put(text)
+            return await asyncio.wrap_future(text.future)
         try:
             prompt, partial = self._chat.partial_prompt(request.messages, request.partial or "")
         except ConfigError as error:
@@ -136,6 +143,37 @@ class LocalModel:
         if text and self._note is not None and text not in self._said:
             self._said.add(text)
             self._note(text)
+
+    def _checked_scoring(self, asked: Scoring) -> Scoring:
+        """Return what to score, as tokens that the model can read.
+
+        Raises:
+            CompleterError: The text is too long, too short, or holds tokens that it does not have.
+        """
+        if asked.plain is not None:
+            tokens = self._chat.tokenizer(asked.plain)["input_ids"]
+            asked = replace(asked, plain=None, prompt=tuple(tokens[:1]), response=tuple(tokens[1:]))
+        tokens, (limit, is_hard) = [*asked.prompt, *asked.response], self._limit
+        size = self._decoder.vocabulary
+        if not asked.prompt or not asked.response:
+            why = "a text to score has two tokens at least"
+        elif bad := [token for token in tokens if not 0 <= token < size]:
+            why = f"the prompt has the token {bad[0]}, and the model's are 0 to {size - 1:,}"
+        elif limit is not None and len(tokens) > limit and (is_hard or self._strict):
+            why = f"the text has {len(tokens):,} tokens, and the model reads at most {limit:,}"
+        elif len(asked.response) * size > MOST_LOGITS:
+            most = MOST_LOGITS // size
+            why = f"the text has {len(tokens):,} tokens, and at most {most:,} are scored at once"
+        else:
+            return asked
+        raise CompleterError("bad_request", why, permanent=True)
+
+    def _score(self, text: ScoredText) -> None:
+        with suppress(InvalidStateError):  # cancelled: nobody waits for it any more
+            try:
+                text.future.set_result(self._decoder.score(text.scoring))
+            except Exception as error:  # noqa: BLE001 (set on the future)
+                text.future.set_exception(_as_completer_error(error))
 
     def _tokens_left(self, prompt: int, max_tokens: int) -> int:
         """Return how many tokens may be written behind a prompt of ``prompt`` tokens.
@@ -188,7 +226,7 @@ class LocalModel:
                         row.future.set_exception(_as_completer_error(error))
 
     def _gather(self, waiting: list[Row], *, wait: bool) -> None:
-        """Move queued requests to ``waiting``, which stays sorted by length.
+        """Move queued requests to ``waiting``, which stays sorted by length; score texts at once.
 
         Args:
             waiting: Gets the new requests.
@@ -206,6 +244,9 @@ class LocalModel:
             if row is None:
                 self._closing = True
                 break
+            if isinstance(row, ScoredText):  # one forward pass, between two steps of decoding
+                self._score(row)
+                continue
             waiting.append(row)
             if deadline is None:
                 deadline = time.monotonic() + GATHER_S

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
-from orcinus.core.types import Completion, Finish, Sampling
+from orcinus.core.types import Completion, Finish, Sampling, Scoring
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +49,14 @@ class Row:
     finish: Finish | None = None
     script: Script | None = None
     """For the self-check: what to write. None lets the model choose."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredText:
+    """A request to score a text, while it waits for the model."""
+
+    scoring: Scoring
+    future: "Future[Completion]"
 
 
 def length_of(row: Row) -> int:

@@ -49,8 +49,8 @@ from orcinus.models.bounds import (
 )
 from orcinus.models.remote.endpoint_config import EndpointConfig, Price, cost_of
 from orcinus.models.remote.limits import InFlight, Rate, Refusals
-from orcinus.models.remote.refusals import CALL, Caller, refusal, without_password
-from orcinus.models.remote.replies import NoAnswerError, parse_replies
+from orcinus.models.remote.refusals import SCORE, Caller, refusal, without_password
+from orcinus.models.remote.replies import NoAnswerError, parse_replies, parse_scores
 from orcinus.models.remote.wire import MAX_PAUSE_S, Wire, parse_duration
 
 DEAD_FOR_S = 10.0
@@ -141,8 +141,11 @@ class Endpoint:
 
     @property
     def traits(self) -> Traits:
-        """Its servers; it continues partial replies if the configuration says so."""
-        return Traits(continues=self.config.continues, remote=self._remote)
+        """Its servers; it continues partial replies if the configuration says so.
+
+        Whether it scores texts, only a call can tell.
+        """
+        return Traits(continues=self.config.continues, scores=True, remote=self._remote)
 
     async def complete(self, request: Request) -> Completion:
         """Send the request, and retry until an answer comes or a retry cannot help.
@@ -150,7 +153,7 @@ class Endpoint:
         Raises:
             CompleterError: No answer came.
         """
-        if self.config.choices_per_call > 1:
+        if self.config.choices_per_call > 1 and request.scoring is None:
             return await self._share_call(request)
         return (await self._call(request, current_tries()))[0]
 
@@ -277,6 +280,14 @@ class Endpoint:
 
     def body(self, request: Request) -> dict[str, Any]:
         """Return the JSON body that is sent for ``request``."""
+        if (scoring := request.scoring) is not None:
+            return {
+                "model": self.config.model,
+                "prompt": [*scoring.prompt, *scoring.response],
+                "max_tokens": 1,  # the fewest that vLLM writes
+                "temperature": 0,
+                "prompt_logprobs": scoring.top,
+            }
         messages, sampling = as_sent(request)
         body: dict[str, Any] = {
             "model": self.config.model,
@@ -330,11 +341,15 @@ class Endpoint:
         self, server: "_Server", body: bytes, request: Request, choices: int
     ) -> list[Completion]:
         """Make one try at one server."""
+        scoring = request.scoring
+        caller = server.caller if scoring is None else replace(server.caller, call=SCORE)
         content, response = await self.wire.exchange(
-            "POST", server.url, body=body, caller=server.caller
+            "POST", caller.base_url + caller.call, body=body, caller=caller
         )
         server.read_limits(response)
         try:
+            if scoring is not None:
+                return [parse_scores(content, scoring, refuse=server.refuse)]
             return parse_replies(
                 content,
                 choices,
@@ -393,7 +408,6 @@ class _Server:
         self.caller = caller
         self.refuse = partial(refusal, caller=caller)
         self.address = without_password(caller.base_url)
-        self.url = caller.base_url + CALL
         self.in_flight = InFlight(in_flight)
         self.dead_until = 0.0
         self.rests_until = 0.0

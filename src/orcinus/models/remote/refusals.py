@@ -29,6 +29,9 @@ _CLASSES: Mapping[int, ErrorClass] = {
 CALL = "/chat/completions"
 """What is added to a base URL to get the address of a call."""
 
+SCORE = "/completions"
+"""The same for a call that scores a text."""
+
 _NO_MONEY = re.compile(
     r"insufficient[ _]?(?:quota|balance|credit|fund)|exceeded your current quota|billing"
     r"|payment[ _]required|out of credits|credit balance is too low|no credits|arrears",
@@ -82,6 +85,8 @@ class Caller:
     """The recipe's entry of the model: ``teacher``, ``judge`` …"""
     model: str = ""
     base_url: str = ""
+    call: str = CALL
+    """What is added to the base URL."""
     api_key_env: str | None = None
     max_tokens_field: str = "max_tokens"
     system_role: str = "system"
@@ -155,9 +160,9 @@ def _moved(status: int, location: str | None, caller: Caller) -> CompleterError:
     """Return the error for a redirect, which is not followed: a key must not reach another host."""
     message = f"HTTP {status}: {without_password(caller.base_url)} redirects calls"
     if location:
-        target = without_password(urljoin(caller.base_url + CALL, location))
-        if target.partition("?")[0].endswith(CALL):
-            target = target.replace(CALL, "", 1)
+        target = without_password(urljoin(caller.base_url + caller.call, location))
+        if target.partition("?")[0].endswith(caller.call):
+            target = target.replace(caller.call, "", 1)
             message += f" to {target}; set {caller.entry}.base_urls: [{target}]"
         else:
             message += (
@@ -224,13 +229,18 @@ def _other_limit(field: str) -> str:
 def _advice_on_url(said: str, caller: Caller) -> str:
     """Return what may be wrong with the base URL, or with the model's name."""
     url, entry = without_password(caller.base_url), caller.entry
+    if caller.call == SCORE and url:
+        return (
+            f"the server at {url} does not score a given text (POST {SCORE}); vLLM and `orcinus "
+            "serve` do"
+        )
     if caller.model and re.search(r"model|deployment", said, re.IGNORECASE):
         return f"check {entry}.model, {caller.model!r}"
     if not url:
         return ""
     if not re.search(r"/v\d", urlsplit(url).path):
         return f"no such address at {url}; it may lack /v1: set {entry}.base_urls: [{url}/v1]"
-    return f"no such address at {url}{CALL}; check {entry}.base_urls and {entry}.model"
+    return f"no such address at {url}{caller.call}; check {entry}.base_urls and {entry}.model"
 
 
 def without_password(url: str) -> str:

@@ -17,9 +17,10 @@ from typing import Any
 import orjson
 
 from orcinus.core.errors import CompleterError
+from orcinus.core.scoring import TokenScores, written_scores
 from orcinus.core.token_bytes import reply_bytes
 from orcinus.core.tool_calls import read_calls, with_calls
-from orcinus.core.types import Completion, Finish, Usage
+from orcinus.core.types import Completion, Finish, Scoring, Usage
 from orcinus.models.remote.refusals import parse_error, refusal
 from orcinus.models.remote.thinking import split_thinking
 
@@ -128,6 +129,59 @@ def parse_replies(
         _parse_choice(choice, share, max_tokens, prompt)
         for choice, share in zip(listed, shares, strict=True)
     ]
+
+
+def parse_scores(body: bytes, scoring: Scoring, *, refuse: Refuse = refusal) -> Completion:
+    """Return the scores in the body of a 200 reply, as the completion's text.
+
+    Args:
+        body: The body.
+        scoring: What was asked.
+        refuse: Makes the error where the reply is an error with the status 200.
+
+    Raises:
+        CompleterError: The reply has no scores of these tokens, or is an error.
+    """
+    reply = read_json(body)
+    choices = reply.get("choices") if isinstance(reply, dict) else None
+    choice = choices[0] if isinstance(choices, list) and choices else {}
+    for part in (reply, choice):
+        _raise_error_in(part, has_choices=bool(choices), refuse=refuse)
+    listed = choice.get("prompt_logprobs") if isinstance(choice, dict) else None
+    if not isinstance(listed, list):
+        raise CompleterError(
+            "bad_reply",
+            "the server does not score a given text: its reply has no prompt_logprobs; vLLM and "
+            "`orcinus serve` return them",
+            permanent=True,
+            fatal=True,
+        )
+    count = len(scoring.response)
+    if len(listed) != len(scoring.prompt) + count:
+        raise NoAnswerError("bad_reply", f"{len(listed)} scores for another number of tokens")
+    try:
+        scores = list(map(_scores_of, scoring.response, listed[len(listed) - count :]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise NoAnswerError(
+            "bad_reply", f"no scores of the text's own tokens ({error!r})"
+        ) from error
+    return Completion(
+        text=written_scores(scores), finish="stop", usage=_parse_usage(reply.get("usage"))
+    )
+
+
+def _scores_of(token: int, found: Any) -> TokenScores:
+    """Return the scores in place of one token, its own first."""
+    values = {int(name): float(entry["logprob"]) for name, entry in found.items()}
+    if any(math.isnan(value) or value > 1e-3 for value in values.values()):
+        raise ValueError("a value is no log-probability")
+    own = found[str(token)]
+    others = sorted(values.items(), key=lambda pair: -pair[1])
+    said = own.get("decoded_token")
+    return TokenScores(
+        said if isinstance(said, str) else None,
+        ((token, values[token]), *(pair for pair in others if pair[0] != token)),
+    )
 
 
 def _parse_usual(reply: Any, prompt: str | None) -> Completion | None:

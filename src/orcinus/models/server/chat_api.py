@@ -4,8 +4,9 @@
         →  {"choices": [{"message": {"role": "assistant", "content": "4"}, …}], …}
 
 It speaks enough of the OpenAI chat API for the ``openai`` package to use it unchanged: chat
-completions, also as a stream, ``/v1/models``, and errors in OpenAI's format. It listens on this
-machine alone unless ``host`` says otherwise, and asks for no key.
+completions, also as a stream, ``/v1/models``, and errors in OpenAI's format. A local model also
+scores a given text, as vLLM does it (``/v1/completions`` with ``prompt_logprobs``). It listens on
+this machine alone unless ``host`` says otherwise, and asks for no key.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +25,7 @@ from orcinus.core.errors import CompleterError, one_line
 from orcinus.core.printing import printable
 from orcinus.core.protocols import Completer
 from orcinus.core.requests import ANY_STRATEGY, chat_request
+from orcinus.core.scoring import read_scores, scoring_request
 from orcinus.core.token_bytes import reply_tokens
 from orcinus.core.types import Completion, Messages, Request
 from orcinus.models.server.http import (
@@ -35,7 +37,7 @@ from orcinus.models.server.http import (
     read_head,
     write,
 )
-from orcinus.models.server.parameters import flag, messages_of, sampling_of
+from orcinus.models.server.parameters import flag, messages_of, sampling_of, scoring_of
 from orcinus.models.server.sockets import socket_server
 
 MAX_REQUEST_BYTES = 16 * 2**20
@@ -236,19 +238,33 @@ async def _route(
                 }
             ],
         }, False
-    if head.path != "/v1/chat/completions":
+    if head.path not in ("/v1/chat/completions", "/v1/completions"):
         raise HttpError(404, f"there is no {head.path[:100]} here; POST /v1/chat/completions")
     if head.method != "POST":
         raise HttpError(405, f"{head.path} takes POST")
-    asked = _parse(body, served)
-    try:
-        completion = await _while_connected(served.model.complete(asked.request), reader)
-    except CompleterError as error:
-        # 400 and not 404: the endpoint and the model are there, this question is not.
-        raise HttpError(400, str(error)) from error
+    if head.path == "/v1/completions":
+        request = _scoring_request(_read_object(body), served)
+        return _format_scores(served, request, await _complete(request, served, reader)), False
+    asked = _parse(_read_object(body), served)
+    completion = await _complete(asked.request, served, reader)
     if asked.request.partial is not None and not asked.keep_stop:
         completion = _without_stop(completion, asked.request.sampling.stop)
     return _format_completion(served, completion), asked.stream
+
+
+async def _complete(
+    request: Request, served: _ServedModel, reader: asyncio.StreamReader
+) -> Completion:
+    """Return the model's answer, while the client waits for it.
+
+    Raises:
+        HttpError: The model refuses the request.
+    """
+    try:
+        return await _while_connected(served.model.complete(request), reader)
+    except CompleterError as error:
+        # 400 and not 404: the endpoint and the model are there, this question is not.
+        raise HttpError(400, str(error)) from error
 
 
 async def _while_connected(
@@ -269,11 +285,11 @@ async def _while_connected(
         task.cancel()
 
 
-def _parse(body: bytes, served: _ServedModel) -> _ChatRequest:
-    """Read one chat request.
+def _read_object(body: bytes) -> dict[str, Any]:
+    """Read the JSON object of a request.
 
     Raises:
-        HttpError: It is none, or a parameter is out of its range.
+        HttpError: It is none.
     """
     try:
         asked = orjson.loads(body)
@@ -281,6 +297,28 @@ def _parse(body: bytes, served: _ServedModel) -> _ChatRequest:
         raise HttpError(400, f"not JSON: {error}") from error
     if not isinstance(asked, dict):
         raise HttpError(400, "not a chat request: it must be a JSON object")
+    return asked
+
+
+def _scoring_request(asked: Mapping[str, Any], served: _ServedModel) -> Request:
+    """Read one request to score a text.
+
+    Raises:
+        HttpError: A parameter is missing or out of its range, or the model cannot score.
+    """
+    if not served.model.traits.scores:
+        raise HttpError(400, f"prompt_logprobs: {served.name} cannot score a text")
+    scoring = scoring_of(asked, served.model.traits.context)
+    request = scoring_request((), (), top=0, text=scoring.plain or "")
+    return replace(request, scoring=scoring)
+
+
+def _parse(asked: Mapping[str, Any], served: _ServedModel) -> _ChatRequest:
+    """Read one chat request.
+
+    Raises:
+        HttpError: A parameter is out of its range.
+    """
     messages, sampling = messages_of(asked), sampling_of(asked, served.model.traits.context)
     keep_stop = flag(asked, "include_stop_str_in_output")
     partial = "" if keep_stop else None
@@ -313,7 +351,6 @@ def _without_stop(completion: Completion, stops: Sequence[str]) -> Completion:
 
 
 def _format_completion(served: _ServedModel, completion: Completion) -> dict[str, Any]:
-    usage = completion.usage
     return {
         "id": f"chatcmpl-{time.monotonic_ns():x}",
         "object": "chat.completion",
@@ -330,11 +367,56 @@ def _format_completion(served: _ServedModel, completion: Completion) -> dict[str
                 "finish_reason": completion.finish,
             }
         ],
-        "usage": {
-            "prompt_tokens": usage.tokens_in,
-            "completion_tokens": usage.tokens_out,
-            "total_tokens": usage.tokens_in + usage.tokens_out,
-        },
+        "usage": _usage_of(completion),
+    }
+
+
+def _format_scores(served: _ServedModel, request: Request, reply: Completion) -> dict[str, Any]:
+    """Return scores as vLLM does: nothing for the first token, then a mapping for each.
+
+    The rank of a token that is not among the likeliest ones is not known.
+    """
+    listed: list[dict[str, Any] | None] = [None]
+    most = 0 if request.scoring is None else request.scoring.top
+    for text, (own, *others) in read_scores(reply.text):
+        is_ranked = len(others) < most
+        ranked = sorted([*others, *([own] if is_ranked else [])], key=lambda pair: -pair[1])
+        ranks = {token: rank for rank, (token, _) in enumerate(ranked, 1)}
+        listed.append(
+            {
+                str(token): {
+                    "logprob": value,
+                    "rank": ranks.get(token),
+                    "decoded_token": text if token == own[0] else None,
+                }
+                for token, value in (own, *others)
+            }
+        )
+    return {
+        "id": f"cmpl-{time.monotonic_ns():x}",
+        "object": "text_completion",
+        "created": int(time.time()),
+        "model": served.name,
+        "system_fingerprint": served.fingerprint,
+        "choices": [
+            {
+                "index": 0,
+                "text": "",
+                "logprobs": None,
+                "finish_reason": "length",
+                "prompt_logprobs": listed,
+            }
+        ],
+        "usage": _usage_of(reply),
+    }
+
+
+def _usage_of(completion: Completion) -> dict[str, int]:
+    usage = completion.usage
+    return {
+        "prompt_tokens": usage.tokens_in,
+        "completion_tokens": usage.tokens_out,
+        "total_tokens": usage.tokens_in + usage.tokens_out,
     }
 
 

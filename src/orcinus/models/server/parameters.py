@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from orcinus.core.types import Message, Messages, Sampling
+from orcinus.core.types import Message, Messages, Sampling, Scoring
 from orcinus.models.server.http import HttpError
 
 _ROLES = ("system", "developer", "user", "assistant")
@@ -18,6 +18,8 @@ MOST_STOPS = 16
 """Stop texts. OpenAI takes 4; each one is searched for after every token."""
 LONGEST_STOP = 1000
 """Characters of a stop text."""
+MOST_TOP = 100
+"""Likeliest tokens for each token of a scored text. vLLM returns 20 unless told otherwise."""
 HOTTEST = 2.0
 """The highest temperature, as OpenAI's."""
 
@@ -44,6 +46,34 @@ def sampling_of(asked: Mapping[str, Any], context: int | None) -> Sampling:
         seed=None if seed is None else _whole(asked, "seed", 0, least=-(2**63)),
         logprobs=flag(asked, "logprobs"),
     )
+
+
+def scoring_of(asked: Mapping[str, Any], context: int | None) -> Scoring:
+    """Return the text to score that a request holds, within the model's context.
+
+    Raises:
+        HttpError: A parameter has a wrong type or is out of its range.
+    """
+    if flag(asked, "stream"):
+        raise _wrong("stream", "must be false: a text is scored at once")
+    if _whole(asked, "n", 1, 1) != 1:
+        raise _wrong("n", "must be 1")
+    if _whole(asked, "max_tokens", 1, 0) > 1:
+        raise _wrong("max_tokens", "must be 0 or 1: texts are scored here and not written")
+    if asked.get("prompt_logprobs") is None:
+        raise _wrong("prompt_logprobs", "must be given: texts are scored here and not written")
+    top = _whole(asked, "prompt_logprobs", 0, 0)
+    if top > MOST_TOP:
+        raise _wrong("prompt_logprobs", f"must be at most {MOST_TOP}")
+    prompt = asked.get("prompt")
+    if isinstance(prompt, str) and prompt:
+        return Scoring(prompt=(), response=(), top=top, plain=prompt)
+    if not isinstance(prompt, list) or not all(type(token) is int for token in prompt):
+        raise _wrong("prompt", "must be a text or a list of tokens")
+    if len(prompt) < 2 or (context is not None and len(prompt) > context):
+        limit = "" if context is None else f" and {context:,} at most"
+        raise _wrong("prompt", f"must have two tokens at least{limit}, this has {len(prompt):,}")
+    return Scoring(prompt=tuple(prompt[:1]), response=tuple(prompt[1:]), top=top)
 
 
 def messages_of(asked: Mapping[str, Any]) -> Messages:

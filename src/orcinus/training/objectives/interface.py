@@ -69,6 +69,16 @@ class Predictions:
         return -losses_N
 
 
+@dataclass(frozen=True, slots=True)
+class TopLogprobs:
+    """What is known of a teacher's distributions at N positions: K tokens each, without graph."""
+
+    tokens_NK: "torch.Tensor"
+    """The text's own token first."""
+    logprobs_NK: "torch.Tensor"
+    """Their log-probabilities in nats; −inf in places without a token."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossInputs:
     """One micro-batch as an objective sees it: every tensor has one row for each response token."""
@@ -90,8 +100,9 @@ class LossInputs:
     """The numbers that the objective needs, by name, (N,) each: nan where a lesson has none."""
     logprobs_N: "torch.Tensor | None" = None
     """The student's log-probability of each target, in nats, without graph; None unless needed."""
-    teacher: Predictions | None = None
-    """The teacher's predictions at the same positions, without graph; None unless needed."""
+    teacher: Predictions | TopLogprobs | None = None
+    """The teacher's predictions at the same positions, without graph; None unless needed. Of a
+    teacher behind a server only the likeliest tokens are known."""
     prepared: Mapping[str, Any] = field(default_factory=dict)
     """What ``Needs.before_step`` returned for this optimizer step."""
 

@@ -10,7 +10,13 @@ the student's own samples: arXiv:2601.19897, arXiv:2602.12275.
 from typing import cast
 
 from orcinus.core.registry import declare
-from orcinus.training.objectives.interface import LossInputs, LossOutput, Needs, Predictions
+from orcinus.training.objectives.interface import (
+    LossInputs,
+    LossOutput,
+    Needs,
+    Predictions,
+    TopLogprobs,
+)
 
 
 @declare("objective", needs=Needs(teacher=True))
@@ -18,6 +24,6 @@ def loss(inputs: LossInputs, *, beta: float = 0.5) -> LossOutput:
     """Return the mixed divergence from the teacher, weighted by the lessons."""
     from orcinus.training.divergence import mixed_kl
 
-    teacher = cast(Predictions, inputs.teacher)  # declared, so never None
+    teacher = cast(Predictions | TopLogprobs, inputs.teacher)  # declared, so never None
     losses_N = mixed_kl(Predictions(inputs.hidden_ND, inputs.head), teacher, beta=beta)
     return LossOutput(total=(losses_N * inputs.weights_N).sum(), losses_N=losses_N.detach())

@@ -9,7 +9,13 @@ vocabulary teaches at every position, where cross-entropy teaches the one that w
 from typing import cast
 
 from orcinus.core.registry import declare
-from orcinus.training.objectives.interface import LossInputs, LossOutput, Needs, Predictions
+from orcinus.training.objectives.interface import (
+    LossInputs,
+    LossOutput,
+    Needs,
+    Predictions,
+    TopLogprobs,
+)
 
 
 @declare("objective", needs=Needs(teacher=True))
@@ -17,6 +23,6 @@ def loss(inputs: LossInputs) -> LossOutput:
     """Return the divergence from the teacher, weighted by the lessons."""
     from orcinus.training.divergence import reverse_kl
 
-    teacher = cast(Predictions, inputs.teacher)  # declared, so never None
+    teacher = cast(Predictions | TopLogprobs, inputs.teacher)  # declared, so never None
     losses_N = reverse_kl(Predictions(inputs.hidden_ND, inputs.head), teacher)
     return LossOutput(total=(losses_N * inputs.weights_N).sum(), losses_N=losses_N.detach())
