@@ -17,7 +17,7 @@ from orcinus.models.local.config import LocalConfig
 from orcinus.training.batches import collate, on_device
 from orcinus.training.checkpoints import load_for_training
 from orcinus.training.forward import head_of, predictor_states
-from orcinus.training.objectives.interface import Predictions
+from orcinus.training.objectives.interface import Predictions, TopLogprobs
 from orcinus.training.questions import prompt_key
 from orcinus.training.trainer import LessonTrainer
 
@@ -44,7 +44,7 @@ class PromptedTrainer(LessonTrainer):
         self._told = told
 
     def objective_loss(
-        self, model: Any, batch: Mapping[str, Any], teacher: Predictions | None = None
+        self, model: Any, batch: Mapping[str, Any], teacher: Predictions | TopLogprobs | None = None
     ) -> dict[str, torch.Tensor]:
         """Return the objective's sum for one micro-batch, with the frozen student as teacher."""
         seen = on_device(collate([prompted_row(batch, self._told)]), self.args.device)
