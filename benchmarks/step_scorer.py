@@ -425,7 +425,7 @@ def main() -> None:
     paths = arguments.student or [Path(str(files("orcinus.pipeline.demo"))) / "base"]
     count = 6 if arguments.quick else arguments.count
     traces = 12 if arguments.quick else arguments.traces
-    counts = {"fit": count, "test": count, "traces": traces, "known": 2 * count}
+    counts = {"fit": count, "test": count, "traces": traces, "known": 8 * count}
     found = []
     for number, path in enumerate(paths):
         student = LocalConfig(path=str(path), chat_template="chatml")
