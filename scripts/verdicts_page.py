@@ -28,6 +28,7 @@ For all types:
 * Reasoning between `<think>` tags, or in another channel, is never read. Neither is what no reader
   sees, such as an HTML comment, nor a next question that the response makes up and answers.
 * Two different answers are wrong. A refusal and a text cut off before its answer have no verdict.
+  Neither has an answer that its sentence doubts, supposes or reports of others.
 * No verdict depends on what is installed, except for `program`, which needs the extra `sandbox`.
   `plan` and `run` say so before anything is paid.
 * Nothing in a response is executed outside the sandbox.

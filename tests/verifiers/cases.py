@@ -34,7 +34,8 @@ The same number: exactly, or within 1 part in 10,000 if the reference is no whol
 Thousands separators, currencies, units, percent, fractions, powers of ten and number words are
 read. "8 out of 10" is 8 and 0.8. Two different numbers, and a quantity of two units such as
 5 ft 11, are not one of them. Of several numbers in a sentence, those behind a preposition, "the" or
-a condition are given, and the one that is left is the answer.
+a condition are given, and the one that is left is the answer. A bound ("more than 12", "it is at
+least 12") is no number. Neither is a sum that is not done, nor a row of a list without its total.
 """,
     "math": """
 An equal expression. Whole numbers, fractions and polynomials are compared exactly, of any size.
@@ -88,6 +89,7 @@ CASES: dict[AnswerType, tuple[Case, ...]] = {
     "choice": (
         Case("B", "The answer is (B).", 1.0, CITIES),
         Case("B", "Paris is the capital, so the answer is Paris.", 1.0, CITIES),
+        Case("B", "Paris would be a mistake.", None, CITIES),
         Case("B", r"$\boxed{\text{(B) Paris}}$", 1.0, CITIES),
         Case("B", "**Answer:** B", 1.0, CITIES),
         Case("C", "Die richtige Antwort ist (C).", 1.0, CITIES),
@@ -121,6 +123,8 @@ CASES: dict[AnswerType, tuple[Case, ...]] = {
         Case("1234567", "1234568", 0.0),
         Case("20", "The answer is 20. Wait, that is wrong. The answer is 27.", 0.0),
         Case("42", "La respuesta no se sabe.", None),
+        Case("12", "It is at least 12.", None),
+        Case("8", "Tom: 5\nAnn: 8", None),
     ),
     "math": (
         Case("x^2-1", "The answer is $(x-1)(x+1)$.", 1.0),

@@ -40,7 +40,7 @@ _STEMS_ABROAD = (
 )
 """What such an announcement in any script holds, in lower case."""
 _NOT_BUT_ABROAD = compile_later(
-    r"""\b(?:nicht\s{0}sondern|pas\s{0}mais|(?:no|non|não)\s(?P<verb>(?:es|son|era|fue|è|sono|é|foi)\s)?
+    r"""\b(?:(?:nicht|weder)\s{0}sondern|pas\s{0}mais|(?:no|non|não)\s(?P<verb>(?:es|son|era|fue|è|sono|é|foi)\s)?
         {0}(?:sino|ma|bensì|mas|mais)|niet\s{0}maar|не\s{0}а|inte\s{0}utan|ikke\s{0}men)\s+
       | (?<=[は、,\s])[^は、。,\n]{{1,30}}?(?:では|じゃ)なく(?:て)?[、,]?\s*
       | 不是[^。\n]{{1,30}}?[,，]?\s*(?=而?是)而?

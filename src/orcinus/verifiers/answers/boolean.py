@@ -10,7 +10,7 @@ from dataclasses import replace
 from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.channels import lower_case
 from orcinus.verifiers.answers.cleaning import cleaned
-from orcinus.verifiers.answers.denials import holds_denial, is_denied
+from orcinus.verifiers.answers.denials import holds_denial, is_denied, is_doubted_at
 from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.final_answer import find_final, find_plainly
 from orcinus.verifiers.answers.polarity import polarity
@@ -73,6 +73,10 @@ _FIRST_WORD_ABROAD = compile_later(
     rf"\W*(?:{_IT_IS_ABROAD}({_SPACED_ABROAD})(?=[\s.,;:!،।]|\Z)|({_UNSPACED_ABROAD}))",
     re.IGNORECASE,
 )
+_AND_ITS_OPPOSITE = compile_later(
+    r"[\s,]+(?:e|y|und|et|и|en|och|og|o|oder|ou|или)\s+(?:no|nein|non|нет|nee|nej|nei|não)\b",
+    re.IGNORECASE,
+)
 _PAIR = r"(?:yes\W+{0}\W+no|no\W+{0}\W+yes|true\W+{0}\W+false|false\W+{0}\W+true)"
 _BOTH = compile_later(
     rf"\b(?:{_PAIR.format('(?:and|or|nor)')}|(?:yes|no|true|false)\s*/\s*(?:yes|no|true|false))\b",
@@ -107,8 +111,8 @@ _EXPRESSION = compile_later(
 )
 """Truth values joined by operators."""
 _IDIOM = compile_later(
-    r"\bno (?:doubt|matter|one|longer|more|way|comment|idea|answer|information|data|clue"
-    r"|consensus|agreement|certainty"
+    r"\bno (?:doubt|matter|problem|worries|one|longer|more|way|comment|idea|answer|information"
+    r"|data|clue|consensus|agreement|certainty"
     r"|definiti?ve|conclusive|clear|simple|single|straightforward"
     r"|opinion)\b,?"
     r"|\bthere (?:is|are|was|were) no\b|\b(?:has|have|had) no\b|\btrue to\b|\bin no (?:way|case)\b",
@@ -142,6 +146,18 @@ _AS_SUBJECT = compile_later(
     r"\W*(?:yes|no|true|false)\W?\s(?:would|might|could|is|was|seems|cannot|can't)\b", re.IGNORECASE
 )
 """A truth value that something is said of: "yes would be wrong"."""
+_PARTLY = compile_later(
+    r"\b(?:part(?:ly|ially)|half|(?:the|quite)\s+(?:opposite|contrary|reverse)|sometimes|only\s+(?:if|when|where|in\s+part)|(?:could|might|may)\s+(?:\w+\s+)?be\s+(?:true|false|yes|no))\b"
+    r"(?!.*\b(?:but|so|therefore|thus|hence)\b)",
+    re.IGNORECASE,
+)
+"""Leaves a truth value open."""
+_UNDER_CONDITIONS = compile_later(
+    r"\W*(yes|no|true|false)\b[^,;.]*(?:,|;|\bbut\b|\band\b)\s*(?:but\s+|and\s+)?(?!\1\b)(?:yes|no|true|false)\s+"
+    r"(?:if|in|when|for|on|at|during|under|otherwise)\b",
+    re.IGNORECASE,
+)
+"""Gives both values, each under its condition: "yes in summer, no in winter"."""
 _WHETHER = compile_later(r"\W*whether\b(?!.*[,;])", re.IGNORECASE)
 _SOME_AND_OTHERS = compile_later(r"\bsome\b.{0,200}\bothers?\b", re.IGNORECASE)
 """Leaves both open: "in some cases yes, in others no"."""
@@ -229,6 +245,7 @@ def _of_text(text: str) -> FoundAnswer | None:
         and not _ROW.fullmatch(opening)
         and not _EXPRESSION.search(opening)
         and not _AS_SUBJECT.match(opening)
+        and not _UNDER_CONDITIONS.match(opening)
     ):
         if len(parts) > 1 and (end := _ALONE.fullmatch(parts[-1])):
             return FoundAnswer(_VALUES[end[1].casefold()], "last word")
@@ -241,12 +258,29 @@ def _of_text(text: str) -> FoundAnswer | None:
         found = _of_sentence(sentence, last=True)
         if found is not None and found.confidence != "explicit" and _MAY_BE_TURNED.search(sentence):
             found = _in_other_words(sentence) or found
+        if found is not None and _is_left_open(sentence, found):
+            return FoundAnswer(None, "undecided")
+        found = found or _in_other_words(sentence)
         if found is not None:
             return found
-    said = _in_other_words(parts[-1]) if parts else None
-    if said is None and len(parts) > 1:
-        said = _in_other_words(opening)
+    said = _in_other_words(opening) if len(parts) > 1 else None
     return said or FoundAnswer(None, "neither yes nor no is said")
+
+
+def _is_left_open(sentence: str, found: FoundAnswer) -> bool:
+    """Return True if a sentence says a truth value but does not assert it."""
+    if found.rule != "last sentence":
+        return False
+    named = list(_WORD.finditer(lower_case(sentence)))
+    return bool(named) and (
+        _PARTLY.search(sentence) is not None
+        or (
+            len(named) == 1
+            and is_doubted_at(sentence, *named[0].span())
+            and not is_denied(sentence, named[0].start())
+        )
+        or (sentence.endswith("?") and len(sentence.split()) > 1)
+    )
 
 
 def _in_other_words(sentence: str) -> FoundAnswer | None:
@@ -345,6 +379,8 @@ def _words(text: str) -> list[str]:
 def _abroad(text: str) -> FoundAnswer | None:
     """Read a short sentence of another language, or its first word."""
     match = _FIRST_WORD_ABROAD.match(text)
+    if match and _AND_ITS_OPPOSITE.match(text, match.end()):
+        return FoundAnswer(None, "undecided")
     if match and not text[match.end() :].lstrip().startswith((",", ".", "!")):
         first = sentences(text)[0]
         if found := _in_other_words(first):

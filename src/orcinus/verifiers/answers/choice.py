@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.cleaning import cleaned
+from orcinus.verifiers.answers.denials import is_doubted, is_doubted_at
 from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.final_answer import find_final, find_plainly
 from orcinus.verifiers.answers.option_listings import (
@@ -56,14 +57,19 @@ _AT_START = compile_later(
     r"\(\s*([A-Za-z])\s*\)|([A-Za-z])(?=\s*(?:[).:,;\]}*\"'`$\\?!<]|-\s|\Z|\n))|([B-HJ-Z])(?=\s)"
 )
 _OR_ANOTHER = compile_later(
-    r"[)\].\"'*]*\s*(?:,|/|&|\bor\b|\band\b|\bor maybe\b|\bor,[^,.()\n]{1,40},)+\s*(?:also\s+"
-    r"|maybe\s+|possibly\s+|option\s+)*[(\[\"'*]*([A-Z])(?![\w'])"
+    r"[)\].\"'*]*\s*(?:(?:,|/|&|\bor\b|\band\b|\bor,[^,.()\n]{1,40},)\s*)+(?:also\s+"
+    r"|maybe\s+|perhaps\s+|possibly\s+|option\s+)*[(\[\"'*]*([A-Z])(?![\w'])"
 )
 _OWN_LABEL = compile_later(r"\s*\(?([A-Za-z])[).:]\s+(?=\S)")
 _NO_OPTION = compile_later(
     r"(?:option\s+|choice\s+|letter\s+)?(?:\(([A-Z])\)|([A-Z])(?=[).]|\s*\Z))", re.IGNORECASE
 )
 """A letter given as the answer, which may be beyond the last option."""
+_NONE_IS_RIGHT = compile_later(
+    r"\b(?:none|neither|not\s+one)\s+of\s+(?:the|these|those)\s+(?:\w+\s+)?(?:options?|choices?|answers?|alternatives)"
+    r"\s+(?:given\s+|listed\s+)?(?:is|are|seems?|looks?|fits?|works?|matche?s?|appl\w+)\b(?![^.]*\b(?:except|but|besides|other)\b)",
+    re.IGNORECASE,
+)
 _FORMULA = compile_later(r"\\[()\[\]]")
 _CONCLUDES = compile_later(
     r"\W*(?:i\s+|we\s+|it\s+)?(?:so|therefore|thus|hence|consequently|conclude|in\s+conclusion)\b",
@@ -200,6 +206,19 @@ def _is_word(match: "re.Match[str]", text: str) -> bool:
     return letter in "AI" and text[end : end + 1] == " " and text[end + 1 : end + 2].isalpha()
 
 
+def _only_asks(line: str) -> bool:
+    """Return True if the first sentence of a line is a question, and an answer may follow."""
+    parts = sentences(line) if "?" in line else []
+    return len(parts) > 1 and parts[0].endswith("?")
+
+
+def _is_doubted_text(sentence: str, letter: str, options: tuple[str, ...]) -> bool:
+    """Return True if a sentence doubts the option that it names by its text."""
+    place = ord(letter) - ord("A") if len(letter) == 1 else len(options)
+    named = list(option_patterns(options)[place].finditer(sentence)) if place < len(options) else []
+    return bool(named) and is_doubted_at(sentence, *named[-1].span())
+
+
 def _letter(match: "re.Match[str]", last: str) -> str | None:
     letter = next(group for group in match.groups() if group).upper()
     return letter if letter <= last else None
@@ -220,6 +239,8 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
     if listing := find_listing(text, options):
         after = _in_text(listing.rest, last, options) if listing.rest else None
         return after if after is not None and after.answer is not None else read_listing(listing)
+    if _NONE_IS_RIGHT.search(text):
+        return FoundAnswer(None, "no option is called right")
     if breaks_off_in_listing(text, options):
         return FoundAnswer(None, "a listing of the options breaks off")
     for line, rule in ((text, "letter alone"), (last_line(text), "letter in the last line")):
@@ -241,8 +262,10 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
                 and other.group(1) != letter
                 and not _is_word(other, rest)
             ):
-                return choose_letter(line, last, rule, "two options")
-            if DENIED_AFTER.match(line, match.end()):
+                if found := choose_letter(line, last, rule, "two options"):
+                    return found
+                continue
+            if DENIED_AFTER.match(line, match.end()) or _only_asks(line):
                 continue
             if line is text and len(text) > 1 and text[1:2] == " ":
                 continue
@@ -254,10 +277,14 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
             return replace(found, confidence="only candidate")
     for sentence in reversed(parts):
         found = choose_letter(sentence, last, "letter in the last sentence", "several options")
+        if found is not None and found.answer and is_doubted(sentence, found.answer):
+            return FoundAnswer(None, "the option is doubted")
         if found is not None:
             return replace(found, confidence="only candidate")
     for sentence in reversed(parts[-2:]):
         found = find_option_text(sentence, options) or find_by_place(sentence, last)
+        if found is not None and _is_doubted_text(sentence, found.answer or "", options):
+            return FoundAnswer(None, "the option is doubted")
         if found is not None:
             return replace(found, confidence="only candidate")
     if options and parts and (left := letter_left_over(last_line(text), last)):

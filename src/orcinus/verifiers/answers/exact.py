@@ -8,7 +8,7 @@ from itertools import pairwise
 from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.channels import plain_text
 from orcinus.verifiers.answers.cleaning import cleaned
-from orcinus.verifiers.answers.denials import affirmed, is_denied
+from orcinus.verifiers.answers.denials import affirmed, is_denied, is_doubted_at
 from orcinus.verifiers.answers.failures import has_refusal
 from orcinus.verifiers.answers.final_answer import find_final
 from orcinus.verifiers.answers.statements import explains_only, labelled
@@ -241,6 +241,8 @@ def _known_word(place: Statement, text: str, *, choices: Sequence[str]) -> Found
         if not hits:
             continue
         given = [hit for hit in hits if not is_denied(part, hit[0])]
+        if given and place.rule == "text" and is_doubted_at(part, *given[-1][:2]):
+            return FoundAnswer(None, "the word is doubted")
         if given:
             return _first_or_last(given, part, place.rule)
         if len(choices) == 2:

@@ -33,9 +33,9 @@ _REFUSAL_ABROAD = compile_later(
     re.IGNORECASE,
 )
 _WILL_NOT = (
-    r"(?:will not|won['’]t|should not|shouldn['’]t|would (?:rather|prefer) not(?: to)?|refuse to"
-    r"|(?:must |have to )?decline to)"
-    r" (?:answer|help|assist|provide|comply|respond|say|discuss|give|do (?:that|this|so))\b"
+    r"(?:will not|won['’]t|should not|shouldn['’]t|(?:would|['’]d) (?:rather|prefer) not(?: to)?"
+    r"|refuse to|(?:must |have to )?decline to)"
+    r" (?:answer|take|help|assist|provide|comply|respond|say|discuss|give|do (?:that|this|so))\b"
 )
 _DOES_NOT_KNOW = (
     r"do(?:n['’]t| not) know(?: the (?:correct |right )?answer| how to answer)?"
@@ -43,6 +43,7 @@ _DOES_NOT_KNOW = (
 )
 _REFUSAL = compile_later(
     r"\A\W*(?:(?:no|yes|well|hmm|oh|sorry)\b[\s,.!]+)?(?:"
+    r"[^.!?\n]{1,60},\s+but\s+i\s(?:can(?:no|['’])t|cannot)\s(?:answer|help|decide)\b|"
     r"i(?:['’]m| am)(?: very| really| deeply)? sorry\b"
     r"(?! to hear| about| for (?:your|the|being|not)\b)"
     r"|my apologies\b(?! for)"

@@ -37,7 +37,7 @@ _OPEN_CLAUSE = compile_later(
     r"|these|be|"
     r"will|would|can|could|should|gives?|let|than|into|per|but|when|where|while|also|need|needs"
     r"|get|"
-    r"equals?|plus|minus|times|not|before|after|until|unless|although|though|whereas|among|without|within|upon|about|around|approximately|roughly|nearly|almost|each|every|my"
+    r"equals?|plus|minus|times|not|before|after|until|unless|whether|although|though|whereas|among|without|within|upon|about|around|approximately|roughly|nearly|almost|each|every|my"
     r"|your|our|through|during|between|very|such|whose|they|he|she)\s*\Z"
 )
 """What no finished sentence ends with. Only lower-case words: "I" and "A" may be answers."""
@@ -156,6 +156,8 @@ def find_final(
             and not (place.text.endswith(",") and len(place.text.split()) == 1)
         ):
             return FoundAnswer(None, "the text breaks off")
+        if "?" in place.text:
+            place = _behind_question(place)
         found = read(place, text)
         if found is not None:
             if found.several and (decided := _decided_below(place, read)) is not None:
@@ -167,6 +169,13 @@ def find_final(
     if not may_end_open and is_broken_off(text):
         return FoundAnswer(None, "the text breaks off")
     return read(Statement(text, "text"), text) or FoundAnswer(None, nothing)
+
+
+def _behind_question(place: Statement) -> Statement:
+    """Return a place without a first sentence that only asks: "(A)? No, it is (C)."."""
+    first, *later = sentences(place.text)
+    asks = first.endswith("?") and later
+    return replace(place, text=" ".join(later)) if asks else place
 
 
 def _decided_below(place: Statement, read: Reader) -> FoundAnswer | None:

@@ -48,7 +48,7 @@ _ORDER_IS = compile_later(
     r"\b(?:order|sorted|list|words)\b.*?\b(?:is|are|would\s+be|should\s+be|becomes?)\s+(\S.*)\Z",
     re.IGNORECASE,
 )
-_SET_AGAINST = compile_later(r"(?:,\s+and\s+not|\s*\(\s*not)\s.*\Z")
+_SET_AGAINST = compile_later(r"(?:,\s+and\s+not|,\s+but\s+(?:not?)|\s*\(\s*not)\s.*\Z")
 """Narrower than for other answers, because "not" and "rather" may be items."""
 _SEPARATORS = compile_later(
     r"\s*(?:,|;|&|<|>|→|->|=>|\||\s/\s|\n)\s*(?:and\s+)?(?:(?:then|next|finally|lastly|followed\s+by)\s+)?"
@@ -74,6 +74,10 @@ _LEADS_TO = compile_later(
     r"|contains?|has|have|needs?)\s+(?:the\s+)?(?=\S)"
 )
 """A verb or a preposition that leads to the items of a sentence."""
+_SUBJECT = compile_later(
+    r"(?:she|he|it|they|we|you|i|the|there|these|those|die|der|das|los|las|les)\s", re.IGNORECASE
+)
+"""Opens a sentence whose verb leads to the items: "She visited Rome, Paris and Oslo"."""
 _LEADS_AWAY = compile_later(
     r"\b(?:not|never|no|nor|neither|except|without|excluding|besides|apart|other)\b|n't\b",
     re.IGNORECASE,
@@ -184,7 +188,10 @@ def _split_items(line: str) -> list[str]:
     if len(first.split()) <= max(longest, 2) or _LEADS_AWAY.search(first):
         return [first, *others]
     cut = (first[lead.end() :] for lead in _LEADS_TO.finditer(first))
-    return [next((item for item in cut if len(item.split()) <= longest), first), *others]
+    item = next((item for item in cut if len(item.split()) <= longest), None)
+    if item is None and _SUBJECT.match(first):
+        item = " ".join(first.split()[-longest:])
+    return [item or first, *others]
 
 
 def same_list(answer: str, reference: Sequence[str]) -> bool:

@@ -16,7 +16,7 @@ from orcinus.core.types import Confidence
 from orcinus.verifiers.answers import math_library
 from orcinus.verifiers.answers.cleaning import cleaned
 from orcinus.verifiers.answers.computation import is_too_large, rational_value, real_value
-from orcinus.verifiers.answers.denials import affirmed
+from orcinus.verifiers.answers.denials import affirmed, is_doubted
 from orcinus.verifiers.answers.equality import are_equal, count_values, has_variables
 from orcinus.verifiers.answers.expression_tokens import LONGEST, is_words
 from orcinus.verifiers.answers.expressions import read_expression
@@ -145,6 +145,8 @@ def _find_in_text(text: str, *, words: bool) -> FoundAnswer:
     for line in lines[: -_LINES_SEARCHED - 1 : -1]:
         for sentence in reversed(_SENTENCE_END.split(line)):
             if found := _find_in_line(sentence, announced=False):
+                if is_doubted(sentence.replace("$", ""), found):
+                    return FoundAnswer(None, "the expression is doubted")
                 confidence: Confidence = (
                     "guessed" if _is_picked(found, sentence) else "only candidate"
                 )

@@ -9,16 +9,23 @@ before. What only guesses among them says so, and a sentence without any such si
 """
 
 import re
+from fractions import Fraction
+from itertools import permutations
 
 from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.cleaning import cleaned
-from orcinus.verifiers.answers.denials import holds_denial
+from orcinus.verifiers.answers.denials import holds_denial, is_doubted
 from orcinus.verifiers.answers.failures import ends_undetermined, has_refusal
 from orcinus.verifiers.answers.final_answer import find_final, find_plainly
 from orcinus.verifiers.answers.number_sentences import holds_digit, read_sentence
-from orcinus.verifiers.answers.quantities import NUMBER, prepared
+from orcinus.verifiers.answers.quantities import NUMBER, prepared, value_of
 from orcinus.verifiers.answers.statements import explains_only
-from orcinus.verifiers.answers.text import FoundAnswer, Statement, sentences, without_emphasis
+from orcinus.verifiers.answers.text import (
+    FoundAnswer,
+    Statement,
+    sentences,
+    without_emphasis,
+)
 
 _BARE = compile_later(r"(-?\$?(?:\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?:\.\d{1,30})?%?)\.?")
 """A number and nothing else, in a form that ``NUMBER`` reads as a whole."""
@@ -55,6 +62,19 @@ _ALONE_IN_FRONT = compile_later(
     r"\s*(?!1\.)([-+]?[$€£]?\s?[\d,./]*\d%?)(?:\s+[a-z]+){0,2}\.\s+(?=[A-Z])(?!(?:First|Then|Next|Now)\b)"
 )
 """A number as the first sentence of a line. "1." is the label of a list."""
+_ROW = compile_later(
+    r"[\s*|•-]*(?:\d+[.)]\s+)?(?P<label>[^:|=\d\n]{1,40})[:|][\s*]*(?P<sum>[^=\n]*=\s*)?(?P<number>[-+]?[$€£]?\s?\d[\d,.]*%?)(?:\s[a-z]+)?[\s*|.]*",
+    re.IGNORECASE,
+)
+"""A row of a list or table: what it counts, and the number."""
+_TOTAL = compile_later(
+    r"\b(?:total|sum|all|altogether|answers?|results?|final|conclusion|so|therefore|left|rest|remain\w*"
+    r"|solution|difference|product|average|mean|profit|overall|net|together|total\w*)\b",
+    re.IGNORECASE,
+)
+"""What the label of a row says that holds the answer."""
+_MOST_ROWS = 6
+"""Rows from the end that are looked at."""
 _WORDS_OF_AN_ANSWER = 3
 _NEAR = 1000
 """Characters after an announcement, or before the end, that are searched for the number."""
@@ -127,14 +147,35 @@ def _in_statement(parts: list[str], text: str) -> FoundAnswer | None:
 
 def _in_text(part: str, text: str) -> FoundAnswer:
     """Find the number that the end of a text arrives at."""
+    if _is_row_of_several(part):
+        return FoundAnswer(None, "a row among others, without a total")
     parts = sentences(part[-_NEAR:])[-4:]
     while len(parts) > 1 and _BESIDE.match(parts[-1]) and _states_number(parts[-2]):
         parts.pop()
     for sentence in reversed([part for part in parts[:-1] if part[-1:] != "?"] + parts[-1:]):
         found = read_sentence(sentence, text)
+        if found is not None and found.answer and is_doubted(sentence, found.answer):
+            return FoundAnswer(None, "the number is doubted")
         if found is not None:
             return found
     return _ordinal(part) or FoundAnswer(None, "no number is given")
+
+
+def _is_row_of_several(text: str) -> bool:
+    """Return True if the last line is a row like those before, "Tom: 5", "Ann: 8"."""
+    lines = text.rstrip().rsplit("\n", _MOST_ROWS)[-_MOST_ROWS:]
+    rows: list[re.Match[str]] = []
+    for line in reversed(lines):
+        if (row := _ROW.fullmatch(line)) is None:
+            break
+        rows.append(row)
+    if len(rows) < 2 or _TOTAL.search(rows[0]["label"]):
+        return False
+    if any(row["number"] in (rows[0]["sum"] or "") for row in rows[1:]):
+        return False
+    last, *others = (value_of(row["number"]) or Fraction(0) for row in rows)
+    results = {one + sign * two for one, two in permutations(others, 2) for sign in (1, -1)}
+    return others.count(last) < len(others) and last not in {*results, sum(others)}
 
 
 def _ordinal(text: str) -> FoundAnswer | None:

@@ -30,7 +30,11 @@ _NO_VALUE = compile_later(
 )
 """Opens a sentence about an answer, which gives none: "the answer has 3 digits"."""
 _BOUND = compile_later(
-    r"(?:\A|\b(?:is|are|was|were|be))\W*(?:\w+ly\s+)?(?:more|less|fewer|greater|higher|lower)\s+than\s+[$€£]?\Z",
+    r"(?:\b(?:more|less|fewer|greater|higher|lower|larger|smaller|bigger)\s+than(?:\s+or\s+equal\s+to)?"
+    r"|\b(?:above|below|beyond|under|over|before|exceeds?|exceeding)"
+    r"|(?<!add)(?<!adds)(?<!sum)(?<!sums)(?<!adding)(?<!comes)(?<!works)\s+up\s+to"
+    r"|\b(?:is|are|was|were|be|has|have|had|there|costs?|takes?)\s+at\s+(?:least|most))"
+    r"\s+(?:about\s+)?[$€£]?\Z",
     re.IGNORECASE,
 )
 """Before a number that only bounds the answer."""
@@ -84,6 +88,11 @@ def is_denied_number(start: int, sentence: str) -> bool:
     return _DENIED.search(sentence, max(0, start - _BEFORE), start) is not None
 
 
+def is_bound(one: Candidate, sentence: str) -> bool:
+    """Return True if a number only bounds the answer: "more than 40", "it is at least 12"."""
+    return _BOUND.search(sentence, max(0, one.start - _BEFORE), one.start) is not None
+
+
 def find_candidates(sentence: str) -> list[Candidate]:
     """Return the numbers of a sentence that it does not deny; a quantity in two units is one."""
     denies = holds_denial(sentence)
@@ -92,11 +101,7 @@ def find_candidates(sentence: str) -> list[Candidate]:
         for match in NUMBER.finditer(sentence)
         if not (denies and is_denied_number(match.start(), sentence))
     ]
-    if len(found) == 1 and (
-        _NO_VALUE.match(sentence)
-        or _BOUND.search(sentence, 0, found[0].start)
-        or _REFUTED.match(sentence, found[0].end)
-    ):
+    if len(found) == 1 and (_NO_VALUE.match(sentence) or _REFUTED.match(sentence, found[0].end)):
         return []
     whole = None
     if found and (compound := find_compound(sentence)) is not None:

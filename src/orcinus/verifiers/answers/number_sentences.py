@@ -11,7 +11,13 @@ from dataclasses import replace
 from itertools import pairwise
 
 from orcinus.core.patterns import compile_later
-from orcinus.verifiers.answers.number_candidates import Candidate, find_candidates, is_denied_number
+from orcinus.verifiers.answers.denials import is_doubted_at
+from orcinus.verifiers.answers.number_candidates import (
+    Candidate,
+    find_candidates,
+    is_bound,
+    is_denied_number,
+)
 from orcinus.verifiers.answers.numbers_abroad import find_abroad
 from orcinus.verifiers.answers.quantities import (
     NUMBER,
@@ -78,7 +84,7 @@ _PARTITIVE = compile_later(
 """Before the whole of which a part is the answer: "25 of his 40 cards"."""
 _ARROW = compile_later(r"\s*(?:→|⇒|->|=>)\s*(?=[-+]?[$€£]?\d)")
 _TOTAL_BEHIND = compile_later(
-    r"(?:\s+[a-z]+){0,2}\s+(?:in\s+total|altogether|in\s+all|overall|left|remaining"
+    r"(?:\s+[a-z]+){0,2}\s+(?:in\s+total|en\s+total|au\s+total|insgesamt|altogether|in\s+all|overall|left|remaining"
     r"|(?:are|is|were|was|will\s+be)\s+(?:needed|required|necessary)|(?:more|fewer|less)\s+than)\b",
     re.IGNORECASE,
 )
@@ -87,6 +93,10 @@ _CALCULATION = compile_later(
     r"[\s$]*\d[\d.,]*(?:(?:\s*[+*×]\s*|\s+[-/÷x]\s+|\s*÷\s*)\$?\d[\d.,]*)+(?:\s?[cdkm]?m[23]?\b)?[\s.$=]*"
 )
 """A sum without its result. It is not done for the model."""
+_OPERATOR = compile_later(
+    r"\W*(?:[a-z]{1,3}\s+)?(?:[×*+x]|plus|minus|times)\s*[$€£]?", re.IGNORECASE
+)
+"""Between two numbers of a sum that is not done: "12 cm × 5 cm", "$15, plus $3"."""
 _BRACKETED = compile_later(r"\([^()]*\)")
 _REASON_IN_FRONT = compile_later(
     r"\W*(?:(?:and|but|so|now|then)\s+)?(?:since|because|as|given\s+that|although|though|while|whereas)\b"
@@ -115,7 +125,7 @@ _CONCLUSION = compile_later(
     r"|for)|settle\s+on)"
     r"|but\s+(?:\w+\s+){0,8}?(?:it(?:\s+is|'s)|\w+(?=,\s+[$€£]?\d[\d.,]*\W*\Z))|with\s+\w+\s+"
     r"\w+\s+it\s+is))\b|;(?!\s*(?:before|previously|originally|initially|at\s+first|because|since"
-    r"|that\s+is|this\s+is)\b)",
+    r"|that\s+is|this\s+is)\b)|:(?=\s[$€£]?\d[\d.,]*\W*\Z)",
     re.IGNORECASE,
 )
 """What a sentence says behind the last of these is what it arrives at."""
@@ -128,7 +138,7 @@ _ASIDE = compile_later(
 """Opens a clause that explains or compares: "14 more than Ann, who has 6"."""
 _ARRIVES = compile_later(
     r"\b(?:(?:you|we|i|one)\s+(?:will\s+|would\s+)?(?:get|got|have|obtain|end\s+up\s+with)"
-    r"|leaves|leaving|gives(?!\s+away)|giving(?!\s+away)|yields"
+    r"|leaves|leaving|becomes|ending\s+(?:up\s+)?(?:with|at|on)|gives(?!\s+away)|giving(?!\s+away)|yields"
     r"|equals?|totals|totall?ing|results\s+in|comes\s+to|amounts\s+to|makes|means"
     r"|rounds\s+(?:up\s+|down\s+|off\s+)?to|works\s+out\s+(?:to|at|as)"
     r"|left\s+with|adds\s+up\s+to|sums\s+(?:up\s+)?to)\s",
@@ -177,6 +187,11 @@ _NAME = compile_later(
 _MAY_BE = compile_later(
     r"\b(?:could|might|may)\s+(?:also\s+|well\s+)?be\b|\bmaybe\b", re.IGNORECASE
 )
+_ONE = compile_later(
+    r"\s+(?:possib|way|reason|approach|thing|option|could|might|may|can|must|should|would|has\s+to)",
+    re.IGNORECASE,
+)
+"""Behind "one" at the start of a sentence that counts nothing."""
 _MOST_NUMBERS = 50
 """Numbers. A sentence with more is a loop or a table, and holds no answer."""
 
@@ -218,6 +233,8 @@ def read_sentence(sentence: str, text: str) -> FoundAnswer | None:
     found = find_candidates(sentence) if holds_digit(sentence) else []
     if not found:
         return _in_words(sentence)
+    if len(found) == 1 and is_bound(found[0], sentence):
+        return FoundAnswer(None, "the number is only bounded")
     if len(found) == 1:
         return FoundAnswer(found[0].text, "the only number", confidence="only candidate")
     if len(found) > _MOST_NUMBERS:
@@ -246,7 +263,7 @@ def _in_words(sentence: str) -> FoundAnswer | None:
     if not words or (
         len(words) == 1
         and words[0].group().casefold() == "one"
-        and sentence[: words[0].start()].strip() != ""
+        and (sentence[: words[0].start()].strip() != "" or _ONE.match(sentence, words[0].end()))
     ):
         return None
     if len({value_of_words(match.group()) for match in words}) > 1:
@@ -263,6 +280,8 @@ def _of_several(found: list[Candidate], sentence: str, text: str) -> FoundAnswer
     if (fronted := _REASON_IN_FRONT.match(sentence)) and found[-1].start >= fronted.end():
         found = [one for one in found if one.start >= fronted.end()]
     found = found[:1] + [one for one in found[1:] if not _PARTITIVE.search(sentence, 0, one.start)]
+    asserted = [one for one in found if not is_doubted_at(sentence, one.start, one.end)]
+    found = asserted or found
     if len(found) == 1:
         return FoundAnswer(
             found[0].text, "the only number that is not explained", confidence="only candidate"
@@ -374,11 +393,22 @@ def _alternatives(found: list[Candidate], sentence: str) -> str | None:
     return None
 
 
+def _is_sum(one: Candidate, other: Candidate, sentence: str) -> bool:
+    return _OPERATOR.fullmatch(sentence, one.end, other.start) is not None
+
+
 def _among(found: list[Candidate], sentence: str, text: str) -> FoundAnswer:
     """Choose among several numbers of a sentence by what is said around them.
 
     A total, a result computed before, an amount, or the object of the verb is the answer.
     """
+    sums = [pair for pair in pairwise(found) if _is_sum(*pair, sentence)]
+    if sums:
+        outside = [one for one in found if not any(one in pair for pair in sums)]
+        if len(outside) == 1 and (outside[0] is found[-1] or outside[0].start <= 1):
+            return FoundAnswer(outside[0].text, "the number outside a sum", confidence="guessed")
+        if not outside or outside[-1].start < sums[0][0].start:
+            return FoundAnswer(None, "a calculation without its result")
     totals = [
         one
         for one in found

@@ -156,7 +156,7 @@ _FALSE_ABROAD = compile_later(
     re.VERBOSE,
 )  # fmt: skip
 _NOT_ABROAD = compile_later(
-    r"""(?<!\w)(?:nicht|kein\w*|n'|pas|jamais|no|nunca|não|non|не|нет|niet
+    r"""(?<!\w)(?:nicht|kein\w*|n'|pas|jamais|no|nunca|não|non|не|нет|вряд\sли|едва\sли|niet
       |geen|inte|ikke|ikkje|nie|değil|bukan|tidak|không|δεν|nu|nem|ei)(?!\w)
       |(?<!\w)n'(?=est)
       | 不|没|沒|非|ません|ない|ではな|じゃな|아니|않|아닙|ليس|غير|नहीं|לא|ไม่""",

@@ -42,7 +42,7 @@ NUMBER = compile_later(
     (?:
         \s*(?:×|x|\*|\\times)\s*10\s?\^\s?\{{?(?P<power>[-+]?\d{{1,3}})\}}?
       | \s?\^\s?\{{?(?P<raised>-?\d{{1,2}})\}}?
-      | \s?(?P<scale>thousand|million|billion|trillion|dozen|[kK]|mn|bn|(?<=\d)[MB])\b
+      | \s?(?P<scale>hundred|thousand|million|billion|trillion|dozen|[kK]|mn|bn|(?<=\d)[MB])\b
       | \s+(?P<half>and\s+a\s+half)\b
     )?""",
     re.VERBOSE,
@@ -261,12 +261,11 @@ def prepared(text: str) -> str:
 
 
 def in_digits(text: str) -> str:
-    """Write the whole numbers of a text that are given in words in digits; "one" stays."""
+    """Write the numbers of a text that are given in words in digits; "one" stays."""
 
     def digits(match: "re.Match[str]") -> str:
         value = value_of_words(match.group())
-        whole = value is not None and value.denominator == 1 and match.group().lower() != "one"
-        return str(value) if whole else match.group()
+        return match.group() if value is None or match.group().lower() == "one" else str(value)
 
     return WORDS.sub(digits, text)
 

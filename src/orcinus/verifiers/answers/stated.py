@@ -139,7 +139,8 @@ _AFFIRMED = compile_later(
 _BESIDE = compile_later(
     r"\b(?:either|or|nor|than|like|unlike|except|not|next\s+to|besides?|behind|between"
     r"|against|versus|vs\.?"
-    r"|alongside|instead\s+of|rather\s+than|similar\s+to|compared\s+(?:to|with)|ahead\s+of)"
+    r"|alongside|instead\s+of|rather\s+than|similar\s+to|(?:reverse|opposite|contrary|inverse|north|south|east|west|left|right|rival|neighbou?r"
+    r"|successor|predecessor|front|part|lack|absence|absent)\s+of|compared\s+(?:to|with)|ahead\s+of)"
     r"\s+(?:the\s|an?\s)?[\"'*]*\Z",
     re.IGNORECASE,
 )
@@ -266,6 +267,8 @@ def _is_stated(sentence: str, words: "re.Pattern[str]") -> bool | None:
     clause = _LAST_CLAUSE.split(sentence)[-1]
     if ";" in sentence and words.fullmatch(clause.strip(" .")) and not _SAYS_MORE.search(sentence):
         return False  # a list, "fat; cat"
+    if ";" in sentence and len((said := sentence.partition(";")[0]).split()) < _SHORT:
+        return words.fullmatch(said.strip()) is not None  # an answer, and a remark behind it
     opening = _OPENING.match(clause)
     clause = clause[opening.end() :] if opening else clause
     while fronted := _FRONTED.match(clause):
@@ -327,6 +330,8 @@ def _in_piece(before: str, after: str, *, bare: bool, is_name: bool) -> bool | N
     if bare:
         return True
     if _ANOTHER.match(after) or _REFUTED.match(after):
+        return False
+    if before.endswith(" from ") and after.startswith(" to "):
         return False
     before = _AFFIRMED.sub("", before)
     if (reason := _REASON.search(before)) is not None:

@@ -67,7 +67,7 @@ _NOT_THE_ANSWER = compile_later(
     r"\b(?:wrong|incorrect|false|other|another|bad|rejected|eliminated|excluded|remaining"
     r"|invalid|not\s+an?"
     r"|not\s+the|possible|distractor|unlikely|alternative|each|every|all|these|those|both"
-    r"|of\s+the)[\s*_]+(?:the\s+)?(?:final\s+|answer\s+)?\Z"
+    r"|of\s+the|doubt(?:ful)?(?:\s+(?:that|if|whether))?(?:\s+the)?|second|third|next\s+best)[\s*_]+(?:the\s+)?(?:final\s+|answer\s+)?\Z"
 )
 """Words before "answer:" that make it no announcement."""
 _SAYS_NOTHING = compile_later(
@@ -79,6 +79,8 @@ _SAYS_NOTHING = compile_later(
     r"|[.,;!])"
     r"|(?:decided|determined|derived|obtained|explained|supported)\s+(?:by|from|with|in)\b)"
 )
+_IF = compile_later(r"\bif\b[^.!?\n]{0,100}\Z")
+"""Opens the condition of an announcement, which counts only where there is no other."""
 _JUDGEMENT = compile_later(r"(?:in)?correct|right|wrong")
 
 
@@ -141,6 +143,7 @@ def _markers(text: str) -> Iterator[tuple[int, int]]:
     ]
     tries = Counter[str]()
     found = 0
+    supposed: list[tuple[int, int]] = []
     while nexts and found < _MOST_MARKERS:
         at, word = last = max(nexts)
         nexts.remove(last)
@@ -153,10 +156,15 @@ def _markers(text: str) -> Iterator[tuple[int, int]]:
             and not _says_nothing(lower, match)
         ):
             found += 1
-            yield max(0, at - 1), match.end() - 1
+            span = max(0, at - 1), match.end() - 1
+            if " would" in match[0] and _IF.search(lower, 0, start):
+                supposed.append(span)
+            else:
+                yield span
         tries[word] += 1
         if tries[word] < _MOST_TRIES and (at := lower.rfind(word, 0, at)) >= 0:
             nexts.append((at, word))
+    yield from supposed
 
 
 def announces_another(lower: str, start: int) -> bool:
