@@ -13,7 +13,7 @@ from tests.conftest import write_recipe
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.types import Attempt, Example, Judged, Messages, Sampling, Verdict
-from orcinus.lessons.curate import CurateConfig, _Sorter, _Trace
+from orcinus.lessons.curate import CurateConfig, TraceChecks
 from orcinus.lessons.erase import EraseConfig, lesson_of
 from orcinus.lessons.refusals import REFUSALS, is_replaced, refused
 from orcinus.pipeline.plan import plan_recipe
@@ -23,6 +23,7 @@ from orcinus.runs import layout, tables
 from orcinus.runs.context import Runtime, Silent
 from orcinus.runs.folders import finished_steps, summary_of
 from orcinus.strategies.library import built_in
+from orcinus.tasks.duplicates.overlap import Overlap
 
 EXAMPLE = Example(id="1", task="chat", prompt="How do I do it?", answer_type="free")
 ATTEMPT = Attempt(
@@ -46,24 +47,27 @@ def score(text: str) -> float:
     return float(text.rpartition(" ")[2])
 
 
-def sorted_traces(instead: str) -> list[tuple[Judged, str | None]]:
+def checked(instead: str) -> list[tuple[Judged, str | None]]:
     config = CurateConfig.model_validate(
         {"toxicity": {"function": f"{__name__}:score", "limit": 0.5, "instead": instead}}
     )
-    sorter = _Sorter(config, ())
-    found = []
+    traces = []
     for i, text in enumerate(("fine 0.1", "rude 0.6", "cruel 0.9")):
         example = replace(EXAMPLE, id=str(i), prompt=f"{EXAMPLE.prompt} {i}")
         attempt = replace(ATTEMPT, id=f"a{i}", example_id=example.id, text=text)
-        trace = _Trace(judged=Judged(attempt=attempt, verdict=VERDICT), overlap=None, group=-1)
-        for judged, reason in sorter.sort(example, [trace]):
-            found.append((judged, None if reason is None else reason[0]))
-    assert sorter.replaced["chat"] == (2 if instead == "refuse" else 0)
-    return found
+        traces.append((example, Judged(attempt=attempt, verdict=VERDICT)))
+    checks = TraceChecks(config=config, strategies=(), held_out=Overlap((), n=13))
+    found = checks.check(traces)
+    assert len(found.replaced) == (2 if instead == "refuse" else 0)
+    reasons = {place: name for place, (name, _) in found.reasons.items()}
+    return [
+        (found.replaced.get(place, judged), reasons.get(place))
+        for place, (_, judged) in enumerate(traces)
+    ]
 
 
 def test_of_three_traces_one_is_kept_and_two_are_replaced() -> None:
-    found = sorted_traces("refuse")
+    found = checked("refuse")
     assert [reason for _, reason in found] == [None, None, None]
     assert [is_replaced(judged) for judged, _ in found] == [False, True, True]
     assert found[0][0].attempt.text == "fine 0.1"
@@ -74,7 +78,7 @@ def test_of_three_traces_one_is_kept_and_two_are_replaced() -> None:
 
 
 def test_of_three_traces_one_is_kept_and_two_are_dropped() -> None:
-    assert [reason for _, reason in sorted_traces("drop")] == [None, "toxic", "toxic"]
+    assert [reason for _, reason in checked("drop")] == [None, "toxic", "toxic"]
 
 
 @pytest.mark.parametrize("content", ["explanation", "answer_only"])

@@ -8,10 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, groupby, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from orcinus.core.config import Config
@@ -26,8 +29,9 @@ from orcinus.lessons.language import languages
 from orcinus.lessons.refusals import INSTRUCTION, UNSAFE, is_replaced, refused
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, StepContext
+from orcinus.runs.row_groups import TraceGroup, map_trace_groups, trace_groups
 from orcinus.strategies.library import by_name
-from orcinus.tasks.duplicates.near import originals_of
+from orcinus.tasks.duplicates.near import TEXTS_PER_BATCH, NearDuplicates, signatures_of
 from orcinus.tasks.duplicates.ngrams import I64, normal
 from orcinus.tasks.duplicates.overlap import Overlap, batched
 from orcinus.tasks.duplicates.seen import SeenHashes, hash_of
@@ -196,8 +200,7 @@ async def curate(
         passed = context.out / layout.PASSED
         learns = detox is not None or config.quality is not None
         out = passed if learns else context.out / layout.KEPT
-        sorter = _Sorter(config, strategies)
-        counts = _sort_all(sorter, _traces_by_example(config, context), out, drops)
+        counts = _sort_all(config, strategies, context, out, drops)
         traces = counts.traces
         if detox is not None and counts.kept:
             found["toxicity"], unsafe = await _learn_toxicity(detox, context, booked_as)
@@ -273,9 +276,8 @@ class _Drops:
         self.first: dict[str, str] = {}
         """The first reason of each filter."""
 
-    def add(self, judged: Judged, reason: Reason) -> None:
+    def add(self, attempt: "Attempt | _Trace", reason: Reason) -> None:
         name, why = reason
-        attempt = judged.attempt
         self.counts[name] += 1
         self.first.setdefault(name, why)
         self._table.write(
@@ -292,10 +294,94 @@ class _Drops:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Checked:
+    """What the checks of each trace alone found in one row group."""
+
+    reasons: Mapping[int, Reason]
+    """Why traces are dropped, by their place in the group."""
+    replaced: Mapping[int, Judged]
+    """Refusals in place of unsafe traces, by place."""
+    hashes: list[int]
+    """Of question and answer; 0 for a trace that is dropped."""
+    signatures: tuple[NDArray[np.uint8], NDArray[np.bool_]] | None
+    """For near duplicates; None where they are not looked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceChecks:
+    """The checks of each trace alone. Workers run them on row groups."""
+
+    config: CurateConfig
+    strategies: tuple[Strategy, ...]
+    held_out: Overlap
+
+    def __call__(self, group: TraceGroup) -> _Checked:
+        """Check the traces of a row group."""
+        return self.check(list(group.read()))
+
+    def check(self, traces: Sequence[tuple[Example, Judged]]) -> _Checked:
+        """Check traces, each with its example."""
+        rules = curate_rules(self.config, self.strategies)
+        overlaps = self.held_out.reasons([judged.attempt.text for _, judged in traces])
+        reasons: dict[int, Reason] = {}
+        replaced: dict[int, Judged] = {}
+        hashes = [0] * len(traces)
+        for place, (example, judged) in enumerate(traces):
+            reason = _drop_reason(rules, example, judged)
+            if reason is None and overlaps[place] is not None:
+                reason = "contaminated", overlaps[place] or ""
+            if reason is not None and reason[0] == "toxic" and _refuses(self.config.toxicity):
+                replaced[place] = judged = refused(judged, reason[1])
+            elif reason is not None:
+                reasons[place] = reason
+                continue
+            hashes[place] = hash_of(example.whole_prompt, normal(judged.attempt.text))
+        return _Checked(
+            reasons=reasons,
+            replaced=replaced,
+            hashes=hashes,
+            signatures=None if self.config.near_duplicates is None else _signatures(traces),
+        )
+
+
+def _drop_reason(rules: Mapping[str, Filter], example: Example, judged: Judged) -> Reason | None:
+    """Return the first rule's reason to drop a trace."""
+    for name, rule in rules.items():
+        why: object = rule(example, judged.attempt, judged.verdict)
+        if isinstance(why, str):
+            return name, why
+        if why is not None:
+            raise StepError(f"filter {name!r} gives {why!r:.60}; a filter gives a reason or None")
+    return None
+
+
+def _signatures(
+    traces: Sequence[tuple[Example, Judged]],
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    texts = [f"{example.prompt}\n{judged.attempt.text}" for example, judged in traces]
+    parts = [
+        signatures_of(texts[start : start + TEXTS_PER_BATCH])
+        for start in range(0, len(texts), TEXTS_PER_BATCH)
+    ]
+    return np.concatenate([one for one, _ in parts]), np.concatenate([one for _, one in parts])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Trace:
-    judged: Judged
-    overlap: str | None
-    """The held-out item that it repeats, in words; None when it repeats none."""
+    """What the choice among traces needs of one."""
+
+    id: str
+    example_id: str
+    task: str
+    value: float | None
+    tokens_out: int
+    sample: int
+    reason: Reason | None
+    """Why it is dropped, from the checks of it alone."""
+    replaced: Judged | None
+    """A refusal in its place."""
+    content: int
+    """Hash of question and answer."""
     group: int
     """Number of its group of near duplicates; -1 when it has none."""
 
@@ -303,134 +389,188 @@ class _Trace:
 class _Sorter:
     """Decides which traces to keep, one example after another, and remembers the kept ones."""
 
-    def __init__(self, config: CurateConfig, strategies: Sequence[Strategy]) -> None:
+    def __init__(self, config: CurateConfig) -> None:
         self.tasks: Counter[str] = Counter()
         """Kept traces by task."""
         self.replaced: Counter[str] = Counter()
         """Of them, refusals in place of unsafe traces."""
-        self._config, self._rules = config, curate_rules(config, strategies)
+        self._config = config
         self._seen = SeenHashes()
         self._kept_of_group: dict[int, str] = {}
 
-    def sort(
-        self, example: Example, traces: Sequence[_Trace]
-    ) -> Iterator[tuple[Judged, Reason | None]]:
+    def sort(self, traces: Iterable[_Trace]) -> Iterator[tuple[_Trace, Reason | None]]:
         """Yield the traces of one example, each with the reason to drop it; None keeps it."""
         usable = []
         for trace in traces:
-            reason = self._check_alone(example, trace)
-            if reason is None:
+            if trace.reason is None:
                 usable.append(trace)
-            elif reason[0] == "toxic" and _refuses(self._config.toxicity):
-                usable.append(replace(trace, judged=refused(trace.judged, reason[1])))
             else:
-                yield trace.judged, reason
+                yield trace, trace.reason
         limit = 1 if self._config.keep == "best" else self._config.per_example
         for rank, trace in enumerate(sorted(usable, key=_preference)):
             if limit is not None and rank >= limit:
                 why = f"a better trace of the example is kept (at most {limit})"
-                yield trace.judged, ("surplus", why)
+                yield trace, ("surplus", why)
                 continue
-            reason = self._check_against_kept(example, trace)
+            reason = self._check_against_kept(trace)
             if reason is None:
-                self.tasks[example.task] += 1
-                self.replaced[example.task] += is_replaced(trace.judged)
+                self.tasks[trace.task] += 1
+                self.replaced[trace.task] += trace.replaced is not None
                 if trace.group >= 0:
-                    self._kept_of_group[trace.group] = trace.judged.attempt.id
-            yield trace.judged, reason
+                    self._kept_of_group[trace.group] = trace.id
+            yield trace, reason
 
-    def _check_alone(self, example: Example, trace: _Trace) -> Reason | None:
-        for name, rule in self._rules.items():
-            why: object = rule(example, trace.judged.attempt, trace.judged.verdict)
-            if isinstance(why, str):
-                return name, why
-            if why is not None:
-                raise StepError(
-                    f"filter {name!r} gives {why!r:.60}; a filter gives a reason or None"
-                )
-        return None if trace.overlap is None else ("contaminated", trace.overlap)
-
-    def _check_against_kept(self, example: Example, trace: _Trace) -> Reason | None:
-        if not self._seen.add(hash_of(example.whole_prompt, normal(trace.judged.attempt.text))):
+    def _check_against_kept(self, trace: _Trace) -> Reason | None:
+        if not self._seen.add(trace.content):
             return "duplicate", "the same answer to the same question was kept before"
         if trace.group in self._kept_of_group:
             return "near_duplicate", f"is nearly the trace {self._kept_of_group[trace.group]}"
         quota = self._config.max_per_task
-        if quota is not None and self.tasks[example.task] >= quota:
+        if quota is not None and self.tasks[trace.task] >= quota:
             return "quota", f"the task has its {quota} lessons"
         return None
 
 
 def _preference(trace: _Trace) -> tuple[float, int, int]:
     """Order right traces before wrong ones, and short ones before long ones."""
-    attempt = trace.judged.attempt
-    return -(trace.judged.verdict.value or 0.0), attempt.usage.tokens_out, attempt.sample
+    value = None if trace.replaced is not None else trace.value
+    return -(value or 0.0), trace.tokens_out, trace.sample
 
 
 def _sort_all(
-    sorter: _Sorter,
-    traces: Iterable[tuple[Example, Sequence[_Trace]]],
+    config: CurateConfig,
+    strategies: tuple[Strategy, ...],
+    context: StepContext,
     out: Path,
     drops: _Drops,
 ) -> _Counts:
-    """Write every trace that the ``sorter`` keeps to ``out``, and the others to ``drops``."""
-    read = 0
+    """Write every trace that is kept to ``out``, and the others to ``drops``.
+
+    Workers check each trace alone. Which of the usable ones are kept depends on those before them,
+    and is decided here.
+    """
+    sorter, read = _Sorter(config), 0
     with tables.TableWriter(out, tables.JUDGED) as kept:
-        for example, several in traces:
-            read += len(several)
-            for judged, reason in sorter.sort(example, several):
-                if reason is None:
-                    kept.write(tables.judged_row(judged))
-                else:
-                    drops.add(judged, reason)
+        for table, traces in _whole_examples(_check_all(config, strategies, context)):
+            read += len(traces)
+            places = {trace.id: place for place, trace in enumerate(traces)}
+            chosen: list[_Trace] = []
+            for _, several in groupby(traces, key=attrgetter("task", "example_id")):
+                for trace, reason in sorter.sort(several):
+                    if reason is None:
+                        chosen.append(trace)
+                    else:
+                        drops.add(trace, reason)
+            rows = table.take(pa.array([places[trace.id] for trace in chosen], pa.int64()))
+            kept.write_rows(_with_refusals(rows, chosen))
     return _Counts(traces=read, kept=kept.rows, tasks=sorter.tasks, replaced=+sorter.replaced)
 
 
-def _traces_by_example(
-    config: CurateConfig, context: StepContext
-) -> Iterator[tuple[Example, list[_Trace]]]:
-    """Yield each example with its traces, marked where they repeat held-out questions or others."""
-    path = context.inputs["sample"] / layout.EXAMPLES
-    unseen = chain(tables.read_examples(path, "held_out"), tables.read_examples(path, "retention"))
+def _with_refusals(rows: pa.Table, traces: Sequence[_Trace]) -> pa.Table:
+    """Return the rows of traces, with the refusals of those that are replaced."""
+    if not any(trace.replaced for trace in traces):
+        return rows
+    pairs = zip(rows.to_pylist(), traces, strict=True)
+    return pa.Table.from_pylist(
+        [row if one.replaced is None else tables.judged_row(one.replaced) for row, one in pairs],
+        schema=tables.JUDGED,
+    )
+
+
+def _check_all(
+    config: CurateConfig, strategies: tuple[Strategy, ...], context: StepContext
+) -> Iterator[tuple[pa.Table, list[_Trace]]]:
+    """Yield the traces of each row group, checked alone, as a table and as what is chosen by."""
+    examples = context.inputs["sample"] / layout.EXAMPLES
+    unseen = chain(
+        tables.read_examples(examples, "held_out"), tables.read_examples(examples, "retention")
+    )
     held_out = Overlap(
         ((f"{example.task}/{example.id}", example.prompt) for example in unseen),
         n=config.ngram,
         fuzzy=config.fuzzy_overlap,
     )
-    groups = _near_groups(config, context)
-    context.progress.start("curate", tables.count_rows(context.inputs["teach"] / layout.ATTEMPTS))
-    marked = held_out.mark(
-        _read_traces(context),
-        lambda trace: trace[1].attempt.text,
-        executor=context.runtime.executor,
-    )
-    place = 0
-    for _, group in groupby(marked, key=lambda row: (row[0][0].task, row[0][0].id)):
-        rows = list(group)
-        traces = []
-        for (_, judged), overlap in rows:
-            near = -1 if groups is None else int(groups[place])
-            traces.append(_Trace(judged=judged, overlap=overlap, group=near))
-            place += 1
-            context.progress.advance()
-        yield rows[0][0][0], traces
+    checks = TraceChecks(config=config, strategies=strategies, held_out=held_out)
+    groups = trace_groups(context.inputs["teach"] / layout.ATTEMPTS, examples)
+    context.progress.start("curate", sum(group.rows for group in groups))
+    checked = map_trace_groups(checks, groups, context, here=_calls_users_functions(config))
+    near: I64 | None = None
+    if config.near_duplicates is not None:
+        checked, near = _find_near(checked, config.near_duplicates)
+    start = 0
+    for group, found in checked:
+        table = tables.with_columns(group.table(), tables.JUDGED)
+        numbers = None if near is None else near[start : start + group.rows].tolist()
+        start += group.rows
+        yield table, _traces_of(table, found, numbers)
+        context.progress.advance(group.rows)
 
 
-def _near_groups(config: CurateConfig, context: StepContext) -> I64 | None:
-    """Return the number of each trace's group of near duplicates; -1 for a trace without one.
+def _calls_users_functions(config: CurateConfig) -> bool:
+    """Return True where a user's own function looks at the traces; it stays in one process."""
+    own_score = config.toxicity is not None and config.toxicity.function is not None
+    return own_score or not set(config.filters) <= set(filters.BUILT_IN)
 
-    None where ``near_duplicates`` is not set.
+
+def _find_near(
+    checked: Iterator[tuple[TraceGroup, _Checked]], similarity: float
+) -> tuple[Iterator[tuple[TraceGroup, _Checked]], I64]:
+    """Read all that was checked, and group the traces that are nearly the same.
+
+    Returns:
+        What was read, without signatures; the number of each trace's group, -1 without one.
     """
-    if config.near_duplicates is None:
-        return None
-    texts = (
-        f"{example.prompt}\n{judged.attempt.text}" for example, judged in _read_traces(context)
-    )
-    groups = originals_of(
-        texts, similarity=config.near_duplicates, executor=context.runtime.executor
-    )
+    near, kept = NearDuplicates(similarity=similarity), []
+    for group, found in checked:
+        if found.signatures is not None:
+            near.add_signatures(*found.signatures)
+        kept.append((group, replace(found, signatures=None)))
+    groups = near.originals()
     groups[np.bincount(groups, minlength=1)[groups] == 1] = -1
-    return groups
+    return iter(kept), groups
+
+
+def _traces_of(table: pa.Table, found: _Checked, groups: list[int] | None) -> list[_Trace]:
+    """Return what the choice needs of each row."""
+    names = ("id", "example_id", "task", "value", "tokens_out", "sample")
+    columns = (table[name].to_pylist() for name in names)
+    return [
+        _Trace(
+            id=name,
+            example_id=example_id,
+            task=task,
+            value=value,
+            tokens_out=tokens_out,
+            sample=sample,
+            reason=found.reasons.get(place),
+            replaced=found.replaced.get(place),
+            content=found.hashes[place],
+            group=-1 if groups is None else groups[place],
+        )
+        for place, (name, example_id, task, value, tokens_out, sample) in enumerate(
+            zip(*columns, strict=True)
+        )
+    ]
+
+
+def _whole_examples(
+    parts: Iterable[tuple[pa.Table, list[_Trace]]],
+) -> Iterator[tuple[pa.Table, list[_Trace]]]:
+    """Cut tables of traces anew, so that none ends within an example."""
+    held, waiting = tables.JUDGED.empty_table(), list[_Trace]()
+    for table, traces in parts:
+        held = pa.concat_tables([held, table]).combine_chunks()
+        waiting += traces
+        end = len(waiting)
+        last = waiting[-1]
+        while end and (waiting[end - 1].task, waiting[end - 1].example_id) == (
+            last.task,
+            last.example_id,
+        ):
+            end -= 1
+        yield held.slice(0, end), waiting[:end]
+        held, waiting = held.slice(end), waiting[end:]
+    yield held, waiting
 
 
 def _read_traces(
@@ -588,7 +728,7 @@ def _detoxify(
                 if classifier is not None and score >= config.limit:
                     why = f"the classifier scores it {score:.2f}, {config.limit:g} or more"
                     if not _refuses(config):
-                        drops.add(judged, ("toxic", why))
+                        drops.add(judged.attempt, ("toxic", why))
                         continue
                     judged = refused(judged, why)
                     replaced[judged.attempt.task] += 1
@@ -623,7 +763,7 @@ def _keep_best(
                         f"scores {score:.2f}, below {threshold:.2f}, "
                         f"where the best {config.keep:.0%} begin"
                     )
-                    drops.add(judged, ("quality", why))
+                    drops.add(judged.attempt, ("quality", why))
                 else:
                     tasks[judged.attempt.task] += 1
                     replaced[judged.attempt.task] += is_replaced(judged)

@@ -47,6 +47,9 @@ ROWS_PER_BATCH = 4096
 CACHED_COLUMNS = 16
 """Columns cached for look-ups. Columns of ids take about 30 MB each for a million rows."""
 
+CACHED_FOOTERS = 4
+"""Footers cached. One takes about 10 kB for each row group."""
+
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 EXAMPLES = pa.schema(
@@ -190,6 +193,7 @@ class TableWriter:
         self._schema = schema
         self._part = path.with_suffix(".part")
         self._buffer: list[dict[str, Any]] = []
+        self._waiting = schema.empty_table()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._writer = pq.ParquetWriter(self._part, schema, compression="zstd")
 
@@ -197,23 +201,36 @@ class TableWriter:
         """Add one row, keyed by column."""
         self._buffer.append(row)
         self.rows += 1
-        if len(self._buffer) >= ROWS_PER_BATCH:
-            self._flush()
+        if len(self._waiting) + len(self._buffer) >= ROWS_PER_BATCH:
+            self._flush(ROWS_PER_BATCH)
+
+    def write_rows(self, rows: pa.Table) -> None:
+        """Add rows that have the table's columns. The file is that of ``write`` for each row."""
+        self._flush(ROWS_PER_BATCH)
+        self._waiting = pa.concat_tables([self._waiting, rows])
+        self.rows += len(rows)
+        self._flush(ROWS_PER_BATCH)
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Add a batch of rows that has the table's columns."""
+        """Add a batch of rows that has the table's columns, as row groups of its own."""
         self._flush()
         if len(batch):
             with _naming(self._part):
                 self._writer.write_batch(batch)
             self.rows += len(batch)
 
-    def _flush(self) -> None:
+    def _flush(self, least: int = 1) -> None:
+        """Write what waits, in row groups of ``ROWS_PER_BATCH``; fewer than ``least`` stay."""
         if self._buffer:
-            batch = pa.RecordBatch.from_pylist(self._buffer, schema=self._schema)
-            with _naming(self._part):
-                self._writer.write_batch(batch)
+            rows = pa.Table.from_pylist(self._buffer, schema=self._schema)
+            self._waiting = pa.concat_tables([self._waiting, rows])
             self._buffer.clear()
+        while len(self._waiting) >= least:
+            # The bytes of a file depend on how its columns are cut into chunks.
+            group = self._waiting.slice(0, ROWS_PER_BATCH).combine_chunks()
+            self._waiting = self._waiting.slice(ROWS_PER_BATCH)
+            with _naming(self._part):
+                self._writer.write_table(group)
 
     def __enter__(self) -> Self:
         return self
@@ -337,6 +354,34 @@ def rows_at(
             yield from file.read_row_group(int(group), columns).take(pa.array(wanted)).to_pylist()
 
 
+def read_group(path: Path, number: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read one row group of a table.
+
+    Raises:
+        StoreError: The table is missing or is not a Parquet file.
+    """
+    with _open_table(path) as file:
+        return file.read_row_group(number, columns).combine_chunks()
+
+
+def rows_of_groups(path: Path) -> list[int]:
+    """Return the number of rows in each row group, from the table's footer alone.
+
+    Raises:
+        StoreError: The table is missing or is not a Parquet file.
+    """
+    with _open_table(path) as file:
+        return [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+
+
+def with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with the columns of ``schema``; one that an older version lacks is empty."""
+    for place, field in enumerate(schema):
+        if field.name not in table.column_names:
+            table = table.add_column(place, field, pa.nulls(len(table), field.type))
+    return table.select(schema.names).cast(schema)
+
+
 def count_rows(path: Path) -> int:
     """Return the number of rows of a table, from its footer alone.
 
@@ -351,13 +396,21 @@ def count_rows(path: Path) -> int:
 def _open_table(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a table for the block; a missing or damaged one is one line, also while it is read."""
     try:
+        stat = path.stat()
+        footer = _footer(path, stat.st_mtime_ns, stat.st_size)
         # With pre_buffer the whole file would be read ahead and kept in memory.
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        with pq.ParquetFile(path, metadata=footer, pre_buffer=False) as file:
             yield file
     except StoreError:
         raise
     except (OSError, pa.ArrowInvalid) as error:
         raise unreadable(path, error) from error
+
+
+@lru_cache(maxsize=CACHED_FOOTERS)
+def _footer(path: Path, stamp: int, size: int) -> pq.FileMetaData:
+    """Return the footer of a table; reading it for each row group would take quadratic time."""
+    return pq.read_metadata(path)
 
 
 def unreadable(path: Path, error: Exception) -> StoreError:
@@ -410,26 +463,32 @@ def example_of(row: Mapping[str, Any]) -> Example:
     )
 
 
-def read_examples(path: Path, split: Split | None = None) -> Iterator[Example]:
-    """Read the examples of a table, or those of one split.
+def read_examples(path: Path, split: Split | None = None, first: int = 0) -> Iterator[Example]:
+    """Read the examples of a table, or those of one split, from the row ``first`` on.
 
     Row groups without an example of the split are skipped.
     """
     with _open_table(path) as file:
         for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            skipped, first = min(first, rows), max(0, first - rows)
+            if skipped == rows:
+                continue
             chosen = None
             if split is not None:
-                chosen = pc.equal(file.read_row_group(group, ["split"])["split"], split)
+                # ``pc.equal`` would import pandas to look at a string.
+                splits = file.read_row_group(group, ["split"])["split"].slice(skipped)
+                chosen = pc.match_substring_regex(splits, f"^{split}$")
                 if not pc.any(chosen).as_py():
                     continue
-            table = file.read_row_group(group)
+            table = file.read_row_group(group).slice(skipped)
             yield from _examples_in(table if chosen is None else table.filter(chosen))
 
 
 def _examples_in(table: pa.Table) -> Iterator[Example]:
     """Yield the examples of ``EXAMPLES`` rows; by column, which takes half the time of by row."""
     ids, tasks, prompts, answer_types, references, metas = (
-        table[name].to_numpy().tolist()
+        table[name].to_pylist()
         for name in ("id", "task", "prompt", "answer_type", "reference", "meta")
     )
     options = table["choices"]
@@ -504,6 +563,12 @@ def judged_of(row: Mapping[str, Any]) -> Judged:
 def read_judged(path: Path) -> Iterator[Judged]:
     """Read the attempts and verdicts of a table."""
     for batch in read_batches(path):
+        yield from _judged_in(batch)
+
+
+def judged_in(table: pa.Table) -> Iterator[Judged]:
+    """Yield the attempts and verdicts of ``JUDGED`` rows."""
+    for batch in table.to_batches():
         yield from _judged_in(batch)
 
 
@@ -588,16 +653,11 @@ def _judged(*values: Any) -> Judged:
 
 
 def _values(column: pa.Array) -> Iterable[Any]:
-    """Return the values of a column; ``to_pylist`` takes several times as long for texts."""
+    """Return the values of a column."""
     if column.null_count == len(column):
         return repeat(None, len(column))
-    if pa.types.is_string(column.type) or (
-        column.null_count == 0 and not pa.types.is_nested(column.type)
-    ):
-        values: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
-        return values
-    listed: list[Any] = column.to_pylist()
-    return listed
+    values: list[Any] = column.to_pylist()  # ``to_numpy`` is no faster, and imports pandas
+    return values
 
 
 def _conversations(column: pa.ListArray) -> Iterator[Messages]:
@@ -611,7 +671,9 @@ def _conversations(column: pa.ListArray) -> Iterator[Messages]:
         yield tuple(islice(messages, count))
 
 
-def with_examples(traces: Iterable[Judged], examples: Path) -> Iterator[tuple[Example, Judged]]:
+def with_examples(
+    traces: Iterable[Judged], examples: Path, first: int = 0
+) -> Iterator[tuple[Example, Judged]]:
     """Yield each trace with its example of the ``teach`` split.
 
     The two tables are read side by side, so that only one example is in memory.
@@ -620,23 +682,29 @@ def with_examples(traces: Iterable[Judged], examples: Path) -> Iterator[tuple[Ex
         traces: In the order of the examples, as ``teach`` and ``curate`` write them. Traces of one
             example are adjacent.
         examples: The table of the examples.
+        first: A row of that table, at or before the first trace's example.
 
     Raises:
         StoreError: The traces are not in the order of the examples.
     """
-    coming = read_examples(examples, "teach")
+    coming = read_examples(examples, "teach", first)
     example = None
     for judged in traces:
         key = judged.attempt.task, judged.attempt.example_id
         while example is None or (example.task, example.id) != key:
             example = next(coming, None)
             if example is None:
-                raise StoreError(
-                    f"{examples}: the example {key[0]}/{key[1]} of a trace is missing, or not in "
-                    "the order of the traces; delete the folders of the steps teach and curate to "
-                    "run them again"
-                )
+                raise out_of_order(examples, *key)
         yield example, judged
+
+
+def out_of_order(examples: Path, task: str, example_id: str) -> StoreError:
+    """Return the error of a trace whose example does not come at its place."""
+    return StoreError(
+        f"{examples}: the example {task}/{example_id} of a trace is missing, or not in "
+        "the order of the traces; delete the folders of the steps teach and curate to "
+        "run them again"
+    )
 
 
 def assignment_row(assignment: Assignment) -> dict[str, Any]:
@@ -699,6 +767,11 @@ def lesson_of(row: Mapping[str, Any]) -> Lesson:
 def read_lessons(path: Path) -> Iterator[Lesson]:
     """Read the lessons of a table."""
     return map(lesson_of, read_rows(path))
+
+
+def lessons_in(table: pa.Table) -> Iterator[Lesson]:
+    """Yield the lessons of ``LESSONS`` rows."""
+    return map(lesson_of, table.to_pylist())
 
 
 def drop_row(drop: Drop) -> dict[str, Any]:

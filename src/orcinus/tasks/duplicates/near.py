@@ -52,7 +52,7 @@ def originals_of(texts: Iterable[str], *, similarity: float, executor: Executor 
         executor: Computes the signatures.
     """
     near = NearDuplicates(similarity=similarity)
-    for signatures, wordless in executor.map(_signatures, _batched(texts), threaded=True):
+    for signatures, wordless in executor.map(signatures_of, _batched(texts), threaded=True):
         near.add_signatures(signatures, wordless)
     return near.originals()
 
@@ -80,7 +80,7 @@ class NearDuplicates:
     def add(self, texts: Sequence[str]) -> None:
         """Add texts, in order."""
         if texts:
-            self.add_signatures(*_signatures(texts))
+            self.add_signatures(*signatures_of(texts))
 
     def add_signatures(self, signatures: U8, wordless: npt.NDArray[np.bool_]) -> None:
         """Add the signatures of texts, and which of these texts have no words."""
@@ -124,7 +124,7 @@ class NearDuplicates:
         return similar
 
 
-def _signatures(texts: Sequence[str]) -> tuple[U8, npt.NDArray[np.bool_]]:
+def signatures_of(texts: Sequence[str]) -> tuple[U8, npt.NDArray[np.bool_]]:
     """Return the signatures, texts × 128 bytes, and which texts have no words."""
     runs = ngrams(texts, SHINGLE)
     wordless = np.diff(runs.offsets) == 0

@@ -85,11 +85,18 @@ LOOP_PERIOD, LOOP_REPEATS, LOOP_LENGTH = 40, 8, 60
 """A cut-off text is a loop if it ends in copies of one piece: the longest piece, the fewest copies,
 and the fewest characters of all copies together."""
 _WORD = compile_later(r"\w+")
+_ASCII_WORDS = bytes(
+    ord(chr(code).lower()) if chr(code).isalnum() or chr(code) == "_" else ord(" ")
+    for code in range(128)
+).ljust(256)
+"""Maps the letters of a text to lower case, and what is between words to blanks."""
 
 
 @lru_cache(maxsize=1)
 def words_of(text: str) -> list[str]:
     """Return the words of a text in lower case; cached, because several filters ask for them."""
+    if text.isascii():  # six times as fast, and the same words
+        return text.encode().translate(_ASCII_WORDS).decode().split()
     return _WORD.findall(text.casefold())
 
 

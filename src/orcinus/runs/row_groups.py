@@ -1,0 +1,134 @@
+"""Work on the row groups of a table of traces, in worker processes where there are many.
+
+    found = map_trace_groups(count_words, trace_groups(traces, examples), context)
+    next(found)  →  (TraceGroup(number=0, rows=4096, …), count_words of it)
+
+A worker gets the place of a row group and reads it by itself. What it returns comes in the order
+of the groups, so that nothing depends on the number of workers.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import pyarrow as pa
+
+from orcinus.core.types import Example, Judged
+from orcinus.runs import tables
+from orcinus.runs.context import StepContext
+from orcinus.runs.executors.local import LOCAL
+
+B = TypeVar("B")
+ROWS_FOR_WORKERS = 20_000
+"""Rows. Fewer are done in this process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceGroup:
+    """The place of a row group of traces, and of their examples."""
+
+    traces: Path
+    number: int
+    """The number of the row group in ``traces``."""
+    rows: int
+    """Its traces."""
+    examples: Path
+    first: int
+    """The row of the first trace's example in ``examples``."""
+
+    def __str__(self) -> str:
+        return f"row group {self.number} of {self.traces}"
+
+    def table(self) -> pa.Table:
+        """Read the traces as a table."""
+        return tables.read_group(self.traces, self.number)
+
+    def read(self) -> Iterator[tuple[Example, Judged]]:
+        """Read the traces, each with its example."""
+        traces = tables.judged_in(self.table())
+        return tables.with_examples(traces, self.examples, first=self.first)
+
+
+def trace_groups(traces: Path, examples: Path) -> list[TraceGroup]:
+    """Find the row groups of a table of traces, and where in ``examples`` each one begins.
+
+    Raises:
+        StoreError: A table cannot be read, or the traces are not in the order of the examples.
+    """
+    groups = []
+    coming = _example_keys(examples)
+    key, row = None, -1
+    for number, rows, first in _first_keys(traces):
+        while key != first:
+            key, row = next(coming, (None, -1))
+            if key is None:
+                raise tables.out_of_order(examples, *first)
+        groups.append(
+            TraceGroup(
+                traces=traces.absolute(),
+                number=number,
+                rows=rows,
+                examples=examples.absolute(),
+                first=row,
+            )
+        )
+    return groups
+
+
+def _first_keys(traces: Path) -> Iterator[tuple[int, int, tuple[str, str]]]:
+    """Yield of each row group its number, its rows, and the task and example of its first trace."""
+    for number, rows in enumerate(tables.rows_of_groups(traces)):
+        if rows:
+            first = tables.read_group(traces, number, ["task", "example_id"]).slice(0, 1)
+            yield number, rows, (first["task"][0].as_py(), first["example_id"][0].as_py())
+
+
+def _example_keys(examples: Path) -> Iterator[tuple[tuple[str, str], int]]:
+    """Yield the task and id of each example that is taught, with its row."""
+    row = 0
+    for batch in tables.read_batches(examples, ["task", "id", "split"]):
+        columns = (batch[name].to_pylist() for name in ("task", "id", "split"))
+        for task, name, split in zip(*columns, strict=True):
+            if split == "teach":
+                yield (task, name), row
+            row += 1
+
+
+def map_trace_groups(
+    fn: Callable[[TraceGroup], B],
+    groups: Sequence[TraceGroup],
+    context: StepContext,
+    *,
+    here: bool = False,
+) -> Iterator[tuple[TraceGroup, B]]:
+    """Yield each group and ``fn`` of it, in order.
+
+    Args:
+        fn: Pure and picklable, see ``Executor.map``. It reads the group.
+        groups: The groups of one table.
+        context: Its executor runs ``fn``.
+        here: Stay in this process, because ``fn`` calls a user's functions.
+    """
+    is_worth_it = not here and sum(group.rows for group in groups) >= ROWS_FOR_WORKERS
+    executor = LOCAL if here else context.runtime.executor
+    is_told = False
+    results = executor.map(_IfThere(fn), groups, processes=is_worth_it)
+    for group, result in zip(groups, results, strict=True):
+        if result is None and not is_told:
+            is_told = True
+            context.progress.note(
+                f"a node of the cluster does not see {group.traces}, so its rows are read in this "
+                "process; put the runs on a disk that all nodes share"
+            )
+        yield group, fn(group) if result is None else result[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _IfThere(Generic[B]):
+    """A function of groups that returns None on a machine that does not have the table."""
+
+    fn: Callable[[TraceGroup], B]
+
+    def __call__(self, group: TraceGroup) -> tuple[B] | None:
+        return (self.fn(group),) if group.traces.exists() and group.examples.exists() else None
