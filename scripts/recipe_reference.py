@@ -15,7 +15,7 @@ from orcinus.core.sampling import JudgingConfig, SamplingConfig
 from orcinus.evaluation.decisions import DecideConfig
 from orcinus.evaluation.evaluate import EvaluateConfig
 from orcinus.evaluation.pairwise import PairwiseConfig
-from orcinus.lessons.curate import CurateConfig, QualityConfig, ToxicityConfig
+from orcinus.lessons.checks import CurateConfig, QualityConfig, ToxicityConfig
 from orcinus.lessons.erase import EraseConfig
 from orcinus.lessons.few_shot import FewShotConfig
 from orcinus.lessons.rehearse import RehearseConfig

@@ -13,7 +13,7 @@ from tests.conftest import write_recipe
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.types import Attempt, Example, Judged, Messages, Sampling, Verdict
-from orcinus.lessons.curate import CurateConfig, TraceChecks
+from orcinus.lessons.checks import CurateConfig, TraceChecks
 from orcinus.lessons.erase import EraseConfig, lesson_of
 from orcinus.lessons.refusals import REFUSALS, is_replaced, refused
 from orcinus.pipeline.plan import plan_recipe

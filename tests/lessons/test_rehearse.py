@@ -13,7 +13,7 @@ from orcinus.core.errors import StepError
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Assignment, Lesson, Messages, Sampling
 from orcinus.lessons import curate, erase, rehearse, select, teach
-from orcinus.lessons.curate import CurateConfig
+from orcinus.lessons.checks import CurateConfig
 from orcinus.lessons.erase import EraseConfig
 from orcinus.lessons.rehearse import RehearseConfig
 from orcinus.lessons.select import SelectConfig, SelectorConfig

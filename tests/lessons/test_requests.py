@@ -22,7 +22,7 @@ from orcinus.core.types import (
 from orcinus.evaluation import evaluate
 from orcinus.evaluation.evaluate import EvaluateConfig
 from orcinus.lessons import curate, select, teach
-from orcinus.lessons.curate import CurateConfig, QualityConfig
+from orcinus.lessons.checks import CurateConfig, QualityConfig
 from orcinus.lessons.select import SelectConfig, SelectorConfig
 from orcinus.lessons.teach import TeachConfig
 from orcinus.models.function import FunctionModel

@@ -10,151 +10,40 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain, groupby, islice
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
 
-from orcinus.core.config import Config
 from orcinus.core.draw import draw
 from orcinus.core.errors import StepError
-from orcinus.core.protocols import Filter
-from orcinus.core.registry import find_function
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import Attempt, Example, Judged, Request, Strategy
-from orcinus.lessons import filters, quality
-from orcinus.lessons.language import languages
+from orcinus.lessons import quality
+from orcinus.lessons.checks import (
+    Checked,
+    CurateConfig,
+    QualityConfig,
+    Reason,
+    ToxicityConfig,
+    TraceChecks,
+    calls_users_functions,
+    refuses_unsafe,
+)
 from orcinus.lessons.refusals import INSTRUCTION, UNSAFE, is_replaced, refused
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, StepContext
 from orcinus.runs.row_groups import TraceGroup, map_trace_groups, trace_groups
-from orcinus.strategies.library import by_name
-from orcinus.tasks.duplicates.near import TEXTS_PER_BATCH, NearDuplicates, signatures_of
-from orcinus.tasks.duplicates.ngrams import I64, normal
+from orcinus.tasks.duplicates.near import NearDuplicates
+from orcinus.tasks.duplicates.ngrams import I64
 from orcinus.tasks.duplicates.overlap import Overlap, batched
-from orcinus.tasks.duplicates.seen import SeenHashes, hash_of
+from orcinus.tasks.duplicates.seen import SeenHashes
 from orcinus.verifiers.judge import judge_of, judge_request, rate
 from orcinus.verifiers.judge_prompts import facts_of, rating, reference_text
 
 VERSION = 2
 _BATCH = 1024
 """Traces that the classifier scores at once."""
-Reason = tuple[str, str]
-"""A filter's name, and why it drops a trace."""
-
-
-class ToxicityConfig(Config):
-    """The treatment of unsafe traces, scored by a function of yours or by a learnt classifier."""
-
-    function: str | None = None
-    """``module:name`` of a function that gives a text a score from 0.0 (harmless) to 1.0; none is
-    built in."""
-    labelled: int | None = Field(default=None, ge=50, exclude_if=lambda value: value is None)
-    """In place of a function: the judge rates this many traces, drawn by a hash, for safety. A
-    classifier learns from the ratings and scores all traces, if it is clearly better than
-    chance."""
-    limit: float = Field(default=0.5, gt=0, le=1)
-    """A trace with this score or a higher one is unsafe."""
-    instead: Literal["drop", "refuse"] = Field(
-        default="drop", exclude_if=lambda value: value == "drop"
-    )
-    """Drop an unsafe trace, or put a refusal in its place; the lesson has ``meta.replaced``."""
-
-    @field_validator("function")
-    @classmethod
-    def _function_exists(cls, value: str | None) -> str | None:
-        if value is not None:
-            find_function(value)
-        return value
-
-    @model_validator(mode="after")
-    def _one_of_both_scores(self) -> "ToxicityConfig":
-        if (self.function is None) == (self.labelled is None):
-            raise ValueError(
-                "toxicity needs either function: or labelled: (with a judge:), not both"
-            )
-        return self
-
-
-class QualityConfig(Config):
-    """A classifier that learns from a judge's ratings of some traces, and scores all of them.
-
-    Source: phi-1, arXiv:2306.11644.
-    """
-
-    labelled: int = Field(default=500, ge=50)
-    """Traces that the judge rates, drawn by a hash; one call each."""
-    keep: float = Field(default=0.8, gt=0, lt=1)
-    """Share of the traces that is kept, the best by score. All are kept where the classifier is not
-    clearly better than chance."""
-
-
-class CurateConfig(Config):
-    """The rules that decide which traces are kept."""
-
-    keep: Literal["correct", "best", "all"] = "correct"
-    """correct: every trace whose answer is right; best: the shortest right one of each example;
-    all: wrong ones too."""
-    per_example: int | None = Field(default=None, ge=1)
-    """Keep at most this many traces of one example, the shortest first; None keeps all."""
-    unjudged: Literal["drop", "keep"] = "drop"
-    """Drop or keep traces that could not be judged although there is a reference. Traces without a
-    reference are kept."""
-    max_tokens: int | None = Field(default=None, ge=1)
-    """Longest trace, in tokens that the teacher wrote; None sets no limit. ``train.too_long``
-    decides about traces that do not fit a training row."""
-    ngram: int | None = Field(default=13, ge=3)
-    """Drop a trace that shares a run of this many words with a held-out question; None skips
-    this."""
-    near_duplicates: float | None = Field(default=None, gt=0, le=1)
-    """Drop a trace when this share of its runs of five words, question included, is in a kept one
-    too, e.g. 0.9; None skips this."""
-    fuzzy_overlap: float | None = Field(default=None, gt=0, le=1)
-    """Drop a trace that has this share of a held-out question's runs of three words, e.g. 0.6; None
-    skips this."""
-    min_words: int | None = Field(default=None, ge=1)
-    """Drop a trace with fewer words."""
-    max_words: int | None = Field(default=None, ge=1)
-    """Drop a trace with more words."""
-    languages: tuple[str, ...] = ()
-    """ISO codes such as ``en``: drop a trace that is surely in another language; empty skips this.
-    Needs the extra ``language``."""
-    toxicity: ToxicityConfig | None = None
-    """Drop or replace unsafe traces; None skips this."""
-    quality: QualityConfig | None = None
-    """Learn from the judge's ratings of some traces which of all are worth keeping; None skips
-    this."""
-    filters: tuple[str, ...] = ()
-    """Further filters: ``boilerplate`` (the trace speaks of itself as a language model),
-    ``personal_data`` (e-mail addresses, phone and card numbers, IBANs, IP addresses),
-    ``label_agreement`` (a stored answer that lacks the dataset's label), the names of registered
-    ones, and ``module:name`` of a function of yours in a module beside the recipe or an installed
-    one."""
-    max_per_task: int | None = Field(default=None, ge=1)
-    """Keep at most this many traces of one task, in the order of the examples; None sets no
-    quota."""
-
-    @field_validator("filters")
-    @classmethod
-    def _filters_exist(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            filters.find_filter(name)
-        return value
-
-    @model_validator(mode="after")
-    def _some_length_is_left(self) -> "CurateConfig":
-        if (
-            self.min_words is not None
-            and self.max_words is not None
-            and self.min_words > self.max_words
-        ):
-            raise ValueError(
-                f"min_words {self.min_words} is more than max_words {self.max_words}; "
-                "nothing would be kept"
-            )
-        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,79 +183,6 @@ class _Drops:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Checked:
-    """What the checks of each trace alone found in one row group."""
-
-    reasons: Mapping[int, Reason]
-    """Why traces are dropped, by their place in the group."""
-    replaced: Mapping[int, Judged]
-    """Refusals in place of unsafe traces, by place."""
-    hashes: list[int]
-    """Of question and answer; 0 for a trace that is dropped."""
-    signatures: tuple[NDArray[np.uint8], NDArray[np.bool_]] | None
-    """For near duplicates; None where they are not looked for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceChecks:
-    """The checks of each trace alone. Workers run them on row groups."""
-
-    config: CurateConfig
-    strategies: tuple[Strategy, ...]
-    held_out: Overlap
-
-    def __call__(self, group: TraceGroup) -> _Checked:
-        """Check the traces of a row group."""
-        return self.check(list(group.read()))
-
-    def check(self, traces: Sequence[tuple[Example, Judged]]) -> _Checked:
-        """Check traces, each with its example."""
-        rules = curate_rules(self.config, self.strategies)
-        overlaps = self.held_out.reasons([judged.attempt.text for _, judged in traces])
-        reasons: dict[int, Reason] = {}
-        replaced: dict[int, Judged] = {}
-        hashes = [0] * len(traces)
-        for place, (example, judged) in enumerate(traces):
-            reason = _drop_reason(rules, example, judged)
-            if reason is None and overlaps[place] is not None:
-                reason = "contaminated", overlaps[place] or ""
-            if reason is not None and reason[0] == "toxic" and _refuses(self.config.toxicity):
-                replaced[place] = judged = refused(judged, reason[1])
-            elif reason is not None:
-                reasons[place] = reason
-                continue
-            hashes[place] = hash_of(example.whole_prompt, normal(judged.attempt.text))
-        return _Checked(
-            reasons=reasons,
-            replaced=replaced,
-            hashes=hashes,
-            signatures=None if self.config.near_duplicates is None else _signatures(traces),
-        )
-
-
-def _drop_reason(rules: Mapping[str, Filter], example: Example, judged: Judged) -> Reason | None:
-    """Return the first rule's reason to drop a trace."""
-    for name, rule in rules.items():
-        why: object = rule(example, judged.attempt, judged.verdict)
-        if isinstance(why, str):
-            return name, why
-        if why is not None:
-            raise StepError(f"filter {name!r} gives {why!r:.60}; a filter gives a reason or None")
-    return None
-
-
-def _signatures(
-    traces: Sequence[tuple[Example, Judged]],
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    texts = [f"{example.prompt}\n{judged.attempt.text}" for example, judged in traces]
-    parts = [
-        signatures_of(texts[start : start + TEXTS_PER_BATCH])
-        for start in range(0, len(texts), TEXTS_PER_BATCH)
-    ]
-    return np.concatenate([one for one, _ in parts]), np.concatenate([one for _, one in parts])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Trace:
     """What the choice among traces needs of one."""
 
@@ -493,7 +309,7 @@ def _check_all(
     checks = TraceChecks(config=config, strategies=strategies, held_out=held_out)
     groups = trace_groups(context.inputs["teach"] / layout.ATTEMPTS, examples)
     context.progress.start("curate", sum(group.rows for group in groups))
-    checked = map_trace_groups(checks, groups, context, here=_calls_users_functions(config))
+    checked = map_trace_groups(checks, groups, context, here=calls_users_functions(config))
     near: I64 | None = None
     if config.near_duplicates is not None:
         checked, near = _find_near(checked, config.near_duplicates)
@@ -506,15 +322,9 @@ def _check_all(
         context.progress.advance(group.rows)
 
 
-def _calls_users_functions(config: CurateConfig) -> bool:
-    """Return True where a user's own function looks at the traces; it stays in one process."""
-    own_score = config.toxicity is not None and config.toxicity.function is not None
-    return own_score or not set(config.filters) <= set(filters.BUILT_IN)
-
-
 def _find_near(
-    checked: Iterator[tuple[TraceGroup, _Checked]], similarity: float
-) -> tuple[Iterator[tuple[TraceGroup, _Checked]], I64]:
+    checked: Iterator[tuple[TraceGroup, Checked]], similarity: float
+) -> tuple[Iterator[tuple[TraceGroup, Checked]], I64]:
     """Read all that was checked, and group the traces that are nearly the same.
 
     Returns:
@@ -530,7 +340,7 @@ def _find_near(
     return iter(kept), groups
 
 
-def _traces_of(table: pa.Table, found: _Checked, groups: list[int] | None) -> list[_Trace]:
+def _traces_of(table: pa.Table, found: Checked, groups: list[int] | None) -> list[_Trace]:
     """Return what the choice needs of each row."""
     names = ("id", "example_id", "task", "value", "tokens_out", "sample")
     columns = (table[name].to_pylist() for name in names)
@@ -579,34 +389,6 @@ def _read_traces(
     """Read ``teach``'s traces, or those of another table made of them, each with its example."""
     traces = tables.read_judged(path or context.inputs["teach"] / layout.ATTEMPTS)
     return tables.with_examples(traces, context.inputs["sample"] / layout.EXAMPLES)
-
-
-def curate_rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[str, Filter]:
-    """Return the filters by name, in the order in which they are applied."""
-    rules: dict[str, Filter] = {
-        "error": filters.errors,
-        "empty": filters.empty,
-        "refused": filters.refused,
-        "truncated": filters.truncated,
-        "loop": filters.loops,
-        "leak": filters.leaks(by_name(strategies)),
-    }
-    if config.max_tokens is not None:
-        rules["too_long"] = filters.too_long(config.max_tokens)
-    if config.min_words is not None or config.max_words is not None:
-        rules["length"] = filters.length(config.min_words, config.max_words)
-    if config.keep != "all":
-        rules["wrong"] = filters.wrong
-    if config.unjudged == "drop":
-        rules["unjudged"] = filters.unjudged
-    if config.languages:
-        rules["language"] = languages(config.languages)
-    if config.toxicity is not None and config.toxicity.function is not None:
-        score = find_function(config.toxicity.function)
-        rules["toxic"] = filters.toxic(score, config.toxicity.function, config.toxicity.limit)
-    for name in config.filters:
-        rules[name] = filters.find_filter(name)
-    return rules
 
 
 async def _learn_quality(
@@ -705,10 +487,6 @@ def _doubt(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _refuses(config: ToxicityConfig | None) -> bool:
-    return config is not None and config.instead == "refuse"
-
-
 def _detoxify(
     config: ToxicityConfig,
     classifier: quality.Classifier | None,
@@ -727,7 +505,7 @@ def _detoxify(
             for judged, score in zip(batch, scores, strict=True):
                 if classifier is not None and score >= config.limit:
                     why = f"the classifier scores it {score:.2f}, {config.limit:g} or more"
-                    if not _refuses(config):
+                    if not refuses_unsafe(config):
                         drops.add(judged.attempt, ("toxic", why))
                         continue
                     judged = refused(judged, why)

@@ -29,7 +29,6 @@ from orcinus.runs.context import Asking, StepContext
 from orcinus.strategies.prompts import erased_strategy, requests_for
 from orcinus.tasks.duplicates.ngrams import U64
 from orcinus.tasks.duplicates.seen import hash_of
-from orcinus.verifiers.judge import judged_attempts
 
 VERSION = 1
 NEARLY_EQUAL = 0.82
@@ -162,6 +161,9 @@ async def ask_often(
     Yields:
         The counts of each question, in order.
     """
+    # Imported here: workers that make lessons import this module, and verifiers take a second.
+    from orcinus.verifiers.judge import judged_attempts
+
     answers: list[Judged] = []
     with tables.TableWriter(context.out / layout.ATTEMPTS, tables.JUDGED) as writer:
         async for judged in judged_attempts(

@@ -31,7 +31,7 @@ from orcinus.core.fingerprint import fingerprint
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import AnswerType, Strategy
 from orcinus.evaluation.evaluate import EvaluateConfig
-from orcinus.lessons.curate import CurateConfig
+from orcinus.lessons.checks import CurateConfig
 from orcinus.lessons.erase import EraseConfig
 from orcinus.lessons.rehearse import RehearseConfig
 from orcinus.lessons.select import SelectConfig
