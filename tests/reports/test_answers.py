@@ -1,6 +1,7 @@
 """The figures of a report about single answers agree with answers counted by hand."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from orcinus.core.types import AnswerType, Attempt, Example, Judged, Sampling, U
 from orcinus.reports.answers import confusions, list_questions, token_curves
 from orcinus.reports.glossary import TERMS
 from orcinus.reports.headline import in_plain_words
-from orcinus.reports.pages import SHORT
+from orcinus.reports.pages import SHORT, dot_plot
 from orcinus.reports.warnings import group_by_topic, warnings_of, warnings_with_topics
 
 LABELS = ("billing", "bug")
@@ -195,3 +196,13 @@ def test_warnings_are_said_once_for_all_arms_and_stand_with_their_kind() -> None
 
 def test_every_short_name_of_an_arm_is_explained() -> None:
     assert set(SHORT.values()) <= set(TERMS)
+
+
+def test_a_single_tasks_scores_are_drawn_once() -> None:
+    found = score(answered(question(i, "A"), "A") for i in range(9))
+    for tasks, blocks in ((["chains"], ["chains"]), (["a", "b"], ["mean of tasks", "a", "b"])):
+        accuracy = TaskScores(by_task=dict.fromkeys(tasks, found), micro=found, macro=found)
+        one = replace(scores_of({"after": 0.5}, {}).arms["after"], accuracy=accuracy)
+        shown = str(dot_plot(Scores(arms={"after": one}, comparisons=())))
+        names = ("mean of tasks", "chains", "a", "b")
+        assert [name for name in names if f">{name}</text>" in shown] == blocks

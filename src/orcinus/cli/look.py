@@ -48,10 +48,8 @@ def status(
     for column in ("step", "state", "time"):
         table.add_column(column, no_wrap=True)
     table.add_column("result", ratio=1)
-    latest = {row.step: row for row in found.steps}
     for row in found.steps:
-        state = row.state if row is latest[row.step] else "earlier"
-        table.add_row(row.step, state, row.time, escape(row.summary))
+        table.add_row(row.step, row.state, row.time, escape(row.summary))
     console.print(table)
     names = model_names(run_dir)
     for spend in found.spend:

@@ -27,6 +27,8 @@ LONGEST_NAME = 30
 """Characters of a task's name beside a wide chart."""
 LONGEST_NARROW = 16
 """Characters of a task's name beside a narrow chart."""
+NARROW_KEYS = 2
+"""Curves named on one line of the key of a narrow chart."""
 COLOURS: Mapping[str, str] = {
     "ink": "#1d2433",
     "soft": "#5b6475",
@@ -127,7 +129,8 @@ def lines(
             xs, ys = zip(*points, *held, strict=True)
             style = "steps-post" if steps else "default"
             axes.plot(xs, ys, color=COLOURS[colour], linewidth=1.5, label=label, drawstyle=style)
-        axes.legend(frameon=False)
+        columns = NARROW_KEYS if longest == LONGEST_NARROW else len(series)
+        axes.legend(frameon=False, ncols=columns, loc="lower left", bbox_to_anchor=(0, 1))
         axes.set_ylim(bottom=0)
         if steps:
             _set_log_scale(axes, least, most)

@@ -184,11 +184,13 @@ def tasks_of(scores: Scores) -> list[str]:
 
 
 def dot_plot(scores: Scores) -> Markup:
-    """Draw every arm's score with its interval: the mean of tasks first, then task by task."""
-    blocks: list[tuple[str, dict[str, Score]]] = [
-        ("mean of tasks", {arm: found.accuracy.macro for arm, found in scores.arms.items()})
-    ]
-    for task in tasks_of(scores):
+    """Draw every arm's score with its interval: the mean of several tasks, then task by task."""
+    blocks: list[tuple[str, dict[str, Score]]] = []
+    tasks = tasks_of(scores)
+    if len(tasks) != 1:
+        macro = {arm: found.accuracy.macro for arm, found in scores.arms.items()}
+        blocks.append(("mean of tasks", macro))
+    for task in tasks:
         of_task = {arm: found.accuracy.by_task.get(task) for arm, found in scores.arms.items()}
         blocks.append((task, {arm: score for arm, score in of_task.items() if score is not None}))
     return charts.dots(

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,8 @@ from orcinus.runs.ledger_figures import SpendRow
 from orcinus.runs.losses import read_losses
 from orcinus.runs.progress import Live, RunState, live, state_of
 
-State = Literal["done", "started"]
+State = Literal["done", "earlier", "started"]
+"""``earlier`` is a finished step of a recipe that was edited since, with a later one beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +60,16 @@ def run_status(run_dir: Path, ledger_path: Path) -> RunStatus:
         with Ledger(ledger_path, read_only=True) as ledger:
             spend = tuple(_sum_over_tasks(ledger.spend(run_dir.name)))
     student = run_dir / layout.STUDENT
+    steps = [_step_status(folder) for folder in folders]
+    latest = {step.step: step for step in steps}
     return RunStatus(
         run=run_dir.name,
         state=state_of(run_dir),
         live=live(run_dir),
         student=str(student) if student.exists() else None,
-        steps=tuple(map(_step_status, folders)),
+        steps=tuple(
+            step if step is latest[step.step] else replace(step, state="earlier") for step in steps
+        ),
         spend=spend,
     )
 

@@ -23,6 +23,7 @@ from orcinus.core.errors import install_command
 from orcinus.core.results import ARMS
 from orcinus.evaluation.scores import latest_scores
 from orcinus.reports.viewer.attempt_columns import sources_of
+from orcinus.reports.viewer.recipes import recipe_differences
 from orcinus.runs import tables
 from orcinus.runs.folders import finished_steps
 from orcinus.runs.lineage import trace_lesson
@@ -246,6 +247,14 @@ def test_a_recipes_differences_are_shown_key_by_key(address: str) -> None:
     rows = table_rows(page(f"{address}compare?run=small&run=longer"))
     assert ["train.stages[0].epochs", "1", "2"] in rows
     assert not [row for row in rows if row and row[0] == "name"]
+
+
+def test_one_number_written_in_two_ways_is_no_difference(tmp_path: Path) -> None:
+    for name, text in {"a": "train: {epochs: 8, rate: 0.5}", "b": "train: {epochs: 8.0}"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "recipe.yaml").write_text(text, encoding="utf-8")
+    found = recipe_differences([tmp_path / "a", tmp_path / "b"])
+    assert found == [("train.rate", ["0.5", "–"])]
 
 
 def test_questions_that_training_repaired_or_lost_are_those_of_the_comparison(

@@ -40,6 +40,12 @@ def _flattened(value: Any, key: str) -> Iterator[tuple[str, str]]:
         for i, item in enumerate(value):
             yield from _flattened(item, f"{key}[{i}]")
     elif isinstance(value, list):
-        yield key, printable(", ".join(map(str, value)))
+        yield key, ", ".join(map(_as_text, value))
     else:
-        yield key, printable(str(value))
+        yield key, _as_text(value)
+
+
+def _as_text(value: Any) -> str:
+    """Return a value as text; 8.0 and 8 are one number."""
+    whole = isinstance(value, float) and value.is_integer()
+    return f"{value:.0f}" if whole else printable(str(value))
