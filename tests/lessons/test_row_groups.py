@@ -67,8 +67,14 @@ def traces() -> Iterator[tuple[Example, Judged]]:
 
 @pytest.fixture(scope="module")
 def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the folders ``sample`` and ``teach``; between the taught questions stand others."""
+    """Return a folder with the inputs."""
     folder = tmp_path_factory.mktemp("inputs")
+    write_inputs(folder)
+    return folder
+
+
+def write_inputs(folder: Path) -> None:
+    """Write the folders ``sample`` and ``teach``; between the taught questions stand others."""
     with (
         pytest.MonkeyPatch.context() as patch,
         tables.TableWriter(folder / "sample" / "examples.parquet", tables.EXAMPLES) as examples,
@@ -81,7 +87,6 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 examples.write(tables.example_row(other, "held_out"))
                 examples.write(tables.example_row(example, "teach"))
             attempts.write(tables.judged_row(judged))
-    return folder
 
 
 def run_steps(sampled: Path, out: Path, executor: Executor) -> list[bytes]:

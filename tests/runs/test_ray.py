@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.lessons.test_row_groups import run_steps, write_inputs
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.protocols import Completer, Executor
@@ -19,7 +20,7 @@ from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.huggingface import LocalModel
 from orcinus.models.local.replicas import Replicas
 from orcinus.pipeline import demo
-from orcinus.runs.executors.local import LOCAL
+from orcinus.runs.executors.local import LOCAL, LocalExecutor
 from orcinus.runs.executors.open import open_executor
 from orcinus.tasks.duplicates.near import originals_of
 from orcinus.tasks.duplicates.overlap import Overlap
@@ -146,6 +147,42 @@ def test_a_node_that_is_killed_costs_the_shard_it_had(
     killer.join()
     runs = [len((tmp_path / f"{shard}.runs").read_bytes()) for shard in range(60)]
     assert sorted(runs) == [1] * 59 + [2]
+
+
+@pytest.mark.slow
+def test_curate_and_erase_write_the_same_bytes_also_when_a_node_is_killed(
+    executor: Executor, cluster: Any, tmp_path: Path
+) -> None:
+    write_inputs(tmp_path)
+    alone = run_steps(tmp_path, tmp_path / "alone", LocalExecutor(1))
+    doomed = cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    there, doomed_id = tmp_path / "there", doomed.node_id
+
+    class UntilKilled:
+        """The cluster, on which no group is read before the doomed node has one."""
+
+        def map(
+            self, fn: Any, shards: Any, *, threaded: bool = False, processes: bool = False
+        ) -> Iterator[Any]:
+            def slow(shard: Any) -> Any:
+                if ray.get_runtime_context().get_node_id() == doomed_id:
+                    there.touch()
+                    time.sleep(600)
+                while not there.exists():
+                    time.sleep(0.02)
+                return fn(shard)
+
+            return executor.map(slow, shards)
+
+    def kill() -> None:
+        while not there.exists():
+            time.sleep(0.02)
+        cluster.remove_node(doomed, allow_graceful=False)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    assert run_steps(tmp_path, tmp_path / "cluster", UntilKilled()) == alone
+    killer.join()
 
 
 @pytest.mark.slow
