@@ -2,16 +2,19 @@
 
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 from benchmarks.chaos_runs import signal_runs
+from rich.console import Console
 from tests.conftest import write_recipe
 from tests.pipeline.test_run import orcinus
 
 from orcinus.cli.app import app
+from orcinus.cli.progress import Bars
 from orcinus.pipeline.verbs import VERBS
 
 HEAVY = ("torch", "transformers", "pyarrow", "scipy", "numpy")
@@ -90,3 +93,12 @@ def test_signalled_runs_end_in_order_and_resume_to_the_same_tables(tmp_path: Pat
         "raw_errors": [],
         "differences": [],
     }
+
+
+def test_a_bar_whose_end_was_unknown_is_full_at_the_end() -> None:
+    shown = StringIO()
+    bars = Bars(Console(file=shown, force_terminal=True, width=100, highlight=False))
+    bars.start("sample", None)
+    bars.advance(240)
+    bars.close()
+    assert "240/240" in shown.getvalue().splitlines()[-1]

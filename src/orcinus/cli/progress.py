@@ -62,6 +62,8 @@ class Bars(PhaseCounter):
 
     def _finish(self) -> None:
         if self._task is not None:
+            if self.total is None:  # a bar of unknown length is full at the end
+                self._bars.update(self._task, total=max(self.done, 1), completed=max(self.done, 1))
             self._bars.stop_task(self._task)
             self._task = None
 

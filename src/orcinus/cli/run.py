@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from orcinus.cli import options as flags
@@ -177,8 +178,11 @@ def _print_plan(planned: "Plan") -> None:
         f"in all: {planned.calls:,} calls, ${_dollars(planned.usd_low, planned.usd_high)}",
         style="bold",
     )
+    console.print()
+    notes = Table(box=None, show_header=False, pad_edge=False)
     for note in planned.notes:
-        console.print(note, markup=False)
+        notes.add_row("•", escape(note))
+    console.print(notes)
 
 
 def _range(low: int | None, high: int | None) -> str:

@@ -229,7 +229,9 @@ class Estimator:
         saved = ""
         if "teach" in self._explained:
             share = min(1.0, each / self._explained["teach"][0])
-            saved = f" teach then reuses about {each:,} explanations, {share:.0%} of its own."
+            saved = (
+                f" teach then reuses about {each:,} explanations, {100 * share:.0f} % of its own."
+            )
         yield (
             f"Trial students choose strategies, at most {len(names)} in a wave and two waves. Each "
             f"learns from at most {each:,} explanations in about "
