@@ -5,8 +5,9 @@
 Twenty tasks of made-up questions of about 107 words. The teacher is a function
 (``pipeline_models.py``), and strategies are measured on it; otherwise the recipe is the default.
 Each step runs in a process of its own, as ``orcinus run`` runs it. Its CPU seconds are those of the
-step without imports; ``plan`` and the finished run are whole commands, imports included. All rows
-are made here, and no model is loaded.
+step without imports, and of the worker processes that it starts, imports included; ``plan`` and the
+finished run are whole commands, imports included. All rows are made here, and no model is loaded.
+``peak_mib`` is the largest process, be it a step or a worker.
 """
 
 import argparse
@@ -29,6 +30,7 @@ STEPS = ("sample", "probe", "assign", "teach", "curate", "erase")
 TASKS = 20
 STUDENT = ("probe", "assign")
 """Steps that ask few rows. A run that is to train imports torch for them, which is left out."""
+WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 CHUNK = 10_000
 """Rows that are made at once, to bound memory."""
 PER = 100_000
@@ -94,13 +96,13 @@ def step(folder: Path, verb: str) -> dict[str, float]:
     return {
         "cpu_s": cpu_s() - started,
         "wall_s": time.perf_counter() - clock,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": max(resource.getrusage(who).ru_maxrss for who in WHO) / 1024,
     }
 
 
 def cpu_s() -> float:
     """Return the CPU seconds of this process and of its children that ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    used = [resource.getrusage(who) for who in WHO]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
@@ -206,6 +208,11 @@ def run(sizes: Sequence[int]) -> dict[str, Any]:
         if ratio > 1
         else None,
         "speedup_2_workers": walls[0] / walls[1],
+        "speedups": {
+            verb: alone["steps"][verb]["wall_s"] / both["steps"][verb]["wall_s"]
+            for verb in STEPS
+            if verb not in STUDENT
+        },
         "peak_mib": max(one["peak_mib"] for one in found.values()),
         "same_bytes": alone["tables"] == both["tables"] == main_run["tables"],
         "runs": [*found.values()],
@@ -247,9 +254,10 @@ def described(figures: dict[str, Any]) -> Iterator[str]:
             f"of {figures['curate_exponent']:.2f}"
         )
     bytes_are = "the same" if figures["same_bytes"] else "NOT the same"
+    by_step = ", ".join(f"{verb} {ratio:.2f}" for verb, ratio in figures["speedups"].items())
     yield (
-        f"two cores are {figures['speedup_2_workers']:.2f} times as fast as one; the tables are "
-        f"{bytes_are}"
+        f"two cores are {figures['speedup_2_workers']:.2f} times as fast as one ({by_step}); the "
+        f"tables are {bytes_are}"
     )
 
 

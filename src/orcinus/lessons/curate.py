@@ -4,8 +4,10 @@
 "The answer is 41." to 17 + 25  ──►  drops.parquet: wrong, answered '41'
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, groupby, islice
 from operator import attrgetter
@@ -89,7 +91,7 @@ async def curate(
         passed = context.out / layout.PASSED
         learns = detox is not None or config.quality is not None
         out = passed if learns else context.out / layout.KEPT
-        counts = _sort_all(config, strategies, context, out, drops)
+        counts = await _sort_all(config, strategies, context, out, drops)
         traces = counts.traces
         if detox is not None and counts.kept:
             found["toxicity"], unsafe = await _learn_toxicity(detox, context, booked_as)
@@ -253,7 +255,7 @@ def _preference(trace: _Trace) -> tuple[float, int, int]:
     return -(value or 0.0), trace.tokens_out, trace.sample
 
 
-def _sort_all(
+async def _sort_all(
     config: CurateConfig,
     strategies: tuple[Strategy, ...],
     context: StepContext,
@@ -266,8 +268,12 @@ def _sort_all(
     and is decided here.
     """
     sorter, read = _Sorter(config), 0
-    with tables.TableWriter(out, tables.JUDGED) as kept:
-        for table, traces in _whole_examples(_check_all(config, strategies, context)):
+    with (
+        tables.TableWriter(out, tables.JUDGED) as kept,
+        closing(_whole_examples(_check_all(config, strategies, context))) as parts,
+    ):
+        for table, traces in parts:
+            await asyncio.sleep(0)  # here Ctrl-C ends the step
             read += len(traces)
             places = {trace.id: place for place, trace in enumerate(traces)}
             chosen: list[_Trace] = []
@@ -365,7 +371,7 @@ def _traces_of(table: pa.Table, found: Checked, groups: list[int] | None) -> lis
 
 def _whole_examples(
     parts: Iterable[tuple[pa.Table, list[_Trace]]],
-) -> Iterator[tuple[pa.Table, list[_Trace]]]:
+) -> Generator[tuple[pa.Table, list[_Trace]]]:
     """Cut tables of traces anew, so that none ends within an example."""
     held, waiting = tables.JUDGED.empty_table(), list[_Trace]()
     for table, traces in parts:

@@ -8,8 +8,10 @@ the same questions and system message, but the completion is only the answer. (O
 arXiv:2311.11045.)
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from types import MappingProxyType
@@ -293,8 +295,12 @@ async def erase(
     pool = FewShotPool(config.few_shot, context.seed) if config.few_shot else None
     by_role: Counter[str] = Counter()
     missing = set(numbers)
-    with tables.TableWriter(context.out / layout.LESSONS, tables.LESSONS) as writer:
-        for role, erased in _erase_all(eraser, context, own=own):
+    with (
+        tables.TableWriter(context.out / layout.LESSONS, tables.LESSONS) as writer,
+        closing(_erase_all(eraser, context, own=own)) as parts,
+    ):
+        for role, erased in parts:
+            await asyncio.sleep(0)  # here Ctrl-C ends the step
             by_role[role] += len(erased.lessons)
             leaks += erased.leaks
             missing -= erased.numbers
@@ -387,7 +393,7 @@ def _erase_group(eraser: Eraser, role: str, group: TraceGroup) -> Erased:
     return eraser.erase(role, group.read())
 
 
-def _erase_all(eraser: Eraser, context: StepContext, *, own: bool) -> Iterator[tuple[str, Erased]]:
+def _erase_all(eraser: Eraser, context: StepContext, *, own: bool) -> Generator[tuple[str, Erased]]:
     """Yield an author's role and its lessons: the assistant's, the teacher's, the student's."""
     examples = context.inputs["sample"] / layout.EXAMPLES
     for role, step in (("assistant", "curate_assistant"), ("teacher", "curate")):
