@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orcinus.core import registry
 from orcinus.core.errors import StoreError
 from orcinus.core.protocols import Executor
 from orcinus.core.types import Attempt, Example, Judged, Message, Sampling, Usage, Verdict
@@ -89,7 +90,9 @@ def write_inputs(folder: Path) -> None:
             attempts.write(tables.judged_row(judged))
 
 
-def run_steps(sampled: Path, out: Path, executor: Executor) -> list[bytes]:
+def run_steps(
+    sampled: Path, out: Path, executor: Executor, config: CurateConfig = CURATE
+) -> list[bytes]:
     """Curate and erase, and return the bytes of what is written."""
     with Ledger(out / "ledger.sqlite") as ledger:
         flags = Runtime(workspace=out, ledger_path=out / "ledger.sqlite", executor=executor)
@@ -103,7 +106,7 @@ def run_steps(sampled: Path, out: Path, executor: Executor) -> list[bytes]:
             progress=Silent(),
             completer=lambda role, folder=None: FunctionModel(lambda *_: "", model=role),
         )
-        asyncio.run(curate(CURATE, STRATEGIES, context))
+        asyncio.run(curate(config, STRATEGIES, context))
         inputs = {"sample": sampled / "sample", "curate": out / "curate"}
         asyncio.run(erase(ERASE, STRATEGIES, replace(context, out=out / "erase", inputs=inputs)))
     names = ("curate/kept", "curate/drops", "erase/lessons")
@@ -135,6 +138,18 @@ def test_an_example_cut_in_two_by_row_groups_is_chosen_from_as_a_whole(
     # The last answer is the shortest of each example, and the first of the right ones comes next.
     kept = [row["id"] for row in tables.read_rows(tmp_path / "a" / "curate" / "kept.parquet")]
     assert kept[:5] == ["0-2", "0-0", "1-2", "2-2", "2-1"]
+
+
+def test_a_users_filter_is_asked_in_this_process(
+    sampled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may hold a large model, and a registered one is known here alone."""
+    asked = []
+    registry.register("filter", "ask_me")(lambda example, attempt, verdict: asked.append(attempt))
+    monkeypatch.setattr(row_groups, "ROWS_FOR_WORKERS", EXAMPLES * SAMPLES)
+    config = CURATE.model_copy(update={"filters": ("ask_me",), "max_per_task": 10})
+    run_steps(sampled, tmp_path, LocalExecutor(2), config)
+    assert len(asked) > EXAMPLES
 
 
 class Heard(Silent):

@@ -129,12 +129,17 @@ class _Worker:
     """
 
     def __init__(self, function: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _START],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _START],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+        except OSError as error:
+            raise StepError(
+                f"no worker process can be started ({error}); run again with --executor local:1"
+            ) from error
         self._to = cast("IO[bytes]", self.process.stdin)
         self._from = cast("IO[bytes]", self.process.stdout)
         with suppress(BrokenPipeError):  # the first shard finds that out

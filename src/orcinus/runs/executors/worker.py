@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -60,9 +61,10 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a filter prints is no answer
     fn = read_function(pickle.load(sys.stdin.buffer))
-    while (shard := _next_shard(sys.stdin.buffer)) is not None:
-        answers.write(_answer(fn, shard[0]))
-        answers.flush()
+    with suppress(BrokenPipeError):  # the parent was killed
+        while (shard := _next_shard(sys.stdin.buffer)) is not None:
+            answers.write(_answer(fn, shard[0]))
+            answers.flush()
 
 
 def _next_shard(source: IO[bytes]) -> tuple[Any] | None:
