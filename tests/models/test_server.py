@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from orcinus.core.errors import ConfigError
 from orcinus.core.types import Completion, Request, Traits, Usage
 from orcinus.models.server import chat_api
 from orcinus.models.server.chat_api import chat_server
@@ -234,3 +235,33 @@ def test_a_server_on_an_ipv6_address_gives_a_url_that_works() -> None:
         assert asyncio.run(go()) == 200
     except OSError:
         pytest.skip("this machine has no IPv6 loopback address")
+
+
+def test_a_named_model_answers_under_no_other_name() -> None:
+    async def go() -> None:
+        student: Any = Student()
+        async with chat_server(student, name="sums") as url:
+            port = int(url.rpartition(":")[2].split("/")[0])
+            for model in (None, "sums"):
+                assert (await send(port, post({"messages": MESSAGES, "model": model})))[0] == 200
+            assert (await send(port, post({"messages": MESSAGES, "model": [1]})))[0] == 404
+            status, reply = await send(port, post({"messages": MESSAGES, "model": "student"}))
+            assert status == 404
+            assert reply["error"]["code"] == "model_not_found"
+            assert "is not served here; this is 'sums'" in reply["error"]["message"]
+            assert len(student.asked) == 2
+
+    asyncio.run(go())
+
+
+def test_an_address_in_use_is_one_line() -> None:
+    async def work(port: int, student: Student) -> None:
+        taken: Any = student
+        with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 is in use; name another"):
+            async with chat_server(taken, port=port):
+                pass
+        with pytest.raises(ConfigError, match="cannot listen on no.such.host.invalid, port 1:"):
+            async with chat_server(taken, host="no.such.host.invalid", port=1):
+                pass
+
+    serve(work)

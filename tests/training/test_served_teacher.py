@@ -211,7 +211,9 @@ def test_a_text_is_paid_once_and_other_tokens_are_refused(
         asyncio.run(check_teacher(chat, replace(context, completer=lambda r, folder=None: other)))
 
 
-def test_a_teacher_that_fails_stops_the_stage_with_one_line(context: StepContext) -> None:
+def test_a_teacher_that_fails_stops_the_stage_with_one_line(
+    context: StepContext, tiny_student: Path
+) -> None:
     async def crash(request: Request) -> Completion:
         from orcinus.core.errors import CompleterError
 
@@ -222,6 +224,9 @@ def test_a_teacher_that_fails_stops_the_stage_with_one_line(context: StepContext
     asking = replace(context, completer=lambda role, folder=None: scorer)
     with pytest.raises(StepError, match="could not score what the student wrote: bad_request"):
         asyncio.run(ask_teacher([scoring_request((1,), (2,), top=1, text="t")], asking))
+    chat = Chat(AutoTokenizer.from_pretrained(tiny_student), fallback="chatml")
+    with pytest.raises(ConfigError, match=r"could not: bad_request: too long\. It needs"):
+        asyncio.run(check_teacher(chat, asking))
 
 
 STAGE = {"name": "on policy", "epochs": 2, "on_policy": {"teacher": "recipe", "max_tokens": 10}}
@@ -243,18 +248,24 @@ def test_the_plan_counts_the_calls_that_score(context: StepContext) -> None:
     assert train.requests(TrainConfig(), GENERIC, context) == []
 
 
-def test_a_teacher_that_cannot_score_is_refused_when_the_recipe_is_read(tmp_path: Path) -> None:
+def test_a_teacher_that_cannot_score_is_refused_when_the_recipe_is_read(
+    tiny_student: Path, tmp_path: Path
+) -> None:
     def read(**changes: Any) -> Any:
         return load_recipe(write_recipe(tmp_path / "r.yaml", **changes))
 
     stages = {"stages": [STAGE]}
-    with pytest.raises(ConfigError, match="which a teacher of kind function cannot; use kind end"):
+    with pytest.raises(ConfigError, match="a student from scratch has tokens of its own"):
         read(train=stages)
+    student = {"kind": "local", "path": "student"}
+    with pytest.raises(ConfigError, match="which a teacher of kind function cannot; use kind end"):
+        read(train=stages, student=student)
     with pytest.raises(ConfigError, match=r"a batch interface cannot; leave teacher\.batch out"):
         read(train=stages, teacher={**SERVED, "batch": {}})
 
     def trained(**teacher: Any) -> str:
-        recipe = read(train=stages, teacher={**SERVED, **teacher})
+        local = {"kind": "local", "path": str(tiny_student)}
+        recipe = read(train=stages, student=local, teacher={**SERVED, **teacher})
         steps = steps_of(recipe, tmp_path, until="train")
         return next(step for step in steps if step.name == "train").fingerprint
 

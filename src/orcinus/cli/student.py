@@ -98,23 +98,33 @@ def serve(
     runs: flags.Runs = flags.DEFAULT_RUNS,
     device: flags.Device = "auto",
 ) -> None:
-    """Serve a run's trained student as an OpenAI-compatible endpoint, until interrupted."""
+    """Serve a run's trained student, or a model's folder, as an OpenAI-compatible endpoint."""
     from orcinus.core.fingerprint import fingerprint
+    from orcinus.models.local.config import LocalConfig
     from orcinus.models.local.huggingface import LocalModel
     from orcinus.models.open import open_completer
-    from orcinus.models.roles import trained_student
+    from orcinus.models.roles import trained_student, turns_before
     from orcinus.models.server.chat_api import serve_forever
 
-    folder = flags.run_folder(run, runs)
-    config, before = trained_student(folder)
+    if (run / "config.json").is_file():
+        folder, what = Path(os.path.abspath(run)), "the model"
+        config, before = LocalConfig(path=str(run.resolve())), turns_before(run)
+    else:
+        folder = flags.run_folder(run, runs)
+        what = "the student of"
+        config, before = trained_student(folder)
     model = open_completer(config, base=folder, device=device, secrets={}, note=flags.show_note)
 
     if isinstance(model, LocalModel):
         model.stay_within_context()  # any client may ask
 
     def on_ready(url: str) -> None:
-        flags.say(f"serving the student of {folder.name} at {url}; stop with Ctrl-C")
-        flags.show_note(_under(before))
+        flags.say(f"serving {what} {folder.name} at {url}; stop with Ctrl-C")
+        if before or what != "the model":
+            flags.show_note(_under(before))
+        flags.show_note(
+            f"in a recipe: teacher: {{kind: endpoint, model: {folder.name}, base_urls: [{url}]}}"
+        )
 
     run_async(
         serve_forever(

@@ -153,14 +153,19 @@ def trained_student(run_dir: Path) -> tuple[LocalConfig, Messages]:
     folder = finished_steps(run_dir, "train")[0]
     model = model_made_by(folder).resolve()
     config = LocalConfig(path=str(model))
-    system = trained_system(model)
-    if system is not None:
-        return config, (Message(role="system", content=system),) if system else ()
+    if trained_system(model) is not None:
+        return config, turns_before(model)
     # A student of an earlier version: the message of its first lesson.
     lessons = run_dir / summary_of(folder)["inputs"]["erase"] / layout.LESSONS
     lesson = next(tables.read_lessons(lessons))
     before = tuple(message for message in lesson.messages[:1] if message.role == "system")
     return config, before
+
+
+def turns_before(model: Path) -> Messages:
+    """Return the turns that precede a question to the model in a folder, where it names any."""
+    system = trained_system(model)
+    return (Message(role="system", content=system),) if system else ()
 
 
 def question_to(student: Messages, text: str) -> Messages:

@@ -571,6 +571,11 @@ def _teacher_scores_texts(recipe: Recipe) -> str | None:
     start = "train.stages: on_policy: {teacher: recipe} has the recipe's teacher score texts, "
     if isinstance(teacher, EndpointConfig) and teacher.batch is not None:
         return f"{start}and a batch interface cannot; leave teacher.batch out"
+    if isinstance(recipe.student, ScratchConfig):
+        return (
+            f"{start}and a student from scratch has tokens of its own, which no teacher knows; "
+            "name another student, or leave the stage out"
+        )
     if isinstance(teacher, EndpointConfig | LocalConfig):
         return None
     return (

@@ -276,7 +276,7 @@ async def _check_scoring(
 ) -> None:
     """Refuse a teacher that cannot score the student's tokens, before the first step asks it.
 
-    It costs one call, which the ledger keeps. A student from scratch has no tokens yet.
+    It costs one call, which the ledger keeps.
 
     Raises:
         OrcinusError: The teacher cannot be used in an on-policy stage, or is not there.

@@ -68,10 +68,11 @@ async def ask_teacher(requests: Sequence[Request], context: StepContext) -> list
         budget=context.budget,
     ):
         if judged.attempt.finish == "error":
+            cause = judged.attempt.error or ""
             raise StepError(
-                f"the teacher could not score what the student wrote: {judged.attempt.error}; run "
-                "again: training resumes from its last checkpoint"
-            )
+                f"the teacher could not score what the student wrote: {cause}; run again: training "
+                "resumes from its last checkpoint"
+            ) from StepError(cause)
         if not judged.recalled:
             context.progress.advance(0, cost_usd=judged.attempt.cost_usd)
         found.append(read_scores(judged.attempt.text))
@@ -86,12 +87,19 @@ async def check_teacher(chat: Chat, context: StepContext) -> None:
     """Refuse a teacher that cannot score the student's tokens, with one call.
 
     Raises:
-        ConfigError: It cuts texts into other tokens.
+        ConfigError: It refuses the student's tokens, or has others.
         OrcinusError: It cannot score texts, or is not there.
     """
     tokens, prompt = chat.lesson(*SAMPLE)
     request = scoring_request(tokens[:prompt], tokens[prompt:], top=USUAL_TOP, text=SAMPLE[1])
-    [scores] = await ask_teacher([request], context)
+    try:
+        [scores] = await ask_teacher([request], context)
+    except StepError as error:
+        raise ConfigError(
+            "train.stages: on_policy: {teacher: recipe} has the teacher score a text in the "
+            f"student's tokens, and it could not: {error.__cause__}. It needs the student's "
+            "vocabulary"
+        ) from error
     check_tokens(chat.tokenizer, tokens[prompt:], scores)
 
 

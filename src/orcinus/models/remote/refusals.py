@@ -229,17 +229,17 @@ def _other_limit(field: str) -> str:
 def _advice_on_url(said: str, caller: Caller) -> str:
     """Return what may be wrong with the base URL, or with the model's name."""
     url, entry = without_password(caller.base_url), caller.entry
-    if caller.call == SCORE and url:
-        return (
-            f"the server at {url} does not score a given text (POST {SCORE}); vLLM and `orcinus "
-            "serve` do"
-        )
     if caller.model and re.search(r"model|deployment", said, re.IGNORECASE):
         return f"check {entry}.model, {caller.model!r}"
     if not url:
         return ""
     if not re.search(r"/v\d", urlsplit(url).path):
         return f"no such address at {url}; it may lack /v1: set {entry}.base_urls: [{url}/v1]"
+    if caller.call == SCORE:
+        return (
+            f"the server at {url} does not score a given text (POST {SCORE}); vLLM and `orcinus "
+            "serve` do"
+        )
     return f"no such address at {url}{caller.call}; check {entry}.base_urls and {entry}.model"
 
 

@@ -65,6 +65,8 @@ def any_strategy(messages: Messages) -> str:
 class _ServedModel:
     model: Completer
     name: str
+    is_named: bool
+    """Requests for a model of another name are refused."""
     before: Messages
     strategy_of: Callable[[Messages], str]
     fingerprint: str | None
@@ -107,7 +109,8 @@ async def chat_server(
         model: The model that answers.
         host: The address to listen on.
         port: The port; 0 for any that is free.
-        name: The model's name for clients; None takes ``model.model``.
+        name: The model's name for clients, who get no answer under another one. None takes
+            ``model.model`` and any name.
         before: Turns that precede a conversation without a system message.
         strategy_of: Finds the strategy of a conversation by its text, for recorded outputs.
         fingerprint: Hash of what decides the answers, which clients make part of the model's
@@ -117,7 +120,14 @@ async def chat_server(
         The base URL, up to and including ``/v1``.
     """
     served = _ServedModel(
-        model, name or model.model, before, strategy_of, fingerprint, host, _Load()
+        model=model,
+        name=name or model.model,
+        is_named=name is not None,
+        before=before,
+        strategy_of=strategy_of,
+        fingerprint=fingerprint,
+        host=host,
+        load=_Load(),
     )
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -242,10 +252,15 @@ async def _route(
         raise HttpError(404, f"there is no {head.path[:100]} here; POST /v1/chat/completions")
     if head.method != "POST":
         raise HttpError(405, f"{head.path} takes POST")
+    given = _read_object(body)
+    wanted = given.get("model")
+    if served.is_named and wanted not in (None, "", served.name):
+        message = f"The model {str(wanted)[:100]!r} is not served here; this is {served.name!r}."
+        raise HttpError(404, message, param="model", code="model_not_found")
     if head.path == "/v1/completions":
-        request = _scoring_request(_read_object(body), served)
+        request = _scoring_request(given, served)
         return _format_scores(served, request, await _complete(request, served, reader)), False
-    asked = _parse(_read_object(body), served)
+    asked = _parse(given, served)
     completion = await _complete(asked.request, served, reader)
     if asked.request.partial is not None and not asked.keep_stop:
         completion = _without_stop(completion, asked.request.sampling.stop)

@@ -1,8 +1,11 @@
 """A socket server that closes its connections when it stops."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+
+from orcinus.core.errors import ConfigError
 
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -24,6 +27,9 @@ async def socket_server(
 
     Yields:
         The port.
+
+    Raises:
+        ConfigError: It cannot listen there.
     """
     conversations: set[asyncio.Task[None]] = set()
 
@@ -41,7 +47,10 @@ async def socket_server(
             with suppress(ConnectionError, asyncio.CancelledError):
                 await writer.wait_closed()
 
-    server = await asyncio.start_server(handle, host, port, limit=limit)
+    try:
+        server = await asyncio.start_server(handle, host, port, limit=limit)
+    except OSError as error:
+        raise ConfigError(_explain_address(host, port, error)) from error
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -51,3 +60,12 @@ async def socket_server(
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         await server.wait_closed()
+
+
+def _explain_address(host: str, port: int, error: OSError) -> str:
+    """Return why a server cannot listen, and what to do."""
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is in use; name another one with --port (0: any free one)"
+    return (
+        f"cannot listen on {host}, port {port}: {error.strerror or error}; change --host or --port"
+    )
