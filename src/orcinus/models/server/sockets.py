@@ -66,6 +66,5 @@ def _explain_address(host: str, port: int, error: OSError) -> str:
     """Return why a server cannot listen, and what to do."""
     if error.errno == errno.EADDRINUSE:
         return f"port {port} of {host} is in use; name another one with --port (0: any free one)"
-    return (
-        f"cannot listen on {host}, port {port}: {error.strerror or error}; change --host or --port"
-    )
+    why = error.strerror or error
+    return f"cannot listen on {host}, port {port}: {why}; change --host or --port"
