@@ -23,7 +23,11 @@ Confidence = Literal["explicit", "only candidate", "guessed"]
 AnswerType = Literal[
     "choice", "bool", "number", "math", "list", "exact", "spans", "json", "program", "free"
 ]
-Split = Literal["probe", "teach", "held_out", "retention"]
+Split = Literal["probe", "teach", "held_out", "retention", "lecture"]
+LECTURE: Literal["lecture"] = "lecture"
+"""An authored text without a question: its kind, its split and the strategy of its trace."""
+TAUGHT: tuple[Split, ...] = ("teach", "lecture")
+"""The splits whose traces become lessons, in the order of all tables: questions, then texts."""
 
 
 @quick_init

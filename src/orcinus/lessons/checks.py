@@ -18,7 +18,7 @@ from orcinus.core.config import Config
 from orcinus.core.errors import StepError
 from orcinus.core.protocols import Filter
 from orcinus.core.registry import find_function
-from orcinus.core.types import Example, Judged, Strategy
+from orcinus.core.types import LECTURE, Example, Judged, Strategy
 from orcinus.lessons import filters
 from orcinus.lessons.language import languages
 from orcinus.lessons.refusals import refused
@@ -151,9 +151,10 @@ def calls_users_functions(config: CurateConfig) -> bool:
     return own_score or not set(config.filters) <= set(filters.BUILT_IN)
 
 
-def refuses_unsafe(config: ToxicityConfig | None) -> bool:
-    """Return True where a refusal is put in place of an unsafe trace."""
-    return config is not None and config.instead == "refuse"
+def refuses_unsafe(config: ToxicityConfig | None, judged: Judged) -> bool:
+    """Return True where a refusal is put in place of an unsafe trace. A lecture answers nobody."""
+    refuses = config is not None and config.instead == "refuse"
+    return refuses and judged.attempt.strategy != LECTURE
 
 
 def curate_rules(config: CurateConfig, strategies: Sequence[Strategy]) -> dict[str, Filter]:
@@ -221,7 +222,8 @@ class TraceChecks:
             reason = _drop_reason(rules, example, judged)
             if reason is None and overlaps[place] is not None:
                 reason = "contaminated", overlaps[place] or ""
-            if reason is not None and reason[0] == "toxic" and refuses_unsafe(self.config.toxicity):
+            is_toxic = reason is not None and reason[0] == "toxic"
+            if reason is not None and is_toxic and refuses_unsafe(self.config.toxicity, judged):
                 replaced[place] = judged = refused(judged, reason[1])
             elif reason is not None:
                 reasons[place] = reason

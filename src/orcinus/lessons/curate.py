@@ -20,7 +20,7 @@ import pyarrow as pa
 from orcinus.core.draw import draw
 from orcinus.core.errors import StepError
 from orcinus.core.sampling import JudgingConfig
-from orcinus.core.types import Attempt, Example, Judged, Request, Strategy
+from orcinus.core.types import LECTURE, Attempt, Example, Judged, Request, Strategy
 from orcinus.lessons import quality
 from orcinus.lessons.checks import (
     Checked,
@@ -458,7 +458,10 @@ async def _rate_traces(
     judge = judge_of(context.judging or JudgingConfig(), context, step=booked_as)
     if instruction is not None:
         judge = replace(judge, instructions={**judge.instructions, "rating": instruction})
-    items = [(example, judged.attempt.text) for example, judged in chosen]
+    items = [
+        (replace(example, prompt=example.meta.get(LECTURE, example.prompt)), judged.attempt.text)
+        for example, judged in chosen
+    ]
     context.progress.start("curate: the judge rates", len(items))
     ratings = await rate(items, judge)
     rated = [
@@ -493,6 +496,10 @@ def _doubt(summary: Mapping[str, Any]) -> str:
     )
 
 
+def _is_lecture(judged: Judged) -> bool:
+    return judged.attempt.strategy == LECTURE
+
+
 def _detoxify(
     config: ToxicityConfig,
     classifier: quality.Classifier | None,
@@ -511,7 +518,7 @@ def _detoxify(
             for judged, score in zip(batch, scores, strict=True):
                 if classifier is not None and score >= config.limit:
                     why = f"the classifier scores it {score:.2f}, {config.limit:g} or more"
-                    if not refuses_unsafe(config):
+                    if not refuses_unsafe(config, judged):
                         drops.add(judged.attempt, ("toxic", why))
                         continue
                     judged = refused(judged, why)
@@ -529,11 +536,21 @@ def _keep_best(
 ) -> _Counts:
     """Write the best of the traces that passed to ``kept.parquet``; all without a classifier."""
     passed = context.out / layout.PASSED
-    threshold = -np.inf
+    thresholds = {True: -np.inf, False: -np.inf}
+    """Of lectures and of explanations: each kind keeps its own best."""
     if classifier is not None:
-        texts = ([row["text"] for row in rows] for rows in _in_batches(passed))
-        every = np.concatenate([classifier.scores(batch) for batch in texts])
-        threshold = float(np.quantile(every, 1 - config.keep))
+        scored = [
+            (
+                classifier.scores([row["text"] for row in rows]),
+                np.array([row["strategy"] == LECTURE for row in rows]),
+            )
+            for rows in _in_batches(passed)
+        ]
+        every = np.concatenate([scores for scores, _ in scored])
+        lectures = np.concatenate([are_lectures for _, are_lectures in scored])
+        for kind in np.unique(lectures):
+            best = np.quantile(every[lectures == kind], 1 - config.keep)
+            thresholds[bool(kind)] = float(best)
     tasks, replaced, read = Counter[str](), Counter[str](), 0
     with tables.TableWriter(context.out / layout.KEPT, tables.JUDGED) as kept:
         for batch in batched(tables.read_judged(passed), _BATCH):
@@ -542,6 +559,7 @@ def _keep_best(
             if classifier is not None:
                 scores = classifier.scores([judged.attempt.text for judged in batch])
             for judged, score in zip(batch, scores, strict=True):
+                threshold = thresholds[_is_lecture(judged)]
                 if score < threshold and not is_replaced(judged):
                     why = (
                         f"scores {score:.2f}, below {threshold:.2f}, "
@@ -556,7 +574,7 @@ def _keep_best(
 
 
 def _in_batches(passed: Path) -> Iterator[list[dict[str, Any]]]:
-    return batched(tables.read_rows(passed, ["text"]), _BATCH)
+    return batched(tables.read_rows(passed, ["text", "strategy"]), _BATCH)
 
 
 def _draw_traces(context: StepContext, count: int) -> Iterator[tuple[Example, Judged]]:

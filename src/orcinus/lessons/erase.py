@@ -24,7 +24,7 @@ from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.fingerprint import hashed, stable_fraction
 from orcinus.core.token_bytes import bytes_within, reply_tokens
-from orcinus.core.types import Example, Judged, Lesson, Messages, Strategy
+from orcinus.core.types import LECTURE, Example, Judged, Lesson, Messages, Strategy
 from orcinus.lessons.few_shot import FewShotConfig, FewShotPool
 from orcinus.lessons.preferences import preference_pairs
 from orcinus.lessons.refusals import is_replaced
@@ -137,7 +137,7 @@ def lesson_of(
     logprobs: bool = False,
     more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Lesson:
-    """Make a lesson of a kept trace.
+    """Make a lesson of a kept trace. That of a lecture has no prompt.
 
     Args:
         judged: The trace.
@@ -153,7 +153,9 @@ def lesson_of(
     system, erased = erased_system(config, system_in(attempt.messages), attempt.id, seed)
     kept = erased == "kept"
     messages = conversation(system, example, strategy.demonstrations if kept else ())
-    if content == "explanation":
+    if LECTURE in example.meta:
+        messages, erased, reasoning, completion = (), LECTURE, None, attempt.text
+    elif content == "explanation":
         reasoning, completion = split_reasoning(judged, config.layout)
     else:
         reasoning, completion = None, answer_only(example, judged)
@@ -374,7 +376,7 @@ class Eraser:
             lesson = lesson_of(
                 judged,
                 example,
-                ERASED if role == "self" else self.strategies[judged.attempt.strategy],
+                self._strategy_of(role, example, judged),
                 config=self.config,
                 content=self.content,
                 seed=self.seed,
@@ -387,6 +389,11 @@ class Eraser:
                 rows.append(tables.lesson_row(lesson))
         lessons = pa.Table.from_pylist(rows, schema=tables.LESSONS)
         return Erased(lessons=lessons, leaks=leaks, numbers=frozenset(names))
+
+    def _strategy_of(self, role: str, example: Example, judged: Judged) -> Strategy:
+        """Return the strategy of a trace; neither a student's own nor a lecture has one."""
+        is_named = role != "self" and LECTURE not in example.meta
+        return self.strategies[judged.attempt.strategy] if is_named else ERASED
 
 
 def _erase_group(eraser: Eraser, role: str, group: TraceGroup) -> Erased:

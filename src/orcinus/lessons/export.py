@@ -109,6 +109,8 @@ def _alpaca(lesson: Lesson) -> dict[str, Any]:
         )
     system = "\n".join(m.content for m in lesson.messages if m.role in ("system", "developer"))
     turns = [m for m in lesson.messages if m.role in ("user", "assistant")]
+    if not turns:  # a lecture
+        return {"system": "", "instruction": "", "input": "", "output": _answer(lesson)}
     history = [[turns[i].content, turns[i + 1].content] for i in range(0, len(turns) - 1, 2)]
     row = {
         "system": system,

@@ -48,9 +48,10 @@ class FewShotPool:
         """Add ``lesson`` to the pool, and make a few-shot lesson of it.
 
         Returns:
-            None when the lesson is not drawn or has tools, or the pool of its task is too small.
+            None when the lesson is not drawn, has tools or no question, or the pool of its task is
+            too small.
         """
-        if has_tools(lesson.messages):
+        if has_tools(lesson.messages) or not lesson.messages:
             return None  # its question may be a result, which nothing before it explains
         pool = self._pools.setdefault(lesson.task, [])
         others = [other for other in pool if other.example_id != lesson.example_id]

@@ -24,7 +24,7 @@ from orcinus.core.config import Config
 from orcinus.core.errors import StepError
 from orcinus.core.protocols import Selector
 from orcinus.core.sampling import SamplingConfig
-from orcinus.core.types import Example, Request, Strategy
+from orcinus.core.types import TAUGHT, Example, Request, Strategy
 from orcinus.lessons.rehearse import ask_often, check_samples
 from orcinus.lessons.selectors import BUILT_IN
 from orcinus.runs import layout, tables
@@ -151,7 +151,7 @@ def _write_selected(pool: "_Pool", names: Sequence[str], context: StepContext) -
         tables.TableWriter(context.out / layout.DROPPED, tables.DROPS) as drops,
     ):
         for row in tables.read_rows(context.inputs["sample"] / layout.EXAMPLES):
-            if row["split"] != "teach":
+            if row["split"] not in TAUGHT:
                 kept.write(row)
         for example, by in pool.all():
             if by == 0:
@@ -168,6 +168,9 @@ def _write_selected(pool: "_Pool", names: Sequence[str], context: StepContext) -
                 reason=why,
             )
             drops.write(tables.drop_row(drop))
+        for row in tables.read_rows(context.inputs["sample"] / layout.EXAMPLES):
+            if row["split"] == "lecture":
+                kept.write(row)
     return dropped
 
 

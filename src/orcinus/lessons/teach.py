@@ -17,7 +17,16 @@ from orcinus.core.errors import StepError
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.protocols import Asked
 from orcinus.core.sampling import SamplingConfig
-from orcinus.core.types import Example, Request, Strategy
+from orcinus.core.types import (
+    LECTURE,
+    Attempt,
+    Example,
+    Judged,
+    Request,
+    Sampling,
+    Strategy,
+    Verdict,
+)
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, Size, StepContext
 from orcinus.runs.questions import read_questions
@@ -57,7 +66,8 @@ async def teach(
         booked_as: The step under which the calls are booked.
 
     Returns:
-        ``attempts``, their number, and of these ``right``, ``wrong``, ``unjudged`` and ``errors``.
+        ``attempts``, their number, and of these ``right``, ``wrong``, ``unjudged`` and ``errors``;
+        ``lectures``, the number of authored texts that stand behind them.
 
     Raises:
         StepError: No example has a strategy, or every call failed.
@@ -90,7 +100,12 @@ async def teach(
             raise StepError(
                 f"the {role} answered none of {total} requests; the first error: {first_error}"
             )
+        lectures = 0
+        for judged in _lectures(context) if role == "teacher" else ():
+            writer.write(tables.judged_row(judged))
+            lectures += 1
     return {
+        **({"lectures": lectures} if lectures else {}),
         "attempts": total,
         "right": counts["1.0"],
         "wrong": counts["0.0"],
@@ -117,6 +132,28 @@ def requests(
     asked = _requests(config, strategy_of, context)
     size = partial(_size, config, strategy_of, context)
     return [Asking(role=role, requests=asked, exact=assign is not None, size=size)]
+
+
+def _lectures(context: StepContext) -> Iterator[Judged]:
+    """Yield the lectures that an author wrote as traces. They are paid for already."""
+    for example in tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, LECTURE):
+        made = example.meta["authored"]
+        attempt = Attempt(
+            id=made["attempt"],
+            example_id=example.id,
+            task=example.task,
+            strategy=LECTURE,
+            model=made["by"],
+            messages=(),
+            sampling=Sampling(),
+            sample=0,
+            text=example.prompt,
+            finish="stop",
+        )
+        verdict = Verdict(
+            attempt_id=attempt.id, verifier=LECTURE, value=None, answer=None, reason="a lecture"
+        )
+        yield Judged(attempt=attempt, verdict=verdict)
 
 
 def draw_examples(config: TeachConfig, context: StepContext) -> Iterator[Example]:

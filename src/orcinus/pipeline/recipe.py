@@ -404,6 +404,28 @@ def _authors_are_there(recipe: Recipe) -> str | None:
     return None
 
 
+def _lectures_are_only_read(recipe: Recipe) -> str | None:
+    """Name what asks questions, which lectures do not have."""
+    lectures = [task.name for task in recipe.authored_tasks if task.authored.is_lectures]
+    if not lectures:
+        return None
+    tested = [*recipe.evaluation, *recipe.retention]
+    if any(isinstance(task, AuthoredConfig) and task.authored.is_lectures for task in tested):
+        return f"evaluation: {lectures[0]} writes lectures, which ask nothing; put it under tasks:"
+    if len(lectures) == len(recipe.tasks):
+        return "tasks: lectures ask nothing; add a task whose questions the student is measured on"
+    needs, name = recipe.train.needs, recipe.train.objective.name
+    if needs.lesson_numbers or needs.token_numbers or needs.anchors:
+        return f"train.objective: {name!r} needs numbers that lectures do not have; use another"
+    for stage in recipe.train.stages:
+        if stage.signal and (not stage.tasks or set(stage.tasks) & set(lectures)):
+            return (
+                f"train.stages: stage {stage.name!r} has {stage.signal}, which asks questions, and "
+                f"{lectures[0]} writes lectures; name the stage's tasks:"
+            )
+    return None
+
+
 def _authored_tasks_have_names(recipe: Recipe) -> str | None:
     names = [task.name for task in recipe.authored_tasks]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -591,6 +613,7 @@ RULES: tuple[Callable[[Recipe], str | None], ...] = (
     _judge_is_used,
     _authors_are_there,
     _authored_tasks_have_names,
+    _lectures_are_only_read,
     _student_is_not_its_own_judge,
     _self_teaching_has_an_outside_signal,
     _outcomes_come_from_outside,

@@ -30,6 +30,8 @@ def check_stages(config: TrainConfig, numbers: Sequence[str], examples: Path) ->
     columns = ["split", "task", *(["meta"] if numbers or compared else [])]
     known, missing, domains = set[str](), set(numbers), set[str]()
     for row in tables.read_rows(examples, columns):
+        if row["split"] == "lecture":
+            known.add(row["task"])
         if row["split"] == "teach":
             known.add(row["task"])
             if missing or compared:

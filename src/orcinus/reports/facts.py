@@ -251,8 +251,9 @@ def _card(
     for row in tables.read_rows(lessons, ["teacher", "meta", "messages"]):
         teachers[row["teacher"]] += 1
         licences[orjson.loads(row["meta"]).get("licence") or "not stated"] += 1
-        first = row["messages"][0]
-        systems[first["content"] if first["role"] == "system" else ""] += 1
+        if row["messages"]:  # a lecture has none
+            first = row["messages"][0]
+            systems[first["content"] if first["role"] == "system" else ""] += 1
     student = recipe.get("student")
     return Card(
         base=_hub_id(records),

@@ -60,6 +60,8 @@ EXAMPLES = "examples.parquet"
 """The examples and their splits."""
 USABLE = "usable.parquet"
 """Examples that wait for their split while ``sample`` runs."""
+TEXTS = "texts.parquet"
+"""Lectures that wait for the end of the table of examples while ``sample`` runs."""
 DROPPED = "dropped.parquet"
 """The questions left out by ``author``, ``sample`` and ``select``, with reasons."""
 

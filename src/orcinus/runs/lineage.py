@@ -23,6 +23,7 @@ _SPLITS = {
     "probe": "in the probe that chooses the strategy",
     "held_out": "held out",
     "retention": "asked before and after training, to measure losses",
+    "lecture": "learned as a text",
 }
 """The event of ``sample``, by split."""
 

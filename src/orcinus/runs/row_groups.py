@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 import pyarrow as pa
 
-from orcinus.core.types import Example, Judged
+from orcinus.core.types import TAUGHT, Example, Judged
 from orcinus.runs import tables
 from orcinus.runs.context import StepContext
 from orcinus.runs.executors.local import LOCAL
@@ -90,7 +90,7 @@ def _example_keys(examples: Path) -> Iterator[tuple[tuple[str, str], int]]:
     for batch in tables.read_batches(examples, ["task", "id", "split"]):
         columns = (batch[name].to_pylist() for name in ("task", "id", "split"))
         for task, name, split in zip(*columns, strict=True):
-            if split == "teach":
+            if split in TAUGHT:
                 yield (task, name), row
             row += 1
 

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from orcinus.core.errors import StoreError
 from orcinus.core.types import (
+    TAUGHT,
     Assignment,
     Attempt,
     Evidence,
@@ -463,10 +464,12 @@ def example_of(row: Mapping[str, Any]) -> Example:
     )
 
 
-def read_examples(path: Path, split: Split | None = None, first: int = 0) -> Iterator[Example]:
-    """Read the examples of a table, or those of one split, from the row ``first`` on.
+def read_examples(
+    path: Path, split: Split | Sequence[Split] | None = None, first: int = 0
+) -> Iterator[Example]:
+    """Read the examples of a table, or those of a split or several, from the row ``first`` on.
 
-    Row groups without an example of the split are skipped.
+    Row groups without an example of the splits are skipped.
     """
     with _open_table(path) as file:
         for group in range(file.num_row_groups):
@@ -478,7 +481,8 @@ def read_examples(path: Path, split: Split | None = None, first: int = 0) -> Ite
             if split is not None:
                 # ``pc.equal`` would import pandas to look at a string.
                 splits = file.read_row_group(group, ["split"])["split"].slice(skipped)
-                chosen = pc.match_substring_regex(splits, f"^{split}$")
+                names = split if isinstance(split, str) else "|".join(split)
+                chosen = pc.match_substring_regex(splits, f"^({names})$")
                 if not pc.any(chosen).as_py():
                     continue
             table = file.read_row_group(group).slice(skipped)
@@ -674,7 +678,7 @@ def _conversations(column: pa.ListArray) -> Iterator[Messages]:
 def with_examples(
     traces: Iterable[Judged], examples: Path, first: int = 0
 ) -> Iterator[tuple[Example, Judged]]:
-    """Yield each trace with its example of the ``teach`` split.
+    """Yield each trace with its example of the splits ``TAUGHT``.
 
     The two tables are read side by side, so that only one example is in memory.
 
@@ -687,7 +691,7 @@ def with_examples(
     Raises:
         StoreError: The traces are not in the order of the examples.
     """
-    coming = read_examples(examples, "teach", first)
+    coming = read_examples(examples, TAUGHT, first)
     example = None
     for judged in traces:
         key = judged.attempt.task, judged.attempt.example_id

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from orcinus.core.errors import DataError, StepError
 from orcinus.core.protocols import Executor
-from orcinus.core.types import Example, Split
+from orcinus.core.types import LECTURE, Example, Split
 from orcinus.runs import layout, tables
 from orcinus.runs.context import StepContext
 from orcinus.tasks.duplicates.near import originals_of
@@ -116,7 +116,7 @@ async def sample(
     splits = Splits(
         probe=config.probe, held_out=config.held_out, mixtures=mixtures, seed=context.seed
     )
-    usable = context.out / layout.USABLE
+    usable, texts = context.out / layout.USABLE, context.out / layout.TEXTS
     known = _Facts(facts)
 
     def drop(example_id: str, task: str, removal: Removal) -> None:
@@ -128,7 +128,10 @@ async def sample(
         tables.TableWriter(context.out / layout.EXAMPLES, tables.EXAMPLES) as kept,
         tables.TableWriter(context.out / layout.DROPPED, tables.DROPS) as drops,
     ):
-        with tables.TableWriter(usable, tables.EXAMPLES) as pool:
+        with (
+            tables.TableWriter(usable, tables.EXAMPLES) as pool,
+            tables.TableWriter(texts, tables.EXAMPLES) as lectures,
+        ):
             for found, outcome in Pool(config, opened, context.runtime.executor).decisions():
                 example = known.add_to(found)
                 if isinstance(outcome, Removal):
@@ -137,7 +140,11 @@ async def sample(
                 _refuse_reused_id(ids, example)
                 if example.answer_type == "program":
                     require_sandbox()  # before anything is paid for answers without a verdict
-                if outcome is None:
+                if outcome is None and LECTURE in example.meta:
+                    # It has no question that could be probed or tested.
+                    lectures.write(tables.example_row(example, LECTURE))
+                    counts.setdefault(example.task, Counter())[LECTURE] += 1
+                elif outcome is None:
                     splits.add(example)
                     pool.write(tables.example_row(example, "teach"))
                 else:
@@ -150,7 +157,10 @@ async def sample(
                 counts.setdefault(task, Counter())[split] += 1
             for example_id, task in zip(*_columns(over_quota, "id", "task"), strict=True):
                 drop(example_id, task, _OVER_QUOTA)
+        for batch in tables.read_batches(texts):
+            kept.write_batch(batch)
         usable.unlink()
+        texts.unlink()
         skipped: Counter[str] = Counter()
         for source, rows in _skipped_rows(opened):
             skipped[source] += rows.count

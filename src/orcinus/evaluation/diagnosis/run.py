@@ -10,7 +10,7 @@ import orjson
 
 from orcinus.core.draw import draw
 from orcinus.core.sampling import SamplingConfig
-from orcinus.core.types import Example, Lesson
+from orcinus.core.types import LECTURE, Example, Lesson
 from orcinus.evaluation.diagnosis.causes import Style
 from orcinus.evaluation.diagnosis.contradictions import NEAR_DUPLICATE
 from orcinus.evaluation.diagnosis.difficulty import Key
@@ -121,7 +121,7 @@ def stage_names(train: TrainConfig) -> list[str]:
 def draw_lessons(run: EvaluatedRun, wanted: int) -> tuple[list[Lesson], int]:
     """Draw lessons by hash, one per question.
 
-    Those that show demonstrations, and the student's own answers, are left out.
+    Those that show demonstrations, the student's own answers and lectures are left out.
 
     Returns:
         At most ``wanted`` lessons, and the number of all lessons. A larger draw contains a
@@ -130,10 +130,10 @@ def draw_lessons(run: EvaluatedRun, wanted: int) -> tuple[list[Lesson], int]:
     path = run.erased / layout.LESSONS
     lesson_of: dict[Key, str] = {}
     total = 0
-    for row in tables.read_rows(path, ["id", "task", "example_id", "meta"]):
+    for row in tables.read_rows(path, ["id", "task", "example_id", "erased", "meta"]):
         total += 1
         meta = orjson.loads(row["meta"])
-        if meta.get("shots") or meta.get("role") == "self":
+        if meta.get("shots") or meta.get("role") == "self" or row["erased"] == LECTURE:
             continue
         key = (row["task"], row["example_id"])
         lesson_of[key] = min(row["id"], lesson_of.get(key, row["id"]))
@@ -192,6 +192,11 @@ def read_last_losses(run: EvaluatedRun) -> list[float]:
     return [row["loss"] for row in rows if row["stage"] == last]
 
 
+def _question_of(row: Mapping[str, Any]) -> str:
+    """Return the question of a lesson; "" of a lecture, which has none."""
+    return str(row["messages"][-1]["content"]) if row["messages"] else ""
+
+
 def read_near_duplicates(
     run: EvaluatedRun, lessons: Sequence[Lesson]
 ) -> list[list[TaughtQuestion]]:
@@ -202,7 +207,7 @@ def read_near_duplicates(
     """
     path = run.erased / layout.LESSONS
     groups = originals_of(
-        (row["messages"][-1]["content"] for row in tables.read_rows(path, ["messages"])),
+        (_question_of(row) for row in tables.read_rows(path, ["messages"])),
         similarity=NEAR_DUPLICATE,
     )
     wanted = {lesson.id for lesson in lessons}
@@ -218,7 +223,7 @@ def read_near_duplicates(
                 task=row["task"],
                 example_id=row["example_id"],
                 attempt_id=row["attempt_id"],
-                question=row["messages"][-1]["content"],
+                question=_question_of(row),
                 value=orjson.loads(row["meta"]).get("value"),
             )
             found.setdefault(int(groups[i]), []).append(question)

@@ -152,6 +152,8 @@ class Chat:
     ) -> tuple[list[int], int]:
         """Return the tokens of a whole lesson, and the number of the prompt's tokens.
 
+        Without messages the lesson is a plain text, as in pretraining.
+
         The student learns to write the rest: everything after the generation prompt up to and
         including the token that ends the turn. Text that the template adds after it is left out.
 
@@ -200,6 +202,10 @@ class Chat:
         self, messages: Messages, completion: str, reasoning: str | None
     ) -> tuple[str, str, Messages]:
         """Return a lesson's prompt and answer with marks in place of texts, and the texts."""
+        if not messages:
+            first = self.tokenizer.bos_token if _begins_with_bos(self.tokenizer) else ""
+            plain = _mark(0) + (self.tokenizer.eos_token or "")
+            return first, plain, (Message(role="assistant", content=completion),)
         messages = self.fit(messages)
         end, thought = _mark(len(messages)), _mark(len(messages) + 1)
         thinking = f"<think>\n{thought}\n</think>\n\n" if reasoning is not None else ""

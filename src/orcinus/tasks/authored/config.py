@@ -15,10 +15,11 @@ from pydantic import Field, model_validator
 
 from orcinus.core.config import Config
 from orcinus.core.sampling import SamplingConfig
+from orcinus.core.types import LECTURE
 from orcinus.tasks.authored.units import Level, Unit, read_corpus, read_topics, units_content
 
-Kind = Literal["number", "math", "exact", "program"]
-"""Answer types that a question can be written for."""
+Kind = Literal["number", "math", "exact", "program", "lecture"]
+"""Answer types that a question can be written for, and a text without a question."""
 
 
 class AuthoringConfig(Config):
@@ -49,7 +50,9 @@ class AuthoringConfig(Config):
     constraints: tuple[str, ...] = ()
     """What a question must keep to, e.g. ``[use units, tell a story]``; crossed with the others."""
     kinds: tuple[Kind, ...] = ("number",)
-    """The kinds of answer. ``program`` asks for a function, which must pass the author's tests."""
+    """The kinds of answer. ``program`` asks for a function, which must pass the author's tests.
+    ``[lecture]`` writes texts in place of questions: lessons of which every token is learned, rated
+    by ``curate.quality``. They are never probed or tested."""
     count: int = Field(default=300, ge=1)
     """How many questions are written, spread evenly over topics, audiences, constraints, kinds."""
     controls: tuple[str, ...] = ()
@@ -77,11 +80,22 @@ class AuthoringConfig(Config):
             raise ValueError("only: names concepts and relations; say which with levels:")
         if not self.kinds or len(set(self.kinds)) < len(self.kinds):
             raise ValueError(f"kinds {list(self.kinds)} must be one or more that differ")
+        checked = self.controls or self.solver or self.levels
+        if self.is_lectures and (checked or len(self.kinds) > 1):
+            raise ValueError(
+                "kinds: [lecture] has no answer to control or solve: write questions in a task of "
+                "their own, leave controls:, solver: and levels: out, and set curate.quality"
+            )
         if self.sampling.samples != 1:
             raise ValueError("sampling.samples must be 1; count: says how many are written")
         if len(set(self.controls)) < len(self.controls):
             raise ValueError("controls: names the same model twice; two opinions need two models")
         return self
+
+    @property
+    def is_lectures(self) -> bool:
+        """True for texts without a question."""
+        return LECTURE in self.kinds
 
     @property
     def models(self) -> tuple[str, ...]:

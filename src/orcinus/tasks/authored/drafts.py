@@ -6,6 +6,7 @@ Cell(levers, number)  ──►  "Topic: levers … Reply with <question>…</qu
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import yaml
 
 from orcinus.core.sampling import SamplingConfig
-from orcinus.core.types import AnswerType, Attempt, Example, Message, Request
+from orcinus.core.types import LECTURE, AnswerType, Attempt, Example, Message, Request
 from orcinus.tasks.authored.concepts import ASK
 from orcinus.tasks.authored.config import AuthoredConfig, Cell
 from orcinus.tasks.files.drafts import Unusable, text_of
@@ -27,7 +28,9 @@ CONTROL, AUTHOR, SOLVER = "control", "author", "solver"
 """Names of the strategies under which the calls stand in the ledger."""
 LONGEST = 8_000
 """Characters of a question. A longer one is a text and not a question."""
-_TAGGED = re.compile(r"<(question|answer|program|tests)>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
+_TAGGED = re.compile(
+    r"<(question|answer|program|tests|lecture)>(.*?)</\1>", re.DOTALL | re.IGNORECASE
+)
 _FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
 
 
@@ -61,11 +64,13 @@ def author_request(config: AuthoredConfig, cell: Cell, place: int, seed: int) ->
         said.append(parts["audience"].format(audience=cell.audience))
     if cell.constraint is not None:
         said.append(parts["constraint"].format(constraint=cell.constraint))
+    facts: dict[str, Any] = {"topic" if unit.text is None else "document": unit.name}
+    if cell.kind == LECTURE:
+        facts[LECTURE] = "\n\n".join(["Write a lecture.", *said])
     said.append(parts["kinds"][cell.kind])
     if cell.number > 1:
         said.append(parts["number"].format(number=cell.number))
     said.append(parts["form"][cell.kind])
-    facts: dict[str, Any] = {"topic" if unit.text is None else "document": unit.name}
     if unit.focus is not None:
         focus = unit.focus
         facts |= {"level": focus.level, "concepts": list(focus.concepts)}
@@ -78,18 +83,21 @@ def author_request(config: AuthoredConfig, cell: Cell, place: int, seed: int) ->
         id=f"{config.name}-{authored.seed}-{place}",
         task=config.name,
         prompt="\n\n".join(said),
-        answer_type=cell.kind,
+        answer_type="free" if cell.kind == LECTURE else cell.kind,
         meta={
             "source_unit": unit.name,
             **facts,
             **({} if config.collection is None else {"collection": config.collection}),
         },
     )
-    return _request(example, AUTHOR, parts["author"], authored.sampling, place, seed)
+    system = parts["lecturer" if cell.kind == LECTURE else "author"]
+    return _request(example, AUTHOR, system, authored.sampling, place, seed)
 
 
 def draft_in(asked: Example, reply: Attempt) -> Example | str:
-    """Return the question that an author wrote; a text says why there is none.
+    """Return the question or lecture that an author wrote; a text says why there is none.
+
+    A lecture is the prompt of its example: there it is compared with others and with test items.
 
     Args:
         asked: The example of the author's request.
@@ -100,6 +108,11 @@ def draft_in(asked: Example, reply: Attempt) -> Example | str:
     if reply.finish == "refusal":
         return "the author refused"
     found = {name.lower(): text.strip() for name, text in _TAGGED.findall(reply.text)}
+    made = {"by": reply.model, "attempt": reply.id}
+    if LECTURE in asked.meta:
+        if not found.get(LECTURE):
+            return "no <lecture>…</lecture> in the reply"
+        return replace(asked, prompt=found[LECTURE], meta={**asked.meta, "authored": made})
     needed = "tests" if asked.answer_type == "program" else "answer"
     if not found.get("question"):
         return "no <question>…</question> in the reply"
@@ -121,7 +134,6 @@ def draft_in(asked: Example, reply: Attempt) -> Example | str:
         _, reference = read_answer(asked.answer_type, None, answer)
     except Unusable as error:
         return error.problem
-    made = {"by": reply.model, "attempt": reply.id}
     return Example(
         id=asked.id,
         task=asked.task,
@@ -171,9 +183,12 @@ def solver_request(draft: Example, sampling: SamplingConfig, seed: int, tries: i
 
 def longest_draft(config: AuthoredConfig) -> Example:
     """Return a draft as long as a reply of the author can be, for upper bounds."""
-    kind: AnswerType = config.authored.kinds[0]
+    kind = config.authored.kinds[0]
+    answer_type: AnswerType = "free" if kind == LECTURE else kind
     longest = min(LONGEST, 4 * config.authored.sampling.max_tokens)
-    return Example(id="", task=config.name, prompt="x" * longest, answer_type=kind, reference="1")
+    return Example(
+        id="", task=config.name, prompt="x" * longest, answer_type=answer_type, reference="1"
+    )
 
 
 def _request(
