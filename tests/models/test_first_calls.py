@@ -333,14 +333,18 @@ def test_a_call_that_ends_unsent_holds_no_other_call_back() -> None:
     calls = first_calls.FirstCalls(remote, "teach", gated=True)
 
     async def fail(after: asyncio.Event, message: str) -> None:
-        async with calls:
-            await after.wait()
-            calls.record(CompleterError("bad_reply", message))
+        await calls.enter()
+        await after.wait()
+        calls.record(CompleterError("bad_reply", message))
+        calls.leave()
 
     async def get_no_room(after: asyncio.Event) -> None:
-        async with calls:
+        await calls.enter()
+        try:
             await after.wait()
             raise BudgetError("used up")
+        finally:
+            calls.leave()
 
     async def go() -> None:
         answered, ended = asyncio.Event(), asyncio.Event()

@@ -30,7 +30,7 @@ _CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 
 def has_tools(messages: Messages) -> bool:
     """Return whether the assistant of a conversation may call tools."""
-    return any(message.role == "tools" for message in messages)
+    return "tools" in [message.role for message in messages]
 
 
 def with_calls(text: str, calls: Sequence[Call]) -> str:

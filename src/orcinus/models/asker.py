@@ -9,7 +9,7 @@ queue. What another process asks at the same time is taken from the ledger when 
 import asyncio
 import math
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -84,12 +84,12 @@ class Asker:
         self._unknown_finishes: Counter[str] = Counter()
         self._budget = budget
         self._concurrency = concurrency
-        self._queue: asyncio.Queue[_Call] = asyncio.Queue()
+        self._queue: deque[_Call] = deque()
         self._in_flight: dict[str, asyncio.Future[Found]] = {}
         self._waits: dict[str, str] = {}
         """What each call in flight waits for, in words."""
         self._ended = 0
-        self._workers: list[asyncio.Task[None]] = []
+        self._workers: set[asyncio.Task[Any] | None] = set()
         self._watch: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._closing = False
@@ -134,10 +134,9 @@ class Asker:
         if identity not in self._in_flight:
             future: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
             self._in_flight[identity] = future
-            future.add_done_callback(lambda _: self._in_flight.pop(identity, None))
-            self._queue.put_nowait(_Call(request, record, identity, future))
+            self._queue.append(_Call(request, record, identity, future))
             if len(self._workers) < self._concurrency:
-                self._workers.append(asyncio.create_task(self._work()))
+                self._workers.add(asyncio.create_task(self._work()))
             if self._watch is None:
                 self._watch = asyncio.create_task(self._report_silence())
             if self._reporter is None and self._remote is not None:
@@ -146,13 +145,14 @@ class Asker:
         return self._in_flight[identity]
 
     async def _work(self) -> None:
+        """Ask what is queued, call by call, until the queue is empty."""
         # A client can return a reply although its task was cancelled. So the worker asks itself.
-        while not self._closing:
-            call = await self._queue.get()
-            identity, future = call.identity, call.future
+        while self._queue and not self._closing:
             if self._failure is not None:
-                _fail(future, self._failure)
-                continue
+                self._drop_queued(self._failure)
+                break
+            call = self._queue.popleft()
+            identity, future = call.identity, call.future
             try:
                 found = await self._find(call)
             except asyncio.CancelledError:
@@ -168,6 +168,9 @@ class Asker:
             finally:
                 self._ended += 1
                 self._waits.pop(identity, None)
+                self._in_flight.pop(identity, None)
+        # At once, not when the task is done: a request that comes in between needs a worker.
+        self._workers.discard(asyncio.current_task())
 
     async def _find(self, call: "_Call") -> Found:
         """Return the attempt of another process, or call the model and commit the attempt."""
@@ -182,13 +185,17 @@ class Asker:
                     if self._counters is not None:
                         self._counters.count_recalled()
                     return Found(known, recalled=True)
-            async with self._first:
+            if not self._first.enter_now():
+                await self._first.enter()
+            try:
                 attempt, fatal, tries, committed = await self._attempt(call)
                 try:
                     await committed  # to its end, also where this is cancelled
                 finally:
                     if self._budget is not None:
                         self._budget.settle(tries.worst, tries.reserved, attempt)
+            finally:
+                self._first.leave()
             if self._counters is not None:
                 self._counters.count_call(attempt, tries.retries)
         finally:
@@ -328,8 +335,7 @@ class Asker:
                     await asyncio.wait(list(self._in_flight.values()))
         finally:
             self._closing = True
-            helpers = [task for task in (self._watch, self._reporter) if task is not None]
-            await self._stop([*self._workers, *helpers])
+            await self._stop([*self._workers, self._watch, self._reporter])
             if self._failure is None:
                 self._first.note_failures(self._ledger.note)
             for said, count in self._unknown_finishes.items():
@@ -341,18 +347,19 @@ class Asker:
                 with suppress(StoreError):  # the calls have reported it; the hold stays
                     await self._budget.close()
 
-    async def _stop(self, tasks: Iterable[asyncio.Task[None]]) -> None:
+    async def _stop(self, tasks: Iterable[asyncio.Task[Any] | None]) -> None:
         """Cancel tasks until they have ended, also those in which a reply got in the way."""
-        running = {task for task in tasks if not task.done()}
+        running = {task for task in tasks if task is not None and not task.done()}
         while running:
             for task in running:
                 task.cancel()
             _, running = await asyncio.wait(running, timeout=CANCEL_EVERY_S)
 
     def _drop_queued(self, error: BaseException) -> None:
-        with suppress(asyncio.QueueEmpty):
-            while True:
-                _fail(self._queue.get_nowait().future, error)
+        while self._queue:
+            call = self._queue.popleft()
+            self._in_flight.pop(call.identity, None)
+            _fail(call.future, error)
 
 
 def check_completion(completion: Completion) -> Completion:

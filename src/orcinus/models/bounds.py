@@ -21,7 +21,8 @@ def prompt_bound(request: Request) -> int:
     messages, sampling = as_sent(request)
     extra = len(orjson.dumps(sampling.extra)) if sampling.extra else 0  # tools, for example
     texts = [message.content for message in messages]
-    return extra + sum(len(text if text.isascii() else text.encode()) + 16 for text in texts)
+    sizes = [len(text if text.isascii() else text.encode()) for text in texts]
+    return extra + sum(sizes) + 16 * len(sizes)
 
 
 def free_call(request: Request) -> WorstCase:

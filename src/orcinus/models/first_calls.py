@@ -55,29 +55,32 @@ class FirstCalls:
         self.stop: CompleterError | None = None
         """The error that stops the step."""
 
-    async def __aenter__(self) -> None:
-        """Wait until a call may be made; the call is inside the block, as with a lock.
+    def enter_now(self) -> bool:
+        """Count a call that may be made now; return False where it waits for another one.
 
         Raises:
             CompleterError: An earlier call stopped the step.
         """
-        while not self._may_send():
-            self._changed.clear()
-            await self._changed.wait()
         if self.stop is not None:
             raise self.stop
+        if self._gated and not self._proven and len(self._errors) < SAME_ERRORS:
+            allowed = SAME_ERRORS if self._errors else 1
+            if self._open + len(self._errors) >= allowed:
+                return False
         self._open += 1
+        return True
 
-    async def __aexit__(self, *_: object) -> None:
+    async def enter(self) -> None:
+        """Wait until a call may be made, and count it."""
+        while not self.enter_now():
+            self._changed.clear()
+            await self._changed.wait()
+
+    def leave(self) -> None:
         """Let other calls go on after one has ended, also where it was cancelled."""
         # A call that was cancelled, or got no room in the budget, has recorded nothing.
         self._open -= 1
         self._changed.set()
-
-    def _may_send(self) -> bool:
-        if self._proven or not self._gated or self.stop or len(self._errors) >= SAME_ERRORS:
-            return True
-        return self._open + len(self._errors) < (SAME_ERRORS if self._errors else 1)
 
     def record(self, error: CompleterError | None) -> CompleterError | None:
         """Record the end of a call; return the error that stops the step, if it should stop."""

@@ -27,12 +27,13 @@ HOLDERS_FROM = 2**60
 """First byte of the budgets' holders. Below it are the requests: 15 hexadecimal digits of an id."""
 PRESENT_FROM = 2**61
 """First byte of the ledgers that are open for writing, each with a random byte of its own."""
-_RANDOM_BITS = 59
+_TOKENS = 2**59
+"""Ledgers are told from each other by a random number below this."""
 _SLOT_BYTES = 8
 """Bytes of the token, and of each slot of the table."""
 _SLOTS = 2**17
 """A request's hash gives its slot. Requests of two processes that share one wait for each other."""
-_FREE = bytes(_SLOT_BYTES)
+_FREE = 0
 _FLOCK = struct.Struct("@hhqqi4x")
 """``struct flock`` on Linux with 64 bits: type, whence, start, length, process id."""
 
@@ -79,11 +80,12 @@ class Claims:
             raise
 
     def _open_table(self) -> None:
-        self._own = random.getrandbits(_RANDOM_BITS - 1) + 1
-        self._token = self._own.to_bytes(_SLOT_BYTES)
+        self._own = random.randrange(1, _TOKENS)
         size = _SLOT_BYTES * (1 + _SLOTS)
         self._allocate(size)
-        self._table = mmap.mmap(self._file.descriptor, size)
+        self._memory = mmap.mmap(self._file.descriptor, size)
+        # The token of the ledger that was opened last, and the slots.
+        self._table = memoryview(self._memory).cast("Q")
         self._in_table: dict[int, int] = {}
         """Claims of this ledger by slot."""
         self._claimed: dict[str, int | None] = {}
@@ -112,12 +114,12 @@ class Claims:
 
     def _arrive(self) -> bool:
         """Show the other processes that this one is here; return True if there is none yet."""
-        own = PRESENT_FROM + self._own
+        own = _presence(self._own)
         self.take(own)
         # In this order, two processes that arrive together cannot both miss the other one.
-        self._table[:_SLOT_BYTES] = self._token
+        self._table[0] = self._own
         below = self._is_free(PRESENT_FROM, own)
-        above = self._is_free(own + 1, PRESENT_FROM + 2**_RANDOM_BITS)
+        above = self._is_free(own + 1, PRESENT_FROM + _TOKENS)
         return below and above and self._file.users == 1
 
     def _is_free(self, start: int, end: int) -> bool:
@@ -133,23 +135,24 @@ class Claims:
     @property
     def is_alone(self) -> bool:
         """True if no other process has had the ledger open for writing since it was opened here."""
-        return self._is_first and self._table[:_SLOT_BYTES] == self._token
+        return self._is_first and self._table[0] == self._own
 
     def claim(self, identity: str) -> bool:
         """Claim a request; return False if a call for it is in flight, here or elsewhere."""
         if identity in self._claimed:
             return False
         byte = int(identity[2:17], 16)
-        slot = _SLOT_BYTES * (1 + byte % _SLOTS)
+        slot = 1 + byte % _SLOTS
         if self._is_first:
-            before = self._table[slot : slot + _SLOT_BYTES]
-            if before in (_FREE, self._token):
-                self._table[slot : slot + _SLOT_BYTES] = self._token
-                if self.is_alone:  # looked at after writing: who comes later sees the slot
+            table, own = self._table, self._own
+            before = table[slot]
+            if before in (_FREE, own):
+                table[slot] = own
+                if table[0] == own:  # looked at after writing: who comes later sees the slot
                     self._in_table[slot] = self._in_table.get(slot, 0) + 1
                     self._claimed[identity] = slot
                     return True
-                self._table[slot : slot + _SLOT_BYTES] = before
+                table[slot] = before
         if not self.take(byte):
             return False
         if self._is_in_use(slot):
@@ -170,30 +173,30 @@ class Claims:
         if left:
             self._in_table[slot] = left
         else:
-            self._table[slot : slot + _SLOT_BYTES] = _FREE
+            self._table[slot] = _FREE
 
     def claimant(self, identity: str) -> int | None:
         """Return the id of the other process that has claimed a request, if that is known."""
         byte = int(identity[2:17], 16)
-        slot = _SLOT_BYTES * (1 + byte % _SLOTS)
-        owner = int.from_bytes(self._table[slot : slot + _SLOT_BYTES])
-        return self.owner(byte) or (self.owner(PRESENT_FROM + owner) if owner else None)
+        owner = self._table[1 + byte % _SLOTS]
+        return self.owner(byte) or (self.owner(_presence(owner)) if owner else None)
 
     def _is_in_use(self, slot: int) -> bool:
         """Return True if the ledger that has written itself into a slot is open elsewhere."""
-        content = self._table[slot : slot + _SLOT_BYTES]
-        if content in (_FREE, self._token):
+        content = self._table[slot]
+        if content in (_FREE, self._own):
             return False
-        with self.taken_if_free(PRESENT_FROM + int.from_bytes(content)) as ended:
+        with self.taken_if_free(_presence(content)) as ended:
             if ended:
-                self._table[slot : slot + _SLOT_BYTES] = _FREE
+                self._table[slot] = _FREE
             return not ended
 
     def close(self) -> None:
         """Release all locks, and close the file unless another ledger of this process uses it."""
         for identity in tuple(self._claimed):
             self.unclaim(identity)
-        self._table.close()
+        self._table.release()
+        self._memory.close()
         self._leave_file()
 
     def _leave_file(self) -> None:
@@ -256,3 +259,8 @@ class Claims:
                 "put the ledger on a local disk with --ledger PATH"
             ) from error
         return True
+
+
+def _presence(token: int) -> int:
+    """Return the byte that the ledger of a token locks; some byte for a damaged token."""
+    return PRESENT_FROM + token % _TOKENS

@@ -41,6 +41,8 @@ COMMIT_LIMIT = 512
 class _Commit(Future[None]):
     """The commit of an attempt, which goes on where the task that waits for it is cancelled."""
 
+    __slots__ = ()
+
     def cancel(self, msg: object = None) -> bool:
         """Do nothing: a reply that has arrived is not lost."""
         return False

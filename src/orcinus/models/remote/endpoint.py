@@ -170,14 +170,13 @@ class Endpoint:
         mark_sent(calls, False)
         body = self.body(request)
         content = orjson.dumps(body if choices is None else {**body, "n": choices})
-        need_in, need_out = prompt_bound(request) / 4, float(request.sampling.max_tokens)
         for tried in range(1, self.config.patience.tries + 1):
             # Without limits there is nothing to wait for, and a coroutine for it takes time.
             if self._has_rates:
-                await self._wait_for_rates(need_in, need_out)
+                await self._wait_for_rates(request)
             server = self._choose_server()
             if not server.is_ready:
-                await server.ready(need_in + need_out)
+                await server.ready(sum(_expected_tokens(request)))
             if not server.in_flight.enter_now():
                 await server.in_flight.enter()
             started = time.perf_counter()
@@ -199,11 +198,13 @@ class Endpoint:
                 await asyncio.sleep(pause_s)
             else:
                 latency_s = time.perf_counter() - started
-                used_in = sum(item.usage.tokens_in for item in completions)
-                used_out = sum(item.usage.tokens_out for item in completions)
+                used_in = used_out = 0
+                for item in completions:
+                    used_in += item.usage.tokens_in
+                    used_out += item.usage.tokens_out
                 server.in_flight.record_answer(latency_s / (50 + used_out))
                 if self._has_rates:
-                    self._give_back(need_in - used_in, need_out - used_out, used_in, used_out)
+                    self._give_back(request, used_in, used_out)
                 source = server.address
                 if not used_in:
                     return [
@@ -310,7 +311,8 @@ class Endpoint:
             body.pop(field, None)
         return {**body, **sampling.extra} if sampling.extra else body
 
-    async def _wait_for_rates(self, need_in: float, need_out: float) -> None:
+    async def _wait_for_rates(self, request: Request) -> None:
+        need_in, need_out = _expected_tokens(request)
         if self._requests is not None:
             await self._requests.take(1)
         if self._tokens_in is not None:
@@ -318,12 +320,13 @@ class Endpoint:
         if self._tokens_out is not None:
             await self._tokens_out.take(need_out)
 
-    def _give_back(self, left_in: float, left_out: float, used_in: int, used_out: int) -> None:
+    def _give_back(self, request: Request, used_in: int, used_out: int) -> None:
         """Return to the rate limits what a call was charged at its worst case and did not use."""
+        need_in, need_out = _expected_tokens(request)
         if self._tokens_in is not None and used_in:
-            self._tokens_in.give_back(left_in)
+            self._tokens_in.give_back(need_in - used_in)
         if self._tokens_out is not None and used_out:
-            self._tokens_out.give_back(left_out)
+            self._tokens_out.give_back(need_out - used_out)
 
     def _choose_server(self) -> "_Server":
         """Return the usable server with the most free capacity, or the first to be usable again."""
@@ -489,6 +492,11 @@ def _settle(
             future.set_result(completions[place])
         else:
             future.set_exception(otherwise)
+
+
+def _expected_tokens(request: Request) -> tuple[float, float]:
+    """Return the tokens that a call is charged by rate limits, before it is known: in and out."""
+    return prompt_bound(request) / 4, float(request.sampling.max_tokens)
 
 
 def _whole_number(value: Any) -> int:

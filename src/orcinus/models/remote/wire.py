@@ -9,10 +9,12 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import lru_cache
 
 from pydantic import Field
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
+from pyreqwest.http import Url
 from pyreqwest.multipart import FormBuilder
 from pyreqwest.response import Response
 
@@ -105,7 +107,7 @@ class Wire:
             CompleterError: No such reply came. It gives the class of the failure, and says whether
                 a retry can help.
         """
-        request = self._connect().request(method, url)
+        request = self._connect().request(method, _parse_url(url))
         if body is not None:
             request = request.body_bytes(body)
         if form is not None:
@@ -178,6 +180,10 @@ class Wire:
                 .build()
             )
         return self._client
+
+
+_parse_url = lru_cache(maxsize=64)(Url)
+"""Parse a URL, once: each call of a step has the same one, and to parse it takes 7 µs."""
 
 
 def may_be_charged(status: int, refused: CompleterError) -> bool:
