@@ -36,6 +36,8 @@ read. "8 out of 10" is 8 and 0.8. Two different numbers, and a quantity of two u
 5 ft 11, are not one of them. Of several numbers in a sentence, those behind a preposition, "the" or
 a condition are given, and the one that is left is the answer. A bound ("more than 12", "it is at
 least 12") is no number. Neither is a sum that is not done, nor a row of a list without its total.
+If both have a unit of one kind, the answer is taken in the reference's unit: 2400 mL is 2.4 L. A
+date with a year is that year.
 """,
     "math": """
 An equal expression. Whole numbers, fractions and polynomials are compared exactly, of any size.
@@ -44,9 +46,11 @@ Other values are computed to forty digits.
 * A decimal reference of three digits or more stands for every exact value that rounds to it:
   π is 3.14. A decimal answer to an exact reference is right only from ten digits on.
 * 25 % is 0.25, and also 25 with its unit left out. Units are left out on either side.
-* Names are left out: x = 5 is 5. Lists and sets may have any order; pairs, intervals and matrices
-  have one, and intervals their brackets. An inequality is its interval. "All real numbers" and "no
-  solution" are the sets that they name.
+* Names are left out: x = 5 is 5, and so is an inverse, f^{-1}(x) = 2x. Of an identity, which holds
+  for all values, the last side counts; 2x = 10 is not 10.
+* Lists and sets may have any order; pairs, intervals and matrices have one, and intervals their
+  brackets. An inequality is its interval. "All real numbers" and "no solution" are the sets that
+  they name.
 * Several boxes with "and" between them are one answer of several values.
 * Text is no expression. What no rule and no library can read has no verdict.
 """,
@@ -108,6 +112,8 @@ CASES: dict[AnswerType, tuple[Case, ...]] = {
     "number": (
         Case("1250", "$1,250.00", 1.0),
         Case("0.75", "3/4", 1.0),
+        Case("2.4 L", "2400 mL", 1.0),
+        Case("45 kg", "45 g", 0.0),
         Case("25%", "25 percent", 1.0),
         Case("0.25", "The probability is 25%.", 1.0),
         Case("6.02e23", "6.02 × 10^23", 1.0),

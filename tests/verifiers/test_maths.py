@@ -54,7 +54,33 @@ EQUAL = [
     ("14{,}916", r"Hence $N$ is $\boxed{14{,}916}$, as it was to be shown."),
     ("7", "3 + 4 = <<3+4=7>>7 apples\n#### 7"),
 ]
+NAMED = [
+    (
+        r"A^{-1} = \begin{bmatrix} 0 & 1 \\ -1 & 0 \end{bmatrix}",
+        r"\begin{pmatrix} 0 & 1 \\ -1 & 0 \end{pmatrix}",
+    ),
+    (r"f^{-1}(x) = 3 + 2x", "2x + 3"),
+    (r"A \cup B = \{1,2,3\}", r"\{1,2,3\}"),
+    (r"|AB| = 5", "5"),
+    (r"\det A = 3", "3"),
+    (r"\operatorname{rank}(A) = 2", "2"),
+    ("x^2 + 5x - 2x - 10 = x^2 + 3x - 10", "x^2+3x-10"),
+    (r"(x+1)^2 = x^2+2x+1", "x^2+2x+1"),
+    ("|x| > 1", r"(-\infty,-1) \cup (1,\infty)"),
+    (r"|x-2| \le 3", "[-1,5]"),
+    (r"|x+2| \ge 3", r"(-\infty,-5] \cup [1,\infty)"),
+    ("2, 2", "2"),
+]
+"""What a left side only names, and what an identity arrives at."""
 DIFFERENT = [
+    ("2x = 10", "10"),
+    ("x^2 = 9", "9"),
+    ("x^{-1} = 2", "2"),
+    (r"\sin x = \frac12", r"\frac12"),
+    ("(x-2)(x+5) = 0", "0"),
+    ("(x+1)^2 = x^2+2x+1", "x^2+1"),
+    ("|x-2| < 3", "[-1,5]"),
+    ("|x-2| < 3", "(-1,4)"),
     ("12345678902", "12345678901"),
     ("2^{100}+1", "2^{100}"),
     (r"\frac{1}{2^{98}}", r"\frac{1}{2^{99}}"),
@@ -77,7 +103,7 @@ DIFFERENT = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "reference"), EQUAL)
+@pytest.mark.parametrize(("answer", "reference"), [*EQUAL, *NAMED])
 def test_these_mean_the_same(answer: str, reference: str) -> None:
     assert judge(rf"\boxed{{{answer}}}", "math", None, reference, library=False).value == 1.0
 

@@ -32,6 +32,7 @@ from orcinus.verifiers.answers.quantities import names_number, names_time
 from orcinus.verifiers.answers.spans import find_spans, same_spans
 from orcinus.verifiers.answers.stated import denies, states
 from orcinus.verifiers.answers.text import FoundAnswer, Outcome
+from orcinus.verifiers.answers.units import names_quantity
 from orcinus.verifiers.programs import final_program, passes, printed_by
 
 Reference = str | tuple[str, ...] | None
@@ -87,6 +88,9 @@ def judge(
         return _judge_math(found, rule, _as_tuple(reference), library=library)
     answer = found.answer
     right = not found.several and _is_right(answer, answer_type, reference)
+    if answer_type == "number" and not found.several:
+        said = [names_quantity(answer, one, response) for one in _as_tuple(reference)]
+        right = True in said or (right and False not in said)
     if right and found.whole not in (None, answer) and denies(found.whole or "", answer):
         right = False
     if not right and found.whole is not None and _is_right(found.whole, answer_type, reference):

@@ -20,6 +20,7 @@ _DATE = compile_later(
     r"(?:,?\s+(?:of\s+)?(?P<year>\d{4}))?(?!\w)",
     re.IGNORECASE,
 )
+_ISO = compile_later(r"\s*(\d{4})-(\d{2})-(\d{2})[\s.]*")
 _IN_DIGITS = compile_later(r"\s*(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})\s*")
 
 
@@ -32,7 +33,9 @@ class Date(NamedTuple):
 
 
 def dates_in(text: str) -> list[Date]:
-    """Return the dates that a text gives in words, in order."""
+    """Return the dates that a text gives in words, in order, or the one that it is: 1912-03-12."""
+    if iso := _ISO.fullmatch(text):
+        return [Date(int(iso[3]), int(iso[2]), int(iso[1]))]
     return [
         Date(
             int(match["day"] or match["day2"]),
@@ -43,6 +46,12 @@ def dates_in(text: str) -> list[Date]:
     ]
 
 
+def days_beside_years(text: str) -> set[int]:
+    """Return where the days of dates with a year stand: 20 in "July 20, 1969"."""
+    dates = [match for match in _DATE.finditer(text) if match["year"]]
+    return {match.start("day" if match["day"] else "day2") for match in dates}
+
+
 def names_date(answer: str, reference: str) -> bool:
     """Return True if the reference is a date, and the only one that the answer gives."""
     if not any(map(str.isdigit, reference)):
@@ -50,9 +59,8 @@ def names_date(answer: str, reference: str) -> bool:
     if _IN_DIGITS.fullmatch(reference):
         said = dates_in(answer)
         return len(said) == 1 and may_be_date(said[0], reference)
-    return _DATE.fullmatch(reference.strip(" .")) is not None and dates_in(answer) == dates_in(
-        reference
-    )
+    is_date = _ISO.fullmatch(reference) or _DATE.fullmatch(reference.strip(" ."))
+    return is_date is not None and dates_in(answer) == dates_in(reference)
 
 
 def may_be_date(date: Date, written: str) -> bool:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from orcinus.verifiers.answers.computation import Undecided
-from orcinus.verifiers.answers.nodes import Node, holds, is_function, is_name, names_in
+from orcinus.verifiers.answers.nodes import Node, holds, is_function, is_label, is_name, names_in
 from orcinus.verifiers.answers.regions import (
     TURNED_SIGNS,
     are_same_regions,
@@ -56,6 +56,8 @@ def _plain(node: Node) -> Node:
             items += part.parts if part.kind == "list" else (part,)
         if tuples := _named_tuples(node):
             return tuples
+        if node.kind == "list" and len(set(items)) == 1:
+            return items[0]
         return Node(node.kind, tuple(items)) if len(items) != 1 or node.kind == "set" else items[0]
     if node.kind == "group":
         return Node("group", tuple(map(_plain, node.parts)), node.value)
@@ -98,7 +100,19 @@ def _without_left_side(node: Node) -> Node:
         return _plain(last)
     if len(sides) > 2 and (is_name(sides[0]) or is_function(sides[0])):
         return _plain(last)
+    if is_label(sides[0]) or _is_identity(sides[0], last):
+        return _plain(last)
     return node
+
+
+def _is_identity(first: Node, last: Node) -> bool:
+    """Return True if an equation holds for all values, so that its last side is what it found."""
+    if first.kind in _STRUCTURES or last.kind in _STRUCTURES or not names_in(first):
+        return False
+    try:
+        return are_same_value(first, last) is True
+    except (Undecided, RecursionError, OverflowError, ZeroDivisionError, MemoryError):
+        return False
 
 
 def _is_equation(node: Node) -> bool:

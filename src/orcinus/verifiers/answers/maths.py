@@ -90,7 +90,8 @@ def find_math(
         return FoundAnswer(None, why)
     references = (reference,) if isinstance(reference, str) else reference or ()
     if any(_SPACING.sub("", spell_set(item)) in _NAMED_SETS for item in references):
-        text = _REALS.sub(r"$(-\\infty, \\infty)$", _NOTHING.sub(r"$\\emptyset$", text))
+        text = _NOTHING.sub(r"$\\emptyset$", text.replace("\\varnothing", "\\emptyset"))
+        text = _REALS.sub(r"$(-\\infty, \\infty)$", text)
     if any(_words(text) == _words(item) for item in references):
         return FoundAnswer(text, "the whole text")
     trees = [_readings(reference_piece(item)) for item in references]
@@ -211,7 +212,7 @@ def _find_in_line(line: str, *, announced: bool) -> str | None:
             return _DOLLAR.sub("", piece).strip()
     if announced:
         line = affirmed(_REASON.split(line, maxsplit=1)[0]).strip().rstrip(".,;:").strip()
-    formulas = list(_FORMULA.finditer(line))
+    formulas = [one for one in _FORMULA.finditer(line) if one[1][0] != "^"]  # cm$^2$ is a unit
     start = _last_verb(line, formulas)
     stated = [formula for formula in formulas if formula.start() >= start]
     if stated:
@@ -269,7 +270,7 @@ def _joined(line: str, formulas: list[re.Match[str]], *, announced: bool) -> str
     run = runs[0] if announced or len(runs[-1]) == 1 == len(runs) else runs[-1]
     if not announced and len(runs) > 1 and "i.e" in line[runs[0][-1].end() : runs[-1][0].start()]:
         run = runs[0]
-    text = ", ".join(formula[1].strip() for formula in run)
+    text = ", ".join(dict.fromkeys(formula[1].strip("= ") for formula in run))
     behind = line[run[-1].end() :]
     return text + "%" if behind.lstrip().startswith(("%", "\\%", "percent")) else text
 
@@ -396,6 +397,7 @@ _LENGTH = compile_later(r"\A[\s$]*\|?\s*[A-Z]{2}\s*\|?\s*=\s*")
 """The name of a line whose length an equation gives: ``|AB| = 1``."""
 _COMPUTED = compile_later(
     r"\s*(?:[PpfghFGHTSVEN]|\\?Pr)'{0,2}\s*(?:\\left)?\([^()=]{1,20}\)\s*=|"
+    r"\s*\\(?:det|dim|nabla|operatorname\s*\{[a-zA-Z]+\})[^=]{0,40}=|"
     r"\s*\\(?:int|iint|oint|lim|sum|prod|d?frac\s*\{(?:d|\\partial)[^{}]{0,9}\}\s*\{(?:d|\\partial)).*="
 )
 """The function, integral, limit, sum or derivative whose value an equation gives."""

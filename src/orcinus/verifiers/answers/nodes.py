@@ -33,6 +33,27 @@ def is_function(node: Node) -> bool:
     )
 
 
+def is_label(node: Node) -> bool:
+    r"""Return True for what only names a value: ``A^{-1}``, ``f^{-1}(x)``, ``|AB|``, ``A \cup B``.
+
+    An equation that is still to be solved has more on its left side: x^2 = 9, 2x = 10.
+    """
+    if node.kind == "name":
+        return True
+    if node.kind == "power":
+        base, raised = node.parts
+        return base.kind == "name" and base.value not in _UNKNOWNS and spell_node(raised) in _MARKS
+    return node.kind in ("product", "union", "cap", "group", "call") and (
+        node.value in ("", "()", "abs") and all(map(is_label, node.parts))
+    )
+
+
+_MARKS = ("T", "1")
+"""Exponents that make another name of a name: transposed, and the inverse (-1)."""
+_UNKNOWNS = ("x", "y", "z", "t", "e", "pi")
+"""Names whose inverse is a value to be solved for, or is one."""
+
+
 def holds(node: Node, kind: str) -> bool:
     """Return True if a tree has a node of that kind."""
     return node.kind == kind or any(holds(part, kind) for part in node.parts)

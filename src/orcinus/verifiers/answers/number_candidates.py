@@ -11,6 +11,7 @@ from fractions import Fraction
 from functools import cached_property
 
 from orcinus.core.patterns import compile_later
+from orcinus.verifiers.answers.dates import days_beside_years
 from orcinus.verifiers.answers.denials import DENIAL, holds_denial
 from orcinus.verifiers.answers.quantities import (
     CLOCK,
@@ -94,7 +95,10 @@ def is_bound(one: Candidate, sentence: str) -> bool:
 
 
 def find_candidates(sentence: str) -> list[Candidate]:
-    """Return the numbers of a sentence that it does not deny; a quantity in two units is one."""
+    """Return the numbers of a sentence that it does not deny.
+
+    A quantity in two units is one, and a date with a year is that year.
+    """
     denies = holds_denial(sentence)
     found = [
         Candidate(match, value_of_match)
@@ -103,6 +107,8 @@ def find_candidates(sentence: str) -> list[Candidate]:
     ]
     if len(found) == 1 and (_NO_VALUE.match(sentence) or _REFUTED.match(sentence, found[0].end)):
         return []
+    if len(found) > 1 and (days := days_beside_years(sentence)):
+        found = [one for one in found if one.start not in days]
     whole = None
     if found and (compound := find_compound(sentence)) is not None:
         whole = Candidate(compound, value_of_compound)

@@ -40,7 +40,7 @@ NUMBER = compile_later(
     )(?!\d|\.\d|:\d|(?:st|nd|rd|th)\b)(?:(?P<percent>\s?\\?%|\s?(?:percent
       |per\scent)\b)|(?P<cents>\s?(?:(?:cents?|pence)\b|¢)))?
     (?:
-        \s*(?:×|x|\*|\\times)\s*10\s?\^\s?\{{?(?P<power>[-+]?\d{{1,3}})\}}?
+        \s*(?:[×x*·∙⋅]|\\times|\\cdot)\s*10\s?\^\s?[{{(]?(?P<power>[-+]?\d{{1,3}})[}})]?
       | \s?\^\s?\{{?(?P<raised>-?\d{{1,2}})\}}?
       | \s?(?P<scale>hundred|thousand|million|billion|trillion|dozen|[kK]|mn|bn|(?<=\d)[MB])\b
       | \s+(?P<half>and\s+a\s+half)\b

@@ -4,6 +4,7 @@ x \le 3  →  the same region as (-\infty, 3]
 """
 
 import math
+from fractions import Fraction
 
 from orcinus.verifiers.answers.computation import Undecided, real_value
 from orcinus.verifiers.answers.nodes import Node, is_function, is_name, names_in
@@ -42,6 +43,8 @@ def find_region(node: Node) -> list[_Interval] | None:
 
 def _region_of_relation(node: Node) -> list[_Interval] | None:
     signs, sides = str(node.value).split(), node.parts
+    if len(sides) == 2 and sides[0].kind == "call" and sides[0].value == "abs":
+        return _around(sides[0].parts[0], signs[0], sides[1])
     if len(sides) == 2 and not is_name(sides[0]) and is_name(sides[1]):
         sides, signs = sides[::-1], [TURNED_SIGNS.get(signs[0], signs[0])]
     if len(sides) == 2 and is_name(sides[0]) and not names_in(sides[1]) - {"pi", "e", "oo"}:
@@ -62,6 +65,22 @@ def _region_of_relation(node: Node) -> list[_Interval] | None:
         if set(signs) <= {">", ">="}:
             return [(sides[2], signs[1] == ">=", sides[0], signs[0] == ">=")]
     return None
+
+
+def _around(inside: Node, sign: str, radius: Node) -> list[_Interval] | None:
+    """Return the region of ``|x - centre| < radius``, or of one of the other signs."""
+    centre: Node = Node("number", (), Fraction(0))
+    if inside.kind == "sum" and len(inside.parts) == 2:
+        inside, shift = inside.parts
+        centre = Node("negative", (shift,))
+    if not is_name(inside) or names_in(centre) | names_in(radius) or sign not in TURNED_SIGNS:
+        return None
+    low = Node("sum", (centre, Node("negative", (radius,))))
+    high = Node("sum", (centre, radius))
+    closed = sign.endswith("=")
+    if sign.startswith("<"):
+        return [(low, closed, high, closed)]
+    return [(_MINUS_INFINITE, False, low, closed), (high, closed, _INFINITE, False)]
 
 
 def _in_order(pieces: list[_Interval]) -> list[_Interval]:
