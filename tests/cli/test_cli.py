@@ -1,5 +1,6 @@
 """The command line as a newcomer meets it."""
 
+import re
 import subprocess
 import sys
 from io import StringIO
@@ -95,10 +96,15 @@ def test_signalled_runs_end_in_order_and_resume_to_the_same_tables(tmp_path: Pat
     }
 
 
-def test_a_bar_whose_end_was_unknown_is_full_at_the_end() -> None:
+def test_a_bar_is_full_when_its_phase_is_over() -> None:
     shown = StringIO()
     bars = Bars(Console(file=shown, force_terminal=True, width=100, highlight=False))
     bars.start("sample", None)
     bars.advance(240)
+    bars.start("probe the student", 114)
+    bars.advance(101)
+    bars.start("train", 72)
+    bars.advance(7)
     bars.close()
-    assert "240/240" in shown.getvalue()
+    last = shown.getvalue()[shown.getvalue().rindex("sample") :]
+    assert re.findall(r"\d+/\d+", last) == ["240/240", "101/101", "7/72"]

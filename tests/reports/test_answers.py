@@ -206,3 +206,11 @@ def test_a_single_tasks_scores_are_drawn_once() -> None:
         shown = str(dot_plot(Scores(arms={"after": one}, comparisons=())))
         names = ("mean of tasks", "chains", "a", "b")
         assert [name for name in names if f">{name}</text>" in shown] == blocks
+
+
+@pytest.mark.parametrize(("last", "warns"), [(7.3, True), (0.4, False)])
+def test_a_student_that_cannot_write_the_explanations_is_told(last: float, warns: bool) -> None:
+    stages = {"lessons": {"first_loss": 9.03, "last_loss": last}}
+    steps = STEPS | {"train": {"summary": {"stages": stages}}}
+    found = " ".join(warnings_of(scores_of({"after": 0.4}, {}), steps, ()))
+    assert ("loss of stage lessons fell from 9.0 to only 7.3 nats" in found) == warns

@@ -38,8 +38,8 @@ class Bars(PhaseCounter):
 
     def start(self, what: str, total: int | None) -> None:
         """See ``Progress``."""
-        super().start(what, total)
         self._finish()
+        super().start(what, total)
         self._bars.start()
         self._task = self._bars.add_task(what, total=total, detail="")
 
@@ -57,12 +57,13 @@ class Bars(PhaseCounter):
 
     def close(self) -> None:
         """Restore the terminal."""
-        self._finish()
+        self._finish(full=self.total is None)
         self._bars.stop()
 
-    def _finish(self) -> None:
+    def _finish(self, *, full: bool = True) -> None:
+        """End the bar. It is full where its phase is over: a total may be unknown, or a bound."""
         if self._task is not None:
-            if self.total is None:  # a bar of unknown length is full at the end
+            if full:
                 self._bars.update(self._task, total=max(self.done, 1), completed=max(self.done, 1))
             self._bars.stop_task(self._task)
             self._task = None

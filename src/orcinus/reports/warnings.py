@@ -20,6 +20,9 @@ ANSWERS_FOUND = 0.9
 """Share of answers in which a final answer is found; a report says so where it is lower."""
 NOTICEABLE_LOSS = 0.1
 """Share of a retention task's items; a report says where a larger loss could be missed."""
+HIGH_LOSS = 3.0
+"""Nats per response token. A model that can write the explanations is far below: SmolLM2-135M
+begins a training at 1.2, the demo's student ends one at 0.2."""
 MANY_FLIPS = 0.25
 """Share of pairs in which a judge follows the order of the answers; a report warns from here on."""
 
@@ -56,6 +59,8 @@ def warnings_with_topics(
 
     evaluated = steps["evaluate"]["config"]
     yield from about("How sure the figures are", _too_little_to_conclude(scores.arms.get("after")))
+    trained = steps.get("train", {}).get("summary", {})
+    yield from about("How sure the figures are", _hardly_learned(trained.get("stages", {})))
     yield from about("How sure the figures are", _worse_on_a_task(scores))
     yield from about("How the strategies were chosen", _message_hurts(scores))
     found = (_answers_not_found, _answers_in_doubt)
@@ -153,6 +158,18 @@ def _too_little_to_conclude(after: ArmScore | None) -> Iterator[str]:
             f"Only {score.n} held-out items: differences of less than about "
             f"{100 * (score.high - score.low):.0f} points cannot be seen."
         )
+
+
+def _hardly_learned(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Say that the student cannot write the explanations at the end of its last stage."""
+    for name, stage in list(stages.items())[-1:]:
+        first, last = stage.get("first_loss"), stage.get("last_loss")
+        if first is not None and last is not None and last > HIGH_LOSS:
+            yield (
+                f"The student has hardly learned the explanations: the loss of stage {name} fell "
+                f"from {first:.1f} to only {last:.1f} nats a token. Raise its learning_rate (2e-5 "
+                "by default; the demo's tiny student takes 5e-4) or its epochs."
+            )
 
 
 def _worse_on_a_task(scores: Scores) -> Iterator[str]:
