@@ -6,13 +6,15 @@
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal
 
 from orcinus.core.errors import ConfigError
+from orcinus.core.protocols import Completer
 from orcinus.core.registry import Kind, code_of, find
 from orcinus.core.types import Strategy
 from orcinus.evaluation import evaluate
@@ -32,7 +34,7 @@ from orcinus.pipeline.step import Action, Requests, Step, ancestors, no_requests
 from orcinus.pipeline.trials import teaching_of
 from orcinus.reports import report
 from orcinus.runs import layout
-from orcinus.runs.context import StepContext
+from orcinus.runs.context import Asking, StepContext
 from orcinus.strategies import assign, probe, skills, trial
 from orcinus.strategies.library import skill_texts
 from orcinus.strategies.skills import SkillsConfig
@@ -42,7 +44,7 @@ from orcinus.tasks.authored.config import AuthoredConfig
 from orcinus.tasks.open import content_of, open_task
 from orcinus.training import create as student
 from orcinus.training import train, weigh
-from orcinus.training.config import StageConfig
+from orcinus.training.config import StageConfig, TrainConfig
 from orcinus.training.objectives import BUILT_IN as OBJECTIVES
 from orcinus.training.objectives.interface import MEASURED, PREFERRED, REHEARSED
 from orcinus.training.weigh import WeighConfig
@@ -471,24 +473,42 @@ class _Builder:
             **({"labels": True} if labels else {}),
             **({"wordings": True} if wordings else {}),
         }
+        action = partial(
+            erase.erase,
+            config,
+            content=content,
+            own=own,
+            numbers=numbers,
+            logprobs=logprobs,
+            pairs=pairs,
+            labels=labels,
+            wordings=wordings,
+        )
         return self._step(
             _name_for_content("erase", content),
             erase.VERSION,
             settings,
             inputs,
-            lambda context: erase.erase(
-                config,
-                self._known_strategies(context),
-                context,
-                content=content,
-                own=own,
-                numbers=numbers,
-                logprobs=logprobs,
-                pairs=pairs,
-                labels=labels,
-                wordings=wordings,
-            ),
+            lambda context: action(self._known_strategies(context), context),
         )
+
+    def _rehearse_again(self, config: RehearseConfig, erased: Step) -> train.Rehearse:
+        """Return what asks a student in training as ``rehearse`` does, and makes its lessons."""
+        generic = erase.generic_text(self._recipe.erase)
+
+        async def rehearse_again(student: Path, out: Path, context: StepContext) -> dict[str, Any]:
+            run_dir = context.out.parent
+            read = {role: step.folder(run_dir) for role, step in erased.inputs.items()}
+
+            def completer(role: str, folder: Path | None = None) -> Completer:
+                return context.completer(role, student if role == "student" else folder)
+
+            again = replace(context, out=out, completer=completer, inputs={**read, "rehearse": out})
+            answered = await rehearse.rehearse(config, generic, again)
+            await completer("student").aclose()  # training needs the memory
+            return {**answered, **await erased.action(again)}
+
+        return rehearse_again
 
     def _numbers_of_rows(self) -> list[str]:
         """Return the numbers of a lesson that the objective needs and that no step makes."""
@@ -523,6 +543,7 @@ class _Builder:
     ) -> Step:
         """Return the step that trains; ``match`` is a training with as many optimizer steps."""
         generic, config = erase.generic_text(self._recipe.erase), self._recipe.train
+        rehearsal = self._recipe.rehearse
         if content == "answer_only":
             config = config.without_numbers_of_steps()
         settings = {
@@ -558,9 +579,30 @@ class _Builder:
                 generic,
                 context,
                 strategies=self._known_strategies(context),
+                rehearse=None if rehearsal is None else self._rehearse_again(rehearsal, erased),
             ),
-            lambda context: train.requests(config, generic, context),
+            lambda context: [
+                *train.requests(config, generic, context),
+                *self._rehearsals_again(config, erased, context),
+            ],
         )
+
+    def _rehearsals_again(
+        self, config: TrainConfig, erased: Step, context: StepContext
+    ) -> Iterator[Asking]:
+        """Yield the calls to students that answer the taught questions again, for a plan."""
+        rehearsal, generic = self._recipe.rehearse, erase.generic_text(self._recipe.erase)
+        if rehearsal is None:
+            return
+        done = {
+            role: step.folder(context.out)
+            for role, step in erased.inputs.items()
+            if role in ("sample", *rehearse.CURATED) and step.is_done(context.out)
+        }
+        asked = replace(context, inputs={**context.inputs, **done})
+        for _ in config.rehearsed_again:
+            for asking in rehearse.requests(rehearsal, generic, asked):
+                yield replace(asking, exact=False)
 
     def _teacher_of_stage(self, stage: StageConfig) -> Any:
         """Return the identity of an on-policy stage's teacher; None where it is the student."""

@@ -540,6 +540,23 @@ def _pairs_have_wrong_answers(recipe: Recipe) -> str | None:
     )
 
 
+def _stages_rehearse_as_the_recipe_says(recipe: Recipe) -> str | None:
+    again = [stage.name for stage in recipe.train.stages if stage.rehearse]
+    if not again:
+        return None
+    if recipe.rehearse is None:
+        return (
+            f"train.stages: stage {again[0]!r} has rehearse: true, and the recipe does not say how "
+            "to rehearse; add e.g. `rehearse: {}`"
+        )
+    if recipe.weigh is not None:
+        return (
+            f"train.stages: stage {again[0]!r} has rehearse: true, which makes its lessons anew, "
+            "without the weights of the step weigh; leave one of them out"
+        )
+    return None
+
+
 def _arms_are_recipes(recipe: Recipe) -> str | None:
     for name in recipe.arms:
         try:
@@ -622,6 +639,7 @@ RULES: tuple[Callable[[Recipe], str | None], ...] = (
     _objective_has_its_numbers,
     _stages_take_lessons_that_are_made,
     _pairs_have_wrong_answers,
+    _stages_rehearse_as_the_recipe_says,
     _arms_are_recipes,
     _teacher_gives_log_probabilities,
     _steps_are_weighed_where_weights_are_used,

@@ -96,6 +96,7 @@ def trial_training(config: TrainConfig) -> TrainConfig:
             "reinforce": None,
             "prefer": None,
             "invariant": None,
+            "rehearse": False,
         }
     )
     needs = config.objective_of(config.stages[-1]).needs

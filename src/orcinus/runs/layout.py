@@ -157,6 +157,11 @@ def stage(number: int) -> str:
     return f"stage-{number}"
 
 
+def rehearsal(number: int) -> str:
+    """Return the folder of the answers and lessons of the student that begins a stage."""
+    return f"rehearsal-{number}"
+
+
 def mix(number: int) -> str:
     """Return the name of the share chosen for a stage, with the trials' results."""
     return f"mix-{number}.json"

@@ -195,6 +195,11 @@ class StageConfig(LessonFilter):
     invariant: InvariantConfig | None = Field(default=None, exclude_if=lambda value: value is None)
     """Learn the lessons' texts, but only what the wordings of a question agree on. It takes one
     backward pass for each domain, and their gradients in memory. None learns all of it."""
+    rehearse: bool = Field(default=False, exclude_if=lambda value: not value)
+    """Ask the student as the stage finds it the taught questions again, as the recipe's
+    ``rehearse:`` says. The stage then learns from these answers: ``right`` and ``came`` of each
+    lesson, the student's own lessons, its pairs and labels. It costs as many answers again; the
+    first stage has them already."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls after the warm-up."""
     warmup: float = Field(default=0.03, ge=0, lt=1)
@@ -374,6 +379,11 @@ class TrainConfig(Config):
         return any(stage.labels for stage in self.stages)
 
     @property
+    def rehearsed_again(self) -> list[int]:
+        """Places of the stages before which the student answers the taught questions again."""
+        return [place for place, stage in enumerate(self.stages) if place and stage.rehearse]
+
+    @property
     def compares_wordings(self) -> bool:
         """True when a stage learns what the wordings of a question agree on."""
         return any(stage.invariant is not None for stage in self.stages)
@@ -476,6 +486,12 @@ class TrainConfig(Config):
             needs = self.objective_of(stage).needs
             if stage.reinforce is not None or stage.prefer is not None:
                 continue
+            if stage.rehearse and (stage.on_policy is not None or needs.prompted):
+                other = "on_policy" if stage.on_policy is not None else self.objective.name
+                raise ValueError(
+                    f"stage {stage.name!r}: rehearse makes new lessons of the student's answers, "
+                    f"which {other} does not read; leave one of them out"
+                )
             if stage.invariant is not None and self.lora is not None:
                 raise ValueError(
                     f"stage {stage.name!r}: invariant compares the gradients of all weights, and "

@@ -186,7 +186,7 @@ def _learn_stage(
         _stage_settings(job, place, tokenized, objective, _width(model)),
         out,
         progress,
-        _trainer_of(job, stage, tokenized, model, chat, source, samples, ask),
+        _trainer_of(job, place, tokenized, model, chat, source, samples, ask),
         stop,
     )
     if processes.is_first():
@@ -199,7 +199,7 @@ def _learn_stage(
 
 def _trainer_of(
     job: TrainJob,
-    stage: StageConfig,
+    place: int,
     tokenized: TokenizedLessons,
     model: Any,
     chat: Chat,
@@ -208,10 +208,11 @@ def _trainer_of(
     ask: Ask | None,
 ) -> Callable[..., LessonTrainer]:
     """Return what makes the Trainer of a stage."""
+    stage = job.config.stages[place]
     if stage.reinforce is not None:
         if job.examples is None:
             raise ConfigError("train: the job has no table of examples (reinforce)")
-        lessons = by_prompt(tokenized, job.lessons, lambda lesson: lesson)
+        lessons = by_prompt(tokenized, job.lessons_at(place), lambda lesson: lesson)
         questions = read_questions(job.examples, lessons)
         return outcome_trainer(stage.reinforce, model, chat, source, questions, samples)
     if stage.prefer is not None:
@@ -256,7 +257,7 @@ def _stage_settings(
 ) -> StageSettings:
     stage = job.config.stages[place]
     if stage.tokens is None:
-        epochs = stage.epochs * repeats(stage, lambda: _read_lessons(job, stage))
+        epochs = stage.epochs * repeats(stage, lambda: _read_lessons(job, place))
     else:
         epochs = stage.tokens / lessons.response_tokens
     batches = schedule(
@@ -300,7 +301,7 @@ def _tokenize_stage(
     """Return the tokens of a stage's lessons; the first process writes them, the others wait."""
     config, stage = job.config, job.config.stages[place]
     folder = work_folder(job.out / layout.stage(place + 1)) / "lessons"
-    chosen = lessons_of_stage(config.stages, place, lambda: _read_lessons(job, stage), job.seed)
+    chosen = lessons_of_stage(config.stages, place, lambda: _read_lessons(job, place), job.seed)
     if not processes.is_first():
         processes.wait_until(lambda: is_whole(folder))
     tokenized = tokenize_lessons(
@@ -324,7 +325,7 @@ def _tokenize_stage(
     if stage.labels:
         tokenized = balanced(tokenized, stage.name)
     if stage.invariant is not None:
-        read = tables.read_lessons(job.lessons)
+        read = tables.read_lessons(job.lessons_at(place))
         tokenized = with_domains(tokenized, stage.name, read, config.context_length)
     for name, lessons in tokenized.given.items():
         if not lessons:
@@ -336,16 +337,17 @@ def _tokenize_stage(
     return tokenized
 
 
-def _read_lessons(job: TrainJob, stage: StageConfig) -> Iterator[Lesson]:
+def _read_lessons(job: TrainJob, place: int) -> Iterator[Lesson]:
     """Yield all lessons that a stage may learn; those of a ``prefer`` stage stand in pairs.
 
     Raises:
         ConfigError: The lessons came without pairs or labels.
     """
+    stage, lessons_path = job.config.stages[place], job.lessons_at(place)
     if stage.prefer is None:
-        return tables.read_lessons(job.lessons)
+        return tables.read_lessons(lessons_path)
     what, name = ("labels", layout.LABELS) if stage.labels else ("pairs", layout.PAIRS)
-    path = job.lessons.with_name(name)
+    path = lessons_path.with_name(name)
     if not path.exists():
         raise ConfigError(f"train: there is no table of {what} beside the lessons (prefer)")
     lessons = tables.read_lessons(path)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Self
 
 import orjson
+from pydantic import Field
 
 from orcinus.core.config import Config
+from orcinus.core.errors import ConfigError
 from orcinus.core.files import write_atomically
 from orcinus.core.registry import recipe_folder
 from orcinus.models.local.config import LocalConfig
@@ -42,10 +44,25 @@ class TrainJob(Config):
     prompted: Path | None = None
     """A table of the same lessons with the messages of their strategies, for stages whose teacher
     reads these; None where there is none."""
+    rehearsed: dict[int, Path] = Field(default_factory=dict)
+    """By place of a stage, from 0, the lessons with the answers of the student that begins it."""
     anchors: Path | None = None
     """The questions that an objective compares lessons with, as a table of lessons."""
     modules: Path | None = None
     """Folder of the recipe, whose modules an objective may name; None where there is none."""
+
+    def lessons_at(self, place: int) -> Path:
+        """Return the table of the lessons that the stage at ``place`` learns from.
+
+        Raises:
+            ConfigError: The student has yet to answer the taught questions again.
+        """
+        if place in self.config.rehearsed_again and place not in self.rehearsed:
+            raise ConfigError(
+                f"stage {self.config.stages[place].name!r} asks the student again (rehearse: true),"
+                " which `orcinus run` does on one machine"
+            )
+        return self.rehearsed.get(place, self.lessons)
 
     @classmethod
     def read(cls, path: Path) -> Self:

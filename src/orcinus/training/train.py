@@ -9,7 +9,7 @@ stage learns, short trials decide before the stage is trained: see ``mix.py``.
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.util import find_spec
@@ -18,7 +18,10 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import orjson
+
 from orcinus.core.errors import ConfigError, MissingExtraError
+from orcinus.core.files import write_atomically
 from orcinus.core.registry import current_folder
 from orcinus.core.requests import SCORED, chat_request
 from orcinus.core.types import Message, Messages, Request, Sampling, Strategy
@@ -33,6 +36,9 @@ from orcinus.training.distributed.launch import launch
 from orcinus.training.job import TrainJob
 from orcinus.training.mix import Choice, MixedStage, choose_share, trial_requests
 
+Rehearse = Callable[[Path, Path, StepContext], Awaitable[dict[str, Any]]]
+"""Asks the student in the first folder, writes lessons into the second one, and returns facts."""
+
 VERSION = 2
 """2: answers end with the template's own token, and base models begin with theirs."""
 
@@ -44,6 +50,7 @@ async def train(
     context: StepContext,
     *,
     strategies: tuple[Strategy, ...] = (),
+    rehearse: Rehearse | None = None,
 ) -> dict[str, Any]:
     """Train ``student`` on the lessons of ``erase``.
 
@@ -57,10 +64,12 @@ async def train(
             Inputs ``sample`` and ``assign`` give the strategies' messages where a teacher reads
             them.
         strategies: The recipe's, and the skills that were written for it.
+        rehearse: Makes the lessons of a stage with ``rehearse``.
 
     Returns:
         ``model``: the folder of the last stage; ``stages``: what each did; ``mix``: the shares that
-        were chosen, with the evidence.
+        were chosen, with the evidence; ``rehearsed``: by stage, how the student that begins it
+        answered the taught questions.
 
     Raises:
         ConfigError: The student cannot be loaded, or a Trainer argument does not exist.
@@ -78,13 +87,25 @@ async def train(
         job = job.model_copy(update={"prompted": (context.out / layout.PROMPTED).resolve()})
     job = _with_anchors(job, generic, context)
     choices = []
-    for place, mix in config.open_mixes.items():
+    for place in range(len(config.stages)):
+        if place in config.rehearsed_again and rehearse is not None:
+            job = await _with_rehearsal(job, place, rehearse, context)
+        if (mix := config.open_mixes.get(place)) is None:
+            continue
         choice = await _choose_share(job, place, mix, generic, context)
         choices.append(asdict(choice))
         job = job.model_copy(update={"config": job.config.with_share(place, choice.share)})
     done = await run_job(job, context)
     await asyncio.to_thread(write_trained, context.out / done["model"], generic)
-    return {**done, "mix": choices} if choices else done
+    again = {
+        config.stages[place].name: orjson.loads((path.parent / layout.DONE).read_bytes())
+        for place, path in job.rehearsed.items()
+    }
+    return {
+        **done,
+        **({"mix": choices} if choices else {}),
+        **({"rehearsed": again} if again else {}),
+    }
 
 
 def _write_prompted(lessons: Path, strategies: tuple[Strategy, ...], context: StepContext) -> None:
@@ -187,15 +208,33 @@ def _steps_to_match(config: TrainConfig, context: StepContext) -> tuple[int, ...
     return tuple(stages[stage.name]["optimizer_steps"] for stage in config.stages)
 
 
+async def _with_rehearsal(
+    job: TrainJob, place: int, rehearse: Rehearse, context: StepContext
+) -> TrainJob:
+    """Return the job with the lessons of the stage at ``place``, made by the student before it."""
+    out = context.out / layout.rehearsal(place + 1)
+    if not (out / layout.DONE).exists():
+        out.mkdir(parents=True, exist_ok=True)
+        done = await rehearse(await _train_before(job, place, context), out, context)
+        write_atomically(out / layout.DONE, orjson.dumps(done))
+    lessons = (out / layout.LESSONS).resolve()
+    return job.model_copy(update={"rehearsed": {**job.rehearsed, place: lessons}})
+
+
+async def _train_before(job: TrainJob, place: int, context: StepContext) -> Path:
+    """Train the stages before ``place`` and return the student's folder."""
+    before = job.config.model_copy(update={"stages": job.config.stages[:place]})
+    done = await run_job(job.model_copy(update={"config": before}), context)
+    return context.out / str(done["model"])
+
+
 async def _choose_share(
     job: TrainJob, place: int, mix: MixConfig, generic: str, context: StepContext
 ) -> Choice:
     """Choose the share of the stage at ``place``, on the student as the stages before leave it."""
     stage, student, start = job.config.stages[place], job.student, None
     if place:
-        before = job.config.model_copy(update={"stages": job.config.stages[:place]})
-        done = await run_job(job.model_copy(update={"config": before}), context)
-        start = context.out / done["model"]
+        start = await _train_before(job, place, context)
         student = student.model_copy(update={"path": str(start), "revision": None, "adapter": None})
 
     async def train_trial(share: float, folder: Path) -> dict[str, Any]:
