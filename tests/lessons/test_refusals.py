@@ -24,6 +24,7 @@ from orcinus.runs.context import Runtime, Silent
 from orcinus.runs.folders import finished_steps, summary_of
 from orcinus.strategies.library import built_in
 from orcinus.tasks.duplicates.overlap import Overlap
+from orcinus.verifiers.answers.failures import refuses
 
 EXAMPLE = Example(id="1", task="chat", prompt="How do I do it?", answer_type="free")
 ATTEMPT = Attempt(
@@ -79,6 +80,11 @@ def test_of_three_traces_one_is_kept_and_two_are_replaced() -> None:
 
 def test_of_three_traces_one_is_kept_and_two_are_dropped() -> None:
     assert [reason for _, reason in checked("drop")] == [None, "toxic", "toxic"]
+
+
+def test_every_refusal_of_ours_counts_as_one() -> None:
+    assert [text for text in REFUSALS if not refuses(text)] == []
+    assert not refuses("I have two apples and must give one away. The answer is 1.")
 
 
 @pytest.mark.parametrize("content", ["explanation", "answer_only"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from benchmarks.facts import measure
 from tests.conftest import write_recipe
 
 import orcinus
@@ -120,3 +121,9 @@ def test_a_column_that_no_row_has_is_one_line(tmp_path: Path) -> None:
     rows = [{"q": f"What is {i} + 1?", "a": i + 1, "rubric": None} for i in range(40)]
     with pytest.raises(DataError, match=r"judging\.facts: no row has the column 'rubric'"):
         orcinus.run(recipe_of(tmp_path, rows), runs=tmp_path / "runs", until="sample")
+
+
+def test_a_judge_with_facts_agrees_more_with_the_truth(tmp_path: Path) -> None:
+    found = measure(1, tmp_path)
+    agrees = {name: sum(a == b for a, b in pairs) for name, pairs in found.items()}
+    assert agrees["without facts"] < 130 < 170 < agrees["with facts"]

@@ -220,8 +220,8 @@ class _Desk:
             named = f" named {', '.join(self._authored.only)}" if only else ""
             raise StepError(
                 f"{self.task.name}: {self._authored.by} found no {' and no '.join(levels)}{named} "
-                f"in {len(units):,} passages, so nothing can be asked about; take levels: "
-                "[relation], or another model. What was paid for is kept"
+                f"in {len(units):,} passages, so nothing can be asked about; take other levels:, "
+                "other documents or another model. What was paid for is kept"
             )
         return found
 

@@ -36,6 +36,7 @@ _WILL_NOT = (
     r"(?:will not|won['’]t|should not|shouldn['’]t|(?:would|['’]d) (?:rather|prefer) not(?: to)?"
     r"|refuse to|(?:must |have to )?decline to)"
     r" (?:answer|take|help|assist|provide|comply|respond|say|discuss|give|do (?:that|this|so))\b"
+    r"|(?:must|(?:will )?have to|need to) (?:respectfully |politely )?decline\b"
 )
 _DOES_NOT_KNOW = (
     r"do(?:n['’]t| not) know(?: the (?:correct |right )?answer| how to answer)?"
