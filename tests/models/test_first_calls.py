@@ -132,6 +132,25 @@ def test_one_call_goes_first_and_all_others_after_its_answer(teacher: Teacher) -
     assert teacher.most_in_flight > 8
 
 
+def test_a_step_after_another_one_makes_no_first_call_unless_the_answers_are_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = Endpoint(EndpointConfig(model="m", base_urls=("http://h/v1",)), secrets={})
+    probe = first_calls.first_calls(model, "r", "probe")
+    assert probe.enter_now()
+    assert not probe.enter_now()
+    assert not _goes_at_once(first_calls.first_calls(model, "r", "teach"))
+    probe.record(None)
+    assert _goes_at_once(first_calls.first_calls(model, "r", "select"))
+    monkeypatch.setattr(first_calls, "ANSWERS_FOR_S", 0.0)
+    assert not _goes_at_once(first_calls.first_calls(model, "r", "curate"))
+
+
+def _goes_at_once(calls: first_calls.FirstCalls) -> bool:
+    """Return whether two calls can be made before the first one is answered."""
+    return calls.enter_now() and calls.enter_now()
+
+
 def test_a_refused_parameter_stops_after_one_call_and_the_mended_recipe_works(
     teacher: Teacher,
 ) -> None:

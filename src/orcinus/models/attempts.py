@@ -106,6 +106,7 @@ async def attempt_all(
                         slots.append((request, task))
                 while len(slots) > window or (slots and _is_ready(slots[0][1])):
                     yield await _judge(*slots.popleft(), verify)
+                await asyncio.sleep(0)  # the first calls are sent before the window is full
             while slots:
                 yield await _judge(*slots.popleft(), verify)
     finally:

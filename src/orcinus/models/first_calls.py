@@ -7,6 +7,7 @@ A wrong key, parameter or URL fails every call alike. One call shows it, at no c
 """
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import Callable
@@ -24,6 +25,9 @@ FIRST_REPORT_S = 2.0
 """Seconds until the first line about refusals. Pauses of a second are no news."""
 LONGEST_REPORT_S = 60.0
 """Seconds between two such lines, at most. The time doubles from line to line."""
+ANSWERS_FOR_S = 60.0
+"""Seconds after an answer to one step in which another step makes no first call. Steps that follow
+each other save the time of a reply. After a long pause the server may be gone."""
 OLD_S = 86_400.0
 """Seconds. Answers of an earlier day may come from another model under the same name."""
 
@@ -43,6 +47,8 @@ class FirstCalls:
         self.answered = False
         """True once a call was answered, in this run or an earlier one."""
         self._proven = remote is None
+        self.answered_at = -math.inf
+        """Time of the latest answer in this process, by the monotonic clock."""
         self._open = 0
         """Calls that are inside their block now."""
         self._errors: list[str] = []
@@ -86,6 +92,7 @@ class FirstCalls:
         """Record the end of a call; return the error that stops the step, if it should stop."""
         if error is None:
             self.answered = self._proven = True
+            self.answered_at = time.monotonic()
             self._forbidden = 0
             return None
         if error.kind == "forbidden":
@@ -156,10 +163,14 @@ _STEPS: WeakKeyDictionary[Completer, dict[tuple[str, str], FirstCalls]] = WeakKe
 def first_calls(completer: Completer, run: str, step: str) -> FirstCalls:
     """Return what a step knows about its model."""
     traits = completer.traits
-    made = FirstCalls(traits.remote, step, gated=traits.in_flight is None)
+    known = _STEPS.setdefault(completer, {}) if traits.remote is not None else {}
+    # A server that has just answered another step takes this key, model and URL.
+    others = [calls.answered_at for calls in known.values() if calls.stop is None]
+    latest = max(others, default=-math.inf)
+    gated = traits.in_flight is None and time.monotonic() - latest > ANSWERS_FOR_S
+    made = FirstCalls(traits.remote, step, gated=gated)
     if traits.remote is None:
         return made
-    known = _STEPS.setdefault(completer, {})
     if (run, step) not in known or known[run, step].stop is not None:
         known[run, step] = made
     return known[run, step]

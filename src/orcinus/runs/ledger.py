@@ -57,7 +57,11 @@ from orcinus.runs.ledger_writing import (
 
 BUSY_TIMEOUT_S = 60.0
 """Seconds to wait while another process writes. Then SQLite reports that the file is locked."""
-
+PAGE_BYTES = 8192
+"""Bytes of a page: two usual attempts. Measured, 64 attempts in a commit: 55 instead of 64 µs an
+attempt among 4,000, and 86 instead of 92 among 100,000 (4,096 bytes)."""
+LOG_BYTES = 40_960_000
+"""Bytes of the write-ahead log after which SQLite copies it into the file."""
 _UNOPENED = ("SQLITE_CANTOPEN", "SQLITE_PROTOCOL")
 """Errors of a ledger whose write-ahead log, or its index, cannot be opened."""
 _NAMED_DAMAGES = 3
@@ -170,11 +174,12 @@ class Ledger:
         )
         connection.create_function("row_hash", -1, row_hash, deterministic=True)
         if not self._read_only:
+            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new file
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            # 40 MB of log, because a checkpoint writes every changed page, and the pages of the
+            # A long log, because a checkpoint writes every changed page, and the pages of the
             # index change all the time.
-            connection.execute("PRAGMA wal_autocheckpoint = 10000")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_BYTES // PAGE_BYTES}")
             migrate(connection, self.path, may_be_old=marked is None)
         connection.execute("SELECT id FROM attempts LIMIT 1")
         return connection, int(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -115,10 +115,16 @@ class Wire:
         started = time.monotonic()
         try:
             async with request.build_streamed() as response:
-                # Some servers repeat the key, and what they say is written to the ledger.
-                content = scrub_bytes(await _read_body(response, limit or MAX_BODY_BYTES))
+                most = limit or MAX_BODY_BYTES
+                length = response.get_header("content-length")
+                if length is not None and length.isdigit() and int(length) <= most:
+                    content = bytes(await response.bytes())
+                else:
+                    content = await _read_parts(response, most)
         except PyreqwestError as error:
             raise self._broken(error, url, time.monotonic() - started) from error
+        # Some servers repeat the key, and what they say is written to the ledger.
+        content = scrub_bytes(content)
         if response.status == 200:
             return content, response
         refused = refusal(
@@ -199,11 +205,8 @@ def _lost(kind: ErrorClass, message: str) -> CompleterError:
     return CompleterError(kind, message, cost_unknown=True)
 
 
-async def _read_body(response: Response, limit: int) -> bytes:
-    """Read the whole body; raise as soon as it is longer than ``limit`` bytes."""
-    length = response.get_header("content-length")
-    if length is not None and length.isdigit() and int(length) <= limit:
-        return bytes(await response.bytes())
+async def _read_parts(response: Response, limit: int) -> bytes:
+    """Read a body of unknown length; raise as soon as it is longer than ``limit`` bytes."""
     parts, size = [], 0
     reader = response.body_reader
     while (part := await reader.read_chunk()) is not None:
