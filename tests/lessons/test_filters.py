@@ -149,6 +149,13 @@ def test_texts_without_words_and_short_ones_repeat_only_their_equals() -> None:
     assert originals_of([], similarity=0.5).tolist() == []
 
 
+def test_a_run_that_one_item_repeats_is_its_own_and_no_template() -> None:
+    overlap = Overlap(_named(["one two three " * 5, "so it is and so it was"]), n=3)
+    assert [why for _, why in overlap.mark(["count: one two three"], str)] == [
+        "shares 1 run of 3 words with held_out/0"
+    ]
+
+
 def test_the_overlap_names_the_item_that_shares_most() -> None:
     words = [f"word{number}" for number in range(200)]
     overlap = Overlap(_named([" ".join(words[:60]), " ".join(words[60:])]), n=8)

@@ -142,7 +142,7 @@ def touched(texts: Sequence[str], seen: Iterable[str], *, n: int) -> list[bool]:
 
 
 class _Runs:
-    """The distinct runs of each text, collected for an index."""
+    """The runs of each text, collected for an index."""
 
     def __init__(self, n: int | None) -> None:
         self._n = n
@@ -154,10 +154,8 @@ class _Runs:
         if self._n is None:
             return
         grams = ngrams(texts, self._n)
-        for i in range(len(texts)):
-            hashes = np.unique(grams.of(i))
-            self._hashes.append(hashes)
-            self._owners.append(np.full(len(hashes), first + i, np.int32))
+        self._hashes.append(grams.hashes)
+        self._owners.append((grams.rows + first).astype(np.int32))
 
     def index(self, texts: int) -> "_Index | None":
         """Return the index of the ``texts`` texts added; None if there is nothing to index."""
@@ -175,7 +173,11 @@ class _Index:
         self.n = n
         order = np.argsort(hashes, kind="stable")
         hashes, owners = hashes[order], owners[order]
-        _, counts = np.unique(hashes, return_counts=True)
+        is_new = np.ones(len(hashes), np.bool_)  # a run that a text repeats counts once
+        is_new[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
+        hashes, owners = hashes[is_new], owners[is_new]
+        starts = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)])
+        counts = np.diff(np.append(starts, len(hashes)))
         own = np.repeat(counts < TEMPLATE_TEXTS, counts)
         self._hashes, self._owners = hashes[own], owners[own]
         self.sizes = np.bincount(self._owners, minlength=texts)
