@@ -8,7 +8,6 @@ the same questions and system message, but the completion is only the answer. (O
 arXiv:2311.11045.)
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -277,6 +276,8 @@ async def erase(
         ConfigError: ``keep_probability`` is not a probability.
         StepError: No trace was kept, or no question has one of the ``numbers``.
     """
+    from asyncio import sleep  # here, as workers import this module and start sooner without it
+
     if not 0 <= config.keep_probability <= 1:
         raise ConfigError(
             f"erase.keep_probability is {config.keep_probability}, but a probability is from 0 to 1"
@@ -302,7 +303,7 @@ async def erase(
         closing(_erase_all(eraser, context, own=own)) as parts,
     ):
         for role, erased in parts:
-            await asyncio.sleep(0)  # here Ctrl-C ends the step
+            await sleep(0)  # here Ctrl-C ends the step
             by_role[role] += len(erased.lessons)
             leaks += erased.leaks
             missing -= erased.numbers

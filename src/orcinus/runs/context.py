@@ -3,15 +3,17 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orcinus.core.protocols import Completer, Executor
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import Request
 from orcinus.runs import layout
-from orcinus.runs.budget import Budget
 from orcinus.runs.executors.local import LOCAL
-from orcinus.runs.ledger import Ledger
+
+if TYPE_CHECKING:  # Loading them takes half the time in which a worker process starts.
+    from orcinus.runs.budget import Budget
+    from orcinus.runs.ledger import Ledger
 
 
 class Progress(Protocol):
@@ -130,11 +132,11 @@ class StepContext:
     run: str
     """Name of the run, to which the ledger books the spending."""
     seed: int
-    ledger: Ledger
+    ledger: "Ledger"
     runtime: Runtime
     progress: Progress
     completer: OpenCompleter
-    budget: Budget | None = None
+    budget: "Budget | None" = None
     """The run's hard cap on spending; None if the recipe sets none."""
     judging: JudgingConfig | None = None
     """Settings of the recipe's judge; None if it has no judge."""

@@ -3,7 +3,7 @@
     stdin:   the import path, the function's file, a shard, a shard, …
     stdout:  (True, result) or (False, error) of each shard
 
-The process ends when its stdin ends, so none is left behind when its parent is killed.
+The process ends when its stdin ends or its parent does, so none is left behind.
 """
 
 import mmap
@@ -11,6 +11,8 @@ import os
 import pickle
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -58,6 +60,7 @@ def read_function(folder: Path) -> Callable[[Any], Any]:
 def main() -> None:
     """Answer the shards on stdin until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a filter prints is no answer
     fn = read_function(pickle.load(sys.stdin.buffer))
@@ -65,6 +68,13 @@ def main() -> None:
         while (shard := _next_shard(sys.stdin.buffer)) is not None:
             answers.write(_answer(fn, shard[0]))
             answers.flush()
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent, also while it works on a shard."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _next_shard(source: IO[bytes]) -> tuple[Any] | None:
