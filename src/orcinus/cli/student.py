@@ -177,17 +177,25 @@ def export(
 
 
 def _export_gguf(run_dir: Path, out: Path | None) -> None:
-    from orcinus.models.local.to_gguf import FOLDER_VARIABLE, MODELFILE, convert_student
+    from orcinus.models.local.to_gguf import (
+        FOLDER_VARIABLE,
+        MODELFILE,
+        convert_student,
+        find_converter,
+    )
     from orcinus.models.roles import trained_student
 
     config, before = trained_student(run_dir)
     system = before[0].content if before else ""
-    llama_cpp = os.environ.get(FOLDER_VARIABLE)
+    clone = os.environ.get(FOLDER_VARIABLE)
+    llama_cpp = None if clone is None else Path(clone)
+    if find_converter(llama_cpp) is not None:
+        flags.show_note(f"converting {config.path}; a large student takes minutes")
     path = convert_student(
         Path(config.path),
         system,
         out or run_dir / "student-gguf",
-        llama_cpp=None if llama_cpp is None else Path(llama_cpp),
+        llama_cpp=llama_cpp,
     )
     flags.say(f"{path}\n{path.with_name(MODELFILE)}")
     flags.say(f"ollama create {run_dir.name} -f {path.with_name(MODELFILE)}")

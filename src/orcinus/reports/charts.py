@@ -130,7 +130,15 @@ def lines(
             style = "steps-post" if steps else "default"
             axes.plot(xs, ys, color=COLOURS[colour], linewidth=1.5, label=label, drawstyle=style)
         columns = NARROW_KEYS if longest == LONGEST_NARROW else len(series)
-        axes.legend(frameon=False, ncols=columns, loc="lower left", bbox_to_anchor=(0, 1))
+        axes.legend(
+            frameon=False,
+            ncols=columns,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            borderpad=0,
+            columnspacing=1.2,
+            handlelength=1.2,
+        )
         axes.set_ylim(bottom=0)
         if steps:
             _set_log_scale(axes, least, most)
