@@ -75,12 +75,10 @@ def test_a_shared_prefix_is_read_once_and_changes_no_answer(
     read = 0
     forward = SlotCache._forward
 
-    def counted(
-        self: SlotCache, tokens: torch.Tensor, positions: torch.Tensor, allowed: torch.Tensor
-    ) -> torch.Tensor:
+    def counted(self: SlotCache, tokens: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
         nonlocal read
         read += tokens.numel() if tokens.shape[1] > 1 else 0
-        return forward(self, tokens, positions, allowed)
+        return forward(self, tokens, *rest, **named)
 
     monkeypatch.setattr(SlotCache, "_forward", counted)
 
@@ -134,6 +132,38 @@ def test_a_copied_prefix_leaves_the_same_keys_and_values(
             torch.testing.assert_close(
                 mine[:, slot, :, used], plain[:, slot, :, used], rtol=1e-6, atol=1e-6
             )
+
+
+def test_a_prompt_that_stands_in_a_slot_is_copied_and_not_read_again(tiny_student: Path) -> None:
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_student, dtype=torch.float64).eval()
+    draw = torch.Generator().manual_seed(0)
+    first, second = (torch.randint(5, 200, (n,), generator=draw).tolist() for n in (30, 12))
+    read: list[torch.Size] = []
+    model.get_input_embeddings().register_forward_hook(
+        lambda _, args, __: read.append(args[0].shape)
+    )
+    logits: list[torch.Size] = []
+    model.get_output_embeddings().register_forward_hook(lambda *got: logits.append(got[2].shape))
+    with torch.inference_mode():
+        cache, alone = SlotCache(model, 5, 40), SlotCache(model, 1, 40)
+        cache.read([0, 1, 2], [first, second, first])
+        assert sorted(tuple(shape) for shape in read) == [(1, 11), (1, 29)]
+        cache.step([first[-1], second[-1], first[-1]], [29, 11, 29])
+        read.clear()
+        cache.move(2, 1)  # the second row has ended, and the last one takes its place
+        cache.read([2, 3], [second, first])
+        assert [tuple(shape) for shape in read] == [(1, 11)]
+        assert sum(shape.numel() for shape in logits) == 3 * model.config.vocab_size
+        for slot, prompt in ((1, first), (2, second), (3, first)):
+            alone.read([0], [prompt])
+            used = slice(len(prompt) - 1)
+            for mine, plain in (
+                (cache.keys_LSHWD, alone.keys_LSHWD),
+                (cache.values_LSHWD, alone.values_LSHWD),
+            ):
+                torch.testing.assert_close(
+                    mine[:, slot, :, used], plain[:, 0, :, used], rtol=1e-6, atol=1e-6
+                )
 
 
 def test_answers_do_not_depend_on_the_rest_of_the_batch(tiny_student: Path) -> None:

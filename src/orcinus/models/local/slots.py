@@ -9,7 +9,8 @@ of all lengths share every step and no unused logits are computed. When a row en
 moves into the gap; nothing else is copied, and the cache never grows.
 
 Prompts are read in groups of similar length, so that there is little padding. A prefix that many
-prompts share, usually a strategy's system message, is read once and copied.
+prompts share, usually a strategy's system message, is read once and copied. So is a whole prompt
+that stands in a slot already: several answers to a question cost one reading of it.
 
 Shapes: S slots, L layers, P tokens of a shared prefix, n rows in use, T tokens of the longest new
 prompt, W tokens of a slot, H key-value heads, D width of a head.
@@ -79,6 +80,7 @@ class SlotCache(Cache):
         self.values_LSHWD = torch.zeros(shape, **options)
         self.slots, self.width = slots, width
         self._model, self._cache_keyword = model, cache_keyword(model)
+        self._held: list[tuple[int, ...]] = [()] * slots
         self._rows: torch.Tensor = torch.empty(0, dtype=torch.long)
         self._positions: torch.Tensor | None = None
         self._seen = 0
@@ -128,6 +130,24 @@ class SlotCache(Cache):
             rows: The slot of each prompt.
             prompts: Tokens.
         """
+        for row in rows:
+            self._held[row] = ()
+        holders = {held: slot for slot, held in enumerate(self._held) if held}
+        unread: list[int] = []
+        copies: list[tuple[int, int]] = []
+        for i, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
+            tokens = tuple(prompt[:-1])
+            if (holder := holders.setdefault(tokens, row)) == row:
+                self._held[row] = tokens
+                unread.append(i)
+            else:
+                copies.append((holder, row))
+        self._read_new([rows[i] for i in unread], [prompts[i] for i in unread])
+        for holder, row in copies:
+            self.move(holder, row)
+
+    def _read_new(self, rows: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
+        """Read prompts that stand in no slot."""
         for shared, members in self._group_by_prefix(prompts):
             start = shared.length if shared is not None else 0
             members.sort(key=lambda i: len(prompts[i]))
@@ -203,6 +223,7 @@ class SlotCache(Cache):
             tokens_nT.to(device),
             places[None, start:].expand(len(prompts), -1),
             places[start:, None] >= places,
+            logits_of=torch.empty(0, dtype=torch.long, device=device),
         )
 
     def step(self, tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:
@@ -219,7 +240,10 @@ class SlotCache(Cache):
         seen_1W = torch.arange(self._seen, device=device)[None]
         allowed_n11W = (seen_1W <= self._positions[:, None])[:, None, None]
         logits = self._forward(
-            torch.tensor(tokens, device=device)[:, None], self._positions[:, None], allowed_n11W
+            torch.tensor(tokens, device=device)[:, None],
+            self._positions[:, None],
+            allowed_n11W,
+            logits_of=1,
         )
         return logits[:, -1]
 
@@ -227,10 +251,20 @@ class SlotCache(Cache):
         """Copy a row from one slot to another."""
         self.keys_LSHWD[:, target] = self.keys_LSHWD[:, source]
         self.values_LSHWD[:, target] = self.values_LSHWD[:, source]
+        self._held[target] = self._held[source]
 
     def _forward(
-        self, tokens: torch.Tensor, positions: torch.Tensor, allowed: torch.Tensor
+        self,
+        tokens: torch.Tensor,
+        positions: torch.Tensor,
+        allowed: torch.Tensor,
+        *,
+        logits_of: int | torch.Tensor,
     ) -> torch.Tensor:
+        """Run the model; return the logits of the last ``logits_of`` positions, or of those named.
+
+        Reading asks for none: the projection is a fifth of a small model's arithmetic.
+        """
         bias = torch.zeros(allowed.shape, dtype=self._model.dtype, device=allowed.device)
         bias.masked_fill_(~allowed, torch.finfo(bias.dtype).min)
         while bias.ndim < 4:
@@ -240,7 +274,7 @@ class SlotCache(Cache):
             attention_mask=bias.expand(len(tokens), -1, -1, -1),
             position_ids=positions,
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=logits_of,
             **{self._cache_keyword: self},
         ).logits
         return logits
