@@ -15,8 +15,9 @@ taken, at the rate of a large product in the same process. ``max_relative_error`
 and gradients in float64 with one lesson at a time, packed and shared. ``cost_vs_plain`` is the time
 of an optimizer step under each objective on the same batches, as a multiple of that under
 ``plain``: medians of steps that alternate in one process. ``memory_vs_plain`` is the same for the
-process's peak memory. Where an objective needs a teacher, a frozen copy of the model is one. What
-on-policy stages write themselves is left out.
+process's peak memory. ``invariant`` stands among the objectives: its stages take a gradient for each
+of two domains. Where an objective needs a teacher, a frozen copy of the model is one. What on-policy
+stages write themselves is left out.
 """
 
 import argparse
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
     from orcinus.training.objectives import Objective
     from orcinus.training.tokens import TokenizedLessons
 
+INVARIANT = "invariant"
+"""The kind of stage with a Trainer of its own. It learns as `lesson_weight` does."""
+MEASURED = (*BUILT_IN, INVARIANT)
 SETTINGS: dict[str, dict[str, Any]] = {"anchored": {"anchors": {"tasks": ["any"]}}}
 """Settings that an objective cannot do without."""
 NUMBERS = {"came": 4.0, "own": 0.0, "reference_logprob": -1.0, "teacher_logprob": -1.0}
@@ -208,6 +212,8 @@ def train_ours(
     context: int,
     steps: int,
     folder: str,
+    *,
+    invariant: bool = False,
 ) -> list[float]:
     """Train, and return the CPU seconds at the end of each optimizer step.
 
@@ -215,6 +221,8 @@ def train_ours(
     """
     from orcinus.runs.context import Silent
     from orcinus.training.forward import head_of, predictor_states
+    from orcinus.training.config import InvariantConfig
+    from orcinus.training.invariant import invariant_trainer
     from orcinus.training.objectives.interface import Predictions
     from orcinus.training.trainer import LessonTrainer, StageSettings, train_stage
 
@@ -247,7 +255,9 @@ def train_ours(
             "save_strategy": "no",
         },
     )
-    trainer = LessonTrainer if frozen is None else TaughtTrainer
+    trainer: Callable[..., LessonTrainer] = LessonTrainer if frozen is None else TaughtTrainer
+    if invariant:
+        trainer = invariant_trainer(InvariantConfig())
     train_stage(model, tokenized, stage, Path(folder) / "stage", StepClock(), trainer)
     return times
 
@@ -260,15 +270,18 @@ def costs_vs_plain(
 
     data = lessons(ROWS * 12 * (steps + 1), context, vocabulary, 1)
     model = model_of(layers, vocabulary, context)
-    seconds: dict[str, list[float]] = {name: [] for name in BUILT_IN}
-    peaks: dict[str, list[float]] = {name: [] for name in BUILT_IN}
+    seconds: dict[str, list[float]] = {name: [] for name in MEASURED}
+    peaks: dict[str, list[float]] = {name: [] for name in MEASURED}
     for _ in range(TURNS):
-        for name in BUILT_IN:
-            objective = find_objective(name, SETTINGS.get(name, {}))
+        for name in MEASURED:
+            invariant = name == INVARIANT
+            objective = find_objective(
+                "lesson_weight" if invariant else name, SETTINGS.get(name, {})
+            )
             ready = with_numbers(tokenized_of(data), objective)
             forget_peak()
             with tempfile.TemporaryDirectory() as folder:
-                times = train_ours(model, *ready, context, steps, folder)
+                times = train_ours(model, *ready, context, steps, folder, invariant=invariant)
             peaks[name].append(peak_mib())
             seconds[name] += [b - a for a, b in itertools.pairwise(times)]
     plain_s, plain_mib = statistics.median(seconds["plain"]), min(peaks["plain"])
@@ -277,7 +290,7 @@ def costs_vs_plain(
             "time": statistics.median(seconds[name]) / plain_s,
             "memory": min(peaks[name]) / plain_mib,
         }
-        for name in BUILT_IN
+        for name in MEASURED
         if name != "plain"
     }
 
@@ -302,6 +315,7 @@ def with_numbers(
 ) -> tuple["TokenizedLessons", "Objective"]:
     """Return made-up numbers of lessons and tokens, and anchors, as the objective needs them."""
     from orcinus.training.batches import collate
+    from orcinus.training.invariant import DOMAIN
     from orcinus.training.objectives.interface import TOKEN_NUMBERS
 
     needs = objective.needs
@@ -310,7 +324,10 @@ def with_numbers(
     ones, responses = np.ones(len(lessons), np.float32), lessons.response_tokens
     lessons = replace(
         lessons,
-        evidence={name: NUMBERS.get(name, 1.0) * ones for name in of_lessons},
+        evidence={
+            **{name: NUMBERS.get(name, 1.0) * ones for name in of_lessons},
+            DOMAIN: np.arange(len(lessons), dtype=np.float32) % 2,
+        },
         token_evidence={
             name: np.full(responses, NUMBERS.get(name, 1.0), np.float32) for name in of_tokens
         },
