@@ -15,8 +15,8 @@ taken, at the rate of a large product in the same process. ``max_relative_error`
 and gradients in float64 with one lesson at a time, packed and shared. ``cost_vs_plain`` is the time
 of an optimizer step under each objective on the same batches, as a multiple of that under
 ``plain``: medians of steps that alternate in one process. ``memory_vs_plain`` is the same for the
-process's peak memory. ``invariant`` stands among the objectives: its stages take a gradient for each
-of two domains. Where an objective needs a teacher, a frozen copy of the model is one. What on-policy
+process's peak memory. ``invariant`` is measured too: such a stage takes a gradient for each of two
+domains. Where an objective needs a teacher, a frozen copy of the model is one. What on-policy
 stages write themselves is left out.
 """
 
@@ -220,8 +220,8 @@ def train_ours(
     A frozen copy of the model, a little changed, is the teacher of an objective that needs one.
     """
     from orcinus.runs.context import Silent
-    from orcinus.training.forward import head_of, predictor_states
     from orcinus.training.config import InvariantConfig
+    from orcinus.training.forward import head_of, predictor_states
     from orcinus.training.invariant import invariant_trainer
     from orcinus.training.objectives.interface import Predictions
     from orcinus.training.trainer import LessonTrainer, StageSettings, train_stage
