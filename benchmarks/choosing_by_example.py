@@ -1,6 +1,6 @@
 """Choose a strategy for every single example: a simulated experiment, not a recipe key since 0.2.
 
-    python -m benchmarks.choosing_by_example
+    python -m benchmarks.choosing_by_example [--quick]
 
 Two strategies, 400 examples, 4 answers to each under each strategy. ``alike``: all examples have
 the same chances. ``opposed``: half of them suit one strategy, half the other. ``moved`` is the
@@ -8,6 +8,8 @@ share of examples that leave their group's strategy, ``gain`` what that is worth
 ``naive`` moves every example to its best observed strategy. To run the whole method this way, check
 out commit ab49afb and set ``assign.by: example``.
 """
+
+import argparse
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,9 +67,12 @@ def measure(truth: Array, seed: int) -> dict[str, float]:
 
 
 def main() -> None:
-    suited = np.random.default_rng(0).random(EXAMPLES) < 0.5
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the examples")
+    count = EXAMPLES // 10 if parser.parse_args().quick else EXAMPLES
+    suited = np.random.default_rng(0).random(count) < 0.5
     cases = {
-        "alike": np.tile([0.6, 0.5], (EXAMPLES, 1)),
+        "alike": np.tile([0.6, 0.5], (count, 1)),
         "opposed": np.where(suited[:, None], [0.9, 0.1], [0.1, 0.9]),
     }
     for name, truth in cases.items():

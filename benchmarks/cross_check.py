@@ -1,6 +1,6 @@
 """The same model and items through lm-evaluation-harness and orcinus: where do the scores differ?
 
-    python -m benchmarks.cross_check --peers DIR [--data ../shared/data] [--json]
+    python -m benchmarks.cross_check --peers DIR [--data ../shared/data] [--quick] [--json]
 
 The model is a function behind HTTP that knows the answers and words them in nine ways, drawn by a
 hash of the question: bare, in a sentence, emphasised, the wrong answer, two answers … The items are
@@ -44,7 +44,7 @@ RULES: Mapping[str, Mapping[str, str]] = {
     "gsm8k": {"strict-match": "gsm8k_hash", "flexible-extract": "lm_eval_flexible"},
 }
 """The harness' filters, and the rules by which we reproduce them."""
-ITEMS = 100
+ITEMS, QUICK_ITEMS = 100, 10
 """Of each task at most."""
 WAYS: Mapping[str, str] = {
     "bare": "{right}",
@@ -69,20 +69,20 @@ def answer(question: str, right: str, wrong: str) -> str:
     return WAYS[way_of(question)].format(right=right, wrong=wrong, plain=right.strip("()"))
 
 
-def load_items(data: Path) -> dict[str, list[dict[str, str]]]:
-    """Return the questions of each task as they are sent, with a right and a wrong answer."""
+def load_items(data: Path, most: int = ITEMS) -> dict[str, list[dict[str, str]]]:
+    """Return ``most`` questions of each task as they are sent, with a right and a wrong answer."""
     items: dict[str, list[dict[str, str]]] = {}
     for task in BBH_TASKS:
         rows = json.loads(
             (data / "raw" / "BIG-Bench-Hard" / "bbh" / f"{task}.json").read_text(encoding="utf-8")
         )["examples"]
-        unique = list({row["input"]: row for row in rows}.values())[:ITEMS]
+        unique = list({row["input"]: row for row in rows}.values())[:most]
         items[task] = [
             {"input": row["input"], "target": row["target"], "wrong": wrong_of(row["target"])}
             for row in unique
         ]
     with gzip.open(data / "tasks" / "gsm8k_test.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file][:ITEMS]
+        rows = [json.loads(line) for line in file][:most]
     items["gsm8k"] = [
         {"input": r["prompt"], "target": r["reference"], "wrong": wrong_of(r["reference"])}
         for r in rows
@@ -142,10 +142,11 @@ def write_data(items: Mapping[str, Sequence[Mapping[str, str]]], folder: Path) -
 
 
 def theirs(peers: Path | None, url: str, folder: Path) -> dict[tuple[str, str], dict[str, float]]:
-    """Return the value of each of the harness's filters by task and question."""
+    """Return the value of each of the harness's filters by task and question; {} without it."""
     program = shutil.which("lm_eval", path=None if peers is None else str(peers))
     if program is None:
-        raise SystemExit("lm_eval is not installed; name its folder with --peers DIR")
+        print("lm_eval is not installed; name its folder with --peers DIR", file=sys.stderr)
+        return {}
     python = Path(program).parent / "python"
     where = subprocess.run(
         [python, "-c", "import lm_eval; print(lm_eval.__path__[0])"],
@@ -265,9 +266,9 @@ def compare(
     tables_: dict[str, Any] = {}
     for task in sorted({key[0] for key in a}):
         keys = [key for key in a if key[0] == task]
-        if any(key not in b for key in keys):
+        if b and any(key not in b for key in keys):
             raise SystemExit(f"{task}: lm-evaluation-harness asked other questions than we did")
-        rows = [(way_of(key[1]), {**a[key], **b[key]}) for key in keys]
+        rows = [(way_of(key[1]), {**a[key], **b.get(key, {})}) for key in keys]
         rules = list(rows[0][1])
         pairs = [(f"our {rule}", rule) for rule in RULES["bbh"] if f"our {rule}" in rules]
         pairs += [("ours", rule) for rule in RULES["bbh"]]
@@ -280,6 +281,7 @@ def compare(
                 )
             )
             for first, second in pairs
+            if {first, second} <= set(rules)
         }
         means = {rule: sum(row[rule] for _, row in rows) / len(rows) for rule in rules}
         tables_[task] = {"n": len(rows), "means": means, "differences": differences}
@@ -299,12 +301,14 @@ def main() -> None:
     )
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_ITEMS} questions a task")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
         asyncio.run(serve(arguments.data))
         return
+    most = QUICK_ITEMS if arguments.quick else ITEMS
     command = [
         sys.executable,
         "-m",
@@ -321,7 +325,7 @@ def main() -> None:
         try:
             url = server.stdout.readline().strip()
             folder = Path(name)
-            write_data(load_items(arguments.data), folder)
+            write_data(load_items(arguments.data, most), folder)
             found = compare(ours(url, folder), theirs(arguments.peers, url, folder))
         finally:
             server.terminate()

@@ -1,6 +1,6 @@
 """Judges against people and against GPT-4, on recorded judgements.
 
-    python -m benchmarks.judge [--data DIR] [--judge MODEL.yaml] [--ledger FILE] [--json]
+    python -m benchmarks.judge [--quick] [--data DIR] [--judge MODEL.yaml] [--ledger FILE] [--json]
 
 The recordings show how raw replies of GPT-4 are read, its ties, how steadily it rates the same
 answer, and the effect of position. For 547 pairs that people compared they show how far our judge
@@ -41,6 +41,7 @@ from orcinus.verifiers.judge_prompts import comparison, rating, read
 
 PEOPLE = {0: 1.0, 1: 0.0, 2: 0.5}
 """Values of the first answer by Auto-J's labels: 0 prefers the first, 1 the second, 2 is a tie."""
+QUICK_PAIRS = 50
 Row = dict[str, Any]
 
 
@@ -349,6 +350,7 @@ def main() -> None:
     parser.add_argument(
         "--ledger", type=Path, help="where the judge's replies are kept; a temporary file otherwise"
     )
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_PAIRS} pairs of each set")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if not arguments.data.is_dir():
@@ -364,10 +366,14 @@ def main() -> None:
         "people (autoj)": pairs_of_people(people),
         "GPT-4 (vicuna-80)": pairs_of_gpt4(reviews, rows_of(teacher / "vicuna80_answers.jsonl.gz")),
     }
+    asked = {
+        label: (pairs[:QUICK_PAIRS], values[:QUICK_PAIRS]) if arguments.quick else (pairs, values)
+        for label, (pairs, values) in sets.items()
+    }
     with tempfile.TemporaryDirectory() as folder:
         ledger = arguments.ledger or Path(folder) / "ledger.sqlite"
         try:
-            judges = asyncio.run(agreements(sets, arguments.judge, ledger))
+            judges = asyncio.run(agreements(asked, arguments.judge, ledger))
         except (OrcinusError, ValidationError, yaml.YAMLError, OSError) as error:
             sys.exit(f"the judge cannot be asked: {error}")
     figures: Row = {

@@ -1,6 +1,6 @@
 """Does lint find filters that go by something other than being right, and leave clean runs alone?
 
-    python -m benchmarks.lint --seeds 20
+    python -m benchmarks.lint [--quick] [--seeds 20]
 
 Three recipes, each with 200 questions, two teachers and the same right and wrong answers: one
 clean, one with a filter that drops long traces, one with a judge that likes one teacher. Prints how
@@ -35,7 +35,9 @@ def main() -> None:
     """Run the three recipes under each seed and print the counts."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=20)
-    seeds = parser.parse_args().seeds
+    parser.add_argument("--quick", action="store_true", help="one seed")
+    arguments = parser.parse_args()
+    seeds = 1 if arguments.quick else arguments.seeds
     for name, faults in FAULTS.items():
         flags: Counter[str] = Counter()
         flagged = 0

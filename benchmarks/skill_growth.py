@@ -1,6 +1,6 @@
 """Compare two ways of writing skills at equal calls, in a world made by a program.
 
-    python -m benchmarks.skill_growth [SEEDS]
+    python -m benchmarks.skill_growth [--quick] [SEEDS]
 
 A question needs one to three of eight procedures, of which its group knows four. The student does
 what its instruction names, is confused by more than four procedures, and slips on 5 %. The teacher
@@ -9,9 +9,9 @@ in 90 % where the verifier's reason says it, and otherwise any one. ``revise`` w
 revises it; ``front`` grows candidates. The gain is measured on 400 questions that no step has seen.
 """
 
+import argparse
 import asyncio
 import re
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -226,4 +226,8 @@ def main(seeds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seeds", type=int, nargs="?", default=5)
+    parser.add_argument("--quick", action="store_true", help="one seed")
+    arguments = parser.parse_args()
+    main(1 if arguments.quick else arguments.seeds)

@@ -1,6 +1,6 @@
 """The time that `orcinus view` takes for whole pages over a run of a million attempts.
 
-    python -m benchmarks.view [--rows 1000000] [--json]
+    python -m benchmarks.view [--quick] [--rows 1000000] [--json]
 
 It makes a run folder: a tenth of the attempts are the student's probe, six tenths the teacher's,
 and three tenths five arms of an evaluation. Answers have about 1,000 characters of English words in
@@ -411,16 +411,18 @@ def measure(workspace: Path, rows: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--quick", action="store_true", help="20,000 rows")
     parser.add_argument(
         "--keep", type=Path, help="make the run here, or use the one that is here, and leave it"
     )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    rows = 20_000 if arguments.quick else arguments.rows
     if arguments.keep is not None:
-        figures = measure(arguments.keep, arguments.rows)
+        figures = measure(arguments.keep, rows)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            figures = measure(Path(folder), arguments.rows)
+            figures = measure(Path(folder), rows)
     if arguments.json:
         print(json.dumps(figures))
         return

@@ -9,7 +9,7 @@ questions and teacher are made here. Paste the JSON into an issue; what went wro
     learns     the demo's student taught on the CPU and on the device: losses and accuracy
     bfloat16   a bfloat16 checkpoint at a rate of 2e-5: the share of its weights that a step moves
     speed      a student of 0.2 or 0.6 billion random weights: tokens a second, share of the peak
-    attention  what this torch could attend with, and what was used
+    attention  the kernels, which one is used, and why others are not (they are compared here)
     vllm       whether it is installed
 """
 
@@ -22,7 +22,6 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +98,17 @@ def installed(package: str) -> str | None:
 
 def attention(device: str, _: Path) -> dict[str, Any]:
     """Return the kernels that torch may choose from, and the packages that bring others."""
+    from orcinus.training.kernels import kernel_table
+
+    half = torch.bfloat16 if device.startswith("cuda") else torch.float32
     return {
-        "used": "scaled_dot_product_attention, one call a lesson",
+        "kernels": dict(kernel_table(torch.device(device), half)),
+        "kernels_float32": dict(kernel_table(torch.device(device), torch.float32)),
+        "kernels_with_soft_cap": dict(kernel_table(torch.device(device), half, softcap=True)),
         "flash_sdp": torch.backends.cuda.flash_sdp_enabled(),
         "mem_efficient_sdp": torch.backends.cuda.mem_efficient_sdp_enabled(),
         "cudnn_sdp": torch.backends.cuda.cudnn_sdp_enabled(),
         "flash_attn": installed("flash-attn"),
-        "flex_attention": find_spec("torch.nn.attention.flex_attention") is not None,
         "bf16": torch.cuda.is_bf16_supported() if device.startswith("cuda") else None,
     }
 
@@ -215,6 +218,8 @@ def speed(device: str, folder: Path) -> dict[str, Any]:
         "tokens_per_second": round(rate),
         "seconds": facts["seconds"],
         "share_of_peak": None if peak is None else round(6 * parameters * rate / (peak * 1e12), 4),
+        "micro_batch": stage["micro_batch"],
+        "attention": stage["attention"],
         "peak_memory_gib": round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
         if on_gpu
         else None,

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from orcinus.core.errors import StepError
+from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.requests import chat_request
 from orcinus.core.types import Message, Sampling
-from orcinus.models.local.config import LocalConfig
+from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.local.huggingface import LocalModel
 from orcinus.models.local.server_process import ServerProcess, server_command
+from orcinus.models.local.to_gguf import CONVERTERS
 from orcinus.models.open import open_completer
 from orcinus.pipeline import demo
 
@@ -152,3 +154,66 @@ def test_without_a_gpu_a_model_runs_in_this_process() -> None:
         server_command(LocalConfig(path=str(BASE), server="serve {path} {port}"), "cpu")
         == "serve {path} {port}"
     )
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the only folder in which programs are found."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def install(program: Path) -> None:
+    program.write_text("#!/bin/sh\n", encoding="utf-8")
+    program.chmod(0o755)
+
+
+def test_llama_cpp_says_what_it_needs_before_anything_is_asked(
+    programs: Path, tmp_path: Path
+) -> None:
+    model = LocalConfig(path=str(BASE), server="llama.cpp")
+    with pytest.raises(ConfigError, match="needs its program llama-server on the PATH; install"):
+        open_completer(model, base=tmp_path, device="cpu", secrets={})
+    install(programs / "llama-server")
+    with pytest.raises(ConfigError, match=r"needs a GGUF file, or .* convert_hf_to_gguf\.py"):
+        server_command(model, "cpu")
+    with pytest.raises(ConfigError, match="merge it into its model"):
+        server_command(model.model_copy(update={"adapter": "lora"}), "cpu")
+    install(programs / CONVERTERS[0])
+    assert (server_command(model, "cpu") or "").startswith("llama-server --model {gguf} ")
+    (programs / CONVERTERS[0]).unlink()
+    folder = tmp_path / "tiny.gguf.model"
+    folder.mkdir()
+    (tmp_path / "tiny.gguf").touch()
+    own = model.model_copy(update={"path": str(folder)})
+    assert server_command(own, "cpu")
+
+
+def test_answers_of_llama_cpp_are_those_of_another_model(tmp_path: Path) -> None:
+    here = LocalConfig(path=str(BASE))
+    there = here.model_copy(update={"server": "llama.cpp"})
+    assert local_identity(there, tmp_path) == f"{local_identity(here, tmp_path)}+llama.cpp"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which("llama-server") is None or not any(map(shutil.which, CONVERTERS)),
+    reason="llama.cpp is not installed",
+)
+def test_llama_cpp_answers_as_the_model_in_this_process() -> None:
+    """The demo's student in its own precision: rounding changes few texts, if any."""
+
+    async def answers(config: LocalConfig) -> list[str]:
+        model = open_completer(config, base=Path(), device="cpu", secrets={})
+        try:
+            asked = (model.complete(chat_request(question, SAMPLING)) for question in QUESTIONS)
+            return [found.text for found in await asyncio.gather(*asked)]
+        finally:
+            await model.aclose()  # type: ignore[attr-defined]
+
+    here = LocalConfig(path=str(BASE), chat_template="chatml")
+    own = asyncio.run(answers(here))
+    served = asyncio.run(answers(here.model_copy(update={"server": "llama.cpp"})))
+    assert sum(a == b for a, b in zip(own, served, strict=True)) >= 7

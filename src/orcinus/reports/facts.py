@@ -62,6 +62,12 @@ class Curve:
     """(optimizer step, mean loss in nats per response token), at most ``CURVE_POINTS``."""
     stages: tuple[dict[str, Any], ...]
 
+    @property
+    def kernels(self) -> Mapping[str, str]:
+        """What became of each kernel of attention in the last stage; older runs do not say."""
+        kernels: Mapping[str, str] = self.stages[-1].get("attention", {}) if self.stages else {}
+        return kernels
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:

@@ -32,12 +32,15 @@ from orcinus.runs import layout, tables
 from orcinus.runs.context import Progress
 from orcinus.runs.executors.local import LOCAL
 from orcinus.training.anchors import with_anchors
+from orcinus.training.attention import kernels_of_row
 from orcinus.training.check import longest_lesson
 from orcinus.training.checkpoints import load_for_training, save_student, with_lora
 from orcinus.training.config import StageConfig, TrainConfig
 from orcinus.training.distributed import processes
+from orcinus.training.forward import unwrap_peft
 from orcinus.training.invariant import invariant_trainer, with_domains
 from orcinus.training.job import TrainJob
+from orcinus.training.kernels import USED
 from orcinus.training.objectives.interface import MEASURED, Objective
 from orcinus.training.on_policy import on_policy_trainer
 from orcinus.training.preferences import (
@@ -52,6 +55,7 @@ from orcinus.training.questions import by_prompt
 from orcinus.training.reference import with_reference
 from orcinus.training.reinforce import join_samples, outcome_trainer, read_questions
 from orcinus.training.schedule import learning_rate, schedule
+from orcinus.training.self_check import path_of
 from orcinus.training.stages import lessons_of_stage, repeats
 from orcinus.training.stopping import Stopped, until_stopped
 from orcinus.training.teacher_scores import Ask
@@ -194,7 +198,14 @@ def _learn_stage(
             join_samples(samples, out.parent / layout.attempts(out.name))
         save_student(model, tokenizer, source, out, gathered)
         shutil.rmtree(work_folder(out))
-    return _summarize(result, tokenized)
+    return {**_summarize(result, tokenized), "attention": _attention_of(model)}
+
+
+def _attention_of(model: Any) -> dict[str, str]:
+    """Return which kernel attended, and why no other one did."""
+    if path_of(unwrap_peft(model)).packed:
+        return dict(kernels_of_row())
+    return {"one lesson at a time, the model's own": USED}
 
 
 def _trainer_of(
@@ -273,7 +284,7 @@ def _stage_settings(
         context=batches.context,
         rows_per_step=batches.rows_per_step,
         rows=batches.rows,
-        micro_batch=job.micro_batch or 1,
+        micro_batch=job.micro_batch,
         epochs=epochs,
         seed=job.seed,
         share_prompts=job.config.share_prompts,

@@ -35,6 +35,7 @@ from orcinus.runs.losses import append_loss, read_losses
 from orcinus.training.batches import PackedRows, collate
 from orcinus.training.distributed import processes
 from orcinus.training.forward import add_objective_forward, unwrap_peft
+from orcinus.training.micro_batch import micro_batch_for
 from orcinus.training.objectives import lesson_weight
 from orcinus.training.objectives.interface import (
     MEASURED,
@@ -67,8 +68,9 @@ class StageSettings:
     """Tokens of a packed row."""
     rows_per_step: int
     """Packed rows of a global batch."""
-    micro_batch: int = 1
-    """Packed rows of one forward pass. Changes speed and memory, not the result."""
+    micro_batch: int | None = 1
+    """Packed rows of one forward pass. Changes speed and memory, not the result. None tries on a
+    GPU how many it holds, and is 1 elsewhere."""
     epochs: float
     """Passes over the lessons; a fraction is part of a pass."""
     rows: int | None = None
@@ -89,11 +91,12 @@ class StageSettings:
             work: Folder for its files.
             trackers: Those that it opens by itself.
         """
-        rows_at_once = self.micro_batch * processes.count()
+        micro_batch = self.micro_batch or 1
+        rows_at_once = micro_batch * processes.count()
         return TrainingArguments(
             **{
                 "output_dir": str(work),
-                "per_device_train_batch_size": min(self.micro_batch, self.rows_per_step),
+                "per_device_train_batch_size": min(micro_batch, self.rows_per_step),
                 "gradient_accumulation_steps": max(1, self.rows_per_step // rows_at_once),
                 "num_train_epochs": 1,  # the rows of all epochs are one pass of the Trainer's
                 "logging_steps": 1,
@@ -121,6 +124,8 @@ class StageResult:
     """Passes over the lessons."""
     learnt_tokens: int
     """Response tokens learnt from, each pass counted."""
+    micro_batch: int
+    """Packed rows of one forward pass."""
     first_loss: float
     last_loss: float
     """Means over the first and the last tenth of optimizer steps, nats per response token."""
@@ -290,6 +295,19 @@ def train_stage(
     trackers, callbacks = open_trackers(on_first, out.parent / FOLDER / stage.name)
     log = _LossLog(out.parent / layout.LOSS, stage.name, progress)
     stopping = StopAndSave(stop or Event())
+    if stage.micro_batch is None:
+        arguments = stage.training_arguments(work, [])
+        size = 1
+        if trainer_type is LessonTrainer:  # others make more than the rows' own loss
+            size = micro_batch_for(
+                model,
+                rows,
+                stage.objective,
+                rows_per_step=stage.rows_per_step,
+                device=arguments.device,
+                autocast=bool(arguments.bf16),
+            )
+        stage = replace(stage, micro_batch=size)
     trainer = trainer_type(
         model=model,
         objective=stage.objective,
@@ -374,6 +392,7 @@ def _summarize(trainer: LessonTrainer, rows: PackedRows, losses: list[float]) ->
         rows=len(rows),
         passes=rows.passes,
         learnt_tokens=rows.response_tokens(),
+        micro_batch=trainer.args.per_device_train_batch_size,
         first_loss=float(np.mean(losses[:tenth])) if losses else float("nan"),
         last_loss=float(np.mean(losses[-tenth:])) if losses else float("nan"),
     )

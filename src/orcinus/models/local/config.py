@@ -20,6 +20,8 @@ _HASHED_FILES = (
     "adapter_config.json",
 )
 """Files of a model folder that affect its answers."""
+LLAMA_CPP = "llama.cpp"
+"""The value of ``server`` that runs a model behind ``llama-server``."""
 CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len")
 """Names of the number of positions in a model's configuration."""
 
@@ -45,9 +47,11 @@ class LocalConfig(Config):
     results."""
     server: str = "auto"
     """Where the model runs; it does not change the model's identity. ``auto``: behind vLLM if that
-    is installed and there is a GPU, otherwise in this process. ``none``: in this process. Anything
-    else is a command that serves it over OpenAI's HTTP API, with ``{path}``, ``{port}`` and
-    optionally ``{chat_template}`` (a file)."""
+    is installed and there is a GPU, otherwise in this process. ``none``: in this process.
+    ``llama.cpp``: behind its ``llama-server``, which rounds more coarsely and may write other
+    texts, so its answers count as those of another model. Anything else is a command that serves it
+    over OpenAI's HTTP API, with ``{path}``, ``{port}`` and optionally ``{chat_template}``
+    (a file)."""
 
     def at(self, base: Path) -> Self:
         """Return the settings with their paths resolved from ``base``."""
@@ -97,7 +101,7 @@ def local_identity(config: LocalConfig, base: Path) -> str:
         identity = f"hf:{config.path}@{config.revision or 'main'}"
     if config.adapter is not None:
         identity += "+" + folder_identity(base / Path(config.adapter).expanduser())
-    return identity
+    return f"{identity}+{LLAMA_CPP}" if config.server == LLAMA_CPP else identity
 
 
 def folder_identity(folder: Path) -> str:

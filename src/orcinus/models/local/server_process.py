@@ -1,15 +1,17 @@
-"""A local model behind its own server: start vLLM, SGLang or another, use it, stop it.
+"""A local model behind its own server: start vLLM, llama.cpp or another, use it, stop it.
 
     LocalConfig(path, server: auto) ──start──► vllm serve PATH --port … ──ready──► Endpoint
 
 The first request starts the server. It ends with this process, even if that is killed (see
 ``keeper.py``). Its answers are stored under the model's own identity: where a model runs changes no
-fingerprint. For that the server gets the chat template that ``huggingface.py`` would use. A system
-message for which the template has no turn is merged into the first question here too.
+fingerprint. Only llama.cpp has one of its own, for its kernels round activations to 8 bits where
+weights have few. For that the server gets the chat template that ``huggingface.py`` would use. A
+system message for which the template has no turn is merged into the first question here too.
 """
 
 import asyncio
 import shlex
+import shutil
 import socket
 import sys
 import tempfile
@@ -18,12 +20,14 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from orcinus.core.errors import StepError
+from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.protocols import Completer
 from orcinus.core.types import Completion, Request, Traits, WorstCase
 from orcinus.models.bounds import free_call
+from orcinus.models.local import gguf
 from orcinus.models.local.chat_format import Chat
-from orcinus.models.local.config import LocalConfig, local_identity
+from orcinus.models.local.config import LLAMA_CPP, LocalConfig, local_identity
+from orcinus.models.local.to_gguf import convert_student, find_converter
 from orcinus.models.remote.endpoint import Endpoint
 from orcinus.models.remote.endpoint_config import EndpointConfig
 
@@ -32,6 +36,12 @@ VLLM = (
     "--served-model-name model --chat-template {chat_template} --enable-prefix-caching"
 )
 """The command of ``server: auto`` if vLLM is installed and there is a GPU."""
+LLAMA = (
+    "llama-server --model {gguf} --port {port} --host 127.0.0.1 --alias model "
+    "--chat-template-file {chat_template} --reasoning-format none --parallel 16 --kv-unified "
+    "--ctx-size {batch_tokens} --top-k 0 --min-p 0"
+)
+"""The command of ``server: llama.cpp``. Its own defaults would leave out unlikely tokens."""
 START_S = 1200.0
 """Seconds for a server to start: 70 B parameters take minutes to read from a slow disk."""
 POLL_S = 0.3
@@ -41,9 +51,16 @@ LOG_TAIL = 400
 
 
 def server_command(config: LocalConfig, device: str) -> str | None:
-    """Return the command that serves ``config``; None if the model runs in this process."""
+    """Return the command that serves ``config``; None if the model runs in this process.
+
+    Raises:
+        ConfigError: ``server: llama.cpp`` is asked for, and something that it needs is missing.
+    """
     if config.server == "none":
         return None
+    if config.server == LLAMA_CPP:
+        _check_llama_cpp(config)
+        return LLAMA
     if config.server != "auto":
         return config.server
     if device == "cpu" or find_spec("vllm") is None or config.adapter is not None:
@@ -70,8 +87,11 @@ class ServerProcess:
 
     @property
     def traits(self) -> Traits:
-        """VLLM continues partial replies; a server that cannot refuses the request."""
-        return Traits(continues=True)
+        """VLLM continues partial replies; a server that cannot refuses the request.
+
+        llama.cpp leaves out the stop text at which a part of a reply ends.
+        """
+        return Traits(continues=self._config.server != LLAMA_CPP)
 
     async def complete(self, request: Request) -> Completion:
         """Send the request to the server, which the first request starts.
@@ -106,6 +126,7 @@ class ServerProcess:
         with (
             tempfile.TemporaryFile() as log,
             tempfile.NamedTemporaryFile("w", suffix=".jinja", encoding="utf-8") as template,
+            tempfile.TemporaryDirectory() as converted,
         ):
             template.write(self._chat.template)
             template.flush()
@@ -114,7 +135,10 @@ class ServerProcess:
                 "path": self._config.path,
                 "port": port,
                 "chat_template": template.name,
+                "batch_tokens": self._config.batch_tokens,
             }
+            if "{gguf}" in self._command:
+                values["gguf"] = await asyncio.to_thread(_gguf, self._config, Path(converted))
             words = [word.format(**values) for word in shlex.split(self._command)]
             self._server = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -140,13 +164,46 @@ class ServerProcess:
                     f"the model's server did not answer within {START_S:.0f} s: "
                     f"{words[0]}: {_log_tail(log)}"
                 ) from None
-        return Endpoint(EndpointConfig(model=name, base_urls=(url,), continues=True), secrets={})
+        served = EndpointConfig(model=name, base_urls=(url,), continues=self.traits.continues)
+        return Endpoint(served, secrets={})
 
     async def _stop(self) -> None:
         if self._server is not None and self._server.stdin is not None:
             self._server.stdin.close()  # the keeper kills what it started
             await self._server.wait()
             self._server = None
+
+
+def _check_llama_cpp(config: LocalConfig) -> None:
+    """Refuse what llama.cpp cannot serve here, before anything is asked."""
+    if shutil.which("llama-server") is None:
+        raise ConfigError(
+            "server: llama.cpp needs its program llama-server on the PATH; install llama.cpp "
+            "(https://github.com/ggml-org/llama.cpp), or leave server out"
+        )
+    if config.adapter is not None:
+        raise ConfigError("server: llama.cpp cannot add an adapter; merge it into its model")
+    if _own_gguf(config) is None and (find_converter(None) is None or not _is_folder(config)):
+        raise ConfigError(
+            f"{config.path}: server: llama.cpp needs a GGUF file, or a model folder and "
+            "llama.cpp's convert_hf_to_gguf.py on the PATH"
+        )
+
+
+def _is_folder(config: LocalConfig) -> bool:
+    return Path(config.path).is_dir()
+
+
+def _own_gguf(config: LocalConfig) -> Path | None:
+    """Return the GGUF file that a model's folder was made from; None if there is none."""
+    folder = Path(config.path)
+    file = folder.with_name(folder.name.removesuffix(".model"))
+    return file if file.suffix == gguf.SUFFIX and file.is_file() else None
+
+
+def _gguf(config: LocalConfig, folder: Path) -> Path:
+    """Return the model as a GGUF file, which is made in ``folder`` if there is none yet."""
+    return _own_gguf(config) or convert_student(Path(config.path), "", folder)
 
 
 def _open_chat(config: LocalConfig) -> Chat:
