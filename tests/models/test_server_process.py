@@ -211,7 +211,7 @@ def test_llama_cpp_answers_as_the_model_in_this_process() -> None:
             asked = (model.complete(chat_request(question, SAMPLING)) for question in QUESTIONS)
             return [found.text for found in await asyncio.gather(*asked)]
         finally:
-            await model.aclose()  # type: ignore[attr-defined]
+            await model.aclose()
 
     here = LocalConfig(path=str(BASE), chat_template="chatml")
     own = asyncio.run(answers(here))
