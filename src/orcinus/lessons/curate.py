@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from orcinus.core.draw import draw
 from orcinus.core.errors import StepError
+from orcinus.core.records import quick_init
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import LECTURE, Attempt, Example, Judged, Request, Strategy
 from orcinus.lessons import quality
@@ -184,6 +185,7 @@ class _Drops:
         )
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Trace:
     """What the choice among traces needs of one."""

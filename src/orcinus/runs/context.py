@@ -67,7 +67,7 @@ class Runtime:
     processes: int = 1
     """Training processes on this machine, usually one per GPU."""
     executor: Executor = LOCAL
-    """Where near-duplicate signatures, overlaps and tokens of lessons are computed."""
+    """Where row groups are curated and erased, and signatures, overlaps and tokens are computed."""
     replicas: int = 0
     """Copies of a local model on the Ray cluster; 0 keeps it in this process."""
     fresh: bool = False

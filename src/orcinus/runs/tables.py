@@ -780,4 +780,4 @@ def lessons_in(table: pa.Table) -> Iterator[Lesson]:
 
 def drop_row(drop: Drop) -> dict[str, Any]:
     """Return a ``DROPS`` row."""
-    return asdict(drop)
+    return {name: getattr(drop, name) for name in DROPS.names}
