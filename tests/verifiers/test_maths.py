@@ -70,6 +70,9 @@ NAMED = [
     (r"|x-2| \le 3", "[-1,5]"),
     (r"|x+2| \ge 3", r"(-\infty,-5] \cup [1,\infty)"),
     ("2, 2", "2"),
+    (r"(-\infty,0) \cup (0,\infty)", r"\mathbb{R} \setminus \{0\}"),
+    (r"x \neq 0", r"\mathbb R \setminus \{0\}"),
+    (r"(0,\infty) \setminus \{2, 1\}", r"(0,1) \cup (1,2) \cup (2,\infty)"),
 ]
 """What a left side only names, and what an identity arrives at."""
 DIFFERENT = [
@@ -81,6 +84,7 @@ DIFFERENT = [
     ("(x+1)^2 = x^2+2x+1", "x^2+1"),
     ("|x-2| < 3", "[-1,5]"),
     ("|x-2| < 3", "(-1,4)"),
+    (r"(-\infty,1) \cup (1,\infty)", r"\mathbb{R} \setminus \{0\}"),
     ("12345678902", "12345678901"),
     ("2^{100}+1", "2^{100}"),
     (r"\frac{1}{2^{98}}", r"\frac{1}{2^{99}}"),

@@ -141,7 +141,7 @@ def _same(a: Node, b: Node) -> bool | None:
     if "ratio" in (a.kind, b.kind):
         return _same_ratio(a, b)
     kinds = {a.kind, b.kind}
-    if kinds & {"relation", "union"} or is_real_line(a) or is_real_line(b):
+    if kinds & {"relation", "union", "setminus"} or is_real_line(a) or is_real_line(b):
         first, second = find_region(a), find_region(b)
         if first is not None and second is not None:
             return are_same_regions(first, second)

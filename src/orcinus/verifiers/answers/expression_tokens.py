@@ -137,6 +137,8 @@ def spell_plainly(text: str, *, commas: bool) -> str:
         text = _GREEK_LETTER.sub(
             lambda match: f"\\{_LETTERS[match[0]]} " if match[0] in _LETTERS else match[0], text
         )
+    if "\\mathbb" in text:
+        text = re.sub(r"\\mathbb\s+([A-Z])(?![a-zA-Z])", r"\\mathbb{\1}", text)
     text = _TEXT_BLOCK.sub(_spell_text_block, text)
     if "\\begin" not in text:
         text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text)

@@ -38,7 +38,24 @@ def find_region(node: Node) -> list[_Interval] | None:
                 return None
             pieces += piece
         return _in_order(pieces)
+    if node.kind == "setminus":
+        return _without_points(*node.parts)
     return _region_of_relation(node) if node.kind == "relation" else None
+
+
+def _without_points(whole: Node, points: Node) -> list[_Interval] | None:
+    r"""Return the region of ``\mathbb{R} \setminus \{0, 1\}``; None where an end is taken out."""
+    is_line = whole.kind == "name" and whole.value == "R"
+    pieces = find_region(Node("name", (), "\\R") if is_line else whole)
+    if pieces is None or points.kind != "set":
+        return None
+    for _, _, point, _ in _in_order([(part, True, part, True) for part in points.parts]):
+        at = real_value(point)
+        low, has_low, high, has_high = pieces[-1]
+        if at is None or not _value_of_bound(low) < at < _value_of_bound(high):
+            return None
+        pieces[-1:] = [(low, has_low, point, False), (point, False, high, has_high)]
+    return pieces
 
 
 def _region_of_relation(node: Node) -> list[_Interval] | None:
@@ -84,15 +101,16 @@ def _around(inside: Node, sign: str, radius: Node) -> list[_Interval] | None:
 
 
 def _in_order(pieces: list[_Interval]) -> list[_Interval]:
-    def place(piece: _Interval) -> float:
-        if piece[0] == _MINUS_INFINITE:
-            return -math.inf
-        value = real_value(piece[0])
-        if value is None:
-            raise Undecided("a bound that is no number")
-        return value
+    return sorted(pieces, key=lambda piece: _value_of_bound(piece[0]))
 
-    return sorted(pieces, key=place)
+
+def _value_of_bound(bound: Node) -> float:
+    if bound in (_MINUS_INFINITE, _INFINITE):
+        return -math.inf if bound == _MINUS_INFINITE else math.inf
+    value = real_value(bound)
+    if value is None:
+        raise Undecided("a bound that is no number")
+    return value
 
 
 def are_same_regions(first: list[_Interval], second: list[_Interval]) -> bool | None:
