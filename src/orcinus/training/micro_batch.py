@@ -1,7 +1,7 @@
 """Find out how many packed rows a GPU holds at once, by trying: 1, 2, 4 … up to a whole batch.
 
-A larger micro-batch is faster on a GPU and changes no result. On a processor it is slower, so
-nothing is tried there.
+A micro-batch changes no result. One row leaves a GPU idle for most of the time; a processor is busy
+with it, so nothing is tried there.
 """
 
 from collections.abc import Callable
