@@ -214,3 +214,17 @@ def test_a_student_that_cannot_write_the_explanations_is_told(last: float, warns
     steps = STEPS | {"train": {"summary": {"stages": stages}}}
     found = " ".join(warnings_of(scores_of({"after": 0.4}, {}), steps, ()))
     assert ("loss of stage lessons fell from 9.0 to only 7.3 nats" in found) == warns
+
+
+@pytest.mark.parametrize(
+    ("after", "bare", "said"),
+    [(0.0, 0.5, True), (0.4, 0.4, False), (0.7, 0.69, True), (0.7, 0.4, False)],
+)
+def test_the_sentence_says_where_bare_answers_do_as_well(
+    after: float, bare: float, said: bool
+) -> None:
+    against = {"before": after - 0.4, "answer_only": after - bare}
+    sentence = in_plain_words(
+        scores_of({"before": 0.4, "answer_only": bare, "after": after}, against)
+    )
+    assert ("trained on bare answers it answers" in sentence) is said

@@ -27,9 +27,11 @@ def in_plain_words(scores: Scores) -> str:
         sentence = f"Training did harm: {now}, and before it answered {percent(before)}"
     else:
         sentence = f"No clear effect of training: {now}, before {percent(before)}"
-    prompted = means.get("prompted")
-    if outcomes["before"] == "better" and outcomes.get("prompted") in ("worse", "not told apart"):
-        sentence += f"; with the right instruction alone it answers {percent(prompted)}"
+    helped, no_better = outcomes["before"] == "better", ("worse", "not told apart")
+    if helped and outcomes.get("prompted") in no_better:
+        sentence += f"; with the right instruction alone it answers {percent(means['prompted'])}"
+    if outcomes.get("answer_only") in (no_better if helped else ("worse",)):
+        sentence += f"; trained on bare answers it answers {percent(means['answer_only'])}"
     return f"{sentence}."
 
 
