@@ -166,6 +166,11 @@ def test_a_local_teacher_and_a_served_one_give_the_same_loss(
     assert responses == {tuple(tokens[prompt:])}
 
 
+STAGE = {"name": "on policy", "epochs": 2, "on_policy": {"teacher": "recipe", "max_tokens": 10}}
+WIDER = {"name": "wider", "on_policy": {"teacher": "recipe", "top_k": 50}}
+SCORED = TrainConfig.model_validate({"stages": [STAGE, WIDER]})
+
+
 class Scorer:
     """A teacher that finds every token likely, and counts what it is asked."""
 
@@ -173,11 +178,12 @@ class Scorer:
     traits = Traits(scores=True)
 
     def __init__(self, says: str | None = None) -> None:
-        self.calls, self._says = 0, says
+        self.calls, self._says, self.tops = 0, says, list[int]()
 
     async def complete(self, request: Request) -> Completion:
         self.calls += 1
         assert request.scoring is not None
+        self.tops.append(request.scoring.top)
         scores = [
             TokenScores(self._says, ((token, -0.5), (token + 1, -1.0)))
             for token in request.scoring.response
@@ -204,11 +210,13 @@ def test_a_text_is_paid_once_and_other_tokens_are_refused(
     assert first == [again[0]] * 2
     assert context.ledger.mean_tokens("scorer") is None  # they are no answers
     chat = Chat(AutoTokenizer.from_pretrained(tiny_student), fallback="chatml")
-    asyncio.run(check_teacher(chat, asking))
+    asyncio.run(check_teacher(chat, SCORED, asking))
     other: Any = Scorer("surprise")
     other.model = "other"
+    others = replace(context, completer=lambda role, folder=None: other)
     with pytest.raises(ConfigError, match=r"token \d+ is 'surprise' to the teacher and"):
-        asyncio.run(check_teacher(chat, replace(context, completer=lambda r, folder=None: other)))
+        asyncio.run(check_teacher(chat, SCORED, others))
+    assert [scorer.tops, other.tops] == [[2, 50], [50]]  # as many as the stage that wants most
 
 
 def test_a_teacher_that_fails_stops_the_stage_with_one_line(
@@ -225,11 +233,10 @@ def test_a_teacher_that_fails_stops_the_stage_with_one_line(
     with pytest.raises(StepError, match="could not score what the student wrote: bad_request"):
         asyncio.run(ask_teacher([scoring_request((1,), (2,), top=1, text="t")], asking))
     chat = Chat(AutoTokenizer.from_pretrained(tiny_student), fallback="chatml")
-    with pytest.raises(ConfigError, match=r"could not: bad_request: too long\. It needs"):
-        asyncio.run(check_teacher(chat, asking))
+    with pytest.raises(ConfigError, match=r"could not: bad_request: too long; it needs"):
+        asyncio.run(check_teacher(chat, SCORED, asking))
 
 
-STAGE = {"name": "on policy", "epochs": 2, "on_policy": {"teacher": "recipe", "max_tokens": 10}}
 SERVED = {"kind": "endpoint", "model": "m", "base_urls": ["http://127.0.0.1:9/v1"]}
 
 

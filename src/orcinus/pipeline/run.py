@@ -293,7 +293,8 @@ async def _check_scoring(
     student = recipe.student.at(base)
     tokenizer = await asyncio.to_thread(read_tokenizer, student)
     context = open_context(training[0], training[0].folder(run_dir))
-    await check_teacher(Chat(tokenizer, fallback=student.chat_template), context)
+    chat = Chat(tokenizer, fallback=student.chat_template)
+    await check_teacher(chat, recipe.train, context)
 
 
 def _check_keys(recipe: Recipe, models: Models, steps: Sequence[Step], run_dir: Path) -> None:

@@ -19,6 +19,7 @@ from orcinus.core.types import Attempt, Example, Message, Request, Verdict
 from orcinus.models.attempts import attempt_all
 from orcinus.models.local.chat_format import Chat
 from orcinus.runs.context import StepContext
+from orcinus.training.config import TrainConfig
 from orcinus.training.objectives.interface import TopLogprobs
 
 USUAL_TOP = 20
@@ -83,22 +84,29 @@ async def _no_verdict(example: Example, attempt: Attempt) -> Verdict:
     return Verdict(attempt_id=attempt.id, verifier="", value=None, answer=None, reason="scores")
 
 
-async def check_teacher(chat: Chat, context: StepContext) -> None:
+async def check_teacher(chat: Chat, config: TrainConfig, context: StepContext) -> None:
     """Refuse a teacher that cannot score the student's tokens, with one call.
+
+    Args:
+        chat: The student's chat format.
+        config: Its stages say how many likeliest tokens they want.
+        context: Its teacher is asked.
 
     Raises:
         ConfigError: It refuses the student's tokens, or has others.
         OrcinusError: It cannot score texts, or is not there.
     """
     tokens, prompt = chat.lesson(*SAMPLE)
-    request = scoring_request(tokens[:prompt], tokens[prompt:], top=USUAL_TOP, text=SAMPLE[1])
+    wanted = [stage.on_policy.top_k or USUAL_TOP for stage in config.stages if stage.on_policy]
+    request = scoring_request(tokens[:prompt], tokens[prompt:], top=max(wanted), text=SAMPLE[1])
     try:
         [scores] = await ask_teacher([request], context)
     except StepError as error:
+        cause = str(error.__cause__)
+        advice = "; it needs the student's vocabulary" if cause.startswith("bad_request") else ""
         raise ConfigError(
             "train.stages: on_policy: {teacher: recipe} has the teacher score a text in the "
-            f"student's tokens, and it could not: {error.__cause__}. It needs the student's "
-            "vocabulary"
+            f"student's tokens, and it could not: {cause}{advice}"
         ) from error
     check_tokens(chat.tokenizer, tokens[prompt:], scores)
 
