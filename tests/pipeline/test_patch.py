@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from benchmarks import patch as world
 from orcinus.core.errors import ConfigError
 from orcinus.core.types import Example
 from orcinus.evaluation.diagnosis.faults import Fault
-from orcinus.pipeline.patch import find_corpora, new_tasks, patch, write_replay
+from orcinus.pipeline.patch import can_be_replayed, find_corpora, new_tasks, patch, write_replay
 from orcinus.pipeline.recipe_file import load_recipe, parse_recipe
 from orcinus.runs.context import Runtime, Silent
 from orcinus.tasks.files.records import read_task
@@ -52,6 +53,17 @@ def test_what_is_replayed_is_read_as_it_was_taught(tmp_path: Path) -> None:
     read = [example for task in tasks for example in read_task(task, Path())]
     found = {(e.prompt, e.answer_type, e.reference) for e in read}
     assert found == {(e.prompt, e.answer_type, e.reference) for e in given}
+
+
+def test_nothing_about_a_patched_part_is_replayed_and_nothing_that_a_file_cannot_hold() -> None:
+    plain = Example(id="1", task="p", prompt="Who?", answer_type="exact", reference="Ora")
+    about = {"level": "relation", "concepts": ["Ora", "Kent"], "relations": ["Ora lives in Kent"]}
+    turns = {"history": [{"role": "user", "content": "Hello."}]}
+    assert can_be_replayed(plain, {"ora lives in kent"})
+    assert can_be_replayed(replace(plain, meta=about), {"kent lies in england"})
+    assert not can_be_replayed(replace(plain, meta=about), {"ora lives in kent"})
+    assert not can_be_replayed(replace(plain, meta=turns), set())
+    assert not can_be_replayed(replace(plain, reference=None), set())
 
 
 @pytest.mark.slow

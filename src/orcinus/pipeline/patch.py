@@ -205,12 +205,20 @@ def _read_lessons(run_dir: Path, parts: set[str], wanted: int) -> tuple[list[Exa
     run = open_run(run_dir)
     rows = list(tables.read_rows(run.erased / layout.LESSONS, ["task", "example_id", "strategy"]))
     taught = read_taught_examples(run, {(row["task"], row["example_id"]) for row in rows})
-    others = (example for example in taught.values() if not _named(example) & parts)
-    strategies = Counter(
-        row["strategy"] for row in rows if part_of(taught[row["task"], row["example_id"]])
-    )
+    others = (example for example in taught.values() if can_be_replayed(example, parts))
+    strategies: Counter[str] = Counter()
+    for row in rows:
+        example = taught.get((row["task"], row["example_id"]))  # None for a lecture
+        if example is not None and part_of(example):
+            strategies[row["strategy"]] += 1
     [(strategy, _)] = strategies.most_common(1)
     return draw(others, lambda example: ("replay", example.task, example.id), wanted), strategy
+
+
+def can_be_replayed(example: Example, parts: set[str]) -> bool:
+    """Return True for a question with an answer, without turns before it, about other parts."""
+    plain = example.reference is not None and not example.history
+    return plain and not _named(example) & parts
 
 
 def _named(example: Example) -> set[str]:
