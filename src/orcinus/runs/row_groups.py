@@ -21,7 +21,8 @@ from orcinus.runs.executors.local import LOCAL
 
 B = TypeVar("B")
 ROWS_FOR_WORKERS = 20_000
-"""Rows. Fewer are done in this process."""
+"""Rows. Fewer are done in this process: the start of a worker takes as long as curating 2,400 rows
+or erasing 7,000, and each core starts one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
