@@ -253,6 +253,18 @@ with Ledger(Path(sys.argv[1])) as ledger:
 """
 
 
+def test_a_damaged_table_of_claims_holds_no_call_up(tmp_path: Path) -> None:
+    identity = attempt(request(1)).id
+    with Ledger(tmp_path / "l.sqlite"):
+        with open(tmp_path / "l.sqlite-claims", "r+b") as table:
+            table.write(b"\xff" * 8 * (1 + claims._SLOTS))
+        with Ledger(tmp_path / "l.sqlite") as second:
+            assert second.claim(identity)
+            assert not second.claim(identity)
+            second.unclaim(identity)
+            assert second.claim(identity)
+
+
 def test_a_claim_holds_for_all_processes_and_ends_with_its_own(tmp_path: Path) -> None:
     identity = attempt(request(1)).id
     with Ledger(tmp_path / "l.sqlite") as ledger:
