@@ -12,9 +12,7 @@ import orjson
 from orcinus.core.fingerprint import canonical, hashed
 from orcinus.core.requests import as_sent
 from orcinus.core.types import Attempt, Request, Usage
-from orcinus.runs.ledger_schema import ATTEMPT_COLUMNS, attempt_hash
-
-_REQUEST = ATTEMPT_COLUMNS.index("request")
+from orcinus.runs.ledger_schema import REPLY, reply_hash
 
 
 def attempt_id(request: Request, model: str) -> str:
@@ -55,8 +53,8 @@ def request_record(request: Request, model: str) -> dict[str, Any]:
 
 def attempt_row(attempt: Attempt, record: bytes, run: str, step: str) -> tuple[Any, ...]:
     """Return the values of ``ATTEMPT_COLUMNS``; ``record`` is what ``record_json`` gives."""
-    usage = attempt.usage
-    recalled = (
+    usage, reply = attempt.usage, _reply(attempt)
+    plain = (
         attempt.id,
         run,
         step,
@@ -65,7 +63,6 @@ def attempt_row(attempt: Attempt, record: bytes, run: str, step: str) -> tuple[A
         attempt.strategy,
         attempt.model,
         attempt.sample,
-        _reply(attempt),
         usage.tokens_in,
         usage.tokens_out,
         float(attempt.cost_usd),
@@ -74,9 +71,8 @@ def attempt_row(attempt: Attempt, record: bytes, run: str, step: str) -> tuple[A
         int(attempt.permanent),
         time.time(),
         usage.tokens_unreported,
-        b"",
     )
-    return (*recalled[:_REQUEST], record, *recalled[_REQUEST:-1], attempt_hash(recalled))
+    return (*plain[:REPLY], record, reply, *plain[REPLY:], reply_hash(plain, reply))
 
 
 def _reply(attempt: Attempt) -> bytes:

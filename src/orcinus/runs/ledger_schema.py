@@ -185,12 +185,17 @@ def attempt_hash(row: Sequence[Any]) -> bytes:
     Args:
         row: The values of ``RECALLED_COLUMNS``, of which the last is left out.
     """
-    made = hashlib.blake2b(
-        orjson.dumps((*row[:REPLY], *row[REPLY + 1 : -1])), digest_size=_HASH_BYTES
-    )
-    reply = row[REPLY]
-    for at in range(0, len(reply), _HASHED_AT_ONCE):
-        made.update(reply[at : at + _HASHED_AT_ONCE])
+    return reply_hash((*row[:REPLY], *row[REPLY + 1 : -1]), row[REPLY])
+
+
+def reply_hash(plain: Sequence[Any], reply: bytes) -> bytes:
+    """Return the hash of an attempt, given by its reply and the other recalled columns."""
+    made = hashlib.blake2b(orjson.dumps(plain), digest_size=_HASH_BYTES)
+    if len(reply) <= _HASHED_AT_ONCE:
+        made.update(reply)
+    else:
+        for at in range(0, len(reply), _HASHED_AT_ONCE):
+            made.update(reply[at : at + _HASHED_AT_ONCE])
     return made.digest()
 
 

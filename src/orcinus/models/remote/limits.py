@@ -138,6 +138,8 @@ class InFlight:
             self.limit = max(MIN_IN_FLIGHT, self.limit * CUT)
 
     def _wake(self) -> None:
+        if not self._waiting:
+            return
         free = int(self.limit) - self.count
         while self._waiting and free > 0:
             place = self._waiting.pop(0)
