@@ -7,6 +7,7 @@ import re
 import shlex
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from urllib.parse import quote
 
 import pytest
@@ -20,8 +21,13 @@ KEY = "sk-live/7Qx+\"9'é=Zk"
 @pytest.fixture(autouse=True)
 def own_secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def forget() -> None:
-        secrets._literals.cache_clear()
-        secrets._pattern.cache_clear()
+        for made in (
+            secrets._literals,
+            secrets._literal_bytes,
+            secrets._escapes,
+            secrets._pattern,
+        ):
+            made.cache_clear()
 
     monkeypatch.setattr(secrets, "_secrets", set())
     forget()
@@ -60,6 +66,43 @@ def test_no_form_of_a_key_is_left(form: str) -> None:
     pieces = [FORMS[form][i : i + 12] for i in range(len(FORMS[form]) - 11)]
     assert not [piece for piece in pieces if piece in said]
     assert scrub_bytes(f"you sent {FORMS[form]} here".encode()) == said.encode()
+
+
+PLAIN_KEY = "sk-proj_7Qx9mZkA2bC4dE6f"
+ESCAPED = {
+    "one character, json": "\\u0073" + PLAIN_KEY[1:],
+    "one character, json in json": "\\\\u0073" + PLAIN_KEY[1:],
+    "all, json": "".join(f"\\u{ord(c):04X}" for c in PLAIN_KEY),
+    "all, url": "".join(f"%{ord(c):02x}" for c in PLAIN_KEY),
+    "dash, url": PLAIN_KEY.replace("-", "%2D"),
+    "dash, pattern": re.escape(PLAIN_KEY),
+    "line, TeX": PLAIN_KEY.replace("_", "\\_"),
+    "all, html": "".join(f"&#{ord(c)};" for c in PLAIN_KEY),
+    "dash, html": PLAIN_KEY.replace("-", "&#x2d;"),
+}
+
+
+@pytest.mark.parametrize("form", ESCAPED)
+def test_a_key_of_letters_digits_and_dashes_is_found_in_every_form(form: str) -> None:
+    remember(PLAIN_KEY)
+    for said in (ESCAPED[form], json.dumps(f'a "quoted" {ESCAPED[form]}\n')):
+        assert "mZkA2bC4" not in scrub(said)
+        assert "[secret]" in scrub(said)
+        assert scrub_bytes(said.encode()) == scrub(said).encode()
+
+
+def test_a_usual_reply_does_not_need_the_whole_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
+    remember(PLAIN_KEY)
+
+    @lru_cache
+    def refuse() -> None:
+        raise AssertionError("the whole pattern is made")
+
+    monkeypatch.setattr(secrets, "_pattern", refuse)
+    said = 'He said "yes", 100% & more:\n\\frac{1}{2} <b>é</b> `%d`'
+    body = json.dumps({"content": said})
+    assert scrub(said) == said
+    assert scrub_bytes(body.encode()) == body.encode()
 
 
 def test_other_text_stays_as_it_is() -> None:

@@ -26,9 +26,6 @@ _KEY = re.compile(r"sk[-_]|gsk_|hf_|xai-|AIza|AKIA|ghp_|pk[-_]|nvapi-|Bearer ")
 """How the keys of well-known providers start."""
 _URL_LOGIN = re.compile(r"(?<=://)[^\s/@:\"'<>]*:[^\s/@\"'<>]+@")
 """A name and a password in a URL."""
-_ENCODED = r"\\u00[2-7]|%[2-7]|&#|&(?:amp|lt|gt|quot);|\\[\"'/\\]"
-"""Where none of these is, no character of a secret can be escaped."""
-_ENCODED_TEXT, _ENCODED_BYTES = re.compile(_ENCODED), re.compile(_ENCODED.encode())
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
 _BACKSLASHES = 8
 """Backslashes before an escaped character, at most: text that is quoted three times has seven."""
@@ -45,8 +42,8 @@ def remember(secret: str) -> None:
 def _add(secret: str) -> None:
     if secret not in _secrets:
         _secrets.add(secret)
-        _literals.cache_clear()
-        _pattern.cache_clear()
+        for made in (_literals, _literal_bytes, _escapes, _pattern):
+            made.cache_clear()
 
 
 def remember_header(name: str, value: str) -> None:
@@ -92,7 +89,7 @@ def shown_name(variable: str) -> str:
 def scrub(text: str) -> str:
     """Return ``text`` without any secret, plain, quoted, escaped, URL-encoded, hex or base64."""
     if not _secrets or not (
-        any(literal in text for literal in _literals()) or _ENCODED_TEXT.search(text)
+        any(literal in text for literal in _literals()) or _escapes()[0].search(text)
     ):
         return text
     return _pattern().sub(lambda match: "://" if match["url"] else MARK, text)
@@ -101,8 +98,7 @@ def scrub(text: str) -> str:
 def scrub_bytes(content: bytes) -> bytes:
     """Return ``content`` without any secret; see ``scrub``."""
     if not _secrets or not (
-        any(literal.encode() in content for literal in _literals())
-        or _ENCODED_BYTES.search(content)
+        any(literal in content for literal in _literal_bytes()) or _escapes()[1].search(content)
     ):
         return content
     return scrub(content.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
@@ -112,6 +108,29 @@ def scrub_bytes(content: bytes) -> bytes:
 def _literals() -> tuple[str, ...]:
     """Return the secrets in the forms that escape no single character."""
     return tuple(form for secret in _secrets for form in (secret, *_encoded_whole(secret)))
+
+
+@lru_cache(maxsize=1)
+def _literal_bytes() -> tuple[bytes, ...]:
+    return tuple(literal.encode() for literal in _literals())
+
+
+@lru_cache(maxsize=1)
+def _escapes() -> tuple[re.Pattern[str], re.Pattern[bytes]]:
+    """Return what an escaped character of a secret begins with, for texts and for bytes.
+
+    Where it is not, no secret is escaped. Only what stands for a character of a secret counts: JSON
+    is full of quotes and line breaks, and the whole pattern takes 100 times as long.
+    """
+    characters = sorted(set("".join(_secrets)))
+    codes = "|".join(f"{ord(character):04x}" for character in characters)
+    hexes = "|".join(sorted({f"{byte:02x}" for byte in "".join(characters).encode()}))
+    marks = "".join(re.escape(character) for character in characters if not character.isalnum())
+    forms = [rf"\\u(?i:{codes})", f"%(?i:{hexes})", "&#"]
+    forms += [re.escape(html.escape(character)) for character in '&<>"' if character in characters]
+    forms += [rf"\\[{marks}]"] if marks else []
+    pattern = "|".join(forms)
+    return re.compile(pattern), re.compile(pattern.encode())
 
 
 def _encoded_whole(secret: str) -> Iterator[str]:
