@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,4 +69,6 @@ def test_bare_answers_are_learned_in_as_many_optimizer_steps(tmp_path: Path) -> 
     assert one["optimizer_steps"] == other["optimizer_steps"] > 1
     assert one["tokens"] > 1.05 * other["tokens"]
     assert other["passes"] == pytest.approx(one["passes"], abs=0.35)
-    assert "makes as many optimizer steps" in (run_dir / "report.html").read_text(encoding="utf-8")
+    report = (run_dir / "report.html").read_text(encoding="utf-8")
+    assert "makes as many optimizer steps" in report
+    assert re.search(r"Attention kernels: varlen \(.*\), flex \(.*\), units \(.*\)\.", report)
