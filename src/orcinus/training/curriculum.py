@@ -328,7 +328,7 @@ def _tokenize_stage(
         tokenized = whole_pairs(tokenized, config.context_length)
     if len(tokenized) == 0:
         why = (
-            f"{tokenized.too_long} are longer than {longest:,} tokens"
+            f"{tokenized.too_long} are longer than {longest:,} tokens; raise train.context_length"
             if tokenized.too_long
             else "its filters take none"
         )
