@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from orcinus.core.types import AnswerType
 from orcinus.verifiers.answers import boolean, choice, number
 from orcinus.verifiers.answers.corrections import _BARE_STATEMENT, _HINTS
-from orcinus.verifiers.answers.final_answer import find_plainly
+from orcinus.verifiers.answers.plain_endings import find_plainly
 from orcinus.verifiers.answers.text import FoundAnswer
 from orcinus.verifiers.rules import find_answer
 
@@ -20,7 +20,8 @@ BEFORE = (
     "Fine.\nI hope this helps. ", "Sure! Here is my answer. ", "<think>7</think>", "<think>",
     "x < 5, a[1]. ", "[INST]\n", "a &amp; b. ", "a&#10;Q: b. ", "The answer is 5.\n", "**So:** ",
     "Yes or no: ", "(A) Oslo (B) Rome\n", "Oslo, Rome. ", "analysis of it. ", "\r\n", "   ", "é. ",
-    "La respuesta es 4.\n", "Wait, it is 7.\n", "Here is 7. ", "It is negative\n", "Is it? ",
+    "La respuesta es 4.\n", "It is so that the ", "We see that it is ", "As it is, ", "If so, ",
+    "Wait, it is 7.\n", "Here is 7. ", "It is negative\n", "Is it? ", "Answer:\n", "So it is:\n",
     "[ ] Yes\n", "[x] 5\n[ ]\n", "each of\n", "all the ", "It is both ", "It is true, ",
     "from a to\n", "\\text{so\n", "It is 4.\nnsulta. ", "I cannot help. ", "42\n", "#",
     "among A through C, ", "Wait, ", "Actually, ", "the answer is wrong, ", "B: 7\n", "b: no, ",
@@ -52,13 +53,13 @@ def both_ways(
 
 
 def test_each_announcement_with_each_answer_is_read_alike_both_ways() -> None:
-    for before, announced, said in product(("", "So 7.\n"), ANNOUNCED, SAID):
-        for kind in KINDS:
+    for place, (before, announced, said) in enumerate(product(("", "So 7.\n"), ANNOUNCED, SAID)):
+        for kind in KINDS[place % 2 :: 2]:
             quick, slow = both_ways(before + announced + said, kind, None, cut_off=False)
             assert quick == slow, (before + announced + said, kind)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.sampled_from(BEFORE), max_size=3).map("".join),
     st.sampled_from(ANNOUNCED),

@@ -72,10 +72,9 @@ _THAT_IS = compile_later(
 
 def in_english(text: str) -> str:
     """Rewrite announcements, denials and conjunctions of other languages in English ones."""
-    announced = any(map(text.__contains__, _WORDS_ABROAD))
-    # Two words are asked first: they cost a tenth of all words.
-    if text.isascii() and not announced and (" the " in text or " is " in text):
+    if leaves_english(text):
         return text
+    announced = any(map(text.__contains__, _WORDS_ABROAD))
     joined = not _JOINTS.isdisjoint(text.split())
     if not text.isascii():
         lower = lower_case(text)
@@ -91,6 +90,18 @@ def in_english(text: str) -> str:
         text = _JOINED_BY_AND.sub(" and ", _JOINED_BY_OR.sub(" or ", text))
         text = _THAT_IS.sub(", i.e. ", text)
     return text
+
+
+def leaves_english(text: str) -> bool:
+    """Return True if ``in_english`` leaves a text as it is.
+
+    Two words of English are asked first: they cost a tenth of all words.
+    """
+    return (
+        text.isascii()
+        and not any(map(text.__contains__, _WORDS_ABROAD))
+        and (" the " in text or " is " in text or _JOINTS.isdisjoint(text.split()))
+    )
 
 
 def join_last_item(line: str) -> str:

@@ -12,7 +12,8 @@ from orcinus.verifiers.answers.channels import lower_case
 from orcinus.verifiers.answers.cleaning import cleaned
 from orcinus.verifiers.answers.denials import holds_denial, is_denied, is_doubted_at
 from orcinus.verifiers.answers.failures import has_refusal
-from orcinus.verifiers.answers.final_answer import find_final, find_plainly
+from orcinus.verifiers.answers.final_answer import find_final
+from orcinus.verifiers.answers.plain_endings import find_plainly
 from orcinus.verifiers.answers.polarity import polarity
 from orcinus.verifiers.answers.statements import labelled
 from orcinus.verifiers.answers.text import (
@@ -104,6 +105,7 @@ _RESULT = compile_later(
     r"|false)\W*\Z"
 )
 """The result of an expression at the end of a sentence in lower case."""
+_STOPS = " .!?;:,\"')]}*`$"
 _EXPRESSION = compile_later(
     r"\b(?:true|false)\b[\s()\"'`]*(?:and|or|xor|&+|\|+|==)[\s()\"'`]*(?:not\b[\s()]*)*(?:true"
     r"|false)\b",
@@ -298,12 +300,16 @@ def _of_sentence(sentence: str, *, last: bool) -> FoundAnswer | None:
     """
     if last and (_WHETHER.match(sentence) or _REPORTED.match(sentence)):
         return FoundAnswer(None, "undecided")
+    if not any(map(lower_case(sentence).__contains__, _ENGLISH)):
+        return None
     if any(map(sentence.__contains__, ("hough ", "hile ", "hereas "))):
         main = _CONCESSION.sub(" ", sentence)
         sentence = main if _words(main) else sentence
     if last and "would" in sentence and _SUPPOSED.search(sentence):
         return None
-    if result := _RESULT.search(lower_case(sentence)):
+    lower = lower_case(sentence)
+    ends = lower.rstrip(_STOPS).endswith(("yes", "no", "true", "false"))
+    if ends and (result := _RESULT.search(lower)):
         if last or _EXPRESSION.search(sentence, 0, result.start()):
             sentence = result[1]
     elif _may_compute(sentence) and _EXPRESSION.search(sentence) and not _is_pair(sentence):

@@ -15,7 +15,7 @@ from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.cleaning import cleaned
 from orcinus.verifiers.answers.denials import is_doubted, is_doubted_at
 from orcinus.verifiers.answers.failures import has_refusal
-from orcinus.verifiers.answers.final_answer import find_final, find_plainly
+from orcinus.verifiers.answers.final_answer import find_final
 from orcinus.verifiers.answers.option_listings import (
     are_options_in_a_row,
     breaks_off_in_listing,
@@ -39,6 +39,7 @@ from orcinus.verifiers.answers.options import (
     letters_named,
     option_patterns,
 )
+from orcinus.verifiers.answers.plain_endings import find_plainly
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
     Statement,
@@ -84,6 +85,8 @@ _TRIGGER = compile_later(
 )
 _CHANGED_SIGNS = ("*", "`", "_", "\\", "through", "mong", "etween")
 """What a text holds that is rewritten before its options are looked for."""
+_BARE_LETTER = compile_later(r"\(([A-Za-z])\)\.?|([A-Za-z])\)?\.?")
+_LONGEST_LETTER = len("(A).")
 _UNDECIDED = compile_later(
     r"\A\s*(?:unknown|not known|unclear|none\b(?! of)|cannot be determined|uncertain)",
     re.IGNORECASE,
@@ -108,7 +111,11 @@ def find_choice(
             return _in_text(place.text, last, options)
         return _in_statement(without_latex_text(place.text), last, options)
 
-    plain = find_plainly(response, read, cut_off=cut_off)
+    def read_plainly(place: Statement, text: str) -> FoundAnswer | None:
+        listed = len(place.text) > _LONGEST_LETTER and len(options) > 1 and place.rule != "text"
+        return None if listed and are_options_in_a_row(text, options) else read(place, text)
+
+    plain = find_plainly(response, read_plainly, cut_off=cut_off)
     if plain is not None and (
         plain.rule.startswith("marker") or not _may_be_rewritten(response, options)
     ):
@@ -154,6 +161,8 @@ def _in_statement(tail: str, last: str, options: tuple[str, ...]) -> FoundAnswer
     """Find the option at the start of an announced answer, or else in its first sentence."""
     if not tail:
         return None
+    if bare := _bare_letter(tail, last, options):
+        return FoundAnswer(bare, "letter")
     lead = _LEAD.match(tail)
     at = lead.end() if lead else 0
     match = _AT_START.match(tail, at)
@@ -189,6 +198,15 @@ def _in_statement(tail: str, last: str, options: tuple[str, ...]) -> FoundAnswer
         return None
     found = choose_letter(first, last, "letter in the sentence", "two options")
     return found or find_option_text(tail, options)
+
+
+def _bare_letter(text: str, last: str, options: tuple[str, ...]) -> str | None:
+    """Return the letter of an option if a text is nothing else, as most places are."""
+    match = _BARE_LETTER.fullmatch(text) if len(text) <= _LONGEST_LETTER else None
+    letter = (match[1] or match[2]).upper() if match else ""
+    if not match or letter > last or (match[2] and find_exact_option(text, options) is not None):
+        return None
+    return letter
 
 
 def _listed_next(rest: str, letter: str, last: str, options: tuple[str, ...]) -> str | None:
@@ -229,6 +247,8 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
     exact = find_exact_option(text, options)
     if exact is not None:
         return FoundAnswer(exact, "option text alone")
+    if bare := _bare_letter(text, last, ()):
+        return FoundAnswer(bare, "letter alone")
     if has_refusal(text):
         return FoundAnswer(None, "refused")
     if judged := read_json_listing(text, options):

@@ -33,7 +33,7 @@ _REPLIES = compile_later(r"\s*(?:so|thus|therefore|hence|that|it|this|the|we)\b"
 _UNCHECKED = compile_later(r"^[ \t]*(?:[-*+]\s*)?(?:\[ ?\]|☐|⬜|◯|○)\s.*$", re.MULTILINE)
 """A row of a list whose box is left empty."""
 _CHECKED = compile_later(r"^([ \t]*(?:[-*+]\s*)?)(?:\[[xX✓✔]\]|[☑☒✅◉●])\s+", re.MULTILINE)
-_JUDGING = ("rader", "rading", "ubric", "reference")
+JUDGING = ("rader", "rading", "ubric", "reference")
 """What a sentence to a judge holds; asked first, because the pattern is expensive."""
 _TO_THE_JUDGE = compile_later(
     r"(?:^|(?<=[.!?]\s))(?![^.!?\n]*\b(?:answer|option)\s*(?:is\b|:))[^.!?\n]*"
@@ -60,7 +60,7 @@ def cleaned(response: str) -> tuple[str, str]:
         text = _without_unchecked(text)
     if text.startswith(">") or "\n>" in text:
         text = _QUOTE_MARK.sub("", text)
-    if any(map(text.__contains__, _JUDGING)):
+    if any(map(text.__contains__, JUDGING)):
         text = _TO_THE_JUDGE.sub("", text)
     text = text.strip()
     if any(map(text.__contains__, RUN_ON_SIGNS)):

@@ -6,10 +6,13 @@ restated("It should be Lima.")                                   →  "Lima."
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.channels import lower_case
 
+_SHORT = 200
+"""Characters. In a text as short as this, its words are looked up; a longer one is searched."""
 NEAR_THE_END = 800
 """Characters at the end of a text that are searched for a correction."""
 
@@ -225,11 +228,28 @@ _WORDS_OF_A_BARE_ANSWER = 4
 """Words. After a hesitation, so short a sentence is an answer: "No wait, B."."""
 
 
+def may_correct(text: str) -> bool:
+    """Return True if a text holds the hint of a correction; this costs less than the patterns."""
+    near = lower_case(text).rstrip(" .!\n")
+    return (
+        not _BARE_STATEMENT.fullmatch(near)
+        and (len(near) > _SHORT or any(map(_may_begin_hint, near.split())))
+        and any(map(near.__contains__, _HINTS))
+    )
+
+
+@lru_cache(maxsize=8192)
+def _may_begin_hint(word: str) -> bool:
+    """Return True if a hint may stand in a word or begin with it; few words are new."""
+    return any(
+        word.endswith(hint.partition(" ")[0]) if " " in hint else hint in word for hint in _HINTS
+    )
+
+
 def correction(text: str, since: int = 0) -> Correction | None:
     """Return the last place after ``since`` where a text takes back its answer, if any."""
     since = max(since, len(text) - NEAR_THE_END)
-    near = lower_case(text[since:]).rstrip(" .!\n")
-    if _BARE_STATEMENT.fullmatch(near) or not any(map(near.__contains__, _HINTS)):
+    if not may_correct(text[since:]):
         return None
     lower = lower_case(text)
     last: re.Match[str] | None = None

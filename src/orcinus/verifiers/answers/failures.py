@@ -104,7 +104,7 @@ def words_of(text: str) -> list[str]:
 def refuses(text: str) -> bool:
     """Return True if a text declines to answer."""
     return len(text) < LONGEST_REFUSAL and (
-        _REFUSAL.search(text) is not None or _REFUSAL_ABROAD.search(text) is not None
+        _REFUSAL.match(text) is not None or _REFUSAL_ABROAD.match(text) is not None
     )
 
 

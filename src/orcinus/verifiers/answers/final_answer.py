@@ -16,7 +16,6 @@ from dataclasses import replace
 from itertools import islice
 
 from orcinus.core.patterns import compile_later
-from orcinus.verifiers.answers.cleaning import RUN_ON, RUN_ON_SIGNS
 from orcinus.verifiers.answers.corrections import (
     Correction,
     bare_answer,
@@ -25,8 +24,7 @@ from orcinus.verifiers.answers.corrections import (
     restated,
 )
 from orcinus.verifiers.answers.solutions import last_box
-from orcinus.verifiers.answers.statements import BEFORE_MARKER, announces_another, statements
-from orcinus.verifiers.answers.tails import is_tail
+from orcinus.verifiers.answers.statements import statements
 from orcinus.verifiers.answers.text import FoundAnswer, Reader, Statement, sentences
 
 _LAST_WORDS = 60
@@ -60,70 +58,6 @@ _SHORT_TEXT = 4
 _BRACKETS = "()[]{}"
 _MARKS = " \t\n*_:.…'\"`$\\-"
 """Signs that hold no answer by themselves."""
-_PLAIN_ENDING = compile_later(
-    r" *(?:(?:(?:so|therefore|thus|hence),? )?(?:the )?(?:final |correct )?(?P<word>answer)"
-    r"(?: \((?:yes or no|arabic numerals)\))?(?: is:?|:) |(?P<label>a: )|(?P<hash>#### ?))?"
-    r"(?P<said>-?\$?(?:\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?:\.\d{1,30})?%?\.?|\(?[a-z]\)?\.?"
-    r"|(?:yes|no|true|false)\.?)",
-    re.IGNORECASE,
-)
-"""A last sentence that announces a number, a letter or a truth value; or nothing but one."""
-_LONGEST_PLAIN = 5_000
-"""Characters of a response with a plain ending. In a longer one, tags may be too many to search."""
-_TAG = compile_later(r"<[a-z/|!]|\[(?: |//|comment|/?(?:think|inst))\]", re.IGNORECASE)
-"""What every tag or token in ASCII begins with; or an empty box of a list."""
-
-
-def find_plainly(response: str, read: Reader, *, cut_off: bool) -> FoundAnswer | None:
-    """Return what ``cleaned`` and ``find_final`` would find, in a fifth of the time, or None.
-
-    Most responses end in "The answer is 42." or are nothing but "42". Then the ending decides alone
-    because each stage leaves it as it is. There is no tag or token before it that changes the
-    channel, no next question that cuts it off, and it is no tail. It is the last announcement, and
-    what it says takes nothing back. The test of this compares both ways on texts of all kinds.
-
-    Args:
-        response: What the model wrote.
-        read: Reads one place. What it says of a plain ending depends on that place alone.
-        cut_off: True if the response stopped at the token limit.
-    """
-    text = response.strip()
-    line = text.rfind("\n") + 1
-    start = max(line, text.rfind(". ") + 1)
-    ending = _PLAIN_ENDING.fullmatch(text, start)
-    if ending is None and (comma := text.rfind(", ", start)) > 0:
-        ending = _PLAIN_ENDING.fullmatch(text, comma + 2)
-        if ending is not None and not ending["word"]:
-            return None
-    if (
-        ending is None
-        or len(response) > _LONGEST_PLAIN
-        or not text.isascii()
-        or "\r" in text
-        or text.startswith(("analysis", "commentary"))
-        or (("<" in text or "[" in text) and _TAG.search(text))
-        or ("&" in text and ";" in text)
-        or (line and any(map(text.__contains__, RUN_ON_SIGNS)) and RUN_ON.search(text))
-        or (line and ending.start() > line and is_tail(text[line:]))
-    ):
-        return None
-    said = ending["said"]
-    if ending["word"]:
-        at = ending.start("word")
-        near = text[max(0, at - 2 * BEFORE_MARKER) : at].lower()
-        if announces_another(near, len(near)):
-            return None
-        place = Statement(said, "marker")
-    elif ending["label"]:
-        if start != line or said.strip("().").isalpha() or "\nb:" in f"\n{text}".lower():
-            return None  # it may be the label of an option
-        place = Statement(said, "marker")
-    elif ending["hash"]:
-        place = Statement(said, "hash")
-    else:
-        return None if start or cut_off else read(Statement(text, "text"), text)
-    found = read(place, text)
-    return None if found is None else _explicit(found, place.rule)
 
 
 def find_final(
@@ -151,7 +85,7 @@ def find_final(
         if (
             place.rule == "marker"
             and not may_end_open
-            and _ends_in_formula(place.text)
+            and ends_in_formula(place.text)
             and len(sentences(place.text)) == 1
             and not (place.text.endswith(",") and len(place.text.split()) == 1)
         ):
@@ -162,7 +96,7 @@ def find_final(
         if found is not None:
             if found.several and (decided := _decided_below(place, read)) is not None:
                 return decided
-            return _explicit(found, place.rule)
+            return explicit(found, place.rule)
         place = next(places, None)
     if cut_off:
         return FoundAnswer(None, "cut off before an answer was announced")
@@ -188,7 +122,7 @@ def _decided_below(place: Statement, read: Reader) -> FoundAnswer | None:
     return replace(found, confidence="explicit") if found.answer in first else None
 
 
-def _explicit(found: FoundAnswer, rule: str) -> FoundAnswer:
+def explicit(found: FoundAnswer, rule: str) -> FoundAnswer:
     """Return an answer as one that a place with that rule announces."""
     return FoundAnswer(
         found.answer,
@@ -235,7 +169,7 @@ def is_broken_off(text: str) -> bool:
     """Return True if a text ends within a formula or a clause: "Then 156 + 4 =", "(B) is"."""
     end = text[-_LAST_WORDS:]
     return (
-        _ends_in_formula(end)
+        ends_in_formula(end)
         or ("\\boxed{" in end and last_box(text) is None)
         or (not end.isascii() and _OPEN_CLAUSE_ABROAD.search(end) is not None)
         or (_OPEN_CLAUSE.search(end) is not None and len(end.split()) > _SHORT_TEXT)
@@ -251,6 +185,7 @@ def _ends_in_a_step(text: str) -> bool:
     return bool(last) and len(last[0]) < len(text) and _STEP.fullmatch(last[0].strip()) is not None
 
 
-def _ends_in_formula(text: str) -> bool:
+def ends_in_formula(text: str) -> bool:
+    """Return True if a text ends with a sign that a formula goes on behind."""
     end = text.rstrip()
     return _OPEN_FORMULA.match(end, max(0, len(end) - 1)) is not None

@@ -9,6 +9,7 @@ before. What only guesses among them says so, and a sentence without any such si
 """
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 from itertools import permutations
 
@@ -16,9 +17,10 @@ from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.cleaning import cleaned
 from orcinus.verifiers.answers.denials import holds_denial, is_doubted
 from orcinus.verifiers.answers.failures import ends_undetermined, has_refusal
-from orcinus.verifiers.answers.final_answer import find_final, find_plainly
+from orcinus.verifiers.answers.final_answer import find_final
 from orcinus.verifiers.answers.number_sentences import holds_digit, read_sentence
-from orcinus.verifiers.answers.quantities import NUMBER, prepared, value_of
+from orcinus.verifiers.answers.plain_endings import find_plainly
+from orcinus.verifiers.answers.quantities import NUMBER, NUMBER_WORDS, prepared, value_of
 from orcinus.verifiers.answers.statements import explains_only
 from orcinus.verifiers.answers.text import (
     FoundAnswer,
@@ -29,6 +31,45 @@ from orcinus.verifiers.answers.text import (
 
 _BARE = compile_later(r"(-?\$?(?:\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?:\.\d{1,30})?%?)\.?")
 """A number and nothing else, in a form that ``NUMBER`` reads as a whole."""
+_AMONG_WORDS = compile_later(
+    r"(?P<before>(?:[A-Za-z]+ )*)"
+    r"(?P<number>-?\$?(?:\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?:\.\d{1,30})?)"
+    r"(?P<after>(?: [A-Za-z]+)*)\.?"
+)
+"""One number among words."""
+_TELLING = frozenset(word.decode() for word in NUMBER_WORDS).union(
+    ("not", "nor", "neither", "never", "no", "cannot", "rather", "instead", "opposed", "anything"),
+    (
+        "far",
+        "longer",
+        "than",
+        "least",
+        "most",
+        "above",
+        "below",
+        "beyond",
+        "under",
+        "over",
+        "before",
+    ),
+    ("exceeds", "exceed", "exceeding", "up", "percent", "per", "cent", "cents", "pence", "k", "mn"),
+    (
+        "bn",
+        "m",
+        "b",
+        "and",
+        "x",
+        "out",
+        "here",
+        "answer",
+        "wrong",
+        "false",
+        "incorrect",
+        "mistaken",
+    ),
+    ("extraneous", "rejected", "right", "true", "minus", "negative", "st", "nd", "rd", "th"),
+)
+"""Words that say more of a number than what it counts, or that are numbers."""
 _EXPLAINED = compile_later(
     r"[\s*_:]*([-+]?[$€£]?\s?[\d,./]*\d%?)(?:\s+[a-z]+){0,2}[.\s*_]*\n\s*(?:\W*(?:Explanation"
     r"|Reason|Reasoning|Solution|Steps?|Proof|Working|Check|Verification)\b|(?:This|That|Because"
@@ -82,12 +123,23 @@ _NEAR = 1000
 
 def find_number(response: str, *, cut_off: bool = False) -> FoundAnswer:
     """Find the final number, as it was written."""
-    if (plain := find_plainly(response, _read, cut_off=cut_off)) is not None:
-        return plain
+    plain = find_plainly(response, _read_prepared, cut_off=cut_off)
+    sure = plain is not None and plain.answer is not None and plain.confidence != "guessed"
+    if plain is not None and (sure or "=" not in response):
+        return plain  # a guess looks for results before it
     text, why = cleaned(response)
     if not text:
         return FoundAnswer(None, why)
     return find_final(prepared(without_emphasis(text)), _read, cut_off=cut_off)
+
+
+def _read_prepared(place: Statement, text: str) -> FoundAnswer | None:
+    if bare := _BARE.fullmatch(place.text):
+        return FoundAnswer(bare[1], "the only number", confidence="only candidate")
+    alone = _AMONG_WORDS.fullmatch(place.text)
+    if alone and _TELLING.isdisjoint(f"{alone['before']} {alone['after']}".lower().split()):
+        return FoundAnswer(alone["number"], "the only number", confidence="only candidate")
+    return _read(replace(place, text=prepared(place.text)), text)
 
 
 def _read(place: Statement, text: str) -> FoundAnswer | None:

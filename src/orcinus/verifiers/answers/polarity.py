@@ -205,7 +205,8 @@ def polarity(sentence: str) -> str | None:
     lower = " ".join(lower_case(sentence).split()).strip(" *_\"'")
     if not _ENGLISH.search(lower) and (found := _abroad(lower)):
         return found
-    if assured := _ASSURED.match(lower) or _ASSURED.match(lower, _end_of_opening(lower)):
+    start = _end_of_opening(lower)
+    if assured := _ASSURED.match(lower) or (start and _ASSURED.match(lower, start)):
         return "no" if assured["no"] or assured["not"] or assured["so"] else "yes"
     if doubt := _I_DO_NOT_THINK.match(lower):
         said = _judged(lower[doubt.end() :])
@@ -213,7 +214,6 @@ def polarity(sentence: str) -> str | None:
     if named := _NAMED_VALUE.match(lower):
         value = "yes" if named[1] in ("yes", "true") else "no"
         return _OPPOSITE[value] if named[2] else value
-    start = _end_of_opening(lower)
     if _NO_WAY.match(lower, start) or _MODAL_PERFECT.match(lower, start):
         return "no"
     if repeated := _ELLIPSIS.fullmatch(lower, start):

@@ -166,7 +166,8 @@ _AMOUNT = r"\d[\d,]*(?:\.\d+)?"
 _BARE_SECOND = ("hours", "feet")
 """Units behind which a number alone means the smaller one: "4 h 30", "5 ft 11"."""
 COMPOUND = compile_later(
-    "|".join(
+    r"(?=[$€£\d])(?:"
+    + "|".join(
         rf"(?<![\w.])(?P<{name}>(?:[$€£]\s?)?{_AMOUNT})\s?(?:{large})(?![a-z])\.?,?\s*(?:and\s+)?"
         rf"(?P<{name}_2>{_AMOUNT})"
         + (
@@ -176,7 +177,7 @@ COMPOUND = compile_later(
         )
         for name, (large, small, _) in _UNITS.items()
     )
-    + r"|[$€£]\s?(?P<coins>\d[\d,]*)\s+and\s+(?P<coins_2>\d{1,2})\s*(?:cents?|pence)\b",
+    + r"|[$€£]\s?(?P<coins>\d[\d,]*)\s+and\s+(?P<coins_2>\d{1,2})\s*(?:cents?|pence)\b)",
     re.IGNORECASE,
 )
 _COUNT = rf"(?:\d[\d,]*|(?:{_NUMBER_WORD})(?:[\s-](?:{_NUMBER_WORD}))*)"

@@ -44,7 +44,7 @@ _MARKER = compile_later(
 """Announces an answer, in lower case. Parentheses between the word and the verb come from the
 question: "(Yes or No)", "(arabic numerals)"."""
 _A = "\na:"
-_MARKER_WORDS = (
+MARKER_WORDS = (
     "answer",
     "choice",
     "option",
@@ -90,10 +90,10 @@ def statements(text: str) -> Iterator[Statement]:
     Most texts have no marks, and of their announcements only the last is asked for.
     """
     if marked := _marked_places(text):
-        places = [*marked, *_announcements(text)]
+        places = [*marked, *announcements(text)]
         yield from sorted(places, key=lambda place: place.start, reverse=True)
     else:
-        yield from _announcements(text)
+        yield from announcements(text)
 
 
 def _marked_places(text: str) -> list[Statement]:
@@ -115,7 +115,7 @@ def _marked_places(text: str) -> list[Statement]:
     return places
 
 
-def _announcements(text: str) -> Iterator[Statement]:
+def announcements(text: str) -> Iterator[Statement]:
     """Yield the places behind the last markers, the last one first."""
     for start, end in _markers(text):
         tail = text[end:]
@@ -137,7 +137,7 @@ def _markers(text: str) -> Iterator[tuple[int, int]]:
     lower = "\n" + lower_case(text)
     nexts = [
         (at, word)
-        for word in _MARKER_WORDS
+        for word in MARKER_WORDS
         if (at := lower.rfind(word)) >= 0
         and (word != _A or "\nb:" not in lower)  # the rows of a listing
     ]
@@ -152,7 +152,7 @@ def _markers(text: str) -> Iterator[tuple[int, int]]:
         if (
             match
             and not (start and lower[start - 1].isalnum())
-            and not announces_another(lower, start)
+            and (word == _A or not announces_another(lower, start))
             and not _says_nothing(lower, match)
         ):
             found += 1
