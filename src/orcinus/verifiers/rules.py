@@ -89,8 +89,8 @@ def judge(
     answer = found.answer
     right = not found.several and _is_right(answer, answer_type, reference)
     if answer_type == "number" and not found.several:
-        said = [names_quantity(answer, one, response) for one in _as_tuple(reference)]
-        right = True in said or (right and False not in said)
+        by_unit = [names_quantity(answer, one, response) for one in _as_tuple(reference)]
+        right = True in by_unit or (right and False not in by_unit)
     if right and found.whole not in (None, answer) and denies(found.whole or "", answer):
         right = False
     if not right and found.whole is not None and _is_right(found.whole, answer_type, reference):
