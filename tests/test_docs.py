@@ -129,5 +129,21 @@ def test_troubleshooting_quotes_messages_that_the_code_has() -> None:
             assert part.strip(" :()[]×") in code, message
 
 
+def test_prose_has_a_hundred_columns_at_most() -> None:
+    """Tables, programs and pictures may be wider, and so may the README, which counts lines."""
+    made = {"recipe.md", "cli.md", "python.md", "verdicts.md", "README.md"}
+    wide = []
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
+        if page.name in made:
+            continue
+        text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+        wide += [
+            f"{page.relative_to(ROOT)}: {line[:60]}"
+            for line in text.splitlines()
+            if len(line) > 100 and not re.match(r"\s*(\||<|!\[|[-*] `\S+`$|`[^`]*`)|    ", line)
+        ]
+    assert wide == []
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 80
