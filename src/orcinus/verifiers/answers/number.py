@@ -114,6 +114,8 @@ _TOTAL = compile_later(
     re.IGNORECASE,
 )
 """What the label of a row says that holds the answer."""
+_LONGEST_ROW = 200
+"""Characters. A longer line is no row of a list."""
 _MOST_ROWS = 6
 """Rows from the end that are looked at."""
 _WORDS_OF_AN_ANSWER = 3
@@ -218,7 +220,7 @@ def _is_row_of_several(text: str) -> bool:
     lines = text.rstrip().rsplit("\n", _MOST_ROWS)[-_MOST_ROWS:]
     rows: list[re.Match[str]] = []
     for line in reversed(lines):
-        if (row := _ROW.fullmatch(line)) is None:
+        if len(line) > _LONGEST_ROW or (row := _ROW.fullmatch(line)) is None:
             break
         rows.append(row)
     if len(rows) < 2 or _TOTAL.search(rows[0]["label"]):
