@@ -48,6 +48,8 @@ _NOT_BUT_ABROAD = compile_later(
     re.IGNORECASE | re.VERBOSE,
 )
 """Rules out what the answer is contrasted with: "nicht 9, sondern"."""
+_NOT_ABROAD = compile_later(r"(?<=[\w)]),\s(?:nicht|pas|niet|inte|ikke|nie|не)\s")
+"""Before what an answer is not: "Antwort C, nicht B"."""
 _OR = (
     r"\s*(?:(?<=\s)(?:oder|oppure|ou|o|eller|of|или|або|lub|albo|veya|ya\sda|atau|hoặc|या|או|أو|หรือ|ή)(?=\s)"
     r"|或者?|還是|还是|または|もしくは|또는|혹은)\s*"
@@ -82,6 +84,7 @@ def in_english(text: str) -> str:
         announced = announced or any(map(lower.__contains__, _STEMS_ABROAD))
     if joined:
         text = _NOT_BUT_ABROAD.sub(lambda denied: denied["verb"] or "", text)
+        text = _NOT_ABROAD.sub(", not ", text)
     if announced:
         text = _ANSWER_ABROAD.sub(" the answer is ", text)
     if not text.isascii():
@@ -111,6 +114,7 @@ def join_last_item(line: str) -> str:
 
 _JOINTS = frozenset(
     (
+        *("nicht", "pas", "niet", "inte", "ikke", "nie", "не"),
         *("sondern", "mais", "sino", "mas", "ma", "bensì", "maar", "utan", "men", "а", "sim"),
         *("oder", "oppure", "ou", "o", "eller", "или", "або", "lub", "albo", "veya", "ya", "atau"),
         *(

@@ -42,6 +42,7 @@ _BLOCK = compile_later(
     r"|response|result|solution|details|summary)(?:\s[^<>]{0,200})?\s?/?>",
     re.IGNORECASE,
 )
+_BETWEEN_CELLS = compile_later(r"</t[dh]>\s*<t[dh](?:\s[^<>]{0,200})?>", re.IGNORECASE)
 _INLINE = compile_later(
     r"</?(?:b|i|em|strong|span|u|code|font|center|mark|small|td|th|a|sub)(?:\s[^<>]{0,200})?>",
     re.IGNORECASE,
@@ -177,7 +178,7 @@ def _without_html(text: str) -> str:
         return text
     if "<sup>" in text:
         text = _RAISED_TAG.sub(r"^\1", text)
-    return _INLINE.sub("", _BLOCK.sub("\n", text))
+    return _INLINE.sub("", _BLOCK.sub("\n", _BETWEEN_CELLS.sub(" | ", text)))
 
 
 def _in_plain_signs(text: str) -> str:

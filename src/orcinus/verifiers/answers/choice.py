@@ -58,9 +58,17 @@ _AT_START = compile_later(
     r"\(\s*([A-Za-z])\s*\)|([A-Za-z])(?=\s*(?:[).:,;\]}*\"'`$\\?!<]|-\s|\Z|\n))|([B-HJ-Z])(?=\s)"
 )
 _OR_ANOTHER = compile_later(
-    r"[)\].\"'*]*\s*(?:(?:,|/|&|\bor\b|\band\b|\bor,[^,.()\n]{1,40},)\s*)+(?:also\s+"
-    r"|maybe\s+|perhaps\s+|possibly\s+|option\s+)*[(\[\"'*]*([A-Z])(?![\w'])"
+    r"(?:[)\].\"'*]*\s*(?:(?:,|/|&|\bor\b|\band\b|\bor,[^,.()\n]{1,40},)\s*)+(?:also\s+"
+    r"|maybe\s+|perhaps\s+|possibly\s+|option\s+)*[(\[\"'*]*|\s?\((?=[A-Z]\)))([A-Z])(?![\w'])"
 )
+_EACH_ANNOUNCED = compile_later(r"(?:^\W*answer\s*:\W*[A-Z]\W*$\n?){3,}", re.I | re.M)
+"""An announcement of one option after another, for a judge to choose from."""
+_NOT_EXCLUDED = compile_later(
+    r"\b(?:can(?:not|['’]t)|could(?:n['’]t|\s+not)|do(?:n['’]t|\s+not))\s+(?:\w+ly\s+)?"
+    r"(?:rule\s+out|exclude|dismiss)\b",
+    re.IGNORECASE,
+)
+"""Says of another option only that it is possible, too."""
 _OWN_LABEL = compile_later(r"\s*\(?([A-Za-z])[).:]\s+(?=\S)")
 _NO_OPTION = compile_later(
     r"(?:option\s+|choice\s+|letter\s+)?(?:\(([A-Z])\)|([A-Z])(?=[).]|\s*\Z))", re.IGNORECASE
@@ -128,6 +136,8 @@ def find_choice(
         text = without_latex_text(_FORMULA.sub(" ", text))
     if "through" in text or "mong" in text or "etween" in text:
         text = _TRIGGER.sub(" ", text)
+    if (each := _EACH_ANNOUNCED.search(text)) and len(set(re.findall(r"\b[A-Z]\b", each[0]))) > 2:
+        return FoundAnswer(" ".join(each[0].split()), "one option after another", several=True)
     if len(options) > 1 and (text := without_listing(text, options)) == "":
         return FoundAnswer(
             ", ".join(map(chr, range(ord("A"), ord(last) + 1))),
@@ -295,6 +305,8 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
         found = find_option_text(parts[-1], options)
         if found is not None and not found.several:
             return replace(found, confidence="only candidate")
+    if len(parts) > 1 and _NOT_EXCLUDED.search(parts[-1]):
+        parts.pop()
     for sentence in reversed(parts):
         found = choose_letter(sentence, last, "letter in the last sentence", "several options")
         if found is not None and found.answer and is_doubted(sentence, found.answer):

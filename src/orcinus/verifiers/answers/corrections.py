@@ -39,7 +39,7 @@ _WORDS_OF_REGRET = (
     r"(?:edit|update|revised|amendment)\s*:",
     r"my\s+(?:bad|mistake|apologies)",
     r"apologies",
-    r"sorry(?!\s+to\b)",
+    r"sorry(?!\s+to\b|\s+(?:for|about)\s+(?:the|any|that|this|my)\s+[\w\s]{1,30}[.!]?\s*\Z)",
     r"i(?:'m|\s+am)\s+sorry\s*(?:,|\.|!|for\s+the|about\s+that|i\s+(?:mis|made|meant))",
     r"i\s+apologi[sz]e",
     r"(?:on|upon)\s+(?:second\s+thought|reflection|(?:a\s+)?(?:closer|another"

@@ -19,7 +19,8 @@ _CANNOT = (
     r"(?:can(?:no|['’])t|cannot|can not|won['’]t|(?:am|['’]m) (?:sorry,? but )?(?:not able"
     r"|unable) to"
     r"|do(?:n['’]t| not) feel comfortable)"
-    r"(?! (?:emphasi|stress|overstate|wait|believe|imagine|help (?:but|feel|think)))"
+    r"(?! (?:emphasi|stress|overstate|rule out|exclude|wait|believe|imagine"
+    r"|help (?:but|feel|think)))"
 )
 _REFUSAL_ABROAD = compile_later(
     r"\A\W*(?:lo siento|no (?:lo )?sé\b|no puedo (?:responder|contestar|ayudar)"
@@ -67,7 +68,10 @@ _UNDETERMINED = compile_later(
     r"\b(?:can(?:not|['’]t)|could(?: not|n['’]t)) be (?:determined|known|answered|calculated"
     r"|computed|solved|found)\b|\b(?:impossible|not possible|no way) to (?:determine|know|answer"
     r"|calculate|tell|say)\b"
-    r"|\b(?:not enough|insufficient|missing) (?:information|data)\b",
+    r"|\b(?:not enough|insufficient|missing) (?:information|data)\b"
+    r"|\b(?:can(?:not|['’]t)|could(?: not|n['’]t)|unable to|do(?: not|n['’]t)|not) "
+    r"(?:tell|decide|say|know|choose|sure|certain|clear) (?:which|whether|between)\b"
+    r"(?![^.!?]*\bbut\b)",
     re.IGNORECASE,
 )
 

@@ -70,6 +70,8 @@ _VERB = compile_later(
 _BETWEEN_ITEMS = compile_later(
     r"\s*(?:,|;|,?\s*\band\b|,?\s*\bor\b|\\text\{\s*(?:and|or)\s*\})\s*", re.IGNORECASE
 )
+_LAST_POINT = compile_later(r"(?<![\w)])([(\[]\s*[-\d./]+(?:\s*,\s*[-\d./]+)+\s*[)\]])\W*\Z")
+"""A point or an interval at the end of a sentence: "the vertex is at (0.5, 3)"."""
 _LAST_NUMBER = compile_later(
     r"(?<![\w.^])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:[.,]\d+)?(?:\s?/\s?\d+)?(?:[eE][+-]?\d+)?%?"
 )
@@ -222,6 +224,8 @@ def _find_in_line(line: str, *, announced: bool) -> str | None:
         return tail
     if chunk := _last_latex(tail):
         return chunk
+    if point := _LAST_POINT.search(tail):
+        return point[1]
     numbers = _LAST_NUMBER.findall(tail) or _LAST_NUMBER.findall(_masked(line, formulas))
     if numbers and (announced or not formulas):
         return str(numbers[0 if announced and start else -1])
@@ -436,7 +440,7 @@ def _is_decimal_comma(answer: str, references: list[Node]) -> bool:
 
 _CODE = compile_later(
     r"__|\"[^\"]*[A-Za-z][^\"]*\"|(?<![\w}'])'[^']+'|\b(?:exec|eval|open|print)\("
-    r"|\b(?:import|lambda|def|return)\s"
+    r"|\b(?:import|lambda|def|return)\s|\blambda:"
 )
 
 

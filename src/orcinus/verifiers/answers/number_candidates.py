@@ -23,7 +23,11 @@ from orcinus.verifiers.answers.quantities import (
     value_of_ratio,
 )
 
-_DENIED = compile_later(rf"{DENIAL}\s+(?:be\s+|the\s+|equal\s+(?:to\s+)?)*[$€£]?\Z", re.IGNORECASE)
+_DENIED = compile_later(
+    rf"{DENIAL}\s+(?:be\s+|have\s+|has\s+|need\s+|cost\s+|take\s+|weigh\s+|contain\s+|hold\s+"
+    rf"|the\s+|equal\s+(?:to\s+)?)*[$€£]?\Z",
+    re.IGNORECASE,
+)
 _NO_VALUE = compile_later(
     r"\W*(?:here\s+are\s+\S+\s+(?:\w+\s+)?(?:ways|steps|reasons|examples|methods|points|facts|hints)\b"
     r"|(?:the|this|my)\s+answer\s+(?:has|contains|consists|lies)\b)",

@@ -229,7 +229,7 @@ def _letter_at(match: "re.Match[str]", last: str) -> str:
 
 def find_by_date(sentence: str, options: tuple[str, ...]) -> str | None:
     """Return the only option in digits, 07/04/1776, that is the date of a sentence in words."""
-    said = dates_in(sentence)
+    said = [date for date in dates_in(sentence) if date.year]
     if len(said) != 1:
         return None
     same = [chr(ord("A") + i) for i, option in enumerate(options) if may_be_date(said[0], option)]

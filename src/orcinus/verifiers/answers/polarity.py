@@ -114,6 +114,12 @@ _MISTAKE_TO_SAY = compile_later(
     r"\b(?:a\smistake|wrong|incorrect|an\serror|false|misleading)\sto\s(?:say|call"
     r"|claim|think|believe|assume)\b"
 )
+_OPENS_WITH_MISTAKE = compile_later(
+    r"(?:'s|\s(?:is|was|would\sbe))\s(?:\w+ly\s)?"
+    r"(?:a\smistake|wrong|incorrect|an\serror|false|untrue|inaccurate)\s"
+    r"(?:to\s(?:say|call|claim|think|believe|assume|state|conclude)\b|that\b)"
+)
+"""Denies all that follows: "it is incorrect to say that the Wall is seen from the Moon"."""
 _BEYOND_DOUBT = compile_later(
     r"\bno\s(?:question|doubt|denying|dispute)\b|\bwithout\s(?:a\s|any\s)?(?:question|doubt)\b"
 )
@@ -237,6 +243,9 @@ def _end_of_opening(lower: str) -> int:
 def _judged(clause: str) -> str | None:
     """Read what is said of the statement: one word for true or false, and its denials."""
     subject = _SUBJECT.match(clause)
+    mistake = _OPENS_WITH_MISTAKE.match(clause, subject.end()) if subject else None
+    if mistake and not _JUDGEMENT.search(clause, mistake.end()):
+        return "no"
     if (subject is None and not _JUDGEMENT.match(clause)) or _OPEN.search(clause):
         return None
     said = _ASIDE.sub("", clause[subject.end() if subject else 0 :])
