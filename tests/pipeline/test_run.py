@@ -202,7 +202,15 @@ def test_a_lesson_is_traced_back_to_its_example(finished: Path) -> None:
 
 def test_looking_at_a_run(finished: Path) -> None:
     status = run_status(finished / "runs" / "small", finished / "runs" / "ledger.sqlite")
-    assert {step.state for step in status.steps} == {"done"}
+    states = {
+        state: {step.step for step in status.steps if step.state == state}
+        for state in ("done", "earlier")
+    }
+    assert states["earlier"] == {
+        "evaluate",
+        "report",
+    }  # of the recipe before its evaluation changed
+    assert states["done"] == {step.step for step in status.steps}
     assert sum(row.calls for row in status.spend if row.step == "teach") > 0
     scores = latest_scores(finished / "runs" / "small")
     assert scores is not None

@@ -375,7 +375,7 @@ def _whole_examples(
     parts: Iterable[tuple[pa.Table, list[_Trace]]],
 ) -> Generator[tuple[pa.Table, list[_Trace]]]:
     """Cut tables of traces anew, so that none ends within an example."""
-    held, waiting = tables.JUDGED.empty_table(), list[_Trace]()
+    held, waiting = pa.Table.from_batches([], tables.JUDGED), list[_Trace]()
     for table, traces in parts:
         held = pa.concat_tables([held, table]).combine_chunks()
         waiting += traces

@@ -11,8 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -50,11 +48,11 @@ def read_questions(path: Path, split: Split) -> Iterator[Question]:
     characters_of_all = _count_characters(path, facts.st_mtime_ns, facts.st_size)
     start = 0
     for batch in tables.read_batches(path, ["split", *_COLUMNS]):
-        counted = characters_of_all[start : start + len(batch)]
+        counted = characters_of_all.slice(start, len(batch))
         start += len(batch)
         # ``pc.equal`` would import pandas, which takes a second, to look at a string.
         is_asked = pc.match_substring_regex(batch["split"], f"^{split}$")
-        asked = batch.append_column("characters", pa.array(counted)).filter(is_asked)
+        asked = batch.append_column("characters", counted).filter(is_asked)
         columns = [asked[name].to_pylist() for name in (*_COLUMNS, "characters")]
         for name, task, answer_type, text, characters in zip(*columns, strict=True):
             if text == "{}":
@@ -68,7 +66,7 @@ def read_questions(path: Path, split: Split) -> Iterator[Question]:
 
 
 @lru_cache(_COUNTED_TABLES)
-def _count_characters(path: Path, changed_ns: int, size: int) -> npt.NDArray[np.int32]:
+def _count_characters(path: Path, changed_ns: int, size: int) -> pa.Int32Array:
     """Return the characters of each question of a table, which is known by its last change."""
     lengths = [pc.utf8_length(batch["prompt"]) for batch in tables.read_batches(path, ["prompt"])]
-    return np.concatenate([np.zeros(0, np.int32), *lengths])
+    return pa.concat_arrays([pa.nulls(0, pa.int32()), *lengths])

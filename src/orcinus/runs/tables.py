@@ -194,7 +194,7 @@ class TableWriter:
         self._schema = schema
         self._part = path.with_suffix(".part")
         self._buffer: list[dict[str, Any]] = []
-        self._waiting = schema.empty_table()
+        self._waiting = pa.Table.from_batches([], schema)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._writer = pq.ParquetWriter(self._part, schema, compression="zstd")
 

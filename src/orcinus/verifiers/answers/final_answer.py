@@ -43,7 +43,7 @@ _OPEN_CLAUSE_ABROAD = compile_later(
     r"(?<=[^.。!?！？,，:：\n]{5})[是为為在与與和或被把将將はがをにで를을]\Z"
 )
 """The particle that a sentence breaks off behind, in scripts without blanks."""
-_OPEN_FORMULA = compile_later(r"(?:[=/×÷^\\(,]|(?<=\s)\+|(?<=[\w)]\s)\*|(?<=\d)\*)\Z")
+_OPEN_FORMULA = compile_later(r"(?:[=/×÷^\\(,]|(?<=\s)\+|(?<=[\w)]\s)[*−-]|(?<=\d)\*)\Z")
 """The last sign of a text that breaks off within a formula."""
 _LAST_STEP = 200
 """Characters at the end of a text in which its last step may begin."""

@@ -440,7 +440,7 @@ def _is_decimal_comma(answer: str, references: list[Node]) -> bool:
 
 _CODE = compile_later(
     r"__|\"[^\"]*[A-Za-z][^\"]*\"|(?<![\w}'])'[^']+'|\b(?:exec|eval|open|print)\("
-    r"|\b(?:import|lambda|def|return)\s|\blambda:"
+    r"|(?<!\\)\b(?:import|lambda|def|return)\s|(?<!\\)\blambda:"
 )
 
 

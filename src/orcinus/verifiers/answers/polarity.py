@@ -118,6 +118,7 @@ _OPENS_WITH_MISTAKE = compile_later(
     r"(?:'s|\s(?:is|was|would\sbe))\s(?:\w+ly\s)?"
     r"(?:a\smistake|wrong|incorrect|an\serror|false|untrue|inaccurate)\s"
     r"(?:to\s(?:say|call|claim|think|believe|assume|state|conclude)\b|that\b)"
+    r"|\sdo(?:es)?(?:\snot|n't)\s(?:necessarily\s)?follow\b"
 )
 """Denies all that follows: "it is incorrect to say that the Wall is seen from the Moon"."""
 _BEYOND_DOUBT = compile_later(
