@@ -102,6 +102,16 @@ def test_flips_and_zeroed_pages_are_named_or_change_nothing(tmp_path: Path) -> N
     assert count_missed_flips(tmp_path / "l.sqlite", 60, seed=1) == 0
 
 
+def test_a_lost_number_of_commits_is_named_and_counted_anew(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    fill(path, 1)
+    with Ledger(path) as ledger:
+        ledger._reader.execute("UPDATE state SET commits = 'many'")
+        assert any("state" in line for line in ledger.verify())
+    commit(path, (request(100), attempt(request(100))))
+    assert problems(path) == []
+
+
 def test_an_old_copy_that_is_put_back_is_noticed(tmp_path: Path) -> None:
     path, copy = tmp_path / "l.sqlite", tmp_path / "copy.sqlite"
     fill(path)

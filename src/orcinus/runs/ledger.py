@@ -190,8 +190,11 @@ class Ledger:
             raise StoreError(f"{self.path}: {problem}")
 
     def _state(self) -> tuple[str, int]:
-        rows = self._rows("SELECT ledger, commits FROM state")
-        return (str(rows[0][0]), int(rows[0][1])) if rows else ("", 0)
+        """Return the ledger's own id and the number of its commits; nothing where damaged."""
+        for ledger, commits in self._rows("SELECT ledger, commits FROM state"):
+            if isinstance(ledger, str) and isinstance(commits, int):
+                return ledger, commits
+        return "", 0
 
     def _explained(self, error: Exception, otherwise: str = "damaged") -> StoreError:
         """Return an error of SQLite as one line on what to do."""
