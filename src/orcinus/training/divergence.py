@@ -44,41 +44,18 @@ def mixed_kl(
         teacher: At the same positions; its width D may differ, its vocabulary not.
         beta: Share of the reverse divergence, 0 to 1.
     """
-    if isinstance(teacher, TopLogprobs):
-        return _top_kl(student, teacher, beta)
     chunk = max(1, CHUNK_LOGITS // student.head.weight_VD.shape[0])
     parts = []
     for start in range(0, len(student.hidden_ND), chunk):
         part = slice(start, start + chunk)
-        parts.append(
-            torch.utils.checkpoint.checkpoint(
-                _chunk_kl,
-                student.hidden_ND[part],
-                student.head,
-                teacher.hidden_ND[part],
-                teacher.head,
-                beta,
-                use_reentrant=False,
-            )
+        kl, *of_teacher = (
+            (_chunk_top_kl, teacher.tokens_NK[part], teacher.logprobs_NK[part])
+            if isinstance(teacher, TopLogprobs)
+            else (_chunk_kl, teacher.hidden_ND[part], teacher.head)
         )
-    return torch.cat(parts)
-
-
-def _top_kl(student: Predictions, teacher: TopLogprobs, beta: float) -> torch.Tensor:
-    """Return the mixed divergence over the known tokens and the rest, chunk by chunk."""
-    chunk = max(1, CHUNK_LOGITS // student.head.weight_VD.shape[0])
-    parts = []
-    for start in range(0, len(student.hidden_ND), chunk):
-        part = slice(start, start + chunk)
         parts.append(
             torch.utils.checkpoint.checkpoint(
-                _chunk_top_kl,
-                student.hidden_ND[part],
-                student.head,
-                teacher.tokens_NK[part],
-                teacher.logprobs_NK[part],
-                beta,
-                use_reentrant=False,
+                kl, student.hidden_ND[part], student.head, *of_teacher, beta, use_reentrant=False
             )
         )
     return torch.cat(parts)
