@@ -35,6 +35,7 @@ from orcinus.lessons.checks import (
 )
 from orcinus.lessons.refusals import INSTRUCTION, UNSAFE, is_replaced, refused
 from orcinus.runs import layout, tables
+from orcinus.runs.columns import array_of
 from orcinus.runs.context import Asking, StepContext
 from orcinus.runs.row_groups import TraceGroup, map_trace_groups, trace_groups
 from orcinus.tasks.duplicates.near import NearDuplicates
@@ -285,7 +286,7 @@ async def _sort_all(
                         chosen.append(trace)
                     else:
                         drops.add(trace, reason)
-            rows = table.take(pa.array([places[trace.id] for trace in chosen], pa.int64()))
+            rows = table.take(array_of([places[trace.id] for trace in chosen], pa.int64()))
             kept.write_rows(_with_refusals(rows, chosen))
     return _Counts(traces=read, kept=kept.rows, tasks=sorter.tasks, replaced=+sorter.replaced)
 

@@ -29,6 +29,7 @@ from orcinus.lessons.preferences import preference_pairs
 from orcinus.lessons.refusals import is_replaced
 from orcinus.lessons.rehearse import Rehearsals, own_answers
 from orcinus.runs import layout, tables
+from orcinus.runs.columns import table_of
 from orcinus.runs.context import StepContext
 from orcinus.runs.row_groups import TraceGroup, map_trace_groups, trace_groups
 from orcinus.strategies.library import by_name, generic_messages
@@ -388,7 +389,7 @@ class Eraser:
                 leaks += 1
             else:
                 rows.append(tables.lesson_row(lesson))
-        lessons = pa.Table.from_pylist(rows, schema=tables.LESSONS)
+        lessons = table_of(rows, tables.LESSONS)
         return Erased(lessons=lessons, leaks=leaks, numbers=frozenset(names))
 
     def _strategy_of(self, role: str, example: Example, judged: Judged) -> Strategy:

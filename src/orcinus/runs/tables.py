@@ -41,6 +41,7 @@ from orcinus.core.types import (
     Usage,
     Verdict,
 )
+from orcinus.runs.columns import numbers_of, table_of
 
 ROWS_PER_BATCH = 4096
 """Rows held in memory by a reader or writer: about 16 MiB of attempts."""
@@ -223,7 +224,7 @@ class TableWriter:
     def _flush(self, least: int = 1) -> None:
         """Write what waits, in row groups of ``ROWS_PER_BATCH``; fewer than ``least`` stay."""
         if self._buffer:
-            rows = pa.Table.from_pylist(self._buffer, schema=self._schema)
+            rows = table_of(self._buffer, self._schema)
             self._waiting = pa.concat_tables([self._waiting, rows])
             self._buffer.clear()
         while len(self._waiting) >= least:
@@ -352,7 +353,7 @@ def rows_at(
         groups = np.searchsorted(starts, numbers, "right") - 1
         for group in np.unique(groups):
             wanted = np.asarray(numbers)[groups == group] - starts[group]
-            yield from file.read_row_group(int(group), columns).take(pa.array(wanted)).to_pylist()
+            yield from file.read_row_group(int(group), columns).take(numbers_of(wanted)).to_pylist()
 
 
 def read_group(path: Path, number: int, columns: Sequence[str] | None = None) -> pa.Table:

@@ -22,6 +22,7 @@ from orcinus.core.errors import DataError, StepError
 from orcinus.core.protocols import Executor
 from orcinus.core.types import LECTURE, Example, Split
 from orcinus.runs import layout, tables
+from orcinus.runs.columns import array_of, numbers_of
 from orcinus.runs.context import StepContext
 from orcinus.tasks.duplicates.near import originals_of
 from orcinus.tasks.duplicates.ngrams import I64, normal
@@ -184,16 +185,16 @@ async def sample(
 
 def _divided(usable: Path, codes: Codes) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
     """Yield the usable examples in order: those taken, with their split, and those over quota."""
-    names = pa.array([*NAMES, None])
+    names = array_of([*NAMES, None], pa.string())
     column = tables.EXAMPLES.get_field_index("split")
     start = 0
     for batch in tables.read_batches(usable):
         of_batch = codes[start : start + len(batch)]
         start += len(batch)
-        split = names.take(pa.array(of_batch))
+        split = names.take(numbers_of(of_batch))
         is_taken = of_batch != OVER_QUOTA
         whole = batch.set_column(column, tables.EXAMPLES.field(column), split)
-        yield whole.filter(pa.array(is_taken)), batch.filter(pa.array(~is_taken))
+        yield whole.filter(numbers_of(is_taken)), batch.filter(numbers_of(~is_taken))
 
 
 def _columns(batch: pa.RecordBatch, *names: str) -> list[list[Any]]:
