@@ -9,7 +9,6 @@ before. What only guesses among them says so, and a sentence without any such si
 """
 
 import re
-from dataclasses import replace
 from fractions import Fraction
 from itertools import permutations
 
@@ -141,7 +140,7 @@ def _read_prepared(place: Statement, text: str) -> FoundAnswer | None:
     alone = _AMONG_WORDS.fullmatch(place.text)
     if alone and _TELLING.isdisjoint(f"{alone['before']} {alone['after']}".lower().split()):
         return FoundAnswer(alone["number"], "the only number", confidence="only candidate")
-    return _read(replace(place, text=prepared(place.text)), text)
+    return _read(Statement(prepared(place.text), place.rule, place.start), text)
 
 
 def _read(place: Statement, text: str) -> FoundAnswer | None:

@@ -66,17 +66,16 @@ def find_plainly(response: str, read: Reader, *, cut_off: bool) -> FoundAnswer |
     text = response.strip()
     line = text.rfind("\n") + 1
     start = max(line, text.rfind(". ") + 1)
+    if not text.isascii() or "\r" in text:
+        return None
     place = _bare_place(text, line, start) or _worded_place(text, line, start)
     if (
         place is None
         or (place.rule == "text" and cut_off)
-        or not text.isascii()
-        or "\r" in text
         or text.startswith(("analysis", "commentary"))
         or (("<" in text or "[" in text) and _TAG.search(text))
         or ("&" in text and ";" in text)
         or (line and any(map(text.__contains__, RUN_ON_SIGNS)) and RUN_ON.search(text))
-        or (place.start > line > 0 and is_tail(text[line:]))
     ):
         return None
     found = read(place, text)
@@ -92,7 +91,7 @@ def _bare_place(text: str, line: int, start: int) -> Statement | None:
         ending = _BARE.fullmatch(text, comma + 2)
         if ending is not None and not ending["word"]:
             return None
-    if ending is None:
+    if ending is None or (ending.start() > line > 0 and is_tail(text[line:])):
         return None
     said = ending["said"]
     if ending["word"]:
@@ -128,7 +127,7 @@ def _worded_place(text: str, line: int, start: int) -> Statement | None:
         or may_correct(text[place.start + 1 :])
         or not leaves_english(text)
         or any(map(text.__contains__, JUDGING))
-        or (start and is_tail(last))
+        or (start > line and is_tail(last))
         or (line and is_tail(text[line:]))
     ):
         return None

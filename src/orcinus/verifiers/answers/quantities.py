@@ -201,6 +201,11 @@ _GROUPED_EUROS = compile_later(
 )
 """The point of a whole amount: "2.500 Euro". Cents have two digits."""
 _UNDERLINE = compile_later(r"_(?:(?<!\w_)_*|_*(?!\w))")
+_PLAIN = compile_later(
+    r"(?P<sign>-)?\$?(?P<whole>[1-9]\d{0,2}(?:,\d{3}){1,9}|\d{1,30})(?:\.(?P<decimals>\d{1,30}))?",
+    re.ASCII,
+)
+"""A number in digits and nothing else, which ``NUMBER`` reads to the same value."""
 _LONGEST_NUMBER = 1_000
 """Digits. A longer run of digits is a loop; its value is never compared."""
 
@@ -213,6 +218,10 @@ def value_of(text: str) -> Fraction | None:
     """
     if _is_whole(text):
         return Fraction(int(text))
+    if plain := _PLAIN.fullmatch(text):
+        decimals = plain["decimals"] or ""
+        value = Fraction(int(plain["whole"].replace(",", "") + decimals), 10 ** len(decimals))
+        return -value if plain["sign"] else value
     text = prepared(text)
     if (compound := find_compound(text)) is not None:
         return value_of_compound(compound)
@@ -431,8 +440,10 @@ def names_number(answer: str, reference: str) -> bool:
     are 75 and 0.75; 8 out of 10 are 8 and 0.8; 6 hours and 20 minutes are 19/3 and 380. All count.
     But 5 million is not 5.
     """
+    if _is_whole(answer) and _is_whole(reference):  # true of most, and cheap
+        return int(answer) == int(reference)
     right = reference_value(reference)
-    if answer == reference:  # true of most right answers, and cheap
+    if answer == reference:
         return right is not None or CLOCK.search(reference) is not None
     if ":" in answer or ":" in reference:
         clock, wanted = CLOCK.search(answer), CLOCK.search(reference)

@@ -4,7 +4,6 @@
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 
 from orcinus.core.patterns import compile_later
@@ -141,7 +140,7 @@ def _markers(text: str) -> Iterator[tuple[int, int]]:
         if (at := lower.rfind(word)) >= 0
         and (word != _A or "\nb:" not in lower)  # the rows of a listing
     ]
-    tries = Counter[str]()
+    tries = dict.fromkeys(MARKER_WORDS, 0)
     found = 0
     supposed: list[tuple[int, int]] = []
     while nexts and found < _MOST_MARKERS:

@@ -105,9 +105,9 @@ def names_quantity(answer: str, reference: str, text: str) -> bool | None:
     """
     wanted = unit_of(reference)
     given = unit_behind(answer, text) if wanted else None
-    value, right = value_of(answer), reference_value(reference)
-    if wanted is None or given is None or value is None or right is None:
+    if wanted is None or given is None or given.measure != wanted.measure or given == wanted:
         return None
-    if given.measure != wanted.measure or given == wanted:
+    value, right = value_of(answer), reference_value(reference)
+    if value is None or right is None:
         return None
     return same_number(value * given.size / wanted.size, right)
