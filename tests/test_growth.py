@@ -25,7 +25,7 @@ RECIPE_KEYS = 337
 """Their fields. Raise this number only on purpose."""
 COMMANDS = 32
 """Commands shown in ``orcinus --help``, with those of groups. Raise this number only on purpose."""
-OPTIONS = 135
+OPTIONS = 136
 """Their options, without arguments and ``--help``. Raise this number only on purpose."""
 PUBLIC_NAMES = 25
 """Names of ``orcinus.__all__``. Raise this number only on purpose."""

@@ -22,6 +22,7 @@ from orcinus.runs.context import Runtime, Silent, StepContext
 from orcinus.runs.executors.local import LocalExecutor
 from orcinus.runs.ledger import Ledger
 from orcinus.runs.row_groups import map_trace_groups, trace_groups
+from orcinus.runs.sharing import Share
 from orcinus.strategies.library import built_in
 
 STRATEGIES = (built_in()["step_by_step"],)
@@ -91,11 +92,17 @@ def write_inputs(folder: Path) -> None:
 
 
 def run_steps(
-    sampled: Path, out: Path, executor: Executor, config: CurateConfig = CURATE
+    sampled: Path,
+    out: Path,
+    executor: Executor,
+    config: CurateConfig = CURATE,
+    share: Share | None = None,
 ) -> list[bytes]:
     """Curate and erase, and return the bytes of what is written."""
     with Ledger(out / "ledger.sqlite") as ledger:
-        flags = Runtime(workspace=out, ledger_path=out / "ledger.sqlite", executor=executor)
+        flags = Runtime(
+            workspace=out, ledger_path=out / "ledger.sqlite", executor=executor, share=share
+        )
         context = StepContext(
             out=out / "curate",
             inputs={"sample": sampled / "sample", "teach": sampled / "teach"},

@@ -124,6 +124,19 @@ def test_the_student_stands_in_the_run_s_folder_wherever_that_is_moved(
     assert "small" in (moved / "README.md").read_text(encoding="utf-8")
 
 
+def test_a_run_that_is_shared_is_done_on_another_machine(finished: Path, tmp_path: Path) -> None:
+    run = ("run", "recipe.yaml", "--share", tmp_path / "disk", "--runs")
+    given = orcinus(*run, finished / "runs", cwd=finished)
+    assert (given.returncode, "taken from" in given.stderr) == (0, False), given.stderr
+    taken = orcinus(*run, tmp_path / "runs", cwd=finished)
+    assert (taken.returncode, "taken from" in taken.stderr) == (0, True), taken.stderr
+    here, there = tmp_path / "runs" / "small", finished / "runs" / "small"
+    assert content(here) == content(there)
+    assert (here / "student").samefile(finished_steps(here, "train")[0] / "stage-1")
+    with Ledger(tmp_path / "runs" / "ledger.sqlite") as ledger:
+        assert not list(ledger.attempts())
+
+
 def test_the_students_lessons_show_no_strategy(finished: Path) -> None:
     (folder,) = finished_steps(finished / "runs" / "small", "erase")
     lessons = list(tables.read_lessons(folder / "lessons.parquet"))

@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.pipeline.test_run import orcinus
+from tests.s3_server import SECRET, s3_server
 
 from orcinus.core.errors import ConfigError
+from orcinus.core.urls import shown
 from orcinus.tasks.files.records import RecordsConfig, read_task
-from orcinus.tasks.files.sources import format_of, shown, stem_of
-
-SECRET = "wJalrXUtnFEMI0K7MDENG0bPxRfiCYEXAMPLEKEY"
+from orcinus.tasks.files.sources import format_of, stem_of
 
 
 def lines(*numbers: int) -> bytes:
@@ -53,29 +53,8 @@ FILES = {
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, str]]:
     """Return the environment of a user whose bucket ``tasks`` holds ``FILES``."""
-    pytest.importorskip("s3fs", reason="needs the extra s3")
-    server = pytest.importorskip(
-        "moto.server", reason="needs moto[s3] and flask-cors"
-    ).ThreadedMotoServer(port=0)
-    import boto3
-
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    key = {"aws_access_key_id": "AKIATEST", "aws_secret_access_key": SECRET}
-    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **key)
-    client.create_bucket(Bucket="tasks")
-    for name, content in FILES.items():
-        client.put_object(Bucket="tasks", Key=name, Body=content)
-    yield {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "AKIATEST",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_MAX_ATTEMPTS": "1",
-    }
-    server.stop()
+    with s3_server("tasks", FILES) as variables:
+        yield variables
 
 
 def inspected(path: str, cwd: Path, variables: Mapping[str, str]) -> Any:

@@ -12,6 +12,7 @@ from rich.segment import Segment
 from orcinus.core.errors import ConfigError
 from orcinus.core.printing import printable
 from orcinus.runs import layout
+from orcinus.runs.sharing import refuse_store
 
 if TYPE_CHECKING:
     from orcinus.cli.progress import Shown
@@ -64,10 +65,26 @@ RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="The reci
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run's folder, or its name under --runs.")
 ]
-Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of the runs.")]
+
+
+def _on_disk(option: typer.CallbackParam, value: Path | None) -> Path | None:
+    """Refuse the URL of a store."""
+    refuse_store(option.name or "", value)
+    return value
+
+
+Runs = Annotated[
+    Path,
+    typer.Option("--runs", metavar="DIR", help="Folder of the runs.", callback=_on_disk),
+]
 LedgerPath = Annotated[
     Path | None,
-    typer.Option("--ledger", metavar="PATH", help="The ledger. Default: RUNS/ledger.sqlite."),
+    typer.Option(
+        "--ledger",
+        metavar="PATH",
+        help="The ledger. Default: RUNS/ledger.sqlite.",
+        callback=_on_disk,
+    ),
 ]
 Concurrency = Annotated[int, typer.Option(min=1, help="Calls in flight to a remote model.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 … or auto.")]
@@ -87,6 +104,15 @@ Executor = Annotated[
 Replicas = Annotated[
     int,
     typer.Option(min=0, help="Copies of a local model on the Ray cluster; 0 keeps it here."),
+]
+ShareUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--share",
+        metavar="URL",
+        help="Take finished steps from this place and give them there: s3://bucket/folder, or a "
+        "folder on a shared disk.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 

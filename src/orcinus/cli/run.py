@@ -54,6 +54,7 @@ def run(
     processes: flags.Processes = 1,
     executor: flags.Executor = "local",
     replicas: flags.Replicas = 0,
+    share: flags.ShareUrl = None,
     as_json: flags.AsJson = False,
 ) -> None:
     """Run a recipe, or resume it where it stopped. Nothing is paid for twice."""
@@ -69,6 +70,7 @@ def run(
         processes=processes,
         executor=executor,
         replicas=replicas,
+        share=share,
     )
 
 

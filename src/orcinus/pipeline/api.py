@@ -53,6 +53,7 @@ from orcinus.runs.assigned import Assigned
 from orcinus.runs.context import Progress, Runtime, Silent
 from orcinus.runs.executors.open import open_executor
 from orcinus.runs.folders import finish_time, finished_steps, model_made_by
+from orcinus.runs.sharing import Share, refuse_store
 from orcinus.strategies.library import resolve
 from orcinus.tasks.benchmarks.specs import load as load_benchmark
 from orcinus.tasks.files.records import RecordsConfig, read_task
@@ -78,6 +79,9 @@ class Flags(TypedDict, total=False):
     """``local[:WORKERS]`` or ``ray[:ADDRESS]``: where work on rows is done."""
     replicas: int
     """Copies of a local model on the Ray cluster; 0, the default, keeps it in this process."""
+    share: str | None
+    """``s3://bucket/folder`` or a folder on a shared disk, from which finished steps are taken and
+    to which they are given; default None."""
     secrets: Mapping[str, str] | None
     """Environment variables that recipes name for keys; None, the default, reads ``os.environ``."""
 
@@ -88,9 +92,13 @@ def runtime_of(runs: str | Path = "runs", **flags: Unpack[Flags]) -> Runtime:
     This is the only place outside the command line that reads the environment.
 
     Raises:
-        ConfigError: There is no such executor, or there are replicas without a Ray cluster.
+        ConfigError: There is no such executor, there are replicas without a Ray cluster, or the
+            runs or the ledger are to be in a store.
     """
+    refuse_store("runs", runs)
+    refuse_store("ledger", flags.get("ledger"))
     workspace = Path(runs).expanduser()
+    share = flags.get("share")
     executor, secrets = flags.get("executor", "local"), flags.get("secrets")
     replicas = flags.get("replicas", 0)
     if replicas and executor.partition(":")[0] == "local":
@@ -106,6 +114,7 @@ def runtime_of(runs: str | Path = "runs", **flags: Unpack[Flags]) -> Runtime:
         processes=flags.get("processes", 1),
         executor=open_executor(executor),
         replicas=replicas,
+        share=None if share is None else Share(share),
         secrets=dict(os.environ if secrets is None else secrets),
     )
 

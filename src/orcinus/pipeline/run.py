@@ -39,6 +39,7 @@ from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.folders import finish_time, locked, model_made_by, modules_folder
 from orcinus.runs.ledger import Ledger
 from orcinus.runs.progress import followed
+from orcinus.runs.sharing import Share
 from orcinus.training.trackers import check_trackers
 from orcinus.training.train import require_packages
 
@@ -103,6 +104,8 @@ async def run_recipe(
     ):
         write_atomically(run_dir / layout.RECIPE, text)
         write_atomically(run_dir / layout.ORIGIN, str(modules.resolve()).encode())
+        if runtime.share is not None:
+            await asyncio.to_thread(_take_shared, steps, run_dir, runtime.share, reported.note)
         models = Models(recipe.roles(base), runtime, reported.note)
         _check_keys(recipe, models, steps, run_dir)
         budget = recipe.budget.open(ledger, recipe.name)
@@ -136,7 +139,7 @@ async def run_recipe(
         for note in await _check_student(recipe, base, steps, run_dir, runtime.device):
             reported.note(note)
         await _check_scoring(recipe, base, steps, run_dir, open_context)
-        publish = partial(_publish, run_dir=run_dir)
+        publish = partial(_publish, run_dir=run_dir, share=runtime.share)
         await run_steps(steps, run_dir, open_context, close=models.aclose, publish=publish)
     return run_dir
 
@@ -331,8 +334,32 @@ def _check_until(recipe: Recipe, until: str | None) -> None:
         )
 
 
-def _publish(step: Step, run_dir: Path) -> None:
-    """Put what a user looks for into the run's folder: the student and the report."""
+def _take_shared(
+    steps: Sequence[Step], run_dir: Path, share: Share, note: Callable[[str], None]
+) -> None:
+    """Copy the steps that another machine finished from the store, and say which."""
+    share.check(run_dir)
+    taken = [
+        step.name
+        for step in steps
+        if not step.is_done(run_dir) and share.take(step.folder(run_dir), step.fingerprint)
+    ]
+    if taken:
+        note(
+            f"taken from {share}: {', '.join(taken)}; what their calls cost is in the ledger of "
+            "the machine that made them, and counts in no budget here"
+        )
+
+
+async def _publish(step: Step, run_dir: Path, share: Share | None) -> None:
+    """Share a finished step, and put what a user looks for into the run's folder."""
+    if share is not None:
+        await asyncio.to_thread(share.give, step.folder(run_dir))
+    _show_result(step, run_dir)
+
+
+def _show_result(step: Step, run_dir: Path) -> None:
+    """Put the student and the report into the run's folder."""
     if step.name == "train":
         link_folder(run_dir / layout.STUDENT, _student_of(step, run_dir))
     elif step.name == "report":

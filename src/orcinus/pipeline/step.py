@@ -75,7 +75,7 @@ async def run_steps(
     open_context: Callable[[Step, Path], StepContext],
     *,
     close: Callable[[], Awaitable[None]],
-    publish: Callable[[Step], None] = lambda step: None,
+    publish: Callable[[Step], Awaitable[None]] | None = None,
 ) -> None:
     """Run ``steps`` in order, skipping those that are done.
 
@@ -92,7 +92,8 @@ async def run_steps(
                 await _run_step(step, run_dir, open_context)
             finally:
                 await close()
-        publish(step)
+        if publish is not None:
+            await publish(step)
 
 
 async def _run_step(

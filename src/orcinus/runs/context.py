@@ -10,6 +10,7 @@ from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import Request
 from orcinus.runs import layout
 from orcinus.runs.executors.local import LOCAL
+from orcinus.runs.sharing import Share
 
 if TYPE_CHECKING:  # Loading them takes half the time in which a worker process starts.
     from orcinus.runs.budget import Budget
@@ -70,6 +71,8 @@ class Runtime:
     """Where row groups are curated and erased, and signatures, overlaps and tokens are computed."""
     replicas: int = 0
     """Copies of a local model on the Ray cluster; 0 keeps it in this process."""
+    share: Share | None = None
+    """The store from which finished steps are taken and to which they are given."""
     fresh: bool = False
     """Ask again what the ledger has answers to from before; a benchmark evaluation heeds it."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -8,7 +8,7 @@ of the groups, so that nothing depends on the number of workers.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -18,6 +18,7 @@ from orcinus.core.types import TAUGHT, Example, Judged
 from orcinus.runs import tables
 from orcinus.runs.context import StepContext
 from orcinus.runs.executors.local import LOCAL
+from orcinus.runs.sharing import Share
 
 B = TypeVar("B")
 ROWS_FOR_WORKERS = 20_000
@@ -29,12 +30,12 @@ or erasing 7,000, and each core starts one."""
 class TraceGroup:
     """The place of a row group of traces, and of their examples."""
 
-    traces: Path
+    traces: tables.Place
     number: int
     """The number of the row group in ``traces``."""
     rows: int
     """Its traces."""
-    examples: Path
+    examples: tables.Place
     first: int
     """The row of the first trace's example in ``examples``."""
 
@@ -114,22 +115,29 @@ def map_trace_groups(
     is_worth_it = not here and sum(group.rows for group in groups) >= ROWS_FOR_WORKERS
     executor = LOCAL if here else context.runtime.executor
     is_told = False
-    results = executor.map(_IfThere(fn), groups, processes=is_worth_it)
+    results = executor.map(_IfThere(fn, context.runtime.share), groups, processes=is_worth_it)
     for group, result in zip(groups, results, strict=True):
         if result is None and not is_told:
             is_told = True
             context.progress.note(
                 f"a node of the cluster does not see {group.traces}, so its rows are read in this "
-                "process; put the runs on a disk that all nodes share"
+                "process; put the runs on a disk that all nodes share, or name a store with --share"
             )
         yield group, fn(group) if result is None else result[0]
 
 
 @dataclass(frozen=True, slots=True)
 class _IfThere(Generic[B]):
-    """A function of groups that returns None on a machine that does not have the table."""
+    """A function of groups that returns None on a machine that cannot read the tables."""
 
     fn: Callable[[TraceGroup], B]
+    share: Share | None
 
     def __call__(self, group: TraceGroup) -> tuple[B] | None:
-        return (self.fn(group),) if group.traces.exists() and group.examples.exists() else None
+        paths = Path(group.traces), Path(group.examples)
+        if not all(path.exists() for path in paths):
+            if self.share is None:
+                return None
+            traces, examples = map(self.share.place_of, paths)
+            group = replace(group, traces=traces, examples=examples)
+        return (self.fn(group),)

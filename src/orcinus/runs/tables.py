@@ -41,7 +41,11 @@ from orcinus.core.types import (
     Usage,
     Verdict,
 )
+from orcinus.core.urls import open_url
 from orcinus.runs.columns import numbers_of, table_of
+
+Place = Path | str
+"""Where a table is: a path, or the URL of one in a store, which must not change."""
 
 ROWS_PER_BATCH = 4096
 """Rows held in memory by a reader or writer: about 16 MiB of attempts."""
@@ -356,7 +360,7 @@ def rows_at(
             yield from file.read_row_group(int(group), columns).take(numbers_of(wanted)).to_pylist()
 
 
-def read_group(path: Path, number: int, columns: Sequence[str] | None = None) -> pa.Table:
+def read_group(path: Place, number: int, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one row group of a table.
 
     Raises:
@@ -395,9 +399,16 @@ def count_rows(path: Path) -> int:
 
 
 @contextmanager
-def _open_table(path: Path) -> Iterator[pq.ParquetFile]:
+def _open_table(path: Place) -> Iterator[pq.ParquetFile]:
     """Open a table for the block; a missing or damaged one is one line, also while it is read."""
     try:
+        if isinstance(path, str):
+            with (
+                open_url(path) as remote,
+                pq.ParquetFile(remote, metadata=_remote_footer(path), pre_buffer=False) as file,
+            ):
+                yield file
+            return
         stat = path.stat()
         footer = _footer(path, stat.st_mtime_ns, stat.st_size)
         # With pre_buffer the whole file would be read ahead and kept in memory.
@@ -415,7 +426,13 @@ def _footer(path: Path, stamp: int, size: int) -> pq.FileMetaData:
     return pq.read_metadata(path)
 
 
-def unreadable(path: Path, error: Exception) -> StoreError:
+@lru_cache(maxsize=CACHED_FOOTERS)
+def _remote_footer(url: str) -> pq.FileMetaData:
+    with open_url(url) as file:
+        return pq.read_metadata(file)
+
+
+def unreadable(path: Place, error: Exception) -> StoreError:
     """Return the error of a table that is missing or damaged."""
     return StoreError(
         f"{path}: cannot be read as a table ({error}); delete the step's folder to run it again"
@@ -466,7 +483,7 @@ def example_of(row: Mapping[str, Any]) -> Example:
 
 
 def read_examples(
-    path: Path, split: Split | Sequence[Split] | None = None, first: int = 0
+    path: Place, split: Split | Sequence[Split] | None = None, first: int = 0
 ) -> Iterator[Example]:
     """Read the examples of a table, or those of a split or several, from the row ``first`` on.
 
@@ -677,7 +694,7 @@ def _conversations(column: pa.ListArray) -> Iterator[Messages]:
 
 
 def with_examples(
-    traces: Iterable[Judged], examples: Path, first: int = 0
+    traces: Iterable[Judged], examples: Place, first: int = 0
 ) -> Iterator[tuple[Example, Judged]]:
     """Yield each trace with its example of the splits ``TAUGHT``.
 
@@ -703,7 +720,7 @@ def with_examples(
         yield example, judged
 
 
-def out_of_order(examples: Path, task: str, example_id: str) -> StoreError:
+def out_of_order(examples: Place, task: str, example_id: str) -> StoreError:
     """Return the error of a trace whose example does not come at its place."""
     return StoreError(
         f"{examples}: the example {task}/{example_id} of a trace is missing, or not in "

@@ -12,11 +12,11 @@ from pathlib import Path
 from statistics import median
 
 from orcinus.core.types import Example
+from orcinus.core.urls import shown
 from orcinus.tasks.duplicates.ngrams import normal
 from orcinus.tasks.files.columns import Guess, as_yaml, guess
 from orcinus.tasks.files.layouts import Layout, columns_read
 from orcinus.tasks.files.records import RecordsConfig, Skipped, SourcedExample, read_with_sources
-from orcinus.tasks.files.sources import shown
 
 SHOWN_EXAMPLES = 10
 """Examples that are shown, of all tasks together."""

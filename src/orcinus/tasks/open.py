@@ -8,10 +8,10 @@ from typing import Any
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.types import Example
+from orcinus.core.urls import shown
 from orcinus.tasks.author import open_authored
 from orcinus.tasks.authored.config import AuthoredConfig
 from orcinus.tasks.files.records import Records, RecordsConfig, sources_of
-from orcinus.tasks.files.sources import shown
 from orcinus.tasks.generators.environment import EnvironmentConfig, draw_environment
 from orcinus.tasks.generators.function import FunctionTaskConfig, draw_function
 from orcinus.tasks.generators.gym import GymConfig, draw_gym

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 
 from orcinus.core.errors import DataError, MissingExtraError
+from orcinus.core.urls import reason
 from orcinus.tasks.files.rows import Row
-from orcinus.tasks.files.sources import reason
 
 _ADDRESS = re.compile(
     r"hf:(?P<repo>[^/@\s]+/[^/@\s]+)(?:/(?P<subset>[^@\s]+))?(?:@(?P<split>\S+))?"

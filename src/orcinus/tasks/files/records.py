@@ -19,6 +19,7 @@ from pydantic import Field, field_validator
 from orcinus.core.config import Config
 from orcinus.core.errors import DataError, one_line
 from orcinus.core.types import AnswerType, Example
+from orcinus.core.urls import shown
 from orcinus.tasks.duplicates.seen import SeenHashes, hash_of
 from orcinus.tasks.files.columns import advice
 from orcinus.tasks.files.drafts import NoPrompt, RowDraft, Unusable, names_of
@@ -33,7 +34,7 @@ from orcinus.tasks.files.examples import (
 from orcinus.tasks.files.hub import is_hub, read_hub
 from orcinus.tasks.files.layouts import Layout, columns_read, drafts_of, layout_of, mapped
 from orcinus.tasks.files.rows import Report, Row, read_rows, strict
-from orcinus.tasks.files.sources import find_sources, shown
+from orcinus.tasks.files.sources import find_sources
 from orcinus.verifiers.verify import find_verifier
 
 _ROWS_TO_INFER_FROM = 64

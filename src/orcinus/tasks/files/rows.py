@@ -30,7 +30,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orcinus.core.errors import DataError, one_line
-from orcinus.tasks.files.sources import FORMATS, format_of, open_source, reason, shown, stem_of
+from orcinus.core.urls import reason, shown
+from orcinus.tasks.files.sources import FORMATS, format_of, open_source, stem_of
 
 Report = Callable[[str], None]
 """Called with one line for each unusable row. If it returns instead of raising, reading

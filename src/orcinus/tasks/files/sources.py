@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pyarrow as pa
 
-from orcinus.core.errors import ConfigError, DataError, MissingExtraError, OrcinusError, one_line
+from orcinus.core.errors import ConfigError, DataError
+from orcinus.core.urls import fsspec_module, open_url, remote_errors, shown
 
 FORMATS = {
     ".jsonl": "jsonl",
@@ -106,74 +107,15 @@ def _remote_sources(path: str) -> list[str]:
         path if not path.startswith("http") else path.partition("?")[0]
     ):
         return [path]
-    with _remote_errors(path, "cannot be listed"):
-        found = sorted(file.full_name for file in _fsspec().open_files(path + "*" * folder, "rb"))
+    with remote_errors(path, "cannot be listed"):
+        found = sorted(
+            file.full_name for file in fsspec_module().open_files(path + "*" * folder, "rb")
+        )
     if folder:
         found = [name for name in found if format_of(name) is not None]
     if not found:
         raise ConfigError(f"{shown(path)}: matches no file")
     return found
-
-
-@contextmanager
-def _remote_errors(source: str, what: str) -> Iterator[None]:
-    """Turn whatever a store's library raises, often no OSError, into one line.
-
-    Raises:
-        ConfigError: In place of any other exception.
-    """
-    try:
-        yield
-    except OrcinusError:
-        raise
-    except ImportError as error:
-        raise ConfigError(f"{shown(source)}: {what}: {reason(error)}") from error
-    except Exception as error:
-        raise ConfigError(f"{shown(source)}: {what}: {_explained(error, source)}") from error
-
-
-def _explained(error: BaseException, source: str) -> str:
-    """Return a library's message without secrets, and with what to do."""
-    kinds = [type(error).__name__]
-    cause = error.__cause__
-    while cause is not None:
-        kinds.append(type(cause).__name__)
-        cause = cause.__cause__
-    text = reason(error).replace(source, shown(source))
-    hint = next((hint for part, hint in _HINTS if any(part in kind for kind in kinds)), None)
-    said = kinds[0] if text in (shown(source), kinds[0]) else f"{kinds[0]}: {text}"
-    return f"{said}; {hint}" if hint else said
-
-
-_HINTS = (
-    ("Connect", "is the address right, and can it be reached from here?"),
-    (
-        "NoCredentials",
-        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile in AWS_PROFILE",
-    ),
-    ("PermissionError", "may this key read it?"),
-    ("FileNotFound", "there is no such file"),
-)
-"""(part of an exception's name, what to do)."""
-
-
-def shown(source: str) -> str:
-    """Return ``source`` for messages: a URL loses its password and its query, often a signature."""
-    scheme, mark, rest = source.partition("://")
-    if not mark:
-        return source
-    host, slash, path = (rest.partition("?")[0] if scheme in ("http", "https") else rest).partition(
-        "/"
-    )
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
-
-
-def _fsspec() -> Any:
-    try:
-        import fsspec
-    except ImportError as error:
-        raise MissingExtraError("reading tasks from a URL", "hub") from error
-    return fsspec
 
 
 def stem_of(source: str) -> str:
@@ -221,46 +163,8 @@ def open_source(source: str) -> Iterator[io.BufferedReader]:
 
 @contextmanager
 def _raw(source: str) -> Iterator[io.BufferedReader]:
-    if "://" not in source:
-        with Path(source).open("rb") as file:
-            yield file
-        return
-    with _remote_errors(source, "cannot be opened"):
-        remote = _fsspec().open(source, "rb").open()
-    with io.BufferedReader(cast(Any, _Remote(remote, source))) as file:
+    with open_url(source) if "://" in source else Path(source).open("rb") as file:
         yield file
-
-
-class _Remote(io.RawIOBase):
-    """A remote file that raises our own errors instead of its library's."""
-
-    def __init__(self, file: Any, source: str) -> None:
-        self._file = file
-        self._source = source
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return bool(self._file.seekable())
-
-    def readinto(self, buffer: Any) -> int:
-        with _remote_errors(self._source, "cannot be read"):
-            data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        with _remote_errors(self._source, "cannot be read"):
-            return int(self._file.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._file.tell())
-
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-        super().close()
 
 
 def _decompressed(raw: io.BufferedReader, compression: str | None) -> io.BufferedReader:
@@ -276,8 +180,3 @@ def _decompressed(raw: io.BufferedReader, compression: str | None) -> io.Buffere
             return cast(io.BufferedReader, lzma.open(raw))
         case _:
             return raw
-
-
-def reason(error: BaseException) -> str:
-    """Return a library's error message in one line."""
-    return one_line(str(error), 300) or type(error).__name__
