@@ -3,7 +3,8 @@
 There is nothing to inherit. A function of the right shape gets a name with ``@orcinus.register``,
 or a recipe names its place as ``module:function``; see ``registry.py``. The ninth kind, an
 objective, is ``loss(inputs: LossInputs, **settings) -> LossOutput``; see
-``training/objectives/interface.py``.
+``training/objectives/interface.py``. What a function raises stops the run in one line; see
+``guard.py``.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,7 +36,7 @@ arguments."""
 
 Verifier = Callable[[Example, Attempt], Awaitable[Verdict]]
 """Judges one attempt. An attempt that cannot be judged gets a Verdict with the value None; an
-exception is a defect of the verifier and stops the run."""
+exception stops the run."""
 
 Filter = Callable[[Example, Attempt, Verdict], str | None]
 """Returns the reason to drop a trace, or None to keep it."""

@@ -37,11 +37,10 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 
 from orcinus.core.errors import ConfigError, OrcinusError
+from orcinus.core.guard import OURS, guarded
 
 GROUP = "orcinus"
 """Entry-point group of extensions. They are named ``filters.NAME`` or ``filter.NAME``."""
-_OURS = Path(__file__).parents[1]
-"""The folder of this package."""
 
 Kind = Literal[
     "model",
@@ -163,7 +162,7 @@ def declared_by(function: Function) -> Mapping[str, Any]:
 
 
 def find(kind: Kind, name: str, built_in: Mapping[str, Function | str]) -> Function:
-    """Return the function that a recipe names.
+    """Return the function that a recipe names; a user's is guarded, see ``guard.py``.
 
     Args:
         kind: The kind of function.
@@ -178,17 +177,22 @@ def find(kind: Kind, name: str, built_in: Mapping[str, Function | str]) -> Funct
             raise ConfigError(f"{kind} {name!r} is built in; register yours under another name")
         ours = built_in[name]
         return find_function(ours) if isinstance(ours, str) else ours
+    if (function := _find_users(kind, name)) is not None:
+        return function if kind == "model" else guarded(kind, name, function)
+    known = ", ".join(names(kind, built_in))
+    hint = f"known: {known}" if known else "write it as module:function"
+    raise ConfigError(f"no {kind} named {name!r}; {hint}")
+
+
+def _find_users(kind: Kind, name: str) -> Function | None:
     if (kind, name) in _registered:
         return _registered[kind, name]
     if ":" in name:
         function = find_function(name)
         _check_shape(kind, name, function)
         return function
-    if (place := _entry_point(kind, name)) is not None:
-        return register(kind, name)(find_function(place))
-    known = ", ".join(names(kind, built_in))
-    hint = f"known: {known}" if known else "write it as module:function"
-    raise ConfigError(f"no {kind} named {name!r}; {hint}")
+    place = _entry_point(kind, name)
+    return None if place is None else register(kind, name)(find_function(place))
 
 
 def code_of(function: Function) -> str | None:
@@ -202,7 +206,7 @@ def code_of(function: Function) -> str | None:
         text = inspect.getsource(function)
     except (OSError, TypeError):  # made in a way that leaves no text
         return None
-    return None if "site-packages" in place.parts or _OURS in place.parents else text
+    return None if "site-packages" in place.parts or OURS in place.parents else text
 
 
 def names(kind: Kind, built_in: Mapping[str, Function | str]) -> list[str]:
@@ -339,7 +343,7 @@ def _imported(module_name: str, path: str, folder: Path | None) -> ModuleType:
             return _imported_beside(module_name, folder)
         except OrcinusError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if isinstance(error, ModuleNotFoundError) and error.name in _packages(module_name):
                 raise ConfigError(
                     f"no function {path!r}: {error}; write it as package.module:name, "

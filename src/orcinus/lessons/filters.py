@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from orcinus.core import registry
+from orcinus.core.guard import describe, guard
 from orcinus.core.protocols import Filter
 from orcinus.core.types import Attempt, Example, Strategy, Verdict
 from orcinus.lessons.personal_data import personal_data
@@ -117,8 +118,9 @@ def toxic(score: Callable[[str], float], name: str, limit: float) -> Filter:
         limit: The lowest score that drops a trace.
     """
 
-    def rule(_: Example, attempt: Attempt, __: Verdict) -> Reason:
-        found = score(attempt.text)
+    def rule(example: Example, attempt: Attempt, _: Verdict) -> Reason:
+        with guard("curate.toxicity", name, score, lambda: describe(example)):
+            found = float(score(attempt.text))
         return f"{name} scores it {found:.2f}, {limit:g} or more" if found >= limit else None
 
     return rule

@@ -17,6 +17,7 @@ from pydantic import field_validator
 
 from orcinus.core.config import Config
 from orcinus.core.errors import CompleterError, ConfigError
+from orcinus.core.guard import describe, guard, place_of
 from orcinus.core.protocols import Completer, Model
 from orcinus.core.registry import find
 from orcinus.core.requests import as_sent
@@ -61,7 +62,7 @@ class FunctionModel:
     """The Completer of a function.
 
     A ``LookupError`` from the function means that it can never answer this question. Any other
-    exception is a defect.
+    exception stops the run.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class FunctionModel:
         Raises:
             ConfigError: The function takes other arguments.
         """
-        self._function = _by_request(function, model)
+        self._function, self._own = _by_request(function, model), function
         self._model, self._traits, self._worst_case = model, traits, worst_case
 
     @property
@@ -103,15 +104,21 @@ class FunctionModel:
         Raises:
             CompleterError: The function has no answer to this question.
             ConfigError: It returned neither a text nor a Completion.
+            StepError: It raised something else.
         """
-        try:
-            answer = self._function(request)
-            if inspect.isawaitable(answer):
-                answer = await answer
-        except LookupError as error:
-            raise CompleterError(
-                "bad_request", f"{self._model} has no answer: {error}", permanent=True
-            ) from error
+        example = request.example
+        with guard("model", self._model, self._own, lambda: describe(example)):
+            try:
+                answer = self._function(request)
+                if inspect.isawaitable(answer):
+                    answer = await answer
+            except LookupError as error:
+                why = str(error)
+                if type(error) is not LookupError:  # perhaps a slip of the function
+                    why += f" ({type(error).__name__} in {place_of(error, self._own)})"
+                raise CompleterError(
+                    "bad_request", f"{self._model} has no answer: {why}", permanent=True
+                ) from error
         if isinstance(answer, Completion):
             return answer
         if not isinstance(answer, str):
