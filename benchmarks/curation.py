@@ -36,9 +36,10 @@ import pyarrow.parquet as pq
 from orcinus.pipeline import demo
 from orcinus.runs import tables
 from orcinus.runs.context import Runtime, Silent, StepContext
+from orcinus.tasks.config import RecordsConfig, SampleConfig
 from orcinus.tasks.duplicates.near import SHINGLE, originals_of
-from orcinus.tasks.files.records import Records, RecordsConfig
-from orcinus.tasks.sample import SampleConfig, sample
+from orcinus.tasks.files.records import Records
+from orcinus.tasks.sample import sample
 from orcinus.training.packing import best_fit, fill
 
 VOCABULARY = 50_000

@@ -24,7 +24,7 @@ import yaml
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Attempt, Example
-from orcinus.lessons.erase import EraseConfig, generic_text
+from orcinus.lessons.config import EraseConfig, generic_text
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.open import open_completer
 from orcinus.pipeline.recipe_file import load_recipe

@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from orcinus.tasks.config import Mixture
 from orcinus.tasks.duplicates.ngrams import mixed
 from orcinus.tasks.duplicates.seen import hash_of
-from orcinus.tasks.mixing import U64, Mixer, Mixture
+from orcinus.tasks.mixing import U64, Mixer
 
 COLLECTIONS = {
     "cot": (18, 150_000),

@@ -38,7 +38,8 @@ from orcinus.models.function import FunctionModel
 from orcinus.runs import tables
 from orcinus.runs.context import Runtime, Silent, StepContext
 from orcinus.runs.ledger import Ledger
-from orcinus.strategies.skills import SkillsConfig, read_skills, skills
+from orcinus.strategies.config import SkillsConfig
+from orcinus.strategies.skills import read_skills, skills
 
 PROCEDURES = ("carry", "sign", "units", "order", "round", "negate", "check", "split")
 GROUPS = 12

@@ -40,7 +40,8 @@ from orcinus.runs.ledger import Ledger
 from orcinus.strategies.library import generic_messages
 from orcinus.strategies.prompts import conversation
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
-from orcinus.training.weigh import Boundary, WeighConfig, own_step, step_weight
+from orcinus.training.config import WeighConfig
+from orcinus.training.weigh import Boundary, own_step, step_weight
 from orcinus.verifiers.beginnings import Beginning, continuations, worth_of
 
 KINDS = ("kept", "other order", "wrong")

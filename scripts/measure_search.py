@@ -12,8 +12,8 @@ from pathlib import Path
 from orcinus.core import stats
 from orcinus.core.results import DecisionScore
 from orcinus.core.sampling import SamplingConfig
+from orcinus.evaluation.config import DecideConfig
 from orcinus.evaluation.decide import decide
-from orcinus.evaluation.decisions import DecideConfig
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.huggingface import LocalModel
 from orcinus.pipeline.demo import recipe_path

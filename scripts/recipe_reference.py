@@ -12,16 +12,19 @@ from pydantic_core import PydanticUndefined
 
 from orcinus.core.config import field_docs
 from orcinus.core.sampling import JudgingConfig, SamplingConfig
-from orcinus.evaluation.decisions import DecideConfig
-from orcinus.evaluation.evaluate import EvaluateConfig
-from orcinus.evaluation.pairwise import PairwiseConfig
-from orcinus.lessons.checks import CurateConfig, QualityConfig, ToxicityConfig
-from orcinus.lessons.erase import EraseConfig
-from orcinus.lessons.few_shot import FewShotConfig
-from orcinus.lessons.rehearse import RehearseConfig
-from orcinus.lessons.select import SelectConfig, SelectorConfig
+from orcinus.evaluation.config import DecideConfig, EvaluateConfig, PairwiseConfig
+from orcinus.lessons.config import (
+    CurateConfig,
+    EraseConfig,
+    FewShotConfig,
+    QualityConfig,
+    RehearseConfig,
+    SelectConfig,
+    SelectorConfig,
+    TeachConfig,
+    ToxicityConfig,
+)
 from orcinus.lessons.selectors import Balanced, Diverse, Matched, Teachable
-from orcinus.lessons.teach import TeachConfig
 from orcinus.models.configs import SelfConfig
 from orcinus.models.function import FunctionConfig
 from orcinus.models.local.config import LocalConfig
@@ -39,17 +42,19 @@ from orcinus.pipeline.recipe import Recipe, StrategyConfig
 from orcinus.reports.report import ReportConfig
 from orcinus.runs.budget import BudgetConfig
 from orcinus.strategies.assign import AssignConfig
-from orcinus.strategies.probe import ProbeConfig
-from orcinus.strategies.skills import SkillsConfig
+from orcinus.strategies.config import ProbeConfig, SkillsConfig
 from orcinus.tasks.authored.config import AuthoredConfig, AuthoringConfig
-from orcinus.tasks.files.records import RecordsConfig
+from orcinus.tasks.config import (
+    Mixture,
+    PerturbedConfig,
+    PerturbedRecords,
+    RecordsConfig,
+    SampleConfig,
+)
 from orcinus.tasks.generators.environment import EnvironmentConfig
 from orcinus.tasks.generators.function import FunctionTaskConfig
 from orcinus.tasks.generators.gym import GymConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig
-from orcinus.tasks.mixing import Mixture
-from orcinus.tasks.perturbed import PerturbedConfig, PerturbedRecords
-from orcinus.tasks.sample import SampleConfig
 from orcinus.training.config import (
     InvariantConfig,
     LessonFilter,
@@ -61,8 +66,8 @@ from orcinus.training.config import (
     ReinforceConfig,
     StageConfig,
     TrainConfig,
+    WeighConfig,
 )
-from orcinus.training.weigh import WeighConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "recipe.md"
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (

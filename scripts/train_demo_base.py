@@ -27,7 +27,7 @@ from orcinus.core.types import Message, Messages
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.scratch import ScratchConfig
 from orcinus.strategies.library import built_in, generic_messages
-from orcinus.tasks.files.records import RecordsConfig
+from orcinus.tasks.config import RecordsConfig
 from orcinus.tasks.generators.procedural import GENERATORS, ProceduralConfig, draw, explain
 from orcinus.tasks.open import open_task
 from orcinus.training.scratch_model import make_student

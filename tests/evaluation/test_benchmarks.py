@@ -18,7 +18,7 @@ from orcinus.core.types import Messages, Sampling
 from orcinus.evaluation.benchmark_scores import ModelScores
 from orcinus.evaluation.benchmarks import evaluate_model
 from orcinus.evaluation.conditions import BenchmarkSettings
-from orcinus.evaluation.decisions import DecideConfig
+from orcinus.evaluation.config import DecideConfig
 from orcinus.models.function import FunctionConfig
 from orcinus.pipeline.benchmarks import evaluate_and_report
 from orcinus.reports import benchmarks as pages

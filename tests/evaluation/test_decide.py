@@ -20,8 +20,8 @@ from orcinus.core.protocols import Completer
 from orcinus.core.results import DecisionScore
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Completion, Example, Finish, Messages, Sampling, Strategy, Usage
+from orcinus.evaluation.config import DecideConfig
 from orcinus.evaluation.decide import decide
-from orcinus.evaluation.decisions import DecideConfig
 from orcinus.models.function import FunctionModel
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.local.huggingface import LocalModel

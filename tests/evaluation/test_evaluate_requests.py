@@ -9,7 +9,8 @@ import pytest
 
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Assignment, Messages, Sampling, Split
-from orcinus.evaluation.evaluate import EvaluateConfig, evaluate, requests
+from orcinus.evaluation.config import EvaluateConfig
+from orcinus.evaluation.evaluate import evaluate, requests
 from orcinus.models.function import FunctionModel
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Runtime, Silent, StepContext

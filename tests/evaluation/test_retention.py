@@ -14,7 +14,8 @@ from orcinus.core.results import RetentionScore
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.stats import minimum_detectable_drop
 from orcinus.core.types import Example, Messages, Sampling, Split
-from orcinus.evaluation.evaluate import EvaluateConfig, evaluate
+from orcinus.evaluation.config import EvaluateConfig
+from orcinus.evaluation.evaluate import evaluate
 from orcinus.models.function import FunctionModel
 from orcinus.reports.headline import cost_of_training
 from orcinus.reports.warnings import losses_that_could_be_missed

@@ -6,15 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from orcinus.core.types import Attempt, Example, Judged, Lesson, Message, Sampling, Verdict
-from orcinus.lessons.erase import (
-    EraseConfig,
-    Layout,
-    leaks_strategy,
-    lesson_of,
-    split_reasoning,
-    teacher_logprobs,
-)
-from orcinus.lessons.few_shot import FewShotConfig, FewShotPool
+from orcinus.lessons.config import EraseConfig, FewShotConfig, Layout
+from orcinus.lessons.erase import leaks_strategy, lesson_of, split_reasoning, teacher_logprobs
+from orcinus.lessons.few_shot import FewShotPool
 from orcinus.strategies.library import built_in
 
 STRATEGY = built_in()["step_by_step"]

@@ -16,7 +16,8 @@ from orcinus.core.errors import ConfigError
 from orcinus.core.protocols import Filter
 from orcinus.core.types import Attempt, Example, Sampling, Usage, Verdict
 from orcinus.lessons import filters
-from orcinus.lessons.checks import CurateConfig, curate_rules
+from orcinus.lessons.checks import curate_rules
+from orcinus.lessons.config import CurateConfig
 from orcinus.lessons.language import languages
 from orcinus.lessons.personal_data import personal_data
 from orcinus.strategies.library import built_in

@@ -12,10 +12,10 @@ from tests.lessons.test_requests import GENERIC, STRATEGIES, in_step
 
 from orcinus.core.errors import ConfigError, StepError
 from orcinus.lessons import erase
-from orcinus.lessons.erase import EraseConfig, split_reasoning
+from orcinus.lessons.config import EraseConfig, RehearseConfig
+from orcinus.lessons.erase import split_reasoning
 from orcinus.lessons.export import export_preferences
 from orcinus.lessons.preferences import preference_pairs
-from orcinus.lessons.rehearse import RehearseConfig
 from orcinus.pipeline.method import steps_of
 from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.runs import layout, tables

@@ -13,8 +13,9 @@ from tests.conftest import write_recipe
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.types import Attempt, Example, Judged, Messages, Sampling, Verdict
-from orcinus.lessons.checks import CurateConfig, TraceChecks
-from orcinus.lessons.erase import EraseConfig, lesson_of
+from orcinus.lessons.checks import TraceChecks
+from orcinus.lessons.config import CurateConfig, EraseConfig
+from orcinus.lessons.erase import lesson_of
 from orcinus.lessons.refusals import REFUSALS, is_replaced, refused
 from orcinus.pipeline.plan import plan_recipe
 from orcinus.pipeline.recipe_file import load_recipe

@@ -13,11 +13,14 @@ from orcinus.core.errors import StepError
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Assignment, Lesson, Messages, Sampling
 from orcinus.lessons import curate, erase, rehearse, select, teach
-from orcinus.lessons.checks import CurateConfig
-from orcinus.lessons.erase import EraseConfig
-from orcinus.lessons.rehearse import RehearseConfig
-from orcinus.lessons.select import SelectConfig, SelectorConfig
-from orcinus.lessons.teach import TeachConfig
+from orcinus.lessons.config import (
+    CurateConfig,
+    EraseConfig,
+    RehearseConfig,
+    SelectConfig,
+    SelectorConfig,
+    TeachConfig,
+)
 from orcinus.models.function import FunctionModel
 from orcinus.runs import layout, tables
 from orcinus.runs.context import StepContext

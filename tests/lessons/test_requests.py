@@ -20,22 +20,24 @@ from orcinus.core.types import (
     Strategy,
 )
 from orcinus.evaluation import evaluate
-from orcinus.evaluation.evaluate import EvaluateConfig
+from orcinus.evaluation.config import EvaluateConfig
 from orcinus.lessons import curate, select, teach
-from orcinus.lessons.checks import CurateConfig, QualityConfig
-from orcinus.lessons.select import SelectConfig, SelectorConfig
-from orcinus.lessons.teach import TeachConfig
+from orcinus.lessons.config import (
+    CurateConfig,
+    QualityConfig,
+    SelectConfig,
+    SelectorConfig,
+    TeachConfig,
+)
 from orcinus.models.function import FunctionModel
 from orcinus.runs import tables
 from orcinus.runs.context import Asking, Runtime, Silent, StepContext
 from orcinus.runs.ledger import Ledger
 from orcinus.runs.ledger_records import attempt_id
 from orcinus.strategies import assign, probe, skills
-from orcinus.strategies.config import AssignConfig
+from orcinus.strategies.config import AssignConfig, ProbeConfig, SkillsConfig
 from orcinus.strategies.library import built_in
-from orcinus.strategies.probe import ProbeConfig
 from orcinus.strategies.prompts import longest
-from orcinus.strategies.skills import SkillsConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 
 STRATEGIES = tuple(built_in()[name] for name in ("direct", "step_by_step"))

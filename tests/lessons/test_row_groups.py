@@ -12,10 +12,9 @@ from orcinus.core import registry
 from orcinus.core.errors import StoreError
 from orcinus.core.protocols import Executor
 from orcinus.core.types import Attempt, Example, Judged, Message, Sampling, Usage, Verdict
-from orcinus.lessons.checks import CurateConfig
+from orcinus.lessons.config import CurateConfig, EraseConfig, FewShotConfig
 from orcinus.lessons.curate import curate
-from orcinus.lessons.erase import EraseConfig, erase
-from orcinus.lessons.few_shot import FewShotConfig
+from orcinus.lessons.erase import erase
 from orcinus.models.function import FunctionModel
 from orcinus.runs import row_groups, tables
 from orcinus.runs.context import Runtime, Silent, StepContext

@@ -24,14 +24,16 @@ from orcinus.core.types import (
     Usage,
     Verdict,
 )
-from orcinus.lessons.erase import EraseConfig, lesson_of
+from orcinus.lessons.config import EraseConfig
+from orcinus.lessons.erase import lesson_of
 from orcinus.lessons.export import LAYOUTS
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.remote.endpoint import _as_turns
 from orcinus.models.remote.replies import _parse_choice
 from orcinus.strategies.library import resolve
 from orcinus.strategies.prompts import ask, conversation
-from orcinus.tasks.files.records import RecordsConfig, read_task
+from orcinus.tasks.config import RecordsConfig
+from orcinus.tasks.files.records import read_task
 
 ADD = {"name": "add", "description": "The sum.", "parameters": {"type": "object"}}
 TOOLS = [{"type": "function", "function": ADD}]

@@ -9,7 +9,7 @@ from tests.conftest import write_recipe
 
 from orcinus.core import registry
 from orcinus.core.errors import ConfigError, OrcinusError
-from orcinus.lessons.checks import CurateConfig
+from orcinus.lessons.config import CurateConfig
 from orcinus.pipeline.method import steps_of
 from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.pipeline.run import run_recipe

@@ -149,7 +149,8 @@ def test_a_changed_answer_is_not_recalled_from_the_ledger(tmp_path: Path) -> Non
     ],
 )
 def test_every_answered_layout_gives_its_answer(tmp_path: Path, row: dict[str, Any]) -> None:
-    from orcinus.tasks.files.records import RecordsConfig, read_task
+    from orcinus.tasks.config import RecordsConfig
+    from orcinus.tasks.files.records import read_task
 
     write(tmp_path / "rows.jsonl", iter([row]))
     [example] = read_task(RecordsConfig(path="rows.jsonl", answered=True), tmp_path)

@@ -25,9 +25,8 @@ from orcinus.runs import tables
 from orcinus.runs.context import Runtime, Silent, StepContext
 from orcinus.runs.ledger import Ledger
 from orcinus.strategies.assign import assign
-from orcinus.strategies.config import AssignConfig
+from orcinus.strategies.config import AssignConfig, ProbeConfig
 from orcinus.strategies.library import built_in
-from orcinus.strategies.probe import ProbeConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 
 Answered = Callable[[Example, str], tuple[str | None, float | None] | None]

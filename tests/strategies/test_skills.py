@@ -29,6 +29,7 @@ from orcinus.runs.assigned import Assigned
 from orcinus.runs.context import Runtime, Silent, StepContext
 from orcinus.runs.folders import finished_steps
 from orcinus.runs.ledger import Ledger
+from orcinus.strategies.config import SkillsConfig
 from orcinus.strategies.library import built_in
 from orcinus.strategies.skill_front import (
     candidates_paid_by,
@@ -36,7 +37,7 @@ from orcinus.strategies.skill_front import (
     pair_to_merge,
     parent_of,
 )
-from orcinus.strategies.skills import SkillsConfig, instruction_in, read_skills, skills
+from orcinus.strategies.skills import instruction_in, read_skills, skills
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
 
 DIRECT = built_in()["direct"]

@@ -23,8 +23,9 @@ import pytest
 
 from orcinus.cli import main
 from orcinus.core.errors import ConfigError, DataError
+from orcinus.tasks.config import RecordsConfig
 from orcinus.tasks.files import rows
-from orcinus.tasks.files.records import Records, RecordsConfig, Skipped, read_task
+from orcinus.tasks.files.records import Records, Skipped, read_task
 from orcinus.tasks.files.sources import FORMATS
 from orcinus.tasks.open import content_of
 

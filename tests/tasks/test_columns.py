@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
+from orcinus.tasks.config import Layout, RecordsConfig
 from orcinus.tasks.files.columns import advice, as_yaml, guess
 from orcinus.tasks.files.drafts import RowDraft
-from orcinus.tasks.files.layouts import LAYOUTS, Layout, columns_read, draft_of
-from orcinus.tasks.files.records import RecordsConfig, read_task
+from orcinus.tasks.files.layouts import LAYOUTS, columns_read, draft_of
+from orcinus.tasks.files.records import read_task
 
 OPTIONS = "Which?\nOptions:\n(A) u\n(B) v"
 ROWS: dict[Layout, dict[str, Any]] = {

@@ -9,7 +9,8 @@ import pytest
 from orcinus.core.errors import DataError
 from orcinus.core.types import Example, Message
 from orcinus.strategies.prompts import conversation
-from orcinus.tasks.files.records import Records, RecordsConfig, read_task
+from orcinus.tasks.config import RecordsConfig
+from orcinus.tasks.files.records import Records, read_task
 from orcinus.tasks.inspection import inspect_task
 
 TICKETS = """ticket_id,text,label

@@ -7,8 +7,8 @@ import pytest
 from orcinus.core.draw import draw_by_group
 from orcinus.core.types import Example
 from orcinus.strategies.library import built_in
+from orcinus.tasks.config import Mixture
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw, explain
-from orcinus.tasks.mixing import Mixture
 from orcinus.tasks.splits import Splits
 from orcinus.verifiers.rules import judge
 

@@ -18,8 +18,9 @@ from tests.tasks.test_broken_files import AGIEVAL, ALPACA, BBH, CHAT, CHOICE, go
 
 from orcinus.core.errors import OrcinusError
 from orcinus.core.types import Example
+from orcinus.tasks.config import RecordsConfig
 from orcinus.tasks.files.drafts import CARRIED, CHOICES, ID, PROMPT, REFERENCE, TASK
-from orcinus.tasks.files.records import RecordsConfig, Skipped, read_task
+from orcinus.tasks.files.records import Skipped, read_task
 
 ROWS: list[dict[str, Any]] = [
     good(1),

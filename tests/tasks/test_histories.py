@@ -10,11 +10,12 @@ import pytest
 
 from orcinus.core.errors import DataError
 from orcinus.core.types import Attempt, Example, Judged, Sampling, Verdict
-from orcinus.lessons.erase import EraseConfig, lesson_of
+from orcinus.lessons.config import EraseConfig
+from orcinus.lessons.erase import lesson_of
 from orcinus.lessons.export import LAYOUTS
 from orcinus.strategies.library import resolve
-from orcinus.tasks.files.records import RecordsConfig, read_task
-from orcinus.tasks.mixing import Mixture
+from orcinus.tasks.config import Mixture, RecordsConfig
+from orcinus.tasks.files.records import read_task
 from orcinus.tasks.splits import Splits
 from orcinus.verifiers.submissions import edit_similarity, functional_agreement
 from orcinus.verifiers.verify import verify

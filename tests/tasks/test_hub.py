@@ -14,7 +14,8 @@ from tests.pipeline.test_run import orcinus
 from tests.tasks.hub_server import hub
 
 from orcinus.core.errors import ConfigError
-from orcinus.tasks.files.records import RecordsConfig, read_task
+from orcinus.tasks.config import RecordsConfig
+from orcinus.tasks.files.records import read_task
 
 datasets = pytest.importorskip("datasets", reason="needs the extra hub")
 SUBSETS = """---

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.pipeline.test_run import orcinus
 
-from orcinus.tasks.files.records import RecordsConfig
+from orcinus.tasks.config import RecordsConfig
 from orcinus.tasks.inspection import Inspection, inspect_task
 
 QUIZ = "id,question,A,B,answer,hint\n1,Which is even?,3,4,B,none\n2,Which is odd?,5,6,A,none\n"

@@ -8,8 +8,9 @@ import pytest
 from scipy.stats import chi2_contingency
 
 from orcinus.tasks import mixing
+from orcinus.tasks.config import Mixture
 from orcinus.tasks.duplicates.seen import hash_of
-from orcinus.tasks.mixing import LARGEST, Mixer, Mixture, shares
+from orcinus.tasks.mixing import LARGEST, Mixer, shares
 
 DRAWS = 2500
 

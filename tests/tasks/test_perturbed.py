@@ -17,18 +17,11 @@ from orcinus.core.types import Example, Messages, Sampling
 from orcinus.pipeline.perturb import perturb_file
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Runtime, Silent
+from orcinus.tasks.config import PerturbedRecords
 from orcinus.tasks.files.drafts import Unusable
 from orcinus.tasks.formulas import with_new_numbers
 from orcinus.tasks.generators.procedural import GENERATORS, ProceduralConfig, draw
-from orcinus.tasks.perturbed import (
-    Perturbed,
-    PerturbedRecords,
-    check_copy,
-    closed_book,
-    leakage,
-    perturb,
-    removed,
-)
+from orcinus.tasks.perturbed import Perturbed, check_copy, closed_book, leakage, perturb, removed
 from orcinus.tasks.renaming import MEN, WOMEN, Names, edges, left_over, renamed, same_relations
 
 CAPITALS = (

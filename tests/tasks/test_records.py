@@ -10,7 +10,8 @@ import pytest
 
 from orcinus.core.errors import ConfigError, DataError
 from orcinus.core.types import Example
-from orcinus.tasks.files.records import RecordsConfig, Skipped, read_task
+from orcinus.tasks.config import RecordsConfig
+from orcinus.tasks.files.records import Skipped, read_task
 
 
 def read(path: Path, **config: Any) -> list[Example]:

@@ -22,7 +22,8 @@ from tests.s3_server import SECRET, s3_server
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.urls import shown
-from orcinus.tasks.files.records import RecordsConfig, read_task
+from orcinus.tasks.config import RecordsConfig
+from orcinus.tasks.files.records import read_task
 from orcinus.tasks.files.sources import format_of, stem_of
 
 

@@ -15,8 +15,9 @@ from orcinus.core.types import Example
 from orcinus.runs import tables
 from orcinus.runs.context import Runtime, Silent, StepContext
 from orcinus.runs.executors.local import LOCAL
-from orcinus.tasks.files.records import Records, RecordsConfig
-from orcinus.tasks.sample import Opened, Pool, Removal, SampleConfig, sample
+from orcinus.tasks.config import RecordsConfig, SampleConfig
+from orcinus.tasks.files.records import Records
+from orcinus.tasks.sample import Opened, Pool, Removal, sample
 from orcinus.verifiers import sandbox
 
 WORDS = np.array([f"word{number}" for number in range(2000)])

@@ -19,9 +19,9 @@ from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Runtime, Silent, StepContext
 from orcinus.runs.ledger import Ledger
+from orcinus.training.config import WeighConfig
 from orcinus.training.weigh import (
     Boundary,
-    WeighConfig,
     boundaries_of,
     check_worths,
     own_step,

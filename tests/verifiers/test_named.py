@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from orcinus.core import registry
 from orcinus.core.types import Attempt, Example, Sampling, Verdict
-from orcinus.tasks.files.records import RecordsConfig, read_task
+from orcinus.tasks.config import RecordsConfig
+from orcinus.tasks.files.records import read_task
 from orcinus.verifiers.verify import verify
 
 

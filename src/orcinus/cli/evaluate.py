@@ -15,7 +15,7 @@ from orcinus.core.errors import ConfigError
 if TYPE_CHECKING:
     from orcinus.core.types import Score
     from orcinus.evaluation.benchmark_scores import ModelScores
-    from orcinus.evaluation.decisions import DecideConfig
+    from orcinus.evaluation.config import DecideConfig
     from orcinus.models.configs import ModelConfig
 
 
@@ -228,7 +228,7 @@ def _decide(rules: str | None, reward: str | None, separator: str | None) -> "De
     """Return what ``--decide``, ``--reward`` and ``--separator`` ask for."""
     from pydantic import ValidationError
 
-    from orcinus.evaluation.decisions import DecideConfig
+    from orcinus.evaluation.config import DecideConfig
 
     if separator is not None:
         separator = separator.replace(r"\n", "\n")

@@ -11,13 +11,13 @@ from rich.text import Text
 from orcinus.core.results import ARMS
 from orcinus.core.types import Example, Judged
 from orcinus.reports.words import chance, percent, points
-from orcinus.runs.lineage import Lineage
-from orcinus.runs.lookup import Found
 
 if TYPE_CHECKING:
     from orcinus.core.results import Scores
     from orcinus.evaluation.diagnosis.tables import Diagnosis
     from orcinus.pipeline.lint import Lint
+    from orcinus.runs.lineage import Lineage
+    from orcinus.runs.lookup import Found
 
 
 def print_scores(console: Console, scores: "Scores") -> None:
@@ -145,7 +145,7 @@ def print_lint(console: Console, found: "Lint") -> None:
         console.print("nothing to flag", markup=False)
 
 
-def print_found(console: Console, found: Found) -> None:
+def print_found(console: Console, found: "Found") -> None:
     """Print the history of a lesson, an attempt or an example."""
     if found.lesson is not None:
         print_lineage(console, found.lesson)
@@ -181,7 +181,7 @@ def _print_call(console: Console, judged: Judged) -> None:
     _panel(console, replied, attempt.text or attempt.error or "")
 
 
-def print_lineage(console: Console, found: Lineage) -> None:
+def print_lineage(console: Console, found: "Lineage") -> None:
     """Print a lesson's history, from the example to the text the student was trained on."""
     example, assignment, trace = found.example, found.assignment, found.trace
     _print_example(console, example)
@@ -240,7 +240,7 @@ def print_lineage(console: Console, found: Lineage) -> None:
     )
 
 
-def _rehearsed(found: Lineage) -> str:
+def _rehearsed(found: "Lineage") -> str:
     came = [judged for judged in found.rehearsal if judged.attempt.finish != "error"]
     right = sum(judged.verdict.right for judged in came)
     return f"rehearsed: {right} of {len(came)} answers of the student right before training"

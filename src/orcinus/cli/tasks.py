@@ -16,7 +16,7 @@ from orcinus.core.errors import ConfigError, DataError
 from orcinus.core.printing import printable
 
 if TYPE_CHECKING:
-    from orcinus.tasks.files.records import RecordsConfig
+    from orcinus.tasks.config import RecordsConfig
     from orcinus.tasks.inspection import FileReading, Inspection
 
 
@@ -126,7 +126,7 @@ def perturb(
 ) -> None:
     """Write fresh copies of the items in files: other names and numbers, the same task."""
     from orcinus.pipeline.perturb import perturb_file
-    from orcinus.tasks.perturbed import PerturbedRecords
+    from orcinus.tasks.config import PerturbedRecords
 
     config = PerturbedRecords(path=path, seed=seed)
     runtime = flags.runtime(runs)
@@ -151,7 +151,7 @@ def perturb(
 def _task(path: str, columns: Sequence[str]) -> "RecordsConfig":
     from pydantic import ValidationError
 
-    from orcinus.tasks.files.records import RecordsConfig
+    from orcinus.tasks.config import RecordsConfig
 
     mapping: dict[str, str | tuple[str, ...]] = {}
     for text in columns:

@@ -9,11 +9,16 @@ Field names are the keys of ``scores.json``, except where that module says other
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from orcinus.core import stats
-from orcinus.core.stats.scores import Samples
+from orcinus.core.imports import import_later
 from orcinus.core.types import Score
+
+if TYPE_CHECKING:
+    from orcinus.core import stats
+else:
+    stats = import_later("orcinus.core.stats")
+
 
 ARMS = {
     "before": "student before training",
@@ -91,6 +96,22 @@ class DecisionScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """The accuracy of k answers to each question together."""
+
+    k: int
+    questions: int
+    one: float
+    """Accuracy of a single answer."""
+    any_of_k: float
+    """pass@k: share of questions with a right answer among k (Chen et al. 2021)."""
+    majority: float
+    """Accuracy of the most frequent of the k answers; a tie goes to the one given first."""
+    tokens: float
+    """Written tokens per question, for all k answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArmScore:
     """Results of one arm of a run, or of one condition of a benchmark."""
 
@@ -135,7 +156,7 @@ class Comparison:
     """``p_value`` after Holm's correction over the comparisons made together."""
 
     @property
-    def outcome(self) -> stats.Outcome:
+    def outcome(self) -> "stats.Outcome":
         """``better``, ``worse`` or ``not told apart``; for a single task after the correction."""
         p_value = self.p_value if self.task is None else self.p_holm
         return stats.outcome(self.low, self.high, p_value)

@@ -12,7 +12,7 @@ from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Request, Strategy
-from orcinus.evaluation.decisions import DecideConfig
+from orcinus.evaluation.config import DecideConfig
 from orcinus.runs.budget import BudgetConfig
 from orcinus.strategies.library import generic_messages
 from orcinus.strategies.prompts import requests_for

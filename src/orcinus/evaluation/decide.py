@@ -11,7 +11,8 @@ from orcinus.core.protocols import Completer
 from orcinus.core.results import DecisionScore
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Judged, Request
-from orcinus.evaluation.decisions import By, DecideConfig, Decision, Leaves, Sample, choose
+from orcinus.evaluation.config import By, DecideConfig, Leaves
+from orcinus.evaluation.decisions import Decision, Sample, choose
 from orcinus.evaluation.tree_search import TreeSearch
 from orcinus.runs import layout, tables
 from orcinus.runs.context import StepContext

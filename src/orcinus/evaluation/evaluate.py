@@ -15,12 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-from pydantic import Field, model_validator
+from typing import Any, TypeVar
 
 from orcinus.core import stats
-from orcinus.core.config import Config
 from orcinus.core.draw import draw_by_group
 from orcinus.core.errors import StepError
 from orcinus.core.protocols import Asked, Completer
@@ -32,12 +29,11 @@ from orcinus.core.results import (
     Scores,
     WinRate,
 )
-from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Example, Judged, Request, Split, Strategy
 from orcinus.evaluation.comparisons import compare_items, correct_for_number
+from orcinus.evaluation.config import Arm, EvaluateConfig
 from orcinus.evaluation.decide import decide
-from orcinus.evaluation.decisions import DecideConfig
-from orcinus.evaluation.pairwise import PairwiseConfig, judge_pairs, pairwise_requests
+from orcinus.evaluation.pairwise import judge_pairs, pairwise_requests
 from orcinus.evaluation.retention import compare_retention
 from orcinus.evaluation.scores import score_arm, write_scores
 from orcinus.runs import layout, tables
@@ -46,54 +42,11 @@ from orcinus.runs.questions import read_questions
 from orcinus.strategies.prompts import chosen_strategy, erased_strategy, requests_for, size_of
 from orcinus.verifiers.measure import measure
 
-VERSION = 2
 T = TypeVar("T", bound=Asked)
-Arm = Literal["before", "prompted", "answer_only", "after", "after_prompted", "teacher"]
 PROMPTED: tuple[Arm, ...] = ("prompted", "after_prompted", "teacher")
 """Arms that are asked under the assigned strategy; the others under the erased message."""
 RETENTION_ARMS: tuple[Arm, Arm] = ("before", "after")
 """Arms that are asked the retention tasks."""
-
-
-class EvaluateConfig(Config):
-    """The arms to compare, and how many questions to ask them."""
-
-    arms: tuple[Arm, ...] = ("before", "prompted", "answer_only", "after", "teacher")
-    """before: the untrained student; prompted: the same under its best strategy;
-    answer_only: trained on bare answers; after: trained on explanations; after_prompted: the same
-    under its best strategy, to see whether the message still helps; teacher: under the assigned
-    strategy."""
-    per_task: int | None = Field(default=None, ge=1)
-    """Questions of each held-out and retention task, drawn by hash; None asks all."""
-    sampling: SamplingConfig = SamplingConfig()
-    """How the models write. Greedy by default, as in Orca 2."""
-    decide: DecideConfig | None = None
-    """How several samples of the student become one answer, and the cost of that, in every arm but
-    the teacher's. None only counts how often one, any or most of the samples are right."""
-    # Excluded when None, so that the step keeps the fingerprint it had before this key existed.
-    pairwise: PairwiseConfig | None = Field(default=None, exclude_if=lambda value: value is None)
-    """Have the judge compare the answers of ``after`` with those of other arms, in both orders.
-    None does not."""
-
-    @model_validator(mode="after")
-    def _check_samples(self) -> "EvaluateConfig":
-        if self.decide is not None:
-            self.decide.sampling(self.sampling)
-        return self
-
-    @model_validator(mode="after")
-    def _check_pairwise(self) -> "EvaluateConfig":
-        if self.pairwise is not None:
-            self.pairwise.check(self.arms)
-        return self
-
-    def sampling_of(self, arm: Arm) -> SamplingConfig:
-        """Return the sampling of an arm's model."""
-        return (
-            self.sampling
-            if self.decide is None or arm == "teacher"
-            else self.decide.sampling(self.sampling)
-        )
 
 
 async def evaluate(

@@ -9,17 +9,14 @@ no preference (Zheng et al. 2023, arXiv:2306.05685, section 3.4).
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from typing import Literal
-
-from pydantic import Field, field_validator
 
 from orcinus.core import stats
-from orcinus.core.config import Config
 from orcinus.core.draw import draw_by_group
 from orcinus.core.results import WinRate
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.stats.paired import binomial_two_sided
 from orcinus.core.types import Example, Judged, Request
+from orcinus.evaluation.config import PairwiseConfig
 from orcinus.runs.context import StepContext
 from orcinus.verifiers.judge import (
     Pair,
@@ -31,42 +28,10 @@ from orcinus.verifiers.judge import (
     tally,
 )
 
-Opponent = Literal["before", "prompted", "answer_only", "teacher"]
 PAIRS_AT_ONCE = 256
 """Pairs that are judged between two updates of the progress: enough to keep 64 connections busy."""
 CHARACTERS_PER_TOKEN = 4
 """Characters a token in the stand-ins for unwritten answers, as ``pipeline/estimate.py`` counts."""
-
-
-class PairwiseConfig(Config):
-    """Whose answers a judge compares side by side with those of the trained student."""
-
-    against: tuple[Opponent, ...] = Field(default=("before", "teacher"), min_length=1)
-    """The arms that ``after`` is compared with, one by one."""
-    per_task: int | None = Field(default=100, ge=1)
-    """At most this many questions of a task are compared, drawn by a hash; None compares all.
-    Each costs two calls of the judge for each arm under ``against``."""
-    tasks: Literal["open", "all"] = "open"
-    """open: only tasks whose answers are free text or are left to a judge (``verifier: judge`` or
-    ``grounded``); all: every task."""
-
-    @field_validator("against")
-    @classmethod
-    def _each_arm_once(cls, value: tuple[Opponent, ...]) -> tuple[Opponent, ...]:
-        return tuple(dict.fromkeys(value))
-
-    def check(self, arms: Container[str]) -> None:
-        """Refuse arms that are not evaluated, unless they are only there by default.
-
-        Raises:
-            ValueError: ``after``, or an arm that the recipe names, is not in ``arms``.
-        """
-        named = self.against if "against" in self.model_fields_set else ()
-        for arm in ("after", *named):
-            if arm not in arms:
-                raise ValueError(
-                    f"pairwise compares the arm {arm}, which is not in evaluate.arms; add it"
-                )
 
 
 async def judge_pairs(

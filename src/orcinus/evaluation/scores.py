@@ -13,14 +13,14 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from orcinus.core import stats
 from orcinus.core.errors import ConfigError, StoreError
 from orcinus.core.files import write_atomically
+from orcinus.core.imports import import_later
 from orcinus.core.results import (
     ArmScore,
     Comparison,
@@ -34,8 +34,16 @@ from orcinus.core.types import Example, Judged
 from orcinus.evaluation.benchmark_scores import BenchmarkScore, ConditionScore, ModelScores
 from orcinus.runs import layout
 from orcinus.runs.folders import finished_steps
-from orcinus.verifiers import official
-from orcinus.verifiers.judge import given_by_judge
+
+if TYPE_CHECKING:
+    from orcinus.core import stats
+    from orcinus.verifiers import judge as judges
+    from orcinus.verifiers import official
+else:
+    stats = import_later("orcinus.core.stats")
+    official = import_later("orcinus.verifiers.official")
+    judges = import_later("orcinus.verifiers.judge")
+
 
 MICRO, MACRO = "_micro", "_macro"
 
@@ -57,7 +65,7 @@ def score_arm(
     """
     judge = None
     if has_judge:
-        given, no_verdict = given_by_judge(judged)
+        given, no_verdict = judges.given_by_judge(judged)
         judge = JudgeCounts(given=given, no_verdict=no_verdict)
     return ArmScore(
         accuracy=scores_by_task(judged),

@@ -18,7 +18,8 @@ from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.protocols import Completer
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Attempt, Finish, Judged, Request, Usage
-from orcinus.evaluation.decisions import DecideConfig, Decision, Sample, choose
+from orcinus.evaluation.config import DecideConfig
+from orcinus.evaluation.decisions import Decision, Sample, choose
 from orcinus.models.attempts import attempt_all
 from orcinus.runs.context import StepContext
 from orcinus.verifiers.beginnings import without_verdict

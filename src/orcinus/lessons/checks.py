@@ -8,18 +8,16 @@ A worker imports this module and no verifiers, which take most of a second.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
 
-from orcinus.core.config import Config
 from orcinus.core.errors import StepError
 from orcinus.core.protocols import Filter
 from orcinus.core.registry import find_function
 from orcinus.core.types import LECTURE, Example, Judged, Strategy
 from orcinus.lessons import filters
+from orcinus.lessons.config import CurateConfig, ToxicityConfig
 from orcinus.lessons.language import languages
 from orcinus.lessons.refusals import refused
 from orcinus.runs.row_groups import TraceGroup
@@ -31,118 +29,6 @@ from orcinus.tasks.duplicates.seen import hash_of
 
 Reason = tuple[str, str]
 """A filter's name, and why it drops a trace."""
-
-
-class ToxicityConfig(Config):
-    """The treatment of unsafe traces, scored by a function of yours or by a learnt classifier."""
-
-    function: str | None = None
-    """``module:name`` of a function that gives a text a score from 0.0 (harmless) to 1.0; none is
-    built in."""
-    labelled: int | None = Field(default=None, ge=50, exclude_if=lambda value: value is None)
-    """In place of a function: the judge rates this many traces, drawn by a hash, for safety. A
-    classifier learns from the ratings and scores all traces, if it is clearly better than
-    chance."""
-    limit: float = Field(default=0.5, gt=0, le=1)
-    """A trace with this score or a higher one is unsafe."""
-    instead: Literal["drop", "refuse"] = Field(
-        default="drop", exclude_if=lambda value: value == "drop"
-    )
-    """Drop an unsafe trace, or put a refusal in its place; the lesson has ``meta.replaced``."""
-
-    @field_validator("function")
-    @classmethod
-    def _function_exists(cls, value: str | None) -> str | None:
-        if value is not None:
-            find_function(value)
-        return value
-
-    @model_validator(mode="after")
-    def _one_of_both_scores(self) -> "ToxicityConfig":
-        if (self.function is None) == (self.labelled is None):
-            raise ValueError(
-                "toxicity needs either function: or labelled: (with a judge:), not both"
-            )
-        return self
-
-
-class QualityConfig(Config):
-    """A classifier that learns from a judge's ratings of some traces, and scores all of them.
-
-    Source: phi-1, arXiv:2306.11644.
-    """
-
-    labelled: int = Field(default=500, ge=50)
-    """Traces that the judge rates, drawn by a hash; one call each."""
-    keep: float = Field(default=0.8, gt=0, lt=1)
-    """Share of the traces that is kept, the best by score. All are kept where the classifier is not
-    clearly better than chance."""
-
-
-class CurateConfig(Config):
-    """The rules that decide which traces are kept."""
-
-    keep: Literal["correct", "best", "all"] = "correct"
-    """correct: every trace whose answer is right; best: the shortest right one of each example;
-    all: wrong ones too."""
-    per_example: int | None = Field(default=None, ge=1)
-    """Keep at most this many traces of one example, the shortest first; None keeps all."""
-    unjudged: Literal["drop", "keep"] = "drop"
-    """Drop or keep traces that could not be judged although there is a reference. Traces without a
-    reference are kept."""
-    max_tokens: int | None = Field(default=None, ge=1)
-    """Longest trace, in tokens that the teacher wrote; None sets no limit. ``train.too_long``
-    decides about traces that do not fit a training row."""
-    ngram: int | None = Field(default=13, ge=3)
-    """Drop a trace that shares a run of this many words with a held-out question; None skips
-    this."""
-    near_duplicates: float | None = Field(default=None, gt=0, le=1)
-    """Drop a trace when this share of its runs of five words, question included, is in a kept one
-    too, e.g. 0.9; None skips this."""
-    fuzzy_overlap: float | None = Field(default=None, gt=0, le=1)
-    """Drop a trace that has this share of a held-out question's runs of three words, e.g. 0.6; None
-    skips this."""
-    min_words: int | None = Field(default=None, ge=1)
-    """Drop a trace with fewer words."""
-    max_words: int | None = Field(default=None, ge=1)
-    """Drop a trace with more words."""
-    languages: tuple[str, ...] = ()
-    """ISO codes such as ``en``: drop a trace that is surely in another language; empty skips this.
-    Needs the extra ``language``."""
-    toxicity: ToxicityConfig | None = None
-    """Drop or replace unsafe traces; None skips this."""
-    quality: QualityConfig | None = None
-    """Learn from the judge's ratings of some traces which of all are worth keeping; None skips
-    this."""
-    filters: tuple[str, ...] = ()
-    """Further filters: ``boilerplate`` (the trace speaks of itself as a language model),
-    ``personal_data`` (e-mail addresses, phone and card numbers, IBANs, IP addresses),
-    ``label_agreement`` (a stored answer that lacks the dataset's label), the names of registered
-    ones, and ``module:name`` of a function of yours in a module beside the recipe or an installed
-    one."""
-    max_per_task: int | None = Field(default=None, ge=1)
-    """Keep at most this many traces of one task, in the order of the examples; None sets no
-    quota."""
-
-    @field_validator("filters")
-    @classmethod
-    def _filters_exist(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            filters.find_filter(name)
-        return value
-
-    @model_validator(mode="after")
-    def _some_length_is_left(self) -> "CurateConfig":
-        if (
-            self.min_words is not None
-            and self.max_words is not None
-            and self.min_words > self.max_words
-        ):
-            raise ValueError(
-                f"min_words {self.min_words} is more than max_words {self.max_words}; "
-                "nothing would be kept"
-            )
-        return self
 
 
 def calls_users_functions(config: CurateConfig) -> bool:

@@ -25,14 +25,12 @@ from orcinus.core.types import LECTURE, Attempt, Example, Judged, Request, Strat
 from orcinus.lessons import quality
 from orcinus.lessons.checks import (
     Checked,
-    CurateConfig,
-    QualityConfig,
     Reason,
-    ToxicityConfig,
     TraceChecks,
     calls_users_functions,
     refuses_unsafe,
 )
+from orcinus.lessons.config import CurateConfig, QualityConfig, ToxicityConfig
 from orcinus.lessons.refusals import INSTRUCTION, UNSAFE, is_replaced, refused
 from orcinus.runs import layout, tables
 from orcinus.runs.columns import array_of
@@ -45,7 +43,6 @@ from orcinus.tasks.duplicates.seen import SeenHashes
 from orcinus.verifiers.judge import judge_of, judge_request, rate
 from orcinus.verifiers.judge_prompts import facts_of, rating, reference_text
 
-VERSION = 2
 _BATCH = 1024
 """Traces that the classifier scores at once."""
 

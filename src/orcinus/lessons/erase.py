@@ -19,12 +19,12 @@ from typing import Any, Literal
 import orjson
 import pyarrow as pa
 
-from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.fingerprint import hashed, stable_fraction
 from orcinus.core.token_bytes import bytes_within, reply_tokens
 from orcinus.core.types import LECTURE, Example, Judged, Lesson, Messages, Strategy
-from orcinus.lessons.few_shot import FewShotConfig, FewShotPool
+from orcinus.lessons.config import EraseConfig, Layout, generic_text
+from orcinus.lessons.few_shot import FewShotPool
 from orcinus.lessons.preferences import preference_pairs
 from orcinus.lessons.refusals import is_replaced
 from orcinus.lessons.rehearse import Rehearsals, own_answers
@@ -36,40 +36,10 @@ from orcinus.strategies.library import by_name, generic_messages
 from orcinus.strategies.prompts import conversation, system_in
 from orcinus.tasks.duplicates.overlap import batched
 
-VERSION = 1
 ERASED = Strategy(name="erased", system="")
 """Stands for the strategy of the student's own answers, which it gave under the erased message."""
-Mode = Literal["generic", "empty", "paraphrase", "kept"]
-Layout = Literal["as_written", "think", "text_only", "adaptive"]
 DIRECT = "direct"
 """The strategy whose lessons have an empty think block under ``layout: adaptive``."""
-
-
-class EraseConfig(Config):
-    """The message that replaces the teacher's strategy in lessons."""
-
-    mode: Mode = "generic"
-    """generic: one message for all; empty: no system message; paraphrase: one of several generic
-    messages, drawn for each lesson; kept: the strategy stays (an ablation)."""
-    message: str = "cautious"
-    """Name of a built-in generic message, or your own text."""
-    keep_probability: float = 0.0
-    """Share of lessons, 0 to 1, whose strategy is kept, so that the student still follows one."""
-    layout: Layout = "as_written"
-    """as_written: the trace as it is, with its separate reasoning if it has one; think: the
-    explanation as reasoning (the ``<think>`` part of the student's chat template), then only the
-    answer; text_only: without separate reasoning; adaptive: like think, but with an empty think
-    block in lessons of the strategy ``direct``, so that the student learns when not to think."""
-    few_shot: FewShotConfig | None = None
-    """Add lessons that show solved questions before the question, like Orca 2's 55,000 few-shot
-    rows; None adds none."""
-
-
-def generic_text(config: EraseConfig) -> str:
-    """Return the system message that a student sees at evaluation, and in most lessons."""
-    if config.mode in ("empty", "kept"):
-        return ""
-    return generic_messages().get(config.message, config.message)
 
 
 def erased_system(config: EraseConfig, told: str, key: str, seed: int) -> tuple[str, str]:

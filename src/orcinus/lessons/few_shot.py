@@ -4,37 +4,12 @@
 """
 
 from dataclasses import replace
-from typing import Literal
 
-from pydantic import Field, field_validator
-
-from orcinus.core.config import Config
 from orcinus.core.draw import draw
 from orcinus.core.fingerprint import fingerprint, stable_fraction
 from orcinus.core.tool_calls import has_tools
 from orcinus.core.types import Lesson, Message
-
-POOL = 16
-"""Lessons of a task that are held in memory to be shown: at least the largest number of shots."""
-
-
-class FewShotConfig(Config):
-    """The way in which few-shot lessons are made of other lessons (Orca 2, section 4.1)."""
-
-    share: float = Field(default=0.1, gt=0, le=1)
-    """Share of lessons of which a few-shot lesson is made in addition."""
-    shots: tuple[int, int] = (3, 5)
-    """Fewest and most solved questions; the number is drawn for each lesson."""
-    form: Literal["prompt", "turns"] = "prompt"
-    """How they are shown. prompt: all in one message, as in Orca 2; turns: as earlier turns of the
-    conversation."""
-
-    @field_validator("shots")
-    @classmethod
-    def _shots_are_a_range(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if not 1 <= value[0] <= value[1] <= POOL:
-            raise ValueError(f"is {list(value)}, but must be [fewest, most] within 1 … {POOL}")
-        return value
+from orcinus.lessons.config import POOL, FewShotConfig
 
 
 class FewShotPool:

@@ -13,16 +13,14 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from math import nan
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import field_validator
 
-from orcinus.core.config import Config
 from orcinus.core.errors import StepError
-from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Example, Judged, Request
+from orcinus.lessons.config import RehearseConfig
 from orcinus.lessons.diversity import distinct
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, StepContext
@@ -30,7 +28,6 @@ from orcinus.strategies.prompts import erased_strategy, requests_for
 from orcinus.tasks.duplicates.ngrams import U64
 from orcinus.tasks.duplicates.seen import hash_of
 
-VERSION = 1
 NEARLY_EQUAL = 0.82
 """Share of runs of three words, 0 to 1, from which two of the student's answers to one question are
 the same lesson. RASFT's value."""
@@ -47,35 +44,6 @@ REHEARSALS = pa.schema(
     ]
 )
 """Schema of ``rehearsals.parquet``."""
-
-
-def check_samples(sampling: SamplingConfig) -> SamplingConfig:
-    """Return ``sampling``, which must give different answers to one question.
-
-    Raises:
-        ValueError: It gives a single answer, or the same one again.
-    """
-    if sampling.samples < 2 or sampling.temperature == 0:
-        raise ValueError(
-            "needs at least 2 samples at a temperature over 0: one answer is no pass rate"
-        )
-    return sampling
-
-
-class RehearseConfig(Config):
-    """The student's answers to the taught questions before it learns."""
-
-    sampling: SamplingConfig = SamplingConfig(samples=4, temperature=0.9, top_p=0.95)
-    """How the student writes, and how many answers to each question. It costs this many answers to
-    every taught question."""
-    lessons: Literal["none", "right"] = "none"
-    """right: the student's own right answers become lessons too, of the role ``self``; nearly equal
-    ones once. none: they are only counted."""
-
-    @field_validator("sampling")
-    @classmethod
-    def _more_than_one_answer(cls, value: SamplingConfig) -> SamplingConfig:
-        return check_samples(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

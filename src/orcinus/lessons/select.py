@@ -13,90 +13,21 @@ from dataclasses import replace
 from itertools import chain
 from math import isnan, nan
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from orcinus.core import registry
-from orcinus.core.config import Config
 from orcinus.core.errors import StepError
-from orcinus.core.protocols import Selector
-from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import TAUGHT, Example, Request, Strategy
-from orcinus.lessons.rehearse import ask_often, check_samples
-from orcinus.lessons.selectors import BUILT_IN
+from orcinus.lessons.config import SelectConfig
+from orcinus.lessons.rehearse import ask_often
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, StepContext
 from orcinus.strategies.prompts import chosen_strategy, erased_strategy, requests_for
 from orcinus.tasks.duplicates.seen import hash_of
 
-VERSION = 1
 F64 = npt.NDArray[np.float64]
-
-
-class SelectorConfig(Config):
-    """One selector and its settings, written beside its name."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str
-    """``teachable``, ``matched``, ``balanced``, ``diverse``, the name of a registered one, or
-    ``module:function``."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_bare_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _selector_exists(self) -> "SelectorConfig":
-        self.open()
-        return self
-
-    def open(self) -> Selector:
-        """Return the selector with its settings.
-
-        Raises:
-            ConfigError: There is none, it does not have the shape of a selector, or it does not
-                take the settings.
-        """
-        function = registry.find("selector", self.name, BUILT_IN)
-        return registry.with_settings("selector", self.name, function, self.model_extra or {})
-
-    @property
-    def needs_pass_rate(self) -> bool:
-        """True when the selector needs the student's share of right answers."""
-        function = registry.find("selector", self.name, BUILT_IN)
-        return bool(registry.declared_by(function).get("needs_pass_rate", False))
-
-
-class SelectConfig(Config):
-    """The choice of the examples of the teach split that are taught."""
-
-    by: tuple[SelectorConfig, ...] = Field(min_length=1)
-    """Selectors with their settings, e.g. ``{name: teachable, low: 0.2, high: 0.8}``. Each one
-    chooses among the examples that the ones before it took."""
-    sampling: SamplingConfig = SamplingConfig(samples=4, temperature=0.7)
-    """How the student answers each teach question, where a selector (``teachable``) needs pass
-    rates. It costs this many answers to every question."""
-    # Excluded by default, so that the step keeps the fingerprint it had before this key existed.
-    under: Literal["strategy", "erased"] = Field(
-        default="strategy", exclude_if=lambda value: value == "strategy"
-    )
-    """Where the student is asked for pass rates: under its assigned ``strategy``, or under the
-    ``erased`` message, as it will be asked after training."""
-
-    @field_validator("sampling")
-    @classmethod
-    def _more_than_one_answer(cls, value: SamplingConfig) -> SamplingConfig:
-        return check_samples(value)
-
-    @property
-    def needs_pass_rate(self) -> bool:
-        """True when a selector needs pass rates, so that the student is asked."""
-        return any(item.needs_pass_rate for item in self.by)
 
 
 async def select(

@@ -24,9 +24,10 @@ from orcinus.core.protocols import Selector
 from orcinus.core.registry import declare
 from orcinus.core.types import Example
 from orcinus.strategies.clusters import FITTED_ON, Clusters
+from orcinus.tasks.config import Mixture
 from orcinus.tasks.duplicates.near import originals_of
 from orcinus.tasks.duplicates.seen import hash_of
-from orcinus.tasks.mixing import Mixer, Mixture
+from orcinus.tasks.mixing import Mixer
 
 _BATCH = 4096
 """Questions that are clustered at once."""

@@ -8,15 +8,11 @@ Sampling k > 1 explanations of an example gives curation something to choose fro
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import Field
-
-from orcinus.core.config import Config
 from orcinus.core.errors import StepError
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.protocols import Asked
-from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import (
     LECTURE,
     Attempt,
@@ -27,25 +23,14 @@ from orcinus.core.types import (
     Strategy,
     Verdict,
 )
+from orcinus.lessons.config import Role, TeachConfig
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, Size, StepContext
 from orcinus.runs.questions import read_questions
 from orcinus.strategies.prompts import chosen_strategy, requests_for, size_of
 from orcinus.verifiers.judge import judged_attempts
 
-VERSION = 1
-Role = Literal["teacher", "assistant"]
 T = TypeVar("T", bound=Asked)
-
-
-class TeachConfig(Config):
-    """The settings of the calls to the teacher."""
-
-    sampling: SamplingConfig = SamplingConfig(max_tokens=1024)
-    """How the teacher writes, and how many explanations of each example it gives."""
-    share: float = Field(default=1.0, gt=0, le=1)
-    """Share of the teach split that is asked, drawn by a hash. Orca's GPT-4 explained a fifth of
-    what its assistant, ChatGPT, did."""
 
 
 async def teach(

@@ -6,20 +6,27 @@ Models(roles, runtime).open("student", train_folder)   →   the Completer of th
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orcinus.core.errors import ConfigError
+from orcinus.core.imports import import_later
 from orcinus.core.protocols import Completer
 from orcinus.core.types import Message, Messages
 from orcinus.models.configs import ModelConfig, SelfConfig, StudentConfig, TeacherConfig
 from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.local.trained import trained_system
-from orcinus.models.open import open_completer
 from orcinus.models.recorded_rows import AnsweredConfig, AnsweredRows
 from orcinus.models.scratch import ScratchConfig
-from orcinus.runs import layout, tables
+from orcinus.runs import layout
 from orcinus.runs.context import Runtime
 from orcinus.runs.folders import finished_steps, model_made_by, summary_of
+
+if TYPE_CHECKING:
+    from orcinus.models import open as opening
+    from orcinus.runs import tables
+else:
+    opening = import_later("orcinus.models.open")
+    tables = import_later("orcinus.runs.tables")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +113,7 @@ class Models:
         if role == "teacher" and isinstance(self._roles.teacher, AnsweredConfig):
             return AnsweredRows(model=f"{self._roles.teacher.model}@{self._roles.answers}")
         if (role, folder) not in self._open:
-            self._open[role, folder] = open_completer(
+            self._open[role, folder] = opening.open_completer(
                 self._config(role, folder),
                 base=self._roles.base,
                 device=self._runtime.device,

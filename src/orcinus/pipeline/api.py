@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from orcinus.core.errors import ConfigError
-from orcinus.core.results import Scores
+from orcinus.core.imports import import_later
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import (
     AnswerType,
@@ -30,34 +30,47 @@ from orcinus.core.types import (
     Strategy,
     Verdict,
 )
-from orcinus.evaluation.benchmark_scores import ModelScores
-from orcinus.evaluation.conditions import BenchmarkSettings
-from orcinus.evaluation.scores import latest_scores
-from orcinus.pipeline.benchmarks import evaluate_and_report
 from orcinus.pipeline.event_loop import run_coroutine
-from orcinus.pipeline.model_argument import (
-    ModelArgument,
-    folder_name,
-    model_config,
-    named_functions,
-)
-from orcinus.pipeline.plan import Plan, plan_recipe
-from orcinus.pipeline.probe_model import probe_model
 from orcinus.pipeline.progress import Lines
 from orcinus.pipeline.recipe import Recipe
 from orcinus.pipeline.recipe_file import load_recipe, parse_recipe, parse_section
 from orcinus.pipeline.run import base_of, run_recipe
 from orcinus.pipeline.verbs import Verb
-from orcinus.runs import layout, tables
-from orcinus.runs.assigned import Assigned
+from orcinus.runs import layout
 from orcinus.runs.context import Progress, Runtime, Silent
 from orcinus.runs.executors.open import open_executor
 from orcinus.runs.folders import finish_time, finished_steps, model_made_by
 from orcinus.runs.sharing import Share, refuse_store
 from orcinus.strategies.library import resolve
-from orcinus.tasks.benchmarks.specs import load as load_benchmark
-from orcinus.tasks.files.records import RecordsConfig, read_task
-from orcinus.verifiers.verify import verify as verify_attempt
+from orcinus.tasks.config import RecordsConfig
+
+if TYPE_CHECKING:
+    from orcinus.core.results import Scores
+    from orcinus.evaluation import conditions, scores
+    from orcinus.evaluation.benchmark_scores import ModelScores
+    from orcinus.pipeline import benchmarks as benchmarking
+    from orcinus.pipeline import model_argument as arguments
+    from orcinus.pipeline import plan as planning
+    from orcinus.pipeline import probe_model as probing
+    from orcinus.pipeline.model_argument import ModelArgument
+    from orcinus.pipeline.plan import Plan
+    from orcinus.runs import assigned, tables
+    from orcinus.tasks.benchmarks import specs
+    from orcinus.tasks.files import records
+    from orcinus.verifiers import verify as verifying
+else:
+    scores = import_later("orcinus.evaluation.scores")
+    conditions = import_later("orcinus.evaluation.conditions")
+    assigned = import_later("orcinus.runs.assigned")
+    tables = import_later("orcinus.runs.tables")
+    planning = import_later("orcinus.pipeline.plan")
+    probing = import_later("orcinus.pipeline.probe_model")
+    arguments = import_later("orcinus.pipeline.model_argument")
+    benchmarking = import_later("orcinus.pipeline.benchmarks")
+    specs = import_later("orcinus.tasks.benchmarks.specs")
+    records = import_later("orcinus.tasks.files.records")
+    verifying = import_later("orcinus.verifiers.verify")
+
 
 RecipeArgument = str | Path | Mapping[str, Any] | Recipe
 
@@ -146,12 +159,12 @@ class Run:
         return {path.name.rpartition("-")[0]: path for path in sorted(done, key=finish_time)}
 
     @property
-    def results(self) -> Scores:
+    def results(self) -> "Scores":
         """Everything that the evaluation found: scores by task, comparisons, retention."""
-        scores = latest_scores(self.folder)
-        if scores is None:
+        found = scores.latest_scores(self.folder)
+        if found is None:
             raise ConfigError(f"{self.folder}: no finished evaluate step; run the recipe first")
-        return scores
+        return found
 
     @property
     def scores(self) -> dict[str, Score]:
@@ -162,7 +175,7 @@ class Run:
     def assignments(self) -> dict[str, Assignment]:
         """The assignment of each group (by default, each task), with its evidence."""
         name = "skills" if "skills" in self.steps else "assign"
-        return dict(Assigned.read(finished_steps(self.folder, name)[0]).by_group)
+        return dict(assigned.Assigned.read(finished_steps(self.folder, name)[0]).by_group)
 
     @property
     def assignment(self) -> dict[str, str | None]:
@@ -248,7 +261,7 @@ def plan(
     nodes: int = 1,
     progress: bool | Progress = False,
     **flags: Unpack[Flags],
-) -> Plan:
+) -> "Plan":
     """Return what a run would do and cost. Only ``sample`` is run, and no model is called.
 
     The arguments are those of ``run``, and ``nodes``: with more than one, a note says which command
@@ -260,11 +273,13 @@ def plan(
     read, path, start = _recipe(recipe, base)
     runtime = runtime_of(runs, **flags)
     with _shown(progress) as shown:
-        return run_coroutine(plan_recipe(read, path, runtime, shown, base=start, nodes=nodes))
+        return run_coroutine(
+            planning.plan_recipe(read, path, runtime, shown, base=start, nodes=nodes)
+        )
 
 
 def probe(
-    student: ModelArgument,
+    student: "ModelArgument",
     examples: Iterable[Example] | str | Path,
     strategies: Sequence[str | Strategy] | None = None,
     *,
@@ -294,18 +309,20 @@ def probe(
         OrcinusError: The model cannot be called, or there is no example.
     """
     if isinstance(examples, str | Path):
-        examples = read_task(RecordsConfig(path=str(examples)), Path())
+        examples = records.read_task(RecordsConfig(path=str(examples)), Path())
     runtime = runtime_of(runs, **flags)
 
     async def measured(shown: Progress) -> dict[str, dict[str, Score]]:
-        config = await model_config(student, secrets=runtime.secrets, runs=runtime.workspace)
-        return await probe_model(
+        config = await arguments.model_config(
+            student, secrets=runtime.secrets, runs=runtime.workspace
+        )
+        return await probing.probe_model(
             config,
             list(examples),
             _strategies(strategies),
             parse_section(SamplingConfig, sampling or {}, "sampling"),
             seed=seed,
-            out=runtime.workspace / f"probe-{folder_name(config)}",
+            out=runtime.workspace / f"probe-{arguments.folder_name(config)}",
             runtime=runtime,
             progress=shown,
         )
@@ -315,16 +332,16 @@ def probe(
 
 
 def evaluate(
-    model: ModelArgument,
+    model: "ModelArgument",
     benchmarks: str | Sequence[str],
     *,
     data: str | Path | None = None,
-    judge: ModelArgument | None = None,
+    judge: "ModelArgument | None" = None,
     settings: Mapping[str, Any] | None = None,
     runs: str | Path = "runs",
     progress: bool | Progress = False,
     **flags: Unpack[Flags],
-) -> ModelScores:
+) -> "ModelScores":
     """Score a model on benchmarks, without a recipe and without training.
 
     Args:
@@ -341,22 +358,26 @@ def evaluate(
         OrcinusError: The benchmarks cannot be read, or the model cannot be called.
     """
     names = [benchmarks] if isinstance(benchmarks, str) else benchmarks
-    chosen: BenchmarkSettings = parse_section(
-        BenchmarkSettings,
+    chosen = parse_section(
+        conditions.BenchmarkSettings,
         {
             **(settings or {}),
-            "benchmarks": tuple(map(load_benchmark, names)),
+            "benchmarks": tuple(map(specs.load, names)),
             "data": None if data is None else Path(data).expanduser(),
         },
         "settings",
     )
     runtime = runtime_of(runs, **flags)
 
-    async def scored(shown: Progress) -> ModelScores:
-        config = await model_config(model, secrets=runtime.secrets, runs=runtime.workspace)
-        rater = None if judge is None else await model_config(judge, secrets=runtime.secrets)
-        folder = runtime.workspace / f"evaluate-{folder_name(config)}"
-        return await evaluate_and_report(chosen, config, rater, folder, runtime, shown)
+    async def scored(shown: Progress) -> "ModelScores":
+        config = await arguments.model_config(
+            model, secrets=runtime.secrets, runs=runtime.workspace
+        )
+        rater = (
+            None if judge is None else await arguments.model_config(judge, secrets=runtime.secrets)
+        )
+        folder = runtime.workspace / f"evaluate-{arguments.folder_name(config)}"
+        return await benchmarking.evaluate_and_report(chosen, config, rater, folder, runtime, shown)
 
     with _shown(progress) as shown:
         return run_coroutine(scored(shown))
@@ -413,7 +434,7 @@ def verify(
         text=text,
         finish="stop",
     )
-    return run_coroutine(verify_attempt(example, attempt))
+    return run_coroutine(verifying.verify(example, attempt))
 
 
 def _recipe(
@@ -426,7 +447,7 @@ def _recipe(
     if isinstance(recipe, Recipe):
         return recipe, None, start
     named = {
-        key: named_functions(value) if isinstance(value, Mapping) else value
+        key: arguments.named_functions(value) if isinstance(value, Mapping) else value
         for key, value in recipe.items()
     }
     return parse_recipe(named, base_of(None, start)), None, start

@@ -13,7 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from orcinus.core.imports import import_later
 from orcinus.core.types import Attempt, Request
 from orcinus.models.configs import SelfConfig
 from orcinus.models.remote.endpoint_config import EndpointConfig, Price
@@ -26,11 +28,18 @@ from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, StepContext
 from orcinus.runs.ledger_records import attempt_id
 from orcinus.runs.model_names import model_name, model_names
-from orcinus.training import mix as trials
 from orcinus.training.schedule import FEW_STEPS, describe_steps, expected_steps
-from orcinus.verifiers.judge import judge_request
 from orcinus.verifiers.judge_prompts import BY_MODEL, inquiry_about, is_open
-from orcinus.verifiers.verify import verify
+
+if TYPE_CHECKING:
+    from orcinus.training import mix as trials
+    from orcinus.verifiers import judge as judges
+    from orcinus.verifiers import verify
+else:
+    trials = import_later("orcinus.training.mix")
+    judges = import_later("orcinus.verifiers.judge")
+    verify = import_later("orcinus.verifiers.verify")
+
 
 MOST_LESSONS = 2000
 """Lessons whose length is looked at; the mean of so many is known to 2 %."""
@@ -368,11 +377,15 @@ class Estimator:
         instructions = {str(kind): text for kind, text in judging.instructions.items()}
         example, verifier = request.example, request.example.meta["verifier"]
         calls = judged.setdefault(kind, _JudgeCalls(kind=kind))
-        if answer is not None and not is_open(example, answer, await verify(example, answer)):
+        if answer is not None and not is_open(
+            example, answer, await verify.verify(example, answer)
+        ):
             return
         text = "" if answer is None else answer.text
         inquiry = inquiry_about(example, text, BY_MODEL[verifier], instructions)
-        asked = judge_request(example, inquiry, judging.sampling.sampling(0, self._recipe.seed))
+        asked = judges.judge_request(
+            example, inquiry, judging.sampling.sampling(0, self._recipe.seed)
+        )
         if answer is None:
             calls.sure += verifier != "judge_fallback"
             calls.maybe += verifier == "judge_fallback"

@@ -24,7 +24,7 @@ from orcinus.pipeline.recipe_file import load_recipe
 from orcinus.runs import layout, tables
 from orcinus.runs.folders import finished_steps
 from orcinus.tasks.authored.config import AuthoredConfig
-from orcinus.tasks.files.records import RecordsConfig
+from orcinus.tasks.config import RecordsConfig
 from orcinus.tasks.generators.environment import EnvironmentConfig
 from orcinus.tasks.open import TaskConfig, open_task
 from orcinus.training.config import StageConfig

@@ -8,49 +8,90 @@
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
-from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from orcinus.core.errors import ConfigError
+from orcinus.core.imports import import_later
 from orcinus.core.protocols import Completer
 from orcinus.core.registry import Kind, code_of, find
 from orcinus.core.types import Strategy
-from orcinus.evaluation import evaluate
-from orcinus.lessons import curate, erase, rehearse, select, teach
-from orcinus.lessons.filters import BUILT_IN as FILTERS
-from orcinus.lessons.rehearse import RehearseConfig
-from orcinus.lessons.select import SelectConfig
-from orcinus.lessons.teach import Role as TeacherRole
-from orcinus.lessons.teach import TeachConfig
+from orcinus.lessons.config import RehearseConfig, SelectConfig, TeachConfig, generic_text
+from orcinus.lessons.config import Role as TeacherRole
 from orcinus.models.configs import SelfConfig
 from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.roles import identity_of, student_config
 from orcinus.models.scratch import ScratchConfig
 from orcinus.pipeline.recipe import Recipe
-from orcinus.pipeline.stage_check import check_stages
 from orcinus.pipeline.step import Action, Requests, Step, ancestors, no_requests
-from orcinus.pipeline.trials import teaching_of
-from orcinus.reports import report
+from orcinus.pipeline.verbs import verb_of
 from orcinus.runs import layout
 from orcinus.runs.context import Asking, StepContext
-from orcinus.strategies import assign, probe, skills, trial
+from orcinus.strategies.config import SkillsConfig
 from orcinus.strategies.library import skill_texts
-from orcinus.strategies.skills import SkillsConfig
-from orcinus.tasks import author, sample
-from orcinus.tasks.authored import concepts, drafts
 from orcinus.tasks.authored.config import AuthoredConfig
 from orcinus.tasks.open import content_of, open_task
-from orcinus.training import create as student
-from orcinus.training import train, weigh
-from orcinus.training.config import StageConfig, TrainConfig
+from orcinus.training.config import StageConfig, TrainConfig, WeighConfig
 from orcinus.training.objectives import BUILT_IN as OBJECTIVES
 from orcinus.training.objectives.interface import MEASURED, PREFERRED, REHEARSED
-from orcinus.training.weigh import WeighConfig
 from orcinus.verifiers.judge_prompts import prompts_identity
-from orcinus.verifiers.verify import BUILT_IN as VERIFIERS
 
+if TYPE_CHECKING:
+    from orcinus.evaluation import evaluate
+    from orcinus.lessons import curate, erase, filters, rehearse, select, teach
+    from orcinus.pipeline import stage_check, trials
+    from orcinus.reports import report
+    from orcinus.strategies import assign, probe, skills, trial
+    from orcinus.tasks import author, sample
+    from orcinus.tasks.authored import concepts, drafts
+    from orcinus.training import create as student
+    from orcinus.training import train, weigh
+    from orcinus.verifiers import verify
+else:
+    evaluate = import_later("orcinus.evaluation.evaluate")
+    curate = import_later("orcinus.lessons.curate")
+    erase = import_later("orcinus.lessons.erase")
+    filters = import_later("orcinus.lessons.filters")
+    rehearse = import_later("orcinus.lessons.rehearse")
+    select = import_later("orcinus.lessons.select")
+    teach = import_later("orcinus.lessons.teach")
+    stage_check = import_later("orcinus.pipeline.stage_check")
+    trials = import_later("orcinus.pipeline.trials")
+    report = import_later("orcinus.reports.report")
+    assign = import_later("orcinus.strategies.assign")
+    probe = import_later("orcinus.strategies.probe")
+    skills = import_later("orcinus.strategies.skills")
+    trial = import_later("orcinus.strategies.trial")
+    author = import_later("orcinus.tasks.author")
+    sample = import_later("orcinus.tasks.sample")
+    concepts = import_later("orcinus.tasks.authored.concepts")
+    drafts = import_later("orcinus.tasks.authored.drafts")
+    student = import_later("orcinus.training.create")
+    train = import_later("orcinus.training.train")
+    weigh = import_later("orcinus.training.weigh")
+    verify = import_later("orcinus.verifiers.verify")
+
+VERSIONS: Mapping[str, int] = {
+    "author": 1,
+    "sample": 4,
+    "student": 1,
+    "probe": 1,
+    "trial": 1,
+    "assign": 3,
+    "skills": 1,
+    "select": 1,
+    "teach": 1,
+    "curate": 2,
+    "rehearse": 1,
+    "erase": 1,
+    "weigh": 1,
+    "train": 2,  # answers end with the template's own token, and base models begin with theirs
+    "evaluate": 2,
+    "report": 3,
+}
+"""Version of each step, by its verb: raised whenever its code gives another result for the same
+inputs. They stand here so that a run knows which steps are done without importing one."""
 Content = Literal["explanation", "answer_only"]
 
 
@@ -146,7 +187,6 @@ class _Builder:
     def _step(
         self,
         name: str,
-        version: int,
         config: Mapping[str, Any],
         inputs: Mapping[str, Step],
         action: Action,
@@ -154,7 +194,7 @@ class _Builder:
     ) -> Step:
         return Step(
             name=name,
-            version=version,
+            version=VERSIONS[verb_of(name)],
             config={"seed": self._recipe.seed, **config},
             inputs=inputs,
             action=action,
@@ -167,7 +207,7 @@ class _Builder:
         async def checked(context: StepContext) -> dict[str, Any]:
             examples = context.inputs["sample"] / layout.EXAMPLES
             numbers = self._numbers_of_rows()
-            await asyncio.to_thread(check_stages, self._recipe.train, numbers, examples)
+            await asyncio.to_thread(stage_check.check_stages, self._recipe.train, numbers, examples)
             return await action(context)
 
         return checked
@@ -185,7 +225,6 @@ class _Builder:
             settings["concepts"] = concepts.VERSION
         return self._step(
             "author",
-            author.VERSION,
             settings,
             {},
             lambda context: author.author(tasks, base, context),
@@ -220,7 +259,7 @@ class _Builder:
         if facts:
             settings["facts"] = list(facts)
         inputs = {} if written is None else {"author": written}
-        return self._step("sample", sample.VERSION, settings, inputs, action)
+        return self._step("sample", settings, inputs, action)
 
     def student(self, sampled: Step) -> dict[str, Step]:
         """Return the step that makes a student from scratch, by its role; or nothing."""
@@ -229,7 +268,6 @@ class _Builder:
             return {}
         step = self._step(
             "student",
-            student.VERSION,
             {**_dump(config), "strategies": self._texts},
             {"sample": sampled},
             lambda context: student.student(config, self._strategies, context),
@@ -249,7 +287,6 @@ class _Builder:
         }
         return self._step(
             "probe",
-            probe.VERSION,
             settings,
             {"sample": sampled, **made},
             self._checked(
@@ -265,8 +302,8 @@ class _Builder:
     def trial(self, sampled: Step, probed: Step, made: Mapping[str, Step]) -> Step:
         """Return the step in which trial students learn, each from one strategy."""
         recipe = self._recipe
-        generic = erase.generic_text(recipe.erase)
-        teaching = teaching_of(recipe, self._strategies, self._student_at, self._base)
+        generic = generic_text(recipe.erase)
+        teaching = trials.teaching_of(recipe, self._strategies, self._student_at, self._base)
         keys = {"measure", "share", "confirm", "by", "clusters", "smallest", "proxy"}
         settings = {
             **recipe.assign.model_dump(mode="json", include=keys),
@@ -291,7 +328,6 @@ class _Builder:
 
         return self._step(
             "trial",
-            trial.VERSION,
             settings,
             {"sample": sampled, "probe": probed, **made},
             action,
@@ -316,7 +352,6 @@ class _Builder:
         }
         return self._step(
             "assign",
-            assign.VERSION,
             settings,
             {
                 "sample": sampled,
@@ -349,7 +384,6 @@ class _Builder:
         }
         return self._step(
             "skills",
-            skills.VERSION,
             settings,
             {"sample": sampled, "probe": probed, "assign": assigned, **made},
             lambda context: skills.skills(config, self._strategies, sampling, context),
@@ -365,13 +399,12 @@ class _Builder:
             "model": self._identity("student"),
             **self._judge_identity(),
         }
-        generic = erase.generic_text(self._recipe.erase)
+        generic = generic_text(self._recipe.erase)
         if config.under == "erased":
             asked["generic"] = generic
         settings = {**_dump(config), **(asked if config.needs_pass_rate else {})}
         return self._step(
             "select",
-            select.VERSION,
             settings,
             {"sample": sampled, "assign": assigned, **made},
             lambda context: select.select(
@@ -395,7 +428,6 @@ class _Builder:
         is_self = role == "teacher" and isinstance(self._recipe.teacher, SelfConfig)
         return self._step(
             _name_for_role("teach", role),
-            teach.VERSION,
             settings,
             {"sample": sampled, "assign": assigned, **(made if is_self else {})},
             self._checked(
@@ -419,7 +451,6 @@ class _Builder:
         }
         return self._step(
             name,
-            curate.VERSION,
             settings,
             inputs,
             lambda context: curate.curate(
@@ -438,7 +469,7 @@ class _Builder:
         self, config: RehearseConfig, inputs: Mapping[str, Step], made: Mapping[str, Step]
     ) -> Step:
         """Return the step in which the student answers the taught questions before it learns."""
-        generic = erase.generic_text(self._recipe.erase)
+        generic = generic_text(self._recipe.erase)
         # What becomes of the answers is decided by ``erase``.
         settings = {
             "sampling": _dump(config.sampling),
@@ -448,7 +479,6 @@ class _Builder:
         }
         return self._step(
             "rehearse",
-            rehearse.VERSION,
             settings,
             {**inputs, **made},
             lambda context: rehearse.rehearse(config, generic, context),
@@ -473,28 +503,27 @@ class _Builder:
             **({"labels": True} if labels else {}),
             **({"wordings": True} if wordings else {}),
         }
-        action = partial(
-            erase.erase,
-            config,
-            content=content,
-            own=own,
-            numbers=numbers,
-            logprobs=logprobs,
-            pairs=pairs,
-            labels=labels,
-            wordings=wordings,
-        )
         return self._step(
             _name_for_content("erase", content),
-            erase.VERSION,
             settings,
             inputs,
-            lambda context: action(self._known_strategies(context), context),
+            lambda context: erase.erase(
+                config,
+                self._known_strategies(context),
+                context,
+                content=content,
+                own=own,
+                numbers=numbers,
+                logprobs=logprobs,
+                pairs=pairs,
+                labels=labels,
+                wordings=wordings,
+            ),
         )
 
-    def _rehearse_again(self, config: RehearseConfig, erased: Step) -> train.Rehearse:
+    def _rehearse_again(self, config: RehearseConfig, erased: Step) -> "train.Rehearse":
         """Return what asks a student in training as ``rehearse`` does, and makes its lessons."""
-        generic = erase.generic_text(self._recipe.erase)
+        generic = generic_text(self._recipe.erase)
 
         async def rehearse_again(student: Path, out: Path, context: StepContext) -> dict[str, Any]:
             run_dir = context.out.parent
@@ -521,10 +550,9 @@ class _Builder:
         self, config: WeighConfig, erased: Step, sampled: Step, made: Mapping[str, Step]
     ) -> Step:
         """Return the step that copies the lessons and gives their steps weights."""
-        system = erase.generic_text(self._recipe.erase)
+        system = generic_text(self._recipe.erase)
         return self._step(
             "weigh",
-            weigh.VERSION,
             {**_dump(config), "model": self._identity("student"), **self._judge_identity()},
             {"erase": erased, "sample": sampled, **made},
             lambda context: weigh.weigh(config, context),
@@ -542,7 +570,7 @@ class _Builder:
         match: Step | None = None,
     ) -> Step:
         """Return the step that trains; ``match`` is a training with as many optimizer steps."""
-        generic, config = erase.generic_text(self._recipe.erase), self._recipe.train
+        generic, config = generic_text(self._recipe.erase), self._recipe.train
         rehearsal = self._recipe.rehearse
         if content == "answer_only":
             config = config.without_numbers_of_steps()
@@ -570,7 +598,6 @@ class _Builder:
             inputs |= {"sample": sampled, "assign": assigned}
         return self._step(
             _name_for_content("train", content),
-            train.VERSION,
             settings,
             inputs,
             lambda context: train.train(
@@ -591,7 +618,7 @@ class _Builder:
         self, config: TrainConfig, erased: Step, context: StepContext
     ) -> Iterator[Asking]:
         """Yield the calls to students that answer the taught questions again, for a plan."""
-        rehearsal, generic = self._recipe.rehearse, erase.generic_text(self._recipe.erase)
+        rehearsal, generic = self._recipe.rehearse, generic_text(self._recipe.erase)
         if rehearsal is None:
             return
         done = {
@@ -613,7 +640,7 @@ class _Builder:
         return local_identity(stage.on_policy.teacher, self._base)
 
     def evaluate(self, inputs: Mapping[str, Step]) -> Step:
-        generic, config = erase.generic_text(self._recipe.erase), self._recipe.evaluate
+        generic, config = generic_text(self._recipe.erase), self._recipe.evaluate
         settings = {
             **_dump(config),
             "strategies": self._texts,
@@ -624,7 +651,6 @@ class _Builder:
         }
         return self._step(
             "evaluate",
-            evaluate.VERSION,
             settings,
             inputs,
             lambda context: evaluate.evaluate(
@@ -639,7 +665,6 @@ class _Builder:
         config = self._recipe.report
         return self._step(
             "report",
-            report.VERSION,
             _dump(config),
             inputs,
             lambda context: report.report(config, context),
@@ -666,8 +691,8 @@ class _Builder:
     def _judge_identity(self) -> dict[str, Any]:
         """Return what decides verdicts beside the rules: the judge and verifiers of the user."""
         recipe = self._recipe
-        named = {task.verifier for task in recipe.file_tasks} - {None, *VERIFIERS}
-        code = _code("verifier", [name for name in named if isinstance(name, str)])
+        named = {task.verifier for task in recipe.file_tasks if task.verifier is not None}
+        code = _code("verifier", [name for name in named if name not in verify.BUILT_IN])
         if recipe.judge is None:
             return code
         judging = {**_dump(recipe.judging), "prompts": prompts_identity()}
@@ -677,7 +702,7 @@ class _Builder:
 
     def _code_of_filters(self) -> dict[str, Any]:
         """Return the code of the user's own filters."""
-        own = [name for name in self._recipe.curate.filters if name not in FILTERS]
+        own = [name for name in self._recipe.curate.filters if name not in filters.BUILT_IN]
         return _code("filter", own)
 
     def _check_anchors(self) -> None:

@@ -33,7 +33,7 @@ from orcinus.runs.context import Progress, Runtime
 from orcinus.runs.folders import finished_steps, summary_of
 from orcinus.strategies.config import AssignConfig
 from orcinus.tasks.authored.config import AuthoredConfig
-from orcinus.tasks.files.records import RecordsConfig
+from orcinus.tasks.config import RecordsConfig
 from orcinus.training.config import StageConfig
 
 PER_PART = 4

@@ -20,7 +20,8 @@ from orcinus.pipeline.probe_model import probe_model
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Progress, Runtime
 from orcinus.strategies.library import resolve
-from orcinus.tasks.perturbed import Perturbed, PerturbedRecords, closed_book, leakage, removed
+from orcinus.tasks.config import PerturbedRecords
+from orcinus.tasks.perturbed import Perturbed, closed_book, leakage, removed
 from orcinus.verifiers.guessing import mean_guess_rate
 
 

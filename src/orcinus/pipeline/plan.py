@@ -13,8 +13,10 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orcinus.core.errors import ConfigError
+from orcinus.core.imports import import_later
 from orcinus.models.attempts import relax_garbage_collection
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.roles import Models, student_config
@@ -27,10 +29,15 @@ from orcinus.pipeline.step import Step
 from orcinus.reports.words import dollars
 from orcinus.runs.context import Progress, Runtime, StepContext
 from orcinus.runs.ledger import Ledger
-from orcinus.training import train
 from orcinus.training.cost import describe_cost
 from orcinus.training.distributed.launch import command
 from orcinus.training.trackers import check_trackers
+
+if TYPE_CHECKING:
+    from orcinus.training import train
+else:
+    train = import_later("orcinus.training.train")
+
 
 _NOT_WRITTEN = (
     "The calls of controls and solvers are at most. The steps after author have no figures yet: "

@@ -30,12 +30,14 @@ from orcinus.core.config import Config
 from orcinus.core.fingerprint import fingerprint
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import AnswerType, Strategy
-from orcinus.evaluation.evaluate import EvaluateConfig
-from orcinus.lessons.checks import CurateConfig
-from orcinus.lessons.erase import EraseConfig
-from orcinus.lessons.rehearse import RehearseConfig
-from orcinus.lessons.select import SelectConfig
-from orcinus.lessons.teach import TeachConfig
+from orcinus.evaluation.config import EvaluateConfig
+from orcinus.lessons.config import (
+    CurateConfig,
+    EraseConfig,
+    RehearseConfig,
+    SelectConfig,
+    TeachConfig,
+)
 from orcinus.models.configs import (
     JudgeConfig,
     ModelConfig,
@@ -50,22 +52,17 @@ from orcinus.models.roles import Roles
 from orcinus.models.scratch import ScratchConfig
 from orcinus.reports.report import ReportConfig
 from orcinus.runs.budget import BudgetConfig
-from orcinus.strategies.config import AssignConfig
+from orcinus.strategies.config import AssignConfig, ProbeConfig, SkillsConfig
 from orcinus.strategies.library import resolve
-from orcinus.strategies.probe import ProbeConfig
-from orcinus.strategies.skills import SkillsConfig
 from orcinus.tasks.authored.config import AuthoredConfig
-from orcinus.tasks.files.records import RecordsConfig
+from orcinus.tasks.config import PerturbedConfig, RecordsConfig, SampleConfig
 from orcinus.tasks.generators.environment import EnvironmentConfig
 from orcinus.tasks.generators.function import FunctionTaskConfig
 from orcinus.tasks.generators.gym import GymConfig
 from orcinus.tasks.generators.procedural import ProceduralConfig
 from orcinus.tasks.open import content_of
-from orcinus.tasks.perturbed import PerturbedConfig
-from orcinus.tasks.sample import SampleConfig
-from orcinus.training.config import TrainConfig
+from orcinus.training.config import TrainConfig, WeighConfig
 from orcinus.training.objectives.interface import REHEARSED
-from orcinus.training.weigh import WeighConfig
 from orcinus.verifiers.judge_prompts import BY_MODEL
 from orcinus.verifiers.sandbox import require_sandbox
 

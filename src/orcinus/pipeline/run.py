@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.files import link_folder, write_atomically
+from orcinus.core.imports import import_later
 from orcinus.core.protocols import Completer
 from orcinus.core.registry import recipe_folder
 from orcinus.models.configs import SelfConfig
@@ -41,7 +42,12 @@ from orcinus.runs.ledger import Ledger
 from orcinus.runs.progress import followed
 from orcinus.runs.sharing import Share
 from orcinus.training.trackers import check_trackers
-from orcinus.training.train import require_packages
+
+if TYPE_CHECKING:
+    from orcinus.training import train
+else:
+    train = import_later("orcinus.training.train")
+
 
 EXAMPLE_SECTIONS = {
     "skills": "skills: {}",
@@ -257,7 +263,7 @@ async def _check_student(
     trains = any(verb_of(step.name) == "train" and not step.is_done(run_dir) for step in steps)
     if not trains:
         return []
-    require_packages()
+    train.require_packages()
     check_trackers(recipe.train.trainer)
     from orcinus.models.local.huggingface import usable_device
 

@@ -12,8 +12,6 @@ from orcinus.core.files import write_atomically
 from orcinus.runs import layout
 from orcinus.runs.context import StepContext
 
-VERSION = 3
-
 
 class ReportConfig(Config):
     """Content of the report."""

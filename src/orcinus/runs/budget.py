@@ -3,14 +3,18 @@
 import asyncio
 import math
 import time
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from orcinus.core.config import Config
 from orcinus.core.errors import BudgetError
 from orcinus.core.types import Attempt, WorstCase
-from orcinus.runs.ledger import Ledger
 from orcinus.runs.ledger_writing import Caps, Grant
+
+if TYPE_CHECKING:
+    from orcinus.runs.ledger import Ledger
+
 
 ASK_EVERY_S = 0.25
 """Seconds between two looks whether another process has given back a part of the budget."""
@@ -24,7 +28,9 @@ class Budget:
     they cost. When a process is killed, its block counts as spent.
     """
 
-    def __init__(self, *, ledger: Ledger, run: str, usd: float | None, tokens: int | None) -> None:
+    def __init__(
+        self, *, ledger: "Ledger", run: str, usd: float | None, tokens: int | None
+    ) -> None:
         self._ledger, self._run = ledger, run
         self._caps = Caps(
             usd=math.inf if usd is None else usd, tokens=math.inf if tokens is None else tokens
@@ -239,6 +245,6 @@ class BudgetConfig(Config):
     tokens: int | None = Field(default=None, ge=0)
     """Tokens read and written in the whole run; None sets no cap."""
 
-    def open(self, ledger: Ledger, run: str) -> Budget:
+    def open(self, ledger: "Ledger", run: str) -> Budget:
         """Return the budget of a run, with what the ledger has booked to it as spent."""
         return Budget(ledger=ledger, run=run, usd=self.usd, tokens=self.tokens)

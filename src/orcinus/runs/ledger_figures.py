@@ -8,12 +8,18 @@ Each function reads by ``stream``, which yields the rows of a query.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from orcinus.core.imports import import_later
 from orcinus.core.requests import SCORED
-from orcinus.runs import tables
+
+if TYPE_CHECKING:
+    from orcinus.runs import tables
+else:
+    tables = import_later("orcinus.runs.tables")
+
 
 Stream = Callable[[str, Sequence[Any]], Iterator[Any]]
 """Maps a query and its values to rows."""

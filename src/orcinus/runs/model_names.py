@@ -9,14 +9,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from orcinus.core.errors import ConfigError
+from orcinus.core.imports import import_later
 from orcinus.core.results import ARMS
-from orcinus.runs import layout, tables
+from orcinus.runs import layout
 from orcinus.runs.folders import finished_steps, summary_of
+
+if TYPE_CHECKING:
+    from orcinus.runs import tables
+else:
+    tables = import_later("orcinus.runs.tables")
+
 
 _FOLDER = re.compile(r"folder:([0-9a-f]{8})[0-9a-f]*")
 """The identity of a model without a name, as ``models/local/config.py`` makes it."""

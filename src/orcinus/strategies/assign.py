@@ -21,7 +21,7 @@ from orcinus.runs import layout, tables
 from orcinus.runs.assigned import GROUPS
 from orcinus.runs.context import Asking, Size, StepContext
 from orcinus.runs.questions import read_questions
-from orcinus.strategies.config import AssignConfig
+from orcinus.strategies.config import AssignConfig, ProbeConfig
 from orcinus.strategies.contest import (
     FIXED_BY,
     assignment_of,
@@ -38,7 +38,7 @@ from orcinus.strategies.groups import (
     find_groups,
 )
 from orcinus.strategies.library import by_name
-from orcinus.strategies.probe import ProbeConfig, order_probe, probe_examples
+from orcinus.strategies.probe import order_probe, probe_examples
 from orcinus.strategies.prompts import longest, requests_for, size_of
 from orcinus.strategies.pseudo_labels import (
     Key,
@@ -49,7 +49,6 @@ from orcinus.strategies.pseudo_labels import (
 from orcinus.strategies.trial_results import TrialResults
 from orcinus.verifiers.measure import measure
 
-VERSION = 3
 NAMED = 6
 """Groups whose names stand in a note; more would not fit a line."""
 T = TypeVar("T", bound=Asked)

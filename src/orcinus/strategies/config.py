@@ -1,15 +1,16 @@
-"""The settings that choose a strategy: the ``assign`` section of a recipe.
+"""The settings of the steps that choose strategies: the sections ``probe``, ``assign``, ``skills``.
 
 assign: {measure: learned, share: 0.25}    ──►    AssignConfig
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from orcinus.core import registry
 from orcinus.core.config import Config
+from orcinus.core.sampling import SamplingConfig
 
 USUAL = "step_by_step"
 """The strategy of a group in which nothing tells the strategies apart. It was as good as every
@@ -111,3 +112,62 @@ class AssignConfig(Config):
         if self.tries:
             return self.measure != "learned"
         return self.fixed in (None, "longest")
+
+
+class ProbeConfig(Config):
+    """The settings of the measurement of the student."""
+
+    per_task: int | None = Field(default=50, ge=1)
+    """Questions for each task and strategy that the student is tested on; with ``adaptive`` this is
+    the average. None asks all."""
+    adaptive: bool = True
+    """Ask in waves, each where it tells most. False asks the same number of examples of every
+    task."""
+    wave: int = Field(default=8, ge=1)
+    """Examples of a task in one wave. The first wave has half of ``per_task``."""
+    reserve: int = Field(default=10, ge=0)
+    """Probe examples of a task that are kept back, at most half, to measure the chosen strategy
+    again (``assign.confirm``)."""
+    hopeless: float = Field(default=0.02, ge=0, lt=0.5)
+    """Stop asking a strategy on a task once its chance of being the best falls below this
+    (0.02 = 2 %)."""
+    sampling: SamplingConfig = SamplingConfig()
+    """How the student writes, and how many answers to each question."""
+
+
+class SkillsConfig(Config):
+    """The settings for writing and testing instructions."""
+
+    below: float = Field(default=0.9, gt=0, le=1)
+    """Only groups whose strategy has a lower accuracy than this get an instruction."""
+    shown: int = Field(default=6, ge=1)
+    """Right answers, and wrong answers, that the teacher is shown."""
+    test: int = Field(default=60, ge=10)
+    """Fresh examples of a group on which a draft is compared with the group's strategy."""
+    rounds: int = Field(default=2, ge=1)
+    """Drafts of a group, at most: a refused one is revised, and tested on further examples."""
+    net: int = Field(default=3, ge=1)
+    """Repairs less regressions that a draft needs."""
+    relative: float = Field(default=0.05, ge=0)
+    """The same as a share of what the group's strategy gets right."""
+    luck: float = Field(default=0.1, gt=0, le=1)
+    """Highest p-value of a one-sided sign test that a draft may have. Where 12 of 60 answers
+    differ, 19 % of the drafts that change nothing pass the other two rules alone, and 7 % pass all
+    three."""
+    growth: Literal["revise", "front"] = Field(
+        default="revise", exclude_if=lambda value: value == "revise"
+    )
+    """revise: a refused draft is revised and tested again. front: instructions grow on probed
+    examples, the teacher is told the verifier's reasons, two that complement each other are merged,
+    and the best is tested once; at most as many calls."""
+    sampling: SamplingConfig = SamplingConfig(max_tokens=600)
+    """How the teacher writes."""
+
+    @model_validator(mode="after")
+    def _growth_is_paid_for(self) -> Self:
+        if self.growth == "front" and self.rounds == 1:
+            raise ValueError(
+                "growth: front grows for the calls of the rounds that it saves, and rounds: 1 "
+                "saves none; take rounds: 2 or more"
+            )
+        return self

@@ -14,45 +14,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
-from pydantic import Field
 
-from orcinus.core.config import Config
 from orcinus.core.draw import draw_by_group
 from orcinus.core.errors import StepError
 from orcinus.core.protocols import Asked
-from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Example, Judged, Request, Strategy
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, Size, StepContext
 from orcinus.runs.questions import read_questions
 from orcinus.strategies.choosing import Array, believe, next_wave
+from orcinus.strategies.config import ProbeConfig
 from orcinus.strategies.prompts import requests_for, size_of, suits
 from orcinus.verifiers.judge import judged_attempts
 
-VERSION = 1
 Role = Literal["student", "teacher"]
 T = TypeVar("T", bound=Asked)
-
-
-class ProbeConfig(Config):
-    """The settings of the measurement of the student."""
-
-    per_task: int | None = Field(default=50, ge=1)
-    """Questions for each task and strategy that the student is tested on; with ``adaptive`` this is
-    the average. None asks all."""
-    adaptive: bool = True
-    """Ask in waves, each where it tells most. False asks the same number of examples of every
-    task."""
-    wave: int = Field(default=8, ge=1)
-    """Examples of a task in one wave. The first wave has half of ``per_task``."""
-    reserve: int = Field(default=10, ge=0)
-    """Probe examples of a task that are kept back, at most half, to measure the chosen strategy
-    again (``assign.confirm``)."""
-    hopeless: float = Field(default=0.02, ge=0, lt=0.5)
-    """Stop asking a strategy on a task once its chance of being the best falls below this
-    (0.02 = 2 %)."""
-    sampling: SamplingConfig = SamplingConfig()
-    """How the student writes, and how many answers to each question."""
 
 
 async def probe(

@@ -16,19 +16,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import orjson
-from pydantic import Field, model_validator
 
 from orcinus.core import stats
-from orcinus.core.config import Config
 from orcinus.core.draw import draw
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Assignment, Evidence, Example, Judged, Request, Strategy
 from orcinus.runs import layout, tables
 from orcinus.runs.assigned import Assigned
 from orcinus.runs.context import Asking, StepContext
+from orcinus.strategies.config import SkillsConfig
 from orcinus.strategies.library import answer_cue, by_name, skill_texts
 from orcinus.strategies.prompts import conversation, longest, requests_for
 from orcinus.strategies.pseudo_labels import Key, key_of
@@ -42,7 +41,6 @@ from orcinus.strategies.skill_front import (
 )
 from orcinus.verifiers.measure import measure
 
-VERSION = 1
 SHOWN = 1200
 """Characters of a question or an answer that the teacher is shown: enough for a worked solution."""
 LONGEST = 2000
@@ -53,44 +51,6 @@ passes."""
 _DRAFT = "draft"
 """Name of the strategy under which a draft is tested."""
 _TAGGED = re.compile(r"<instruction>(.*?)</instruction>", re.DOTALL | re.IGNORECASE)
-
-
-class SkillsConfig(Config):
-    """The settings for writing and testing instructions."""
-
-    below: float = Field(default=0.9, gt=0, le=1)
-    """Only groups whose strategy has a lower accuracy than this get an instruction."""
-    shown: int = Field(default=6, ge=1)
-    """Right answers, and wrong answers, that the teacher is shown."""
-    test: int = Field(default=60, ge=10)
-    """Fresh examples of a group on which a draft is compared with the group's strategy."""
-    rounds: int = Field(default=2, ge=1)
-    """Drafts of a group, at most: a refused one is revised, and tested on further examples."""
-    net: int = Field(default=3, ge=1)
-    """Repairs less regressions that a draft needs."""
-    relative: float = Field(default=0.05, ge=0)
-    """The same as a share of what the group's strategy gets right."""
-    luck: float = Field(default=0.1, gt=0, le=1)
-    """Highest p-value of a one-sided sign test that a draft may have. Where 12 of 60 answers
-    differ, 19 % of the drafts that change nothing pass the other two rules alone, and 7 % pass all
-    three."""
-    growth: Literal["revise", "front"] = Field(
-        default="revise", exclude_if=lambda value: value == "revise"
-    )
-    """revise: a refused draft is revised and tested again. front: instructions grow on probed
-    examples, the teacher is told the verifier's reasons, two that complement each other are merged,
-    and the best is tested once; at most as many calls."""
-    sampling: SamplingConfig = SamplingConfig(max_tokens=600)
-    """How the teacher writes."""
-
-    @model_validator(mode="after")
-    def _growth_is_paid_for(self) -> Self:
-        if self.growth == "front" and self.rounds == 1:
-            raise ValueError(
-                "growth: front grows for the calls of the rounds that it saves, and rounds: 1 "
-                "saves none; take rounds: 2 or more"
-            )
-        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ from orcinus.core.types import Assignment, Example, Judged, Lesson, Request, Str
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, StepContext
 from orcinus.strategies.choosing import believe, contenders
-from orcinus.strategies.config import USUAL, AssignConfig
+from orcinus.strategies.config import USUAL, AssignConfig, ProbeConfig
 from orcinus.strategies.evidence import outcomes
 from orcinus.strategies.groups import (
     ProbeResults,
@@ -43,13 +43,12 @@ from orcinus.strategies.groups import (
     find_groups,
     probe_tells,
 )
-from orcinus.strategies.probe import ProbeConfig, order_probe
+from orcinus.strategies.probe import order_probe
 from orcinus.strategies.prompts import erased_strategy, requests_for, suits
 from orcinus.strategies.pseudo_labels import Key, key_of, label_by_agreement
 from orcinus.strategies.trial_results import TrialResults, TrialStudent
 from orcinus.verifiers.measure import measure
 
-VERSION = 1
 FEWEST, MOST = 24, 500
 """Examples of a task that are explained with each strategy, whatever the share. Fewer teach a
 student too little to tell strategies apart; more add nothing to the choice."""

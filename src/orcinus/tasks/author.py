@@ -26,8 +26,6 @@ from orcinus.verifiers.judge_prompts import read
 from orcinus.verifiers.sandbox import require_sandbox
 from orcinus.verifiers.verify import verify
 
-VERSION = 1
-
 
 async def author(
     tasks: Sequence[AuthoredConfig], base: Path, context: StepContext

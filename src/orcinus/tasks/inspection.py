@@ -13,10 +13,11 @@ from statistics import median
 
 from orcinus.core.types import Example
 from orcinus.core.urls import shown
+from orcinus.tasks.config import Layout, RecordsConfig
 from orcinus.tasks.duplicates.ngrams import normal
 from orcinus.tasks.files.columns import Guess, as_yaml, guess
-from orcinus.tasks.files.layouts import Layout, columns_read
-from orcinus.tasks.files.records import RecordsConfig, Skipped, SourcedExample, read_with_sources
+from orcinus.tasks.files.layouts import columns_read
+from orcinus.tasks.files.records import Skipped, SourcedExample, read_with_sources
 
 SHOWN_EXAMPLES = 10
 """Examples that are shown, of all tasks together."""

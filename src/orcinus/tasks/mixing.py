@@ -23,9 +23,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
 
-from orcinus.core.config import Config
+from orcinus.tasks.config import Mixture
 from orcinus.tasks.duplicates.seen import hash_of
 
 U64 = npt.NDArray[np.uint64]
@@ -38,32 +37,6 @@ may in the end need more keys of the rows seen so far than that, with a probabil
 that of a hypergeometric number of mean m above 2 m + 64."""
 _BUFFERED_AT_LEAST = 1 << 18
 """Keys. With fewer of them buffered, nothing is pruned."""
-
-
-class Mixture(Config):
-    """The amount that is taken of each task."""
-
-    per_task: int | None = Field(default=None, ge=1)
-    """Teach at most this many examples of a task, chosen by a hash; None takes all. Orca took 300
-    of each task of NIv2."""
-    total: int | None = Field(default=None, ge=0)
-    """Teach this many examples of all tasks together, drawn by Orca's Algorithm 1: a task among
-    those with examples left, all equally likely, then one of its examples. Small tasks are used up,
-    large ones get equal shares. None takes all."""
-    temperature: float | None = Field(default=None, ge=1)
-    """With ``total``: draw tasks in proportion to size^(1/temperature); 1 is by size. None is
-    Algorithm 1, where size does not count."""
-
-    @model_validator(mode="after")
-    def _a_temperature_divides_a_total(self) -> "Mixture":
-        if self.temperature is not None and self.total is None:
-            raise ValueError("temperature says how total is divided among tasks; set total too")
-        return self
-
-    @property
-    def takes_all(self) -> bool:
-        """True if nothing is left out."""
-        return self.per_task is None and self.total is None
 
 
 class Mixer:

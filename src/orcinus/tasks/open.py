@@ -4,20 +4,28 @@ import hashlib
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orcinus.core.errors import ConfigError
+from orcinus.core.imports import import_later
 from orcinus.core.types import Example
 from orcinus.core.urls import shown
-from orcinus.tasks.author import open_authored
 from orcinus.tasks.authored.config import AuthoredConfig
-from orcinus.tasks.files.records import Records, RecordsConfig, sources_of
+from orcinus.tasks.config import PerturbedConfig, RecordsConfig
+from orcinus.tasks.files.sources import sources_of
 from orcinus.tasks.generators.environment import EnvironmentConfig, draw_environment
 from orcinus.tasks.generators.function import FunctionTaskConfig, draw_function
 from orcinus.tasks.generators.gym import GymConfig, draw_gym
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
-from orcinus.tasks.perturbed import VERSION as PERTURBED
-from orcinus.tasks.perturbed import Perturbed, PerturbedConfig
+
+if TYPE_CHECKING:
+    from orcinus.tasks import author, perturbed
+    from orcinus.tasks.files import records
+else:
+    author = import_later("orcinus.tasks.author")
+    records = import_later("orcinus.tasks.files.records")
+    perturbed = import_later("orcinus.tasks.perturbed")
+
 
 TaskConfig = (
     RecordsConfig
@@ -43,7 +51,7 @@ def content_of(config: TaskConfig, base: Path) -> dict[str, Any]:
     if isinstance(config, AuthoredConfig):
         return {"units": config.authored.content(base)}
     if isinstance(config, PerturbedConfig):
-        return {**content_of(config.perturbed, base), "version": PERTURBED}
+        return {**content_of(config.perturbed, base), "version": perturbed.VERSION}
     local = [Path(source) for source in sources_of(config, base) if "://" not in source]
     return {"files": [[path.name, _file_hash(path)] for path in local]}
 
@@ -79,7 +87,7 @@ def open_task(
     if isinstance(config, AuthoredConfig):
         if authored is None:
             raise ConfigError(f"{config.name}: a model writes this task; only a run can read it")
-        return config.name, open_authored(*authored)
+        return config.name, author.open_authored(*authored)
     if isinstance(config, ProceduralConfig):
         return config.name or config.opened().name, lambda: draw(config)
     if isinstance(config, GymConfig):
@@ -89,5 +97,7 @@ def open_task(
     if isinstance(config, FunctionTaskConfig):
         return config.name or config.function, lambda: draw_function(config)
     if isinstance(config, PerturbedConfig):
-        return f"{shown(config.perturbed.path)} (perturbed)", Perturbed(config.perturbed, base)
-    return config.name or shown(config.path), Records(config, base)
+        return f"{shown(config.perturbed.path)} (perturbed)", perturbed.Perturbed(
+            config.perturbed, base
+        )
+    return config.name or shown(config.path), records.Records(config, base)

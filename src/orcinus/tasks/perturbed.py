@@ -17,10 +17,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from orcinus.core.config import Config
 from orcinus.core.types import Example
+from orcinus.tasks.config import PerturbedRecords, RecordsConfig
 from orcinus.tasks.files.drafts import Unusable
-from orcinus.tasks.files.records import Records, RecordsConfig, Skipped
+from orcinus.tasks.files.records import Records, Skipped
 from orcinus.tasks.formulas import with_new_numbers
 from orcinus.tasks.generators.generator import Generator
 from orcinus.tasks.generators.procedural import GENERATORS
@@ -40,23 +40,6 @@ _OF_SPELLING = re.compile(
     re.IGNORECASE,
 )
 """Words of a question whose answer depends on how other words are written."""
-
-
-class PerturbedRecords(RecordsConfig):
-    """A task in files whose items are replaced by copies; the keys are those of a file task."""
-
-    seed: int = 0
-    """Another seed makes other copies."""
-
-
-class PerturbedConfig(Config):
-    """A task of fresh copies of the items in files, to see whether the items were learnt by heart.
-
-    Its name is that of the items' task with ``(perturbed)``.
-    """
-
-    perturbed: PerturbedRecords
-    """The file with the items, as under ``tasks:``, and ``seed``."""
 
 
 class Perturbed:

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field, model_validator
 
 from orcinus.core.errors import DataError, StepError
 from orcinus.core.protocols import Executor
@@ -24,18 +23,16 @@ from orcinus.core.types import LECTURE, Example, Split
 from orcinus.runs import layout, tables
 from orcinus.runs.columns import array_of, numbers_of
 from orcinus.runs.context import StepContext
+from orcinus.tasks.config import SampleConfig
 from orcinus.tasks.duplicates.near import originals_of
 from orcinus.tasks.duplicates.ngrams import I64, normal
 from orcinus.tasks.duplicates.overlap import Overlap
 from orcinus.tasks.duplicates.seen import SeenHashes, hash_of
 from orcinus.tasks.files.records import Skipped
-from orcinus.tasks.mixing import Mixture
 from orcinus.tasks.perturbed import ORIGINAL
 from orcinus.tasks.splits import NAMES, OVER_QUOTA, Codes, Splits
 from orcinus.verifiers.judge_prompts import FACTS
 from orcinus.verifiers.sandbox import require_sandbox
-
-VERSION = 4
 
 FEW_HELD_OUT = 20
 """Held-out questions of a task below which a note says so: with 20 the 95 % interval of the
@@ -43,45 +40,6 @@ task's own score is about 20 points to each side."""
 
 Opened = tuple[str, Callable[[], Iterator[Example]], str]
 """A source's name for messages, its examples, and ``pool``, ``evaluation`` or ``retention``."""
-
-
-class SampleConfig(Mixture):
-    """The shares of the splits, and how much of the pool is taken.
-
-    A quota counts the examples that are taught. Of a task's probe and held-out sets the same share
-    is taken as of its taught examples.
-    """
-
-    collections: Mapping[str, Mixture] = Field(default_factory=dict)
-    """Collections with their own ``per_task``, ``total`` and ``temperature``, by name
-    (``meta.collection``). Orca took
-    ``{cot: {}, niv2: {per_task: 300}, flan2021: {total: 2500000}, t0: {total: 2000000}}``."""
-    probe: float = Field(default=0.2, ge=0, le=1)
-    """Share of each task that the student is measured on: an exact count, at least 8 examples where
-    that is at most a quarter of the task."""
-    held_out: float = Field(default=0.2, ge=0, le=1)
-    """Share of each task that is kept for evaluation, counted in the same way; the rest is
-    taught."""
-    ngram: int | None = Field(default=13, ge=3)
-    """Remove a pool example that shares a run of this many words with an evaluation item; None
-    compares whole texts only."""
-    fuzzy_overlap: float | None = Field(default=None, gt=0, le=1)
-    """Also remove a pool example that has this share of an evaluation item's runs of three words,
-    e.g. 0.6. This finds copies with words changed, left out or put in, and the same question with
-    other numbers. None turns it off."""
-    near_duplicates: float | None = Field(default=None, gt=0, le=1)
-    """Remove a question this similar to an earlier one or to an evaluation item (share of runs of
-    five words in common, e.g. 0.8). Meant for collections of texts: questions made from one
-    template are all similar to each other. None removes equal questions only."""
-
-    @model_validator(mode="after")
-    def _something_is_left_to_teach(self) -> "SampleConfig":
-        if self.probe + self.held_out >= 1:
-            raise ValueError(
-                f"probe {self.probe} and held_out {self.held_out} leave nothing to teach; "
-                "their sum must be below 1"
-            )
-        return self
 
 
 async def sample(

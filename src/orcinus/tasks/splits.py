@@ -23,9 +23,10 @@ import numpy.typing as npt
 from orcinus.core.errors import DataError
 from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.types import Example, Split
+from orcinus.tasks.config import Mixture
 from orcinus.tasks.duplicates.ngrams import normal
 from orcinus.tasks.duplicates.seen import hash_of
-from orcinus.tasks.mixing import LARGEST, Mixer, Mixture
+from orcinus.tasks.mixing import LARGEST, Mixer
 
 FLOOR = 8
 """Examples of a task that the probe gets, and that are held out, where a quarter of it is as

@@ -525,3 +525,20 @@ class TrainConfig(Config):
                 f"{clash[0]} is set by other keys of train: epochs, learning_rate, batch_tokens"
             )
         return value
+
+
+class WeighConfig(Config):
+    """The settings for weighing the steps of a trace; see ``training/weigh.py``."""
+
+    boundaries: int = Field(default=2, ge=1)
+    """Steps of each lesson that are measured, drawn among all but the last. The others get the mean
+    weight of their lesson. Each costs one proposal and twice the continuations of the student."""
+    sampling: SamplingConfig = SamplingConfig(samples=4, temperature=0.7)
+    """How the student continues, and how many times: ``samples`` on either side."""
+    separator: str | None = None
+    """Text that ends a step. None takes paragraphs, lines, sentences or clauses: the coarsest that
+    gives three steps."""
+    beta: float = Field(default=4.0, gt=0)
+    """How sharply a difference in worth becomes a difference in weight."""
+    least: float = Field(default=0.1, ge=0, le=1)
+    """Lowest weight of a step."""

@@ -16,8 +16,6 @@ from orcinus.runs import layout, tables
 from orcinus.runs.context import StepContext
 from orcinus.strategies.library import generic_messages, messages_of
 
-VERSION = 1
-
 
 async def student(
     config: ScratchConfig, strategies: tuple[Strategy, ...], context: StepContext

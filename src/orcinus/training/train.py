@@ -39,9 +39,6 @@ from orcinus.training.mix import Choice, MixedStage, choose_share, trial_request
 Rehearse = Callable[[Path, Path, StepContext], Awaitable[dict[str, Any]]]
 """Asks the student in the first folder, writes lessons into the second one, and returns facts."""
 
-VERSION = 2
-"""2: answers end with the template's own token, and base models begin with theirs."""
-
 
 async def train(
     config: TrainConfig,

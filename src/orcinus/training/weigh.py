@@ -19,9 +19,6 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from pydantic import Field
-
-from orcinus.core.config import Config
 from orcinus.core.draw import draw
 from orcinus.core.errors import StepError
 from orcinus.core.protocols import Completer
@@ -31,6 +28,7 @@ from orcinus.core.types import Example, Judged, Lesson, Request
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, StepContext
 from orcinus.strategies.prompts import conversation
+from orcinus.training.config import WeighConfig
 from orcinus.verifiers.beginnings import (
     Beginning,
     continuations,
@@ -38,29 +36,11 @@ from orcinus.verifiers.beginnings import (
     worth_of,
 )
 
-VERSION = 1
 WINDOW = 256
 """Lessons whose beginnings are continued together."""
 MOST_HOPELESS = 0.8
 """Highest share of boundaries at which no continuation of either side is right. Above it all
 weights are nearly equal, and the step would only cost."""
-
-
-class WeighConfig(Config):
-    """The settings for weighing the steps of a trace; see ``training/weigh.py``."""
-
-    boundaries: int = Field(default=2, ge=1)
-    """Steps of each lesson that are measured, drawn among all but the last. The others get the mean
-    weight of their lesson. Each costs one proposal and twice the continuations of the student."""
-    sampling: SamplingConfig = SamplingConfig(samples=4, temperature=0.7)
-    """How the student continues, and how many times: ``samples`` on either side."""
-    separator: str | None = None
-    """Text that ends a step. None takes paragraphs, lines, sentences or clauses: the coarsest that
-    gives three steps."""
-    beta: float = Field(default=4.0, gt=0)
-    """How sharply a difference in worth becomes a difference in weight."""
-    least: float = Field(default=0.1, ge=0, le=1)
-    """Lowest weight of a step."""
 
 
 @dataclass(slots=True, kw_only=True)

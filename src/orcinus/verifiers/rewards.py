@@ -9,16 +9,22 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orcinus.core import registry
 from orcinus.core.errors import StepError
+from orcinus.core.imports import import_later
 from orcinus.core.protocols import Reward
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import Attempt, Example
 from orcinus.runs.context import StepContext
-from orcinus.verifiers.judge import judge_of, rate
 from orcinus.verifiers.judge_prompts import FACTS
+
+if TYPE_CHECKING:
+    from orcinus.verifiers import judge as judging
+else:
+    judging = import_later("orcinus.verifiers.judge")
+
 
 BUILT_IN = ("logprob", "judge")
 """Rewards that are more than a function of a text: they need log-probabilities, or a judge."""
@@ -71,7 +77,7 @@ def open_reward(name: str, context: StepContext, *, step: str) -> Rewarding:
     if name == "logprob":
         return _by_logprob
     if name == "judge":
-        judge = judge_of(context.judging or JudgingConfig(), context, step=step)
+        judge = judging.judge_of(context.judging or JudgingConfig(), context, step=step)
         judge = replace(judge, instructions={"rating": PROMISE, **judge.instructions})
 
         async def by_judge(items: Sequence[Written]) -> list[Worth]:
@@ -80,7 +86,7 @@ def open_reward(name: str, context: StepContext, *, step: str) -> Rewarding:
                 Worth(
                     value=None if r.value is None else (r.value - LOW) / (HIGH - LOW), reply=r.reply
                 )
-                for r in await rate(shown, judge, scale=SCALE)
+                for r in await judging.rate(shown, judge, scale=SCALE)
             ]
 
         return by_judge

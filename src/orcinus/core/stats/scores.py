@@ -10,12 +10,12 @@ mean.
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from orcinus.core.results import Samples
 from orcinus.core.stats.deciding import Candidate, majority
 from orcinus.core.types import Judged, Score
 
@@ -194,22 +194,6 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
             f"pass@k needs 0 <= correct <= n and 1 <= k <= n, not n={n}, correct={correct}, k={k}"
         )
     return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Samples:
-    """The accuracy of k answers to each question together."""
-
-    k: int
-    questions: int
-    one: float
-    """Accuracy of a single answer."""
-    any_of_k: float
-    """pass@k: share of questions with a right answer among k (Chen et al. 2021)."""
-    majority: float
-    """Accuracy of the most frequent of the k answers; a tie goes to the one given first."""
-    tokens: float
-    """Written tokens per question, for all k answers."""
 
 
 def score_samples(judged: Iterable[Judged]) -> Samples | None:

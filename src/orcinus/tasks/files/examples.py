@@ -19,6 +19,7 @@ import orjson
 
 from orcinus.core.fingerprint import fingerprint
 from orcinus.core.types import AnswerType, Example
+from orcinus.tasks.config import MAX_CHOICES
 from orcinus.tasks.files.drafts import RowDraft, Unusable, names_of, text_of
 from orcinus.tasks.files.rows import kind_of
 from orcinus.verifiers.answers.solutions import after_hashes, reference_piece
@@ -37,8 +38,6 @@ _LETTER_AND_TEXT = re.compile(r"\(?([A-Za-z])(?:\)[.:]?|[.:])\s*(.+)", re.DOTALL
 """An option's letter with its text: (B) Paris."""
 _DEEPEST = 32
 """Levels of objects and lists in ``meta``; orjson can write 254."""
-MAX_CHOICES = 26
-"""Options: each has a letter."""
 _WORDS_OF_AN_ANSWER = 12
 """Words. A longer reference is prose, which no rule can compare."""
 

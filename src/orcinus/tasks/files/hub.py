@@ -18,11 +18,6 @@ _ADDRESS = re.compile(
 )
 
 
-def is_hub(path: str) -> bool:
-    """Return True if ``path`` names a data set on the hub, and not a file."""
-    return path.startswith("hf:") and not path.startswith("hf://")
-
-
 def read_hub(path: str) -> Iterator[Row]:
     """Yield the rows of a hub data set, one at a time.
 

@@ -11,8 +11,9 @@ The names of a row's fields show its layout. Each RowDraft later becomes an Exam
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
+from orcinus.tasks.config import Layout
 from orcinus.tasks.files.conversations import (
     conversation_of,
     is_conversation,
@@ -44,9 +45,6 @@ from orcinus.tasks.files.submissions import submissions_of
 from orcinus.tasks.files.tool_turns import speaks_of_tools
 
 Columns = Mapping[str, str | tuple[str, ...]]
-Layout = Literal[
-    "native", "bbh", "agieval", "openorca", "chat", "alpaca", "flan", "superni", "history", "plain"
-]
 
 LAYOUTS: Mapping[Layout, str] = {
     "native": "a column named prompt",

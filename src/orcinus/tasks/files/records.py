@@ -12,30 +12,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal
 
-from pydantic import Field, field_validator
-
-from orcinus.core.config import Config
 from orcinus.core.errors import DataError, one_line
-from orcinus.core.types import AnswerType, Example
+from orcinus.core.types import Example
 from orcinus.core.urls import shown
+from orcinus.tasks.config import MAX_CHOICES, Layout, RecordsConfig
 from orcinus.tasks.duplicates.seen import SeenHashes, hash_of
 from orcinus.tasks.files.columns import advice
 from orcinus.tasks.files.drafts import NoPrompt, RowDraft, Unusable, names_of
 from orcinus.tasks.files.examples import (
-    MAX_CHOICES,
     Defaults,
     build,
     first_index_of,
     infer_answer_type,
     reference_text,
 )
-from orcinus.tasks.files.hub import is_hub, read_hub
-from orcinus.tasks.files.layouts import Layout, columns_read, drafts_of, layout_of, mapped
+from orcinus.tasks.files.hub import read_hub
+from orcinus.tasks.files.layouts import columns_read, drafts_of, layout_of, mapped
 from orcinus.tasks.files.rows import Report, Row, read_rows, strict
-from orcinus.tasks.files.sources import find_sources
-from orcinus.verifiers.verify import find_verifier
+from orcinus.tasks.files.sources import find_sources, is_hub
 
 _ROWS_TO_INFER_FROM = 64
 """Rows at the start of a file from which the answer type is inferred."""
@@ -43,109 +38,6 @@ _MAX_LISTED = 1000
 """Unusable rows that are listed one by one; further ones are only counted."""
 _FIRST_USES_LOOKED_UP = 3
 """Repeated ids for which the first use is looked up. Each look-up reads the files again."""
-_PARTS = (
-    "id",
-    "task",
-    "prompt",
-    "choices",
-    "reference",
-    "answer_type",
-    "system",
-    "response",
-    "meta",
-)
-"""The parts of an example that ``columns`` may map."""
-
-
-class RecordsConfig(Config):
-    """One task or several in files."""
-
-    path: str
-    """A file, a folder, a glob, a URL (``s3://…``, ``https://…``; extra ``s3``) or a Hugging Face
-    data set (``hf:owner/name``, ``hf:owner/name/subset@split``, or the folder of ``save_to_disk``).
-    Formats: JSONL, JSON, CSV, TSV, Parquet and Arrow; plain, gzip, zstd, bz2 or xz. Keys of a store
-    come from the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, …). A file behind a URL
-    is assumed not to change: give a changed file another name."""
-    name: str | None = None
-    """Name of the task; None takes it from the rows, or from the file name if they have none."""
-    columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
-    """Which column holds what, if the names are unusual:
-    ``{prompt: problem, reference: solution}``. Several columns for ``prompt`` are joined by a blank
-    line; for ``choices`` they are the options; for ``meta`` they are kept.
-    ``orcinus tasks inspect PATH`` shows which column became what, and a mapping to paste where it
-    finds no prompt."""
-    instruction: str | None = Field(default=None, min_length=1)
-    """Put before every question, for rows that hold only a text:
-    ``Which team should get this ticket?``"""
-    choices: tuple[str, ...] | Literal["auto"] | None = None
-    """The options of every row, for rows that hold a text and its label:
-    ``[billing, bug, feature request]``. ``auto`` takes the different labels of the rows, at most
-    26, in alphabetical order. None takes the options from the rows."""
-    answer_type: AnswerType | None = None
-    """How answers are compared; None takes it from the rows, or infers it from the first
-    references. With ``json`` a reference is a value, or a JSON Schema (with its ``$schema``;
-    extra ``schema``)."""
-    verifier: str | None = None
-    """A registered verifier, or ``module:function``; None judges by the answer type. With a
-    ``judge:`` in the recipe also ``judge_fallback`` (ask the judge if the rules reach no verdict),
-    ``judge`` (ask it about every answer) and ``grounded`` (ask whether the question, or
-    ``meta.context``, supports all that the answer claims)."""
-    layout: Layout | None = None
-    """Layout of the rows; None recognises it by the names of the columns."""
-    limit: int | None = Field(default=None, ge=1)
-    """Take at most this many examples, the first ones."""
-    licence: str | None = None
-    """Kept with every example and lesson."""
-    collection: str | None = None
-    """The collection that the task belongs to, for quotas and for Orca's system messages: ``cot``,
-    ``niv2``, ``t0``, ``flan2021``."""
-    prompt_layout: str = "{prompt}\nOptions:\n{options}"
-    """How options are added to a question that does not show them."""
-    unlabelled: bool = False
-    """The rows have no right answers: only a judge or pseudo-labels can give verdicts."""
-    answered: bool = False
-    """Keep the rows' own answers and system messages as ``meta.response`` and ``meta.system``, and
-    refuse a row without an answer. ``teacher: {kind: answered}`` sets this."""
-    skip_bad: bool = False
-    """Skip rows that cannot be used, instead of stopping at the first one. The report counts them,
-    and ``dropped.parquet`` of the sample step lists them with file, row and reason.
-    ``orcinus tasks inspect --skip-bad`` lists them beforehand."""
-
-    @field_validator("columns")
-    @classmethod
-    def _columns_are_ours(
-        cls, value: dict[str, str | tuple[str, ...]]
-    ) -> dict[str, str | tuple[str, ...]]:
-        for name in value:
-            if name not in _PARTS:
-                raise ValueError(
-                    f"{name!r} is no part of an example; known: {', '.join(_PARTS)}. Other "
-                    f"columns keep their names: meta: [{name}]"
-                )
-        return value
-
-    @field_validator("choices")
-    @classmethod
-    def _choices_differ(
-        cls, value: tuple[str, ...] | Literal["auto"] | None
-    ) -> tuple[str, ...] | Literal["auto"] | None:
-        if isinstance(value, tuple) and not 2 <= len(set(value)) == len(value) <= MAX_CHOICES:
-            raise ValueError(f"needs 2 to {MAX_CHOICES} options that differ, or auto")
-        return value
-
-    @field_validator("verifier")
-    @classmethod
-    def _verifier_is_registered(cls, value: str | None) -> str | None:
-        if value is not None:
-            find_verifier(value)
-        return value
-
-    @field_validator("prompt_layout")
-    @classmethod
-    def _layout_has_both_places(cls, value: str) -> str:
-        if "{prompt}" not in value or "{options}" not in value:
-            raise ValueError("the layout must hold {prompt} and {options}")
-        return value
 
 
 class Skipped:
@@ -206,15 +98,6 @@ class Records:
         yield first.example
         for read in reads:
             yield read.example
-
-
-def sources_of(config: RecordsConfig, base: Path) -> list[str]:
-    """Return the files and URLs of ``config``; none for a Hugging Face data set.
-
-    Raises:
-        ConfigError: There is no such file.
-    """
-    return [] if is_hub(config.path) else find_sources(config.path, base)
 
 
 def read_task(config: RecordsConfig, base: Path, report: Report | None = None) -> Iterator[Example]:

@@ -16,12 +16,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import glob, has_magic
 from pathlib import Path
-from typing import cast
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, cast
 
 from orcinus.core.errors import ConfigError, DataError
+from orcinus.core.imports import import_later
 from orcinus.core.urls import fsspec_module, open_url, remote_errors, shown
+from orcinus.tasks.config import RecordsConfig
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+else:
+    pa = import_later("pyarrow")
+
 
 FORMATS = {
     ".jsonl": "jsonl",
@@ -180,3 +186,17 @@ def _decompressed(raw: io.BufferedReader, compression: str | None) -> io.Buffere
             return cast(io.BufferedReader, lzma.open(raw))
         case _:
             return raw
+
+
+def is_hub(path: str) -> bool:
+    """Return True if ``path`` names a data set on the hub, and not a file."""
+    return path.startswith("hf:") and not path.startswith("hf://")
+
+
+def sources_of(config: RecordsConfig, base: Path) -> list[str]:
+    """Return the files and URLs of ``config``; none for a Hugging Face data set.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    return [] if is_hub(config.path) else find_sources(config.path, base)

@@ -16,16 +16,22 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from pydantic import Field
 
 from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError, MissingExtraError
+from orcinus.core.imports import import_later
 from orcinus.core.types import AnswerType, Example
-from orcinus.tasks.files.drafts import RowDraft
-from orcinus.tasks.files.examples import infer_answer_type
+
+if TYPE_CHECKING:
+    from orcinus.tasks.files import drafts, examples
+else:
+    drafts = import_later("orcinus.tasks.files.drafts")
+    examples = import_later("orcinus.tasks.files.examples")
+
 
 VERIFIER = "environment"
 _INFERRED_FROM = 64
@@ -112,8 +118,8 @@ def examples_of(
         config: The task.
         made: What the verifier needs to open the environment again.
     """
-    known = [RowDraft(prompt="", reference=_answer(row)) for row in first]
-    found = infer_answer_type(known)
+    known = [drafts.RowDraft(prompt="", reference=_answer(row)) for row in first]
+    found = examples.infer_answer_type(known)
     answer_type: AnswerType = found if found in ("number", "bool", "math", "exact") else "free"
     task = config.name or config.environment
     extra = {} if config.collection is None else {"collection": config.collection}

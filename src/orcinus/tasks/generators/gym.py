@@ -12,16 +12,22 @@ from difflib import get_close_matches
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from pydantic import Field
 
 from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError, MissingExtraError
+from orcinus.core.imports import import_later
 from orcinus.core.types import AnswerType, Example
-from orcinus.tasks.files.drafts import RowDraft
-from orcinus.tasks.files.examples import infer_answer_type
+
+if TYPE_CHECKING:
+    from orcinus.tasks.files import drafts, examples
+else:
+    drafts = import_later("orcinus.tasks.files.drafts")
+    examples = import_later("orcinus.tasks.files.examples")
+
 
 VERIFIER = "reasoning_gym"
 _INFERRED_FROM = 64
@@ -72,11 +78,11 @@ def draw_gym(config: GymConfig) -> Iterator[Example]:
     generator = open_gym(orjson.dumps(made))
     task = config.name or config.gym
     known = range(min(_INFERRED_FROM, config.count))
-    drafts = [
-        RowDraft(prompt=entry["question"], reference=entry["answer"])
+    rows = [
+        drafts.RowDraft(prompt=entry["question"], reference=entry["answer"])
         for entry in map(generator.__getitem__, known)
     ]
-    found = infer_answer_type(drafts)
+    found = examples.infer_answer_type(rows)
     answer_type: AnswerType = found if found in ("number", "bool") else "exact"
     extra = {} if config.collection is None else {"collection": config.collection}
     for place in range(config.count):
