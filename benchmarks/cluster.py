@@ -83,7 +83,8 @@ class Check:
     """The checks of ``curate`` on traces that carry their question."""
 
     def __init__(self, log: Path) -> None:
-        from orcinus.lessons.config import CurateConfig, TraceChecks
+        from orcinus.lessons.checks import TraceChecks
+        from orcinus.lessons.config import CurateConfig
         from orcinus.strategies.library import built_in
         from orcinus.tasks.duplicates.overlap import Overlap
 
