@@ -14,6 +14,7 @@ import pytest
 from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.requests import chat_request
 from orcinus.core.types import Message, Sampling
+from orcinus.models.local import server_process
 from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.local.huggingface import LocalModel
 from orcinus.models.local.server_process import ServerProcess, server_command
@@ -171,49 +172,35 @@ def install(program: Path) -> None:
 
 
 def test_llama_cpp_says_what_it_needs_before_anything_is_asked(
-    programs: Path, tmp_path: Path
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = LocalConfig(path=str(BASE), server="llama.cpp")
-    with pytest.raises(ConfigError, match="needs its program llama-server on the PATH; install"):
+    packages: set[str] = set()
+    monkeypatch.setattr(server_process, "find_spec", lambda name: name in packages or None)
+    llama = shutil.copytree(BASE, tmp_path / "llama")
+    other = shutil.copytree(BASE, tmp_path / "other")
+    settings = (other / "config.json").read_text(encoding="utf-8")
+    (other / "config.json").write_text(settings.replace("Llama", "Qwen3"), encoding="utf-8")
+    model = LocalConfig(path=str(llama), server="llama.cpp")
+    with pytest.raises(ConfigError, match="`pip install xllamacpp`, or the program llama-server"):
         open_completer(model, base=tmp_path, device="cpu", secrets={})
+    packages.add("xllamacpp")
+    assert " orcinus.models.local.llama_wheel {gguf} " in (server_command(model, "cpu") or "")
     install(programs / "llama-server")
-    with pytest.raises(ConfigError, match=r"needs a GGUF file, or .* convert_hf_to_gguf\.py"):
-        server_command(model, "cpu")
+    assert (server_command(model, "cpu") or "").startswith("llama-server --model {gguf} ")
     with pytest.raises(ConfigError, match="merge it into its model"):
         server_command(model.model_copy(update={"adapter": "lora"}), "cpu")
+    unknown = model.model_copy(update={"path": str(other)})
+    with pytest.raises(ConfigError, match=r"needs a GGUF file, .* convert_hf_to_gguf\.py"):
+        server_command(unknown, "cpu")
     install(programs / CONVERTERS[0])
-    assert (server_command(model, "cpu") or "").startswith("llama-server --model {gguf} ")
+    assert server_command(unknown, "cpu")
     (programs / CONVERTERS[0]).unlink()
-    folder = tmp_path / "tiny.gguf.model"
-    folder.mkdir()
+    folder = other.rename(tmp_path / "tiny.gguf.model")
     (tmp_path / "tiny.gguf").touch()
-    own = model.model_copy(update={"path": str(folder)})
-    assert server_command(own, "cpu")
+    assert server_command(model.model_copy(update={"path": str(folder)}), "cpu")
 
 
 def test_answers_of_llama_cpp_are_those_of_another_model(tmp_path: Path) -> None:
     here = LocalConfig(path=str(BASE))
     there = here.model_copy(update={"server": "llama.cpp"})
     assert local_identity(there, tmp_path) == f"{local_identity(here, tmp_path)}+llama.cpp"
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    shutil.which("llama-server") is None or not any(map(shutil.which, CONVERTERS)),
-    reason="llama.cpp is not installed",
-)
-def test_llama_cpp_answers_as_the_model_in_this_process() -> None:
-    """The demo's student in its own precision: rounding changes few texts, if any."""
-
-    async def answers(config: LocalConfig) -> list[str]:
-        model = open_completer(config, base=Path(), device="cpu", secrets={})
-        try:
-            asked = (model.complete(chat_request(question, SAMPLING)) for question in QUESTIONS)
-            return [found.text for found in await asyncio.gather(*asked)]
-        finally:
-            await model.aclose()
-
-    here = LocalConfig(path=str(BASE), chat_template="chatml")
-    own = asyncio.run(answers(here))
-    served = asyncio.run(answers(here.model_copy(update={"server": "llama.cpp"})))
-    assert sum(a == b for a, b in zip(own, served, strict=True)) >= 7

@@ -182,6 +182,7 @@ def _export_gguf(run_dir: Path, out: Path | None) -> None:
         MODELFILE,
         convert_student,
         find_converter,
+        needs_converter,
     )
     from orcinus.models.roles import trained_student
 
@@ -189,7 +190,9 @@ def _export_gguf(run_dir: Path, out: Path | None) -> None:
     system = before[0].content if before else ""
     clone = os.environ.get(FOLDER_VARIABLE)
     llama_cpp = None if clone is None else Path(clone)
-    if find_converter(llama_cpp) is not None:
+    if not needs_converter(Path(config.path)):
+        flags.show_note("llama.cpp splits a text where two blanks precede a word in its own way")
+    elif find_converter(llama_cpp) is not None:
         flags.show_note(f"converting {config.path}; a large student takes minutes")
     path = convert_student(
         Path(config.path),

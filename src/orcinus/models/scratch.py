@@ -7,6 +7,9 @@ from pydantic import Field
 from orcinus.core.config import Config
 from orcinus.models.local.config import LocalConfig
 
+PIECES = r" ?\d| ?\p{L}+| ?[^\s\d\p{L}]+|\s+"
+"""How the tokenizer of a new student splits a text: "4 7" is two pieces."""
+
 
 class ScratchConfig(Config):
     """A new Llama-style student with random weights and its own byte-level BPE tokenizer."""

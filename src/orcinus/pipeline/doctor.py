@@ -55,6 +55,7 @@ EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 """What each extra of the package is for, and the modules that it installs."""
 _OTHERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "vllm": ("the student answers faster on a GPU", ("vllm",)),
+    "xllamacpp": ("`server: llama.cpp`: the student answers behind llama.cpp", ("xllamacpp",)),
     **{name: (f"`report_to: {name}` under train.trainer", (name,)) for name in TRACKERS},
 }
 """Packages that orcinus uses where they are installed: what for, and their modules."""

@@ -14,9 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from orcinus.core.errors import ConfigError
 from orcinus.models.local.chat_format import CHATML
 from orcinus.models.local.loading import quiet
-from orcinus.models.scratch import ScratchConfig
+from orcinus.models.scratch import PIECES, ScratchConfig
 
-_PIECES = r" ?\d| ?\p{L}+| ?[^\s\d\p{L}]+|\s+"
 SPECIAL = ("<|pad|>", "<|im_start|>", "<|im_end|>")
 
 
@@ -70,7 +69,7 @@ def make_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> PreTr
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
+            pre_tokenizers.Split(Regex(PIECES), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

@@ -4,9 +4,11 @@
 
 The first request starts the server. It ends with this process, even if that is killed (see
 ``keeper.py``). Its answers are stored under the model's own identity: where a model runs changes no
-fingerprint. Only llama.cpp has one of its own, for its kernels round activations to 8 bits where
-weights have few. For that the server gets the chat template that ``huggingface.py`` would use. A
+fingerprint. For that the server gets the chat template that ``huggingface.py`` would use. A
 system message for which the template has no turn is merged into the first question here too.
+
+llama.cpp gets the tokens of the conversation, so neither its template nor its tokenizer matters.
+Its kernels round activations to 8 bits where weights have few, so its answers are another model's.
 """
 
 import asyncio
@@ -27,9 +29,11 @@ from orcinus.models.bounds import free_call
 from orcinus.models.local import gguf
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LLAMA_CPP, LocalConfig, local_identity
-from orcinus.models.local.to_gguf import convert_student, find_converter
+from orcinus.models.local.gguf_writer import can_write, write_llama
+from orcinus.models.local.to_gguf import find_converter, run_converter
 from orcinus.models.remote.endpoint import Endpoint
-from orcinus.models.remote.endpoint_config import EndpointConfig
+from orcinus.models.remote.endpoint_config import EndpointConfig, Limits
+from orcinus.models.remote.wire import Patience
 
 VLLM = (
     "{python} -m vllm.entrypoints.cli.main serve {path} --port {port} --host 127.0.0.1 "
@@ -38,12 +42,22 @@ VLLM = (
 """The command of ``server: auto`` if vLLM is installed and there is a GPU."""
 LLAMA = (
     "llama-server --model {gguf} --port {port} --host 127.0.0.1 --alias model "
-    "--chat-template-file {chat_template} --reasoning-format none --parallel 16 --kv-unified "
-    "--ctx-size {batch_tokens} --top-k 0 --min-p 0"
+    "--parallel {slots} --kv-unified --ctx-size {batch_tokens} --threads {threads} "
+    "--top-k 0 --min-p 0"
 )
 """The command of ``server: llama.cpp``. Its own defaults would leave out unlikely tokens."""
+LLAMA_WHEEL = (
+    "{python} -m orcinus.models.local.llama_wheel {gguf} {port} {slots} {batch_tokens} {threads}"
+)
+"""The same with the package ``xllamacpp``, which has llama.cpp's server and no program."""
+SLOTS = 16
+"""Answers that llama.cpp writes at once."""
 START_S = 1200.0
 """Seconds for a server to start: 70 B parameters take minutes to read from a slow disk."""
+WAITING = 4
+"""Requests that wait at llama.cpp's server for a slot. It has as many threads to listen to them."""
+PATIENCE = Patience(silence_s=24 * 3600, total_s=24 * 3600)
+"""A server of our own is slow and not lost: it ends when its process ends."""
 POLL_S = 0.3
 """Seconds between two looks at a server that is starting."""
 LOG_TAIL = 400
@@ -59,8 +73,7 @@ def server_command(config: LocalConfig, device: str) -> str | None:
     if config.server == "none":
         return None
     if config.server == LLAMA_CPP:
-        _check_llama_cpp(config)
-        return LLAMA
+        return _llama_command(config)
     if config.server != "auto":
         return config.server
     if device == "cpu" or find_spec("vllm") is None or config.adapter is not None:
@@ -75,6 +88,7 @@ class ServerProcess:
 
     def __init__(self, config: LocalConfig, command: str) -> None:
         self._config, self._command = config, command
+        self._is_llama = config.server == LLAMA_CPP
         self._identity = local_identity(config, Path())
         self._chat = _open_chat(config)
         self._starting: asyncio.Task[Completer] | None = None
@@ -91,7 +105,7 @@ class ServerProcess:
 
         llama.cpp leaves out the stop text at which a part of a reply ends.
         """
-        return Traits(continues=self._config.server != LLAMA_CPP)
+        return Traits(continues=not self._is_llama)
 
     async def complete(self, request: Request) -> Completion:
         """Send the request to the server, which the first request starts.
@@ -137,8 +151,9 @@ class ServerProcess:
                 "chat_template": template.name,
                 "batch_tokens": self._config.batch_tokens,
             }
-            if "{gguf}" in self._command:
-                values["gguf"] = await asyncio.to_thread(_gguf, self._config, Path(converted))
+            if self._is_llama:
+                gguf_file = await asyncio.to_thread(_gguf, Path(self._config.path), Path(converted))
+                values |= {"gguf": gguf_file, "slots": SLOTS, "threads": _torch_threads()}
             words = [word.format(**values) for word in shlex.split(self._command)]
             self._server = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -164,8 +179,18 @@ class ServerProcess:
                     f"the model's server did not answer within {START_S:.0f} s: "
                     f"{words[0]}: {_log_tail(log)}"
                 ) from None
-        served = EndpointConfig(model=name, base_urls=(url,), continues=self.traits.continues)
-        return Endpoint(served, secrets={})
+        return self.endpoint(name, url)
+
+    def endpoint(self, name: str, url: str) -> Endpoint:
+        """Return the client of the server that answers at ``url``."""
+        served = EndpointConfig(
+            model=name,
+            base_urls=(url,),
+            continues=self.traits.continues,
+            patience=PATIENCE,
+            limits=Limits(in_flight=SLOTS + WAITING) if self._is_llama else Limits(),
+        )
+        return Endpoint(served, secrets={}, tokenize=self._chat.prompt if self._is_llama else None)
 
     async def _stop(self) -> None:
         if self._server is not None and self._server.stdin is not None:
@@ -174,36 +199,52 @@ class ServerProcess:
             self._server = None
 
 
-def _check_llama_cpp(config: LocalConfig) -> None:
-    """Refuse what llama.cpp cannot serve here, before anything is asked."""
-    if shutil.which("llama-server") is None:
+def _llama_command(config: LocalConfig) -> str:
+    """Return the command of ``server: llama.cpp``; refuse what it cannot serve here."""
+    command = LLAMA if shutil.which("llama-server") else LLAMA_WHEEL
+    if command == LLAMA_WHEEL and find_spec("xllamacpp") is None:
         raise ConfigError(
-            "server: llama.cpp needs its program llama-server on the PATH; install llama.cpp "
-            "(https://github.com/ggml-org/llama.cpp), or leave server out"
+            "server: llama.cpp needs llama.cpp's server: `pip install xllamacpp`, or the program "
+            "llama-server of https://github.com/ggml-org/llama.cpp on the PATH; or leave server out"
         )
     if config.adapter is not None:
         raise ConfigError("server: llama.cpp cannot add an adapter; merge it into its model")
-    if _own_gguf(config) is None and (find_converter(None) is None or not _is_folder(config)):
-        raise ConfigError(
-            f"{config.path}: server: llama.cpp needs a GGUF file, or a model folder and "
-            "llama.cpp's convert_hf_to_gguf.py on the PATH"
-        )
-
-
-def _is_folder(config: LocalConfig) -> bool:
-    return Path(config.path).is_dir()
-
-
-def _own_gguf(config: LocalConfig) -> Path | None:
-    """Return the GGUF file that a model's folder was made from; None if there is none."""
     folder = Path(config.path)
+    if _own_gguf(folder) is None and not can_write(folder) and not _can_convert(folder):
+        raise ConfigError(
+            f"{config.path}: server: llama.cpp needs a GGUF file, a Llama model in a folder, or "
+            "another model's folder and llama.cpp's convert_hf_to_gguf.py on the PATH"
+        )
+    return command
+
+
+def _can_convert(folder: Path) -> bool:
+    return folder.is_dir() and find_converter(None) is not None
+
+
+def _own_gguf(folder: Path) -> Path | None:
+    """Return the GGUF file that a model's folder was made from; None if there is none."""
     file = folder.with_name(folder.name.removesuffix(".model"))
     return file if file.suffix == gguf.SUFFIX and file.is_file() else None
 
 
-def _gguf(config: LocalConfig, folder: Path) -> Path:
-    """Return the model as a GGUF file, which is made in ``folder`` if there is none yet."""
-    return _own_gguf(config) or convert_student(Path(config.path), "", folder)
+def _gguf(folder: Path, out: Path) -> Path:
+    """Return the model as a GGUF file, which is made in ``out`` if there is none yet."""
+    if (own := _own_gguf(folder)) is not None:
+        return own
+    made = out / f"model{gguf.SUFFIX}"
+    if can_write(folder):
+        write_llama(folder, made, bits=8)
+    else:
+        run_converter(folder, made, "q8_0")
+    return made
+
+
+def _torch_threads() -> int:
+    """Return the threads that the model would use in this process."""
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _open_chat(config: LocalConfig) -> Chat:

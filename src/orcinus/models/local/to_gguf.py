@@ -1,6 +1,9 @@
 """Convert a trained student for llama.cpp and Ollama, with the converter of llama.cpp.
 
 student folder ──convert_hf_to_gguf.py──► student.gguf, and a Modelfile for `ollama create`
+
+The converter knows published tokenizers alone. A student with a tokenizer that orcinus made is
+written by ``gguf_writer.py``.
 """
 
 import shutil
@@ -8,9 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import orjson
+
 from orcinus.core.errors import ConfigError
 from orcinus.core.files import write_atomically
 from orcinus.core.printing import printable
+from orcinus.models.local.gguf_writer import can_write, has_own_tokenizer, write_llama
 
 CONVERTERS = ("convert_hf_to_gguf.py", "convert-hf-to-gguf")
 """Names of llama.cpp's converter: as its repository and as its packages install it."""
@@ -47,20 +53,55 @@ def convert_student(
             f"{student}: holds an adapter without its base model's weights, which GGUF needs; "
             "merge them first (peft: merge_and_unload), or train with full weights"
         )
+    out.mkdir(parents=True, exist_ok=True)
+    if needs_converter(student):
+        run_converter(student, out / GGUF, precision_of(student), llama_cpp=llama_cpp)
+    else:
+        write_llama(student, out / GGUF)
+    write_atomically(out / MODELFILE, modelfile(system).encode())
+    return out / GGUF
+
+
+def needs_converter(student: Path) -> bool:
+    """Return whether only llama.cpp's converter can export a student."""
+    return not (has_own_tokenizer(student) and can_write(student))
+
+
+def precision_of(student: Path) -> str:
+    """Return the converter's name of the precision of a student's weights.
+
+    Its own choice would round weights of 32 bits to 16.
+    """
+    settings = orjson.loads((student / "config.json").read_bytes())
+    named = settings.get("dtype") or settings.get("torch_dtype")
+    return "f32" if named == "float32" else "auto"
+
+
+def run_converter(
+    model: Path, path: Path, precision: str, *, llama_cpp: Path | None = None
+) -> None:
+    """Write a model as a GGUF file with llama.cpp's converter.
+
+    Args:
+        model: The model's folder.
+        path: The GGUF file.
+        precision: ``f32``, ``auto`` (16 bits) or ``q8_0``.
+        llama_cpp: A clone of llama.cpp; None looks for its converter on the PATH.
+
+    Raises:
+        ConfigError: The converter is missing or fails.
+    """
     converter = find_converter(llama_cpp)
     if converter is None:
-        raise ConfigError(f"--format gguf {HOW}")
-    out.mkdir(parents=True, exist_ok=True)
-    part = out / f"{GGUF}.part"
-    command = [*converter, str(student), "--outfile", str(part), "--outtype", "auto"]
+        raise ConfigError(f"{model}: its export to GGUF {HOW}")
+    part = path.with_name(f"{path.name}.part")
+    command = [*converter, str(model), "--outfile", str(part), "--outtype", precision]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0 or not part.is_file():
         said = (done.stderr or done.stdout).strip().splitlines()
         last = printable(said[-1]) if said else f"exit code {done.returncode}"
-        raise ConfigError(f"{converter[-1]} cannot convert {student}: {last}")
-    part.replace(out / GGUF)
-    write_atomically(out / MODELFILE, modelfile(system).encode())
-    return out / GGUF
+        raise ConfigError(f"{converter[-1]} cannot convert {model}: {last}")
+    part.replace(path)
 
 
 def find_converter(llama_cpp: Path | None) -> list[str] | None:

@@ -17,7 +17,7 @@ configuration (``endpoint_config.py``), ``batch.py`` sends the requests instead.
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -87,7 +87,12 @@ class Endpoint:
     """The Completer of an ``EndpointConfig``."""
 
     def __init__(
-        self, config: EndpointConfig, *, secrets: Mapping[str, str], entry: str = "teacher"
+        self,
+        config: EndpointConfig,
+        *,
+        secrets: Mapping[str, str],
+        entry: str = "teacher",
+        tokenize: Callable[[Messages], Sequence[int]] | None = None,
     ) -> None:
         """Read keys and limits; nothing is connected yet.
 
@@ -95,11 +100,13 @@ class Endpoint:
             config: The model and its URLs.
             secrets: The environment, in which the configuration names keys.
             entry: The recipe's entry of the model, which errors name: ``teacher``, ``judge`` …
+            tokenize: Returns the tokens of a conversation. They are sent in its place, so the
+                server needs no chat template.
 
         Raises:
             ConfigError: A named variable is not set.
         """
-        self.config = config
+        self.config, self._tokenize = config, tokenize
         self.price = config.known_price() or Price()
         self.wire = Wire(
             headers=config.headers,
@@ -290,12 +297,13 @@ class Endpoint:
                 "prompt_logprobs": scoring.top,
             }
         messages, sampling = as_sent(request)
-        body: dict[str, Any] = {
-            "model": self.config.model,
-            "messages": _as_turns(messages, self.config.system_role),
-            self.config.max_tokens_field: sampling.max_tokens,
-        }
-        if tools := definitions_in(messages):
+        body: dict[str, Any] = {"model": self.config.model}
+        if self._tokenize is not None:
+            body["prompt"] = self._tokenize(messages)
+        else:
+            body["messages"] = _as_turns(messages, self.config.system_role)
+        body[self.config.max_tokens_field] = sampling.max_tokens
+        if self._tokenize is None and (tools := definitions_in(messages)):
             body["tools"] = tools
         if sampling.sends_temperature:
             body["temperature"] = sampling.temperature
@@ -306,7 +314,8 @@ class Endpoint:
         if sampling.seed is not None:
             body["seed"] = sampling.seed
         if sampling.logprobs:
-            body["logprobs"] = True
+            # A completion without a chat takes the number of alternatives.
+            body["logprobs"] = True if self._tokenize is None else 1
         for field in self.config.omit:
             body.pop(field, None)
         return {**body, **sampling.extra} if sampling.extra else body
@@ -345,7 +354,8 @@ class Endpoint:
     ) -> list[Completion]:
         """Make one try at one server."""
         scoring = request.scoring
-        caller = server.caller if scoring is None else replace(server.caller, call=SCORE)
+        is_chat = scoring is None and self._tokenize is None
+        caller = server.caller if is_chat else replace(server.caller, call=SCORE)
         content, response = await self.wire.exchange(
             "POST", caller.base_url + caller.call, body=body, caller=caller
         )
@@ -359,6 +369,7 @@ class Endpoint:
                 max_tokens=request.sampling.max_tokens,
                 prompt="\n".join([message.content for message in request.messages]),
                 refuse=server.refuse,
+                is_chat=is_chat,
             )
         except CompleterError as error:
             error.cost_unknown = True  # a reply came: it was written, and may be charged

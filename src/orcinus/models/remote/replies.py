@@ -84,6 +84,7 @@ def parse_replies(
     max_tokens: int | None = None,
     prompt: str | None = None,
     refuse: Refuse = refusal,
+    is_chat: bool = True,
 ) -> list[Completion]:
     """Return the completions in the body of a 200 reply, without cost and latency.
 
@@ -98,6 +99,8 @@ def parse_replies(
         prompt: All that was sent. A tag that it names is a format that it asks for, and no
             channel of the model. None when it is not known.
         refuse: Makes the error where the reply is an error with the status 200.
+        is_chat: False if tokens were sent. Then a reply is what the model wrote: it may be empty,
+            and its outer blanks are no part of the answer.
 
     Raises:
         CompleterError: The body is not a chat completion, or an error in place of one.
@@ -126,7 +129,7 @@ def parse_replies(
     listed = listed[:wanted]
     shares = [usage] if len(listed) == 1 else _split_usage(usage, list(map(_length_of, listed)))
     return [
-        _parse_choice(choice, share, max_tokens, prompt)
+        _parse_choice(choice, share, max_tokens, prompt, is_chat=is_chat)
         for choice, share in zip(listed, shares, strict=True)
     ]
 
@@ -355,7 +358,12 @@ def _split_usage(usage: Usage, lengths: Sequence[int]) -> Iterator[Usage]:
 
 
 def _parse_choice(
-    choice: dict[str, Any], usage: Usage, max_tokens: int | None, prompt: str | None
+    choice: dict[str, Any],
+    usage: Usage,
+    max_tokens: int | None,
+    prompt: str | None,
+    *,
+    is_chat: bool = True,
 ) -> Completion:
     message = choice["message"]
     content, thought = _parse_content(message.get("content"))
@@ -374,7 +382,9 @@ def _parse_choice(
         text, finish = text or refused, "refusal"
     if finish == "error":
         raise CompleterError("server", f"the reply ended in {choice.get('finish_reason')!r}")
-    if finish == "stop" and not text.strip() and not reasoning:
+    if not is_chat:
+        text = text.strip()
+    elif finish == "stop" and not text.strip() and not reasoning:
         raise NoAnswerError("bad_reply", "the reply is empty: no text, reasoning or refusal")
     logprobs, tokens = _parse_logprobs(choice.get("logprobs"))
     return Completion(
