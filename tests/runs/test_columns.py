@@ -65,7 +65,7 @@ def test_numbers_are_taken_from_numpy() -> None:
 
 def test_rows_become_a_table() -> None:
     schema = pa.schema([("a", pa.string()), ("n", pa.int32())])
-    rows = [{"a": "x", "n": 1}, {"n": 2, "more": 3}]
+    rows: list[dict[str, object]] = [{"a": "x", "n": 1}, {"n": 2, "more": 3}]
     assert table_of(rows, schema).equals(pa.Table.from_pylist(rows, schema=schema))
 
 

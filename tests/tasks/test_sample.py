@@ -18,6 +18,7 @@ from orcinus.runs.executors.local import LOCAL
 from orcinus.tasks.config import RecordsConfig, SampleConfig
 from orcinus.tasks.files.records import Records
 from orcinus.tasks.sample import Opened, Pool, Removal, sample
+from orcinus.tasks.splits import Splits
 from orcinus.verifiers import sandbox
 
 WORDS = np.array([f"word{number}" for number in range(2000)])
@@ -228,6 +229,16 @@ def test_a_copy_of_an_evaluation_item_with_words_changed_is_removed_and_the_item
     assert found["for_example"]["evaluation"].endswith(" of the runs of 3 words of t/asked")
 
 
+def decisions_of(pool: Pool) -> list[tuple[Example, object]]:
+    """Return every example with its split, why it is dropped, or None."""
+    found: list[tuple[Example, object]] = [*pool.unseen()]
+    draws = Splits(probe=0.2, held_out=0.2, mixtures={}, seed=0).draws
+    for prepared, removals in pool.pool(draws):
+        examples = map(tables.example_of, prepared.rows.to_pylist())
+        found += [(example, removals.get(place)) for place, example in enumerate(examples)]
+    return found
+
+
 def test_the_pool_decides_about_every_example_once_and_the_same_again() -> None:
     near = [example(f"near{group}", edited(text(group), 2)) for group in range(10)]
     originals = [example(f"first{group}", " ".join(text(group))) for group in range(30)]
@@ -238,7 +249,7 @@ def test_the_pool_decides_about_every_example_once_and_the_same_again() -> None:
         ("retention", lambda: iter(asked), "retention"),
     ]
     decided = Pool(SampleConfig(near_duplicates=0.8), opened, LOCAL)
-    first, again = list(decided.decisions()), list(decided.decisions())
+    first, again = decisions_of(decided), decisions_of(decided)
     assert first == again
     assert sorted(item.id for item, _ in first) == sorted(item.id for item in asked + pool)
     removals = Counter(out.filter for _, out in first if isinstance(out, Removal))

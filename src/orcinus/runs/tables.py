@@ -469,6 +469,11 @@ def example_row(example: Example, split: Split) -> dict[str, Any]:
     }
 
 
+def examples_table(examples: Sequence[Example], split: Split) -> pa.Table:
+    """Return the ``EXAMPLES`` rows of examples that are all of one split."""
+    return table_of([example_row(example, split) for example in examples], EXAMPLES)
+
+
 def example_of(row: Mapping[str, Any]) -> Example:
     """Return the Example of an ``EXAMPLES`` row."""
     return Example(

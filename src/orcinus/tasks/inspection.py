@@ -17,7 +17,8 @@ from orcinus.tasks.config import Layout, RecordsConfig
 from orcinus.tasks.duplicates.ngrams import normal
 from orcinus.tasks.files.columns import Guess, as_yaml, guess
 from orcinus.tasks.files.layouts import columns_read
-from orcinus.tasks.files.records import Skipped, SourcedExample, read_with_sources
+from orcinus.tasks.files.parts import SourcedExample
+from orcinus.tasks.files.records import Skipped, read_with_sources
 
 SHOWN_EXAMPLES = 10
 """Examples that are shown, of all tasks together."""

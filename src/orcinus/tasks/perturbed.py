@@ -24,12 +24,11 @@ from orcinus.tasks.files.records import Records, Skipped
 from orcinus.tasks.formulas import with_new_numbers
 from orcinus.tasks.generators.generator import Generator
 from orcinus.tasks.generators.procedural import GENERATORS
+from orcinus.tasks.prepared import ORIGINAL
 from orcinus.tasks.renaming import Names, left_over, renamed, same_relations
 
 VERSION = 1
 """Raised when copies change for the same seed."""
-ORIGINAL = "perturbed_from"
-"""Where ``meta`` of a copy holds the text of its original."""
 SUFFIX = " (perturbed)"
 """Added to the name of a task whose items are copies."""
 _SIZES = range(2, 65)

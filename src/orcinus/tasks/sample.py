@@ -7,9 +7,10 @@ The sources are read once. What can be used is written down, and once all of it 
 example gets its split (``tasks/splits.py``).
 """
 
-from collections import Counter
+import asyncio
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,15 +24,17 @@ from orcinus.core.types import LECTURE, Example, Split
 from orcinus.runs import layout, tables
 from orcinus.runs.columns import array_of, numbers_of
 from orcinus.runs.context import StepContext
+from orcinus.runs.executors.local import LOCAL
+from orcinus.runs.row_groups import ROWS_FOR_WORKERS
 from orcinus.tasks.config import SampleConfig
 from orcinus.tasks.duplicates.near import originals_of
 from orcinus.tasks.duplicates.ngrams import I64, normal
-from orcinus.tasks.duplicates.overlap import Overlap
+from orcinus.tasks.duplicates.overlap import Overlap, batched
 from orcinus.tasks.duplicates.seen import SeenHashes, hash_of
-from orcinus.tasks.files.records import Skipped
-from orcinus.tasks.perturbed import ORIGINAL
-from orcinus.tasks.splits import NAMES, OVER_QUOTA, Codes, Splits
-from orcinus.verifiers.judge_prompts import FACTS
+from orcinus.tasks.files.parts import FilePart
+from orcinus.tasks.files.records import Records, Skipped
+from orcinus.tasks.prepared import Prepared, Preparer, add_facts, original_of, texts_of
+from orcinus.tasks.splits import NAMES, OVER_QUOTA, Codes, SplitDraws, Splits
 from orcinus.verifiers.sandbox import require_sandbox
 
 FEW_HELD_OUT = 20
@@ -91,25 +94,40 @@ async def sample(
             tables.TableWriter(usable, tables.EXAMPLES) as pool,
             tables.TableWriter(texts, tables.EXAMPLES) as lectures,
         ):
-            for found, outcome in Pool(config, opened, context.runtime.executor).decisions():
-                example = known.add_to(found)
+            questions = Pool(config, opened, context.runtime.executor)
+            for example, outcome in questions.unseen():
+                example = known.add_to(example)
                 if isinstance(outcome, Removal):
                     drop(example.id, example.task, outcome)
                     continue
-                _refuse_reused_id(ids, example)
+                _refuse_reused_id(ids, hash_of(example.task, example.id), example.task, example.id)
                 if example.answer_type == "program":
                     require_sandbox()  # before anything is paid for answers without a verdict
-                if outcome is None and LECTURE in example.meta:
-                    # It has no question that could be probed or tested.
-                    lectures.write(tables.example_row(example, LECTURE))
-                    counts.setdefault(example.task, Counter())[LECTURE] += 1
-                elif outcome is None:
-                    splits.add(example)
-                    pool.write(tables.example_row(example, "teach"))
-                else:
-                    kept.write(tables.example_row(example, outcome))
-                    counts.setdefault(example.task, Counter())[outcome] += 1
+                kept.write(tables.example_row(example, outcome))
+                counts.setdefault(example.task, Counter())[outcome] += 1
                 context.progress.advance()
+            for found, removals in questions.pool(splits.draws, tuple(facts)):
+                await asyncio.sleep(0)  # here Ctrl-C ends the step
+                known.add_counts(found)
+                names, tasks = _columns(found.rows, "id", "task")
+                usable_rows, lecture_rows = [], []
+                for place, identity in enumerate(found.names):
+                    if (removal := removals.get(place)) is not None:
+                        drop(names[place], tasks[place], removal)
+                        continue
+                    _refuse_reused_id(ids, identity, tasks[place], names[place])
+                    if place in found.programs:
+                        require_sandbox()
+                    if place in found.lectures:
+                        # It has no question that could be probed or tested.
+                        lecture_rows.append(place)
+                        counts.setdefault(tasks[place], Counter())[LECTURE] += 1
+                    else:
+                        usable_rows.append(place)
+                        splits.add_drawn(found.drawn[place])
+                pool.write_rows(_rows_at(found.rows, usable_rows))
+                lectures.write_rows(_rows_at(found.rows, lecture_rows))
+                context.progress.advance(len(usable_rows) + len(lecture_rows))
         for taken, over_quota in _divided(usable, splits.settle()):
             kept.write_batch(taken)
             for task, split in zip(*_columns(taken, "task", "split"), strict=True):
@@ -117,7 +135,7 @@ async def sample(
             for example_id, task in zip(*_columns(over_quota, "id", "task"), strict=True):
                 drop(example_id, task, _OVER_QUOTA)
         for batch in tables.read_batches(texts):
-            kept.write_batch(batch)
+            kept.write_batch(_in_split(batch, LECTURE))
         usable.unlink()
         texts.unlink()
         skipped: Counter[str] = Counter()
@@ -141,6 +159,18 @@ async def sample(
     }
 
 
+def _rows_at(rows: pa.Table, places: Sequence[int]) -> pa.Table:
+    """Return the rows at some places, in ascending order."""
+    return rows if len(places) == len(rows) else rows.take(array_of(places, pa.int64()))
+
+
+def _in_split(batch: pa.RecordBatch, split: Split) -> pa.RecordBatch:
+    """Return examples with their split."""
+    column = tables.EXAMPLES.get_field_index("split")
+    names = array_of([split] * len(batch), pa.string())
+    return batch.set_column(column, tables.EXAMPLES.field(column), names)
+
+
 def _divided(usable: Path, codes: Codes) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
     """Yield the usable examples in order: those taken, with their split, and those over quota."""
     names = array_of([*NAMES, None], pa.string())
@@ -155,7 +185,7 @@ def _divided(usable: Path, codes: Codes) -> Iterator[tuple[pa.RecordBatch, pa.Re
         yield whole.filter(numbers_of(is_taken)), batch.filter(numbers_of(~is_taken))
 
 
-def _columns(batch: pa.RecordBatch, *names: str) -> list[list[Any]]:
+def _columns(batch: pa.RecordBatch | pa.Table, *names: str) -> list[list[Any]]:
     return [batch.column(name).to_pylist() for name in names]
 
 
@@ -186,17 +216,13 @@ class _Facts:
 
     def add_to(self, example: Example) -> Example:
         """Return an example whose facts are where the judge finds them."""
-        given = {
-            name: str(value)
-            for name in self._columns
-            if (value := example.meta.get(name)) not in (None, "")
-        }
-        if not given:
-            return example
-        self._found.update(list(given))
-        shown = normal(example.whole_prompt)
-        self._shown.update(name for name, text in given.items() if normal(text) in shown)
-        return replace(example, meta={**example.meta, FACTS: given})
+        text = normal(example.whole_prompt) if self._columns else ""
+        return add_facts(example, self._columns, text, self._found, self._shown)
+
+    def add_counts(self, prepared: Prepared) -> None:
+        """Count the facts of examples that have them already."""
+        self._found.update(prepared.found)
+        self._shown.update(prepared.shown)
 
     def check(self, note: Callable[[str], None]) -> None:
         """Fail if no row has a column, and note if questions hold their facts.
@@ -224,8 +250,9 @@ class Removal(NamedTuple):
     reason: str
 
 
-Decision = tuple[Example, Split | Removal | None]
-"""An example, and its split (None: it is of the pool and usable), or why it is dropped."""
+_Accept = Callable[[Sequence[int], Sequence[str]], bool]
+_Piece = tuple[FilePart | None, Callable[[], Iterator[Example]], _Accept]
+"""A part of a file or None; what reads it here; and what takes it if it was read elsewhere."""
 
 
 class Pool:
@@ -236,86 +263,145 @@ class Pool:
     """
 
     def __init__(self, config: SampleConfig, opened: Sequence[Opened], executor: Executor) -> None:
-        """Remember the sources; they are read by ``decisions``.
+        """Remember the sources.
 
         Args:
             config: What is kept.
             opened: The sources, in order; each is opened afresh for every pass.
-            executor: Where texts are compared.
+            executor: Where the pool is read and texts are compared.
         """
         self._config, self._opened, self._executor = config, opened, executor
+        self._unseen: list[Example] = []
+        self._seen = SeenHashes()
 
-    def decisions(self) -> Iterator[Decision]:
-        """Yield every example exactly once, evaluation and retention items first."""
-        seen = SeenHashes()
-        unseen = []
-        for example, split in self._unseen():
-            unseen.append(example)
-            yield example, split if seen.add(_content_hash(example)) else _ASKED_BEFORE
-        for example in unseen:  # the original of a perturbed item is as well known as its copy
-            if (original := _original_of(example)) is not None:
-                seen.add(hash_of(normal(original)))
-        yield from self._compare(unseen, seen)
+    def unseen(self) -> Iterator[tuple[Example, Split | Removal]]:
+        """Yield the evaluation and retention items, each with its split or why it is dropped."""
+        self._unseen, self._seen = [], SeenHashes()
+        for _, examples, role in self._opened:
+            if role == "pool":
+                continue
+            split: Split = "held_out" if role == "evaluation" else "retention"
+            for example in examples():
+                self._unseen.append(example)
+                is_new = self._seen.add(hash_of(normal(example.whole_prompt)))
+                yield example, split if is_new else _ASKED_BEFORE
+        for example in self._unseen:  # the original of a copy is as well known as its copy
+            if (original := original_of(example)) is not None:
+                self._seen.add(hash_of(normal(original)))
 
-    def _unseen(self) -> Iterator[tuple[Example, Split]]:
+    def pool(
+        self, draws: SplitDraws, facts: tuple[str, ...] = ()
+    ) -> Iterator[tuple[Prepared, Mapping[int, Removal]]]:
+        """Yield the examples of the pool in batches, with the reasons to drop some by place.
+
+        All of ``unseen`` must be read before.
+
+        Args:
+            draws: What draws their splits.
+            facts: Columns that the judge is shown.
+        """
+        overlap = Overlap(
+            ((_name_of(item), text) for item in self._unseen for text in texts_of(item)),
+            n=self._config.ngram,
+            fuzzy=self._config.fuzzy_overlap,
+        )
+        groups = self._near_groups()
+        preparer = Preparer(overlap=overlap, draws=draws, facts=facts)
+        first_kept: dict[int, str] = {}
+        start = len(self._unseen)
+        for prepared in self._prepared(preparer):
+            end = start + len(prepared.contents)
+            of_batch = None if groups is None else groups[start:end].tolist()
+            yield prepared, self._removals(prepared, of_batch, first_kept)
+            start = end
+
+    def _removals(
+        self, found: Prepared, groups: Sequence[int] | None, first_kept: dict[int, str]
+    ) -> dict[int, Removal]:
+        """Return why examples of a batch are dropped, by place.
+
+        Args:
+            found: The batch.
+            groups: The first text of each example's near duplicates, as in ``_near_groups``.
+            first_kept: The first example of each group that was kept; the batch's are added.
+        """
+        removals: dict[int, Removal] = {}
+        for place, content in enumerate(found.contents):
+            group = _ALONE if groups is None else groups[place]
+            original = found.originals.get(place)
+            is_known = original is not None and not self._seen.add(original)
+            if not self._seen.add(content) or is_known:
+                removals[place] = _STANDS_EARLIER
+            elif place in found.overlaps:
+                removals[place] = Removal("evaluation", found.overlaps[place])
+            elif group == _ALONE:
+                pass
+            elif group < len(self._unseen):
+                reason = f"is nearly the evaluation item {_name_of(self._unseen[group])}"
+                removals[place] = Removal("evaluation", reason)
+            elif group in first_kept:
+                removals[place] = Removal("near_duplicate", f"is nearly {first_kept[group]}")
+            else:
+                [row] = found.rows.slice(place, 1).select(["task", "id"]).to_pylist()
+                first_kept[group] = f"{row['task']}/{row['id']}"
+        return removals
+
+    def _prepared(self, preparer: Preparer) -> Iterator[Prepared]:
+        """Yield all examples of the pool in batches, prepared.
+
+        Workers read the parts of local Parquet files. Other sources are read here, and so are parts
+        with an id that was used before.
+        """
+        waiting = deque[_Piece]()
+
+        def parts() -> Iterator[FilePart | None]:
+            for piece in self._pieces():
+                waiting.append(piece)
+                yield piece[0]
+
+        sources = (examples for _, examples, role in self._opened if role == "pool")
+        in_parts = sum(one.rows_in_parts() for one in sources if isinstance(one, Records))
+        is_worth_it = in_parts >= ROWS_FOR_WORKERS
+        executor = self._executor if is_worth_it else LOCAL
+        for found in executor.map(preparer.read, parts(), processes=is_worth_it):
+            _, read, accept = waiting.popleft()
+            if found is not None and accept(found.own, found.reports):
+                yield found
+                continue
+            for batch in batched(read(), tables.ROWS_PER_BATCH):
+                yield preparer.prepare(batch)
+
+    def _pieces(self) -> Iterator[_Piece]:
+        """Yield the parts of the pool's sources in order; what only this process reads is None."""
         for _, examples, role in self._opened:
             if role != "pool":
-                split: Split = "held_out" if role == "evaluation" else "retention"
-                yield from ((example, split) for example in examples())
+                continue
+            rows = examples.in_parts() if isinstance(examples, Records) else None
+            if rows is None:
+                yield None, examples, _refuse_all
+                continue
+            for part in rows:
+                read = partial(rows.read, part)
+                if isinstance(part, FilePart):
+                    yield part, read, partial(rows.accept, part)
+                else:
+                    yield None, read, _refuse_all
+            yield None, partial(rows.read, None), _refuse_all
 
     def _examples(self) -> Iterator[Example]:
         for _, examples, role in self._opened:
             if role == "pool":
                 yield from examples()
 
-    def _compare(
-        self, unseen: Sequence[Example], seen: SeenHashes
-    ) -> Iterator[tuple[Example, Removal | None]]:
-        """Yield each pool example with the reason to drop it, if it repeats another text.
-
-        Args:
-            unseen: The evaluation and retention items.
-            seen: The hashes of their texts; those of the pool are added.
-        """
-        overlap = Overlap(
-            ((_name_of(item), text) for item in unseen for text in _texts_of(item)),
-            n=self._config.ngram,
-            fuzzy=self._config.fuzzy_overlap,
-        )
-        groups = self._near_groups(unseen)
-        first_kept: dict[int, str] = {}
-        marked = overlap.mark(
-            self._examples(), lambda item: "\n\n".join(_texts_of(item)), executor=self._executor
-        )
-        for place, (example, shared) in enumerate(marked, len(unseen)):
-            group = _ALONE if groups is None else int(groups[place])
-            removal = None
-            original = _original_of(example)
-            is_known = original is not None and not seen.add(hash_of(normal(original)))
-            if not seen.add(_content_hash(example)) or is_known:
-                removal = _STANDS_EARLIER
-            elif shared is not None:
-                removal = Removal("evaluation", shared)
-            elif group == _ALONE:
-                pass
-            elif group < len(unseen):
-                reason = f"is nearly the evaluation item {_name_of(unseen[group])}"
-                removal = Removal("evaluation", reason)
-            elif group in first_kept:
-                removal = Removal("near_duplicate", f"is nearly {first_kept[group]}")
-            else:
-                first_kept[group] = _name_of(example)
-            yield example, removal
-
-    def _near_groups(self, unseen: Sequence[Example]) -> I64 | None:
-        """Return for each text, ``unseen`` before the pool, the first text of its near duplicates.
+    def _near_groups(self) -> I64 | None:
+        """Return for each text, the unseen before the pool, the first text of its near duplicates.
 
         ``_ALONE`` where a text has none; None if near duplicates are not asked for.
         """
         if self._config.near_duplicates is None:
             return None
         originals = originals_of(
-            (example.whole_prompt for example in chain(unseen, self._examples())),
+            (example.whole_prompt for example in chain(self._unseen, self._examples())),
             similarity=self._config.near_duplicates,
             executor=self._executor,
         )
@@ -324,36 +410,25 @@ class Pool:
         return originals
 
 
+def _refuse_all(_: Sequence[int], __: Sequence[str]) -> bool:
+    """Take nothing that was read elsewhere."""
+    return False
+
+
 _ASKED_BEFORE = Removal("duplicate", "the same question stands earlier in the evaluation")
 _STANDS_EARLIER = Removal("duplicate", "the same question stands earlier")
 _OVER_QUOTA = Removal("quota", "more than is wanted of its task")
 _ALONE = -1
 
 
-def _original_of(example: Example) -> str | None:
-    """Return the text of the item that a perturbed example is a copy of."""
-    original = example.meta.get(ORIGINAL)
-    return original if isinstance(original, str) else None
-
-
-def _texts_of(example: Example) -> tuple[str, ...]:
-    """Return the text of an example, and that of its original where it is a copy."""
-    original = _original_of(example)
-    return (example.whole_prompt,) if original is None else (example.whole_prompt, original)
-
-
-def _content_hash(example: Example) -> int:
-    return hash_of(normal(example.whole_prompt))
-
-
 def _name_of(example: Example) -> str:
     return f"{example.task}/{example.id}"
 
 
-def _refuse_reused_id(ids: SeenHashes, example: Example) -> None:
-    if not ids.add(hash_of(example.task, example.id)):
+def _refuse_reused_id(ids: SeenHashes, identity: int, task: str, name: str) -> None:
+    if not ids.add(identity):
         raise DataError(
-            f"task {example.task!r}: the id {example.id!r} names two different questions; "
+            f"task {task!r}: the id {name!r} names two different questions; "
             "give one of the files another name:"
         )
 

@@ -8,13 +8,14 @@ Of each task the examples with the smallest hashes are for the probe, the next o
 The hash depends on the example's own text, so new rows move only examples at the borders. Shares
 drawn example by example are far off in small tasks: a share of 0.2 drew 3 of 40.
 
-The wordings of one question (``unit_of``), and all questions of one ``meta.source_unit`` (a topic,
-a document, a history), share their hash. The borders move to the nearest border of units, so that
-what is tested is of no unit that was taught.
+The wordings of one question (equal ``meta.isomer``), and all questions of one ``meta.source_unit``
+(a topic, a document, a history), share their hash. The borders move to the nearest border of units,
+so that what is tested is of no unit that was taught.
 """
 
 from array import array
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,37 @@ Codes = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.intp]
 
 
+Drawn = tuple[tuple[str, str], float, int]
+"""An example's collection and task, its place among their examples, and its key for quotas."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitDraws:
+    """The draw of an example's place, which depends on nothing but the example."""
+
+    seed: int
+    collections: frozenset[str]
+    """Those with quotas of their own."""
+    has_quotas: bool
+
+    def __call__(self, example: Example, text: str) -> Drawn:
+        """Draw the place of an example.
+
+        Args:
+            example: The example.
+            text: ``normal`` of its whole prompt.
+        """
+        source = example.meta.get("source_unit")
+        question = str(example.meta.get("isomer") or text)
+        name = str(example.meta.get("collection", ""))
+        drawn_by = ("source unit", str(source)) if source else (example.task, question)
+        return (
+            (name if name in self.collections else "", example.task),
+            stable_fraction("split", str(self.seed), *drawn_by),
+            hash_of("quota", str(self.seed), example.task, question) if self.has_quotas else 0,
+        )
+
+
 class Splits:
     """The memory of each usable example: 12 bytes, and 8 more where there are quotas."""
 
@@ -60,16 +92,24 @@ class Splits:
         self._numbers: dict[tuple[str, str], int] = {}
         self._group, self._fraction, self._key = array("I"), array("d"), array("Q")
 
+    @property
+    def draws(self) -> "SplitDraws":
+        """What draws the place of one example."""
+        return SplitDraws(
+            seed=self._seed, collections=frozenset(self._mixtures), has_quotas=self._has_quotas
+        )
+
     def add(self, example: Example) -> None:
         """Remember one example."""
-        source, question = example.meta.get("source_unit"), unit_of(example)
-        name = str(example.meta.get("collection", ""))
-        group = (name if name in self._mixtures else "", example.task)
+        self.add_drawn(self.draws(example, normal(example.whole_prompt)))
+
+    def add_drawn(self, drawn: "Drawn") -> None:
+        """Remember one example, of which ``draws`` has drawn the place."""
+        group, fraction, key = drawn
         self._group.append(self._numbers.setdefault(group, len(self._numbers)))
-        drawn_by = ("source unit", str(source)) if source else (example.task, question)
-        self._fraction.append(stable_fraction("split", str(self._seed), *drawn_by))
+        self._fraction.append(fraction)
         if self._has_quotas:
-            self._key.append(hash_of("quota", str(self._seed), example.task, question))
+            self._key.append(key)
 
     def settle(self) -> Codes:
         """Return the code of each example's split, in the order in which they were added."""
@@ -119,11 +159,6 @@ class Splits:
                 first = of_split[np.argsort(keys[of_split], kind="stable")]
                 end = count_of(len(first), share, len(first))
                 codes[first[_end_of_unit(keys[first], end) :]] = OVER_QUOTA
-
-
-def unit_of(example: Example) -> str:
-    """Return what is never divided between splits: ``meta.isomer``, else the question's text."""
-    return str(example.meta.get("isomer") or normal(example.whole_prompt))
 
 
 def _end_of_unit(hashes: npt.NDArray[Any], end: int) -> int:

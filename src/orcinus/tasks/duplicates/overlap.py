@@ -91,6 +91,8 @@ class Overlap:
     def reasons(self, texts: Sequence[str]) -> list[str | None]:
         """Return how each of ``texts`` overlaps, or None; a pure function of a shard."""
         reasons: list[str | None] = [None] * len(texts)
+        if not self._names:
+            return reasons
         if self._threes is not None and self._fuzzy is not None:
             rows, owners, counts = self._threes.shared(texts)
             shares = np.where(

@@ -31,12 +31,15 @@ class SeenHashes:
 
     def add(self, value: int) -> bool:
         """Add ``value``, and return True if it is new."""
-        if value in self._recent or any(_holds(array, value) for array in self._sorted):
+        if value in self:
             return False
         self._recent.add(value)
         if len(self._recent) >= _RECENT_AT_MOST:
             self._merge()
         return True
+
+    def __contains__(self, value: int) -> bool:
+        return value in self._recent or any(_holds(array, value) for array in self._sorted)
 
     def _merge(self) -> None:
         array = np.fromiter(self._recent, np.uint64, len(self._recent))

@@ -8,29 +8,37 @@ is the complete text that a model is shown: options that are missing from it are
 lines.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 
-from orcinus.core.errors import DataError, one_line
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orcinus.core.errors import DataError, OrcinusError, one_line
 from orcinus.core.types import Example
 from orcinus.core.urls import shown
 from orcinus.tasks.config import MAX_CHOICES, Layout, RecordsConfig
 from orcinus.tasks.duplicates.seen import SeenHashes, hash_of
-from orcinus.tasks.files.columns import advice
-from orcinus.tasks.files.drafts import NoPrompt, RowDraft, Unusable, names_of
+from orcinus.tasks.files.drafts import RowDraft
 from orcinus.tasks.files.examples import (
     Defaults,
-    build,
     first_index_of,
     infer_answer_type,
     reference_text,
 )
 from orcinus.tasks.files.hub import read_hub
-from orcinus.tasks.files.layouts import columns_read, drafts_of, layout_of, mapped
+from orcinus.tasks.files.parts import (
+    ROWS_PER_PART,
+    FilePart,
+    Reading,
+    SourcedExample,
+    drafts_in,
+    examples_in,
+)
 from orcinus.tasks.files.rows import Report, Row, read_rows, strict
-from orcinus.tasks.files.sources import find_sources, is_hub
+from orcinus.tasks.files.sources import find_sources, format_of, is_hub
 
 _ROWS_TO_INFER_FROM = 64
 """Rows at the start of a file from which the answer type is inferred."""
@@ -79,6 +87,8 @@ class Records:
         """The rows skipped by the latest pass."""
         self.unused: Sequence[str] = ()
         """The columns of the first row that no part of an example came from."""
+        self._is_empty = True
+        """True until the pass has its first example."""
 
     def __call__(self) -> Iterator[Example]:
         """Yield all examples in the files' order.
@@ -87,17 +97,114 @@ class Records:
             ConfigError: There is no such file.
             DataError: A row or a file cannot be used, or there is no usable row.
         """
-        self.skipped = Skipped()
-        reads = read_with_sources(
-            self._config, self._base, self.skipped if self._config.skip_bad else strict
-        )
-        first = next(reads, None)
-        if first is None:
-            raise self.skipped.refuse_all(self._config.path)
-        self.unused = first.unused(self._config)
-        yield first.example
-        for read in reads:
+        report = self._begin()
+        for read in read_with_sources(self._config, self._base, report):
+            self._note_first(read)
             yield read.example
+        self._end()
+
+    def in_parts(self) -> "PartedRows | None":
+        """Begin a pass whose parts can be read apart; None where rows are read in order alone."""
+        config = self._config
+        if is_hub(config.path) or config.limit is not None or config.choices == "auto":
+            return None
+        return PartedRows(
+            config, self._base, self._begin(), note_first=self._note_first, end=self._end
+        )
+
+    def rows_in_parts(self) -> int:
+        """Return the number of rows that parts of local Parquet files have."""
+        if is_hub(self._config.path) or self._config.limit is not None:
+            return 0
+        with suppress(OrcinusError, OSError, pa.ArrowException):  # reported where it is read
+            return sum(
+                pq.read_metadata(source).num_rows
+                for source in find_sources(self._config.path, self._base)
+                if "://" not in source and format_of(source) == "parquet"
+            )
+        return 0
+
+    def _begin(self) -> Report:
+        """Begin a pass; return what is called for each unusable row."""
+        self.skipped, self._is_empty = Skipped(), True
+        return self.skipped if self._config.skip_bad else strict
+
+    def _note_first(self, read: SourcedExample) -> None:
+        """Note the columns that the pass's first example does not use."""
+        if self._is_empty:
+            self._is_empty, self.unused = False, read.unused(self._config.columns)
+
+    def _end(self) -> None:
+        """End a pass.
+
+        Raises:
+            DataError: It had no example.
+        """
+        if self._is_empty:
+            raise self.skipped.refuse_all(self._config.path)
+
+
+class PartedRows:
+    """One pass over a task's files in parts, of which some can be read by other processes."""
+
+    def __init__(
+        self,
+        config: RecordsConfig,
+        base: Path,
+        report: Report,
+        *,
+        note_first: Callable[[SourcedExample], None],
+        end: Callable[[], None],
+    ) -> None:
+        self._config, self._base, self._report = config, base, report
+        self._note_first, self._end = note_first, end
+        self._ids = _UniqueIds(config, base, report)
+
+    def __iter__(self) -> Iterator[FilePart | str]:
+        """Yield the parts in order; a text is a file that is read in order, by ``read``.
+
+        Raises:
+            ConfigError: There is no such file.
+        """
+        for source in find_sources(self._config.path, self._base):
+            parts = _parts_of(self._config, source)
+            yield from parts or (source,)
+
+    def read(self, part: FilePart | str | None) -> Iterator[Example]:
+        """Yield the examples of a part, after those of all parts before it; None ends the pass.
+
+        Raises:
+            DataError: A row or the file cannot be used, or no row of the pass could.
+        """
+        if part is None:
+            self._end()
+            return
+        if isinstance(part, FilePart):
+            reads = part.examples(self._report)
+        else:
+            rows = read_rows(part, self._report)
+            reads = _file_examples(self._config, part, rows, self._report)
+        for read in self._ids.check(reads):
+            self._note_first(read)
+            yield read.example
+
+    def accept(self, part: FilePart, ids: Sequence[int], reports: Sequence[str]) -> bool:
+        """Take a part that was read elsewhere; False where an id of it was used before.
+
+        Args:
+            part: The part, after all parts before it.
+            ids: Hashes of the tasks and ids of the rows that have an id.
+            reports: What is wrong with rows that cannot be used.
+
+        Raises:
+            DataError: There is such a row, and it is not to be skipped.
+        """
+        if not self._ids.add_all(ids):
+            return False
+        for message in reports:
+            self._report(message)
+        self._note_first(part.reading.first)
+        return True
 
 
 def read_task(config: RecordsConfig, base: Path, report: Report | None = None) -> Iterator[Example]:
@@ -118,37 +225,14 @@ def read_task(config: RecordsConfig, base: Path, report: Report | None = None) -
     return (read.example for read in read_with_sources(config, base, report))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourcedExample:
-    """An example with its row, and how the row was understood."""
-
-    source: str
-    """The file or URL."""
-    row: Row
-    layout: Layout
-    """The layout in which the row was read."""
-    draft: RowDraft
-    example: Example
-
-    def unused(self, config: RecordsConfig) -> list[str]:
-        """Return the columns of the row that are not empty and that nothing came from."""
-        parts = columns_read(self.row.fields, self.layout, self.draft, config.columns)
-        used = {column for columns in parts.values() for column in columns}
-        inside = {column.partition(".")[0] for column in used}
-        return [
-            str(name)
-            for name, value in self.row.fields.items()
-            if value not in (None, "", []) and name not in used and name not in inside
-        ]
-
-
 def read_with_sources(
     config: RecordsConfig, base: Path, report: Report
 ) -> Iterator[SourcedExample]:
     """Yield the examples as ``read_task`` does, each with its row and how that was understood."""
     if config.choices == "auto":
         config = config.model_copy(update={"choices": _labels_in(config, base)})
-    return islice(_with_unique_ids(config, base, report), config.limit)
+    unique = _UniqueIds(config, base, report)
+    return islice(unique.check(_examples(config, base, report)), config.limit)
 
 
 def _labels_in(config: RecordsConfig, base: Path) -> tuple[str, ...]:
@@ -180,45 +264,36 @@ def _labels_in(config: RecordsConfig, base: Path) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda label: (label.casefold(), label)))
 
 
-def _with_answer(draft: RowDraft, example: Example) -> Example:
-    """Return ``example`` with the answer of its row in ``meta``.
+class _UniqueIds:
+    """The ids of a task's rows so far. Rows without an id are identified by their content."""
 
-    A long text that is both answer and reference is no use as a reference, and is left out.
+    def __init__(self, config: RecordsConfig, base: Path, report: Report) -> None:
+        self._config, self._base, self._report = config, base, report
+        self._seen = SeenHashes()
+        self._repeats = 0
 
-    Raises:
-        Unusable: There is no answer.
-    """
-    if not draft.response or not draft.response.strip():
-        raise Unusable(
-            "no answer to take as a trace", "name its column with columns: {response: …}"
-        )
-    same = example.answer_type == "free" and example.reference == draft.response.strip()
-    return replace(
-        example,
-        reference=None if same else example.reference,
-        meta={**example.meta, "response": draft.response, "system": draft.system or ""},
-    )
+    def add_all(self, hashes: Sequence[int]) -> bool:
+        """Add the hashes of ids; where one was used before, add none and return False."""
+        if len(set(hashes)) < len(hashes) or any(one in self._seen for one in hashes):
+            return False
+        for one in hashes:
+            self._seen.add(one)
+        return True
 
-
-def _with_unique_ids(config: RecordsConfig, base: Path, report: Report) -> Iterator[SourcedExample]:
-    """Yield the examples, but report a row whose id was used before.
-
-    Rows without an id are identified by their content.
-    """
-    seen = SeenHashes()
-    repeats = 0
-    for read in _examples(config, base, report):
-        example = read.example
-        if read.draft.id is None or seen.add(hash_of(example.task, example.id)):
-            yield read
-            continue
-        repeats += 1
-        looked_up = repeats <= _FIRST_USES_LOOKED_UP
-        before = f" ({_first_use(config, base, example)})" if looked_up else ""
-        report(
-            f"{read.row.where}: the id {example.id!r:.60} was used before in task "
-            f"{example.task!r:.60}{before}; make ids unique or leave them out"
-        )
+    def check(self, reads: Iterable[SourcedExample]) -> Iterator[SourcedExample]:
+        """Yield the examples, but report a row whose id was used before."""
+        for read in reads:
+            example = read.example
+            if read.draft.id is None or self._seen.add(hash_of(example.task, example.id)):
+                yield read
+                continue
+            self._repeats += 1
+            looked_up = self._repeats <= _FIRST_USES_LOOKED_UP
+            before = f" ({_first_use(self._config, self._base, example)})" if looked_up else ""
+            self._report(
+                f"{read.row.where}: the id {example.id!r:.60} was used before in task "
+                f"{example.task!r:.60}{before}; make ids unique or leave them out"
+            )
 
 
 def _first_use(config: RecordsConfig, base: Path, repeated: Example) -> str:
@@ -247,59 +322,79 @@ def _sources(
 def _file_examples(
     config: RecordsConfig, source: str, rows: Iterator[Row], report: Report
 ) -> Iterator[SourcedExample]:
+    """Yield the examples of one file."""
     drafts = _drafts(config, rows, report)
     first = list(islice(drafts, _ROWS_TO_INFER_FROM))
-    if not first:
-        return
-    known = [draft for _, _, draft in first]
+    if first:
+        defaults = _defaults_of(config, first[0][0].stem, [draft for _, _, draft in first])
+        every = chain(first, drafts)
+        yield from examples_in(every, source, defaults, report, answered=config.answered)
+
+
+def _drafts(
+    config: RecordsConfig, rows: Iterator[Row], report: Report
+) -> Iterator[tuple[Row, Layout, RowDraft]]:
+    """Yield each row's draft."""
+    return drafts_in(
+        rows, config.columns, report, known=config.layout or ("plain" if config.columns else None)
+    )
+
+
+def _defaults_of(config: RecordsConfig, stem: str, first: Sequence[RowDraft]) -> Defaults:
+    """Return the settings of a file's rows, from the recipe and its first rows."""
     choices = config.choices if isinstance(config.choices, tuple) else None
-    inferred = infer_answer_type(known) if choices is None else "choice"
-    answer_type = config.answer_type or inferred
+    inferred = infer_answer_type(first) if choices is None else "choice"
     shared = {key: getattr(config, key) for key in ("licence", "collection", "verifier")}
-    defaults = Defaults(
-        task=config.name or first[0][0].stem,
-        answer_type=answer_type,
+    return Defaults(
+        task=config.name or stem,
+        answer_type=config.answer_type or inferred,
         own_task=config.name is None,
         prompt_layout=config.prompt_layout,
         unlabelled=config.unlabelled,
         forced_type=config.answer_type is not None or choices is not None,
         choices=choices,
         instruction=config.instruction,
-        first_index=first_index_of(known, choices),
+        first_index=first_index_of(first, choices),
         meta={key: value for key, value in shared.items() if value is not None},
     )
-    for row, layout, draft in chain(first, drafts):
-        try:
-            example = build(draft, defaults)
-            if config.answered:
-                example = _with_answer(draft, example)
-        except Unusable as error:
-            report(f"{row.where}: {error}")
-        else:
-            yield SourcedExample(
-                source=source, row=row, layout=layout, draft=draft, example=example
-            )
 
 
-def _drafts(
-    config: RecordsConfig, rows: Iterator[Row], report: Report
-) -> Iterator[tuple[Row, Layout, RowDraft]]:
-    """Yield each row's draft, read in the layout of the first row that fits one."""
-    known: Layout | None = config.layout or ("plain" if config.columns else None)
-    fitted = False
-    for row in rows:
-        layout = known or layout_of(row.fields)
-        try:
-            drafts = drafts_of(mapped(row.fields, config.columns), layout)
-        except NoPrompt as error:
-            report(f"{row.where}: {error}" + ("" if fitted else f"; {advice(row.fields)}"))
-        except Unusable as error:
-            report(f"{row.where}: {error}")
-        except KeyError as error:
-            report(
-                f"{row.where}: no column {error} as the layout {layout!r} needs, there are: "
-                f"{names_of(row.fields)}; set layout: or columns: in the recipe"
-            )
-        else:
-            known, fitted = layout, True
-            yield from ((row, layout, draft) for draft in drafts)
+def _parts_of(config: RecordsConfig, source: str) -> list[FilePart]:
+    """Return the parts of a local Parquet file; none where it is another file.
+
+    None either where one of its first rows cannot be used: what is reported of it, and the layout
+    of the rows after it, are found by reading the file in order.
+    """
+    if "://" in source or format_of(source) != "parquet":
+        return []
+    try:
+        first = list(islice(_drafts(config, read_rows(source), strict), _ROWS_TO_INFER_FROM))
+        if not first:
+            return []
+        row, layout, _ = first[0]
+        defaults = _defaults_of(config, row.stem, [draft for _, _, draft in first])
+        examples = examples_in(first, source, defaults, strict, answered=config.answered)
+        first_example, *_ = list(examples)
+        with pq.ParquetFile(source, pre_buffer=False) as file:
+            groups = [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)]
+    except (OSError, OrcinusError, pa.ArrowException):
+        return []  # it is reported where the file is read
+    reading = Reading(
+        columns=config.columns,
+        layout=layout,
+        defaults=defaults,
+        answered=config.answered,
+        first=first_example,
+    )
+    return [
+        FilePart(
+            path=source,
+            group=group,
+            first=start,
+            rows=min(ROWS_PER_PART, rows - start),
+            before=sum(groups[:group]),
+            reading=reading,
+        )
+        for group, rows in enumerate(groups)
+        for start in range(0, rows, ROWS_PER_PART)
+    ]

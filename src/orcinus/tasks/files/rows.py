@@ -21,7 +21,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Any
 
@@ -47,7 +47,7 @@ MOST_BLANK_LINES = 10_000
 """Blank lines before the rows of a JSON file, which are kept to number the others."""
 SKIP_ADVICE = "; fix the line, or set skip_bad: true to skip it"
 """The end of the message about a line that is no JSON: what to do where a recipe names the file."""
-_ROWS_PER_BATCH = 128
+ROWS_PER_BATCH = 128
 """Rows of a Parquet file that are converted at a time. A dictionary repeats a value of megabytes in
 a few bytes, so that memory is bounded by this many copies."""
 _CHUNK = 1 << 20
@@ -480,7 +480,7 @@ def _parquet(file: io.BufferedReader, source: str, report: Report) -> Iterator[t
     # With pre_buffer the whole file would be read ahead and kept in memory.
     with pq.ParquetFile(file, pre_buffer=False) as table:
         _refuse_huge_columns(table.metadata, source)
-        yield from _batch_rows(table.iter_batches(_ROWS_PER_BATCH), source, report)
+        yield from _batch_rows(table.iter_batches(ROWS_PER_BATCH), source, report)
 
 
 def _refuse_huge_columns(metadata: Any, source: str) -> None:
@@ -506,8 +506,63 @@ def _arrow(file: io.BufferedReader, source: str, report: Report) -> Iterator[tup
     yield from _batch_rows(batches, source, report)
 
 
-def _batch_rows(batches: Iterable[Any], source: str, report: Report) -> Iterator[tuple[str, Any]]:
-    number = 0
+def read_parquet_rows(
+    path: str, group: int, *, first: int, rows: int, before: int, report: Report
+) -> Iterator[Row]:
+    """Yield some rows of a row group of a local Parquet file, as ``read_rows`` does.
+
+    Args:
+        path: The file.
+        group: Number of the row group.
+        first: First row in the group, a multiple of ``ROWS_PER_BATCH``.
+        rows: Number of rows.
+        before: Rows of the file before the group.
+        report: Called for each row that cannot be read.
+
+    Raises:
+        DataError: The file cannot be read, or ``report`` raised.
+    """
+    stem = stem_of(path)
+    try:
+        batches = _open_group(path, group).read(first, -(-rows // ROWS_PER_BATCH))
+        for where, fields in _batch_rows(batches, path, report, number=before + first):
+            yield Row(where=where, stem=stem, fields=fields)
+    except _UNREADABLE as error:
+        raise DataError(f"{path}: cannot be read: {reason(error)}; is the file whole?") from error
+
+
+class _RowGroup:
+    """A row group of a Parquet file. Parts that are read in their order decode it once."""
+
+    def __init__(self, path: str, group: int) -> None:
+        self._path, self._group = path, group
+        self._batches: Iterator[pa.RecordBatch] = iter(())
+        self._next: int | None = None
+        """Number of the batch that comes next."""
+
+    def read(self, first: int, count: int) -> Iterator[pa.RecordBatch]:
+        """Yield ``count`` batches from the row ``first`` on; fewer at the end."""
+        start = first // ROWS_PER_BATCH
+        if self._next is None or self._next > start:
+            file = pq.ParquetFile(self._path, pre_buffer=False)
+            self._batches = file.iter_batches(ROWS_PER_BATCH, row_groups=[self._group])
+            self._next = 0
+        for batch in self._batches:
+            self._next += 1
+            if self._next > start:
+                yield batch
+            if self._next >= start + count:
+                return
+
+
+_open_group = lru_cache(maxsize=1)(_RowGroup)
+"""The row group that was read last."""
+
+
+def _batch_rows(
+    batches: Iterable[Any], source: str, report: Report, *, number: int = 0
+) -> Iterator[tuple[str, Any]]:
+    """Yield the rows of batches, the first one after row ``number`` of the file."""
     for batch in batches:
         _refuse_repeated_columns(batch.schema.names, source)
         if batch.nbytes > LONGEST_ROW * max(1, min(batch.num_rows, 64)):
