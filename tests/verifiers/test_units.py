@@ -34,13 +34,20 @@ def test_a_unit_is_one_only_where_it_stands_alone_behind_a_number() -> None:
         "45",
         "$5",
         "12 apples",
-        "5 m/s",
         "3 m 20 cm",
         "20 in the box",
-        "5 miles per hour",
+        "5 apples per hour",
     ):
         assert unit_of(reference) is None, reference
     assert names_quantity("45", "45 kg", "45 litres") is None  # another measure
+
+
+def test_a_unit_for_each_of_another_is_one_unit() -> None:
+    assert unit_of("72 km/h") == unit_of("72 kilometres per hour") != unit_of("72 m/s")
+    assert judge("It moved at 60 metres per second.", "number", None, "60 km/h").value == 0.0
+    assert judge("It moved at 20 m/s.", "number", None, "72 km/h").value == 1.0
+    assert judge("It moved at 72 km per hour.", "number", None, "72 km/h").value == 1.0
+    assert judge("The density is 0.8 g/mL.", "number", None, "800 g/L").value == 1.0
 
 
 @pytest.mark.parametrize(

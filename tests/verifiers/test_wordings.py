@@ -810,6 +810,19 @@ ROWS: dict[str, list[Row]] = {
         ("bool", None, "False", "The expression evaluates to False.", 1.0),
         ("bool", None, "False", "True and False", 0.0),
     ],
+    "what is struck through, changed, left open or said beside the answer": [
+        ("number", None, "8", "~~6~~ **8**", 1.0),
+        ("number", None, "6", "~~6~~ 8", 0.0),
+        ("choice", CITIES, "B", "~~(A)~~ (B)", 1.0),
+        ("choice", CITIES, "B", "I said A at first. I'm changing my answer from A to B.", 1.0),
+        ("choice", CITIES, "A", "I said A at first. I'm switching my answer from A to B.", 0.0),
+        ("number", None, "9", "Answer: 7. No: I change my answer to 9.", 1.0),
+        ("choice", CITIES, "A", "It is A or C; I honestly can't decide which.", None),
+        ("choice", CITIES, "C", "It may be A or C, I am not sure which. I'd say C.", 1.0),
+        ("bool", None, "no", "The claim is false, even though half of it is true.", 1.0),
+        ("bool", None, "no", "It is half true and half false.", None),
+        ("choice", CITIES, "B", "Letter C stands for Berlin. Vitamin C, which is option B.", 1.0),
+    ],
 }
 
 

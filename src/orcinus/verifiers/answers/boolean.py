@@ -275,7 +275,7 @@ def _is_left_open(sentence: str, found: FoundAnswer) -> bool:
         return False
     named = list(_WORD.finditer(lower_case(sentence)))
     return bool(named) and (
-        _PARTLY.search(sentence) is not None
+        _PARTLY.search(_CONCESSION.sub(" ", sentence)) is not None
         or (
             len(named) == 1
             and is_doubted_at(sentence, *named[0].span())

@@ -14,7 +14,7 @@ from functools import lru_cache
 from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.cleaning import cleaned
 from orcinus.verifiers.answers.denials import is_doubted, is_doubted_at
-from orcinus.verifiers.answers.failures import has_refusal
+from orcinus.verifiers.answers.failures import ends_undetermined, has_refusal
 from orcinus.verifiers.answers.final_answer import find_final
 from orcinus.verifiers.answers.option_listings import (
     are_options_in_a_row,
@@ -247,6 +247,16 @@ def _is_doubted_text(sentence: str, letter: str, options: tuple[str, ...]) -> bo
     return bool(named) and is_doubted_at(sentence, *named[-1].span())
 
 
+def _names_all_before(sentence: str, parts: list[str], options: tuple[str, ...]) -> bool:
+    """Return True if a sentence names every option by its text, and the last one names just one."""
+    found = find_option_text(parts[-1], options) if sentence is not parts[-1] else None
+    return (
+        found is not None
+        and not found.several
+        and all(pattern.search(sentence) for pattern in option_patterns(options))
+    )
+
+
 def _letter(match: "re.Match[str]", last: str) -> str | None:
     letter = next(group for group in match.groups() if group).upper()
     return letter if letter <= last else None
@@ -261,6 +271,8 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
         return FoundAnswer(bare, "letter alone")
     if has_refusal(text):
         return FoundAnswer(None, "refused")
+    if ends_undetermined(text):
+        return FoundAnswer(None, "left open")
     if judged := read_json_listing(text, options):
         return judged
     if marked := read_marked_lines(text, options):
@@ -311,6 +323,8 @@ def _in_text(text: str, last: str, options: tuple[str, ...]) -> FoundAnswer | No
         found = choose_letter(sentence, last, "letter in the last sentence", "several options")
         if found is not None and found.answer and is_doubted(sentence, found.answer):
             return FoundAnswer(None, "the option is doubted")
+        if found is not None and found.several and _names_all_before(sentence, parts, options):
+            continue
         if found is not None:
             return replace(found, confidence="only candidate")
     for sentence in reversed(parts[-2:]):

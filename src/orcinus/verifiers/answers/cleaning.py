@@ -44,6 +44,8 @@ _TO_THE_JUDGE = compile_later(
 """A sentence that speaks to a judge, or of what it holds, and announces no answer."""
 _QUOTE_MARK = compile_later(r"^(?:>[ \t]?)+(?=[\w*\\$])", re.MULTILINE)
 """Before each line of a quotation in Markdown."""
+_STRUCK = compile_later(r"~~(?=[^\s~])[^~\n]{0,200}?(?<=[^\s~])~~")
+"""Struck through in Markdown: what a text takes back."""
 _CALCULATOR = compile_later(r"<<[^<>\n]*>>")
 
 
@@ -55,6 +57,8 @@ def cleaned(response: str) -> tuple[str, str]:
     text = plain_text(text)
     if "<<" in text:
         text = _CALCULATOR.sub("", text)
+    if "~~" in text:
+        text = _STRUCK.sub("", text)
     text = in_english(text)
     if "[ ]" in text or "☐" in text:
         text = _without_unchecked(text)

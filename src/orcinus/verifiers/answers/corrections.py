@@ -73,6 +73,8 @@ _ADMISSION = (
     r"i\s+(?:need|have|want|must|should|would\s+like)\s+to\s+(?:correct|revise|change|amend|redo"
     r"|fix)"
     r"(?:\s+(?:myself|that|this|it|my\s+\w+))?",
+    r"i(?:'m|\s+am|'ll|\s+will|\s+have\s+to|\s+must)?\s+(?:chang(?:e|ed|ing)|switch(?:ed|ing)?|revis(?:e|ed|ing))"
+    r"\s+my\s+(?:\w+\s+)?(?:answer|choice|mind)\s+(?:from\s+[^\s.]+(?:\s+[^\s.]+)?\s+)?to",
     r"let\s+(?:me|us|'s)\s+(?:re-?do|correct|fix|re-?calculate|re-?compute|re-?think"
     r"|re-?consider|revise|"
     r"re-?count|re-?work|re-?visit|re-?evaluate|re-?examine|re-?read|re-?check|try\s+(?:again"
@@ -164,6 +166,10 @@ _HINTS = (
     "start over",
     "go back",
     "go over",
+    "ing my",
+    "e my",
+    "ed my",
+    "switch my",
 )
 """What a correction holds, in lower case; asked first, because the pattern is expensive."""
 _BARE_STATEMENT = compile_later(

@@ -119,7 +119,7 @@ def _matched(sentence: str, named: list[str]) -> list[str]:
 
 
 _MATCHES = compile_later(
-    r"\b(?:[Mm]atches|corresponds?\s+(?:best\s+)?to|agrees\s+with|selects?|chooses?|picks?|(?:changed?|switch(?:ed)?)\s+to|settled?\s+(?:on|for))\s+"
+    r"\b(?:[Mm]atches|(?:which|that)\s+is(?=\s+(?:option|choice|answer|letter)\b)|corresponds?\s+(?:best\s+)?to|agrees\s+with|selects?|chooses?|picks?|(?:changed?|switch(?:ed)?)\s+to|settled?\s+(?:on|for))\s+"
     r"(?:(?:option|choice|answer|letter)\s+)?[(\"']*([A-Z])(?![\w'])"
 )
 _RIGHT_AFTER = compile_later(

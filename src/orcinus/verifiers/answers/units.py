@@ -5,6 +5,7 @@ names_quantity("45", "45 kg", "She weighs 45 g.")     →  False
 names_quantity("45", "45 kg", "She weighs 45.")       →  None: a number without a unit
 """
 
+import re
 from fractions import Fraction
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -57,9 +58,12 @@ _SPELLINGS: dict[str, dict[str, str]] = {
     "room": {"0.000001": "cm^3 cm³", "1": "m^3 m³"},
 }
 """By measure and size, the spellings of a unit; one of three letters or more may have an s."""
-_NAME = r"\s?(?:\\[,; ])?\s?(?:\\(?:text|mathrm|rm)\s?\{\s?)?([A-Za-z]+(?:\^\{?[23]|[²³])?)"
+_NAME = (
+    r"\s?(?:\\[,; ])?\s?(?:\\(?:text|mathrm|rm)\s?\{\s?)?([A-Za-z]+(?:\^\{?[23]|[²³])?)"
+    r"(?:\s?/\s?([A-Za-z]+)|\s+per\s+([A-Za-z]+))?"
+)
 _BEHIND = compile_later(rf"{_NAME}(?![\w/])(?!\s?(?:/|per\b))")
-"""A unit behind a number. Metres per second are no metres."""
+"""A unit behind a number, maybe one for each of another: metres per second are no metres."""
 _QUANTITY = compile_later(rf"\W{{0,3}}\d(?:[\d.,/ ]*\d)?{_NAME}\}}?[\s.]*")
 """A reference that is a number with a unit, and nothing else."""
 
@@ -81,18 +85,27 @@ def _named(name: str) -> Unit | None:
     return _units().get(name) or (_units().get(name.lower()) if len(name) > 1 else None)
 
 
+def _unit_in(match: "re.Match[str]") -> Unit | None:
+    """Return the unit of a match, "km" or "km/h"; None if one of its names is none."""
+    unit, each = _named(match[1]), match[2] or match[3]
+    if each is None or unit is None:
+        return unit
+    by = _named(each)
+    return Unit(f"{unit.measure}/{by.measure}", unit.size / by.size) if by else None
+
+
 @lru_cache(maxsize=8192)
 def unit_of(reference: str) -> Unit | None:
     """Return the unit of a reference that is one quantity; None for any other."""
     match = _QUANTITY.fullmatch(reference)
-    return _named(match[1]) if match else None
+    return _unit_in(match) if match else None
 
 
 def unit_behind(answer: str, text: str) -> Unit | None:
     """Return the unit that the text has behind the answer where it names it last."""
     at = text.rfind(answer)
     match = _BEHIND.match(text, at + len(answer)) if at >= 0 else None
-    return _named(match[1]) if match else None
+    return _unit_in(match) if match else None
 
 
 def names_quantity(answer: str, reference: str, text: str) -> bool | None:
