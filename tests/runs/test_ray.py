@@ -1,6 +1,7 @@
 """Shards on a Ray cluster of several nodes on this machine, also when a node is killed."""
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.lessons.test_row_groups import run_steps, write_inputs
+from tests.runs.test_sharing import away, give_inputs
+from tests.s3_server import s3_server
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.protocols import Completer, Executor
@@ -22,6 +25,7 @@ from orcinus.models.local.replicas import Replicas
 from orcinus.pipeline import demo
 from orcinus.runs.executors.local import LOCAL, LocalExecutor
 from orcinus.runs.executors.open import open_executor
+from orcinus.runs.sharing import Share
 from orcinus.tasks.duplicates.near import originals_of
 from orcinus.tasks.duplicates.overlap import Overlap
 from orcinus.tasks.generators.procedural import ProceduralConfig, draw
@@ -183,6 +187,28 @@ def test_curate_and_erase_write_the_same_bytes_also_when_a_node_is_killed(
     killer.start()
     assert run_steps(tmp_path, tmp_path / "cluster", UntilKilled()) == alone
     killer.join()
+
+
+@pytest.mark.slow
+def test_nodes_that_see_only_s3_write_the_same_bytes(executor: Executor, tmp_path: Path) -> None:
+    class OnlyS3:
+        """The cluster, whose nodes have a key to the store and none of the files."""
+
+        def map(
+            self, fn: Any, shards: Any, *, threaded: bool = False, processes: bool = False
+        ) -> Iterator[Any]:
+            def with_key(shard: Any) -> Any:
+                os.environ.update(variables)
+                return fn(away(shard))
+
+            return executor.map(with_key, shards)
+
+    with s3_server("runs", {}) as variables, pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        share, run_dir = Share("s3://runs/ours"), tmp_path / "demo"
+        alone = give_inputs(run_dir, share, tmp_path)
+        assert run_steps(run_dir, tmp_path / "remote", OnlyS3(), share=share) == alone
 
 
 @pytest.mark.slow

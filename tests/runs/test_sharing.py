@@ -15,6 +15,7 @@ from orcinus.core.errors import ConfigError, StoreError
 from orcinus.pipeline.api import runtime_of
 from orcinus.runs import tables
 from orcinus.runs.executors.local import LocalExecutor
+from orcinus.runs.row_groups import TraceGroup
 from orcinus.runs.sharing import Share
 
 FILES = {
@@ -95,32 +96,40 @@ def test_half_a_step_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not share.take(tmp_path / "two" / "demo" / step.name, "b2abc")
 
 
+def give_inputs(run_dir: Path, share: Share, folder: Path) -> list[bytes]:
+    """Give the inputs of ``run_steps`` to a store, and return what it writes in this process.
+
+    What ``curate`` writes to the folder ``remote`` will be the same, so it is given beforehand.
+    """
+    write_inputs(run_dir)
+    alone = run_steps(run_dir, folder / "alone", LocalExecutor(1))
+    curated = shutil.copytree(folder / "alone" / "curate", folder / "given/remote/curate")
+    for step in (run_dir / "sample", run_dir / "teach", curated):
+        (step / "_done").touch()
+        share.give(step)
+    return alone
+
+
 class Elsewhere:
     """A machine that sees none of the files on this one."""
 
     def map(self, fn: Any, shards: Any, *, threaded: bool = False, processes: bool = False) -> Any:
-        return map(
-            fn,
-            (replace(one, traces=away(one.traces), examples=away(one.examples)) for one in shards),
-        )
+        return map(fn, map(away, shards))
 
 
-def away(path: Path) -> Path:
-    """Return the path of a table on a machine where it is not."""
-    return Path("/elsewhere", *path.parts[1:])
+def away(group: TraceGroup) -> TraceGroup:
+    """Return the place of a row group on a machine where its tables are not."""
+    traces, examples = (
+        Path("/elsewhere", *Path(path).parts[1:]) for path in (group.traces, group.examples)
+    )
+    return replace(group, traces=traces, examples=examples)
 
 
 def test_a_machine_that_sees_only_the_store_writes_the_same_bytes(
     bucket: str, tmp_path: Path
 ) -> None:
     share, run_dir = Share(f"{bucket}/seen"), tmp_path / "demo"
-    write_inputs(run_dir)
-    alone = run_steps(run_dir, tmp_path / "alone", LocalExecutor(1))
-    # What the other machine curates is the same, so that it can be given beforehand.
-    curated = shutil.copytree(tmp_path / "alone" / "curate", tmp_path / "given/remote/curate")
-    for step in (run_dir / "sample", run_dir / "teach", curated):
-        (step / "_done").touch()
-        share.give(step)
+    alone = give_inputs(run_dir, share, tmp_path)
     assert run_steps(run_dir, tmp_path / "remote", Elsewhere(), share=share) == alone
     with pytest.raises(ConfigError, match=r"s3://runs/seen/demo/none/none\.parquet: cannot be"):
         tables.read_group(share.place_of(run_dir / "none" / "none.parquet"), 0)
