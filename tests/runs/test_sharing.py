@@ -76,7 +76,13 @@ def test_a_step_is_taken_as_it_was_given(tmp_path: Path) -> None:
 
 
 def test_a_step_is_taken_from_s3_as_it_was_given(bucket: str, tmp_path: Path) -> None:
+    import s3fs
+
     exchange(Share(f"{bucket}/of/us/"), tmp_path)
+    bad = "runs/of/us/demo/teach-0123abcd/../../../../away"
+    s3fs.S3FileSystem().pipe_file(bad, b"!")
+    with pytest.raises(StoreError, match=r"leads out of the step's folder"):
+        Share(f"{bucket}/of/us").take(tmp_path / "three" / "demo" / "teach-0123abcd", "b2abc")
 
 
 def test_half_a_step_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +144,8 @@ def test_a_machine_that_sees_only_the_store_writes_the_same_bytes(
 @pytest.mark.parametrize(
     ("url", "said"),
     [
+        ("", "nothing can be written there"),
+        ("s3:/bucket", "nothing can be written there"),
         ("https://host/runs", "nothing can be written there"),
         ("s3://no-such-bucket/runs", "s3://no-such-bucket/runs/demo: cannot be written"),
     ],

@@ -20,14 +20,17 @@ from orcinus.core.errors import ConfigError, StoreError
 from orcinus.core.urls import fsspec_module, remote_errors, shown
 from orcinus.runs import layout
 
+_STORE = re.compile(r"[a-z][a-z0-9+]+:/")
+"""The beginning of a URL. ``Path`` makes one slash of two."""
+
 
 def refuse_store(option: str, value: str | Path | None) -> None:
     """Refuse a URL where a folder or file on a disk is needed.
 
     Raises:
-        ConfigError: It is a URL, perhaps one that ``Path`` has shortened to ``s3:/bucket``.
+        ConfigError: It is a URL.
     """
-    if re.match(r"[a-z][a-z0-9+]+:/", str(value or "")):
+    if _STORE.match(str(value or "")):
         raise ConfigError(
             f"--{option} {shown(str(value))}: runs and their ledger (SQLite) need a disk; keep "
             "them on one, and share finished steps with --share s3://bucket/folder"
@@ -42,9 +45,14 @@ class Share:
     """``s3://bucket/folder`` or another URL that fsspec knows, or a folder on a shared disk."""
 
     def __post_init__(self) -> None:
-        if self.url.startswith(("http://", "https://")):
-            raise ConfigError(f"--share {shown(self.url)}: nothing can be written there; use s3://")
-        where = self.url if "://" in self.url else str(Path(self.url).expanduser().absolute())
+        is_url = "://" in self.url
+        is_misspelt = not self.url.strip() or (not is_url and _STORE.match(self.url))
+        if is_misspelt or self.url.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"--share {shown(self.url)!r}: nothing can be written there; name a store such as "
+                "s3://bucket/folder, or a folder on a shared disk"
+            )
+        where = self.url if is_url else str(Path(self.url).expanduser().absolute())
         object.__setattr__(self, "url", where.rstrip("/"))
 
     def __str__(self) -> str:
@@ -80,6 +88,8 @@ class Share:
             files = sorted(store.find(there), key=lambda path: (path.endswith(done), path))
             for path in files:
                 here = step / path[path.index(there) + len(there) + 1 :]
+                if ".." in here.parts:
+                    raise StoreError(f"{shown(path)}: leads out of the step's folder; delete it")
                 here.parent.mkdir(parents=True, exist_ok=True)
                 store.get_file(path, str(here))
         return True
