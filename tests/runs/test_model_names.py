@@ -104,3 +104,9 @@ def test_before_a_model_has_answered_its_role_names_it(run: Path) -> None:
 
 def test_before_anything_is_finished_there_are_no_names(tmp_path: Path) -> None:
     assert model_names(tmp_path) == {}
+
+
+def test_the_engine_is_named_where_it_is_not_the_exact_one(tmp_path: Path) -> None:
+    table(tmp_path / "probe-1", "attempts", f"{identity('a')}+llama.cpp")
+    names = model_names(tmp_path)
+    assert names == {f"{identity('a')}+llama.cpp": "student before training, behind llama.cpp"}

@@ -28,6 +28,9 @@ else:
 _FOLDER = re.compile(r"folder:([0-9a-f]{8})[0-9a-f]*")
 """The identity of a model without a name, as ``models/local/config.py`` makes it."""
 
+LLAMA_CPP = "llama.cpp"
+"""The engine whose answers count as another model's: the end of its identity, behind a plus."""
+
 
 def model_names(run_dir: Path) -> dict[str, str]:
     """Return a name for each model in a folder that a finished step asked, by its identity.
@@ -38,7 +41,8 @@ def model_names(run_dir: Path) -> dict[str, str]:
     for path, name in _attempts_by_role(run_dir):
         identity = _first(path, "model")
         if _FOLDER.search(identity):
-            names.setdefault(identity, name)
+            engine = f", behind {LLAMA_CPP}" if identity.endswith(f"+{LLAMA_CPP}") else ""
+            names.setdefault(identity, name + engine)
     uses = Counter(names.values())
     return {
         identity: name if uses[name] == 1 else f"{name} ({_short_hash(identity)})"

@@ -10,6 +10,7 @@ from pydantic import Field
 from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError
 from orcinus.models.local import gguf
+from orcinus.runs.model_names import LLAMA_CPP
 
 _HASHED_FILES = (
     "*.safetensors",
@@ -20,8 +21,6 @@ _HASHED_FILES = (
     "adapter_config.json",
 )
 """Files of a model folder that affect its answers."""
-LLAMA_CPP = "llama.cpp"
-"""The value of ``server`` that runs a model behind ``llama-server``."""
 CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len")
 """Names of the number of positions in a model's configuration."""
 

@@ -85,8 +85,10 @@ def write_llama(folder: Path, path: Path, *, bits: int = 32) -> None:
     import torch
 
     from orcinus.models.local.config import LocalConfig
+    from orcinus.models.local.loading import quiet
     from orcinus.models.local.weights import read_model
 
+    quiet()
     tokenizer, model = read_model(LocalConfig(path=str(folder)), torch.float32)
     config = model.config
     eight = gguf.GGMLQuantizationType.Q8_0

@@ -28,12 +28,13 @@ from orcinus.core.types import Completion, Request, Traits, WorstCase
 from orcinus.models.bounds import free_call
 from orcinus.models.local import gguf
 from orcinus.models.local.chat_format import Chat
-from orcinus.models.local.config import LLAMA_CPP, LocalConfig, local_identity
+from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.local.gguf_writer import can_write, write_llama
 from orcinus.models.local.to_gguf import find_converter, run_converter
 from orcinus.models.remote.endpoint import Endpoint
 from orcinus.models.remote.endpoint_config import EndpointConfig, Limits
 from orcinus.models.remote.wire import Patience
+from orcinus.runs.model_names import LLAMA_CPP
 
 VLLM = (
     "{python} -m vllm.entrypoints.cli.main serve {path} --port {port} --host 127.0.0.1 "
