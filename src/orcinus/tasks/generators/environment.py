@@ -2,29 +2,34 @@
 
     {environment: gsm8k, count: 300}   →   "Natalia sold clips to 48 of her friends …"
 
-The environment is a Python package that its author installs for you (``prime env install …``, or
-pip). orcinus asks its questions itself, so that probing, teaching and the ledger work as with any
-task; the environment only gives the questions and, by its rewards, the verdicts
-(``environment_verifier.py``). Example i depends on the environment, its arguments and i alone.
+The environment is a Python package that you install (``prime env install …``, or pip): a taskset
+since ``verifiers`` 0.4 (``tasksets.py``), a ``load_environment`` before. orcinus asks its questions
+itself, so that probing, teaching and the ledger work as with any task; the environment only gives
+the questions and, by its rewards, the verdicts (``environment_verifier.py``). Example i depends on
+the environment, its arguments and i alone.
 """
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from orcinus.core.config import Config
-from orcinus.core.errors import ConfigError, MissingExtraError
+from orcinus.core.errors import ConfigError, MissingExtraError, OrcinusError, one_line
+from orcinus.core.guard import guard
 from orcinus.core.imports import import_later
 from orcinus.core.types import AnswerType, Example
+from orcinus.tasks.generators.tasksets import BUILT_IN, TasksetRows, asks_a_model, open_taskset
 
 if TYPE_CHECKING:
     from orcinus.tasks.files import drafts, examples
@@ -32,8 +37,9 @@ else:
     drafts = import_later("orcinus.tasks.files.drafts")
     examples = import_later("orcinus.tasks.files.examples")
 
-
 VERIFIER = "environment"
+TASKSETS_SINCE = (0, 4)
+"""The release of ``verifiers`` that has tasksets alone; before it, ``load_environment``."""
 _INFERRED_FROM = 64
 """Rows. The answer type is inferred from the first ones."""
 
@@ -48,7 +54,8 @@ class EnvironmentConfig(Config):
     count: int = Field(default=300, ge=1)
     """How many of its rows are read, the first ones."""
     settings: Mapping[str, Any] = Field(default_factory=dict)
-    """Arguments of its ``load_environment``."""
+    """The fields of its taskset's configuration; before ``verifiers`` 0.4 the arguments of its
+    ``load_environment``."""
     right: float = 1.0
     """The reward from which an answer is right. Environments sum rewards as they like."""
     collection: str | None = None
@@ -68,9 +75,12 @@ class EnvironmentConfig(Config):
         """Return the version of the environment's package, or the hash of its module."""
         with suppress(PackageNotFoundError, ValueError):
             return version(self.environment)
-        with suppress(ImportError, ValueError, OSError):  # of names that no module can have
-            module = find_spec(self.environment.replace("-", "_"))
-            if module is not None and module.origin is not None:
+        name = self.environment.replace("-", "_")
+        for place in (name, f"{BUILT_IN}.{name}"):
+            with suppress(ImportError, ValueError, OSError):  # of names that no module can have
+                module = find_spec(place)
+                if module is None or module.origin is None:
+                    continue
                 content = Path(module.origin).read_bytes()
                 return hashlib.blake2b(content, digest_size=16).hexdigest()
         raise ConfigError(
@@ -92,16 +102,14 @@ def draw_environment(config: EnvironmentConfig) -> Iterator[Example]:
     Raises:
         ConfigError: The environment cannot be loaded, or its rows are no single questions.
         MissingExtraError: ``verifiers`` is not installed.
+        StepError: The environment raised while its rows were read.
     """
     made = {"environment": config.environment, "settings": dict(config.settings)}
     rows = rows_of(orjson.dumps(made))
-    count = min(config.count, len(rows))
-    yield from examples_of(
-        [rows[place] for place in range(min(count, _INFERRED_FROM))],
-        (rows[place] for place in range(count)),
-        config,
-        made,
-    )
+    first = list(islice(rows, min(config.count, _INFERRED_FROM)))
+    if not first:
+        raise ConfigError(f"the environment {config.environment!r} has no rows")
+    yield from examples_of(first, islice(rows, config.count), config, made)
 
 
 def examples_of(
@@ -177,37 +185,42 @@ def _question(row: Mapping[str, Any], where: str) -> tuple[list[dict[str, str]],
 def open_environment(made: bytes) -> Any:
     """Return the environment of a JSON object of name and settings.
 
+    Returns:
+        ``TasksetRows`` with ``verifiers`` 0.4 or later, an ``Environment`` before.
+
     Raises:
         ConfigError: It cannot be loaded, takes several turns, or asks a model for its rewards.
         MissingExtraError: ``verifiers`` is not installed.
     """
     given = orjson.loads(made)
-    name, installed = given["environment"], _package_version()
+    name, settings = given["environment"], given["settings"]
+    release = tuple(int(part) for part in re.findall(r"\d+", _package_version())[:2])
+    logging.getLogger("verifiers").setLevel(logging.ERROR)
+    is_old = release < TASKSETS_SINCE
+    try:
+        return _open_old(name, settings) if is_old else open_taskset(name, settings)
+    except OrcinusError:
+        raise
+    except (Exception, SystemExit) as error:  # an environment is anybody's code
+        said = one_line(str(error), 300) or type(error).__name__
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False)[0]
+            said = f"{'.'.join(['settings', *map(str, first['loc'])])}: {first['msg']}"
+        raise ConfigError(f"the environment {name!r} cannot be loaded: {said}") from error
+
+
+def _open_old(name: str, settings: Mapping[str, Any]) -> Any:
+    """Return an environment of ``verifiers`` before 0.4."""
     import verifiers
 
-    logging.getLogger("verifiers").setLevel(logging.ERROR)
-    try:
-        load, single = verifiers.load_environment, verifiers.SingleTurnEnv
-    except AttributeError as error:
-        raise ConfigError(
-            f"verifiers {installed} has no load_environment any more; "
-            "install an older one: pip install 'verifiers<0.4'"
-        ) from error
-    try:
-        environment = load(name, **given["settings"])
-    except Exception as error:  # an environment is anybody's code
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConfigError(f"the environment {name!r} cannot be loaded: {said}") from error
-    if not isinstance(environment, single):
+    environment = verifiers.load_environment(name, **settings)
+    if not isinstance(environment, verifiers.SingleTurnEnv):
         raise ConfigError(
             f"the environment {name!r} is a {type(environment).__name__}: it answers back or calls "
             "tools; only environments of one question and one answer (SingleTurnEnv) are read"
         )
     if any(isinstance(rubric, verifiers.JudgeRubric) for rubric in parts_of(environment.rubric)):
-        raise ConfigError(
-            f"the environment {name!r} asks a model of its own for its rewards, past the budget "
-            "and the ledger; take its rows as a file, with verifier: judge"
-        )
+        raise ConfigError(asks_a_model(name))
     return environment
 
 
@@ -224,9 +237,14 @@ def rows_of(made: bytes) -> Any:
 
     Raises:
         ConfigError: It has no rows.
+        StepError: It raised.
     """
     environment = open_environment(made)
-    try:
-        return environment.get_dataset()
-    except ValueError:
-        return environment.get_eval_dataset()
+    if isinstance(environment, TasksetRows):
+        return environment
+    name = orjson.loads(made)["environment"]
+    with guard("environment", name, type(environment), lambda: ", while its rows are read"):
+        for read in (environment.get_dataset, environment.get_eval_dataset):
+            with suppress(ValueError):  # it has no such rows
+                return read()
+    raise ConfigError(f"the environment {name!r} has no rows")

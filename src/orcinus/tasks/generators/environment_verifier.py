@@ -11,8 +11,10 @@ from typing import Any
 
 import orjson
 
+from orcinus.core.errors import one_line
 from orcinus.core.types import Attempt, Example, Verdict
 from orcinus.tasks.generators.environment import VERIFIER, open_environment, parts_of, rows_of
+from orcinus.tasks.generators.tasksets import TasksetRows, score_reply
 
 VERSION = 1
 _faults: ContextVar[list[str] | None] = ContextVar("faults", default=None)
@@ -54,9 +56,15 @@ async def by_rewards(example: Example, attempt: Attempt) -> Verdict:
 
 async def _score(made: bytes, place: int, text: str) -> tuple[float, str | None, list[str]]:
     """Return the reward of a text, the answer in it, and what went wrong."""
+    environment = open_environment(made)
+    if isinstance(environment, TasksetRows):
+        try:
+            return await score_reply(environment.task(place), text), None, []
+        except Exception as error:  # noqa: BLE001 (a reward is anybody's code)
+            return 0.0, None, [one_line(str(error))]
     from verifiers.types import State
 
-    environment, row = open_environment(made), _row(made, place)
+    row = _row(made, place)
     completion = [{"role": "assistant", "content": text}]
     state = State(input=dict(row), completion=completion, trajectory=[], reward=0.0, metrics={})
     faults: list[str] = []
