@@ -41,10 +41,10 @@ def remote_errors(source: str, what: str) -> Iterator[None]:
     except ImportError as error:
         raise ConfigError(f"{shown(source)}: {what}: {reason(error)}") from error
     except Exception as error:
-        raise ConfigError(f"{shown(source)}: {what}: {_explained(error, source)}") from error
+        raise ConfigError(f"{shown(source)}: {what}: {_explained(error, source, what)}") from error
 
 
-def _explained(error: BaseException, source: str) -> str:
+def _explained(error: BaseException, source: str, what: str) -> str:
     """Return a library's message without secrets, and with what to do."""
     kinds = [type(error).__name__]
     cause = error.__cause__
@@ -53,6 +53,8 @@ def _explained(error: BaseException, source: str) -> str:
         cause = cause.__cause__
     text = reason(error).replace(source, shown(source))
     hint = next((hint for part, hint in _HINTS if any(part in kind for kind in kinds)), None)
+    if hint is not None and what == "cannot be written":
+        hint = hint.replace("read", "write")
     said = kinds[0] if text in (shown(source), kinds[0]) else f"{kinds[0]}: {text}"
     return f"{said}; {hint}" if hint else said
 
