@@ -38,8 +38,14 @@ from orcinus.evaluation.retention import compare_retention
 from orcinus.evaluation.scores import score_arm, write_scores
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, Size, StepContext
-from orcinus.runs.questions import read_questions
-from orcinus.strategies.prompts import chosen_strategy, erased_strategy, requests_for, size_of
+from orcinus.runs.questions import read_alike, read_questions
+from orcinus.strategies.prompts import (
+    chosen_strategy,
+    erased_strategy,
+    reads_ids,
+    requests_for,
+    size_of,
+)
 from orcinus.verifiers.measure import measure
 
 T = TypeVar("T", bound=Asked)
@@ -182,9 +188,13 @@ class _Asker:
 
     def size(self, arm: Arm, split: Split) -> Size:
         """Return the size of the requests about a split."""
-        questions = read_questions(self.context.inputs["sample"] / layout.EXAMPLES, split)
+        path = self.context.inputs["sample"] / layout.EXAMPLES
         if self.config.per_task is not None:
-            questions = _draw(self.config, questions)
+            questions = _draw(self.config, read_questions(path, split))
+        elif arm in PROMPTED and reads_ids(self.strategies, self.context.inputs.get("assign")):
+            questions = read_questions(path, split)
+        else:
+            questions = read_alike(path, split)
         pairs = self._pairs(arm, questions)
         return size_of(pairs, self.config.sampling_of(arm), seed=self.context.seed)
 

@@ -26,8 +26,8 @@ from orcinus.core.types import (
 from orcinus.lessons.config import Role, TeachConfig
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, Size, StepContext
-from orcinus.runs.questions import read_questions
-from orcinus.strategies.prompts import chosen_strategy, requests_for, size_of
+from orcinus.runs.questions import read_alike, read_questions
+from orcinus.strategies.prompts import chosen_strategy, reads_ids, requests_for, size_of
 from orcinus.verifiers.judge import judged_attempts
 
 T = TypeVar("T", bound=Asked)
@@ -60,7 +60,7 @@ async def teach(
             there.
     """
     strategy_of = chosen_strategy(strategies, context.inputs["assign"])
-    total = _size(config, strategy_of, context).calls
+    total = _size(config, strategies, context).calls
     if total == 0:
         raise StepError(
             "no example of the teach split has a strategy: "
@@ -115,7 +115,7 @@ def requests(
     strategy_of = chosen_strategy(strategies, assign)
 
     asked = _requests(config, strategy_of, context)
-    size = partial(_size, config, strategy_of, context)
+    size = partial(_size, config, strategies, context)
     return [Asking(role=role, requests=asked, exact=assign is not None, size=size)]
 
 
@@ -173,12 +173,13 @@ def _pairs(
             yield example, strategy
 
 
-def _size(
-    config: TeachConfig, strategy_of: Callable[[Asked], Strategy | None], context: StepContext
-) -> Size:
+def _size(config: TeachConfig, strategies: tuple[Strategy, ...], context: StepContext) -> Size:
     """Return the size of the requests, which are not made for that."""
-    questions = read_questions(context.inputs["sample"] / layout.EXAMPLES, "teach")
-    pairs = _pairs(config, questions, strategy_of, context.seed)
+    assign = context.inputs.get("assign")
+    ids_matter = config.share < 1 or reads_ids(strategies, assign)
+    read = read_questions if ids_matter else read_alike
+    questions = read(context.inputs["sample"] / layout.EXAMPLES, "teach")
+    pairs = _pairs(config, questions, chosen_strategy(strategies, assign), context.seed)
     return size_of(pairs, config.sampling, seed=context.seed)
 
 

@@ -20,7 +20,6 @@ from orcinus.core.types import Assignment, Example, Judged, Request, Strategy
 from orcinus.runs import layout, tables
 from orcinus.runs.assigned import GROUPS
 from orcinus.runs.context import Asking, Size, StepContext
-from orcinus.runs.questions import read_questions
 from orcinus.strategies.config import AssignConfig, ProbeConfig
 from orcinus.strategies.contest import (
     FIXED_BY,
@@ -38,7 +37,7 @@ from orcinus.strategies.groups import (
     find_groups,
 )
 from orcinus.strategies.library import by_name
-from orcinus.strategies.probe import order_probe, probe_examples
+from orcinus.strategies.probe import probe_examples, probe_questions
 from orcinus.strategies.prompts import longest, requests_for, size_of
 from orcinus.strategies.pseudo_labels import (
     Key,
@@ -166,8 +165,7 @@ def requests(
         yield from step.requests(fresh(probe_examples(context)))
 
     def size() -> Size:
-        questions = read_questions(context.inputs["sample"] / layout.EXAMPLES, "probe")
-        return size_of(fresh(order_probe(questions)), probe.sampling, seed=context.seed)
+        return size_of(fresh(probe_questions(context)), probe.sampling, seed=context.seed)
 
     askings: list[Asking] = []
     if config.asks_probe:

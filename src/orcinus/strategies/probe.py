@@ -11,6 +11,8 @@ the choice was "guided by the performance of Orca"; this way of measuring it is 
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
@@ -21,7 +23,7 @@ from orcinus.core.protocols import Asked
 from orcinus.core.types import Example, Judged, Request, Strategy
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, Size, StepContext
-from orcinus.runs.questions import read_questions
+from orcinus.runs.questions import Question, last_change, read_questions
 from orcinus.strategies.choosing import Array, believe, next_wave
 from orcinus.strategies.config import ProbeConfig
 from orcinus.strategies.prompts import requests_for, size_of, suits
@@ -108,8 +110,7 @@ def requests(
         yield from _requests(asked(probe_examples(context)), config, context.seed)
 
     def size() -> Size:
-        questions = read_questions(context.inputs["sample"] / layout.EXAMPLES, "probe")
-        return size_of(asked(order_probe(questions)), config.sampling, seed=context.seed)
+        return size_of(asked(probe_questions(context)), config.sampling, seed=context.seed)
 
     exact = not is_adaptive(config, strategies)
     return [Asking(role=role, requests=listed(), exact=exact, size=size)]
@@ -130,6 +131,18 @@ def _requests(
 def probe_examples(context: StepContext) -> dict[str, list[Example]]:
     """Return the probe examples of each task, in the order of their hashes."""
     return order_probe(tables.read_examples(context.inputs["sample"] / layout.EXAMPLES, "probe"))
+
+
+def probe_questions(context: StepContext) -> Mapping[str, list[Question]]:
+    """Return the probe examples of each task without their texts, in the order of their hashes."""
+    path = context.inputs["sample"] / layout.EXAMPLES
+    return _probe_questions(path, *last_change(path))
+
+
+@lru_cache(1)
+def _probe_questions(path: Path, changed_ns: int, size: int) -> Mapping[str, list[Question]]:
+    """Keep them for the next step that is planned; the table is known by its last change."""
+    return order_probe(read_questions(path, "probe"))
 
 
 def order_probe(examples: Iterable[T]) -> dict[str, list[T]]:

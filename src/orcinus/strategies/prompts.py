@@ -11,6 +11,7 @@ from orcinus.core.requests import ANY_STRATEGY
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.tool_calls import SPEAKER, tool_messages
 from orcinus.core.types import Example, Message, Messages, Request, Role, Strategy
+from orcinus.runs import layout
 from orcinus.runs.assigned import Assigned
 from orcinus.runs.context import Size
 from orcinus.runs.questions import Question
@@ -55,6 +56,15 @@ def chosen_strategy(
         return None if name is None else known[name]
 
     return strategy_of
+
+
+def reads_ids(strategies: Sequence[Strategy], assign: Path | None) -> bool:
+    """Return whether ids decide how questions are asked: by draws, or by groups finer than tasks.
+
+    The arguments are those of ``chosen_strategy``.
+    """
+    draws = any(strategy.system_from == "collection" for strategy in strategies)
+    return draws or (assign is not None and (assign / layout.GROUPS).exists())
 
 
 def erased_strategy(system: str) -> Strategy:
@@ -159,9 +169,9 @@ def size_of(
             shown = chain.from_iterable(strategy.demonstrations)
             told = strategy.system if strategy.system_from == "strategy" else ""
             same_for_all[strategy.name] = len(told) + sum(map(len, shown))
-        questions += 1
-        characters += same_for_all[strategy.name] + question.characters
+        questions += question.number
+        characters += question.number * same_for_all[strategy.name] + question.characters
         if strategy.system_from != "strategy":
-            characters += len(system_of(strategy, question, seed=seed))
+            characters += question.number * len(system_of(strategy, question, seed=seed))
     calls = config.samples * questions
     return Size(calls, config.samples * characters, config.max_tokens * calls)

@@ -201,9 +201,8 @@ def _cached(student: LocalConfig) -> Path | None:
 def processor() -> Device:
     """Return this processor, its speed measured now."""
     rows, inner, columns = PRODUCT
-    draw = np.random.default_rng(0)
-    left = draw.random((rows, inner), dtype=np.float32)
-    right = draw.random((inner, columns), dtype=np.float32)
+    left = np.ones((rows, inner), dtype=np.float32)
+    right = np.ones((inner, columns), dtype=np.float32)
     seconds = []
     for _ in range(11):
         started = time.perf_counter()
