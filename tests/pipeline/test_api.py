@@ -51,30 +51,49 @@ def test_importing_orcinus_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_neither_a_plan_nor_a_finished_run_imports_torch_scipy_or_pandas(
+START_UP = """if True:
+    import sys
+    from orcinus.cli import app
+
+    def imported():
+        own = sum(name.startswith("orcinus.") for name in sys.modules)
+        print(own, *sorted({name.partition(".")[0] for name in sys.modules} & set(sys.argv[1:])))
+
+    app(["run", "small.yaml", "--until", "sample"], standalone_mode=False)
+    imported()
+    import orcinus
+    print(orcinus.plan("small.yaml").calls)
+    imported()
+"""
+
+
+def test_a_plan_and_a_finished_run_import_what_they_need(
     tmp_path: Path, tiny_student: Path
 ) -> None:
-    """They take seconds to import, and neither command computes with them."""
+    """A start took 2 s when all steps and the libraries they compute with were imported."""
     student = {"kind": "local", "path": str(tiny_student)}
     write_recipe(tmp_path / "small.yaml", student=student)
-    script = """if True:
-        import sys, orcinus
-        orcinus.run("small.yaml", until="sample")  # the second process finds it finished
-        print(orcinus.plan("small.yaml").calls)
-        print({name.split(".")[0] for name in sys.modules} & set(sys.argv[1:]))
-    """
-    heavy = ["torch", "transformers", "scipy"]
-    for more in ([], ["pandas"]):  # writing tables imports pandas
+    of_rows = ["numpy", "pyarrow", "jinja2", "pandas"]
+
+    def started(*libraries: str) -> list[list[str]]:
         done = subprocess.run(
-            [sys.executable, "-c", script, *heavy, *more],
+            [sys.executable, "-c", START_UP, "torch", "transformers", "scipy", *libraries],
             capture_output=True,
             text=True,
             check=True,
             cwd=tmp_path,
         )
-        calls, imported = done.stdout.split(maxsplit=1)
-        assert int(calls) > 100
-        assert imported.strip() == "set()"
+        return [line.split() for line in done.stdout.splitlines()[-3:]]
+
+    (_, *ran), (calls,), (_, *planned) = started()
+    assert (ran, planned) == ([], [])
+    assert int(calls) > 100
+    # The second process finds the step finished: it reads the recipe and nothing else.
+    (modules, *ran), _, (modules_of_plan, *planned) = started(*of_rows)
+    assert ran == []
+    assert planned == ["jinja2", "numpy", "pyarrow"]
+    assert int(modules) <= 150, "of 292 before: see core/imports.py"
+    assert int(modules_of_plan) <= 235, "of 302 before: see core/imports.py"
 
 
 def recipe_data(tmp_path: Path, **changes: Any) -> dict[str, Any]:

@@ -21,11 +21,12 @@ from orcinus.core.types import (
     Message,
     Sampling,
     Score,
+    Split,
     Usage,
     Verdict,
 )
 from orcinus.runs import tables
-from orcinus.runs.questions import read_questions
+from orcinus.runs.questions import read_alike, read_questions
 
 MESSAGES = (Message(role="system", content="Think."), Message(role="user", content="17 + 25?"))
 EXAMPLE = Example(
@@ -213,6 +214,32 @@ def test_a_missing_or_damaged_table_is_one_line_wherever_it_is_read(tmp_path: Pa
         tables.count_rows(path)
     with pytest.raises(StoreError, match=r"cannot be read as a table .* delete the step's"):
         list(read_questions(path, "teach"))
+
+
+def test_questions_that_are_alike_are_added_up(tmp_path: Path) -> None:
+    path = tmp_path / "examples.parquet"
+    history = {"history": [{"role": "user", "content": "Hello."}]}
+    with tables.TableWriter(path, tables.EXAMPLES) as writer:
+        for number in range(12):
+            split: Split = "probe" if number == 11 else "teach"
+            example = replace(
+                EXAMPLE,
+                id=str(number),
+                task=f"t{number % 2}",
+                prompt="é" * number,
+                meta=history if number == 10 else {},
+            )
+            writer.write(tables.example_row(example, split))
+    added = list(read_alike(path, "teach"))
+    assert sorted((q.task, q.number, q.characters) for q in added) == [
+        ("t0", 1, 16),  # with the turn before it
+        ("t0", 5, 20),
+        ("t1", 5, 25),
+    ]
+    apart = list(read_questions(path, "teach"))
+    assert [(q.id, q.number) for q in apart] == [(str(number), 1) for number in range(11)]
+    assert sum(q.characters for q in apart) == sum(q.characters for q in added)
+    assert list(read_alike(path, "retention")) == []
 
 
 def test_a_table_is_read_in_less_memory_than_it_takes(tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ where it stopped.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from orcinus.core import stats
 from orcinus.core.errors import StepError
 from orcinus.core.fingerprint import stable_fraction
+from orcinus.core.imports import import_later
 from orcinus.core.protocols import Completer
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Attempt, Finish, Judged, Request, Usage
@@ -25,7 +27,12 @@ from orcinus.runs.context import StepContext
 from orcinus.verifiers.beginnings import without_verdict
 from orcinus.verifiers.judge import judge_of, settle
 from orcinus.verifiers.rewards import Rewarding, Worth, Written
-from orcinus.verifiers.verify import verify
+
+if TYPE_CHECKING:
+    from orcinus.verifiers import verify as verifying
+else:
+    verifying = import_later("orcinus.verifiers.verify")
+
 
 SEEDS = 2**31
 """Number of seeds to draw from; servers take 31 bits."""
@@ -228,7 +235,8 @@ class TreeSearch:
         judged = []
         for place, (tree, node) in enumerate(leaves):
             attempt = _whole_attempt(tree, node, place)
-            judged.append(Judged(attempt=attempt, verdict=await verify(tree.root.example, attempt)))
+            verdict = await verifying.verify(tree.root.example, attempt)
+            judged.append(Judged(attempt=attempt, verdict=verdict))
         if self.context.judging is not None:
             judge = judge_of(self.context.judging, self.context, step=self.step)
             judged = await settle(

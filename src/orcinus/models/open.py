@@ -3,17 +3,23 @@
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orcinus.core.config import Config
 from orcinus.core.errors import ConfigError, MissingExtraError
+from orcinus.core.imports import import_later
 from orcinus.core.protocols import Completer
 from orcinus.models.function import FunctionConfig
 from orcinus.models.local import open_local
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.recorded import Recordings, Replay, ReplayConfig
-from orcinus.models.remote.batch import BatchEndpoint
-from orcinus.models.remote.endpoint import Endpoint
 from orcinus.models.remote.endpoint_config import EndpointConfig
+
+if TYPE_CHECKING:
+    from orcinus.models.remote import batch, endpoint
+else:
+    batch = import_later("orcinus.models.remote.batch")
+    endpoint = import_later("orcinus.models.remote.endpoint")
 
 
 def open_completer(
@@ -46,9 +52,9 @@ def open_completer(
     """
     match config:
         case EndpointConfig() if config.batch is not None and journal is not None:
-            return BatchEndpoint(config, secrets=secrets, journal=journal, entry=entry)
+            return batch.BatchEndpoint(config, secrets=secrets, journal=journal, entry=entry)
         case EndpointConfig():
-            return Endpoint(config, secrets=secrets, entry=entry)
+            return endpoint.Endpoint(config, secrets=secrets, entry=entry)
         case LocalConfig():
             if find_spec("torch") is None or find_spec("transformers") is None:
                 raise MissingExtraError("a model in this process", "train")

@@ -8,15 +8,21 @@ Every continuation goes through the ledger.
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from orcinus.core.errors import ConfigError, StepError
+from orcinus.core.imports import import_later
 from orcinus.core.protocols import Completer
 from orcinus.core.sampling import SamplingConfig
 from orcinus.core.types import Attempt, Example, Judged, Messages, Request, Verdict
 from orcinus.models.attempts import attempt_all
 from orcinus.runs.context import StepContext
 from orcinus.verifiers.judge import judge_of, settle
-from orcinus.verifiers.verify import verify
+
+if TYPE_CHECKING:
+    from orcinus.verifiers import verify as verifying
+else:
+    verifying = import_later("orcinus.verifiers.verify")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +108,7 @@ async def continuations(
         whole = replace(
             reply, text=(beginnings[number].text + reply.text).strip(), token_bytes=None
         )
-        verdict = await verify(request.example, whole)
+        verdict = await verifying.verify(request.example, whole)
         judged.append((number, request.example, Judged(attempt=whole, verdict=verdict)))
     if context.judging is not None:
         settled = await settle(

@@ -13,7 +13,9 @@ rule's: verdicts name the judge, and the report counts them.
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import TYPE_CHECKING
 
+from orcinus.core.imports import import_later
 from orcinus.core.protocols import Completer
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import Attempt, Example, Judged, Request, Sampling, Verdict
@@ -36,7 +38,12 @@ from orcinus.verifiers.judge_prompts import (
     read,
     reference_text,
 )
-from orcinus.verifiers.verify import verify
+
+if TYPE_CHECKING:
+    from orcinus.verifiers import verify as verifying
+else:
+    verifying = import_later("orcinus.verifiers.verify")
+
 
 NAME = f"judge@{VERSION}"
 """The verifier's name in the verdicts of a judge."""
@@ -272,7 +279,7 @@ def _attempts(
         requests,
         completer,
         ledger=context.ledger,
-        verify=verify,
+        verify=verifying.verify,
         run=context.run,
         step=step,
         concurrency=context.runtime.concurrency,
