@@ -44,7 +44,7 @@ def guard(
     try:
         yield
     except (Exception, SystemExit) as error:
-        if isinstance(error, OrcinusError | MemoryError) or "allocate" in str(error):
+        if isinstance(error, OrcinusError) or _lacks_memory(error):
             raise
         innermost = traceback.extract_tb(error.__traceback__)[-1].filename
         if kind in RUNS_OURS and OURS in Path(innermost).parents:
@@ -54,6 +54,11 @@ def guard(
             f"{kind} {name} raises {said} in {place_of(error, function)}{on()}; "
             "fix it and run the same command again: finished work is kept"
         ) from error
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error)
+    return isinstance(error, MemoryError) or of_torch
 
 
 def place_of(error: BaseException, function: Callable[..., Any]) -> str:
@@ -66,7 +71,7 @@ def place_of(error: BaseException, function: Callable[..., Any]) -> str:
         home = Path(inspect.getsourcefile(inspect.unwrap(function)) or "").parent
     except TypeError:  # written in C, or an object
         home = None
-    theirs = [frame for frame in frames if home and home in Path(frame.filename).parents]
+    theirs = [frame for frame in frames if Path(frame.filename).parent == home]
     frame = (theirs or frames)[-1]
     return f"{frame.filename}:{frame.lineno}"
 
