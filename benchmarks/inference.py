@@ -1,11 +1,12 @@
 """Decoding a local student against Transformers: the same questions, the same texts.
 
-    python -m benchmarks.inference [--quick] [--json]
+    python -m benchmarks.inference [--quick] [--json] [--model FOLDER]
 
 A Llama-like model with random weights answers under three strategies in turn. Questions and answers
 have the lengths that a probe has. Random weights do not end by themselves, so the limit of each
 answer is drawn from a lognormal distribution. Beside ours stand ``generate`` in batches, in the
-given order and sorted by the limits of the answers, and Transformers' continuous batching.
+given order and sorted by the limits of the answers, Transformers' continuous batching, and
+llama.cpp (``server: llama.cpp``) with weights of 32 and of 8 bits.
 Figures are written tokens per CPU second, medians of rounds. A peer that does not run is named.
 """
 
@@ -13,6 +14,7 @@ import argparse
 import asyncio
 import json
 import math
+import os
 import random
 import statistics
 import tempfile
@@ -29,11 +31,14 @@ from transformers import (
     GenerationConfig,
 )
 
+from orcinus.core.errors import ConfigError
 from orcinus.core.requests import chat_request
-from orcinus.core.types import Message, Messages, Sampling
+from orcinus.core.types import Completion, Message, Messages, Sampling
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
+from orcinus.models.local.gguf_writer import write_llama
 from orcinus.models.local.huggingface import LocalModel
+from orcinus.models.open import open_completer
 from orcinus.models.scratch import ScratchConfig
 from orcinus.strategies.library import built_in
 from orcinus.training.scratch_model import make_student
@@ -161,6 +166,44 @@ def ours(folder: Path, asked: list[tuple[Messages, int]]) -> tuple[float, list[s
     return asyncio.run(go())
 
 
+def llama(folder: Path, asked: list[tuple[Messages, int]], bits: int) -> tuple[float, list[str]]:
+    """Return written tokens per CPU second of llama.cpp, with its server's, and the texts."""
+
+    async def go(config: LocalConfig, part: list[tuple[Messages, int]]) -> list[Completion]:
+        model = open_completer(config, base=Path(), device="cpu", secrets={})
+        try:
+            return await asyncio.gather(
+                *(
+                    model.complete(
+                        chat_request(
+                            messages, Sampling(max_tokens=bound, extra={"ignore_eos": True})
+                        )
+                    )
+                    for messages, bound in part
+                )
+            )
+        finally:
+            await model.aclose()
+
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "model.gguf"
+        write_llama(folder, file, bits=bits)
+        made = Path(f"{file}.model")  # where the file of a folder is looked for
+        made.symlink_to(folder.resolve())
+        config = LocalConfig(path=str(made), chat_template="chatml", server="llama.cpp")
+        starting = cpu_with_children()
+        asyncio.run(go(config, [(asked[0][0], 1)]))
+        start = cpu_with_children()
+        found = asyncio.run(go(config, asked))
+        took = cpu_with_children() - start - (start - starting)
+    return sum(item.usage.tokens_out for item in found) / took, [item.text for item in found]
+
+
+def cpu_with_children() -> float:
+    """Return the CPU seconds of this process and of those that it started and that have ended."""
+    return sum(os.times()[:4])
+
+
 def share_equal(tokenizer: Any, written: list[list[int]], texts: list[str]) -> float:
     """Return the share of questions whose text is ours."""
     theirs = [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in written]
@@ -190,6 +233,17 @@ def measure(
                 continue
             rates.setdefault(name, []).append(rate)
             same[name] = min(same.get(name, 1.0), share_equal(tokenizer, written, texts))
+        for name, bits in (("llama_f32", 32), ("llama_q8", 8)):
+            if name in missing:
+                continue
+            try:
+                rate, found = llama(folder, asked, bits)
+            except ConfigError as failure:
+                missing[name] = str(failure)
+                continue
+            rates.setdefault(name, []).append(rate)
+            equal = statistics.fmean(a == b for a, b in zip(found, texts, strict=True))
+            same[name] = min(same.get(name, 1.0), equal)
     return rates, same, missing
 
 
@@ -197,6 +251,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--model", type=Path, help="a model's folder in place of random weights")
     arguments = parser.parse_args()
     count, rounds = (64, 1) if arguments.quick else (256, 3)
     asked = questions(count)
@@ -204,13 +259,16 @@ def main() -> None:
         folder = Path(name) / "model"
         hidden, layers = (256, 4) if arguments.quick else (512, 6)
         size = ScratchConfig(layers=layers, hidden=hidden, heads=8, vocabulary=4096, context=1024)
-        facts = make_student(
-            size, [message.content for messages, _ in asked for message in messages], folder
-        )
+        if arguments.model is None:
+            texts = [message.content for messages, _ in asked for message in messages]
+            make_student(size, texts, folder)
+        else:
+            folder.symlink_to(arguments.model.resolve())
+        parameters = AutoModelForCausalLM.from_pretrained(folder).num_parameters()
         rates, same, missing = measure(folder, asked, rounds)
     mine = rates["ours"]
     figures: dict[str, Any] = {
-        "parameters": facts["parameters"],
+        "parameters": parameters,
         "questions": count,
         "tokens_per_s": statistics.median(mine),
     }

@@ -133,9 +133,16 @@ def test_a_server_that_does_not_start_is_an_error_with_the_end_of_its_log(
 
 
 @pytest.mark.slow
-def test_the_server_ends_with_a_process_that_is_killed(config: LocalConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("whole_group", [False, True], ids=["alone", "with its group"])
+def test_the_server_ends_with_a_process_that_is_killed(
+    config: LocalConfig, tmp_path: Path, whole_group: bool
+) -> None:
+    """``timeout`` and batch systems send their signal to every process of a group."""
     starter = subprocess.Popen(
-        [sys.executable, "-c", PARENT, config.model_dump_json()], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PARENT, config.model_dump_json()],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     try:
         assert starter.stdout is not None
@@ -143,7 +150,10 @@ def test_the_server_ends_with_a_process_that_is_killed(config: LocalConfig, tmp_
         server = int((tmp_path / "pid").read_text())
         assert is_alive(server)
     finally:
-        os.kill(starter.pid, signal.SIGKILL)
+        if whole_group:
+            os.killpg(starter.pid, signal.SIGTERM)
+        else:
+            os.kill(starter.pid, signal.SIGKILL)
         starter.communicate()
     assert is_gone(server)
 

@@ -164,6 +164,8 @@ class ServerProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                # A signal to our whole group would end the keeper and leave the server behind.
+                start_new_session=True,
             )
             url = f"http://127.0.0.1:{port}/v1"
             try:
