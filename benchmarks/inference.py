@@ -6,7 +6,7 @@ A Llama-like model with random weights answers under three strategies in turn. Q
 have the lengths that a probe has. Random weights do not end by themselves, so the limit of each
 answer is drawn from a lognormal distribution. Beside ours stand ``generate`` in batches, in the
 given order and sorted by the limits of the answers, Transformers' continuous batching, and
-llama.cpp (``server: llama.cpp``) with weights of 32 and of 8 bits.
+llama.cpp (``server: llama.cpp``).
 Figures are written tokens per CPU second, medians of rounds. A peer that does not run is named.
 """
 
@@ -36,7 +36,6 @@ from orcinus.core.requests import chat_request
 from orcinus.core.types import Completion, Message, Messages, Sampling
 from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig
-from orcinus.models.local.gguf_writer import write_llama
 from orcinus.models.local.huggingface import LocalModel
 from orcinus.models.open import open_completer
 from orcinus.models.scratch import ScratchConfig
@@ -166,7 +165,7 @@ def ours(folder: Path, asked: list[tuple[Messages, int]]) -> tuple[float, list[s
     return asyncio.run(go())
 
 
-def llama(folder: Path, asked: list[tuple[Messages, int]], bits: int) -> tuple[float, list[str]]:
+def llama(folder: Path, asked: list[tuple[Messages, int]]) -> tuple[float, list[str]]:
     """Return written tokens per CPU second of llama.cpp, with its server's, and the texts."""
 
     async def go(config: LocalConfig, part: list[tuple[Messages, int]]) -> list[Completion]:
@@ -185,17 +184,13 @@ def llama(folder: Path, asked: list[tuple[Messages, int]], bits: int) -> tuple[f
         finally:
             await model.aclose()
 
-    with tempfile.TemporaryDirectory() as name:
-        file = Path(name) / "model.gguf"
-        write_llama(folder, file, bits=bits)
-        made = Path(f"{file}.model")  # where the file of a folder is looked for
-        made.symlink_to(folder.resolve())
-        config = LocalConfig(path=str(made), chat_template="chatml", server="llama.cpp")
-        starting = cpu_with_children()
-        asyncio.run(go(config, [(asked[0][0], 1)]))
-        start = cpu_with_children()
-        found = asyncio.run(go(config, asked))
-        took = cpu_with_children() - start - (start - starting)
+    config = LocalConfig(path=str(folder), chat_template="chatml", server="llama.cpp")
+    before = cpu_with_children()
+    asyncio.run(go(config, [(asked[0][0], 1)]))
+    starting = cpu_with_children() - before
+    before = cpu_with_children()
+    found = asyncio.run(go(config, asked))
+    took = cpu_with_children() - before - starting
     return sum(item.usage.tokens_out for item in found) / took, [item.text for item in found]
 
 
@@ -233,17 +228,15 @@ def measure(
                 continue
             rates.setdefault(name, []).append(rate)
             same[name] = min(same.get(name, 1.0), share_equal(tokenizer, written, texts))
-        for name, bits in (("llama_f32", 32), ("llama_q8", 8)):
-            if name in missing:
-                continue
+        if "llama_cpp" not in missing:
             try:
-                rate, found = llama(folder, asked, bits)
+                rate, found = llama(folder, asked)
             except ConfigError as failure:
-                missing[name] = str(failure)
+                missing["llama_cpp"] = str(failure)
                 continue
-            rates.setdefault(name, []).append(rate)
+            rates.setdefault("llama_cpp", []).append(rate)
             equal = statistics.fmean(a == b for a, b in zip(found, texts, strict=True))
-            same[name] = min(same.get(name, 1.0), equal)
+            same["llama_cpp"] = min(same.get("llama_cpp", 1.0), equal)
     return rates, same, missing
 
 

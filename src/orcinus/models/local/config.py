@@ -48,9 +48,9 @@ class LocalConfig(Config):
     """Where the model runs; it does not change the model's identity. ``auto``: behind vLLM if that
     is installed and there is a GPU, otherwise in this process. ``none``: in this process.
     ``llama.cpp``: behind its server (``llama-server``, or ``pip install xllamacpp``), which rounds
-    to 8 bits and writes other texts, so its answers count as those of another model. Anything else
-    is a command that serves it over OpenAI's HTTP API, with ``{path}``, ``{port}`` and optionally
-    ``{chat_template}`` (a file)."""
+    in its own way and may write other texts, so its answers count as those of another model.
+    Anything else is a command that serves it over OpenAI's HTTP API, with ``{path}``, ``{port}``
+    and optionally ``{chat_template}`` (a file)."""
 
     def at(self, base: Path) -> Self:
         """Return the settings with their paths resolved from ``base``."""

@@ -70,13 +70,12 @@ def has_own_tokenizer(folder: Path) -> bool:
         return False
 
 
-def write_llama(folder: Path, path: Path, *, bits: int = 32) -> None:
-    """Write the model in ``folder`` to the file ``path``.
+def write_llama(folder: Path, path: Path) -> None:
+    """Write the model in ``folder`` to the file ``path``, its weights in 32 bits.
 
     Args:
         folder: A model for which ``can_write`` is true.
         path: The GGUF file.
-        bits: 32 for exact weights, 8 for llama.cpp's Q8_0.
 
     Raises:
         ConfigError: The folder holds no whole model.
@@ -91,12 +90,9 @@ def write_llama(folder: Path, path: Path, *, bits: int = 32) -> None:
     quiet()
     tokenizer, model = read_model(LocalConfig(path=str(folder)), torch.float32)
     config = model.config
-    eight = gguf.GGMLQuantizationType.Q8_0
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(folder.name)
-    kind = gguf.LlamaFileType.MOSTLY_Q8_0 if bits == 8 else gguf.LlamaFileType.ALL_F32
-    writer.add_file_type(kind)
-    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
@@ -116,10 +112,7 @@ def write_llama(folder: Path, path: Path, *, bits: int = 32) -> None:
         values = tensor.numpy()
         if "q_proj" in name or "k_proj" in name:
             values = _interleave(values, config.head_dim)
-        if bits == 8 and values.ndim == 2 and values.shape[1] % 32 == 0:
-            writer.add_tensor(_name_of(name), gguf.quants.quantize(values, eight), raw_dtype=eight)
-        else:
-            writer.add_tensor(_name_of(name), np.ascontiguousarray(values))
+        writer.add_tensor(_name_of(name), np.ascontiguousarray(values))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -8,7 +8,8 @@ fingerprint. For that the server gets the chat template that ``huggingface.py`` 
 system message for which the template has no turn is merged into the first question here too.
 
 llama.cpp gets the tokens of the conversation, so neither its template nor its tokenizer matters.
-Its kernels round activations to 8 bits where weights have few, so its answers are another model's.
+Its weights have 32 bits: with 8 bits one verdict in nine was another. The keys and values that it
+keeps have 16 bits, so its answers count as another model's.
 """
 
 import asyncio
@@ -232,14 +233,17 @@ def _own_gguf(folder: Path) -> Path | None:
 
 
 def _gguf(folder: Path, out: Path) -> Path:
-    """Return the model as a GGUF file, which is made in ``out`` if there is none yet."""
-    if (own := _own_gguf(folder)) is not None:
-        return own
+    """Return the model as a GGUF file with weights of 32 bits, which is made in ``out``.
+
+    For a kind that orcinus cannot write it is the file that the model was made from, if any.
+    """
     made = out / f"model{gguf.SUFFIX}"
     if can_write(folder):
-        write_llama(folder, made, bits=8)
+        write_llama(folder, made)
+    elif (own := _own_gguf(folder)) is not None:
+        return own
     else:
-        run_converter(folder, made, "q8_0")
+        run_converter(folder, made, "f32")
     return made
 
 
