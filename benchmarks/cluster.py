@@ -5,11 +5,13 @@
 Job 1 checks each trace of a table as ``curate`` does (rules, hash, signature); hashes and numbers
 come back, in order. Ways: this process; orcinus' executor, a task for each row group; and
 ``ray.data.read_parquet(…).map_batches(…)``. Each cluster way runs again with a node killed.
-Job 2 finds the pairs of equal bands among signatures: sorted in this process, and shuffled by Ray
-Data (``sort`` by key; ``groupby`` by part of the keys). Both must give the same pairs.
+Job 2 finds the pairs of equal bands among signatures: sorted in this process, a task for each band,
+and shuffled by Ray Data (``sort`` by key; ``groupby`` by part of the keys). All must give the same
+pairs.
 
 Each way runs in a process with a cluster of its own. CPU seconds are those of all processes of the
-way, the start of the cluster apart; memory is the largest sum of all processes' own pages.
+way, the start of the cluster apart; memory is the largest sum of all processes' own pages, without
+the object store.
 """
 
 import argparse
@@ -40,7 +42,7 @@ KILL_AFTER = 3
 PARTS = 16
 """Parts of the keys in ``groupby``; a group for each key would take hours."""
 CHECKS = ("alone", "tasks", "data", "tasks_killed", "data_killed")
-PAIRS = ("pairs_alone", "pairs_sort", "pairs_groupby")
+PAIRS = ("pairs_alone", "pairs_tasks", "pairs_sort", "pairs_groupby")
 
 
 # --- job 1
@@ -224,17 +226,14 @@ def equal_pairs(batch: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def pairs_alone(count: int) -> list[int]:
+def pairs_by_band(count: int, where: str) -> list[int]:
     """Return the pairs as numbers, sorted: a band at a time, as ``near`` does."""
-    from orcinus.tasks.duplicates.near import BANDS, WIDTH, _equal_in
+    from orcinus.runs.executors.open import open_executor
+    from orcinus.tasks.duplicates.near import bands_of, equal_in
 
     every = np.concatenate([signatures(*block) for block in blocks_of(count)])
-    pairs = []
-    for band in range(BANDS):
-        first, second = _equal_in(
-            every[:, band * WIDTH : (band + 1) * WIDTH], np.zeros(count, np.bool_)
-        )
-        pairs.append(first * count + second)
+    bands = bands_of(every, np.zeros(count, np.bool_))
+    pairs = [first * count + second for first, second in open_executor(where).map(equal_in, bands)]
     return np.unique(np.concatenate(pairs)).tolist()  # type: ignore[no-any-return]
 
 
@@ -297,7 +296,7 @@ class Meter:
 
 
 def family(root: int) -> list[int]:
-    """Return a process and its descendants; those of Ray keep its session's environment."""
+    """Return a process and its descendants."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -328,7 +327,8 @@ def measure(way: str, folder: Path, rows: int) -> dict[str, Any]:
         "alone": partial(check_alone, path, log),
         "tasks": partial(check_by_tasks, path, log),
         "data": partial(check_by_data, path, log),
-        "pairs_alone": partial(pairs_alone, SIGNATURES_PER_ROW * rows),
+        "pairs_alone": partial(pairs_by_band, SIGNATURES_PER_ROW * rows, "local"),
+        "pairs_tasks": partial(pairs_by_band, SIGNATURES_PER_ROW * rows, "ray"),
         "pairs_sort": partial(pairs_by_data, SIGNATURES_PER_ROW * rows, "sort"),
         "pairs_groupby": partial(pairs_by_data, SIGNATURES_PER_ROW * rows, "groupby"),
     }[name]

@@ -1,10 +1,12 @@
 """Overlap with held-out questions, and the reasons to drop a trace."""
 
+import pickle
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,11 +139,26 @@ def test_estimated_similarity_finds_near_copies_and_nothing_else() -> None:
     for at in range(0, len(texts), 256):  # Batches must not matter.
         near.add(texts[at : at + 256])
     found = near.originals()
+    cluster = SendsAll()
+    assert (near.originals(cluster) == found).all()
+    assert cluster.shapes == [(1200, 8)] * 16  # a band each, and no signatures beside them
     assert (found[:600] == np.arange(600)).all()
     matched = found[600:] == np.arange(600)
     assert ((found[600:] == np.arange(600, 1200)) | matched).all()
     assert matched[similarity >= 0.8].mean() > 0.95
     assert matched[similarity < 0.55].mean() == 0.0
+
+
+class SendsAll:
+    """An executor that sends shards and results as bytes, as a cluster does."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def map(self, fn: Any, shards: Any, *, threaded: bool = False, processes: bool = False) -> Any:
+        for shard in shards:
+            self.shapes.append(shard[0].shape)
+            yield pickle.loads(pickle.dumps(fn))(pickle.loads(pickle.dumps(shard)))
 
 
 def test_texts_without_words_and_short_ones_repeat_only_their_equals() -> None:

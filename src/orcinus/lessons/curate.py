@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from orcinus.core.draw import draw
 from orcinus.core.errors import StepError
+from orcinus.core.protocols import Executor
 from orcinus.core.records import quick_init
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import LECTURE, Attempt, Example, Judged, Request, Strategy
@@ -318,7 +319,7 @@ def _check_all(
     checked = map_trace_groups(checks, groups, context, here=calls_users_functions(config))
     near: I64 | None = None
     if config.near_duplicates is not None:
-        checked, near = _find_near(checked, config.near_duplicates)
+        checked, near = _find_near(checked, config.near_duplicates, context.runtime.executor)
     start = 0
     for group, found in checked:
         table = tables.with_columns(group.table(), tables.JUDGED)
@@ -329,7 +330,7 @@ def _check_all(
 
 
 def _find_near(
-    checked: Iterator[tuple[TraceGroup, Checked]], similarity: float
+    checked: Iterator[tuple[TraceGroup, Checked]], similarity: float, executor: Executor
 ) -> tuple[Iterator[tuple[TraceGroup, Checked]], I64]:
     """Read all that was checked, and group the traces that are nearly the same.
 
@@ -341,7 +342,7 @@ def _find_near(
         if found.signatures is not None:
             near.add_signatures(*found.signatures)
         kept.append((group, replace(found, signatures=None)))
-    groups = near.originals()
+    groups = near.originals(executor)
     groups[np.bincount(groups, minlength=1)[groups] == 1] = -1
     return iter(kept), groups
 

@@ -49,12 +49,12 @@ def originals_of(texts: Iterable[str], *, similarity: float, executor: Executor 
     Args:
         texts: Read as a stream.
         similarity: At which two texts count as near duplicates, above 0 and up to 1.
-        executor: Computes the signatures.
+        executor: Computes the signatures and sorts the bands.
     """
     near = NearDuplicates(similarity=similarity)
     for signatures, wordless in executor.map(signatures_of, _batched(texts), threaded=True):
         near.add_signatures(signatures, wordless)
-    return near.originals()
+    return near.originals(executor)
 
 
 def _batched(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -87,11 +87,15 @@ class NearDuplicates:
         self._signatures += signatures.tobytes()
         self._wordless += wordless.tobytes()
 
-    def originals(self) -> I64:
+    def originals(self, executor: Executor = LOCAL) -> I64:
         """Return for each text the index of the first text of its group.
 
         A group holds all texts that a chain of near duplicates connects. A text without words is
         a group of its own.
+
+        Args:
+            executor: Sorts the bands: one after another on this machine, which bounds memory, and
+                side by side on a cluster.
         """
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
@@ -101,8 +105,7 @@ class NearDuplicates:
         signatures = np.frombuffer(self._signatures, np.uint8).reshape(-1, BANDS * WIDTH)
         wordless = np.frombuffer(self._wordless, np.bool_)
         earlier, later = [], []
-        for band in range(BANDS):
-            first, second = _equal_in(signatures[:, band * WIDTH : (band + 1) * WIDTH], wordless)
+        for first, second in executor.map(equal_in, bands_of(signatures, wordless)):
             similar = self._similar(signatures, first, second)
             earlier.append(first[similar])
             later.append(second[similar])
@@ -142,12 +145,22 @@ def signatures_of(texts: Sequence[str]) -> tuple[U8, npt.NDArray[np.bool_]]:
     return signatures, wordless
 
 
-def _equal_in(band: U8, wordless: npt.NDArray[np.bool_]) -> tuple[I64, I64]:
-    """Return the pairs of texts with an equal band.
+Band = tuple[U8, npt.NDArray[np.bool_]]
+"""The bytes of each text's band, and which texts have no words."""
+
+
+def bands_of(signatures: U8, wordless: npt.NDArray[np.bool_]) -> Iterator[Band]:
+    """Yield the bands of signatures, one at a time."""
+    for start in range(0, BANDS * WIDTH, WIDTH):
+        yield np.ascontiguousarray(signatures[:, start : start + WIDTH]), wordless
+
+
+def equal_in(band: Band) -> tuple[I64, I64]:
+    """Return the pairs of texts with an equal band; a pure function of a shard.
 
     Each text is paired with the one before it and with the first that has the same band.
     """
-    keys = np.ascontiguousarray(band).view(np.uint64)[:, 0]
+    keys, wordless = band[0].view(np.uint64)[:, 0], band[1]
     order = np.argsort(keys, kind="stable")
     order = order[~wordless[order]]
     ordered = keys[order]
