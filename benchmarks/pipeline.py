@@ -249,14 +249,14 @@ def run(sizes: Sequence[int], keep: Path) -> dict[str, Any]:
             exponents are from there to the largest; of two, from the smallest.
         keep: Folder of the runs, and of what an interrupted benchmark has measured.
     """
-    found = {size: measure_run(size, keep / f"{size}") for size in sorted(sizes)}
     main_size = sorted(sizes)[1] if len(sizes) > 1 else sizes[0]
-    main_run, large = found[main_size], found[max(sizes)]
-    small = main_run if len(sizes) > 2 else found[min(sizes)]
-    ratio = large["rows"] / small["rows"]
     alone, both = (
         measure_run(main_size, keep / f"{main_size}-on-{cores}", cores=cores) for cores in (1, 2)
     )
+    found = {size: measure_run(size, keep / f"{size}") for size in sorted(sizes)}
+    main_run, large = found[main_size], found[max(sizes)]
+    small = main_run if len(sizes) > 2 else found[min(sizes)]
+    ratio = large["rows"] / small["rows"]
     walls = [
         sum(one["steps"][verb]["wall_s"] for verb in STEPS if verb not in STUDENT)
         for one in (alone, both)

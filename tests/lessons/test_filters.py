@@ -2,6 +2,7 @@
 
 import pickle
 import weakref
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from orcinus.strategies.library import built_in
 from orcinus.tasks.duplicates.near import NearDuplicates, originals_of
 from orcinus.tasks.duplicates.ngrams import ngrams, normal
 from orcinus.tasks.duplicates.overlap import ROWS_PER_BATCH, Overlap
+from orcinus.verifiers.answers.failures import LOOP_SHARE, LOOP_WORDS, loop_in
 
 EXAMPLE = Example(id="1", task="t", prompt="What?", answer_type="number", reference="4")
 ATTEMPT = Attempt(
@@ -399,3 +401,26 @@ def _named(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _jaccard(a: list[str], b: list[str]) -> float:
     first, second = ({tuple(text[i : i + 5]) for i in range(len(text) - 4)} for text in (a, b))
     return len(first & second) / len(first | second)
+
+
+def test_few_words_in_many_pairs_are_no_loop_and_the_shortcut_never_hides_one() -> None:
+    rng = np.random.default_rng(0)
+    found = Counter[bool]()
+    for _ in range(300):
+        piece = [f"w{n}" for n in rng.integers(0, 12, rng.integers(1, 60))]
+        words = (piece * 40)[: rng.integers(20, 120)]
+        runs = [tuple(words[k : k + LOOP_WORDS]) for k in range(len(words) - LOOP_WORDS + 1)]
+        is_loop = (
+            len(words) >= 4 * LOOP_WORDS
+            and 2 * len(set(words)) <= len(words)
+            and 1 - len(set(runs)) / len(runs) >= LOOP_SHARE
+        )
+        found[is_loop] += 1
+        assert (loop_in(" ".join(words)) is not None) == is_loop
+    assert min(found.values()) > 50
+
+
+def test_a_copy_is_found_whatever_its_case_and_blanks() -> None:
+    overlap = Overlap(_named(["What is 1?", "Größer als 7 ist 8"]), n=None)
+    copies = ["  what IS\n1? ", "GRÖSSER als 7 ist 8", "Größer  als ７ ist 8", "What is 1", "what"]
+    assert [why is not None for why in overlap.reasons(copies)] == [True, True, True, False, False]

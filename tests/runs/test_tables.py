@@ -122,6 +122,20 @@ def test_rows_that_lack_something_stay_apart_from_those_that_have_it(tmp_path: P
     assert [tables.judged_of(tables.judged_row(item)) for item in rows] == rows
 
 
+def test_traces_are_read_with_some_columns_and_the_first_turn(tmp_path: Path) -> None:
+    others = (MESSAGES[1:], (), MESSAGES)
+    rows = [replace(JUDGED, attempt=replace(JUDGED.attempt, messages=turns)) for turns in others]
+    with tables.TableWriter(tmp_path / "t.parquet", tables.JUDGED) as writer:
+        for row in rows:
+            writer.write(tables.judged_row(row))
+    table = tables.read_group(tmp_path / "t.parquet", 0, ["id", "messages", "text", "value"])
+    found = list(tables.judged_in(table, first_turns=True))
+    assert [judged.attempt.messages for judged in found] == [turns[:1] for turns in others]
+    assert {judged.attempt.text for judged in found} == {"The answer is (B)."}
+    assert all(judged.attempt.sampling == Sampling() for judged in found)
+    assert list(tables.judged_in(table.slice(1), first_turns=True)) == found[1:]
+
+
 def test_one_row_is_read_without_arrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """An array for each row took twenty times as long, and imports pandas."""
     row = tables.judged_row(replace(JUDGED, verdict=replace(JUDGED.verdict, confidence=None)))

@@ -21,7 +21,7 @@ from orcinus.runs import tables
 from orcinus.runs.context import Runtime, Silent
 from orcinus.runs.folders import finished_steps, summary_of
 from orcinus.runs.ledger import Ledger
-from orcinus.verifiers.verify import VERSION
+from orcinus.verifiers.rules import VERSION
 
 JUDGE = {"kind": "function", "function": "tests.verifiers.test_judge:judge"}
 

@@ -37,7 +37,8 @@ from orcinus.verifiers.judge import (
     tally,
 )
 from orcinus.verifiers.judge_prompts import Inquiry, inquiry_about, read, reference_text
-from orcinus.verifiers.verify import VERSION, verify
+from orcinus.verifiers.rules import VERSION
+from orcinus.verifiers.verify import verify
 
 T = TypeVar("T")
 INJECTIONS = (

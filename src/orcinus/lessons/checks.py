@@ -85,6 +85,23 @@ class Checked:
     """For near duplicates; None where they are not looked for."""
 
 
+_NEEDED = (
+    "id",
+    "example_id",
+    "task",
+    "strategy",
+    "messages",
+    "text",
+    "finish",
+    "tokens_out",
+    "error",
+    "value",
+    "answer",
+    "reason",
+)
+"""Columns of a trace that the built-in filters look at."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceChecks:
     """The checks of each trace alone. Workers run them on row groups."""
@@ -95,7 +112,8 @@ class TraceChecks:
 
     def __call__(self, group: TraceGroup) -> Checked:
         """Check the traces of a row group."""
-        return self.check(list(group.read()))
+        is_plain = self.config.toxicity is None and not calls_users_functions(self.config)
+        return self.check(list(group.read(_NEEDED if is_plain else None)))
 
     def check(self, traces: Sequence[tuple[Example, Judged]]) -> Checked:
         """Check traces, each with its example."""

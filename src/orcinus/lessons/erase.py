@@ -368,8 +368,26 @@ class Eraser:
         return self.strategies[judged.attempt.strategy] if is_named else ERASED
 
 
+_NEEDED = (
+    "id",
+    "example_id",
+    "task",
+    "strategy",
+    "model",
+    "messages",
+    "text",
+    "reasoning",
+    "cost_usd",
+    "verifier",
+    "value",
+    "answer",
+)
+"""Columns of a trace that its lesson is made of."""
+_LOGPROBS_TOO = (*_NEEDED, "logprobs", "token_bytes")
+
+
 def _erase_group(eraser: Eraser, role: str, group: TraceGroup) -> Erased:
-    return eraser.erase(role, group.read())
+    return eraser.erase(role, group.read(_LOGPROBS_TOO if eraser.logprobs else _NEEDED))
 
 
 def _erase_all(eraser: Eraser, context: StepContext, *, own: bool) -> Generator[tuple[str, Erased]]:

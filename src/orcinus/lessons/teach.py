@@ -6,13 +6,13 @@ Sampling k > 1 explanations of an example gives curation something to choose fro
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
 from orcinus.core.errors import StepError
 from orcinus.core.fingerprint import stable_fraction
-from orcinus.core.protocols import Asked
+from orcinus.core.protocols import Asked, Verifier
 from orcinus.core.types import (
     LECTURE,
     Attempt,
@@ -26,7 +26,9 @@ from orcinus.core.types import (
 from orcinus.lessons.config import Role, TeachConfig
 from orcinus.runs import layout, tables
 from orcinus.runs.context import Asking, Size, StepContext
+from orcinus.runs.executors.local import has_workers
 from orcinus.runs.questions import read_alike, read_questions
+from orcinus.runs.row_groups import ROWS_FOR_WORKERS
 from orcinus.strategies.prompts import chosen_strategy, reads_ids, requests_for, size_of
 from orcinus.verifiers.judge import judged_attempts
 
@@ -70,15 +72,10 @@ async def teach(
     counts: Counter[str] = Counter()
     first_error = None
     with tables.TableWriter(context.out / layout.ATTEMPTS, tables.JUDGED) as writer:
-        async for judged in judged_attempts(
-            _requests(config, strategy_of, context),
-            context.completer(role),
-            context,
-            step=booked_as,
-        ):
-            judged = judged.instead or judged
+        asked = _requests(config, strategy_of, context)
+        traces = _traces(asked, total, strategies, context, role=role, booked_as=booked_as)
+        async for judged in traces:
             writer.write(tables.judged_row(judged))
-            context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
             first_error = first_error or judged.attempt.error
             counts["error" if judged.attempt.finish == "error" else str(judged.verdict.value)] += 1
         if counts["error"] == total:
@@ -97,6 +94,46 @@ async def teach(
         "unjudged": counts["None"],
         "errors": counts["error"],
     }
+
+
+async def _traces(
+    requests: Iterable[Request],
+    total: int,
+    strategies: tuple[Strategy, ...],
+    context: StepContext,
+    *,
+    role: Role,
+    booked_as: str,
+) -> AsyncIterator[Judged]:
+    """Yield the judged traces in order, and report progress as replies come.
+
+    Workers judge where there are many and no judge is asked.
+    """
+
+    async def replies(by_rules: Verifier | None = None) -> AsyncIterator[Judged]:
+        async for judged in judged_attempts(
+            requests, context.completer(role), context, step=booked_as, by_rules=by_rules
+        ):
+            judged = judged.instead or judged
+            context.progress.advance(cost_usd=judged.attempt.cost_usd, recalled=judged.recalled)
+            yield judged
+
+    executor = context.runtime.executor
+    if context.judging is not None or total < ROWS_FOR_WORKERS or not has_workers(executor):
+        async for judged in replies():
+            yield judged
+        return
+    at_once = [
+        name
+        for strategy in strategies
+        if strategy.fallback is not None
+        for name in (strategy.name, strategy.fallback.name)
+    ]
+    from orcinus.verifiers.in_workers import JudgingInWorkers  # here, as a plan judges nothing
+
+    workers = JudgingInWorkers(executor, at_once=at_once)
+    async for judged in workers.judged(replies(workers.verify)):
+        yield judged
 
 
 def requests(

@@ -46,9 +46,14 @@ class TraceGroup:
         """Read the traces as a table."""
         return tables.read_group(self.traces, self.number)
 
-    def read(self) -> Iterator[tuple[Example, Judged]]:
-        """Read the traces, each with its example."""
-        traces = tables.judged_in(self.table())
+    def read(self, columns: Sequence[str] | None = None) -> Iterator[tuple[Example, Judged]]:
+        """Read the traces, each with its example.
+
+        Args:
+            columns: Those that are needed, and of the messages the first alone; None reads all.
+        """
+        table = tables.read_group(self.traces, self.number, columns)
+        traces = tables.judged_in(table, first_turns=columns is not None)
         return tables.with_examples(traces, self.examples, first=self.first)
 
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from itertools import islice, repeat
+from itertools import accumulate, islice, repeat
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import orjson
@@ -35,6 +35,7 @@ from orcinus.core.types import (
     Lesson,
     Message,
     Messages,
+    Role,
     Sampling,
     Score,
     Split,
@@ -42,7 +43,7 @@ from orcinus.core.types import (
     Verdict,
 )
 from orcinus.core.urls import open_url
-from orcinus.runs.columns import numbers_of, table_of
+from orcinus.runs.columns import array_of, numbers_of, table_of
 
 Place = Path | str
 """Where a table is: a path, or the URL of one in a store, which must not change."""
@@ -593,13 +594,18 @@ def read_judged(path: Path) -> Iterator[Judged]:
         yield from _judged_in(batch)
 
 
-def judged_in(table: pa.Table) -> Iterator[Judged]:
-    """Yield the attempts and verdicts of ``JUDGED`` rows."""
+def judged_in(table: pa.Table, *, first_turns: bool = False) -> Iterator[Judged]:
+    """Yield the attempts and verdicts of ``JUDGED`` rows.
+
+    Args:
+        table: A column that it does not have is None or, of ``sampling``, the default.
+        first_turns: Take the first message of each alone.
+    """
     for batch in table.to_batches():
-        yield from _judged_in(batch)
+        yield from _judged_in(batch, first_turns=first_turns)
 
 
-def _judged_in(batch: pa.RecordBatch) -> Iterator[Judged]:
+def _judged_in(batch: pa.RecordBatch, *, first_turns: bool = False) -> Iterator[Judged]:
     """Yield the attempts and verdicts of ``JUDGED`` rows; by column, as ``_examples_in``."""
     columns: dict[str, Iterable[Any]] = {
         name: _values(batch[name])
@@ -608,9 +614,10 @@ def _judged_in(batch: pa.RecordBatch) -> Iterator[Judged]:
         for name in JUDGED.names
     }
     texts = list(columns["sampling"])
-    samplings = {text: sampling_of(text) for text in set(texts)}
+    samplings = {text: sampling_of(text) if text else Sampling() for text in set(texts)}
     columns["sampling"] = map(samplings.__getitem__, texts)
-    columns["messages"] = _conversations(batch["messages"])
+    conversations = _first_turns if first_turns else _conversations
+    columns["messages"] = conversations(batch["messages"])
     for values in zip(*columns.values(), strict=True):
         yield _judged(*values)
 
@@ -696,6 +703,24 @@ def _conversations(column: pa.ListArray) -> Iterator[Messages]:
     )
     for count in _values(pc.list_value_length(column)):
         yield tuple(islice(messages, count))
+
+
+def _first_turns(column: pa.ListArray) -> Iterator[Messages]:
+    """Yield the first message of each row; those that are equal are one object."""
+    lengths = _values(pc.list_value_length(column))
+    starts = array_of(list(accumulate(lengths, initial=0))[:-1], pa.int64())
+    is_there = numbers_of(np.fromiter(lengths, np.int64, len(column)) > 0)
+    roles, contents = column.flatten().take(starts.filter(is_there)).flatten()
+    known: dict[tuple[str, str], Messages] = {}
+    first = zip(_values(roles), _values(contents), strict=True)
+    for length in lengths:
+        if not length:
+            yield ()
+            continue
+        turn = next(first)
+        if turn not in known:
+            known[turn] = (Message(role=cast(Role, turn[0]), content=turn[1]),)
+        yield known[turn]
 
 
 def with_examples(

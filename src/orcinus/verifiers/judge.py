@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from orcinus.core.imports import import_later
-from orcinus.core.protocols import Completer
+from orcinus.core.protocols import Completer, Verifier
 from orcinus.core.sampling import JudgingConfig
 from orcinus.core.types import Attempt, Example, Judged, Request, Sampling, Verdict
 from orcinus.models.attempts import MIN_WINDOW, attempt_all
@@ -220,7 +220,12 @@ def given_by_judge(judged: Iterable[Judged]) -> tuple[int, int]:
 
 
 async def judged_attempts(
-    requests: Iterable[Request], completer: Completer, context: StepContext, *, step: str
+    requests: Iterable[Request],
+    completer: Completer,
+    context: StepContext,
+    *,
+    step: str,
+    by_rules: Verifier | None = None,
 ) -> AsyncIterator[Judged]:
     """Send every request and judge the answers, by rules or by the recipe's judge.
 
@@ -232,6 +237,7 @@ async def judged_attempts(
         completer: The model.
         context: The step's context.
         step: The step that spending is booked under; the judge's is ``STEP (judge)``.
+        by_rules: Judges where the recipe has no judge; None is ``verify``.
 
     Yields:
         One Judged for each request, in their order.
@@ -240,7 +246,7 @@ async def judged_attempts(
         OrcinusError: As ``attempt_all``.
     """
     if context.judging is None:
-        async for item in _attempts(requests, completer, context, step):
+        async for item in _attempts(requests, completer, context, step, by_rules):
             yield item
         return
     judge = judge_of(context.judging, context, step=step)
@@ -273,13 +279,17 @@ def judge_of(judging: JudgingConfig, context: StepContext, *, step: str) -> Judg
 
 
 def _attempts(
-    requests: Iterable[Request], completer: Completer, context: StepContext, step: str
+    requests: Iterable[Request],
+    completer: Completer,
+    context: StepContext,
+    step: str,
+    by_rules: Verifier | None = None,
 ) -> AsyncIterator[Judged]:
     return attempt_all(
         requests,
         completer,
         ledger=context.ledger,
-        verify=verifying.verify,
+        verify=verifying.verify if by_rules is None else by_rules,
         run=context.run,
         step=step,
         concurrency=context.runtime.concurrency,

@@ -9,7 +9,7 @@ If no answer is found the value is None, never 0.0. Two different answers count 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orcinus.core.types import AnswerType
+from orcinus.core.types import AnswerType, Finish, Verdict
 from orcinus.verifiers.answers.boolean import find_bool, truth_of
 from orcinus.verifiers.answers.choice import find_choice
 from orcinus.verifiers.answers.dates import names_date
@@ -36,6 +36,36 @@ from orcinus.verifiers.answers.units import names_quantity
 from orcinus.verifiers.programs import final_program, passes, printed_by
 
 Reference = str | tuple[str, ...] | None
+VERSION = 3
+"""Raised when a rule changes, so that a verdict shows which rules it was made by."""
+
+
+def judge_reply(
+    text: str,
+    finish: Finish,
+    answer_type: AnswerType,
+    choices: Sequence[str] | None,
+    reference: Reference,
+) -> Outcome:
+    """Judge a model's reply; where a library must be asked, the reason is ``NEEDS_LIBRARY``."""
+    if finish == "error":
+        return Outcome(None, None, "no answer came")
+    if finish == "refusal":
+        return Outcome(None, None, "refused")
+    cut_off = finish == "length"
+    return judge(text, answer_type, choices, reference, cut_off=cut_off, library=False)
+
+
+def verdict_of(outcome: Outcome, answer_type: AnswerType, attempt_id: str) -> Verdict:
+    """Return an outcome as the verdict on an attempt."""
+    return Verdict(
+        attempt_id=attempt_id,
+        verifier=f"{answer_type}@{VERSION}",
+        value=outcome.value,
+        answer=outcome.answer,
+        reason=outcome.reason,
+        confidence=outcome.confidence,
+    )
 
 
 def judge(

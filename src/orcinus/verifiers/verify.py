@@ -9,41 +9,20 @@ from orcinus.core.protocols import Verifier
 from orcinus.core.types import Attempt, Example, Verdict
 from orcinus.verifiers import official, rules
 from orcinus.verifiers.answers.maths import NEEDS_LIBRARY
-from orcinus.verifiers.answers.text import Outcome
 from orcinus.verifiers.ifeval import follows_all
 from orcinus.verifiers.judge_prompts import left_to_judge
 from orcinus.verifiers.submissions import like_next_submission
 
-VERSION = 3
-"""Raised when a rule changes, so that a verdict shows which rules it was made by."""
-
 
 async def by_answer_type(example: Example, attempt: Attempt) -> Verdict:
     """Judge an attempt by the rules for the example's answer type."""
-    if attempt.finish == "error":
-        outcome = Outcome(None, None, "no answer came")
-    elif attempt.finish == "refusal":
-        outcome = Outcome(None, None, "refused")
-    else:
-        outcome = rules.judge(
-            attempt.text,
-            example.answer_type,
-            example.choices,
-            example.reference,
-            cut_off=attempt.finish == "length",
-            library=False,
-        )
-        if outcome.reason == NEEDS_LIBRARY and outcome.answer and example.reference:
-            compared = await rules.judge_by_library(outcome.answer, example.reference)
-            outcome = replace(compared, confidence=outcome.confidence)
-    return Verdict(
-        attempt_id=attempt.id,
-        verifier=f"{example.answer_type}@{VERSION}",
-        value=outcome.value,
-        answer=outcome.answer,
-        reason=outcome.reason,
-        confidence=outcome.confidence,
+    outcome = rules.judge_reply(
+        attempt.text, attempt.finish, example.answer_type, example.choices, example.reference
     )
+    if outcome.reason == NEEDS_LIBRARY and outcome.answer and example.reference:
+        compared = await rules.judge_by_library(outcome.answer, example.reference)
+        outcome = replace(compared, confidence=outcome.confidence)
+    return rules.verdict_of(outcome, example.answer_type, attempt.id)
 
 
 async def by_answer_type_unless_guessed(example: Example, attempt: Attempt) -> Verdict:

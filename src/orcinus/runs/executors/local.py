@@ -24,6 +24,11 @@ class LocalExecutor:
         """
         self._workers = workers
 
+    @property
+    def workers(self) -> int:
+        """The number of worker processes."""
+        return self._workers or cores()
+
     def map(
         self,
         fn: Callable[[A], B],
@@ -33,7 +38,7 @@ class LocalExecutor:
         processes: bool = False,
     ) -> Iterator[B]:
         """Yield ``fn`` of each shard, in the order of the shards; see ``Executor``."""
-        workers = self._workers or cores()
+        workers = self.workers
         if processes and workers > 1:
             return map_in_processes(fn, shards, workers=workers)
         if threaded and workers > 1:
@@ -50,6 +55,11 @@ def _in_threads(fn: Callable[[A], B], shards: Iterable[A], workers: int) -> Iter
                 yield in_flight.popleft().result()
         while in_flight:
             yield in_flight.popleft().result()
+
+
+def has_workers(executor: Executor) -> bool:
+    """Return True where an executor runs shards elsewhere than in this process."""
+    return not isinstance(executor, LocalExecutor) or executor.workers > 1
 
 
 LOCAL: Executor = LocalExecutor()

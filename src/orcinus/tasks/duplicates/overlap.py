@@ -33,6 +33,11 @@ FUZZY_WORDS = 3
 """Words in a run of the fuzzy rule."""
 FUZZY_RUNS = 8
 """A text with fewer runs of three words of its own is too short for the fuzzy rule."""
+OPENING_WORDS = 3
+"""Words. A text that begins in other ones is not the text of a held-out item."""
+TEXTS_AT_ONCE = 256
+"""Texts whose words are hashed together: the arrays fit a core's cache. Measured: 55 µs a text of
+190 words, and 74 µs with 4,096."""
 SLOTS_PER_RUN = 8
 """Slots of the table that spares most searches, a byte each. With 8, at most one look in eight at
 an unknown run ends in a search; a table of one size was two thirds full at 60,000 held-out texts,
@@ -55,10 +60,13 @@ class Overlap:
         self._fuzzy = fuzzy
         self._names: list[str] = []
         self._whole: dict[int, int] = {}
+        self._openings: set[int] = set()
         words, threes = _Runs(n), _Runs(FUZZY_WORDS if fuzzy is not None else None)
         for batch in batched(texts, ROWS_PER_BATCH):
             for at, (_, text) in enumerate(batch, len(self._names)):
-                self._whole.setdefault(hash_of(normal(text)), at)
+                plain = normal(text)
+                self._whole.setdefault(hash_of(plain), at)
+                self._openings.add(_opening(plain))
             for runs in (words, threes):
                 runs.add([text for _, text in batch], len(self._names))
             self._names += [name for name, _ in batch]
@@ -90,9 +98,16 @@ class Overlap:
 
     def reasons(self, texts: Sequence[str]) -> list[str | None]:
         """Return how each of ``texts`` overlaps, or None; a pure function of a shard."""
-        reasons: list[str | None] = [None] * len(texts)
         if not self._names:
-            return reasons
+            return [None] * len(texts)
+        return [
+            reason
+            for start in range(0, len(texts), TEXTS_AT_ONCE)
+            for reason in self._reasons(texts[start : start + TEXTS_AT_ONCE])
+        ]
+
+    def _reasons(self, texts: Sequence[str]) -> list[str | None]:
+        reasons: list[str | None] = [None] * len(texts)
         if self._threes is not None and self._fuzzy is not None:
             rows, owners, counts = self._threes.shared(texts)
             shares = np.where(
@@ -112,10 +127,17 @@ class Overlap:
                     f"with {self._names[owner]}"
                 )
         for row, text in enumerate(texts):
+            if text.isascii() and _opening(text.casefold()) not in self._openings:
+                continue  # true of nearly all, and found without normalizing the text
             twin = self._whole.get(hash_of(normal(text)))
             if twin is not None:
                 reasons[row] = f"is the text of {self._names[twin]}"
         return reasons
+
+
+def _opening(text: str) -> int:
+    """Return a hash of the first words of a text."""
+    return hash_of(*text.split(None, OPENING_WORDS)[:OPENING_WORDS])
 
 
 def touched(texts: Sequence[str], seen: Iterable[str], *, n: int) -> list[bool]:

@@ -7,6 +7,7 @@ loop_in("we go on " * 20)                           →  "94% of its runs of 8 w
 import re
 from collections import Counter
 from functools import lru_cache
+from itertools import pairwise
 
 from orcinus.core.patterns import compile_later
 from orcinus.verifiers.answers.text import sentences
@@ -155,6 +156,11 @@ def _repeated_words(words: list[str]) -> str | None:
         words = list(longest)
     # Most words of nearly all texts are new; their runs need not be counted.
     if len(words) < 4 * LOOP_WORDS or 2 * len(set(words)) > len(words):
+        return None
+    # So are most pairs of words where few words are. A new run begins with each new pair, but for
+    # the last ones.
+    pairs = len(set(pairwise(words))) - (LOOP_WORDS - 2)
+    if 2 * pairs > len(words) - LOOP_WORDS + 1:
         return None
     runs = list(zip(*(words[k:] for k in range(LOOP_WORDS)), strict=False))
     share = 1 - len(set(runs)) / len(runs)
