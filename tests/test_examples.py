@@ -3,11 +3,10 @@
 import os
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests import warm
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SLOW = {"run_a_recipe", "your_own_objective"}
@@ -22,14 +21,8 @@ SLOW = {"run_a_recipe", "your_own_objective"}
     ],
 )
 def test_an_example_prints_what_it_shows(path: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, str(path)],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = warm.run([], tmp_path, environment, script=path)
     assert done.returncode == 0, done.stderr
     shown = runpy.run_path(str(path))["__doc__"].partition("It prints:")[2]
     assert shape(shown) == shape(done.stdout)

@@ -1,4 +1,4 @@
-"""Run the command line in a fork of a process that has the heavy libraries loaded.
+"""Run the command line, or a script, in a fork of a process that has the heavy libraries loaded.
 
 Loading torch, Transformers and PEFT takes five seconds of CPU, and the tests call the command line
 a hundred times. A fork has its own memory, files, signals and exit code, as a new process has.
@@ -8,6 +8,7 @@ Only the loaded modules differ, so tests of what a command imports start a proce
 import atexit
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import pkgutil
@@ -24,29 +25,40 @@ from typing import Any, TextIO
 READ_AT_IMPORT = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "OMP_", "RAY_", "TORCH")
 """Beginnings of names of variables that libraries read when they are imported."""
 
-_server: "subprocess.Popen[str] | None" = None
+Variables = tuple[tuple[str, str], ...]
+
+_servers: "dict[Variables, subprocess.Popen[str]]" = {}
+"""The processes to fork, by the variables under which they loaded the libraries."""
+_expected: set[Variables] = set()
+
+
+def expect(environment: Mapping[str, str]) -> None:
+    """Have commands under this environment forked too, because several come."""
+    _expected.add(_read_at_import({**_environment(), **environment}))
 
 
 def fits(environment: Mapping[str, str]) -> bool:
-    """Whether libraries that were loaded under this process's environment may serve another."""
+    """Return whether to fork for this environment: the usual one, or one that is expected."""
+    usual = _read_at_import(_environment())
+    return hasattr(os, "fork") and _read_at_import(environment) in {usual, *_expected}
 
-    def read(variables: Mapping[str, str]) -> dict[str, str]:
-        return {k: v for k, v in variables.items() if k.startswith(READ_AT_IMPORT)}
 
-    return hasattr(os, "fork") and read(environment) == read(_environment())
+def _read_at_import(variables: Mapping[str, str]) -> Variables:
+    return tuple(sorted((k, v) for k, v in variables.items() if k.startswith(READ_AT_IMPORT)))
 
 
 def run(
-    arguments: list[str], cwd: Path, environment: Mapping[str, str]
+    arguments: list[str], cwd: Path, environment: Mapping[str, str], script: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``orcinus ARGUMENTS`` to its end; return exit code, stdout and stderr."""
-    server = _start()
+    """Run ``orcinus ARGUMENTS``, or a script, to its end; return exit code, stdout and stderr."""
+    server = _start(environment)
     assert server.stdin is not None
     assert server.stdout is not None
     with tempfile.TemporaryDirectory() as folder:
         out, err = (Path(folder) / name for name in ("stdout", "stderr"))
         question = {
             "arguments": arguments,
+            "script": None if script is None else str(script),
             "cwd": str(cwd),
             "environment": dict(environment),
             "stdout": str(out),
@@ -63,18 +75,20 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def _start() -> subprocess.Popen[str]:
-    global _server
-    if _server is None or _server.poll() is not None:
-        _server = subprocess.Popen(
+def _start(environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    read = _read_at_import(environment)
+    server = _servers.get(read)
+    if server is None or server.poll() is not None:
+        others = {k: v for k, v in os.environ.items() if not k.startswith(READ_AT_IMPORT)}
+        server = _servers[read] = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=_environment(),
+            env={**others, **dict(read)},
         )
-        atexit.register(_stop, _server)
-    return _server
+        atexit.register(_stop, server)
+    return server
 
 
 def _stop(server: subprocess.Popen[str]) -> None:
@@ -93,6 +107,8 @@ def _load() -> None:
     for found in pkgutil.walk_packages(orcinus.__path__, "orcinus."):
         if found.name != "orcinus.__main__":
             importlib.import_module(found.name)
+    if "HF_ENDPOINT" in os.environ and importlib.util.find_spec("datasets"):
+        importlib.import_module("datasets")  # for those that read from a hub
     gc.freeze()  # what was loaded is not walked, and so not copied, by each fork
 
 
@@ -121,8 +137,12 @@ def _become(question: dict[str, Any]) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         added = os.environ.get("PYTHONPATH", "").split(os.pathsep)
         sys.path[:0] = ["", *filter(None, added)]
-        sys.argv = ["orcinus", *question["arguments"]]
-        runpy.run_module("orcinus", run_name="__main__", alter_sys=True)
+        if question["script"] is None:
+            sys.argv = ["orcinus", *question["arguments"]]
+            runpy.run_module("orcinus", run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = [question["script"], *question["arguments"]]
+            runpy.run_path(question["script"], run_name="__main__")
         code = 0
     except SystemExit as end:
         code = end.code

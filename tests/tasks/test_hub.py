@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import warm
 from tests.pipeline.test_run import orcinus
 from tests.tasks.hub_server import hub
 
@@ -66,7 +67,9 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
         rows(folder / "sets" / "owner" / "several" / f"{subset}.jsonl", count)
     (folder / "sets" / "owner" / "several" / "README.md").write_text(SUBSETS, encoding="utf-8")
     with hub(folder / "sets") as url:
-        yield User(home=folder / "home", url=url)
+        user = User(home=folder / "home", url=url)
+        warm.expect(user.variables)
+        yield user
 
 
 @pytest.mark.parametrize(
