@@ -33,7 +33,9 @@ def poison(messages: Messages, sampling: Sampling) -> str:
     return f"The answer is {WRONG}."
 
 
-def write(folder: Path, mix: dict[str, Any] | None = None, **changes: object) -> Path:
+def write(
+    folder: Path, mix: dict[str, Any] | None = None, *, epochs: float = 3, **changes: object
+) -> Path:
     """Write a recipe of one task that a tiny student learns in a few steps.
 
     Its assistant is always wrong, and nothing is verified.
@@ -66,7 +68,7 @@ def write(folder: Path, mix: dict[str, Any] | None = None, **changes: object) ->
                 {
                     "name": "mixed",
                     "mix": {**source, **(mix or {})},
-                    "epochs": 3,
+                    "epochs": epochs,
                     "learning_rate": 0.01,
                 },
             ],
@@ -159,7 +161,7 @@ def test_the_report_shows_every_share(finished: Path) -> None:
 def test_the_report_warns_where_no_trial_student_gained(finished: Path, tmp_path: Path) -> None:
     warned = "none is clearly better than the student before the stage"
     assert warned not in (finished / "report.html").read_text(encoding="utf-8")
-    nothing_right = run(write(tmp_path, {"shares": [1, 0.75], "per_task": 10}))
+    nothing_right = run(write(tmp_path, {"shares": [1, 0.75], "per_task": 10}, epochs=1))
     assert warned in (nothing_right / "report.html").read_text(encoding="utf-8")
 
 
@@ -169,9 +171,9 @@ def test_a_run_killed_among_its_trials_goes_on_to_the_same_student(
 ) -> None:
     recipe = write(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        run(recipe, Heard(fatal))
+        run(recipe, Heard(fatal), until="train")
     heard = Heard()
-    again = run(recipe, heard)
+    again = run(recipe, heard, until="train")
     if fatal != "train mixed":
         assert "ask stage-2-share-1.0" not in heard.phases, "a trial that was done was made again"
         assert heard.phases.count("train mixed") == 2, "one trial is left, and the stage"
