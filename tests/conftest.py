@@ -1,11 +1,13 @@
 """What tests share: the recorded data (when it is there), tiny students, small recipes."""
 
+import fcntl
 import gzip
 import html
 import json
 import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,21 @@ def table_rows(page: str) -> list[list[str]]:
 def text_of(page: str) -> str:
     """Return the text of a piece of HTML on one line."""
     return " ".join(html.unescape(re.sub(r"<[^>]*>", "", page)).split())
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return this worker's copy of a folder that the first worker to ask for it makes."""
+    base = factory.getbasetemp()
+    together = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    made = together / f"{name}-made"
+    with (together / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made / "complete").exists():
+            shutil.rmtree(made, ignore_errors=True)
+            (made / "folder").mkdir(parents=True)
+            make(made / "folder")
+            (made / "complete").touch()
+    return Path(shutil.copytree(made / "folder", factory.mktemp(name) / "own", symlinks=True))
 
 
 @pytest.fixture(scope="session")

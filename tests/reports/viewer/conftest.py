@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.conftest import write_recipe
+from tests.conftest import made_once, write_recipe
 from tests.pipeline.test_run import orcinus
 
 ROOT = Path(__file__).parents[3]
@@ -32,10 +32,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``runs/small`` and ``runs/longer``, which share their held-out questions."""
     for package in ("duckdb", "starlette", "uvicorn"):
         pytest.importorskip(package, reason="needs the extra view")
-    folder = tmp_path_factory.mktemp("viewed")
-    run_to_end(folder, "small")
-    run_to_end(folder, "longer", epochs=2)
-    return folder
+
+    def make(folder: Path) -> None:
+        run_to_end(folder, "small")
+        run_to_end(folder, "longer", epochs=2)
+
+    return made_once(tmp_path_factory, "viewed", make)
 
 
 @pytest.fixture(scope="package")
