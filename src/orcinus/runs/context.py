@@ -68,7 +68,7 @@ class Runtime:
     processes: int = 1
     """Training processes on this machine, usually one per GPU."""
     executor: Executor = LOCAL
-    """Where row groups are curated and erased, and signatures, overlaps and tokens are computed."""
+    """Where files are sampled, replies judged, row groups curated and erased, tokens computed."""
     replicas: int = 0
     """Copies of a local model on the Ray cluster; 0 keeps it in this process."""
     share: Share | None = None
