@@ -199,7 +199,9 @@ def test_nodes_that_see_only_s3_write_the_same_bytes(executor: Executor, tmp_pat
         ) -> Iterator[Any]:
             def with_key(shard: Any) -> Any:
                 os.environ.update(variables)
-                return fn(away(shard))
+                found = fn(away(shard))
+                assert found is not None  # then it would be done in the run's process
+                return found
 
             return executor.map(with_key, shards)
 
