@@ -4,18 +4,18 @@
 
 Every tool has the same questions answered by the same server on this machine, with as many calls in
 flight, and writes the rows whose answer is right. A quarter of the references is wrong on purpose,
-so the number of rows kept is known and checked. Ours is ``orcinus run … --until curate`` with its
+so the number of rows kept is known and checked. A job of few rows is measured as well: the rest of
+the CPU seconds grows with the rows. Ours is ``orcinus run … --until curate`` with its
 defaults: ledger with full sync, verdicts, overlap filters. A tool's CPU is that of its process and
 of those that it starts, imports included; the server's is not counted.
 
 DIR has a virtual environment for each peer: ``curator`` (bespokelabs-curator), ``distilabel``
-(distilabel[openai]) and ``data-designer``. Those that are not there are named under ``absent``, and
-those that fail under ``failed``; the run goes on.
+(distilabel[openai], requests) and ``data-designer``. Those that are not there are named under
+``absent``, and those that fail under ``failed``; the run goes on.
 """
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -34,6 +34,8 @@ LATENCY_MS = 50
 OURS = "orcinus"
 WRONG_EVERY = 4
 """One reference of so many is wrong."""
+FEW = 100
+"""Rows of the job that measures the start."""
 
 
 def questions(count: int) -> Iterator[dict[str, str]]:
@@ -117,45 +119,48 @@ def run(count: int, rounds: int, peers: Path) -> dict[str, Any]:
     tools = pythons(peers)
     taken: dict[str, list[dict[str, float]]] = {tool: [] for tool in tools}
     failed: dict[str, str] = {}
-    wanted = count - len(range(0, count, WRONG_EVERY))
     server, url = serving(LATENCY_MS)
     try:
-        with tempfile.TemporaryDirectory() as name:
-            rows = Path(name) / "cases.jsonl"
-            lines = (json.dumps(row) for row in questions(count))
-            rows.write_text("\n".join(lines), encoding="utf-8")
-            for _ in range(rounds):
-                for tool in [tool for tool in tools if tool not in failed]:
-                    try:
-                        figures = measure(tool, tools[tool], rows, url)
-                    except (RuntimeError, OSError, ValueError) as error:
-                        failed[tool] = str(error)
-                        continue
-                    if figures["kept"] != wanted:
-                        failed[tool] = f"kept {figures['kept']:,.0f} rows, not {wanted:,}"
-                        continue
-                    taken[tool].append(figures)
+        for _ in range(rounds):
+            for tool in [tool for tool in tools if tool not in failed]:
+                try:
+                    few = checked(tool, tools[tool], FEW, url)
+                    all_rows = checked(tool, tools[tool], count, url)
+                except (RuntimeError, OSError, ValueError) as error:
+                    failed[tool] = str(error)
+                    continue
+                grown = all_rows["cpu_s"] - few["cpu_s"]
+                per_1000 = 1000 * grown / (count - FEW)
+                start = few["cpu_s"] - FEW * per_1000 / 1000
+                taken[tool].append({**all_rows, "start_cpu_s": start, "cpu_s_per_1000": per_1000})
     finally:
         server.kill()
         server.wait()
     medians = {
-        tool: {key: statistics.median(one[key] for one in figures) for key in ("cpu_s", "wall_s")}
+        tool: {key: statistics.median(one[key] for one in figures) for key in figures[0]}
         for tool, figures in taken.items()
         if figures and tool not in failed
     }
-    ours = medians.get(OURS)
     return {
         "rows": count,
         "rounds": rounds,
-        "kept": wanted,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "tools": medians,
-        "cpu_vs_ours": {t: one["cpu_s"] / ours["cpu_s"] for t, one in medians.items()}
-        if ours
-        else None,
         "absent": [tool for tool in TOOLS if tool not in tools],
         "failed": failed,
     }
+
+
+def checked(tool: str, python: Path, count: int, url: str) -> dict[str, float]:
+    """Do the job with so many rows; raise ``ValueError`` if other rows are kept than the right."""
+    with tempfile.TemporaryDirectory() as name:
+        rows = Path(name) / "cases.jsonl"
+        rows.write_text("\n".join(map(json.dumps, questions(count))), encoding="utf-8")
+        figures = measure(tool, python, rows, url)
+    wanted = count - len(range(0, count, WRONG_EVERY))
+    kept = figures.pop("kept")
+    if kept != wanted:
+        raise ValueError(f"kept {kept:,.0f} rows of {count:,}, not {wanted:,}")
+    return figures
 
 
 def main() -> None:
@@ -172,7 +177,10 @@ def main() -> None:
         print(json.dumps(figures))
         return
     for tool, one in figures["tools"].items():
-        print(f"{tool:14s} {one['cpu_s']:8.1f} CPU-s  {one['wall_s']:8.1f} s")
+        print(
+            f"{tool:14s} {one['cpu_s']:8.1f} CPU-s: start {one['start_cpu_s']:.1f}, then "
+            f"{one['cpu_s_per_1000']:.2f} for 1,000 rows; {one['wall_s']:.1f} s"
+        )
     for tool in figures["absent"]:
         print(f"absent: {tool} (--peers DIR has no environment of it)")
     for tool, why in figures["failed"].items():

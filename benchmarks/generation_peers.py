@@ -69,6 +69,7 @@ def with_curator(rows: list[dict[str, str]], folder: Path, url: str, in_flight: 
 
 def with_distilabel(rows: list[dict[str, str]], folder: Path, url: str, in_flight: int) -> None:
     """Generate with a pipeline of distilabel, and filter with the data set that it returns."""
+    os.environ["DISTILABEL_LOG_LEVEL"] = "WARNING"  # or it prints a line for each call
     from distilabel.models import OpenAILLM
     from distilabel.pipeline import Pipeline
     from distilabel.steps import LoadDataFromDicts
