@@ -124,12 +124,22 @@ def _signature(name: str, found: Any) -> str:
     """Return a function's parameters, one a line where they are many."""
     source = ast.parse(inspect.getsource(found).lstrip()).body[0]
     assert isinstance(source, ast.FunctionDef)
+    source.returns = _unquoted(source.returns)
+    for argument in (*source.args.args, *source.args.kwonlyargs):
+        argument.annotation = _unquoted(argument.annotation)
     returned = "" if source.returns is None else f" -> {ast.unparse(source.returns)}"
     text = f"{name}({ast.unparse(source.args)}){returned}"
     if len(text) > 90:
         parts = re.split(r", (?=\*|\w+: )", ast.unparse(source.args))
         text = f"{name}(\n" + "".join(f"    {part},\n" for part in parts) + f"){returned}"
     return text.replace("**flags: Unpack[Flags]", "**flags")
+
+
+def _unquoted(annotation: ast.expr | None) -> ast.expr | None:
+    """Return the type that a quoted annotation names, ``"Plan"`` as ``Plan``."""
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        return ast.parse(annotation.value, mode="eval").body
+    return annotation
 
 
 def _docstring(found: Any) -> tuple[str, list[tuple[str, str]]]:
