@@ -92,8 +92,8 @@ def test_llama_cpp_writes_what_the_model_in_this_process_writes(exact: LocalConf
 def test_a_model_folder_needs_no_file_and_a_seed_decides_the_sample(tmp_path: Path) -> None:
     folder = shutil.copytree(BASE, tmp_path / "student")
     served = LocalConfig(path=str(folder), chat_template="chatml", server="llama.cpp")
-    warm = [asked("Add 3 7 2.", temperature=1.5, seed=seed) for seed in (1, 1, 2, 3, 4)]
-    first, again, *others = (c.text for c in asyncio.run(answers(served, warm)))
+    drawn = [asked("Add 3 7 2.", temperature=1.5, seed=seed) for seed in (1, 1, 2, 3, 4)]
+    first, again, *others = (c.text for c in asyncio.run(answers(served, drawn)))
     assert first == again
     assert len({first, *others}) > 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["student"]

@@ -1,4 +1,4 @@
-"""Write a Llama model as a GGUF file without llama.cpp, which needs the package ``gguf`` alone.
+"""Write a Llama model as a GGUF file with the package ``gguf`` and without llama.cpp.
 
     student/  config.json, model.safetensors, tokenizer.json   ──►   student.gguf
 
@@ -6,13 +6,14 @@ llama.cpp's own converter knows more kinds of models, and it refuses every token
 of a list: also those of students that orcinus makes from scratch.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
-from orcinus.core.errors import ConfigError
+from orcinus.core.errors import ConfigError, MissingExtraError
 from orcinus.models.scratch import PIECES
 
 _NAMES = {
@@ -79,7 +80,10 @@ def write_llama(folder: Path, path: Path) -> None:
 
     Raises:
         ConfigError: The folder holds no whole model.
+        MissingExtraError: The package ``gguf`` is missing.
     """
+    if find_spec("gguf") is None:
+        raise MissingExtraError("a GGUF file", "train")
     import gguf
     import torch
 
