@@ -1,4 +1,4 @@
-"""Import modules of this package when they are first used.
+"""Import modules when they are first used.
 
     if TYPE_CHECKING:
         from orcinus.strategies import probe

@@ -21,6 +21,9 @@ else:
     filters = import_later("orcinus.lessons.filters")
     selectors = import_later("orcinus.lessons.selectors")
 
+Role = Literal["teacher", "assistant"]
+"""The models that explain."""
+
 
 def check_samples(sampling: SamplingConfig) -> SamplingConfig:
     """Return ``sampling``, which must give different answers to one question.
@@ -290,6 +293,3 @@ def generic_text(config: EraseConfig) -> str:
     if config.mode in ("empty", "kept"):
         return ""
     return generic_messages().get(config.message, config.message)
-
-
-Role = Literal["teacher", "assistant"]

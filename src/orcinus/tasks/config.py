@@ -17,16 +17,11 @@ if TYPE_CHECKING:
 else:
     verify = import_later("orcinus.verifiers.verify")
 
-
 Layout = Literal[
     "native", "bbh", "agieval", "openorca", "chat", "alpaca", "flan", "superni", "history", "plain"
 ]
-
-
 MAX_CHOICES = 26
 """Options: each has a letter."""
-
-
 _PARTS = (
     "id",
     "task",

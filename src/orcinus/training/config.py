@@ -1,4 +1,4 @@
-"""The settings of training: the ``train`` section of a recipe. Imports no torch.
+"""The settings of training: the sections ``train`` and ``weigh``. Imports no torch.
 
 train: {stages: [{epochs: 3}], lora: {rank: 16}}    ──►    TrainConfig
 """
