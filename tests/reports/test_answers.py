@@ -9,6 +9,7 @@ import pytest
 from orcinus.core.results import ARMS, ArmScore, Comparison, Scores, TaskScores
 from orcinus.core.stats import score
 from orcinus.core.types import AnswerType, Attempt, Example, Judged, Sampling, Usage, Verdict
+from orcinus.evaluation.scores import score_arm
 from orcinus.reports.answers import confusions, list_questions, token_curves
 from orcinus.reports.glossary import TERMS
 from orcinus.reports.headline import in_plain_words
@@ -206,6 +207,18 @@ def test_a_single_tasks_scores_are_drawn_once() -> None:
         shown = str(dot_plot(Scores(arms={"after": one}, comparisons=())))
         names = ("mean of tasks", "chains", "a", "b")
         assert [name for name in names if f">{name}</text>" in shown] == blocks
+
+
+@pytest.mark.parametrize(("right", "warns"), [(55, True), (70, False)])
+def test_a_student_that_may_be_guessing_is_told(right: int, warns: bool) -> None:
+    answers = [answered(question(i, "A"), "A" if i < right else "B") for i in range(100)]
+    questions = {(one.task, one.id): one for one in (question(i, "A") for i in range(100))}
+    arm = score_arm(answers, questions, has_judge=False)
+    (task,) = arm.accuracy.by_task
+    assert arm.guessing == {task: 1 / len(question(0, "A").choices or ())}
+    found = " ".join(warnings_of(Scores(arms={"after": arm}, comparisons=()), STEPS, ()))
+    said = f"not clearly better than guessing on {task} ({right}.0 %, guessing gets 50.0 %)"
+    assert (said in found) == warns
 
 
 @pytest.mark.parametrize(("last", "warns"), [(7.3, True), (0.4, False)])

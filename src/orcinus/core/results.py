@@ -126,6 +126,9 @@ class ArmScore:
     """None when there is no judge."""
     confidence: Mapping[str, int] = field(default_factory=dict)
     """Answers by how rules found them (``core.types.Confidence``); empty in older runs."""
+    guessing: Mapping[str, float] = field(default_factory=dict)
+    """By task, the accuracy that guessing has on its questions. Tasks with free answers are left
+    out; empty in older runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ from orcinus.core.types import Example, Judged
 from orcinus.evaluation.benchmark_scores import BenchmarkScore, ConditionScore, ModelScores
 from orcinus.runs import layout
 from orcinus.runs.folders import finished_steps
+from orcinus.verifiers.guessing import mean_guess_rate
 
 if TYPE_CHECKING:
     from orcinus.core import stats
@@ -74,7 +75,19 @@ def score_arm(
         rules=scores_by_rule(judged, examples),
         judge=judge,
         confidence=dict(sorted(Counter(filter(None, map(_confidence_of, judged))).items())),
+        guessing=_guessing(judged, examples),
     )
+
+
+def _guessing(
+    judged: Sequence[Judged], examples: Mapping[tuple[str, str], Example]
+) -> dict[str, float]:
+    """Return the accuracy of guessing by task, for those tasks where it is not 0."""
+    asked: dict[str, list[Example]] = {}
+    for key in dict.fromkeys((one.attempt.task, one.attempt.example_id) for one in judged):
+        asked.setdefault(key[0], []).append(examples[key])
+    rates = {task: mean_guess_rate(questions) for task, questions in sorted(asked.items())}
+    return {task: rate for task, rate in rates.items() if rate}
 
 
 def _confidence_of(item: Judged) -> str | None:
@@ -145,6 +158,9 @@ def scores_content(scores: Scores) -> dict[str, Any]:
     confidence = {arm: dict(found.confidence) for arm, found in arms.items() if found.confidence}
     if confidence:
         content["confidence"] = confidence
+    guessing = {arm: dict(found.guessing) for arm, found in arms.items() if found.guessing}
+    if guessing:
+        content["guessing"] = guessing
     if scores.retention:
         content["retention"] = [asdict(row) for row in scores.retention]
     if scores.pairwise:
@@ -244,7 +260,7 @@ def _scores_fields(content: Mapping[str, Any]) -> dict[str, Any]:
     by_arm: dict[str, dict[str, Any]] = {
         arm: {"accuracy": _accuracy_fields(by_task)} for arm, by_task in content["arms"].items()
     }
-    for key in ("samples", "decided", "rules", "confidence"):
+    for key in ("samples", "decided", "rules", "confidence", "guessing"):
         for arm, found in content.get(key, {}).items():
             by_arm[arm][key] = found
     for arm, counts in content.get("judge", {}).items():

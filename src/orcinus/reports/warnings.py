@@ -59,6 +59,7 @@ def warnings_with_topics(
 
     evaluated = steps["evaluate"]["config"]
     yield from about("How sure the figures are", _too_little_to_conclude(scores.arms.get("after")))
+    yield from about("How sure the figures are", _may_be_guessing(scores.arms.get("after")))
     trained = steps.get("train", {}).get("summary", {})
     yield from about("How sure the figures are", _hardly_learned(trained.get("stages", {})))
     yield from about("How sure the figures are", _worse_on_a_task(scores))
@@ -157,6 +158,22 @@ def _too_little_to_conclude(after: ArmScore | None) -> Iterator[str]:
         yield (
             f"Only {score.n} held-out items: differences of less than about "
             f"{100 * (score.high - score.low):.0f} points cannot be seen."
+        )
+
+
+def _may_be_guessing(after: ArmScore | None) -> Iterator[str]:
+    """Name the tasks on which the trained student is not clearly better than guessing."""
+    if after is None:
+        return
+    named = [
+        f"{task} ({percent(score.mean)}, guessing gets {percent(rate)})"
+        for task, rate in after.guessing.items()
+        if (score := after.accuracy.by_task[task]).low is not None and score.low <= rate
+    ]
+    if named:
+        yield (
+            f"The trained student is not clearly better than guessing on {', '.join(named)}. It "
+            "may have learned the form of the answers and not how to find them."
         )
 
 
