@@ -1,7 +1,6 @@
 """Overlap with held-out questions, and the reasons to drop a trace."""
 
 import pickle
-import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -26,7 +25,7 @@ from orcinus.lessons.personal_data import personal_data
 from orcinus.strategies.library import built_in
 from orcinus.tasks.duplicates.near import NearDuplicates, originals_of
 from orcinus.tasks.duplicates.ngrams import ngrams, normal
-from orcinus.tasks.duplicates.overlap import ROWS_PER_BATCH, Overlap
+from orcinus.tasks.duplicates.overlap import Overlap
 from orcinus.verifiers.answers.failures import LOOP_SHARE, LOOP_WORDS, loop_in
 
 EXAMPLE = Example(id="1", task="t", prompt="What?", answer_type="number", reference="4")
@@ -70,7 +69,7 @@ def test_overlap_finds_copies_and_long_quotations_and_not_templates() -> None:
         f"{template}? Take none.",
         "An entirely different question about nothing.",
     ]
-    assert [hit for _, hit in overlap.mark(items, str)] == ["is the text of held_out/2", None, None]
+    assert overlap.reasons(items) == ["is the text of held_out/2", None, None]
 
 
 @pytest.mark.parametrize(
@@ -171,36 +170,14 @@ def test_texts_without_words_and_short_ones_repeat_only_their_equals() -> None:
 
 def test_a_run_that_one_item_repeats_is_its_own_and_no_template() -> None:
     overlap = Overlap(_named(["one two three " * 5, "so it is and so it was"]), n=3)
-    assert [why for _, why in overlap.mark(["count: one two three"], str)] == [
-        "shares 1 run of 3 words with held_out/0"
-    ]
+    assert overlap.reasons(["count: one two three"]) == ["shares 1 run of 3 words with held_out/0"]
 
 
 def test_the_overlap_names_the_item_that_shares_most() -> None:
     words = [f"word{number}" for number in range(200)]
     overlap = Overlap(_named([" ".join(words[:60]), " ".join(words[60:])]), n=8)
     text = " ".join([*words[:10], "and", *words[80:100]])
-    assert [why for _, why in overlap.mark([text], str)] == [
-        "shares 13 runs of 8 words with held_out/1"
-    ]
-
-
-class Row:
-    """An object that a text belongs to."""
-
-
-def test_rows_are_released_as_soon_as_they_are_marked() -> None:
-    overlap = Overlap([("item", "an item of the evaluation")], n=3)
-    alive: weakref.WeakSet[Row] = weakref.WeakSet()
-
-    def rows() -> Iterator[Row]:
-        for _ in range(6 * ROWS_PER_BATCH):
-            row = Row()
-            alive.add(row)
-            yield row
-            del row
-
-    assert max(len(alive) for _ in overlap.mark(rows(), lambda _: "a text")) <= 2 * ROWS_PER_BATCH
+    assert overlap.reasons([text]) == ["shares 13 runs of 8 words with held_out/1"]
 
 
 def test_short_runs_find_copies_with_changed_words_and_no_other_questions() -> None:
@@ -216,8 +193,8 @@ def test_short_runs_find_copies_with_changed_words_and_no_other_questions() -> N
     others = [" ".join(words[random.integers(0, 3000, 50)]) for _ in range(200)]
     named = list(_named([" ".join(text) for text in held_out]))
     long_runs, short_runs = Overlap(named, n=13), Overlap(named, n=13, fuzzy=0.6)
-    assert not any(why for _, why in long_runs.mark(copies, str))
-    found = [why for _, why in short_runs.mark(copies + others, str)]
+    assert not any(long_runs.reasons(copies))
+    found = short_runs.reasons(copies + others)
     assert all(
         why is not None and why.endswith(f" of held_out/{i}") for i, why in enumerate(found[:200])
     )
@@ -241,8 +218,8 @@ def test_changed_copies_of_real_questions_are_found(shared_data: Path, share: fl
         )
         for prompt in prompts
     ]
-    marked = list(Overlap(_named(prompts), n=13, fuzzy=0.6).mark(changed, str))
-    assert sum(why is not None for _, why in marked) > 0.8 * len(prompts)
+    found = Overlap(_named(prompts), n=13, fuzzy=0.6).reasons(changed)
+    assert sum(why is not None for why in found) > 0.8 * len(prompts)
 
 
 @pytest.mark.parametrize(

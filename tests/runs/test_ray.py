@@ -77,9 +77,12 @@ def test_near_duplicates_and_overlaps_are_those_found_in_this_process(executor: 
     mine = originals_of(texts, similarity=0.8)
     assert np.array_equal(originals_of(texts, similarity=0.8, executor=executor), mine)
     overlap = Overlap(((str(i), text) for i, text in enumerate(TEXTS[:100])), n=5, fuzzy=0.6)
-    marked = list(overlap.mark(texts, str))
-    assert any(hit for _, hit in marked)
-    assert list(overlap.mark(texts, str, executor=executor)) == marked
+    found = overlap.reasons(texts)
+    assert any(found)
+    assert list(executor.map(overlap.reasons, [texts[:200], texts[200:]])) == [
+        found[:200],
+        found[200:],
+    ]
 
 
 def test_lessons_become_the_same_files(

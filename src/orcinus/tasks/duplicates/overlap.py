@@ -1,7 +1,7 @@
 """Find overlap with texts that must stay unseen, such as evaluation items.
 
     overlap = Overlap([("svamp/17", "Dan has 4 dollars. …")], n=13, fuzzy=0.6)
-    overlap.mark(examples, prompt_of)    →  (example, "shares 2 runs of 13 words with …" or None), …
+    overlap.reasons([prompt, …])    →  ["shares 2 runs of 13 words with …" or None, …]
 
 A text overlaps if it equals one of them, shares a run of n words, or, with ``fuzzy``, holds most of
 a text's runs of three words. The 13-gram rule is GPT-3's (Brown et al. 2020, appendix C); a text
@@ -12,15 +12,12 @@ changed at random: the 13-gram rule finds 42 %, the fuzzy rule with a share of 0
 template; it proves nothing and is ignored.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from orcinus.core.protocols import Executor
-from orcinus.runs.executors.local import LOCAL
 from orcinus.tasks.duplicates.ngrams import I64, ngrams, normal
 from orcinus.tasks.duplicates.seen import hash_of
 
@@ -71,30 +68,6 @@ class Overlap:
                 runs.add([text for _, text in batch], len(self._names))
             self._names += [name for name, _ in batch]
         self._words, self._threes = words.index(len(self._names)), threes.index(len(self._names))
-
-    def mark(
-        self, items: Iterable[T], text_of: Callable[[T], str], *, executor: Executor = LOCAL
-    ) -> Iterator[tuple[T, str | None]]:
-        """Yield the ``items`` in order, each with how it overlaps, and with which text, or None.
-
-        Args:
-            items: Read as a stream.
-            text_of: The text of an item; only texts are sent to the executor.
-            executor: Compares batches of texts.
-        """
-        if not self._names:
-            yield from ((item, None) for item in items)
-            return
-        # A deque and not itertools.tee, which frees its items in blocks of 57 batches.
-        waiting: deque[list[T]] = deque()
-
-        def sent() -> Iterator[list[str]]:
-            for batch in batched(items, ROWS_PER_BATCH):
-                waiting.append(batch)
-                yield [text_of(item) for item in batch]
-
-        for found in executor.map(self.reasons, sent()):
-            yield from zip(waiting.popleft(), found, strict=True)
 
     def reasons(self, texts: Sequence[str]) -> list[str | None]:
         """Return how each of ``texts`` overlaps, or None; a pure function of a shard."""
