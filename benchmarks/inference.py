@@ -7,7 +7,8 @@ have the lengths that a probe has. Random weights do not end by themselves, so t
 answer is drawn from a lognormal distribution. Beside ours stand ``generate`` in batches, in the
 given order and sorted by the limits of the answers, Transformers' continuous batching, and
 llama.cpp (``server: llama.cpp``).
-Figures are written tokens per CPU second, medians of rounds. A peer that does not run is named.
+Figures are written tokens per CPU second on one thread, medians of rounds. A peer that does not run
+is named.
 """
 
 import argparse
@@ -246,6 +247,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--model", type=Path, help="a model's folder in place of random weights")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # threads that wait for each other spin, and spinning is CPU too
     count, rounds = (64, 1) if arguments.quick else (256, 3)
     asked = questions(count)
     with tempfile.TemporaryDirectory() as name:
