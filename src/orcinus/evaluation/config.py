@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 else:
     rewards = import_later("orcinus.verifiers.rewards")
 
-
 By = Literal["majority", "best_of_n", "weighted", "rebase"]
-
-
 Leaves = Literal["majority", "best_of_n", "weighted"]
+Opponent = Literal["before", "prompted", "answer_only", "teacher"]
+Arm = Literal["before", "prompted", "answer_only", "after", "after_prompted", "teacher"]
 
 
 class DecideConfig(Config):
@@ -114,9 +113,6 @@ class DecideConfig(Config):
             )
 
 
-Opponent = Literal["before", "prompted", "answer_only", "teacher"]
-
-
 class PairwiseConfig(Config):
     """Whose answers a judge compares side by side with those of the trained student."""
 
@@ -146,9 +142,6 @@ class PairwiseConfig(Config):
                 raise ValueError(
                     f"pairwise compares the arm {arm}, which is not in evaluate.arms; add it"
                 )
-
-
-Arm = Literal["before", "prompted", "answer_only", "after", "after_prompted", "teacher"]
 
 
 class EvaluateConfig(Config):
