@@ -41,7 +41,10 @@ QUESTION: Messages = (
 QUICK = Patience(tries=3, first_pause_s=0.01)
 
 
-@pytest.fixture(autouse=True)
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@pytest.fixture(autouse=True, scope="module")
 def _ignore_half_open_connections() -> Iterator[None]:
     """Ignore connections accepted but never served: Python 3.11 cannot wait for them."""
     yield

@@ -181,6 +181,13 @@ def test_a_ledger_is_read_in_a_folder_that_cannot_be_written(tmp_path: Path) -> 
     with Ledger(path, read_only=True) as ledger:
         assert ledger.known([attempt_id(request(1), "m")]) == 1
         assert not list(ledger.verify())
+
+
+@pytest.mark.slow  # SQLite waits ten seconds for such a file; in a real folder it does not
+def test_commits_that_cannot_be_read_without_writing_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    commit(path, (request(1), attempt(request(1))))
+    path.with_name("l.sqlite-shm").mkdir()
     path.with_name("l.sqlite-wal").write_bytes(b"commits that only a writer can read")
     with pytest.raises(StoreError, match=r"copy it to a folder .* together with l\.sqlite-wal"):
         Ledger(path, read_only=True)

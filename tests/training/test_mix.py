@@ -165,7 +165,10 @@ def test_the_report_warns_where_no_trial_student_gained(finished: Path, tmp_path
     assert warned in (nothing_right / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("fatal", ["train mixed", "ask stage-2-share-0.75"])
+@pytest.mark.parametrize(
+    "fatal",
+    [pytest.param("train mixed", marks=pytest.mark.slow), "ask stage-2-share-0.75"],
+)
 def test_a_run_killed_among_its_trials_goes_on_to_the_same_student(
     fatal: str, finished: Path, tmp_path: Path
 ) -> None:
@@ -205,6 +208,7 @@ def test_the_plan_says_what_trials_ask_and_train(tmp_path: Path) -> None:
     assert any("set the single share" in note for note in several.notes)
 
 
+@pytest.mark.slow
 def test_a_single_share_needs_no_trial(tmp_path: Path) -> None:
     heard = Heard()
     run_dir = run(write(tmp_path, {"shares": [0]}), heard, until="train")

@@ -140,8 +140,15 @@ def deeper(tab: Tab, address: str) -> dict[str, str]:
     return {**PAGES, **found}
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("size", WIDTHS)
+@pytest.mark.parametrize(
+    ("size", "dark"),
+    [
+        pytest.param("phone", False, id="phone-light"),
+        pytest.param("phone", True, id="phone-dark", marks=pytest.mark.slow),
+        pytest.param("wide", False, id="wide-light", marks=pytest.mark.slow),
+        pytest.param("wide", True, id="wide-dark"),
+    ],
+)
 def test_pages_fit_the_window_and_can_be_read(
     tab: Tab, address: str, size: str, dark: bool, tmp_path: Path
 ) -> None:
