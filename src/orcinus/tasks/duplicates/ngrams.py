@@ -54,20 +54,40 @@ def normal(text: str) -> str:
     True
     """
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    return " ".join(text.casefold().split())
+        return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    plain = text.encode().translate(_PLAIN).decode().strip(" ")
+    return plain if "  " not in plain else " ".join(plain.split())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """The hashes of the words of a batch of texts, of which runs of any length are made."""
+
+    hashes: U64
+    """Those of all texts, in order."""
+    counts: I64
+    """Words of each text."""
+
+    def runs(self, n: int) -> Ngrams:
+        """Return the hashes of all runs of ``n`` words.
+
+        A text with fewer words has one run, of all its words; a text without words has none.
+        """
+        return _hash_runs(self.hashes, self.counts, n)
+
+
+def hashed_words(texts: Sequence[str]) -> Words:
+    """Return the hashes of the words of ``texts``."""
+    encoded = [(text if text.isascii() else text.translate(_TYPOGRAPHY)).encode() for text in texts]
+    hashes, starts = _words(b"\n".join([*encoded, b""]))
+    ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)) + 1)
+    counts = np.diff(np.searchsorted(starts, np.concatenate([[0], ends])))
+    return Words(hashes=hashes, counts=counts)
 
 
 def ngrams(texts: Sequence[str], n: int) -> Ngrams:
-    """Return the hashes of all runs of ``n`` words.
-
-    A text with fewer words has one run, of all its words; a text without words has none.
-    """
-    encoded = [(text if text.isascii() else text.translate(_TYPOGRAPHY)).encode() for text in texts]
-    words, starts = _words(b"\n".join([*encoded, b""]))
-    ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)) + 1)
-    counts = np.diff(np.searchsorted(starts, np.concatenate([[0], ends])))
-    return _hash_runs(words, counts, n)
+    """Return the hashes of all runs of ``n`` words, as ``Words.runs``."""
+    return hashed_words(texts).runs(n)
 
 
 def _words(joined: bytes) -> tuple[U64, I64]:
@@ -169,5 +189,7 @@ def _kinds() -> bytes:
 
 _KINDS = _kinds()
 _LOWER = bytes(byte + 32 if ord("A") <= byte <= ord("Z") else byte for byte in range(256))
+_PLAIN = bytes(ord(" ") if chr(byte).isspace() else _LOWER[byte] for byte in range(256))
+"""Maps each blank of an ASCII text to a space, and its letters to lower case."""
 _MASKS = np.array([(1 << 8 * length) - 1 for length in range(9)], np.uint64)
 """By length, the mask of the first 0 … 8 of eight bytes."""

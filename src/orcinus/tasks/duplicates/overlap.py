@@ -18,10 +18,12 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from orcinus.tasks.duplicates.ngrams import I64, ngrams, normal
+from orcinus.tasks.duplicates.ngrams import I64, U64, Words, hashed_words, ngrams, normal
 from orcinus.tasks.duplicates.seen import hash_of
 
 T = TypeVar("T")
+U8 = npt.NDArray[np.uint8]
+I32 = npt.NDArray[np.int32]
 ROWS_PER_BATCH = 2048
 TEMPLATE_TEXTS = 3
 """A run that this many texts share belongs to their template. BIG-Bench Hard asks 250 questions in
@@ -35,10 +37,13 @@ OPENING_WORDS = 3
 TEXTS_AT_ONCE = 256
 """Texts whose words are hashed together: the arrays fit a core's cache. Measured: 55 µs a text of
 190 words, and 74 µs with 4,096."""
-SLOTS_PER_RUN = 8
-"""Slots of the table that spares most searches, a byte each. With 8, at most one look in eight at
-an unknown run ends in a search; a table of one size was two thirds full at 60,000 held-out texts,
-and then 100,000 rows took twice as long."""
+BITS_PER_RUN = 8
+"""Bits of the table that spares most searches. With 8, at most one look in eight at an unknown run
+ends in a search; a table of one size was two thirds full at 60,000 held-out texts, and then 100,000
+rows took twice as long."""
+RUNS_PER_PART = 1 << 18
+"""Runs that are sorted at once, on average. An index of more is made in parts, so that little is
+held in memory twice."""
 
 
 class Overlap:
@@ -64,8 +69,9 @@ class Overlap:
                 plain = normal(text)
                 self._whole.setdefault(hash_of(plain), at)
                 self._openings.add(_opening(plain))
+            hashed = hashed_words([text for _, text in batch])
             for runs in (words, threes):
-                runs.add([text for _, text in batch], len(self._names))
+                runs.add(hashed, len(self._names))
             self._names += [name for name, _ in batch]
         self._words, self._threes = words.index(len(self._names)), threes.index(len(self._names))
 
@@ -81,19 +87,19 @@ class Overlap:
 
     def _reasons(self, texts: Sequence[str]) -> list[str | None]:
         reasons: list[str | None] = [None] * len(texts)
+        words = hashed_words(texts)
         if self._threes is not None and self._fuzzy is not None:
-            rows, owners, counts = self._threes.shared(texts)
+            rows, owners, counts = self._threes.shared(words)
             shares = np.where(
                 self._threes.sizes[owners] < FUZZY_RUNS, 0, counts / self._threes.sizes[owners]
             )
-            for row, owner, share in _best(rows, owners, shares):
-                if share >= self._fuzzy:
-                    reasons[row] = (
-                        f"has {share:.0%} of the runs of {FUZZY_WORDS} words "
-                        f"of {self._names[owner]}"
-                    )
+            much = shares >= self._fuzzy
+            for row, owner, share in _best(rows[much], owners[much], shares[much]):
+                reasons[row] = (
+                    f"has {share:.0%} of the runs of {FUZZY_WORDS} words of {self._names[owner]}"
+                )
         if self._words is not None:
-            for row, owner, count in _best(*self._words.shared(texts)):
+            for row, owner, count in _best(*self._words.shared(words)):
                 plural = "s" if count > 1 else ""
                 reasons[row] = (
                     f"shares {count:.0f} run{plural} of {self._words.n} words "
@@ -139,69 +145,168 @@ def touched(texts: Sequence[str], seen: Iterable[str], *, n: int) -> list[bool]:
 
 
 class _Runs:
-    """The runs of each text, collected for an index."""
+    """The runs of each text, collected for an index: 10 bytes a run."""
 
     def __init__(self, n: int | None) -> None:
         self._n = n
-        self._hashes: list[npt.NDArray[np.uint64]] = []
-        self._owners: list[npt.NDArray[np.int32]] = []
+        # A bytearray grows in place; joining arrays would hold them in memory twice.
+        self._hashes, self._owners = bytearray(), bytearray()
+        self._batches: list[tuple[int, I64]] = []
+        """Of each batch the number of its first text, and where its runs with each first byte
+        begin, and end."""
 
-    def add(self, texts: Sequence[str], first: int) -> None:
-        """Add texts, numbered from ``first``."""
+    def add(self, words: Words, first: int) -> None:
+        """Add a batch of at most 65,536 texts, numbered from ``first``."""
         if self._n is None:
             return
-        grams = ngrams(texts, self._n)
-        self._hashes.append(grams.hashes)
-        self._owners.append((grams.rows + first).astype(np.int32))
+        grams = words.runs(self._n)
+        first_bytes = (grams.hashes >> np.uint64(56)).astype(np.uint8)
+        order = np.argsort(first_bytes, kind="stable")
+        starts = len(self._owners) // 2 + np.searchsorted(first_bytes[order], np.arange(257))
+        self._hashes += grams.hashes[order].data
+        self._owners += grams.rows.astype(np.uint16)[order].data
+        self._batches.append((first, starts))
 
     def index(self, texts: int) -> "_Index | None":
-        """Return the index of the ``texts`` texts added; None if there is nothing to index."""
-        if self._n is None or not self._hashes:
+        """Return the index of the ``texts`` texts added, and forget them; None if it is empty."""
+        if self._n is None or not self._batches:
             return None
-        return _Index(self._n, np.concatenate(self._hashes), np.concatenate(self._owners), texts)
+        found = _Index(self._n, texts, len(self._owners) // 2, self._in_order())
+        self._hashes, self._owners = bytearray(), bytearray()
+        return found
+
+    def _in_order(self) -> Iterator[tuple[U64, I32]]:
+        """Yield the runs by hash, then by the numbers of their texts, in parts of less memory."""
+        hashes = np.frombuffer(self._hashes, np.uint64)
+        owners = np.frombuffer(self._owners, np.uint16)
+        known = min(8, (len(hashes) // RUNS_PER_PART).bit_length())
+        for byte in range(0, 256, 256 >> known):
+            spans = [
+                (first, slice(starts[byte], starts[byte + (256 >> known)]))
+                for first, starts in self._batches
+            ]
+            of_part = np.concatenate([hashes[span] for _, span in spans])
+            numbers = np.concatenate([owners[span] + np.int32(first) for first, span in spans])
+            order = _order_of(of_part, known)
+            yield of_part[order], numbers[order]
+
+
+def _order_of(hashes: U64, known: int) -> I64:
+    """Return the places of hashes in ascending order, equal ones as they stand.
+
+    A sort of numbers takes a third of the time of a sort of their places. So a hash and its place
+    are put into one number, without the last digits of the hash.
+
+    Args:
+        hashes: Their first bits are the same.
+        known: The number of these bits.
+    """
+    width = np.uint64(len(hashes).bit_length())
+    keys = (hashes << np.uint64(known) >> width << width) | np.arange(len(hashes), dtype=np.uint64)
+    keys.sort()
+    order = (keys & ((np.uint64(1) << width) - np.uint64(1))).view(np.int64)
+    ordered = hashes[order]
+    if (ordered[1:] < ordered[:-1]).any():  # two of them differ in the last digits alone
+        return np.argsort(hashes, kind="stable")
+    return order
 
 
 class _Index:
-    """A map from runs of words to the texts that hold them: 12 bytes a run."""
+    """A map from runs of words to the texts that hold them: 12 bytes a run, and at most 3 more."""
 
-    def __init__(
-        self, n: int, hashes: npt.NDArray[np.uint64], owners: npt.NDArray[np.int32], texts: int
-    ) -> None:
+    def __init__(self, n: int, texts: int, runs: int, parts: Iterable[tuple[U64, I32]]) -> None:
+        """Index the runs of texts.
+
+        Args:
+            n: Words in a run.
+            texts: Number of texts.
+            runs: Number of runs.
+            parts: Their hashes in ascending order, and the numbers of their texts; of equal runs
+                also in ascending order.
+        """
         self.n = n
-        order = np.argsort(hashes, kind="stable")
-        hashes, owners = hashes[order], owners[order]
-        is_new = np.ones(len(hashes), np.bool_)  # a run that a text repeats counts once
-        is_new[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
-        hashes, owners = hashes[is_new], owners[is_new]
-        starts = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)])
-        counts = np.diff(np.append(starts, len(hashes)))
-        own = np.repeat(counts < TEMPLATE_TEXTS, counts)
-        self._hashes, self._owners = hashes[own], owners[own]
-        self.sizes = np.bincount(self._owners, minlength=texts)
+        self.sizes = np.zeros(texts, np.int64)
         """Runs of each text that do not belong to a template."""
         # Nearly all runs of other texts are unknown. This table settles that with one look.
-        slots = 1 << (SLOTS_PER_RUN * len(self._hashes)).bit_length()
-        self._known = np.zeros(slots, np.bool_)
-        self._known[self._slot(self._hashes)] = True
+        size = max(1, (BITS_PER_RUN * runs).bit_length() - 3)
+        self._known, self._shift = np.zeros(1 << size, np.uint8), np.uint64(64 - size)
+        hashes, owners, used = np.empty(runs, np.uint64), np.empty(runs, np.int32), 0
+        for of_part, numbers in parts:
+            is_new = np.ones(len(of_part), np.bool_)  # a run that a text repeats counts once
+            is_new[1:] = (of_part[1:] != of_part[:-1]) | (numbers[1:] != numbers[:-1])
+            of_part, numbers = of_part[is_new], numbers[is_new]
+            starts = np.flatnonzero(np.append(True, of_part[1:] != of_part[:-1])[: len(of_part)])
+            counts = np.diff(np.append(starts, len(of_part)))
+            own = np.repeat(counts < TEMPLATE_TEXTS, counts)
+            end = used + int(own.sum())
+            hashes[used:end], owners[used:end] = of_part[own], numbers[own]
+            self.sizes += np.bincount(owners[used:end], minlength=texts)
+            self._mark(hashes[used:end])
+            used = end
+        self._hashes, self._owners = hashes[:used], owners[:used]
+        self._stretch = np.uint64(min(63, 64 - size + 3))
+        self._starts = _starts_of(self._hashes, self._stretch)
+        self._halvings = int(np.diff(self._starts).max()).bit_length()
 
-    def shared(self, texts: Sequence[str]) -> tuple[I64, I64, I64]:
-        """Return the pairs that share runs: rows of ``texts``, numbers of our texts, and counts."""
-        grams = ngrams(texts, self.n)
-        maybe = np.flatnonzero(self._known[self._slot(grams.hashes)])
+    def _mark(self, hashes: U64) -> None:
+        """Set the bit of each hash: its lowest digits say which, and its highest ones the byte."""
+        places, bits = self._look(hashes)
+        starts = np.flatnonzero(np.append(True, places[1:] != places[:-1])[: len(places)])
+        if len(starts):
+            self._known[places[starts]] |= np.bitwise_or.reduceat(np.uint8(1) << bits, starts)
+
+    def _look(self, hashes: U64) -> tuple[I64, U8]:
+        """Return the byte of each hash in the table, and the number of its bit."""
+        return (hashes >> self._shift).view(np.int64), hashes.astype(np.uint8) & np.uint8(7)
+
+    def shared(self, words: Words) -> tuple[I64, I64, I64]:
+        """Return the pairs that share runs: rows of ``words``, numbers of our texts, and counts."""
+        grams = words.runs(self.n)
+        places, bits = self._look(grams.hashes)
+        maybe = np.flatnonzero(self._known[places] >> bits & np.uint8(1))
         hashes = grams.hashes[maybe]
-        rows = np.searchsorted(grams.offsets, maybe, "right") - 1
-        first, last = (np.searchsorted(self._hashes, hashes, side) for side in ("left", "right"))
+        first = self._search(hashes)
         found = [np.empty(0, np.int64)]
         for k in range(TEMPLATE_TEXTS - 1):
-            held = np.flatnonzero(first + k < last)
-            found.append(rows[held] * len(self._hashes) + first[held] + k)
+            there = np.flatnonzero(first + k < len(self._hashes))
+            held = there[self._hashes[first[there] + k] == hashes[there]]
+            rows = np.searchsorted(grams.offsets, maybe[held], "right") - 1
+            found.append(rows * len(self._hashes) + first[held] + k)
         row, place = np.divmod(np.unique(np.concatenate(found)), max(1, len(self._hashes)))
         pairs, counts = np.unique(row * len(self.sizes) + self._owners[place], return_counts=True)
         row, owner = np.divmod(pairs, len(self.sizes))
         return row, owner, counts
 
-    def _slot(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-        return hashes & np.uint64(len(self._known) - 1)
+    def _search(self, hashes: U64) -> I64:
+        """Return where hashes stand, as ``np.searchsorted``, in a quarter of its time.
+
+        It looks at a few neighbours, where each look of a search of the whole waits for memory.
+        """
+        stretches = (hashes >> self._stretch).view(np.int64)
+        low, high = (self._starts[stretches + k].astype(np.int64) for k in range(2))
+        for _ in range(self._halvings):
+            middle = (low + high) >> 1
+            is_before = low < high
+            is_before &= self._hashes[np.minimum(middle, len(self._hashes) - 1)] < hashes
+            low = np.where(is_before, middle + 1, low)
+            high = np.where(is_before, high, middle)
+        return low
+
+
+def _starts_of(hashes: U64, stretch: np.uint64) -> npt.NDArray[np.uint32]:
+    """Return where hashes with the same first bits begin, and where the last ones end.
+
+    Args:
+        hashes: In ascending order.
+        stretch: The number of their other bits.
+    """
+    count = 1 << (64 - int(stretch))
+    starts = np.empty(count + 1, np.uint32)
+    starts[-1] = len(hashes)
+    for at in range(0, count, RUNS_PER_PART):
+        end = min(count, at + RUNS_PER_PART)
+        starts[at:end] = np.searchsorted(hashes, np.arange(at, end, dtype=np.uint64) << stretch)
+    return starts
 
 
 def _best(
