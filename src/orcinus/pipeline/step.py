@@ -22,6 +22,7 @@ from orcinus.core.files import why_unwritable, write_atomically
 from orcinus.core.fingerprint import canonical, fingerprint
 from orcinus.runs import layout
 from orcinus.runs.context import Asking, StepContext
+from orcinus.runs.executors.processes import SERVER
 from orcinus.runs.folders import next_finish_time, provenance
 
 Action = Callable[[StepContext], Awaitable[dict[str, Any]]]
@@ -86,14 +87,15 @@ async def run_steps(
         close: Called after each step that ran, to close its models.
         publish: Called with each step once it is done, and for steps that were done before.
     """
-    for step in steps:
-        if not step.is_done(run_dir):
-            try:
-                await _run_step(step, run_dir, open_context)
-            finally:
-                await close()
-        if publish is not None:
-            await publish(step)
+    with SERVER.held():  # so that the steps' workers are forked from the same process
+        for step in steps:
+            if not step.is_done(run_dir):
+                try:
+                    await _run_step(step, run_dir, open_context)
+                finally:
+                    await close()
+            if publish is not None:
+                await publish(step)
 
 
 async def _run_step(

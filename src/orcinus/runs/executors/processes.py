@@ -3,12 +3,14 @@
     shards ──► one worker for each core ──► results in the order of the shards
 
 Each worker belongs to a thread, which sends it one shard at a time. When a worker is killed, its
-thread starts another one, and that shard is done again, once. Workers are new processes and no
-forks: the ledger's thread runs here, and a user's script must not run twice.
+thread starts another one, and that shard is done again, once. Workers are forks, of a process that
+was started for that and not of this one: the ledger's thread runs here, and a user's script must
+not run twice.
 """
 
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,9 +18,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from orcinus.core.errors import StepError
 from orcinus.runs.executors.worker import PROTOCOL, write_function
@@ -26,8 +28,7 @@ from orcinus.runs.executors.worker import PROTOCOL, write_function
 A = TypeVar("A")
 B = TypeVar("B")
 _START = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from orcinus.runs.executors.worker import main; main()"
+    "import sys; sys.path[:] = sys.argv[2:]; from orcinus.runs.executors.worker import main; main()"
 )
 
 
@@ -49,34 +50,37 @@ def map_in_processes(fn: Callable[[A], B], shards: Iterable[A], *, workers: int)
     Raises:
         StepError: A shard ended two workers.
     """
-    with tempfile.TemporaryDirectory(prefix="orcinus-") as folder:
+    with SERVER.held(), tempfile.TemporaryDirectory(prefix="orcinus-") as folder:
         write_function(fn, Path(folder))
-        crew = _Crew(Path(folder))
-        pool = ThreadPoolExecutor(workers)
+        crew = _Crew(Path(folder), workers)
         in_flight: deque[Future[B]] = deque()
         try:
             for shard in shards:
-                in_flight.append(pool.submit(crew.run, shard))
+                in_flight.append(crew.submit(shard))
                 if len(in_flight) > 2 * workers:
                     yield in_flight.popleft().result()
             while in_flight:
                 yield in_flight.popleft().result()
         finally:
             crew.stop()
-            pool.shutdown(cancel_futures=True)
 
 
 class _Crew:
-    """The workers of one ``map_in_processes``, one for each thread that asks."""
+    """The workers of one ``map_in_processes``, one for each thread of a pool."""
 
-    def __init__(self, function: Path) -> None:
+    def __init__(self, function: Path, workers: int) -> None:
         self._function = function
+        self._pool = ThreadPoolExecutor(workers)
         self._mine = threading.local()
         self._all: list[_Worker] = []
         self._lock = threading.Lock()
         self._is_stopped = False
 
-    def run(self, shard: Any) -> Any:
+    def submit(self, shard: Any) -> Future[Any]:
+        """Send a shard to the next worker that is free."""
+        return self._pool.submit(self._run, shard)
+
+    def _run(self, shard: Any) -> Any:
         """Return the function of a shard, from this thread's worker.
 
         Raises:
@@ -89,7 +93,7 @@ class _Crew:
                 return worker.ask(shard)
             except WorkerEndedError:
                 self._mine.worker = None
-                codes.append(worker.process.wait())
+                codes.append(worker.end())
         raise StepError(
             f"two worker processes ended on the same rows ({_how(codes[-1])}): {shard}; "
             "run again with fewer workers: --executor local:1"
@@ -108,14 +112,14 @@ class _Crew:
         return worker
 
     def stop(self) -> None:
-        """End all workers; the threads that wait for one return."""
+        """End all workers, and the threads that wait for them."""
         with self._lock:
             self._is_stopped = True
             for worker in self._all:
-                worker.process.kill()
+                worker.end()
+        self._pool.shutdown(cancel_futures=True)
         for worker in self._all:
-            with suppress(BrokenPipeError), worker.process:
-                pass
+            worker.close()
 
 
 class WorkerEndedError(Exception):
@@ -123,28 +127,12 @@ class WorkerEndedError(Exception):
 
 
 class _Worker:
-    """A process that answers shards with a function. It imports from the same places as this one.
-
-    Arrow and NumPy get one thread in it, as there is a worker for each core.
-    """
+    """A process that answers shards with a function."""
 
     def __init__(self, function: Path) -> None:
-        try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _START],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
-        except OSError as error:
-            raise StepError(
-                f"no worker process can be started ({error}); run again with --executor local:1"
-            ) from error
-        self._to = cast("IO[bytes]", self.process.stdin)
-        self._from = cast("IO[bytes]", self.process.stdout)
-        with suppress(BrokenPipeError):  # the first shard finds that out
-            self._send([str(Path(place).absolute()) for place in sys.path])
-            self._send(function)
+        self._number, self._socket = SERVER.fork(function)
+        self._stream = self._socket.makefile("rwb")
+        self._code: int | None = None
 
     def ask(self, shard: Any) -> Any:
         """Return the function of a shard, or raise its error.
@@ -153,17 +141,128 @@ class _Worker:
             WorkerEndedError: The process ended.
         """
         try:
-            self._send(shard)
-            is_done, answer = pickle.load(self._from)
-        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
+            pickle.dump(shard, self._stream, PROTOCOL)
+            self._stream.flush()
+            is_done, answer = pickle.load(self._stream)
+        except (EOFError, ConnectionError, pickle.UnpicklingError) as error:
             raise WorkerEndedError from error
         if is_done:
             return answer
         raise answer
 
-    def _send(self, message: Any) -> None:
-        pickle.dump(message, self._to, PROTOCOL)
-        self._to.flush()
+    def end(self) -> int:
+        """End the process if it has not ended, and return how it did, as ``Popen.returncode``."""
+        if self._code is None:
+            self._code = SERVER.end(self._number)
+            with suppress(OSError):  # it is closed on the other side
+                self._socket.shutdown(socket.SHUT_RDWR)  # who reads from it returns
+        return self._code
+
+    def close(self) -> None:
+        """Close the socket, once no thread reads from it."""
+        with suppress(ConnectionError), self._stream:  # a shard may wait in it that nobody reads
+            pass
+        self._socket.close()
+
+
+class _ForkServer:
+    """The process whose forks the workers are; it runs while someone holds it and needs it.
+
+    It imports from the same places as this process. Arrow and NumPy get one thread in it, as there
+    is a worker for each core.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._path: list[str] = []
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let the process run on between two maps; it ends with the last who holds it."""
+        with self._lock:
+            self._holders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders -= 1
+                if not self._holders:
+                    self._end()
+
+    def warm_up(self, module: str) -> None:
+        """Start the process if it does not run, and import a module there meanwhile."""
+        with self._lock:
+            if self._holders:
+                self._start(module)
+
+    def fork(self, function: Path) -> tuple[int, socket.socket]:
+        """Start a worker for the function in a folder; return its number and a socket to it.
+
+        Raises:
+            StepError: None can be started.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                return self._ask(os.fsencode(function), theirs), ours
+        except BaseException:
+            ours.close()
+            raise
+
+    def end(self, worker: int) -> int:
+        """End a worker and return how it ended."""
+        return self._ask(b"%d" % worker)
+
+    def _ask(self, request: bytes, *sockets: socket.socket) -> int:
+        with self._lock:
+            for _ in range(2):  # it ends where nobody asks for long, or it was killed
+                self._start()
+                try:
+                    socket.send_fds(self._control, [request], [one.fileno() for one in sockets])
+                    is_done, answer = pickle.load(self._answers)
+                    break
+                except (EOFError, ConnectionError, pickle.UnpicklingError):
+                    self._end()
+            else:
+                raise StepError(_NOT_STARTED.format("it ended"))
+        if is_done:
+            number: int = answer
+            return number
+        raise answer
+
+    def _start(self, module: str = "") -> None:
+        """Start the process, unless it runs and imports from where this one does."""
+        path = [str(Path(place).absolute()) for place in sys.path]
+        if self._process is not None and self._path == path:
+            return
+        self._end()
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _START, module, *path],
+                    stdin=theirs,
+                    env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                )
+            except OSError as error:
+                self._control.close()
+                raise StepError(_NOT_STARTED.format(error)) from error
+        self._path, self._answers = path, self._control.makefile("rb")
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._answers.close()
+            self._control.close()
+            with self._process as process:
+                process.kill()
+            self._process = None
+
+
+SERVER = _ForkServer()
+"""The fork server of this process, for all its maps."""
+_NOT_STARTED = "no worker process can be started ({}); run again with --executor local:1"
 
 
 def _how(code: int) -> str:

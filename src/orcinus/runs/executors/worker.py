@@ -1,29 +1,38 @@
-"""Work on shards in a process of its own, which ``processes.py`` starts.
+"""Work on shards in forks of a process that ``processes.py`` starts.
 
-    stdin:   the import path, the function's file, a shard, a shard, …
-    stdout:  (True, result) or (False, error) of each shard
+    fork server:  the folder of a function and a socket in, a worker's number out;
+                  a worker's number in, how it ended out
+    worker:       a shard in, (True, result) or (False, error) out, on that socket
 
-The process ends when its stdin ends or its parent does, so none is left behind.
+The fork server imports once what all workers need. It has one thread and never runs the user's
+script. It ends with its parent, and the workers end with it.
 """
 
+import gc
 import mmap
 import os
 import pickle
 import signal
+import socket
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from orcinus.core.errors import OrcinusError, StepError, one_line
 
 PROTOCOL = 5
 """Version of pickle: the first that leaves arrays out of the stream."""
 _HEAD, _ARRAYS = "function", "arrays"
+IDLE_S = 10
+"""Seconds. A fork server without workers that nobody asks ends: its 60 MB may be needed."""
+_LONGEST = 8192
+"""Bytes of a request; paths are shorter."""
 _ALIGNMENT = 64
 """Bytes. NumPy copies an array that does not begin at a multiple of its items' size."""
 
@@ -58,16 +67,85 @@ def read_function(folder: Path) -> Callable[[Any], Any]:
 
 
 def main() -> None:
-    """Answer the shards on stdin until it ends."""
+    """Fork workers as the socket on stdin asks, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a filter prints is no answer
-    fn = read_function(pickle.load(sys.stdin.buffer))
-    with suppress(BrokenPipeError):  # the parent was killed
-        while (shard := _next_shard(sys.stdin.buffer)) is not None:
-            answers.write(_answer(fn, shard[0]))
-            answers.flush()
+    os.dup2(2, 1)  # what a filter prints is no result
+    with socket.socket(fileno=os.dup(0)) as control:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        if module := sys.argv[1]:
+            with suppress(ImportError):  # the function's own import tells more
+                import_module(module)
+        _Forks(control).serve()
+
+
+class _Forks:
+    """The workers of a fork server."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._workers: set[int] = set()
+        self._function: tuple[bytes, Callable[[Any], Any]] | None = None
+
+    def serve(self) -> None:
+        """Do what the parent asks, until it ends or asks nothing for long."""
+        self._control.settimeout(IDLE_S)
+        with suppress(ConnectionError):
+            while True:
+                try:
+                    request, sockets, *_ = socket.recv_fds(self._control, _LONGEST, 1)
+                except TimeoutError:
+                    if self._workers:
+                        continue
+                    return
+                if not request:
+                    return
+                self._control.sendall(self._answer(request, sockets))
+
+    def _answer(self, request: bytes, sockets: list[int]) -> bytes:
+        try:
+            done = self._fork(request, *sockets) if sockets else self._end(int(request))
+            return pickle.dumps((True, done), PROTOCOL)
+        except Exception as error:  # noqa: BLE001 (the parent raises it)
+            return _pickled_error(error)
+
+    def _fork(self, folder: bytes, descriptor: int) -> int:
+        """Fork a worker for the function in a folder and return its number."""
+        if self._function is None or self._function[0] != folder:
+            self._function = None  # so that two are never held at once
+            self._function = folder, read_function(Path(os.fsdecode(folder)))
+        gc.freeze()  # collections in the workers leave alone, and share, what is here
+        server, worker = os.getpid(), os.fork()
+        if not worker:
+            self._control.close()
+            _work(self._function[1], descriptor, server)
+        os.close(descriptor)
+        self._workers.add(worker)
+        return worker
+
+    def _end(self, worker: int) -> int:
+        """End a worker and return how it ended, as ``Popen.returncode`` does."""
+        if worker not in self._workers:  # it was the worker of a fork server that was killed
+            return -signal.SIGKILL
+        self._workers.remove(worker)
+        os.kill(worker, signal.SIGKILL)
+        return os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+
+
+def _work(fn: Callable[[Any], Any], descriptor: int, server: int) -> NoReturn:
+    """Answer the shards on a socket until it is closed, and end the process."""
+    try:
+        threading.Thread(target=_end_with, args=(server,), daemon=True).start()
+        with (
+            suppress(ConnectionError),
+            socket.socket(fileno=descriptor) as channel,
+            channel.makefile("rwb") as stream,
+        ):
+            while (shard := _next_shard(stream)) is not None:
+                stream.write(_answer(fn, shard[0]))
+                stream.flush()
+        os._exit(0)
+    finally:
+        os._exit(1)
 
 
 def _end_with(parent: int) -> None:
