@@ -36,7 +36,7 @@ from orcinus.lessons.refusals import INSTRUCTION, UNSAFE, is_replaced, refused
 from orcinus.runs import layout, tables
 from orcinus.runs.columns import array_of
 from orcinus.runs.context import Asking, StepContext
-from orcinus.runs.row_groups import TraceGroup, map_trace_groups, trace_groups
+from orcinus.runs.row_groups import TraceGroup, map_trace_groups, trace_groups, warm_up_workers
 from orcinus.tasks.duplicates.near import NearDuplicates
 from orcinus.tasks.duplicates.ngrams import I64
 from orcinus.tasks.duplicates.overlap import Overlap, batched
@@ -305,6 +305,10 @@ def _check_all(
 ) -> Iterator[tuple[pa.Table, list[_Trace]]]:
     """Yield the traces of each row group, checked alone, as a table and as what is chosen by."""
     examples = context.inputs["sample"] / layout.EXAMPLES
+    traces = context.inputs["teach"] / layout.ATTEMPTS
+    is_here = calls_users_functions(config)
+    if not is_here:
+        warm_up_workers(traces, context, TraceChecks.__module__)
     unseen = chain(
         tables.read_examples(examples, "held_out"), tables.read_examples(examples, "retention")
     )
@@ -314,9 +318,9 @@ def _check_all(
         fuzzy=config.fuzzy_overlap,
     )
     checks = TraceChecks(config=config, strategies=strategies, held_out=held_out)
-    groups = trace_groups(context.inputs["teach"] / layout.ATTEMPTS, examples)
+    groups = trace_groups(traces, examples)
     context.progress.start("curate", sum(group.rows for group in groups))
-    checked = map_trace_groups(checks, groups, context, here=calls_users_functions(config))
+    checked = map_trace_groups(checks, groups, context, here=is_here)
     near: I64 | None = None
     if config.near_duplicates is not None:
         checked, near = _find_near(checked, config.near_duplicates, context.runtime.executor)

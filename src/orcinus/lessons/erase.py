@@ -31,7 +31,7 @@ from orcinus.lessons.rehearse import Rehearsals, own_answers
 from orcinus.runs import layout, tables
 from orcinus.runs.columns import table_of
 from orcinus.runs.context import StepContext
-from orcinus.runs.row_groups import TraceGroup, map_trace_groups, trace_groups
+from orcinus.runs.row_groups import TraceGroup, map_trace_groups, trace_groups, warm_up_workers
 from orcinus.strategies.library import by_name, generic_messages
 from orcinus.strategies.prompts import conversation, system_in
 from orcinus.tasks.duplicates.overlap import batched
@@ -395,7 +395,9 @@ def _erase_all(eraser: Eraser, context: StepContext, *, own: bool) -> Generator[
     examples = context.inputs["sample"] / layout.EXAMPLES
     for role, step in (("assistant", "curate_assistant"), ("teacher", "curate")):
         if step in context.inputs:
-            groups = trace_groups(context.inputs[step] / layout.KEPT, examples)
+            kept = context.inputs[step] / layout.KEPT
+            warm_up_workers(kept, context, __name__)
+            groups = trace_groups(kept, examples)
             work = partial(_erase_group, eraser, role)
             yield from ((role, found) for _, found in map_trace_groups(work, groups, context))
     if own:

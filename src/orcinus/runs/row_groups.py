@@ -7,17 +7,20 @@ A worker gets the place of a row group and reads it by itself. What it returns c
 of the groups, so that nothing depends on the number of workers.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from orcinus.core.types import TAUGHT, Example, Judged
 from orcinus.runs import tables
+from orcinus.runs.columns import array_of
 from orcinus.runs.context import StepContext
-from orcinus.runs.executors.local import LOCAL
+from orcinus.runs.executors.local import LOCAL, warm_up
 from orcinus.runs.sharing import Share
 
 B = TypeVar("B")
@@ -63,24 +66,38 @@ def trace_groups(traces: Path, examples: Path) -> list[TraceGroup]:
     Raises:
         StoreError: A table cannot be read, or the traces are not in the order of the examples.
     """
-    groups = []
-    coming = _example_keys(examples)
-    key, row = None, -1
-    for number, rows, first in _first_keys(traces):
-        while key != first:
-            key, row = next(coming, (None, -1))
-            if key is None:
-                raise tables.out_of_order(examples, *first)
-        groups.append(
-            TraceGroup(
-                traces=traces.absolute(),
-                number=number,
-                rows=rows,
-                examples=examples.absolute(),
-                first=row,
+    firsts = deque(_first_keys(traces))
+    groups: list[TraceGroup] = []
+    start = 0
+    for batch in tables.read_batches(examples, ["task", "id", "split"]):
+        is_taught = pc.is_in(batch["split"], array_of(sorted(TAUGHT), pa.string()))
+        place = 0
+        while firsts:
+            number, rows, (task, name) = firsts[0]
+            is_first = pc.and_(pc.equal(batch["id"], name), pc.equal(batch["task"], task))
+            place = _next_true(pc.and_(is_first, is_taught), place)
+            if place == len(batch):
+                break
+            firsts.popleft()
+            groups.append(
+                TraceGroup(
+                    traces=traces.absolute(),
+                    number=number,
+                    rows=rows,
+                    examples=examples.absolute(),
+                    first=start + place,
+                )
             )
-        )
+        start += len(batch)
+    if firsts:
+        raise tables.out_of_order(examples, *firsts[0][2])
     return groups
+
+
+def _next_true(values: pa.BooleanArray, start: int) -> int:
+    """Return the first place from ``start`` on that is true, or the number of values."""
+    place: int = pc.index(values.slice(start), True).as_py()
+    return len(values) if place < 0 else start + place
 
 
 def _first_keys(traces: Path) -> Iterator[tuple[int, int, tuple[str, str]]]:
@@ -91,15 +108,16 @@ def _first_keys(traces: Path) -> Iterator[tuple[int, int, tuple[str, str]]]:
             yield number, rows, (first["task"][0].as_py(), first["example_id"][0].as_py())
 
 
-def _example_keys(examples: Path) -> Iterator[tuple[tuple[str, str], int]]:
-    """Yield the task and id of each example that is taught, with its row."""
-    row = 0
-    for batch in tables.read_batches(examples, ["task", "id", "split"]):
-        columns = (batch[name].to_pylist() for name in ("task", "id", "split"))
-        for task, name, split in zip(*columns, strict=True):
-            if split in TAUGHT:
-                yield (task, name), row
-            row += 1
+def warm_up_workers(traces: Path, context: StepContext, module: str) -> None:
+    """Start what the workers for a table are forked from, beside what this process does meanwhile.
+
+    Args:
+        traces: The table.
+        context: Its executor will map the table's groups.
+        module: Where the function of the groups is, which takes most of a second to import.
+    """
+    if sum(tables.rows_of_groups(traces)) >= ROWS_FOR_WORKERS:
+        warm_up(context.runtime.executor, module)
 
 
 def map_trace_groups(

@@ -24,7 +24,7 @@ from orcinus.core.types import LECTURE, Example, Split
 from orcinus.runs import layout, tables
 from orcinus.runs.columns import array_of, numbers_of
 from orcinus.runs.context import StepContext
-from orcinus.runs.executors.local import LOCAL
+from orcinus.runs.executors.local import LOCAL, warm_up
 from orcinus.runs.row_groups import ROWS_FOR_WORKERS
 from orcinus.tasks.config import SampleConfig
 from orcinus.tasks.duplicates.near import originals_of
@@ -300,6 +300,8 @@ class Pool:
             draws: What draws their splits.
             facts: Columns that the judge is shown.
         """
+        if self._rows_in_parts() >= ROWS_FOR_WORKERS:
+            warm_up(self._executor, Preparer.__module__)
         overlap = Overlap(
             ((_name_of(item), text) for item in self._unseen for text in texts_of(item)),
             n=self._config.ngram,
@@ -359,9 +361,7 @@ class Pool:
                 waiting.append(piece)
                 yield piece[0]
 
-        sources = (examples for _, examples, role in self._opened if role == "pool")
-        in_parts = sum(one.rows_in_parts() for one in sources if isinstance(one, Records))
-        is_worth_it = in_parts >= ROWS_FOR_WORKERS
+        is_worth_it = self._rows_in_parts() >= ROWS_FOR_WORKERS
         executor = self._executor if is_worth_it else LOCAL
         for found in executor.map(preparer.read, parts(), processes=is_worth_it):
             _, read, accept = waiting.popleft()
@@ -370,6 +370,11 @@ class Pool:
                 continue
             for batch in batched(read(), tables.ROWS_PER_BATCH):
                 yield preparer.prepare(batch)
+
+    def _rows_in_parts(self) -> int:
+        """Return the number of the pool's rows that workers can read."""
+        sources = (examples for _, examples, role in self._opened if role == "pool")
+        return sum(one.rows_in_parts() for one in sources if isinstance(one, Records))
 
     def _pieces(self) -> Iterator[_Piece]:
         """Yield the parts of the pool's sources in order; what only this process reads is None."""

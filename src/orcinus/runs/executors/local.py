@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from orcinus.core.protocols import Executor
-from orcinus.runs.executors.processes import cores, map_in_processes
+from orcinus.runs.executors.processes import SERVER, cores, map_in_processes
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -60,6 +60,15 @@ def _in_threads(fn: Callable[[A], B], shards: Iterable[A], workers: int) -> Iter
 def has_workers(executor: Executor) -> bool:
     """Return True where an executor runs shards elsewhere than in this process."""
     return not isinstance(executor, LocalExecutor) or executor.workers > 1
+
+
+def warm_up(executor: Executor, module: str) -> None:
+    """Start what an executor's worker processes are forked from, which imports a module.
+
+    A later ``map`` with ``processes`` need not wait for that.
+    """
+    if isinstance(executor, LocalExecutor) and executor.workers > 1:
+        SERVER.warm_up(module)
 
 
 LOCAL: Executor = LocalExecutor()
