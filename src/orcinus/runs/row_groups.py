@@ -73,12 +73,13 @@ def trace_groups(traces: Path, examples: Path) -> list[TraceGroup]:
         is_taught = pc.is_in(batch["split"], array_of(sorted(TAUGHT), pa.string()))
         place = 0
         while firsts:
-            number, rows, (task, name) = firsts[0]
+            number, rows, task, name = firsts[0]
             is_first = pc.and_(pc.equal(batch["id"], name), pc.equal(batch["task"], task))
-            place = _next_true(pc.and_(is_first, is_taught), place)
-            if place == len(batch):
+            found = pc.indices_nonzero(pc.and_(is_first, is_taught).slice(place))
+            if not found:
                 break
             firsts.popleft()
+            place += found[0].as_py()
             groups.append(
                 TraceGroup(
                     traces=traces.absolute(),
@@ -90,22 +91,17 @@ def trace_groups(traces: Path, examples: Path) -> list[TraceGroup]:
             )
         start += len(batch)
     if firsts:
-        raise tables.out_of_order(examples, *firsts[0][2])
+        _, _, task, name = firsts[0]
+        raise tables.out_of_order(examples, task.as_py(), name.as_py())
     return groups
 
 
-def _next_true(values: pa.BooleanArray, start: int) -> int:
-    """Return the first place from ``start`` on that is true, or the number of values."""
-    place: int = pc.index(values.slice(start), True).as_py()
-    return len(values) if place < 0 else start + place
-
-
-def _first_keys(traces: Path) -> Iterator[tuple[int, int, tuple[str, str]]]:
+def _first_keys(traces: Path) -> Iterator[tuple[int, int, pa.StringScalar, pa.StringScalar]]:
     """Yield of each row group its number, its rows, and the task and example of its first trace."""
     for number, rows in enumerate(tables.rows_of_groups(traces)):
         if rows:
-            first = tables.read_group(traces, number, ["task", "example_id"]).slice(0, 1)
-            yield number, rows, (first["task"][0].as_py(), first["example_id"][0].as_py())
+            first = tables.read_group(traces, number, ["task", "example_id"])
+            yield number, rows, first["task"][0], first["example_id"][0]
 
 
 def warm_up_workers(traces: Path, context: StepContext, module: str) -> None:
