@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.runs.shard_work import KillsAWorker
 
 from orcinus.core import registry
 from orcinus.core.errors import StoreError
@@ -119,12 +120,12 @@ def run_steps(
     return [(out / f"{name}.parquet").read_bytes() for name in names]
 
 
-def test_workers_write_the_bytes_that_this_process_writes(
+def test_workers_of_which_some_are_killed_write_the_bytes_that_this_process_writes(
     sampled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(row_groups, "ROWS_FOR_WORKERS", 1)
     alone = run_steps(sampled, tmp_path / "1", LocalExecutor(1))
-    assert run_steps(sampled, tmp_path / "2", LocalExecutor(2)) == alone
+    assert run_steps(sampled, tmp_path / "2", KillsAWorker(tmp_path)) == alone
 
 
 def test_an_example_cut_in_two_by_row_groups_is_chosen_from_as_a_whole(

@@ -3,9 +3,13 @@
 import os
 import signal
 import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orcinus.core.errors import ConfigError
+from orcinus.runs.executors.local import LocalExecutor
 
 
 class Odd(Exception):
@@ -13,6 +17,35 @@ class Odd(Exception):
 
     def __init__(self, first: str, second: str) -> None:
         super().__init__(f"{first} and {second}")
+
+
+class KilledOnce:
+    """A function whose process is killed when it first runs, anywhere."""
+
+    def __init__(self, fn: Callable[[Any], Any], mark: Path) -> None:
+        self.fn, self.mark = fn, mark
+
+    def __call__(self, shard: object) -> Any:
+        try:
+            self.mark.open("x").close()
+        except FileExistsError:
+            return self.fn(shard)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass
+class KillsAWorker:
+    """The executor of two worker processes, of which each ``map`` loses one."""
+
+    folder: Path
+    killed: int = 0
+
+    def map(self, fn: Callable[[Any], Any], shards: Iterable[Any], **_: bool) -> Iterator[Any]:
+        """Yield ``fn`` of each shard."""
+        self.killed += 1
+        once = KilledOnce(fn, self.folder / f"killed {self.killed}")
+        yield from LocalExecutor(2).map(once, shards, processes=True)
+        assert once.mark.exists()
 
 
 class Holder:
@@ -38,3 +71,23 @@ def work(folder: Path, shard: int) -> int:
     if shard == 12:
         raise Odd("one", "two")
     return -shard
+
+
+def server_of(shard: int) -> tuple[int, int]:
+    """Return the process that this one was forked from, and the number of its threads."""
+    server = os.getppid()
+    return server, len(os.listdir(f"/proc/{server}/task"))
+
+
+def kill_server_once(server: int) -> int:
+    """Kill a fork server, and return the one after it."""
+    if os.getppid() == server:
+        os.kill(server, signal.SIGKILL)
+        time.sleep(60)  # this process ends sooner
+    return os.getppid()
+
+
+def sleep_long(folder: Path, shard: int) -> None:
+    """Write the numbers of this process and of its fork server, and do not come back."""
+    (folder / f"{os.getpid()} {os.getppid()}").touch()
+    time.sleep(60)

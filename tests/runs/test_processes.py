@@ -1,17 +1,22 @@
 """Worker processes: order, errors, killed workers, and what they leave behind."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.runs.shard_work import Holder, work
+from tests.runs.shard_work import Holder, kill_server_once, server_of, work
 
 from orcinus.core.errors import ConfigError, StepError
-from orcinus.runs.executors.local import LOCAL, LocalExecutor
+from orcinus.runs.executors.local import LOCAL, LocalExecutor, warm_up
 from orcinus.runs.executors.open import open_executor
+from orcinus.runs.executors.processes import SERVER
 from orcinus.runs.executors.worker import read_function, write_function
 
 TWO = LocalExecutor(2)
@@ -55,6 +60,55 @@ def test_shards_run_in_other_processes_which_end_with_the_results() -> None:
     for worker in workers:
         with pytest.raises(ProcessLookupError):
             os.kill(worker, 0)
+
+
+def wait_for_end(*numbers: int) -> None:
+    """Wait until processes have ended; a test that waits too long fails."""
+    for number in numbers:
+        while Path(f"/proc/{number}").exists():
+            time.sleep(0.02)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_maps_of_one_run_fork_their_workers_from_one_process_which_ends_with_it() -> None:
+    with SERVER.held():
+        warm_up(TWO, "orcinus.lessons.checks")  # with NumPy and Arrow, which may start threads
+        first = {*TWO.map(server_of, range(6), processes=True)}
+        assert first == {*TWO.map(server_of, range(6), processes=True)}
+        [(server, threads)] = first
+        assert threads == 1  # a fork of several would be unsafe
+        [again] = TWO.map(kill_server_once, [server], processes=True)
+        assert again != server
+    for ended in (server, again):
+        with pytest.raises(ProcessLookupError):
+            os.kill(ended, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -> None:
+    script = (
+        "import sys; from functools import partial; from pathlib import Path;"
+        "from tests.runs.shard_work import sleep_long;"
+        "from orcinus.runs.executors.local import LocalExecutor;"
+        "work = partial(sleep_long, Path(sys.argv[1]));"
+        "list(LocalExecutor(2).map(work, range(2), processes=True))"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with parent:
+        while len(found := [*tmp_path.iterdir()]) < 2:
+            time.sleep(0.02)
+        if number == signal.SIGINT:  # a terminal sends it to all
+            os.killpg(parent.pid, number)
+        else:
+            parent.send_signal(number)
+        _, told = parent.communicate()
+        wait_for_end(*{int(word) for path in found for word in path.name.split()})
+    assert told.count(b"Traceback") == (number == signal.SIGINT)
 
 
 def test_arrays_of_a_function_are_read_where_they_stand_in_the_file(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.runs.shard_work import KillsAWorker
 
 from orcinus.core.errors import DataError
 from orcinus.core.types import Example
@@ -114,6 +115,15 @@ def test_parts_give_the_tables_of_reading_in_order(tmp_path: Path) -> None:
     assert files == expected
     assert result == in_order
     assert result["skipped"] == {"b": 3, "c": 1}
+
+
+def test_a_killed_worker_changes_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "a")
+    write(tmp_path, "b", bad=(ROWS - 1,))
+    write(tmp_path, "c")
+    kills = KillsAWorker(tmp_path)
+    assert run(tmp_path / "killed", tmp_path, kills) == run(tmp_path / "1", tmp_path, ByPickle())
+    assert kills.killed == 1
 
 
 def test_a_bad_row_of_a_part_is_refused_with_its_place(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ import asyncio
 import pickle
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from tests.runs.shard_work import KillsAWorker
 
 from orcinus.core import registry
 from orcinus.core.errors import StepError
@@ -108,6 +110,12 @@ def test_verdicts_are_those_of_this_process_in_their_order() -> None:
     assert [judged.verdict for judged in found] == expected
     assert executor.shards == 8
     assert threading.get_ident() not in executor.threads
+
+
+def test_a_killed_worker_changes_no_verdict(tmp_path: Path) -> None:
+    kills = KillsAWorker(tmp_path)
+    assert asyncio.run(judge(kills, 300)) == asyncio.run(judge(ByPickle(), 300))
+    assert kills.killed == 1
 
 
 def test_an_error_of_the_workers_is_raised_and_no_thread_is_left() -> None:

@@ -25,8 +25,8 @@ from orcinus.runs.sharing import Share
 
 B = TypeVar("B")
 ROWS_FOR_WORKERS = 20_000
-"""Rows. Fewer are done in this process: the start of a worker takes as long as curating 2,400 rows
-or erasing 7,000, and each core starts one."""
+"""Rows. Fewer are done in this process: starting what workers are forked from takes as long as
+curating 2,400 rows or erasing 7,000."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

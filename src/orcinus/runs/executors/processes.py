@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from orcinus.core.errors import StepError
 from orcinus.runs.executors.worker import PROTOCOL, write_function
@@ -28,8 +28,18 @@ from orcinus.runs.executors.worker import PROTOCOL, write_function
 A = TypeVar("A")
 B = TypeVar("B")
 _START = (
-    "import sys; sys.path[:] = sys.argv[2:]; from orcinus.runs.executors.worker import main; main()"
+    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.path[:] = sys.argv[2:]; "
+    "from orcinus.runs.executors.worker import main; main()"
 )
+"""What a fork server runs. Ctrl-C is left to this process, which ends it."""
+
+_ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
+"""Environment of a fork server. A fork of several threads would be unsafe, and there is a worker
+for each core. Importing Arrow starts a thread for its second allocator, which is not used."""
 
 
 def cores() -> int:
@@ -168,14 +178,15 @@ class _Worker:
 class _ForkServer:
     """The process whose forks the workers are; it runs while someone holds it and needs it.
 
-    It imports from the same places as this process. Arrow and NumPy get one thread in it, as there
-    is a worker for each core.
+    It imports from the same places as this process.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._holders = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket
+        self._answers: IO[bytes]
         self._path: list[str] = []
 
     @contextmanager
@@ -243,8 +254,8 @@ class _ForkServer:
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-c", _START, module, *path],
-                    stdin=theirs,
-                    env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                    stdin=theirs.fileno(),
+                    env={**os.environ, **_ONE_THREAD},
                 )
             except OSError as error:
                 self._control.close()

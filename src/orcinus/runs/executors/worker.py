@@ -21,8 +21,9 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from orcinus.core.errors import OrcinusError, StepError, one_line
 
@@ -68,7 +69,6 @@ def read_function(folder: Path) -> Callable[[Any], Any]:
 
 def main() -> None:
     """Fork workers as the socket on stdin asks, until it is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     os.dup2(2, 1)  # what a filter prints is no result
     with socket.socket(fileno=os.dup(0)) as control:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -155,7 +155,7 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _next_shard(source: IO[bytes]) -> tuple[Any] | None:
+def _next_shard(source: BufferedIOBase) -> tuple[Any] | None:
     try:
         return (pickle.load(source),)
     except (EOFError, pickle.UnpicklingError):
