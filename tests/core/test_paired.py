@@ -51,6 +51,21 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     assert stats.paired_difference(a, b, seed=3) == stats.paired_difference(a, b, seed=3)
 
 
+def test_few_examples_that_all_agree_prove_little() -> None:
+    unseen = 1 - 0.025 ** (1 / 12)  # 0.265: the exact upper bound of 0 of 12
+    same, right, wrong = [0.0, 1.0] * 6, [1.0] * 12, [0.0] * 12
+    assert stats.paired_difference(same, same, seed=0) == pytest.approx((0, -unseen, unseen))
+    assert stats.paired_difference(wrong, right, seed=0) == pytest.approx((-1, -1, 2 * unseen - 1))
+    _, low, high = stats.paired_difference(same, same, seed=0, clusters=[0, 0, 0, 1, 1, 1] * 2)
+    assert (low, high) == pytest.approx((-(1 - 0.025**0.5), 1 - 0.025**0.5))
+
+
+@pytest.mark.parametrize("n", [1, 5, 6, 50])
+def test_where_all_agree_the_interval_says_what_the_test_says(n: int) -> None:
+    _, low, _ = stats.paired_difference([1.0] * n, [0.0] * n, seed=0)
+    assert (low > 0) == (stats.mcnemar([1] * n, [0] * n) < 0.05)
+
+
 def test_clusters_are_drawn_whole() -> None:
     rng = np.random.default_rng(5)
     a = np.repeat((rng.random(40) < 0.6).astype(float), 8)

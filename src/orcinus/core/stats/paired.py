@@ -109,10 +109,11 @@ def paired_difference(
     Efron and Tibshirani 1993, chapter 13. With several strata it is the mean of the strata's means,
     and each stratum is resampled by itself. The spread within a stratum of m draws is enlarged by
     the square root of m / (m - 1), because resampling m draws shows less than the full spread
-    (Rao and Wu 1988).
+    (Rao and Wu 1988). Where all examples differ alike, resampling shows no spread at all; then see
+    ``_bounds_without_spread``.
 
     Args:
-        a: One value for each example.
+        a: One value in 0..1 for each example.
         b: The same examples in the same order.
         seed: Seed of the resampling.
         clusters: One name for each value; values of equal name are drawn together, for example by
@@ -131,6 +132,9 @@ def paired_difference(
     first, second = _pair(a, b)
     differences = first - second
     names = range(len(differences)) if clusters is None else clusters
+    if np.ptp(differences) == 0:
+        difference = float(differences[0])
+        return difference, *_bounds_without_spread(difference, len(set(names)), level)
     rng = np.random.default_rng(seed)
     parts = list(_by_stratum(differences, names, strata))
     if len(parts) == 1:
@@ -139,6 +143,17 @@ def paired_difference(
         mean, means = _resample_strata(parts, rng, resamples)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return mean, min(float(low), mean), max(float(high), mean)
+
+
+def _bounds_without_spread(difference: float, n: int, level: float) -> tuple[float, float]:
+    """Return the bounds of a mean difference of which n independent draws all had the same value.
+
+    A share of other values stays unseen in n draws with the probability (1 - share)^n. At most it
+    lies at -1 or at 1. For right and wrong, 0 is outside exactly where McNemar's test finds a
+    difference.
+    """
+    unseen = 1 - ((1 - level) / 2) ** (1 / n)
+    return difference - unseen * (1 + difference), difference + unseen * (1 - difference)
 
 
 def mean_of_strata(values: ArrayLike, strata: Sequence[object]) -> float:
