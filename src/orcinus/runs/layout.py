@@ -58,9 +58,9 @@ def waiting(number: int, check: str) -> str:
 
 EXAMPLES = "examples.parquet"
 """The examples and their splits."""
-USABLE = "usable.parquet"
+USABLE = "usable.arrow"
 """Examples that wait for their split while ``sample`` runs."""
-TEXTS = "texts.parquet"
+TEXTS = "texts.arrow"
 """Lectures that wait for the end of the table of examples while ``sample`` runs."""
 DROPPED = "dropped.parquet"
 """The questions left out by ``author``, ``sample`` and ``select``, with reasons."""

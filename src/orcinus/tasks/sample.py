@@ -12,7 +12,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,7 +77,6 @@ async def sample(
     splits = Splits(
         probe=config.probe, held_out=config.held_out, mixtures=mixtures, seed=context.seed
     )
-    usable, texts = context.out / layout.USABLE, context.out / layout.TEXTS
     known = _Facts(facts)
 
     def drop(example_id: str, task: str, removal: Removal) -> None:
@@ -89,55 +87,52 @@ async def sample(
     with (
         tables.TableWriter(context.out / layout.EXAMPLES, tables.EXAMPLES) as kept,
         tables.TableWriter(context.out / layout.DROPPED, tables.DROPS) as drops,
+        tables.ScratchRows(context.out / layout.USABLE, tables.EXAMPLES) as pool,
+        tables.ScratchRows(context.out / layout.TEXTS, tables.EXAMPLES) as lectures,
     ):
-        with (
-            tables.TableWriter(usable, tables.EXAMPLES) as pool,
-            tables.TableWriter(texts, tables.EXAMPLES) as lectures,
-        ):
-            questions = Pool(config, opened, context.runtime.executor)
-            for example, outcome in questions.unseen():
-                example = known.add_to(example)
-                if isinstance(outcome, Removal):
-                    drop(example.id, example.task, outcome)
+        questions = Pool(config, opened, context.runtime.executor)
+        for example, outcome in questions.unseen():
+            example = known.add_to(example)
+            if isinstance(outcome, Removal):
+                drop(example.id, example.task, outcome)
+                continue
+            _refuse_reused_id(ids, hash_of(example.task, example.id), example.task, example.id)
+            if example.answer_type == "program":
+                require_sandbox()  # before anything is paid for answers without a verdict
+            kept.write(tables.example_row(example, outcome))
+            counts.setdefault(example.task, Counter())[outcome] += 1
+            context.progress.advance()
+        for found, removals in questions.pool(splits.draws, tuple(facts)):
+            await asyncio.sleep(0)  # here Ctrl-C ends the step
+            known.add_counts(found)
+            names, tasks = _columns(found.rows, "id", "task")
+            usable_rows, lecture_rows = [], []
+            for place, identity in enumerate(found.names):
+                if (removal := removals.get(place)) is not None:
+                    drop(names[place], tasks[place], removal)
                     continue
-                _refuse_reused_id(ids, hash_of(example.task, example.id), example.task, example.id)
-                if example.answer_type == "program":
-                    require_sandbox()  # before anything is paid for answers without a verdict
-                kept.write(tables.example_row(example, outcome))
-                counts.setdefault(example.task, Counter())[outcome] += 1
-                context.progress.advance()
-            for found, removals in questions.pool(splits.draws, tuple(facts)):
-                await asyncio.sleep(0)  # here Ctrl-C ends the step
-                known.add_counts(found)
-                names, tasks = _columns(found.rows, "id", "task")
-                usable_rows, lecture_rows = [], []
-                for place, identity in enumerate(found.names):
-                    if (removal := removals.get(place)) is not None:
-                        drop(names[place], tasks[place], removal)
-                        continue
-                    _refuse_reused_id(ids, identity, tasks[place], names[place])
-                    if place in found.programs:
-                        require_sandbox()
-                    if place in found.lectures:
-                        # It has no question that could be probed or tested.
-                        lecture_rows.append(place)
-                        counts.setdefault(tasks[place], Counter())[LECTURE] += 1
-                    else:
-                        usable_rows.append(place)
-                        splits.add_drawn(found.drawn[place])
-                pool.write_rows(_rows_at(found.rows, usable_rows))
-                lectures.write_rows(_rows_at(found.rows, lecture_rows))
-                context.progress.advance(len(usable_rows) + len(lecture_rows))
-        for taken, over_quota in _divided(usable, splits.settle()):
+                _refuse_reused_id(ids, identity, tasks[place], names[place])
+                if place in found.programs:
+                    require_sandbox()
+                if place in found.lectures:
+                    # It has no question that could be probed or tested.
+                    lecture_rows.append(place)
+                    counts.setdefault(tasks[place], Counter())[LECTURE] += 1
+                else:
+                    usable_rows.append(place)
+                    splits.add_drawn(found.drawn[place])
+            pool.write_rows(_rows_at(found.rows, usable_rows))
+            lectures.write_rows(_rows_at(found.rows, lecture_rows))
+            context.progress.advance(len(usable_rows) + len(lecture_rows))
+        for taken, over_quota in _divided(pool, splits.settle()):
             kept.write_batch(taken)
-            for task, split in zip(*_columns(taken, "task", "split"), strict=True):
-                counts.setdefault(task, Counter())[split] += 1
+            found_in = Counter(zip(*_columns(taken, "task", "split"), strict=True))
+            for (task, split), count in found_in.items():
+                counts.setdefault(task, Counter())[split] += count
             for example_id, task in zip(*_columns(over_quota, "id", "task"), strict=True):
                 drop(example_id, task, _OVER_QUOTA)
-        for batch in tables.read_batches(texts):
+        for batch in lectures.read_batches():
             kept.write_batch(_in_split(batch, LECTURE))
-        usable.unlink()
-        texts.unlink()
         skipped: Counter[str] = Counter()
         for source, rows in _skipped_rows(opened):
             skipped[source] += rows.count
@@ -171,12 +166,14 @@ def _in_split(batch: pa.RecordBatch, split: Split) -> pa.RecordBatch:
     return batch.set_column(column, tables.EXAMPLES.field(column), names)
 
 
-def _divided(usable: Path, codes: Codes) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+def _divided(
+    usable: tables.ScratchRows, codes: Codes
+) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
     """Yield the usable examples in order: those taken, with their split, and those over quota."""
     names = array_of([*NAMES, None], pa.string())
     column = tables.EXAMPLES.get_field_index("split")
     start = 0
-    for batch in tables.read_batches(usable):
+    for batch in usable.read_batches():
         of_batch = codes[start : start + len(batch)]
         start += len(batch)
         split = names.take(numbers_of(of_batch))
