@@ -171,6 +171,25 @@ def test_a_table_larger_than_a_batch_keeps_its_order(tmp_path: Path) -> None:
     assert tables.count_rows(tmp_path / "t.parquet") == n
 
 
+def test_scratch_rows_come_back_in_whole_batches_and_leave_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "ROWS_PER_BATCH", 4)
+    schema = pa.schema([("n", pa.int64())])
+    path = tmp_path / "step" / "rows.arrow"
+    with tables.ScratchRows(path, schema) as scratch:
+        for numbers in ([0], [], [*range(1, 10)], [10, 11, 12]):
+            scratch.write_rows(pa.table({"n": numbers}, schema=schema))
+        found = [batch["n"].to_pylist() for batch in scratch.read_batches()]
+        assert found == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12]]
+    assert not path.exists()
+    with tables.ScratchRows(path, schema) as none:
+        assert [*none.read_batches()] == []
+    with pytest.raises(RuntimeError), tables.ScratchRows(path, schema):
+        raise RuntimeError
+    assert not path.exists()
+
+
 def test_an_interrupted_table_leaves_no_file(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError, match="power"),
