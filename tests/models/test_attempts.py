@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 
+from orcinus.core.collector import relax_garbage_collection
 from orcinus.core.errors import BudgetError, CompleterError
 from orcinus.core.types import (
     Completion,
@@ -26,7 +27,7 @@ from orcinus.core.types import (
     WorstCase,
 )
 from orcinus.models.asker import Asker
-from orcinus.models.attempts import attempt_all, relax_garbage_collection
+from orcinus.models.attempts import attempt_all
 from orcinus.models.remote.endpoint import Endpoint
 from orcinus.models.remote.endpoint_config import EndpointConfig, Price
 from orcinus.models.remote.wire import Patience

@@ -76,10 +76,15 @@ class Example:
     @property
     def whole_prompt(self) -> str:
         """The question after the turns before it: what two equal examples have in common."""
-        turns = self.meta.get("history")
-        if not turns:
-            return self.prompt
-        return "\n\n".join([*(turn["content"] for turn in turns), self.prompt])
+        return whole_prompt_of(self.prompt, self.meta)
+
+
+def whole_prompt_of(prompt: str, meta: Mapping[str, Any]) -> str:
+    """Return ``Example.whole_prompt`` of an example's prompt and ``meta``."""
+    turns = meta.get("history")
+    if not turns:
+        return prompt
+    return "\n\n".join([*(turn["content"] for turn in turns), prompt])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

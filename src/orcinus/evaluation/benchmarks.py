@@ -15,6 +15,7 @@ from statistics import fmean, stdev
 from typing import Literal
 
 from orcinus.core import stats
+from orcinus.core.collector import relax_garbage_collection
 from orcinus.core.errors import ConfigError
 from orcinus.core.protocols import Completer
 from orcinus.core.results import Comparison, DecisionScore
@@ -38,7 +39,6 @@ from orcinus.evaluation.contamination import find_contaminated
 from orcinus.evaluation.conversations import rate_conversations
 from orcinus.evaluation.decide import decide
 from orcinus.evaluation.scores import score_arm, scores_by_task, write_benchmark_scores
-from orcinus.models.attempts import relax_garbage_collection
 from orcinus.models.configs import ModelConfig
 from orcinus.models.open import open_completer
 from orcinus.runs import layout, tables

@@ -6,7 +6,7 @@
 A worker imports this module and no verifiers, which take most of a second.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,9 @@ from orcinus.lessons import filters
 from orcinus.lessons.config import CurateConfig, ToxicityConfig
 from orcinus.lessons.language import languages
 from orcinus.lessons.refusals import refused
+from orcinus.lessons.screening import RULES, Screen
+from orcinus.runs import tables
+from orcinus.runs.columns import numbers_of
 from orcinus.runs.row_groups import TraceGroup
 from orcinus.strategies.library import by_name
 from orcinus.tasks.duplicates.near import TEXTS_PER_BATCH, signatures_of
@@ -112,32 +115,74 @@ class TraceChecks:
 
     def __call__(self, group: TraceGroup) -> Checked:
         """Check the traces of a row group."""
-        is_plain = self.config.toxicity is None and not calls_users_functions(self.config)
-        return self.check(list(group.read(_NEEDED if is_plain else None)))
+        if self.config.toxicity is not None or calls_users_functions(self.config):
+            return self.check(list(group.read()))
+        table = group.table(_NEEDED)
+        examples, texts = group.examples_of(table), table["text"].to_pylist()
+        is_clear = np.zeros(len(table), np.bool_)
+        if curate_rules(self.config, self.strategies).keys() <= RULES:
+            is_clear = Screen(by_name(self.strategies)).passes(table, texts)
+        places = np.flatnonzero(~is_clear)
+        rows = numbers_of(places)
+        judged = tables.judged_in(table.take(rows), first_turns=True)
+        doubtful = zip(tables.examples_in(examples.take(rows)), judged, strict=True)
+        return self._check(
+            texts,
+            examples["prompt"].to_pylist(),
+            list(tables.whole_prompts_in(examples)),
+            zip(places.tolist(), doubtful, strict=True),
+        )
 
     def check(self, traces: Sequence[tuple[Example, Judged]]) -> Checked:
         """Check traces, each with its example."""
+        return self._check(
+            [judged.attempt.text for _, judged in traces],
+            [example.prompt for example, _ in traces],
+            [example.whole_prompt for example, _ in traces],
+            enumerate(traces),
+        )
+
+    def _check(
+        self,
+        texts: list[str],
+        prompts: Sequence[str],
+        whole_prompts: Sequence[str],
+        doubtful: Iterable[tuple[int, tuple[Example, Judged]]],
+    ) -> Checked:
+        """Check traces.
+
+        Args:
+            texts: Of the traces.
+            prompts: Their questions.
+            whole_prompts: These after the turns before them.
+            doubtful: The traces that a rule may drop, with their places.
+        """
         rules = curate_rules(self.config, self.strategies)
-        overlaps = self.held_out.reasons([judged.attempt.text for _, judged in traces])
+        overlaps = self.held_out.reasons(texts)
         reasons: dict[int, Reason] = {}
         replaced: dict[int, Judged] = {}
-        hashes = [0] * len(traces)
-        for place, (example, judged) in enumerate(traces):
+        said = list(texts)
+        for place, (example, judged) in doubtful:
             reason = _drop_reason(rules, example, judged)
-            if reason is None and overlaps[place] is not None:
-                reason = "contaminated", overlaps[place] or ""
-            is_toxic = reason is not None and reason[0] == "toxic"
-            if reason is not None and is_toxic and refuses_unsafe(self.config.toxicity, judged):
-                replaced[place] = judged = refused(judged, reason[1])
-            elif reason is not None:
-                reasons[place] = reason
+            if reason is None:
                 continue
-            hashes[place] = hash_of(example.whole_prompt, normal(judged.attempt.text))
+            if reason[0] == "toxic" and refuses_unsafe(self.config.toxicity, judged):
+                replaced[place] = refused(judged, reason[1])
+                said[place] = replaced[place].attempt.text
+            else:
+                reasons[place] = reason
+        for place, overlap in enumerate(overlaps):
+            if overlap is not None and place not in replaced:
+                reasons.setdefault(place, ("contaminated", overlap))
+        hashes = [
+            0 if place in reasons else hash_of(prompt, normal(text))
+            for place, (prompt, text) in enumerate(zip(whole_prompts, said, strict=True))
+        ]
         return Checked(
             reasons=reasons,
             replaced=replaced,
             hashes=hashes,
-            signatures=None if self.config.near_duplicates is None else _sign(traces),
+            signatures=None if self.config.near_duplicates is None else _sign(prompts, texts),
         )
 
 
@@ -153,11 +198,11 @@ def _drop_reason(rules: Mapping[str, Filter], example: Example, judged: Judged) 
 
 
 def _sign(
-    traces: Sequence[tuple[Example, Judged]],
+    prompts: Sequence[str], texts: Sequence[str]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    texts = [f"{example.prompt}\n{judged.attempt.text}" for example, judged in traces]
+    pairs = [f"{prompt}\n{text}" for prompt, text in zip(prompts, texts, strict=True)]
     parts = [
-        signatures_of(texts[start : start + TEXTS_PER_BATCH])
-        for start in range(0, len(texts), TEXTS_PER_BATCH)
+        signatures_of(pairs[start : start + TEXTS_PER_BATCH])
+        for start in range(0, len(pairs), TEXTS_PER_BATCH)
     ]
     return np.concatenate([one for one, _ in parts]), np.concatenate([one for _, one in parts])

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from orcinus.core.collector import relax_garbage_collection
 from orcinus.core.draw import draw
 from orcinus.core.errors import StepError
 from orcinus.core.protocols import Executor
@@ -85,7 +86,10 @@ async def curate(
         StepError: Nothing is kept.
     """
     found: dict[str, Any] = {}
-    with tables.TableWriter(context.out / layout.DROPS, tables.DROPS) as table:
+    with (
+        relax_garbage_collection(),
+        tables.TableWriter(context.out / layout.DROPS, tables.DROPS) as table,
+    ):
         drops = _Drops(table)
         detox = config.toxicity if config.toxicity and config.toxicity.labelled else None
         passed = context.out / layout.PASSED

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import orjson
 import pyarrow as pa
 
+from orcinus.core.collector import relax_garbage_collection
 from orcinus.core.errors import ConfigError, StepError
 from orcinus.core.fingerprint import hashed, stable_fraction
 from orcinus.core.token_bytes import bytes_within, reply_tokens
@@ -270,6 +271,7 @@ async def erase(
     by_role: Counter[str] = Counter()
     missing = set(numbers)
     with (
+        relax_garbage_collection(),
         tables.TableWriter(context.out / layout.LESSONS, tables.LESSONS) as writer,
         closing(_erase_all(eraser, context, own=own)) as parts,
     ):

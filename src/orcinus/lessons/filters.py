@@ -152,7 +152,7 @@ def leaks(strategies: Mapping[str, Strategy]) -> Filter:
         name: words_of(strategy.system) for name, strategy in strategies.items() if strategy.system
     }
     known = {
-        name: (_runs(words, LEAK_WORDS), _runs(words, LEAK_WORDS // 2))
+        name: (runs_of_words(words, LEAK_WORDS), runs_of_words(words, LEAK_WORDS // 2))
         for name, words in told.items()
     }
 
@@ -161,18 +161,19 @@ def leaks(strategies: Mapping[str, Strategy]) -> Filter:
             runs, blocks = known[attempt.strategy]
         else:  # The message was drawn for this question.
             own = words_of(system_in(attempt.messages))
-            runs, blocks = _runs(own, LEAK_WORDS), _runs(own, LEAK_WORDS // 2)
+            runs, blocks = runs_of_words(own, LEAK_WORDS), runs_of_words(own, LEAK_WORDS // 2)
         said = words_of(attempt.text)
         # A shared run of eight words contains one of the answer's consecutive blocks of four.
         if blocks.isdisjoint(zip(*(iter(said),) * (LEAK_WORDS // 2), strict=False)):
             return None
-        shared = runs & _runs(said, LEAK_WORDS)
+        shared = runs & runs_of_words(said, LEAK_WORDS)
         return f"repeats the strategy's words {' '.join(min(shared))!r}" if shared else None
 
     return rule
 
 
-def _runs(words: list[str], n: int) -> frozenset[tuple[str, ...]]:
+def runs_of_words(words: list[str], n: int) -> frozenset[tuple[str, ...]]:
+    """Return the runs of ``n`` words; a text with fewer has none."""
     return frozenset(zip(*(words[k:] for k in range(n)), strict=False))
 
 

@@ -8,16 +8,16 @@ verdict None. The next run retries it, unless the request itself was bad.
 """
 
 import asyncio
-import gc
 import os
 import resource
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from orcinus.core.collector import relax_garbage_collection
 from orcinus.core.protocols import Completer, Verifier
 from orcinus.core.types import Attempt, Judged, Request
 from orcinus.models.asker import Asker, Found
@@ -34,22 +34,6 @@ SPARE_FILES = 24
 """File descriptors that are left to tables, locks and libraries."""
 _Slot = Attempt | asyncio.Future[Found] | asyncio.Task[Judged]
 """An attempt from the ledger, a call in flight, or a call that may be followed by its fallback."""
-_COLLECTOR_THRESHOLDS = (100_000, 50, 50)
-"""Thresholds for ``gc.set_threshold``: new objects, then collections of the younger generation."""
-
-
-@contextmanager
-def relax_garbage_collection() -> Iterator[None]:
-    """Run the garbage collector less often while thousands of live attempts are held.
-
-    At its usual thresholds it costs 7 % of the calls a second and frees nothing.
-    """
-    thresholds = gc.get_threshold()
-    gc.set_threshold(*_COLLECTOR_THRESHOLDS)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
 
 
 async def attempt_all(

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orcinus.core.collector import relax_garbage_collection
 from orcinus.core.errors import ConfigError
 from orcinus.core.imports import import_later
-from orcinus.models.attempts import relax_garbage_collection
 from orcinus.models.local.config import LocalConfig
 from orcinus.models.roles import Models, student_config
 from orcinus.models.scratch import ScratchConfig

@@ -45,9 +45,14 @@ class TraceGroup:
     def __str__(self) -> str:
         return f"row group {self.number} of {self.traces}"
 
-    def table(self) -> pa.Table:
-        """Read the traces as a table."""
-        return tables.read_group(self.traces, self.number)
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read the traces as a table, of all columns or those that are needed."""
+        return tables.read_group(self.traces, self.number, columns)
+
+    def examples_of(self, table: pa.Table) -> pa.Table:
+        """Read the example of each row of ``table``, which holds the traces, as a table."""
+        keys = (table[name].to_pylist() for name in ("task", "example_id"))
+        return tables.examples_of(self.examples, *keys, first=self.first)
 
     def read(self, columns: Sequence[str] | None = None) -> Iterator[tuple[Example, Judged]]:
         """Read the traces, each with its example.
@@ -55,9 +60,9 @@ class TraceGroup:
         Args:
             columns: Those that are needed, and of the messages the first alone; None reads all.
         """
-        table = tables.read_group(self.traces, self.number, columns)
+        table = self.table(columns)
         traces = tables.judged_in(table, first_turns=columns is not None)
-        return tables.with_examples(traces, self.examples, first=self.first)
+        return zip(tables.examples_in(self.examples_of(table)), traces, strict=True)
 
 
 def trace_groups(traces: Path, examples: Path) -> list[TraceGroup]:

@@ -41,6 +41,7 @@ from orcinus.core.types import (
     Split,
     Usage,
     Verdict,
+    whole_prompt_of,
 )
 from orcinus.core.urls import open_url
 from orcinus.runs.columns import array_of, numbers_of, table_of
@@ -554,10 +555,10 @@ def read_examples(
                 if not pc.any(chosen).as_py():
                     continue
             table = file.read_row_group(group).slice(skipped)
-            yield from _examples_in(table if chosen is None else table.filter(chosen))
+            yield from examples_in(table if chosen is None else table.filter(chosen))
 
 
-def _examples_in(table: pa.Table) -> Iterator[Example]:
+def examples_in(table: pa.Table) -> Iterator[Example]:
     """Yield the examples of ``EXAMPLES`` rows; by column, which takes half the time of by row."""
     ids, tasks, prompts, answer_types, references, metas = (
         table[name].to_pylist()
@@ -578,6 +579,15 @@ def _examples_in(table: pa.Table) -> Iterator[Example]:
             reference=_tuple_or_text(orjson.loads(reference)),
             meta=orjson.loads(meta),
         )
+
+
+def whole_prompts_in(table: pa.Table) -> Iterator[str]:
+    """Yield ``Example.whole_prompt`` of ``EXAMPLES`` rows."""
+    for prompt, meta in zip(table["prompt"].to_pylist(), table["meta"].to_pylist(), strict=True):
+        if '"history"' in meta:
+            yield whole_prompt_of(prompt, orjson.loads(meta))
+        else:
+            yield prompt
 
 
 def judged_row(judged: Judged) -> dict[str, Any]:
@@ -650,7 +660,7 @@ def judged_in(table: pa.Table, *, first_turns: bool = False) -> Iterator[Judged]
 
 
 def _judged_in(batch: pa.RecordBatch, *, first_turns: bool = False) -> Iterator[Judged]:
-    """Yield the attempts and verdicts of ``JUDGED`` rows; by column, as ``_examples_in``."""
+    """Yield the attempts and verdicts of ``JUDGED`` rows; by column, as ``examples_in``."""
     columns: dict[str, Iterable[Any]] = {
         name: _values(batch[name])
         if name in batch.schema.names
@@ -792,6 +802,46 @@ def with_examples(
             if example is None:
                 raise out_of_order(examples, *key)
         yield example, judged
+
+
+def examples_of(
+    path: Place, tasks: Sequence[str], names: Sequence[str], first: int = 0
+) -> pa.Table:
+    """Read the example of each trace, as the rows of a table.
+
+    Args:
+        path: The table of the examples.
+        tasks: The traces' tasks, in the order of the examples.
+        names: The ids of their examples.
+        first: A row of the table, at or before the first trace's example.
+
+    Raises:
+        StoreError: The traces are not in the order of the examples.
+    """
+    read: list[pa.Table] = []
+
+    def keys() -> Iterator[tuple[str, str]]:
+        left = first
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            skipped, left = min(left, rows), max(0, left - rows)
+            if skipped < rows:
+                read.append(file.read_row_group(group).slice(skipped))
+                columns = (read[-1][name].to_pylist() for name in ("task", "id"))
+                yield from zip(*columns, strict=True)
+
+    rows: list[int] = []
+    with _open_table(path) as file:
+        coming = enumerate(keys())
+        row, key = next(coming, (0, None))
+        for wanted in zip(tasks, names, strict=True):
+            while key != wanted:
+                row, key = next(coming, (0, None))
+                if key is None:
+                    raise out_of_order(path, *wanted)
+            rows.append(row)
+    whole = pa.concat_tables([EXAMPLES.empty_table(), *read])
+    return whole.take(array_of(rows, pa.int64())).combine_chunks()
 
 
 def out_of_order(examples: Place, task: str, example_id: str) -> StoreError:

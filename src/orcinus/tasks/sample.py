@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from orcinus.core.collector import relax_garbage_collection
 from orcinus.core.errors import DataError, StepError
 from orcinus.core.protocols import Executor
 from orcinus.core.types import LECTURE, Example, Split
@@ -85,6 +86,7 @@ async def sample(
         drops.write(_row_of_removal(example_id, task, removal))
 
     with (
+        relax_garbage_collection(),
         tables.TableWriter(context.out / layout.EXAMPLES, tables.EXAMPLES) as kept,
         tables.TableWriter(context.out / layout.DROPPED, tables.DROPS) as drops,
         tables.ScratchRows(context.out / layout.USABLE, tables.EXAMPLES) as pool,

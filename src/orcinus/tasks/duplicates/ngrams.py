@@ -65,6 +65,8 @@ class Words:
 
     hashes: U64
     """Those of all texts, in order."""
+    lengths: I64
+    """The bytes of each word."""
     counts: I64
     """Words of each text."""
 
@@ -78,11 +80,20 @@ class Words:
 
 def hashed_words(texts: Sequence[str]) -> Words:
     """Return the hashes of the words of ``texts``."""
-    encoded = [(text if text.isascii() else text.translate(_TYPOGRAPHY)).encode() for text in texts]
-    hashes, starts = _words(b"\n".join([*encoded, b""]))
+    plain = [(text if text.isascii() else text.translate(_TYPOGRAPHY)).encode() for text in texts]
+    return _hashed(plain, _KINDS)
+
+
+def identifiers(texts: Sequence[str]) -> Words:
+    """Return the hashes of all runs of letters, digits and underscores of ASCII texts."""
+    return _hashed([text.encode("ascii") for text in texts], _IDENTIFIER_KINDS)
+
+
+def _hashed(encoded: Sequence[bytes], kinds: bytes) -> Words:
+    hashes, starts, lengths = _words(b"\n".join([*encoded, b""]), kinds)
     ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)) + 1)
     counts = np.diff(np.searchsorted(starts, np.concatenate([[0], ends])))
-    return Words(hashes=hashes, counts=counts)
+    return Words(hashes=hashes, lengths=lengths, counts=counts)
 
 
 def ngrams(texts: Sequence[str], n: int) -> Ngrams:
@@ -90,12 +101,14 @@ def ngrams(texts: Sequence[str], n: int) -> Ngrams:
     return hashed_words(texts).runs(n)
 
 
-def _words(joined: bytes) -> tuple[U64, I64]:
-    """Return the hashes of all words of ``joined``, and where each starts.
+def _words(joined: bytes, kinds_of_bytes: bytes) -> tuple[U64, I64, I64]:
+    """Return the hashes of all words of ``joined``, where each starts, and its length.
 
-    The last byte must be a separator, so that every word has an end.
+    Args:
+        joined: The last byte must be a separator, so that every word has an end.
+        kinds_of_bytes: The kind of each byte.
     """
-    kinds = np.frombuffer(joined.translate(_KINDS), np.uint8)
+    kinds = np.frombuffer(joined.translate(kinds_of_bytes), np.uint8)
     inside = kinds != _SEPARATOR
     begins = kinds == _ALONE
     begins[1:] |= inside[1:] & (
@@ -121,7 +134,7 @@ def _words(joined: bytes) -> tuple[U64, I64]:
         read += 8
         longer = longer[lengths[longer] > read]
     hashes += lengths.astype(np.uint64) * _MULTIPLIER
-    return mixed(hashes), starts
+    return mixed(hashes), starts, lengths
 
 
 def _hash_runs(words: U64, counts: I64, n: int) -> Ngrams:
@@ -188,6 +201,10 @@ def _kinds() -> bytes:
 
 
 _KINDS = _kinds()
+_IDENTIFIER_KINDS = bytes(
+    _WORD if chr(byte).isalnum() or chr(byte) == "_" else _SEPARATOR for byte in range(128)
+).ljust(256, bytes([_SEPARATOR]))
+"""Every byte of an ASCII text is in a word or between words."""
 _LOWER = bytes(byte + 32 if ord("A") <= byte <= ord("Z") else byte for byte in range(256))
 _PLAIN = bytes(ord(" ") if chr(byte).isspace() else _LOWER[byte] for byte in range(256))
 """Maps each blank of an ASCII text to a space, and its letters to lower case."""

@@ -141,19 +141,27 @@ def loop_in(text: str, *, cut_off: bool = False) -> str | None:
         cut_off: True if it stopped at the token limit. Then a loop at its end is enough, for a
             model that loops rarely stops by itself.
     """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) >= LOOP_LINES:
-        line, times = Counter(lines).most_common(1)[0]
-        if times >= LOOP_LINES and 2 * times >= len(lines) and len(line) > 10:
-            return f"one line stands {times} times"
-    if reason := _repeated_words(words_of(text)):
+    if reason := repeated_line(text) or _repeated_words(words_of(text)):
         return reason
     return _loop_at_end(text.rstrip()) if cut_off else None
 
 
+def repeated_line(text: str) -> str | None:
+    """Return why a text is a loop of the same line; None if it is not."""
+    lines = text.splitlines()
+    if len(lines) < LOOP_LINES:
+        return None
+    lines = list(filter(None, map(str.strip, lines)))
+    if len(lines) >= LOOP_LINES:
+        line, times = Counter(lines).most_common(1)[0]
+        if times >= LOOP_LINES and 2 * times >= len(lines) and len(line) > 10:
+            return f"one line stands {times} times"
+    return None
+
+
 def _repeated_words(words: list[str]) -> str | None:
-    if words and len(longest := max(words, key=len)) > LONGEST_WORD:
-        words = list(longest)
+    if words and max(map(len, words)) > LONGEST_WORD:
+        words = list(max(words, key=len))
     # Most words of nearly all texts are new; their runs need not be counted.
     if len(words) < 4 * LOOP_WORDS or 2 * len(set(words)) > len(words):
         return None
