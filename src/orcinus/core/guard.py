@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from orcinus.core.errors import OrcinusError, StepError
 from orcinus.core.types import Example, Judged
@@ -43,17 +43,28 @@ def guard(
     """
     try:
         yield
-    except (Exception, SystemExit) as error:
-        if isinstance(error, OrcinusError) or _lacks_memory(error):
-            raise
-        innermost = traceback.extract_tb(error.__traceback__)[-1].filename
-        if kind in RUNS_OURS and OURS in Path(innermost).parents:
-            raise
-        said = f"{type(error).__name__}: {error}".rstrip(": ")
-        raise StepError(
-            f"{kind} {name} raises {said} in {place_of(error, function)}{on()}; "
-            "fix it and run the same command again: finished work is kept"
-        ) from error
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (raised in one line)
+        raise_in_one_line(error, kind, name, function, on)
+
+
+def raise_in_one_line(
+    error: BaseException,
+    kind: str,
+    name: str,
+    function: Callable[..., Any],
+    on: Callable[[], str],
+) -> NoReturn:
+    """Raise what ``guard`` makes of an error: for code that runs so often that a block is dear."""
+    if isinstance(error, OrcinusError) or _lacks_memory(error):
+        raise error
+    innermost = traceback.extract_tb(error.__traceback__)[-1].filename
+    if kind in RUNS_OURS and OURS in Path(innermost).parents:
+        raise error
+    said = f"{type(error).__name__}: {error}".rstrip(": ")
+    raise StepError(
+        f"{kind} {name} raises {said} in {place_of(error, function)}{on()}; "
+        "fix it and run the same command again: finished work is kept"
+    ) from error
 
 
 def _lacks_memory(error: BaseException) -> bool:

@@ -1,9 +1,11 @@
 """Workers that send requests to a model, each once, and commit what comes back.
 
-    claimed ─► room in the budget ─► a reply ─► committed ─► the future of its attempt
+    claimed ─► room in the budget ─► a reply ─► committed in a group ─► the futures of the group
 
-The asker of one ``attempt_all`` recalls what the ledger has, and puts the other requests into a
-queue. What another process asks at the same time is taken from the ledger when it is there.
+A server's call counts as in flight until its reply is on disk, so a kill costs no more than these.
+Replies of a model in this process wait for the disk while it is asked for more. The asker of one
+``attempt_all`` recalls what the ledger has, and puts the other requests into a queue. What another
+process asks at the same time is taken from the ledger when it is there.
 """
 
 import asyncio
@@ -37,6 +39,11 @@ MAX_CLAIM_PAUSE_S = 0.25
 """Longest pause, in seconds, between two such looks."""
 CANCEL_EVERY_S = 0.5
 """Seconds after which a worker that has not ended is cancelled again."""
+UNSYNCED = 2048
+"""Replies of a model in this process that wait for the disk while it is asked for more, at most:
+about 8 MiB."""
+TURN_S = 0.01
+"""Seconds after which a worker whose model never waits lets others have the event loop."""
 MAX_COUNT = 2**53
 """Tokens. Sums of smaller counts fit into the ledger's 64 bits."""
 
@@ -56,6 +63,16 @@ class _Call(NamedTuple):
     """What the ledger stores of it."""
     identity: str
     future: asyncio.Future[Found]
+
+
+class _Reply(NamedTuple):
+    """What came of a call, while it is not known to be on disk."""
+
+    call: _Call
+    attempt: Attempt
+    tries: Tries
+    fatal: CompleterError | None
+    """The error after which no other call is made."""
 
 
 class Asker:
@@ -83,13 +100,20 @@ class Asker:
         self._reporter: asyncio.Task[None] | None = None
         self._unknown_finishes: Counter[str] = Counter()
         self._budget = budget
+        self._capped = None if budget is None or budget.holder is None else budget
+        """The budget where it has a cap."""
         self._concurrency = concurrency
         self._queue: deque[_Call] = deque()
         self._in_flight: dict[str, asyncio.Future[Found]] = {}
         self._waits: dict[str, str] = {}
         """What each call in flight waits for, in words."""
+        self._unsynced: dict[asyncio.Future[None], list[_Reply]] = {}
+        """Replies that wait for the disk, by the commit of their group; the oldest first."""
+        self._unsynced_replies = 0
         self._ended = 0
         self._workers: set[asyncio.Task[Any] | None] = set()
+        self._is_starting = False
+        """True while there is a worker that has not yet begun."""
         self._watch: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._closing = False
@@ -135,8 +159,7 @@ class Asker:
             future: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
             self._in_flight[identity] = future
             self._queue.append(_Call(request, record, identity, future))
-            if len(self._workers) < self._concurrency:
-                self._workers.add(asyncio.create_task(self._work()))
+            self._start_worker()
             if self._watch is None:
                 self._watch = asyncio.create_task(self._report_silence())
             if self._reporter is None and self._remote is not None:
@@ -144,36 +167,53 @@ class Asker:
                 self._reporter = asyncio.create_task(report)
         return self._in_flight[identity]
 
+    def _start_worker(self) -> None:
+        """Start a worker if there may be more, one at a time: the first may empty the queue."""
+        if not self._is_starting and len(self._workers) < self._concurrency:
+            self._is_starting = True
+            self._workers.add(asyncio.create_task(self._work()))
+
     async def _work(self) -> None:
         """Ask what is queued, call by call, until the queue is empty."""
+        self._is_starting = False
+        turn_from = time.monotonic()
         # A client can return a reply although its task was cancelled. So the worker asks itself.
         while self._queue and not self._closing:
             if self._failure is not None:
                 self._drop_queued(self._failure)
                 break
             call = self._queue.popleft()
-            identity, future = call.identity, call.future
+            if self._queue:
+                self._start_worker()
             try:
-                found = await self._find(call)
+                committed = await self._find(call)
             except asyncio.CancelledError:
-                future.cancel()
+                self._end(call)
+                call.future.cancel()
                 raise
             except BaseException as error:  # noqa: BLE001 (set on the future)
-                if self._failure is None:
-                    self._failure = error
-                _fail(future, error)
-            else:
-                if not future.done():
-                    future.set_result(found)
-            finally:
-                self._ended += 1
-                self._waits.pop(identity, None)
-                self._in_flight.pop(identity, None)
+                self._fail(call, error)
+                continue
+            if committed is not None and self._remote is None:
+                committed = self._oldest_commit()
+            if committed is not None:
+                with suppress(StoreError):  # the calls of its group have it
+                    await committed
+            elif time.monotonic() - turn_from > TURN_S:
+                await asyncio.sleep(0)
+                turn_from = time.monotonic()
         # At once, not when the task is done: a request that comes in between needs a worker.
         self._workers.discard(asyncio.current_task())
 
-    async def _find(self, call: "_Call") -> Found:
-        """Return the attempt of another process, or call the model and commit the attempt."""
+    def _oldest_commit(self) -> "asyncio.Future[None] | None":
+        """Return the oldest commit under way if many replies wait for the disk."""
+        return next(iter(self._unsynced)) if self._unsynced_replies >= UNSYNCED else None
+
+    async def _find(self, call: _Call) -> "asyncio.Future[None] | None":
+        """Take the attempt of another process, or call the model; return the commit of the reply.
+
+        A cancelled call ends here, and one that was made ends once its reply is on disk.
+        """
         request, identity = call.request, call.identity
         waited = not self._ledger.claim(identity)
         if waited:
@@ -184,49 +224,83 @@ class Asker:
                 if known is not None and self._is_final(known):
                     if self._counters is not None:
                         self._counters.count_recalled()
-                    return Found(known, recalled=True)
+                    self._ledger.unclaim(identity)
+                    self._answer(call, Found(known, recalled=True))
+                    return None
             if not self._first.enter_now():
                 await self._first.enter()
             try:
-                attempt, fatal, tries, committed = await self._attempt(call)
-                try:
-                    await committed  # to its end, also where this is cancelled
-                finally:
-                    if self._budget is not None:
-                        self._budget.settle(tries.worst, tries.reserved, attempt)
+                return await self._attempt(call)
             finally:
                 self._first.leave()
-            if self._counters is not None:
-                self._counters.count_call(attempt, tries.retries)
-        finally:
-            # The reply is on disk by now, so no other process pays for it again.
+        except BaseException:
             self._ledger.unclaim(identity)
-        if fatal is not None:
-            raise fatal
+            raise
+
+    def _synced(self, committed: "asyncio.Future[None]") -> None:
+        """End the calls of a group, which is on disk or has failed."""
+        error, replies = committed.exception(), self._unsynced.pop(committed)
+        self._unsynced_replies -= len(replies)
+        for reply in replies:
+            try:
+                self._settle(reply, error)
+            except Exception as problem:  # noqa: BLE001 (set on the future)
+                self._fail(reply.call, problem)
+
+    def _settle(self, reply: _Reply, error: BaseException | None) -> None:
+        """End a call whose reply is on disk, or could not be written."""
+        call, attempt, tries = reply.call, reply.attempt, reply.tries
+        # If it is on disk, no other process pays for it again.
+        self._ledger.unclaim(call.identity)
+        if self._budget is not None:
+            self._budget.book(attempt)
+        if self._capped is not None:
+            self._capped.release(tries.worst, tries.reserved)
+        error = error or reply.fatal
+        if error is not None:
+            self._fail(call, error)
+            return
+        if self._counters is not None:
+            self._counters.count_call(attempt, tries.retries)
         self._first.ended(attempt)
-        return Found(attempt, recalled=False)
+        self._answer(call, Found(attempt, recalled=False))
+
+    def _answer(self, call: _Call, found: Found) -> None:
+        self._end(call)
+        if not call.future.done():
+            call.future.set_result(found)
+
+    def _fail(self, call: _Call, error: BaseException) -> None:
+        """End a call with an error, which stops all others too."""
+        if self._failure is None:
+            self._failure = error
+        self._end(call)
+        _fail(call.future, error)
+
+    def _end(self, call: _Call) -> None:
+        self._ended += 1
+        self._waits.pop(call.identity, None)
+        self._in_flight.pop(call.identity, None)
 
     async def _wait_for_claim(self, identity: str) -> None:
         """Claim a request that another process asks now, so that both pay once."""
         pause_s = CLAIM_PAUSE_S
         while True:
             self._waits[identity] = f"{self._ledger.claimed_by(identity)}, which asks the same"
-            if self._budget is not None:
-                await self._budget.give_back()  # the other process may need it to end its call
+            if self._capped is not None:
+                await self._capped.give_back()  # the other process may need it to end its call
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, MAX_CLAIM_PAUSE_S)
             if self._ledger.claim(identity):
                 return
 
-    async def _attempt(
-        self, call: "_Call"
-    ) -> tuple[Attempt, CompleterError | None, Tries, "asyncio.Future[None]"]:
+    async def _attempt(self, call: _Call) -> "asyncio.Future[None]":
         """Call the model once and queue the attempt; the future is done once it is on disk."""
-        request, identity, budget = call.request, call.identity, self._budget
+        request, identity, budget = call.request, call.identity, self._capped
         tries = Tries(
             lambda: self._completer.worst_case(request),
             None if budget is None else budget.reserve_now,
-            self._run if budget is not None and budget.holder is not None else "",
+            "" if budget is None else self._run,
         )
         if budget is not None:
             if budget.caps_dollars and tries.worst.usd == math.inf:
@@ -255,7 +329,14 @@ class Asker:
                 budget.forfeit(tries.worst, sent)
                 budget.release(tries.worst, tries.reserved - sent)
             raise
-        return attempt, fatal, tries, committed
+        if committed not in self._unsynced:
+            self._unsynced[committed] = []
+            committed.add_done_callback(self._synced)
+        self._unsynced[committed].append(_Reply(call, attempt, tries, fatal))
+        self._unsynced_replies += 1
+        if fatal is not None and self._failure is None:
+            self._failure = fatal
+        return committed
 
     async def _call(
         self, request: Request, identity: str, tries: Tries
@@ -335,7 +416,11 @@ class Asker:
                     await asyncio.wait(list(self._in_flight.values()))
         finally:
             self._closing = True
+            for future in self._in_flight.values():
+                future.cancel()
             await self._stop([*self._workers, self._watch, self._reporter])
+            while self._unsynced:  # replies that have arrived are not lost
+                await asyncio.wait(list(self._unsynced))
             if self._failure is None:
                 self._first.note_failures(self._ledger.note)
             for said, count in self._unknown_finishes.items():

@@ -17,7 +17,7 @@ from pydantic import field_validator
 
 from orcinus.core.config import Config
 from orcinus.core.errors import CompleterError, ConfigError
-from orcinus.core.guard import describe, guard, place_of
+from orcinus.core.guard import describe, place_of, raise_in_one_line
 from orcinus.core.protocols import Completer, Model
 from orcinus.core.registry import find
 from orcinus.core.requests import as_sent
@@ -25,6 +25,8 @@ from orcinus.core.types import Completion, Request, Traits, Usage, WorstCase
 from orcinus.models.bounds import free_call
 
 _CONTINUES = Traits(continues=True)
+_BLANKS = bytes(32 if chr(code).isspace() else code for code in range(256))
+"""Maps what ``str.split`` splits ASCII at to a space."""
 _SHAPES = "a function of (request) or of (messages, sampling), or an object with complete(request)"
 
 
@@ -106,27 +108,28 @@ class FunctionModel:
             ConfigError: It returned neither a text nor a Completion.
             StepError: It raised something else.
         """
-        example = request.example
-        with guard("model", self._model, self._own, lambda: describe(example)):
-            try:
-                answer = self._function(request)
-                if inspect.isawaitable(answer):
-                    answer = await answer
-            except LookupError as error:
-                why = str(error)
-                if type(error) is not LookupError:  # perhaps a slip of the function
-                    why += f" ({type(error).__name__} in {place_of(error, self._own)})"
-                raise CompleterError(
-                    "bad_request", f"{self._model} has no answer: {why}", permanent=True
-                ) from error
+        try:
+            answer = self._function(request)
+            if not isinstance(answer, str | Completion) and inspect.isawaitable(answer):
+                answer = await answer
+        except LookupError as error:
+            why = str(error)
+            if type(error) is not LookupError:  # perhaps a slip of the function
+                why += f" ({type(error).__name__} in {place_of(error, self._own)})"
+            raise CompleterError(
+                "bad_request", f"{self._model} has no answer: {why}", permanent=True
+            ) from error
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (raised in one line)
+            example = request.example
+            raise_in_one_line(error, "model", self._model, self._own, lambda: describe(example))
         if isinstance(answer, Completion):
             return answer
         if not isinstance(answer, str):
             raise ConfigError(
                 f"{self._model} returned {type(answer).__name__}; return a str or a Completion"
             )
-        words_in = sum(len(message.content.split()) for message in as_sent(request)[0])
-        usage = Usage(tokens_in=words_in, tokens_out=len(answer.split()))
+        words_in = sum(count_words(message.content) for message in as_sent(request)[0])
+        usage = Usage(tokens_in=words_in, tokens_out=count_words(answer))
         return Completion(text=answer, finish="stop", usage=usage)
 
     def worst_case(self, request: Request) -> WorstCase:
@@ -153,6 +156,16 @@ class _ObjectModel(FunctionModel):
         """Close the object if it can be closed."""
         if hasattr(self._owner, "aclose"):
             await self._owner.aclose()
+
+
+def count_words(text: str) -> int:
+    """Return ``len(text.split())``. For ASCII it makes no words, in a third of the time."""
+    if not text.isascii():
+        return len(text.split())
+    plain = text.encode().translate(_BLANKS).strip()
+    while b"  " in plain:
+        plain = plain.replace(b"  ", b" ")
+    return plain.count(b" ") + 1 if plain else 0
 
 
 def as_completer(model: object, *, name: str) -> Completer:

@@ -115,16 +115,15 @@ class Budget:
         self._in_flight_tokens += worst.tokens
         return True
 
-    def settle(self, worst: WorstCase, calls: int, attempt: Attempt) -> None:
-        """Replace the worst case of a call's tries, now in the ledger, by their cost."""
+    def book(self, attempt: Attempt) -> None:
+        """Count what a call has cost, now that it is in the ledger."""
         self.spent_usd += attempt.cost_usd
         self.spent_tokens += attempt.usage.total
         self._block_usd -= attempt.cost_usd
         self._block_tokens -= attempt.usage.total
-        self.release(worst, calls)
 
     def release(self, worst: WorstCase, calls: int) -> None:
-        """Give up the room of tries that were not sent."""
+        """Give up the room of tries that are booked, or were not sent."""
         if self.holder is not None:
             self._in_flight_usd -= calls * worst.usd if self.caps_dollars else 0.0
             self._in_flight_tokens -= calls * worst.tokens

@@ -6,7 +6,7 @@ Every function takes a connection inside a transaction.
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -32,9 +32,9 @@ IN_FLIGHT_AT_STOP = "(in flight when stopped)"
 ROUNDING = 1e-9
 """Relative error of a sum of dollars that is added to and taken from ten thousand times. In holds,
 which are small, also dollars."""
-_INSERT_SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
-"""Rows in one INSERT. Few statements, because the thread releases the interpreter lock at each one,
-and waits for it while other threads are busy."""
+_ROWS_AT_ONCE = (128, 64, 32, 16, 8, 4, 2, 1)
+"""Rows in one statement. Few statements, because the thread releases the interpreter lock at each
+one, and waits for it while other threads are busy."""
 _LOOKUPS = 512
 """Ids in one query."""
 _ERROR = RECALLED_COLUMNS.index("error")
@@ -140,25 +140,41 @@ def book_lost_calls(
 
 def add_to_spend(connection: sqlite3.Connection, sums: Mapping[SpendKey, Sequence[Any]]) -> None:
     """Add to the spending what has just been written to the tables of calls."""
-    rebuilt: set[str] = set()
+    standing = _read_spend(connection, list(sums))
+    damaged = {row[0] for row in standing.values() if not is_intact(row)}
+    for run in damaged:
+        rebuild_spend(connection, run)
+    rows = []
     for key, amounts in sums.items():
-        row = connection.execute(
-            f"SELECT {', '.join(SPEND_COLUMNS)} FROM spend "
-            "WHERE run = ? AND step = ? AND model = ? AND task = ?",
-            key,
-        ).fetchone()
-        if key[0] in rebuilt:
+        if key[0] in damaged:
             continue
-        if row is not None and not is_intact(row):
-            rebuild_spend(connection, key[0])
-            rebuilt.add(key[0])
-            continue
-        before = (0,) * len(amounts) if row is None else row[len(key) : -1]
+        before = standing[key][len(key) : -1] if key in standing else (0,) * len(amounts)
         after = [old + more for old, more in zip(before, amounts, strict=True)]
         after[-1] = float(after[-1])
-        _insert_many(
-            connection, "spend", SPEND_COLUMNS, [hashed_row((*key, *after))], conflict="REPLACE"
-        )
+        rows.append(hashed_row((*key, *after)))
+    _insert_many(connection, "spend", SPEND_COLUMNS, rows, conflict="REPLACE")
+
+
+def _read_spend(
+    connection: sqlite3.Connection, keys: Sequence[SpendKey]
+) -> dict[SpendKey, tuple[Any, ...]]:
+    """Return the rows of the spending under some keys."""
+    found = {}
+    for at, size in _parts(len(keys)):
+        values = [part for key in keys[at : at + size] for part in key]
+        for row in connection.execute(_spend_query(size), values):
+            found[row[0], row[1], row[2], row[3]] = row
+    return found
+
+
+@cache
+def _spend_query(keys: int) -> str:
+    marks = ", ".join(["(?, ?, ?, ?)"] * keys)
+    # A join, because IN (VALUES …) does not use the primary key.
+    return (
+        f"SELECT {', '.join(SPEND_COLUMNS)} FROM (VALUES {marks}) CROSS JOIN spend "
+        "ON run = column1 AND step = column2 AND model = column3 AND task = column4"
+    )
 
 
 def rebuild_spend(connection: sqlite3.Connection, run: str) -> None:
@@ -338,14 +354,24 @@ def _insert_many(
     conflict: Literal["ABORT", "IGNORE", "REPLACE"] = "ABORT",
 ) -> int:
     """Insert rows in few statements; return how many were inserted."""
-    at = inserted = 0
-    for size in _INSERT_SIZES:
-        while len(rows) - at >= size:
-            statement = _insert_statement(table, tuple(columns), size, conflict)
-            values = [value for row in rows[at : at + size] for value in row]
-            inserted += connection.execute(statement, values).rowcount
-            at += size
+    inserted = 0
+    for at, size in _parts(len(rows)):
+        statement = _insert_statement(table, tuple(columns), size, conflict)
+        values = [value for row in rows[at : at + size] for value in row]
+        inserted += connection.execute(statement, values).rowcount
     return inserted
+
+
+def _parts(rows: int) -> Iterator[tuple[int, int]]:
+    """Yield where each statement's rows begin, and how many they are.
+
+    The sizes are few, so that the statements are compiled once.
+    """
+    at = 0
+    for size in _ROWS_AT_ONCE:
+        while rows - at >= size:
+            yield at, size
+            at += size
 
 
 @cache
