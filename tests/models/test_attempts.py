@@ -16,16 +16,20 @@ import pytest
 from orcinus.core.collector import relax_garbage_collection
 from orcinus.core.errors import BudgetError, CompleterError
 from orcinus.core.types import (
+    Attempt,
     Completion,
     Example,
     Judged,
     Message,
+    Remote,
     Request,
     Sampling,
     Traits,
     Usage,
+    Verdict,
     WorstCase,
 )
+from orcinus.models import asker
 from orcinus.models.asker import Asker
 from orcinus.models.attempts import attempt_all
 from orcinus.models.remote.endpoint import Endpoint
@@ -377,6 +381,63 @@ def test_a_claim_is_held_until_the_reply_is_on_disk(
 
     with Ledger(tmp_path / "l.sqlite") as ledger:
         asyncio.run(go(ledger))
+
+
+SERVER = Traits(remote=Remote(addresses=("http://m",), settings="", refusals=lambda: None))
+
+
+@pytest.mark.parametrize(("traits", "waits"), [(Traits(), False), (SERVER, True)])
+def test_only_calls_of_a_server_count_as_in_flight_until_they_are_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, traits: Traits, waits: bool
+) -> None:
+    monkeypatch.setattr(ledger_thread, "GATHER_S", 0.3)
+    model, asked_before_commit = Model(), 0
+    model.traits = traits
+
+    async def go(ledger: Ledger) -> list[Judged]:
+        async def judge_what_is_on_disk(example: Example, attempt: Attempt) -> Verdict:
+            nonlocal asked_before_commit
+            assert ledger.known([attempt.id]) == 1
+            asked_before_commit = asked_before_commit or len(model.asked)
+            return await by_answer_type(example, attempt)
+
+        found = attempt_all(
+            [request(i) for i in range(12)],
+            model,
+            ledger=ledger,
+            verify=judge_what_is_on_disk,
+            run="r",
+            step="probe",
+            concurrency=4,
+        )
+        return [judged async for judged in found]
+
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        found = asyncio.run(go(ledger))
+    assert [judged.attempt.example_id for judged in found] == [str(i) for i in range(12)]
+    assert (asked_before_commit <= 8) is waits
+
+
+def test_replies_that_wait_for_the_disk_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asker, "UNSYNCED", 5)
+    most = 0
+
+    async def go(ledger: Ledger) -> None:
+        nonlocal most
+        one = Asker(Model(), ledger, run="r", step="s", concurrency=3, budget=None)
+        asked = [future for _, future in one.recall_or_ask([request(i) for i in range(40)])]
+        while not all(isinstance(future, asyncio.Future) and future.done() for future in asked):
+            most = max(most, one._unsynced_replies)
+            await asyncio.sleep(0)
+        await one.aclose()
+        assert one._unsynced_replies == 0
+        assert ledger.spend("r")[0].calls == 40
+
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        asyncio.run(go(ledger))
+    assert 5 <= most < 5 + 3
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tests.core.test_partial_replies import REQUEST
 from orcinus.core.errors import CompleterError, ConfigError
 from orcinus.core.registry import find_function
 from orcinus.core.types import Completion, Messages, Request, Sampling, Traits
-from orcinus.models.function import FunctionConfig, as_completer
+from orcinus.models.function import FunctionConfig, as_completer, count_words
 from orcinus.pipeline.recipe_file import parse_model
 
 
@@ -118,3 +118,10 @@ def test_an_answer_of_another_type_is_one_line_and_a_lookup_error_is_no_answer()
     with pytest.raises(CompleterError, match="mine has no answer: '7'") as caught:
         asyncio.run(as_completer(unknown, name="mine").complete(REQUEST))
     assert caught.value.permanent
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "a", " two  words\n", "a\x1cb\x1f\t\x0bc\r\x0c", "é ü\u2003x\x85y"]
+)
+def test_words_are_counted_as_python_splits_them(text: str) -> None:
+    assert count_words(text) == len(text.split())

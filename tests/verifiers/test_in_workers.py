@@ -118,6 +118,25 @@ def test_a_killed_worker_changes_no_verdict(tmp_path: Path) -> None:
     assert kills.killed == 1
 
 
+def test_replies_have_their_own_verdicts_in_any_order() -> None:
+    numbers = [6, 1, 3, 6, 2, 8]
+
+    async def judge_last_first() -> list[Judged]:
+        judging = JudgingInWorkers(cast(Any, ByPickle()), at_once=[])
+        pairs = [reply(number) for number in numbers]
+        verdicts = {one[1].id: await judging.verify(*one) for one in reversed(pairs)}
+
+        async def replies() -> AsyncIterator[Judged]:
+            for _, attempt in pairs:
+                yield Judged(attempt=attempt, verdict=verdicts[attempt.id])
+
+        return [judged async for judged in judging.judged(replies())]
+
+    found = asyncio.run(judge_last_first())
+    expected = [asyncio.run(verify(*reply(number))) for number in numbers]
+    assert [judged.verdict for judged in found] == expected
+
+
 def test_an_error_of_the_workers_is_raised_and_no_thread_is_left() -> None:
     before = threading.active_count()
     with pytest.raises(StepError, match="two worker processes"):

@@ -114,6 +114,10 @@ class Asker:
         self._workers: set[asyncio.Task[Any] | None] = set()
         self._is_starting = False
         """True while there is a worker that has not yet begun."""
+        self._is_waited_for = self._remote is not None
+        """True for a model whose calls overlap; others end before a second worker begins."""
+        self._is_asked = False
+        """True while a worker makes a call."""
         self._watch: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._closing = False
@@ -168,10 +172,17 @@ class Asker:
         return self._in_flight[identity]
 
     def _start_worker(self) -> None:
-        """Start a worker if there may be more, one at a time: the first may empty the queue."""
-        if not self._is_starting and len(self._workers) < self._concurrency:
+        """Start a worker if there may be more; one at a time, unless the model is waited for."""
+        may_start = self._is_waited_for or not self._is_starting
+        if may_start and len(self._workers) < self._concurrency:
             self._is_starting = True
             self._workers.add(asyncio.create_task(self._work()))
+
+    def _start_others(self) -> None:
+        """Start a worker for the next call, or for all calls if another one is still made."""
+        self._is_waited_for = self._is_asked
+        for _ in range(len(self._queue) if self._is_waited_for else min(1, len(self._queue))):
+            self._start_worker()
 
     async def _work(self) -> None:
         """Ask what is queued, call by call, until the queue is empty."""
@@ -183,8 +194,9 @@ class Asker:
                 self._drop_queued(self._failure)
                 break
             call = self._queue.popleft()
-            if self._queue:
-                self._start_worker()
+            if not self._is_waited_for:
+                self._start_others()
+            self._is_asked = True
             try:
                 committed = await self._find(call)
             except asyncio.CancelledError:
@@ -194,6 +206,8 @@ class Asker:
             except BaseException as error:  # noqa: BLE001 (set on the future)
                 self._fail(call, error)
                 continue
+            finally:
+                self._is_asked = False
             if committed is not None and self._remote is None:
                 committed = self._oldest_commit()
             if committed is not None:

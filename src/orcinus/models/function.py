@@ -11,6 +11,7 @@ A function of ``(messages, sampling)`` works as well, and so does an object that
 
 import inspect
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import field_validator
@@ -128,7 +129,10 @@ class FunctionModel:
             raise ConfigError(
                 f"{self._model} returned {type(answer).__name__}; return a str or a Completion"
             )
-        words_in = sum(count_words(message.content) for message in as_sent(request)[0])
+        words_in = 0
+        for message in as_sent(request)[0]:
+            count = _count_known if message.role == "system" else count_words
+            words_in += count(message.content)
         usage = Usage(tokens_in=words_in, tokens_out=count_words(answer))
         return Completion(text=answer, finish="stop", usage=usage)
 
@@ -166,6 +170,10 @@ def count_words(text: str) -> int:
     while b"  " in plain:
         plain = plain.replace(b"  ", b" ")
     return plain.count(b" ") + 1 if plain else 0
+
+
+_count_known = lru_cache(maxsize=64)(count_words)
+"""``count_words`` of system messages, which come again and again."""
 
 
 def as_completer(model: object, *, name: str) -> Completer:
