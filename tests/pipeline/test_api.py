@@ -1,6 +1,7 @@
 """The Python API: its names, that it loads fast, and that it does what the commands do."""
 
 import asyncio
+import json
 import subprocess
 import sys
 import threading
@@ -51,49 +52,78 @@ def test_importing_orcinus_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-START_UP = """if True:
-    import sys
+STARTS = """if True:
+    import json, sys
     from orcinus.cli import app
 
-    def imported():
-        own = sum(name.startswith("orcinus.") for name in sys.modules)
-        print(own, *sorted({name.partition(".")[0] for name in sys.modules} & set(sys.argv[1:])))
-
-    app(["run", "small.yaml", "--until", "sample"], standalone_mode=False)
-    imported()
-    import orcinus
-    print(orcinus.plan("small.yaml").calls)
-    imported()
+    for words in json.loads(sys.argv[1]):
+        try:
+            app(words, standalone_mode=False)
+        except SystemExit:
+            pass
+        print(json.dumps([words[0], *sorted(sys.modules)]))
 """
+OF_LIBRARIES = {"torch", "transformers", "peft", "scipy", "pandas", "jinja2", "matplotlib"}
+OF_ROWS = {"numpy", "pyarrow"}
+ABSENT = {
+    "--version": OF_LIBRARIES | OF_ROWS | {"asyncio", "pydantic", "yaml"},
+    "status": OF_LIBRARIES | OF_ROWS | {"pyreqwest"},
+    "run": OF_LIBRARIES | OF_ROWS,
+    "plan": OF_LIBRARIES | {"http"},
+}
+"""By command what it may not import, and neither may those before it: the order matters."""
 
 
-def test_a_plan_and_a_finished_run_import_what_they_need(
-    tmp_path: Path, tiny_student: Path
-) -> None:
+def start(cwd: Path, *commands: list[str]) -> dict[str, set[str]]:
+    """Run commands in one new process; return the modules that are loaded after each."""
+    done = subprocess.run(
+        [sys.executable, "-c", STARTS, json.dumps(commands)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=cwd,
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('["')]
+    return {first: set(modules) for first, *modules in lines}
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """What commands import for a run whose local student was asked nothing yet."""
+    folder = tmp_path_factory.mktemp("started")
+    student = {"kind": "local", "path": str(base_of_demo()), "chat_template": "chatml"}
+    assign = {"measure": "prompted", "whose": "teacher"}
+    write_recipe(folder / "small.yaml", student=student, assign=assign)
+    run = ["run", "small.yaml", "--until", "curate"]
+    plan = ["plan", "small.yaml", "--runs", "others"]
+    first = start(folder, run, plan)
+    later = start(folder, ["--version"], ["status", "small"], run, plan)
+    return {"first run": first["run"], **later}
+
+
+def base_of_demo() -> Path:
+    return Path(orcinus.__file__).parent / "pipeline" / "demo" / "base"
+
+
+@pytest.mark.parametrize("command", ABSENT)
+def test_a_command_imports_what_it_needs(started: dict[str, set[str]], command: str) -> None:
     """A start took 2 s when all steps and the libraries they compute with were imported."""
-    student = {"kind": "local", "path": str(tiny_student)}
-    write_recipe(tmp_path / "small.yaml", student=student)
-    of_rows = ["numpy", "pyarrow", "jinja2", "pandas"]
+    assert not {name.partition(".")[0] for name in started[command]} & ABSENT[command]
 
-    def started(*libraries: str) -> list[list[str]]:
-        done = subprocess.run(
-            [sys.executable, "-c", START_UP, "torch", "transformers", "scipy", *libraries],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=tmp_path,
-        )
-        return [line.split() for line in done.stdout.splitlines()[-3:]]
 
-    (_, *ran), (calls,), (_, *planned) = started()
-    assert (ran, planned) == ([], [])
-    assert int(calls) > 100
-    # The second process finds the step finished: it reads the recipe and nothing else.
-    (modules, *ran), _, (modules_of_plan, *planned) = started(*of_rows)
-    assert ran == []
-    assert planned == ["jinja2", "numpy", "pyarrow"]
-    assert int(modules) <= 150, "of 292 before: see core/imports.py"
-    assert int(modules_of_plan) <= 235, "of 302 before: see core/imports.py"
+def test_a_start_imports_few_modules(started: dict[str, set[str]]) -> None:
+    own = {
+        command: sum(name.startswith("orcinus.") for name in modules)
+        for command, modules in started.items()
+    }
+    assert own["run"] <= 150, "of 292 before: see core/imports.py"
+    assert own["plan"] <= 225, "of 302 before: see core/imports.py"
+
+
+def test_a_run_that_asks_the_student_nothing_imports_no_torch(
+    started: dict[str, set[str]],
+) -> None:
+    assert not started["first run"] & {"torch", "transformers", "peft"}
 
 
 def recipe_data(tmp_path: Path, **changes: Any) -> dict[str, Any]:

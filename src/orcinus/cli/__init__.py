@@ -5,6 +5,7 @@ This is the only place that prints or exits.
 Library modules are imported inside the commands, so that ``orcinus --help`` answers at once.
 """
 
+import gc
 import os
 import sys
 import traceback
@@ -19,6 +20,9 @@ from orcinus.core.printing import printable
 
 EXIT_BAD_INPUT = 2
 RESUME = "what has arrived is kept; run the same command to resume"
+OBJECTS_OF_A_START = 200_000
+"""New objects before the garbage collector looks, 700 by itself. A plan makes 124,000, nearly all
+of which stay: the collector found nothing, in a tenth of the plan's time."""
 
 
 def main() -> None:
@@ -26,6 +30,7 @@ def main() -> None:
 
     An error that the user can fix is one line and exit code 2; a defect of ours is a traceback.
     """
+    gc.set_threshold(OBJECTS_OF_A_START)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Threads that spin while they wait are up to fifty times slower when another process has
     # their cores (measured: a probe took 200 s in place of 4 s). Sleeping costs nothing measurable.

@@ -14,6 +14,8 @@ from orcinus.core.errors import ConfigError
 from orcinus.runs import layout
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from orcinus.runs.progress import Live
 
 
@@ -30,9 +32,7 @@ def status(
     as_json: flags.AsJson = False,
 ) -> None:
     """Show how far a run is, also while it runs."""
-    from orcinus.cli.ledger import batch_line
-    from orcinus.models.remote.batch_journal import read_journal
-    from orcinus.runs.model_names import model_name, model_names
+    from orcinus.runs.model_names import has_name, model_name, model_names
     from orcinus.runs.status import run_status
 
     run_dir = _latest(runs) if run is None else flags.run_folder(run, runs)
@@ -51,7 +51,9 @@ def status(
     for row in found.steps:
         table.add_row(row.step, row.state, row.time, escape(row.summary))
     console.print(table)
-    names = model_names(run_dir)
+    # The names are in tables, and what reads tables takes longer to import than all else here.
+    are_named = all(has_name(spend.model) for spend in found.spend)
+    names = {} if are_named else model_names(run_dir)
     for spend in found.spend:
         console.print(
             f"{spend.step}: {spend.calls:,} calls to {model_name(spend.model, names)}, "
@@ -60,7 +62,17 @@ def status(
         )
     if found.student is not None:
         console.print(f"student: {found.student}", markup=False, soft_wrap=True)
-    for batch in read_journal((ledger or runs / layout.LEDGER).parent / layout.BATCHES):
+    journal = (ledger or runs / layout.LEDGER).parent / layout.BATCHES
+    if journal.exists():
+        _print_batches(console, journal)
+
+
+def _print_batches(console: "Console", journal: Path) -> None:
+    """Print the batches that a provider is working on."""
+    from orcinus.cli.ledger import batch_line
+    from orcinus.models.remote.batch_journal import read_journal
+
+    for batch in read_journal(journal):
         if batch.state.progress in ("prepared", "sent"):
             console.print(f"at the provider: {batch_line(batch)}", markup=False, soft_wrap=True)
 

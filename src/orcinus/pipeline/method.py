@@ -6,7 +6,7 @@
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain, count
 from pathlib import Path
@@ -191,6 +191,7 @@ class _Builder:
         inputs: Mapping[str, Step],
         action: Action,
         requests: Requests = no_requests,
+        models: Sequence[str] = (),
     ) -> Step:
         return Step(
             name=name,
@@ -199,6 +200,7 @@ class _Builder:
             inputs=inputs,
             action=action,
             requests=requests,
+            models=models,
         )
 
     def _checked(self, action: Action) -> Action:
@@ -229,6 +231,7 @@ class _Builder:
             {},
             lambda context: author.author(tasks, base, context),
             lambda context: author.requests(tasks, base, context),
+            models=names,
         )
 
     def sample(self, written: Step | None) -> Step:
@@ -271,6 +274,7 @@ class _Builder:
             {**_dump(config), "strategies": self._texts},
             {"sample": sampled},
             lambda context: student.student(config, self._strategies, context),
+            models=("student",),
         )
         return {"student": step}
 
@@ -297,6 +301,7 @@ class _Builder:
             lambda context: (
                 probe.requests(config, self._strategies, context, role=role) if asked else []
             ),
+            models=(role, "judge") if asked else (),
         )
 
     def trial(self, sampled: Step, probed: Step, made: Mapping[str, Step]) -> Step:
@@ -334,6 +339,7 @@ class _Builder:
             lambda context: trial.requests(
                 recipe.assign, self._strategies, recipe.probe, generic, teaching, context
             ),
+            models=("student", "teacher", "judge"),
         )
 
     def assign(
@@ -341,6 +347,7 @@ class _Builder:
     ) -> Step:
         config, probing = self._recipe.assign, self._recipe.probe
         proxy = {"teacher": self._identity("teacher")} if config.proxy == "teacher" else {}
+        asked = (config.whose, "judge") if config.asks_probe else ()
         settings = {
             **_dump(config),
             "strategies": self._texts,
@@ -361,6 +368,7 @@ class _Builder:
             },
             lambda context: assign.assign(config, self._strategies, probing, context),
             lambda context: assign.requests(config, self._strategies, probing, context),
+            models=(*asked, *proxy),
         )
 
     def skills(
@@ -388,6 +396,7 @@ class _Builder:
             {"sample": sampled, "probe": probed, "assign": assigned, **made},
             lambda context: skills.skills(config, self._strategies, sampling, context),
             lambda context: skills.requests(config, self._strategies, sampling, context),
+            models=("student", "teacher", "judge"),
         )
 
     def select(
@@ -413,6 +422,7 @@ class _Builder:
             lambda context: select.requests(
                 config, self._known_strategies(context), generic, context
             ),
+            models=("student", "judge") if config.needs_pass_rate else (),
         )
 
     def teach(
@@ -438,6 +448,7 @@ class _Builder:
             lambda context: teach.requests(
                 config, self._known_strategies(context), context, role=role
             ),
+            models=(role, "judge"),
         )
 
     def curate(self, inputs: Mapping[str, Step], role: TeacherRole) -> Step:
@@ -463,6 +474,7 @@ class _Builder:
                     asking.requests for asking in inputs["teach"].requests(context)
                 ),
             ),
+            models=("judge",),
         )
 
     def rehearse(
@@ -483,6 +495,7 @@ class _Builder:
             {**inputs, **made},
             lambda context: rehearse.rehearse(config, generic, context),
             lambda context: rehearse.requests(config, generic, context),
+            models=("student", "judge"),
         )
 
     def erase(self, inputs: Mapping[str, Step], content: Content) -> Step:
@@ -557,6 +570,7 @@ class _Builder:
             {"erase": erased, "sample": sampled, **made},
             lambda context: weigh.weigh(config, context),
             lambda context: weigh.requests(config, system, context),
+            models=("student", "judge"),
         )
 
     def train(
@@ -612,6 +626,7 @@ class _Builder:
                 *train.requests(config, generic, context),
                 *self._rehearsals_again(config, erased, context),
             ],
+            models=("student", "judge", *(("teacher",) if config.asks_teacher else ())),
         )
 
     def _rehearsals_again(
@@ -659,6 +674,7 @@ class _Builder:
             lambda context: evaluate.requests(
                 config, self._known_strategies(context), generic, context
             ),
+            models=("student", "teacher", "judge"),
         )
 
     def report(self, inputs: Mapping[str, Step]) -> Step:

@@ -9,18 +9,17 @@ import asyncio
 import contextlib
 import importlib
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from orcinus.core.background import in_background
 from orcinus.core.errors import ConfigError
 from orcinus.core.files import link_folder, write_atomically
-from orcinus.core.imports import import_later
+from orcinus.core.imports import import_later, without_collector
 from orcinus.core.protocols import Completer
 from orcinus.core.registry import recipe_folder
 from orcinus.models.configs import SelfConfig
@@ -58,10 +57,14 @@ EXAMPLE_SECTIONS = {
 """How a recipe asks for the steps that it need not have."""
 EXPLAINS = {"trial": "teacher", "teach": "teacher", "teach-assistant": "assistant"}
 """The models that explain, by the step that asks them."""
-WITHOUT_STUDENT = ("author", "sample", "teach", "curate", "erase", "report")
-"""Verbs of the steps that ask and train no student."""
-LIBRARIES = ("orcinus.models.local.loading", "orcinus.training.trainer")
-"""Modules that import what asking and training a local student needs."""
+TRAINING = ("trial", "train")
+"""Verbs of the steps that train."""
+LIBRARIES = (
+    "orcinus.models.local.loading",
+    "transformers.modeling_utils",
+    "orcinus.training.trainer",
+)
+"""Modules that import what asking a local model needs, and the last one what training needs."""
 
 
 async def run_recipe(
@@ -224,29 +227,24 @@ def base_of(recipe_path: Path | None, base: Path | None) -> Path:
 
 
 async def _load_libraries(recipe: Recipe, steps: Sequence[Step], run_dir: Path) -> None:
-    """Import torch and Transformers if a step will need them.
+    """Import torch and Transformers if a step that will run asks or trains a local model.
 
-    They take seconds. They are imported in a thread that nobody has to wait for, so that a signal
-    ends the run at once. Where one is missing, the step that needs it says so.
+    They take seconds. They are imported in the background, so that a signal ends the run at once.
+    Where one is missing, the step that needs it says so.
     """
-    needing = (step for step in steps if verb_of(step.name) not in WITHOUT_STUDENT)
-    if not isinstance(recipe.student, LocalConfig | ScratchConfig) or all(
-        step.is_done(run_dir) for step in needing
-    ):
+    missing = [step for step in steps if not step.is_done(run_dir)]
+    asked = [recipe.model_of(role) for step in missing for role in step.models]
+    # A teacher of kind ``self`` is the student.
+    if not any(isinstance(model, LocalConfig | ScratchConfig | SelfConfig) for model in asked):
         return
-    loaded: Future[None] = Future()
-    loaded.set_running_or_notify_cancel()  # who stops waiting does not cancel it
+    trains = any(verb_of(step.name) in TRAINING for step in missing)
+    await in_background(partial(_import_all, LIBRARIES if trains else LIBRARIES[:-1]))
 
-    def load() -> None:
-        try:
-            with contextlib.suppress(ImportError):
-                for name in LIBRARIES:
-                    importlib.import_module(name)
-        finally:
-            loaded.set_result(None)
 
-    threading.Thread(target=load, name="libraries", daemon=True).start()
-    await asyncio.wrap_future(loaded)
+def _import_all(names: Sequence[str]) -> None:
+    with contextlib.suppress(ImportError), without_collector():
+        for name in names:
+            importlib.import_module(name)
 
 
 async def _check_student(
@@ -273,7 +271,7 @@ async def _check_student(
     from orcinus.training.check import check_training
 
     student = recipe.student.at(base)
-    return await asyncio.to_thread(check_training, recipe.train.at(base), student, device)
+    return await in_background(partial(check_training, recipe.train.at(base), student, device))
 
 
 async def _check_scoring(
@@ -300,7 +298,7 @@ async def _check_scoring(
     from orcinus.training.teacher_scores import check_teacher
 
     student = recipe.student.at(base)
-    tokenizer = await asyncio.to_thread(read_tokenizer, student)
+    tokenizer = await in_background(partial(read_tokenizer, student))
     context = open_context(training[0], training[0].folder(run_dir))
     chat = Chat(tokenizer, fallback=student.chat_template)
     await check_teacher(chat, recipe.train, context)

@@ -50,6 +50,8 @@ class Step:
     """Does the work in ``context.out`` and returns a summary of JSON values."""
     requests: Requests = no_requests
     """Lists the calls that ``action`` would make, from the inputs that are done."""
+    models: Sequence[str] = ()
+    """Roles of the models that ``action`` may ask or train, and names under ``models``."""
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:

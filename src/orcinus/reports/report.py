@@ -3,14 +3,21 @@
 folders of the finished steps ──gather──► Facts ──► pages in the step's folder
 """
 
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from orcinus.core.background import in_background
 from orcinus.core.config import Config
 from orcinus.core.files import write_atomically
+from orcinus.core.imports import without_collector
 from orcinus.runs import layout
 from orcinus.runs.context import StepContext
+from orcinus.runs.ledger_figures import SpendRow
+
+if TYPE_CHECKING:
+    from orcinus.reports.facts import Facts
 
 
 class ReportConfig(Config):
@@ -30,18 +37,31 @@ async def report(config: ReportConfig, context: StepContext) -> dict[str, Any]:
     Returns:
         The sentences of the result (``headline``) and the warnings (``warnings``).
     """
-    from orcinus.reports.facts import gather
-    from orcinus.reports.pages import FORMATS, model_card
-
     context.progress.start("report", None)
+    spend = context.ledger.spend(context.run)
+    facts, pages = await in_background(partial(_make_pages, config, context, spend))
+    for name, page in pages.items():
+        write_atomically(context.out / name, page.encode())
+    return {"headline": list(facts.headline), "warnings": list(facts.warnings)}
+
+
+def _make_pages(
+    config: ReportConfig, context: StepContext, spend: list[SpendRow]
+) -> "tuple[Facts, dict[str, str]]":
+    """Return the facts, and the pages by the names of their files.
+
+    Matplotlib takes seconds to import.
+    """
+    with without_collector():
+        from orcinus.reports.facts import gather
+        from orcinus.reports.pages import FORMATS, model_card
+
     facts = gather(
         context.inputs,
-        spend=context.ledger.spend(context.run),
+        spend=spend,
         run=context.run,
         seed=context.seed,
         examples=config.examples,
     )
-    for name, page in FORMATS.items():
-        write_atomically(context.out / layout.report(name), page(facts).encode())
-    write_atomically(context.out / layout.MODEL_CARD, model_card(facts).encode())
-    return {"headline": list(facts.headline), "warnings": list(facts.warnings)}
+    pages = {layout.report(name): page(facts) for name, page in FORMATS.items()}
+    return facts, {**pages, layout.MODEL_CARD: model_card(facts)}

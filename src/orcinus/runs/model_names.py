@@ -40,7 +40,7 @@ def model_names(run_dir: Path) -> dict[str, str]:
     names: dict[str, str] = {}
     for path, name in _attempts_by_role(run_dir):
         identity = _first(path, "model")
-        if _FOLDER.search(identity):
+        if not has_name(identity):
             engine = f", behind {LLAMA_CPP}" if identity.endswith(f"+{LLAMA_CPP}") else ""
             names.setdefault(identity, name + engine)
     uses = Counter(names.values())
@@ -64,6 +64,11 @@ def model_name(identity: str, names: Mapping[str, str], role: str | None = None)
     if role is not None and _FOLDER.fullmatch(identity):
         return f"the {role}"
     return _FOLDER.sub(lambda found: f"model folder {found[1]}", identity)
+
+
+def has_name(identity: str) -> bool:
+    """Return True for a model that is no folder: ``model_names`` can say nothing of it."""
+    return _FOLDER.search(identity) is None
 
 
 def given_name(config: object) -> str:

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from orcinus.core.background import in_background
 from orcinus.core.errors import CompleterError, ConfigError
+from orcinus.core.imports import without_collector
 from orcinus.core.requests import as_sent
 from orcinus.core.types import Completion, Request, Scoring, Traits, WorstCase
 from orcinus.models.bounds import free_call
@@ -70,6 +72,7 @@ class LocalModel:
         # CPython 3.11.7 hangs in a loop of `get(timeout=1e-7)` within seconds, and this decoder did
         # on a busy machine.
         self._queue: queue.Queue[Row | ScoredText | None] = queue.Queue()
+        self._opening: asyncio.Task[None] | None = None
         self._thread: threading.Thread | None = None
         self._chat: Chat
         self._decoder: Decoder
@@ -95,9 +98,7 @@ class LocalModel:
     async def complete(self, request: Request) -> Completion:
         """Answer, in one batch with the other waiting requests."""
         if self._thread is None:
-            self._open()
-            self._thread = threading.Thread(target=self._decode_loop, name="decoder", daemon=True)
-            self._thread.start()
+            await self._start()
         if request.scoring is not None:
             text = ScoredText(self._checked_scoring(request.scoring), Future())
             self._queue.put(text)
@@ -120,13 +121,27 @@ class LocalModel:
         self._queue.put(row)
         return await asyncio.wrap_future(row.future)
 
+    async def _start(self) -> None:
+        """Read the weights once for all requests that wait for them, and start the decoder."""
+        if self._opening is None:
+            self._opening = asyncio.create_task(in_background(self._open))
+        try:
+            await asyncio.shield(self._opening)
+        except Exception:
+            self._opening = None  # the next request tries again
+            raise
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._decode_loop, name="decoder", daemon=True)
+            self._thread.start()
+
     def _open(self) -> None:
         """Read the weights, and choose how to decode."""
         # Here, because torch takes seconds to import and a plan needs only the model's identity.
-        from orcinus.models.local.arithmetic import imitated
-        from orcinus.models.local.decoding import Decoder
-        from orcinus.models.local.loading import load, position_limit
-        from orcinus.models.local.self_check import choose_way
+        with without_collector():
+            from orcinus.models.local.arithmetic import imitated
+            from orcinus.models.local.decoding import Decoder
+            from orcinus.models.local.loading import load, position_limit
+            from orcinus.models.local.self_check import choose_way
 
         device = usable_device(self._device)
         self._chat, model, stops = load(self._config, device)
@@ -207,7 +222,7 @@ class LocalModel:
         if self._thread is not None:
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
-            self._thread = None
+            self._thread = self._opening = None
             del self._decoder
             self._closing = False
 

@@ -18,24 +18,30 @@ import shutil
 import socket
 import sys
 import tempfile
-import urllib.request
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orcinus.core.errors import ConfigError, StepError
+from orcinus.core.imports import import_later
 from orcinus.core.protocols import Completer
 from orcinus.core.types import Completion, Request, Traits, WorstCase
 from orcinus.models.bounds import free_call
 from orcinus.models.local import gguf
-from orcinus.models.local.chat_format import Chat
 from orcinus.models.local.config import LocalConfig, local_identity
 from orcinus.models.local.gguf_writer import can_write, write_llama
 from orcinus.models.local.to_gguf import find_converter, run_converter
-from orcinus.models.remote.endpoint import Endpoint
 from orcinus.models.remote.endpoint_config import EndpointConfig, Limits
 from orcinus.models.remote.wire import Patience
 from orcinus.runs.model_names import LLAMA_CPP
+
+if TYPE_CHECKING:
+    from orcinus.models.local import chat_format
+    from orcinus.models.remote import endpoint as remote
+else:
+    chat_format = import_later("orcinus.models.local.chat_format")
+    remote = import_later("orcinus.models.remote.endpoint")
 
 VLLM = (
     "{python} -m vllm.entrypoints.cli.main serve {path} --port {port} --host 127.0.0.1 "
@@ -131,7 +137,7 @@ class ServerProcess:
         if self._starting is not None:
             self._starting.cancel()
             [endpoint] = await asyncio.gather(self._starting, return_exceptions=True)
-            if isinstance(endpoint, Endpoint):
+            if isinstance(endpoint, remote.Endpoint):
                 await endpoint.aclose()
             self._starting = None
         await self._stop()
@@ -185,7 +191,7 @@ class ServerProcess:
                 ) from None
         return self.endpoint(name, url)
 
-    def endpoint(self, name: str, url: str) -> Endpoint:
+    def endpoint(self, name: str, url: str) -> "remote.Endpoint":
         """Return the client of the server that answers at ``url``."""
         served = EndpointConfig(
             model=name,
@@ -194,7 +200,9 @@ class ServerProcess:
             patience=PATIENCE,
             limits=Limits(in_flight=SLOTS + WAITING) if self._is_llama else Limits(),
         )
-        return Endpoint(served, secrets={}, tokenize=self._chat.prompt if self._is_llama else None)
+        return remote.Endpoint(
+            served, secrets={}, tokenize=self._chat.prompt if self._is_llama else None
+        )
 
     async def _stop(self) -> None:
         if self._server is not None and self._server.stdin is not None:
@@ -254,14 +262,16 @@ def _torch_threads() -> int:
     return torch.get_num_threads()
 
 
-def _open_chat(config: LocalConfig) -> Chat:
+def _open_chat(config: LocalConfig) -> "chat_format.Chat":
     from orcinus.models.local.weights import read_tokenizer
 
-    return Chat(read_tokenizer(config), fallback=config.chat_template)
+    return chat_format.Chat(read_tokenizer(config), fallback=config.chat_template)
 
 
 def _served_name(url: str) -> str | None:
     """Return the first model that the server lists; None while it does not answer."""
+    import urllib.request
+
     import orjson
 
     try:
