@@ -1,6 +1,8 @@
 """Models in this process: answers equal Transformers' generate and do not depend on the batch."""
 
 import asyncio
+import shutil
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -286,3 +288,31 @@ def test_a_question_beyond_the_context_is_refused_where_any_client_may_ask(
 
     found = asyncio.run(go())
     assert found.usage.tokens_in + found.usage.tokens_out <= 512
+
+
+def test_weights_are_read_once_for_all_requests_and_again_after_a_failure(
+    tiny_student: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_student, folder)
+    weights, away = folder / "model.safetensors", tmp_path / "away"
+    weights.rename(away)
+    request = chat_request((Message(role="user", content="Add 1 2."),), Sampling(max_tokens=2))
+
+    async def go() -> tuple[list[Any], list[Any], int]:
+        model = LocalModel(LocalConfig(path=str(folder), chat_template="chatml"), device="cpu")
+        before = threading.active_count()
+        opening = [asyncio.create_task(model.complete(request)) for _ in range(3)]
+        for _ in range(4):  # until the thread is started
+            await asyncio.sleep(0)
+        threads = threading.active_count() - before
+        failed = await asyncio.gather(*opening, return_exceptions=True)
+        away.rename(weights)
+        answered = await asyncio.gather(*(model.complete(request) for _ in range(2)))
+        await model.aclose()
+        return failed, answered, threads
+
+    failed, answered, threads = asyncio.run(go())
+    assert [type(error) for error in failed] == [ConfigError] * 3
+    assert answered[0].text == answered[1].text
+    assert threads == 1

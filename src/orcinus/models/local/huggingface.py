@@ -125,10 +125,12 @@ class LocalModel:
         """Read the weights once for all requests that wait for them, and start the decoder."""
         if self._opening is None:
             self._opening = asyncio.create_task(in_background(self._open))
+        opening = self._opening
         try:
-            await asyncio.shield(self._opening)
+            await asyncio.shield(opening)
         except Exception:
-            self._opening = None  # the next request tries again
+            if self._opening is opening:
+                self._opening = None  # the next request tries again
             raise
         if self._thread is None:
             self._thread = threading.Thread(target=self._decode_loop, name="decoder", daemon=True)
@@ -222,9 +224,10 @@ class LocalModel:
         if self._thread is not None:
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
-            self._thread = self._opening = None
+            self._thread = None
             del self._decoder
             self._closing = False
+        self._opening = None
 
     def _decode_loop(self) -> None:
         waiting: list[Row] = []
