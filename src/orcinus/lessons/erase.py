@@ -12,20 +12,20 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
-import orjson
 import pyarrow as pa
 
 from orcinus.core.collector import relax_garbage_collection
 from orcinus.core.errors import ConfigError, StepError
-from orcinus.core.fingerprint import hashed, stable_fraction
+from orcinus.core.fingerprint import stable_fraction
 from orcinus.core.token_bytes import bytes_within, reply_tokens
-from orcinus.core.types import LECTURE, Example, Judged, Lesson, Messages, Strategy
+from orcinus.core.types import LECTURE, Example, Judged, Lesson, Strategy
 from orcinus.lessons.config import EraseConfig, Layout, generic_text
 from orcinus.lessons.few_shot import FewShotPool
+from orcinus.lessons.plain_lessons import bare_answer, lesson_id, plain_lessons, repeats_message
 from orcinus.lessons.preferences import preference_pairs
 from orcinus.lessons.refusals import is_replaced
 from orcinus.lessons.rehearse import Rehearsals, own_answers
@@ -72,14 +72,9 @@ def answer_only(example: Example, judged: Judged) -> str:
     """
     if is_replaced(judged):
         return judged.attempt.text
-    reference = example.reference
-    if isinstance(reference, tuple):
-        answer = " ".join(reference) if example.answer_type == "list" else reference[0]
-    else:
-        answer = (
-            reference if reference is not None else (judged.verdict.answer or judged.attempt.text)
-        )
-    return f"The answer is {answer}."
+    return bare_answer(
+        example.reference, example.answer_type, judged.verdict.answer, judged.attempt.text
+    )
 
 
 def split_reasoning(judged: Judged, layout: Layout) -> tuple[str | None, str]:
@@ -131,7 +126,11 @@ def lesson_of(
     else:
         reasoning, completion = None, answer_only(example, judged)
     return Lesson(
-        id=_lesson_id(attempt.id, messages, completion),
+        id=lesson_id(
+            attempt.id,
+            [{"content": message.content, "role": message.role} for message in messages],
+            completion,
+        ),
         example_id=attempt.example_id,
         task=attempt.task,
         strategy=attempt.strategy,
@@ -151,12 +150,6 @@ def lesson_of(
             **more,
         },
     )
-
-
-def _lesson_id(attempt_id: str, messages: Messages, completion: str) -> str:
-    """Return ``fingerprint`` of the three, in a third of its time."""
-    turns = [{"content": message.content, "role": message.role} for message in messages]
-    return hashed(orjson.dumps([attempt_id, turns, completion]), length=16)
 
 
 def teacher_logprobs(judged: Judged, reasoning: str | None, completion: str) -> dict[str, Any]:
@@ -189,24 +182,10 @@ def teacher_logprobs(judged: Judged, reasoning: str | None, completion: str) -> 
 
 def leaks_strategy(lesson: Lesson, told: str) -> bool:
     """Return whether an erased lesson still holds ``told``, the teacher's system message."""
-    if lesson.erased == "kept" or not told.strip():
-        return False
-    words, longest = _words_of(told)
-    texts = (
-        *(message.content for message in lesson.messages),
-        lesson.reasoning or "",
-        lesson.completion,
+    texts = (message.content for message in lesson.messages)
+    return lesson.erased != "kept" and repeats_message(
+        told, (*texts, lesson.reasoning or "", lesson.completion)
     )
-    if not any(longest in text for text in texts):  # true of nearly all, and soon found
-        return False
-    return words in " ".join(" ".join(texts).split())
-
-
-@lru_cache
-def _words_of(told: str) -> tuple[str, str]:
-    """Return a message with single blanks, and its longest word."""
-    words = told.split()
-    return " ".join(words), max(words, key=len)
 
 
 async def erase(
@@ -340,6 +319,34 @@ class Eraser:
     words: tuple[str, ...]
     """The texts of a question that are kept in ``meta``."""
 
+    def erase_group(self, role: str, group: TraceGroup) -> Erased:
+        """Make the lessons of a row group of an author's traces."""
+        table = group.table(_LOGPROBS_TOO if self.logprobs else _NEEDED)
+        examples = group.examples_of(table)
+        if self._is_plain and set(table.column_names) >= set(_NEEDED):
+            found = plain_lessons(
+                table,
+                examples,
+                role=role,
+                system=generic_text(self.config),
+                erased=self.config.mode,
+                content=self.content,
+                with_reasoning=self.config.layout == "as_written",
+            )
+            if found is not None:
+                return Erased(lessons=found[0], leaks=found[1], numbers=frozenset())
+        traces = tables.judged_in(table, first_turns=True)
+        return self.erase(role, zip(tables.examples_in(examples), traces, strict=True))
+
+    @property
+    def _is_plain(self) -> bool:
+        """True where all lessons have one system message, and nothing that a trace lacks."""
+        config = self.config
+        has_more = self.logprobs or self.rehearsed is not None or self.numbers or self.words
+        is_whole = self.content == "answer_only" or config.layout in ("as_written", "text_only")
+        is_one = config.mode in ("generic", "empty") and not config.keep_probability
+        return is_whole and is_one and not has_more
+
     def erase(self, role: str, traces: Iterable[tuple[Example, Judged]]) -> Erased:
         """Make the lessons of an author's traces, each with its example."""
         rows, leaks, names = [], 0, set[str]()
@@ -388,10 +395,6 @@ _NEEDED = (
 _LOGPROBS_TOO = (*_NEEDED, "logprobs", "token_bytes")
 
 
-def _erase_group(eraser: Eraser, role: str, group: TraceGroup) -> Erased:
-    return eraser.erase(role, group.read(_LOGPROBS_TOO if eraser.logprobs else _NEEDED))
-
-
 def _erase_all(eraser: Eraser, context: StepContext, *, own: bool) -> Generator[tuple[str, Erased]]:
     """Yield an author's role and its lessons: the assistant's, the teacher's, the student's."""
     examples = context.inputs["sample"] / layout.EXAMPLES
@@ -400,7 +403,7 @@ def _erase_all(eraser: Eraser, context: StepContext, *, own: bool) -> Generator[
             kept = context.inputs[step] / layout.KEPT
             warm_up_workers(kept, context, __name__)
             groups = trace_groups(kept, examples)
-            work = partial(_erase_group, eraser, role)
+            work = partial(eraser.erase_group, role)
             yield from ((role, found) for _, found in map_trace_groups(work, groups, context))
     if own:
         for traces in batched(

@@ -101,4 +101,4 @@ def _least_distinct(runs: Ngrams, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     slots = min(_MOST_SLOTS, 4 << int(counts.max(initial=0)).bit_length())
     is_taken = np.zeros((len(counts), slots), np.bool_)
     is_taken[rows, (runs.hashes & np.uint64(slots - 1)).view(np.int64)] = True
-    return np.count_nonzero(is_taken, axis=1)
+    return np.asarray(np.count_nonzero(is_taken, axis=1), np.int64)

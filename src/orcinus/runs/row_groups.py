@@ -51,8 +51,8 @@ class TraceGroup:
 
     def examples_of(self, table: pa.Table) -> pa.Table:
         """Read the example of each row of ``table``, which holds the traces, as a table."""
-        keys = (table[name].to_pylist() for name in ("task", "example_id"))
-        return tables.examples_of(self.examples, *keys, first=self.first)
+        tasks, names = (table[name].to_pylist() for name in ("task", "example_id"))
+        return tables.examples_of(self.examples, tasks, names, self.first)
 
     def read(self, columns: Sequence[str] | None = None) -> Iterator[tuple[Example, Judged]]:
         """Read the traces, each with its example.

@@ -759,6 +759,30 @@ def _conversations(column: pa.ListArray) -> Iterator[Messages]:
         yield tuple(islice(messages, count))
 
 
+def first_turns_in(table: pa.Table) -> Iterator[Messages]:
+    """Yield the first message of each of ``JUDGED`` rows; those that are equal are one object."""
+    for batch in table.to_batches():
+        yield from _first_turns(batch["messages"])
+
+
+def same_turns(turns: Sequence[str | None], prompts: Sequence[str]) -> pa.Array:
+    """Return a column of messages: the same for each row but for the prompt.
+
+    Args:
+        turns: A system message or none, then None in place of the user's message.
+        prompts: The user's message of each row.
+    """
+    contents = [prompt if turn is None else turn for prompt in prompts for turn in turns]
+    roles = ["user" if turn is None else "system" for turn in turns] * len(prompts)
+    kind = _MESSAGES.value_type
+    fields = [array_of(roles, kind[0].type), array_of(contents, kind[1].type)]
+    items = pa.StructArray.from_arrays(fields, fields=list(kind))
+    starts = numbers_of(np.arange(len(prompts) + 1, dtype=np.int32) * np.int32(len(turns)))
+    return pa.ListArray.from_buffers(
+        _MESSAGES, len(prompts), [None, starts.buffers()[1]], children=[items]
+    )
+
+
 def _first_turns(column: pa.ListArray) -> Iterator[Messages]:
     """Yield the first message of each row; those that are equal are one object."""
     lengths = _values(pc.list_value_length(column))

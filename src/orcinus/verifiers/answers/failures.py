@@ -161,7 +161,8 @@ def repeated_line(text: str) -> str | None:
 
 def _repeated_words(words: list[str]) -> str | None:
     if words and max(map(len, words)) > LONGEST_WORD:
-        words = list(max(words, key=len))
+        longest = max(words, key=len)
+        words = list(longest)
     # Most words of nearly all texts are new; their runs need not be counted.
     if len(words) < 4 * LOOP_WORDS or 2 * len(set(words)) > len(words):
         return None
