@@ -10,6 +10,7 @@ not run twice.
 
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -33,6 +34,9 @@ _START = (
 )
 """What a fork server runs. Ctrl-C is left to this process, which ends it."""
 
+_NOT_STARTED = "no worker process can be started ({}); run again with --executor local:1"
+_GONE = (EOFError, ConnectionError, pickle.UnpicklingError)
+"""Errors of asking a process that has ended."""
 _ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -154,7 +158,7 @@ class _Worker:
             pickle.dump(shard, self._stream, PROTOCOL)
             self._stream.flush()
             is_done, answer = pickle.load(self._stream)
-        except (EOFError, ConnectionError, pickle.UnpicklingError) as error:
+        except _GONE as error:
             raise WorkerEndedError from error
         if is_done:
             return answer
@@ -216,28 +220,34 @@ class _ForkServer:
         """
         ours, theirs = socket.socketpair()
         try:
-            with theirs:
-                return self._ask(os.fsencode(function), theirs), ours
+            with theirs, self._lock:
+                return self._forked(os.fsencode(function), theirs), ours
         except BaseException:
             ours.close()
             raise
 
     def end(self, worker: int) -> int:
         """End a worker and return how it ended."""
-        return self._ask(b"%d" % worker)
+        with self._lock, suppress(*_GONE):
+            if self._process is not None:
+                return self._ask(b"%d" % worker)
+        return -signal.SIGKILL  # as all workers are whose fork server was killed
+
+    def _forked(self, function: bytes, theirs: socket.socket) -> int:
+        for _ in range(2):  # the process ends where nobody asks for long, or it was killed
+            self._start()
+            try:
+                return self._ask(function, theirs)
+            except _GONE:
+                self._end()
+            except OSError as error:
+                raise StepError(_NOT_STARTED.format(error)) from error
+        raise StepError(_NOT_STARTED.format("what they are forked from ended"))
 
     def _ask(self, request: bytes, *sockets: socket.socket) -> int:
-        with self._lock:
-            for _ in range(2):  # it ends where nobody asks for long, or it was killed
-                self._start()
-                try:
-                    socket.send_fds(self._control, [request], [one.fileno() for one in sockets])
-                    is_done, answer = pickle.load(self._answers)
-                    break
-                except (EOFError, ConnectionError, pickle.UnpicklingError):
-                    self._end()
-            else:
-                raise StepError(_NOT_STARTED.format("it ended"))
+        """Send a request and return the number that answers it, or raise the error."""
+        socket.send_fds(self._control, [request], [one.fileno() for one in sockets])
+        is_done, answer = pickle.load(self._answers)
         if is_done:
             number: int = answer
             return number
@@ -246,7 +256,8 @@ class _ForkServer:
     def _start(self, module: str = "") -> None:
         """Start the process, unless it runs and imports from where this one does."""
         path = [str(Path(place).absolute()) for place in sys.path]
-        if self._process is not None and self._path == path:
+        is_running = self._process is not None and self._process.poll() is None
+        if is_running and self._path == path:
             return
         self._end()
         self._control, theirs = socket.socketpair()
@@ -273,11 +284,10 @@ class _ForkServer:
 
 SERVER = _ForkServer()
 """The fork server of this process, for all its maps."""
-_NOT_STARTED = "no worker process can be started ({}); run again with --executor local:1"
 
 
 def _how(code: int) -> str:
     """Say how a process ended."""
-    if code == -9:
+    if code == -signal.SIGKILL:
         return "killed, perhaps because memory ran out"
     return f"signal {-code}" if code < 0 else f"exit code {code}"

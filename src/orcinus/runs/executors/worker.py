@@ -89,12 +89,13 @@ class _Forks:
     def serve(self) -> None:
         """Do what the parent asks, until it ends or asks nothing for long."""
         self._control.settimeout(IDLE_S)
+        parent = os.getppid()
         with suppress(ConnectionError):
             while True:
                 try:
                     request, sockets, *_ = socket.recv_fds(self._control, _LONGEST, 1)
                 except TimeoutError:
-                    if self._workers:
+                    if self._workers and os.getppid() == parent:
                         continue
                     return
                 if not request:
@@ -107,6 +108,9 @@ class _Forks:
             return pickle.dumps((True, done), PROTOCOL)
         except Exception as error:  # noqa: BLE001 (the parent raises it)
             return _pickled_error(error)
+        finally:
+            for one in sockets:
+                os.close(one)
 
     def _fork(self, folder: bytes, descriptor: int) -> int:
         """Fork a worker for the function in a folder and return its number."""
@@ -118,7 +122,6 @@ class _Forks:
         if not worker:
             self._control.close()
             _work(self._function[1], descriptor, server)
-        os.close(descriptor)
         self._workers.add(worker)
         return worker
 
