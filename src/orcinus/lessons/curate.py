@@ -313,11 +313,10 @@ def _check_all(
     is_here = calls_users_functions(config)
     if not is_here:
         warm_up_workers(traces, context, TraceChecks.__module__)
-    unseen = chain(
-        tables.read_examples(examples, "held_out"), tables.read_examples(examples, "retention")
-    )
     held_out = Overlap(
-        ((f"{example.task}/{example.id}", example.prompt) for example in unseen),
+        chain(
+            tables.read_prompts(examples, "held_out"), tables.read_prompts(examples, "retention")
+        ),
         n=config.ngram,
         fuzzy=config.fuzzy_overlap,
     )

@@ -536,7 +536,26 @@ def example_of(row: Mapping[str, Any]) -> Example:
 def read_examples(
     path: Place, split: Split | Sequence[Split] | None = None, first: int = 0
 ) -> Iterator[Example]:
-    """Read the examples of a table, or those of a split or several, from the row ``first`` on.
+    """Read the examples of a table, or those of a split or several, from the row ``first`` on."""
+    for table in _tables_of(path, split, first):
+        yield from examples_in(table)
+
+
+def read_prompts(path: Path, split: Split) -> Iterator[tuple[str, str]]:
+    """Yield each example of a split as ``TASK/ID`` and its prompt."""
+    for table in _tables_of(path, split, columns=("task", "id", "prompt")):
+        columns = (table[name].to_pylist() for name in table.column_names)
+        for task, name, prompt in zip(*columns, strict=True):
+            yield f"{task}/{name}", prompt
+
+
+def _tables_of(
+    path: Place,
+    split: Split | Sequence[Split] | None = None,
+    first: int = 0,
+    columns: Sequence[str] | None = None,
+) -> Iterator[pa.Table]:
+    """Read the rows of examples, of a split or several, from the row ``first`` on.
 
     Row groups without an example of the splits are skipped.
     """
@@ -554,8 +573,10 @@ def read_examples(
                 chosen = pc.match_substring_regex(splits, f"^({names})$")
                 if not pc.any(chosen).as_py():
                     continue
-            table = file.read_row_group(group).slice(skipped)
-            yield from examples_in(table if chosen is None else table.filter(chosen))
+            table = file.read_row_group(group, columns).slice(skipped)
+            if columns is not None:
+                table = table.select(columns)
+            yield table if chosen is None else table.filter(chosen)
 
 
 def examples_in(table: pa.Table) -> Iterator[Example]:
