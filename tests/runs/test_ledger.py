@@ -10,7 +10,9 @@ import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,7 +20,7 @@ from orcinus.core.errors import StoreError
 from orcinus.core.types import Attempt, Example, Message, Request, Sampling, Usage
 from orcinus.runs import ledger_schema as module
 from orcinus.runs.ledger import Ledger
-from orcinus.runs.ledger_records import attempt_id, record_json
+from orcinus.runs.ledger_records import attempt_id, record_json, request_record
 from orcinus.runs.status import run_status
 
 
@@ -250,3 +252,21 @@ def test_the_status_sums_the_tokens_that_no_usage_reports(tmp_path: Path) -> Non
     (tmp_path / "r").mkdir()
     [row] = run_status(tmp_path / "r", path).spend
     assert (row.calls, row.tokens_unreported) == (2, 14)
+
+
+@pytest.mark.parametrize("partial", [None, "", "so far"])
+def test_what_is_stored_of_a_request_is_its_record_with_sorted_keys(partial: str | None) -> None:
+    changes: list[dict[str, Any]] = [
+        {"temperature": 1},
+        {"temperature": 1.0, "sends_temperature": False},
+        {"logprobs": True},
+        {"logprobs": 1},  # equal to True, and another JSON
+        {"seed": None},
+        {"stop": ("\n", "é")},
+        {"stop": ["\n", "é"]},
+        {"extra": {"b": 1, "a": {"d": 2, "c": [3]}}},
+    ]
+    for change in [*changes, *reversed(changes)]:
+        item = replace(request(1), sampling=Sampling(**change), partial=partial)
+        record = request_record(item, "m")
+        assert record_json(item, "m") == orjson.dumps(record, option=orjson.OPT_SORT_KEYS)

@@ -236,8 +236,8 @@ class Ledger:
     ) -> "Future[None]":
         """Queue an attempt; return a future that is done once it is on disk.
 
-        The future cannot be cancelled: a task that is cancelled while it waits for it ends once
-        the attempt is on disk.
+        All attempts of one commit share the future, which cannot be cancelled: a task that is
+        cancelled while it waits for it ends once they are on disk.
 
         Args:
             attempt: What came back.
