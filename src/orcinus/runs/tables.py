@@ -517,7 +517,18 @@ def example_row(example: Example, split: Split) -> dict[str, Any]:
 
 def examples_table(examples: Sequence[Example], split: Split) -> pa.Table:
     """Return the ``EXAMPLES`` rows of examples that are all of one split."""
-    return table_of([example_row(example, split) for example in examples], EXAMPLES)
+    columns: Mapping[str, list[Any]] = {
+        "id": [example.id for example in examples],
+        "task": [example.task for example in examples],
+        "split": [split] * len(examples),
+        "prompt": [example.prompt for example in examples],
+        "answer_type": [example.answer_type for example in examples],
+        "choices": [example.choices for example in examples],
+        "reference": [_dumps(example.reference) for example in examples],
+        "meta": [_dumps(dict(example.meta)) for example in examples],
+    }
+    arrays = [array_of(columns[field.name], field.type) for field in EXAMPLES]
+    return pa.Table.from_arrays(arrays, schema=EXAMPLES)
 
 
 def example_of(row: Mapping[str, Any]) -> Example:

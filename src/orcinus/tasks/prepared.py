@@ -82,17 +82,14 @@ class Preparer:
             reads = list(part.examples(reports.append))
         except DataError:  # the run's own process reads it again and reports it
             return None
+        found = self.prepare([read.example for read in reads])
         own = [
-            hash_of(read.example.task, read.example.id)
-            for read in reads
-            if read.draft.id is not None
+            name for name, read in zip(found.names, reads, strict=True) if read.draft.id is not None
         ]
-        return self.prepare([read.example for read in reads], own=own, reports=reports)
+        return replace(found, own=own, reports=reports)
 
-    def prepare(
-        self, examples: Sequence[Example], *, own: Sequence[int] = (), reports: Sequence[str] = ()
-    ) -> Prepared:
-        """Prepare examples; the other arguments are put into ``Prepared``."""
+    def prepare(self, examples: Sequence[Example]) -> Prepared:
+        """Prepare examples that are no part of a file."""
         found, shown = Counter[str](), Counter[str]()
         texts = [normal(example.whole_prompt) for example in examples]
         if self.facts:
@@ -109,8 +106,8 @@ class Preparer:
         return Prepared(
             rows=tables.examples_table(examples, "teach"),
             names=[hash_of(example.task, example.id) for example in examples],
-            own=own,
-            reports=reports,
+            own=(),
+            reports=(),
             contents=[hash_of(text) for text in texts],
             originals={place: hash_of(normal(text)) for place, text in is_original.items()},
             overlaps={place: why for place, why in enumerate(overlaps) if why is not None},

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orcinus.core.records import quick_init
 from orcinus.tasks.files.rows import kind_of
 
 PROMPT = ("prompt", "question", "instruction", "query", "problem", "input", "inputs", "text")
@@ -68,6 +69,7 @@ CARRIED = (
 """Fields that are kept in ``meta``, in every layout."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowDraft:
     """The parts of an example as a row gives them, unchecked."""

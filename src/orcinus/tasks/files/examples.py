@@ -38,6 +38,8 @@ _LETTER_AND_TEXT = re.compile(r"\(?([A-Za-z])(?:\)[.:]?|[.:])\s*(.+)", re.DOTALL
 """An option's letter with its text: (B) Paris."""
 _DEEPEST = 32
 """Levels of objects and lists in ``meta``; orjson can write 254."""
+_OPTIONS = tuple(f"option {chr(ord('A') + i)}" for i in range(MAX_CHOICES))
+"""What messages call the options."""
 _WORDS_OF_AN_ANSWER = 12
 """Words. A longer reference is prose, which no rule can compare."""
 
@@ -274,9 +276,8 @@ def _choices(value: Any) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
         raise Unusable(f"the choices are {value!r:.60}; they must be a list of two or more options")
     if len(value) > MAX_CHOICES:
         raise Unusable(f"{len(value)} choices; at most {MAX_CHOICES} have letters")
-    choices = tuple(
-        text_of(item, f"option {chr(ord('A') + i)}").strip() for i, item in enumerate(value)
-    )
+    pairs = zip(value, _OPTIONS, strict=False)  # there are as many names as there may be options
+    choices = tuple([text_of(item, name).strip() for item, name in pairs])
     if not isinstance(labels, list | tuple) or len(labels) not in (0, len(choices)):
         raise Unusable(
             f"the labels of the {len(choices)} choices are {labels!r:.60}; give one for each"
@@ -375,9 +376,9 @@ def _letter(value: Any, choices: tuple[str, ...] | None) -> str:
         return _letter_of_index(value, choices)
     text = text_of(value, "reference").strip()
     same = [i for i, choice in enumerate(choices or ()) if choice == text]
-    same = same or [i for i, choice in enumerate(choices or ()) if _folded(choice) == _folded(text)]
+    same = same or _alike(text, choices or ())
     if not same and choices is not None and (found := _LETTER_AND_TEXT.fullmatch(text)):
-        same = [i for i, choice in enumerate(choices) if _folded(choice) == _folded(found[2])]
+        same = _alike(found[2], choices)
         if same and chr(ord("A") + same[0]) != found[1].upper():
             raise Unusable(f"the reference {text[:60]!r} names one option's letter, another's text")
     if len(same) == 1:
@@ -395,6 +396,14 @@ def _letter(value: Any, choices: tuple[str, ...] | None) -> str:
         f"the reference {text[:60]!r} is not among the choices {_shown(choices)}; "
         "give a letter or an option's text"
     )
+
+
+def _alike(text: str, choices: Sequence[str]) -> list[int]:
+    """Return which options are a text but for case, blanks and a full stop at the end."""
+    first = text[:1].casefold()[:1]
+    some = [i for i, choice in enumerate(choices) if choice[:1].casefold()[:1] == first]
+    folded = _folded(text) if some else ""
+    return [i for i in some if _folded(choices[i]) == folded]
 
 
 def _letter_of_index(index: int, choices: tuple[str, ...] | None) -> str:

@@ -30,6 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orcinus.core.errors import DataError, one_line
+from orcinus.core.records import quick_init
 from orcinus.core.urls import reason, shown
 from orcinus.tasks.files.sources import FORMATS, format_of, open_source, stem_of
 
@@ -64,6 +65,7 @@ _CONTAINERS = (dict, list)
 _KEY = re.compile(rb'"\s*:')
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One row as the file has it."""
