@@ -8,6 +8,7 @@ of reading examples. The count is kept, so that the texts are read once. Where i
 Arrow also adds up the questions that are alike.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product, repeat
@@ -26,7 +27,11 @@ from orcinus.runs import tables
 
 _COLUMNS = ("id", "task", "answer_type", "meta")
 _COUNTED_TABLES = 4
-"""Tables whose texts' lengths are kept, with four bytes a row."""
+"""Tables whose texts' lengths are kept, with four bytes a row, and the sums of which are."""
+
+
+_Kind = tuple[str, str, AnswerType]
+"""Split, task and answer type."""
 
 
 class Question(NamedTuple):
@@ -56,28 +61,54 @@ def read_questions(path: Path, split: Split) -> Iterator[Question]:
 def read_alike(path: Path, split: Split) -> Iterator[Question]:
     """Yield the questions of a split without ids, those without ``meta`` added up.
 
-    In each batch one Question stands for those of one task and answer type.
+    Of these, one Question stands for all of one task and answer type.
 
     Raises:
         StoreError: The table is missing or is not a Parquet file.
     """
-    for batch in _read(path, split, _COLUMNS[1:]):
-        is_plain = pc.match_substring_regex(batch["meta"], r"^\{\}$")
-        yield from _questions_in(batch.filter(pc.invert(is_plain)))
-        yield from _added_up(batch.filter(is_plain))
+    added_up, with_meta = _add_up(path, *last_change(path))
+    yield from added_up.get(split, ())
+    if split in with_meta:
+        for batch in _read(path, split, _COLUMNS[1:]):
+            yield from _questions_in(batch.filter(pc.invert(_is_plain(batch))))
 
 
-def _added_up(batch: pa.RecordBatch) -> Iterator[Question]:
-    """Yield a Question for each task and answer type of a batch."""
-    tasks, types = (batch[name].dictionary_encode() for name in ("task", "answer_type"))
-    names = list(product(tasks.dictionary.to_pylist(), types.dictionary.to_pylist()))
-    places = _integers(tasks.indices) * len(types.dictionary) + _integers(types.indices)
-    numbers = np.bincount(places, minlength=len(names))
+@lru_cache(_COUNTED_TABLES)
+def _add_up(
+    path: Path, changed_ns: int, size: int
+) -> tuple[Mapping[str, Sequence[Question]], frozenset[str]]:
+    """Return the questions without ``meta`` by split, and the splits that have others."""
+    numbers, characters, with_meta = Counter[_Kind](), Counter[_Kind](), set[str]()
+    for batch in _counted(path, _COLUMNS[1:]):
+        is_plain = _is_plain(batch)
+        with_meta.update(batch["split"].filter(pc.invert(is_plain)).unique().to_pylist())
+        for kind, number, counted in _sums(batch.filter(is_plain)):
+            numbers[kind] += number
+            characters[kind] += counted
+    added_up: dict[str, list[Question]] = {}
+    for (split, task, answer_type), number in numbers.items():
+        counted = characters[split, task, answer_type]
+        question = Question("", task, answer_type, {}, counted, number)
+        added_up.setdefault(split, []).append(question)
+    return added_up, frozenset(with_meta)
+
+
+def _is_plain(batch: pa.RecordBatch) -> pa.BooleanArray:
+    return pc.match_substring_regex(batch["meta"], r"^\{\}$")
+
+
+def _sums(batch: pa.RecordBatch) -> Iterator[tuple[_Kind, int, int]]:
+    """Yield the number of a batch's questions of each kind, and their characters."""
+    encoded = [batch[name].dictionary_encode() for name in ("split", "task", "answer_type")]
+    kinds = list(product(*(column.dictionary.to_pylist() for column in encoded)))
+    places = np.zeros(len(batch), dtype=np.int64)
+    for column in encoded:
+        places = places * len(column.dictionary) + _integers(column.indices)
+    numbers = np.bincount(places, minlength=len(kinds))
     # Sums of floats are exact up to 2^53 characters.
-    characters = np.bincount(places, _integers(batch["characters"]), minlength=len(names))
+    characters = np.bincount(places, _integers(batch["characters"]), minlength=len(kinds))
     for place in np.flatnonzero(numbers):
-        task, answer_type = names[place]
-        yield Question("", task, answer_type, {}, int(characters[place]), int(numbers[place]))
+        yield kinds[place], int(numbers[place]), int(characters[place])
 
 
 def _integers(array: pa.Array) -> NDArray[np.int64]:
@@ -100,14 +131,18 @@ def last_change(path: Path) -> tuple[int, int]:
 
 def _read(path: Path, split: Split, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Yield columns of the questions of a split, and their ``characters``."""
+    for batch in _counted(path, columns):
+        # ``pc.equal`` would import pandas, which takes a second, to look at a string.
+        yield batch.filter(pc.match_substring_regex(batch["split"], f"^{split}$"))
+
+
+def _counted(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield columns of all questions, with ``split`` and their ``characters``."""
     characters_of_all = _count_characters(path, *last_change(path))
     start = 0
     for batch in tables.read_batches(path, ["split", *columns]):
-        counted = characters_of_all.slice(start, len(batch))
+        yield batch.append_column("characters", characters_of_all.slice(start, len(batch)))
         start += len(batch)
-        # ``pc.equal`` would import pandas, which takes a second, to look at a string.
-        is_asked = pc.match_substring_regex(batch["split"], f"^{split}$")
-        yield batch.append_column("characters", counted).filter(is_asked)
 
 
 def _questions_in(batch: pa.RecordBatch) -> Iterator[Question]:
