@@ -2,7 +2,7 @@
 
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 import typer
 from rich.markup import escape
@@ -119,21 +119,17 @@ def _run(
     recipe: Path, until: Verb | None, *, as_json: bool, runs: Path, **options: Unpack["Flags"]
 ) -> Path:
     """Run a recipe up to the step ``until`` (None: all), print the result, return its folder."""
-    from orcinus.cli.tables import print_scores
-    from orcinus.evaluation.scores import latest_scores, scores_content
     from orcinus.pipeline import api
 
     with flags.shown_progress(as_json=as_json) as progress:
         progress.note(_models_of(recipe))
         run = api.run(recipe, runs=runs, until=until, progress=progress, **options)
-    folder, scores = run.folder, latest_scores(run.folder)
+    folder = run.folder
     if as_json:
-        content = None if scores is None else scores_content(scores)
-        flags.print_json({"event": "done", "run": str(folder), "scores": content})
+        flags.print_json({"event": "done", "run": str(folder), "scores": _scores_in(folder)})
         return folder
-    if until in (None, "evaluate", "report") and scores is not None:
-        print_scores(flags.out_console(), scores)
-        flags.say("")
+    if until in (None, "evaluate", "report"):
+        _print_scores(folder)
     if until not in (None, "report"):
         flags.say(f"run:     {folder} (up to the step {until})")
         if VERBS.index(until) >= VERBS.index("train") and (folder / layout.STUDENT).exists():
@@ -143,6 +139,24 @@ def _run(
         if (folder / name).exists():
             flags.say(f"{what + ':':<9}{folder / name}")
     return folder
+
+
+def _scores_in(run: Path) -> dict[str, Any] | None:
+    from orcinus.evaluation.scores import latest_scores, scores_content
+
+    scores = latest_scores(run)
+    return None if scores is None else scores_content(scores)
+
+
+def _print_scores(run: Path) -> None:
+    """Print the scores of a run, and an empty line, where there are any."""
+    from orcinus.cli.tables import print_scores
+    from orcinus.evaluation.scores import latest_scores
+
+    scores = latest_scores(run)
+    if scores is not None:
+        print_scores(flags.out_console(), scores)
+        flags.say("")
 
 
 def _models_of(recipe: Path) -> str:

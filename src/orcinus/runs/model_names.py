@@ -15,13 +15,14 @@ import yaml
 
 from orcinus.core.errors import ConfigError
 from orcinus.core.imports import import_later
-from orcinus.core.results import ARMS
 from orcinus.runs import layout
 from orcinus.runs.folders import finished_steps, summary_of
 
 if TYPE_CHECKING:
+    from orcinus.core import results
     from orcinus.runs import tables
 else:
+    results = import_later("orcinus.core.results")
     tables = import_later("orcinus.runs.tables")
 
 
@@ -99,12 +100,12 @@ def _attempts_by_role(run_dir: Path) -> Iterator[tuple[Path, str]]:
     """
     for folder in _finished(run_dir, "evaluate"):
         for arm in ("before", "teacher", "after", "answer_only"):
-            yield folder / layout.attempts(arm), ARMS[arm]
-    role = ARMS["before" if _probed(run_dir) == "student" else "teacher"]
+            yield folder / layout.attempts(arm), results.ARMS[arm]
+    role = results.ARMS["before" if _probed(run_dir) == "student" else "teacher"]
     for folder in _finished(run_dir, "probe"):
         yield folder / layout.ATTEMPTS, role
     for folder in _finished(run_dir, "teach"):
-        yield folder / layout.ATTEMPTS, ARMS["teacher"]
+        yield folder / layout.ATTEMPTS, results.ARMS["teacher"]
     for folder in _finished(run_dir, "teach-assistant"):
         yield folder / layout.ATTEMPTS, "assistant"
     for path in sorted(run_dir.glob(f"trial-*/{layout.TRIALS}/wave-*.parquet")):

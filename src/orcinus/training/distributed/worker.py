@@ -14,12 +14,15 @@ from typing import Any
 import orjson
 
 from orcinus.core.errors import OrcinusError
+from orcinus.core.imports import without_collector
 from orcinus.runs.context import Silent
-from orcinus.training.curriculum import train_curriculum
 from orcinus.training.distributed import processes
 from orcinus.training.distributed.launch import MARK, STOP_AT_EOF
 from orcinus.training.job import TrainJob
 from orcinus.training.stopping import Stopped
+
+with without_collector():
+    from orcinus.training.curriculum import train_curriculum
 
 EXIT_STOPPED = 130
 """As after Ctrl-C: whoever started the job sees that it is not finished."""
