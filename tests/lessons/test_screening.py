@@ -26,9 +26,7 @@ USUAL = (
 EXAMPLE = Example(id="e", task="t", prompt="p", answer_type="number", reference="42")
 
 
-def judged(
-    text: str, strategy: str = "steps", finish: str = "stop", value: float | None = 1.0
-) -> Judged:
+def judged(text: str, strategy: str = "steps", finish: str = "stop") -> Judged:
     attempt = Attempt(
         id=f"{hash(text)}",
         example_id="e",
@@ -41,7 +39,7 @@ def judged(
         text=text,
         finish=finish,  # type: ignore[arg-type]
     )
-    verdict = Verdict(attempt_id=attempt.id, verifier="v", value=value, answer="42", reason="r")
+    verdict = Verdict(attempt_id=attempt.id, verifier="v", value=0.0, answer="41", reason="r")
     return Judged(attempt=attempt, verdict=verdict)
 
 
@@ -53,8 +51,8 @@ def passes(traces: list[Judged]) -> list[bool]:
 
 def reasons(trace: Judged) -> list[str]:
     rules = curate_rules(CurateConfig(), STRATEGIES)
-    assert rules.keys() == RULES
-    found = {name: rule(EXAMPLE, trace.attempt, trace.verdict) for name, rule in rules.items()}
+    assert rules.keys() == RULES | {"wrong", "unjudged"}
+    found = {name: rules[name](EXAMPLE, trace.attempt, trace.verdict) for name in RULES}
     return [name for name, why in found.items() if why is not None]
 
 
@@ -67,8 +65,6 @@ def reasons(trace: Judged) -> list[str]:
         (judged(USUAL, finish="refusal"), "refused"),
         (judged("I'm sorry, but I can't help with that."), "refused"),
         (judged(USUAL, finish="length"), "truncated"),
-        (judged(USUAL, value=0.0), "wrong"),
-        (judged(USUAL, value=None), "unjudged"),
         (judged("We go on. " * 30), "loop"),
         (judged("So, 4 + 4 = 8. " * 20 + "The answer is 8."), "loop"),
         (judged("Add the two numbers.\n" * 7), "loop"),

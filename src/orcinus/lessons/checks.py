@@ -119,10 +119,14 @@ class TraceChecks:
             return self.check(list(group.read()))
         table = group.table(_NEEDED)
         examples, texts = group.examples_of(table), table["text"].to_pylist()
-        is_clear = np.zeros(len(table), np.bool_)
-        if curate_rules(self.config, self.strategies).keys() <= RULES:
-            is_clear = Screen(by_name(self.strategies)).passes(table, texts)
-        places = np.flatnonzero(~is_clear)
+        rules = curate_rules(self.config, self.strategies)
+        others = {name: rule for name, rule in rules.items() if name not in RULES}
+        is_clear = Screen(by_name(self.strategies)).passes(table, texts)
+        is_done = np.zeros(len(table), np.bool_)
+        if others.keys() <= {"wrong", "unjudged"}:
+            right = [value == 1.0 for value in table["value"].to_pylist()]
+            is_done = is_clear & np.array(right, np.bool_)
+        places = np.flatnonzero(~is_done)
         rows = numbers_of(places)
         judged = tables.judged_in(table.take(rows), first_turns=True)
         doubtful = zip(tables.examples_in(examples.take(rows)), judged, strict=True)
@@ -130,16 +134,20 @@ class TraceChecks:
             texts,
             examples["prompt"].to_pylist(),
             list(tables.whole_prompts_in(examples)),
-            zip(places.tolist(), doubtful, strict=True),
+            (
+                (place, trace, others if is_clear[place] else rules)
+                for place, trace in zip(places.tolist(), doubtful, strict=True)
+            ),
         )
 
     def check(self, traces: Sequence[tuple[Example, Judged]]) -> Checked:
         """Check traces, each with its example."""
+        rules = curate_rules(self.config, self.strategies)
         return self._check(
             [judged.attempt.text for _, judged in traces],
             [example.prompt for example, _ in traces],
             [example.whole_prompt for example, _ in traces],
-            enumerate(traces),
+            ((place, trace, rules) for place, trace in enumerate(traces)),
         )
 
     def _check(
@@ -147,7 +155,7 @@ class TraceChecks:
         texts: list[str],
         prompts: Sequence[str],
         whole_prompts: Sequence[str],
-        doubtful: Iterable[tuple[int, tuple[Example, Judged]]],
+        doubtful: Iterable[tuple[int, tuple[Example, Judged], Mapping[str, Filter]]],
     ) -> Checked:
         """Check traces.
 
@@ -155,14 +163,13 @@ class TraceChecks:
             texts: Of the traces.
             prompts: Their questions.
             whole_prompts: These after the turns before them.
-            doubtful: The traces that a rule may drop, with their places.
+            doubtful: The traces that a rule may drop, with their places and these rules.
         """
-        rules = curate_rules(self.config, self.strategies)
         overlaps = self.held_out.reasons(texts)
         reasons: dict[int, Reason] = {}
         replaced: dict[int, Judged] = {}
         said = list(texts)
-        for place, (example, judged) in doubtful:
+        for place, (example, judged), rules in doubtful:
             reason = _drop_reason(rules, example, judged)
             if reason is None:
                 continue

@@ -1,4 +1,4 @@
-"""Find the traces that no usual rule of ``curate`` drops, from whole columns.
+"""Find the traces that no rule about the words of a reply drops, from whole columns.
 
     Screen(strategies).passes(table, texts)  →  [True, False, …]
 
@@ -26,7 +26,7 @@ from orcinus.verifiers.answers.failures import (
 )
 
 Bools = NDArray[np.bool_]
-RULES = frozenset(("error", "empty", "refused", "truncated", "loop", "leak", "wrong", "unjudged"))
+RULES = frozenset(("error", "empty", "refused", "truncated", "loop", "leak"))
 """The rules that are decided here, by the names that ``curate_rules`` gives them."""
 TEXTS_AT_ONCE = 256
 """Texts whose words are hashed together: the arrays fit a core's cache."""
@@ -55,20 +55,19 @@ class Screen:
         """Return which traces pass.
 
         Args:
-            table: The traces' rows, with ``strategy``, ``finish`` and ``value``.
+            table: The traces' rows, with ``strategy`` and ``finish``.
             texts: Their texts.
         """
-        columns = (table[name].to_pylist() for name in ("strategy", "finish", "value"))
+        columns = (table[name].to_pylist() for name in ("strategy", "finish"))
         may_pass = [
             finish == "stop"
-            and value == 1.0
             and strategy in self._names
             and text.isascii()
             and bool(text)
             and not text.isspace()
             and not refuses(text)
             and repeated_line(text) is None
-            for text, strategy, finish, value in zip(texts, *columns, strict=True)
+            for text, strategy, finish in zip(texts, *columns, strict=True)
         ]
         passed = np.array(may_pass, np.bool_)
         places = np.flatnonzero(passed)
