@@ -31,7 +31,8 @@ class _ResponseLoss(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         grad_hidden_ND = torch.empty_like(hidden_ND) if needs_hidden else None
-        grad_weight_VD = torch.zeros_like(weight_VD) if needs_weight else None
+        make_weight = torch.empty_like if len(hidden_ND) else torch.zeros_like
+        grad_weight_VD = make_weight(weight_VD) if needs_weight else None
         losses_N = torch.empty_like(weights_N)
         chunk = max(1, CHUNK_LOGITS // weight_VD.shape[0])
         for start in range(0, hidden_ND.shape[0], chunk):
@@ -40,11 +41,12 @@ class _ResponseLoss(torch.autograd.Function):
             if softcap is not None:
                 logits_NV = softcap * torch.tanh(logits_NV / softcap)
             target_N1 = targets_N[part, None]
-            losses_N[part] = logits_NV.logsumexp(1) - logits_NV.gather(1, target_N1)[:, 0]
+            logprobs_NV = logits_NV.log_softmax(1)
+            losses_N[part] = -logprobs_NV.gather(1, target_N1)[:, 0]
             if not (needs_hidden or needs_weight):
                 continue
             slope_NV = 1 - (logits_NV / softcap) ** 2 if softcap is not None else None
-            grad_NV = logits_NV.softmax(1)
+            grad_NV = logprobs_NV.exp_()  # in place: a new page of memory costs as much as exp
             grad_NV.scatter_add_(1, target_N1, -torch.ones_like(target_N1, dtype=grad_NV.dtype))
             grad_NV *= weights_N[part, None]
             if slope_NV is not None:
@@ -53,21 +55,28 @@ class _ResponseLoss(torch.autograd.Function):
             if grad_hidden_ND is not None:
                 torch.mm(grad_NV, weight_VD, out=grad_hidden_ND[part])
             if grad_weight_VD is not None:
-                grad_weight_VD.addmm_(grad_NV.T, hidden_ND[part])
-        ctx.save_for_backward(grad_hidden_ND, grad_weight_VD)
+                grad_weight_VD.addmm_(grad_NV.T, hidden_ND[part], beta=min(start, 1))
+        ctx.gradients = [grad_hidden_ND, grad_weight_VD]
         ctx.mark_non_differentiable(losses_N)
         return (losses_N * weights_N).sum(), losses_N
 
     @staticmethod
     def backward(ctx: Any, grad_loss: torch.Tensor, _: torch.Tensor) -> Any:
-        grad_hidden_ND, grad_weight_VD = ctx.saved_tensors
-        return (
-            None if grad_hidden_ND is None else grad_hidden_ND * grad_loss,
-            None if grad_weight_VD is None else grad_weight_VD * grad_loss,
-            None,
-            None,
-            None,
-        )
+        return *_scaled_once(ctx, grad_loss), None, None, None
+
+
+def _scaled_once(ctx: Any, grad_loss: torch.Tensor) -> list[torch.Tensor | None]:
+    """Return the gradients times the loss's own, in place, and forget them.
+
+    A copy of a vocabulary's gradient takes as long as a layer.
+
+    Raises:
+        RuntimeError: They were returned already.
+    """
+    if ctx.gradients is None:
+        raise RuntimeError("the loss of a batch goes backward once; compute it again")
+    gradients, ctx.gradients = ctx.gradients, None
+    return [None if found is None else found.mul_(grad_loss) for found in gradients]
 
 
 def response_loss(
@@ -132,17 +141,16 @@ class _OwnHeadLoss(torch.autograd.Function):
                 grad_hidden_ND[part] = found.pop(0)
             sums = [_add(before, new) for before, new in zip(sums, found, strict=True)]
         by_parameter = iter(sums)
-        ctx.save_for_backward(
-            grad_hidden_ND, *(next(by_parameter) if needed else None for needed in needs)
-        )
+        ctx.gradients = [
+            grad_hidden_ND,
+            *(next(by_parameter) if needed else None for needed in needs),
+        ]
         ctx.mark_non_differentiable(losses_N)
         return (losses_N * weights_N).sum(), losses_N
 
     @staticmethod
     def backward(ctx: Any, grad_loss: torch.Tensor, _: torch.Tensor) -> Any:
-        hidden, *parameters = (
-            None if found is None else found * grad_loss for found in ctx.saved_tensors
-        )
+        hidden, *parameters = _scaled_once(ctx, grad_loss)
         return hidden, None, None, None, None, *parameters
 
 
