@@ -7,10 +7,10 @@ have the lengths that a probe has. Random weights do not end by themselves, so t
 answer is drawn from a lognormal distribution. Beside ours stand ``generate`` in batches, in the
 given order and sorted by the limits of the answers, Transformers' continuous batching, and
 llama.cpp (``server: llama.cpp``).
-Figures are written tokens per CPU second on one thread, medians of rounds. The full form has a model
-of 19 million parameters, 128 questions and three rounds; ``generate`` in the given order, the
-slowest, runs in the first round alone. It takes about a quarter of an hour on one quiet core. A
-peer that does not run is named.
+Figures are written tokens per CPU second on one thread, medians of rounds. The full form has a
+model of 19 million parameters, 128 questions and three rounds; ``generate`` in the given order, the
+slowest, runs in the first round alone. That is about 15 CPU minutes. A peer that does not run is
+named.
 """
 
 import argparse

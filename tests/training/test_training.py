@@ -107,6 +107,27 @@ def test_the_chunked_loss_is_cross_entropy(
     torch.testing.assert_close(found, (hidden.grad, weight.grad))
 
 
+def test_the_loss_of_a_batch_is_scaled_and_goes_backward_once() -> None:
+    hidden = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.ones(4, 3, dtype=torch.float64, requires_grad=True)
+    weights = torch.ones(2, dtype=torch.float64)
+    total, _ = response_loss(hidden, weight, torch.tensor([0, 1]), weights)
+    (total * 0).backward(retain_graph=True)
+    assert weight.grad is not None
+    assert not weight.grad.any()
+    with pytest.raises(RuntimeError, match="goes backward once"):
+        total.backward()
+
+
+def test_a_batch_without_response_tokens_has_no_gradient() -> None:
+    hidden, weight = torch.ones(0, 3, requires_grad=True), torch.ones(4, 3, requires_grad=True)
+    total, _ = response_loss(hidden, weight, torch.zeros(0, dtype=torch.long), torch.ones(0))
+    total.backward()
+    assert total.item() == 0
+    assert weight.grad is not None
+    assert not weight.grad.any()
+
+
 def test_packing_is_full_complete_and_repeatable() -> None:
     lengths = np.random.default_rng(0).integers(5, 400, 2000)
     rows = best_fit(lengths, 512, seed=1)

@@ -26,6 +26,7 @@ from orcinus.core.scoring import TokenScores, written_scores
 from orcinus.core.token_bytes import bytes_written, reply_bytes
 from orcinus.core.types import Completion, Sampling, Scoring, Usage
 from orcinus.models.local.chat_format import Chat
+from orcinus.models.local.products import multiply_in_blocks
 from orcinus.models.local.rows import Row, Way, length_of
 from orcinus.models.local.slots import SlotCache, cache_keyword
 from orcinus.models.remote.thinking import split_thinking
@@ -53,6 +54,7 @@ class Decoder:
         # The request alone decides the sampling: ``generate`` must not add the penalties or the
         # end that the model's folder recommends.
         model.generation_config = GenerationConfig(pad_token_id=0)  # type: ignore[no-untyped-call]
+        multiply_in_blocks(model)
 
     @property
     def vocabulary(self) -> int:
