@@ -73,6 +73,12 @@ def wait_for_end(*numbers: int) -> None:
 def test_maps_of_one_run_fork_their_workers_from_one_process_which_ends_with_it() -> None:
     with SERVER.held():
         warm_up(TWO, "orcinus.lessons.checks")  # with NumPy and Arrow, which may start threads
+        started = TWO.map(server_of, range(10_000), processes=True)
+        assert next(started)[0] == os.getppid()  # nothing waits for the import
+        while SERVER.is_importing():
+            time.sleep(0.02)
+        assert next(started)[0] != os.getppid()
+        started.close()  # type: ignore[attr-defined]
         first = {*TWO.map(server_of, range(6), processes=True)}
         assert first == {*TWO.map(server_of, range(6), processes=True)}
         [(server, threads)] = first

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from orcinus.core.errors import StepError
-from orcinus.runs.executors.worker import PROTOCOL, write_function
+from orcinus.runs.executors.worker import PROTOCOL, READY, write_function
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -57,7 +57,7 @@ def map_in_processes(fn: Callable[[A], B], shards: Iterable[A], *, workers: int)
     """Yield ``fn`` of each shard, in the order of the shards.
 
     Args:
-        fn: Pure, and picklable with what it holds.
+        fn: Pure, and picklable with what it holds. While workers are warmed up, it runs here.
         shards: Read lazily, at most two for each worker ahead of the results taken.
         workers: Processes.
 
@@ -70,6 +70,9 @@ def map_in_processes(fn: Callable[[A], B], shards: Iterable[A], *, workers: int)
         in_flight: deque[Future[B]] = deque()
         try:
             for shard in shards:
+                if not in_flight and SERVER.is_importing():
+                    yield fn(shard)  # this process would wait for the workers
+                    continue
                 in_flight.append(crew.submit(shard))
                 if len(in_flight) > 2 * workers:
                     yield in_flight.popleft().result()
@@ -192,6 +195,7 @@ class _ForkServer:
         self._control: socket.socket
         self._answers: IO[bytes]
         self._path: list[str] = []
+        self._is_ready = False
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -211,6 +215,17 @@ class _ForkServer:
         with self._lock:
             if self._holders:
                 self._start(module)
+
+    def is_importing(self) -> bool:
+        """Return True between ``warm_up`` and the end of the import."""
+        with self._lock:
+            if self._process is None or self._is_ready:
+                return False
+            try:
+                self._control.recv(len(READY), socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return True
+            return False
 
     def fork(self, function: Path) -> tuple[int, socket.socket]:
         """Start a worker for the function in a folder; return its number and a socket to it.
@@ -247,6 +262,9 @@ class _ForkServer:
     def _ask(self, request: bytes, *sockets: socket.socket) -> int:
         """Send a request and return the number that answers it, or raise the error."""
         socket.send_fds(self._control, [request], [one.fileno() for one in sockets])
+        if not self._is_ready:
+            self._answers.read(len(READY))
+            self._is_ready = True
         is_done, answer = pickle.load(self._answers)
         if is_done:
             number: int = answer
@@ -272,6 +290,7 @@ class _ForkServer:
                 self._control.close()
                 raise StepError(_NOT_STARTED.format(error)) from error
         self._path, self._answers = path, self._control.makefile("rb")
+        self._is_ready = False
 
     def _end(self) -> None:
         if self._process is not None:

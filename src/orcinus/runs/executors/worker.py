@@ -32,6 +32,8 @@ PROTOCOL = 5
 _HEAD, _ARRAYS = "function", "arrays"
 IDLE_S = 10
 """Seconds. A fork server without workers that nobody asks ends: its 60 MB may be needed."""
+READY = b"."
+"""What a fork server says once it has imported a module."""
 _LONGEST = 8192
 """Bytes of a request; paths are shorter."""
 _ALIGNMENT = 64
@@ -91,6 +93,7 @@ class _Forks:
         self._control.settimeout(IDLE_S)
         parent = os.getppid()
         with suppress(ConnectionError):
+            self._control.sendall(READY)
             while True:
                 try:
                     request, sockets, *_ = socket.recv_fds(self._control, _LONGEST, 1)
