@@ -896,7 +896,7 @@ def examples_of(
                 if key is None:
                     raise out_of_order(path, *wanted)
             rows.append(row)
-    whole = pa.concat_tables([EXAMPLES.empty_table(), *read])
+    whole = pa.concat_tables([pa.Table.from_batches([], EXAMPLES), *read])
     return whole.take(array_of(rows, pa.int64())).combine_chunks()
 
 
