@@ -11,6 +11,7 @@ from orcinus.lessons.config import CurateConfig
 from orcinus.lessons.screening import RULES, Screen
 from orcinus.runs import tables
 from orcinus.strategies.library import by_name
+from orcinus.tasks.duplicates.overlap import words_in_parts
 
 TOLD = "Work through the problem in small_steps (each from the one before), then give the answer …"
 STRATEGIES = (
@@ -46,7 +47,7 @@ def judged(text: str, strategy: str = "steps", finish: str = "stop") -> Judged:
 def passes(traces: list[Judged]) -> list[bool]:
     table = pa.Table.from_pylist(list(map(tables.judged_row, traces)), schema=tables.JUDGED)
     texts = [one.attempt.text for one in traces]
-    return list(Screen(by_name(STRATEGIES)).passes(table, texts).tolist())
+    return list(Screen(by_name(STRATEGIES)).passes(table, texts, words_in_parts(texts)).tolist())
 
 
 def reasons(trace: Judged) -> list[str]:

@@ -26,8 +26,8 @@ from orcinus.runs.columns import numbers_of
 from orcinus.runs.row_groups import TraceGroup
 from orcinus.strategies.library import by_name
 from orcinus.tasks.duplicates.near import TEXTS_PER_BATCH, signatures_of
-from orcinus.tasks.duplicates.ngrams import normal
-from orcinus.tasks.duplicates.overlap import Overlap
+from orcinus.tasks.duplicates.ngrams import Words, normal
+from orcinus.tasks.duplicates.overlap import Overlap, words_in_parts
 from orcinus.tasks.duplicates.seen import hash_of
 
 Reason = tuple[str, str]
@@ -121,7 +121,8 @@ class TraceChecks:
         examples, texts = group.examples_of(table), table["text"].to_pylist()
         rules = curate_rules(self.config, self.strategies)
         others = {name: rule for name, rule in rules.items() if name not in RULES}
-        is_clear = Screen(by_name(self.strategies)).passes(table, texts)
+        words = list(words_in_parts(texts))
+        is_clear = Screen(by_name(self.strategies)).passes(table, texts, words)
         is_done = np.zeros(len(table), np.bool_)
         if others.keys() <= {"wrong", "unjudged"}:
             right = [value == 1.0 for value in table["value"].to_pylist()]
@@ -132,6 +133,7 @@ class TraceChecks:
         doubtful = zip(tables.examples_in(examples.take(rows)), judged, strict=True)
         return self._check(
             texts,
+            words,
             examples["prompt"].to_pylist(),
             list(tables.whole_prompts_in(examples)),
             (
@@ -143,8 +145,10 @@ class TraceChecks:
     def check(self, traces: Sequence[tuple[Example, Judged]]) -> Checked:
         """Check traces, each with its example."""
         rules = curate_rules(self.config, self.strategies)
+        texts = [judged.attempt.text for _, judged in traces]
         return self._check(
-            [judged.attempt.text for _, judged in traces],
+            texts,
+            list(words_in_parts(texts)),
             [example.prompt for example, _ in traces],
             [example.whole_prompt for example, _ in traces],
             ((place, trace, rules) for place, trace in enumerate(traces)),
@@ -153,6 +157,7 @@ class TraceChecks:
     def _check(
         self,
         texts: list[str],
+        words: Sequence[Words],
         prompts: Sequence[str],
         whole_prompts: Sequence[str],
         doubtful: Iterable[tuple[int, tuple[Example, Judged], Mapping[str, Filter]]],
@@ -161,11 +166,12 @@ class TraceChecks:
 
         Args:
             texts: Of the traces.
+            words: ``words_in_parts`` of them.
             prompts: Their questions.
             whole_prompts: These after the turns before them.
             doubtful: The traces that a rule may drop, with their places and these rules.
         """
-        overlaps = self.held_out.reasons(texts)
+        overlaps = self.held_out.reasons(texts, words)
         reasons: dict[int, Reason] = {}
         replaced: dict[int, Judged] = {}
         said = list(texts)

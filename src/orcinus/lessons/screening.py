@@ -1,13 +1,13 @@
 """Find the traces that no rule about the words of a reply drops, from whole columns.
 
-    Screen(strategies).passes(table, texts)  →  [True, False, …]
+    Screen(strategies).passes(table, texts, words)  →  [True, False, …]
 
 The rules look at one trace after another, and most traces break none. Here the words of all traces
 are hashed at once. True means that the rules in ``RULES`` have no reason to drop a trace. False
 means that they must look.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from orcinus.core.types import Strategy
 from orcinus.lessons.filters import LEAK_WORDS, runs_of_words
-from orcinus.tasks.duplicates.ngrams import U64, Ngrams, identifiers
+from orcinus.tasks.duplicates.ngrams import U64, Ngrams, Words, identifiers
+from orcinus.tasks.duplicates.overlap import TEXTS_AT_ONCE, batched
 from orcinus.verifiers.answers.failures import (
     LONGEST_WORD,
     LOOP_SHARE,
@@ -28,8 +29,6 @@ from orcinus.verifiers.answers.failures import (
 Bools = NDArray[np.bool_]
 RULES = frozenset(("error", "empty", "refused", "truncated", "loop", "leak"))
 """The rules that are decided here, by the names that ``curate_rules`` gives them."""
-TEXTS_AT_ONCE = 256
-"""Texts whose words are hashed together: the arrays fit a core's cache."""
 _MOST_SLOTS = 1 << 14
 """Slots for the runs of a text, at most. A text of more runs than that must be looked at."""
 
@@ -51,12 +50,13 @@ class Screen:
         self._starts = np.zeros(1 << 16, np.bool_)
         self._starts[_start_of(self._told)] = True
 
-    def passes(self, table: pa.Table, texts: Sequence[str]) -> Bools:
+    def passes(self, table: pa.Table, texts: Sequence[str], words: Iterable[Words]) -> Bools:
         """Return which traces pass.
 
         Args:
             table: The traces' rows, with ``strategy`` and ``finish``.
             texts: Their texts.
+            words: ``words_in_parts`` of the texts.
         """
         columns = (table[name].to_pylist() for name in ("strategy", "finish"))
         may_pass = [
@@ -70,19 +70,21 @@ class Screen:
             for text, strategy, finish in zip(texts, *columns, strict=True)
         ]
         passed = np.array(may_pass, np.bool_)
-        places = np.flatnonzero(passed)
-        for start in range(0, len(places), TEXTS_AT_ONCE):
-            some = places[start : start + TEXTS_AT_ONCE]
-            passed[some] = self._have_new_words([texts[place] for place in some])
+        are_new = [self._have_new_words(part.without_symbols()) for part in words]
+        # An underscore is part of a word for the rules, and between words for ``words``.
+        joined = np.flatnonzero(passed & np.array(["_" in text for text in texts], np.bool_))
+        passed &= np.concatenate([np.empty(0, np.bool_), *are_new])
+        for places in batched(joined.tolist(), TEXTS_AT_ONCE):
+            some = identifiers([texts[place] for place in places])
+            passed[places] = self._have_new_words(some)
         return passed
 
-    def _have_new_words(self, texts: Sequence[str]) -> Bools:
+    def _have_new_words(self, words: Words) -> Bools:
         """Return which ASCII texts neither repeat themselves nor a strategy's message."""
-        words = identifiers(texts)
         runs = words.runs(LOOP_WORDS)
         rows = runs.rows
         is_new = 1 - _least_distinct(runs, rows) / np.maximum(1, np.diff(runs.offsets)) < LOOP_SHARE
-        of_word = np.repeat(np.arange(len(texts)), words.counts)
+        of_word = np.repeat(np.arange(len(words.counts)), words.counts)
         is_new[of_word[words.lengths > LONGEST_WORD]] = False
         maybe = np.flatnonzero(self._starts[_start_of(runs.hashes)])
         is_new[rows[maybe[np.isin(runs.hashes[maybe], self._told)]]] = False

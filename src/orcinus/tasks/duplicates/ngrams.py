@@ -67,8 +67,21 @@ class Words:
     """Those of all texts, in order."""
     lengths: I64
     """The bytes of each word."""
+    are_symbols: npt.NDArray[np.bool_]
+    """True for a bracket, an arithmetic sign or another character that is a word of its own."""
     counts: I64
     """Words of each text."""
+
+    def without_symbols(self) -> "Words":
+        """Return the other words. Those of an ASCII text are its runs of letters and digits."""
+        others = ~self.are_symbols
+        rows = np.repeat(np.arange(len(self.counts)), self.counts)
+        return Words(
+            hashes=self.hashes[others],
+            lengths=self.lengths[others],
+            are_symbols=self.are_symbols[others],
+            counts=self.counts - np.bincount(rows[self.are_symbols], minlength=len(self.counts)),
+        )
 
     def runs(self, n: int) -> Ngrams:
         """Return the hashes of all runs of ``n`` words.
@@ -90,10 +103,10 @@ def identifiers(texts: Sequence[str]) -> Words:
 
 
 def _hashed(encoded: Sequence[bytes], kinds: bytes) -> Words:
-    hashes, starts, lengths = _words(b"\n".join([*encoded, b""]), kinds)
+    hashes, starts, lengths, are_symbols = _words(b"\n".join([*encoded, b""]), kinds)
     ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)) + 1)
     counts = np.diff(np.searchsorted(starts, np.concatenate([[0], ends])))
-    return Words(hashes=hashes, lengths=lengths, counts=counts)
+    return Words(hashes=hashes, lengths=lengths, are_symbols=are_symbols, counts=counts)
 
 
 def ngrams(texts: Sequence[str], n: int) -> Ngrams:
@@ -101,8 +114,8 @@ def ngrams(texts: Sequence[str], n: int) -> Ngrams:
     return hashed_words(texts).runs(n)
 
 
-def _words(joined: bytes, kinds_of_bytes: bytes) -> tuple[U64, I64, I64]:
-    """Return the hashes of all words of ``joined``, where each starts, and its length.
+def _words(joined: bytes, kinds_of_bytes: bytes) -> tuple[U64, I64, I64, npt.NDArray[np.bool_]]:
+    """Return the hashes of all words of ``joined``, where each starts, its length and its kind.
 
     Args:
         joined: The last byte must be a separator, so that every word has an end.
@@ -134,7 +147,7 @@ def _words(joined: bytes, kinds_of_bytes: bytes) -> tuple[U64, I64, I64]:
         read += 8
         longer = longer[lengths[longer] > read]
     hashes += lengths.astype(np.uint64) * _MULTIPLIER
-    return mixed(hashes), starts, lengths
+    return mixed(hashes), starts, lengths, kinds[starts] == _ALONE
 
 
 def _hash_runs(words: U64, counts: I64, n: int) -> Ngrams:

@@ -75,19 +75,27 @@ class Overlap:
             self._names += [name for name, _ in batch]
         self._words, self._threes = words.index(len(self._names)), threes.index(len(self._names))
 
-    def reasons(self, texts: Sequence[str]) -> list[str | None]:
-        """Return how each of ``texts`` overlaps, or None; a pure function of a shard."""
+    def reasons(
+        self, texts: Sequence[str], words: Iterable[Words] | None = None
+    ) -> list[str | None]:
+        """Return how each of ``texts`` overlaps, or None; a pure function of a shard.
+
+        Args:
+            texts: The texts.
+            words: ``words_in_parts`` of them, where they are known.
+        """
         if not self._names:
             return [None] * len(texts)
         return [
             reason
-            for start in range(0, len(texts), TEXTS_AT_ONCE)
-            for reason in self._reasons(texts[start : start + TEXTS_AT_ONCE])
+            for part, of_part in zip(
+                batched(texts, TEXTS_AT_ONCE), words or words_in_parts(texts), strict=True
+            )
+            for reason in self._reasons(part, of_part)
         ]
 
-    def _reasons(self, texts: Sequence[str]) -> list[str | None]:
+    def _reasons(self, texts: Sequence[str], words: Words) -> list[str | None]:
         reasons: list[str | None] = [None] * len(texts)
-        words = hashed_words(texts)
         if self._threes is not None and self._fuzzy is not None:
             rows, owners, counts = self._threes.shared(words)
             shares = np.where(
@@ -112,6 +120,11 @@ class Overlap:
             if twin is not None:
                 reasons[row] = f"is the text of {self._names[twin]}"
         return reasons
+
+
+def words_in_parts(texts: Sequence[str]) -> Iterator[Words]:
+    """Yield the hashes of the words of every ``TEXTS_AT_ONCE`` texts."""
+    return map(hashed_words, batched(texts, TEXTS_AT_ONCE))
 
 
 def _opening(text: str) -> int:
