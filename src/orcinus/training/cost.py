@@ -52,12 +52,11 @@ PEAKS = {
 makers' data sheets; the first that fits counts."""
 SLOW_S = 1800
 """Seconds of training on a processor above which a GPU is named for comparison."""
-PRODUCT = (64, 1024, 1024)
-"""Rows, inner size and columns of the matrix product that measures a processor. One takes 1 to 5
-ms, so that it is seldom interrupted: on two busy cores 256 rows measured 4 to 22 GFLOP/s, and these
-80, as when the cores are free."""
-PRODUCTS = 6
-"""Products, of which the best counts. The first wakes the threads, and does not."""
+PRODUCT = (256, 1024, 1024)
+"""Rows, inner size and columns of the matrix product that measures a processor. One takes 5 to 20
+ms. Shorter ones measured 1 or 100 GFLOP/s on two busy cores, as their threads met or not."""
+PRODUCTS = 5
+"""Products, of which the best counts, after one that wakes the threads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
