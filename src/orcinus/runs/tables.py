@@ -10,6 +10,7 @@ one.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -193,7 +194,10 @@ class Drop:
 
 
 class TableWriter:
-    """Writer of a table in batches. The file appears when the ``with`` block ends without error."""
+    """Writer of a table in batches. The file appears when the ``with`` block ends without error.
+
+    Each row group is encoded in a thread, beside what the caller does until the next one.
+    """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
@@ -204,6 +208,8 @@ class TableWriter:
         self._waiting = pa.Table.from_batches([], schema)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._writer = pq.ParquetWriter(self._part, schema, compression="zstd")
+        self._thread = ThreadPoolExecutor(1)
+        self._encoded: Future[None] | None = None
 
     def write(self, row: dict[str, Any]) -> None:
         """Add one row, keyed by column."""
@@ -223,8 +229,7 @@ class TableWriter:
         """Add a batch of rows that has the table's columns, as row groups of its own."""
         self._flush()
         if len(batch):
-            with _naming(self._part):
-                self._writer.write_batch(batch)
+            self._encode(batch)
             self.rows += len(batch)
 
     def _flush(self, least: int = 1) -> None:
@@ -237,8 +242,18 @@ class TableWriter:
             # The bytes of a file depend on how its columns are cut into chunks.
             group = self._waiting.slice(0, ROWS_PER_BATCH).combine_chunks()
             self._waiting = self._waiting.slice(ROWS_PER_BATCH)
+            self._encode(group)
+
+    def _encode(self, group: pa.Table | pa.RecordBatch) -> None:
+        """Begin to write a row group, once the one before is written."""
+        self._wait()
+        self._encoded = self._thread.submit(self._writer.write, group)
+
+    def _wait(self) -> None:
+        """Wait for the last row group, and raise its error."""
+        if self._encoded is not None:
             with _naming(self._part):
-                self._writer.write_table(group)
+                self._encoded.result()
 
     def __enter__(self) -> Self:
         return self
@@ -254,6 +269,8 @@ class TableWriter:
             return
         try:
             self._flush()
+            self._wait()
+            self._thread.shutdown()
             with _naming(self._part):
                 self._writer.close()
             with self._part.open("rb") as part:
@@ -264,6 +281,7 @@ class TableWriter:
             raise
 
     def _discard(self) -> None:
+        self._thread.shutdown()
         with suppress(OSError):  # a full disk has been reported
             self._writer.close()
         self._part.unlink(missing_ok=True)
