@@ -12,7 +12,10 @@ WIDE = 4099
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(1, 0), (1, 1), (2, 1), (3, 7)])
-def test_a_wide_layer_gives_the_same_numbers_in_blocks(shape: tuple[int, int], bias: bool) -> None:
+def test_a_wide_layer_gives_the_same_numbers_in_blocks(
+    shape: tuple[int, int], bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     torch.manual_seed(0)
     layer = nn.Linear(512, WIDE, bias=bias)
     rows = torch.randn(*shape, 512)

@@ -2,9 +2,10 @@
 
     logits_nV = rows_nD @ weight_VD.T      →      the same, 2^18 weights at a time
 
-MKL copies the weights into an order of its own before it multiplies. A whole copy of a vocabulary's
+MKL seems to copy the weights into an order of its own first. A whole copy of a vocabulary's
 projection goes out to memory and comes back; a block's copy does not. The numbers are the same to
-the last bit, or to rounding with fewer than four rows.
+the last bit, or to rounding with fewer than four rows. Several threads wait for each other after
+each block: on a busy machine that was slower than one product, so they take no blocks.
 
 Measured with an EPYC (AVX2), float32, one thread, GFLOP per CPU second, ``linear`` and in blocks:
 
@@ -18,7 +19,7 @@ import torch
 from torch import nn
 
 BLOCK = 2**18
-"""Weights of a block for each thread: 1 MiB. Half and twice as many are as fast, within noise."""
+"""Weights of a block: 1 MiB. Half and twice as many are as fast, within noise."""
 LEAST = 2**21
 """Weights of a layer from which on blocks are used: 8 MiB. With 3.5 MiB nothing is gained."""
 
@@ -40,15 +41,15 @@ def multiply_in_blocks(model: nn.Module) -> None:
 
 
 class BlockedLinear(nn.Linear):
-    """A linear layer that multiplies in blocks where no gradient is asked for."""
+    """A linear layer that multiplies in blocks on one thread where no gradient is asked for."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Return what ``nn.Linear`` returns."""
         rows_nD = input.reshape(-1, self.in_features)
-        if len(rows_nD) < 2 or torch.is_grad_enabled():
+        if len(rows_nD) < 2 or torch.is_grad_enabled() or torch.get_num_threads() > 1:
             return super().forward(input)
         out_nV = rows_nD.new_empty(len(rows_nD), self.out_features)
-        block = max(1, BLOCK // self.in_features) * torch.get_num_threads()
+        block = max(1, BLOCK // self.in_features)
         parts = (torch.split(out_nV, block, dim=1), torch.split(self.weight, block))
         for out_nB, weight_BD in zip(*parts, strict=True):
             torch.mm(rows_nD, weight_BD.T, out=out_nB)
