@@ -1,10 +1,12 @@
 """The command line as a newcomer meets it."""
 
 import re
+import signal
 import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,7 +17,9 @@ from tests.conftest import write_recipe
 from tests.pipeline.test_run import orcinus
 
 from orcinus.cli.app import app
+from orcinus.cli.options import Interrupted
 from orcinus.cli.progress import Bars
+from orcinus.cli.stopping import StopSignals
 from orcinus.pipeline.verbs import VERBS
 
 HEAVY = ("torch", "transformers", "pyarrow", "scipy", "numpy")
@@ -108,3 +112,13 @@ def test_a_bar_is_full_when_its_phase_is_over() -> None:
     bars.close()
     last = shown.getvalue()[shown.getvalue().rindex("sample") :]
     assert re.findall(r"\d+/\d+", last) == ["240/240", "101/101", "7/72"]
+
+
+def test_a_signal_while_the_event_loop_is_imported_stops_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was a traceback, or was lost where the import was tried."""
+    name = "orcinus.pipeline.event_loop"
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    with pytest.raises(Interrupted):
+        StopSignals()._stop(signal.SIGINT, None)

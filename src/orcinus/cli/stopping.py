@@ -44,9 +44,11 @@ class StopSignals:
         self._received, self._at = number, time.monotonic()
         if number == getattr(signal, "SIGHUP", None):
             self._leave_terminal()
-        # Loaded where there is work to stop, and only there.
+        # Loaded where there is work to stop, and only there. While it is being loaded, it is there
+        # and has no functions yet.
         event_loop = sys.modules.get("orcinus.pipeline.event_loop")
-        if event_loop is None or not event_loop.cancel_running():
+        cancel_running = getattr(event_loop, "cancel_running", None)
+        if cancel_running is None or not cancel_running():
             raise Interrupted
         if number == signal.SIGINT and os.isatty(2):
             os.write(2, b"\nstopping in order; Ctrl-C again stops at once\n")
