@@ -15,8 +15,9 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["HF_HUB_OFFLINE"] = "1"
+if __name__ == "__main__":  # tests take functions from here, and go on in the same process
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 import transformers
