@@ -100,6 +100,8 @@ def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -
         "work = partial(sleep_long, Path(sys.argv[1]));"
         "list(LocalExecutor(2).map(work, range(2), processes=True))"
     )
+    # A shell's background job ignores Ctrl-C, and so would everything that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parent = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)],
         stderr=subprocess.PIPE,
