@@ -5,14 +5,13 @@ Attempt ──attempt_row──► values of ATTEMPT_COLUMNS       RECALLED_COLU
 """
 
 import time
-from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from orcinus.core.fingerprint import canonical, hashed
 from orcinus.core.requests import as_sent
-from orcinus.core.types import Attempt, Request, Sampling, Usage
+from orcinus.core.types import Attempt, Request, Usage
 from orcinus.runs.ledger_schema import REPLY, reply_hash
 
 
@@ -25,77 +24,31 @@ def record_json(request: Request, model: str) -> bytes:
     """Return ``request_record`` as canonical JSON.
 
     Only ``extra`` is walked: the other types are canonical, and a full walk takes five times as
-    long. The rest of the sampling is usually the same in every request, and is written once.
+    long.
     """
-    messages, sampling = as_sent(request)
-    if sampling.extra or type(sampling.stop) is not tuple:
-        return orjson.dumps(request_record(request, model), option=orjson.OPT_SORT_KEYS)
-    return orjson.dumps(  # in the order of the keys
-        {
-            "example": request.example.id,
-            "messages": [[message.role, message.content] for message in messages],
-            "model": model,
-            "sample": request.sample,
-            "sampling": _sampling_json(
-                sampling.temperature,
-                sampling.top_p,
-                sampling.max_tokens,
-                sampling.stop,
-                sampling.seed,
-                sampling.logprobs,
-                sampling.sends_temperature,
-            ),
-            "task": request.example.task,
-        }
-    )
+    return orjson.dumps(request_record(request, model), option=orjson.OPT_SORT_KEYS)
 
 
 def request_record(request: Request, model: str) -> dict[str, Any]:
     """Return what was sent, in the form that is stored and fingerprinted."""
     messages, sampling = as_sent(request)
+    temperature = float(sampling.temperature) if sampling.sends_temperature else None
     return {
         "task": request.example.task,
         "example": request.example.id,
         "model": model,
         "messages": [[message.role, message.content] for message in messages],
-        "sampling": _sampling_record(sampling),
+        "sampling": {
+            "temperature": temperature,
+            "top_p": float(sampling.top_p),
+            "max_tokens": sampling.max_tokens,
+            "stop": sampling.stop,
+            "seed": sampling.seed,
+            "logprobs": sampling.logprobs,
+            "extra": canonical(sampling.extra) if sampling.extra else {},
+        },
         "sample": request.sample,
     }
-
-
-def _sampling_record(sampling: Sampling) -> dict[str, Any]:
-    return {
-        "temperature": float(sampling.temperature) if sampling.sends_temperature else None,
-        "top_p": float(sampling.top_p),
-        "max_tokens": sampling.max_tokens,
-        "stop": sampling.stop,
-        "seed": sampling.seed,
-        "logprobs": sampling.logprobs,
-        "extra": canonical(sampling.extra) if sampling.extra else {},
-    }
-
-
-@lru_cache(maxsize=256, typed=True)
-def _sampling_json(
-    temperature: float,
-    top_p: float,
-    max_tokens: int,
-    stop: tuple[str, ...],
-    seed: int | None,
-    logprobs: bool,
-    sends_temperature: bool,
-) -> orjson.Fragment:
-    """Return the record of a sampling without ``extra``; the types count, as in JSON."""
-    plain = Sampling(
-        temperature=temperature,
-        top_p=top_p,
-        max_tokens=max_tokens,
-        stop=stop,
-        seed=seed,
-        logprobs=logprobs,
-        sends_temperature=sends_temperature,
-    )
-    return orjson.Fragment(orjson.dumps(_sampling_record(plain), option=orjson.OPT_SORT_KEYS))
 
 
 def attempt_row(attempt: Attempt, record: bytes, run: str, step: str) -> tuple[Any, ...]:

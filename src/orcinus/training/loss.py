@@ -55,7 +55,8 @@ class _ResponseLoss(torch.autograd.Function):
             if grad_hidden_ND is not None:
                 torch.mm(grad_NV, weight_VD, out=grad_hidden_ND[part])
             if grad_weight_VD is not None:
-                grad_weight_VD.addmm_(grad_NV.T, hidden_ND[part], beta=min(start, 1))
+                is_first = start == 0  # it overwrites what the memory held
+                grad_weight_VD.addmm_(grad_NV.T, hidden_ND[part], beta=0 if is_first else 1)
         ctx.gradients = [grad_hidden_ND, grad_weight_VD]
         ctx.mark_non_differentiable(losses_N)
         return (losses_N * weights_N).sum(), losses_N
